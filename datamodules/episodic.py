@@ -461,11 +461,7 @@ class EpisodicDataModule(DataModule):
 
     def _loading(self, view: View) -> LoadingConfig:
         return LoadingConfig(
-            self.image_size,
-            view,
-            self.loading.cache_bytes,
-            input_resize=self.input_resize,
-            hints=self.needs.hints,
+            self.image_size, view, self.loading.cache_bytes, input_resize=self.input_resize, hints=self.needs.hints
         )
 
     @property

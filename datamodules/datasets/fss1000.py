@@ -16,14 +16,7 @@ from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.check.media import check_files
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.kinds.binary_masks import BinaryMasks
-from fsbench.datamodules.lists.official import (
-    DERIVED,
-    OFFICIAL,
-    UNVERIFIED,
-    default_lists,
-    list_folders,
-    missing_list,
-)
+from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, UNVERIFIED, default_lists, list_folders, missing_list
 from fsbench.datamodules.lists.text_file import read_list
 from fsbench.datamodules.prepare.folders import make_folder
 from fsbench.datamodules.prepare.job import Job

@@ -29,12 +29,7 @@ from fsbench.datamodules.check.media import check_label_maps, report_absent
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.kinds.find_folder import find_folder
 from fsbench.datamodules.kinds.mask_folder import MaskFolder, read_names
-from fsbench.datamodules.kinds.official import (
-    FoldwiseTrainingLists,
-    JoinedFolds,
-    OfficialData,
-    OfficialImageLists,
-)
+from fsbench.datamodules.kinds.official import FoldwiseTrainingLists, JoinedFolds, OfficialData, OfficialImageLists
 from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, default_lists, joined_lists
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from fsbench.datamodules.lists.pixel_counts import count_labels

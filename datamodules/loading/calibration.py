@@ -30,12 +30,5 @@ def calibration_episodes(
         )
     files, apart = config.files(data), redraw_copies_in(data, pool)
     for i in range(count):
-        episode = draw_episode(
-            i,
-            np.random.RandomState(i),
-            pool,
-            way=task.way,
-            shot=task.shot,
-            background=task.empty,
-        )
+        episode = draw_episode(i, np.random.RandomState(i), pool, way=task.way, shot=task.shot, background=task.empty)
         yield load_episode(data, apart(episode, i, 0), config, files)

@@ -21,19 +21,10 @@ def read_given_manifest(file: str, data: SegmentationData, protocol: Protocol, t
         DataError: it does not fit the data.
     """
     manifest = read_checked_manifest(Path(file).expanduser())
-    expected: dict[str, Any] = {
-        "protocol": protocol.name,
-        "fold": task.fold,
-        "way": task.way,
-        "shot": task.shot,
-        "setting": task.setting,
-        "empty": protocol.draw.may_be_empty(task),
-        "seed": task.seed,
-        "requested": task.episodes,
-        "drop_small": task.drop_small or None,
-        "nested_in": task.nested_in,
-        "draws": task.draws if task.draws > 1 else None,
-    }
+    expected: dict[str, Any] = {"protocol": protocol.name}
+    expected |= {one.name: getattr(task, one.name) for one in Task.arguments()}
+    expected |= {"empty": protocol.draw.may_be_empty(task), "requested": expected.pop("episodes")}
+    expected |= {name: None for name in ("drop_small", "draws") if expected[name] == getattr(Task, name)}
     for name, value in expected.items():
         stated = getattr(manifest.header, name)
         if value is not None and stated != value:

@@ -198,9 +198,7 @@ def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Protocol:
         passes=PASSES if LATE in row.quirks else None,
         **values,
     )
-    said = Words(
-        in_spirit=tuple(dict.fromkeys(spirit)),
-    )
+    said = Words(in_spirit=tuple(dict.fromkeys(spirit)))
     conditions = Conditions(**{one.name: getattr(row, one.name) for one in fields(Conditions)})
     protocol = Protocol(
         name,

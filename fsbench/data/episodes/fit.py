@@ -27,11 +27,7 @@ def hash_images(
     return {name: image_hash(data, name) for name in progress(manifest.image_names)}
 
 
-def mismatches(
-    manifest: Manifest,
-    data: AnyData,
-    progress: Callable[[list[str]], Any] = iter,
-) -> list[str]:
+def mismatches(manifest: Manifest, data: AnyData, progress: Callable[[list[str]], Any] = iter) -> list[str]:
     """Return the reasons against using `manifest` with a data set, a sentence each; none if it fits.
 
     With image hashes every photo and label map must be the same; without, every image must be there and show the class
