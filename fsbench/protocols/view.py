@@ -260,11 +260,7 @@ class View:
                 f"a padded square of {self.frame}, stretched to the query's size: padding counts as background, the "
                 "aspect ratio is lost"
             )
-        return [
-            seen,
-            Choice("metrics at", counted),
-            Choice("masks lie over", over),
-        ]
+        return [seen, Choice("metrics at", counted), Choice("masks lie over", over)]
 
     def notes(self, image_sizes: Mapping[str, int | None]) -> list[str]:
         """List notes for readers; `image_sizes` are the sides of the images that each method saw."""
