@@ -1,4 +1,4 @@
-"""The episodic data module and one annotation index per dataset."""
+"""The data modules and the data sets."""
 
 if __name__ != "fsbench.datamodules":  # each class would be there twice
     raise ImportError(f"{__file__} of fsbench was imported as {__name__}; import fsbench.datamodules instead")

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fsbench.base.tensor_cache import FeatureCache
 from fsbench.data.batch import ImageEpisode
-from fsbench.data.dataset import ClassificationIndex
+from fsbench.data.dataset import ClassificationData
 from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest
 from fsbench.data.episodes.task import ClassificationTask
@@ -45,7 +45,7 @@ class ClassificationDataModule(DataModule):
 
     def __init__(
         self,
-        dataset: ClassificationIndex,
+        dataset: ClassificationData,
         test: ClassificationTask = ClassificationTask(),
         loading: Loading = Loading(),
         image_size: int = 224,

@@ -20,14 +20,14 @@ from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.class_names import shared_classes
 from fsbench.data.copies import trained_remarks
-from fsbench.data.dataset import DERIVED, VOID, SegmentationIndex
+from fsbench.data.dataset import DERIVED, VOID, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import ManifestTask, Task
 from fsbench.data.file_digests import content_digests, contents_sha256
 from fsbench.data.list_substitutes import list_substitutes
-from fsbench.data.volumes import VolumeIndex
+from fsbench.data.volumes import VolumeData
 from fsbench.datamodules.datamodule import DataModule
 from fsbench.datamodules.loading.adaptation_images import AdaptationImages
 from fsbench.datamodules.loading.augment import named_augmentation
@@ -46,7 +46,6 @@ from fsbench.protocols.draws.pair_draw import PairDraw
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.superpixels import slices_with_test_classes, superpixel_pool
 from fsbench.protocols.draws.whole_images import whole_image_pool, with_classes
-from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.test import Test
 from fsbench.protocols.view import InputResize, View, input_rule
@@ -87,15 +86,15 @@ class EpisodicDataModule(DataModule):
 
     def __init__(
         self,
-        dataset: SegmentationIndex,
+        dataset: SegmentationData,
         test: EpisodicTest = EpisodicTest(),
         training: Training = Training(),
         loading: Loading = Loading(),
-        source: Callable[[], SegmentationIndex] | None = None,
+        source: Callable[[], SegmentationData] | None = None,
         image_size: int = 700,
         input_resize: InputResize = "protocol",
         seed: int = 0,
-        validation_source: Callable[[], SegmentationIndex] | None = None,
+        validation_source: Callable[[], SegmentationData] | None = None,
     ):
         protocol = load_segmentation(test.protocol)
         data = protocol.draw.data(dataset, test.fold, test.shot)
@@ -106,8 +105,8 @@ class EpisodicDataModule(DataModule):
             training = replace(training, training_protocol=None)
         other = training.training_protocol
         self._training_protocol = protocol if other is None else load_segmentation(other)
-        is_usual = training.filter_novel == self._filters(self._training_protocol, training.training_items)
-        self.training = replace(training, filter_novel=None) if is_usual else training
+        usual = self._training_protocol.draw.filter_novel if training.training_items == "episodes" else False
+        self.training = replace(training, filter_novel=None) if training.filter_novel == usual else training
         if training.episode_streams == "official" and (training.training_items != "episodes" or self._background):
             raise SettingsError(
                 "episode_streams official draws 1-way episodes whose query shows their class; expected training_items: "
@@ -167,7 +166,7 @@ class EpisodicDataModule(DataModule):
         return read_given_manifest(self.test.manifest, self.dataset, self.protocol, self.test)
 
     @cached_property
-    def source(self) -> SegmentationIndex:
+    def source(self) -> SegmentationData:
         """The data set that methods are trained on."""
         return self.dataset if self._make_source is None else self._make_source()
 
@@ -177,7 +176,7 @@ class EpisodicDataModule(DataModule):
         return self.test.fold if self._make_source is None else 0
 
     @cached_property
-    def validation_dataset(self) -> SegmentationIndex:
+    def validation_dataset(self) -> SegmentationData:
         """The data set of what chooses the checkpoint."""
         if self._make_validation_source is not None:
             return self._make_validation_source()
@@ -238,19 +237,14 @@ class EpisodicDataModule(DataModule):
         return self._training_protocol.training_pool(self.source, task, self.training.filter_novel)
 
     @cached_property
-    def _volumes(self) -> VolumeIndex:
+    def _volumes(self) -> VolumeData:
         """The data set whose superpixels are trained on, as the fold sees it; SettingsError where it has no volumes."""
-        if not isinstance(self.source, VolumeIndex):
+        if not isinstance(self.source, VolumeData):
             raise SettingsError(
                 f"training_items is superpixels, and {self.source.name} has no volumes with superpixels; choose a data "
                 "set of volumes (chaost2, sabs), or --data.training.training_items episodes"
             )
         return self.source.in_fold(self.source_fold, self.test.shot)
-
-    @staticmethod
-    def _filters(protocol: Protocol, items: str) -> bool | None:
-        """Return whether a training leaves out images with novel classes by itself; None for some of them."""
-        return protocol.draw.filter_novel if items == "episodes" else False
 
     @property
     def _background(self) -> bool:
@@ -467,11 +461,7 @@ class EpisodicDataModule(DataModule):
 
     def _loading(self, view: View) -> LoadingConfig:
         return LoadingConfig(
-            self.image_size,
-            view,
-            self.loading.cache_bytes,
-            input_resize=self.input_resize,
-            hints=self.needs.hints,
+            self.image_size, view, self.loading.cache_bytes, input_resize=self.input_resize, hints=self.needs.hints
         )
 
     @property
@@ -487,7 +477,7 @@ class EpisodicDataModule(DataModule):
 
     def _evaluation_loader(
         self,
-        dataset: SegmentationIndex,
+        dataset: SegmentationData,
         draw: Draw,
         episodes: Sequence[Episode],
         config: LoadingConfig,
@@ -514,6 +504,6 @@ class EpisodicDataModule(DataModule):
         )
 
 
-def _files(dataset: SegmentationIndex, names: Sequence[str]) -> list[Path]:
+def _files(dataset: SegmentationData, names: Sequence[str]) -> list[Path]:
     """Return the image files of `names`, their label files, and those that all images follow from."""
     return [*map(dataset.image_path, names), *map(dataset.label_file, names), *dataset.further_files]

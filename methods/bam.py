@@ -272,5 +272,4 @@ class BAM(EnsembleSegmenter):
         return ensemble_losses(output, target.labels, self.base_targets(output.base, target), self.meta_weight)
 
     def configure_optimizers(self) -> Any:
-        groups = module_parameters(self.head, MODULES)
-        return tenfold_sgd(groups, *self.rates, steps=max(int(self.trainer.estimated_stepping_batches), 1))
+        return tenfold_sgd(module_parameters(self.head, MODULES), *self.rates, self.total_steps)

@@ -36,7 +36,7 @@ OF_TRUTH = ("upperbound", "imglvl")
 
 
 @dataclass(frozen=True)
-class Adaptation:
+class AdaptationSettings:
     """Settings of the optimisation (§6).
 
     Attributes:
@@ -153,21 +153,6 @@ def start(task: Task, base_weight: Tensor, base_bias: Tensor, novel: int) -> Cla
     return Classifiers(weight.repeat(images, 1, 1), bias.repeat(images, 1))
 
 
-def true_proportions(labels: Tensor, valid: Tensor, size: tuple[int, int], classes: int) -> Tensor:
-    """Return the shares (B, C) of the classes in true labels (B, H, W) at the size of the features.
-
-    Args:
-        labels: indices of classes, 255 for void.
-        valid: (B, H, W) bool, pixels that count.
-        size: (h, w).
-        classes: C.
-    """
-    small = F.interpolate(labels[:, None].float(), size)[:, 0].long().flatten(1)
-    weights = pixel_weights(F.interpolate(valid[:, None].float(), size)[:, 0].flatten(1))
-    one_hot = F.one_hot(small.masked_fill(small == VOID, 0), classes).float()
-    return (one_hot * weights[..., None]).sum(1)
-
-
 def proportions(kind: Proportions, logits: Tensor, weights: Tensor, true: Tensor | None) -> Tensor:
     """Return the proportions pi (B, C) of the classes in query images.
 
@@ -273,7 +258,7 @@ def adapt(
     base_weight: Tensor,
     base_bias: Tensor,
     novel: int,
-    settings: Adaptation,
+    settings: AdaptationSettings,
     true: Tensor | None = None,
     gradient: Gradient = gradients,
 ) -> Adapted:
@@ -398,7 +383,7 @@ class DIaM(Segmenter):
             )
         kind: Proportions = "self" if pi == "self" else "uniform"
         terms = (ce, kl, entropy, distillation)
-        self.settings = Adaptation(iterations, learning_rate, terms, kind, tuple(pi_update_at), fine_tune_base)
+        self.settings = AdaptationSettings(iterations, learning_rate, terms, kind, tuple(pi_update_at), fine_tune_base)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Return the features (c, h, w) of an image: the base model's last ones before its classifier."""

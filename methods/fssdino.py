@@ -61,7 +61,7 @@ class FSSDINO(Segmenter):
     Args:
         backbone: the frozen ViT.
         n_clusters: prototypes of a class.
-        seed: of the first centres of k-means, together with the episode's index.
+        seed: of the first centres of k-means, together with the episode's number.
         layer: block whose output is compared, from 0 or negative from the end; the final LayerNorm is not applied.
     """
 

@@ -262,7 +262,7 @@ def predict_cells(
     return Steps(prototype, similarity, candidates, found.cells, found.scores)
 
 
-class Target(NamedTuple):
+class QueryImage(NamedTuple):
     """A query's unit features (C, h, w) with and without positions, and its clusters (h, w)."""
 
     features: Tensor
@@ -383,9 +383,9 @@ class INSID3(Segmenter):
         """Return the unit features (C, h, w) of an image."""
         return unit(self.backbone.patch_map(pixels))
 
-    def query(self, image: Tensor) -> Target:
+    def query(self, image: Tensor) -> QueryImage:
         """Return the features with and without positions, and their clusters."""
-        return Target(image[0], debias(image[0], self._projector()), cluster_cells(image[0], self.tau))
+        return QueryImage(image[0], debias(image[0], self._projector()), cluster_cells(image[0], self.tau))
 
     def support(self, image: Tensor, mask: Tensor) -> Reference:
         return Reference(image[0], mask_to_cells(mask[0], *image.shape[-2:]) if bool(mask.any()) else None)
@@ -394,7 +394,7 @@ class INSID3(Segmenter):
         """Return the supports that show the way."""
         return [support for support in supports if support.cells is not None]
 
-    def segment(self, query: Target, support: list[Reference]) -> Steps | None:
+    def segment(self, query: QueryImage, support: list[Reference]) -> Steps | None:
         """Return the steps of a way; None without foreground in a support."""
         if not support:
             return None

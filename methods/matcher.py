@@ -502,7 +502,7 @@ class Matcher(Segmenter):
         backbone: the frozen ViT, and SAM beside it.
         prompting: which prompts SAM gets, and which of its masks stay.
         merging: how these are scored and merged.
-        seed: of samples and of first centres, together with the episode's index.
+        seed: of samples and of first centres, together with the episode's number.
         seed_mode: how the two become one: `independent` mixes them, so that no two pairs draw alike; `per_episode` adds
             them, so that an episode draws as the one before it does with the next seed (§9).
     """

@@ -228,8 +228,7 @@ class PFENet(StageSegmenter):
         return self.head.losses(output, target.labels, self.aux_weight)
 
     def configure_optimizers(self) -> Any:
-        groups = module_parameters(self.head, MODULES)
-        return tenfold_sgd(groups, *self.rates, steps=max(int(self.trainer.estimated_stepping_batches), 1))
+        return tenfold_sgd(module_parameters(self.head, MODULES), *self.rates, self.total_steps)
 
     def on_validation_start(self) -> None:
         if self.trunk is not None:

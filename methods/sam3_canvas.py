@@ -21,7 +21,7 @@ from torchvision.transforms.v2.functional import resize
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
-from fsbench.core.query_maps import Sketch, join_ways, share_box, stacked_regions
+from fsbench.core.query_maps import Sketch, share_box, stacked_regions
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.connected import Box
 from fsbench.data.label_maps import resize_labels_pil
@@ -325,14 +325,8 @@ class SAM3Canvas(Sam3Segmenter):
         """Return the largest score (h, w) float32 of the detections over each pixel of the query, 0 of none."""
         return torch.tensor(cut_query(score_map(found.detections, self.side), found.pasted.slot, size))
 
-    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return each way's canvas with its prompts, and what is found on the query with its scores; see
-        `fsbench.core.query_maps.HasQueryMaps`."""
-        height, width = episode.query_sizes[0].tolist()
-        ways = self.way_outputs(episode)
-        return join_ways([{} if found is None else self._maps(found, (height, width)) for found in ways])
-
-    def _maps(self, found: Found, size: tuple[int, int]) -> dict[str, Tensor | Sketch]:
+    def maps(self, found: Found, size: tuple[int, int]) -> dict[str, Tensor | Sketch]:
+        """Return the canvas with its prompts, and what is found on the query with its scores."""
         masks = slot_detections(found.detections, found.pasted.slot, self.side)[0].cpu().numpy()
         groups, boxes = np.arange(len(masks)) + 1, np.array([share_box(mask) for mask in masks]).reshape(-1, 4)
         return {

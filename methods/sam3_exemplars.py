@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from fsbench.core.prediction import Prediction
-from fsbench.core.query_maps import Sketch, join_ways, stacked_regions
+from fsbench.core.query_maps import Sketch, stacked_regions
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.sam3_segmenter import AskedText, Sam3Segmenter, largest_scores
 from fsbench.networks.backbones.sam2_sam3 import (
@@ -288,14 +288,8 @@ class SAM3Exemplars(Sam3Segmenter):
     def objects(self, found: Detections, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
         return zip(instance_masks(found, size), found.scores, strict=True)
 
-    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return what is found of each way on the query, with the boxes that SAM 3 gives, and its scores; see
-        `fsbench.core.query_maps.HasQueryMaps`."""
-        height, width = episode.query_sizes[0].tolist()
-        ways = self.way_outputs(episode)
-        return join_ways([{} if found is None else self._maps(found, (height, width)) for found in ways])
-
-    def _maps(self, found: Detections, size: tuple[int, int]) -> dict[str, Tensor | Sketch]:
+    def maps(self, found: Detections, size: tuple[int, int]) -> dict[str, Tensor | Sketch]:
+        """Return what is found on the query, with the boxes that SAM 3 gives, and its scores."""
         masks = np.array([mask.cpu().numpy() for mask in instance_masks(found, size)]).reshape(-1, *size)
         groups = np.arange(len(masks)) + 1
         sketch = Sketch(boxes=found.boxes.cpu().numpy(), box_groups=groups, regions=stacked_regions(masks, groups))

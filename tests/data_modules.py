@@ -4,17 +4,17 @@ import inspect
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
+from fsbench.data.dataset import ClassificationData, SegmentationData
 from fsbench.datamodules.classification import ClassificationDataModule
 from fsbench.datamodules.episodic import EpisodicDataModule
 
 
-def episodic(data: SegmentationIndex, protocol: str = "fscs", **options: Any) -> EpisodicDataModule:
+def episodic(data: SegmentationData, protocol: str = "fscs", **options: Any) -> EpisodicDataModule:
     """Make the data module of segmentation of a data set."""
     return EpisodicDataModule(data, **_arguments(EpisodicDataModule, protocol=protocol, **options))
 
 
-def classification(data: ClassificationIndex, **options: Any) -> ClassificationDataModule:
+def classification(data: ClassificationData, **options: Any) -> ClassificationDataModule:
     """Make the data module of classification of a data set."""
     return ClassificationDataModule(data, **_arguments(ClassificationDataModule, **options))
 

@@ -15,7 +15,7 @@ from PIL import Image
 from fsbench.data.volume_io import own_locale, write_image
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.datamodules.datasets.sabs import ARCHIVE, Sabs
-from fsbench.datamodules.indexes.volumes import CLASS_SLICES, Volumes
+from fsbench.datamodules.kinds.volumes import CLASS_SLICES, Volumes
 from fsbench.datamodules.prepare.volumes import class_slices_text, slices_with
 
 CHAOS_IDS = (1, 2, 3, 5, 8, 10)

@@ -11,7 +11,7 @@ from zlib import crc32
 import numpy as np
 from PIL import Image
 
-from fsbench.data.dataset import PairList, Part, SegmentationIndex
+from fsbench.data.dataset import PairList, Part, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import Task
 from fsbench.datamodules.lists.official import read_official
@@ -22,7 +22,7 @@ USUAL_SIZE = {"pascal": (375, 500), "coco": (480, 640)}
 """Height and width in pixels of most images of a data set."""
 
 
-class OfficialFold(SegmentationIndex):
+class OfficialFold(SegmentationData):
     """Index of one fold's official test list.
 
     Args:

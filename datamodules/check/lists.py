@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import is_file
-from fsbench.data.dataset import Pair, PairList, SegmentationIndex
+from fsbench.data.dataset import Pair, PairList, SegmentationData
 from fsbench.data.published import checksums
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, REORDERED, read_official, verdict
@@ -18,7 +18,7 @@ DerivedPairs = Callable[[str, int], tuple[Pair, ...]]
 """Function (split, fold) -> derived pairs of the classes that the official file of this name holds."""
 
 
-def split_list(data: SegmentationIndex, split: str, fold: int) -> PairList:
+def split_list(data: SegmentationData, split: str, fold: int) -> PairList:
     """Return the list of a split as `official.csv` names it: "pfenet-trn" is the training list of PFENet's protocol."""
     if not split.startswith("pfenet-"):
         return pair_list(data, split, fold)
@@ -27,7 +27,7 @@ def split_list(data: SegmentationIndex, split: str, fold: int) -> PairList:
 
 def check_lists(
     report: Report,
-    data: SegmentationIndex,
+    data: SegmentationData,
     derived: DerivedPairs,
     splits: Sequence[str],
     folders: Sequence[str | Path],
@@ -63,7 +63,7 @@ def check_lists(
 def _compare(
     report: Report,
     subject: str,
-    data: SegmentationIndex,
+    data: SegmentationData,
     split: str,
     fold: int,
     pairs: tuple[Pair, ...],
@@ -90,7 +90,7 @@ def _compare(
 def _compare_file(
     report: Report,
     subject: str,
-    data: SegmentationIndex,
+    data: SegmentationData,
     split: str,
     fold: int,
     pairs: tuple[Pair, ...],
@@ -125,7 +125,7 @@ def _compare_file(
 
 
 def _compare_classes(
-    report: Report, data: SegmentationIndex, derived: DerivedPairs, split: str, official: Sequence[int]
+    report: Report, data: SegmentationData, derived: DerivedPairs, split: str, official: Sequence[int]
 ) -> None:
     """Report the number of pairs of every class beside the official one."""
     counts = [0] * len(official)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import open_file
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.image_io import is_transparent, read_image
 from fsbench.data.orientation import exif_remark, unequal_sizes
 from fsbench.data.picture_file import PictureHeader, is_turned, picture_header
@@ -105,7 +105,7 @@ def check_files(
         report.ok(subject, f"{len(transparent)} have transparent pixels, which are laid over white: {names_of}")
 
 
-def check_label_maps(report: Report, subject: str, data: SegmentationIndex, names: Sequence[str]) -> None:
+def check_label_maps(report: Report, subject: str, data: SegmentationData, names: Sequence[str]) -> None:
     """Report on the image and the label map of each of `names`, as a run reads them."""
 
     def labels(name: str) -> tuple[tuple[int, ...], Path]:

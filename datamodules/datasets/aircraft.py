@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from fsbench.data.source import Archive, Source
-from fsbench.datamodules.indexes.class_folders import by_class, rows, spoken
-from fsbench.datamodules.indexes.labelled_images import LabelledImages
+from fsbench.datamodules.kinds.class_folders import by_class, rows, spoken
+from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
 class Aircraft(LabelledImages):

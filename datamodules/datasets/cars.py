@@ -6,8 +6,8 @@ from fsbench.base.errors import DataError
 from fsbench.base.files.arrays import read_matlab
 from fsbench.data.picture_file import one_line
 from fsbench.data.source import Archive, Source
-from fsbench.datamodules.indexes.class_folders import by_class
-from fsbench.datamodules.indexes.labelled_images import LabelledImages
+from fsbench.datamodules.kinds.class_folders import by_class
+from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
 class Cars(LabelledImages):

@@ -11,7 +11,7 @@ from fsbench.base.files.opening import standard_error_logged
 from fsbench.data.image_io import read_shades
 from fsbench.data.source import Archive, Source
 from fsbench.data.volume_io import own_locale
-from fsbench.datamodules.indexes.volumes import Volumes
+from fsbench.datamodules.kinds.volumes import Volumes
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.volumes import MR_THRESHOLD, RawScan, prepare_mr, with_geometry
 

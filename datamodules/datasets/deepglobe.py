@@ -12,7 +12,7 @@ from fsbench.base.files import replacing
 from fsbench.data.image_io import read_image, read_shades
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.check.report import Report
-from fsbench.datamodules.indexes.binary_masks import ListedMasks, file_stem
+from fsbench.datamodules.kinds.binary_masks import ListedMasks, file_stem
 from fsbench.datamodules.prepare.by_hand import find_archive
 from fsbench.datamodules.prepare.job import Job, unpublished
 from fsbench.datamodules.prepare.making import making_place, publish
@@ -98,7 +98,8 @@ publishes a checksum. <root> may also be a folder that a program of the field ha
 
     @classmethod
     def detect(cls, root: Path) -> Self:
-        return cls(str(root), layout_of(root))
+        masks = (path.name for path in root.expanduser().glob("**/groundtruth/*.png"))
+        return cls(str(root), "ifa" if "_mask_" in next(masks, "") else "patnet")
 
     def report_more(self, report: Report) -> None:
         if self.counted_crops is not None:
@@ -130,12 +131,6 @@ def mask_name(name: str, layout: str) -> str:
     folder, _, file = name.rpartition("/origin/")
     stem = f"{file[:-11]}_mask_{file[-6:-4]}" if layout == "ifa" else file_stem(file)
     return f"{folder}/groundtruth/{stem}.png"
-
-
-def layout_of(root: Path) -> Literal["patnet", "ifa"]:
-    """Return the layout whose names the masks below `root` have."""
-    masks = (path.name for path in root.expanduser().glob("**/groundtruth/*.png"))
-    return "ifa" if "_mask_" in next(masks, "") else "patnet"
 
 
 class Crop(NamedTuple):

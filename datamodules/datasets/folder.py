@@ -7,15 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from fsbench.base.errors import DataError
@@ -32,10 +24,10 @@ from fsbench.data.published import own_name_fault
 from fsbench.data.source import Source
 from fsbench.datamodules.check.media import check_label_maps, report_absent
 from fsbench.datamodules.check.report import Report, some
-from fsbench.datamodules.indexes.mask_folder import IMAGE_SUFFIXES, MaskFolder, ranges, read_names
+from fsbench.datamodules.kinds.mask_folder import IMAGE_SUFFIXES, MaskFolder, ranges, read_names
 from fsbench.datamodules.lists.pixel_counts import PixelTable
 from fsbench.protocols.conditions import ATLAS_NAMES
-from fsbench.protocols.draws.fscs import Augmentation
+from fsbench.protocols.draws.fscs import AugmentedSettings
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.draws.presence import CompleteLabelMaps, KnownAbsence
 
@@ -235,8 +227,8 @@ def _check_copies(report: Report, data: Folder) -> None:
         report.note("images", found)
 
 
-@Augmentation.register(Folder)
-class FolderAugmentation(Augmentation):
+@AugmentedSettings.register(Folder)
+class FolderAugmentedSettings(AugmentedSettings):
     """Augmented settings of the protocol fscs, as the folder's description says."""
 
     data: Folder

@@ -15,15 +15,8 @@ from fsbench.data.image_io import read_shades
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.check.media import check_files
 from fsbench.datamodules.check.report import Report, some
-from fsbench.datamodules.indexes.binary_masks import BinaryMasks
-from fsbench.datamodules.lists.official import (
-    DERIVED,
-    OFFICIAL,
-    UNVERIFIED,
-    default_lists,
-    list_folders,
-    missing_list,
-)
+from fsbench.datamodules.kinds.binary_masks import BinaryMasks
+from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, UNVERIFIED, default_lists, list_folders, missing_list
 from fsbench.datamodules.lists.text_file import read_list
 from fsbench.datamodules.prepare.folders import make_folder
 from fsbench.datamodules.prepare.job import Job
@@ -280,7 +273,7 @@ Its authors publish no checksum; the command verifies the structure: 1000 class 
         if splits is None:
             if not lists:
                 report.differs("splits", "no lists given: splits are drawn; the official ones cannot be derived")
-                cls._check_index(report, root, [])
+                cls._check_data(report, root, [])
             return
         report.ok("splits", f"checksums of the {len(PARTS)} lists are right")
         for part in PARTS:
@@ -292,10 +285,10 @@ Its authors publish no checksum; the command verifies the structure: 1000 class 
         unlisted = sorted(present.difference(*(getattr(splits, part) for part in PARTS)))
         if unlisted:
             report.differs("classes", f"{len(unlisted)} folders of no listed class: {some(unlisted)}")
-        cls._check_index(report, root, lists)
+        cls._check_data(report, root, lists)
 
     @classmethod
-    def _check_index(cls, report: Report, root: Path, lists: list[str]) -> None:
+    def _check_data(cls, report: Report, root: Path, lists: list[str]) -> None:
         """Report the number of items of every split, as an evaluation gets them."""
         data = report.attempt("lists", lambda: cls(str(root), lists))
         if data is None:

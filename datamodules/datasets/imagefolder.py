@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from fsbench.base.errors import DataError
 from fsbench.base.files.names import two_alike
 from fsbench.data.source import Source
-from fsbench.datamodules.indexes.class_folders import below_folders, class_folders, require_images
-from fsbench.datamodules.indexes.labelled_images import LabelledImages
+from fsbench.datamodules.kinds.class_folders import below_folders, class_folders, require_images
+from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
 class ImageFolder(LabelledImages):

@@ -11,9 +11,9 @@ from fsbench.data.source import Source
 from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_label_maps
 from fsbench.datamodules.check.report import Report
-from fsbench.datamodules.indexes.find_folder import find_folder
-from fsbench.datamodules.indexes.mask_folder import MaskFolder
-from fsbench.datamodules.indexes.official import FoldwiseTrainingLists
+from fsbench.datamodules.kinds.find_folder import find_folder
+from fsbench.datamodules.kinds.mask_folder import MaskFolder
+from fsbench.datamodules.kinds.official import FoldwiseTrainingLists
 from fsbench.datamodules.lists.official import default_lists
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS
 from fsbench.datamodules.prepare.job import Job

@@ -10,8 +10,8 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import read_text
 from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.report import Report
-from fsbench.datamodules.indexes.binary_masks import ListedMasks, file_stem
-from fsbench.datamodules.indexes.find_folder import find_folder
+from fsbench.datamodules.kinds.binary_masks import ListedMasks, file_stem
+from fsbench.datamodules.kinds.find_folder import find_folder
 from fsbench.datamodules.prepare.folders import make_folder
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.making import has_content

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
 from fsbench.data.source import ByHand, Source
-from fsbench.datamodules.indexes.binary_masks import ListedMasks, file_stem
+from fsbench.datamodules.kinds.binary_masks import ListedMasks, file_stem
 from fsbench.datamodules.prepare.folders import make_folder
 from fsbench.datamodules.prepare.job import Job
 

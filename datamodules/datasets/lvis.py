@@ -3,7 +3,7 @@
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from fsbench.base.errors import DataError, SettingsError
@@ -14,9 +14,9 @@ from fsbench.data.episodes.task import Classes, Task
 from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.source import Source
 from fsbench.datamodules.check.report import Report, some
-from fsbench.datamodules.indexes.coco_views import PHOTOS_2017, CocoViews
-from fsbench.datamodules.indexes.view_episodes import ViewEpisodes
-from fsbench.datamodules.indexes.views import SEPARATOR, AnnotatedMask, listed_views, view_photo
+from fsbench.datamodules.kinds.coco_views import PHOTOS_2017, CocoViews
+from fsbench.datamodules.kinds.view_episodes import ViewEpisodes
+from fsbench.datamodules.kinds.views import SEPARATOR, AnnotatedMask, listed_views, view_photo
 from fsbench.datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.datamodules.prepare.by_hand import archive_at_hand, take_file
 from fsbench.datamodules.prepare.job import Job
@@ -442,13 +442,8 @@ def _take_own_file(job: Job, source: Source) -> bool:
     if archive is None:
         return False
     with making_place(target) as making:
-        if not unpack(archive, making, _own_file):
+        if not unpack(archive, making, lambda name: name.name if name.name == OWN_FILE else None):
             raise DataError(f"archive {archive} has no {OWN_FILE}; expected LVIS's annotations of its validation part")
         job.note(archive, None, verified=False)
         publish(making / OWN_FILE, target)
     return True
-
-
-def _own_file(name: PurePosixPath) -> str | None:
-    """Return the name of LVIS's own file; None for anything else."""
-    return name.name if name.name == OWN_FILE else None

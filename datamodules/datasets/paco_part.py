@@ -10,9 +10,9 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import sha256_file
 from fsbench.data.disk_cache import load_json, save_json
 from fsbench.data.source import Source
-from fsbench.datamodules.indexes.coco_views import PHOTOS_2017, CocoViews
-from fsbench.datamodules.indexes.view_episodes import ViewEpisodes
-from fsbench.datamodules.indexes.views import SEPARATOR, AnnotatedMask
+from fsbench.datamodules.kinds.coco_views import PHOTOS_2017, CocoViews
+from fsbench.datamodules.kinds.view_episodes import ViewEpisodes
+from fsbench.datamodules.kinds.views import SEPARATOR, AnnotatedMask
 from fsbench.datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.datamodules.prepare.by_hand import take_file
 from fsbench.datamodules.prepare.job import Job

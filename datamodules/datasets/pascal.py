@@ -27,14 +27,9 @@ from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_label_maps, report_absent
 from fsbench.datamodules.check.report import Report
-from fsbench.datamodules.indexes.find_folder import find_folder
-from fsbench.datamodules.indexes.mask_folder import MaskFolder, read_names
-from fsbench.datamodules.indexes.official import (
-    FoldwiseTrainingLists,
-    JoinedFolds,
-    OfficialImageLists,
-    OfficialIndex,
-)
+from fsbench.datamodules.kinds.find_folder import find_folder
+from fsbench.datamodules.kinds.mask_folder import MaskFolder, read_names
+from fsbench.datamodules.kinds.official import FoldwiseTrainingLists, JoinedFolds, OfficialData, OfficialImageLists
 from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, default_lists, joined_lists
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from fsbench.datamodules.lists.pixel_counts import count_labels
@@ -44,7 +39,7 @@ from fsbench.datamodules.prepare.list_files import provide_lists
 from fsbench.datamodules.prepare.making import discard, disk_errors, has_content, publish
 from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.protocols.draws.boxes import Box, BoxTest, largest_object_box
-from fsbench.protocols.draws.gfss import ValidationImages, list_sha256
+from fsbench.protocols.draws.gfss import ValidationImages, lines_sha256
 from fsbench.protocols.draws.image_lists import ImageLists, ReleasedImages
 from fsbench.protocols.draws.presence import CompleteLabelMaps, KnownAbsence
 
@@ -258,7 +253,7 @@ class PascalAll(JoinedFolds, Pascal):
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
         """Return the official lists of the four folds, joined in their order; None where no folder has them."""
-        return joined_lists([OfficialIndex.released_pairs(self.parted, split, place) for place in range(Pascal.folds)])
+        return joined_lists([OfficialData.released_pairs(self.parted, split, place) for place in range(Pascal.folds)])
 
     @cached_property
     def parted(self) -> Pascal:
@@ -317,7 +312,7 @@ class PascalValidation(ValidationImages):
 
     def images(self) -> tuple[Sequence[str], str]:
         names = self.data.candidates("val")
-        found = list_sha256([f"JPEGImages/{name}.jpg SegmentationClassAug/{name}.png" for name in names])
+        found = lines_sha256([f"JPEGImages/{name}.jpg SegmentationClassAug/{name}.png" for name in names])
         if found == ORDER_SHA256:
             return names, OFFICIAL
         substitute_list(self.data, "val", "the authors' list val.txt", f"another of {len(names)} images")

@@ -10,9 +10,9 @@ from fsbench.base.files import read_json
 from fsbench.data.dataset import PairList
 from fsbench.data.episodes.task import Classes
 from fsbench.data.source import Archive, Source
-from fsbench.datamodules.indexes.find_folder import find_folder
-from fsbench.datamodules.indexes.view_episodes import ViewEpisodes
-from fsbench.datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, listed_views, view_photo
+from fsbench.datamodules.kinds.find_folder import find_folder
+from fsbench.datamodules.kinds.view_episodes import ViewEpisodes
+from fsbench.datamodules.kinds.views import SEPARATOR, AnnotatedMask, ViewData, listed_views, view_photo
 from fsbench.datamodules.prepare.by_hand import take_file
 from fsbench.datamodules.prepare.folders import make_photos
 from fsbench.datamodules.prepare.job import Job
@@ -40,7 +40,7 @@ class Part(NamedTuple):
     images: tuple[str, ...]
 
 
-class PascalPart(ViewIndex):
+class PascalPart(ViewData):
     """PASCAL-Part. A name is `<id>@<place>@<part>`: the box of the object at that place of the image's annotations, and
     one of its parts. Classes are named `<object>+<part>` and numbered in the order of the folds and of the list.
 

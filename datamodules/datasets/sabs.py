@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from fsbench.data.source import ByHand, Source
 from fsbench.data.volume_io import read_image
-from fsbench.datamodules.indexes.volumes import Volumes
+from fsbench.datamodules.kinds.volumes import Volumes
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.volumes import CT_THRESHOLD, RawScan, prepare_ct
 

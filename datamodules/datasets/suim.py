@@ -10,7 +10,7 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import replacing
 from fsbench.data.image_io import read_shades
 from fsbench.data.source import ByHand, Source
-from fsbench.datamodules.indexes.binary_masks import ListedMasks, file_stem
+from fsbench.datamodules.kinds.binary_masks import ListedMasks, file_stem
 from fsbench.datamodules.prepare.by_hand import archive_at_hand, find_archive
 from fsbench.datamodules.prepare.job import Job, unpublished
 from fsbench.datamodules.prepare.making import discard, making_place, publish

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import is_file, is_folder, read_json, write_text
-from fsbench.data.dataset import ClassificationIndex, list_sha256
+from fsbench.data.dataset import ClassificationData, list_sha256
 
 _KEYS = ("label_names", "image_names", "image_labels")
 
@@ -39,7 +39,7 @@ def read_list(path: Path, folder: Path) -> list[tuple[str, Sequence[str]]]:
     return listed
 
 
-def write_list(data: ClassificationIndex, path: Path) -> None:
+def write_list(data: ClassificationData, path: Path) -> None:
     """Write `data` as a list file in the authors' form, with its sha256."""
     content = {
         "label_names": list(data.class_names),

@@ -47,7 +47,7 @@ class PixelTable:
         return labels
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
-        """Pixels of every label of image `name`, and pixels in all; see `SegmentationIndex.class_pixels`."""
+        """Pixels of every label of image `name`, and pixels in all; see `SegmentationData.class_pixels`."""
         rows = self[name]
         return dict(rows[:, :2].tolist()), int(rows[:, 1].sum())
 

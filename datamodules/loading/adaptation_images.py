@@ -14,7 +14,7 @@ from fsbench.base.files import fingerprint
 from fsbench.core.adaptation import Adaptation
 from fsbench.core.query_changes import QueryChanges
 from fsbench.data.batch import EpisodeBatch, Truth, collate
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.file_digests import contents_sha256
 from fsbench.data.transforms import RESIZES
@@ -38,7 +38,7 @@ class AdaptationImages:
         config: how files are loaded.
     """
 
-    data: SegmentationIndex
+    data: SegmentationData
     pool: Pool
     shot: int
     seed: int

@@ -68,11 +68,7 @@ class Rotate:
 
 
 def rotate(
-    pixels: np.ndarray,
-    angle: float,
-    interpolation: int,
-    corners: tuple[float, ...],
-    out: np.ndarray | None = None,
+    pixels: np.ndarray, angle: float, interpolation: int, corners: tuple[float, ...], out: np.ndarray | None = None
 ) -> np.ndarray:
     """Rotate (h, w, ...) by `angle` degrees about its middle; `corners` is their colour.
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.data.batch import EpisodeBatch
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.task import Task
 from fsbench.datamodules.loading.items import LoadingConfig, load_episode
 from fsbench.protocols.draws.further import redraw_copies_in
@@ -15,7 +15,7 @@ from fsbench.protocols.draws.pools import Pool
 
 
 def calibration_episodes(
-    data: SegmentationIndex, pool: Pool, task: Task, config: LoadingConfig, count: int
+    data: SegmentationData, pool: Pool, task: Task, config: LoadingConfig, count: int
 ) -> Iterator[EpisodeBatch]:
     """Yield `count` episodes from `pool` with the test's N and K (classical-baselines §2.1).
 
@@ -30,12 +30,5 @@ def calibration_episodes(
         )
     files, apart = config.files(data), redraw_copies_in(data, pool)
     for i in range(count):
-        episode = draw_episode(
-            i,
-            np.random.RandomState(i),
-            pool,
-            way=task.way,
-            shot=task.shot,
-            background=task.empty,
-        )
+        episode = draw_episode(i, np.random.RandomState(i), pool, way=task.way, shot=task.shot, background=task.empty)
         yield load_episode(data, apart(episode, i, 0), config, files)

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset, get_worker_info
 
 from fsbench.data.batch import EpisodeBatch
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.datamodules.loading.items import LoadingConfig, load_episode, load_item
@@ -38,7 +38,7 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
     def __init__(
         self,
         draw: Draw,
-        data: SegmentationIndex,
+        data: SegmentationData,
         episodes: Sequence[Episode],
         config: LoadingConfig,
         next_shown: Mapping[int, Mapping[str, int | None]] | None = None,
@@ -85,7 +85,7 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
 
     def __init__(
         self,
-        data: SegmentationIndex,
+        data: SegmentationData,
         pool: Pool,
         config: LoadingConfig,
         empty: bool,

@@ -13,7 +13,7 @@ from fsbench.base.tensor_cache import FeatureCache
 from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, Hint, Hints, ImageEpisode, Truth
 from fsbench.data.connected import BoxOf, bounding_boxes, largest_part_box
-from fsbench.data.dataset import VOID, ClassificationIndex, SegmentationIndex
+from fsbench.data.dataset import VOID, ClassificationData, SegmentationData
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.image_io import image_pixels
@@ -55,14 +55,14 @@ class LoadingConfig:
         """Rule of `RESIZES` for images and support labels."""
         return input_rule(self.view.resize, self.input_resize)
 
-    def files(self, data: SegmentationIndex) -> DecodedImageCache:
+    def files(self, data: SegmentationData) -> DecodedImageCache:
         """Return an empty cache of decoded files."""
         measured = self.resize == "intensities"
         return DecodedImageCache(data, RESIZES[self.resize][0], self.size, self.cache_bytes, measured)
 
 
 def load_episode(
-    data: SegmentationIndex,
+    data: SegmentationData,
     episode: Episode,
     config: LoadingConfig,
     files: DecodedImageCache | None = None,
@@ -113,7 +113,7 @@ def load_episode(
 
 
 def load_item(
-    draw: Draw, data: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache
+    draw: Draw, data: SegmentationData, episode: Episode, config: LoadingConfig, files: DecodedImageCache
 ) -> EpisodeBatch:
     """Load a test episode with its truth: an item of the loader.
 
@@ -140,7 +140,7 @@ def load_item(
 
 
 def _load_base_and_novel(
-    data: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache
+    data: SegmentationData, episode: Episode, config: LoadingConfig, files: DecodedImageCache
 ) -> EpisodeBatch:
     """Load a query with all supports; those of base classes are absent, and supports show novel classes alone."""
     side, ways = config.size, len(episode.classes)
@@ -209,7 +209,7 @@ def _batch_of_one(
 
 
 def support_labels(
-    data: SegmentationIndex, episode: Episode, config: LoadingConfig, label_map: Callable[[str], np.ndarray]
+    data: SegmentationData, episode: Episode, config: LoadingConfig, label_map: Callable[[str], np.ndarray]
 ) -> list[list[np.ndarray]]:
     """Return what a method is told of the supports of a test episode, by way and shot.
 
@@ -236,7 +236,7 @@ def support_labels(
 
 
 def _support_label(
-    data: SegmentationIndex,
+    data: SegmentationData,
     name: str,
     number: int,
     labels: np.ndarray,
@@ -268,7 +268,7 @@ def _support_label(
 
 
 def _load_hints(
-    data: SegmentationIndex,
+    data: SegmentationData,
     episode: Episode,
     config: LoadingConfig,
     labels: Mapping[str, np.ndarray],
@@ -297,12 +297,12 @@ def _load_hints(
     return Hints(query, supports, boxes, names)
 
 
-def _photo(data: SegmentationIndex, name: str) -> Tensor:
+def _photo(data: SegmentationData, name: str) -> Tensor:
     """Return an image (3, H, W) uint8 at its own size."""
     return torch.from_numpy(image_pixels(data, name)).permute(2, 0, 1).contiguous()
 
 
-def labelled_image(data: SegmentationIndex, name: str, classes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def labelled_image(data: SegmentationData, name: str, classes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Decode image `name`.
 
     Returns:
@@ -315,7 +315,7 @@ def labelled_image(data: SegmentationIndex, name: str, classes: Sequence[int]) -
     return pixels, way_labels(labels, data.label_values(name, classes))
 
 
-def read_labelled(data: SegmentationIndex, name: str) -> tuple[np.ndarray, np.ndarray]:
+def read_labelled(data: SegmentationData, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Decode image `name` to pixels (H, W, 3) uint8 and its label map (H, W); raises as `labelled_image` does."""
     labels, pixels = data.label_map(name), image_pixels(data, name)
     check_sizes(data.image_path(name), pixels, labels, data.label_file(name))
@@ -349,7 +349,7 @@ class ImageLoading:
 
 
 def load_image_episode(
-    data: ClassificationIndex, episode: ClassificationEpisode, config: ImageLoading, files: FeatureCache
+    data: ClassificationData, episode: ClassificationEpisode, config: ImageLoading, files: FeatureCache
 ) -> ImageEpisode:
     """Decode one episode of classification; `files` caches what earlier episodes decoded.
 
@@ -364,6 +364,6 @@ def load_image_episode(
     return ImageEpisode(episode.number, config.seed, numbers, support, query, torch.stack(images))
 
 
-def centre_image(data: ClassificationIndex, name: str, size: int) -> Tensor:
+def centre_image(data: ClassificationData, name: str, size: int) -> Tensor:
     """Return image `name` as (3, S, S) uint8 (fort.md §3). Raises DataError naming a file that cannot be read."""
     return centre_square(image_pixels(data, name), size)

@@ -16,7 +16,7 @@ from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.data.image_io import image_intensities
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.transforms import resize_intensities
-from fsbench.data.volumes import VolumeIndex
+from fsbench.data.volumes import VolumeData
 from fsbench.data.warping import warp
 from fsbench.protocols.draws.whole_images import BACKGROUND
 
@@ -44,7 +44,7 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
 
     def __init__(
         self,
-        data: VolumeIndex,
+        data: VolumeData,
         names: Sequence[str],
         avoided: frozenset[str],
         length: int | None,

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from fsbench.data.batch import EpisodeBatch, Truth
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.loading.augment import Augmentation
@@ -15,7 +15,7 @@ from fsbench.datamodules.loading.items import labelled_image
 
 
 def augmented_episode(
-    data: SegmentationIndex,
+    data: SegmentationData,
     episode: Episode,
     seed: tuple[int, ...],
     augmentation: Augmentation,
@@ -64,6 +64,6 @@ def augmented_episode(
     )
 
 
-def base_map(data: SegmentationIndex, name: str, base_classes: Sequence[int]) -> np.ndarray:
+def base_map(data: SegmentationData, name: str, base_classes: Sequence[int]) -> np.ndarray:
     """Return the label map (H, W) uint8 of an image: 0 background, 1..n `base_classes` in their order, 255 void."""
     return way_labels(data.label_map(name), data.label_values(name, base_classes))

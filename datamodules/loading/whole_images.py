@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from fsbench.data.batch import EpisodeBatch
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.transforms import RESIZES
 from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.loading.augment import Augmentation
@@ -29,7 +29,7 @@ class TrainingImages(Dataset[EpisodeBatch]):
 
     def __init__(
         self,
-        data: SegmentationIndex,
+        data: SegmentationData,
         names: Sequence[str],
         classes: Sequence[int],
         config: LoadingConfig,

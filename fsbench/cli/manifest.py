@@ -10,7 +10,7 @@ from fsbench.base.files import make_folder
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_line
 from fsbench.cli.options import add_data_options, add_episode_options, given_lists, given_root, given_task
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.fit import hash_images, mismatches
 from fsbench.data.episodes.manifest import description, differences, read_manifest, summary
 from fsbench.data.episodes.task import Task
@@ -60,11 +60,11 @@ def _add_dataset(parser: argparse.ArgumentParser, required: bool) -> None:
     add_data_options(parser)
 
 
-def _index(dataset: str, options: argparse.Namespace) -> SegmentationIndex:
+def _open(dataset: str, options: argparse.Namespace) -> SegmentationData:
     check_known("data", "data set", dataset)
     if task_of("data", dataset) != "segmentation":
         raise SettingsError(f"{dataset} is a data set for classification without label maps; expected one with masks")
-    data: SegmentationIndex = open_dataset(dataset, given_root(options), given_lists(options))
+    data: SegmentationData = open_dataset(dataset, given_root(options), given_lists(options))
     return data
 
 
@@ -74,7 +74,7 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
     check_replaced(options.out, "--out", "manifest", read_manifest)
     protocol = load_segmentation(options.protocol or DEFAULT_PROTOCOL)
     task = Task(**given_task(options)).about(options.classes)
-    data = protocol.draw.data(_index(options.dataset, options), task.fold, task.shot)
+    data = protocol.draw.data(_open(options.dataset, options), task.fold, task.shot)
     manifest = protocol.manifest(data, task)
     if not options.names_only:
         manifest = replace(manifest, images=hash_images(manifest, data, _PROGRESS))
@@ -96,7 +96,7 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     print_line(f"intact: {summary(manifest)}")
     protocol = load_segmentation(header.protocol)
     data = protocol.draw.data(
-        _index(choose_dataset(options.dataset, header.dataset, f"the manifest {options.file}"), options),
+        _open(choose_dataset(options.dataset, header.dataset, f"the manifest {options.file}"), options),
         header.fold,
         header.shot,
     )

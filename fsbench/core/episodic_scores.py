@@ -7,13 +7,7 @@ from torch import Tensor
 from torchmetrics.metric import Metric
 
 from fsbench.scores.answers import SegmentationResult
-from fsbench.scores.confusion import (
-    COUNTS,
-    background_intersection_union,
-    fb_iou,
-    intersection_union,
-    mean_iou,
-)
+from fsbench.scores.confusion import COUNTS, background_intersection_union, fb_iou, intersection_union, mean_iou
 
 
 class EpisodicScores(Metric):

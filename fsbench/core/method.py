@@ -140,6 +140,11 @@ class Method(L.LightningModule):
         """Return notes on the method's settings on `data` that a reader of the record needs; tables print them."""
         return []
 
+    @property
+    def total_steps(self) -> int:
+        """Number of optimiser steps of the whole training, 1 or more, for schedules of the learning rate."""
+        return max(int(self.trainer.estimated_stepping_batches), 1)
+
     def num_trainable_parameters(self, ways: int) -> int:
         """Return the number of learned parameters for episodes of `ways` ways."""
         return sum(parameter.numel() for parameter in self.parameters())

@@ -10,16 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
+from fsbench.data.dataset import AnyData, ClassificationData, SegmentationData
 from fsbench.data.file_digests import UNREADABLE, content_digests, file_state
 from fsbench.data.file_rules import remark
 
-Index = SegmentationIndex | ClassificationIndex
 _MOST = 3
 """Images that are named with their copies."""
 
 
-def photo_files(data: Index, names: Iterable[str]) -> Callable[[str], Path]:
+def photo_files(data: AnyData, names: Iterable[str]) -> Callable[[str], Path]:
     """Return a function from an image to the file of its photo, which is one file for all copies among `names`.
 
     Of a published data set it is the image's own file.
@@ -28,7 +27,7 @@ def photo_files(data: Index, names: Iterable[str]) -> Callable[[str], Path]:
     return lambda name: first.get(name) or data.image_path(name)
 
 
-def copied_images(data: Index, names: Iterable[str]) -> list[list[str]]:
+def copied_images(data: AnyData, names: Iterable[str]) -> list[list[str]]:
     """Return the images among `names` that are there under several names, with all of these; none of published sets.
 
     A file is read only where another one has its size.
@@ -45,7 +44,7 @@ def copied_images(data: Index, names: Iterable[str]) -> list[list[str]]:
     return [group for digest, group in groups.items() if digest != UNREADABLE and len(group) > 1]
 
 
-def copy_remarks(data: Index, names: Iterable[str], shown: Callable[[str], str] = str) -> list[str]:
+def copy_remarks(data: AnyData, names: Iterable[str], shown: Callable[[str], str] = str) -> list[str]:
     """Say which images among `names` are there under several names: with equal labels, and with different ones.
 
     Args:
@@ -58,12 +57,12 @@ def copy_remarks(data: Index, names: Iterable[str], shown: Callable[[str], str] 
     """
     alike: list[list[str]] = []
     unlike: list[list[str]] = []
-    is_alike = _equal_label_maps(data) if isinstance(data, SegmentationIndex) else _one_class(data)
+    is_alike = _equal_label_maps(data) if isinstance(data, SegmentationData) else _one_class(data)
     for group in copied_images(data, names):
         (alike if is_alike(group) else unlike).append(group)
     words = (
         ("with equal label maps", "with different label maps")
-        if isinstance(data, SegmentationIndex)
+        if isinstance(data, SegmentationData)
         else ("in one class", "in several classes")
     )
     return [
@@ -75,7 +74,7 @@ def copy_remarks(data: Index, names: Iterable[str], shown: Callable[[str], str] 
     ]
 
 
-def trained_remarks(data: Index, tested: Iterable[str], trained: Iterable[str]) -> list[str]:
+def trained_remarks(data: AnyData, tested: Iterable[str], trained: Iterable[str]) -> list[str]:
     """Say which `tested` images of a data set of the user's own are for training as well, by their name or another."""
     tested, trained = set(tested), set(trained)
     both = sorted(tested & trained)
@@ -94,7 +93,7 @@ def _listed(images: Sequence[str]) -> str:
     return ", ".join(images[:_MOST]) + ", …" * (len(images) > _MOST)
 
 
-def _equal_label_maps(data: SegmentationIndex) -> Callable[[Sequence[str]], bool]:
+def _equal_label_maps(data: SegmentationData) -> Callable[[Sequence[str]], bool]:
     def equal(group: Sequence[str]) -> bool:
         first = data.label_map(group[0])
         return all(np.array_equal(first, data.label_map(name)) for name in group[1:])
@@ -102,6 +101,6 @@ def _equal_label_maps(data: SegmentationIndex) -> Callable[[Sequence[str]], bool
     return equal
 
 
-def _one_class(data: ClassificationIndex) -> Callable[[Sequence[str]], bool]:
+def _one_class(data: ClassificationData) -> Callable[[Sequence[str]], bool]:
     class_of: Mapping[str, int] = {name: number for number, images in enumerate(data.images) for name in images}
     return lambda group: len({class_of[name] for name in group}) == 1

@@ -64,7 +64,7 @@ class PairList:
         return pairs_sha256(self.pairs, ordered=True)
 
 
-class SegmentationIndex(ABC):
+class SegmentationData(ABC):
     """A data set of images with label maps. Opens no image until asked for one.
 
     A new data set implements four methods and sets five attributes; the lists of every protocol follow from them
@@ -284,7 +284,7 @@ class Drawn(ABC):
         """Return whether the data set made with these arguments is there; nothing is written."""
 
 
-class ClassificationIndex(ABC):
+class ClassificationData(ABC):
     """A data set of images with one class each. Opens no image.
 
     A new data set sets the four attributes and implements `image_path`.
@@ -294,7 +294,7 @@ class ClassificationIndex(ABC):
         class_names: names of the classes, in the order that episodes number them from 0.
         images: for every class, the names of its images in list order.
         origin: source of the list: "derived" (by a rule of the suite), or another word of the data set.
-        images_are_files, turns_images, painting, source: as of `SegmentationIndex`.
+        images_are_files, turns_images, painting, source: as of `SegmentationData`.
     """
 
     images_are_files: ClassVar[bool] = True
@@ -315,6 +315,9 @@ class ClassificationIndex(ABC):
     def sha256(self) -> str:
         """Checksum of the list."""
         return list_sha256(self.class_names, self.images)
+
+
+AnyData = SegmentationData | ClassificationData
 
 
 def list_sha256(class_names: Sequence[str], images: Sequence[Sequence[str]]) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fsbench.base.tensor_cache import FeatureCache
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.image_io import image_intensities, image_pixels
 from fsbench.data.orientation import check_sizes
 
@@ -29,7 +29,7 @@ class DecodedImageCache:
 
     def __init__(
         self,
-        data: SegmentationIndex,
+        data: SegmentationData,
         resize: Callable[[np.ndarray, int], Tensor],
         size: int,
         max_bytes: int = 0,

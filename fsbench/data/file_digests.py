@@ -16,7 +16,7 @@ from fsbench.base.errors import FsbenchError
 from fsbench.base.files import fingerprint, locked, sha256_file
 from fsbench.base.files.opening import MIB, note_opened
 from fsbench.base.paths import cache_folder
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.disk_cache import load_json, save_json
 
 State = tuple[int, int, int, int]
@@ -72,7 +72,7 @@ def content_digests(paths: Sequence[Path]) -> list[str]:
     return [found[file] for file in files]
 
 
-def contents_sha256(data: SegmentationIndex, names: Sequence[str]) -> str:
+def contents_sha256(data: SegmentationData, names: Sequence[str]) -> str:
     """Return a hash of the names of images, and of the contents of all files that they and their labels follow from."""
     number, further = len(names), content_digests(data.further_files)
     digests = content_digests([*map(data.image_path, names), *map(data.label_file, names)])

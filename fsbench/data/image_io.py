@@ -17,7 +17,7 @@ from PIL import Image
 from fsbench.base.errors import DataError
 from fsbench.base.files import read_bytes
 from fsbench.base.files.images import check_pixels, open_image
-from fsbench.data.dataset import VOID, ClassificationIndex, SegmentationIndex
+from fsbench.data.dataset import VOID, AnyData, ClassificationData, SegmentationData
 from fsbench.data.file_rules import refusal
 from fsbench.data.orientation import apply_orientation, fit_labels
 from fsbench.data.palettes import SeenColours, check_palette, voc_colors
@@ -117,7 +117,7 @@ def read_upright(path: Path) -> tuple[np.ndarray, int]:
     return apply_orientation(pixels, header.turn), header.turn
 
 
-def image_orientation(data: SegmentationIndex | ClassificationIndex, name: str) -> int:
+def image_orientation(data: AnyData, name: str) -> int:
     """Return the EXIF orientation that image `name` is turned by; 1, which turns nothing, where the data set takes its
     images as they are stored.
 
@@ -126,22 +126,22 @@ def image_orientation(data: SegmentationIndex | ClassificationIndex, name: str) 
     return picture_header(Path(data.image_path(name))).turn if data.turns_images else 1
 
 
-def image_pixels(data: SegmentationIndex | ClassificationIndex, name: str) -> np.ndarray:
+def image_pixels(data: AnyData, name: str) -> np.ndarray:
     """Decode image `name` of a data set to pixels (H, W, 3) uint8, in the form in which the data set takes it.
 
     Raises DataError for a file that cannot be decoded.
     """
-    if not data.images_are_files and isinstance(data, SegmentationIndex):
+    if not data.images_are_files and isinstance(data, SegmentationData):
         return data.pixels(name)
     path = Path(data.image_path(name))
     if data.turns_images:
         return read_upright(path)[0]
-    crop = None if isinstance(data, ClassificationIndex) else data.crop(name)
+    crop = None if isinstance(data, ClassificationData) else data.crop(name)
     pixels = read_pixels(path)
     return pixels if crop is None else np.ascontiguousarray(pixels[crop])
 
 
-def image_intensities(data: SegmentationIndex, name: str) -> np.ndarray:
+def image_intensities(data: SegmentationData, name: str) -> np.ndarray:
     """Return image `name` as the data set measured it, (H, W) float32 and normalised; of photos (H, W, 3) uint8.
 
     Raises DataError for a file that cannot be decoded.

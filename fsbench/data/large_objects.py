@@ -15,14 +15,7 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import read_json, sha256_file
-from fsbench.data.coco_json import (
-    AnnotatedImage,
-    annotation_errors,
-    check_listed,
-    compacting,
-    content_lists,
-    require,
-)
+from fsbench.data.coco_json import AnnotatedImage, annotation_errors, check_listed, compacting, content_lists, require
 from fsbench.data.disk_cache import load_json, save_json
 from fsbench.data.segmentations import union_mask
 

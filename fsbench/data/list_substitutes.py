@@ -6,13 +6,13 @@ from typing import get_args
 from weakref import WeakKeyDictionary
 
 from fsbench.base.terminal import print_note
-from fsbench.data.dataset import Part, SegmentationIndex
+from fsbench.data.dataset import Part, SegmentationData
 
 _PARTS: dict[Part, str] = {"trn": "training", "val": "test", "held_out": "validation"}
-_SUBSTITUTES: "WeakKeyDictionary[SegmentationIndex, dict[Part, list[str]]]" = WeakKeyDictionary()
+_SUBSTITUTES: "WeakKeyDictionary[SegmentationData, dict[Part, list[str]]]" = WeakKeyDictionary()
 
 
-def substitute_list(data: SegmentationIndex, part: Part, absent: str, used: str) -> None:
+def substitute_list(data: SegmentationData, part: Part, absent: str, used: str) -> None:
     """Note that a list is absent and what stands in its place. A process prints it once.
 
     Every place that takes another list than the published one says so here.
@@ -37,7 +37,7 @@ def print_once(note: str) -> None:
         print_note(note)
 
 
-def list_substitutes(data: SegmentationIndex, *parts: Part) -> list[str]:
+def list_substitutes(data: SegmentationData, *parts: Part) -> list[str]:
     """Return what was noted about lists of the `parts` of a data set, in words for its records."""
     noted = _SUBSTITUTES.get(data, {})
     return [note for part in parts for note in noted.get(part, ())]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 
 SIDE = 256
 """Rows and columns of a prepared slice; files of CT have one more, which resampling adds and no test sees (§2)."""
@@ -78,7 +78,7 @@ def fold_scans(
     return FoldScans(queries, supports, tuple(scan for scan in scans if scan not in own))
 
 
-class VolumeIndex(SegmentationIndex):
+class VolumeData(SegmentationData):
     """A data set whose images are the slices of volumes."""
 
     images_are_files = False

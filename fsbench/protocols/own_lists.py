@@ -7,7 +7,7 @@ from typing import Any
 
 from fsbench.base.errors import FsbenchError, user_message
 from fsbench.data.copies import copied_images
-from fsbench.data.dataset import ClassificationIndex
+from fsbench.data.dataset import ClassificationData
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.list_substitutes import print_once
@@ -42,7 +42,7 @@ def marked_if_own(manifest: Manifest, protocol: Protocol, data: Any, source: obj
 
 def _copied_queries(manifest: Manifest, data: Any) -> int:
     """Return the number of episodes with a support that is a query's copy under another name."""
-    of_classes = isinstance(data, ClassificationIndex)
+    of_classes = isinstance(data, ClassificationData)
     copies = copied_images(data, chain.from_iterable(data.images) if of_classes else manifest.image_names)
     photo = {name: place for place, group in enumerate(copies) for name in group}
 

@@ -12,7 +12,7 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import read_text
 from fsbench.base.files.validation import first_problem
 
-Row = TypeVar("Row", bound=BaseModel)
+Schema = TypeVar("Schema", bound=BaseModel)
 
 
 def read_rows(
@@ -44,7 +44,7 @@ def read_rows(
         yield reader.line_num, cells
 
 
-def parse_row(schema: type[Row], cells: Mapping[str, str], where: str) -> Row:
+def parse_row(schema: type[Schema], cells: Mapping[str, str], where: str) -> Schema:
     """Check the cells of a line. Raises DataError that names the line, the cell, its value and what was expected."""
     try:
         return schema.model_validate(cells)

@@ -59,7 +59,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Row:
+class AtlasRow:
     """The row of the atlas that a test is: its data set, by the atlas's name, and its conditions there."""
 
     dataset: str
@@ -96,7 +96,7 @@ class Protocol:
     own_metrics: tuple[Metric, ...] = ()
     default_metrics: tuple[str, ...] = ("mIoU", "FB-IoU", "accuracy")
     words: Words = field(default_factory=Words)
-    row: Row | None = None
+    row: AtlasRow | None = None
 
     # Which episodes are there?
 

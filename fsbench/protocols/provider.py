@@ -40,3 +40,8 @@ class Provider:
         """Return the provider of this kind for the data set `data`; None where it has none."""
         found = next((_PROVIDERS[cls, kind] for kind in type(data).__mro__ if (cls, kind) in _PROVIDERS), None)
         return None if found is None else found(data)
+
+    @classmethod
+    def of(cls: type[ProviderType], data: Any) -> ProviderType:
+        """Return the provider of this kind for the data set `data`, or this class itself where it has none."""
+        return cls.find(data) or cls(data)

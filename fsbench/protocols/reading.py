@@ -43,13 +43,7 @@ from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.headers import header_faults
 from fsbench.protocols.protocol import Protocol, Words
 from fsbench.protocols.view import View
-from fsbench.scores.generalised import (
-    AllAndBackgroundIoU,
-    BaseAndBackgroundIoU,
-    BaseAndNovelIoU,
-    BaseIoU,
-    NovelIoU,
-)
+from fsbench.scores.generalised import AllAndBackgroundIoU, BaseAndBackgroundIoU, BaseAndNovelIoU, BaseIoU, NovelIoU
 from fsbench.scores.ifa_figure import IFA_FIGURE, IFAFigure
 from fsbench.scores.metric import Metric
 from fsbench.scores.presence import PRESENCE

@@ -16,7 +16,7 @@ from fsbench.protocols.draws.listed import FREE_SETTINGS, Listed
 from fsbench.protocols.draws.streams import NETWORK, NumpyInWorkers, dependences, parse_seeds
 from fsbench.protocols.program_rows import slug
 from fsbench.protocols.programs import FOLDER, Program, read_programs
-from fsbench.protocols.protocol import Protocol, Row, Words
+from fsbench.protocols.protocol import AtlasRow, Protocol, Words
 from fsbench.protocols.reading import ATLAS as PREFIX
 from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.words import OTHERS
@@ -198,9 +198,7 @@ def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Protocol:
         passes=PASSES if LATE in row.quirks else None,
         **values,
     )
-    said = Words(
-        in_spirit=tuple(dict.fromkeys(spirit)),
-    )
+    said = Words(in_spirit=tuple(dict.fromkeys(spirit)))
     conditions = Conditions(**{one.name: getattr(row, one.name) for one in fields(Conditions)})
     protocol = Protocol(
         name,
@@ -212,7 +210,7 @@ def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Protocol:
         tuple(measured.metrics),
         tuple(metric.name for metric in measured.metrics),
         said,
-        Row(row.dataset, conditions),
+        AtlasRow(row.dataset, conditions),
     )
     protocol.check()
     return protocol

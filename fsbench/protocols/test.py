@@ -17,7 +17,7 @@ from fsbench.base.errors import FsbenchError, SettingsError
 from fsbench.base.files import fingerprint
 from fsbench.data.connected import Box
 from fsbench.data.copies import copy_remarks
-from fsbench.data.dataset import ClassificationIndex
+from fsbench.data.dataset import ClassificationData
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.file_digests import content_digests, contents_sha256, states_sha256
@@ -282,7 +282,7 @@ class Test:
     @cached_property
     def files_sha256(self) -> str:
         """Hash of the contents of the files that the episodes are made of: exchanged files make another test."""
-        if isinstance(self.data, ClassificationIndex):
+        if isinstance(self.data, ClassificationData):
             return fingerprint([self.data.sha256, content_digests(self.files)])
         return contents_sha256(self.data, self.manifest.image_names)
 
@@ -291,7 +291,7 @@ class Test:
         """Sentences on its data that a reader of scores must know: images that are there under several names, and lists
         of other folds that cannot be made.
         """
-        if isinstance(self.data, ClassificationIndex):
+        if isinstance(self.data, ClassificationData):
             return copy_remarks(self.data, chain.from_iterable(self.data.images))
         remarks = copy_remarks(self.data, self.manifest.image_names)
         if self._tested_images is None and self.manifest.header.folds > 1:
@@ -306,7 +306,7 @@ class Test:
     @property
     def files(self) -> list[Path]:
         """Images and label maps that the episodes are made of; of classification all images of the data set."""
-        if isinstance(self.data, ClassificationIndex):
+        if isinstance(self.data, ClassificationData):
             return [self.data.image_path(name) for of_class in self.data.images for name in of_class]
         return [*self._files_of(self.manifest.image_names), *self.data.further_files]
 
@@ -317,7 +317,7 @@ class Test:
         Where lists of other folds cannot be made of the data that are here, as for a list of one's own on some of the
         images, it is that of the files of these episodes, and `remarks` say so.
         """
-        if isinstance(self.data, ClassificationIndex):
+        if isinstance(self.data, ClassificationData):
             return self.files_sha256
         names = self.manifest.image_names if self._tested_images is None else self._tested_images
         return fingerprint(content_digests(self._files_of(sorted(names))))

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from fsbench.base.errors import SettingsError
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import (
     LABEL_RESIZES,
@@ -189,7 +189,7 @@ class View:
         return labels, (labels.shape[0], labels.shape[1])
 
     def episode_truth(
-        self, data: SegmentationIndex, episode: Episode, image_size: int, labels: np.ndarray | None = None
+        self, data: SegmentationData, episode: Episode, image_size: int, labels: np.ndarray | None = None
     ) -> EpisodeTruth:
         """Return the truth of an episode at the size at which pixels are counted, without torch and images.
 
@@ -260,11 +260,7 @@ class View:
                 f"a padded square of {self.frame}, stretched to the query's size: padding counts as background, the "
                 "aspect ratio is lost"
             )
-        return [
-            seen,
-            Choice("metrics at", counted),
-            Choice("masks lie over", over),
-        ]
+        return [seen, Choice("metrics at", counted), Choice("masks lie over", over)]
 
     def notes(self, image_sizes: Mapping[str, int | None]) -> list[str]:
         """List notes for readers; `image_sizes` are the sides of the images that each method saw."""

@@ -21,16 +21,7 @@ from fsbench.base.statements import Statement
 from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.protocols.reading import load_segmentation, segmentation_of
 from fsbench.records.record import Record
-from fsbench.records.run import (
-    AUTHORS,
-    LAST,
-    OTHER_RUN,
-    TRAINED_HERE,
-    UNTRAINED,
-    KnownOrNot,
-    Supervision,
-    Weights,
-)
+from fsbench.records.run import AUTHORS, LAST, OTHER_RUN, TRAINED_HERE, UNTRAINED, KnownOrNot, Supervision, Weights
 
 FILE, BUNDLE = "card.yaml", "bundle.json"
 UNKNOWN: Final = "unknown"

@@ -232,12 +232,9 @@ class Design:
         kept = (used > 0) & (used < size)
         return both, float((asked / size * used / np.maximum(size - used, 1))[kept].sum() / len(size))
 
-    def in_part(self, kind: str, part: int) -> PartGroups:
-        """Return the clusters of a kind that have rows in a part."""
-        return self._in_parts[kind][part]
-
     @cached_property
-    def _in_parts(self) -> dict[str, list[PartGroups]]:
+    def by_part(self) -> dict[str, list[PartGroups]]:
+        """Kind of clusters -> for each part, those that have rows in it."""
         return {kind: list(self._divided(groups)) for kind, groups in self.clusters.items()}
 
     def _divided(self, groups: Groups) -> Iterator[PartGroups]:

@@ -346,7 +346,7 @@ class MetricParts:
         whole = self.values
         total, known = (np.repeat(sums, design.clusters[kind].number, 0) for sums in self._fold_sums(whole))
         for place, part in enumerate(self.parts):
-            own, fold = design.in_part(kind, place), self.folds[place]
+            own, fold = design.by_part[kind][place], self.folds[place]
             without = np.where(own.leaves_rows, part.values_without(own.groups), nan)
             total[own.cluster, fold] += np.nan_to_num(without) - np.nan_to_num(whole[place])
             known[own.cluster, fold] += np.isfinite(without).astype(int) - int(np.isfinite(whole[place]))

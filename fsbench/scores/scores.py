@@ -10,16 +10,7 @@ from fsbench.scores.boundary import BoundaryIoU
 from fsbench.scores.calibration import PixelCalibration, PixelECE, PresenceCalibration, PresenceECE
 from fsbench.scores.confusion import class_accuracy, fb_iou, mean_iou, pixel_accuracy
 from fsbench.scores.metric import Metric, Sum, Totals, over_shown_classes
-from fsbench.scores.sums import (
-    BACKGROUND,
-    DECISIONS,
-    FOREGROUND,
-    INTERSECTION,
-    REGION_MEASURES,
-    RIGHT,
-    TRUTH,
-    UNION,
-)
+from fsbench.scores.sums import BACKGROUND, DECISIONS, FOREGROUND, INTERSECTION, REGION_MEASURES, RIGHT, TRUTH, UNION
 
 
 @dataclass(frozen=True)

@@ -78,16 +78,8 @@ def contrast(a: Tensor, b: Tensor, temperature: float = 0.5) -> Tensor:
 
 def moment_distance(a: Tensor, b: Tensor) -> Tensor:
     """Return how far mean and variance over positions differ, averaged over maps and channels (`keepvar`, §4.2)."""
-    means, variances = ([f(x.flatten(2)) for x in (a, b)] for f in (_mean, _variance))
-    return (means[0] - means[1]).abs().mean() + (variances[0] - variances[1]).abs().mean()
-
-
-def _mean(x: Tensor) -> Tensor:
-    return x.mean(2)
-
-
-def _variance(x: Tensor) -> Tensor:
-    return x.var(2)
+    a, b = a.flatten(2), b.flatten(2)
+    return (a.mean(2) - b.mean(2)).abs().mean() + (a.var(2) - b.var(2)).abs().mean()
 
 
 def prototype_loss(a: Tensor, b: Tensor, masks: Tensor, views: int) -> Tensor:

@@ -117,7 +117,7 @@ class HDMNet(EnsembleSegmenter):
         return self.head.losses(output, target.labels, self.base_targets(output.base, target), *self.loss_weights)
 
     def configure_optimizers(self) -> Any:
-        return poly_adamw(self.head, *self.rates, steps=max(int(self.trainer.estimated_stepping_batches), 1))
+        return poly_adamw(self.head, *self.rates, self.total_steps)
 
 
 def poly_adamw(head: nn.Module, learning_rate: float, weight_decay: float, steps: int) -> dict[str, Any]:

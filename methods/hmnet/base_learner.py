@@ -163,7 +163,7 @@ class BaseLearner(Segmenter):
 
     def configure_optimizers(self) -> Any:
         optimizer = sgd(self.model, *self.sgd_settings)
-        schedule = poly_schedule(optimizer, max(int(self.trainer.estimated_stepping_batches), 1))
+        schedule = poly_schedule(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

@@ -139,7 +139,7 @@ def rate_factor(done: int, steps: int) -> float:
     return 0.1 ** sum(0 < decay <= done for decay in (steps // 3, 2 * steps // 3))
 
 
-class LabelledImages(NamedTuple):
+class LabelledSupport(NamedTuple):
     """Images (1, 3, S, S) uint8 and their masks (1, S, S), of which a network learns."""
 
     image: Tensor
@@ -257,9 +257,9 @@ class IFA(Segmenter):
     def network_of(self, pixels: Tensor) -> None:
         return None
 
-    def support(self, image: Tensor, mask: Tensor) -> LabelledImages | Prototypes:
+    def support(self, image: Tensor, mask: Tensor) -> LabelledSupport | Prototypes:
         """Return the means inside and outside of the mask; the image itself, where a network is to learn from it."""
-        return LabelledImages(image, mask) if self.sees_pixels else masked_prototypes(image, mask)
+        return LabelledSupport(image, mask) if self.sees_pixels else masked_prototypes(image, mask)
 
     def join(self, supports: Iterator[Any]) -> Adapted | Prototypes:
         """Return the mean prototypes of all shots; in features of a network that is adapted to them, where so set."""
@@ -325,7 +325,7 @@ class IFA(Segmenter):
     def configure_optimizers(self) -> Any:
         data = self._data_module()
         if self.decay_items is None or data is None:
-            steps = max(int(self.trainer.estimated_stepping_batches), 1)
+            steps = self.total_steps
         else:
             steps = self.decay_items // data.training.batch_size
         return self.optimisation(self.network, self.learning_rate, steps)
@@ -351,7 +351,7 @@ class IFA(Segmenter):
             steps = self.decay_items // self.adaptation.batch_size
         return self.optimisation(network, self.adaptation.learning_rate, steps)
 
-    def adapted_to(self, shots: Sequence[LabelledImages]) -> nn.Module:
+    def adapted_to(self, shots: Sequence[LabelledSupport]) -> nn.Module:
         """Return a copy of the network that was adapted to the supports of a way, from the trained one.
 
         In each step one of them, drawn from the episode's number and that of the step, is changed at the images' size

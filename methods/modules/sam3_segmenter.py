@@ -11,6 +11,7 @@ from torch import Tensor
 from fsbench.base.errors import SettingsError
 from fsbench.core.needs import Needs
 from fsbench.core.prediction import Instances, Prediction
+from fsbench.core.query_maps import Sketch, join_ways
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
 from fsbench.data.annotations import KnownOrNot, Supervision
@@ -27,7 +28,7 @@ class Sam3Segmenter(Segmenter):
     """Base of methods that ask SAM 3 for each way by itself: a support is a photo with a box.
 
     A subclass's `segment` returns detections, or None where it has no answer for a way, which has then no pixels and
-    makes the episode a failed one. `query_scores` and `objects` say what detections are on the query.
+    makes the episode a failed one. `query_scores`, `objects` and `maps` say what detections are on the query.
 
     Args:
         backbone: SAM 3.
@@ -104,6 +105,16 @@ class Sam3Segmenter(Segmenter):
     def objects(self, found: Any, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the mask (·, ·) over the query, at any size, and the score () of each detection."""
         raise NotImplementedError
+
+    def maps(self, found: Any, size: tuple[int, int]) -> dict[str, Tensor | Sketch]:
+        """Return the maps and sketches of a way's detections over the query of a size (h, w)."""
+        raise NotImplementedError
+
+    def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
+        """Return the steps of the prediction over the query, see `fsbench.core.query_maps.HasQueryMaps`."""
+        height, width = episode.query_sizes[0].tolist()
+        ways = self.way_outputs(episode)
+        return join_ways([{} if found is None else self.maps(found, (height, width)) for found in ways])
 
     def decide(self, ways: Iterator[Iterator[Any]], size: tuple[int, int]) -> Prediction:
         """Give each pixel to the way with the largest score over it, the first of equal ones."""

@@ -260,8 +260,7 @@ class SANSA(Segmenter):
         return {"loss": focal + dice, "focal": focal, "dice": dice}
 
     def configure_optimizers(self) -> Any:
-        steps = max(int(self.trainer.estimated_stepping_batches), 1)
-        optimizer, scheduler = adamw_with_cosine(self.parameters(), self.learning_rate, steps)
+        optimizer, scheduler = adamw_with_cosine(self.parameters(), self.learning_rate, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:

@@ -284,8 +284,7 @@ class VRPSAM(StageSegmenter):
         return mask_losses(output.logits[:, 1], target.labels == 1)  # void is background
 
     def configure_optimizers(self) -> Any:
-        steps = max(int(self.trainer.estimated_stepping_batches), 1)
-        return cosine_adamw(self.head.parameters(), *self.rates, steps)
+        return cosine_adamw(self.head.parameters(), *self.rates, self.total_steps)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
         """Return the steps of the prediction over the query, see `fsbench.core.query_maps.HasQueryMaps`."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.manifests.__main__ import FOLDER, TASKS, file_of
-from fsbench.data.dataset import PairList, SegmentationIndex
+from fsbench.data.dataset import PairList, SegmentationData
 from fsbench.data.episodes.manifest import read_manifest
 from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.protocols.reading import load_protocol
@@ -24,7 +24,7 @@ def lines_of(name):
     return gzip.decompress((LISTS / name).read_bytes()).decode().splitlines()
 
 
-class OfficialNames(SegmentationIndex):
+class OfficialNames(SegmentationData):
     """PASCAL-5i as far as names go: the lists of the golden, no files."""
 
     name = "pascal"

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.datamodules.indexes.mask_folder import read_names
+from fsbench.datamodules.kinds.mask_folder import read_names
 from fsbench.methods.vrp_sam import VRPSAM
 from fsbench.methods.vrp_sam.encoder import pseudo_mask
 from fsbench.networks.backbones.sam import BesideSamConfig

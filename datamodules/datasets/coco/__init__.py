@@ -3,7 +3,7 @@
 from fsbench.datamodules.datasets.coco.dataset import Coco, CocoAll
 from fsbench.datamodules.datasets.coco.protocols import (
     CocoAbsence,
-    CocoAugmentation,
+    CocoAugmentedSettings,
     CocoBoxes,
     CocoImages,
     CocoTest,
@@ -14,7 +14,7 @@ __all__ = [
     "Coco",
     "CocoAbsence",
     "CocoAll",
-    "CocoAugmentation",
+    "CocoAugmentedSettings",
     "CocoBoxes",
     "CocoImages",
     "CocoTest",

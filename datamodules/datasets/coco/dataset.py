@@ -20,8 +20,8 @@ from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_files
 from fsbench.datamodules.check.report import Report, some
-from fsbench.datamodules.indexes.official import JoinedFolds, OfficialIndex
-from fsbench.datamodules.indexes.views import view_photo
+from fsbench.datamodules.kinds.official import JoinedFolds, OfficialData
+from fsbench.datamodules.kinds.views import view_photo
 from fsbench.datamodules.lists.official import default_lists, joined_origin, read_official
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS
 from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
@@ -72,7 +72,7 @@ _ANNOTATIONS = Archive(
 )
 
 
-class Coco(OfficialIndex):
+class Coco(OfficialData):
     """COCO-20i (fscs-protocol §1, §2). Fold f tests classes f+1, f+5, …, f+77; a name is `val2014/COCO_val2014_….jpg`.
 
     Args:

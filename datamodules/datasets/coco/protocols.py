@@ -19,13 +19,13 @@ from fsbench.data.large_objects import SMALLEST_AREA, LargeObjects, read_large_o
 from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.segmentations import RASTERISED, RASTERISING, union_mask
 from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, IMAGE_FOLDER, Coco, CocoAll
-from fsbench.datamodules.indexes.official import OfficialImageLists
-from fsbench.datamodules.indexes.views import SEPARATOR, view_photo
+from fsbench.datamodules.kinds.official import OfficialImageLists
+from fsbench.datamodules.kinds.views import SEPARATOR, view_photo
 from fsbench.datamodules.lists.official import OFFICIAL, UNVERIFIED, missing_list
 from fsbench.datamodules.lists.pfenet import find_image_list
 from fsbench.protocols.draws.boxes import SMALLEST_SUPPORT, Box, BoxPools, BoxTest
-from fsbench.protocols.draws.fscs import Augmentation
-from fsbench.protocols.draws.gfss import ValidationImages, list_sha256
+from fsbench.protocols.draws.fscs import AugmentedSettings
+from fsbench.protocols.draws.gfss import ValidationImages, lines_sha256
 from fsbench.protocols.draws.image_lists import ImageLists, ReleasedImages
 from fsbench.protocols.draws.large_objects import LargeObjectImages, LargeObjectTest
 from fsbench.protocols.draws.presence import KnownAbsence
@@ -42,8 +42,8 @@ def _seen_as(kind: type[View], data: Coco) -> View:
     return data if isinstance(data, kind) else kind(str(data.root), data.lists, data.allow_unverified_lists)
 
 
-@Augmentation.register(Coco)
-class CocoAugmentation(Augmentation):
+@AugmentedSettings.register(Coco)
+class CocoAugmentedSettings(AugmentedSettings):
     """Augmented settings of the protocol fscs for COCO-20i, whose objects are smaller than PASCAL's."""
 
     threshold = 0.03
@@ -118,7 +118,7 @@ class CocoValidation(ValidationImages):
             )
             return data.candidates("val"), DERIVED
         names = [line.split()[0] for line in read_text(path, "list").splitlines() if line.strip()]
-        found = list_sha256([line_of(name) for name in names])
+        found = lines_sha256([line_of(name) for name in names])
         if found != ORDER_SHA256 and not data.allow_unverified_lists:
             raise missing_list(
                 f"list {path} was altered: found sha256 {found}; expected {ORDER_SHA256}; fetch the authors' file "
@@ -256,7 +256,7 @@ def load_objects(
     return [rng.choice(objects.large(image, number)) for image in supports] if has_pixels else None
 
 
-class CocoBoxIndex(CocoClassViews):
+class CocoBoxData(CocoClassViews):
     """COCO-20i as the protocol fss_sam3 sees it (sam3-canvas.md §4, §6).
 
     A name that ends with `@` and a class number shows all objects of this class but crowds; of a support, `:` and the
@@ -338,8 +338,8 @@ class CocoBoxes(BoxTest):
     data: Coco
     draws_objects = True
 
-    def view(self) -> CocoBoxIndex:
-        return _seen_as(CocoBoxIndex, self.data)
+    def view(self) -> CocoBoxData:
+        return _seen_as(CocoBoxData, self.data)
 
     @property
     def origin(self) -> str:

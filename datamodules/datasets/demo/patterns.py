@@ -16,33 +16,9 @@ def _step(wave: np.ndarray, softness: float = 0.25) -> np.ndarray:
     return np.clip(0.5 + wave / (2 * softness), 0, 1)
 
 
-def _striped(x: np.ndarray, y: np.ndarray, d: np.ndarray, f: float, table: np.ndarray) -> np.ndarray:
-    return _step(np.sin(2 * np.pi * f * x))
-
-
-def _checkered(x: np.ndarray, y: np.ndarray, d: np.ndarray, f: float, table: np.ndarray) -> np.ndarray:
-    return _step(np.sin(2 * np.pi * 0.8 * f * x) * np.sin(2 * np.pi * 0.8 * f * y))
-
-
-def _dotted(x: np.ndarray, y: np.ndarray, d: np.ndarray, f: float, table: np.ndarray) -> np.ndarray:
-    return _step(np.cos(2 * np.pi * f * x) + np.cos(2 * np.pi * f * y) - 0.7, 0.4)
-
-
-def _ringed(x: np.ndarray, y: np.ndarray, d: np.ndarray, f: float, table: np.ndarray) -> np.ndarray:
-    return _step(np.sin(2 * np.pi * f * np.hypot(x, y)))
-
-
-def _latticed(x: np.ndarray, y: np.ndarray, d: np.ndarray, f: float, table: np.ndarray) -> np.ndarray:
-    return _step(np.maximum(np.cos(2 * np.pi * f * x), np.cos(2 * np.pi * f * y)) - 0.75)
-
-
 def _zigzag(x: np.ndarray, y: np.ndarray, d: np.ndarray, f: float, table: np.ndarray) -> np.ndarray:
     teeth = np.abs(np.mod(f * x, 1) - 0.5)
     return _step(np.sin(2 * np.pi * (f * y + 1.1 * teeth)))
-
-
-def _rayed(x: np.ndarray, y: np.ndarray, d: np.ndarray, f: float, table: np.ndarray) -> np.ndarray:
-    return _step(np.sin(round(3 * f) * np.arctan2(y, x)))
 
 
 def _speckled(x: np.ndarray, y: np.ndarray, d: np.ndarray, f: float, table: np.ndarray) -> np.ndarray:
@@ -50,23 +26,17 @@ def _speckled(x: np.ndarray, y: np.ndarray, d: np.ndarray, f: float, table: np.n
     return (table[row, column] > 0.55).astype(np.float64)
 
 
-def _rimmed(x: np.ndarray, y: np.ndarray, d: np.ndarray, f: float, table: np.ndarray) -> np.ndarray:
-    return _step(d + 0.17, 0.05)
-
-
-def _halved(x: np.ndarray, y: np.ndarray, d: np.ndarray, f: float, table: np.ndarray) -> np.ndarray:
-    return _step(x, 0.08)
-
-
 PATTERNS: dict[str, Pattern] = {
-    "striped": _striped,
-    "checkered": _checkered,
-    "dotted": _dotted,
-    "latticed": _latticed,
-    "ringed": _ringed,
+    "striped": lambda x, y, d, f, table: _step(np.sin(2 * np.pi * f * x)),
+    "checkered": lambda x, y, d, f, table: _step(np.sin(2 * np.pi * 0.8 * f * x) * np.sin(2 * np.pi * 0.8 * f * y)),
+    "dotted": lambda x, y, d, f, table: _step(np.cos(2 * np.pi * f * x) + np.cos(2 * np.pi * f * y) - 0.7, 0.4),
+    "latticed": lambda x, y, d, f, table: _step(
+        np.maximum(np.cos(2 * np.pi * f * x), np.cos(2 * np.pi * f * y)) - 0.75
+    ),
+    "ringed": lambda x, y, d, f, table: _step(np.sin(2 * np.pi * f * np.hypot(x, y))),
     "zigzag": _zigzag,
-    "rayed": _rayed,
+    "rayed": lambda x, y, d, f, table: _step(np.sin(round(3 * f) * np.arctan2(y, x))),
     "speckled": _speckled,
-    "rimmed": _rimmed,
-    "halved": _halved,
+    "rimmed": lambda x, y, d, f, table: _step(d + 0.17, 0.05),
+    "halved": lambda x, y, d, f, table: _step(x, 0.08),
 }

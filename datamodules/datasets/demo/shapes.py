@@ -15,18 +15,6 @@ REACH = 1.25
 """Largest distance of an outline from the origin, in radii."""
 
 
-def _disc(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.hypot(x, y) - 0.9
-
-
-def _square(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.maximum(np.abs(x), np.abs(y)) - 0.8
-
-
-def _triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.maximum(0.866 * np.abs(x) + 0.5 * y, -y) - 0.5
-
-
 def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     sector = 2 * np.pi / 5
     angle = np.mod(np.arctan2(y, x), sector) - sector / 2  # folded: an inner corner at 0, tips at ±36°
@@ -39,14 +27,6 @@ def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = np.abs(x), np.abs(y)
     return np.minimum(np.maximum(x - 0.95, y - 0.36), np.maximum(y - 0.95, x - 0.36))
-
-
-def _ring(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.abs(np.hypot(x, y) - 0.69) - 0.27
-
-
-def _crescent(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.maximum(np.hypot(x, y) - 0.95, 0.75 - np.hypot(x - 0.5, y))
 
 
 def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -62,32 +42,24 @@ def _arrow(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.minimum(head, shaft)
 
 
-def _leaf(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.hypot(x, np.abs(y) + 0.6) - 1.17
-
-
 def _clover(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = np.abs(x), np.abs(y)
     return np.minimum(np.hypot(x - 0.47, y - 0.47) - 0.44, np.maximum(x, y) - 0.42)
 
 
-def _hourglass(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.maximum(np.abs(y) - 0.9, (np.abs(x) - 0.8 * np.abs(y) - 0.1) / 1.28)
-
-
 SHAPES: dict[str, Outline] = {
-    "disc": _disc,
-    "square": _square,
-    "triangle": _triangle,
+    "disc": lambda x, y: np.hypot(x, y) - 0.9,
+    "square": lambda x, y: np.maximum(np.abs(x), np.abs(y)) - 0.8,
+    "triangle": lambda x, y: np.maximum(0.866 * np.abs(x) + 0.5 * y, -y) - 0.5,
     "star": _star,
     "cross": _cross,
-    "ring": _ring,
-    "crescent": _crescent,
+    "ring": lambda x, y: np.abs(np.hypot(x, y) - 0.69) - 0.27,
+    "crescent": lambda x, y: np.maximum(np.hypot(x, y) - 0.95, 0.75 - np.hypot(x - 0.5, y)),
     "heart": _heart,
     "arrow": _arrow,
-    "leaf": _leaf,
+    "leaf": lambda x, y: np.hypot(x, np.abs(y) + 0.6) - 1.17,
     "clover": _clover,
-    "hourglass": _hourglass,
+    "hourglass": lambda x, y: np.maximum(np.abs(y) - 0.9, (np.abs(x) - 0.8 * np.abs(y) - 0.1) / 1.28),
 }
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from fsbench.base.errors import DataError
-from fsbench.data.dataset import Part, SegmentationIndex
+from fsbench.data.dataset import Part, SegmentationData
 from fsbench.data.image_io import read_label_map
 
 
-class MyImages(SegmentationIndex):
+class MyImages(SegmentationData):
     """Images in the folder `images` of `root`, and their label maps of the same names in the folder `masks`.
 
     Args:

@@ -8,12 +8,12 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import is_file, sha256_file
-from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
+from fsbench.data.dataset import AnyData, ClassificationData, SegmentationData
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.settings import SIZE_BINS
 
 
-def image_hash(data: SegmentationIndex, name: str) -> str:
+def image_hash(data: SegmentationData, name: str) -> str:
     """Return the first 16 hex digits of sha256(photo's bytes), then the same of its label map's shape and values."""
     labels = data.label_map(name)
     content = f"{labels.shape}".encode() + np.ascontiguousarray(labels).tobytes()
@@ -21,18 +21,14 @@ def image_hash(data: SegmentationIndex, name: str) -> str:
 
 
 def hash_images(
-    manifest: Manifest, data: SegmentationIndex, progress: Callable[[list[str]], Any] = iter
+    manifest: Manifest, data: SegmentationData, progress: Callable[[list[str]], Any] = iter
 ) -> dict[str, str]:
     """Return the hashes of all images of `manifest`, as the local data have them; `progress` wraps the names."""
     return {name: image_hash(data, name) for name in progress(manifest.image_names)}
 
 
-def mismatches(
-    manifest: Manifest,
-    data: SegmentationIndex | ClassificationIndex,
-    progress: Callable[[list[str]], Any] = iter,
-) -> list[str]:
-    """Return the reasons against using `manifest` with the data of `data`, a sentence each; none if it fits.
+def mismatches(manifest: Manifest, data: AnyData, progress: Callable[[list[str]], Any] = iter) -> list[str]:
+    """Return the reasons against using `manifest` with a data set, a sentence each; none if it fits.
 
     With image hashes every photo and label map must be the same; without, every image must be there and show the class
     that it stands for.
@@ -44,7 +40,7 @@ def mismatches(
     wrong = next((number for number, name in header.class_names.items() if names.get(number) != name), None)
     if wrong is not None:
         return [f"its class {wrong} is {header.class_names[wrong]}, here it is {names.get(wrong, 'unknown')}"]
-    if isinstance(data, ClassificationIndex):
+    if isinstance(data, ClassificationData):
         return _places_without_image(manifest, data)
     images = manifest.image_names
     absent = [name for name in images if not is_file(data.image_path(name))]
@@ -64,7 +60,7 @@ def _differing(names: list[str], what: str) -> list[str]:
     return [f"{len(names)} {what} differ from those it was made with: {', '.join(names[:5])}{', …' * (len(names) > 5)}"]
 
 
-def _places_without_image(manifest: Manifest, data: ClassificationIndex) -> list[str]:
+def _places_without_image(manifest: Manifest, data: ClassificationData) -> list[str]:
     """Say which episode of classification names an image by a place that its class does not have."""
     if manifest.header.all_lists_sha256 != data.sha256:
         return ["its episodes name images by their places in another list of classes and images"]
@@ -79,7 +75,7 @@ def _places_without_image(manifest: Manifest, data: ClassificationIndex) -> list
     return []
 
 
-def _without_class(manifest: Manifest, data: SegmentationIndex, progress: Callable[[list[str]], Any]) -> list[str]:
+def _without_class(manifest: Manifest, data: SegmentationData, progress: Callable[[list[str]], Any]) -> list[str]:
     needed: dict[str, dict[int, int]] = {}  # image -> class that it must show -> the first episode that asks for it
     for episode in manifest.episodes:
         needed.setdefault(episode.query, {}).setdefault(episode.query_class, episode.number)
@@ -99,7 +95,7 @@ def _without_class(manifest: Manifest, data: SegmentationIndex, progress: Callab
     return [f"{len(wrong)} images do not show the class they stand for, for example {which}"]
 
 
-def _of_other_size(manifest: Manifest, data: SegmentationIndex) -> list[str]:
+def _of_other_size(manifest: Manifest, data: SegmentationData) -> list[str]:
     """Say which query shows its class at another size than those of the manifest's setting."""
     lower, upper = SIZE_BINS.get(manifest.header.setting, (0, 2))
     for episode in manifest.episodes if upper <= 1 else ():
@@ -111,12 +107,12 @@ def _of_other_size(manifest: Manifest, data: SegmentationIndex) -> list[str]:
     return []
 
 
-def check_fits(manifest: Manifest, data: SegmentationIndex | ClassificationIndex, source: str) -> None:
+def check_fits(manifest: Manifest, data: AnyData, source: str) -> None:
     """Raise DataError unless `manifest`, read from `source`, fits the local data, and these their own description."""
     found = mismatches(manifest, data)
     if found:
         raise DataError(
             f"the manifest {source} does not fit the data: {'; '.join(found)}; use the data it was made with"
         )
-    if isinstance(data, SegmentationIndex):
+    if isinstance(data, SegmentationData):
         data.check_classes(None, manifest.image_names)

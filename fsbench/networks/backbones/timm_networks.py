@@ -998,11 +998,8 @@ def swin_to_timm_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     if "layers.0.downsample.norm.weight" not in state:
         return state
-
-    def next_stage(found: re.Match[str]) -> str:
-        return f"layers.{int(found[1]) + 1}.downsample."
-
-    return {re.sub(r"^layers\.(\d+)\.downsample\.", next_stage, key): value for key, value in state.items()}
+    stage = re.compile(r"(?<=^layers\.)\d+(?=\.downsample\.)")
+    return {stage.sub(lambda found: str(int(found[0]) + 1), key): value for key, value in state.items()}
 
 
 def encoder_to_timm_names(state: dict[str, Tensor], keep_head: bool) -> dict[str, Tensor]:

@@ -54,8 +54,8 @@ def linkage_by_rounds(distances: Tensor, cut: float) -> Tensor:
         kept = ~mutual | first  # the second of a pair goes into the first
         target = torch.where(mutual & ~first, partner, rows)
         number = kept.cumsum(0) - 1
-        current, sizes = _merge(current, sizes, first, partner), _merge_sizes(sizes, first, partner)
-        current, sizes = current[kept][:, kept], sizes[kept]
+        current = _merge(current, sizes, first, partner)[kept][:, kept]
+        sizes = torch.where(first, sizes + sizes[partner], sizes)[kept]
         current.fill_diagonal_(torch.inf)
         labels = number[target[labels]]
     return labels
@@ -71,8 +71,3 @@ def _merge(current: Tensor, sizes: Tensor, first: Tensor, partner: Tensor) -> Te
     current[:, own] = share.T * current[:, own] + (1 - share.T) * current[:, other]
     upper = current.triu(1)
     return upper + upper.T  # the two orders of summation may differ in the last digit
-
-
-def _merge_sizes(sizes: Tensor, first: Tensor, partner: Tensor) -> Tensor:
-    """Add to the clusters `first` the sizes of their partners."""
-    return torch.where(first, sizes + sizes[partner], sizes)

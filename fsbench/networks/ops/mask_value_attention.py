@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from fsbench.base.errors import SettingsError, known_names
+from fsbench.networks.ops.masked_attention import wide_type
 
 Backend = Literal["reference", "chunked", "fused"]
 
@@ -111,11 +112,7 @@ def attention_weights(q: Tensor, k: Tensor, heads: int) -> Tensor:
     """Return the attention weights (B, heads, T, Ts) of `q` (B, C, T) and `k` (B, C, Ts); softmax in fp32 or wider."""
     query, key = (rearrange(t, "b (h d) t -> b h d t", h=heads) for t in (q, k))
     logits = query.mT @ key * query.shape[2] ** -0.5
-    return logits.softmax(-1, dtype=_at_least_single(logits)).to(logits.dtype)
-
-
-def _at_least_single(tensor: Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)
+    return logits.softmax(-1, dtype=wide_type(logits)).to(logits.dtype)
 
 
 def _reference(q: Tensor, k: Tensor, value: Tensor, heads: int, dropout: float, seed: int) -> Tensor:
@@ -243,7 +240,7 @@ def _shape(query: Tensor, key: Tensor) -> Tensor:
 
 def _values(value: Tensor, heads: int) -> Tensor:
     """Repeat values (B, Ts) for every head, (B·heads, Ts), in fp32 or wider."""
-    return value.to(_at_least_single(value)).repeat_interleave(heads, 0)
+    return value.to(wide_type(value)).repeat_interleave(heads, 0)
 
 
 def _by_head(x: Tensor, heads: int) -> Tensor:

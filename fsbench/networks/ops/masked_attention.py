@@ -179,7 +179,7 @@ class _Packed(torch.autograd.Function):
         grad_left = torch.zeros_like(left) if ctx.needs_input_grad[1] else None
         grad_right = torch.zeros_like(right) if right is not None and ctx.needs_input_grad[2] else None
         # sums over thousands of chunks, so never in half precision
-        grad_weight, grad_bias = (torch.zeros_like(t, dtype=_at_least_single(t)) for t in (weight, bias))
+        grad_weight, grad_bias = (torch.zeros_like(t, dtype=wide_type(t)) for t in (weight, bias))
         room, other = q.new_empty(0), q.new_empty(0)
         for source, rows in _chunks(q, left, right, keep):
             query, g, o = (_by_position(t[source.sample, :, rows], heads) for t in (q, grad, out))
@@ -294,7 +294,7 @@ def _key_scale(like: Tensor) -> float:
 
     Half precision takes a softmax, which knows only the base e.
     """
-    return math.log2(math.e) if _at_least_single(like) == like.dtype else 1.0
+    return math.log2(math.e) if wide_type(like) == like.dtype else 1.0
 
 
 def _product(left: Tensor, right: Tensor, room: Tensor) -> Tensor:
@@ -318,12 +318,13 @@ def _exponentials(query: Tensor, k: Tensor, is_safe: bool, room: Tensor) -> Tens
     they are divided, which keeps them in range. They lie in `room`.
     """
     logits = _product(k.mT, query, room)
-    if _at_least_single(logits) != logits.dtype:
-        return logits.softmax(1, dtype=_at_least_single(logits)).to(logits.dtype)
+    if wide_type(logits) != logits.dtype:
+        return logits.softmax(1, dtype=wide_type(logits)).to(logits.dtype)
     if not is_safe:
         logits -= logits.amax(1, keepdim=True)
     return logits.exp2_()
 
 
-def _at_least_single(tensor: Tensor) -> torch.dtype:
+def wide_type(tensor: Tensor) -> torch.dtype:
+    """Return the tensor's type, or float32 where that is wider."""
     return torch.promote_types(tensor.dtype, torch.float32)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fsbench.base.errors import RecordError, SettingsError
-from fsbench.data.dataset import VOID, SegmentationIndex
+from fsbench.data.dataset import VOID, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels
 from fsbench.pages.explain.comparable_records import read_comparable_records
@@ -166,7 +166,7 @@ class _Cell(NamedTuple):
     note: str = ""
 
 
-def _column(data: SegmentationIndex, episode: Episode, runs: Mapping[str, _Run], columns: int) -> list[_Cell]:
+def _column(data: SegmentationData, episode: Episode, runs: Mapping[str, _Run], columns: int) -> list[_Cell]:
     """Draw the tiles of an episode from top to bottom; runs and number of ways are the same for all."""
     size = tile_size(columns)
     names = [data.class_names[class_id - 1] for class_id in episode.classes]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.image_io import image_pixels
 from fsbench.data.label_maps import resize_labels_pil, way_labels
@@ -54,7 +54,7 @@ def support_properties(record: Record, similarity: bool = False) -> Properties:
     return found
 
 
-def labelled(data: SegmentationIndex, name: str, number: int) -> tuple[np.ndarray, np.ndarray]:
+def labelled(data: SegmentationData, name: str, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the pixels (H, W, 3) uint8 of an image and where it shows the class `number` (H, W) bool."""
     pixels = image_pixels(data, name)
     return pixels, way_labels(data.label_map(name), data.label_values(name, [number])) == 1
@@ -95,7 +95,7 @@ def _clutter(pixels: np.ndarray, mask: np.ndarray) -> float:
     return float(together.mean()) if together.size else float("nan")
 
 
-def _similarities(record: Record, data: SegmentationIndex) -> np.ndarray:
+def _similarities(record: Record, data: SegmentationData) -> np.ndarray:
     """Measure the likeness of every episode's supports to its query, by features of the run's frozen network."""
     # torch, which the other properties spare
     from fsbench.runner.engine.restore import load_run

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import ClassVar
 
 from fsbench.base.errors import DataError
-from fsbench.data.dataset import Pair, PairList, SegmentationIndex
+from fsbench.data.dataset import Pair, PairList, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.task import Task
@@ -43,7 +43,7 @@ class OneNovelClass(BaseAndNovel):
 
     # Which episodes are there?
 
-    def official_episodes(self, data: SegmentationIndex, task: Task) -> OfficialEpisodes:
+    def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
         """Draw the episodes of `task`; opens label maps. Raises DataError where a novel class has too few images."""
         pairs, novel, base = self._shown_pairs(data), data.test_classes(task.fold), data.train_classes(task.fold)
         small = [n for n in sorted(novel) if len(pairs.images_of.get(n, ())) <= task.shot]
@@ -59,13 +59,11 @@ class OneNovelClass(BaseAndNovel):
         )  # fmt: skip
         return self.official(data, task, kept, list(islice(episodes, requested)), official, requested, small)
 
-    def support_candidates(
-        self, data: SegmentationIndex, task: Task, official: Manifest
-    ) -> Mapping[int, Sequence[str]]:
+    def support_candidates(self, data: SegmentationData, task: Task, official: Manifest) -> Mapping[int, Sequence[str]]:
         novel, images_of = self.novel_classes(official.header), self._shown_pairs(data).images_of
         return {number: images_of[number] if number in novel else () for number in official.header.class_ids}
 
-    def _shown_pairs(self, data: SegmentationIndex) -> PairList:
+    def _shown_pairs(self, data: SegmentationData) -> PairList:
         """Return every validation image with each class of which it has a pixel: images in list order, classes
         ascending."""
         listed = self.images(data)

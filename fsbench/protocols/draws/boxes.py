@@ -15,7 +15,7 @@ import numpy as np
 from fsbench.base.errors import DataError
 from fsbench.base.files import fingerprint
 from fsbench.data.connected import Box, BoxOf, largest_part_box
-from fsbench.data.dataset import DERIVED, SegmentationIndex
+from fsbench.data.dataset import DERIVED, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.task import Task
@@ -56,11 +56,11 @@ class BoxTest(Provider):
     Pools are of pixels, and the box of a support is that of the largest connected part of its mask.
     """
 
-    data: SegmentationIndex
+    data: SegmentationData
     draws_objects: ClassVar[bool] = False
     """Whether objects of supports are drawn by a second stream, which goes on from fold to fold."""
 
-    def view(self) -> SegmentationIndex:
+    def view(self) -> SegmentationData:
         """Return the data set as the test sees it."""
         return self.data
 
@@ -97,11 +97,6 @@ class BoxTest(Provider):
         return largest_part_box(mask)
 
 
-def box_test(data: SegmentationIndex) -> BoxTest:
-    """Return the test of a data set: its own, or that which follows from its label maps."""
-    return BoxTest.find(data) or BoxTest(data)
-
-
 @dataclass(frozen=True)
 class BoxedSupports(Draw):
     """The query shows the class; a support is one box. To the seed the number of the fold is added."""
@@ -118,14 +113,14 @@ class BoxedSupports(Draw):
         "which goes on from fold to fold"
     )
 
-    def official_episodes(self, data: SegmentationIndex, task: Task) -> OfficialEpisodes:
+    def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
         """Draw the episodes of `task`, unusable ones replaced by the next (§6.4).
 
         Raises:
             DataError: no class has a query and enough supports, also of an earlier fold that shares the stream of
                 objects, or no episode is usable.
         """
-        test = box_test(data)
+        test = BoxTest.of(data)
         pools = test.pools()
         numbers = data.test_classes(task.fold)
         class_ids = _usable(data, pools, task.fold, task.shot)
@@ -149,17 +144,15 @@ class BoxedSupports(Draw):
             last={"replaced_episodes": replaced},
         )  # fmt: skip
 
-    def support_candidates(
-        self, data: SegmentationIndex, task: Task, official: Manifest
-    ) -> Mapping[int, Sequence[str]]:
+    def support_candidates(self, data: SegmentationData, task: Task, official: Manifest) -> Mapping[int, Sequence[str]]:
         """Return the supports of the official episodes by class: on COCO each is a drawn object."""
         return official_supports(official)
 
-    def data(self, data: SegmentationIndex, fold: int = 0, shot: int = 1) -> SegmentationIndex:
-        return box_test(data).view()
+    def data(self, data: SegmentationData, fold: int = 0, shot: int = 1) -> SegmentationData:
+        return BoxTest.of(data).view()
 
-    def box_of(self, data: SegmentationIndex) -> BoxOf:
-        return box_test(data).box
+    def box_of(self, data: SegmentationData) -> BoxOf:
+        return BoxTest.of(data).box
 
     def seeds_condition(self, dataset: str) -> str:
         return f"{self.official_seed(dataset)} + fold"
@@ -180,7 +173,7 @@ class BoxedSupports(Draw):
         return f"{seeds}, to which the fold's number is added; --data.test.seed repeats a test with other episodes"
 
 
-def _usable(data: SegmentationIndex, pools: BoxPools, fold: int, shot: int) -> list[int]:
+def _usable(data: SegmentationData, pools: BoxPools, fold: int, shot: int) -> list[int]:
     """Return the classes of a fold with a query and K + 1 supports, ascending. Raises DataError where none has them."""
     class_ids = pools.usable(data.test_classes(fold), shot)
     if not class_ids:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.copies import photo_files
-from fsbench.data.dataset import ClassificationIndex
+from fsbench.data.dataset import ClassificationData
 from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.manifest import CLASSIFICATION, Header, Manifest
 from fsbench.data.episodes.task import ClassificationTask
@@ -29,7 +29,7 @@ and query of one episode (§2). Without, `min_class_size` is None."""
 
 
 @dataclass(frozen=True)
-class LabelledImages(Draw):
+class ImagesOfClasses(Draw):
     """N classes and K + q images of each; all classes of the data set take part."""
 
     episodes: dict[str, Count] = field(default_factory=lambda: {OTHERS: 2000})
@@ -42,7 +42,7 @@ class LabelledImages(Draw):
         "random numbers a method used before"
     )
 
-    def official_episodes(self, data: ClassificationIndex, task: ClassificationTask) -> OfficialEpisodes:
+    def official_episodes(self, data: ClassificationData, task: ClassificationTask) -> OfficialEpisodes:
         """Draw the episodes that all methods share; raises as `classification_episodes` does."""
         sizes = [len(images) for images in data.images]
         drawn = classification_episodes(
@@ -59,11 +59,11 @@ class LabelledImages(Draw):
         absent = {"queries": header.queries or 0, "seed": header.seed or 0}
         return ClassificationTask(**stated | absent | {"episodes": header.requested})
 
-    def with_own_ways(self, data: ClassificationIndex, task: ClassificationTask) -> ClassificationTask:  # type: ignore[override]
+    def with_own_ways(self, data: ClassificationData, task: ClassificationTask) -> ClassificationTask:  # type: ignore[override]
         return task
 
     def header_entries(
-        self, data: ClassificationIndex, task: ClassificationTask, drawn: OfficialEpisodes
+        self, data: ClassificationData, task: ClassificationTask, drawn: OfficialEpisodes
     ) -> dict[str, Any]:
         """Return the entries of a header.
 
@@ -92,7 +92,7 @@ class LabelledImages(Draw):
             "class_names": {str(number): name for number, name in zip(drawn.class_ids, data.class_names, strict=True)},
         }
 
-    def check_task(self, name: str, data: ClassificationIndex, task: ClassificationTask) -> None:  # type: ignore[override]
+    def check_task(self, name: str, data: ClassificationData, task: ClassificationTask) -> None:  # type: ignore[override]
         """Raise SettingsError for a fold; what else there is not the draw refuses."""
         if task.fold != 0:
             raise SettingsError(f"unknown fold {task.fold} for {data.name}; classification has no folds, only 0")
@@ -103,7 +103,7 @@ class LabelledImages(Draw):
     def first_shots(self, episode: ClassificationEpisode, shot: int) -> ClassificationEpisode:
         return replace(episode, support=tuple(way[:shot] for way in episode.support))
 
-    def support_redraw(self, data: ClassificationIndex, task: ClassificationTask, official: Manifest) -> SupportRedraw:
+    def support_redraw(self, data: ClassificationData, task: ClassificationTask, official: Manifest) -> SupportRedraw:
         photos = _photos(data)
 
         def redraw(episode: ClassificationEpisode, rng: np.random.Generator) -> ClassificationEpisode:
@@ -121,7 +121,7 @@ class LabelledImages(Draw):
 
         return redraw
 
-    def without_copies(self, data: ClassificationIndex, task: ClassificationTask, official: Manifest) -> Manifest:
+    def without_copies(self, data: ClassificationData, task: ClassificationTask, official: Manifest) -> Manifest:
         """Return the official episodes with other supports where one is a copy of a query."""
         photos = _photos(data) if data.source.kind == "own" else ()
         if len(set(chain.from_iterable(photos))) == sum(map(len, photos)):
@@ -162,7 +162,7 @@ Photos = Sequence[Sequence[Path]]
 """By class the photo of each of its images, see `fsbench.data.copies.photo_files`."""
 
 
-def _photos(data: ClassificationIndex) -> Photos:
+def _photos(data: ClassificationData) -> Photos:
     photo_of = photo_files(data, chain.from_iterable(data.images))
     return [[photo_of(name) for name in images] for images in data.images]
 
@@ -233,5 +233,5 @@ def _draw(
         number += 1
 
 
-DRAWS: Mapping[str, type[Draw]] = {"labelled images": LabelledImages}
+DRAWS: Mapping[str, type[Draw]] = {"labelled images": ImagesOfClasses}
 """Name of a rule in files -> the draw."""

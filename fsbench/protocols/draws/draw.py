@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 from fsbench.base.errors import SettingsError
 from fsbench.data.connected import BoxOf
 from fsbench.data.copies import photo_files
-from fsbench.data.dataset import DERIVED, SegmentationIndex
+from fsbench.data.dataset import DERIVED, SegmentationData
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.settings import SETTINGS, unknown_setting
 from fsbench.data.episodes.task import Classes, ManifestTask, Task
@@ -130,9 +130,9 @@ class Draw(ABC):
 
         Raises SettingsError where the data set has no such test.
         """
-        return data.in_fold(fold, shot) if isinstance(data, SegmentationIndex) else data
+        return data.in_fold(fold, shot) if isinstance(data, SegmentationData) else data
 
-    def tested_images(self, data: SegmentationIndex, setting: str) -> Iterable[str]:
+    def tested_images(self, data: SegmentationData, setting: str) -> Iterable[str]:
         """Return the names of the images that the tests of all folds take their queries and supports from.
 
         Args:
@@ -276,9 +276,7 @@ class Draw(ABC):
         seed = official.entries.get("seed") or 0
         return replace(official, episodes=tuple(apart(one, seed, one.number, 0) for one in official.episodes))
 
-    def support_candidates(
-        self, data: SegmentationIndex, task: Task, official: Manifest
-    ) -> Mapping[int, Sequence[str]]:
+    def support_candidates(self, data: SegmentationData, task: Task, official: Manifest) -> Mapping[int, Sequence[str]]:
         """Return the images by class that further draws take supports from."""
         raise SettingsError(
             "the test has no images to draw other supports from; leave draws, nested_in and copies of images out"

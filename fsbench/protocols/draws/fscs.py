@@ -6,7 +6,7 @@ from itertools import count
 
 import numpy as np
 
-from fsbench.data.dataset import VOID, PairList, QuerySampling, SegmentationIndex
+from fsbench.data.dataset import VOID, PairList, QuerySampling, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.further import redraw_copies_in
@@ -17,10 +17,10 @@ from fsbench.protocols.provider import Provider
 AUGMENTED = ("partially_augmented", "fully_augmented")
 """Settings in which supports are used for further classes that they show."""
 ClassPixels = Callable[[str], tuple[dict[int, int], int]]
-"""Image name -> (pixels of every label, pixels in all); see `SegmentationIndex.class_pixels`."""
+"""Image name -> (pixels of every label, pixels in all); see `SegmentationData.class_pixels`."""
 
 
-class Augmentation(Provider):
+class AugmentedSettings(Provider):
     """The augmented settings on a data set."""
 
     @property
@@ -29,24 +29,19 @@ class Augmentation(Provider):
         return 0.07
 
 
-def augmentation(data: SegmentationIndex) -> Augmentation:
-    """Return the augmented settings on a data set: its own, or PASCAL's."""
-    return Augmentation.find(data) or Augmentation(data)
-
-
-def augmented_episodes(data: SegmentationIndex, pool: Pool, task: Task) -> Iterator[Episode]:
+def augmented_episodes(data: SegmentationData, pool: Pool, task: Task) -> Iterator[Episode]:
     """Draw the episodes of an augmented setting, without end."""
     apart = redraw_copies_in(data, pool)
     return (_augmented_episode(i, data, pool, task, apart) for i in count())
 
 
 def _augmented_episode(
-    i: int, data: SegmentationIndex, pool: Pool, task: Task, apart: Callable[..., Episode]
+    i: int, data: SegmentationData, pool: Pool, task: Task, apart: Callable[..., Episode]
 ) -> Episode:
     rng = np.random.RandomState(i)  # the official seed of item i
     episode = draw_episode(i, rng, pool, way=task.way, shot=task.shot, background=task.empty)
     targets = pool.class_ids if task.setting == "fully_augmented" else None
-    return augment(apart(episode, i, 0), rng, targets, data.class_pixels, augmentation(data).threshold)
+    return augment(apart(episode, i, 0), rng, targets, data.class_pixels, AugmentedSettings.of(data).threshold)
 
 
 def augment(

@@ -15,7 +15,7 @@ import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.copies import photo_files
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.draws.pools import Pool, TooFewImages
@@ -94,7 +94,7 @@ def redraw_of_names(photo_of: PhotoOf, candidates: Mapping[int, Sequence[str]], 
 
 
 def redraw_copies(
-    data: SegmentationIndex, names: Iterable[str], redraw: Callable[[PhotoOf], SupportRedraw]
+    data: SegmentationData, names: Iterable[str], redraw: Callable[[PhotoOf], SupportRedraw]
 ) -> Callable[..., Episode]:
     """Return a function of an episode and numbers that seed a generator: it draws other supports for the episode where
     one is a copy of the query, as only data sets of the user's own have them.
@@ -128,13 +128,13 @@ def redraw_copies(
     return apart
 
 
-def redraw_copies_in(data: SegmentationIndex, pool: Pool, supports_repeat: bool = False) -> Callable[..., Episode]:
+def redraw_copies_in(data: SegmentationData, pool: Pool, supports_repeat: bool = False) -> Callable[..., Episode]:
     """Return `redraw_copies` of episodes that are drawn from a pool, whose supports may repeat or not."""
     names = {*pool.images, *chain.from_iterable(pool.images_of.values())}
     return redraw_copies(data, names, lambda photo_of: redraw_of_names(photo_of, pool.images_of, supports_repeat))
 
 
-def queries_apart(data: SegmentationIndex, queries: Sequence[str], supports: Iterable[str]) -> list[str]:
+def queries_apart(data: SegmentationData, queries: Sequence[str], supports: Iterable[str]) -> list[str]:
     """Return the queries that are no support, nor a copy of one, of supports that serve all queries of a run.
 
     Of published data sets all are returned.

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
+from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import Classes, Task
@@ -21,7 +21,7 @@ from fsbench.data.published import Published
 from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import queries_apart
-from fsbench.protocols.draws.image_lists import image_lists
+from fsbench.protocols.draws.image_lists import ImageLists
 from fsbench.protocols.draws.pools import LEAVE_OUT
 from fsbench.protocols.provider import Provider
 from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
@@ -98,9 +98,9 @@ def draw_runs(
 class ValidationImages(Provider):
     """The validation images of a data set in the order of its authors' list, which decides the draw of supports."""
 
-    data: SegmentationIndex
+    data: SegmentationData
 
-    def view(self) -> SegmentationIndex:
+    def view(self) -> SegmentationData:
         """Return the data set with label maps as the authors have them."""
         return self.data
 
@@ -109,7 +109,7 @@ class ValidationImages(Provider):
         return self.data.candidates("val"), DERIVED
 
 
-def list_sha256(lines: Sequence[str]) -> str:
+def lines_sha256(lines: Sequence[str]) -> str:
     """Return the checksum of a list file with these lines, a final newline included (§2)."""
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
@@ -123,17 +123,17 @@ class BaseAndNovel(Draw):
 
     asks_base_classes: ClassVar[bool] = True
 
-    def data(self, data: SegmentationIndex, fold: int = 0, shot: int = 1) -> SegmentationIndex:
-        return _provider(data).view()
+    def data(self, data: SegmentationData, fold: int = 0, shot: int = 1) -> SegmentationData:
+        return ValidationImages.of(data).view()
 
-    def images(self, data: SegmentationIndex) -> PairList:
+    def images(self, data: SegmentationData) -> PairList:
         """Return the validation images in their order, each for all classes."""
-        names, origin = _provider(data).images()
+        names, origin = ValidationImages.of(data).images()
         return PairList(tuple[Pair, ...]((name, 0) for name in names), origin)
 
     def official(
         self,
-        data: SegmentationIndex,
+        data: SegmentationData,
         task: Task,
         novel: Sequence[int],
         episodes: Sequence[Episode],
@@ -182,10 +182,6 @@ class SupportsForAll(BaseAndNovel):
         ]
 
 
-def _provider(data: SegmentationIndex) -> ValidationImages:
-    return ValidationImages.find(data) or ValidationImages(data)
-
-
 @dataclass(frozen=True)
 class FixedSupports(SupportsForAll):
     """Runs of queries that are all answered with the same supports, as DIaM draws them.
@@ -214,7 +210,7 @@ class FixedSupports(SupportsForAll):
 
     # Which episodes are there?
 
-    def official_episodes(self, data: SegmentationIndex, task: Task) -> OfficialEpisodes:
+    def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
         """Draw the runs of `task`; opens label maps. Raises DataError where a novel class has no support."""
         novel, base = sorted(data.test_classes(task.fold)), sorted(data.train_classes(task.fold))
         names = [name for name, _ in self.images(data).pairs]
@@ -281,7 +277,7 @@ class FixedSupports(SupportsForAll):
         """Return True if an image that shows these classes may be a support."""
         return not self.only_one_novel or len(set(novel).intersection(shown)) <= 1
 
-    def _queries(self, data: SegmentationIndex, queries: Sequence[str], run: int, seed: int) -> Sequence[str]:
+    def _queries(self, data: SegmentationData, queries: Sequence[str], run: int, seed: int) -> Sequence[str]:
         """Return the queries of a run, in list order."""
         count = value_on(self.episodes, data.name)
         if count == "all" or count >= len(queries):
@@ -390,11 +386,11 @@ class TrialSupports(SupportsForAll):
         "all validation images that show a class, those of a novel class first"
     )
 
-    def official_episodes(self, data: SegmentationIndex, task: Task) -> OfficialEpisodes:
+    def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
         """Draw the episodes of `task`; opens label maps. Raises DataError where a novel class has no support."""
         novel, base = sorted(data.test_classes(task.fold)), sorted(data.train_classes(task.fold))
         least = self.least_pixels(data.name)
-        trained = _shown(data, "trn", image_lists(data).image_order("trn"), {*novel, *base})
+        trained = _shown(data, "trn", ImageLists.of(data).image_order("trn"), {*novel, *base})
         supports = fixed_supports(trained, novel, task.shot, self.seed_on(data.name, task) or 0, least)
         few = [number for number in novel if number not in supports]
         if few and (not supports or not task.drop_small):
@@ -415,8 +411,8 @@ class TrialSupports(SupportsForAll):
         ]
         return self.official(data, task, novel, episodes, len(queries), requested, few, run_lengths=[len(episodes)])
 
-    def tested_images(self, data: SegmentationIndex, setting: str) -> Iterable[str]:
-        return [*super().tested_images(data, setting), *image_lists(data).image_order("trn")]
+    def tested_images(self, data: SegmentationData, setting: str) -> Iterable[str]:
+        return [*super().tested_images(data, setting), *ImageLists.of(data).image_order("trn")]
 
     def check_draws(self, task: Task) -> None:
         raise SettingsError(
@@ -426,7 +422,7 @@ class TrialSupports(SupportsForAll):
 
 
 def _shown(
-    data: SegmentationIndex, part: Part, names: Sequence[str], classes: Collection[int]
+    data: SegmentationData, part: Part, names: Sequence[str], classes: Collection[int]
 ) -> dict[str, dict[int, int]]:
     """Return image -> pixels of each of `classes` that it shows."""
     data.count_pixels(part, names)

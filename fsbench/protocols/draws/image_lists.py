@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
+from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationData
 from fsbench.protocols.draws.pair_lists import kept_list, note_derived
 from fsbench.protocols.provider import Provider
 
@@ -33,7 +33,7 @@ class ReleasedImages:
 class ImageLists(Provider):
     """The image lists of a data set; these, of any, follow from its images."""
 
-    data: SegmentationIndex
+    data: SegmentationData
 
     def image_order(self, part: Part) -> Sequence[str]:
         """Return the images of `part` in the order that the programs go through them."""
@@ -48,12 +48,7 @@ class ImageLists(Provider):
         return self.data.list_origin(pairs, f"pfenet-{part}", fold)
 
 
-def image_lists(data: SegmentationIndex) -> ImageLists:
-    """Return the image lists of a data set: its own, or those that follow from its images."""
-    return ImageLists.find(data) or ImageLists(data)
-
-
-def image_list(data: SegmentationIndex, part: Part, fold: int, pixels: int = LEAST) -> PairList:
+def image_list(data: SegmentationData, part: Part, fold: int, pixels: int = LEAST) -> PairList:
     """Return the list of PFENet-like programs: images in list order, the classes of an image ascending.
 
     Training images that show a novel class are left out (hmnet.md §11.1). Lists that authors released are of `LEAST`.
@@ -70,20 +65,20 @@ def image_list(data: SegmentationIndex, part: Part, fold: int, pixels: int = LEA
     return kept_list(data, f"pfenet-{part} of {pixels} pixels", fold, lambda: _resized_list(data, part, fold, pixels))
 
 
-def _resized_list(data: SegmentationIndex, part: Part, fold: int, pixels: int) -> PairList:
-    names = image_lists(data).image_order(part)
+def _resized_list(data: SegmentationData, part: Part, fold: int, pixels: int) -> PairList:
+    names = ImageLists.of(data).image_order(part)
     data.count_pixels(part, names)
     classes, unwanted = _classes(data, part, fold)
     return PairList(pairs_by_pixels(names, classes, unwanted, data.class_pixels, _least(data, pixels)), DERIVED)
 
 
-def _least(data: SegmentationIndex, pixels: int) -> int:
+def _least(data: SegmentationData, pixels: int) -> int:
     return -(-pixels * data.min_pixels // LEAST)
 
 
-def _image_list(data: SegmentationIndex, part: Part, fold: int) -> PairList:
+def _image_list(data: SegmentationData, part: Part, fold: int) -> PairList:
     classes, unwanted = _classes(data, part, fold)
-    lists = image_lists(data)
+    lists = ImageLists.of(data)
     released = lists.released(part, fold)
     names = released.names if released else lists.image_order(part)
     if released and released.members is not None:
@@ -98,7 +93,7 @@ def _image_list(data: SegmentationIndex, part: Part, fold: int) -> PairList:
     return PairList(pairs, origin)
 
 
-def unfiltered_image_list(data: SegmentationIndex, part: Part, fold: int, pixels: int = LEAST) -> PairList:
+def unfiltered_image_list(data: SegmentationData, part: Part, fold: int, pixels: int = LEAST) -> PairList:
     """Return PFENet's own training list: novel classes are background in its images (pfenet-method.md §5).
 
     Args:
@@ -106,7 +101,7 @@ def unfiltered_image_list(data: SegmentationIndex, part: Part, fold: int, pixels
     """
 
     def make() -> PairList:
-        names = image_lists(data).image_order(part)
+        names = ImageLists.of(data).image_order(part)
         data.count_pixels(part, names)
         pairs = pairs_by_pixels(names, data.train_classes(fold), (), data.class_pixels, _least(data, pixels))
         return PairList(pairs, DERIVED)
@@ -115,7 +110,7 @@ def unfiltered_image_list(data: SegmentationIndex, part: Part, fold: int, pixels
     return kept_list(data, f"pfenet-{part}{size}, with images of novel classes", fold, make)
 
 
-def large_object_list(data: SegmentationIndex, part: Part, fold: int) -> PairList:
+def large_object_list(data: SegmentationData, part: Part, fold: int) -> PairList:
     """Return R2Net's list: images in the order of their names, the classes of an image ascending (isaid-protocol §3).
 
     A training image with a large object of another class is left out (§7). The authors' program goes through a Python
@@ -123,7 +118,7 @@ def large_object_list(data: SegmentationIndex, part: Part, fold: int) -> PairLis
     """
 
     def make() -> PairList:
-        names = sorted(image_lists(data).image_order(part))
+        names = sorted(ImageLists.of(data).image_order(part))
         data.count_pixels(part, names)
         classes, unwanted = _classes(data, part, fold)
         least = max(data.min_pixels, 1)
@@ -133,7 +128,7 @@ def large_object_list(data: SegmentationIndex, part: Part, fold: int) -> PairLis
     return kept_list(data, f"r2net-{part}", fold, make)
 
 
-def _classes(data: SegmentationIndex, part: Part, fold: int) -> tuple[Sequence[int], Sequence[int]]:
+def _classes(data: SegmentationData, part: Part, fold: int) -> tuple[Sequence[int], Sequence[int]]:
     """Return the classes that a part is listed for, and those that its images must not show."""
     novel = data.test_classes(fold)
     return (data.train_classes(fold), novel) if part == "trn" else (novel, [])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.draw import OfficialEpisodes
@@ -49,7 +49,7 @@ class EpisodeRun:
 class OwnEpisodes(Provider):
     """The test of a data set that is made for the protocol, and has a rule of its own and no lists."""
 
-    data: SegmentationIndex
+    data: SegmentationData
 
     @abstractmethod
     def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:

@@ -12,7 +12,7 @@ from itertools import count, islice
 from typing import ClassVar
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.task import Task
@@ -41,10 +41,10 @@ class LargeObjectImages:
 class LargeObjectTest(Provider):
     """The test of a data set with annotated objects."""
 
-    data: SegmentationIndex
+    data: SegmentationData
 
     @abstractmethod
-    def view(self) -> SegmentationIndex:
+    def view(self) -> SegmentationData:
         """Return the data set as the test sees it, with the label maps of the names of `images`."""
 
     @abstractmethod
@@ -53,7 +53,7 @@ class LargeObjectTest(Provider):
 
 
 @dataclass(frozen=True)
-class LargeObjects(Draw):
+class LargeObjectSupports(Draw):
     """The query and its supports are images with large objects of a class, which show nothing else."""
 
     published: ClassVar[Mapping[str, ListsAndDraw]] = {
@@ -64,7 +64,7 @@ class LargeObjects(Draw):
         "the order of CPython's sets. Objects below 2048 pixels and crowds do not exist"
     )
 
-    def official_episodes(self, data: SegmentationIndex, task: Task) -> OfficialEpisodes:
+    def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
         """Draw the episodes of `task` from the images with large objects.
 
         Raises:
@@ -90,20 +90,18 @@ class LargeObjects(Draw):
             found.sha256, small,
         )  # fmt: skip
 
-    def support_candidates(
-        self, data: SegmentationIndex, task: Task, official: Manifest
-    ) -> Mapping[int, Sequence[str]]:
+    def support_candidates(self, data: SegmentationData, task: Task, official: Manifest) -> Mapping[int, Sequence[str]]:
         """Return the images with large objects by class."""
         return _test(data).images(task.fold).images_of
 
     def query_may_support(self, header: Header) -> bool:
         return header.way > 1
 
-    def data(self, data: SegmentationIndex, fold: int = 0, shot: int = 1) -> SegmentationIndex:
+    def data(self, data: SegmentationData, fold: int = 0, shot: int = 1) -> SegmentationData:
         return _test(data).view()
 
 
-def _test(data: SegmentationIndex) -> LargeObjectTest:
+def _test(data: SegmentationData) -> LargeObjectTest:
     test = LargeObjectTest.find(data)
     if test is None:
         raise SettingsError(
@@ -143,5 +141,5 @@ def fssdino_episodes(
         yield Episode(episode, query, classes[0], classes, tuple(drawn))
 
 
-DRAWS: Mapping[str, type[Draw]] = {"large objects": LargeObjects}
+DRAWS: Mapping[str, type[Draw]] = {"large objects": LargeObjectSupports}
 """Name of a rule in files -> the draw."""

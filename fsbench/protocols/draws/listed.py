@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from fsbench.base.errors import SettingsError
-from fsbench.data.dataset import PairList, Part, SegmentationIndex
+from fsbench.data.dataset import PairList, Part, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.settings import SETTINGS, SIZE_BINS
@@ -142,7 +142,7 @@ class Listed(PairDraw):
 
     # Which episodes are there?
 
-    def official_episodes(self, data: SegmentationIndex, task: Task) -> OfficialEpisodes:
+    def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
         own = self._own(data)
         if own is None:
             return super().official_episodes(data, task)
@@ -150,7 +150,7 @@ class Listed(PairDraw):
         official = self.episode_count(data.name, run.length or 0)
         return own_episodes(own, run, task, official, self.first_entries(data))
 
-    def _own(self, data: SegmentationIndex) -> OwnEpisodes | None:
+    def _own(self, data: SegmentationData) -> OwnEpisodes | None:
         """Return the rule that a data set has of its own for such a test; None where it has lists."""
         if self.own_rules is None:
             return None
@@ -162,14 +162,12 @@ class Listed(PairDraw):
             raise SettingsError(f"SegIC's program has no test of {data.name}; choose PROTOCOL=incontext")
         return of_program
 
-    def first_entries(self, data: SegmentationIndex) -> Mapping[str, Any]:
+    def first_entries(self, data: SegmentationData) -> Mapping[str, Any]:
         if not self.states_streams:
             return {}
         return {"drawn_by": {name: value_on(value, data.name) for name, value in self.drawn_by.items()}}
 
-    def support_candidates(
-        self, data: SegmentationIndex, task: Task, official: Manifest
-    ) -> Mapping[int, Sequence[str]]:
+    def support_candidates(self, data: SegmentationData, task: Task, official: Manifest) -> Mapping[int, Sequence[str]]:
         if self._own(data) is not None:
             return official_supports(official)
         return super().support_candidates(data, task, official)
@@ -199,7 +197,7 @@ class Listed(PairDraw):
         """A test may end before it has the episodes that were asked for, since its list does."""
         return self.passes is not None or self.own_rules is not None
 
-    def stream(self, data: SegmentationIndex, pool: Pool, task: Task) -> Iterator[Episode]:
+    def stream(self, data: SegmentationData, pool: Pool, task: Task) -> Iterator[Episode]:
         if task.setting in AUGMENTED:
             return augmented_episodes(data, pool, task)
         seed = self.seed_on(data.name, task)
@@ -223,32 +221,32 @@ class Listed(PairDraw):
 
     # From which lists?
 
-    def pairs(self, data: SegmentationIndex, part: Part, fold: int) -> PairList:
+    def pairs(self, data: SegmentationData, part: Part, fold: int) -> PairList:
         return self.lists_on(data.name).pairs(data, part, fold)
 
-    def setting_pairs(self, data: SegmentationIndex, setting: str, fold: int) -> PairList:
+    def setting_pairs(self, data: SegmentationData, setting: str, fold: int) -> PairList:
         return pair_list(data, setting, fold) if setting in SIZE_BINS else super().setting_pairs(data, setting, fold)
 
-    def tested_images(self, data: SegmentationIndex, setting: str) -> Iterable[str]:
+    def tested_images(self, data: SegmentationData, setting: str) -> Iterable[str]:
         return super().tested_images(data, setting) if self._own(data) is None else data.test_images
 
-    def lists_word(self, data: SegmentationIndex) -> str:
+    def lists_word(self, data: SegmentationData) -> str:
         return " ".join(self.words_on(data.name)[:2])
 
-    def unfiltered_pairs(self, data: SegmentationIndex, fold: int) -> PairList:
+    def unfiltered_pairs(self, data: SegmentationData, fold: int) -> PairList:
         unfiltered = self.lists_on(data.name).unfiltered
         return super().unfiltered_pairs(data, fold) if unfiltered is None else unfiltered(data, "trn", fold)
 
     def tests_held_out(self, dataset: str) -> bool:
         return self.lists_on(dataset).held_out
 
-    def pool(self, data: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
+    def pool(self, data: SegmentationData, pairs: PairList, class_ids: Sequence[int]) -> Pool:
         rule = self.rule_on(data.name).rule
         return self.lists_on(data.name).pool(
             data, pairs, class_ids, data.query_sampling if rule == OF_DATASET else rule
         )
 
-    def test_pool(self, data: SegmentationIndex, task: Task) -> tuple[PairList, Pool, int | None]:
+    def test_pool(self, data: SegmentationData, task: Task) -> tuple[PairList, Pool, int | None]:
         if task.setting in SIZE_BINS:
             sizes = [pair_list(data, task.setting, fold) for fold in range(data.folds)]
             pools = [size_pool(pairs, data.query_sampling, way=task.way, shot=task.shot) for pairs in sizes]
@@ -262,7 +260,7 @@ class Listed(PairDraw):
         entries = len(pool.images if own.by_image else pool.pairs)
         return pairs, pool, None if self.passes is None else self.passes * entries
 
-    def training_pool(self, data: SegmentationIndex, task: Task, filter_novel: bool | None = None) -> Pool:
+    def training_pool(self, data: SegmentationData, task: Task, filter_novel: bool | None = None) -> Pool:
         own = self.lists_on(data.name)
         if not own.trains:
             raise SettingsError(

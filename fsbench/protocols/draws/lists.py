@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
+from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationData
 from fsbench.data.published import Published
 from fsbench.protocols.draws.image_lists import LEAST as LEAST_PIXELS
-from fsbench.protocols.draws.image_lists import image_list, image_lists, large_object_list, unfiltered_image_list
+from fsbench.protocols.draws.image_lists import ImageLists, image_list, large_object_list, unfiltered_image_list
 from fsbench.protocols.draws.pair_lists import kept_list, pair_list
 from fsbench.protocols.draws.pools import Pool
 
-Pairs = Callable[[SegmentationIndex, Part, int], PairList]
+Pairs = Callable[[SegmentationData, Part, int], PairList]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Lists:
     held_out: bool = False
     atlas: str = ""
 
-    def classes(self, data: SegmentationIndex | Published, fold: int) -> list[int]:
+    def classes(self, data: SegmentationData | Published, fold: int) -> list[int]:
         """Return the classes of the test, ascending."""
         if self.held_out and data.val_classes(fold):
             return sorted(data.val_classes(fold))
@@ -53,14 +53,14 @@ class Lists:
             return novel
         return list(range(1 + len(novel) * fold, 1 + len(novel) * (fold + 1)))
 
-    def pool(self, data: SegmentationIndex, pairs: PairList, class_ids: Sequence[int], rule: str) -> Pool:
+    def pool(self, data: SegmentationData, pairs: PairList, class_ids: Sequence[int], rule: str) -> Pool:
         """Return what episodes are drawn from by the rule of a draw, which is one of `Pool.query_sampling`."""
         images = self.images_by_class(data, pairs, class_ids)
         shown = (lambda name: list(data.class_pixels(name)[0])) if self.by_image else None
         return Pool(pairs.pairs, images, sorted(class_ids), rule, shown)  # type: ignore[arg-type]  # a draw's own word
 
     def images_by_class(
-        self, data: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]
+        self, data: SegmentationData, pairs: PairList, class_ids: Sequence[int]
     ) -> Mapping[int, Sequence[str]]:
         """Return class number -> images in the order that supports are drawn from."""
         if not self.least_support:
@@ -68,23 +68,23 @@ class Lists:
         names = list(dict.fromkeys(name for name, _ in pairs.pairs))
         return {number: [name for name in names if data.class_pixels(name)[0].get(number)] for number in class_ids}
 
-    def may_support(self, data: SegmentationIndex) -> Callable[[str, int], bool]:
+    def may_support(self, data: SegmentationData) -> Callable[[str, int], bool]:
         """Return whether an image may be a support of a class of its list."""
         if not self.least_support:
             return lambda name, number: True
         return lambda name, number: data.class_pixels(name)[0].get(number, 0) >= data.min_pixels
 
 
-def _hsnet(data: SegmentationIndex, part: Part, fold: int) -> PairList:
+def _hsnet(data: SegmentationData, part: Part, fold: int) -> PairList:
     return pair_list(data, part, fold)
 
 
-def _held_out(data: SegmentationIndex, part: Part, fold: int) -> PairList:
+def _held_out(data: SegmentationData, part: Part, fold: int) -> PairList:
     held_out = part == "val" and data.val_classes(fold)
     return pair_list(data, "held_out" if held_out else part, fold)
 
 
-def _training_images(data: SegmentationIndex, part: Part, fold: int) -> PairList:
+def _training_images(data: SegmentationData, part: Part, fold: int) -> PairList:
     """List training images of any size for the test: class by class, in the order of their names."""
 
     def make() -> PairList:
@@ -99,11 +99,11 @@ def _training_images(data: SegmentationIndex, part: Part, fold: int) -> PairList
     return kept_list(data, "panet-val", fold, make)
 
 
-def _mlc(data: SegmentationIndex, part: Part, fold: int) -> PairList:
+def _mlc(data: SegmentationData, part: Part, fold: int) -> PairList:
     """List val images with a large enough class of the fold; the pairs name every class that they show."""
 
     def make() -> PairList:
-        names = image_lists(data).image_order("val")
+        names = ImageLists.of(data).image_order("val")
         data.count_pixels("val", names)
         classes = ATLAS["mlc"].classes(data, fold)
         pairs: list[Pair] = []

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.data.dataset import PairList, Part, SegmentationIndex
+from fsbench.data.dataset import PairList, Part, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import Task
@@ -26,17 +26,17 @@ class PairDraw(Draw):
     # Which episodes are there?
 
     @abstractmethod
-    def stream(self, data: SegmentationIndex, pool: Pool, task: Task) -> Iterator[Episode]:
+    def stream(self, data: SegmentationData, pool: Pool, task: Task) -> Iterator[Episode]:
         """Yield the episodes of `task` without end, of which the test takes the first ones.
 
         Raises TooFewImages where a class cannot supply its supports.
         """
 
-    def first_entries(self, data: SegmentationIndex) -> Mapping[str, Any]:
+    def first_entries(self, data: SegmentationData) -> Mapping[str, Any]:
         """Return further entries of the header, before those of the numbers; by default none."""
         return {}
 
-    def official_episodes(self, data: SegmentationIndex, task: Task) -> OfficialEpisodes:
+    def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
         """Draw the episodes of `task`; opens masks where a rule asks for pixels.
 
         Raises:
@@ -70,15 +70,13 @@ class PairDraw(Draw):
         """Return the number of classes that a test needs: a query without any support class shows another one."""
         return 2 if task.empty else 1
 
-    def support_candidates(
-        self, data: SegmentationIndex, task: Task, official: Manifest
-    ) -> Mapping[int, Sequence[str]]:
+    def support_candidates(self, data: SegmentationData, task: Task, official: Manifest) -> Mapping[int, Sequence[str]]:
         """Return the images of the official list by class."""
         return self.test_pool(data, task)[1].images_of
 
     # From which lists?
 
-    def test_pool(self, data: SegmentationIndex, task: Task) -> tuple[PairList, Pool, int | None]:
+    def test_pool(self, data: SegmentationData, task: Task) -> tuple[PairList, Pool, int | None]:
         """Return the list of the test, the pool, and the number of episodes where the test has its own."""
         if task.classes == "base":
             pairs, class_ids = base_validation_pairs(data, task.fold, self.pairs), data.train_classes(task.fold)
@@ -91,33 +89,33 @@ class PairDraw(Draw):
             pairs, class_ids = self.pairs(data, "val", task.fold), data.test_classes(task.fold)
         return pairs, self.pool(data, pairs, class_ids), None
 
-    def pairs(self, data: SegmentationIndex, part: Part, fold: int) -> PairList:
+    def pairs(self, data: SegmentationData, part: Part, fold: int) -> PairList:
         """Return the list of the base classes in training images ("trn"), or of the novel ones in test images."""
         return pair_list(data, part, fold)
 
-    def setting_pairs(self, data: SegmentationIndex, setting: str, fold: int) -> PairList:
+    def setting_pairs(self, data: SegmentationData, setting: str, fold: int) -> PairList:
         """Return the list of the novel classes in a setting."""
         return self.pairs(data, "val", fold)
 
-    def pool(self, data: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
+    def pool(self, data: SegmentationData, pairs: PairList, class_ids: Sequence[int]) -> Pool:
         """Return what episodes about `pairs` are drawn from."""
         return ordinary_pool(data, pairs, class_ids)
 
-    def _all_lists_sha256(self, data: SegmentationIndex, task: Task) -> str:
+    def _all_lists_sha256(self, data: SegmentationData, task: Task) -> str:
         """Return the hash of the lists of every fold: it tells whether records of several folds share their data."""
         lists = [pairs.sha256 for pairs in self._all_lists(data, task.setting)]
         return hashlib.sha256("".join(lists).encode()).hexdigest()
 
-    def tested_images(self, data: SegmentationIndex, setting: str) -> Iterable[str]:
+    def tested_images(self, data: SegmentationData, setting: str) -> Iterable[str]:
         return (name for pairs in self._all_lists(data, setting) for name, _ in pairs.pairs)
 
-    def _all_lists(self, data: SegmentationIndex, setting: str) -> Iterator[PairList]:
+    def _all_lists(self, data: SegmentationData, setting: str) -> Iterator[PairList]:
         """Yield the list of every fold."""
         return (self.setting_pairs(data, setting, fold) for fold in range(data.folds))
 
     # What is learnt from?
 
-    def training_pairs(self, data: SegmentationIndex, fold: int, filter_novel: bool | None = None) -> PairList:
+    def training_pairs(self, data: SegmentationData, fold: int, filter_novel: bool | None = None) -> PairList:
         """Return the list of the base classes in training images.
 
         Args:
@@ -133,15 +131,15 @@ class PairDraw(Draw):
         name = f"trn of {type(self).__name__} {self.lists_word(data)}"
         return filtered_list(data, fold, name, lambda: self.pairs(data, "trn", fold))
 
-    def lists_word(self, data: SegmentationIndex) -> str:
+    def lists_word(self, data: SegmentationData) -> str:
         """Return a word by which the lists of a data set are told from those of other draws."""
         return "hsnet"
 
-    def unfiltered_pairs(self, data: SegmentationIndex, fold: int) -> PairList:
+    def unfiltered_pairs(self, data: SegmentationData, fold: int) -> PairList:
         """Return the training list of a test that leaves out images with novel classes, with these images."""
         raise SettingsError("the test has no training list with images of novel classes; leave FILTER_NOVEL out")
 
-    def training_pool(self, data: SegmentationIndex, task: Task, filter_novel: bool | None = None) -> Pool:
+    def training_pool(self, data: SegmentationData, task: Task, filter_novel: bool | None = None) -> Pool:
         """Return the pool of 1-way training episodes: base classes in training images.
 
         Args:
@@ -169,7 +167,7 @@ class PairDraw(Draw):
         return pool
 
 
-def _check_pool(data: SegmentationIndex, pool: Pool, task: Task, least: int) -> None:
+def _check_pool(data: SegmentationData, pool: Pool, task: Task, least: int) -> None:
     """Raise an error unless `pool` has enough classes, which are `least`, and a query."""
     if task.way > len(pool.class_ids):
         raise SettingsError(f"way {task.way} is more than the {len(pool.class_ids)} classes of fold {task.fold}")

@@ -10,18 +10,18 @@ from typing import cast
 from weakref import WeakKeyDictionary
 
 from fsbench.base.errors import DataError, SettingsError, known_names
-from fsbench.data.dataset import DERIVED, VOID, Pair, PairList, Part, SegmentationIndex
+from fsbench.data.dataset import DERIVED, VOID, Pair, PairList, Part, SegmentationData
 from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.data.list_substitutes import substitute_list
 
 SPLITS = ("trn", "val", "held_out", *SIZE_BINS)
 """Names of the lists, see `pair_list`."""
 
-_LISTS: "WeakKeyDictionary[SegmentationIndex, dict[tuple[str, int], PairList]]" = WeakKeyDictionary()
-_PAIRS: "WeakKeyDictionary[SegmentationIndex, dict[Part, list[Pair]]]" = WeakKeyDictionary()
+_LISTS: "WeakKeyDictionary[SegmentationData, dict[tuple[str, int], PairList]]" = WeakKeyDictionary()
+_PAIRS: "WeakKeyDictionary[SegmentationData, dict[Part, list[Pair]]]" = WeakKeyDictionary()
 
 
-def pair_list(data: SegmentationIndex, split: str, fold: int) -> PairList:
+def pair_list(data: SegmentationData, split: str, fold: int) -> PairList:
     """Return the list `split` of `fold`: the published one where the data set has it, else by the rule of the suite.
 
     Args:
@@ -42,7 +42,7 @@ def pair_list(data: SegmentationIndex, split: str, fold: int) -> PairList:
     return kept_list(data, split, fold, lambda: data.released_pairs(split, fold) or _derived_list(data, split, fold))
 
 
-def kept_list(data: SegmentationIndex, split: str, fold: int, make: Callable[[], PairList]) -> PairList:
+def kept_list(data: SegmentationData, split: str, fold: int, make: Callable[[], PairList]) -> PairList:
     """Return a list of a data set, which `make` makes when it is first asked for.
 
     Raises:
@@ -62,14 +62,14 @@ def kept_list(data: SegmentationIndex, split: str, fold: int, make: Callable[[],
     return lists[split, fold]
 
 
-def without_other_classes(data: SegmentationIndex, names: Sequence[str], classes: Sequence[int]) -> list[str]:
+def without_other_classes(data: SegmentationData, names: Sequence[str], classes: Sequence[int]) -> list[str]:
     """Return those training images `names` that show no pixel of a class besides `classes`, in their order."""
     data.count_pixels("trn", names)
     allowed = frozenset({*classes, 0, VOID})
     return [name for name in names if allowed.issuperset(n for n, k in data.class_pixels(name)[0].items() if k)]
 
 
-def filtered_list(data: SegmentationIndex, fold: int, name: str, make: Callable[[], PairList]) -> PairList:
+def filtered_list(data: SegmentationData, fold: int, name: str, make: Callable[[], PairList]) -> PairList:
     """Return a training list without the images that show a pixel of another class than the base classes of `fold`.
 
     Args:
@@ -88,20 +88,20 @@ def filtered_list(data: SegmentationIndex, fold: int, name: str, make: Callable[
     return kept_list(data, f"{name}, without images of novel classes", fold, filtered)
 
 
-def _derived_list(data: SegmentationIndex, split: str, fold: int) -> PairList:
+def _derived_list(data: SegmentationData, split: str, fold: int) -> PairList:
     pairs = _size_restricted(data, split, fold) if split in SIZE_BINS else _ordinary_pairs(data, split, fold)
     origin = data.list_origin(pairs, split, fold)
     note_derived(data, "val" if split in SIZE_BINS else cast(Part, split), split, fold, origin)
     return PairList(pairs, origin)
 
 
-def note_derived(data: SegmentationIndex, part: Part, split: str, fold: int, origin: str) -> None:
+def note_derived(data: SegmentationData, part: Part, split: str, fold: int, origin: str) -> None:
     """Say that a derived list stands for a published one, unless its `origin` is that it equals this."""
     if data.has_published_list(split, fold) and not origin.startswith("official"):
         substitute_list(data, part, f"the authors' list {split}", f"one by a rule of the suite ({origin})")
 
 
-def _listed_pairs(data: SegmentationIndex, part: Part) -> Sequence[Pair]:
+def _listed_pairs(data: SegmentationData, part: Part) -> Sequence[Pair]:
     """Return every pair of `part` that is large enough, of all classes: the lists of all folds are taken from it."""
     parts = _PAIRS.setdefault(data, {})
     if part not in parts:
@@ -109,7 +109,7 @@ def _listed_pairs(data: SegmentationIndex, part: Part) -> Sequence[Pair]:
     return parts[part]
 
 
-def _ordinary_pairs(data: SegmentationIndex, split: str, fold: int) -> tuple[Pair, ...]:
+def _ordinary_pairs(data: SegmentationData, split: str, fold: int) -> tuple[Pair, ...]:
     """Return the pairs of `split` that are large enough, training pairs class by class."""
     classes = {"trn": data.train_classes, "val": data.test_classes, "held_out": data.val_classes}[split](fold)
     wanted = frozenset(classes)
@@ -118,7 +118,7 @@ def _ordinary_pairs(data: SegmentationIndex, split: str, fold: int) -> tuple[Pai
     return tuple(sorted(pairs) if by_image else sorted(pairs, key=lambda pair: (pair[1], pair[0])))
 
 
-def _size_restricted(data: SegmentationIndex, size: str, fold: int) -> tuple[Pair, ...]:
+def _size_restricted(data: SegmentationData, size: str, fold: int) -> tuple[Pair, ...]:
     """Return the test pairs whose class covers a share of its image inside the bin `size`, in the same order."""
     lower, upper = SIZE_BINS[size]
     pairs = pair_list(data, "val", fold).pairs
@@ -132,7 +132,7 @@ def _size_restricted(data: SegmentationIndex, size: str, fold: int) -> tuple[Pai
 
 
 def base_validation_pairs(
-    data: SegmentationIndex, fold: int, pairs: Callable[[SegmentationIndex, Part, int], PairList]
+    data: SegmentationData, fold: int, pairs: Callable[[SegmentationData, Part, int], PairList]
 ) -> PairList:
     """Return the base classes of `fold` in test images: the test lists of the other folds, a pair of each in turn.
 

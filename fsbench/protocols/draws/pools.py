@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Literal
 
 from fsbench.base.errors import DataError
-from fsbench.data.dataset import Pair, PairList, QuerySampling, SegmentationIndex
+from fsbench.data.dataset import Pair, PairList, QuerySampling, SegmentationData
 
 
 class TooFewImages(DataError):
@@ -53,7 +53,7 @@ class Pool:
         return replace(self, pairs=[pair for pair in self.pairs if pair[1] in class_ids], class_ids=class_ids)
 
 
-def ordinary_pool(data: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
+def ordinary_pool(data: SegmentationData, pairs: PairList, class_ids: Sequence[int]) -> Pool:
     """Return the pool of the settings original, partially and fully augmented, of HSNet's protocol, and of training."""
     return Pool(pairs.pairs, data.support_images(pairs), sorted(class_ids), data.query_sampling)
 
@@ -72,7 +72,7 @@ def lower_shots(shot: int, option: str = "SHOT") -> str:
 
 
 def too_few_images(
-    data: SegmentationIndex,
+    data: SegmentationData,
     pairs: PairList,
     pool: Pool,
     fold: int,

@@ -16,7 +16,7 @@ import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.copies import photo_files
-from fsbench.data.dataset import VOID, PairList, SegmentationIndex
+from fsbench.data.dataset import VOID, PairList, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.task import Classes, Task
@@ -37,7 +37,7 @@ class KnownAbsence(Provider):
     A data set without one does not know it: its label maps show one class of an image alone.
     """
 
-    data: SegmentationIndex
+    data: SegmentationData
     words: ClassVar[str]
     """When an image surely lacks a class, for readers; records keep it."""
 
@@ -97,7 +97,7 @@ class PresencePool:
         excluded: files of images that are not drawn.
     """
 
-    data: SegmentationIndex
+    data: SegmentationData
     known: KnownAbsence
     images_of: Mapping[int, Sequence[str]]
     class_ids: Sequence[int]
@@ -214,7 +214,7 @@ class Presence(PairDraw):
 
     # Which episodes are there?
 
-    def with_calibration(self, data: SegmentationIndex, task: Task, test: Manifest) -> Manifest:
+    def with_calibration(self, data: SegmentationData, task: Task, test: Manifest) -> Manifest:
         """Return the manifest `test` with the episodes about base classes behind its own, where there are any."""
         if task.classes != "novel" or not self.calibration:
             return test
@@ -231,13 +231,13 @@ class Presence(PairDraw):
     def calibration_count(self, episodes: int) -> int:
         return min(self.calibration, episodes)
 
-    def first_entries(self, data: SegmentationIndex) -> Mapping[str, Any]:
+    def first_entries(self, data: SegmentationData) -> Mapping[str, Any]:
         return {"absence": _known(data).words}
 
-    def stream(self, data: SegmentationIndex, pool: Pool, task: Task) -> Iterator[Episode]:
+    def stream(self, data: SegmentationData, pool: Pool, task: Task) -> Iterator[Episode]:
         return self._stream(_presence_pool(data, pool.images_of, pool.class_ids), task, 0)
 
-    def test_pool(self, data: SegmentationIndex, task: Task) -> tuple[PairList, Pool, int | None]:
+    def test_pool(self, data: SegmentationData, task: Task) -> tuple[PairList, Pool, int | None]:
         """Return the list of the test and its pool.
 
         Raises:
@@ -254,7 +254,7 @@ class Presence(PairDraw):
         kept = PairList(tuple(pair for pair in pairs.pairs if pair[1] not in unusable), pairs.origin)
         return kept, pool, None
 
-    def support_redraw(self, data: SegmentationIndex, task: Task, official: Manifest) -> SupportRedraw:
+    def support_redraw(self, data: SegmentationData, task: Task, official: Manifest) -> SupportRedraw:
         listed = self._listed(data, task)[1]
         pool = _presence_pool(data, listed.images_of, listed.class_ids)
 
@@ -264,17 +264,17 @@ class Presence(PairDraw):
 
         return redraw
 
-    def without_copies(self, data: SegmentationIndex, task: Task, official: Manifest) -> Manifest:
+    def without_copies(self, data: SegmentationData, task: Task, official: Manifest) -> Manifest:
         """Return the official episodes, whose supports are drawn from other photos than the query."""
         return official
 
-    def tested_images(self, data: SegmentationIndex, setting: str) -> Iterable[str]:
+    def tested_images(self, data: SegmentationData, setting: str) -> Iterable[str]:
         yield from super().tested_images(data, setting)
         if self.calibration:
             for images_of, _ in filter(None, (self._base_images(data, Task(f)) for f in range(data.folds))):
                 yield from chain.from_iterable(images_of.values())
 
-    def setting_pairs(self, data: SegmentationIndex, setting: str, fold: int) -> PairList:
+    def setting_pairs(self, data: SegmentationData, setting: str, fold: int) -> PairList:
         own = _known(data).own_pairs("novel", fold, 1)
         return super().setting_pairs(data, setting, fold) if own is None else own
 
@@ -291,7 +291,7 @@ class Presence(PairDraw):
         """Return 1: where absent queries come from is the data set's to say."""
         return 1
 
-    def _listed(self, data: SegmentationIndex, task: Task) -> tuple[PairList, Pool]:
+    def _listed(self, data: SegmentationData, task: Task) -> tuple[PairList, Pool]:
         """Return the images of the classes of `task` as they are listed, and the pool with all of them."""
         own = _known(data).own_pairs(task.classes, task.fold, task.shot)
         if own is None:
@@ -306,7 +306,7 @@ class Presence(PairDraw):
             place += 1
 
     def _calibration_episodes(
-        self, data: SegmentationIndex, task: Task, test: Manifest
+        self, data: SegmentationData, task: Task, test: Manifest
     ) -> tuple[list[Episode], str] | None:
         """Draw the episodes about base classes, with the images that they are drawn from in words.
 
@@ -327,7 +327,7 @@ class Presence(PairDraw):
         first = len(test.episodes)
         return [replace(one, number=first + one.number, calibrates=True) for one in drawn], images
 
-    def _base_images(self, data: SegmentationIndex, task: Task) -> tuple[Mapping[int, Sequence[str]], str] | None:
+    def _base_images(self, data: SegmentationData, task: Task) -> tuple[Mapping[int, Sequence[str]], str] | None:
         """Return the images of each base class, and which they are; None where the data set has no base classes."""
         shot = task.nested_in or task.shot  # that the classes of the test were chosen for
         base = replace(task.about("base"), shot=shot)
@@ -393,13 +393,13 @@ class Presence(PairDraw):
 
 
 def _presence_pool(
-    data: SegmentationIndex, images_of: Mapping[int, Sequence[str]], class_ids: Sequence[int]
+    data: SegmentationData, images_of: Mapping[int, Sequence[str]], class_ids: Sequence[int]
 ) -> PresencePool:
     photo_of = photo_files(data, chain.from_iterable(images_of.values()))
     return PresencePool(data, _known(data), images_of, class_ids, photo_of)
 
 
-def _known(data: SegmentationIndex) -> KnownAbsence:
+def _known(data: SegmentationData) -> KnownAbsence:
     known = KnownAbsence.find(data)
     if known is None:
         raise SettingsError(

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from fsbench.data.volumes import VolumeIndex, slice_name
+from fsbench.data.volumes import VolumeData, slice_name
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.whole_images import BACKGROUND
 
 
-def superpixel_pool(data: VolumeIndex, fold: int, shot: int) -> Pool:
+def superpixel_pool(data: VolumeData, fold: int, shot: int) -> Pool:
     """Return every slice of a fold's training scans, scan by scan, without classes.
 
     Args:
@@ -19,7 +19,7 @@ def superpixel_pool(data: VolumeIndex, fold: int, shot: int) -> Pool:
     return Pool([(name, BACKGROUND) for scan in scans for name in data.slices(scan)], {}, (), "sequential")
 
 
-def slices_with_test_classes(data: VolumeIndex, fold: int, names: Sequence[str]) -> frozenset[str]:
+def slices_with_test_classes(data: VolumeData, fold: int, names: Sequence[str]) -> frozenset[str]:
     """Return those of some slices that show a class which the fold tests (setting 2, §1)."""
     classes = data.test_classes(fold)
     shown = ((scan, z) for number in classes for scan, slices in data.class_slices[number].items() for z in slices)

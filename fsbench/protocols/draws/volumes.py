@@ -15,7 +15,7 @@ from fsbench.data.dataset import DERIVED
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import Task
-from fsbench.data.volumes import FoldScans, VolumeIndex, slice_name
+from fsbench.data.volumes import FoldScans, VolumeData, slice_name
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.words import OTHERS, Choice
@@ -146,7 +146,7 @@ class EverySlice(Draw):
             first={"slices": True},
         )  # fmt: skip
 
-    def _episodes(self, data: VolumeIndex, task: Task) -> Iterator[tuple[int, SliceQuery, Sequence[tuple[str, ...]]]]:
+    def _episodes(self, data: VolumeData, task: Task) -> Iterator[tuple[int, SliceQuery, Sequence[tuple[str, ...]]]]:
         """Yield class, query, and by part the supports, one of each support scan."""
         scans = self.scans(data, task)
         for cls in sorted(data.test_classes(task.fold)):
@@ -168,7 +168,7 @@ class EverySlice(Draw):
                     if query.counts:
                         yield cls, query, supports
 
-    def scans(self, data: VolumeIndex, task: Task) -> FoldScans:
+    def scans(self, data: VolumeData, task: Task) -> FoldScans:
         """Return the scans of a test."""
         if self.support_scans and len(self.support_scans) != task.shot:
             raise SettingsError(
@@ -237,9 +237,9 @@ class EverySlice(Draw):
             raise SettingsError(f"margin is {self.margin}, expected 0 or more, or null for all slices")
 
 
-def _volumes(data: Any) -> VolumeIndex:
+def _volumes(data: Any) -> VolumeData:
     """Return a data set of volumes. Raises SettingsError for any other."""
-    if not isinstance(data, VolumeIndex):
+    if not isinstance(data, VolumeData):
         raise SettingsError(
             f"{data.name} has photos, and the test is one of slices of scans; choose DATASET=chaost2 or sabs, or "
             "another protocol"

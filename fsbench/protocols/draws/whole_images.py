@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
-from fsbench.protocols.draws.image_lists import image_lists
+from fsbench.protocols.draws.image_lists import ImageLists
 from fsbench.protocols.draws.pair_lists import without_other_classes
 from fsbench.protocols.draws.pools import Pool
 
@@ -24,7 +24,7 @@ BACKGROUND = 0
 """Stands for a class where an image is listed as a whole."""
 
 
-def whole_image_pool(data: SegmentationIndex, fold: int, filter_novel: bool | None = None) -> Pool:
+def whole_image_pool(data: SegmentationData, fold: int, filter_novel: bool | None = None) -> Pool:
     """Return every training image, in list order, with the base classes; no episodes can be drawn from it.
 
     Args:
@@ -32,7 +32,7 @@ def whole_image_pool(data: SegmentationIndex, fold: int, filter_novel: bool | No
         fold: fold whose novel classes are background.
         filter_novel: leave out images that show a class besides the base ones.
     """
-    names: Sequence[str] = image_lists(data).image_order("trn")
+    names: Sequence[str] = ImageLists.of(data).image_order("trn")
     classes = data.train_classes(fold)
     if filter_novel:
         names = without_other_classes(data, names, classes)
@@ -47,13 +47,13 @@ class WholeImages(Draw):
     is_test: ClassVar[bool] = False
     default_description: ClassVar[str] = "every image of the test part, in the order of PFENet's lists"
 
-    def official_episodes(self, data: SegmentationIndex, task: Task) -> OfficialEpisodes:
+    def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
         """Return the images, or as many from the start of the list as `task` asks for."""
-        names = list(image_lists(data).image_order("val"))[: task.episodes]
+        names = list(ImageLists.of(data).image_order("val"))[: task.episodes]
         episodes = tuple(Episode(i, name, BACKGROUND, (), ()) for i, name in enumerate(names))
         return OfficialEpisodes(episodes, data.train_classes(task.fold), len(episodes), len(episodes))
 
-    def header_entries(self, data: SegmentationIndex, task: Task, drawn: OfficialEpisodes) -> dict[str, Any]:
+    def header_entries(self, data: SegmentationData, task: Task, drawn: OfficialEpisodes) -> dict[str, Any]:
         """Return fold and classes."""
         names = {str(number): data.class_names[number - 1] for number in drawn.class_ids}
         return {"fold": task.fold, "class_ids": list(drawn.class_ids), "class_names": names}

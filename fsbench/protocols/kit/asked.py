@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.picture_file import picture_header
 from fsbench.protocols.kit.answers import Asked
 from fsbench.protocols.test import Test
 
 
-def image_shape(data: SegmentationIndex, name: str) -> tuple[int, int]:
+def image_shape(data: SegmentationData, name: str) -> tuple[int, int]:
     """Return height and width of image `name` as the data set takes it, from the header of its file where it is one.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.base.errors import RecordError
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.label_maps import way_labels
 from fsbench.protocols.reading import segmentation_of
 from fsbench.protocols.view import View
@@ -28,7 +28,7 @@ LARGEST_SIDE = 4096
 """Largest side of a square; a record's is anybody's."""
 
 
-def read_truth(record: Record, data: SegmentationIndex) -> Truth:
+def read_truth(record: Record, data: SegmentationData) -> Truth:
     """Return a function that reads the truth of a run's episode as it was counted (`View.original_truth`).
 
     Args:

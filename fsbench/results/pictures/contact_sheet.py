@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from fsbench.base.files import replacing
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.results.pictures.captions import iou_caption, presence_caption
 from fsbench.results.pictures.episodes import query_image, support_images
@@ -46,7 +46,7 @@ def choose(episodes: Sequence[Episode], count: int = 8) -> list[Episode]:
 
 def contact_sheet(
     path: Path,
-    data: SegmentationIndex,
+    data: SegmentationData,
     predictions: Mapping[int, DrawnPrediction],
     episodes: Sequence[Episode],
     earlier: Mapping[int, np.ndarray] | None = None,
@@ -58,7 +58,7 @@ def contact_sheet(
 
 
 def draw_contact_sheet(
-    data: SegmentationIndex,
+    data: SegmentationData,
     predictions: Mapping[int, DrawnPrediction],
     episodes: Sequence[Episode],
     earlier: Mapping[int, np.ndarray] | None = None,
@@ -82,7 +82,7 @@ def draw_contact_sheet(
 
 
 def _draw_row(
-    data: SegmentationIndex, episode: Episode, prediction: DrawnPrediction, earlier: np.ndarray | None
+    data: SegmentationData, episode: Episode, prediction: DrawnPrediction, earlier: np.ndarray | None
 ) -> list[Panel]:
     panels = [(support.caption, support.paint(TILE)) for support in support_images(data, episode, MAX_SHOTS)]
     query = query_image(data, episode)

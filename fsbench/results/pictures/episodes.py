@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fsbench.data.dataset import VOID, SegmentationIndex
+from fsbench.data.dataset import VOID, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.image_io import image_pixels
 from fsbench.data.label_maps import way_labels
@@ -54,7 +54,7 @@ class LabeledImage(NamedTuple):
         return paint_slots(self.pixels if size is None else fit_image(self.pixels, size), self.slots, self.colors)
 
 
-def support_images(data: SegmentationIndex, episode: Episode, shots: int | None = None) -> list[LabeledImage]:
+def support_images(data: SegmentationData, episode: Episode, shots: int | None = None) -> list[LabeledImage]:
     """Read an episode's supports from a data set, at most `shots` of each way."""
     images = []
     for slot, (class_id, supports) in enumerate(zip(episode.classes, episode.supports, strict=True), 1):
@@ -67,7 +67,7 @@ def support_images(data: SegmentationIndex, episode: Episode, shots: int | None 
     return images
 
 
-def query_image(data: SegmentationIndex, episode: Episode) -> LabeledImage:
+def query_image(data: SegmentationData, episode: Episode) -> LabeledImage:
     """Read an episode's query and its truth from a data set."""
     slots = way_labels(data.label_map(episode.query), data.label_values(episode.query, episode.classes))
     names = [data.class_names[class_id - 1] for class_id in episode.classes]
@@ -76,7 +76,7 @@ def query_image(data: SegmentationIndex, episode: Episode) -> LabeledImage:
     )
 
 
-def _read_pixels(data: SegmentationIndex, name: str) -> np.ndarray:
+def _read_pixels(data: SegmentationData, name: str) -> np.ndarray:
     return np.array(image_pixels(data, name))
 
 

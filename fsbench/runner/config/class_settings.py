@@ -24,7 +24,7 @@ FILES: Mapping[str, str] = {"methods": "method_file", "data": "dataset_file"}
 _CLASSIFICATION = "fsbench.datamodules.classification.ClassificationDataModule"
 _EXPECTED = {
     "methods": "fsbench's Segmenter or Classifier",
-    "data": "fsbench's SegmentationIndex or ClassificationIndex",
+    "data": "fsbench's SegmentationData or ClassificationData",
 }
 
 

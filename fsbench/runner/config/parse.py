@@ -22,7 +22,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from fsbench.base.class_file import load_class_file
 from fsbench.base.errors import FsbenchError, SettingsError, did_you_mean
 from fsbench.core.shot_ensemble import NShotStrategy
-from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
+from fsbench.data.dataset import ClassificationData, SegmentationData
 from fsbench.networks.weights.files import read_checkpoint
 from fsbench.records.run import TF32, Keep
 from fsbench.runner.config.class_settings import FILES
@@ -185,7 +185,7 @@ class ParsedRun(LightningCLI):
 
     def _construct(self, class_type: type[T], *args: Any, **kwargs: Any) -> T:
         """Call a constructor for jsonargparse, unless it is that of a data set that is built; keep its FsbenchError."""
-        built = self.datasets if issubclass(class_type, SegmentationIndex | ClassificationIndex) else None
+        built = self.datasets if issubclass(class_type, SegmentationData | ClassificationData) else None
         key = repr((class_type, args, sorted(kwargs.items())))
         try:
             if built is None:
@@ -323,7 +323,7 @@ def _check_source(values: Mapping[str, Any], option: str) -> None:
     if class_path is None:
         return
     found = _import_class(str(class_path))
-    if found is None or not issubclass(found, SegmentationIndex):
+    if found is None or not issubclass(found, SegmentationData):
         raise SettingsError(
             f"data.{option} is {class_path!r}, expected the class of a data set of segmentation, such as "
             f"fsbench.datamodules.datasets.pascal.PascalAll, and its folder with --data.{option}.root"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fsbench.base.errors import DataError, TruthError
 from fsbench.data.batch import EpisodeBatch, Hints, ImageEpisode, Truth, collate
-from fsbench.data.dataset import VOID, Part, SegmentationIndex
+from fsbench.data.dataset import VOID, Part, SegmentationData
 
 CLASSES = 20
 """Number of classes, each of one colour."""
@@ -108,7 +108,7 @@ def segmentation_episode(
     )
 
 
-class SyntheticIndex(SegmentationIndex):
+class SyntheticData(SegmentationData):
     """The data set that synthetic episodes are of, as a method is told of it.
 
     Args:

@@ -18,7 +18,7 @@ from fsbench.data.batch import EpisodeBatch, ImageEpisode, collate
 from fsbench.protocols.loop import evaluate_batches
 from fsbench.protocols.reading import load_protocol
 from fsbench.runner.config.parse import quiet
-from fsbench.runner.contract.episodes import SyntheticImages, SyntheticIndex, image_episode, segmentation_episode
+from fsbench.runner.contract.episodes import SyntheticData, SyntheticImages, image_episode, segmentation_episode
 from fsbench.runner.engine.answering import answering
 
 SHOTS = (1, 5, 2, 3, 4)
@@ -152,7 +152,7 @@ class Subject:
 def run_test(method: Method, batches: Sequence[Any], after: Callable[[], object] = lambda: None) -> list[Any]:
     """Return the results of batches by a test as in a run, without the truth; `after` each one that is called."""
     results: list[Any] = []
-    data: Any = SimpleNamespace(dataset=SyntheticIndex(batches)) if method.task == "segmentation" else None
+    data: Any = SimpleNamespace(dataset=SyntheticData(batches)) if method.task == "segmentation" else None
 
     def add(found: list[Any]) -> None:
         results.extend(found)

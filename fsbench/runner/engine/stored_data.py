@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fsbench.base.errors import RecordError
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import image_part, resize_labels
 from fsbench.datamodules.datamodule import DataModule
@@ -16,7 +16,7 @@ from fsbench.results.measuring.recount import Truth, read_truth
 from fsbench.runner.config.stored import NONE, parse_stored
 
 
-def open_dataset(record: Record, settings: Mapping[str, Any] = NONE) -> SegmentationIndex:
+def open_dataset(record: Record, settings: Mapping[str, Any] = NONE) -> SegmentationData:
     """Open the data set that a finished run was tested on. No network is built, and no checkpoint is read.
 
     Args:
@@ -25,7 +25,7 @@ def open_dataset(record: Record, settings: Mapping[str, Any] = NONE) -> Segmenta
 
     Raises what `open_data_module` does.
     """
-    dataset: SegmentationIndex = open_data_module(record, settings).dataset
+    dataset: SegmentationData = open_data_module(record, settings).dataset
     return dataset
 
 
@@ -84,13 +84,13 @@ class SupportLabels:
 
     def __init__(self, record: Record):
         data: Any = open_data_module(record)
-        self._index: SegmentationIndex = data.dataset
+        self._data: SegmentationData = data.dataset
         self._loading: LoadingConfig = data.test_loading
 
     def __call__(self, episode: Episode) -> list[list[np.ndarray]]:
         """Return the label map (H, W) uint8 over each support, by way and shot: 1 labelled, 255 void."""
-        maps = {name: self._index.label_map(name) for way in episode.supports for name in way}
-        told = support_labels(self._index, episode, self._loading, maps.__getitem__)
+        maps = {name: self._data.label_map(name) for way in episode.supports for name in way}
+        told = support_labels(self._data, episode, self._loading, maps.__getitem__)
         return [
             [self._over_image(label, *maps[name].shape) for label, name in zip(labels, names, strict=True)]
             for labels, names in zip(told, episode.supports, strict=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import polars as pl
     from PIL import Image
 
-    from fsbench.data.dataset import SegmentationIndex
+    from fsbench.data.dataset import SegmentationData
 
 
 class Result:
@@ -132,7 +132,7 @@ class Result:
         from fsbench.scores.confusion import COUNTS, way_ious
         from fsbench.scores.count_table import episode_scores
 
-        data = self._index(test)
+        data = self._data(test)
         stored = read_predictions(self.record)
         if stored is None:
             raise RecordError(f"{self.path} has no stored predictions; run it again with KEEP_PREDICTIONS=masks")
@@ -150,7 +150,7 @@ class Result:
             )
         return draw_contact_sheet(data, predictions, chosen)
 
-    def _index(self, test: Test | None) -> "SegmentationIndex":
+    def _data(self, test: Test | None) -> "SegmentationData":
         """Return the data of the run, from `test`, or as the run's own configuration names them."""
         if test is None:
             if not (self.path / "config.yaml").is_file():
@@ -162,7 +162,7 @@ class Result:
             return open_dataset(self.record)
         if test.manifest.sha256 != self.record.manifest_sha256:
             raise RecordError(f"{self.path.name} is a run of other episodes than the test's; expected its own test")
-        data: SegmentationIndex = test.data
+        data: SegmentationData = test.data
         return data
 
     def _rows(self, part: str = ALL, metrics: Sequence[str] | None = None) -> list[ResultRow]:

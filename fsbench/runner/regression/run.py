@@ -19,7 +19,7 @@ from torch import Tensor
 from fsbench.core.global_state import kept_global_state
 from fsbench.core.method import Method
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import episode_entries
 from fsbench.data.rle import encode_ways
@@ -52,7 +52,7 @@ class CaseRun:
     """The outcome of a case, with the data set and the episodes that are needed to draw it."""
 
     outcome: Outcome
-    data: SegmentationIndex
+    data: SegmentationData
     episodes: tuple[Episode, ...]
 
     def draw(self, path: Path, before: Outcome, moved: Sequence[EpisodeDiff]) -> None:

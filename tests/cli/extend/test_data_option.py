@@ -9,7 +9,7 @@ CODE = '''"""The episodic test in the rain."""
 from dataclasses import dataclass
 
 from fsbench.datamodules.options import EpisodicTest
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.datamodules.episodic import EpisodicDataModule
 
 
@@ -23,7 +23,7 @@ class RainyTest(EpisodicTest):
 class Rainy(EpisodicDataModule):
     """Episodes in the rain."""
 
-    def __init__(self, dataset: SegmentationIndex, test: RainyTest = RainyTest(), **others):
+    def __init__(self, dataset: SegmentationData, test: RainyTest = RainyTest(), **others):
         super().__init__(dataset, test, **others)
 '''
 

@@ -13,7 +13,7 @@ from fsbench.data.volume_io import write_image
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.datamodules.datasets.sabs import Sabs
 from fsbench.datamodules.episodic import EpisodicDataModule
-from fsbench.datamodules.indexes.volumes import CLASS_SLICES
+from fsbench.datamodules.kinds.volumes import CLASS_SLICES
 from fsbench.datamodules.loading.superpixels import SuperpixelEpisodes
 from fsbench.datamodules.options import EpisodicTest
 from fsbench.datamodules.prepare.volumes import as_array

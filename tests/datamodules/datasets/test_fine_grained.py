@@ -20,8 +20,8 @@ from fsbench.datamodules.datasets.imagefolder import ImageFolder
 from fsbench.datamodules.datasets.pets import Pets
 from fsbench.datamodules.datasets.places import Places
 from fsbench.datamodules.datasets.plantae import Plantae
-from fsbench.datamodules.indexes import class_folders
-from fsbench.datamodules.indexes.labelled_images import LabelledImages
+from fsbench.datamodules.kinds import class_folders
+from fsbench.datamodules.kinds.labelled_images import LabelledImages
 from tests.datamodules.datasets.labelled_images import save, save_aircraft, save_cars, save_cub, save_pets, save_plantae
 
 ALBATROSS = "001.Black_footed_Albatross"

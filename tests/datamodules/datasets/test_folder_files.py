@@ -20,7 +20,7 @@ from fsbench.data.list_substitutes import print_once
 from fsbench.datamodules.check.media import check_label_maps
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.indexes.mask_folder import MaskFolder
+from fsbench.datamodules.kinds.mask_folder import MaskFolder
 from fsbench.datamodules.loading.items import read_labelled
 from fsbench.protocols.kit.kit import write_kit
 from tests.datamodules.builders import blocks, save_names

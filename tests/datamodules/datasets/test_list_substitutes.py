@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fsbench.data.dataset import Part, SegmentationIndex
+from fsbench.data.dataset import Part, SegmentationData
 from fsbench.data.list_substitutes import list_substitutes, print_once, substitute_list
 from fsbench.datamodules.datasets.coco import Coco, CocoAll
 from fsbench.datamodules.datasets.folder import Folder
@@ -13,7 +13,7 @@ from fsbench.datamodules.datasets.fss1000 import Fss1000
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.draws.boxes import BoxTest
 from fsbench.protocols.draws.gfss import ValidationImages
-from fsbench.protocols.draws.image_lists import image_list, image_lists
+from fsbench.protocols.draws.image_lists import ImageLists, image_list
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.reading import load_protocol
 from tests.data_modules import episodic
@@ -60,7 +60,7 @@ def fss1000(root: Path) -> str:
 DERIVED = "one by a rule of the suite (derived)"
 EVERY = "every label map outside val.txt, 2 of 10582"
 MORE = "the 2 images of the data set's training list, more than PFENet's and in another order"
-Case = tuple[Callable[[Path], SegmentationIndex], Callable[[SegmentationIndex], object], Part, list[str]]
+Case = tuple[Callable[[Path], SegmentationData], Callable[[SegmentationData], object], Part, list[str]]
 CASES: dict[str, Case] = {
     "pascal sizes": (
         lambda root: Pascal(pascal(root)), lambda data: pair_list(data, "5-10", 0), "val",
@@ -140,7 +140,7 @@ def test_a_list_that_stands_for_an_absent_one_is_said_once_and_kept(
 def test_nothing_is_said_where_no_list_is_absent(tmp_path: Path, blocks_folder: Path, capsys) -> None:
     """SBD's order, data sets without published lists, samples that are all test, derived and authors' lists by wish."""
     voc = Pascal(pascal(tmp_path, train_aug=["2007_b", "2007_a"], train=["2007_a"], sbd_train=["2007_b"]))
-    assert image_lists(voc).image_order("trn") == ["2007_b", "2007_a"]
+    assert ImageLists.of(voc).image_order("trn") == ["2007_b", "2007_a"]
     folder = Folder(str(blocks_folder))
     for data, split in ((folder, "val"), (folder, "trn"), (Fss1000(fss1000(tmp_path / "f"), test_only=True), "val")):
         pair_list(data, split, 0)

@@ -27,7 +27,7 @@ from fsbench.data.image_io import read_label_map
 from fsbench.data.palettes import voc_colors
 from fsbench.data.published import checksums
 from fsbench.datamodules.datasets.pascal import CLASS_NAMES, Pascal, noise_table, read_sbd, set_samples
-from fsbench.datamodules.indexes.mask_folder import read_names
+from fsbench.datamodules.kinds.mask_folder import read_names
 from fsbench.protocols.draws.image_lists import image_list
 from fsbench.protocols.draws.pair_lists import pair_list
 from tests.datamodules.builders import blocks, save_labels, save_names, save_pairs, save_photo

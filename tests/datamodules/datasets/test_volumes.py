@@ -24,8 +24,8 @@ from fsbench.data.volume_io import load_volume, write_image
 from fsbench.datamodules.datasets.chaost2 import ChaosT2, read_scan
 from fsbench.datamodules.datasets.sabs import Sabs
 from fsbench.datamodules.episodic import EpisodicDataModule
-from fsbench.datamodules.indexes import volumes
-from fsbench.datamodules.indexes.volumes import CLASS_SLICES
+from fsbench.datamodules.kinds import volumes
+from fsbench.datamodules.kinds.volumes import CLASS_SLICES
 from fsbench.datamodules.loading.superpixels import SuperpixelEpisodes
 from fsbench.datamodules.options import EpisodicTest, Loading
 from fsbench.datamodules.prepare.volumes import (

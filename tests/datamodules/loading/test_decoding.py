@@ -13,7 +13,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.indexes.mask_folder import MaskFolder
+from fsbench.datamodules.kinds.mask_folder import MaskFolder
 from fsbench.datamodules.loading.items import LoadingConfig, load_episode
 from fsbench.protocols.view import View
 from fsbench.runner.engine.machine.meter import resident_mib

@@ -13,7 +13,7 @@ from fsbench.data.image_io import read_pixels
 from fsbench.data.label_maps import padded_shape
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.loading.items import LoadingConfig, load_item
-from fsbench.protocols.draws.image_lists import image_lists
+from fsbench.protocols.draws.image_lists import ImageLists
 from fsbench.protocols.whole_images import WHOLE_IMAGES
 from tests.methods.small import data
 
@@ -106,7 +106,7 @@ def test_sizes_of_padded_images(height, width, expected):
 
 def test_a_portrait_of_the_real_samples(real_data):
     data = Pascal(str(real_data / "voc-mini"))
-    sizes = {name: data.label_map(name).shape for name in image_lists(data).image_order("val")}
+    sizes = {name: data.label_map(name).shape for name in ImageLists.of(data).image_order("val")}
     portrait = next(name for name, (height, width) in sizes.items() if height > width)
     config = LoadingConfig(417, WHOLE_IMAGES.view)
     item = load_item(WHOLE_IMAGES.draw, data, Episode(0, portrait, 0, (1,), ((),)), config, config.files(data))

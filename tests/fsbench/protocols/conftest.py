@@ -5,15 +5,15 @@ from functools import cache
 
 import pytest
 
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from tests.fsbench.protocols.drawn_sets import DRAWN
 
 
 @pytest.fixture(scope="session")
-def indexes(tmp_path_factory) -> Callable[[str], SegmentationIndex]:
-    opened: dict[str, SegmentationIndex] = {}
+def datasets(tmp_path_factory) -> Callable[[str], SegmentationData]:
+    opened: dict[str, SegmentationData] = {}
 
-    def open_once(dataset: str) -> SegmentationIndex:
+    def open_once(dataset: str) -> SegmentationData:
         if dataset not in opened:
             opened[dataset] = DRAWN[dataset](tmp_path_factory.mktemp(dataset))
             opened[dataset].class_pixels = cache(opened[dataset].class_pixels)  # a mask is opened once

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.deepglobe import DeepGlobe
@@ -174,11 +174,11 @@ def _fss1000(root: Path) -> Fss1000:
     return Fss1000(str(root))
 
 
-def _chaost2(folder: Path) -> SegmentationIndex:
+def _chaost2(folder: Path) -> SegmentationData:
     return ChaosT2(str(draw_prepared(folder, slices=14)))
 
 
-DRAWN: Mapping[str, Callable[[Path], SegmentationIndex]] = {
+DRAWN: Mapping[str, Callable[[Path], SegmentationData]] = {
     "pascal": _pascal, "pascal10i": _pascal10, "coco": _coco, "isaid": _isaid, "isaid512": _isaid512,
     "deepglobe": _deepglobe, "isic": _isic, "lung": _lung, "suim": _suim, "fss1000": _fss1000,
     "chaost2": _chaost2,

@@ -15,7 +15,7 @@ from typing import get_args
 import pytest
 
 from fsbench.base.errors import SettingsError
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import Task
@@ -52,7 +52,7 @@ class Probe:
     """
 
     protocol: Protocol
-    data: SegmentationIndex
+    data: SegmentationData
     manifest: Manifest
 
     @property
@@ -98,12 +98,12 @@ def _photo(name: str) -> str:
     return name.partition("@")[0]
 
 
-def drawn(protocol: Protocol, data: SegmentationIndex, **task: object) -> Manifest:
+def drawn(protocol: Protocol, data: SegmentationData, **task: object) -> Manifest:
     entries = {"episodes": 300, "drop_small": True} | task
     return protocol.manifest(protocol.draw.data(data), Task(0, way=1, shot=1, **entries))
 
 
-def probe(name: str, data: SegmentationIndex) -> Probe:
+def probe(name: str, data: SegmentationData) -> Probe:
     protocol = load_protocol(name)
     return Probe(protocol, data, drawn(protocol, data, empty=False))
 
@@ -216,9 +216,9 @@ def _goes_through(items: Sequence[object]) -> bool:
 
 
 @pytest.mark.parametrize(("name", "dataset"), STATED)
-def test_lists_draw_numbers_and_task_are_those_of_the_episodes(name, dataset, indexes, tmp_path):
+def test_lists_draw_numbers_and_task_are_those_of_the_episodes(name, dataset, datasets, tmp_path):
     novel_supports = isinstance(load_protocol(name).draw, TrialSupports)
-    found = probe(name, pascal_with_novel_training(tmp_path) if novel_supports else indexes(dataset))
+    found = probe(name, pascal_with_novel_training(tmp_path) if novel_supports else datasets(dataset))
     protocol, stated, header = found.protocol, found.protocol.conditions(dataset), found.manifest.header
     assert stated.image_lists in fitting_lists(found)
     if not protocol.in_spirit:  # which state no draw
@@ -292,9 +292,9 @@ def test_every_protocol_sees_and_counts_as_its_program_does(words, names):
 
 
 @pytest.mark.parametrize("dataset", sorted(set(DRAWN) & WITHOUT_VOID))
-def test_data_sets_without_void_have_none(dataset, indexes):
+def test_data_sets_without_void_have_none(dataset, datasets):
     """Masks of two values, and painted objects, hold no void; crowds are not painted."""
-    data = indexes(dataset)
+    data = datasets(dataset)
     for name in list(data.candidates("val"))[:9]:
         assert data.label_map(name).max() < 255
         assert all(load_protocol(one).conditions(dataset).void != "ignored" for one in SEGMENTATION)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fsbench.base.errors import SettingsError
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.coco.dataset import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
@@ -18,7 +18,7 @@ from tests.config_words import config_words
 LISTED = ("fscs", "hsnet", "incontext", "pfenet", "bam", "pfenet2020")
 
 
-class Synthetic(SegmentationIndex):
+class Synthetic(SegmentationData):
     """Twelve images of two classes in each of two folds, with the rules of a published data set.
 
     Image i shows class 1 + i mod 2 with 3000 pixels, and the other class of the fold with 3000, or with 900 in every
@@ -28,7 +28,7 @@ class Synthetic(SegmentationIndex):
     folds = 2
     class_names = ("a", "b", "c", "d")
 
-    def __init__(self, like: type[SegmentationIndex]):
+    def __init__(self, like: type[SegmentationData]):
         self.name = like.name
         self.query_sampling, self.min_pixels, self.list_order = like.query_sampling, like.min_pixels, like.list_order
 

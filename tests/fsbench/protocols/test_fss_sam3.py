@@ -52,7 +52,7 @@ class Holes(BoxTest):
     """Cannot load episodes about the query "x", and draws a number for each that it loads."""
 
     def __init__(self):
-        self.data = type("Index", (), {"name": "holes"})()
+        self.data = type("Data", (), {"name": "holes"})()
 
     def load(self, episode: Episode, rng: random.Random) -> Episode | None:
         if episode.query == "x":
@@ -267,4 +267,4 @@ def test_an_answer_on_the_canvas_lies_over_the_padded_query(real_data, monkeypat
 
 def test_all_classes_at_once_have_the_test_of_label_maps(real_data):
     joined = CocoAll(str(real_data / "coco-mini"))
-    assert type(boxes.box_test(joined)) is BoxTest  # that of label maps
+    assert type(BoxTest.of(joined)) is BoxTest  # that of label maps

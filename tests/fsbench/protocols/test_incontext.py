@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.task import ManifestTask, Task
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.indexes.views import ViewIndex
+from fsbench.datamodules.kinds.views import ViewData
 from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.incontext import (
     EpisodeRun,
@@ -73,7 +73,7 @@ def test_photos_of_parts_never_repeat_within_an_episode():
     assert all({e.query, *e.supports[0]} == {"image0@0", "image1@1", "image2@0"} for e in drawn)
 
 
-class Views(ViewIndex):
+class Views(ViewData):
     """Two classes of LVIS's rule."""
 
     name, folds, class_names = "views", 1, ("x", "y")

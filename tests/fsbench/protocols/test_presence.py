@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fsbench.base.errors import DataError, RecordError, SettingsError
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.fit import mismatches
 from fsbench.data.episodes.manifest import Manifest, read_manifest
@@ -40,7 +40,7 @@ def presence() -> Protocol:
     return protocol
 
 
-def check_halves(data: SegmentationIndex, manifest: Manifest) -> None:
+def check_halves(data: SegmentationData, manifest: Manifest) -> None:
     """Each class is asked in pairs; the truth of an episode is what its place says; supports are no views of it."""
     for first, episodes in (
         (0, manifest.official_episodes),

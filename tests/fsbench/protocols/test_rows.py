@@ -116,9 +116,9 @@ def test_words_that_do_not_go_together(words, message):
         compose(row("cyctr/pascal-5i", **words), {})
 
 
-def test_the_settings_of_a_draw_are_in_the_header(indexes):
+def test_the_settings_of_a_draw_are_in_the_header(datasets):
     manifests = [
-        load_protocol(f"atlas:cyctr/pascal-5i{more}").manifest(indexes("pascal"), Task(0, episodes=12))
+        load_protocol(f"atlas:cyctr/pascal-5i{more}").manifest(datasets("pascal"), Task(0, episodes=12))
         for more in ("", "@workers=8", "@workers=0")
     ]
     assert [m.header.protocol_entries["drawn_by"]["workers"] for m in manifests] == [8, 8, 0]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fsbench.data.dataset import VOID, PairList, Part, QuerySampling, SegmentationIndex
+from fsbench.data.dataset import VOID, PairList, Part, QuerySampling, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.coco import Coco
@@ -33,7 +33,7 @@ _WITHOUT_ROW = {"ssp (hsnet protocol)/pascal-5i": "hsnet/pascal-5i"}
 """Rows that the atlas lacks, since no figure is printed -> the row of the program whose loader it is."""
 
 
-class ListedSet(SegmentationIndex):
+class ListedSet(SegmentationData):
     """A data set of names: lists and label maps without photos."""
 
     def __init__(self, lists: Path):
@@ -149,7 +149,7 @@ def _pixels(archive: Path, name: str) -> dict[int, int]:
     return {int(label): int(found[label]) for label in np.flatnonzero(found)}
 
 
-def _index(case: Case) -> SegmentationIndex:
+def _index(case: Case) -> SegmentationData:
     dataset = case.config["dataset"]
     if dataset == "isic2018":
         return ListedFolders(json.loads((case.folder / "dmtnet_files.json").read_text()))

@@ -105,9 +105,7 @@ def layout(case: Case) -> Results:
     with torch.device("meta"):
         frozen, net = whole(case.config)
     names = {id(p): name for name, p in net.named_parameters()}
-    bare: Any = SimpleNamespace(
-        head=net, rates=(5e-3, 0.9, 1e-4), trainer=SimpleNamespace(estimated_stepping_batches=10)
-    )
+    bare: Any = SimpleNamespace(head=net, rates=(5e-3, 0.9, 1e-4), total_steps=10)
     groups = BAM.configure_optimizers(bare)["optimizer"].param_groups
     state = {**to_bam_names(frozen.state_dict()), **net.state_dict()}
     return {

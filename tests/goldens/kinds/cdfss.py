@@ -24,7 +24,7 @@ from fsbench.datamodules.datasets.lung import Lung
 from fsbench.datamodules.datasets.lung import image_name as lung_image
 from fsbench.datamodules.datasets.suim import Suim
 from fsbench.datamodules.datasets.suim import image_name as suim_image
-from fsbench.datamodules.indexes.binary_masks import ListedMasks
+from fsbench.datamodules.kinds.binary_masks import ListedMasks
 from fsbench.methods.blind import Blind, centre_mask, otsu_threshold, saliency, saliency_mask
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.protocols.draws.by_word import one_stream

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.data.batch import normalise
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import VOID, SegmentationData
 from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
 from fsbench.data.truth import EpisodeTruth
@@ -22,7 +22,7 @@ from fsbench.methods.diam import Classifiers, Task
 from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.methods.modules.pspnet_weights import DIAM_NAMES, to_hmnet_names
 from fsbench.networks.ops.first_largest import first_largest
-from fsbench.protocols.draws.gfss import FixedSupports, draw_runs, list_sha256
+from fsbench.protocols.draws.gfss import FixedSupports, draw_runs, lines_sha256
 from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import SegmentationAnswer, count, count_answer
 from fsbench.scores.confusion import intersection_union
@@ -53,7 +53,7 @@ def classes_of(dataset: str, split: int) -> tuple[str, list[int], list[int]]:
 
     Splits 10 and 11 of PASCAL are PASCAL-10i's.
     """
-    kind: type[SegmentationIndex] = Coco if dataset == "coco" else Pascal10 if split >= 10 else Pascal
+    kind: type[SegmentationData] = Coco if dataset == "coco" else Pascal10 if split >= 10 else Pascal
     data, fold = object.__new__(kind), split % 10
     return data.name, data.train_classes(fold), data.test_classes(fold)
 
@@ -80,7 +80,7 @@ def lists(dataset: str, split: int, rects: Tensor) -> Results:
 
 def coco_order(case: Case, lines: int) -> Results:
     ids = case.data.split()
-    found = list_sha256([line_of(f"val2014/COCO_val2014_{int(number):012d}.jpg") for number in ids])
+    found = lines_sha256([line_of(f"val2014/COCO_val2014_{int(number):012d}.jpg") for number in ids])
     return {
         "lines": Same(len(ids), lines),
         "sha256 of the list": Same(found, case.entry["sha256_of_list"]),
@@ -123,8 +123,12 @@ def task_of(case: Case, features_s: Tensor, features_q: Tensor) -> Task:
 
 
 def true_shares(case: Case, size: tuple[int, int]) -> Tensor:
+    """Return the shares (B, C) of the classes in the truth at the size of the features."""
+    small = F.interpolate(case.tensors["in.gt_q"][:, None].float(), size)[:, 0].long().flatten(1)
+    weights = diam.pixel_weights(F.interpolate(valid_pixels(case)[:, None].float(), size)[:, 0].flatten(1))
     classes = case.config["base_and_background"] + case.config["novel"]
-    return diam.true_proportions(case.tensors["in.gt_q"], valid_pixels(case), size, classes)
+    one_hot = F.one_hot(small.masked_fill(small == VOID, 0), classes).float()
+    return (one_hot * weights[..., None]).sum(1)
 
 
 def losses(case: Case, map_: list[int], novel: int, pi: Any, features_s: Tensor, features_q: Tensor) -> Parts:
@@ -201,7 +205,7 @@ def counted(case: Case, found: Tensor, truth: Tensor, classes: int, allowed: Ten
 def adapted(case: Case, task: Task, size: tuple[int, int]) -> Parts:
     """Both ways of the optimisation, without void pixels of the supports, and the images one by one."""
     c, true = case.config, true_shares(case, size)
-    settings = diam.Adaptation(
+    settings = diam.AdaptationSettings(
         c["iterations"], c["lr"], tuple(c["weights"]), c["pi"], tuple(c["pi_update_at"]), c["fine_tune_base"]
     )
     start = case.tensors["in.base_weight"], case.tensors["in.base_bias"], c["novel"], settings

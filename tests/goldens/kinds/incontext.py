@@ -23,7 +23,7 @@ from fsbench.data.transforms import resize_image
 from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.datamodules.datasets.paco_part import PacoPart
 from fsbench.datamodules.datasets.pascal_part import PascalPart
-from fsbench.datamodules.indexes.views import ViewIndex, view_photo
+from fsbench.datamodules.kinds.views import ViewData, view_photo
 from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.incontext import OwnEpisodes
 from fsbench.protocols.draws.pools import Pool
@@ -132,7 +132,7 @@ def pascal_part_folder(root: Path, data: dict[str, Any]) -> PascalPart:
     return PascalPart(str(root.parent))
 
 
-def _of_annotations(make: Callable[[Path, dict[str, Any]], ViewIndex]) -> Check:
+def _of_annotations(make: Callable[[Path, dict[str, Any]], ViewData]) -> Check:
     def check(case: Case) -> Parts:
         with tempfile.TemporaryDirectory() as folder:
             yield from _compare_run(case, make(Path(folder), case.data))
@@ -140,7 +140,7 @@ def _of_annotations(make: Callable[[Path, dict[str, Any]], ViewIndex]) -> Check:
     return check
 
 
-def _compare_run(case: Case, dataset: ViewIndex) -> Parts:
+def _compare_run(case: Case, dataset: ViewData) -> Parts:
     """The episodes of a run: names, class, masks, and sums of masks and images at S x S."""
     config, data = case.config, case.data
     run = OwnEpisodes.find(dataset).run(config["fold"], config["shot"], config["seed"])
@@ -169,7 +169,7 @@ def _compare_run(case: Case, dataset: ViewIndex) -> Parts:
         yield from _compare_pixels(f"episode {place}", dataset, episode, stored, config["image_size"])
 
 
-def _compare_pixels(where: str, data: ViewIndex, episode: Episode, stored: dict[str, Any], size: int) -> Parts:
+def _compare_pixels(where: str, data: ViewData, episode: Episode, stored: dict[str, Any], size: int) -> Parts:
     from fsbench.datamodules.loading.items import LoadingConfig, load_episode
 
     batch = load_episode(data, episode, LoadingConfig(size, View("pil", "input")))

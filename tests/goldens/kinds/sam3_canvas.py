@@ -108,8 +108,8 @@ def episodes_pascal(case: Case) -> Parts:
     yield {"last": lines[-len(case.data["last"]) :]}
 
 
-class Indexed(BoxTest):
-    """The test of an index of annotations, whose images are called by their ids."""
+class ByIds(BoxTest):
+    """The test of annotations, whose images are called by their ids."""
 
     draws_objects = True
 
@@ -133,7 +133,7 @@ def episodes_coco(case: Case) -> Parts:
         for number, image, category, area, is_crowd, box in annotations["annotations"]
     ]
     objects = AnnotatedObjects(items, COCO_IDS)
-    test, pools, rng = Indexed(objects, set(annotations["empty_masks"])), objects.pools(str), random.Random(seed)
+    test, pools, rng = ByIds(objects, set(annotations["empty_masks"])), objects.pools(str), random.Random(seed)
     for fold in range(FOLDS):
         usable = pools.usable(range(fold + 1, len(COCO_IDS) + 1, FOLDS), shot)
         expected = case.data["expected"][f"fold{fold}"]

@@ -15,7 +15,7 @@ from fsbench.data.volume_io import write_image
 from fsbench.data.volumes import fold_scans, slice_name
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.datamodules.datasets.sabs import Sabs
-from fsbench.datamodules.indexes.volumes import CLASS_SLICES, Volumes
+from fsbench.datamodules.kinds.volumes import CLASS_SLICES, Volumes
 from fsbench.datamodules.prepare.volumes import (
     as_array,
     class_slices_text,

@@ -16,14 +16,14 @@ from fsbench.records.record import Record
 from fsbench.results.pictures.tiles import fit_image
 
 if TYPE_CHECKING:
-    from fsbench.data.dataset import SegmentationIndex
+    from fsbench.data.dataset import SegmentationData
     from fsbench.data.episodes.episode import Episode
 
 QUALITY = 82
 """Quality of JPEG files."""
 
 
-def open_data(runs: Iterable[Record], place: str, missing: list[str]) -> "SegmentationIndex | None":
+def open_data(runs: Iterable[Record], place: str, missing: list[str]) -> "SegmentationData | None":
     """Open the data set of `runs`, which share it; None where it is not at hand, with a sentence in `missing`."""
     reason = "there is no config.yaml beside the records"
     for record in runs:
@@ -66,7 +66,7 @@ class Truth:
         side: Longer side of a support's mask in pixels.
     """
 
-    def __init__(self, data: "SegmentationIndex", side: int):
+    def __init__(self, data: "SegmentationData", side: int):
         self.data = data
         self.side = side
 
@@ -124,7 +124,7 @@ class ImageFiles:
         self.left += size
         self.is_full = False
 
-    def write(self, data: "SegmentationIndex", names: Mapping[int, str]) -> None:
+    def write(self, data: "SegmentationData", names: Mapping[int, str]) -> None:
         """Write the images `names` (number -> name) as NUMBER.jpg, those that are not there yet."""
         from fsbench.data.image_io import image_pixels  # cv2, which a report without images spares
 

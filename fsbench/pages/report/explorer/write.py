@@ -16,7 +16,7 @@ from fsbench.pages.report.explorer.masks import MethodMasks, study_masks
 from fsbench.records.predictions import LAYERS
 
 if TYPE_CHECKING:
-    from fsbench.data.dataset import SegmentationIndex
+    from fsbench.data.dataset import SegmentationData
     from fsbench.data.episodes.episode import Episode
 
 BLOCK = 25
@@ -171,7 +171,7 @@ def _masks(ways: list[dict[str, Any]] | None) -> list[Any] | None:
 
 def _write_images(
     files: ImageFiles,
-    data: "SegmentationIndex",
+    data: "SegmentationData",
     columns: Mapping[str, Any],
     position: int,
     report: Callable[[str], None],

@@ -31,8 +31,8 @@ BY_IMAGE = replace(MINE, image_lists="bam", min_object="2048 query+support", epi
         ("fss1000", "list of images"), ("isaid", "list of pairs"),
     ],
 )  # fmt: skip
-def test_the_draw_of_the_data_set_is_the_word_that_it_has(dataset, draw, indexes):
-    data = indexes(dataset)
+def test_the_draw_of_the_data_set_is_the_word_that_it_has(dataset, draw, datasets):
+    data = datasets(dataset)
     of_dataset, named, by_dataset = (
         protocol(min_object="none", episode_draw=word).manifest(data, TASK)
         for word in ("of the data set", draw, {"others": "of the data set", dataset: draw})
@@ -41,13 +41,13 @@ def test_the_draw_of_the_data_set_is_the_word_that_it_has(dataset, draw, indexes
     assert named.episodes == load_protocol("hsnet").manifest(data, TASK).episodes
 
 
-def test_processes_by_data_set_draw_and_are_named_in_the_header(indexes):
+def test_processes_by_data_set_draw_and_are_named_in_the_header(datasets):
     by_dataset, many, few = (
         protocol(BY_IMAGE, seed=321, depends_on="workers", workers=workers)
         for workers in ({"others": 8, "coco": 3}, 3, 8)
     )
     for dataset, same, other in (("coco", many, few), ("pascal", few, many)):
-        data = indexes(dataset)
+        data = datasets(dataset)
         manifest = by_dataset.manifest(data, TASK)
         assert manifest == same.manifest(data, TASK) != other.manifest(data, TASK)
         assert manifest.entries["drawn_by"] == {"workers": same.draw.workers}
@@ -96,8 +96,8 @@ def test_words_that_do_not_go_together_are_refused(values, message):
         replace(MINE, **values).check()
 
 
-def test_each_episode_by_itself_has_different_supports(indexes):
+def test_each_episode_by_itself_has_different_supports(datasets):
     test = protocol(seed=None, min_object="none", episode_draw="of the data set")
-    manifest = test.manifest(indexes("pascal"), replace(TASK, shot=4))
+    manifest = test.manifest(datasets("pascal"), replace(TASK, shot=4))
     assert not test.draw.supports_repeat
     assert all(len(set(episode.supports[0])) == 4 for episode in manifest.episodes)

@@ -11,8 +11,8 @@ from tests.goldens.kinds.atlas_episodes import ListedPascal
 
 
 @pytest.fixture
-def pascal(indexes):
-    return indexes("pascal")
+def pascal(datasets):
+    return datasets("pascal")
 
 
 def pixels(data, name: str, number: int) -> int:
@@ -40,8 +40,8 @@ def test_lists_of_panet_are_training_images(pascal):
         part.pairs(pascal, "trn", 0)
 
 
-def test_folds_of_blocks(indexes):
-    coco = indexes("coco")
+def test_folds_of_blocks(datasets):
+    coco = datasets("coco")
     assert ATLAS["hsnet"].classes(coco, 1) == list(range(2, 81, 4))
     assert ATLAS["mlc"].classes(coco, 1) == ATLAS["panet"].classes(coco, 1) == list(range(21, 41))
 

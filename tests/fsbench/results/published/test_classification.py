@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.data.dataset import ClassificationIndex
+from fsbench.data.dataset import ClassificationData
 from fsbench.data.episodes.task import ClassificationTask
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import to_frame
@@ -23,7 +23,7 @@ from fsbench.scores.estimate import Estimate
 from tests.fsbench.runs import written
 
 
-class Index(ClassificationIndex):
+class ListedImages(ClassificationData):
     """30 classes of `size` images each, from lists of this origin."""
 
     name = "cub"
@@ -42,7 +42,7 @@ def answered(size, origin, **task):
     """The manifest of a task and the counts of answers that are all right, both of 50 episodes at most: what was asked
     for is in the header. Runs that differ in more share both."""
     few = ClassificationTask(**task | {"episodes": min(task["episodes"], 50)})
-    drawn = load_protocol("fort").manifest(Index(size, origin), few)
+    drawn = load_protocol("fort").manifest(ListedImages(size, origin), few)
     manifest = replace(drawn, entries=drawn.entries | {"requested": task["episodes"]})
     right = np.arange(20).repeat(task["queries"]).reshape(20, -1)
     rows = [

@@ -10,7 +10,7 @@ import numpy as np
 from fsbench.base.errors import DataError
 from fsbench.base.files import fingerprint
 from fsbench.base.files.names import composed, other_case
-from fsbench.data.dataset import VOID, Part, SegmentationIndex
+from fsbench.data.dataset import VOID, Part, SegmentationData
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import read_label_map
 from fsbench.data.palettes import SeenColours
@@ -20,7 +20,7 @@ from fsbench.datamodules.lists.text_file import read_list
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-class MaskFolder(SegmentationIndex):
+class MaskFolder(SegmentationData):
     """Files, label maps and pixel counts; which pairs make a list is the subclass's decision."""
 
     def __init__(self, image_folder: Path, label_folder: Path, class_numbers: Collection[int]):

@@ -23,9 +23,9 @@ from fsbench.data.file_rules import refusal, remark
 from fsbench.data.list_substitutes import print_once
 from fsbench.data.source import Archive, ByHand
 from fsbench.data.volume_io import load_volume, read_volume, value_range, volume_geometry, volume_rule
-from fsbench.data.volumes import SIDE, FoldScans, VolumeIndex, fold_scans, scan_of, slice_name, slice_number
+from fsbench.data.volumes import SIDE, FoldScans, VolumeData, fold_scans, scan_of, slice_name, slice_number
 from fsbench.datamodules.check.report import Report, some
-from fsbench.datamodules.indexes.find_folder import find_folder
+from fsbench.datamodules.kinds.find_folder import find_folder
 from fsbench.datamodules.prepare.by_hand import find_archive
 from fsbench.datamodules.prepare.job import Job, unpublished
 from fsbench.datamodules.prepare.making import discard, has_content, making_place, publish
@@ -41,7 +41,7 @@ FOLDS = 5
 """Folds of scans; each is one for either group of organs."""
 
 
-class Volumes(VolumeIndex):
+class Volumes(VolumeData):
     """Prepared volumes. Fold f tests the organs of group f // 5 in the scans of the authors' fold f % 5.
 
     A slice is cut to its first 256 rows and columns: files of CT have 257 (§2). Larger ones are refused, smaller ones
@@ -222,7 +222,7 @@ class Volumes(VolumeIndex):
         if self._training is None:
             raise SettingsError(
                 f"intensities of {self.name} are normalised by the training scans of a fold, which is not known here; "
-                "expected the data set of a test, see SegmentationIndex.in_fold"
+                "expected the data set of a test, see SegmentationData.in_fold"
             )
         if not self._training:
             raise DataError(

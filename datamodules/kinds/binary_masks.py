@@ -16,8 +16,8 @@ from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import read_shades
 from fsbench.datamodules.check.media import check_label_maps
 from fsbench.datamodules.check.report import Report
-from fsbench.datamodules.indexes.find_folder import find_folder
-from fsbench.datamodules.indexes.one_class import OneClassImages
+from fsbench.datamodules.kinds.find_folder import find_folder
+from fsbench.datamodules.kinds.one_class import OneClassImages
 from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.datamodules.prepare.making import has_content
 

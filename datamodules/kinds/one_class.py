@@ -3,13 +3,13 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 
 NO_VALUE = 254
 """A value that no label map has; what other classes than an image's own would have in it."""
 
 
-class OneClassImages(SegmentationIndex):
+class OneClassImages(SegmentationData):
     """A data set with label maps of 0 and 1; it may have more classes than a label map has values."""
 
     @abstractmethod

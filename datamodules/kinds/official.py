@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsbench.base.errors import DataError
-from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
+from fsbench.data.dataset import Pair, PairList, Part, SegmentationData
 from fsbench.datamodules.check.lists import split_list
 from fsbench.datamodules.lists.official import (
     checksums,
@@ -20,7 +20,7 @@ from fsbench.protocols.draws.image_lists import ImageLists, ReleasedImages
 from fsbench.protocols.draws.pair_lists import pair_list
 
 
-class OfficialIndex(SegmentationIndex):
+class OfficialData(SegmentationData):
     """A data set with official lists of known checksums (fscs-protocol §2).
 
     Attributes:
@@ -62,7 +62,7 @@ class OfficialIndex(SegmentationIndex):
         return verdict(pairs, self.name, split, fold)
 
 
-class FoldwiseTrainingLists(OfficialIndex):
+class FoldwiseTrainingLists(OfficialData):
     """A data set whose released training list of a fold holds that fold's own classes: others are joined from it."""
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
@@ -103,14 +103,14 @@ class FoldwiseTrainingLists(OfficialIndex):
         return [other for other in range(self.folds) if other != fold]
 
 
-class JoinedFolds(OfficialIndex):
+class JoinedFolds(OfficialData):
     """A data set in one fold with all classes of another, whose lists are those of all folds of that one."""
 
     folds = 1
 
     @property
     @abstractmethod
-    def parted(self) -> OfficialIndex:
+    def parted(self) -> OfficialData:
         """The other data set, of the same folder, with folds."""
 
     def test_classes(self, fold: int) -> list[int]:
@@ -130,7 +130,7 @@ class JoinedFolds(OfficialIndex):
 class OfficialImageLists(ImageLists):
     """The image lists of PFENet-like programs of a data set with official ones (hmnet.md §11.1)."""
 
-    data: OfficialIndex
+    data: OfficialData
 
     def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
         """Return how `pairs` compare with the official list."""

@@ -6,17 +6,17 @@ from pathlib import Path
 
 from fsbench.base.errors import DataError
 from fsbench.data.copies import copy_remarks
-from fsbench.data.dataset import ClassificationIndex
+from fsbench.data.dataset import ClassificationData
 from fsbench.datamodules.check.media import check_files
 from fsbench.datamodules.check.report import Report
-from fsbench.datamodules.indexes.find_folder import find_folder
+from fsbench.datamodules.kinds.find_folder import find_folder
 from fsbench.datamodules.lists.image_list import read_list
 from fsbench.datamodules.prepare.folders import unpack_wanted_files
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.making import has_content
 
 
-class LabelledImages(ClassificationIndex):
+class LabelledImages(ClassificationData):
     """Photos below one folder; an image's name is its path there.
 
     A subclass says in which folder the photos are and how the list follows from the files (fort.md §2).

@@ -17,7 +17,7 @@ from fsbench.data.file_digests import content_digests
 from fsbench.data.picture_file import picture_header
 from fsbench.data.segmentations import RASTERISED, RASTERISING, check_form, union_mask
 from fsbench.datamodules.check.report import Report, some
-from fsbench.datamodules.indexes.one_class import OneClassImages
+from fsbench.datamodules.kinds.one_class import OneClassImages
 from fsbench.datamodules.lists.official import UNVERIFIED
 from fsbench.protocols.reading import load_segmentation
 
@@ -34,7 +34,7 @@ class AnnotatedMask(NamedTuple):
     segmentation: Any
 
 
-class ViewIndex(OneClassImages):
+class ViewData(OneClassImages):
     """A data set whose images are views `<photo>@…`, with label maps of 0 and 1; it has no lists of them.
 
     Attributes:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from fsbench.data.episodes.episode import Episode
-from fsbench.datamodules.indexes.views import ViewIndex
+from fsbench.datamodules.kinds.views import ViewData
 from fsbench.datamodules.lists.official import UNVERIFIED
 from fsbench.protocols.draws.incontext import EpisodeRun, OwnEpisodes
 
@@ -11,7 +11,7 @@ from fsbench.protocols.draws.incontext import EpisodeRun, OwnEpisodes
 class ViewEpisodes(OwnEpisodes):
     """The episodes of a data set of views."""
 
-    data: ViewIndex
+    data: ViewData
 
     def episode_run(self, class_ids: list[int], length: int | None, episodes: Iterator[Episode]) -> EpisodeRun:
         """Return a test whose masks are checked when they are drawn."""

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from fsbench.base.errors import DataError
 from fsbench.base.files import is_file, write_text
 from fsbench.data.source import Archive
-from fsbench.datamodules.indexes.views import ViewIndex, view_photo
+from fsbench.datamodules.kinds.views import ViewData, view_photo
 from fsbench.datamodules.prepare.folders import make_photos
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.making import has_content, making_place, publish_into, remove_leftover
@@ -24,7 +24,7 @@ PHOTOS_2017 = (
 """Archives of these folders."""
 
 
-class CocoViews(ViewIndex):
+class CocoViews(ViewData):
     """A data set of views of COCO's photos of 2017, whose `source` has their archives."""
 
     def image_path(self, name: str) -> Path:
