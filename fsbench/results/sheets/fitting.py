@@ -138,7 +138,7 @@ def _shorten(table: Table, width: int, numbers: Mapping[str, int]) -> tuple[Tabl
         own = min(length, max(room // (len(longest) - left), LEAST))
         room -= own
         marks = max((len(line.cells[place].mark) for line in table.lines), default=0)
-        columns[place] = shorten(_names(table)[place], (own - marks,), numbers)
+        columns[place] = shorten(_names(table)[place], (length if own == length else own - marks,), numbers)
         found |= columns[place]
     lines = [_rename(line, columns) for line in table.lines]
     return replace(table, lines=lines), found
