@@ -165,8 +165,8 @@ def _table(rows: Sequence[ResultRow], asked: Asked, every: bool) -> Table:
     if any(sizes):
         finds = Column("finds", Form.NUMBER, digits=digits, rank=3, usual=every)
         larger = Column(f"for {asked.effect:g}", Form.FIGURES, rank=4, usual=every)
-        columns.append((finds, [size and size.smallest for size in sizes]))
-        columns.append((larger, [size and times(size) for size in sizes]))
+        columns.append((finds, [size.smallest if size else None for size in sizes]))
+        columns.append((larger, [times(size) if size else None for size in sizes]))
     return Table.from_columns(*columns, caption=_caption(rows))
 
 
