@@ -6,7 +6,7 @@ from math import isnan
 
 from fsbench.results.sheets.cells import CONDITIONAL
 from fsbench.results.studies.supports.sensitivity import CHOICES, PROPERTIES, SensitivityTable, SupportSensitivity
-from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table, Value, score_cell
+from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table, score_cell
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.support_variance import COMPONENTS
 
@@ -27,31 +27,24 @@ def to_sheet(table: SensitivityTable) -> Sheet:
 def _choices(methods: Sequence[SupportSensitivity]) -> Table:
     metric = methods[0].metric
     heads = ["draw 0", "all draws", f"best draw{CONDITIONAL}", f"worst draw{CONDITIONAL}"]
-    columns: list[tuple[Column, list[Value]]] = [
-        (Column(head, Form.SCORE, metric=metric), [line.scores[name] for line in methods])
-        for head, name in zip(heads, CHOICES, strict=True)
-    ]
-    gains = Column("best − draw 0", Form.DIFFERENCE, metric=metric)
-    columns.insert(3, (gains, [line.gains["best draw"] for line in methods]))
-    return _table(methods, *columns, caption=f"{metric} by choice of the supports")
-
-
-def _table(methods: Sequence[SupportSensitivity], *columns: tuple[Column, Sequence[Value]], caption: str) -> Table:
-    """Return a table with a line for each method."""
-    return Table.from_columns((METHOD, [line.method for line in methods]), *columns, caption=caption)
+    columns = [Column(head, Form.SCORE, metric=metric) for head in heads]
+    columns.insert(3, Column("best − draw 0", Form.DIFFERENCE, metric=metric))
+    lines = []
+    for line in methods:
+        cells = [score_cell(line.scores[name]) for name in CHOICES]
+        cells.insert(3, score_cell(line.gains["best draw"]))
+        lines.append(Line([Cell(line.method), *cells]))
+    return Table([METHOD, *columns], lines, f"{metric} by choice of the supports")
 
 
 def _per_query(methods: Sequence[SupportSensitivity]) -> Table:
-    heads = {"worst": f"worst{CONDITIONAL}", "mean": "mean", "best": f"best{CONDITIONAL}"}
-    return _table(
-        methods,
-        *(
-            (Column(head, Form.NUMBER, digits=1), [line.per_query[name] for line in methods])
-            for name, head in heads.items()
-        ),
-        (Column("best − mean", Form.FIGURE, digits=1), [line.gap for line in methods]),
-        caption="score of an episode, mean over queries, by draw of the supports",
-    )
+    heads = [f"worst{CONDITIONAL}", "mean", f"best{CONDITIONAL}"]
+    columns = [*(Column(head, Form.NUMBER, digits=1) for head in heads), Column("best − mean", Form.FIGURE, digits=1)]
+    lines = []
+    for line in methods:
+        scores = [*(line.per_query[name] for name in ("worst", "mean", "best")), line.gap]
+        lines.append(Line([Cell(line.method), *map(score_cell, scores)]))
+    return Table([METHOD, *columns], lines, "score of an episode, mean over queries, by draw of the supports")
 
 
 def _parts(methods: Sequence[SupportSensitivity]) -> Table:
@@ -71,15 +64,14 @@ def _parts(methods: Sequence[SupportSensitivity]) -> Table:
 
 
 def _properties(methods: Sequence[SupportSensitivity]) -> Table:
-    names = [(line, name) for line in methods for name in PROPERTIES if name in line.properties]
-    found = [line.properties[name] for line, name in names]
-    return _table(
-        [line for line, _ in names],
-        (Column("property"), [name for _, name in names]),
-        (Column("rank correlation", Form.DIFFERENCE), [each.mean for each in found]),
-        (Column("queries", Form.COUNT), [each.queries for each in found]),
-        caption="what good supports have in common",
-    )
+    columns = [METHOD, Column("property"), Column("rank correlation", Form.DIFFERENCE), Column("queries", Form.COUNT)]
+    lines = [
+        Line([Cell(line.method), Cell(name), Cell(line.properties[name].mean), Cell(line.properties[name].queries)])
+        for line in methods
+        for name in PROPERTIES
+        if name in line.properties
+    ]
+    return Table(columns, lines, "what good supports have in common")
 
 
 def _deviation(variance: Estimate) -> Estimate:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+from fsbench.results.rows.row import ResultRow
 from fsbench.results.studies.sweep.axes import WORDS
 from fsbench.results.studies.sweep.curves import BEYOND, CurveTable
 from fsbench.results.studies.sweep.differences import is_along
-from fsbench.results.table import METHOD, Cell, Column, Form, Sheet, Table
+from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table, score_cell
 
 
 def to_sheet(table: CurveTable) -> Sheet:
@@ -16,25 +17,20 @@ def to_sheet(table: CurveTable) -> Sheet:
 def _scores(table: CurveTable) -> Table:
     has_costs = any(point.peak_mib or point.seconds for point in table.points)
     metrics = [name for name in table.metrics if name in table.shown_metrics]
-    points = [(curve.method, point) for curve in table.curves for point in curve.points]
-    numbers = [Cell(f"{point.number:g}", mark=BEYOND * bool(point.beyond)) for _, point in points]
-    costs = [
-        (Column("s/episode", Form.SIGNIFICANT, digits=3), [point.seconds for _, point in points]),
-        (Column("MiB", Form.COUNT), [point.peak_mib for _, point in points]),
+    columns = [
+        METHOD,
+        Column(WORDS[table.axis].symbol, Form.FIGURES),
+        *(Column(name, Form.FIGURE, metric=name, rank=int(name not in table.headlines)) for name in metrics),
+        *[Column("s/episode", Form.SIGNIFICANT, digits=3), Column("MiB", Form.COUNT)] * has_costs,
     ]
-    return Table.from_columns(
-        (METHOD, [method for method, _ in points]),
-        (Column(WORDS[table.axis].symbol, Form.FIGURES), numbers),
-        *(
-            (
-                Column(name, Form.FIGURE, metric=name, rank=int(name not in table.headlines)),
-                [point.scores[name].estimate if name in point.scores else None for _, point in points],
-            )
-            for name in metrics
-        ),
-        *costs * has_costs,
-        caption=f"by {WORDS[table.axis].label}",
-    )
+    lines = []
+    for curve in table.curves:
+        for point in curve.points:
+            scores = [point.scores[name].estimate if name in point.scores else None for name in metrics]
+            costs = [Cell(point.seconds), Cell(point.peak_mib)] * has_costs
+            number = Cell(f"{point.number:g}", mark=BEYOND * bool(point.beyond))
+            lines.append(Line([Cell(curve.method), number, *map(score_cell, scores), *costs]))
+    return Table(columns, lines, f"by {WORDS[table.axis].label}")
 
 
 ALONG = "each point minus the one before it, and the last minus the first"
@@ -46,19 +42,20 @@ def _differences(table: CurveTable) -> Iterator[Table]:
     """Yield the differences along curves by metric, then those at one number."""
     symbol = Column(WORDS[table.axis].symbol, Form.FIGURES)
     for along in (True, False):
+        heads = [symbol, Column("minus", Form.FIGURES)] if along else [Column("minus", Form.NAME), symbol]
         for metric in table.headlines:
             found = [row for row in table.differences if (is_along(row), row.metric) == (along, metric)]
-            numbers = symbol, [row.part for row in found]
-            minus = (
-                (Column("minus", Form.FIGURES), [row.minus_part for row in found])
-                if along
-                else (Column("minus", Form.NAME), [row.minus for row in found])
-            )
+            columns = [
+                METHOD,
+                *heads,
+                Column("difference", Form.DIFFERENCE, metric=metric),
+                Column("corrected p", Form.CORRECTED),
+            ]
             if found:
-                yield Table.from_columns(
-                    (METHOD, [row.method for row in found]),
-                    *((numbers, minus) if along else (minus, numbers)),
-                    (Column("difference", Form.DIFFERENCE, metric=metric), [row.estimate for row in found]),
-                    (Column("corrected p", Form.CORRECTED), [row.corrected for row in found]),
-                    caption=f"{metric}, {ALONG if along else BETWEEN}",
-                )
+                caption = f"{metric}, {ALONG if along else BETWEEN}"
+                yield Table(columns, [_difference(row, along) for row in found], caption)
+
+
+def _difference(row: ResultRow, along: bool) -> Line:
+    compared = [row.part, row.minus_part] if along else [row.minus, row.part]
+    return Line([Cell(row.method), *map(Cell, compared), score_cell(row.estimate), Cell(row.corrected)])
