@@ -133,6 +133,7 @@ def _evidence(name: str, width: int) -> Iterator[str]:
     from fsbench.protocols.rows import row_of
     from fsbench.results.atlas.vocabulary import meaning
     from fsbench.results.atlas.words import LABELS
+    from fsbench.results.sheets.text import wrapped_row
 
     row = row_of(name)
     yield f"{name.partition('@')[0]}: {row.program} of {row.repository} at {row.commit}, {row.certainty}"
@@ -146,13 +147,9 @@ def _evidence(name: str, width: int) -> Iterator[str]:
         places = ", ".join(row.places.get(column, ())) or (
             f"follows from {row.absence(column)}" if row.absence(column) else ""
         )
-        first, *rest = textwrap.wrap(text + (f" [{places}]" if places else ""), max(width - 34, 40))
-        yield f"{label:<32}  {first}"
-        yield from (f"{'':<32}  {line}" for line in rest)
+        yield from wrapped_row(label, [text + (f" [{places}]" if places else "")], 31, max(width - 34, 40))
     if row.quirks:
-        first, *rest = textwrap.wrap(row.quirks, max(width - 34, 40))
-        yield f"{'besides':<32}  {first}"
-        yield from (f"{'':<32}  {line}" for line in rest)
+        yield from wrapped_row("besides", [row.quirks], 31, max(width - 34, 40))
 
 
 def _add_here(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from fsbench.protocols.reading import metric_named
 from fsbench.records.card import StatedCard, ranking_groups
 from fsbench.results.rows.parts import SIZES
 from fsbench.results.rows.row import ALL, MEAN, SIZE, ResultRow, fold_in_words, scores_in
-from fsbench.results.sheets.cells import amount, is_too_few, probability, signed
+from fsbench.results.sheets.cells import amount, is_too_few, probability, rounded, signed
 from fsbench.scores.estimate import ROUNDING, Estimate, Scope
 
 NAMED = 3
@@ -109,9 +109,9 @@ def conclude_alone(scores: Mapping[str, Mapping[str, Estimate]], metric: str, wh
     """
     sentences = []
     for label, score in [(label, own[metric]) for label, own in scores.items() if metric in own][:NAMED]:
-        digits = metric_named(metric).digits()
-        ends = f" (95 % interval {score.low:.{digits}f} to {score.high:.{digits}f})" if score.has_interval else ""
-        sentences.append(f"{label} has {metric} {score.value:.{digits}f}{ends}.")
+        low, high = rounded(score.low, metric), rounded(score.high, metric)
+        ends = f" (95 % interval {low} to {high})" * score.has_interval
+        sentences.append(f"{label} has {metric} {rounded(score.value, metric)}{ends}.")
     return Conclusions([*sentences, why])
 
 
@@ -158,9 +158,6 @@ class _Words:
     comparisons: int
     margin: float | None
 
-    def _score(self, value: float) -> str:
-        return f"{value:.{metric_named(self.metric).digits()}f}"
-
     def _end(self, value: float) -> str:
         return signed(value, metric_named(self.metric).digits(1))
 
@@ -186,7 +183,7 @@ class _Words:
         better = [self._by(label, between[label, one]) for label in apart if order.index(label) < order.index(one)]
         worse = [self._by(label, between[one, label]) for label in apart if order.index(label) > order.index(one)]
         even = [self._even(between[label, one]) for label in others if label not in apart]
-        score = self._score(scores[one])
+        score = rounded(scores[one], self.metric)
         sentences = [f"{one} has {self.metric} {score}." if baseline else f"{one} has the best {self.metric}, {score}."]
         if better:
             sentences.append(f"Better than it: {_listed(better)}; in parentheses the 95 % interval.")
@@ -201,9 +198,9 @@ class _Words:
         """Say in a sentence how far two methods are told apart; `row` subtracts the one of the lower place."""
         first, second, found = row.method, row.minus, row.estimate
         a, b = row.scores
-        scores = f"{self.metric} {self._score(a)} against {self._score(b)}"
+        scores = f"{self.metric} {rounded(a, self.metric)} against {rounded(b, self.metric)}"
         if found.scope is Scope.IDENTICAL:
-            return f"{first} and {second} are identical on these episodes: {self.metric} {self._score(a)}."
+            return f"{first} and {second} are identical on these episodes: {self.metric} {rounded(a, self.metric)}."
         if not row.is_tested:
             return f"Whether {first} and {second} differ cannot be told: {scores} ({_why_untested(found)})."
         supports, same = _scope_words(found), self._equivalence(row)
@@ -229,7 +226,7 @@ class _Words:
 
     def _even(self, row: ResultRow) -> str:
         """Say what a method scores, and how far it may be from the one that `row` subtracts."""
-        found, score = row.estimate, self._score(row.scores[0])
+        found, score = row.estimate, rounded(row.scores[0], self.metric)
         if not row.is_tested:
             return f"{row.method} {score} ({_why_untested(found)})"
         return f"{row.method} {score} ({self._ends(found)}{_scope_words(found)}{self._equivalence(row)})"

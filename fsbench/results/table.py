@@ -3,7 +3,7 @@
 Nothing here is text of a figure: `fsbench.results.sheets` writes tables, one file for each format.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -84,6 +84,10 @@ class Column:
         return self.form in (Form.NAME, Form.WORDS)
 
 
+METHOD = Column("method", Form.NAME)
+"""The column of methods, the first of most tables."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """A cell of a table.
@@ -109,9 +113,18 @@ class Cell:
     metric: str = ""
 
 
+Value = Cell | Estimate | float | str | None
+"""A cell, or a score, a number or words that one is made of; None where there is nothing."""
+
+
 def score_cell(score: Estimate | None, mark: str = "", place: Place = "") -> Cell:
     """Return the cell of a score or a difference; an empty one where there is none."""
     return Cell() if score is None else Cell(score.value, score, place, mark)
+
+
+def to_cell(value: Value) -> Cell:
+    """Return the cell of a value."""
+    return value if isinstance(value, Cell) else score_cell(value) if isinstance(value, Estimate) else Cell(value)
 
 
 @dataclass(frozen=True)
@@ -141,6 +154,18 @@ class Table:
     columns: Sequence[Column]
     lines: Sequence[Line]
     caption: str = ""
+
+    @classmethod
+    def from_columns(cls, *columns: tuple[Column, Iterable[Value]], caption: str = "") -> "Table":
+        """Return the table of some columns, each with its values from above.
+
+        >>> table = Table.from_columns((Column("method"), ["emat"]), (Column("pairs", Form.COUNT), [120]))
+        >>> [cell.value for cell in table.lines[0].cells]
+        ['emat', 120]
+        """
+        heads, values = zip(*columns, strict=True)
+        cells = zip(*(map(to_cell, of_column) for of_column in values), strict=True)
+        return cls(heads, [*map(Line, cells)], caption)
 
 
 @dataclass(frozen=True)

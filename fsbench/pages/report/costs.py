@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 
 from fsbench.pages.report.collect import Study
-from fsbench.records.record import Record
 from fsbench.results.tables.columns import join_costs
 from fsbench.scores.estimate import Estimate
 
@@ -32,27 +32,23 @@ class RunCost:
 
 def run_costs(study: Study, metric: str) -> list[RunCost]:
     """Return the costs of all methods that have a score: mean seconds over their runs, the largest of the rest."""
-    return [
-        RunCost(label, scores[metric], mean_costs(list(study.methods[label].values())))
-        for label, scores in study.shown_scores.items()
-        if metric in scores
-    ]
+    found = []
+    for label, scores in study.shown_scores.items():
+        if metric in scores:
+            join = partial(join_costs, [record.run.cost for record in study.methods[label].values()])
+            values = {
+                "trainable": join("trainable_parameters"),
+                "total": join("total_parameters"),
+                "seconds": join("episodes_per_second", lambda speeds: fmean(1 / speed for speed in speeds)),
+                "memory": join("peak_mib"),
+            }
+            found.append(RunCost(label, scores[metric], values))
+    return found
 
 
 def fewest_episodes(study: Study) -> int:
     """Return the number of episodes that the shortest of a study's runs has."""
     return min(record.header.requested for record in study.records)
-
-
-def mean_costs(runs: Sequence[Record]) -> dict[str, float | None]:
-    """Return the costs of a method by the keys of `COSTS`: mean seconds over its runs, the largest of the rest."""
-    costs = [run.run.cost for run in runs]
-    return {
-        "trainable": join_costs(costs, "trainable_parameters"),
-        "total": join_costs(costs, "total_parameters"),
-        "seconds": join_costs(costs, "episodes_per_second", lambda speeds: fmean(1 / speed for speed in speeds)),
-        "memory": join_costs(costs, "peak_mib"),
-    }
 
 
 def devices(study: Study) -> list[str]:

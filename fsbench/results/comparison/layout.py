@@ -20,7 +20,7 @@ from fsbench.results.sheets.cells import multiple, rounded
 from fsbench.results.sheets.drawing import check_plot, most_lines, save_figure, whole_names
 from fsbench.results.sheets.legend import in_units
 from fsbench.results.sheets.names import LEAST, shorten
-from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
+from fsbench.results.table import Column, Form, Sheet, Table, Value
 from fsbench.scores.decisions import indistinguishable
 from fsbench.scores.estimate import Difference, Scope
 
@@ -141,37 +141,33 @@ def _table(rows: Sequence[ResultRow], asked: Asked, every: bool) -> Table:
     """
     kind, name, digits = rows[0].part_kind, rows[0].metric, metric_named(rows[0].metric).digits()
     sizes = [size_of_test(row, asked) for row in rows]
-    columns = {
-        Column("first", Form.NAME, room=LEAST): [Cell(row.method) for row in rows],
-        Column("second", Form.NAME, room=LEAST): [Cell(row.minus) for row in rows],
-    }
+    columns: list[tuple[Column, Sequence[Value]]] = [
+        (Column("first", Form.NAME, room=LEAST), [row.method for row in rows]),
+        (Column("second", Form.NAME, room=LEAST), [row.minus for row in rows]),
+    ]
     if len({row.fold for row in rows}) > 1:
-        columns[Column("fold", Form.FIGURES)] = [Cell(row.fold) for row in rows]
+        columns.append((Column("fold", Form.FIGURES), [row.fold for row in rows]))
     if kind in PART_KINDS:
-        columns[Column(PART_KINDS[kind].head, Form.FIGURES)] = [Cell(row.part) for row in rows]
+        columns.append((Column(PART_KINDS[kind].head, Form.FIGURES), [row.part for row in rows]))
     for place, key in enumerate(("score of first", "score of second")):
-        columns[Column("score", Form.SCORE, key=key, metric=name, rank=2)] = [Cell(row.scores[place]) for row in rows]
-    columns |= {
-        Column("first − second", Form.DIFFERENCE, metric=name): [score_cell(row.estimate) for row in rows],
-        Column("p", Form.P, rank=1, usual=every): [Cell(row.estimate.p) for row in rows],
-        Column("corrected", Form.CORRECTED): [Cell(row.corrected) for row in rows],
-    }
+        score = Column("score", Form.SCORE, key=key, metric=name, rank=2)
+        columns.append((score, [row.scores[place] for row in rows]))
+    columns += [
+        (Column("first − second", Form.DIFFERENCE, metric=name), [row.estimate for row in rows]),
+        (Column("p", Form.P, rank=1, usual=every), [row.estimate.p for row in rows]),
+        (Column("corrected", Form.CORRECTED), [row.corrected for row in rows]),
+    ]
     if len({row.episodes_of_fold for row in rows}) > 1:
-        columns[Column("episodes used", Form.COUNT, rank=5)] = [Cell(row.episodes_of_fold) for row in rows]
+        columns.append((Column("episodes used", Form.COUNT, rank=5), [row.episodes_of_fold for row in rows]))
     if asked.margin is not None and metric_named(name).in_points:
-        within = [Cell("yes" if row.is_equivalent(asked.margin) else None) for row in rows]
-        columns[Column(f"within ± {asked.margin:g}", Form.FIGURES, rank=6)] = within
+        within = ["yes" if row.is_equivalent(asked.margin) else None for row in rows]
+        columns.append((Column(f"within ± {asked.margin:g}", Form.FIGURES, rank=6), within))
     if any(sizes):
-        columns |= {
-            Column("finds", Form.NUMBER, digits=digits, rank=3, usual=every): [
-                Cell(size.smallest if size else None) for size in sizes
-            ],
-            Column(f"for {asked.effect:g}", Form.FIGURES, rank=4, usual=every): [
-                Cell(times(size) if size else None) for size in sizes
-            ],
-        }
-    lines = [Line(cells) for cells in zip(*columns.values(), strict=True)]
-    return Table(list(columns), lines, _caption(rows))
+        finds = Column("finds", Form.NUMBER, digits=digits, rank=3, usual=every)
+        larger = Column(f"for {asked.effect:g}", Form.FIGURES, rank=4, usual=every)
+        columns.append((finds, [size.smallest if size else None for size in sizes]))
+        columns.append((larger, [times(size) if size else None for size in sizes]))
+    return Table.from_columns(*columns, caption=_caption(rows))
 
 
 def times(size: SizeOfTest) -> str:

@@ -9,10 +9,10 @@ from fsbench.records.record import Record
 from fsbench.results.atlas.atlas import Atlas, Entry
 from fsbench.results.atlas.words import LABELS, differences
 from fsbench.results.published.conditions import run_conditions
-from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table
+from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table
 
 COLUMNS = (
-    Column("method", Form.NAME),
+    METHOD,
     Column("backbone"),
     Column("shots", Form.FIGURES),
     Column("metric"),

@@ -3,8 +3,7 @@
 `benchmarks/published/mapping.yaml` says how the columns of each file are read.
 """
 
-import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from fsbench.base.errors import DataError
 from fsbench.base.files import load_yaml
 from fsbench.base.paths import BENCHMARKS
+from fsbench.protocols.program_rows import read_rows
 from fsbench.protocols.words import OTHERS
 from fsbench.records.run import TF32
+from fsbench.results.atlas.figures import COLUMNS
 
 if TYPE_CHECKING:
     from fsbench.results.atlas.atlas import Entry
@@ -31,7 +32,6 @@ UNSTATED_TRAINING: dict[str, Any] = {
 their values where neither a configuration file nor the identity of a run states them."""
 
 FOLDER = BENCHMARKS / "published"
-COLUMNS = {"method", "backbone", "dataset", "way", "shot", "setting", "metric", "value", "source"}
 NO_SCORE = ("std", "")
 """Folds of rows that are no score of a fold or of all."""
 
@@ -139,7 +139,7 @@ def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedSco
         raise DataError(f"{', '.join(sorted(unmatched))}: either not in {folder} or not in mapping.yaml; expected both")
     scores: list[tuple[str, int, PublishedScore]] = []
     for name, rules in mapping["files"].items():
-        for line, row in _read_rows(folder / name):
+        for line, row in read_rows(folder / name, COLUMNS, optional="fold"):
             score = _Line(row, rules, mapping, f"{name}, line {line}", shipped).score()
             scores += [(Path(name).name, line, score)] if score is not None else []
     rows: Mapping[tuple[str, int], Entry] = {}
@@ -154,20 +154,6 @@ def _with_conditions(score: PublishedScore, entry: "Entry | None") -> PublishedS
         return score
     conditions = tuple(entry.conditions.items()) if entry.program else ()
     return replace(score, row=entry.id, conditions=conditions, marks=entry.marks if entry.program else ())
-
-
-def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the number and the cells of each line. Raises DataError for other columns than `COLUMNS` and fold."""
-    with path.open(newline="") as opened:
-        reader = csv.DictReader(opened)
-        columns = set(reader.fieldnames or ())
-        if columns - {"fold"} != COLUMNS:
-            raise DataError(
-                f"{path} has the columns {', '.join(sorted(columns))}; expected "
-                f"{', '.join(sorted(COLUMNS))}, and fold where there are folds"
-            )
-        for row in reader:
-            yield reader.line_num, row
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from fsbench.results.rows.parts import pairs_between
 from fsbench.results.rows.row import ResultRow, rows_frame
 from fsbench.results.rules.rule import OWN, Recount, Rule, RuleScores, pixel_counting, score_by_rules
 from fsbench.results.sheets.legend import in_units
-from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
+from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table, score_cell
 
 if TYPE_CHECKING:
     import polars as pl
@@ -294,7 +294,7 @@ def to_sheet(item: Rescored) -> Sheet:
     scored: dict[tuple[str, str, str], dict[str, ResultRow]] = {}
     for row in item.ruled.rows:
         scored.setdefault((row.method, row.fold, row.rule), {})[row.metric] = row
-    columns = [Column("method", Form.NAME), Column("fold"), Column("figures")]
+    columns = [METHOD, Column("fold"), Column("figures")]
     for number, metric in enumerate(item.metrics):
         rank = len(item.metrics) - number if number else 0
         columns.append(Column(metric, Form.FIGURE, metric=metric, rank=rank))

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from fsbench.base.terminal import escape
 from fsbench.results.sheets.cells import write_heads
@@ -54,6 +55,19 @@ def table_lines(table: Table, rule: bool = True) -> list[str]:
         ]
         lines.append(gap.join(cells).rstrip())
     return [lines[0], gap.join("-" * width for width in widths), *lines[1:]] if rule else lines
+
+
+def wrapped_row(label: str, cells: Sequence[str], first: int, column: int) -> list[str]:
+    """Return the lines of a row of words, such as those of conditions, each cell wrapped to its column.
+
+    Args:
+        label: what stands before the cells.
+        cells: texts.
+        first, column: characters of the label, and of each cell.
+    """
+    wrapped = [textwrap.wrap(cell, column) for cell in cells]
+    lines = zip_longest([label], *wrapped, fillvalue="")
+    return ["   ".join([head.ljust(first), *(part.ljust(column) for part in parts)]).rstrip() for head, *parts in lines]
 
 
 def _wrap(line: str, width: int | None, indent: str = "") -> list[str]:

@@ -1,6 +1,6 @@
 """Tables of a block: the short one, and the breakdowns that were asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from fsbench.results.published.match import PublishedComparison
@@ -8,12 +8,11 @@ from fsbench.results.rows.parts import ABSENT
 from fsbench.results.rows.row import ALL, CLASS, MEAN, SIZE, scores_of
 from fsbench.results.sheets.cells import rounded
 from fsbench.results.sheets.legend import meanings
-from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
+from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table, Value, score_cell
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.blocks import Line as Key
 from fsbench.results.tables.columns import (
     COSTS,
-    METHOD,
     best_line,
     card_notes,
     fold_signs,
@@ -108,19 +107,32 @@ def short_table(block: Block) -> Table:
 
 def every_run(block: Block) -> Table:
     """Return a line for each run and each answer without a model."""
-    columns = [METHOD, Column("fold"), *(Column(metric, Form.FIGURE, metric=metric) for metric in block.metrics)]
-    lines = [Line([*map(Cell, line), *(_marked(block, line, m) for m in block.metrics)]) for line in block.lines]
-    return Table(columns, lines, "every run, and the answers that need no model")
+    return Table.from_columns(
+        *_method_and_fold(block.lines),
+        *((Column(m, Form.FIGURE, metric=m), [_marked(block, line, m) for line in block.lines]) for m in block.metrics),
+        caption="every run, and the answers that need no model",
+    )
+
+
+def _method_and_fold(lines: Collection[Key]) -> list[tuple[Column, list[Value]]]:
+    """Return the first two columns of a table with these lines."""
+    return [(METHOD, [method for method, _ in lines]), (Column("fold"), [fold for _, fold in lines])]
 
 
 def by_fold(block: Block, metric: str) -> Table:
     """Return a line for each method, as papers print it: the folds side by side, then their mean."""
     folds = sorted({fold for _, fold in block.lines}, key=lambda fold: (fold == MEAN, len(fold), fold))
     heads = {fold: fold if fold == MEAN else f"fold {fold}" for fold in folds}
-    columns = [METHOD, Column("metric"), *(Column(heads[f], Form.FIGURE, metric=metric, part=f) for f in folds)]
     methods = dict.fromkeys(method for method, _ in block.lines)
-    lines = [Line([Cell(name), Cell(metric), *(_marked(block, (name, f), metric) for f in folds)]) for name in methods]
-    return Table(columns, lines, f"{metric} by fold")
+    return Table.from_columns(
+        (METHOD, methods),
+        (Column("metric"), [metric] * len(methods)),
+        *(
+            (Column(heads[f], Form.FIGURE, metric=metric, part=f), [_marked(block, (m, f), metric) for m in methods])
+            for f in folds
+        ),
+        caption=f"{metric} by fold",
+    )
 
 
 def by_class(block: Block) -> Table:
@@ -129,30 +141,28 @@ def by_class(block: Block) -> Table:
     scores = [scores_of(rows) for *_, rows in every]
     metrics = [metric for metric in block.metrics if any(metric in own for own in scores)]
     short = {"mIoU": "IoU", "accuracy": "acc."}
-    columns = [METHOD, Column("fold"), Column("class")]
-    columns += [Column(short.get(metric, metric), Form.FIGURE, metric=metric) for metric in metrics]
-    lines = [
-        Line([*map(Cell, words), *(score_cell(own.get(metric)) for metric in metrics), Cell(rows[0].pairs)])
-        for (*words, rows), own in zip(every, scores, strict=True)
-    ]
-    return Table([*columns, Column("pairs", Form.COUNT)], lines, "by class, over all its (episode, way) pairs")
+    return Table.from_columns(
+        *_method_and_fold([(method, fold) for method, fold, *_ in every]),
+        (Column("class"), [name for *_, name, _ in every]),
+        *((Column(short.get(m, m), Form.FIGURE, metric=m), [own.get(m) for own in scores]) for m in metrics),
+        (Column("pairs", Form.COUNT), [rows[0].pairs for *_, rows in every]),
+        caption="by class, over all its (episode, way) pairs",
+    )
 
 
 def costs(block: Block) -> Table:
     """Return a line for each run that says what it cost."""
     known = {line: cost for line, cost in block.costs.items() if cost.trainable_parameters is not None}
-    lines = [Line([*map(Cell, line), *(each.cell([cost]) for each in COSTS)]) for line, cost in known.items()]
-    return Table([METHOD, Column("fold"), *(each.column for each in COSTS)], lines, "cost")
+    columns = [(each.column, [each.value([cost]) for cost in known.values()]) for each in COSTS]
+    return Table.from_columns(*_method_and_fold(known), *columns, caption="cost")
 
 
 def cards(block: Block) -> Table:
     """Return a line for each method with the entries of its card."""
     names = next(iter(block.cards.values())).words if block.cards else {}
-    lines = [
-        Line([Cell(name, mark=block.marks[name]), *map(Cell, card.words.values())])
-        for name, card in block.cards.items()
-    ]
-    return Table([METHOD, *map(Column, names)], lines, "cards")
+    methods = [Cell(name, mark=block.marks[name]) for name in block.cards]
+    columns = [(Column(name), [card.words[name] for card in block.cards.values()]) for name in names]
+    return Table.from_columns((METHOD, methods), *columns, caption="cards")
 
 
 def reported(block: Block) -> Table:
@@ -160,27 +170,21 @@ def reported(block: Block) -> Table:
 
     A verdict names the note that says why scores cannot be compared, or what of them is not known.
     """
-    numbers = _numbers(block)
-    columns = [
-        METHOD,
-        *(Column("fold"), Column("metric"), Column("measured", Form.FIGURE), Column("reported", Form.FIGURES)),
-        *(Column("difference", Form.DIFFERENCE), Column("verdict", Form.FIGURES)),
-        *(Column("reported as", Form.FIGURES), Column("source", Form.FIGURES)),
-    ]
-    lines = []
-    for item in block.published:
-        r = item.reported
-        verdict = "not comparable" if item.differs else item.verdict
-        verdict += f" ({numbers[_note(item)]})" if _note(item) else ""
-        cells = [
-            *(Cell(item.method), Cell(item.fold), Cell(item.metric)),
-            replace(score_cell(item.measured), metric=item.metric),
-            Cell(f"{r.value:.{r.digits}f}"),
-            Cell(item.difference, metric=item.metric),
-            *map(Cell, (verdict, f"{r.method}, {r.backbone}, {r.protocol}, {r.stated}", r.source)),
-        ]
-        lines.append(Line(cells))
-    return Table(columns, lines, "reported beside measured")
+    numbers, found = _numbers(block), block.published
+    verdicts = ["not comparable" if item.differs else item.verdict for item in found]
+    numbered = [f" ({numbers[_note(item)]})" if _note(item) else "" for item in found]
+    stated = [f"{r.method}, {r.backbone}, {r.protocol}, {r.stated}" for r in (item.reported for item in found)]
+    return Table.from_columns(
+        *_method_and_fold([(item.method, item.fold) for item in found]),
+        (Column("metric"), [item.metric for item in found]),
+        (Column("measured", Form.FIGURE), [replace(score_cell(i.measured), metric=i.metric) for i in found]),
+        (Column("reported", Form.FIGURES), [f"{item.reported.value:.{item.reported.digits}f}" for item in found]),
+        (Column("difference", Form.DIFFERENCE), [Cell(item.difference, metric=item.metric) for item in found]),
+        (Column("verdict", Form.FIGURES), map("".join, zip(verdicts, numbered, strict=True))),
+        (Column("reported as", Form.FIGURES), stated),
+        (Column("source", Form.FIGURES), [item.reported.source for item in found]),
+        caption="reported beside measured",
+    )
 
 
 def _marked(block: Block, line: Key, metric: str) -> Cell:

@@ -15,7 +15,6 @@ from fsbench.results.table import Cell, Column, Form, Line, score_cell
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.trivial import best_without_model, mark_of
 
-METHOD = Column("method", Form.NAME)
 INTERVAL = "95 % interval"
 BEST = "(best without a model)"
 """Label of the line of the best answers that need no model."""

@@ -9,7 +9,7 @@ from fsbench.protocols.program_rows import slug
 from fsbench.protocols.rows import row_names
 from fsbench.results.atlas.atlas import Entry
 from fsbench.results.atlas.pairs import Pair
-from fsbench.results.tables.protocol_text import table_row
+from fsbench.results.sheets.text import wrapped_row
 
 FIRST = 24
 """Characters of the labels of conditions in the text."""
@@ -25,10 +25,10 @@ def pair_text(pair: Pair, methods: Mapping[str, str], width: int = 120) -> str:
     """
     column = max((width - FIRST - 6) // 2, 16)
     heads = [f"{entry.method}, {entry.dataset}" for entry in (pair.one, pair.other)]
-    lines = [*textwrap.wrap(f"{pair.sentence}.", width), "", *table_row("", heads, FIRST, column)[:-1]]
+    lines = [*textwrap.wrap(f"{pair.sentence}.", width), "", *wrapped_row("", heads, FIRST, column)]
     for mark, label, *words in pair.words():
         labels = textwrap.wrap(f"{mark or ' '} {label}", FIRST, subsequent_indent="  ", drop_whitespace=False)
-        cells = [row[FIRST:] for row in table_row("", words, FIRST, column)[:-1]]
+        cells = [row[FIRST:] for row in wrapped_row("", words, FIRST, column)]
         lines += [f"{one:<{FIRST}}{cell}".rstrip() for one, cell in zip_longest(labels, cells, fillvalue="")]
     lines += ["", "≠ keeps figures apart; ? nobody can tell. Their words: fsbench atlas words", ""]
     lines += commands(pair, methods)

@@ -1,15 +1,15 @@
 """Protocols set side by side: their choices in words, as text and as Markdown."""
 
-import textwrap
 from collections.abc import Sequence
 
 from fsbench.protocols.protocol import Protocol
-from fsbench.results.sheets.markdown import markdown_row
+from fsbench.results.sheets.cells import MISSING
+from fsbench.results.sheets.markdown import table_lines
+from fsbench.results.sheets.text import wrapped_row
+from fsbench.results.table import Column, Table
 
 COLUMN = 24
 """Least width of a protocol's column."""
-ABSENT = "–"
-"""Stands for a choice that a protocol does not have."""
 
 
 def labels(protocols: Sequence[Protocol]) -> list[str]:
@@ -35,40 +35,29 @@ def side_by_side(protocols: Sequence[Protocol], width: int = 120) -> str:
     lines = []
     for start in range(0, len(protocols), beside):
         own = slice(start, start + beside)
-        table = [("protocol", [f"{p.name} (version {p.version})" for p in protocols[own]])]
+        table = [("protocol", [*map(_head, protocols[own])])]
         table += [("", [p.summary for p in protocols[own]])]
         table += [
-            (label, [words.get(label, ABSENT) for words in explained[own]]) for label in rows if label not in agreed
+            (label, [words.get(label, MISSING) for words in explained[own]]) for label in rows if label not in agreed
         ]
-        lines += [line for label, cells in table for line in table_row(label, cells, first, column)]
+        lines += [line for label, cells in table for line in (*wrapped_row(label, cells, first, column), "")]
     if agreed:
         lines += ["The same in all of them", ""]
         same = [(label, explained[0][label]) for label in rows if label in agreed]
-        lines += [line for label, cell in same for line in table_row(label, [cell], first, width - first - 3)]
+        lines += [line for label, cell in same for line in (*wrapped_row(label, [cell], first, width - first - 3), "")]
     return "\n".join(lines[:-1])
-
-
-def table_row(label: str, cells: Sequence[str], first: int, column: int) -> list[str]:
-    """Return the lines of a row of a text table, an empty one last.
-
-    Args:
-        label: what stands before the cells.
-        cells: texts, which are wrapped.
-        first, column: characters of the label, and of each cell.
-    """
-    wrapped = [textwrap.wrap(cell, column) for cell in cells]
-    lines = []
-    for i in range(max(map(len, wrapped))):
-        parts = [(label if i == 0 else "").ljust(first)]
-        parts += [(cell[i] if i < len(cell) else "").ljust(column) for cell in wrapped]
-        lines.append("   ".join(parts).rstrip())
-    return [*lines, ""]
 
 
 def as_markdown(protocols: Sequence[Protocol]) -> str:
     """Write protocols side by side as a Markdown table."""
-    explained = [explain_choices(protocol) for protocol in protocols]
-    head = [f"{p.name} (version {p.version})" for p in protocols]
-    rows = [["", *head], ["---"] * (len(protocols) + 1), ["", *(p.summary for p in protocols)]]
-    rows += [[label, *(words.get(label, ABSENT) for words in explained)] for label in labels(protocols)]
-    return "\n".join(map(markdown_row, rows))
+    names = labels(protocols)
+    columns = []
+    for protocol in protocols:
+        explained = explain_choices(protocol)
+        words = [protocol.summary, *(explained.get(name) for name in names)]
+        columns.append((Column(_head(protocol)), words))
+    return "\n".join(table_lines(Table.from_columns((Column(""), ["", *names]), *columns)))
+
+
+def _head(protocol: Protocol) -> str:
+    return f"{protocol.name} (version {protocol.version})"

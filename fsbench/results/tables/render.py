@@ -43,15 +43,8 @@ def _costs(block: Block) -> Iterator[ResultRow]:
     for (method, fold), cost in block.costs.items():
         for each in COSTS:
             if (value := each.value([cost])) is not None:
-                name = f"{each.column.head}{each.column.unit}"
-                yield ResultRow(
-                    block.title,
-                    method,
-                    fold,
-                    name,
-                    Estimate(value, scope=Scope.NONE),
-                    run=block.runs.get((method, fold), ""),
-                )
+                run = block.runs.get((method, fold), "")
+                yield ResultRow(block.title, method, fold, each.name, Estimate(value, scope=Scope.NONE), run=run)
 
 
 def _reported(block: Block) -> Iterator[ResultRow]:

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from fsbench.results.rows.row import ALL, MEAN
-from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
+from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table, score_cell
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.columns import METHOD
 
 JOINT = " · "
 """Stands between the parts of a block's title."""

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from fsbench.results.rows.parts import ABSENT, SIZES
 from fsbench.results.rows.row import SIZE, ResultRow, scores_of
-from fsbench.results.table import Cell, Column, Form, Line, Table, score_cell
+from fsbench.results.table import METHOD, Cell, Column, Form, Line, Table, score_cell
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.blocks import Line as Key
-from fsbench.results.tables.columns import BEST, METHOD
+from fsbench.results.tables.columns import BEST
 from fsbench.results.tables.trivial import best_without_model, mark_of
 from fsbench.scores.trivial import is_trivial
 

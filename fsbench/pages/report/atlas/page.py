@@ -18,7 +18,6 @@ from fsbench.results.atlas.effects import Effect, read_effects
 from fsbench.results.atlas.pairs import NAMED
 from fsbench.results.atlas.vocabulary import known_words, meaning
 from fsbench.results.atlas.words import LABELS, MEANING, VERBS
-from fsbench.results.sheets.latex import tex
 
 FILTERS = tuple(name for name in (*TEST, *TOLD, "min_object", "depends_on") if name != "dataset")
 """Conditions that rows are filtered by, besides data set, shot, backbone and method."""
@@ -145,7 +144,7 @@ def _entry_values(entry: Entry, group: Group) -> dict[str, Any]:
         "method": entry.method, "backbone": entry.backbone, "variant": entry.variant, "dataset": entry.dataset,
         "conditions": dict(entry.conditions), "figures": figures, "marks": entry.marks,
         "ours": entry.ours, "changes": [] if entry.ours else list(entry.changes),
-        "tex": tex(entry.method), "backbone_tex": tex(entry.backbone), "program": None if program is None else {
+        "program": None if program is None else {
             "id": program.id, "method": program.method, "file": program.program, "paper": program.paper,
             "venue": program.venue, "year": program.year, "repository": program.repository,
             "commit": program.commit, "licence": program.licence, "quirks": program.quirks, "no_line": program.unlined,

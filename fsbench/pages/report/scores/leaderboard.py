@@ -7,9 +7,9 @@ from typing import Literal
 from fsbench.pages.report.collect import Study
 from fsbench.results.comparison.compare import Comparison, orders
 from fsbench.results.rows.row import ALL
-from fsbench.results.table import Cell, Column, Form, Line, Table
+from fsbench.results.table import METHOD, Cell, Column, Form, Line, Table
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.columns import COSTS, METHOD, best_line, score_cells, score_columns
+from fsbench.results.tables.columns import COSTS, best_line, score_cells, score_columns
 from fsbench.results.tables.trivial import values_without_model
 from fsbench.scores.decisions import compact_letters
 from fsbench.scores.estimate import Scope

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fsbench.results.rows.row import ResultRow
 from fsbench.results.sheets.drawing import row_fold_words
 from fsbench.results.studies.annotations.losses import MASK, AnnotationTable
-from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
+from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table, score_cell
 
 
 def to_sheet(table: AnnotationTable) -> Sheet:
@@ -18,7 +18,7 @@ def to_sheet(table: AnnotationTable) -> Sheet:
 def _losses(losses: Sequence[ResultRow]) -> Table:
     metric, has_folds = losses[0].metric, len({loss.fold for loss in losses}) > 1
     columns = [
-        Column("method", Form.NAME),
+        METHOD,
         *[Column("fold")] * has_folds,
         Column("supports"),
         Column(metric, Form.SCORE, metric=metric),

@@ -6,11 +6,10 @@ from math import isnan
 
 from fsbench.results.sheets.cells import CONDITIONAL
 from fsbench.results.studies.supports.sensitivity import CHOICES, PROPERTIES, SensitivityTable, SupportSensitivity
-from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
+from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table, score_cell
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.support_variance import COMPONENTS
 
-METHOD = Column("method", Form.NAME)
 GIVEN_SUPPORTS = (
     f"[low, high]{CONDITIONAL}: 95 % interval of other query images with these supports; for others nothing follows "
     "from what was chosen among these"

@@ -6,7 +6,7 @@ from fsbench.results.rows.row import ResultRow
 from fsbench.results.studies.sweep.axes import WORDS
 from fsbench.results.studies.sweep.curves import BEYOND, CurveTable
 from fsbench.results.studies.sweep.differences import is_along
-from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
+from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table, score_cell
 
 
 def to_sheet(table: CurveTable) -> Sheet:
@@ -18,7 +18,7 @@ def _scores(table: CurveTable) -> Table:
     has_costs = any(point.peak_mib or point.seconds for point in table.points)
     metrics = [name for name in table.metrics if name in table.shown_metrics]
     columns = [
-        Column("method", Form.NAME),
+        METHOD,
         Column(WORDS[table.axis].symbol, Form.FIGURES),
         *(Column(name, Form.FIGURE, metric=name, rank=int(name not in table.headlines)) for name in metrics),
         *[Column("s/episode", Form.SIGNIFICANT, digits=3), Column("MiB", Form.COUNT)] * has_costs,
@@ -46,7 +46,7 @@ def _differences(table: CurveTable) -> Iterator[Table]:
         for metric in table.headlines:
             found = [row for row in table.differences if (is_along(row), row.metric) == (along, metric)]
             columns = [
-                Column("method", Form.NAME),
+                METHOD,
                 *heads,
                 Column("difference", Form.DIFFERENCE, metric=metric),
                 Column("corrected p", Form.CORRECTED),

@@ -51,6 +51,12 @@ def sheet(*names: str, **values: object) -> Sheet:
     return replace(Sheet("a test", [Table(COLUMNS, lines)], signs=signs, comparisons=3), **values)  # type: ignore[arg-type]
 
 
+def test_a_long_name_without_a_mark_stays_whole_beside_marked_ones() -> None:
+    lines = [Line([Cell("emat", mark="†")]), Line([Cell("(best without a model)")])]
+    shown = write_sheets("text", [Sheet("a test", [Table(COLUMNS[:1], lines)])], 80)
+    assert "(best without a model)" in shown and "…" not in shown
+
+
 def test_digits_stand_below_each_other_and_marks_behind_them() -> None:
     lines = write_sheets("text", [sheet("emat", "hsnet")]).splitlines()
     assert lines[2:6] == [
