@@ -37,7 +37,7 @@ from fsbench.runner.config.registry import (
 )
 
 if TYPE_CHECKING:
-    from fsbench.runner.config.parse import BuiltDatasets, ParsedRun
+    from fsbench.runner.config.parse import ParsedRun, SharedParts
 
 DEFAULT_PROTOCOL = "fscs"
 """Protocol of methods whose configuration names no other (configs/base.yaml)."""
@@ -195,11 +195,11 @@ class RunConfig(TestOptions):
         """
         return merge_settings(self.file_values, stated_values(self.arguments))
 
-    def parse(self, build: bool = True, datasets: "BuiltDatasets | None" = None) -> "ParsedRun":
+    def parse(self, build: bool = True, shared: "SharedParts | None" = None) -> "ParsedRun":
         """Let the classes of the run judge its settings; see `parse_values`. Imports torch."""
         from fsbench.runner.config.parse import parse_values
 
-        return parse_values(self.file_values, self.arguments, build, datasets)
+        return parse_values(self.file_values, self.arguments, build, shared)
 
     @property
     def name(self) -> str:
