@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.base.errors import SettingsError
-from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.fit import check_fits
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import Task
@@ -13,7 +13,7 @@ from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import read_checked_manifest
 
 
-def read_given_manifest(file: str, data: SegmentationIndex, protocol: Protocol, task: Task) -> Manifest:
+def read_given_manifest(file: str, data: SegmentationData, protocol: Protocol, task: Task) -> Manifest:
     """Read the manifest `file` for a test of `task`, marked where it is a list of one's own.
 
     Raises:

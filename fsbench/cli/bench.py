@@ -9,7 +9,7 @@ from typing import Any
 
 from fsbench.base.errors import CheckpointError, FsbenchError, SettingsError, exit_status, missing_package, raise_all
 from fsbench.base.terminal import print_block, print_error, print_note, text_width
-from fsbench.cli.options import add_table_options
+from fsbench.cli.options import add_option, add_table_options
 from fsbench.cli.parser import given_options
 from fsbench.cli.table import check_metrics, print_table
 from fsbench.records.record import Record
@@ -65,12 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a run; those that are not given are left out of the namespace."""
     for option in run_options():
-        how: dict[str, Any] = {"dest": option.field, "default": argparse.SUPPRESS, "help": option.help}
-        if option.kind is bool:
-            how["action"] = "store_false" if option.switches_off else "store_true"
-        else:
-            how["metavar"] = option.make_variable
-        parser.add_argument(f"--{option.name}", **how)
+        add_option(parser, option, option.field, metavar=option.make_variable)
 
 
 def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: list[str]) -> int:

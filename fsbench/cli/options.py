@@ -12,7 +12,7 @@ from fsbench.results.tables.breakdowns import BREAKDOWNS
 from fsbench.runner.config.datasets import root_of
 from fsbench.runner.config.limits import check_output_file, check_replaced, real, whole
 from fsbench.runner.config.registry import check_known
-from fsbench.runner.config.run_config import run_options, task_options
+from fsbench.runner.config.run_config import Option, run_options, task_options
 
 TABLE_FORMATS = ("text", "markdown", "csv", "latex", "json")
 
@@ -134,13 +134,15 @@ def given_lists(options: argparse.Namespace) -> list[str]:
 def add_episode_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which episodes are drawn: a protocol, and those of `fsbench bench` for a test's task."""
     parser.add_argument("--protocol", help="name of a protocol (see: fsbench list protocols; default: fscs)")
-    for option in task_options().values():
-        how: dict[str, Any] = {"dest": option.argument, "default": argparse.SUPPRESS, "help": option.help}
-        if option.kind is bool:
-            how["action"] = "store_false" if option.switches_off else "store_true"
-        elif option.kind is int:
-            how["type"] = whole(option.least or 0)
-        parser.add_argument(f"--{option.name}", **how)
+    for name, option in task_options().items():
+        add_option(parser, option, name, **({"type": whole(option.least or 0)} if option.kind is int else {}))
+
+
+def add_option(parser: argparse.ArgumentParser, option: Option, dest: str, **how: Any) -> None:
+    """Add an option of a run, which is left out of the namespace unless it is given; `how` is that of a value."""
+    if option.kind is bool:
+        how = {"action": "store_false" if option.switches_off else "store_true"}
+    parser.add_argument(f"--{option.name}", dest=dest, default=argparse.SUPPRESS, help=option.help, **how)
 
 
 def given_task(options: argparse.Namespace) -> dict[str, Any]:

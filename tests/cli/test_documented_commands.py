@@ -104,7 +104,7 @@ class Typed:
                         patch.setattr("fsbench.runner.grid.bench.bench", parsed)
                         patch.setattr("fsbench.runner.grid.children.start_server", lambda: None)
                         patch.setattr("fsbench.runner.engine.run.run_parsed", lambda composed: None)
-                        patch.setattr(ParsedRun, "instantiate_classes", lambda composed: None)
+                        patch.setattr(ParsedRun, "build", lambda composed: composed)
                         status = cli.main(words)
                 else:
                     _, unknown = cli.parser_for(words).parse_known_args(words)

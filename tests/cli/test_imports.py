@@ -10,7 +10,8 @@ import pytest
 from fsbench.base.paths import IS_CLONE, REPOSITORY
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.machine.watchdog import Watchdog, child_environment, safe_imports
-from fsbench.runner.grid.executors import Job, LocalProcesses, Submitit
+from fsbench.runner.grid.children import Job
+from fsbench.runner.grid.executors import LocalProcesses, Submitit
 from tests.cli.conftest import environment_of_test
 from tests.cli.processes import wait_for
 from tests.plugged import METHOD

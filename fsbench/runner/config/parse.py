@@ -9,13 +9,14 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from copy import copy
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from types import NoneType
 from typing import Any, TypeVar, get_args
 
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -23,11 +24,13 @@ from fsbench.base.class_file import load_class_file
 from fsbench.base.errors import FsbenchError, SettingsError, did_you_mean
 from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.data.dataset import ClassificationData, SegmentationData
+from fsbench.data.episodes.task import Task
 from fsbench.networks.weights.files import read_checkpoint
 from fsbench.records.run import TF32, Keep
 from fsbench.runner.config.class_settings import FILES
 from fsbench.runner.config.limits import check_nulls, check_plain_values, check_trainer
 from fsbench.runner.config.merge import (
+    full_key,
     merge_settings,
     nested,
     setting,
@@ -47,8 +50,24 @@ _TYPES |= {name: int | float | None for name, kind in _TYPES.items() if set(get_
 DATA_MODULE = "fsbench.datamodules.episodic.EpisodicDataModule"
 """The data module of configurations that name none."""
 
-BuiltDatasets = dict[str, Any]
-"""Data sets by their class and its arguments in words."""
+VARIED = ("seed_everything", *(f"data.test.{one.name}" for one in Task.arguments()))
+"""Keys that runs of one plan differ in, whose values their classes check."""
+DATA_SEED = "data.init_args.seed"
+"""Key of the data module's seed, which is `seed_everything`."""
+
+
+@dataclass
+class SharedParts:
+    """Everything that the runs of one plan have in common, made once.
+
+    Attributes:
+        datasets: data sets that were built, by their class and its arguments in words; with their lists and the
+            episodes that were drawn from them.
+        judged: runs that the parser has judged, by all that they do not differ in.
+    """
+
+    datasets: dict[str, Any] = field(default_factory=dict)
+    judged: dict[str, "ParsedRun"] = field(default_factory=dict)
 
 
 @dataclass
@@ -99,24 +118,23 @@ class RunOptions:
 class ParsedRun(LightningCLI):
     """LightningCLI for one run, with `task` and the group `run` beside model, data and trainer.
 
+    It is judged when it is made; `build` makes what it names.
+
     Args:
-        values: nested settings, which the parser judges as they are.
+        values: nested settings, which the parser judges as they are; or those that it has judged.
         arguments: settings of the command line on top, of the form `--key=value`; those that ask for help or the
             configuration end the command.
-        build: whether to seed the random numbers and build model and data module.
-        datasets: see `parse_values`.
+        datasets: those of `SharedParts`.
     """
 
     def __init__(
         self,
-        values: Mapping[str, Any],
+        values: Mapping[str, Any] | Namespace,
         arguments: Sequence[str] = (),
-        build: bool = True,
-        datasets: BuiltDatasets | None = None,
+        datasets: dict[str, Any] | None = None,
     ):
         self.arguments = list(arguments)
-        self.build = build
-        self.datasets = datasets
+        self.datasets = {} if datasets is None else datasets
         self._refusals: list[FsbenchError] = []
         with self._plain_errors():
             super().__init__(
@@ -125,13 +143,16 @@ class ParsedRun(LightningCLI):
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 run=False,
-                args=dict(values),
+                args=values if isinstance(values, Namespace) else dict(values),
                 save_config_callback=None,
                 seed_everything_default=0,
                 parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
             )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        if isinstance(args, Namespace):
+            self.config = args
+            return
         assert isinstance(args, dict)
         self.config = parser.parse_object(self._completed(args))
         if self.arguments:
@@ -154,7 +175,7 @@ class ParsedRun(LightningCLI):
         parser.add_instantiator(self._construct, object)
         parser.add_argument("--task", type=TaskName | None, default=None, help="task of the method and the data set")
         parser.add_class_arguments(RunOptions, "run")
-        parser.link_arguments("seed_everything", "data.init_args.seed")
+        parser.link_arguments("seed_everything", DATA_SEED)
 
     def _leave_out_missing_weights(self) -> None:
         """Ask for no file of the backbone's weights where it is not here and the checkpoint holds them."""
@@ -173,26 +194,47 @@ class ParsedRun(LightningCLI):
             self.config["model.init_args.backbone.weights"] = "random"  # which are replaced before they are drawn
 
     def instantiate_classes(self) -> None:
+        """Check what the parser does not look at; `build` makes the classes."""
         self._leave_out_missing_weights()
         values = self.config.as_dict()
         check_plain_values(values)
         for part in ("model", "data"):
             check_nulls(resolve_name(values[part]["class_path"]), values[part].get("init_args") or {}, part)
         check_nulls(RunOptions, values["run"], "run")
-        if self.build:
-            check_trainer(values["trainer"])
+
+    def varied(self, values: Mapping[str, Any]) -> "ParsedRun":
+        """Return the run with other values of `VARIED`, of types that the parser leaves as they are."""
+        check_plain_values(values)
+        run = copy(self)
+        run.config = self.config.clone()
+        for key, value in values.items():
+            run.config[".".join(full_key(key))] = value
+            if key == "seed_everything":
+                run.config[DATA_SEED] = value
+        return run
+
+    def build(self) -> "ParsedRun":
+        """Seed the random numbers, build model and data module, and return the run.
+
+        Raises:
+            FsbenchError: a constructor raised it.
+            SettingsError: a value does not fit.
+        """
+        with self._plain_errors():
+            check_trainer(self.config.as_dict()["trainer"])
+            super()._set_seed()
             super().instantiate_classes()
+        return self
 
     def _construct(self, class_type: type[T], *args: Any, **kwargs: Any) -> T:
         """Call a constructor for jsonargparse, unless it is that of a data set that is built; keep its FsbenchError."""
-        built = self.datasets if issubclass(class_type, SegmentationData | ClassificationData) else None
         key = repr((class_type, args, sorted(kwargs.items())))
         try:
-            if built is None:
+            if not issubclass(class_type, SegmentationData | ClassificationData):
                 return class_type(*args, **kwargs)
-            if key not in built:
-                built[key] = class_type(*args, **kwargs)
-            return built[key]
+            if key not in self.datasets:
+                self.datasets[key] = class_type(*args, **kwargs)
+            return self.datasets[key]
         except FsbenchError as error:
             self._refusals.append(error)
             raise
@@ -235,15 +277,11 @@ class ParsedRun(LightningCLI):
         return dict(self.config.as_dict()["data"]["init_args"])
 
     def _set_seed(self) -> None:
-        if self.build:
-            super()._set_seed()
+        """Seed nothing yet; `build` does."""
 
 
 def parse_values(
-    values: Mapping[str, Any],
-    arguments: Sequence[str] = (),
-    build: bool = True,
-    datasets: BuiltDatasets | None = None,
+    values: Mapping[str, Any], arguments: Sequence[str] = (), build: bool = True, shared: SharedParts | None = None
 ) -> ParsedRun:
     """Let the parser judge merged settings and arguments over them, and build what they name.
 
@@ -251,21 +289,47 @@ def parse_values(
         values: nested values, as YAML files have them.
         arguments: single settings, each `--key=value`.
         build: whether to build model and data module, too.
-        datasets: data sets that were built before, which are taken where they are asked for; those that are built join
-            them. None to build each anew.
+        shared: what the runs of a plan have in common, which is taken from there and joins it. A run that differs from
+            an earlier one in `VARIED` alone is that run with its own values.
 
     Raises:
         FsbenchError: a constructor raised it.
         SettingsError: the parser does not accept a setting.
     """
     quiet()
+    shared = shared or SharedParts()
     values, arguments = with_nulls(values, arguments)
+    stated = merge_settings(values, stated_values(arguments))
+    own = {key: value for key in VARIED if (value := setting(stated, key)) is not None}
+    for key, value in own.items():
+        stated = merge_settings(stated, nested(full_key(key), type(value)))
+    alike = repr((stated, arguments))
+    if alike in shared.judged:
+        run = shared.judged[alike].varied(own)
+    else:
+        _load_class_files(values)
+        for option in ("source", "validation_source"):
+            _check_source(stated, option)
+        run = ParsedRun(values, arguments, shared.datasets)
+        judged = {key: run.config.get(".".join(full_key(key))) for key in own}
+        if repr(judged) == repr(own):  # the parser leaves values of these types as they are
+            shared.judged[alike] = run.varied({})
+    return run.build() if build else run
+
+
+def parse_judged(config: Namespace, build: bool = True) -> ParsedRun:
+    """Return the run of settings that the parser has judged, the `config` of one; see `parse_values`."""
+    quiet()
+    _load_class_files(config.as_dict())
+    run = ParsedRun(config)
+    return run.build() if build else run
+
+
+def _load_class_files(values: Mapping[str, Any]) -> None:
+    """Import the files of classes that settings name."""
     for option in FILES.values():
         if reference := setting(values, f"run.{option}"):
             load_class_file(str(reference))
-    for option in ("source", "validation_source"):
-        _check_source(merge_settings(values, stated_values(arguments)), option)
-    return ParsedRun(values, arguments, build, datasets)
 
 
 def describe_keys(values: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ alone, so that they are checked before torch is imported; `RunConfig.parse` lets
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
@@ -37,7 +37,7 @@ from fsbench.runner.config.registry import (
 )
 
 if TYPE_CHECKING:
-    from fsbench.runner.config.parse import BuiltDatasets, ParsedRun
+    from fsbench.runner.config.parse import ParsedRun, SharedParts
 
 DEFAULT_PROTOCOL = "fscs"
 """Protocol of methods whose configuration names no other (configs/base.yaml)."""
@@ -50,26 +50,37 @@ def _option(default: Any, help: str = "", **declared: Any) -> Any:
     return field(default=default, metadata={"help": help, **declared})
 
 
-def _test_options() -> type:
-    """Return a dataclass with an option for each field of a test's task; None leaves the configuration's value."""
-    hints, of_both = get_type_hints(Task), {one.name for one in ClassificationTask.arguments()}
-    options = []
-    for one in Task.arguments():
-        said = one.metadata
-        declared = {"argument": one.name, "key": f"data.test.{one.name}", "segmentation_only": one.name not in of_both}
-        declared |= {name: said[name] for name in ("axis", "least") if name in said}
-        declared |= {"help": said.get("switch", said["help"]), "switches_off": "switch" in said}
-        default = one.default if one.name == "fold" else None  # whose number is part of names and of paths
-        name = said.get("option", one.name)
-        options.append((name, hints[one.name] | None, field(default=default, metadata=declared)))
-    return make_dataclass("TestOptions", options, frozen=True, kw_only=True)
+_TASK = {one.name: one for one in Task.arguments()}
+_OF_BOTH = {one.name for one in ClassificationTask.arguments()}
 
 
-TestOptions: Any = _test_options()
+def _of_task(name: str, default: Any = None) -> Any:
+    """Declare the option of a field of the test's task, as the field says it; None leaves the configuration's value."""
+    said = _TASK[name].metadata
+    declared = {key: said[key] for key in ("axis", "least") if key in said}
+    declared |= {"argument": name, "key": f"data.test.{name}", "segmentation_only": name not in _OF_BOTH}
+    declared |= {"help": said.get("switch", said["help"]), "switches_off": "switch" in said}
+    return field(default=default, metadata=declared)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOptions:
+    """Options of a run that its test follows from; None leaves the configuration's value."""
+
+    fold: int = _of_task("fold", 0)  # whose number is part of names and of paths
+    way: int | None = _of_task("way")
+    shot: int | None = _of_task("shot")
+    setting: str | None = _of_task("setting")
+    empty: bool | None = _of_task("empty")
+    episodes: int | None = _of_task("episodes")
+    drop_small: bool | None = _of_task("drop_small")
+    test_seed: int | None = _of_task("seed")
+    draws: int | None = _of_task("draws")
+    nested_in: int | None = _of_task("nested_in")
 
 
 @dataclass(frozen=True)
-class RunConfig(TestOptions):
+class RunConfig(TaskOptions):
     """A run; None, False and () leave the configuration's value.
 
     `{fold}`, `{method}`, `{dataset}` and `{seed}` may stand in `checkpoint`, `weights` and `manifest`. `checkpoint` may
@@ -195,11 +206,11 @@ class RunConfig(TestOptions):
         """
         return merge_settings(self.file_values, stated_values(self.arguments))
 
-    def parse(self, build: bool = True, datasets: "BuiltDatasets | None" = None) -> "ParsedRun":
+    def parse(self, build: bool = True, shared: "SharedParts | None" = None) -> "ParsedRun":
         """Let the classes of the run judge its settings; see `parse_values`. Imports torch."""
         from fsbench.runner.config.parse import parse_values
 
-        return parse_values(self.file_values, self.arguments, build, datasets)
+        return parse_values(self.file_values, self.arguments, build, shared)
 
     @property
     def name(self) -> str:

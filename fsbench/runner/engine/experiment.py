@@ -66,7 +66,7 @@ class Experiment:
         self.options: RunOptions = parsed.config_init["run"]
         self.settings: dict[str, Any] = parsed.config.as_dict()
         self.trainer_arguments = dict(parsed.config_init["trainer"])
-        self._parsed = parsed
+        self.parsed = parsed
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         check_name(self.options.name, "run.name")
         check_at_least(0, {"run.asked_alone": self.options.asked_alone})
@@ -162,7 +162,7 @@ class Experiment:
     @property
     def config_text(self) -> str:
         """The configuration as YAML, for the record."""
-        return self._parsed.config_text
+        return self.parsed.config_text
 
     @cached_property
     def seen_elsewhere(self) -> dict[str, list[str]]:

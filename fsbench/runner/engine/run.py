@@ -4,7 +4,7 @@ An unfinished run goes on where it was: training from its last epoch, evaluation
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
 import lightning as L
@@ -48,17 +48,18 @@ def run(config: RunConfig) -> Record | None:
 
 
 @kept_global_state()
-def run_together(configs: Sequence[RunConfig]) -> None:
+def run_together(runs: Iterable[ParsedRun]) -> None:
     """Complete runs of one test that train nothing, see `fsbench.runner.engine.identity.shared_walk`, in one walk.
 
-    Each has its own folder, log and journal. What one of them raises ends all; the same runs made one by one go on.
+    Each has its own folder, log and journal, and is built when the ones before it are ready. What one of them raises
+    ends all; the same runs made one by one go on.
 
     Raises:
         FsbenchError, KeyboardInterrupt: see `run`.
     """
     with ExitStack() as stack, leaving_process_group(), Watchdog(lambda: ()):
         evaluations = []
-        for experiment in (Experiment(config.parse()) for config in configs):
+        for experiment in map(Experiment, runs):
             directory = stack.enter_context(RunDirectory(experiment.folder, force=experiment.options.force))
             if not directory.is_complete:
                 _, prepare = _begun(experiment, directory)

@@ -13,8 +13,8 @@ from fsbench.records.record import Record
 from fsbench.records.run_directory import is_held
 from fsbench.runner.config.run_config import DEFAULT_PROTOCOL, RunConfig
 from fsbench.runner.engine.machine.watchdog import describe_exit, sigterm_exits
-from fsbench.runner.grid.children import start_run
-from fsbench.runner.grid.executors import Job, Process, start_process
+from fsbench.runner.grid.children import Job, start_run
+from fsbench.runner.grid.executors import Process, start_process
 from fsbench.runner.grid.plan import PlannedRun, Planner, finished_record, run_folder
 from fsbench.runner.grid.run import POLL_SECONDS
 
@@ -84,7 +84,7 @@ def _make_together(walk: Sequence[tuple[PlannedRun, str]]) -> dict[Path | None, 
     for item, label in walk:
         print_progress(f"{label}: {_how(item)} in {item.folder}")
     print_progress(f"these {len(walk)} see the same images through one network, and are evaluated together")
-    status = _wait_for(Process(start_run(*(item.config for item, _ in walk)), is_apart=False))
+    status = _wait_for(Process(start_run(*(Job(item.config, None, item.settings) for item, _ in walk)), is_apart=False))
     if status != 0:
         print_progress(f"they ended before all was done ({describe_exit(status)}); what is left is made one by one")
     # after a failure a record of a forced run may be the old one
@@ -124,7 +124,7 @@ def _make(item: PlannedRun, label: str, again: bool = True) -> Record | int:
         print_progress(f"{label}: done before, in {folder}")
         return record
     print_progress(f"{label}: {_how(item)} in {folder}")
-    status = _wait_for(start_process(Job(item.config, log=None)))
+    status = _wait_for(start_process(Job(item.config, None, item.settings)))
     if status == 0:
         return finished_record(folder) or status
     if again and is_held(folder):

@@ -12,14 +12,23 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fsbench.base.environment import check_temporary_folder
 from fsbench.base.errors import exit_status
+from fsbench.base.files import fingerprint, make_folder, write_text
+from fsbench.runner.config.merge import setting
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.machine.watchdog import changed_environment, child_environment, safe_imports
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from fsbench.runner.config.parse import ParsedRun
 
 MODULES = ["fsbench.runner.grid.children", "fsbench.runner.engine.run", "fsbench.datamodules.episodic"]
 """Modules that the server imports; they import the rest."""
@@ -28,6 +37,40 @@ _PATH = tuple(sys.path)
 """Folders of modules of the server, which imports this; those of the command may begin with its working folder."""
 
 context = multiprocessing.get_context("forkserver")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be made.
+
+    Attributes:
+        run: the run.
+        log: where its output goes; None for this process's standard error, where Ctrl-C reaches the run as well.
+        settings: all its settings, as the parser has judged them in planning; None where it was not asked.
+    """
+
+    run: RunConfig
+    log: Path | None
+    settings: "Namespace | None" = None
+
+    @property
+    def ranks(self) -> int:
+        """Number of the run's processes."""
+        devices = setting(self.run.values, "trainer.devices")
+        return devices if isinstance(devices, int) else 1
+
+    def parse(self, build: bool = True) -> "ParsedRun":
+        """Build the run from its settings, which are judged unless they were; see `RunConfig.parse`."""
+        from fsbench.runner.config.parse import parse_judged  # with torch
+
+        return self.run.parse(build) if self.settings is None else parse_judged(self.settings, build)
+
+    def write_config(self) -> Path:
+        """Write all settings of the run to a file of `fsbench bench --config`, named by its contents."""
+        text = self.parse(build=False).config_text
+        file = make_folder(Path(self.run.runs) / ".grid" / "configs") / f"{fingerprint(text)[:20]}.yaml"
+        write_text(file, text)
+        return file
 
 
 def start_server() -> None:
@@ -41,16 +84,17 @@ def start_server() -> None:
         forkserver.ensure_running()
 
 
-def start_run(*runs: RunConfig, log: Path | None = None) -> BaseProcess:
+def start_run(*jobs: Job) -> BaseProcess:
     """Start a run on one device in a process that ends when this one does, however that happens.
 
+    All its output is appended to its log. With one it has a session of its own: Ctrl-C in a terminal reaches this
+    process alone.
+
     Args:
-        *runs: the run; or several that are evaluated together. Where one of these fails, the process ends with status
-            1, and the runs' logs say why.
-        log: file that all its output is appended to. Then it has a session of its own: Ctrl-C in a terminal reaches
-            this process alone. None for this process's standard error, since progress is no output.
+        *jobs: the run; or several without logs that are evaluated together. Where one of these fails, the process ends
+            with status 1, and the runs' own logs say why.
     """
-    process = context.Process(target=_run, args=(runs, log, dict(os.environ), Path.cwd()))
+    process = context.Process(target=_run, args=(jobs, dict(os.environ), Path.cwd()))
     context.set_forkserver_preload(MODULES)
     with _apart():
         process.start()
@@ -58,7 +102,7 @@ def start_run(*runs: RunConfig, log: Path | None = None) -> BaseProcess:
 
 
 def start_command(config: Path, log: Path | None = None) -> "subprocess.Popen[bytes]":
-    """Start `fsbench bench --config` with a file of settings; `log` is that of `start_run`."""
+    """Start `fsbench bench --config` with a file of settings; `log` is that of a `Job`."""
     command = [sys.executable, "-m", "fsbench", "bench", f"--config={config}"]
     if log is None:
         return subprocess.Popen(command, stdout=sys.__stderr__, env=child_environment())
@@ -79,10 +123,11 @@ def _apart() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _run(configs: Sequence[RunConfig], log: Path | None, environment: dict[str, str], folder: Path) -> None:
+def _run(jobs: Sequence[Job], environment: dict[str, str], folder: Path) -> None:
     """Make runs and end this process, a fork, with their exit status."""
-    from fsbench.runner.engine.run import run, run_together  # which the server has imported
+    from fsbench.runner.engine.run import run_parsed, run_together  # which the server has imported
 
+    log = jobs[0].log
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
@@ -99,18 +144,18 @@ def _run(configs: Sequence[RunConfig], log: Path | None, environment: dict[str, 
 
     def make() -> int:
         try:
-            if len(configs) > 1:
-                run_together(configs)
+            if len(jobs) > 1:
+                run_together(job.parse() for job in jobs)
             else:
-                run(configs[0])
+                run_parsed(jobs[0].parse())
         except KeyboardInterrupt:
             if log is not None:
                 raise
             return 130  # the command says it
         except Exception:
-            if len(configs) > 1:
+            if len(jobs) > 1:
                 return 1  # what it was is in the runs' logs
             raise
         return 0
 
-    sys.exit(exit_status(make, configs[0].debug, below_bar=True, resumes=True))
+    sys.exit(exit_status(make, jobs[0].run.debug, below_bar=True, resumes=True))

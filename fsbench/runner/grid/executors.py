@@ -11,43 +11,14 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
 from fsbench.base.errors import GOES_ON, SettingsError
-from fsbench.base.files import fingerprint, make_folder, read_text, write_text
-from fsbench.runner.config.merge import setting
-from fsbench.runner.config.run_config import RunConfig
+from fsbench.base.files import read_text, write_text
 from fsbench.runner.engine.machine.watchdog import changed_environment, describe_exit, safe_imports, sigterm_exits
-from fsbench.runner.grid.children import start_command, start_run
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run to be made.
-
-    Attributes:
-        run: the run.
-        log: where its output goes; None for this process's standard error, where Ctrl-C reaches the run as well.
-    """
-
-    run: RunConfig
-    log: Path | None
-
-    @property
-    def ranks(self) -> int:
-        """Number of the run's processes."""
-        devices = setting(self.run.values, "trainer.devices")
-        return devices if isinstance(devices, int) else 1
-
-    def write_config(self) -> Path:
-        """Write all settings of the run to a file of `fsbench bench --config`, named by its contents."""
-        text = self.run.parse(build=False).config_text
-        file = make_folder(Path(self.run.runs) / ".grid" / "configs") / f"{fingerprint(text)[:20]}.yaml"
-        write_text(file, text)
-        return file
+from fsbench.runner.grid.children import Job, start_command, start_run
 
 
 class Running(Protocol):
@@ -92,7 +63,7 @@ def _unlink_logs(jobs: Sequence[Job]) -> None:
 def start_process(job: Job) -> "Process":
     """Start a run in a process of this machine."""
     if job.ranks == 1:
-        return Process(start_run(job.run, log=job.log), is_apart=job.log is not None)
+        return Process(start_run(job), is_apart=job.log is not None)
     # of several processes, Lightning starts the others by the command line of this one
     return Process(start_command(job.write_config(), job.log), is_apart=job.log is not None)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fsbench.base.errors import FsbenchError, RecordError, user_message
 from fsbench.base.files import fingerprint, read_json, write_text
@@ -28,6 +28,11 @@ from fsbench.runner.config.needs import Missing, missing_files
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.estimate import CostEstimate, Estimates
 from fsbench.runner.grid.words import run_label, run_values
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from fsbench.runner.config.parse import SharedParts
 
 State = Literal["done", "repeated", "begun", "missing", "running elsewhere", "waits", "lacks files", "refused"]
 
@@ -44,6 +49,7 @@ class PlannedRun:
         lacks: files that it needs and that are absent.
         waits: whether it starts from the checkpoint of a training that is not done.
         cost: its estimated cost; None when unknown, or when it is done.
+        settings: all its settings, as the parser has judged them; None where it was not asked.
         walk: of runs that can be evaluated together, what they share, see `fsbench.runner.engine.identity.shared_walk`;
             None of others, and where it was not looked up.
     """
@@ -55,7 +61,8 @@ class PlannedRun:
     lacks: tuple[Missing, ...] = ()
     waits: bool = False
     cost: CostEstimate | None = None
-    walk: str | None = field(default=None, compare=False)  # known or not, it is the same run
+    settings: "Namespace | None" = field(default=None, compare=False)  # known or not, it is the same run
+    walk: str | None = field(default=None, compare=False)
 
     @cached_property
     def state(self) -> State:
@@ -97,19 +104,6 @@ class PlannedRun:
         }
 
 
-@dataclass
-class SharedParts:
-    """Everything that the runs of one plan have in common, built once.
-
-    Attributes:
-        datasets: data sets that were built, with their lists and the episodes that were drawn from them.
-        files: files that were opened for them; each is noted with every run of the plan.
-    """
-
-    datasets: dict[str, Any] = field(default_factory=dict)
-    files: set[str] = field(default_factory=set)
-
-
 class Planner:
     """Looks runs up in one folder of runs, whose records are read at most once.
 
@@ -126,7 +120,14 @@ class Planner:
         self.recheck = recheck
         self.takes_notes = takes_notes
         self.draws = draws
-        self.shared = SharedParts()
+        self.files: set[str] = set()  # opened for any run of the plan; each is noted with every one
+
+    @cached_property
+    def shared(self) -> "SharedParts":
+        """Everything that the runs have in common. Imports torch, which a grid whose runs are all noted spares."""
+        from fsbench.runner.config.parse import SharedParts
+
+        return SharedParts()
 
     @cached_property
     def estimates(self) -> Estimates:
@@ -148,22 +149,54 @@ class Planner:
 
         Args:
             run: the run.
-            on_this_machine: see `run_folder`.
+            on_this_machine: see `build`.
         """
         try:
             folder = None if self.recheck else _noted_folder(run)
             record = None if folder is None else finished_record(folder)
-            walk = None
             if record is None:
                 lacks = tuple(missing_files(run))
                 if lacks or (not self.draws and _is_undrawn(run)):
                     return PlannedRun(run, folder, lacks=lacks)
                 if folder is None:
-                    folder, walk = _place(run, self.takes_notes, on_this_machine, self.shared)
-                    record = finished_record(folder)
+                    folder, settings, walk = self.build(run, on_this_machine)
+                    return PlannedRun(run, folder, finished_record(folder), settings=settings, walk=walk)
         except FsbenchError as error:
             return PlannedRun(run, None, error=error)
-        return PlannedRun(run, folder, record, walk=walk)
+        return PlannedRun(run, folder, record)
+
+    def build(self, run: RunConfig, on_this_machine: bool = False) -> "tuple[Path, Namespace, str | None]":
+        """Read the data of a run and build its method, but for the frozen network.
+
+        Args:
+            run: the run.
+            on_this_machine: whether to check as well that this machine has the devices that the run asks for.
+
+        Returns:
+            The folder where its record belongs, its settings as the parser has judged them, and what it shares with
+            runs that it can be evaluated with, see `PlannedRun`.
+
+        Raises:
+            FsbenchError: the run cannot be built, or not be made here.
+        """
+        # with torch
+        from fsbench.runner.engine.experiment import Experiment
+        from fsbench.runner.engine.identity import shared_walk
+        from fsbench.runner.engine.machine.check import check_machine
+
+        with opened_files() as opened:
+            experiment = Experiment(run.parse(shared=self.shared))
+            if on_this_machine:
+                check_machine(experiment.trainer_settings)
+            folder, walk = experiment.folder, shared_walk(experiment)
+        if self.takes_notes:
+            self.files |= opened
+            files = sorted(self.files.union(map(os.path.abspath, experiment.files)))
+            listed, states = fingerprint(files), states_sha256(files)
+            entry = {"folder": folder.name, "cell": run_label(run), "files": listed, "states_sha256": states}
+            _write_json(_note(run), entry)
+            _write_json(_file_list(run, listed), files)
+        return folder, experiment.parsed.config, walk
 
 
 def plan(runs: Iterable[RunConfig], folder: Path, recheck: bool = False) -> list[PlannedRun]:
@@ -177,42 +210,12 @@ def finished_record(folder: Path) -> Record | None:
     return read_record(folder) if is_finished(folder) else None
 
 
-def run_folder(run: RunConfig, takes_notes: bool = True, on_this_machine: bool = False) -> Path:
+def run_folder(run: RunConfig, takes_notes: bool = True) -> Path:
     """Return the folder of the run's record as its identity says now, and note it; see `Planner`.
 
-    Its data are read, and its method is built without its frozen network, for which torch is imported.
-
-    Args:
-        run: the run.
-        takes_notes: see `Planner`.
-        on_this_machine: whether to check as well that this machine has the devices that the run asks for.
-
-    Raises:
-        FsbenchError: the run cannot be built, or not be made here.
+    Raises FsbenchError where the run cannot be built.
     """
-    return _place(run, takes_notes, on_this_machine, SharedParts())[0]
-
-
-def _place(run: RunConfig, takes_notes: bool, on_this_machine: bool, shared: SharedParts) -> tuple[Path, str | None]:
-    """Return the folder of a run, and what it shares with those that it can be evaluated with; see `run_folder`."""
-    # with torch, which a grid whose runs are all noted spares
-    from fsbench.runner.engine.experiment import Experiment
-    from fsbench.runner.engine.identity import shared_walk
-    from fsbench.runner.engine.machine.check import check_machine
-
-    with opened_files() as opened:
-        experiment = Experiment(run.parse(datasets=shared.datasets))
-        if on_this_machine:
-            check_machine(experiment.trainer_settings)
-        folder, walk = experiment.folder, shared_walk(experiment)
-    if takes_notes:
-        shared.files |= opened
-        files = sorted(shared.files.union(map(os.path.abspath, experiment.files)))
-        listed = fingerprint(files)
-        entry = {"folder": folder.name, "cell": run_label(run), "files": listed, "states_sha256": states_sha256(files)}
-        _write_json(_note(run), entry)
-        _write_json(_file_list(run, listed), files)
-    return folder, walk
+    return Planner(Path(run.runs), takes_notes=takes_notes).build(run)[0]
 
 
 def run_fingerprint(run: RunConfig) -> str:

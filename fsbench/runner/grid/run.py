@@ -19,7 +19,8 @@ from fsbench.base.terminal import one_line, print_progress
 from fsbench.records.run_directory import is_held
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.machine.watchdog import sigterm_exits
-from fsbench.runner.grid.executors import Executor, Job, Running
+from fsbench.runner.grid.children import Job
+from fsbench.runner.grid.executors import Executor, Running
 from fsbench.runner.grid.plan import PlannedRun, finished_record, run_fingerprint, run_folder
 from fsbench.runner.grid.words import run_label
 
@@ -59,7 +60,7 @@ def run_missing(planned: Sequence[PlannedRun], runs: Path, executor: Executor) -
                     logs = [_log_file(item.config, runs) for item in batch]
                     for item, log in zip(batch, logs, strict=True):
                         display.begin(item, log)
-                    jobs = [Job(item.config, log) for item, log in zip(batch, logs, strict=True)]
+                    jobs = [Job(item.config, log, item.settings) for item, log in zip(batch, logs, strict=True)]
                     running += zip(batch, logs, executor.start(jobs), strict=True)
                 for item, log, started in list(running):
                     status = started.poll()

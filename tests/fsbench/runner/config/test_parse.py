@@ -1,6 +1,7 @@
 """The parser types settings by the classes that take them, and refuses others in one line, with the nearest name."""
 
 import math
+import pickle
 import re
 import warnings
 from dataclasses import dataclass
@@ -214,6 +215,20 @@ def test_a_run_is_parsed_once(monkeypatch, blocks_folder):
     files = [f"--config={file}" for file in RunConfig("prototype", "demo").files]
     assert main.main(["bench", *files, "--run.name=prototype", FOLDER, f"--data.dataset.root={blocks_folder}"]) == 0
     assert len(parsed) == 1 and built[0].options.name == "prototype"
+
+
+def test_runs_of_one_plan_are_judged_once_unless_the_parser_reads_a_value_as_another(blocks_folder):
+    def run(**given):
+        extra = (FOLDER, *given.pop("extra", ()))
+        return RunConfig("prototype", "demo", data_root=str(blocks_folder), weights="random", extra=extra, **given)
+
+    shared = parsing.SharedParts()
+    run(shot=1, seed=0).parse(build=False, shared=shared)
+    for one in (run(shot=2, seed=7), run(extra=("--data.test.setting=5",))):
+        text = one.parse(build=False).config_text
+        config = one.parse(build=False, shared=shared).config
+        assert parsing.parse_judged(pickle.loads(pickle.dumps(config)), build=False).config_text == text
+        assert len(shared.judged) == 1
 
 
 def test_a_loader_with_many_workers_says_nothing_on_the_screen():

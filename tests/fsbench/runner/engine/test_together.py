@@ -63,7 +63,7 @@ def test_records_are_those_of_the_runs_alone_and_each_image_is_encoded_once(imag
         run(one)
     alone = made(tmp_path / "alone")
     encoded.clear()
-    run_together(runs_in(tmp_path / "together", images))
+    run_together(run.parse() for run in runs_in(tmp_path / "together", images))
     together = made(tmp_path / "together")
     assert together.keys() == alone.keys() and len(alone) == len(METHODS)
     for name, record in together.items():
@@ -85,7 +85,7 @@ def test_each_gets_features_of_its_own_precision(images, tmp_path, methods):
     ]  # fmt: skip
     for one in runs[0]:
         run(one)
-    run_together(runs[1])
+    run_together(run.parse() for run in runs[1])
     alone, together = made(tmp_path / "alone"), made(tmp_path / "together")
     assert [files_of(together[name]) for name in alone] == [files_of(record) for record in alone.values()]
 
@@ -104,7 +104,7 @@ def test_what_fails_ends_all_and_the_runs_by_themselves_go_on(images, tmp_path, 
     with monkeypatch.context() as broken:
         broken.setattr(LinearProbeDense, "answers", failing)
         with pytest.raises(NumericsError, match="a logit is NaN"):
-            run_together(runs)
+            run_together(run.parse() for run in runs)
     folders = [Experiment(one.parse()).folder for one in runs]
     done = [
         len((folder / "evaluation").glob("part-*.jsonl").__next__().read_text().splitlines()) - 1 for folder in folders
@@ -113,7 +113,7 @@ def test_what_fails_ends_all_and_the_runs_by_themselves_go_on(images, tmp_path, 
     for folder in folders:
         assert "a logit is NaN" in (folder / "run.log").read_text()
     first = run(runs[0])
-    run_together(runs)
+    run_together(run.parse() for run in runs)
     for one in runs_in(tmp_path / "alone", images, asked_alone=0):
         run(one)
     alone, together = made(tmp_path / "alone"), made(tmp_path / "runs")

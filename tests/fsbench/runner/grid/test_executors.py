@@ -8,7 +8,8 @@ import pytest
 
 from fsbench.base.errors import GOES_ON, SettingsError
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.grid.executors import Job, LocalProcesses, Submitit
+from fsbench.runner.grid.children import Job
+from fsbench.runner.grid.executors import LocalProcesses, Submitit
 from fsbench.runner.grid.run import last_lines
 
 
