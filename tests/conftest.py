@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from fsbench.base.paths import REPOSITORY
+from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from tests.browser import chromium as chromium
 from tests.datamodules.builders import save_labels, save_names
 from tests.photos import draw_photos
@@ -157,6 +158,14 @@ def blocks_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         names["train" if i < 24 else "val"].append(name)
     save_names(root, **names)
     (root / "folds.yaml").write_text(f"name: blocks\nclasses: {CLASSES}\nfolds: [[1, 2, 3], [4, 5, 6]]\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generated data set with few images, used as any VOC-like folder."""
+    root = tmp_path_factory.mktemp("data") / "small"
+    drawn_dataset(seed=3, train=80, val=80).make(root)
     return root
 
 

@@ -3,6 +3,10 @@
 `python -m tests.warm` reads a JSON list a line from its standard input, the processes of one command (arguments,
 folder, environment, files for the two outputs, a trap), and answers each line with their exit statuses. It starts no
 thread before it forks, so that a child may.
+
+pytest-forked 1.7 was looked at in its place: it forks pytest for a test, not for a command, whose working folder,
+environment, output, exit status and ranks a test here gives or looks at. pytest-subprocess answers in place of a
+command and runs none.
 """
 
 import gc

@@ -11,17 +11,8 @@ import pytest
 
 from fsbench.base.paths import REPOSITORY
 from fsbench.cli.main import main
-from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from tests.cli.commands import FEW, environments_of_ranks, images_of, run_command
 from tests.warm import Warm
-
-
-@pytest.fixture(scope="session")
-def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The generated data set with few images, used as any VOC-like folder."""
-    root = tmp_path_factory.mktemp("data") / "small"
-    drawn_dataset(seed=3, train=80, val=80).make(root)
-    return root
 
 
 def environment_of_test(tmp_path: Path) -> dict[str, str]:

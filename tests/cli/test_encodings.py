@@ -11,9 +11,9 @@ LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 @pytest.mark.slow(30)
 @pytest.mark.parametrize("words", [["list"], ["--help"], ["table", "{runs}", "--format=latex"], ["table", "{runs}"]])
-def test_what_a_stream_cannot_show_is_escaped(fsbench, finished_runs, words):
+def test_what_a_stream_cannot_show_is_escaped(fsbench, warm, finished_runs, words):
     words = [word.format(runs=finished_runs) for word in words]
-    plain = fsbench(*words)
+    plain = warm(*words)
     assert plain.returncode == 0 and not plain.stdout.isascii()
     expected = plain.stdout.encode("ascii", "backslashreplace").decode()
     for environment in (PIPE, LOCALE):

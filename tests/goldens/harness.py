@@ -2,6 +2,9 @@
 
 A kind computes results under the names that cases store them by. Those that a case lacks are left out; a stored result
 that the kind does not compute is a failure. How to declare a kind: `tests/goldens/__init__.py`.
+
+syrupy 7 and pytest-regressions 2 write what they compare with from our own results. Here it is what the authors'
+programs gave, with the inputs and weights that a case is run on, so that they would take over the comparison alone.
 """
 
 import importlib

@@ -45,6 +45,12 @@ def episode(module):
     return next(iter(module.test_dataloader())).without_truth()
 
 
+def predict(method, episode):
+    """The method's answer to a batch of episodes whose truth it does not see."""
+    with torch.no_grad():
+        return method.predict_shots(episode.without_truth())
+
+
 def chosen(episode, ways: Sequence[int] | None = None, shots: Sequence[int] | None = None):
     """An episode with these of its ways and shots alone, in this order; None for all."""
     parts = {name: getattr(episode, name) for name in ("support", "support_labels", "valid")}

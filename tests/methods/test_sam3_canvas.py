@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
-from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, Hints
 from fsbench.data.connected import largest_part_box
 from fsbench.methods.sam3_canvas import (
@@ -25,6 +24,7 @@ from fsbench.methods.sam3_canvas import (
 )
 from fsbench.networks.backbones.sam2_sam3 import SAM3S, Detections, Sam3NetConfig
 from fsbench.runner.contract.episodes import segmentation_episode
+from tests.methods.small import predict
 
 pytest.importorskip("transformers")
 
@@ -46,11 +46,6 @@ def first_way(found: SAM3Canvas, episode: EpisodeBatch) -> tuple[list[Example], 
     pasted = found.paste(query, supports)
     assert pasted is not None
     return supports, pasted
-
-
-def predict(found: SAM3Canvas, episode: EpisodeBatch) -> Prediction:
-    with torch.no_grad():
-        return found.predict_shots(episode.without_truth())
 
 
 @pytest.mark.parametrize("shots", [2, 3, 5, 7])

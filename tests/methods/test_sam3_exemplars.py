@@ -10,7 +10,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fsbench.base.errors import CheckpointError, SettingsError
-from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.connected import largest_part_box
 from fsbench.datamodules.datasets.folder import Folder
@@ -27,6 +26,7 @@ from fsbench.methods.sam3_exemplars import (
 from fsbench.networks.backbones.sam2_sam3 import SAM3S, Detections, Sam3NetConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 from tests.fsbench.networks.backbones.test_sam3 import official_state
+from tests.methods.small import predict
 from tests.methods.test_sam3_canvas import hinted
 
 pytest.importorskip("transformers")
@@ -40,11 +40,6 @@ def method(**settings: object) -> SAM3Exemplars:
 
 def an_episode(ways: int = 1, shots: int = 1) -> EpisodeBatch:
     return next(segmentation_episode(1, 0, ways, shots, SIDE).split())
-
-
-def predict(found: SAM3Exemplars, episode: EpisodeBatch) -> Prediction:
-    with torch.no_grad():
-        return found.predict_shots(episode.without_truth())
 
 
 def told(found: SAM3Exemplars, episode: EpisodeBatch, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:

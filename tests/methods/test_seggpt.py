@@ -5,7 +5,6 @@ import torch
 from safetensors.torch import save_file
 
 from fsbench.base.errors import CheckpointError
-from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, normalise
 from fsbench.datamodules.datasets.coco import Coco, CocoAll
 from fsbench.datamodules.datasets.isaid import Isaid, Isaid512
@@ -15,7 +14,7 @@ from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.hub_networks import new_network
 from fsbench.networks.backbones.seggpt import SEGGPTS, FrozenSegGPT
 from fsbench.runner.contract.episodes import segmentation_episode
-from tests.methods.small import chosen
+from tests.methods.small import chosen, predict
 
 pytest.importorskip("transformers")
 
@@ -37,11 +36,6 @@ def network(weights: str = "random:1") -> FrozenSegGPT:
 
 def method(**settings: object) -> SegGPT:
     return SegGPT(BackboneConfig("seggpt_demo", "random:1"), **settings).eval()
-
-
-def predict(found: SegGPT, episode: EpisodeBatch) -> Prediction:
-    with torch.no_grad():
-        return found.predict_shots(episode.without_truth())
 
 
 def an_episode(ways: int, shots: int, number: int = 1) -> EpisodeBatch:

@@ -8,7 +8,6 @@ from safetensors.torch import save_file
 
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.core.outputs import Context
-from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, Hints, collate
 from fsbench.data.transforms import own_pixels
 from fsbench.methods.segic import SegIC
@@ -17,6 +16,7 @@ from fsbench.methods.segic.head import at_original, at_square
 from fsbench.methods.segic.training import true_boxes
 from fsbench.networks.backbones.text import FrozenClipText, TextConfig, ViTAndTextConfig
 from fsbench.runner.contract.episodes import segmentation_episode
+from tests.methods.small import predict
 
 pytest.importorskip("transformers")
 
@@ -35,11 +35,6 @@ def method(**settings: object) -> SegIC:
 
 def an_episode(ways: int = 1, shots: int = 1, number: int = 1) -> EpisodeBatch:
     return next(segmentation_episode(number, 0, ways, shots, SIDE).split())
-
-
-def predict(found: SegIC, episode: EpisodeBatch) -> Prediction:
-    with torch.no_grad():
-        return found.predict_shots(episode.without_truth())
 
 
 def foreground(found: SegIC, episode: EpisodeBatch) -> torch.Tensor:

@@ -7,7 +7,6 @@ import pytest
 from tests.cli.conftest import finish as finish
 from tests.cli.conftest import fsbench as fsbench
 from tests.cli.conftest import ranks as ranks
-from tests.cli.conftest import small_demo as small_demo
 from tests.cli.conftest import spawn as spawn
 from tests.cli.conftest import warm as warm
 from tests.cli.conftest import warm_process as warm_process

@@ -87,6 +87,7 @@ def test_a_job_that_is_out_of_time_is_requeued_and_goes_on(slurm, spawn, small_d
     assert f"hsnet demo fold 0 failed (cancelled); {GOES_ON}; the end of runs/.grid/logs/hsnet-" in err
 
 
+@pytest.mark.slow(190)
 def test_a_training_in_two_tasks_is_requeued_and_cancelled_and_goes_on(slurm, finish, training, tmp_path):
     """The record of two processes that nobody disturbed, and the hash of one process. The job is called bash."""
     whole, runs, goes_on = tmp_path / "whole", tmp_path / "runs", tmp_path / "goes on"

@@ -17,11 +17,9 @@ def test_a_rank_that_a_launch_has_left_is_refused(run_arguments, capsys, monkeyp
 
 
 @pytest.mark.slow(20)
-def test_a_whole_launch_of_one_process_writes_all(fsbench, run_arguments, tmp_path):
+def test_a_whole_launch_of_one_process_writes_all(warm, run_arguments, tmp_path):
     (first, _) = environments_of_ranks(2)
-    done = fsbench(
-        *run_arguments("prototype", tmp_path / "runs"), **first | {"WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
-    )
+    done = warm(*run_arguments("prototype", tmp_path / "runs"), **first | {"WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"})
     assert done.returncode == 0, done.stderr
     files = {file.name for file in the_record(tmp_path / "runs").path.iterdir()}
     assert {"config.yaml", "identity.json", "run.json"} <= files

@@ -143,7 +143,7 @@ def test_an_evaluation_killed_at_every_event(trapped):
         run.goes_on(runs, what)
 
 
-@pytest.mark.slow(70)
+@pytest.mark.slow(140)
 def test_a_training_killed_at_every_event(trapped):
     """With dropout, whose numbers must be drawn again; what follows the training is as in an evaluation."""
     run = trapped("dcama", "--model.dropout=0.5", "--data.training.batch_size=2")

@@ -239,7 +239,7 @@ def evaluate_in_forks(
     return {each: hashes_of(runs_of(folder, each), len(cells), processes) for each in configurations}
 
 
-@pytest.mark.slow(80)
+@pytest.mark.slow(210)
 def test_every_other_method_gives_the_same_bytes_in_two_processes(warm_process, every_cell, tmp_path):
     """In forks, whose starts cost nothing."""
     cells = [cell for method, cell in every_cell.items() if method not in FAMILIES]
@@ -248,7 +248,7 @@ def test_every_other_method_gives_the_same_bytes_in_two_processes(warm_process, 
     assert divided == alone and len(alone) == len(METHODS) + len(CLASSIFIERS) - len(FAMILIES)
 
 
-@pytest.mark.slow(70)
+@pytest.mark.slow(180)
 def test_a_method_of_each_family_gives_the_same_bytes_in_every_configuration(warm_process, every_cell, tmp_path):
     cells = [every_cell[method] for method in FAMILIES]
     (alone,) = evaluate_in_forks(warm_process, tmp_path / "alone", cells, [ALONE]).values()

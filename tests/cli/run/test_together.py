@@ -44,7 +44,7 @@ def records(runs: Path) -> dict[str, Record]:
     return {record.path.name: record for record in find_records(runs)}
 
 
-@pytest.mark.slow(60)
+@pytest.mark.slow(160)
 def test_killed_and_interrupted_they_end_as_they_do_alone(spawn, warm, words, tmp_path):
     runs = tmp_path / "runs"
     for method in METHODS:

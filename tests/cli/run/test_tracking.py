@@ -136,23 +136,21 @@ def offline_values(folder: Path) -> dict[tuple[str, int], float]:
 
 
 @pytest.mark.slow(40)
-def test_an_offline_run_that_was_killed_in_its_test_is_whole(bench_arguments, tmp_path):
+def test_an_offline_run_that_was_killed_in_its_test_is_whole(spawn, warm, bench_arguments, tmp_path):
     """The folders that the last line names hold together what an undisturbed run's has, at the same steps."""
-    environment = environment_of_test(tmp_path) | {"WANDB": "offline"}
 
     def command(runs: str) -> list[str]:
-        more = ("--data.test.episodes=120", "--trainer.log_every_n_steps=1")
-        return [sys.executable, "-m", "fsbench", *bench_arguments("hsnet", tmp_path / runs, *more)]
+        return bench_arguments("hsnet", tmp_path / runs, "--data.test.episodes=120", "--trainer.log_every_n_steps=1")
 
     def finished(runs: str) -> tuple[dict[tuple[str, int], float], list[Path]]:
-        done = subprocess.run(command(runs), env=environment, capture_output=True, text=True, check=False)
+        done = warm(*command(runs), WANDB="offline")
         assert done.returncode == 0, done.stderr
         (told,) = (line for line in done.stderr.splitlines() if "W&B" in line)
         folders = [Path(word) for word in told.partition("wandb sync ")[2].split()]
         return {key: value for folder in folders for key, value in offline_values(folder).items()}, folders
 
     whole, (_,) = finished("whole")
-    process = subprocess.Popen(command("runs"), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = spawn(*command("runs"), WANDB="offline")
     wait_for(lambda: in_journal(tmp_path / "runs"), process)
     process.kill()
     process.wait()

@@ -20,7 +20,6 @@ from torch.nn.functional import adaptive_avg_pool2d
 from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
 from fsbench.core.method import Method
-from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.methods.insid3 import INSID3
 from fsbench.pages.report.explorer.masks import predict_again, run_masks
 from fsbench.records.predictions import FILE, label_map_of, read_predictions
@@ -45,14 +44,14 @@ from tests.fsbench.runs import with_digits
 
 
 @pytest.fixture(scope="module")
-def runs_of(demo_like, tmp_path_factory):
+def runs_of(small_demo, tmp_path_factory):
     """runs_of(method, keep) -> the finished run of a method, two ways and five episodes."""
     made = {}
 
     def make(method, keep):
         if (method, keep) not in made:
             folder = tmp_path_factory.mktemp(keep)
-            run = folder_run(method, demo_like, folder, keep_predictions=keep, episodes=5, way=2, protocol="fscs")
+            run = folder_run(method, small_demo, folder, keep_predictions=keep, episodes=5, way=2, protocol="fscs")
             made[method, keep] = run_experiment(Experiment(run.parse()))
         return made[method, keep]
 
@@ -65,17 +64,10 @@ def runs_of_prototype(runs_of):
     return partial(runs_of, "prototype")
 
 
-@pytest.fixture(scope="module")
-def demo_like(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data") / "small"
-    drawn_dataset(seed=3, train=80, val=80).make(root)
-    return root
-
-
 @pytest.mark.slow(2)
-def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
+def test_a_run_knows_the_contents_of_its_files(small_demo, tmp_path):
     """Files of equal names and sizes with other contents make another run, and nothing is taken of the former one."""
-    root = shutil.copytree(demo_like, tmp_path / "small")
+    root = shutil.copytree(small_demo, tmp_path / "small")
     run = folder_run("prototype", root, tmp_path / "runs", keep_predictions="masks", episodes=3)
 
     def experiment():
@@ -118,9 +110,9 @@ def test_what_is_kept_changes_no_figure_and_no_name(runs_of_prototype):
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_every_rank_waits_until_the_record_has_its_place(demo_like, tmp_path, monkeypatch, force):
+def test_every_rank_waits_until_the_record_has_its_place(small_demo, tmp_path, monkeypatch, force):
     """Another node's command looks for it as soon as its own rank has ended."""
-    config = folder_run("prototype", demo_like, tmp_path / "runs", force=force, episodes=1)
+    config = folder_run("prototype", small_demo, tmp_path / "runs", force=force, episodes=1)
     places = []
 
     def barrier(strategy, name=None):

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from fsbench.base.errors import NumericsError
-from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.methods.dense_probes.linear_probe import LinearProbeDense
 from fsbench.networks.backbones.timm_networks import FrozenViT
 from fsbench.records.record import read_record
@@ -16,13 +15,6 @@ from tests.fsbench.runner.engine.runs import folder_run
 
 METHODS = ("prototype", "linear_probe_dense", "hummingbird")
 EPISODES = 4
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data") / "small"
-    drawn_dataset(seed=3, train=80, val=80).make(root)
-    return root
 
 
 @pytest.fixture
@@ -58,12 +50,12 @@ def files_of(record):
     return run, [(record.path / name).read_bytes() for name in names]
 
 
-def test_records_are_those_of_the_runs_alone_and_each_image_is_encoded_once(images, tmp_path, encoded):
-    for one in runs_in(tmp_path / "alone", images):
+def test_records_are_those_of_the_runs_alone_and_each_image_is_encoded_once(small_demo, tmp_path, encoded):
+    for one in runs_in(tmp_path / "alone", small_demo):
         run(one)
     alone = made(tmp_path / "alone")
     encoded.clear()
-    run_together(run.parse() for run in runs_in(tmp_path / "together", images))
+    run_together(run.parse() for run in runs_in(tmp_path / "together", small_demo))
     together = made(tmp_path / "together")
     assert together.keys() == alone.keys() and len(alone) == len(METHODS)
     for name, record in together.items():
@@ -76,11 +68,11 @@ def test_records_are_those_of_the_runs_alone_and_each_image_is_encoded_once(imag
 
 @pytest.mark.slow(15)
 @pytest.mark.parametrize("methods", [METHODS[:2], METHODS[1::-1]])
-def test_each_gets_features_of_its_own_precision(images, tmp_path, methods):
+def test_each_gets_features_of_its_own_precision(small_demo, tmp_path, methods):
     """The probe computes in float32 whatever the run's precision is, the prototype in the run's."""
     runs = [
-        [folder_run(method, images, tmp_path / folder, "--trainer.precision=bf16-mixed", protocol="fscs", episodes=3)
-         for method in methods]
+        [folder_run(name, small_demo, tmp_path / folder, "--trainer.precision=bf16-mixed", protocol="fscs", episodes=3)
+         for name in methods]
         for folder in ("alone", "together")
     ]  # fmt: skip
     for one in runs[0]:
@@ -91,7 +83,7 @@ def test_each_gets_features_of_its_own_precision(images, tmp_path, methods):
 
 
 @pytest.mark.slow(15)
-def test_what_fails_ends_all_and_the_runs_by_themselves_go_on(images, tmp_path, monkeypatch):
+def test_what_fails_ends_all_and_the_runs_by_themselves_go_on(small_demo, tmp_path, monkeypatch):
     answers, answered = LinearProbeDense.answers, []
 
     def failing(self, episodes):
@@ -100,7 +92,7 @@ def test_what_fails_ends_all_and_the_runs_by_themselves_go_on(images, tmp_path, 
             raise NumericsError("a logit is NaN")
         return answers(self, episodes)
 
-    runs = runs_in(tmp_path / "runs", images, asked_alone=0)
+    runs = runs_in(tmp_path / "runs", small_demo, asked_alone=0)
     with monkeypatch.context() as broken:
         broken.setattr(LinearProbeDense, "answers", failing)
         with pytest.raises(NumericsError, match="a logit is NaN"):
@@ -114,7 +106,7 @@ def test_what_fails_ends_all_and_the_runs_by_themselves_go_on(images, tmp_path, 
         assert "a logit is NaN" in (folder / "run.log").read_text()
     first = run(runs[0])
     run_together(run.parse() for run in runs)
-    for one in runs_in(tmp_path / "alone", images, asked_alone=0):
+    for one in runs_in(tmp_path / "alone", small_demo, asked_alone=0):
         run(one)
     alone, together = made(tmp_path / "alone"), made(tmp_path / "runs")
     assert first.run.counts_sha256 == together[first.path.name].run.counts_sha256
@@ -122,9 +114,9 @@ def test_what_fails_ends_all_and_the_runs_by_themselves_go_on(images, tmp_path, 
 
 
 @pytest.mark.slow(3)
-def test_what_runs_share_is_the_test_the_network_and_the_machine(images, tmp_path):
+def test_what_runs_share_is_the_test_the_network_and_the_machine(small_demo, tmp_path):
     def walk(method="prototype", *extra, **options):
-        run = folder_run(method, images, tmp_path, *extra, **{"protocol": "fscs", "episodes": 2} | options)
+        run = folder_run(method, small_demo, tmp_path, *extra, **{"protocol": "fscs", "episodes": 2} | options)
         return shared_walk(Experiment(run.parse()))
 
     own = walk()

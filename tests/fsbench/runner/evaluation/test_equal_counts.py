@@ -11,7 +11,6 @@ import torch
 
 from fsbench.base.errors import FsbenchError
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.protocols.kit.answers import Answers
 from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.test import Test
@@ -38,14 +37,6 @@ FEW = [
 ]
 DROPPING = ["--data.test.drop_small=true"]
 FOLDER = "--data.dataset=fsbench.datamodules.datasets.folder.Folder"
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory) -> Path:
-    """The generated data set with few images."""
-    root = tmp_path_factory.mktemp("data") / "small"
-    drawn_dataset(seed=3, train=80, val=80).make(root)
-    return root
 
 
 def experiment(method: str, folder: Path, *options: str, dataset: str = "demo", **request: Any) -> Experiment:
@@ -144,8 +135,8 @@ def check_on_scenes(method: str, scenes: Path, folder: Path, *options: str) -> R
     ],
     ids=["at the input's size", "calibrating", "padded, two draws", "two ways"],
 )  # fmt: skip
-def test_masks_of_a_run_have_its_counts(method, options, presence, scenes, tmp_path):
-    assert check_on_scenes(method, scenes, tmp_path, *options).run.presence == presence
+def test_masks_of_a_run_have_its_counts(method, options, presence, small_demo, tmp_path):
+    assert check_on_scenes(method, small_demo, tmp_path, *options).run.presence == presence
 
 
 def check_on_photos(method: str, photos: Path, folder: Path) -> None:
@@ -165,11 +156,11 @@ have no axis, on SAM, of photos and boxes, in colours, in one stride; the last t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", KINDS)
-def test_kinds_of_methods(method, scenes, photos, tmp_path):
+def test_kinds_of_methods(method, small_demo, photos, tmp_path):
     if method in names_by_task("methods")[0]["classification"]:
         return check_on_photos(method, photos, tmp_path)
     options = [*METHODS.get(method, ()), *OPTIONS.get(method, ())]
-    check_on_scenes(method, scenes, tmp_path, *options, f"--data.test.protocol={protocol_of(method)}")
+    check_on_scenes(method, small_demo, tmp_path, *options, f"--data.test.protocol={protocol_of(method)}")
 
 
 def kinds_of_protocols() -> list[str]:
@@ -209,12 +200,12 @@ def takes(protocol: str, scenes: Path) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", kinds_of_protocols())
-def test_kinds_of_protocols_with_two_draws(protocol, scenes, tmp_path):
-    if not takes(protocol, scenes):
+def test_kinds_of_protocols_with_two_draws(protocol, small_demo, tmp_path):
+    if not takes(protocol, small_demo):
         assert protocol in {*ON_REAL_SAMPLES, "alpnet"}  # the doors of scans are those of tests/cli/run/test_scans.py
         pytest.skip("is for other data sets")
     options = ["--data.image_size=64", *DROPPING, "--data.test.draws=2"]
-    check_on_scenes("prototype", scenes, tmp_path, f"--data.test.protocol={protocol}", *options)
+    check_on_scenes("prototype", small_demo, tmp_path, f"--data.test.protocol={protocol}", *options)
 
 
 @pytest.mark.slow
