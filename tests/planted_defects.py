@@ -3,9 +3,9 @@
 tests/planted_defects.yaml lists them. Each is planted in a copy of the repository, whose tests of its area run until
 the first fails. Run it before and after tests are thinned out: what was found must be found.
 
-mutmut 3.8 and cosmic-ray 8.7 were tried in its place. Both choose what they change: an operator, a number, an argument
-or a name. None of the changes that they made of a draw was another call of its generator or a line left out, as
-published numbers were moved by, and neither takes a change that one states.
+mutmut 3.8 was tried in its place, and what cosmic-ray 8.7 lists was read. Both choose what they change: an operator, a
+number, an argument or a name. None of the changes that they made of a draw was another call of its generator or a line
+left out, as published numbers were moved by, and neither takes a change that one states.
 """
 
 import argparse

@@ -65,7 +65,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a run; those that are not given are left out of the namespace."""
     for option in run_options():
-        add_option(parser, option, option.field, metavar=option.make_variable)
+        several = "; or several with commas" if option.axis and "commas" not in option.help else ""
+        add_option(parser, option, option.field, metavar=option.make_variable, help=option.help + several)
 
 
 def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: list[str]) -> int:

@@ -142,7 +142,7 @@ def add_option(parser: argparse.ArgumentParser, option: Option, dest: str, **how
     """Add an option of a run, which is left out of the namespace unless it is given; `how` is that of a value."""
     if option.kind is bool:
         how = {"action": "store_false" if option.switches_off else "store_true"}
-    parser.add_argument(f"--{option.name}", dest=dest, default=argparse.SUPPRESS, help=option.help, **how)
+    parser.add_argument(f"--{option.name}", dest=dest, default=argparse.SUPPRESS, **{"help": option.help, **how})
 
 
 def given_task(options: argparse.Namespace) -> dict[str, Any]:

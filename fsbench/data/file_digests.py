@@ -10,10 +10,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from fsbench.base.errors import FsbenchError
 from fsbench.base.files import fingerprint, locked, sha256_file
+from fsbench.base.files.cache import entry_path
 from fsbench.base.files.opening import MIB, note_opened
 from fsbench.base.paths import cache_folder
 from fsbench.data.dataset import SegmentationData
@@ -122,9 +124,16 @@ def _key(*folders: str) -> str:
     return hashlib.sha256(b"\0".join(map(os.fsencode, folders))).hexdigest()
 
 
-def _load(folder: str) -> dict[str, list[int | str]]:
+def _load(folder: str) -> Mapping[str, list[int | str]]:
     """Return what is kept of a folder's files: state and checksum by name."""
-    kept = load_json(KIND, _key(folder))
+    key = _key(folder)
+    return _loaded(key, file_state(entry_path(KIND, key).with_suffix(".json")))
+
+
+@lru_cache(maxsize=4)  # runs of a plan ask the same again and again
+def _loaded(key: str, state: State) -> Mapping[str, list[int | str]]:
+    """Read what is kept under a key, in a file of this state."""
+    kept = load_json(KIND, key)
     return kept if isinstance(kept, dict) else {}
 
 
@@ -152,7 +161,7 @@ def _read_and_keep(states: Mapping[str, State]) -> dict[str, str]:
         pool.shutdown(cancel_futures=True)  # else who interrupts it waits for all files
         for folder in {_folder(file) for file in settled}:
             own = {file: entry for file, entry in settled.items() if _folder(file) == folder}
-            save_json(KIND, _key(folder), _load(folder) | own)
+            save_json(KIND, _key(folder), {**_load(folder), **own})
     return found
 
 

@@ -149,8 +149,8 @@ def _table(rows: Sequence[ResultRow], asked: Asked, every: bool) -> Table:
         columns.append((Column("fold", Form.FIGURES), [row.fold for row in rows]))
     if kind in PART_KINDS:
         columns.append((Column(PART_KINDS[kind].head, Form.FIGURES), [row.part for row in rows]))
-    for place, key in enumerate(("score of first", "score of second")):
-        score = Column("score", Form.SCORE, key=key, metric=name, rank=2)
+    for place, which in enumerate(("first", "second")):
+        score = Column(f"of {which}", Form.SCORE, f"score of {which}", f"score of {which}", metric=name, rank=2)
         columns.append((score, [row.scores[place] for row in rows]))
     columns += [
         (Column("first − second", Form.DIFFERENCE, metric=name), [row.estimate for row in rows]),

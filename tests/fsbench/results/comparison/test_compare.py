@@ -293,7 +293,7 @@ def test_what_is_printed(three, capsys, tmp_path):
     assert "accuracy by fold, episodes used: 24 a fold" in lines
     head = next(line for line in lines if line.startswith("first"))
     assert re.split("  +", head) == [
-        "first", "second", "score", "score", "first − second", "p", "corrected", "finds", "for 1",
+        "first", "second", "of first", "of second", "first − second", "p", "corrected", "finds", "for 1",
     ]  # fmt: skip
     assert "mIoU, mean over folds, episodes used: 24 a fold" in lines
     identical = "bad and fair are identical on these episodes: mIoU "
