@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING
 
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.base.terminal import print_line, print_note
-from fsbench.cli.predict import (
-    add_method_options,
-    add_weights_options,
-    check_method,
-    make_predictor,
-)
+from fsbench.cli.predict import add_method_options, add_weights_options, check_method, make_predictor
 from fsbench.runner.config.limits import whole
 from fsbench.runner.engine.machine.watchdog import sigterm_exits
 

@@ -12,14 +12,7 @@ from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import View
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.atlas.atlas import shipped_atlas
-from fsbench.results.measuring.recount import (
-    LARGEST_SIDE,
-    ORIGINAL,
-    Truth,
-    read_truth,
-    recount,
-    stored_predictions,
-)
+from fsbench.results.measuring.recount import LARGEST_SIDE, ORIGINAL, Truth, read_truth, recount, stored_predictions
 from fsbench.results.rules.claimed import Claimed, claimed, is_score
 from fsbench.results.rules.claimed import to_sheet as claimed_sheet
 from fsbench.results.rules.rescore import Choices, Rescored, rescore, to_sheet

@@ -10,13 +10,7 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.pages.explain.capabilities import HasSupportAttention
 from fsbench.results.pictures.captions import MANY, iou_caption
 from fsbench.results.pictures.contrast import way_colors
-from fsbench.results.pictures.episodes import (
-    batch_query_pixels,
-    draw_cross,
-    image_array,
-    letterbox_part,
-    object_center,
-)
+from fsbench.results.pictures.episodes import batch_query_pixels, draw_cross, image_array, letterbox_part, object_center
 from fsbench.results.pictures.masks import SCALE, heat_map, paint_errors, paint_slots
 from fsbench.results.pictures.sheet import KeyEntry, Panel, error_key
 from fsbench.results.pictures.steps import STEP_KEYS, explain_captions, step_panels

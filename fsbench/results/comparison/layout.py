@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.protocols.reading import metric_named
-from fsbench.results.comparison.compare import (
-    Asked,
-    Comparison,
-    SizeOfTest,
-    size_of_test,
-)
+from fsbench.results.comparison.compare import Asked, Comparison, SizeOfTest, size_of_test
 from fsbench.results.rows.parts import PART_KINDS
 from fsbench.results.rows.row import ALL, FOLD, ResultRow, fold_in_words, ranked, scores_in
 from fsbench.results.sheets.cells import multiple, rounded

@@ -21,15 +21,7 @@ from fsbench.results.published.match import match_published
 from fsbench.results.published.scores import PublishedScore
 from fsbench.results.rows.comparable import Methods
 from fsbench.results.rows.row import SIZE
-from fsbench.results.rows.scoring import (
-    Measure,
-    Request,
-    Sums,
-    counted_sides,
-    fold_name,
-    further_answers,
-    score_rows,
-)
+from fsbench.results.rows.scoring import Measure, Request, Sums, counted_sides, fold_name, further_answers, score_rows
 from fsbench.results.sheets.legend import meanings
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.over_seeds import means_over_seeds

@@ -11,12 +11,7 @@ from fsbench.base.paths import weights_folder
 from fsbench.networks.weights.table import checkpoint_sets, fetch_command, how_to_get, short_path, weight_files
 from fsbench.runner.config.backbone_choice import needed_weights
 from fsbench.runner.config.merge import merge_files, setting
-from fsbench.runner.config.registry import (
-    aliases,
-    dataset_source,
-    is_shipped,
-    names,
-)
+from fsbench.runner.config.registry import aliases, dataset_source, is_shipped, names
 from fsbench.runner.config.run_config import RunConfig
 
 

@@ -29,15 +29,7 @@ from fsbench.networks.weights.files import read_checkpoint
 from fsbench.records.run import TF32, Keep
 from fsbench.runner.config.class_settings import FILES
 from fsbench.runner.config.limits import check_nulls, check_plain_values, check_trainer
-from fsbench.runner.config.merge import (
-    full_key,
-    merge_settings,
-    nested,
-    setting,
-    stated_values,
-    value_at,
-    with_nulls,
-)
+from fsbench.runner.config.merge import full_key, merge_settings, nested, setting, stated_values, value_at, with_nulls
 from fsbench.runner.config.registry import TaskName
 
 T = TypeVar("T")

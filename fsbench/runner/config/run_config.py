@@ -28,13 +28,7 @@ from fsbench.runner.config.merge import (
     setting,
     stated_values,
 )
-from fsbench.runner.config.registry import (
-    MethodChoice,
-    choose_method,
-    config_files,
-    label,
-    task_of,
-)
+from fsbench.runner.config.registry import MethodChoice, choose_method, config_files, label, task_of
 
 if TYPE_CHECKING:
     from fsbench.runner.config.parse import ParsedRun, SharedParts

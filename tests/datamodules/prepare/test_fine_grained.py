@@ -12,14 +12,7 @@ from fsbench.datamodules.datasets.cub import Cub
 from fsbench.datamodules.datasets.pets import Pets
 from fsbench.datamodules.datasets.places import Places
 from fsbench.datamodules.datasets.plantae import Plantae
-from tests.datamodules.datasets.labelled_images import (
-    save,
-    save_aircraft,
-    save_cars,
-    save_cub,
-    save_pets,
-    save_plantae,
-)
+from tests.datamodules.datasets.labelled_images import save, save_aircraft, save_cars, save_cub, save_pets, save_plantae
 from tests.datamodules.prepare.archives import packed, prepare, times
 
 KINDS = {kind.name: kind for kind in (Cub, Cars, Places, Plantae, Aircraft, Pets)}

@@ -15,12 +15,7 @@ from PIL import Image
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, normalise
 from fsbench.data.image_io import read_pixels
 from fsbench.data.label_maps import frame_shape
-from fsbench.data.transforms import (
-    RESIZES,
-    centre_square,
-    frame_image,
-    resize_image,
-)
+from fsbench.data.transforms import RESIZES, centre_square, frame_image, resize_image
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading.items import centre_image
 from fsbench.predict.images import load_image

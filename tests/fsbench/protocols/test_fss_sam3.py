@@ -23,13 +23,7 @@ from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.methods.sam3_canvas import SAM3Canvas, draw_canvas
 from fsbench.networks.backbones.sam2_sam3 import Detections, Sam3NetConfig
 from fsbench.protocols.draws import boxes
-from fsbench.protocols.draws.boxes import (
-    BoxPools,
-    BoxTest,
-    loaded_episodes,
-    own_fold,
-    pixel_pools,
-)
+from fsbench.protocols.draws.boxes import BoxPools, BoxTest, loaded_episodes, own_fold, pixel_pools
 from fsbench.protocols.reading import load_protocol
 from fsbench.results.measuring.measures import Measures
 from fsbench.results.measuring.statistics import whole_statistics

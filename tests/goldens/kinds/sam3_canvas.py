@@ -24,14 +24,7 @@ from fsbench.methods.sam3_canvas import (
     one_shot_slots,
     score_map,
 )
-from fsbench.networks.backbones.sam2_sam3 import (
-    SAM3S,
-    Concept,
-    Detections,
-    FrozenSam3,
-    Sam3NetConfig,
-    detections,
-)
+from fsbench.networks.backbones.sam2_sam3 import SAM3S, Concept, Detections, FrozenSam3, Sam3NetConfig, detections
 from fsbench.protocols.draws.boxes import BoxTest, drawn_episodes, largest_object_box, loaded_episodes, pixel_pools
 from fsbench.scores.answers import SegmentationAnswer, count_answer
 from tests.goldens.cases import Case

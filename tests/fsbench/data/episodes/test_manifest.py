@@ -10,13 +10,7 @@ import pytest
 from fsbench.base.errors import RecordError
 from fsbench.base.paths import BENCHMARKS
 from fsbench.data.episodes.fit import hash_images
-from fsbench.data.episodes.manifest import (
-    Manifest,
-    check_header,
-    description,
-    differences,
-    read_manifest,
-)
+from fsbench.data.episodes.manifest import Manifest, check_header, description, differences, read_manifest
 from fsbench.data.episodes.task import ClassificationTask, Task
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol

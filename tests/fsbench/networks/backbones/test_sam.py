@@ -9,13 +9,7 @@ from safetensors.torch import save_file
 
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.networks.backbones.hub_networks import describe_family, new_network, transformers_class
-from fsbench.networks.backbones.sam import (
-    SAMS,
-    FrozenSam,
-    Prompts,
-    SamConfig,
-    names_of_transformers,
-)
+from fsbench.networks.backbones.sam import SAMS, FrozenSam, Prompts, SamConfig, names_of_transformers
 
 pytest.importorskip("transformers")
 

@@ -20,13 +20,7 @@ from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import read_record
-from fsbench.results.comparison.compare import (
-    Asked,
-    Comparing,
-    common_scope,
-    compare_tests,
-    size_of_test,
-)
+from fsbench.results.comparison.compare import Asked, Comparing, common_scope, compare_tests, size_of_test
 from fsbench.results.comparison.layout import bars, times, to_sheet
 from fsbench.results.conclusions import p_in_words
 from fsbench.results.measuring.measures import measure

@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import hypergeom
 
-from fsbench.runner.exchange.sample import (
-    agreement,
-    most_differing,
-    public_seed,
-    sample_episodes,
-)
+from fsbench.runner.exchange.sample import agreement, most_differing, public_seed, sample_episodes
 
 
 @pytest.mark.parametrize(("episodes", "sample"), [(1000, 20), (1000, 100), (1000, 999), (30, 5), (5, 1), (2, 1)])
