@@ -66,9 +66,5 @@ def _answered_test(options: argparse.Namespace) -> Test:
     kit = read_kit(options.kit)
     check_kit(options.kit, kit)
     return load_kit_test(
-        kit,
-        options.dataset,
-        root=given_root(options),
-        lists=given_lists(options),
-        most=count_episodes(options.kit),
+        kit, options.dataset, root=given_root(options), lists=given_lists(options), most=count_episodes(options.kit)
     )

@@ -58,11 +58,7 @@ def by_draw(options: argparse.Namespace) -> int:
     return _show(options, SUPPORTS, lambda records: sensitivity_tables(records, measure))
 
 
-def _show(
-    options: argparse.Namespace,
-    analysis: Analysis[T],
-    tables: Callable[[Sequence[Record]], Sequence[T]],
-) -> int:
+def _show(options: argparse.Namespace, analysis: Analysis[T], tables: Callable[[Sequence[Record]], Sequence[T]]) -> int:
     """Read runs and show what follows from them, as the options ask.
 
     Args:

@@ -113,9 +113,7 @@ def _similarities(record: Record, data: SegmentationData) -> np.ndarray:
 
 
 def similarities(
-    episodes: Sequence[Episode],
-    encoded: "Callable[[str], Tensor]",
-    object_mask: Callable[[str, int], np.ndarray],
+    episodes: Sequence[Episode], encoded: "Callable[[str], Tensor]", object_mask: Callable[[str, int], np.ndarray]
 ) -> np.ndarray:
     """Measure the likeness of every episode's supports to its query.
 

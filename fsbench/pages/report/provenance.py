@@ -36,11 +36,7 @@ def anchors(study: Study) -> dict[tuple[str, int], str]:
 def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
     run, backbone, provenance = record.run, record.run.identity.backbone, record.run.provenance
     config = record.path / "config.yaml"
-    facts = [
-        ("run", run.id),
-        ("folder", str(record.path)),
-        ("its scores", table_command(study, [record])),
-    ]
+    facts = [("run", run.id), ("folder", str(record.path)), ("its scores", table_command(study, [record]))]
     if config.is_file():
         facts.append(("run it again", shlex.join(["fsbench", "bench", f"--config={config}", "--run.force=true"])))
     facts += [
@@ -57,16 +53,7 @@ def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
         ("backbone", f"{backbone.name}, weights {backbone.weights}"),
         ("presence", run.presence),
     ]
-    names = (
-        "finished",
-        "commit",
-        "device",
-        "cache_dtype",
-        "backbone_precision",
-        "processes",
-        "threads",
-        "python",
-    )
+    names = ("finished", "commit", "device", "cache_dtype", "backbone_precision", "processes", "threads", "python")
     facts += [(name, str(getattr(provenance, name) or "")) for name in names]
     facts.append(("versions", ", ".join(f"{k} {v}" for k, v in provenance.versions.items())))
     return [(name, value) for name, value in facts if value]

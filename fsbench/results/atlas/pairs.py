@@ -107,10 +107,7 @@ def _entries_named(atlas: Atlas, name: str) -> Mapping[str, Entry]:
         "/".join(map(slug, name.split("/"))),
     }  # methods have slashes, too
     found: dict[str, Entry] = {}
-    order = sorted(
-        atlas.entries,
-        key=lambda entry: (entry.dataset != "PASCAL-5i", entry.program is None),
-    )
+    order = sorted(atlas.entries, key=lambda entry: (entry.dataset != "PASCAL-5i", entry.program is None))
     for entry in order:
         method = slug(entry.program.method if entry.program else entry.method)
         if entry.id in wanted:

@@ -268,11 +268,7 @@ def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], me
             axis.plot([at, at, edge], [0.5, -number, -number], color="0.6", linewidth=0.8)
             axis.plot(at, 0.5, "o", color="black", markersize=4)
             axis.annotate(
-                f" {names[name]}  {rounded(at, metric)} ",
-                (edge, -number),
-                ha=side,
-                va="center",
-                fontsize="small",
+                f" {names[name]}  {rounded(at, metric)} ", (edge, -number), ha=side, va="center", fontsize="small"
             )
     for number, group in enumerate(groups):
         ends = [scores[name] for name in group]

@@ -95,12 +95,7 @@ def batch_support_images(episode: "EpisodeBatch", names: Sequence[str]) -> list[
 def batch_query_image(episode: "EpisodeBatch", names: Sequence[str]) -> LabeledImage:
     """Return the query and the truth of a batch of one episode, whose ways have `names`."""
     slots = episode.known_truth().label_maps[0].cpu().numpy()
-    return LabeledImage(
-        truth_caption(names, _foreground_ways(slots)),
-        batch_query_pixels(episode),
-        slots,
-        len(names),
-    )
+    return LabeledImage(truth_caption(names, _foreground_ways(slots)), batch_query_pixels(episode), slots, len(names))
 
 
 def batch_query_pixels(episode: "EpisodeBatch") -> np.ndarray:

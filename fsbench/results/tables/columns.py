@@ -114,9 +114,7 @@ def score_cells(block: Block, methods: Sequence[str], column: Column, is_ranked:
     named = places(words, scores, block.ranked_among(methods), column.metric)
     return [
         score_cell(
-            score,
-            mark_of(block.answers_beside(method), column.part, column.metric, score),
-            place if is_ranked else "",
+            score, mark_of(block.answers_beside(method), column.part, column.metric, score), place if is_ranked else ""
         )
         for method, score, place in zip(methods, scores, named, strict=True)
     ]

@@ -22,10 +22,7 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
 FILES: Mapping[str, str] = {"methods": "method_file", "data": "dataset_file"}
 """Option of a run that states the file of the class."""
 _CLASSIFICATION = "fsbench.datamodules.classification.ClassificationDataModule"
-_EXPECTED = {
-    "methods": "fsbench's Segmenter or Classifier",
-    "data": "fsbench's SegmentationData or ClassificationData",
-}
+_EXPECTED = {"methods": "fsbench's Segmenter or Classifier", "data": "fsbench's SegmentationData or ClassificationData"}
 
 
 def settings_of_object(kind: str, plug_in: PlugIn) -> dict[str, Any]:

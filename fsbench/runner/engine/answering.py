@@ -15,9 +15,7 @@ from fsbench.protocols.loop import Answerer, Counting, count_answers
 
 @contextmanager
 def answering(
-    method: Method,
-    data: DataModule | None = None,
-    precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    method: Method, data: DataModule | None = None, precision: Callable[[], AbstractContextManager[Any]] = nullcontext
 ) -> Iterator[Answerer]:
     """Make `method` ready for a test, and yield the function that answers a batch of it.
 

@@ -318,12 +318,7 @@ def _cost(evaluation: Evaluation, share: Share[Test], seconds: float | None, pea
 
 
 def _facts(
-    experiment: Experiment,
-    trainer: L.Trainer,
-    preparation: Preparation,
-    cost: Cost,
-    kernels: set[str],
-    asked: int,
+    experiment: Experiment, trainer: L.Trainer, preparation: Preparation, cost: Cost, kernels: set[str], asked: int
 ) -> RunFacts:
     """Return what is known of a run besides its counts.
 

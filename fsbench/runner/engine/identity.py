@@ -138,11 +138,7 @@ def adaptation_identity(data: DataModule, adaptation: Adaptation) -> dict[str, s
     if adaptation.choice == "last":
         return hashes
     source = {key: name for key, name in data.training_options.items() if key == "validation_source"}
-    return hashes | {
-        "validation": data.training.validation,
-        **source,
-        **_validation_hashes(data),
-    }
+    return hashes | {"validation": data.training.validation, **source, **_validation_hashes(data)}
 
 
 def _validation_hashes(data: DataModule) -> dict[str, str]:

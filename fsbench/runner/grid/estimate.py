@@ -58,18 +58,10 @@ class Estimates:
             for record in self._runs(run.name)
             if record.run.cost.episodes_per_second and (not trains or _trained_like(record, run))
         ]
-        task = {
-            "way": run.way or 1,
-            "shot": run.shot or 1,
-            "setting": run.setting or "original",
-        }
+        task = {"way": run.way or 1, "shot": run.shot or 1, "setting": run.setting or "original"}
         here = [record for record in like if record.header.dataset == run.dataset]
         same = [record for record in here if all(getattr(record.header, key) == value for key, value in task.items())]
-        for chosen, what in (
-            (same, "this task"),
-            (here, f"other tasks on {run.dataset}"),
-            (like, "other data"),
-        ):
+        for chosen, what in ((same, "this task"), (here, f"other tasks on {run.dataset}"), (like, "other data")):
             if chosen:
                 training = [record.run.made.training_seconds or 0.0 for record in chosen]
                 speeds = [(record, record.run.cost.episodes_per_second) for record in chosen]
