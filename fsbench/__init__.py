@@ -18,16 +18,7 @@ if TYPE_CHECKING:
     from fsbench.runner.training_data import load_training
     from fsbench.runs import load_runs
 
-__all__ = [
-    "Answers",
-    "Predictor",
-    "__version__",
-    "evaluate",
-    "load_runs",
-    "load_test",
-    "load_training",
-    "score",
-]
+__all__ = ["Answers", "Predictor", "__version__", "evaluate", "load_runs", "load_test", "load_training", "score"]
 
 _MODULES = {
     "Answers": "fsbench.protocols.kit.writer",

@@ -63,7 +63,7 @@ http://deepglobe.org), put the archive (archive.zip) into DIR, and run
 which cuts the crops that the field tests on. Its terms of use are those on these pages, for research alone; nobody
 publishes a checksum. <root> may also be a folder that a program of the field has prepared, with
   <1 to 6>/test/origin/<id>.jpg   <1 to 6>/test/groundtruth/<id>.png
-""",
+"""
     )
 
     def __init__(self, root: str, layout: Literal["patnet", "ifa"] = "patnet"):
@@ -122,7 +122,7 @@ class DeepGlobeAll(DeepGlobe):
 The archive is that of deepglobe (https://www.kaggle.com/datasets/balraj98/deepglobe-land-cover-classification-dataset,
 for signed-in users, under the terms of use on that page). Put it (archive.zip) into DIR, and run
   fsbench data prepare deepglobe_all --root <root> --from DIR
-""",
+"""
     )
 
 

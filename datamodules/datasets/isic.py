@@ -134,7 +134,7 @@ class IsicOne(Isic):
         instructions="""\
 Its folder is that of isic: fsbench data prepare isic --root <root>, from https://challenge.isic-archive.com/data,
 which states the licence.
-""",
+"""
     )
 
     def __init__(self, root: str, numbering: Numbering = "ifa"):

@@ -45,7 +45,7 @@ and run
 which takes the 566 of Shenzhen (lung_all: all 704). The images are the U.S. National Library of Medicine's, for
 research, under the terms on that page; nobody publishes a checksum. <root> then holds
   LungSegmentation/CXR_png/<id>.png   LungSegmentation/masks/<id>_mask.png
-""",
+"""
     )
 
     def __init__(self, root: str, layout: Literal["patnet", "dr_adapter"] = "patnet"):
@@ -97,7 +97,7 @@ class LungAll(Lung):
 The archive is that of lung (https://www.kaggle.com/datasets/nikhilpandey360/chest-xray-masks-and-labels, for
 signed-in users, under the terms on that page). Put it (archive.zip) into DIR, and run
   fsbench data prepare lung_all --root <root> --from DIR
-""",
+"""
     )
 
     def __init__(self, root: str):

@@ -44,7 +44,7 @@ which prepares the scans as SSL-ALPNet's authors do, and takes the packages of `
 publishes a checksum. <root> then holds
   sabs_CT_normalized/image_<id>.nii.gz   label_<id>.nii.gz   superpix-MIDDLE_<id>.nii.gz   classmap_1.json
 with the scans numbered 0 to 29. A folder that the authors' notebooks made serves as well.
-""",
+"""
     )
 
     @classmethod

@@ -64,7 +64,7 @@ TEST.zip, or SUIM.zip with both) into DIR, and run
   fsbench data prepare suim --root <root> --from DIR
 which merges both parts; nobody publishes a checksum. <root> then holds
   SUIM/images/<id>.jpg   SUIM/masks/<FV, HD, PF, RI, RO, SR, WR>/<id>.png
-""",
+"""
     )
 
     def list_names(self) -> Mapping[int, tuple[str, ...]]:

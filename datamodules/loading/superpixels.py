@@ -43,13 +43,7 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
     """
 
     def __init__(
-        self,
-        data: VolumeData,
-        names: Sequence[str],
-        avoided: frozenset[str],
-        length: int | None,
-        size: int,
-        seed: int,
+        self, data: VolumeData, names: Sequence[str], avoided: frozenset[str], length: int | None, size: int, seed: int
     ):
         if len(avoided) >= len(names):
             raise DataError(

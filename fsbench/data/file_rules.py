@@ -155,8 +155,7 @@ LABEL_MAPS: dict[str, FileRule] = {
         "save the class numbers that are meant as a grey PNG of 8 bits",
     ),
     "transparent_labels": FileRule(
-        "a label map, mask or answer with fully transparent pixels",
-        "these are background, whatever lies under them",
+        "a label map, mask or answer with fully transparent pixels", "these are background, whatever lies under them"
     ),
     "half_transparent": FileRule(
         "a label map or answer with half-transparent pixels",
@@ -338,11 +337,7 @@ SCANS: dict[str, FileRule] = {
         "write the one that is meant to a file of its own",
     ),
     "volume_of_two_axes": FileRule(
-        "a scan of two axes",
-        "refused",
-        "has {number} axes",
-        "a volume of three axes",
-        "get or make it again",
+        "a scan of two axes", "refused", "has {number} axes", "a volume of three axes", "get or make it again"
     ),
     "volume_of_colours": FileRule(
         "a scan or labels of several values a voxel: colours, vectors, complex numbers",

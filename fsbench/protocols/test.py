@@ -113,10 +113,7 @@ class VisibleEpisode:
     def _repr_html_(self) -> str:
         """Return the query and the supports with the outlines of their masks, for notebooks."""
         supports = (
-            (
-                f"label {way}, class {number}: {one.name}",
-                outlined(one.image, None if one.box else one.mask, one.box),
-            )
+            (f"label {way}, class {number}: {one.name}", outlined(one.image, None if one.box else one.mask, one.box))
             for way, (number, of_way) in enumerate(zip(self.classes, self.supports, strict=True), start=1)
             for one in of_way
         )

@@ -199,9 +199,7 @@ def variants(records: list[Record]) -> dict[str, list[Record]]:
 
 
 def variants_of_groups(
-    groups: Sequence[list[Record]],
-    weights: Callable[[Record], str] = lambda record: "",
-    across: Collection[str] = (),
+    groups: Sequence[list[Record]], weights: Callable[[Record], str] = lambda record: "", across: Collection[str] = ()
 ) -> list[dict[str, list[Record]]]:
     """Collect the runs of every group as `variants` does, under labels that mean the same in all groups.
 

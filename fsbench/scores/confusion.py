@@ -113,11 +113,7 @@ def _where(there: np.ndarray, sums: tuple[np.ndarray, np.ndarray]) -> tuple[np.n
     return np.where(there, intersection, 0), np.where(there, union, 0)
 
 
-VOID_RULES: dict[str, VoidRule] = {
-    "background": VoidIsBackground(),
-    "ignore": VoidIgnored(),
-    "present": PresentOnly(),
-}
+VOID_RULES: dict[str, VoidRule] = {"background": VoidIsBackground(), "ignore": VoidIgnored(), "present": PresentOnly()}
 """Rules by the names that protocols choose them by."""
 
 

@@ -131,10 +131,7 @@ class DCAMAHead(nn.Module):
         return whole and not torch.is_grad_enabled()
 
     def segment_shots(
-        self,
-        query: Sequence[Tensor],
-        supports: Iterable[tuple[Sequence[Tensor], Tensor]],
-        projected: dict[int, Tensor],
+        self, query: Sequence[Tensor], supports: Iterable[tuple[Sequence[Tensor], Tensor]], projected: dict[int, Tensor]
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Compute `segment` with one shot in memory at a time.
 

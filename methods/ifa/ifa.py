@@ -282,11 +282,7 @@ class IFA(Segmenter):
     # Base training
 
     def losses(
-        self,
-        query: Tensor,
-        supports: Iterator[tuple[Tensor, Tensor]],
-        target: Target,
-        program: Program = "base",
+        self, query: Tensor, supports: Iterator[tuple[Tensor, Tensor]], target: Target, program: Program = "base"
     ) -> dict[str, Tensor]:
         """Return the loss of a program, which learns from the masks of supports, too."""
         images, masks = (torch.stack(part) for part in zip(*supports, strict=True))

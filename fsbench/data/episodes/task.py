@@ -49,9 +49,7 @@ class Task(Options):
     way: int = argument(1, "classes of an episode", least=1, axis="ways")
     shot: int = argument(1, "labelled images of a class", least=1, axis="shots", trains=True)
     setting: str = argument(
-        "original",
-        "original, partially_augmented, fully_augmented, 0-5, 5-10, 10-15, 0-15",
-        axis="settings",
+        "original", "original, partially_augmented, fully_augmented, 0-5, 5-10, 10-15, 0-15", axis="settings"
     )
     empty: bool = argument(
         True,

@@ -123,14 +123,7 @@ def _attend_filled(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Ten
 
 
 def _attend_packed(
-    q: Tensor,
-    left: Tensor,
-    right: Tensor | None,
-    weight: Tensor,
-    bias: Tensor,
-    keep: Tensor,
-    heads: int,
-    out: Tensor,
+    q: Tensor, left: Tensor, right: Tensor | None, weight: Tensor, bias: Tensor, keep: Tensor, heads: int, out: Tensor
 ) -> Tensor:
     """Attend sample by sample in chunks of query positions, into `out`, which may be `q`.
 

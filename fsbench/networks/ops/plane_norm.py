@@ -51,14 +51,7 @@ class _NormReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
-        x: Tensor,
-        rest: Tensor,
-        outside: int,
-        weight: Tensor,
-        bias: Tensor,
-        groups: int,
-        eps: float,
+        ctx: FunctionCtx, x: Tensor, rest: Tensor, outside: int, weight: Tensor, bias: Tensor, groups: int, eps: float
     ) -> tuple[Tensor, Tensor]:
         batch, support, channels, query = x.shape
         split = (batch * support, channels, query, groups, eps)

@@ -11,12 +11,7 @@ from fsbench.scores.confusion import void_rule
 
 
 def rules(
-    test: Test,
-    has_boxes: bool,
-    base_classes: list[str],
-    copied: bool,
-    told: bool,
-    image_entries: Collection[str] = (),
+    test: Test, has_boxes: bool, base_classes: list[str], copied: bool, told: bool, image_entries: Collection[str] = ()
 ) -> str:
     """Return the text of RULES.md.
 
@@ -74,7 +69,7 @@ def _files(test: Test, has_boxes: bool, copied: bool, image_entries: Collection[
             " `crop` (top, bottom, left, right) is the part of the file that is the image; without it all of it is."
             if has_masks and not copied
             else ""
-        ),
+        )
     ]
     if not test.data.images_are_files:
         lines.append(

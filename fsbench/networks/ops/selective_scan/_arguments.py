@@ -67,11 +67,7 @@ def check_arguments(
             raise SettingsError(f"selective_scan: {name} is {tuple(tensor.shape)}, expected {shape}")
     for name, tensor in {"B": B, "C": C}.items():
         groups = tensor.shape[1] if tensor.dim() == 4 else 1
-        fits = {
-            2: (channels, states),
-            3: (b, states, length),
-            4: (b, groups, states, length),
-        }.get(tensor.dim())
+        fits = {2: (channels, states), 3: (b, states, length), 4: (b, groups, states, length)}.get(tensor.dim())
         if tuple(tensor.shape) != fits or not groups or channels % groups:
             raise SettingsError(
                 f"selective_scan: {name} is {tuple(tensor.shape)}, expected ({b}, G, {states}, {length}) with G a "
