@@ -282,10 +282,8 @@ class Pages:
                 plots["classes"] = heat_plot(
                     classes.names, classes.methods, values.T, scale, metric, f"{study.number}classes"
                 )
-            write_text(self.folder(study) / "classes.csv", csv_text(classes.lines()))
-        folds = heat.fold_heat_map(study, metric)
-        if folds.names:
-            write_text(self.folder(study) / "folds.csv", csv_text(folds.lines()))
+            rows = [row for row in study.block.shown_rows if row.part_kind == CLASS and row.metric == metric]
+            write_text(self.folder(study) / "classes.csv", rows_csv(rows))
         for name, svg in plots.items():
             write_text(self.folder(study) / f"{name}.svg", svg)
         return {name: Markup(svg) for name, svg in plots.items()}, missing

@@ -1,6 +1,5 @@
-"""The scores of methods by class and by fold, and the scales that their colors and small axes span."""
+"""The scores of methods by class, and the scales that their colors and small axes span."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, log10
 
@@ -23,12 +22,12 @@ STEP_SIZES = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Scores of methods by class or fold.
+    """Scores of methods by class.
 
     Attributes:
         methods: Labels, the best first.
-        names: Of the classes or folds.
-        folds: Of each class; "" of folds.
+        names: Of the classes.
+        folds: Of each class.
         values: (methods, names) scores; None where there is none.
     """
 
@@ -47,26 +46,6 @@ class HeatMap:
         numbers = self.numbers()
         return numbers - numbers[baseline]
 
-    def lines(self) -> list[list[str]]:
-        """Return a table: the names, then each method with its scores or ""."""
-        columns = [
-            name if not fold else f"{name} (fold {fold})" for name, fold in zip(self.names, self.folds, strict=True)
-        ]
-        lines = [["method", *columns]]
-        for label, scores in zip(self.methods, self.values, strict=True):
-            lines.append([label, *("" if score is None else f"{score.value:.4f}" for score in scores)])
-        return lines
-
-
-def fold_heat_map(study: Study, metric: str) -> HeatMap:
-    """Return the score of every method and answer without a model on every fold, and the mean; empty without folds."""
-    lines = {line: scores for line, scores in study.block.lines.items() if line[1] != "all"}
-    folds = sorted({fold for _, fold in lines}, key=lambda fold: (fold == "mean", len(fold), fold))
-    rank = {label: n for n, label in enumerate(study.methods)}
-    methods = sorted(dict.fromkeys(method for method, _ in lines), key=lambda method: rank.get(method, len(rank)))
-    found = {(method, (fold, "")): scores.get(metric) for (method, fold), scores in lines.items()}
-    return _heat_map(methods, [(fold, "") for fold in folds], found)
-
 
 def class_heat_map(study: Study, metric: str) -> HeatMap:
     """Return the score of every method on every class of every fold; those of the first fold first."""
@@ -78,16 +57,8 @@ def class_heat_map(study: Study, metric: str) -> HeatMap:
             places[name, fold] = None
             scores[method, (name, fold)] = scores_of(rows).get(metric)
     methods = [label for label in study.methods if any(method == label for method, _ in lines)]
-    return _heat_map(methods, list(places), scores)
-
-
-def _heat_map(
-    methods: Sequence[str],
-    places: Sequence[tuple[str, str]],
-    scores: dict[tuple[str, tuple[str, str]], Estimate | None],
-) -> HeatMap:
     values = [[scores.get((method, place)) for place in places] for method in methods]
-    return HeatMap(list(methods), [name for name, _ in places], [fold for _, fold in places], values)
+    return HeatMap(methods, [name for name, _ in places], [fold for _, fold in places], values)
 
 
 def score_scale(study: Study, metric: str) -> tuple[float, float] | None:

@@ -26,6 +26,7 @@ from fsbench.pages.report.site import MARK
 from fsbench.records.machine import processor
 from fsbench.records.record import find_records, read_record
 from fsbench.records.writing import write_files
+from fsbench.results.rows.row import CLASS, scores_of
 from fsbench.results.sheets.cells import ends as ends_of
 from fsbench.results.sheets.latex import latex
 from fsbench.results.sheets.names import shorten
@@ -98,12 +99,13 @@ def test_numbers_are_those_of_the_tables(report):
             cell = re.search(rf'data-column="{metric}.{fold}"(.*?)</td>', line, re.DOTALL)[1]
             assert f">{interval.value:.2f}<" in cell and ends_of(interval, 2) in cell
             assert f'data-value="{interval.value}"' in cell
-    heat = list(csv.reader((report / "study-1/folds.csv").open()))
-    assert heat[0] == ["method", "0", "1", "mean"]
-    found = {line: scores["mIoU"].value for line, scores in block.lines.items()}
-    for name, *values in heat[1:]:
-        for fold, value in zip(heat[0][1:], values, strict=True):
-            assert (float(value) == pytest.approx(found[name, fold], abs=1e-4)) if value else (name, fold) not in found
+    with (report / "study-1/classes.csv").open() as file:
+        by_class = {(row["method"], row["fold"], row["part"]): float(row["value"]) for row in csv.DictReader(file)}
+    assert by_class == {
+        (method, fold, name): scores_of(rows)["mIoU"].value
+        for (method, fold), parts in block.parts(CLASS).items()
+        for name, rows in parts.items()
+    }
     runs = (report / "study-1/runs.html").read_text()
     for record in records:
         assert record.run.id in runs and record.manifest_sha256 in runs
@@ -304,7 +306,7 @@ def test_classification_is_reported(odd):
 
 
 def test_names_that_look_like_formulas_stay_words_in_csv(odd):
-    for name in ("table.csv", "episodes.csv", "folds.csv", "comparison.csv"):
+    for name in ("table.csv", "episodes.csv", "classes.csv", "comparison.csv"):
         lines = csv.reader((study_of(odd.folder, "=1+1") / name).open())
         cells = [cell for line in lines for cell in line]
         assert "'=1+1" in cells and "'@SUM(A1)'" in cells and not {"=1+1", "@SUM(A1)"} & set(cells)
