@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fsbench.base.environment import check_environment
-from fsbench.base.errors import ContractError, SettingsError
+from fsbench.base.errors import ContractError, SettingsError, did_you_mean
 from fsbench.base.files import fingerprint, locked, make_folder, read_text, write_text
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_note
@@ -113,8 +114,9 @@ def evaluate(
 
         answered_by, parameters, known = answer_by_method(model, test, chosen, **options)
     elif options:
+        nearest = did_you_mean(next(iter(options)), signature(evaluate).parameters)
         raise SettingsError(
-            f"evaluate was given {', '.join(options)}, which a function does not take; leave out all options of methods"
+            f"evaluate was given {', '.join(options)}, which a function does not take{nearest or '; leave it out'}"
         )
     else:
         answered_by, parameters, known = _answer_by_function(model, test, chosen), (None, None), []

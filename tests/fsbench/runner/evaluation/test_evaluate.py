@@ -256,6 +256,7 @@ def prototype(**settings):
     [
         (asked, {"name": "../up"}, "name"),
         (asked, {"image_size": 32}, "image_size, which a function does not take"),
+        (asked, {"asked_alon": 2}, "asked_alon, which a function does not take; did you mean 'asked_alone'"),
         (asked, {"card": "nowhere.yaml"}, "cannot read nowhere.yaml"),
         (asked, {"card": CARD}, "is the card of other, expected that of asked"),
         (lambda episode: asked(episode), {}, r"give one: evaluate\(…, name='mine'\)"),
