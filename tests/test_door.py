@@ -26,7 +26,6 @@ EXCEPTIONS = {
     "fsbench/runner/regression/cases.py": ["yaml.safe_load", "(FOLDER / 'cases.yaml').read_text"],
     "fsbench/runner/regression/outcome.py": ["path.read_bytes"],
     "fsbench/runner/regression/run.py": ["yaml.safe_load", "(cases.FOLDER / 'cases.yaml').read_text"],
-    "fsbench/results/published/scores.py": ["path.open"],
     "fsbench/data/published.py": ["path.open"],
     "fsbench/pages/board/repository.py": ["(FILES / name).read_text"],
     "fsbench/pages/report/pages.py": ["(folder / 'apart.svg').read_text"],  # drawn a line before, in a temporary folder
