@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 
@@ -77,9 +78,35 @@ def content_digests(paths: Sequence[Path]) -> list[str]:
 def contents_sha256(data: SegmentationData, names: Sequence[str]) -> str:
     """Return a hash of the names of images, and of the contents of all files that they and their labels follow from."""
     number, further = len(names), content_digests(data.further_files)
-    digests = content_digests([*map(data.image_path, names), *map(data.label_file, names)])
+    digests = image_digests(data, names)
     own = list(zip(names, digests[:number], digests[number:], strict=True))
     return fingerprint([own, further] if further else own)
+
+
+def image_digests(data: SegmentationData, names: Sequence[str]) -> list[str]:
+    """Return the sha256 of the images of these names, then those of the files of their label maps.
+
+    Within `at_one_moment` the same question has the same answer.
+    """
+    asked = (data, tuple(names))
+    if (known := _moment.get()) is None:
+        known = {}
+    if asked not in known:
+        known[asked] = content_digests([*map(data.image_path, names), *map(data.label_file, names)])
+    return known[asked]
+
+
+_moment: ContextVar[dict[object, list[str]] | None] = ContextVar("_moment", default=None)
+
+
+@contextmanager
+def at_one_moment() -> Iterator[None]:
+    """Look at the images of a data set once within, as a plan does whose runs all have the same."""
+    token = _moment.set({})
+    try:
+        yield
+    finally:
+        _moment.reset(token)
 
 
 def _kept(states: Mapping[str, State]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from fsbench.data.copies import copy_remarks
 from fsbench.data.dataset import ClassificationData
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.data.file_digests import content_digests, contents_sha256, states_sha256
+from fsbench.data.file_digests import content_digests, contents_sha256, image_digests, states_sha256
 from fsbench.data.file_rules import remark
 from fsbench.data.image_io import image_pixels
 from fsbench.data.label_maps import way_labels
@@ -317,7 +317,7 @@ class Test:
         if isinstance(self.data, ClassificationData):
             return self.files_sha256
         names = self.manifest.image_names if self._tested_images is None else self._tested_images
-        return fingerprint(content_digests(self._files_of(sorted(names))))
+        return fingerprint(image_digests(self.data, sorted(names)))
 
     @cached_property
     def _tested_images(self) -> frozenset[str] | None:

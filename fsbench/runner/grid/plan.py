@@ -20,7 +20,7 @@ from fsbench.base.files import fingerprint, read_json, write_text
 from fsbench.base.files.opening import opened_files
 from fsbench.base.version import __version__
 from fsbench.data.dataset import Drawn
-from fsbench.data.file_digests import states_sha256
+from fsbench.data.file_digests import at_one_moment, states_sha256
 from fsbench.records.record import Record, find_records, read_record
 from fsbench.records.run_directory import is_finished, is_held
 from fsbench.runner.config.merge import setting
@@ -202,7 +202,8 @@ class Planner:
 def plan(runs: Iterable[RunConfig], folder: Path, recheck: bool = False) -> list[PlannedRun]:
     """Look runs up in a folder of runs; see `Planner`."""
     planner = Planner(folder, recheck)
-    return [planner.plan(run) for run in runs]
+    with at_one_moment():
+        return [planner.plan(run) for run in runs]
 
 
 def finished_record(folder: Path) -> Record | None:

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from fsbench.data import file_digests
-from fsbench.data.file_digests import ABSENT, content_digests, file_state, states_sha256
+from fsbench.data.file_digests import (
+    ABSENT,
+    at_one_moment,
+    content_digests,
+    contents_sha256,
+    file_state,
+    states_sha256,
+)
 
 
 @pytest.fixture
@@ -165,3 +172,32 @@ def test_without_locks_every_process_reads(tmp_path, reads, monkeypatch):
     monkeypatch.setattr(file_digests, "WORTH_WAITING", 1)
     monkeypatch.setattr("fcntl.lockf", lambda *_: (_ for _ in ()).throw(OSError(37, "No locks available")))
     assert content_digests(paths) == expected(paths) and len(reads) == 4
+
+
+class Pictures:
+    """Images and label maps of a folder."""
+
+    further_files: tuple[Path, ...] = ()
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def image_path(self, name: str) -> Path:
+        return self.folder / f"{name}.jpg"
+
+    def label_file(self, name: str) -> Path:
+        return self.folder / f"{name}.png"
+
+
+def test_images_are_looked_at_once_within_one_moment_alone(tmp_path, reads):
+    data, names = Pictures(tmp_path), ["a", "b"]
+    for name in names:
+        data.image_path(name).write_bytes(name.encode())
+        data.label_file(name).write_bytes(b"label")
+    before = contents_sha256(data, names)
+    with at_one_moment():
+        assert contents_sha256(data, names) == before
+        data.image_path("a").write_bytes(b"another image")
+        assert contents_sha256(data, names) == before
+        assert contents_sha256(Pictures(tmp_path), names) != before
+    assert contents_sha256(data, names) != before
