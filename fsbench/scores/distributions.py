@@ -34,15 +34,22 @@ def t_quantile(probability: float, df: float) -> float:
     >>> round(t_quantile(0.975, 10), 3)
     2.228
     """
-    if probability < 0.5:
-        return -t_quantile(1 - probability, df)
-    if probability in (0.5, 1):
-        return 0.0 if probability == 0.5 else inf
+    return -t_exceeded(probability, df) if probability < 0.5 else t_exceeded(1 - probability, df)
+
+
+def t_exceeded(tail: float, df: float) -> float:
+    """Return the value that Student's t with `df` degrees of freedom exceeds with probability `tail`, from 0 to 0.5.
+
+    >>> round(t_exceeded(0.025, 10), 3)
+    2.228
+    """
+    if tail in (0, 0.5):
+        return inf if tail == 0 else 0.0
     scale = exp(_log_gamma_ratio(df / 2, 0.5)) / sqrt(df * pi)
     return _solve(
-        lambda value: t_below(-value, df) - (1 - probability),
+        lambda value: t_below(-value, df) - tail,
         lambda value: -scale * exp(-(df + 1) / 2 * log1p(value * value / df)),
-        NormalDist().inv_cdf(probability),
+        -NormalDist().inv_cdf(tail),
     )
 
 

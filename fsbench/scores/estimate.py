@@ -173,7 +173,7 @@ def differences(
             if design is not design_of[other]:
                 design = design.joined(design_of[other])
                 first, second = (tests[name].influences(design) for name in (method, other))
-            difference = _conclude(first - second, design, metric)
+            difference = conclude_metric(first - second, design, metric)
             scores = first.value, second.value
             result.setdefault(metric.name, []).append(Difference(method, other, scores, difference))
     return result
@@ -256,7 +256,7 @@ def _shared_variance(found: Influences, design: Design, ve: float) -> float:
     return 2 * max(float((query * support).sum()) + a * ve, 0.0)
 
 
-def _conclude(found: Influences, design: Design, metric: Metric) -> Estimate:
+def conclude_metric(found: Influences, design: Design, metric: Metric) -> Estimate:
     """Conclude, unless the metric is a figure without interval and test."""
     if not metric.has_interval:
         return Estimate(found.value, scope=Scope.NONE, queries=design.query_images)
@@ -326,27 +326,34 @@ class MetricParts:
         """Whether the mean over the parts is defined, see `Metric.is_defined`."""
         return self.metric.is_defined(self.values)
 
-    def influences(self, design: Design) -> Influences:
+    def influences(self, design: Design, start: int = 0) -> Influences:
         """Compute the score, which is defined, and the influence of each cluster of a design of the same rows.
 
         A figure that has no interval has no influences.
+
+        Args:
+            design: of these parts, or of more.
+            start: the place of the first of these parts among those of the design.
         """
         value = float(_mean(*self._fold_sums(self.values))[0])
         if not self.metric.has_interval:
             return Influences(value, {})
         rows = self._row_influences()
         if rows is not None:
+            every = np.zeros(design.rows)
+            every[design.starts[start] : design.starts[start + len(self.parts)]] = rows
             return Influences(
-                value, {kind: np.bincount(g.group, rows[g.row], g.number) for kind, g in design.clusters.items()}
+                value, {kind: np.bincount(g.group, every[g.row], g.number) for kind, g in design.clusters.items()}
             )
-        return Influences(value, {kind: np.nan_to_num(value - self._without(design, kind)) for kind in design.clusters})
+        without = {kind: self._without(design, kind, start) for kind in design.clusters}
+        return Influences(value, {kind: np.nan_to_num(value - own) for kind, own in without.items()})
 
-    def _without(self, design: Design, kind: str) -> np.ndarray:
+    def _without(self, design: Design, kind: str, start: int) -> np.ndarray:
         """Compute the score (G,) without each cluster of a kind; NaN where nothing is left to average."""
         whole = self.values
         total, known = (np.repeat(sums, design.clusters[kind].number, 0) for sums in self._fold_sums(whole))
         for place, part in enumerate(self.parts):
-            own, fold = design.by_part[kind][place], self.folds[place]
+            own, fold = design.by_part[kind][start + place], self.folds[place]
             without = np.where(own.leaves_rows, part.values_without(own.groups), nan)
             total[own.cluster, fold] += np.nan_to_num(without) - np.nan_to_num(whole[place])
             known[own.cluster, fold] += np.isfinite(without).astype(int) - int(np.isfinite(whole[place]))
@@ -383,8 +390,17 @@ def _design_of(test: MetricParts, known: list[Design]) -> Design:
 
 
 def _score(found: Influences, design: Design, metric: Metric, statistics: Sequence[ScoreStatistics]) -> Estimate:
-    """Estimate a score, whose interval ends where scores do."""
-    estimate = _conclude(found, design, metric)
+    return as_score(conclude_metric(found, design, metric), metric, statistics)
+
+
+def as_score(estimate: Estimate, metric: Metric, statistics: Sequence[ScoreStatistics]) -> Estimate:
+    """Let the interval of a score end where scores do; a score has no p.
+
+    Args:
+        estimate: the score.
+        metric: which it is.
+        statistics: the rows that it is of.
+    """
     if not metric.is_squared_error:
         estimate = replace(estimate, p=nan)
     if metric.share is not None:

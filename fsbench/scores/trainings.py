@@ -1,0 +1,310 @@
+"""Means over several trainings of a method, with an interval for another training as well (statistics spec §13).
+
+All trainings of a method answer the same episodes. What trainings add to the variance of the images is taken from the
+spread of their scores, without the part of it that is in the variance of the images already.
+
+Shapes: P parts, S trainings of a part, G clusters of a kind.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from math import exp, log, nan, sqrt
+
+import numpy as np
+
+from fsbench.scores.clusters import Design
+from fsbench.scores.distributions import t_below, t_exceeded
+from fsbench.scores.estimate import LEVEL, Estimate, Influences, MetricParts, Scope, as_score, conclude_metric
+from fsbench.scores.metric import Metric
+from fsbench.scores.statistics import ScoreStatistics
+
+KINDS = ("query", "support", "cell")
+
+
+class Reach(StrEnum):
+    """What an interval says of other trainings (§13.3)."""
+
+    OTHER = "other trainings"
+    """It holds for another training, too."""
+    THESE = "these trainings"
+    """Most parts have one training: nothing is said of another."""
+    UNTRAINED = "no training"
+    """The method is not trained."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedPart:
+    """What one set of weights answers: a fold, or all folds where the same weights answer all of them.
+
+    Attributes:
+        trainings: for each training the statistics of the part's runs, which all have the same rows.
+        folds: number of each run's fold.
+    """
+
+    trainings: Sequence[Sequence[ScoreStatistics]]
+    folds: Sequence[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A method with all its trainings.
+
+    Attributes:
+        parts: every part of the test, the same and in the same order for all methods.
+        is_free: the method is not trained, so that it says the same under every seed.
+    """
+
+    parts: Sequence[TrainedPart]
+    is_free: bool = False
+
+    @property
+    def first(self) -> list[ScoreStatistics]:
+        """The statistics of the first training of every part."""
+        return [one for part in self.parts for one in part.trainings[0]]
+
+    @property
+    def folds(self) -> list[int]:
+        """The fold of each of `first`."""
+        return [fold for part in self.parts for fold in part.folds]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What the trainings of a method say of another one (§13.2).
+
+    Attributes:
+        reach: how far it goes.
+        scores: of each part, those of its trainings.
+        sd: standard deviation of the score of one training a part; NaN where it is not known.
+        terms: of each part with several trainings, its part of the variance and the degrees of freedom of that.
+        overlap: what of the terms is in the variance of the images already.
+        borrowed: places of the parts with one training, which take the spread of the others.
+    """
+
+    reach: Reach
+    scores: Sequence[Sequence[float]]
+    sd: float = nan
+    terms: Sequence[tuple[float, int]] = ()
+    overlap: float = 0.0
+    borrowed: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class TrainedEstimate:
+    """A mean over trainings, or the difference of two.
+
+    Attributes:
+        these: with the interval for other images and these trainings.
+        other: with that for other images and other trainings; None where nothing is said of them.
+        spreads: of the method, or of both; one where these have the same weights.
+        variance: of trainings; NaN where `other` is not stated.
+        df: degrees of freedom of that variance.
+        is_rough: two trainings in all, whose spread is one number: the variance is doubled.
+        p_family: p of a difference among several that are corrected together.
+    """
+
+    these: Estimate
+    other: Estimate | None = None
+    spreads: Sequence[Spread] = field(default=())
+    variance: float = nan
+    df: float = nan
+    is_rough: bool = False
+    p_family: float = nan
+
+    @property
+    def widest(self) -> Estimate:
+        """The estimate of the widest reach that there is."""
+        return self.other or self.these
+
+    @property
+    def reach(self) -> Reach | Scope:
+        """How far `widest` goes; a scope where there is no interval at all."""
+        reaches = {spread.reach for spread in self.spreads}
+        if Reach.THESE in reaches:
+            return Reach.THESE
+        if self.these.scope in (Scope.NONE, Scope.IDENTICAL):
+            return self.these.scope
+        return Reach.UNTRAINED if reaches == {Reach.UNTRAINED} else Reach.OTHER
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A part whose trainings all have the score.
+
+    Attributes:
+        weight: its share of the folds that have the score.
+        scores: (S,) of the trainings.
+        by_kind: kind of clusters -> (S, G) influences on the scores.
+    """
+
+    weight: float
+    scores: np.ndarray
+    by_kind: Mapping[str, np.ndarray]
+
+    def __sub__(self, other: "_Part") -> "_Part":
+        by_kind = {kind: own - other.by_kind[kind] for kind, own in self.by_kind.items()}
+        return replace(self, scores=self.scores - other.scores, by_kind=by_kind)
+
+
+def mean_over_trainings(trained: Trained, metric: Metric) -> TrainedEstimate | None:
+    """Estimate a method's mean over trainings; None where no part has the score."""
+    design = _design(trained, metric)
+    parts = _parts(trained, metric, design)
+    if not parts:
+        return None
+    these = conclude_metric(_mean(parts), design, metric)
+    found = _with_trainings(these, [_spread(parts, trained.is_free, design, these.scope)])
+    this, other = (one and as_score(replace(one, p=nan), metric, trained.first) for one in (found.these, found.other))
+    assert this is not None
+    return replace(found, these=this, other=other, p_family=nan)
+
+
+def difference_of_trainings(
+    first: Trained, second: Trained, metric: Metric, same_weights: bool = False
+) -> TrainedEstimate | None:
+    """Estimate the mean over trainings of `first` minus that of `second`; None where one has no score.
+
+    Args:
+        first, second: two methods, whose rows are about the same query images.
+        metric: the score.
+        same_weights: training s of both has the same weights, as two thresholds of one network have: it is one.
+    """
+    design, other_design = _design(first, metric), _design(second, metric)
+    if not design.is_alike(other_design):
+        design = design.joined(other_design)
+    one, other = (_parts(trained, metric, design) for trained in (first, second))
+    if not (one and other):
+        return None
+    if same_weights:
+        one = [own - its for own, its in zip(one, other, strict=True)]
+        these = conclude_metric(_mean(one), design, metric)
+        return _with_trainings(these, [_spread(one, first.is_free, design, these.scope)])
+    these = conclude_metric(_mean(one) - _mean(other), design, metric)
+    pairs = ((one, first.is_free), (other, second.is_free))
+    return _with_trainings(these, [_spread(parts, is_free, design, these.scope) for parts, is_free in pairs])
+
+
+def equal_trainings(part: TrainedPart) -> tuple[int, int] | None:
+    """Return the places of two trainings of a part that say the same in every row, so that they are one; None else.
+
+    It asks for all values of the whole test: few rows, and right answers alone, may be equal by chance.
+    """
+    seen: dict[bytes, int] = {}
+    for place, runs in enumerate(part.trainings):
+        names = sorted({name for one in runs for name in one.sums} - {"right"})
+        said = b"".join(one.sums[name].values.tobytes() for one in runs for name in names if name in one.sums)
+        if names and (first := seen.setdefault(said, place)) != place:
+            return first, place
+    return None
+
+
+def _design(trained: Trained, metric: Metric) -> Design:
+    return MetricParts.from_statistics(metric, trained.first, trained.folds).design
+
+
+def _parts(trained: Trained, metric: Metric, design: Design) -> list[_Part]:
+    """Return the parts of which all trainings have the score, with the influences of the clusters of the whole test."""
+    start, found = 0, []
+    for part in trained.parts:
+        several = [MetricParts.from_statistics(metric, one, part.folds) for one in part.trainings]
+        if all(test.is_defined for test in several):
+            influences = [test.influences(design, start) for test in several]
+            by_kind = {kind: np.stack([own.by_kind[kind] for own in influences]) for kind in influences[0].by_kind}
+            scored = len(np.unique(several[0].folds[np.isfinite(several[0].values)]))
+            found.append(_Part(scored, np.array([own.value for own in influences]), by_kind))
+        start += len(several[0].parts)
+    folds = sum(part.weight for part in found)
+    return [replace(part, weight=part.weight / folds) for part in found]
+
+
+def _mean(parts: Sequence[_Part]) -> Influences:
+    """Return the mean over trainings and parts, and the influences on it."""
+    value = float(sum(part.weight * part.scores.mean() for part in parts))
+    kinds = parts[0].by_kind
+    return Influences(value, {kind: sum(part.weight * part.by_kind[kind].mean(0) for part in parts) for kind in kinds})
+
+
+def _spread(parts: Sequence[_Part], is_free: bool, design: Design, scope: Scope) -> Spread:
+    """Return what the trainings of a method say of another one; `scope` is that of the images' interval."""
+    scores = [part.scores.tolist() for part in parts]
+    if is_free:
+        return Spread(Reach.UNTRAINED, scores, 0.0)
+    several = [part for part in parts if len(part.scores) > 1]
+    if 2 * len(several) < len(parts):
+        return Spread(Reach.THESE, scores)
+    free = sum(len(part.scores) - 1 for part in several)
+    single = [part for part in parts if len(part.scores) == 1]
+    lent = sum(part.weight**2 for part in single) / free
+    pooled = sum(((part.scores - part.scores.mean()) ** 2).sum() for part in several) / free
+    variance = pooled * sum(part.weight**2 for part in single)
+    terms = []
+    squares, product = dict.fromkeys(KINDS, 0.0), 0.0
+    both = design.roles[0]
+    for part in several:
+        count = len(part.scores)
+        own = float(part.scores.var(ddof=1))
+        variance += part.weight**2 * own
+        terms.append(((part.weight**2 / count + lent * (count - 1)) * own, count - 1))
+        of_mean = part.weight**2 / (count * (count - 1))
+        beyond = {kind: values - values.mean(0) for kind, values in part.by_kind.items()}
+        for kind, values in beyond.items():
+            squares[kind] += of_mean * float((values**2).sum())
+        if len(both):
+            pairs = beyond["query"][:, both[:, 0]] * beyond["support"][:, both[:, 1]]
+            product += of_mean * float(pairs.sum())
+    borrowed = [place for place, part in enumerate(parts) if len(part.scores) == 1]
+    overlap = _overlap(squares, product, design, scope)
+    return Spread(Reach.OTHER, scores, sqrt(variance), terms, overlap, borrowed)
+
+
+def _overlap(squares: Mapping[str, float], product: float, design: Design, scope: Scope) -> float:
+    """Return the variance that trainings and images have in common, from sums of squares by kind and of products.
+
+    It is made as the variance of the images is (§4.2), but without the floor of the supports' part: a floor would take
+    more away.
+    """
+    of_queries, of_cells = squares["query"], squares["cell"]
+    if design.queries_of_row > 1:  # as in the variance of the images
+        of_queries = of_cells + max(of_queries - design.queries_of_row * of_cells, 0.0)
+    if scope is Scope.THESE_SUPPORTS:
+        return of_queries
+    (c, phi), (_, a) = design.constants, design.roles
+    return of_queries + phi * max(squares["support"] - c * of_cells, 0.0) + 2 * max(product + a * of_cells, 0.0)
+
+
+def _with_trainings(these: Estimate, spreads: Sequence[Spread]) -> TrainedEstimate:
+    """Widen the interval for these trainings to one for another training, where the trainings tell it (§13.2)."""
+    found = TrainedEstimate(these, None, spreads, p_family=these.p)
+    if found.reach is Reach.UNTRAINED:
+        return replace(found, other=these, variance=0.0)
+    if found.reach is not Reach.OTHER:
+        return found
+    terms = [term for spread in spreads for term in spread.terms]
+    of_trainings = sum(variance for variance, _ in terms)
+    df_trainings = of_trainings**2 / max(sum(variance**2 / df for variance, df in terms), 1e-300)
+    least = max(df_trainings, 1.0)
+    is_rough = sum(df for _, df in terms) == 1
+    of_trainings *= 2 if is_rough else 1
+    variance = these.error**2 + max(of_trainings - sum(spread.overlap for spread in spreads), 0.0)
+    share = min(of_trainings / variance, 1.0)
+    error, df = sqrt(variance), 1 / ((1 - share) / these.df + share / least)
+    half, p = t_exceeded(0.5 - LEVEL / 2, df) * error, 2 * t_below(-abs(these.value) / error, df)
+    other = replace(these, error=error, df=df, low=these.value - half, high=these.value + half, p=p)
+    of_parts = _p_of_parts(these.value, [(variance * (1 - share), these.df), (variance * share, least)])
+    return TrainedEstimate(these, other, spreads, of_trainings, df_trainings, is_rough, max(p, of_parts))
+
+
+def _p_of_parts(value: float, parts: Sequence[tuple[float, float]]) -> float:
+    """Return the p at which value² is the sum of t(1 - p/2; df)²·v over the parts (v, df) of its variance (§13.4).
+
+    It holds at every level, where t with one df for all parts is too sure far below 0.05.
+    """
+    error = sqrt(sum(variance for variance, _ in parts))
+    ends = [2 * t_below(-abs(value) / error, df) for _, df in parts]  # as if one of the two had the whole variance
+    low, high = (log(max(end, 1e-300)) for end in sorted(ends))
+    while high - low > 1e-13 * max(1.0, abs(low)):
+        middle = (low + high) / 2
+        bound = sum(t_exceeded(exp(middle) / 2, df) ** 2 * variance for variance, df in parts)
+        low, high = (middle, high) if bound > value**2 else (low, middle)
+    return exp((low + high) / 2)
