@@ -66,6 +66,7 @@ class FSSDINO(Segmenter):
     """
 
     backbone: FrozenViT
+    backbone_type = FrozenViT
     learns = False
     competes = True
     reads_void = True

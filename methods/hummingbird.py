@@ -9,7 +9,7 @@ of a label map.
 """
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from torch import Tensor
 from fsbench.base.errors import SettingsError
 from fsbench.core.segmenter import Segmenter
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.timm_networks import FrozenViT, PyramidTokens, frozen_tokens
+from fsbench.networks.backbones.timm_networks import FrozenViT, PyramidTokens
 
 
 class Memory(NamedTuple):
@@ -38,7 +38,6 @@ class Hummingbird(Segmenter):
     """
 
     backbone: FrozenViT | PyramidTokens
-    backbone_type: ClassVar[Any] = staticmethod(frozen_tokens)
     learns = False
 
     def __init__(self, backbone: BackboneConfig, neighbours: int = 30, temperature: float = 0.02):

@@ -296,6 +296,7 @@ class INSID3(Segmenter):
     """
 
     backbone: FrozenViT
+    backbone_type = FrozenViT
     decides_by_order = True
     learns = False
     attention_meaning = (

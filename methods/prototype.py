@@ -8,7 +8,7 @@ Shapes: N ways, K shots, Z backbone layers, T = side² patch tokens, C channels,
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.class_logits import INVALID, resize_logits
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.timm_networks import FrozenViT, PyramidTokens, frozen_tokens
+from fsbench.networks.backbones.timm_networks import FrozenViT, PyramidTokens
 from fsbench.networks.ops.first_largest import first_largest
 from fsbench.scores.answers import count
 from fsbench.scores.confusion import intersection_union, mean_iou
@@ -162,7 +162,6 @@ class Prototype(Segmenter):
     """
 
     backbone: FrozenViT | PyramidTokens
-    backbone_type: ClassVar[Any] = staticmethod(frozen_tokens)
     learns = False
     predicts_presence = True
     competes = True

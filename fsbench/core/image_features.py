@@ -16,8 +16,7 @@ from torch import Tensor
 from fsbench.core.images_together import ImagesTogether
 from fsbench.core.method import Method
 from fsbench.data.batch import EpisodeBatch
-from fsbench.networks.backbones.base import FrozenBackbone
-from fsbench.networks.backbones.timm_networks import FrozenViT
+from fsbench.networks.backbones.timm_networks import frozen_tokens
 
 Features = Any
 """The frozen network's features of B images: a tensor (B, …), or a tuple of such tensors."""
@@ -26,11 +25,12 @@ Features = Any
 class ImageFeatures(Method):
     """Base of methods of segmentation, as far as images are concerned.
 
-    `backbone_type` is a vision transformer unless a subclass says otherwise;
-    `fsbench.networks.backbones.timm_networks.FrozenPyramid` is another.
+    Features are the tokens of whatever network is chosen, a vision transformer or one whose maps at 1/16 of the image
+    are taken for tokens, unless a subclass has another `backbone_type`: `FrozenViT` for what a transformer alone has,
+    `FrozenPyramid` for maps at four scales, both of `fsbench.networks.backbones.timm_networks`.
     """
 
-    backbone_type: ClassVar[type[FrozenBackbone]] = FrozenViT
+    backbone_type: ClassVar[Any] = staticmethod(frozen_tokens)
     raw_images: bool = False
     """True for methods whose network takes images (3, S, S) uint8, which it prepares by itself; photos (3, H, W) where
     the method asks for these (`Needs.hints`)."""

@@ -118,6 +118,7 @@ class LinearProbeDense(Segmenter):
     """
 
     backbone: FrozenViT
+    backbone_type = FrozenViT
     learns = False
     competes = True
     reads_void = True

@@ -279,6 +279,7 @@ class FewShotClassifierSegmenter(Segmenter):
     shots = "add"  # §6
     released_format = ReleasedFormat(stated=stated_settings)
     backbone: FrozenViT
+    backbone_type = FrozenViT
     learner: Learner
     step_is_a_mean = True
     correlation: Correlation = "heads"

@@ -14,7 +14,7 @@ class Mine(Segmenter):
     shots = "average"
 
     def query(self, image: Tensor) -> Tensor:
-        """Unit patch tokens (B, T, C) of the frozen network's last block, of features (B, blocks, 1 + T, C)."""
+        """Return unit tokens (B, T, C) of the last block of any network, whose features are (B, blocks, 1 + T, C)."""
         return F.normalize(image[:, -1, 1:], dim=-1)
 
     def support(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -79,7 +79,8 @@ def find_spec(name: str, known: Mapping[str, Any], kind: type | tuple[type, ...]
     """
     spec = known.get(name) or plug_in_part(name, kind, GROUPS["backbones"])
     if spec is None:
-        raise SettingsError(f"{refusal}{known_names(name, known)}")
+        here = ", ".join(other for other, network in known.items() if network.weights.path.is_file()) or "none"
+        raise SettingsError(f"{refusal}{known_names(name, known, f'; the weights of these are here: {here}')}")
     return spec
 
 

@@ -279,7 +279,7 @@ class FrozenViT(FrozenTimmNetwork):
 
     def __init__(self, config: BackboneConfig):
         named = f"backbone '{config.name}'"
-        refusal = f"the {named} gives no tokens" if config.name in _PUBLISHED else f"unknown {named}"
+        refusal = f"the {named} is no vision transformer" if config.name in _PUBLISHED else f"unknown {named}"
         self.spec = find_spec(config.name, dict(sorted(VITS.items())), ViT, refusal)
         super().__init__(config)
 

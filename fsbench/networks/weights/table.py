@@ -203,10 +203,10 @@ def instead(name: str) -> str:
     if name == PHOTO_NETWORK:
         return ""
     network = weight_files()[PHOTO_NETWORK]
-    methods = ", ".join(network.stands_in_for)
+    takers = f"for {', '.join(network.stands_in_for)} and methods of your own that read any network's tokens"
     if network.path.is_file():
-        return f"without them, {PHOTO_NETWORK} is here for {methods}: --backbone auto"
-    return f"without them, {PHOTO_NETWORK} is there for {methods} with --backbone auto after: {INSTALL_PHOTOS}"
+        return f"without them: --backbone {PHOTO_NETWORK}, which is here, {takers}"
+    return f"without them: {INSTALL_PHOTOS}; then --backbone {PHOTO_NETWORK}, {takers}"
 
 
 def how_to_get(file: WeightFile, name: str, path: Path) -> str:

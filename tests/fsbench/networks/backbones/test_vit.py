@@ -230,7 +230,10 @@ def test_weights_of_other_tokens_are_one_clear_line(tiny, tmp_path, other, found
 def test_unknown_backbone_and_image_size(tiny):
     with pytest.raises(SettingsError, match=r"unknown backbone 'resnet'; there are: .*dinov2_vits14"):
         FrozenViT(BackboneConfig("resnet"))
-    with pytest.raises(SettingsError, match=r"the backbone 'resnet50' gives no tokens; there are: .*dinov2_vits14"):
+    with pytest.raises(
+        SettingsError,
+        match=r"'resnet50' is no vision transformer; there are: .*dinov2_vits14.*; the weights of these are here: demo",
+    ):
         FrozenViT(BackboneConfig("resnet50"))
     with pytest.raises(SettingsError, match="weights are 'random:x', expected a file, random or random:SEED"):
         FrozenViT(BackboneConfig("tiny", "random:x"))

@@ -77,7 +77,7 @@ def test_every_door_says_the_same_of_absent_weights(monkeypatch, capsys, tmp_pat
     if not installed:
         without_the_package(monkeypatch)
     said = instead("dinov2_vits14")
-    assert "--backbone auto" in said and "prototype, hsnet, dcama" in said
+    assert "--backbone efficientnet_lite0" in said and "prototype, hsnet, dcama" in said
     assert (INSTALL_PHOTOS in said) == (not installed) and not instead(PHOTO_NETWORK)
     errors = absent_files([RunConfig("prototype", "folder", data_root=str(tmp_path))])
     messages = [str(error) for error in errors if isinstance(error, CheckpointError)]
