@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from fsbench.base.terminal import print_line, print_note, shorten_hashes
-from fsbench.cli.predict import add_network_options, check_method, make_predictor
+from fsbench.cli.predict import add_network_options, check_method, make_predictor, print_checks
 
 EXAMPLES = """\
 examples:
@@ -27,6 +27,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--supports", type=Path, required=True, metavar="FOLDER", help="the labelled photos (see below)"
     )
+    parser.add_argument(
+        "--negative", action="append", default=[], metavar="[NAME=]PHOTO[:MASK]",
+        help="photos without the classes, or marked regions that are none of them, as in fsbench predict",
+    )  # fmt: skip
     parser.add_argument(
         "--classes",
         default="",
@@ -60,13 +64,14 @@ def _export(options: argparse.Namespace, extra: list[str]) -> int:
     check_method(options)
     # torch: seconds, which help and refused options do without
     from fsbench.predict.images import find_images
-    from fsbench.predict.supports import read_supports
+    from fsbench.predict.supports import read_negatives, read_supports
 
     supports, notes = read_supports([str(options.supports)], options.classes)
+    negatives, more = read_negatives(options.negative)
     images = [image.path for image in find_images(options.images)] if options.images else []
-    for note in notes:  # which tell why there may be no support
+    for note in (*notes, *more):  # which tell why there may be no support
         print_note(note)
-    predictor = make_predictor(options).add(supports)
+    predictor = make_predictor(options).add(supports, negatives)
     if predictor.support_set.note:
         print_note(predictor.support_set.note)
     agreement = predictor.export(options.out, format=options.format, images=images, force=options.force)
@@ -77,6 +82,9 @@ def _export(options: argparse.Namespace, extra: list[str]) -> int:
         f"{predictor.image_size} pixels; classes: {', '.join(predictor.classes)}"
     )
     print_line(f"compared with {predictor.name} itself: {agreement}")
+    print_checks(predictor)
+    for name, check in predictor.checks.items():
+        print_line(f"  {name}: {check.presence}.")
     if options.format == "onnx":
         script = options.out.with_suffix(".py")
         print_line(f"python {script} PHOTO MASK.png segments a photo, with numpy, Pillow and onnxruntime alone")

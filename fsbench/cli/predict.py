@@ -18,6 +18,7 @@ examples:
   fsbench predict --support cat=cat1.jpg:cat1.png --support cat=cat2.jpg:cat2.png --query photos/ --out masks/
   fsbench predict --support scene.jpg:labels.png --classes 1=cat,2=dog --query photos/ --out masks/
   fsbench predict --support labelme/cat1.json --support coco.json --query photos/ --out masks/
+  fsbench predict --support labelme/ --negative without/ --negative plush.jpg:plush.png --query photos/ --out masks/
   fsbench predict --method emat --ckpt best.ckpt --support cat=cat1.jpg:cat1.png --query photos/ --out masks/
 
 a mask is a PNG as large as its photo: black and white, or with class numbers (grey or palette, 255 is void).
@@ -34,6 +35,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--support", action="append", required=True, metavar="[NAME=]PHOTO:MASK",
         help="a labelled photo, a JSON file of LabelMe or COCO, or a folder of these; may be repeated, for the same "
         "class or others",
+    )  # fmt: skip
+    parser.add_argument(
+        "--negative", action="append", default=[], metavar="[NAME=]PHOTO[:MASK]",
+        help="what it is not: a photo or a folder of photos without any of the classes; or a form of --support, where "
+        "what is marked becomes background; may be repeated",
     )  # fmt: skip
     parser.add_argument("--query", nargs="+", type=Path, required=True, help="photos to segment, or a folder of them")
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder of the results")
@@ -133,28 +139,39 @@ def make_predictor(options: argparse.Namespace) -> "Predictor":
     )
 
 
+def print_checks(predictor: "Predictor") -> None:
+    """Measure masks and presence on the labelled photos, and print how good the masks are."""
+    checks = predictor.checks or predictor.leave_one_out()
+    print_line(f"on your labelled photos, each left out once: {', '.join(check.masks for check in checks.values())}")
+    share = predictor.share_in_negatives()
+    if share is not None:
+        use = "; it makes little use of them" if share > 0.5 else ""
+        print_line(f"marked as not it: {predictor.name} still gives {share:.0%} of these pixels a class{use}")
+
+
 def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     check_method(options)
     # torch: seconds, which help and refused options do without
     from fsbench.predict.folder import predict_folder
     from fsbench.predict.images import find_images
-    from fsbench.predict.supports import read_supports
+    from fsbench.predict.supports import read_negatives, read_supports
 
     refused: list[str] = []
     images = find_images(options.query, options.out, refused)
     supports, notes = read_supports(options.support, options.classes, options.support_root)
-    for note in notes:  # which tell why there may be no support
+    negatives, more = read_negatives(options.negative, options.support_root)
+    for note in (*notes, *more):  # which tell why there may be no support
         print_note(note)
-    predictor = make_predictor(options).add(supports)
+    predictor = make_predictor(options).add(supports, negatives)
     if options.steps and not predictor.shows_steps:
         raise SettingsError(f"--steps was given, but {predictor.name} has no steps to show; leave --steps out")
     if predictor.support_set.note:
         print_note(predictor.support_set.note)
-    predictor.measure_presence()
     shots = ", ".join(f"{n} for {name}" for name, n in zip(predictor.classes, predictor.support_set.shots, strict=True))
     weights = shorten_hashes(predictor.method.backbone.weights_id)
     print_line(f"{predictor.name} on {weights}, {predictor.image_size} pixels, {predictor.device}")
     print_line(f"labelled photos: {shots}; score of a class: {predictor.score_meaning}")
+    print_checks(predictor)
     summary = predict_folder(
         predictor,
         images,
@@ -168,11 +185,10 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     resumed = f" ({summary.resumed} of them by an earlier call)" if summary.resumed else ""
     print_line(f"{total} of {len(images)} photos predicted{resumed}")
     print_line("what the method found (nobody has checked it):")
-    for name, worth in predictor.worth.items():
-        found = f"present in {summary.present[name]} photos, not present in {total - summary.present[name]}"
-        if not worth.tells:
-            found = f"marked in {summary.marked[name]} photos, which does not mean that they all show it"
-        print_line(f"  {name}: {found} ({worth})")
+    for name, check in predictor.checks.items():
+        found, number = ("present", summary.present) if check.tells else ("a mask", summary.marked)
+        share = f"all {total}" if number[name] == total else f"{number[name]} of {total}"
+        print_line(f"  {name}: {found} in {share} photos. {check.presence}.")
     folders = "labels/, overlays/, steps/" if options.steps else "labels/, overlays/"
     print_line(f"{options.out}: {folders}, annotations.json, scores.csv")
     refused += summary.broken

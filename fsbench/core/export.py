@@ -5,7 +5,8 @@
 Shapes: N ways, H W the image, S the method's image side, (h, w) the size of a label map.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple, cast
 
@@ -139,36 +140,51 @@ class ImageGraph(nn.Module):
     """A method with its supports, and what comes before and after it: resizing, normalisation, presence.
 
     Args:
-        part: the method with its supports.
-        ways: N.
+        part: the method with its supports; pixels of ways behind the N-th become background.
+        thresholds: N scores above which an image shows a way; None where scores do not tell whether it does.
         image_size: S.
         resize: rule of `TENSOR_RESIZES` by which images become S x S.
-        only_present: remove the pixels of classes that a method, deciding both, says are not present.
+        only_present: remove the pixels of ways that are not present, by their thresholds or, where there is none, by
+            the method's own decision.
     """
 
-    def __init__(self, part: QueryGraph, ways: int, image_size: int, resize: str, only_present: bool = False):
+    def __init__(
+        self,
+        part: QueryGraph,
+        thresholds: Sequence[float | None],
+        image_size: int,
+        resize: str,
+        only_present: bool = False,
+    ):
         super().__init__()
-        self.part, self.ways, self.image_size, self.only_present = part, ways, image_size, only_present
+        self.part, self.ways, self.image_size, self.only_present = part, len(thresholds), image_size, only_present
+        self.register_buffer("thresholds", torch.tensor([math.nan if one is None else one for one in thresholds]))
         self.resize_image = TENSOR_RESIZES[resize]
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Segment an image (H, W, 3) uint8.
 
         Returns:
-            labels (H, W) uint8, 0 background, 1..N ways; present (N,) bool; score (N,) float32. Of methods that only
-            segment, a way is present where it has a pixel, and its score is its share of the pixels.
+            labels (H, W) uint8, 0 background, 1..N ways; present (N,) int8, 1 or 0, and -1 where nobody can tell;
+            score (N,) float32, NaN where `present` is -1. Of methods that only segment, the score of a way is its share
+            of the pixels.
         """
         pixels = normalise(self.resize_image(image, self.image_size))
         found = self.part(pixels, (image.shape[0], image.shape[1]))
-        labels, present, score = found.label_map, found.present, found.score
-        if present is None or score is None:
+        labels = torch.where(found.label_map > self.ways, 0, found.label_map)
+        if found.present is None or found.score is None:
             numbers = torch.arange(1, self.ways + 1, device=labels.device)
             score = (labels == numbers[:, None, None]).float().mean((1, 2))
-            present = score > 0
+            own = score > 0
+        else:
+            own, score = found.present[: self.ways], found.score[: self.ways].float()
+        tells = ~self.thresholds.isnan()
+        present = (score > self.thresholds) | (own & ~tells)  # nothing is above NaN
         if self.only_present:
             kept = torch.cat([torch.zeros_like(present[:1]), present])
             labels = torch.where(kept[labels], labels, 0)
-        return labels.to(torch.uint8), present, score.float()
+        told = torch.where(tells, present.long(), -1)  # onnxruntime has no `where` for fewer bits
+        return labels.to(torch.uint8), told.to(torch.int8), torch.where(tells, score, math.nan)
 
 
 def check_exportable(method: Segmenter, shots: int, resize: str) -> None:

@@ -39,7 +39,7 @@ NEAR = 1e-3
 """Largest margin of a pixel whose label differs, and largest difference of scores of presence."""
 
 Answer = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Labels (H, W) uint8, decisions (N,) bool and scores (N,) float32 of presence."""
+"""Labels (H, W) uint8, decisions (N,) int8 and scores (N,) float32 of presence, as of `ImageGraph`."""
 Run = Callable[[np.ndarray], Answer]
 """Function from an image (H, W, 3) uint8 to an exported file's answer."""
 
@@ -53,23 +53,21 @@ class Agreement:
         pixels: Number of their pixels.
         other: Number of pixels with another label.
         farthest: Largest margin of such a pixel; 0 where there is none.
-        score: Largest difference of a score of presence.
+        score: Largest difference of a score of presence; None where no class has any.
     """
 
     images: int
     pixels: int
     other: int
     farthest: float
-    score: float
+    score: float | None
 
     def __str__(self) -> str:
-        same = 100 * (1 - self.other / self.pixels)
         photos = "1 photo" if self.images == 1 else f"{self.images} photos"
-        borderline = f" (the other {self.other} are within {self.farthest:.0e} of the threshold)" if self.other else ""
-        return (
-            f"{same:.5g} % of the {self.pixels} pixels of {photos} have the same label{borderline}; scores of presence "
-            f"differ by {self.score:.0e} at most"
-        )
+        said = f"{self.pixels - self.other:,} of the {self.pixels:,} pixels of {photos} have the same label"
+        if self.other:
+            said += f"; the other {self.other:,} lie on the threshold (within {self.farthest:.0e})"
+        return said if self.score is None else f"{said}; scores of presence differ by at most {self.score:.0e}"
 
 
 def check_target(out: Path, format: Format, force: bool) -> None:
@@ -143,14 +141,16 @@ def compare(
         NumericsError: an answer differs by more than rounding does.
     """
     pixels = other = 0
-    farthest = largest = 0.0
+    farthest, largest = 0.0, None
     for image_name, image in images.items():
         result = own(image)
         labels, present, score = file(image)
         differs = labels != result.label_map
         distance = float(margin(image)[differs].max()) if differs.any() else 0.0
-        gap = max(abs(one.score - float(found)) for one, found in zip(result.classes, score, strict=True))
-        decided = [one.present for one in result.classes] == present.tolist()
+        tells = np.array([one.tells for one in result.classes])
+        gaps = np.abs(np.array([one.score for one in result.classes]) - score)[tells]
+        gap = float(gaps.max()) if tells.any() else 0.0
+        decided = [int(one.present) if one.tells else -1 for one in result.classes] == present.tolist()
         if differs.mean() > 1 - SAME_PIXELS or distance > NEAR or gap > NEAR or not decided:
             raise NumericsError(
                 f"the exported file answers otherwise than {name} on {image_name}: {100 * differs.mean():.3g} % of "
@@ -159,7 +159,7 @@ def compare(
                 f"{NEAR:g} and {NEAR:g}; nothing was written"
             )
         pixels, other = pixels + differs.size, other + int(differs.sum())
-        farthest, largest = max(farthest, distance), max(largest, gap)
+        farthest, largest = max(farthest, distance), max(largest or 0.0, gap) if tells.any() else largest
     return Agreement(len(images), pixels, other, farthest, largest)
 
 

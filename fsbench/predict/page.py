@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 import numpy as np
@@ -21,16 +21,25 @@ OBJECT = "object"
 """Name of the one class."""
 BRUSH, BOX = "what is painted", "the box around it"
 COLOR = "#d81b60"
-Example = tuple[np.ndarray, np.ndarray]
-"""An image (H, W, 3) uint8 and its mask (H, W) bool."""
+IT, NOT_IT = "the object", "something that is not it"
+NEGATIVE_COLOR = "#4b5563"
 
 
-def marked_example(editor: dict[str, Any] | None, kind: str) -> Example:
+class Example(NamedTuple):
+    """An image (H, W, 3) uint8 and its mask (H, W) bool, which shows the object or something that is not it."""
+
+    pixels: np.ndarray
+    mask: np.ndarray
+    is_object: bool = True
+
+
+def marked_example(editor: dict[str, Any] | None, kind: str, shows: str = IT) -> Example:
     """Return the image of the editor with the mask that was painted on it.
 
     Args:
         editor: The editor's value: `background`, and `layers` whose painted pixels are not transparent.
         kind: `BRUSH`, or `BOX` for the smallest upright box that holds all that is painted.
+        shows: `IT` or `NOT_IT`.
 
     Raises:
         gr.Error: there is no image, or nothing is painted on it.
@@ -49,20 +58,20 @@ def marked_example(editor: dict[str, Any] | None, kind: str) -> Example:
     if kind == BOX:
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
-    return np.asarray(image.convert("RGB")), mask
+    return Example(np.asarray(image.convert("RGB")), mask, shows == IT)
 
 
 def draw_example(example: Example) -> Image.Image:
     """Return an example's image with its mask in a translucent color."""
-    pixels, mask = example
-    color = Image.new("RGB", (mask.shape[1], mask.shape[0]), COLOR)
+    pixels, mask, is_object = example
+    color = Image.new("RGB", (mask.shape[1], mask.shape[0]), COLOR if is_object else NEGATIVE_COLOR)
     image = Image.fromarray(pixels)
     return Image.composite(Image.blend(image, color, 0.6), image, Image.fromarray(mask))
 
 
 def segment_images(
     predictor: Predictor, files: Sequence[str] | None, examples: Sequence[Example], folder: Path
-) -> tuple[list[tuple[str, str]], str]:
+) -> tuple[str, list[tuple[str, str]], str]:
     """Find the object of the examples on other images; one that cannot be read is left out with a warning.
 
     Args:
@@ -72,12 +81,13 @@ def segment_images(
         folder: An empty folder, which gets `labels/<image>.png`, `overlays/<image>.jpg` and `masks.zip`.
 
     Returns:
-        The overlays with what the method says of each image, and the ZIP file of the label maps.
+        How good the masks of the examples are, each left out once; the overlays with what the method says of each
+        image; and the ZIP file of the label maps.
 
     Raises:
         gr.Error: something is missing, or nothing can be predicted.
     """
-    if not examples:
+    if not any(example.is_object for example in examples):
         raise gr.Error("There is no example yet; paint the object on an image and press “Add example”.")
     if not files:
         raise gr.Error("There is no image to segment; upload one or more.")
@@ -85,7 +95,9 @@ def segment_images(
         raise gr.Error(f"Several images are named {twice[0]}, so that their masks would be, too; rename them.")
     shown: list[tuple[str, str]] = []
     try:
-        predictor.clear().support(OBJECT, examples)
+        predictor.clear().support(OBJECT, [(one.pixels, one.mask) for one in examples if one.is_object])
+        predictor.negative([(one.pixels, one.mask) for one in examples if not one.is_object])
+        check = predictor.leave_one_out()[OBJECT]
         for file in files:
             refused: list[str] = []
             for result in predictor(file, refused):
@@ -97,7 +109,8 @@ def segment_images(
         raise gr.Error(str(error)) from error
     if not shown:
         raise gr.Error("None of the images to segment can be read; upload JPEG, PNG, BMP, WebP or TIFF files.")
-    return shown, shutil.make_archive(str(folder / "masks"), "zip", folder / "labels")
+    words = f"On your examples, each left out once: {check.masks}. {check.presence}."
+    return words, shown, shutil.make_archive(str(folder / "masks"), "zip", folder / "labels")
 
 
 def make_page(predictor: Predictor, folder: Path) -> gr.Blocks:
@@ -108,11 +121,13 @@ def make_page(predictor: Predictor, folder: Path) -> gr.Blocks:
         folder: For the results of each request.
     """
 
-    def add(editor: dict[str, Any] | None, kind: str, examples: list[Example]) -> tuple[list[Example], list[Any], None]:
-        examples = [*examples, marked_example(editor, kind)]
+    def add(
+        editor: dict[str, Any] | None, kind: str, shows: str, examples: list[Example]
+    ) -> tuple[list[Example], list[Any], None]:
+        examples = [*examples, marked_example(editor, kind, shows)]
         return examples, [draw_example(one) for one in examples], None
 
-    def segment(files: list[str] | None, examples: list[Example]) -> tuple[list[tuple[str, str]], str]:
+    def segment(files: list[str] | None, examples: list[Example]) -> tuple[str, list[tuple[str, str]], str]:
         return segment_images(predictor, files, examples, Path(tempfile.mkdtemp(dir=folder)))
 
     with gr.Blocks(title="fsbench demo", analytics_enabled=False) as page:
@@ -129,15 +144,17 @@ def make_page(predictor: Predictor, folder: Path) -> gr.Blocks:
                     brush=gr.Brush(colors=[COLOR], color_mode="fixed"),
                 )  # fmt: skip
                 kind = gr.Radio([BRUSH, BOX], value=BRUSH, label="The mask is")
+                shows = gr.Radio([IT, NOT_IT], value=IT, label="The mask shows")
                 added = gr.Button("Add example")
                 gallery = gr.Gallery(label="Examples", format="png", columns=3, **shape)
                 removed = gr.Button("Remove all examples")
             with gr.Column():
                 files = gr.Files(label="2. Images to segment", file_types=["image"])
                 started = gr.Button("Segment", variant="primary")
+                checked = gr.Markdown()
                 masks = gr.Gallery(label="Masks", columns=2, **shape)
                 archive = gr.File(label="Masks as PNG label maps: 0 background, 1 object", interactive=False)
-        added.click(add, [editor, kind, examples], [examples, gallery, editor], api_name="add")
+        added.click(add, [editor, kind, shows, examples], [examples, gallery, editor], api_name="add")
         removed.click(lambda: ([], []), None, [examples, gallery], api_name="remove")
-        started.click(segment, [files, examples], [masks, archive], api_name="segment", concurrency_limit=1)
+        started.click(segment, [files, examples], [checked, masks, archive], api_name="segment", concurrency_limit=1)
     return page

@@ -26,9 +26,9 @@ from fsbench.data.image_io import read_upright
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.transforms import own_pixels
 from fsbench.predict.images import LoadedImage, QueryImage, find_images, load_image, prefetch_map, read_image_file
-from fsbench.predict.presence import PresenceWorth, presence_worth
+from fsbench.predict.leave_one_out import MOST, ClassCheck, leave_one_out
 from fsbench.predict.result import ClassPresence, ImageResult, image_instances, palette
-from fsbench.predict.supports import Support, SupportSet, read_supports, stack_supports
+from fsbench.predict.supports import NO_CLASS, Support, SupportSet, read_negatives, read_supports, stack_supports
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import input_rule
 from fsbench.results.pictures.sheet import Panel
@@ -126,7 +126,8 @@ class Predictor:
         self.method.check_image_size(self.image_size)
         self.method.to(self.device).eval()
         self.supports: list[Support] = []
-        self.worth: dict[str, PresenceWorth] = {}
+        self.negatives: list[Support] = []
+        self.checks: dict[str, ClassCheck] = {}
         self._support_set: SupportSet | None = None
 
     def support(self, name: str, pairs: Iterable[tuple[Any, Any]]) -> "Predictor":
@@ -140,6 +141,37 @@ class Predictor:
         Raises:
             DataError: a file is unusable, or image and mask differ in size.
         """
+        return self.add(self._read_pairs(name, pairs))
+
+    def negative(self, photos: Iterable[Any]) -> "Predictor":
+        """Add photos that show none of the classes, and regions of photos that are none of them.
+
+        Such photos tell what scores of presence look like where a class is absent, see `leave_one_out`. What a region
+        shows better than a class does is background.
+
+        Args:
+            photos: Images, files or arrays (H, W, 3) uint8; or pairs of an image and a mask of the region, as `support`
+                takes them.
+
+        Raises:
+            DataError: a file is unusable, or image and mask differ in size.
+        """
+        added: list[Support] = []
+        for given in photos:
+            if isinstance(given, tuple):
+                added += self._read_pairs(NO_CLASS, [given], len(added))
+            elif isinstance(given, np.ndarray):
+                unmarked = np.zeros(given.shape[:2], np.uint8)
+                added.append(Support(self._next_name(len(added)), given, unmarked, {}))
+            else:
+                added += read_negatives([str(given)])[0]
+        return self.add((), added)
+
+    def _next_name(self, pending: int) -> str:
+        """Return the name of an array, where `pending` others are about to be added."""
+        return f"support {len(self.supports) + len(self.negatives) + pending + 1}"
+
+    def _read_pairs(self, name: str, pairs: Iterable[tuple[Any, Any]], pending: int = 0) -> list[Support]:
         added: list[Support] = []
         for image, mask in pairs:
             if not isinstance(image, np.ndarray) and not isinstance(mask, np.ndarray):
@@ -149,7 +181,7 @@ class Predictor:
                     print_note(note)
                 continue
             is_file = not isinstance(image, np.ndarray)
-            image_name = str(image) if is_file else f"support {len(self.supports) + len(added) + 1}"
+            image_name = str(image) if is_file else self._next_name(pending + len(added))
             pixels, labels = (
                 read_upright(Path(image))[0] if is_file else image,
                 (np.asarray(mask) != 0).astype(np.uint8),
@@ -160,45 +192,62 @@ class Predictor:
                     "photo's height and width"
                 )
             added.append(Support(image_name, pixels, labels, {1: name}))
-        return self.add(added)
+        return added
 
-    def add(self, supports: Sequence[Support]) -> "Predictor":
-        """Add supports that `read_supports` returned."""
-        self.supports += supports
-        self.worth = {}
-        self._support_set = None
+    def add(self, supports: Sequence[Support], negatives: Sequence[Support] = ()) -> "Predictor":
+        """Add supports that `read_supports` returned, and negatives that `read_negatives` returned."""
         self.method.backbone.cache.clear()
-        return self
+        return self._take([*self.supports, *supports], [*self.negatives, *negatives])
 
     def clear(self) -> "Predictor":
-        """Remove all supports."""
-        self.supports.clear()
-        return self.add(())
+        """Remove all supports and negatives."""
+        self.method.backbone.cache.clear()
+        return self._take([], [])
 
-    def measure_presence(self) -> dict[str, PresenceWorth]:
-        """Measure on the supports whether presence scores tell photos with a class from photos without it.
+    def _take(self, supports: list[Support], negatives: list[Support]) -> "Predictor":
+        self.supports, self.negatives = supports, negatives
+        self.checks = {}
+        self._support_set = None
+        return self
 
-        Each photo is left out of the supports once and asked; see `presence_worth`. Until that has shown it, no class
-        of a result `tells`.
+    def leave_one_out(self) -> dict[str, ClassCheck]:
+        """Predict each labelled photo with the others as supports, and measure masks and scores of presence.
+
+        At most ten photos with a class and ten without it are asked. Until this has shown that scores of presence tell
+        photos with a class from others, no class of a result `tells`; from then on its threshold decides.
+
+        Returns:
+            What was measured, by the names of the classes.
         """
-        supports = list(self.supports)
+        supports, negatives = self.supports, self.negatives
 
-        def scores(others: Sequence[Support], left_out: Support) -> dict[str, float]:
-            self.clear().add(others)
-            return {presence.name: presence.score for presence in self.predict(left_out.pixels).classes}
+        def ask(photo: Support) -> ImageResult:
+            kept = ([one for one in given if one.image_name != photo.image_name] for given in (supports, negatives))
+            return self._take(*kept).predict(photo.pixels)
 
         try:
-            worth = presence_worth(supports, scores)
+            checks = leave_one_out(supports, negatives, ask)
         finally:
-            self.clear().add(supports)
-        self.worth = worth
-        return worth
+            self._take(supports, negatives)
+        self.checks = checks
+        return checks
+
+    def share_in_negatives(self) -> float | None:
+        """Return the share of the pixels of negatives' marked regions that are given a class all the same.
+
+        It is 0 for a method that takes such a region for background. At most ten photos are asked; None where no
+        negative marks a region.
+        """
+        marked = [one for one in self.negatives if one.classes][:MOST]
+        regions = [np.isin(one.labels, [*one.classes]) for one in marked]
+        taken = [(self.predict(one.pixels).label_map[region] > 0) for one, region in zip(marked, regions, strict=True)]
+        return float(np.concatenate(taken).mean()) if marked else None
 
     @property
     def support_set(self) -> SupportSet:
         """All supports as tensors on the device."""
         if self._support_set is None:
-            stacked = stack_supports(self.supports, self.image_size, self.resize)
+            stacked = stack_supports(self.supports, self.image_size, self.resize, self.negatives)
             self.method.check_shots(stacked.rows.shape[2], None)
             images, rows, labels = (tensor.to(self.device) for tensor in (stacked.images, stacked.rows, stacked.labels))
             self._support_set = replace(stacked, images=images, rows=rows, labels=labels)
@@ -208,6 +257,11 @@ class Predictor:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes; number n of a label map is `classes[n - 1]`."""
         return self.support_set.classes
+
+    @property
+    def thresholds(self) -> list[float | None]:
+        """For each class the score above which a photo shows it; None where `leave_one_out` has not shown one."""
+        return [self.checks[name].threshold if name in self.checks else None for name in self.classes]
 
     @property
     def score_meaning(self) -> str:
@@ -249,22 +303,29 @@ class Predictor:
         finally:  # whatever happens, the next photo has features of its own
             self.method.backbone.cache.forget(QUERY)
         answer = prediction.answer(f"{self.name} on {image.name}", soft=False)
-        label_map = own = answer.label_map.astype(np.uint8)
+        number_of_classes = len(self.classes)
+        label_map = own = np.where(answer.label_map > number_of_classes, 0, answer.label_map).astype(np.uint8)
         if answer.present is None or answer.score is None:
-            present, score = presence_from_mask(label_map, len(self.classes))
+            decided, scores = presence_from_mask(label_map, number_of_classes)
         else:
-            present, score = answer.present, answer.score
+            decided, scores = answer.present[:number_of_classes], answer.score[:number_of_classes]
+        present = [
+            bool(own_decision) if threshold is None else score > threshold
+            for own_decision, score, threshold in zip(decided, scores.tolist(), self.thresholds, strict=True)
+        ]
         if label_map.shape != image.size:
             label_map = resize_labels(label_map, *image.size)
         if self.only_present:
-            kept = np.array([True, *present.tolist()] + [False] * (255 - len(present)))
+            kept = np.array([True, *present] + [False] * (255 - len(present)))
             label_map = np.where(kept[label_map], label_map, 0).astype(np.uint8)
-        told = [name for name, worth in self.worth.items() if worth.tells]
-        decisions = zip(self.classes, present.tolist(), score.tolist(), strict=True)
         classes = tuple(
             # bincount would take 8 bytes a pixel
-            ClassPresence(number, name, present, score, int(np.count_nonzero(label_map == number)), name in told)
-            for number, (name, present, score) in enumerate(decisions, 1)
+            ClassPresence(
+                number, name, is_there, score, int(np.count_nonzero(label_map == number)), threshold is not None
+            )
+            for number, (name, is_there, score, threshold) in enumerate(
+                zip(self.classes, present, scores.tolist(), self.thresholds, strict=True), 1
+            )
         )
         objects = () if prediction.instances is None else image_instances(prediction.instances, own, label_map)
         return ImageResult(image.name, label_map, classes, image.preview, objects, tuple(panels))
@@ -280,7 +341,9 @@ class Predictor:
         """Freeze the method and its supports into one file that segments images of any size without the suite.
 
         The file takes an image (H, W, 3) uint8 as `image` and gives `labels` (H, W) uint8, and of each class `present`
-        bool and `score` float32. Its answers are compared with the method's own on the supports and on `images`:
+        int8 and `score` float32. Where `leave_one_out`, which runs unless it has, does not show that scores tell photos
+        with the class from others, `present` is -1 and `score` NaN. Its answers are compared with the method's own on
+        the supports and on `images`:
         99.9 % of the labels of each image must be equal, and all others within 0.001 of the threshold. Masks of images
         above `megapixels` are computed at their own size.
 
@@ -306,6 +369,8 @@ class Predictor:
         check_target(out, format, force)
         support = self.support_set
         check_exportable(self.method, support.rows.shape[2], self.resize)
+        if not self.checks:
+            self.leave_one_out()
         compared = {one.image_name: one.pixels for one in self.supports}
         for number, image in enumerate(images, 1):
             if isinstance(image, np.ndarray):
@@ -329,7 +394,7 @@ class Predictor:
             "fsbench": __version__,
             "identity": json.dumps(self.identity),
         }
-        graph = ImageGraph(part, len(support.classes), self.image_size, self.resize, self.only_present)
+        graph = ImageGraph(part, self.thresholds, self.image_size, self.resize, self.only_present)
         return write_checked(graph, out, format, about, whole.predict, margin, compared)
 
     def _load(self, pixels: np.ndarray) -> LoadedImage:
@@ -348,7 +413,7 @@ class Predictor:
         size = image.size if scale >= 1 else tuple(max(1, int(side * scale)) for side in image.size)
         return EpisodeBatch(
             images=torch.cat([image.pixels[None].to(self.device), support.images]),
-            image_names=[QUERY, *(f"support {row}" for row in range(len(support.images)))],
+            image_names=[QUERY, *(f"support {name}" for name in support.image_names)],
             query=torch.zeros(1, dtype=torch.int64, device=self.device),
             support=support.rows + 1,
             support_labels=support.labels,
@@ -356,7 +421,7 @@ class Predictor:
             query_sizes=torch.tensor([size], device=self.device),
             episodes=torch.zeros(1, dtype=torch.int64, device=self.device),
             truth=None,
-            hints=[Hints(class_names=support.classes)],
+            hints=[Hints(class_names=(*support.classes, *support.regions))],
             counted_pixels=None if inside is None else inside.to(self.device),
         )
 
@@ -381,7 +446,14 @@ class Predictor:
             "only_present": self.only_present,
             "megapixels": self.max_pixels / 1e6,
             "classes": list(support.classes),
-            "support": fingerprint([support.rows.tolist(), digest(support.images), digest(support.labels)]),
+            "support": fingerprint(
+                [
+                    support.rows.tolist(),
+                    digest(support.images),
+                    digest(support.labels),
+                    *(digest(torch.from_numpy(one.pixels)) for one in self.negatives),
+                ]
+            ),
         }
 
 

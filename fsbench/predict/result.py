@@ -96,7 +96,7 @@ class ClassPresence:
         score: The method's score of that, from 0 to 1.
         pixels: Number of pixels labelled as the class.
         tells: Whether such scores were seen to tell images with the class from images without it
-            (`Predictor.measure_presence`); if not, nothing is said of its presence.
+            (`Predictor.leave_one_out`); if not, nothing is said of its presence.
         runs: The mask, in an `Entry`; None where no pixel is labelled.
     """
 

@@ -13,7 +13,7 @@ about = session.get_modelmeta().custom_metadata_map
 
 
 def segment(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return labels (H, W), 0 background and n the n-th class, and for each class whether it is there, and a score."""
+    """Return labels (H, W), 0 background and n the n-th class; for each class 1 (there), 0 or -1 (unknown); scores."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape) < 2:
         raise ValueError(f"photo is {pixels.dtype} {pixels.shape}; expected RGB: uint8, height x width x 3, from 2 x 2")
     return tuple(session.run(["labels", "present", "score"], {"image": np.ascontiguousarray(pixels)}))
@@ -26,4 +26,4 @@ if __name__ == "__main__":
     mask = Image.fromarray(labels)
     mask.putpalette(bytes.fromhex(about["palette"]))
     mask.save(out)
-    print({name: [bool(present[n]), round(float(score[n]), 4)] for n, name in enumerate(json.loads(about["classes"]))})
+    print({name: [int(present[n]), round(float(score[n]), 4)] for n, name in enumerate(json.loads(about["classes"]))})

@@ -21,18 +21,20 @@ from fsbench.data.class_names import check_names
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import VOID
 from fsbench.data.file_rules import remark
-from fsbench.data.image_io import HALF, is_transparent, read_mask, read_photo
+from fsbench.data.image_io import HALF, is_transparent, read_mask, read_photo, read_upright
 from fsbench.data.label_maps import way_labels
 from fsbench.data.orientation import apply_orientation, fit_labels, fits_both_ways
 from fsbench.data.palettes import SeenColours
 from fsbench.data.transforms import RESIZES
 from fsbench.predict.embedded import embedded_file, embedded_picture, labels_on_photo
-from fsbench.predict.images import SUFFIXES
+from fsbench.predict.images import SUFFIXES, find_images
 from fsbench.predict.labelme import paint_labelme
 
 FORMS = "[name=]photo:mask.png, photo:labelme.json, labelme.json, coco.json or a folder of these"
 PHOTOS, MASKS = "photos", "masks"
 """Folders of a folder of supports, in which a photo and its mask have one name."""
+NO_CLASS = "something else"
+"""What a marked region that is none of the classes shows, where nobody says it."""
 MAX_CLASSES = 254
 
 SupportSpec = tuple[str, Path | None, Path]
@@ -76,16 +78,23 @@ class Support:
 class SupportSet:
     """Supports as tensors, in the form of an `EpisodeBatch` without its query.
 
+    Each marked region of a negative is a way of its own behind those of the classes: what it shows better than a class
+    does is background.
+
     Attributes:
         classes: N names, in order of appearance.
+        regions: R names of what the negatives' marked regions show.
         images: (M, 3, S, S), each image once.
-        rows: (1, N, K) int64, rows of `images`.
-        labels: (1, N, K, S, S) uint8.
+        image_names: M names.
+        rows: (1, N + R, K) int64, rows of `images`.
+        labels: (1, N + R, K, S, S) uint8.
         shots: N numbers of supports as given, before repetition.
     """
 
     classes: tuple[str, ...]
+    regions: tuple[str, ...]
     images: Tensor
+    image_names: tuple[str, ...]
     rows: Tensor
     labels: Tensor
     shots: tuple[int, ...]
@@ -100,14 +109,16 @@ class SupportSet:
         return f"every class needs the same number of supports; those of {fewer} are repeated until there are {most}"
 
 
-def stack_supports(supports: Sequence[Support], size: int, resize: str) -> SupportSet:
-    """Resize supports and group them by class.
+def stack_supports(
+    supports: Sequence[Support], size: int, resize: str, negatives: Sequence[Support] = ()
+) -> SupportSet:
+    """Resize supports and group them by class, and the marked regions of negatives.
 
     Classes with fewer supports than others repeat theirs in turn, as the protocol's augmented settings do
-    (fscs-protocol §4).
+    (fscs-protocol §4), and so do regions.
 
     Raises:
-        SettingsError: there are no supports, or more than `MAX_CLASSES` classes.
+        SettingsError: there are no supports, or more than `MAX_CLASSES` classes and regions.
         DataError: no pixel of a class is left in a resized mask; the message names the image.
     """
     if not supports:
@@ -116,8 +127,9 @@ def stack_supports(supports: Sequence[Support], size: int, resize: str) -> Suppo
     rows: dict[str, int] = {}
     images: list[Tensor] = []
     shots: dict[str, list[tuple[int, np.ndarray]]] = {}
-    for support in supports:
-        if support.image_name not in rows:
+    regions: list[tuple[str, list[tuple[int, np.ndarray]]]] = []
+    for place, support in enumerate((*supports, *negatives)):
+        if support.classes and support.image_name not in rows:
             rows[support.image_name] = len(images)
             images.append(resize_image(support.pixels, size))
         for number, name in support.classes.items():
@@ -128,14 +140,22 @@ def stack_supports(supports: Sequence[Support], size: int, resize: str) -> Suppo
                     f"pixels, of which none is left at {size}x{size}; expected an object that can be seen at that "
                     "size; mark more"
                 )
-            shots.setdefault(name, []).append((rows[support.image_name], mask))
-    if len(shots) > MAX_CLASSES:
-        raise SettingsError(f"there are {len(shots)} classes, expected at most {MAX_CLASSES}; choose some of them")
+            shot = (rows[support.image_name], mask)
+            if place < len(supports):
+                shots.setdefault(name, []).append(shot)
+            else:
+                regions.append((name, [shot]))
+    if len(shots) + len(regions) > MAX_CLASSES:
+        both = f"{len(shots)} classes" + (f" and {len(regions)} regions of negatives" if regions else "")
+        raise SettingsError(f"there are {both}, expected at most {MAX_CLASSES}; choose some of them")
     most = max(map(len, shots.values()))
-    repeated = [[given[shot % len(given)] for shot in range(most)] for given in shots.values()]
+    ways = [*shots.values(), *(shot for _, shot in regions)]
+    repeated = [[given[shot % len(given)] for shot in range(most)] for given in ways]
     return SupportSet(
         classes=tuple(shots),
+        regions=tuple(name for name, _ in regions),
         images=torch.stack(images),
+        image_names=tuple(rows),
         rows=torch.tensor([[[row for row, _ in way] for way in repeated]]),
         labels=torch.from_numpy(np.array([[[mask for _, mask in way] for way in repeated]])),
         shots=tuple(map(len, shots.values())),
@@ -161,12 +181,68 @@ def read_supports(
         DataError: a file is unusable.
     """
     by_number, chosen = parse_classes(classes)
+    specs = [spec for one in given for spec in ([one] if isinstance(one, tuple) else parse_support(one))]
+    supports, notes = _read_specs(specs, by_number, chosen, root)
+    shown_classes = {name for support in supports for name in support.classes.values()}
+    check_names(shown_classes, "the supports")
+    for name in (*chosen, *by_number.values()):
+        if name not in shown_classes:
+            hint = did_you_mean(name, shown_classes)
+            there = f"{hint} There are" if hint else "; there are"
+            raise SettingsError(f"no support shows the class '{name}' of --classes{there}: {_first(shown_classes)}")
+    return supports, notes
+
+
+def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list[Support], list[str]]:
+    """Read photos that show none of the classes, and regions of photos that are none of them.
+
+    Args:
+        given: Texts, each a photo, a folder of photos, or one of `FORMS`, whose marked regions are then none of the
+            classes; a name says what they show instead.
+        root: Folder of the images of JSON files, instead of the file's own.
+
+    Returns:
+        The photos, without classes where nothing is marked; and notes for the user.
+
+    Raises:
+        SettingsError: a text names no files.
+        DataError: a file is unusable.
+    """
+    photos: list[Path] = []
+    specs: list[SupportSpec] = []
+    for text in given:
+        path = Path(text).expanduser()
+        if is_folder(path) and not (is_folder(path / MASKS) or any(path.glob("*.json"))):
+            photos += [image.path for image in find_images([path])]
+        elif is_file(path) and path.suffix.lower() in SUFFIXES:
+            photos.append(path)
+        else:
+            specs += parse_support(text)
+    specs = [(name or ("" if file.suffix.lower() == ".json" else NO_CLASS), image, file) for name, image, file in specs]
+    regions, notes = _read_specs(specs, {}, (), root, keeps_unmarked=True)
+    return [*(_unmarked(photo) for photo in photos), *regions], notes
+
+
+def _unmarked(photo: Path) -> Support:
+    pixels = read_upright(photo)[0]
+    return Support(str(photo), pixels, np.zeros(pixels.shape[:2], np.uint8), {})
+
+
+def _read_specs(
+    specs: Iterable[SupportSpec],
+    by_number: dict[int, str],
+    chosen: Collection[str],
+    root: Path | None,
+    keeps_unmarked: bool = False,
+) -> tuple[list[Support], list[str]]:
+    """Read labelled images, of `chosen` classes alone where there are any; return notes, too.
+
+    With `keeps_unmarked`, images of which an annotation file marks nothing are among them.
+    """
     supports: list[Support] = []
     notes: list[str] = []
     colours: SeenColours = {}
-    for name, image, file in (
-        spec for one in given for spec in ([one] if isinstance(one, tuple) else parse_support(one))
-    ):
+    for name, image, file in specs:
         found: Iterable[_Drawn]
         if image is not None and file.suffix.lower() != ".json":
             found = [_Drawn(image, *_mask_classes(composed(name), image, file, by_number, colours, notes))]
@@ -177,14 +253,14 @@ def read_supports(
         else:
             content = read_annotations(file)
             found = (
-                [_labelme_classes(image, file, content, notes)]
+                [_labelme_classes(image, file, content, notes, keeps_unmarked)]
                 if "shapes" in content
-                else _coco_classes(file, content, chosen, notes)
+                else _coco_classes(file, content, chosen, notes, keeps_unmarked)
             )
         photos: dict[Path, str | Path] = {}
         for stated, labels, shown, embedded in found:
             taken = {number: label for number, label in shown.items() if not chosen or label in chosen}
-            if not taken:
+            if not taken and not keeps_unmarked:
                 continue  # its photo need not be here
             try:
                 photo = stated if isinstance(stated, Path) else find_named_image(stated, file, root)
@@ -214,13 +290,6 @@ def read_supports(
             if is_transparent(photo, header):
                 notes.append(remark("transparent_photo", photo))
             supports.append(Support(str(photo), pixels, labels, taken))
-    shown_classes = {name for support in supports for name in support.classes.values()}
-    check_names(shown_classes, "the supports")
-    for name in (*chosen, *by_number.values()):
-        if name not in shown_classes:
-            hint = did_you_mean(name, shown_classes)
-            there = f"{hint} There are" if hint else "; there are"
-            raise SettingsError(f"no support shows the class '{name}' of --classes{there}: {_first(shown_classes)}")
     return supports, notes
 
 
@@ -319,6 +388,8 @@ def _mask_classes(
         raise DataError(
             f"mask {file} marks nothing{void}; expected white, or class numbers from 1, where the object is"
         )
+    if name == NO_CLASS:
+        return labels, dict.fromkeys(numbers, name)
     if name and len(numbers) > 1:
         raise DataError(
             f"mask {file} has the numbers {_first(numbers)}, but one class was named ({name}); name them with "
@@ -334,10 +405,12 @@ def _mask_classes(
     return labels, classes
 
 
-def _labelme_classes(image: Path | None, file: Path, content: dict[str, Any], notes: list[str]) -> _Drawn:
+def _labelme_classes(
+    image: Path | None, file: Path, content: dict[str, Any], notes: list[str], keeps_unmarked: bool
+) -> _Drawn:
     """Return the image of a LabelMe file, as a path or as the file states it, its label map, and its classes."""
     labels, names, found = paint_labelme(content, file)
-    if not names:
+    if not names and not (keeps_unmarked and not content["shapes"]):
         expected = "expected at least one polygon, rectangle, circle or mask"
         raise DataError("; ".join([f"{file} has no shape with an area", expected, *found]))
     notes += found
@@ -346,10 +419,13 @@ def _labelme_classes(image: Path | None, file: Path, content: dict[str, Any], no
     return _Drawn(str(content.get("imagePath") or ""), labels, names, embedded_file(content, file))
 
 
-def _coco_classes(file: Path, content: dict[str, Any], chosen: Collection[str], notes: list[str]) -> Iterator[_Drawn]:
+def _coco_classes(
+    file: Path, content: dict[str, Any], chosen: Collection[str], notes: list[str], keeps_unmarked: bool
+) -> Iterator[_Drawn]:
     """Yield the images of a COCO file that show something, as it states them, their label maps, and their classes.
 
-    Notes are added on images that show one of the `chosen` classes; on all where none is chosen.
+    Notes are added on images that show one of the `chosen` classes; on all where none is chosen. With `keeps_unmarked`,
+    images that show nothing are among them.
     """
     try:
         ordered = sorted(content["categories"], key=lambda category: category["id"])
@@ -366,7 +442,7 @@ def _coco_classes(file: Path, content: dict[str, Any], chosen: Collection[str], 
     check_names([names[number - 1] for number in np.unique(instances.classes)], f"the categories of {file}")
     for row, stated in enumerate(instances.file_names):
         numbers = np.unique(instances.classes[instances.starts[row] : instances.starts[row + 1]]).tolist()
-        if numbers:
+        if numbers or keeps_unmarked:
             drawn = {number: names[number - 1] for number in numbers}
             labels, shown, reserved = visible_classes(instances.paint(stated), drawn, left_out)
             if reserved and (not chosen or not set(chosen).isdisjoint(shown.values())):

@@ -27,7 +27,7 @@ def check_export(subject: Subject) -> str:
     episode = episode.without_truth()
     try:
         part = with_supports(method, episode)
-        graph = trace(ImageGraph(part, episode.support.shape[1], subject.size, RULE)).module()
+        graph = trace(ImageGraph(part, [0.5] * episode.support.shape[1], subject.size, RULE)).module()
     except UntraceableError as error:
         raise NotApplicableError(f"the method is not exported: {error}") from error
     own = episode.images[int(episode.query[0])].permute(1, 2, 0)
@@ -55,9 +55,9 @@ def check_export(subject: Subject) -> str:
                     f"at most {SHARE:.1%} of them, and those within {NEAR:g}",
                     "decide by `read` or `compete` as in an answer, and look at no value of the query in Python",
                 )
-            if expected.present is not None and not torch.equal(present, expected.present):
+            if expected.presence_score is not None and not torch.equal(present == 1, expected.presence_score > 0.5):
                 raise ViolationError(
-                    "decisions of presence of a graph that are not the method's",
+                    "scores of presence of a graph that are not the method's",
                     "the same",
                     "decide presence in `read` or `compete`",
                 )

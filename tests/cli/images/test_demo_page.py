@@ -108,11 +108,14 @@ def test_an_object_is_found_and_nobody_else_is_asked(scene, tmp_path, monkeypatc
         with pytest.raises(Exception, match="There is no example yet"):
             page.predict([image], api_name="/segment")
         editor = {"background": image, "layers": [client.handle_file(str(tmp_path / "layer.png"))]}
-        page.predict(editor | {"composite": None}, "what is painted", api_name="/add")
-        masks, archive = page.predict([image], api_name="/segment")
+        page.predict(editor | {"composite": None}, "what is painted", "the object", api_name="/add")
+        words, masks, archive = page.predict([image], api_name="/segment")
         with zipfile.ZipFile(archive) as file, file.open("scene.png.png") as labels:
             assert np.asarray(Image.open(labels)).shape == layer.shape[:2]
         assert masks[0]["caption"].startswith("scene.png: object")
+        assert words.startswith(
+            "On your examples, each left out once: object not measured (label a second photo of it)"
+        )
         raise KeyboardInterrupt
 
     monkeypatch.setattr(demo, "_wait_for_interrupt", visit)

@@ -10,6 +10,7 @@ import fsbench
 from fsbench.base.errors import NumericsError
 from fsbench.datamodules.datasets.demo.scenes import draw_scene
 from fsbench.predict.export import Agreement, compare, load_program
+from fsbench.predict.leave_one_out import ClassCheck
 from fsbench.predict.result import ClassPresence, ImageResult
 from fsbench.predict.supports import Support
 from fsbench.runner.contract.suite import build_subject
@@ -51,6 +52,7 @@ def predictor_of(method: str, folder: Path) -> fsbench.Predictor:
 def test_labels_over_the_demo(method, tmp_path):
     predictor = predictor_of(method, tmp_path)
     images = [scene(number)[0] for number in range(3, 9)]
+    predictor.checks = {"class 1": ClassCheck("class 1", (), (0.4,) * 4, (0.2,) * 4), "class 2": ClassCheck("class 2")}
     assert predictor.export(tmp_path / "thing.onnx", images=images[:2]).images == 5
     run = load_program(tmp_path / "thing.onnx", "onnx")
     numbers = set()
@@ -58,8 +60,9 @@ def test_labels_over_the_demo(method, tmp_path):
         expected = predictor.predict(image)
         labels, present, score = run(image)
         assert (labels == expected.label_map).mean() >= 0.999
-        assert present.tolist() == [one.present for one in expected.classes]
-        assert score == pytest.approx([one.score for one in expected.classes], abs=1e-3)
+        told, untold = expected.classes
+        assert present.tolist() == [told.present, -1] and told.tells and not untold.tells
+        assert score == pytest.approx([told.score, np.nan], abs=1e-3, nan_ok=True)
         numbers |= set(np.unique(labels).tolist())
     assert len(numbers) > 1, "labels that are all the same say nothing of a file"
     assert method not in SEEDS or numbers == {0, 1, 2}
@@ -70,12 +73,14 @@ SIDES = (50, 60)
 
 def agreement(own: np.ndarray, found: np.ndarray, margin: float, present: bool = True, score: float = 0.5) -> Agreement:
     """Compare two label maps on two images; the method says present, with a score of 0.5."""
-    answer = ImageResult("photo", own, (ClassPresence(1, "thing", True, 0.5, int(own.sum())),), np.zeros((2, 2, 3)))
+    answer = ImageResult(
+        "photo", own, (ClassPresence(1, "thing", True, 0.5, int(own.sum()), tells=True),), np.zeros((2, 2, 3))
+    )
     return compare(
         "mine",
         lambda image: answer,
         lambda image: np.full(SIDES, margin),
-        lambda image: (found, np.array([present]), np.array([score], np.float32)),
+        lambda image: (found, np.array([present], np.int8), np.array([score], np.float32)),
         {"a": own, "b": own},
     )
 
@@ -97,7 +102,8 @@ def test_borderline_pixels_are_counted(labels):
     found = agreement(labels, flipped(labels, 3), 5e-4, score=0.5004)
     assert (found.images, found.pixels, found.other, found.farthest) == (2, 6000, 6, 5e-4)
     assert found.score == pytest.approx(4e-4, rel=1e-3)
-    assert str(found).startswith("99.9 % of the 6000 pixels of 2 photos have the same label (the other 6 are within")
+    same = "5,994 of the 6,000 pixels of 2 photos have the same label; the other 6 lie on the threshold (within 5e-04)"
+    assert str(found) == f"{same}; scores of presence differ by at most 4e-04"
 
 
 @pytest.mark.parametrize(

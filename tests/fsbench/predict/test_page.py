@@ -23,9 +23,9 @@ def predictor() -> fsbench.Predictor:
 
 
 @pytest.fixture(scope="module")
-def example() -> tuple[np.ndarray, np.ndarray]:
+def example() -> "page.Example":
     pixels, labels = draw_scene([0, 1], (CLASS,))
-    return pixels, labels == CLASS
+    return page.Example(pixels, labels == CLASS)
 
 
 @pytest.fixture
@@ -47,16 +47,17 @@ def painted(*spots: tuple[int, int, int, int], size: tuple[int, int] = (WIDTH, H
 
 
 def test_all_that_is_painted_is_the_mask():
-    pixels, mask = page.marked_example(painted((1, 2, 4, 8), (30, 40, 33, 44)), page.BRUSH)
+    pixels, mask, _ = page.marked_example(painted((1, 2, 4, 8), (30, 40, 33, 44)), page.BRUSH)
     expected = np.zeros((HEIGHT, WIDTH), bool)
     expected[1:4, 2:8] = expected[30:33, 40:44] = True
     assert np.array_equal(mask, expected) and pixels.shape == (HEIGHT, WIDTH, 3) and (pixels == (10, 20, 30)).all()
-    shown = np.asarray(page.draw_example((pixels, mask)))
+    shown = np.asarray(page.draw_example(page.Example(pixels, mask)))
     assert np.array_equal((shown != pixels).any(-1), mask)
 
 
 def test_a_box_holds_all_that_is_painted():
-    _, mask = page.marked_example(painted((1, 2, 4, 8), (30, 40, 33, 44)), page.BOX)
+    _, mask, is_object = page.marked_example(painted((1, 2, 4, 8), (30, 40, 33, 44)), page.BOX, page.NOT_IT)
+    assert not is_object
     expected = np.zeros((HEIGHT, WIDTH), bool)
     expected[1:33, 2:44] = True
     assert np.array_equal(mask, expected)
@@ -78,8 +79,12 @@ def test_what_is_no_example_is_refused(editor, words):
 
 def test_masks_are_those_of_the_predictor(predictor, example, scenes, tmp_path):
     (tmp_path / "out").mkdir()
-    shown, archive = page.segment_images(predictor, scenes, [example, example], tmp_path / "out")
-    own = fsbench.Predictor("prototype", backbone="demo", device="cpu").support("object", [example, example])
+    shifted = page.Example(np.roll(example.pixels, 9, 1), np.roll(example.mask, 9, 1))
+    other = page.Example(example.pixels, np.roll(example.mask, 40, 0) & ~example.mask, is_object=False)
+    words, shown, archive = page.segment_images(predictor, scenes, [example, shifted, other], tmp_path / "out")
+    assert words.startswith("On your examples, each left out once: object IoU .") and "(2 photos: ." in words
+    own = fsbench.Predictor("prototype", backbone="demo", device="cpu")
+    own.support("object", [example[:2], shifted[:2]]).negative([other[:2]])
     with zipfile.ZipFile(archive) as file:
         assert sorted(file.namelist()) == ["scene 2.png.png", "scene 3.png.png"]
         file.extractall(tmp_path)
@@ -98,7 +103,7 @@ def test_an_image_that_cannot_be_read_is_left_out(predictor, example, scenes, tm
         out = tmp_path / f"out{number}"
         out.mkdir()
         if number:
-            shown, _ = page.segment_images(predictor, files, [example], out)
+            _, shown, _ = page.segment_images(predictor, files, [example], out)
             assert len(shown) == number
         else:
             with pytest.raises(gr.Error, match="None of the images to segment can be read"):
@@ -111,11 +116,11 @@ def test_what_cannot_be_segmented_is_refused(predictor, example, scenes, tmp_pat
     speck[3, 3] = True
     again = tmp_path / "again" / Path(scenes[0]).name
     for files, examples, words in (
-        (scenes, [], "There is no example yet"),
+        (scenes, [example._replace(is_object=False)], "There is no example yet"),
         ([], [example], "no image to segment"),
         (None, [example], "no image to segment"),
         ([*scenes, str(again)], [example], "Several images are named scene 2.png"),
-        (scenes, [(np.zeros((900, 900, 3), np.uint8), speck)], "has 1 pixels, of which none is left"),
+        (scenes, [page.Example(np.zeros((900, 900, 3), np.uint8), speck)], "has 1 pixels, of which none is left"),
     ):
         with pytest.raises(gr.Error, match=words):
             page.segment_images(predictor, files, examples, tmp_path)

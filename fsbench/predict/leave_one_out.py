@@ -1,0 +1,182 @@
+"""How good a method's masks and scores of presence are on labelled photos, each of which is asked without itself."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from math import comb, inf
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsbench.base.errors import FsbenchError
+from fsbench.base.progress import track
+from fsbench.data.dataset import VOID
+from fsbench.predict.supports import Support
+
+if TYPE_CHECKING:
+    from fsbench.predict.result import ImageResult
+
+LEVEL = 0.05
+"""Scores tell photos with a class from photos without it where chance would order them so well this rarely."""
+MOST = 10
+"""Photos with a class, and photos without it, that are asked at most: the first ones."""
+TOO_FEW = "that needs about three labelled photos with it and three without it (--negative takes photos without it)"
+
+Ask = Callable[[Support], "ImageResult"]
+"""Function that predicts a labelled photo, with all other labelled photos as supports."""
+
+
+@dataclass(frozen=True)
+class ClassCheck:
+    """What a method says of one class in labelled photos, each of which it is asked without itself.
+
+    Attributes:
+        name: The class.
+        ious: IoU of the masks of photos that show the class, from 0 to 1.
+        shown: Presence scores of photos that show it.
+        absent: Presence scores of photos that do not.
+        problem: Why nothing was measured; "" otherwise.
+    """
+
+    name: str
+    ious: tuple[float, ...] = ()
+    shown: tuple[float, ...] = ()
+    absent: tuple[float, ...] = ()
+    problem: str = ""
+
+    @property
+    def masks(self) -> str:
+        """Say how good the masks are, as "cat IoU .31 (3 photos: .12 to .55)"."""
+        if self.problem:
+            return f"{self.name} not measured ({self.problem})"
+        if not self.ious:
+            return f"{self.name} not measured (label a second photo of it)"
+        return f"{self.name} IoU {_number(float(np.mean(self.ious)))} ({len(self.ious)} photos: {_span(self.ious)})"
+
+    @cached_property
+    def p(self) -> float:
+        """The chance that scores without meaning order the photos at least as well: an exact one-sided rank test."""
+        if not self.shown or not self.absent:
+            return 1.0
+        from scipy.stats import permutation_test, rankdata  # slow to import
+
+        ranks = rankdata(self.shown + self.absent)
+        groups = (ranks[: len(self.shown)], ranks[len(self.shown) :])
+        found = permutation_test(
+            groups,
+            lambda shown, absent, axis: np.asarray(shown.sum(axis)),
+            vectorized=True,
+            n_resamples=inf,
+            batch=10_000,
+            alternative="greater",
+        )
+        return float(found.pvalue)
+
+    @property
+    def tells(self) -> bool:
+        """Whether the scores tell photos with the class from photos without it."""
+        return self.p <= LEVEL
+
+    @cached_property
+    def threshold(self) -> float | None:
+        """The score above which a photo shows the class; None where scores do not tell it.
+
+        It lies in the middle between two scores, where the shares of photos on the wrong side, of those with the class
+        and of those without it, add up to least; of equally good places in the widest gap.
+        """
+        if not self.tells:
+            return None
+        scores = sorted({*self.shown, *self.absent})
+        shown, absent = np.array(self.shown), np.array(self.absent)
+
+        def quality(gap: tuple[float, float]) -> tuple[float, float]:
+            wrong = (shown <= gap[0]).mean() + (absent > gap[0]).mean()
+            return round(-float(wrong), 9), gap[1] - gap[0]
+
+        low, high = max(pairwise(scores), key=quality)
+        return (low + high) / 2
+
+    @property
+    def presence(self) -> str:
+        """Say whether scores of presence tell photos with the class, called "it", from others, and what was seen."""
+        if not self.shown or not self.absent:
+            return f"Whether a photo shows it at all cannot be told: {TOO_FEW}"
+        seen = f"labelled photos with it scored {_span(self.shown)}, photos without it {_span(self.absent)}"
+        if self.threshold is None:
+            return f"Whether a photo shows it at all cannot be told ({seen})"
+        return f"Present means a score above {_number(self.threshold)} ({seen})"
+
+
+def _span(numbers: Sequence[float]) -> str:
+    low, high = _number(min(numbers)), _number(max(numbers))
+    return low if low == high else f"{low} to {high}"
+
+
+def _number(value: float) -> str:
+    """Write a number from 0 to 1 with two digits: ".31", but "1.00"."""
+    return f"{value:.2f}".removeprefix("0")
+
+
+def leave_one_out(supports: Sequence[Support], negatives: Sequence[Support], ask: Ask) -> dict[str, ClassCheck]:
+    """Ask each labelled photo with the others as supports.
+
+    Masks are measured of classes with two labelled photos or more; presence only where its photos could tell at all:
+    with three photos that show the class and three that do not, say. Photos of `negatives` come first among the latter.
+
+    Args:
+        supports: Those of all classes.
+        negatives: Photos without any of the classes, unless they are among the supports, too.
+        ask: Predicts a photo, given by one of its supports.
+
+    Returns:
+        What was found of each class.
+    """
+    photos: dict[str, list[Support]] = {}
+    for support in supports:
+        photos.setdefault(support.image_name, []).append(support)
+    shows = {photo: {name for one in of_photo for name in one.classes.values()} for photo, of_photo in photos.items()}
+    without = {negative.image_name: negative for negative in negatives if negative.image_name not in photos}
+    names = dict.fromkeys(name for support in supports for name in support.classes.values())
+    groups: dict[str, tuple[list[str], list[str]]] = {}
+    for name in names:
+        shown = [photo for photo in photos if name in shows[photo]][:MOST]
+        absent = [*without, *(photo for photo in photos if name not in shows[photo])][:MOST]
+        if len(shown) < 2:  # nothing is left to find it by
+            shown = absent = []
+        elif 1 / comb(len(shown) + len(absent), len(shown)) > LEVEL:  # even a perfect order would say nothing
+            absent = []
+        groups[name] = (shown, absent)
+    scores: dict[str, dict[str, float]] = {}
+    ious: dict[str, dict[str, float]] = {}
+    asked = {photo for pair in groups.values() for group in pair for photo in group}
+    for photo in track(
+        [photo for photo in (*photos, *without) if photo in asked], "leaving labelled photos out", "photo"
+    ):
+        labelled = photos.get(photo, [])
+        try:
+            result = ask(labelled[0] if labelled else without[photo])
+        except FsbenchError as error:  # the method takes no other number of supports, or cannot answer this photo
+            return {name: ClassCheck(name, problem=str(error)) for name in names}
+        scores[photo] = {presence.name: presence.score for presence in result.classes}
+        ious[photo] = {name: _iou(result, labelled, name) for name in scores[photo]}
+    return {
+        name: ClassCheck(
+            name,
+            tuple(ious[photo][name] for photo in shown),
+            tuple(scores[photo][name] for photo in shown) if absent else (),
+            tuple(scores[photo][name] for photo in absent),
+        )
+        for name, (shown, absent) in groups.items()
+    }
+
+
+def _iou(result: "ImageResult", labelled: Sequence[Support], name: str) -> float:
+    """Return the IoU of a class's mask with what all supports of a photo mark as the class; void is not counted."""
+    truth, counted = (np.full(result.label_map.shape, value) for value in (False, True))
+    for support in labelled:
+        numbers = [number for number, own in support.classes.items() if own == name]
+        truth |= np.isin(support.labels, numbers)
+        counted &= support.labels != VOID
+    found, truth = result.mask(name) & counted, truth & counted
+    return float((found & truth).sum() / max((found | truth).sum(), 1))
