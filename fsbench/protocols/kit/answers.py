@@ -352,18 +352,29 @@ def check_mask(mask: Any, number: int) -> np.ndarray:
     who = "the mask of episode %d" % number
     if mask.ndim != 2 or not mask.size:
         raise AnswersError("%s has the shape %s; expected (h, w)" % (who, mask.shape))
-    if mask.dtype.kind not in "biu":
+    if mask.dtype.kind not in "biuf" or not np.array_equal(mask, np.rint(mask)):  # NaN is refused, too
         raise AnswersError(
-            "%s is of %s; expected integers: 0 background, 1 to N the ways, as argmax or a threshold gives them"
-            % (who, mask.dtype)
+            "%s is of %s and not of whole numbers; expected 0 background, 1 to N the ways, as argmax or a threshold "
+            "gives them" % (who, mask.dtype)
         )
     if mask.size > MOST_PIXELS:
         raise AnswersError("%s has %d pixels; expected at most %d" % (who, mask.size, MOST_PIXELS))
+    if mask.min() == 0 and mask.max() == 255:
+        raise AnswersError("%s %s" % (who, too_large(255, 0)))
     if int(mask.min()) < 0 or int(mask.max()) > MOST_LABEL:
         raise AnswersError(
-            "%s has the values %d to %d; expected 0 background, 1 to N the ways" % (who, mask.min(), mask.max())
+            "%s has the values %.0f to %.0f; expected 0 background, 1 to N the ways" % (who, mask.min(), mask.max())
         )
     return np.ascontiguousarray(mask, np.uint8)
+
+
+def too_large(largest: int, ways: int) -> str:
+    """Say what is wrong with a mask whose largest value stands for no way, and what to write instead."""
+    if largest == 255:
+        return "marks a way with 255; write %s, and 0 for the background" % (
+            "1" if ways == 1 else "its number, from 1 to %s" % (ways or "N")
+        )
+    return "has the value %d; expected 0 background, 1 to %d the ways" % (largest, ways)
 
 
 def _check_presence(presence: Any, score: Any, number: int) -> Answer:
@@ -394,12 +405,12 @@ def _check_presence(presence: Any, score: Any, number: int) -> Answer:
 
 def _check_labels(labels: Any, number: int) -> List[int]:
     found = _values(labels, "labels", number)
-    if not all(type(value) is int and 1 <= value <= 65535 for value in found):
+    if not all(type(value) in (int, float) and value in range(1, 65536) for value in found):
         raise AnswersError(
             "the labels of episode %d are %s; expected the way, from 1 to N, of each query"
             % (number, ascii(found)[:60])
         )
-    return found
+    return [int(value) for value in found]
 
 
 def _values(values: Any, what: str, number: int) -> List[Any]:
@@ -506,9 +517,7 @@ def check_asked(answer: Answer, asked: Asked, largest: Optional[int]) -> None:
             % (number, height, width, MOST_SIDE)
         )
     if largest > ways:
-        raise AnswersError(
-            "the mask of episode %d has the value %d; expected 0 background, 1 to %d the ways" % (number, largest, ways)
-        )
+        raise AnswersError("the mask of episode %d %s" % (number, too_large(largest, ways)))
     for name in ("presence", "score"):
         if answer[name] is not None and len(answer[name]) != ways:
             raise AnswersError(

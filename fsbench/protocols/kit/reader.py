@@ -1,7 +1,8 @@
 """Answers that were handed in, checked against the test that they answer: files of `answers.py`, or a folder of PNGs.
 
 A folder has a label map `<number>.png` for each episode, 0 background and 1 to N the ways, as palette or grey. A file
-`presence.csv` beside them may have the columns number, way, presence (0 or 1) and score (from 0 to 1, may be absent).
+`presence.csv` beside them may have the columns number, way, presence (1 if the query shows the way, else 0)
+and score (from 0 to 1, may be absent).
 """
 
 import csv
@@ -30,6 +31,7 @@ from fsbench.protocols.kit.answers import (
     encode,
     read_answer,
     read_header,
+    too_large,
     what_is_told,
 )
 from fsbench.protocols.kit.asked import asked_answers
@@ -37,6 +39,8 @@ from fsbench.protocols.test import Test
 
 PRESENCE = "presence.csv"
 """File beside the PNGs of a folder with presence and its score."""
+BOOLS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+"""How programs write whether a way is present, in small letters."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def _read_picture(file: Path, number: int, asked: Asked, colours: SeenColours) -
     except DataError as error:
         raise AnswersError(str(error)) from None
     if labels.max() > ways:
-        raise AnswersError(f"{file} has the value {labels.max()}; expected 0 background, 1 to {ways} the ways")
+        raise AnswersError(f"the mask {file} {too_large(int(labels.max()), ways)}")
     return stored | {"runs": encode(check_mask(labels, number))}
 
 
@@ -197,7 +201,7 @@ def _read_presence(path: Path, files: Mapping[int, Path]) -> dict[int, dict[str,
     for place, row in enumerate(rows):
         try:
             number, way = int(row["number"]), int(row["way"])
-            presence = {"0": False, "1": True}[row["presence"].strip()]
+            presence = BOOLS[row["presence"].strip().lower()]
             text = (row.get("score") or "").strip()
             score = float(text) if text else None
         except (KeyError, ValueError, TypeError, AttributeError):

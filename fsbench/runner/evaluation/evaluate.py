@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fsbench.base.environment import check_environment
-from fsbench.base.errors import ContractError, SettingsError, did_you_mean
+from fsbench.base.errors import ContractError, FsbenchError, SettingsError, did_you_mean
 from fsbench.base.files import fingerprint, locked, make_folder, read_text, write_text
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_note
@@ -54,7 +54,9 @@ def evaluate(
         model: one of three.
             A function of an episode, see `fsbench.protocols.test.VisibleEpisode`, that returns its mask (h, w) of
             integers, 0 background and 1 to N the ways, or (mask, presence), or (mask, presence, score), with N bools
-            and N numbers from 0 to 1, one form for all episodes; in classification the way from 1 of each query.
+            (or 1 and 0) and N numbers from 0 to 1, one form for all episodes; in classification the way from 1 of each
+            query.
+            A `torch.nn.Module` is such a function if its `forward` takes an episode.
             A method of the suite as an object, such as a `Segmenter` of one's own.
             The name of a method (see `fsbench list`), which is built, trained if need be and run as by `fsbench bench`.
         test: what `fsbench.load_test` returned.
@@ -223,13 +225,13 @@ def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
             f"evaluate was given a {type(model).__name__}; expected a function of an episode, a method, or its name"
         )
     if test.image_size is None and test.protocol.view.counts_at_input_size:
-        first = read_output(model(test[0]), test[0])
+        first = read_output(_ask(model, test[0]), test[0])
         test = replace(test, image_size=first.label_map.shape[0])
 
     told_first: dict[str, int] = {}
 
     def answer(asked: Callable[[Any], Any], episode: VisibleEpisode | VisibleImages) -> Any:
-        read = read_output(asked(episode), episode)
+        read = read_output(_ask(asked, episode), episode)
         if isinstance(read, SegmentationAnswer):
             told_first.setdefault(TOLD_WORDS[read.present is not None, read.score is not None], episode.number)
         if len(told_first) > 1:
@@ -252,6 +254,21 @@ def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
     return Answering(name, test, lambda: answerer(model), begin_fresh, lambda numbers: [[n] for n in numbers])
 
 
+def _ask(model: Any, episode: VisibleEpisode | VisibleImages) -> Any:
+    """Return what a function answers; SettingsError where a network cannot take an episode."""
+    try:
+        return model(episode)
+    except Exception as error:
+        if isinstance(error, FsbenchError) or not hasattr(model, "state_dict"):  # not a torch.nn.Module
+            raise
+        raise SettingsError(
+            f"{type(model).__name__}, a torch.nn.Module, failed on an episode ({type(error).__name__}: {error}); "
+            "expected a function from an episode to a mask; wrap the network in one, which makes its tensors of "
+            "episode.query and of the image and mask of each episode.supports[way][shot], and returns a mask of "
+            "episode.size: fsbench.evaluate(answer, test)"
+        ) from error
+
+
 def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:
     """Return what a function answered as it is counted.
 
@@ -265,7 +282,7 @@ def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:
     """
     if isinstance(episode, VisibleImages):
         labels = _array(output, episode.number)
-        if labels.shape != (len(episode.queries),) or labels.dtype.kind not in "iu":
+        if labels.shape != (len(episode.queries),) or not _is_whole(labels):
             raise SettingsError(
                 f"episode {episode.number}: the answer is {labels.dtype} of shape {labels.shape}, expected "
                 f"{len(episode.queries)} integers from 1 to {len(episode.classes)}, the way of each query image"
@@ -289,10 +306,13 @@ def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:
         raise SettingsError(f"episode {episode.number}: the mask has NaN or infinity, expected whole labels")
     presence = None if not told or told[0] is None else _of_ways(told[0], "presence", episode)
     score = None if len(told) < 2 or told[1] is None else _of_ways(told[1], "score", episode)
-    if presence is not None and presence.dtype != bool:
-        raise SettingsError(
-            f"episode {episode.number}: presence is {presence.dtype}, expected a bool for each way; scores come third"
-        )
+    if presence is not None:
+        if not (_is_whole(presence) or presence.dtype == bool) or not np.isin(presence, (0, 1)).all():
+            raise SettingsError(
+                f"episode {episode.number}: presence is {presence.tolist()}, expected True or False (or 1, 0) for each "
+                "way; scores come third"
+            )
+        presence = presence.astype(bool)
     if score is None:
         return SegmentationAnswer(label_map, presence)
     if presence is None:
@@ -301,6 +321,11 @@ def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:
     if not ((score >= 0) & (score <= 1)).all():
         raise SettingsError(f"episode {episode.number}: a presence score is {score.tolist()}, expected 0 to 1")
     return SegmentationAnswer(label_map, presence, score)
+
+
+def _is_whole(values: np.ndarray) -> bool:
+    """Return whether these are whole numbers, of whatever type of numbers."""
+    return values.dtype.kind in "iuf" and np.array_equal(values, np.rint(values))
 
 
 def _of_ways(values: Any, what: str, episode: VisibleEpisode) -> np.ndarray:

@@ -47,8 +47,8 @@ def test_masks_come_back(tmp_path):
         np.testing.assert_array_equal(decode(one["runs"], *one["size"]), drawn[number // 3])
 
 
-@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.int32, np.uint16])
-def test_all_kinds_of_integers(tmp_path, dtype):
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.int32, np.uint16, np.float32])
+def test_all_kinds_of_whole_numbers(tmp_path, dtype):
     with Answers(tmp_path / "a.fsa") as written:
         written.add(np.int64(4), np.eye(3, dtype=dtype), presence=np.array([True]), score=np.float32([0.25]))
     (one,) = stored(tmp_path / "a.fsa").values()
@@ -65,11 +65,12 @@ def test_tensors_and_episodes_are_taken(tmp_path):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (dict(mask=np.full((2, 2), np.nan)), "float64; expected integers"),
+        (dict(mask=np.full((2, 2), np.nan)), "float64 and not of whole numbers; expected 0"),
         (dict(mask=np.zeros((1, 2, 2), int)), r"shape \(1, 2, 2\)"),
         (dict(mask=np.zeros((0, 2), int)), "shape"),
         (dict(mask=np.full((2, 2), -1)), "values -1 to -1"),
         (dict(mask=np.full((2, 2), 255)), "values 255 to 255"),
+        (dict(mask=255 * np.eye(2)), "marks a way with 255; write its number, from 1 to N"),
         (dict(mask="cat"), "shape"),
         (dict(mask=None), "shape"),
         (dict(mask=np.eye(2, dtype=int), score=[0.5]), "without presence"),

@@ -293,6 +293,10 @@ def test_presence_beside_pictures(two_ways, kit, tmp_path):
     (folder / "presence.csv").write_text(whole)
     read = read_answers([folder], two_ways)
     assert read[2].presence.tolist() == [True, False] and read[2].score.tolist() == [0.5, 0.25]
+    (folder / "presence.csv").write_text(
+        whole.replace(",1,1,", ",1,True,").replace(",2,0,", ",2,0.0,")
+    )  # as pandas does
+    assert read_answers([folder], two_ways)[2].presence.tolist() == [True, False]
     without = f"of {len(two_ways)} episodes, and not of"
     for text, words in [
         (whole.partition("3,1,")[0], f"presence.csv tells of 3 {without} 3, 4, 5, …; expected a row for each way"),
@@ -446,7 +450,11 @@ def test_pictures_that_are_refused(two_ways, kit, tmp_path):
     folder = to_pictures(tmp_path / "pictures", episodes_of(kit))
     size = episodes_of(kit)[0]["size"]
     for name, picture, words in [
-        ("0000.png", Image.fromarray(np.full(size, 255, np.uint8)), "has the value 255; expected 0 background"),
+        (
+            "0000.png",
+            Image.fromarray(np.full(size, 255, np.uint8)),
+            "marks a way with 255; write its number, from 1 to 2, and 0",
+        ),
         ("0000.png", Image.new("L", (5, 5)), "has the size 5 x 5"),
         ("0.png", Image.new("L", (5, 5)), "episode 0 has two answers in"),
         ("77.png", Image.new("L", (5, 5)), "answers episode 77, which is none of the 8"),

@@ -21,7 +21,7 @@ def test_answers_are_checked_against_the_test(test, tmp_path):
             (0, {"mask": fits * 3}, "has the value 3; expected 0 background, 1 to 2"),
             (0, {"mask": fits, "presence": [True]}, "has the length 1; expected 2"),
             (0, {"labels": [1]}, "is labels; expected a mask"),
-            (0, {"mask": fits / 2}, "expected integers"),
+            (0, {"mask": fits / 2}, "not of whole numbers; expected 0 background"),
         ]:
             with pytest.raises(RecordError, match=words):
                 answers.add(number, **given)

@@ -56,7 +56,7 @@ def test_equal_answers_are_one_run_and_others_another(test, tmp_path):
 
 def test_presence_and_its_score_are_taken(test, tmp_path):
     def tells(episode):
-        return torch.from_numpy(middle(episode)), [True, False], torch.tensor([0.75, 0.25])
+        return torch.from_numpy(middle(episode)).float(), [1, 0.0], torch.tensor([0.75, 0.25])  # whole, of any type
 
     frame = quietly(tells, test, tmp_path).record.episodes
     assert frame.filter(frame["slot"] == 1)["decided"].all() and not frame.filter(frame["slot"] == 2)["decided"].any()
@@ -222,12 +222,16 @@ def test_a_change_of_one_answer_in_eight_is_seen(tmp_path, monkeypatch):
         (lambda e: [middle(e), [True, True]], "the answer is no array .*expected a mask"),
         (lambda e: torch.ones(e.size, dtype=torch.bfloat16), "the answer is no array .*expected a mask"),
         (lambda e: (middle(e), [True]), r"presence has the shape \(1,\), expected \(2,\), one for each way"),
-        (lambda e: (middle(e), [0.5, 0.5]), "presence is float64, expected a bool for each way; scores come third"),
+        (lambda e: (middle(e), [0.5, 0.5]), r"presence is \[0.5, 0.5\], expected True or False .*; scores come third"),
         (lambda e: (middle(e), [True, True], [1.5, 0]), "a presence score is .*1.5.*, expected 0 to 1"),
         (lambda e: (middle(e), [True, True], [float("nan"), 0]), "expected 0 to 1"),
         (lambda e: (middle(e), None, [1, 0]), "episode 0: it has a score without presence; expected both"),
         (lambda e: (middle(e), None, None, None), "with 3 more, expected a mask"),
         (lambda e: None, "the answer is object"),
+        (
+            torch.nn.Linear(2, 2),
+            r"Linear, a torch.nn.Module, failed on an episode .*; expected a function from an episode",
+        ),
         (7, "evaluate was given a int; expected a function of an episode, a method, or its name"),
     ],
 )
