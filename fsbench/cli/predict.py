@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.terminal import print_error, print_line, print_note, shorten_hashes
+from fsbench.predict.scans import check_no_scan
 from fsbench.runner.config.backbone_choice import AUTO
 from fsbench.runner.config.limits import real, whole
 from fsbench.runner.config.registry import check_known, choose_method
@@ -151,6 +152,8 @@ def print_checks(predictor: "Predictor") -> None:
 
 def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     check_method(options)
+    for query in options.query:
+        check_no_scan(query)
     # torch: seconds, which help and refused options do without
     from fsbench.predict.folder import predict_folder
     from fsbench.predict.images import find_images

@@ -17,6 +17,7 @@ from fsbench.base.files import is_file, is_folder
 from fsbench.data.image_io import read_upright
 from fsbench.data.transforms import RESIZES
 from fsbench.data.warping import resize_by_opencv
+from fsbench.predict.scans import check_no_scan
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif")
 PREVIEW = 1600
@@ -61,13 +62,15 @@ def find_images(queries: Sequence[Path], out: Path | None = None, refused: list[
         refused: Collects messages about folders that cannot be read; without it they raise DataError.
 
     Raises:
-        SettingsError: a path does not exist, `out` contains a query's folder, or two images have the same name.
+        SettingsError: a path does not exist or is a scan, `out` contains a query's folder, or two images have the same
+            name.
         DataError: there is no image, or a folder cannot be read.
     """
     paths: dict[str, Path] = {}
     for query in queries:
         if not (is_file(query) or is_folder(query)):
             raise SettingsError(f"{query} does not exist; expected a folder of photos, or a photo")
+        check_no_scan(query)
         folder = query.parent if is_file(query) else query
         if out is not None and folder.resolve().is_relative_to(out.resolve()):
             raise SettingsError(
@@ -79,6 +82,9 @@ def find_images(queries: Sequence[Path], out: Path | None = None, refused: list[
                 raise SettingsError(f"{paths[name]} and {path} would have the same name; give the folder above both")
             paths[name] = path
     if not paths:
+        for query in queries:
+            for file in sorted(query.rglob("*")):
+                check_no_scan(file)
         raise DataError(
             f"there is no photo in {', '.join(map(str, queries))}; expected files that end with {', '.join(SUFFIXES)}"
         )

@@ -29,6 +29,7 @@ from fsbench.data.transforms import RESIZES
 from fsbench.predict.embedded import embedded_file, embedded_picture, labels_on_photo
 from fsbench.predict.images import SUFFIXES, find_images
 from fsbench.predict.labelme import paint_labelme
+from fsbench.predict.scans import check_no_scan
 
 FORMS = "[name=]photo:mask.png, photo:labelme.json, labelme.json, coco.json or a folder of these"
 PHOTOS, MASKS = "photos", "masks"
@@ -312,6 +313,7 @@ def parse_support(text: str) -> list[SupportSpec]:
         for at in (place for place, letter in enumerate(paths) if letter == ":"):
             image, file = Path(paths[:at]).expanduser(), Path(paths[at + 1 :]).expanduser()
             if is_file(image) and is_file(file):
+                check_no_scan(image)
                 return [(name, image, file)]
     paths = readings[-1][1]
     image_text, colon, mask_text = paths.rpartition(":")
