@@ -90,19 +90,34 @@ def content_lists(
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, (dict, tuple)) for entry in entries):
             raise ValueError(f"it has no list of {key}")
-    images = [_image(entry) for entry in content["images"]]
+    images = _entries(content, "images", _image)
     if len({image.id for image in images}) < len(images) or len({image.file_name for image in images}) < len(images):
         raise ValueError("two images have the same id or file name")
-    for category in content["categories"]:
-        require(category, ("id", "name"), "category")
-    categories = {category["id"]: str(category["name"]) for category in content["categories"]}
+    categories = dict(_entries(content, "categories", _category))
     if len(categories) < len(content["categories"]):
         raise ValueError("two categories have the same id")
-    return images, [read(entry) if isinstance(entry, dict) else entry for entry in content["annotations"]], categories
+    annotations = _entries(content, "annotations", lambda entry: read(entry) if isinstance(entry, dict) else entry)
+    return images, annotations, categories
+
+
+def _entries(content: dict[str, Any], key: str, read: Callable[[Any], Any]) -> list[Any]:
+    """Read the entries of a list of the file; a ValueError says which one lacks something."""
+    found = []
+    for place, entry in enumerate(content[key]):
+        try:
+            found.append(read(entry))
+        except _LackingError as error:
+            raise ValueError(f'{key}[{place}] has no "{error}"') from None
+    return found
+
+
+def _category(entry: dict[str, Any]) -> tuple[Any, str]:
+    require(entry, ("id", "name"))
+    return entry["id"], str(entry["name"])
 
 
 def _image(entry: dict[str, Any]) -> AnnotatedImage:
-    require(entry, ("file_name", "id", "height", "width"), "image")
+    require(entry, ("file_name", "id", "height", "width"))
     name = entry["file_name"]
     if not isinstance(name, str):
         raise ValueError(f"file_name is {str(name)[:40]!r}, not text")
@@ -127,11 +142,15 @@ def whole(entry: dict[str, Any], key: str) -> int:
     return value
 
 
-def require(entry: dict[str, Any], keys: Iterable[str], kind: str) -> None:
-    """Raise ValueError where an entry of a `kind` lacks one of `keys`."""
+class _LackingError(ValueError):
+    """An entry lacks a key, which is the message."""
+
+
+def require(entry: dict[str, Any], keys: Iterable[str]) -> None:
+    """Raise ValueError where an entry of a list lacks one of `keys`; `content_lists` says which entry it is."""
     for key in keys:
         if key not in entry:
-            raise ValueError(f"an {kind} entry has no {key!r}")
+            raise _LackingError(key)
 
 
 class _Object(NamedTuple):
@@ -185,7 +204,7 @@ def read_instances(
 def _annotation(entry: dict[str, Any], is_own: bool) -> _Object | _Crowd:
     """Return what is needed of an annotation. Raises ValueError where it lacks something or has an unusable value."""
     without_pixels = _kind_without_pixels(entry) if is_own else ""
-    require(entry, ("image_id", "id", "category_id", *["segmentation"] * (not without_pixels)), "annotation")
+    require(entry, ("image_id", "id", "category_id", *["segmentation"] * (not without_pixels)))
     if entry.get("iscrowd", 0) and not is_own:
         return _Crowd(whole(entry, "image_id"), whole(entry, "category_id"))
     shape = [] if without_pixels else entry["segmentation"]

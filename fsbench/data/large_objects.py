@@ -134,7 +134,7 @@ _LEFT_OUT = ()
 def _annotation(entry: dict[str, Any]) -> LargeObject | tuple[()]:
     """Return a large object, or `_LEFT_OUT`. Raises ValueError where an annotation lacks something."""
     keys = ("image_id", "category_id", "segmentation")
-    require(entry, (*keys, "area"), "annotation")
+    require(entry, (*keys, "area"))
     area = entry["area"]
     if isinstance(area, bool) or not isinstance(area, (int, float)):
         raise ValueError(f"an annotation has the area {str(area)[:40]!r}, not a number")

@@ -86,9 +86,8 @@ def _region(shape: dict[str, Any], size: tuple[int, ...]) -> tuple[np.ndarray, n
     marks nothing or cannot be read; a ValueError says why.
     """
     kind = str(shape.get("shape_type") or "polygon")[:40]
-    a_kind = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
     if kind not in _KINDS:
-        raise ValueError(a_kind)
+        raise ValueError(f'fsbench does not read the shape "{kind}"')
     if not isinstance(shape["label"], str) or not shape["label"].strip():
         raise ValueError("a label that is no name")
     points = _points(shape["points"], size)
@@ -97,7 +96,7 @@ def _region(shape: dict[str, Any], size: tuple[int, ...]) -> tuple[np.ndarray, n
     else:
         corners = _corners(kind, points)
         if corners is None:
-            raise ValueError(f"{a_kind} of {len(points)} points")
+            raise ValueError(f'the shape "{kind}" with {len(points)} points')
         if problem := outline_problem(corners, size):
             raise ValueError(problem)
         region = _disc(corners, size) if kind == "circle" else corners

@@ -58,11 +58,11 @@ def test_a_file_is_read_once_and_kept_as_it_is(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"annotations": [{"image_id": 1, "category_id": 1, "segmentation": []}]}, "an annotation entry has no 'area'"),
+        ({"annotations": [{"image_id": 1, "category_id": 1, "segmentation": []}]}, 'annotations[0] has no "area"'),
         ({"annotations": [annotation(1, 1, [], area="big")]}, "an annotation has the area 'big', not a number"),
         ({"annotations": [annotation(1, 99, [])]}, "an annotation is on image 99, which is not listed"),
         ({"annotations": [annotation(4, 1, [])]}, "an annotation has the category id 4, which is not listed"),
-        ({"annotations": [{"id": 1}]}, "an annotation entry has no 'image_id'"),
+        ({"annotations": [{"id": 1}]}, 'annotations[0] has no "image_id"'),
         ({"images": [{"id": 1, "file_name": "a", "height": 0, "width": 3}]}, "is stated to have 3x0 pixels"),
     ],
 )

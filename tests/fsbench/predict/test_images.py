@@ -1,6 +1,8 @@
 """Images are found in folders and decoded upright, as PIL's own transposition has them."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +73,17 @@ def test_folders_that_cannot_be_read_are_said(tmp_path, monkeypatch):
     assert len(refused) == 1 and "locked cannot be read (Permission denied)" in refused[0]
     with pytest.raises(DataError, match="locked cannot be read"):
         find_images([tmp_path])
+
+
+def test_a_scan_is_refused_with_the_command_that_makes_pictures_of_it(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    scan = tmp_path / "scan.nii.gz"
+    values = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+    sitk.WriteImage(sitk.GetImageFromArray(values), str(scan))
+    for query in (scan, tmp_path):
+        with pytest.raises(SettingsError, match=r"scan\.nii\.gz is a scan, and fsbench predict reads pictures") as refused:
+            find_images([query])
+    command = refused.value.args[1].replace("python", sys.executable, 1)
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    slices = [np.asarray(Image.open(tmp_path / "slices" / f"{z:03}.png")) for z in range(3)]
+    np.testing.assert_allclose(slices, values / 59 * 255, atol=1)

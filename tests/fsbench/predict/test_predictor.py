@@ -100,6 +100,32 @@ def scene(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return pixels, mask
 
 
+def blocks(*placed: tuple[int, tuple[int, int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """A photo with blocks of colours, placed from the left, and their numbers."""
+    pixels, labels = np.full((96, 128, 3), 90, np.uint8), np.zeros((96, 128), np.uint8)
+    for number, (left, color) in enumerate(placed, 1):
+        pixels[30:66, left : left + 30] = color
+        labels[30:66, left : left + 30] = number
+    return pixels, labels
+
+
+@pytest.mark.parametrize("name", ["prototype", "fssdino"])  # ways that compete, and ways by themselves
+def test_what_is_not_it_becomes_background(name):
+    red, orange = (220, 40, 30), (230, 120, 40)
+    predictor = fsbench.Predictor(name, dataset="demo", device="cpu").support("block", [blocks((50, red))])
+    query, truth = blocks((15, red), (80, orange))
+    before = predictor.predict(query)
+    assert (before.label_map[truth == 2] == 1).mean() > 0.8 and predictor.share_in_negatives() is None
+    identity = predictor.identity
+    predictor.negative([blocks((45, orange)), np.zeros((9, 9, 3), np.uint8)])
+    after = predictor.predict(query)
+    assert (after.label_map[truth == 1] == 1).mean() > 0.8 and (after.label_map[truth == 2] == 0).all()
+    assert predictor.classes == ("block",) and len(after.classes) == 1 and set(np.unique(after.label_map)) == {0, 1}
+    assert predictor.share_in_negatives() == 0 and predictor.identity != identity
+    if name == "fssdino":  # which decides each way by itself: the mask is what it was, but for what the negative takes
+        assert not ((after.label_map == 1) & (before.label_map == 0)).any()
+
+
 def test_masks_of_large_photos_are_enlarged(demo):
     demo.support("block", [scene(96, 128)])
     pixels, mask = scene(300, 400)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.palettes import voc_colors
-from fsbench.predict.supports import Support, read_supports, stack_supports
+from fsbench.predict.supports import Support, read_negatives, read_supports, stack_supports
 from tests.recompressed import recompress, save_palette
 
 HEIGHT, WIDTH = 20, 30
@@ -80,7 +80,8 @@ def test_points_and_lines_are_passed_over_with_a_note(folder, kind):
     shapes = [shape("eye", kind, (3, 3), (4, 4)), shape("cat", "rectangle", (2, 2), (9, 9))]
     (folder / "l.json").write_text(json.dumps(labelme(shapes=shapes)))
     support, (note,) = only("l.json")
-    assert support.classes == {1: "cat"} and note.endswith(f"left out: 1 of eye (a {kind})")
+    assert support.classes == {1: "cat"}
+    assert note.endswith(f'left out: 1 of eye (fsbench does not read the shape "{kind}")')
 
 
 def test_categories_may_be_numbers(folder):
@@ -554,7 +555,7 @@ REFUSALS = [
     ("a.png:two.png", "1=cat,3=cat", "expected numbers from 1 to 254 and names, each once"),
     ("no.json", "", "neither shapes nor annotations"),
     ("cut.json", "", "is no JSON file"),
-    ("line.json", "", r"has no shape with an area; .*1 of cat \(a line\)"),
+    ("line.json", "", r"has no shape with an area; .*1 of cat \(fsbench does not read the shape .line.\)"),
     ("hole.json", "", r"has no shape with an area; .*_background_ is background"),
     ("a.png:smooth.png", "", "grey levels, as smoothed edges have; name its one class"),
     ("none.json", "", "has no shape"),
@@ -646,11 +647,11 @@ MALFORMED_COCO = [
     ("images.0.width", 10**9, "is stated to have 1000000000x20 pixels"),
     ("images.0.width", 0, "is stated to have 0x20 pixels"),
     ("images.0.width", WIDTH - 1, "unusable run-length mask"),
-    ("annotations.0.id", ..., "an annotation entry has no 'id'"),
+    ("annotations.0.id", ..., 'annotations\\[0\\] has no "id"'),
     ("annotations.0.image_id", 99, "is on image 99, which is not listed"),
     ("annotations.0.category_id", 99, "has the category id 99, which is not listed"),
     ("annotations.0.category_id", None, "category_id is 'None', not a whole number"),
-    ("annotations.0.segmentation", ..., "an annotation entry has no 'segmentation'"),
+    ("annotations.0.segmentation", ..., 'annotations\\[0\\] has no "segmentation"'),
     ("annotations.0.segmentation", None, "cannot be used"),
     ("annotations.0.segmentation", 7, "cannot be used"),
     ("annotations.0.segmentation", "abc", "a polygon that is not a list of x, y in pixels"),
@@ -694,6 +695,30 @@ def test_a_photo_of_another_size_than_coco_states_is_refused(folder):
     (folder / "m.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"a.png is 30x20 pixels and its label map m.json 31x20"):
         read_supports(["m.json"])
+
+
+def test_negatives_are_photos_and_marked_regions(folder):
+    (folder / "none" / "deep").mkdir(parents=True)
+    for name in ("none/b.png", "none/deep/c.jpg"):
+        Image.fromarray(PHOTO).save(name)
+    Image.fromarray(MASK * 255).save("m.png")
+    Image.fromarray(np.where(LABELS == 255, 0, LABELS)).save("two.png")
+    (folder / "empty.json").write_text(json.dumps(labelme()))
+    (folder / "l.json").write_text(json.dumps(labelme(shapes=[shape("dog", "rectangle", (2, 2), (9, 9))])))
+    given = ["a.png", "none", "a.png:m.png", "plush=a.png:m.png", "a.png:two.png", "empty.json", "l.json"]
+    read, notes = read_negatives(given)
+    other = "something else"
+    shown = [{}, {}, {}, {1: other}, {1: "plush"}, {1: other, 3: other}, {}, {1: "dog"}]
+    assert [one.classes for one in read] == shown and not notes
+    assert [one.image_name for one in read[:3]] == ["a.png", "none/b.png", "none/deep/c.jpg"]
+    assert not any(one.labels.any() for one in read if not one.classes)
+    supports = [Support("s", PHOTO, MASK, {1: "cat"}), Support("t", PHOTO, MASK, {1: "cat"})]
+    made = stack_supports(supports, 8, "pil", read)
+    assert made.classes == ("cat",) and made.shots == (2,) and made.regions == (other, "plush", other, other, "dog")
+    assert made.image_names == ("s", "t", "a.png"), "whole photos are no supports"
+    assert made.rows.tolist() == [[[0, 1], *[[2, 2]] * 5]]
+    with pytest.raises(SettingsError, match=r"support x.nii.gz:m.png: there is no file x.nii.gz"):
+        read_negatives(["x.nii.gz:m.png"])
 
 
 def test_fewer_supports_are_repeated_in_turn():
