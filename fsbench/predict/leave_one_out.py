@@ -5,17 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import comb, inf
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fsbench.base.errors import FsbenchError
 from fsbench.base.progress import track
 from fsbench.data.dataset import VOID
+from fsbench.predict.result import ImageResult, decimal
 from fsbench.predict.supports import Support
-
-if TYPE_CHECKING:
-    from fsbench.predict.result import ImageResult
 
 LEVEL = 0.05
 """Scores tell photos with a class from photos without it where chance would order them so well this rarely."""
@@ -23,7 +20,7 @@ MOST = 10
 """Photos with a class, and photos without it, that are asked at most: the first ones."""
 TOO_FEW = "that needs about three labelled photos with it and three without it (--negative takes photos without it)"
 
-Ask = Callable[[Support], "ImageResult"]
+Ask = Callable[[Support], ImageResult]
 """Function that predicts a labelled photo, with all other labelled photos as supports."""
 
 
@@ -52,7 +49,7 @@ class ClassCheck:
             return f"{self.name} not measured ({self.problem})"
         if not self.ious:
             return f"{self.name} not measured (label a second photo of it)"
-        return f"{self.name} IoU {_number(float(np.mean(self.ious)))} ({len(self.ious)} photos: {_span(self.ious)})"
+        return f"{self.name} IoU {decimal(float(np.mean(self.ious)))} ({len(self.ious)} photos: {_span(self.ious)})"
 
     @cached_property
     def p(self) -> float:
@@ -105,17 +102,12 @@ class ClassCheck:
         seen = f"labelled photos with it scored {_span(self.shown)}, photos without it {_span(self.absent)}"
         if self.threshold is None:
             return f"Whether a photo shows it at all cannot be told ({seen})"
-        return f"Present means a score above {_number(self.threshold)} ({seen})"
+        return f"Present means a score above {decimal(self.threshold)} ({seen})"
 
 
 def _span(numbers: Sequence[float]) -> str:
-    low, high = _number(min(numbers)), _number(max(numbers))
+    low, high = decimal(min(numbers)), decimal(max(numbers))
     return low if low == high else f"{low} to {high}"
-
-
-def _number(value: float) -> str:
-    """Write a number from 0 to 1 with two digits: ".31", but "1.00"."""
-    return f"{value:.2f}".removeprefix("0")
 
 
 def leave_one_out(supports: Sequence[Support], negatives: Sequence[Support], ask: Ask) -> dict[str, ClassCheck]:
@@ -171,7 +163,7 @@ def leave_one_out(supports: Sequence[Support], negatives: Sequence[Support], ask
     }
 
 
-def _iou(result: "ImageResult", labelled: Sequence[Support], name: str) -> float:
+def _iou(result: ImageResult, labelled: Sequence[Support], name: str) -> float:
     """Return the IoU of a class's mask with what all supports of a photo mark as the class; void is not counted."""
     truth, counted = (np.full(result.label_map.shape, value) for value in (False, True))
     for support in labelled:

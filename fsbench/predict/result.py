@@ -45,6 +45,16 @@ def palette() -> np.ndarray:
     return colors
 
 
+def decimal(value: float) -> str:
+    """Write a number from 0 to 1 with two digits, close to 0 and to 1 with four.
+
+    >>> decimal(0.931), decimal(0.99876), decimal(1.0)
+    ('.93', '.9988', '1.00')
+    """
+    near = 0 < value < 0.01 or 0.99 < value < 1
+    return f"{value:.{4 if near else 2}f}".removeprefix("0")
+
+
 @dataclass(frozen=True)
 class RunLengths:
     """A mask that is not empty in COCO's form.
@@ -113,9 +123,9 @@ class ClassPresence:
         if not self.tells:
             return f"{self.name} {pixels}"
         if self.present:
-            return f"{self.name} {self.score:.2f}"
+            return f"{self.name} {decimal(self.score)}"
         marked = f"; but {pixels} {'is' if self.pixels == 1 else 'are'} labelled as it" if self.pixels else ""
-        return f"{self.name} not present ({self.score:.2f}{marked})"
+        return f"{self.name} not present ({decimal(self.score)}{marked})"
 
 
 class Entry(BaseModel):

@@ -81,7 +81,9 @@ def test_a_scan_is_refused_with_the_command_that_makes_pictures_of_it(tmp_path):
     values = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
     sitk.WriteImage(sitk.GetImageFromArray(values), str(scan))
     for query in (scan, tmp_path):
-        with pytest.raises(SettingsError, match=r"scan\.nii\.gz is a scan, and fsbench predict reads pictures") as refused:
+        with pytest.raises(
+            SettingsError, match=r"scan\.nii\.gz is a scan, and fsbench predict reads pictures"
+        ) as refused:
             find_images([query])
     command = refused.value.args[1].replace("python", sys.executable, 1)
     subprocess.run(command, shell=True, cwd=tmp_path, check=True)

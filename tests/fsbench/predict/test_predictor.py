@@ -13,7 +13,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading.items import LoadingConfig, load_episode
-from fsbench.predict.result import palette
+from fsbench.predict.result import decimal, palette
 from fsbench.predict.supports import read_supports
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.reading import load_segmentation
@@ -159,11 +159,11 @@ def test_absent_classes_can_be_removed(demo):
     (presence,) = demo.predict(pixels).classes
     assert not presence.present and presence.pixels > 0 and str(presence) == f"block {presence.pixels} pixels"
     marked = f"{presence.pixels} pixels are labelled as it"
-    assert str(replace(presence, tells=True)) == f"block not present ({presence.score:.2f}; but {marked})"
+    assert str(replace(presence, tells=True)) == f"block not present ({decimal(presence.score)}; but {marked})"
     demo.only_present = True
     result = demo.predict(pixels)
     assert not result.label_map.any() and str(result.classes[0]) == "block no pixels"
-    assert str(replace(result.classes[0], tells=True)) == f"block not present ({presence.score:.2f})"
+    assert str(replace(result.classes[0], tells=True)) == f"block not present ({decimal(presence.score)})"
 
 
 def test_pictures_show_what_was_found(demo, tmp_path):
