@@ -148,6 +148,8 @@ class ImageGraph(nn.Module):
             the method's own decision.
     """
 
+    thresholds: Tensor
+
     def __init__(
         self,
         part: QueryGraph,
