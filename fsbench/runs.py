@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.networks.weights.table import backbone_data
 from fsbench.protocols.reading import askable_metrics, metric_named, metric_names
+from fsbench.records.grouping import Trainings, all_runs
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.comparison.compare import Asked, Comparing, compare_tests
 from fsbench.results.notebook import Differences, Table
@@ -415,6 +416,6 @@ def _chosen(tests: Sequence[ComparedTest], names: Sequence[str]) -> list[Compare
     return chosen
 
 
-def _is_named(label: str, runs: Mapping[int, Record], name: str) -> bool:
-    named = (word for run in runs.values() for word in (run.run.identity.method.name, run.run.id, run.path.name))
+def _is_named(label: str, runs: Mapping[int, Trainings], name: str) -> bool:
+    named = (word for run in all_runs(runs) for word in (run.run.identity.method.name, run.run.id, run.path.name))
     return name == label or name in named

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fsbench.pages.report.collect import Study
-from fsbench.records.grouping import fold_of
+from fsbench.records.grouping import all_runs, fold_of
 from fsbench.records.record import Record
 
 
@@ -23,7 +23,7 @@ def run_cards(study: Study) -> list[RunCard]:
     """Return a card for every run of a study."""
     cards: list[RunCard] = []
     for label, runs in study.methods.items():
-        for record in runs.values():
+        for record in all_runs(runs):
             cards.append(RunCard(f"run-{len(cards) + 1}", label, fold_of(record), _facts(study, record)))
     return cards
 

@@ -9,6 +9,7 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.protocols.reading import metric_named
 from fsbench.records.card import Cards, choices_on_test, ranking_groups
 from fsbench.records.description import notes, title, warnings
+from fsbench.records.grouping import all_runs
 from fsbench.records.record import Record
 from fsbench.results.conclusions import Conclusions, conclude
 from fsbench.results.rows.comparable import ComparedTest, Methods, check_same, common_folds, numbers_of
@@ -176,7 +177,7 @@ def _differences(test: ComparedTest, comparing: Comparing, sums: Sums) -> tuple[
 
 
 def _some_record(methods: Methods) -> Record:
-    return next(iter(next(iter(methods.values())).values()))
+    return next(iter(next(iter(methods.values())).values()))[0]
 
 
 def _comparison(
@@ -199,12 +200,12 @@ def _comparison(
     """
     methods, asked = test.methods, comparing.asked
     first = next(iter(methods.values()))
-    records = [record for of_method in methods.values() for record in of_method.values()]
+    records = [record for runs in methods.values() for record in all_runs(runs)]
     read = Cards()
-    cards = {label: read.method_card(list(of.values())) for label, of in methods.items()}
+    cards = {label: read.method_card(all_runs(runs)) for label, runs in methods.items()}
     found = Comparison(
         title=test.name or title(records),
-        methods={label: [str(of[fold].path) for fold in sorted(of)] for label, of in methods.items()},
+        methods={label: [str(record.path) for record in all_runs(runs)] for label, runs in methods.items()},
         rows=rows,
         asked=asked,
         conclusions=conclude(
@@ -247,7 +248,7 @@ class SizeOfTest:
 
 def size_of_test(row: ResultRow, asked: Asked) -> SizeOfTest | None:
     """Return what a whole test can find; None of scores that are not in points, and without an interval."""
-    found = row.estimate
+    found = row.widest
     if row.part_kind not in (ALL, FOLD) or not metric_named(row.metric).in_points or not found.has_interval:
         return None
     times = times_larger(found, asked.effect)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fsbench.protocols.reading import metric_named
 from fsbench.scores.decisions import ALPHA, equivalent
 from fsbench.scores.estimate import Estimate
+from fsbench.scores.trainings import TrainedEstimate
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,13 +50,21 @@ COLUMNS = {
     "other number, or a paper; of the supports' draws a draw, a part of the variance or a property; else the word all",
     "rule": "another rule that the score follows; empty for the protocol's own. Of a reported score, the verdict on it",
     "metric": "name of the score",
-    "value": "the score, or the difference method - minus",
-    "low": "lower end of its 95 % interval; null without one",
-    "high": "upper end of its 95 % interval",
+    "value": "the score, or the difference method - minus; of several trainings the mean over them",
+    "low": "lower end of its 95 % interval for other images and the same weights; null without one",
+    "high": "upper end of that interval",
     "scope": 'what the interval holds for: "images", "these supports", "identical" or "none"',
     "error": "standard error",
     "df": "degrees of freedom of the error",
-    "p": "of the test that a difference is 0, by itself",
+    "trainings": "number of trainings (seeds): 3, or 3,3,2 where folds have other numbers; of a difference those of "
+    "both: 3 and 5; empty where nothing is trained",
+    "sd_trainings": "standard deviation over trainings; null with one training",
+    "low_other": "lower end of its 95 % interval for other images and other trainings; null where these are too few",
+    "high_other": "upper end of that interval",
+    "df_trainings": "degrees of freedom of the variance of trainings",
+    "rough": "whether there are two trainings in all, whose spread is one number",
+    "p": "of the test that a difference is 0, by itself: for other trainings, too, where there are several",
+    "p_family": "p as it is corrected together with others",
     "corrected": "p after Holm's correction over all differences of the request",
     "images": "number of query images",
     "pairs": "number of (episode, way) pairs, over all folds of the row",
@@ -64,7 +73,10 @@ COLUMNS = {
 }
 """Column of `rows_frame` -> what it holds. The columns are stable."""
 
-_NUMBERS = ("value", "low", "high", "error", "df", "p", "corrected")
+_NUMBERS = (
+    "value", "low", "high", "error", "df", "sd_trainings", "low_other", "high_other", "df_trainings", "p", "p_family",
+    "corrected",
+)  # fmt: skip
 _COUNTS = ("images", "pairs", "episodes")
 
 
@@ -73,7 +85,8 @@ class ResultRow:
     """One score, or the difference of two; see `COLUMNS`.
 
     Attributes:
-        estimate: the value with its interval, error and test.
+        estimate: the value with its interval, error and test, for the same weights.
+        trained: the same with what other trainings would change; None of what no training is known of.
         minus_part: part at which `minus` is, where that is another than `part`.
         scores: of a difference, the scores of `method` and `minus`; NaN for a score.
         folds: number of folds that it is the mean over.
@@ -97,11 +110,27 @@ class ResultRow:
     folds: int = 1
     run: str = ""
     parent: str = ""
+    trained: TrainedEstimate | None = None
+
+    @property
+    def widest(self) -> Estimate:
+        """The value with the interval and test of the widest reach: for other trainings, too, where these are known."""
+        return self.trained.widest if self.trained else self.estimate
+
+    @property
+    def p_family(self) -> float:
+        """The p of a difference among several that are corrected together."""
+        return self.trained.p_family if self.trained else self.estimate.p
+
+    @property
+    def trainings(self) -> str:
+        """How many trainings there are, "3"; of a difference of both, "3 and 5"; "" where nothing is trained."""
+        return " and ".join(filter(None, self.trained.numbers)) if self.trained else ""
 
     @property
     def is_tested(self) -> bool:
         """Whether a difference has a p."""
-        return not isnan(self.estimate.p)
+        return not isnan(self.widest.p)
 
     @property
     def significant(self) -> bool:
@@ -115,7 +144,7 @@ class ResultRow:
         """
         if margin is None or not metric_named(self.metric).in_points:
             return None
-        return self.estimate.has_interval and equivalent(self.estimate, margin)
+        return self.widest.has_interval and equivalent(self.widest, margin)
 
     @property
     def episodes_of_fold(self) -> int:
@@ -124,22 +153,23 @@ class ResultRow:
 
     def reversed(self) -> "ResultRow":
         """Return the same difference the other way round: `minus` less `method`."""
-        found = self.estimate
-        turned = replace(found, value=-found.value, low=-found.high, high=-found.low)
         return replace(
             self,
             method=self.minus,
             minus=self.method,
             part=self.minus_part or self.part,
             minus_part=self.part if self.minus_part else "",
-            estimate=turned,
+            estimate=self.estimate.reversed(),
+            trained=self.trained and self.trained.reversed(),
             scores=(self.scores[1], self.scores[0]),
             parent=self.minus,
         )
 
     def cells(self) -> dict[str, Any]:
         """Return the cells of the row by the names of `COLUMNS`; NaN stands for no number."""
-        found = self.estimate
+        found, trained = self.estimate, self.trained
+        other = trained.other if trained else None
+        sd = trained.spreads[0].sd if trained and len(trained.spreads) == 1 and not self.minus else nan
         return {
             **{name: getattr(self, name) for name in ("test", "method")},
             "minus": f"{self.minus} ({self.part_kind} {self.minus_part})" if self.minus_part else self.minus,
@@ -147,7 +177,15 @@ class ResultRow:
             "metric": self.metric,
             **{name: getattr(found, name) for name in ("value", "low", "high")},
             "scope": str(found.scope),
-            **{name: getattr(found, name) for name in ("error", "df", "p")},
+            **{name: getattr(found, name) for name in ("error", "df")},
+            "trainings": self.trainings,
+            "sd_trainings": sd,
+            "low_other": other.low if other else nan,
+            "high_other": other.high if other else nan,
+            "df_trainings": trained.df if other and trained else nan,
+            "rough": bool(trained and trained.is_rough),
+            "p": self.widest.p,
+            "p_family": self.p_family,
             "corrected": self.corrected,
             "images": found.queries,
             "pairs": self.pairs,
@@ -186,5 +224,6 @@ def rows_frame(rows: Iterable[ResultRow]) -> "pl.DataFrame":
     # spared until it is needed
     import polars as pl
 
-    types = {name: pl.Float64 if name in _NUMBERS else pl.Int64 if name in _COUNTS else pl.String for name in COLUMNS}
+    known = dict.fromkeys(_NUMBERS, pl.Float64) | dict.fromkeys(_COUNTS, pl.Int64) | {"rough": pl.Boolean}
+    types = {name: known.get(name, pl.String) for name in COLUMNS}
     return pl.DataFrame([row.cells() for row in rows], schema=types).with_columns(pl.col(_NUMBERS).fill_nan(None))

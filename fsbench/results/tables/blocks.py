@@ -33,7 +33,7 @@ class Block:
         rank_all: whether rows of different cards are ranked together.
         warnings: why scores are missing, or are no result of the protocol, or mean less than they seem to.
         lead: the results of a protocol that are means over several blocks, in words.
-        costs: line of a run -> what it cost.
+        costs: line of a fold -> what each of its runs cost.
         blind: methods that answer from the query alone.
         sides: method -> side of the images that its pixels are counted at, where methods differ in it.
     """
@@ -49,7 +49,7 @@ class Block:
     rank_all: bool = False
     warnings: list[str] = field(default_factory=list)
     lead: list[str] = field(default_factory=list)
-    costs: dict[Line, Cost] = field(default_factory=dict)
+    costs: dict[Line, list[Cost]] = field(default_factory=dict)
     blind: list[str] = field(default_factory=list)
     sides: dict[str, int | None] = field(default_factory=dict)
 

@@ -151,9 +151,9 @@ def by_class(block: Block) -> Table:
 
 
 def costs(block: Block) -> Table:
-    """Return a line for each run that says what it cost."""
-    known = {line: cost for line, cost in block.costs.items() if cost.trainable_parameters is not None}
-    columns = [(each.column, [each.value([cost]) for cost in known.values()]) for each in COSTS]
+    """Return a line for each fold of a method that says what its runs cost."""
+    known = {line: own for line, own in block.costs.items() if own[0].trainable_parameters is not None}
+    columns = [(each.column, [each.value(own) for own in known.values()]) for each in COSTS]
     return Table.from_columns(*_method_and_fold(known), *columns, caption="cost")
 
 
