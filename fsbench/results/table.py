@@ -133,12 +133,13 @@ class Line:
 
     Attributes:
         cells: one for each column.
-        kind: what the line is of: a method, an answer that a protocol derives from one, an answer without a model, or
-            the best of these in each column; the mean of the lines above; or what was counted in each column.
+        kind: what the line is of: a method, one training of it, an answer that a protocol derives from one, an answer
+            without a model, or the best of these in each column; the mean of the lines above; or what was counted in
+            each column.
     """
 
     cells: Sequence[Cell]
-    kind: Literal["method", "further", "answer", "best answer", "mean", "count"] = "method"
+    kind: Literal["method", "training", "further", "answer", "best answer", "mean", "count"] = "method"
 
 
 @dataclass(frozen=True)

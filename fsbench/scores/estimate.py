@@ -64,6 +64,7 @@ class Estimate:
         support_sets: disjoint support sets of a class (e in §2), mean over the classes; NaN where each row has one
             support, or its supports always come together.
         classes: classes that were left out one by one in place of supports, since `support_sets` are few; else 0.
+        covers_trainings: whether the interval and the test hold for other trainings of the methods, too.
     """
 
     value: float
@@ -78,6 +79,7 @@ class Estimate:
     supports: int = 0
     support_sets: float = nan
     classes: int = 0
+    covers_trainings: bool = False
 
     @property
     def has_interval(self) -> bool:

@@ -42,6 +42,23 @@ class Reach(StrEnum):
     UNTRAINED = "no training"
     """The method is not trained."""
 
+    @property
+    def words(self) -> str:
+        """What stands in place of an interval for other trainings."""
+        return "one training" if self is Reach.THESE else str(self)
+
+
+def ranked_together(reaches: Mapping[str, Reach]) -> dict[str, Reach]:
+    """Return for each method how far the intervals of those reach that it is ranked among (§13.6).
+
+    A method without training goes with the widest reach that there is.
+
+    >>> ranked_together({"a": Reach.OTHER, "b": Reach.THESE, "c": Reach.UNTRAINED})["c"]
+    <Reach.OTHER: 'other trainings'>
+    """
+    widest = next((reach for reach in Reach if reach in reaches.values()), Reach.UNTRAINED)
+    return {name: widest if reach is Reach.UNTRAINED else reach for name, reach in reaches.items()}
+
 
 @dataclass(frozen=True, eq=False)
 class TrainedPart:
@@ -137,6 +154,11 @@ class TrainedEstimate:
     def numbers(self) -> list[str]:
         """How many trainings a method has, or both: "3", or one a part where these differ: "3,3,2"; "" of none."""
         return [spread.number for spread in self.spreads]
+
+    @property
+    def is_borrowed(self) -> bool:
+        """Whether a part with one training takes the spread of the others."""
+        return self.other is not None and any(spread.borrowed for spread in self.spreads)
 
     def each(self, change: Callable[[Estimate], Estimate]) -> "TrainedEstimate":
         """Return it with both estimates changed."""
@@ -376,7 +398,8 @@ def _with_trainings(these: Estimate, spreads: Sequence[Spread]) -> TrainedEstima
     share = min(of_trainings / variance, 1.0)
     error, df = sqrt(variance), 1 / ((1 - share) / these.df + share / least)
     half, p = t_exceeded(0.5 - LEVEL / 2, df) * error, 2 * t_below(-abs(these.value) / error, df)
-    other = replace(these, error=error, df=df, low=these.value - half, high=these.value + half, p=p)
+    ends = these.value - half, these.value + half
+    other = replace(these, error=error, df=df, low=ends[0], high=ends[1], p=p, covers_trainings=True)
     of_parts = _p_of_parts(these.value, [(variance * (1 - share), these.df), (variance * share, least)])
     return TrainedEstimate(these, other, spreads, of_trainings, df_trainings, is_rough, max(p, of_parts))
 

@@ -14,11 +14,11 @@ from fsbench.records.grouping import known_images
 from fsbench.scores.decisions import ALPHA, adjust
 from fsbench.scores.distributions import t_below
 from fsbench.scores.estimate import Estimate, Scope
-from fsbench.scores.trainings import Reach, TrainedEstimate, differences_over_trainings
+from fsbench.scores.trainings import Reach, TrainedEstimate, differences_over_trainings, ranked_together
 
 Conditions = tuple[str, ...]
-Reached = tuple[Scope, bool]
-"""How far an interval reaches: the scope, and whether it holds for these trainings alone."""
+Reached = tuple[Scope, Reach]
+"""How far an interval reaches: what images and supports it holds for, and what trainings."""
 
 
 def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
@@ -92,16 +92,11 @@ def _columns(group: Sequence[Row], test: Test) -> list[_Column]:
     ]
     complete.sort(key=lambda entry: (-sign * entry[1].scores[name].value, entry[0].id))
     by_reach: dict[Reached, list[tuple[Row, Cell]]] = {}
-    for row, cell in complete:
-        score = cell.trained[name]
-        if score.widest.has_interval:
-            by_reach.setdefault(_reached(score), []).append((row, cell))
+    known = [(row, cell) for row, cell in complete if cell.scores[name].has_interval]
+    reaches = ranked_together({row.id: cell.trained[name].spreads[0].reach for row, cell in known})
+    for row, cell in known:
+        by_reach.setdefault((cell.scores[name].scope, reaches[row.id]), []).append((row, cell))
     return [_Column(name, reach, *zip(*entries, strict=True)) for reach, entries in by_reach.items()]
-
-
-def _reached(score: TrainedEstimate) -> Reached:
-    """Return how far a score's widest interval reaches; a method without training goes with those of other trainings."""
-    return score.widest.scope, score.reach is Reach.THESE
 
 
 def _compare(column: _Column) -> list[_Pair]:
@@ -155,7 +150,7 @@ def _rank(column: _Column, pairs: Sequence[_Pair], different: Sequence[bool]) ->
             mixed=mixed,
             across=across,
             conditional=column.reach[0] is Scope.THESE_SUPPORTS,
-            these_trainings=column.reach[1],
+            these_trainings=column.reach[1] is Reach.THESE,
         )
 
 

@@ -87,7 +87,7 @@ class Rank:
 
 @dataclass
 class Cell:
-    """A method's trainings on one test, by fold; `rank` is None where folds are missing or the score has no interval."""
+    """A method's trainings on a test, by fold; `rank` is None where folds are missing or the score has no interval."""
 
     test: Test
     folds: dict[int, Trainings]

@@ -13,10 +13,11 @@ from fsbench.records.grouping import all_runs
 from fsbench.records.record import Record
 from fsbench.results.conclusions import Conclusions, conclude
 from fsbench.results.rows.comparable import ComparedTest, Methods, check_same, common_folds, numbers_of
-from fsbench.results.rows.row import ALL, FOLD, ResultRow, ranked
+from fsbench.results.rows.row import ALL, FOLD, ResultRow, ranked, reaches_of
 from fsbench.results.rows.scoring import Measure, Request, Sums, correct, difference_rows, is_whole
 from fsbench.scores.decisions import indistinguishable, smallest_difference, times_larger
 from fsbench.scores.estimate import Scope
+from fsbench.scores.trainings import ranked_together
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def compare_methods(
 def compare_tests(
     tests: Sequence[ComparedTest], comparing: Comparing = Comparing(), beside: Sequence[ResultRow] = ()
 ) -> list[Comparison]:
-    """Compare the methods of each test in pairs; all comparisons are corrected together.
+    """Compare the methods of each test in pairs; all comparisons are corrected together, but those of each trial apart.
 
     Args:
         tests: see `fsbench.results.rows.comparable.compared_tests`.
@@ -151,16 +152,27 @@ def compare_tests(
         main[found[0].test] = comparing.request(own).metrics[0]
     if not compared:
         raise refused[0]
-    corrected = correct([*(row for rows in parts for row in rows), *beside], main)
-    family = sum(not isnan(row.corrected) for row in corrected)
-    ends = list(accumulate(map(len, parts), initial=0))
-    besides = [corrected[ends[-1] :], *[[]] * len(tests)]
-    results = [
-        _comparison(test, corrected[start:end], comparing, family, lacking, own)
-        for test, start, end, lacking, own in zip(compared, ends, ends[1:], missing, besides, strict=False)
-    ]
+    besides = [list(beside), *[[]] * (len(compared) - 1)]
+    found: dict[int, Comparison] = {}
+    for places in _families(compared):
+        ends = list(accumulate((len(parts[place]) + len(besides[place]) for place in places), initial=0))
+        corrected = correct([row for place in places for row in (*parts[place], *besides[place])], main)
+        family = sum(not isnan(row.corrected) for row in corrected)
+        for place, start, end in zip(places, ends, ends[1:], strict=False):
+            middle = start + len(parts[place])
+            own, other = corrected[start:middle], corrected[middle:end]
+            found[place] = _comparison(compared[place], own, comparing, family, missing[place], other)
+    results = [found[place] for place in range(len(compared))]
     results[0].warnings.extend(f"a test is left out: {error}" for error in refused)
     return results
+
+
+def _families(tests: Sequence[ComparedTest]) -> list[list[int]]:
+    """Return the places of tests whose comparisons are corrected together: a trial with fewer episodes is alone."""
+    headers = [_some_record(test.methods).header for test in tests]
+    trials = [place for place, header in enumerate(headers) if header.requested < header.official_episodes]
+    others = [place for place in range(len(tests)) if place not in trials]
+    return [*([others] if others else []), *([place] for place in trials)]
 
 
 def _differences(test: ComparedTest, comparing: Comparing, sums: Sums) -> tuple[ComparedTest, list[ResultRow]]:
@@ -217,8 +229,10 @@ def _comparison(
         comparisons=family,
     )
     if comparing.baseline is None:
-        among = ranking_groups(cards, comparing.rank_all)
-        found.alike.update({metric: _groups(of_metric, among) for metric, of_metric in found.tables[ALL].items()})
+        groups = ranking_groups(cards, comparing.rank_all)
+        for metric, of_metric in found.tables[ALL].items():
+            reaches = ranked_together(reaches_of(of_metric))
+            found.alike[metric] = _groups(of_metric, {label: (groups[label], reaches.get(label)) for label in groups})
     return found
 
 
@@ -248,14 +262,14 @@ class SizeOfTest:
 
 def size_of_test(row: ResultRow, asked: Asked) -> SizeOfTest | None:
     """Return what a whole test can find; None of scores that are not in points, and without an interval."""
-    found = row.widest
+    found = row.estimate
     if row.part_kind not in (ALL, FOLD) or not metric_named(row.metric).in_points or not found.has_interval:
         return None
     times = times_larger(found, asked.effect)
     return SizeOfTest(smallest_difference(found), times.value, times.low, times.high)
 
 
-def _groups(rows: Sequence[ResultRow], among: Mapping[str, int]) -> dict[str, list[list[str]]]:
+def _groups(rows: Sequence[ResultRow], among: Mapping[str, object]) -> dict[str, list[list[str]]]:
     """Group the methods that are not told apart: fold -> groups, best first, each within one of `among`."""
     groups = {}
     for fold, (order, different) in orders(rows).items():

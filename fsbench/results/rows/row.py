@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fsbench.protocols.reading import metric_named
 from fsbench.scores.decisions import ALPHA, equivalent
 from fsbench.scores.estimate import Estimate
-from fsbench.scores.trainings import TrainedEstimate
+from fsbench.scores.trainings import Reach, TrainedEstimate
 
 if TYPE_CHECKING:
     import polars as pl
@@ -85,8 +85,8 @@ class ResultRow:
     """One score, or the difference of two; see `COLUMNS`.
 
     Attributes:
-        estimate: the value with its interval, error and test, for the same weights.
-        trained: the same with what other trainings would change; None of what no training is known of.
+        estimate: the value with its interval, error and test: of several trainings those for other trainings, too.
+        trained: what trainings say of it, with the interval for these alone; None of what no training is known of.
         minus_part: part at which `minus` is, where that is another than `part`.
         scores: of a difference, the scores of `method` and `minus`; NaN for a score.
         folds: number of folds that it is the mean over.
@@ -113,11 +113,6 @@ class ResultRow:
     trained: TrainedEstimate | None = None
 
     @property
-    def widest(self) -> Estimate:
-        """The value with the interval and test of the widest reach: for other trainings, too, where these are known."""
-        return self.trained.widest if self.trained else self.estimate
-
-    @property
     def p_family(self) -> float:
         """The p of a difference among several that are corrected together."""
         return self.trained.p_family if self.trained else self.estimate.p
@@ -130,12 +125,22 @@ class ResultRow:
     @property
     def is_tested(self) -> bool:
         """Whether a difference has a p."""
-        return not isnan(self.widest.p)
+        return not isnan(self.estimate.p)
 
     @property
     def significant(self) -> bool:
-        """Whether two methods are told apart: p after its correction is below 0.05."""
-        return self.corrected < ALPHA
+        """Whether two methods are told apart: p after its correction is below 0.05, and no fold lacks trainings."""
+        return self.corrected < ALPHA and not self.is_borrowed
+
+    @property
+    def is_of_these(self) -> bool:
+        """Whether it holds for these trainings alone, since most folds of a method have one."""
+        return self.trained is not None and Reach.THESE in (spread.reach for spread in self.trained.spreads)
+
+    @property
+    def is_borrowed(self) -> bool:
+        """Whether a fold with one training takes the spread of the other folds."""
+        return self.trained is not None and self.trained.is_borrowed
 
     def is_equivalent(self, margin: float | None) -> bool | None:
         """Return whether two methods are equivalent within a margin in points.
@@ -144,7 +149,7 @@ class ResultRow:
         """
         if margin is None or not metric_named(self.metric).in_points:
             return None
-        return self.widest.has_interval and equivalent(self.widest, margin)
+        return self.estimate.has_interval and equivalent(self.estimate, margin)
 
     @property
     def episodes_of_fold(self) -> int:
@@ -167,7 +172,8 @@ class ResultRow:
 
     def cells(self) -> dict[str, Any]:
         """Return the cells of the row by the names of `COLUMNS`; NaN stands for no number."""
-        found, trained = self.estimate, self.trained
+        trained = self.trained
+        found = trained.these if trained else self.estimate
         other = trained.other if trained else None
         sd = trained.spreads[0].sd if trained and len(trained.spreads) == 1 and not self.minus else nan
         return {
@@ -184,7 +190,7 @@ class ResultRow:
             "high_other": other.high if other else nan,
             "df_trainings": trained.df if other and trained else nan,
             "rough": bool(trained and trained.is_rough),
-            "p": self.widest.p,
+            "p": self.estimate.p,
             "p_family": self.p_family,
             "corrected": self.corrected,
             "images": found.queries,
@@ -204,13 +210,23 @@ def fold_in_words(fold: str) -> str:
 
 
 def scores_of(rows: Iterable[ResultRow]) -> dict[str, Estimate]:
-    """Return metric -> score, or difference, of rows that have a value."""
+    """Return metric -> score, or difference, of rows that have a value, with the interval of the widest reach."""
     return {row.metric: row.estimate for row in rows if not isnan(row.estimate.value)}
 
 
 def scores_in(rows: Iterable[ResultRow]) -> dict[str, float]:
     """Collect each method's score from differences of one fold and metric."""
     return {name: score for row in rows for name, score in zip((row.method, row.minus), row.scores, strict=True)}
+
+
+def reaches_of(rows: Iterable[ResultRow]) -> dict[str, Reach]:
+    """Return how far the trainings of each method reach, in scores or differences of one fold and metric."""
+    return {
+        name: spread.reach
+        for row in rows
+        if row.trained is not None
+        for name, spread in zip((row.method, row.minus), row.trained.spreads, strict=False)
+    }
 
 
 def ranked(rows: Sequence[ResultRow]) -> list[str]:

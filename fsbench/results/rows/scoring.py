@@ -310,7 +310,7 @@ def score_part(
 
 def with_estimate(row: ResultRow, found: TrainedEstimate) -> ResultRow:
     """Return a row with its value, and what trainings say of it."""
-    return replace(row, estimate=found.these, trained=found)
+    return replace(row, estimate=found.widest, trained=found)
 
 
 def _estimates(trained: Trained) -> dict[str, TrainedEstimate]:
@@ -515,5 +515,5 @@ def correct(rows: Sequence[ResultRow], main: str | Mapping[str, str]) -> list[Re
     names = dict.fromkeys((row.test for row in rows), main) if isinstance(main, str) else main
     first = [row.part_kind in WHOLE and row.metric == names[row.test] for row in rows]
     several = sum(row.is_tested for row in rows) > 1
-    corrected = adjust([row.p_family if several else row.widest.p for row in rows], first)
+    corrected = adjust([row.p_family if several else row.estimate.p for row in rows], first)
     return [replace(row, corrected=p) for row, p in zip(rows, corrected, strict=True)]

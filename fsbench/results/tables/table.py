@@ -25,6 +25,7 @@ from fsbench.results.rows.row import MEAN, SIZE
 from fsbench.results.rows.scoring import Measure, Request, Sums, counted_sides, fold_name, further_answers, score_rows
 from fsbench.results.sheets.legend import meanings
 from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.columns import training_notes
 from fsbench.results.tables.over_seeds import means_over_seeds
 from fsbench.results.tables.trivial import no_better_than_blind
 
@@ -97,6 +98,11 @@ def _block(methods: Methods, request: Request, published: Sequence[PublishedScor
         if records[0].protocol.has_masks
         else {},
         cards=own | {label: own[parent] for label, parent in parents.items()},
+        seeds={
+            (label, fold_name([trainings])): [record.run.identity.seed for record in trainings]
+            for label, runs in methods.items()
+            for trainings in runs.values()
+        },
         costs={
             (label, fold_name([trainings])): [record.run.cost for record in trainings]
             for label, runs in methods.items()
@@ -109,6 +115,7 @@ def _block(methods: Methods, request: Request, published: Sequence[PublishedScor
         ],
         sides={label: sides[parent] for label, parent in parents.items()},
     )
+    block.warnings += training_notes(block)
     block.warnings += [*warnings(records), *choices_on_test(own), *no_better_than_blind(block), *sums.missing_in_words]
     test = header.dataset, header.way, header.shot
     of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
