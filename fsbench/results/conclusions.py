@@ -243,7 +243,8 @@ class _Words:
         found, score = row.estimate, rounded(row.scores[0], self.metric)
         if not row.is_tested:
             return f"{row.method} {score} ({_why_untested(found)})"
-        return f"{row.method} {score} ({self._ends(found)}{_scope_words(found)}{self._trainings(row)}{self._equivalence(row)})"
+        ends = f"{self._ends(found)}{_scope_words(found)}{self._trainings(row)}"
+        return f"{row.method} {score} ({ends}{self._equivalence(row)})"
 
     def _by(self, label: str, row: ResultRow) -> str:
         """Name a method with the difference that tells it apart."""
@@ -316,6 +317,8 @@ def _test(header: Header, rows: Sequence[ResultRow], comparisons: int) -> str:
     free = all(reach is Reach.UNTRAINED for reach in reaches_of(rows).values())
     if covered == {True} or free:
         holds = f"other images of these classes{' and other trainings' * (not free)}, not for other classes"
+    elif True in covered:
+        holds = "other images of these classes, and other trainings where both methods have several; not other classes"
     else:
         holds = "other images of these classes and the same weights, not for another training or other classes"
     return (

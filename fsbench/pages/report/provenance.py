@@ -29,8 +29,8 @@ def run_cards(study: Study) -> list[RunCard]:
 
 
 def anchors(study: Study) -> dict[tuple[str, int], str]:
-    """Return (method, fold) -> anchor of the run's card."""
-    return {(card.method, card.fold): card.anchor for card in run_cards(study)}
+    """Return (method, fold) -> anchor of the card of its first training."""
+    return {(card.method, card.fold): card.anchor for card in reversed(run_cards(study))}
 
 
 def _facts(study: Study, record: Record) -> list[tuple[str, str]]:

@@ -153,16 +153,22 @@ def compare_tests(
     if not compared:
         raise refused[0]
     besides = [list(beside), *[[]] * (len(compared) - 1)]
-    found: dict[int, Comparison] = {}
+    comparisons: dict[int, Comparison] = {}
     for places in _families(compared):
         ends = list(accumulate((len(parts[place]) + len(besides[place]) for place in places), initial=0))
         corrected = correct([row for place in places for row in (*parts[place], *besides[place])], main)
         family = sum(not isnan(row.corrected) for row in corrected)
         for place, start, end in zip(places, ends, ends[1:], strict=False):
             middle = start + len(parts[place])
-            own, other = corrected[start:middle], corrected[middle:end]
-            found[place] = _comparison(compared[place], own, comparing, family, missing[place], other)
-    results = [found[place] for place in range(len(compared))]
+            comparisons[place] = _comparison(
+                compared[place],
+                corrected[start:middle],
+                comparing,
+                family,
+                missing[place],
+                corrected[middle:end],
+            )
+    results = [comparisons[place] for place in range(len(compared))]
     results[0].warnings.extend(f"a test is left out: {error}" for error in refused)
     return results
 

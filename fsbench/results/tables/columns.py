@@ -101,7 +101,10 @@ def score_columns(block: Block) -> list[Column]:
                 Column(ANOTHER, Form.INTERVAL, metric=metric, part=whole, rank=6 + count),
                 Column(SPREAD, Form.SCORE, _SPREAD, "sd", metric, whole, rank=1),
             ]
-            columns = [Column(TRAININGS, Form.FIGURES, _TRAININGS, metric=metric, part=whole, rank=6 + count), *columns]
+            columns = [
+                Column(TRAININGS, Form.FIGURES, _TRAININGS, "trainings", metric=metric, part=whole, rank=6 + count),
+                *columns,
+            ]
         elif number == 0 and whole:
             columns.append(Column(INTERVAL, Form.INTERVAL, metric=metric, part=whole, rank=1))
     return columns
