@@ -156,6 +156,12 @@ class TrainedEstimate:
         return [spread.number for spread in self.spreads]
 
     @property
+    def values(self) -> list[float]:
+        """The score of each training, where all weights are of one part; of several there is no score of a training."""
+        parts = self.spreads[0].scores
+        return list(parts[0]) if len(parts) == 1 else []
+
+    @property
     def is_borrowed(self) -> bool:
         """Whether a part with one training takes the spread of the others."""
         return self.other is not None and any(spread.borrowed for spread in self.spreads)

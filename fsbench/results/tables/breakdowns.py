@@ -9,7 +9,7 @@ from fsbench.results.rows.parts import ABSENT
 from fsbench.results.rows.row import ALL, CLASS, MEAN, SIZE, scores_of
 from fsbench.results.sheets.cells import rounded
 from fsbench.results.sheets.legend import meanings
-from fsbench.results.sheets.trainings import SCORE_SIGNS, TRAINING_CELLS
+from fsbench.results.sheets.trainings import SCORE_SIGNS
 from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table, Value, score_cell
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.blocks import Line as Key
@@ -135,8 +135,7 @@ def _single_trainings(block: Block, method: Line, columns: Sequence[Column]) -> 
         folds = of_fold if column.part == MEAN else (column.part,)
         known = [values.get((column.metric, fold, seed)) for fold in folds]
         shown = [value for value in known if value is not None]
-        is_score = column.form is Form.SCORE and column.head not in TRAINING_CELLS
-        return Cell(fmean(shown) if is_score and shown and len(shown) == len(known) else "")
+        return Cell(fmean(shown) if column.form is Form.SCORE and shown and len(shown) == len(known) else "")
 
     return [Line([Cell(f"  seed {seed}"), *(cell(column, seed) for column in columns)], "training") for seed in every]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, harmonic_mean
 
+from fsbench.protocols.reading import metric_named
 from fsbench.records.run import Cost
 from fsbench.results.conclusions import conditions_in_words
 from fsbench.results.rows.row import ALL, MEAN, fold_in_words
@@ -99,10 +100,10 @@ def score_columns(block: Block) -> list[Column]:
             columns += [
                 Column(IMAGES, Form.INTERVAL, metric=metric, part=whole, rank=1),
                 Column(ANOTHER, Form.INTERVAL, metric=metric, part=whole, rank=6 + count),
-                Column(SPREAD, Form.SCORE, _SPREAD, "sd", metric, whole, rank=1),
+                Column(SPREAD, Form.NUMBER, _SPREAD, "sd", part=whole, digits=metric_named(metric).digits(), rank=1),
             ]
             columns = [
-                Column(TRAININGS, Form.FIGURES, _TRAININGS, "trainings", metric=metric, part=whole, rank=6 + count),
+                Column(TRAININGS, Form.FIGURES, _TRAININGS, "trainings", part=whole, rank=6 + count),
                 *columns,
             ]
         elif number == 0 and whole:
@@ -138,7 +139,7 @@ def score_cells(block: Block, methods: Sequence[str], column: Column, is_ranked:
         is_ranked: whether the methods have places.
     """
     if column.head in TRAINING_CELLS:
-        known = [block.trained.get((name, column.part), {}).get(column.metric) for name in methods]
+        known = [block.trained.get((name, column.part), {}).get(block.metrics[0]) for name in methods]
         return [Cell() if found is None else TRAINING_CELLS[column.head](found) for found in known]
     scores = [block.lines.get((method, column.part), {}).get(column.metric) for method in methods]
     if column.form is Form.INTERVAL:
@@ -157,7 +158,7 @@ def best_line(block: Block, columns: Sequence[Column]) -> Line:
     """Return the line of the best answer without a model in each column of scores, which is its cell's note."""
     cells = [Cell(BEST)]
     for column in columns:
-        is_score = bool(column.metric) and column.form is Form.SCORE and column.head != SPREAD
+        is_score = bool(column.metric) and column.form is Form.SCORE
         best = best_without_model(block.answers, column.part, column.metric) if is_score else None
         if best is None:
             cells.append(Cell(""))
