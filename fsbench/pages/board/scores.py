@@ -16,8 +16,11 @@ def scores_table(cell: rows.Cell) -> Table:
     if cell.scores and len(records) > 1:
         scores[MEAN], costs[MEAN] = cell.scores, [cost for own in costs.values() for cost in own]
     shown = [each for each in COSTS if any(each.value(own) is not None for own in costs.values())]
+    trainings = {str(fold): f"{len(own)}" for fold, own in cell.folds.items()}
+    several = max(map(len, cell.folds.values())) > 1
     columns = [
         Column("fold"),
+        *[Column("trainings", Form.FIGURES)] * several,
         *(Column(metric, Form.FIGURE, metric=metric) for metric in cell.metrics),
         *(each.column for each in shown),
         *(Column("runs", Form.NAME), Column("episodes (sha256)", Form.NAME)),
@@ -28,5 +31,8 @@ def scores_table(cell: rows.Cell) -> Table:
         names = ", ".join(record.run.id for record in own), own[0].manifest_sha256[:16] if own else ""
         kind: Literal["method", "mean"] = "method" if fold in records else "mean"
         figures = [score_cell(of_fold.get(metric)) for metric in cell.metrics]
-        lines.append(Line([Cell(fold), *figures, *(each.cell(costs[fold]) for each in shown), *map(Cell, names)], kind))
+        number = [Cell(trainings.get(fold, ""))] * several
+        lines.append(
+            Line([Cell(fold), *number, *figures, *(each.cell(costs[fold]) for each in shown), *map(Cell, names)], kind)
+        )
     return Table(columns, lines)

@@ -61,7 +61,7 @@ def to_sheet(comparison: Comparison, every: bool = False, all_pairs: bool = True
         }
     return Sheet(
         comparison.title,
-        [_table(rows, asked, every) for rows in tables],
+        [_table(_told_apart_first(rows), asked, every) for rows in tables],
         [*conclusions.sentences, *(conclusions.rest if every else [])],
         notes,
         signs=signs,
@@ -104,6 +104,11 @@ def _line(row: ResultRow, asked: Asked) -> dict[str, Any]:
         "size": size_of_test(row, asked),
         "equivalent": row.is_equivalent(asked.margin),
     }
+
+
+def _told_apart_first(rows: Sequence[ResultRow]) -> Sequence[ResultRow]:
+    """Put the differences on parts of a test that are told apart above the others, which stay in their order."""
+    return rows if rows[0].part_kind == ALL else sorted(rows, key=lambda row: not row.significant)
 
 
 def _with_best(tables: Sequence[Sequence[ResultRow]]) -> list[list[ResultRow]]:
