@@ -147,7 +147,7 @@ def print_checks(predictor: "Predictor") -> None:
     share = predictor.share_in_negatives()
     if share is not None:
         use = "; it makes little use of them" if share > 0.5 else ""
-        print_line(f"marked as not it: {predictor.name} still gives {share:.0%} of these pixels a class{use}")
+        print_line(f"marked as not it: {predictor.name} still gives {100 * share:.0f} % of these pixels a class{use}")
 
 
 def _predict(options: argparse.Namespace, extra: list[str]) -> int:
