@@ -191,15 +191,15 @@ def unchanged_content(file: ClassFile) -> bytes:
         content = read_bytes(file.path, "settings")
     except OSError as error:
         raise SettingsError(
-            f"the class's file {file.path} cannot be read ({error.strerror}); expected it where it was; move it back, "
-            f"or name it where it is now; its runs keep it as {SOURCE} in their folders"
+            f"the class's file {file.path} cannot be read ({error.strerror}); expected it where it was; bring it back "
+            f"(its runs keep it in their folders, as {SOURCE}), or name it where it is now"
         ) from error
     found = hashlib.sha256(content).hexdigest()
     if found != file.sha256:
         raise SettingsError(
             f"the class's file {file.path} has changed: its sha256 begins with {found[:12]}, expected "
-            f"{file.sha256[:12]}; name that state, which its runs keep as {SOURCE} in their folders, or run the method "
-            "again as it is now"
+            f"{file.sha256[:12]}; bring that state back (its runs keep it in their folders, as {SOURCE}), or run the "
+            "method again as it is now"
         )
     return content
 

@@ -99,12 +99,11 @@ def class_not_named(folder: Path, reference: str, name: str) -> ClassNotNamed:
     file, record = ClassFile.stated(reference), read_record(folder)
     when = "" if record is None else _moment(record.run.provenance.finished, "%H:%M")
     used = f"this run used {name} in {file.path.name}{f' of {when}' if when else ''}"
-    kept = folder / SOURCE
+    kept = ClassFile(folder / SOURCE, file.sha256)
+    state = "is not there any more" if file.sha256_now is None else "has changed since"
+    way_out = f"expected a file with that content (its sha256 begins with {file.sha256[:12]}): --method FILE.py:{name}"
     if file.is_unchanged:
-        state, way_out = "which the command does not name", f"name it: --method {file.path}:{name}"
-    else:
-        state = "which is not there any more" if file.sha256_now is None else "which has changed since"
-        way_out = f"name a file with that content, whose sha256 begins with {file.sha256[:12]}: --method FILE.py:{name}"
-        if ClassFile(kept, file.sha256).is_unchanged:
-            way_out = f"the run keeps it: --method {kept}:{name} (read that file first if the run is not your own)"
-    return ClassNotNamed(f"{folder}: {used}, {state}; {way_out}")
+        state, way_out = "the command does not name", f"name it: --method {file.path}:{name}"
+    elif kept.is_unchanged:
+        way_out = f"the run keeps it: --method {kept.path}:{name}"
+    return ClassNotNamed(f"{folder}: {used}, which {state}; {way_out}; read that file first if the run is not your own")
