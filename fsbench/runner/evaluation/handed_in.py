@@ -116,13 +116,13 @@ def record_answers(
     folder = Path(runs) / facts.id
     make_folder(folder.parent)
     with locked(folder.with_name(f".{folder.name}.lock"), refusal=f"another process is writing {folder}; wait for it"):
-        record = read_record(folder)
+        before = record = read_record(folder)
         if record is None or (record.run.asked_alone or 0) < (asked_alone or 0):
             make_folder(folder)
             record = write_record(folder, test, frame, facts, kept, "masks" if kept else "none")
         if card is not None:
             write_text(folder / CARD, card)
-    return label_run(record, label)
+    return label_run(record, before.run.label if label is None and before else label)
 
 
 def _presence_rule(test: Test, frame: "pl.DataFrame") -> str:
