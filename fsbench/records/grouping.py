@@ -9,6 +9,7 @@ from fsbench.base.errors import RecordError
 from fsbench.base.files import fingerprint
 from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import Task
+from fsbench.records.class_files import METHOD, STATED_BY, file_words, last_finished
 from fsbench.records.record import Record
 from fsbench.records.run import UNTRAINED
 from fsbench.scores.trivial import is_trivial
@@ -256,7 +257,8 @@ def variants(records: list[Record]) -> dict[str, list[Record]]:
     of the same method.
 
     Several runs of one fold and seed that differ in nothing that words can tell (two checkpoints, say) stand alone,
-    under the hash that ends their folder's name: which folds belong together is not known.
+    under the hash that ends their folder's name: which folds belong together is not known. Runs of the same method in a
+    file of the user's are told apart by what the file holds now, or by their time, the newest first.
     """
     return variants_of_groups([records])[0]
 
@@ -268,8 +270,8 @@ def variants_of_groups(
 
     A label names the settings in which runs of the method differ within any of the groups, and those of the method and
     its backbone, and those of `across`, in which runs on one data set differ at all; then the weights, where runs of
-    one test differ in no more. Another setting that differs only from group to group, as a protocol's image size, tells
-    nothing apart.
+    one test differ in no more; and the label that the user gave a run. Another setting that differs only from group to
+    group, as a protocol's image size, tells nothing apart.
 
     Args:
         groups: each of runs that may be compared.
@@ -277,11 +279,21 @@ def variants_of_groups(
         across: further entries of an identity that tell runs of different groups apart.
     """
     told = _distinguishing_settings(groups, across)
-    words: dict[tuple[Any, ...], dict[int, set[str]]] = {}  # test without its protocol -> fold -> words for the weights
-    for record in (record for group in groups for record in group):
-        words.setdefault(_test(record, told), {}).setdefault(fold_of(record), set()).add(weights(record))
-    ambiguous = {test for test, folds in words.items() if any(len(of_fold - {""}) > 1 for of_fold in folds.values())}
-    return [_label_runs(group, told, lambda run: weights(run) * (_test(run, told) in ambiguous)) for group in groups]
+    every = [record for group in groups for record in group]
+    files = file_words(record for record in every if told[record.run.identity.method.name] & STATED_BY.keys())
+
+    def words(record: Record) -> list[str]:
+        """Return the settings of a run that its label names."""
+        own, method = run_settings(record), record.run.identity.method.name
+        return [
+            _words(key, own[key], files.get((method, key, str(own[key])))) for key in sorted(own) if key in told[method]
+        ]
+
+    tests: dict[tuple[Any, ...], dict[int, set[str]]] = {}  # test without its protocol -> fold -> words for the weights
+    for record in every:
+        tests.setdefault(_test(record, words), {}).setdefault(fold_of(record), set()).add(weights(record))
+    ambiguous = {test for test, folds in tests.items() if any(len(of_fold - {""}) > 1 for of_fold in folds.values())}
+    return [_label_runs(group, words, lambda run: weights(run) * (_test(run, words) in ambiguous)) for group in groups]
 
 
 def _distinguishing_settings(groups: Sequence[list[Record]], across: Collection[str]) -> dict[str, set[str]]:
@@ -304,69 +316,78 @@ def _distinguishing_settings(groups: Sequence[list[Record]], across: Collection[
     return told
 
 
-def _test(record: Record, told: dict[str, set[str]]) -> tuple[Any, ...]:
+def _test(record: Record, words: Callable[[Record], list[str]]) -> tuple[Any, ...]:
     """Return what a run was tested on, but for protocol and fold, and its label without its weights."""
-    own, method = run_settings(record), record.run.identity.method.name
-    words = [_words(key, own[key]) for key in sorted(own) if key in told[method]]
     header = record.header
-    return (_label(method, words), header.dataset, header.way, header.shot, header.setting)
+    label = _label(record.run.identity.method.name, words(record))
+    return (label, header.dataset, header.way, header.shot, header.setting)
 
 
 def _label_runs(
-    records: list[Record], told: dict[str, set[str]], weights: Callable[[Record], str]
+    records: list[Record], words: Callable[[Record], list[str]], weights: Callable[[Record], str]
 ) -> dict[str, list[Record]]:
     by_settings: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         method = record.run.identity.method.name
         by_settings.setdefault((method, str(sorted(run_settings(record).items()))), []).append(record)
     labelled: dict[str, list[Record]] = {}
-    for (method, _), equal in by_settings.items():
-        settings = run_settings(equal[0])
-        words = [_words(key, settings[key]) for key in sorted(settings) if key in told[method]]
-        by_weights: dict[str, list[Record]] = {}
+    for (method, _), equal in _newest_first(by_settings):
+        by_words: dict[tuple[str, str], list[Record]] = {}
         for record in equal:  # of one run a fold and seed those belong together, whatever their weights
-            by_weights.setdefault("" if _is_one_a_training(equal) else weights(record), []).append(record)
-        for members in by_weights.values():
-            label = _label(method, [*words, *dict.fromkeys(filter(None, map(weights, sorted(members, key=fold_of))))])
+            own = ("", "") if _is_one_a_training(equal) else (weights(record), record.run.label)
+            by_words.setdefault(own, []).append(record)
+        for members in by_words.values():
+            by_fold = sorted(members, key=fold_of)
+            own_words = [*words(equal[0]), *map(weights, by_fold), *(record.run.label for record in by_fold)]
+            label = _label(method, own_words)
             if _is_one_a_training(members) and label not in labelled:
                 labelled[label] = members
                 continue
             for record in members:
                 ends = record.run.id[-10:], record.run.id  # the digits are equal where settings are
-                alone = [_label(method, [*words, *filter(None, [weights(record)]), end]) for end in ends]
+                alone = [_label(method, [*words(record), weights(record), record.run.label, end]) for end in ends]
                 labelled[next((label for label in alone if label not in labelled), alone[-1])] = [record]
     return labelled
+
+
+def _newest_first(
+    by_settings: dict[tuple[str, str], list[Record]],
+) -> list[tuple[tuple[str, str], list[Record]]]:
+    """Return the items in their order, but let methods of files stand together, the one that ran last first."""
+    places: dict[str, int] = {}
+    for method, _ in by_settings:
+        places.setdefault(method, len(places))
+    ran = {key: last_finished(runs) for key, runs in by_settings.items() if METHOD in runs[0].flat_identity}
+    newest = sorted(by_settings.items(), key=lambda item: ran.get(item[0], ""), reverse=True)
+    return sorted(newest, key=lambda item: places[item[0][0]]) if ran else [*by_settings.items()]
 
 
 def _is_one_a_training(records: Sequence[Record]) -> bool:
     return len({(fold_of(record), record.run.identity.seed) for record in records}) == len(records)
 
 
-FILES = {"method.file_sha256": "method's file", "dataset.file_sha256": "data set's file"}
-"""Hashes of an identity that are settings: those of the files of classes, FILE.py:Class; and their words in labels."""
+def _words(key: str, value: Any, of_file: str | None) -> str:
+    """Return a setting in words; `of_file` are those for the content of a file."""
+    return of_file or f"{key.split('.')[-1]} {value}"
 
 
-def _words(key: str, value: Any) -> str:
-    """Return a setting in words; of a hash its first digits."""
-    return f"{FILES[key]} {value[:12]}" if key in FILES else f"{key.split('.')[-1]} {value}"
-
-
-def _label(method: str, words: list[str]) -> str:
+def _label(method: str, words: Iterable[str]) -> str:
     if is_trivial(method) or not method.isprintable() or method != method.strip() or _LINE_OF_OURS.search(method):
         method = f"'{method}'"  # no name makes a run a line of the suite's own, such as an answer that needs no model
+    words = dict.fromkeys(filter(None, words))
     return f"{method} ({', '.join(words)})" if words else method
 
 
 def run_settings(record: Record) -> dict[str, Any]:
     """Return a run's identity by dotted keys, without the fold, the training's seed and what follows from them.
 
-    Of hashes it has those of `FILES` alone.
+    Of hashes it has those of `STATED_BY` alone.
     """
     training = record.run.identity.training
     stated_if_other = {"backbone.cache_dtype": "float32", "backbone.backbone_precision": "fp32"}
     weights = "checkpoint" if training and "checkpoint_sha256" in training else "training"
     flat = stated_if_other | record.flat_identity | {"weights from": weights}
-    return {k: v for k, v in flat.items() if k in FILES or not (k.endswith("sha256") or k in ("fold", "seed"))}
+    return {k: v for k, v in flat.items() if k in STATED_BY or not (k.endswith("sha256") or k in ("fold", "seed"))}
 
 
 def fold_of(record: Record) -> int:

@@ -39,7 +39,8 @@ class Conclusions:
     """What a comparison comes to.
 
     Attributes:
-        sentences: at most six, the most important first, and one more for each further fold where these have no mean.
+        sentences: at most six, the most important first, one more for each further score with a starred difference,
+            and one more for each further fold where these have no mean.
         rest: sentences on the scores, pairs, folds and sizes that `sentences` leave out.
     """
 
@@ -56,7 +57,7 @@ def conclude(
     baseline: str | None = None,
     margin: float | None = None,
 ) -> Conclusions:
-    """Say what the differences of methods come to, in their first score that has intervals.
+    """Say what the differences of methods come to: in their first score with intervals, and wherever one is starred.
 
     Args:
         rows: differences of the methods of one test, each two or all from `baseline`, and those on object sizes.
@@ -87,12 +88,14 @@ def conclude(
         second = next((label for label in compared if between[first, label].significant), compared[0])
         sizes = [row for row in rows if (row.part_kind, row.metric, row.fold) == (SIZE, metric, fold)]
         sentences += _told_of(where, words.differences(on_fold, baseline))
+        for other in (name for name in others if fold in by_metric[name]):
+            further, of_other = _Words(other, comparisons, margin, mixed), by_metric[other][fold]
+            starred = further.starred(of_other, first)
+            sentences += _told_of(where, starred)
+            if not starred or len(order) > 2:
+                rest += _told_of(where, further.differences(of_other, baseline))
         (rest if decisive else sentences).extend(_told_of(where, words.sizes(sizes, first, second)))
         decisive.append(between[first, second])
-        for other in (name for name in others if fold in by_metric[name]):
-            rest += _told_of(
-                where, _Words(other, comparisons, margin, mixed).differences(by_metric[other][fold], baseline)
-            )
         pairs += [row for row in _pairs(order, between) if first not in (row.method, row.minus)]
         for label in (each for each in compared if each != second):
             rest += _told_of(where, words.sizes(sizes, first, label))
@@ -199,6 +202,22 @@ class _Words:
         if worse:
             sentences.append(f"It is better than {_listed(worse)}; in parentheses the 95 % interval.")
         return sentences
+
+    def starred(self, rows: Sequence[ResultRow], one: str) -> list[str]:
+        """Say in a sentence which methods are told apart from `one`; nothing where none is.
+
+        Args:
+            rows: of one fold.
+            one: the method that the first score's sentences are about.
+        """
+        order, between = _ordered(rows)
+        apart = [label for label in order if (one, label) in between and between[one, label].significant]
+        if not apart or len(order) == 2:
+            return [self.pair(row) for row in _pairs(order, between) if apart]
+        worse = [self._by(label, between[label, one]) for label in apart if order.index(label) < order.index(one)]
+        better = [self._by(label, between[one, label]) for label in apart if order.index(label) > order.index(one)]
+        said = [f"{head} than {_listed(names)}" for head, names in (("worse", worse), ("better", better)) if names]
+        return [f"In {self.metric}, {one} is {' and '.join(said)}; in parentheses the 95 % interval."]
 
     def pair(self, row: ResultRow) -> str:
         """Say in a sentence how far two methods are told apart; `row` subtracts the one of the lower place."""

@@ -11,6 +11,7 @@ from fsbench.base.files import make_folder
 from fsbench.base.terminal import print_progress
 from fsbench.records.record import Record
 from fsbench.records.run_directory import is_held
+from fsbench.records.writing import label_run
 from fsbench.runner.config.run_config import DEFAULT_PROTOCOL, RunConfig
 from fsbench.runner.engine.machine.watchdog import describe_exit, sigterm_exits
 from fsbench.runner.grid.children import Job, start_run
@@ -122,7 +123,7 @@ def _make(item: PlannedRun, label: str, again: bool = True) -> Record | int:
         record = finished_record(folder)
     if record is not None and not item.config.force:
         print_progress(f"{label}: done before, in {folder}")
-        return record
+        return label_run(record, item.config.label)
     print_progress(f"{label}: {_how(item)} in {folder}")
     status = _wait_for(start_process(Job(item.config, None, item.settings)))
     if status == 0:
