@@ -160,7 +160,8 @@ class ImageGraph(nn.Module):
     ):
         super().__init__()
         self.part, self.ways, self.image_size, self.only_present = part, len(thresholds), image_size, only_present
-        self.register_buffer("thresholds", torch.tensor([math.nan if one is None else one for one in thresholds]))
+        known = torch.tensor([math.nan if one is None else one for one in thresholds], device=_device(part))
+        self.register_buffer("thresholds", known)
         self.resize_image = TENSOR_RESIZES[resize]
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
