@@ -101,8 +101,26 @@ def _load(name: str) -> tuple[Protocol, set[str]]:
         if name.startswith(ATLAS):
             return _rows().protocol_of_row(name), files
         if name not in protocol_names():  # a record's is anybody's, and no path
-            raise SettingsError(f"unknown protocol '{name[:100]}'{known_names(name[:100], protocol_names())}")
+            raise SettingsError(_unknown(name[:100]))
         return read_protocol(named_files("protocols", CONFIGS)[name].path), files
+
+
+def _unknown(name: str) -> str:
+    """Return the message about an unknown name: a method's names its protocol, a program's of the atlas its rows."""
+    method = named_files("methods", CONFIGS).get(name)
+    if method is not None and (own := protocol_of_method(load_yaml(method.path) or {})):
+        return f"'{name}' is a method, not a protocol; {name} is tested under {own}: give --protocol {own}"
+    if rows := _rows().rows_of_program(name):
+        return f"unknown protocol '{name}'; the atlas has the test of its program: give --protocol {' or '.join(rows)}"
+    return f"unknown protocol '{name}'{known_names(name, protocol_names(), ' (see: fsbench list protocols)')}"
+
+
+def protocol_of_method(settings: Mapping[str, Any]) -> str | None:
+    """Return the protocol that the configuration of a method names, given as plain values; None where it names none."""
+    found = settings
+    for key in ("data", "init_args", "test"):
+        found = found.get(key) or {}
+    return found.get("protocol")
 
 
 def load_segmentation(name: str) -> Protocol:

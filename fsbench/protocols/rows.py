@@ -62,6 +62,13 @@ def row_names() -> list[str]:
     return [PREFIX + row for row in _rows() if _reason(row) is None]
 
 
+def rows_of_program(name: str) -> list[str]:
+    """Return the names of the rows of a program that are protocols; signs and capitals are nothing: dcsam is DC-SAM."""
+    wanted = slug(name).replace("-", "")
+    rows = [row for row in _rows() if row.partition("/")[0].replace("-", "") == wanted]
+    return [PREFIX + row for row in rows if _reason(row) is None]
+
+
 @cache
 def protocol_of_row(name: str) -> Protocol:
     """Return the protocol of a row of the atlas.
