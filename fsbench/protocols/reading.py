@@ -11,17 +11,19 @@ A file names the parts of a test, each with its values:
 With `base` it says in what it differs from another file.
 """
 
+import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import fields
-from functools import cache
+from dataclasses import fields, replace
+from functools import cache, lru_cache
 from inspect import isabstract
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 from fsbench.base.class_file import find_class, is_class_file
-from fsbench.base.errors import RecordError, SettingsError, known_names
+from fsbench.base.errors import RecordError, SettingsError, known_names, near_path
 from fsbench.base.files import load_yaml, validate_yaml
 from fsbench.base.files.opening import note_opened, opened_files
 from fsbench.base.paths import CONFIGS
@@ -83,15 +85,57 @@ def protocol_names() -> list[str]:
     return sorted(named_files("protocols", CONFIGS))
 
 
-def load_protocol(name: str) -> Protocol:
-    """Return the protocol `name` of `configs/protocols`, or that of a row of the atlas.
+def load_protocol(name: str | Path | Mapping[str, Any]) -> Protocol:
+    """Return a protocol.
+
+    Args:
+        name: of `configs/protocols`, of a row of the atlas, or a file FILE.yaml; or the parts of such a file, as the
+            header of a manifest has them.
 
     Raises:
-        SettingsError: the name is unknown, a value is bad, or the row cannot be run.
+        SettingsError: the name is unknown, a value is bad, the row cannot be run, or a file of one's own has the name
+            of a protocol that is here.
     """
-    protocol, files = _load(name)
+    if isinstance(name, Mapping):
+        return _protocol_of_parts(json.dumps(name))
+    if is_protocol_file(name):
+        note_opened({Path(name)})
+        return _protocol_of_file(Path(name))
+    protocol, files = _load(str(name))
     note_opened(files)
     return protocol
+
+
+def is_protocol_file(name: str | Path) -> bool:
+    """Return whether a protocol is given as a file of one's own, FILE.yaml."""
+    return Path(name).suffix in (".yaml", ".yml")
+
+
+def _protocol_of_file(path: Path) -> Protocol:
+    """Return the protocol of a file of one's own, with its parts; that of its name where both are equal."""
+    protocol = read_protocol(path)
+    if protocol.name in protocol_names() and load_protocol(protocol.name) == protocol:
+        return load_protocol(protocol.name)
+    try:
+        return _protocol_of_parts(json.dumps(_content(path, ())))
+    except TypeError as error:  # YAML has dates, too
+        raise SettingsError(f"{path}: {error}; expected texts, numbers, lists and mappings") from error
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+@lru_cache(maxsize=64)
+def _protocol_of_parts(text: str) -> Protocol:
+    """Return the protocol of parts in JSON, which names no file and no base."""
+    protocol = _made_protocol(Path("protocol_parts"), json.loads(text))
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,60}", protocol.name, re.ASCII):
+        raise SettingsError(f"the name is '{protocol.name[:60]}', expected letters, digits, _, - and ., such as mine")
+    if protocol.name in protocol_names():
+        raise SettingsError(
+            f"the name is {protocol.name}, and the protocol {protocol.name} of fsbench has other parts; expected a "
+            "name of its own: change the line 'name:'"
+        )
+    return replace(protocol, parts=json.loads(text))
 
 
 @cache
@@ -123,8 +167,8 @@ def protocol_of_method(settings: Mapping[str, Any]) -> str | None:
     return found.get("protocol")
 
 
-def load_segmentation(name: str) -> Protocol:
-    """Return the protocol `name`. Raises SettingsError for an unknown one, and for one that has no masks."""
+def load_segmentation(name: str | Path | Mapping[str, Any]) -> Protocol:
+    """Return a protocol, see `load_protocol`. Raises SettingsError for an unknown one, and for one without masks."""
     return _with_masks(load_protocol(name))
 
 
@@ -134,13 +178,18 @@ def protocol_of(header: Header) -> Protocol:
     Raises:
         SettingsError: it is not known here, or the header is not one of its manifests.
     """
-    protocol = load_protocol(header.protocol)
+    protocol = _named_by(header)
     if header.kind != protocol.kind:
         raise SettingsError(
             f"a manifest of the kind {header.kind} names the protocol {protocol.name}, whose kind is "
             f"{protocol.kind}; expected the manifest as it was written; make it again"
         )
     return protocol
+
+
+def _named_by(header: Header) -> Protocol:
+    """Return the protocol that a header names, or whose parts it has."""
+    return load_protocol(header.protocol_parts or header.protocol)
 
 
 def check_version(protocol: Protocol, version: int | str, what: str) -> None:
@@ -172,7 +221,7 @@ def read_checked_manifest(path: Path, sha256: str | None = None) -> Manifest:
     manifest = read_manifest(path, sha256)
     protocol = None
     with suppress(SettingsError):
-        protocol = load_protocol(manifest.header.protocol)
+        protocol = _named_by(manifest.header)
     if words := "; ".join(header_faults(manifest, protocol)):
         raise RecordError(
             f"the header of {path} says otherwise than what it is about: {words}; correct one of both, get it again, "
@@ -368,7 +417,11 @@ def read_protocol(path: Path) -> Protocol:
     Raises:
         SettingsError: a part is unknown, or a key is absent, unknown or of another value.
     """
-    content = _content(path, ())
+    return _made_protocol(path, _content(path, ()))
+
+
+def _made_protocol(path: Path, content: Mapping[str, Any]) -> Protocol:
+    """Make the protocol of a file's content; `path` is for messages, the values of `content` are used up."""
     for key in content:
         if key not in _KEYS:
             raise SettingsError(f"{path}: the key '{key}' is unknown{_place_of(str(key))}")
@@ -416,7 +469,8 @@ def _content(path: Path, derived: tuple[str, ...]) -> dict[str, Any]:
     try:
         content = load_yaml(path)
     except (OSError, ValueError) as error:
-        raise SettingsError(f"cannot read {path} ({error}); expected a protocol in YAML") from error
+        near = near_path(path)
+        raise SettingsError(f"cannot read {path} ({error}); expected a protocol in YAML{near}") from error
     if not isinstance(content, dict):
         raise SettingsError(f"{path} holds {type(content).__name__}, expected a mapping with {', '.join(_KEYS)}")
     base = content.pop("base", None)

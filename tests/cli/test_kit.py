@@ -340,6 +340,35 @@ def test_answers_and_kits_that_are_refused(command, kit, where, blocks_test, tmp
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_protocol_of_ones_own_travels_with_its_kit_and_its_records(command, folder, tmp_path, monkeypatch):
+    """Its file is needed once: kit, scores and tables have its content, and another content is another test."""
+    monkeypatch.chdir(tmp_path)
+    text = "base: pfenet\nname: mine\nversion: 1\nsummary: short\ndraw: {episodes: {others: 4}}\n"
+    Path("mine.yaml").write_text(text)
+    assert command("kit", *folder, "--protocol", "mine.yaml", "--out", "kit")[0] == 0
+    test = load_test("folder", root=folder[2], protocol="mine.yaml")
+    Path("mine.yaml").unlink()
+    answer(Path("a.fsa"), test, Path("kit"))
+    status, _, errors = command("score", "a.fsa", "--kit", "kit", *folder[1:], "--name", "x")
+    assert status == 0, errors
+    record = only_run(tmp_path / "runs")
+    assert record.protocol == test.protocol and record.protocol.draw.episodes == {"others": 4}
+    Path("mine.yaml").write_text(text + "counting: {void: background}\n")
+    other = load_test("folder", root=folder[2], protocol="mine.yaml")
+    evaluate(lambda episode: np.ones(episode.size), other, name="x", runs="runs", progress=False)
+    _, out, _ = command("table", "runs")
+    assert "protocol mine v1 · 4 episodes a fold · table 1 of 2" in out and "table 2 of 2" in out
+
+
+def test_a_file_that_takes_the_name_of_another_protocol_is_refused(command, folder, tmp_path):
+    file = tmp_path / "hsnet.yaml"
+    file.write_text("base: hsnet\nview: {query_size: original}\n")
+    status, _, errors = command("kit", *folder, "--protocol", file, "--out", tmp_path / "kit")
+    assert status == 2 and "the name is hsnet, and the protocol hsnet of fsbench has other parts" in errors
+    file.write_text("base: hsnet\nsummary: 2020-01-01\nname: mine\n")
+    assert "summary is datetime.date" in command("kit", *folder, "--protocol", file, "--out", tmp_path / "kit")[2]
+
+
 def test_refused_kits(command, folder, kit, tmp_path):
     for words, expected in [
         (["kit", "--out", tmp_path / "new"], "neither a data set nor --manifest"),
