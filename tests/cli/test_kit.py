@@ -242,6 +242,16 @@ def val_transform(image: np.ndarray, label: np.ndarray) -> tuple[torch.Tensor, t
     return torch.from_numpy(padded.transpose(2, 0, 1)).float(), torch.from_numpy(labels).long()
 
 
+def stretching_transform(image: np.ndarray, label: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Resize as HMNet's program does, but for the mean and the division (hmnet.md §11.3)."""
+    stretched = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    labels = cv2.resize(np.float32(label), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
+    return torch.from_numpy(stretched.transpose(2, 0, 1)).float(), torch.from_numpy(labels).long()
+
+
+TRANSFORMS = {"bam": val_transform, "pfenet2020": val_transform, "pfenet": stretching_transform}
+
+
 def transform(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image.resize((SIDE, SIDE), Image.BILINEAR))).permute(2, 0, 1).float()
 
@@ -254,11 +264,11 @@ def segment(query: np.ndarray, shots: list[tuple[np.ndarray, np.ndarray]]) -> to
 
 def expected_mask(image: Image.Image, size: list[int] | None, protocol: str) -> np.ndarray:
     """Compute the expected answers without the code of the stand-ins."""
-    if protocol in ("bam", "pfenet2020"):
-        maps, _ = val_transform(np.float32(image), np.zeros(image.size[::-1], np.uint8))
+    if protocol in TRANSFORMS:
+        maps, _ = TRANSFORMS[protocol](np.float32(image), np.zeros(image.size[::-1], np.uint8))
     else:
         maps = transform(image)
-    align, to = protocol in ("bam", "pfenet2020"), size or (SIDE, SIDE)
+    align, to = protocol in TRANSFORMS, size or (SIDE, SIDE)
     scores = brightness(maps)[None]
     if scores.shape[2:] != tuple(to):
         scores = torch.nn.functional.interpolate(scores, tuple(to), mode="bilinear", align_corners=align)
@@ -269,8 +279,8 @@ def expected_mask(image: Image.Image, size: list[int] | None, protocol: str) -> 
 @pytest.mark.parametrize(
     ("places", "protocol", "model"),
     [
-        ([1], "hsnet", HSNet()), ([2], "pfenet2020", PFENet()), ([2, 3], "bam", BAM()), ([4], "incontext518", None),
-        ([5], "fscs", CST()),
+        ([1], "hsnet", HSNet()), ([2], "pfenet2020", PFENet()), ([2], "pfenet", PFENet()), ([2, 3], "bam", BAM()),
+        ([4], "incontext518", None), ([5], "fscs", CST()),
     ],
 )  # fmt: skip
 def test_the_loops_of_the_guide(command, folder, tmp_path, monkeypatch, places, protocol, model):
@@ -286,7 +296,13 @@ def test_the_loops_of_the_guide(command, folder, tmp_path, monkeypatch, places, 
     if len(places) > 1:  # of which the guide gives the line that differs
         loop, replaced = re.subn(r" +output = model\(.*\n", lambda _: loops[places[1]], loop)
         assert replaced == 1
-    own = {"S": SIDE, "model": model, "val_transform": val_transform, "transform": transform, "segment": segment}
+    own = {
+        "S": SIDE,
+        "model": model,
+        "val_transform": TRANSFORMS.get(protocol),
+        "transform": transform,
+        "segment": segment,
+    }
     code = (loops[0] + loop).replace(".cuda()", "").replace("data/pascal/", f"{folder[2]}/")
     exec(compile(code, "guide", "exec"), own)
     episodes = [json.loads(line) for line in Path("kit/episodes.jsonl").read_text().splitlines()]

@@ -65,8 +65,8 @@ def published_moves(atlas: Atlas, entry: Entry, cell: Cell) -> Iterator[str]:
         folds = [one.value for one in own if one.fold.isdecimal() and one.source == source]
         if len(folds) > 2:
             yield (
-                f"Other classes: the folds of {entry.method} lie from {min(folds):g} to {max(folds):g}, with a "
-                f"standard deviation of {stdev(folds):.1f} ({source})."
+                f"Other classes: the folds of {entry.method} ({entry.backbone}) lie from {min(folds):g} to "
+                f"{max(folds):g}, with a standard deviation of {stdev(folds):.1f} ({source})."
             )
             return
 

@@ -166,7 +166,7 @@ def _comparability(pair: tuple[Entry, Entry]) -> tuple[bool | str, ...]:
         one.backbone != other.backbone,
         bool(one.variant or other.variant),
         one.backbone != USUAL_BACKBONE,
-        f"{one.backbone}|{other.backbone}",
+        f"{one.backbone}|{other.backbone}|{one.id}|{other.id}",
     )
 
 

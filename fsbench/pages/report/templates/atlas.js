@@ -151,8 +151,8 @@
   const sentences = (one, other) => {
     const of = (entry, like) => entry.figures.find((f) => f.first && f.way === like.way && f.shot === like.shot && f.metric === like.metric);
     const common = (a, b) => a.figures.filter((f) => f.first && of(b, f));
-    const [ours, theirs] = [one, other].map((test) => entriesOf(test).map(([, entry]) => entry));
-    const named = ([a, b]) => `${a.backbone}|${b.backbone}`;
+    const [ours, theirs] = [one, other].map((test) => entriesOf(test).map(([id, entry]) => ({ id, ...entry })));
+    const named = ([a, b]) => `${a.backbone}|${b.backbone}|${a.id}|${b.id}`;
     const far = ([a, b]) => [a.backbone !== b.backbone, Boolean(a.variant || b.variant), a.backbone !== data.usual_backbone].reduce((sum, each) => 2 * sum + each, 0);
     const [pair] = ours.flatMap((a) => theirs.map((b) => [a, b])).filter(([a, b]) => common(a, b).length).sort((x, y) => far(x) - far(y) || (named(x) < named(y) ? -1 : 1));
     if (!pair) return null;
@@ -169,7 +169,10 @@
     const said = sentences(one, other);
     const lines = said ? [...said, ...data.tests[one.name].moves] : [`No figure of ${one.method} and ${other.method} on ${one.set} is of one kind.`];
     figuresBox.replaceChildren(...lines.map((line) => make(line.startsWith(" ") ? "pre" : "p", line.trim())));
-    const bodiesOf = (test) => entriesOf(test).filter(([, e]) => !e.changes.length).map(([id]) => rows.find((row) => row.dataset.row === id)?.parentElement);
+    const bodiesOf = (test) => {
+      const own = entriesOf(test), plain = own.filter(([, e]) => !e.changes.length);
+      return (plain.length ? plain : own).map(([id]) => rows.find((row) => row.dataset.row === id)?.parentElement);
+    };
     asked_of = new Set([...bodiesOf(one), ...bodiesOf(other)]);
   };
   const compare = () => {
