@@ -317,7 +317,7 @@ def test_the_loops_of_the_guide(command, folder, tmp_path, monkeypatch, places, 
             assert stored.presence.tolist() == [False, True]
     status, _, err = command("score", "mine.fsa", "--kit", "kit", "--data-root", folder[2], "--name", "mine")
     assert status == 0, err
-    assert 0 < only_run(tmp_path / "runs").run.scores["mIoU"] < 100
+    assert 0 < only_run(tmp_path / "runs").run.scores["FB-IoU"] < 100
 
 
 def test_some_answers_are_a_trial(command, kit, where, blocks_test, tmp_path):
