@@ -6,7 +6,7 @@ from math import isfinite
 from fsbench.protocols.conditions import ATLAS_NAMES
 from fsbench.protocols.program_rows import slug
 from fsbench.protocols.programs import Program
-from fsbench.records.grouping import comparable, runs_by_fold, variants
+from fsbench.records.grouping import all_runs, comparable, runs_by_fold, variants
 from fsbench.records.record import Record
 from fsbench.results.atlas.atlas import Entry, Reported
 from fsbench.results.atlas.figures import Figure
@@ -41,7 +41,7 @@ def run_entry(
 
     Args:
         label: of the method.
-        records: its runs, one a fold.
+        records: its runs.
         scores: by fold, as rows name it, and by metric. That of the mean, or of the only fold, is a figure of the whole
             test; another fold stands by itself.
         programs: of the atlas.
@@ -79,5 +79,5 @@ def entries_at_hand(records: Iterable[Record], programs: Sequence[Program]) -> l
             for row in score_rows({label: runs}, Request(tuple(atlas_metrics(group[0]))), Sums()):
                 if isfinite(row.estimate.value) and row.method == label:
                     scores.setdefault(row.fold, {})[row.metric] = row.estimate
-            found.append(run_entry(label, list(runs.values()), scores, programs, number))
+            found.append(run_entry(label, all_runs(runs), scores, programs, number))
     return found

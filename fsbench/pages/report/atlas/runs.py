@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fsbench.pages.report.collect import Study
+from fsbench.records.grouping import all_runs
 from fsbench.results.atlas.atlas import Atlas
 from fsbench.results.published.at_hand import atlas_metrics, is_in_atlas, run_entry
 from fsbench.scores.estimate import Estimate
@@ -17,10 +18,10 @@ def has_published(studies: Sequence[Study]) -> bool:
 def with_runs(atlas: Atlas, studies: Sequence[Study]) -> Atlas:
     """Return the atlas with an entry for each method of each study on a data set that it has."""
     own = [
-        run_entry(label, list(records.values()), _scores(study, label), atlas.programs, study.number)
+        run_entry(label, all_runs(runs), _scores(study, label), atlas.programs, study.number)
         for study in studies
         if is_in_atlas(study.records[0])
-        for label, records in study.methods.items()
+        for label, runs in study.methods.items()
     ]
     return replace(atlas, entries=[*atlas.entries, *own])
 
