@@ -24,7 +24,7 @@ from typing import Any
 
 from fsbench.base.class_file import find_class, is_class_file
 from fsbench.base.errors import RecordError, SettingsError, known_names, near_path
-from fsbench.base.files import load_yaml, validate_yaml
+from fsbench.base.files import load_yaml, parse_json, validate_yaml
 from fsbench.base.files.opening import note_opened, opened_files
 from fsbench.base.paths import CONFIGS
 from fsbench.base.plugins import (
@@ -127,7 +127,7 @@ def _protocol_of_file(path: Path) -> Protocol:
 @lru_cache(maxsize=64)
 def _protocol_of_parts(text: str) -> Protocol:
     """Return the protocol of parts in JSON, which names no file and no base."""
-    protocol = _made_protocol(Path("protocol_parts"), json.loads(text))
+    protocol = _made_protocol(Path("protocol_parts"), parse_json(text))
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,60}", protocol.name, re.ASCII):
         raise SettingsError(f"the name is '{protocol.name[:60]}', expected letters, digits, _, - and ., such as mine")
     if protocol.name in protocol_names():
@@ -135,7 +135,7 @@ def _protocol_of_parts(text: str) -> Protocol:
             f"the name is {protocol.name}, and the protocol {protocol.name} of fsbench has other parts; expected a "
             "name of its own: change the line 'name:'"
         )
-    return replace(protocol, parts=json.loads(text))
+    return replace(protocol, parts=parse_json(text))
 
 
 @cache
