@@ -164,7 +164,8 @@ def protocol_of_method(settings: Mapping[str, Any]) -> str | None:
     found = settings
     for key in ("data", "init_args", "test"):
         found = found.get(key) or {}
-    return found.get("protocol")
+    protocol: str | None = found.get("protocol")
+    return protocol
 
 
 def load_segmentation(name: str | Path | Mapping[str, Any]) -> Protocol:
