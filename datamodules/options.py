@@ -7,7 +7,7 @@ test. What the episodes of a test follow from is a field of `fsbench.data.episod
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from fsbench.base.errors import SettingsError, check_at_least
 from fsbench.base.options import Options
@@ -27,7 +27,7 @@ class EpisodicTest(Task):
     """The test of a data module of segmentation: its task, and what else is chosen of it.
 
     Attributes:
-        protocol: name in configs/protocols.
+        protocol: name in configs/protocols, or FILE.yaml, or the content of such a file.
         manifest: file of test episodes, instead of drawing them; it must fit the other options and the data.
         support_annotation: what the supports are labelled with, in place of their masks where that is weaker
             (`fsbench.data.annotations`): "mask", "box", "point", "scribble", "instance-box" for a box around each
@@ -38,7 +38,7 @@ class EpisodicTest(Task):
             (`fsbench.data.support_annotation`).
     """
 
-    protocol: str = "fscs"
+    protocol: str | dict[str, Any] = "fscs"
     manifest: str | None = None
     support_annotation: SupportAnnotation = "mask"
     kept_support: float = 1.0

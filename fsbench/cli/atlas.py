@@ -2,10 +2,12 @@
 
 import argparse
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, say_left_out
 from fsbench.base.terminal import print_block, print_line
+from fsbench.cli.options import add_runs_folder
 from fsbench.protocols.programs import FOLDER
 from fsbench.results.atlas.atlas import read_atlas, shipped_atlas
 from fsbench.results.atlas.check import odd_means, summary
@@ -29,6 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     pair.add_argument("one", metavar="A", help="a method (BAM), or a method on a data set (bam/pascal-5i)")
     pair.add_argument("other", metavar="B", help="the other method, named like A")
+    add_runs_folder(pair)
     pair.set_defaults(function=_compare)
     for each in (check, page):
         each.add_argument(
@@ -62,12 +65,19 @@ def _page(options: argparse.Namespace, extra: list[str]) -> int:
 
 def _compare(options: argparse.Namespace, extra: list[str]) -> int:
     # spared until it is needed
+    from fsbench.records.record import find_distinct_records, leave_out_damaged
+    from fsbench.results.published.at_hand import entries_at_hand
     from fsbench.results.published.conditions import PROGRAMS
     from fsbench.results.tables.pair_text import pair_text
     from fsbench.runner.config.registry import names
 
-    pair = pair_named(shipped_atlas(), options.one, options.other)
+    refused: list[str] = []
+    records = find_distinct_records([options.runs], refused) if options.runs.is_dir() else []
+    known = shipped_atlas()
+    own = leave_out_damaged(records, refused, lambda sound: entries_at_hand(sound, known.programs)) if records else []
+    atlas = replace(known, entries=[*known.entries, *own])
+    pair = pair_named(atlas, options.one, options.other)
     kinds = {name: name.replace("_", "") for name in names("methods")}
     ours = {PROGRAMS[kind]: name for name, kind in kinds.items() if kind in PROGRAMS}
-    print_block(pair_text(pair, ours, shutil.get_terminal_size((120, 24)).columns))
-    return 0
+    print_block(pair_text(atlas, pair, ours, shutil.get_terminal_size((120, 24)).columns))
+    return say_left_out(refused)

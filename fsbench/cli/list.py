@@ -16,7 +16,7 @@ from fsbench.base.paths import cache_folder
 from fsbench.base.terminal import print_block, print_error, print_line, text_width
 from fsbench.protocols.reading import ATLAS, known_metrics, load_protocol, protocol_names
 from fsbench.runner.config.limits import real
-from fsbench.runner.config.registry import aliases, names, names_by_task
+from fsbench.runner.config.registry import aliases, methods_by_protocol, names, names_by_task
 
 if TYPE_CHECKING:
     from fsbench.runner.here import Finding
@@ -78,8 +78,8 @@ def _add_protocols(parser: argparse.ArgumentParser) -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"only these; default: all of configs/protocols. {ATLAS}<row> is a row of the atlas with the evidence of "
-        f"its conditions, and {ATLAS} lists the rows",
+        help=f"show these in detail, side by side; default: a line for each. {ATLAS}<row> is a row of the atlas "
+        f"with the evidence of its conditions, and {ATLAS} lists the rows",
     )
     parser.add_argument("--format", choices=("text", "markdown"), default="text")
     parser.set_defaults(function=_protocols)
@@ -87,7 +87,7 @@ def _add_protocols(parser: argparse.ArgumentParser) -> None:
 
 def _protocols(options: argparse.Namespace, extra: list[str]) -> int:
     # names alone are spared the tables
-    from fsbench.results.tables.protocol_text import as_markdown, side_by_side
+    from fsbench.results.tables.protocol_text import as_markdown, one_line_each, side_by_side
 
     width = shutil.get_terminal_size((140, 24)).columns
     if ATLAS in options.names:
@@ -98,6 +98,9 @@ def _protocols(options: argparse.Namespace, extra: list[str]) -> int:
     protocols = [load_protocol(name) for name in options.names or protocol_names()]
     if options.format == "markdown":
         print_block(as_markdown(protocols))
+        return 0
+    if not options.names:
+        print_block(one_line_each(protocols, methods_by_protocol(), width))
         return 0
     print_block(side_by_side(protocols, width))
     for protocol in protocols:

@@ -15,7 +15,7 @@ from fsbench.data.episodes.fit import hash_images, mismatches
 from fsbench.data.episodes.manifest import description, differences, read_manifest, summary
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.own_lists import marked_if_own
-from fsbench.protocols.reading import load_segmentation, read_checked_manifest
+from fsbench.protocols.reading import load_segmentation, read_checked_manifest, segmentation_of
 from fsbench.runner.config.datasets import choose_dataset, open_dataset
 from fsbench.runner.config.limits import check_replaced, whole
 from fsbench.runner.config.registry import check_known, task_of
@@ -94,7 +94,7 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     manifest = read_checked_manifest(options.file)
     header = manifest.header
     print_line(f"intact: {summary(manifest)}")
-    protocol = load_segmentation(header.protocol)
+    protocol = segmentation_of(header)
     data = protocol.draw.data(
         _open(choose_dataset(options.dataset, header.dataset, f"the manifest {options.file}"), options),
         header.fold,

@@ -136,7 +136,7 @@ def given_lists(options: argparse.Namespace) -> list[str]:
 
 def add_episode_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which episodes are drawn: a protocol, and those of `fsbench bench` for a test's task."""
-    parser.add_argument("--protocol", help="name of a protocol (see: fsbench list protocols; default: fscs)")
+    parser.add_argument("--protocol", help="protocol (see: fsbench list protocols; default: fscs), or FILE.yaml")
     for name, option in task_options().items():
         add_option(parser, option, name, **({"type": whole(option.least or 0)} if option.kind is int else {}))
 

@@ -94,6 +94,14 @@ def _version(by: Tested) -> Iterator[str]:
         )
 
 
+def _protocol_parts(by: Tested) -> Iterator[str]:
+    parts = by.header.protocol_parts
+    if parts is not None and by.protocol is None:
+        yield "protocol_parts make no protocol of one's own"
+    elif by.protocol is not None and by.protocol.name != by.header.protocol:
+        yield f"protocol is {by.header.protocol[:60]!r}, and protocol_parts have the name {by.protocol.name!r}"
+
+
 def _dataset(by: Tested) -> Iterator[str]:
     name = by.header.dataset
     is_known = name in OWN or name in PUBLISHED or name in published_names()
@@ -387,6 +395,7 @@ HEADER: Mapping[str, Statement[Tested]] = {
     "kind": Statement("the protocol's kind", _kind),
     "protocol": Statement("the protocols that are known here: an unknown one has no scores, and no title"),
     "version": Statement("the version of the protocol here", _version),
+    "protocol_parts": Statement("protocol and version, which they state, too", _protocol_parts),
     "dataset": Statement(
         "the form of a name, and what is known of a published data set of that name (folds, classes, checksums of "
         "lists); a data set of one's own cannot have such a name",

@@ -85,6 +85,8 @@ class Protocol:
         default_metrics: names of the scores that are shown where nobody asks for others; the first ranks.
         words: everything that is said of it besides.
         row: of the atlas, which states the conditions; None where they follow from the parts.
+        parts: content of a file of one's own that makes it, as plain values, which headers state; None of a protocol
+            that has its name here.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Protocol:
     default_metrics: tuple[str, ...] = ("mIoU", "FB-IoU", "accuracy")
     words: Words = field(default_factory=Words)
     row: AtlasRow | None = None
+    parts: Mapping[str, Any] | None = None
 
     # Which episodes are there?
 
@@ -156,6 +159,7 @@ class Protocol:
             )
         kind = {} if self.kind is None else {"kind": self.kind}
         test = {"protocol": self.name, "version": self.version} if self.draw.is_test else {}
+        test |= {} if self.parts is None else {"protocol_parts": self.parts}
         entries = kind | test | {"dataset": data.name} | self.draw.header_entries(data, task, drawn)
         return self.draw.without_copies(data, task, Manifest(entries, drawn.episodes))
 

@@ -11,18 +11,20 @@ A file names the parts of a test, each with its values:
 With `base` it says in what it differs from another file.
 """
 
+import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import fields
-from functools import cache
+from dataclasses import fields, replace
+from functools import cache, lru_cache
 from inspect import isabstract
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 from fsbench.base.class_file import find_class, is_class_file
-from fsbench.base.errors import RecordError, SettingsError, known_names
-from fsbench.base.files import load_yaml, validate_yaml
+from fsbench.base.errors import RecordError, SettingsError, known_names, near_path
+from fsbench.base.files import load_yaml, parse_json, validate_yaml
 from fsbench.base.files.opening import note_opened, opened_files
 from fsbench.base.paths import CONFIGS
 from fsbench.base.plugins import (
@@ -83,15 +85,57 @@ def protocol_names() -> list[str]:
     return sorted(named_files("protocols", CONFIGS))
 
 
-def load_protocol(name: str) -> Protocol:
-    """Return the protocol `name` of `configs/protocols`, or that of a row of the atlas.
+def load_protocol(name: str | Path | Mapping[str, Any]) -> Protocol:
+    """Return a protocol.
+
+    Args:
+        name: of `configs/protocols`, of a row of the atlas, or a file FILE.yaml; or the parts of such a file, as the
+            header of a manifest has them.
 
     Raises:
-        SettingsError: the name is unknown, a value is bad, or the row cannot be run.
+        SettingsError: the name is unknown, a value is bad, the row cannot be run, or a file of one's own has the name
+            of a protocol that is here.
     """
-    protocol, files = _load(name)
+    if isinstance(name, Mapping):
+        return _protocol_of_parts(json.dumps(name))
+    if is_protocol_file(name):
+        note_opened({Path(name)})
+        return _protocol_of_file(Path(name))
+    protocol, files = _load(str(name))
     note_opened(files)
     return protocol
+
+
+def is_protocol_file(name: str | Path) -> bool:
+    """Return whether a protocol is given as a file of one's own, FILE.yaml."""
+    return Path(name).suffix in (".yaml", ".yml")
+
+
+def _protocol_of_file(path: Path) -> Protocol:
+    """Return the protocol of a file of one's own, with its parts; that of its name where both are equal."""
+    protocol = read_protocol(path)
+    if protocol.name in protocol_names() and load_protocol(protocol.name) == protocol:
+        return load_protocol(protocol.name)
+    try:
+        return _protocol_of_parts(json.dumps(_content(path, ())))
+    except TypeError as error:  # YAML has dates, too
+        raise SettingsError(f"{path}: {error}; expected texts, numbers, lists and mappings") from error
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+@lru_cache(maxsize=64)
+def _protocol_of_parts(text: str) -> Protocol:
+    """Return the protocol of parts in JSON, which names no file and no base."""
+    protocol = _made_protocol(Path("protocol_parts"), parse_json(text))
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,60}", protocol.name, re.ASCII):
+        raise SettingsError(f"the name is '{protocol.name[:60]}', expected letters, digits, _, - and ., such as mine")
+    if protocol.name in protocol_names():
+        raise SettingsError(
+            f"the name is {protocol.name}, and the protocol {protocol.name} of fsbench has other parts; expected a "
+            "name of its own: change the line 'name:'"
+        )
+    return replace(protocol, parts=parse_json(text))
 
 
 @cache
@@ -101,12 +145,31 @@ def _load(name: str) -> tuple[Protocol, set[str]]:
         if name.startswith(ATLAS):
             return _rows().protocol_of_row(name), files
         if name not in protocol_names():  # a record's is anybody's, and no path
-            raise SettingsError(f"unknown protocol '{name[:100]}'{known_names(name[:100], protocol_names())}")
+            raise SettingsError(_unknown(name[:100]))
         return read_protocol(named_files("protocols", CONFIGS)[name].path), files
 
 
-def load_segmentation(name: str) -> Protocol:
-    """Return the protocol `name`. Raises SettingsError for an unknown one, and for one that has no masks."""
+def _unknown(name: str) -> str:
+    """Return the message about an unknown name: a method's names its protocol, a program's of the atlas its rows."""
+    method = named_files("methods", CONFIGS).get(name)
+    if method is not None and (own := protocol_of_method(load_yaml(method.path) or {})):
+        return f"'{name}' is a method, not a protocol; {name} is tested under {own}: give --protocol {own}"
+    if rows := _rows().rows_of_program(name):
+        return f"unknown protocol '{name}'; the atlas has the test of its program: give --protocol {' or '.join(rows)}"
+    return f"unknown protocol '{name}'{known_names(name, protocol_names(), ' (see: fsbench list protocols)')}"
+
+
+def protocol_of_method(settings: Mapping[str, Any]) -> str | None:
+    """Return the protocol that the configuration of a method names, given as plain values; None where it names none."""
+    found = settings
+    for key in ("data", "init_args", "test"):
+        found = found.get(key) or {}
+    protocol: str | None = found.get("protocol")
+    return protocol
+
+
+def load_segmentation(name: str | Path | Mapping[str, Any]) -> Protocol:
+    """Return a protocol, see `load_protocol`. Raises SettingsError for an unknown one, and for one without masks."""
     return _with_masks(load_protocol(name))
 
 
@@ -116,13 +179,18 @@ def protocol_of(header: Header) -> Protocol:
     Raises:
         SettingsError: it is not known here, or the header is not one of its manifests.
     """
-    protocol = load_protocol(header.protocol)
+    protocol = _named_by(header)
     if header.kind != protocol.kind:
         raise SettingsError(
             f"a manifest of the kind {header.kind} names the protocol {protocol.name}, whose kind is "
             f"{protocol.kind}; expected the manifest as it was written; make it again"
         )
     return protocol
+
+
+def _named_by(header: Header) -> Protocol:
+    """Return the protocol that a header names, or whose parts it has."""
+    return load_protocol(header.protocol_parts or header.protocol)
 
 
 def check_version(protocol: Protocol, version: int | str, what: str) -> None:
@@ -154,7 +222,7 @@ def read_checked_manifest(path: Path, sha256: str | None = None) -> Manifest:
     manifest = read_manifest(path, sha256)
     protocol = None
     with suppress(SettingsError):
-        protocol = load_protocol(manifest.header.protocol)
+        protocol = _named_by(manifest.header)
     if words := "; ".join(header_faults(manifest, protocol)):
         raise RecordError(
             f"the header of {path} says otherwise than what it is about: {words}; correct one of both, get it again, "
@@ -350,7 +418,11 @@ def read_protocol(path: Path) -> Protocol:
     Raises:
         SettingsError: a part is unknown, or a key is absent, unknown or of another value.
     """
-    content = _content(path, ())
+    return _made_protocol(path, _content(path, ()))
+
+
+def _made_protocol(path: Path, content: Mapping[str, Any]) -> Protocol:
+    """Make the protocol of a file's content; `path` is for messages, the values of `content` are used up."""
     for key in content:
         if key not in _KEYS:
             raise SettingsError(f"{path}: the key '{key}' is unknown{_place_of(str(key))}")
@@ -398,7 +470,8 @@ def _content(path: Path, derived: tuple[str, ...]) -> dict[str, Any]:
     try:
         content = load_yaml(path)
     except (OSError, ValueError) as error:
-        raise SettingsError(f"cannot read {path} ({error}); expected a protocol in YAML") from error
+        near = near_path(path)
+        raise SettingsError(f"cannot read {path} ({error}); expected a protocol in YAML{near}") from error
     if not isinstance(content, dict):
         raise SettingsError(f"{path} holds {type(content).__name__}, expected a mapping with {', '.join(_KEYS)}")
     base = content.pop("base", None)

@@ -59,7 +59,19 @@ _WHY = {
 
 def row_names() -> list[str]:
     """Return the names of all rows that are protocols, each with the prefix."""
-    return [PREFIX + row for row in _rows() if _reason(row) is None]
+    return [PREFIX + row for row in _rows() if is_runnable(row)]
+
+
+def is_runnable(row: str) -> bool:
+    """Return whether a row of the atlas, by its id, is a protocol."""
+    return _reason(row) is None
+
+
+def rows_of_program(name: str) -> list[str]:
+    """Return the names of the rows of a program that are protocols; signs and capitals are nothing: dcsam is DC-SAM."""
+    wanted = slug(name).replace("-", "")
+    rows = [row for row in _rows() if row.partition("/")[0].replace("-", "") == wanted]
+    return [PREFIX + row for row in rows if is_runnable(row)]
 
 
 @cache

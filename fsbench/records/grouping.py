@@ -141,6 +141,7 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
         header.folds,
         header.is_official or (header.own_list, str((header.selection or {}).get("name"))),
         *copy,
+        *((str(header.protocol_parts),) if header.protocol_parts else ()),
     )
 
 

@@ -242,6 +242,16 @@ def val_transform(image: np.ndarray, label: np.ndarray) -> tuple[torch.Tensor, t
     return torch.from_numpy(padded.transpose(2, 0, 1)).float(), torch.from_numpy(labels).long()
 
 
+def stretching_transform(image: np.ndarray, label: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Resize as HMNet's program does, but for the mean and the division (hmnet.md §11.3)."""
+    stretched = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    labels = cv2.resize(np.float32(label), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
+    return torch.from_numpy(stretched.transpose(2, 0, 1)).float(), torch.from_numpy(labels).long()
+
+
+TRANSFORMS = {"bam": val_transform, "pfenet2020": val_transform, "pfenet": stretching_transform}
+
+
 def transform(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image.resize((SIDE, SIDE), Image.BILINEAR))).permute(2, 0, 1).float()
 
@@ -254,11 +264,11 @@ def segment(query: np.ndarray, shots: list[tuple[np.ndarray, np.ndarray]]) -> to
 
 def expected_mask(image: Image.Image, size: list[int] | None, protocol: str) -> np.ndarray:
     """Compute the expected answers without the code of the stand-ins."""
-    if protocol in ("bam", "pfenet2020"):
-        maps, _ = val_transform(np.float32(image), np.zeros(image.size[::-1], np.uint8))
+    if protocol in TRANSFORMS:
+        maps, _ = TRANSFORMS[protocol](np.float32(image), np.zeros(image.size[::-1], np.uint8))
     else:
         maps = transform(image)
-    align, to = protocol in ("bam", "pfenet2020"), size or (SIDE, SIDE)
+    align, to = protocol in TRANSFORMS, size or (SIDE, SIDE)
     scores = brightness(maps)[None]
     if scores.shape[2:] != tuple(to):
         scores = torch.nn.functional.interpolate(scores, tuple(to), mode="bilinear", align_corners=align)
@@ -269,8 +279,8 @@ def expected_mask(image: Image.Image, size: list[int] | None, protocol: str) -> 
 @pytest.mark.parametrize(
     ("places", "protocol", "model"),
     [
-        ([1], "hsnet", HSNet()), ([2], "pfenet2020", PFENet()), ([2, 3], "bam", BAM()), ([4], "incontext518", None),
-        ([5], "fscs", CST()),
+        ([1], "hsnet", HSNet()), ([2], "pfenet2020", PFENet()), ([2], "pfenet", PFENet()), ([2, 3], "bam", BAM()),
+        ([4], "incontext518", None), ([5], "fscs", CST()),
     ],
 )  # fmt: skip
 def test_the_loops_of_the_guide(command, folder, tmp_path, monkeypatch, places, protocol, model):
@@ -286,7 +296,13 @@ def test_the_loops_of_the_guide(command, folder, tmp_path, monkeypatch, places, 
     if len(places) > 1:  # of which the guide gives the line that differs
         loop, replaced = re.subn(r" +output = model\(.*\n", lambda _: loops[places[1]], loop)
         assert replaced == 1
-    own = {"S": SIDE, "model": model, "val_transform": val_transform, "transform": transform, "segment": segment}
+    own = {
+        "S": SIDE,
+        "model": model,
+        "val_transform": TRANSFORMS.get(protocol),
+        "transform": transform,
+        "segment": segment,
+    }
     code = (loops[0] + loop).replace(".cuda()", "").replace("data/pascal/", f"{folder[2]}/")
     exec(compile(code, "guide", "exec"), own)
     episodes = [json.loads(line) for line in Path("kit/episodes.jsonl").read_text().splitlines()]
@@ -301,7 +317,7 @@ def test_the_loops_of_the_guide(command, folder, tmp_path, monkeypatch, places, 
             assert stored.presence.tolist() == [False, True]
     status, _, err = command("score", "mine.fsa", "--kit", "kit", "--data-root", folder[2], "--name", "mine")
     assert status == 0, err
-    assert 0 < only_run(tmp_path / "runs").run.scores["mIoU"] < 100
+    assert 0 < only_run(tmp_path / "runs").run.scores["FB-IoU"] < 100
 
 
 def test_some_answers_are_a_trial(command, kit, where, blocks_test, tmp_path):
@@ -338,6 +354,35 @@ def test_answers_and_kits_that_are_refused(command, kit, where, blocks_test, tmp
     status, out, err = command("score", answers, *where, "--name", "x")
     assert status == 2 and words in err and err.count("\n") == 1 and not out, err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_protocol_of_ones_own_travels_with_its_kit_and_its_records(command, folder, tmp_path, monkeypatch):
+    """Its file is needed once: kit, scores and tables have its content, and another content is another test."""
+    monkeypatch.chdir(tmp_path)
+    text = "base: pfenet\nname: mine\nversion: 1\nsummary: short\ndraw: {episodes: {others: 4}}\n"
+    Path("mine.yaml").write_text(text)
+    assert command("kit", *folder, "--protocol", "mine.yaml", "--out", "kit")[0] == 0
+    test = load_test("folder", root=folder[2], protocol="mine.yaml")
+    Path("mine.yaml").unlink()
+    answer(Path("a.fsa"), test, Path("kit"))
+    status, _, errors = command("score", "a.fsa", "--kit", "kit", *folder[1:], "--name", "x")
+    assert status == 0, errors
+    record = only_run(tmp_path / "runs")
+    assert record.protocol == test.protocol and record.protocol.draw.episodes == {"others": 4}
+    Path("mine.yaml").write_text(text + "counting: {void: background}\n")
+    other = load_test("folder", root=folder[2], protocol="mine.yaml")
+    evaluate(lambda episode: np.ones(episode.size), other, name="x", runs="runs", progress=False)
+    _, out, _ = command("table", "runs")
+    assert "protocol mine v1 · 4 episodes a fold · table 1 of 2" in out and "table 2 of 2" in out
+
+
+def test_a_file_that_takes_the_name_of_another_protocol_is_refused(command, folder, tmp_path):
+    file = tmp_path / "hsnet.yaml"
+    file.write_text("base: hsnet\nview: {query_size: original}\n")
+    status, _, errors = command("kit", *folder, "--protocol", file, "--out", tmp_path / "kit")
+    assert status == 2 and "the name is hsnet, and the protocol hsnet of fsbench has other parts" in errors
+    file.write_text("base: hsnet\nsummary: 2020-01-01\nname: mine\n")
+    assert "summary is datetime.date" in command("kit", *folder, "--protocol", file, "--out", tmp_path / "kit")[2]
 
 
 def test_refused_kits(command, folder, kit, tmp_path):

@@ -50,9 +50,13 @@ def shown_by_itself(one):
     return replace(one, supports=((one.query,), *one.supports[1:]))
 
 
+OWN_PARTS = {"name": "mine", "version": 1, "summary": "", "draw": {"rule": "presence"}}
+
 FORGERIES = [
     (FSCS, {"kind": "classification"}, None, "line 2 of "),
     (FSCS, {"version": 2}, None, "version is 2, and the protocol fscs is of version 1 here"),
+    (FSCS, {"protocol_parts": {"name": "fscs"}}, None, "protocol_parts make no protocol of one's own"),
+    (FSCS, {"protocol_parts": OWN_PARTS}, None, "protocol is 'fscs', and protocol_parts have the name 'mine'"),
     (FSCS, {"dataset": "../x"}, None, "dataset is '../x', which is a path"),
     (FSCS, {"dataset": "a\x1b[2J"}, None, "which has characters that do not print"),
     (FSCS, {"dataset": "PASCAL"}, None, "which is the name of the published data set pascal"),

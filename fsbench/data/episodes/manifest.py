@@ -93,6 +93,7 @@ class Header(StatedTask, frozen=True):
     Attributes:
         kind: "classification", or None of masks.
         protocol, version: the published test.
+        protocol_parts: content of the file that makes the protocol, of one that is known by no name.
         dataset, folds: data set and number of folds.
         lists: origin of the lists of images in words, "official" first where they are.
         lists_sha256, all_lists_sha256: hashes of the fold's lists and of those of every fold.
@@ -121,6 +122,7 @@ class Header(StatedTask, frozen=True):
     kind: Literal["classification"] | None = None
     protocol: Name
     version: int | Name
+    protocol_parts: dict[str, Any] | None = None
     dataset: Name
     folds: Count
     lists: Name

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from inspect import Parameter, signature
 from numbers import Integral
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from fsbench.base.errors import SettingsError, check_at_least, known_names
 from fsbench.base.options import Options
@@ -125,7 +125,8 @@ class Task(Options):
             name, value = one.metadata.get("option", one.name), getattr(self, one.name)
             kind, *others = get_args(hints[one.name]) or [hints[one.name]]
             is_number = kind is int and isinstance(value, Integral) and not isinstance(value, bool)
-            if kind in _KINDS and not is_number and type(value) not in ({kind, *others} - {int}):
+            kinds = {get_origin(one) or one for one in (kind, *others)} - {int}
+            if kind in _KINDS and not is_number and type(value) not in kinds:
                 raise SettingsError(f"{name} is {value!r}, expected {_KINDS[kind]}")
             if (least := one.metadata.get("least")) is not None:
                 check_at_least(least, {name: value})

@@ -46,6 +46,7 @@ class Kit(StatedTask, frozen=True):
         format, version: of the folder.
         test: sha256 of the test's manifest.
         dataset, protocol, protocol_version: data set and protocol, as `load_test` takes them.
+        protocol_parts: content of the file that makes the protocol, of one that is known by no name.
         lists: origin of the lists of images.
         copied_images: the kit has copies of the images.
         own_list: the episodes are not those that the protocol draws; they follow from a manifest alone.
@@ -60,6 +61,7 @@ class Kit(StatedTask, frozen=True):
     dataset: Name
     protocol: Name
     protocol_version: int | Name
+    protocol_parts: dict[str, Any] | None = None
     classes: Literal["novel"] = Field(default="novel", exclude=True)
     lists: Name
     copied_images: bool
@@ -68,8 +70,9 @@ class Kit(StatedTask, frozen=True):
 
     @model_serializer(mode="wrap")
     def _stated(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the number of shots that are drawn where it is that of the test."""
-        return {name: value for name, value in handler(self).items() if (name, value) != ("nested_in", None)}
+        """Leave out the number of shots that are drawn where it is that of the test, and parts of a known protocol."""
+        unusual = ("nested_in", "protocol_parts")
+        return {name: value for name, value in handler(self).items() if value is not None or name not in unusual}
 
     @property
     def sha256(self) -> str:
@@ -85,7 +88,9 @@ KIT: Mapping[str, Statement[Any]] = {
     "test": Statement("the hash of the manifest that is made anew from the choices, or of the one that is given"),
     **{
         choice: Statement(_IN_TEST)
-        for choice in ("dataset", "protocol", "protocol_version", *(one.name for one in Task.arguments()))
+        for choice in (
+            "dataset", "protocol", "protocol_version", "protocol_parts", *(one.name for one in Task.arguments()),
+        )
     },
     "lists": Statement("believed: words for readers; those of the test that is made anew stand in the record"),
     "copied_images": Statement("believed: answers are scored with the images of the data set, not those of the kit"),
@@ -269,6 +274,7 @@ class _Writer:
             dataset=self.dataset,
             protocol=header.protocol,
             protocol_version=header.version,
+            protocol_parts=header.protocol_parts,
             lists=header.lists,
             copied_images=self.copy_images,
             own_list=not header.is_official,

@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from math import sqrt
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from fsbench.base.errors import DataError
 from fsbench.base.files.validation import first_problem
-from fsbench.protocols.conditions import NOT_FOUND, is_unsure
+from fsbench.protocols.conditions import NOT_FOUND, ImageLists, is_unsure
 from fsbench.protocols.program_rows import slug
 from fsbench.protocols.programs import FOLDER, Program, read_programs
 from fsbench.results.atlas.figures import Figure, Rule, read_figures, read_links
@@ -24,6 +25,8 @@ TEST = (
 TOLD = ("support_annotation", "extra_supervision", "saw_test_classes")
 """Conditions of the method and not of its test: which labels it was given. Figures that differ in one of them are never
 ranked together."""
+IMAGES = ("dataset", "image_lists", "episode_draw", "episodes_per_fold", "void", "compared_at", "metric")
+"""Conditions on which it hangs how far other images move a score; where they are alike, one test tells of the other."""
 REMARKED = ("seeds", "depends_on", "runs", "min_object", "kshot", "fb_iou", "pretraining", "precision")
 """Conditions that are shown, and keep nobody from comparing."""
 
@@ -37,6 +40,7 @@ class Reported:
         file, line: where it stands in `benchmarks/published`.
         repeated: another paper or repository prints it, not its own.
         note: what a reader must be told beside it.
+        half: half of the 95 % interval for other images, in points; None of a figure that is not a run's.
     """
 
     figure: Figure
@@ -44,6 +48,7 @@ class Reported:
     line: int
     repeated: bool
     note: str
+    half: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,13 +111,31 @@ class Entry:
 
 @dataclass(frozen=True)
 class Rank:
-    """Place of a figure among `size` that share its test, and whose methods were told the same."""
+    """Places that a figure may have among `size` that share its test, and whose methods were told the same.
 
-    place: int
+    Other images move figures: `first` counts those that are surely higher, `last` those that are surely lower.
+    """
+
+    first: int
+    last: int
     size: int
 
     def __str__(self) -> str:
-        return f"{self.place} of {self.size}"
+        return f"{self.first}{f' to {self.last}' if self.last > self.first else ''} of {self.size}"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far other images move a score: half of the 95 % interval of a run of such a test, in points."""
+
+    half: float
+    entry: Entry
+    reported: Reported
+
+    @property
+    def of_difference(self) -> float:
+        """How far other images move the difference of two scores that share no image."""
+        return self.half * sqrt(2)
 
 
 @dataclass(frozen=True)
@@ -134,11 +157,12 @@ class Group:
         """Ids of the evaluation programs."""
         return tuple(dict.fromkeys(entry.program.id for entry in self.entries if entry.program))
 
-    @cached_property
-    def ranks(self) -> Mapping[tuple[str, tuple[str, str, str]], Rank]:
-        """Ranks by (id of the entry, (way, shot, metric)); none for a figure without one of another method beside it.
+    def ranks(self, atlas: "Atlas") -> Mapping[tuple[str, tuple[str, str, str]], Rank]:
+        """Ranks by (id of the entry, (way, shot, metric)).
 
-        Backbones and variants of one evaluation program are one method.
+        There is none for a figure without one of another method beside it, none where `atlas` has no run that tells how
+        far other images move it, and none that leaves every place open. Backbones and variants of one evaluation
+        program are one method.
         """
         found: dict[tuple[str, tuple[str, str, str]], Rank] = {}
         if not self.is_known:
@@ -149,9 +173,13 @@ class Group:
                 beside.setdefault((cell, entry.told), []).append((reported.figure.value, entry))
         for (cell, _), values in beside.items():
             methods = {entry.program.method if entry.program else entry.method for _, entry in values}
-            for value, entry in values if len(methods) > 1 else ():
-                place = 1 + sum(other > value for other, _ in values)
-                found[entry.id, cell] = Rank(place, len(values))
+            spread = atlas.spread(self.conditions, cell) if len(methods) > 1 else None
+            for value, entry in values if spread is not None and spread.reported.figure.is_whole else ():
+                assert spread is not None
+                higher = sum(other - value > spread.of_difference for other, _ in values)
+                lower = sum(value - other > spread.of_difference for other, _ in values)
+                if higher or lower:
+                    found[entry.id, cell] = Rank(1 + higher, len(values) - lower, len(values))
         return found
 
 
@@ -187,9 +215,29 @@ class Atlas:
         """Return the entries by the (file, line) of their figures."""
         return {(each.file, each.line): entry for entry in self.entries for each in entry.figures}
 
+    def spread(self, conditions: Mapping[str, str], cell: tuple[str, str, str]) -> Spread | None:
+        """Return how far other images move a figure (way, shot, metric) of a test, by the runs of such a test.
+
+        That is the widest of the whole tests, or else of single folds; None where there is no run.
+        """
+        found = [
+            Spread(one.half, entry, one)
+            for entry in self.entries
+            if entry.ours and all(_is_alike(entry.conditions[name], conditions[name], name) for name in IMAGES)
+            for one in entry.figures
+            if one.half is not None and (one.figure.way, one.figure.shot, one.figure.metric) == cell
+        ]
+        whole = [spread for spread in found if spread.reported.figure.is_whole]
+        return max(whole or found, key=lambda spread: spread.half, default=None)
+
     def entry(self, name: str) -> Entry | None:
         """Return the entry with this id."""
         return next((entry for entry in self.entries if entry.id == name), None)
+
+
+def _is_alike(ours: str, theirs: str, name: str) -> bool:
+    """Return whether a run's word of a condition is a published one; lists by a rule of ours stand for any."""
+    return ours == theirs or (name == "image_lists" and ours not in get_args(ImageLists))
 
 
 def _sorted(entries: Sequence[Entry]) -> tuple[Entry, ...]:

@@ -7,11 +7,50 @@ from functools import cached_property
 from fsbench.base.errors import SettingsError, did_you_mean
 from fsbench.protocols.conditions import is_unsure
 from fsbench.protocols.program_rows import slug
-from fsbench.results.atlas.atlas import REMARKED, TEST, TOLD, Atlas, Entry
+from fsbench.results.atlas.atlas import REMARKED, TEST, TOLD, Atlas, Entry, Reported
 from fsbench.results.atlas.words import LABELS, VERBS, differences
 
 NAMED = 3
 """Conditions that the sentence names; the table has all."""
+
+
+@dataclass(frozen=True)
+class FigurePair:
+    """The figures of two methods in one cell of their tables.
+
+    Attributes:
+        way, shot, metric: of both.
+        one, other: each with the entry that has it.
+    """
+
+    way: str
+    shot: str
+    metric: str
+    one: tuple[Entry, Reported]
+    other: tuple[Entry, Reported]
+
+    @property
+    def difference(self) -> float:
+        """The figure of the other less that of the one, in points, with the digits that both are printed with."""
+        ours, theirs = (each.figure for _, each in (self.one, self.other))
+        digits = max(len(figure.printed.partition(".")[2]) for figure in (ours, theirs))
+        return round(theirs.value - ours.value, digits)
+
+    @property
+    def sentence(self) -> str:
+        """Say what both figures are, and which is higher by how much."""
+        names = [entry.method for entry, _ in (self.one, self.other)]
+        backbones = [entry.backbone for entry, _ in (self.one, self.other)]
+        same = backbones[0] == backbones[1]
+        figures = [
+            f"{name}{'' if same else f' ({backbone})'} {each.figure.printed}"
+            for name, backbone, (_, each) in zip(names, backbones, (self.one, self.other), strict=True)
+        ]
+        way = f"{self.way}-way " if self.way.isdecimal() else ""
+        head = ", ".join([f"{way}{self.shot}-shot {self.metric}", *backbones[:1] * same])
+        gap = self.difference
+        verdict = f"{names[gap > 0]} is {abs(gap):g} higher" if gap else "they are equal"
+        return f"{head}: {' and '.join(figures)}; {verdict}"
 
 
 @dataclass(frozen=True)
@@ -21,11 +60,13 @@ class Pair:
     Attributes:
         one, other: an entry of each program.
         elsewhere: other data sets on which both programs have a row.
+        figures: what both print, by shots, with one backbone where they share one.
     """
 
     one: Entry
     other: Entry
     elsewhere: tuple[str, ...] = ()
+    figures: tuple[FigurePair, ...] = ()
 
     @cached_property
     def apart(self) -> list[str]:
@@ -88,33 +129,68 @@ def pair_named(atlas: Atlas, one: str, other: str) -> Pair:
     """
     ours, theirs = _entries_named(atlas, one), _entries_named(atlas, other)
     if len(ours) == len(theirs) == 1:
-        return Pair(next(iter(ours.values())), next(iter(theirs.values())))
+        (first,), (second,) = ours.values(), theirs.values()
+        return Pair(first[0], second[0], figures=_common_figures(first, second))
     shared = [dataset for dataset in ours if dataset in theirs]
     if not shared:
         raise SettingsError(
             f"{one} has rows on {', '.join(ours)} and {other} on {', '.join(theirs)}; expected two that share a data "
             "set, or one row of each, such as bam/pascal-5i"
         )
-    return Pair(ours[shared[0]], theirs[shared[0]], tuple(shared[1:]))
+    first, second = ours[shared[0]], theirs[shared[0]]
+    return Pair(first[0], second[0], tuple(shared[1:]), _common_figures(first, second))
 
 
-def _entries_named(atlas: Atlas, name: str) -> Mapping[str, Entry]:
-    """Return an entry for each data set on which a method is, PASCAL-5i first, or that of a named data set or row."""
+USUAL_BACKBONE = "ResNet-50"
+"""Backbone with which two methods are compared that share several."""
+
+
+def _common_figures(ours: Sequence[Entry], theirs: Sequence[Entry]) -> tuple[FigurePair, ...]:
+    """Return the figures of two methods in the same cells, of the first score that both have, by shots."""
+    pairs = [(one, other) for one in ours for other in theirs if one.cells().keys() & other.cells().keys()]
+    for one, other in sorted(pairs, key=_comparability)[:1]:
+        cells = [cell for cell in one.cells() if cell in other.cells()]
+        metric = next((name for _, _, name in cells if name == "mIoU"), cells[0][2])
+        shared = sorted(
+            (cell for cell in cells if cell[2] == metric), key=lambda cell: [(len(one), one) for one in cell]
+        )
+        return tuple(FigurePair(*cell, (one, one.cells()[cell]), (other, other.cells()[cell])) for cell in shared)
+    return ()
+
+
+def _comparability(pair: tuple[Entry, Entry]) -> tuple[bool | str, ...]:
+    """Return a key that is least where both programs are known, the backbone is one, and none is a variant."""
+    one, other = pair
+    return (
+        one.program is None or other.program is None,
+        one.backbone != other.backbone,
+        bool(one.variant or other.variant),
+        one.backbone != USUAL_BACKBONE,
+        f"{one.backbone}|{other.backbone}|{one.id}|{other.id}",
+    )
+
+
+def _entries_named(atlas: Atlas, name: str) -> Mapping[str, list[Entry]]:
+    """Return entries by the data sets on which a method is, PASCAL-5i first, or those of a named data set or row."""
     head, _, tail = name.rpartition("/")
     wanted = {
         slug(name),
         f"{slug(head)}/{slug(tail)}",
         "/".join(map(slug, name.split("/"))),
     }  # methods have slashes, too
-    found: dict[str, Entry] = {}
-    order = sorted(atlas.entries, key=lambda entry: (entry.dataset != "PASCAL-5i", entry.program is None))
+    found: dict[str, list[Entry]] = {}
+    order = sorted(
+        (entry for entry in atlas.entries if not entry.ours),
+        key=lambda entry: (entry.dataset != "PASCAL-5i", entry.program is None, bool(entry.variant)),
+    )
     for entry in order:
         method = slug(entry.program.method if entry.program else entry.method)
         if entry.id in wanted:
-            return {entry.dataset: entry}
+            return {entry.dataset: [entry]}
         if wanted & {method, slug(entry.method), f"{method}/{slug(entry.dataset)}"}:
             named = entry.program.method if entry.program else entry.method
-            found.setdefault(entry.dataset, replace(entry, method=named, changes={}))  # the program's own words
+            own = replace(entry, method=named, changes={})  # the program's own words
+            found.setdefault(entry.dataset, []).append(own)
     if not found:
         methods = sorted({entry.method for entry in atlas.entries}, key=str.lower)
         near = did_you_mean(name[:100], methods)

@@ -154,6 +154,7 @@ class Claimed:
         return {
             "test": self.title,
             "claimed": self.claim.value,
+            "beside": self.beside,
             "verdict": self.verdict,
             "missing": self.missing,
             "rows": rows_frame(self.rows).to_dicts(),
@@ -175,6 +176,25 @@ class Claimed:
             if self.claim.is_reached(row.estimate.value)
             and (row.rule == OWN or row.estimate.value != own.get((row.method, row.fold)))
         ]
+
+    @property
+    def beside(self) -> list[str]:
+        """The claim beside each score by the runs' own test: their difference, and whether other images may make it."""
+        several = len({row.fold for row in self.shown}) > 1
+        found = []
+        for row in (row for row in self.shown if row.rule == OWN):
+            score, gap = row.estimate, abs(self.claim.value - row.estimate.value)
+            fold = f" on {fold_in_words(row.fold)}" if several and row.fold != MEAN else ""
+            words = f"claimed {self.claim}, {row.method}{fold} {score.value:.2f}: {gap:.2f} apart"
+            if isnan(score.low):
+                found.append(f"{words}. There are too few images for an interval")
+                continue
+            inside = score.low <= self.claim.value <= score.high
+            found.append(
+                f"{words}. The claim lies {'inside' if inside else 'outside'} its 95 % interval [{score.low:.2f}, "
+                f"{score.high:.2f}]: other images of these classes {'may' if inside else 'do not'} make the difference"
+            )
+        return found
 
     @property
     def verdict(self) -> str:
@@ -281,4 +301,4 @@ def to_sheet(item: Claimed) -> Sheet:
         for rule, of in cells.items()
     ]
     notes = [LEFT_OPEN, *dict.fromkeys(item.missing), *item.notes]
-    return Sheet(item.title, [Table(columns, lines)], [item.verdict], notes)
+    return Sheet(item.title, [Table(columns, lines)], [*item.beside, item.verdict], notes)

@@ -7,7 +7,8 @@ from itertools import zip_longest
 from fsbench.protocols.conditions import ATLAS_NAMES
 from fsbench.protocols.program_rows import slug
 from fsbench.protocols.rows import row_names
-from fsbench.results.atlas.atlas import Entry
+from fsbench.results.atlas.atlas import Atlas, Entry
+from fsbench.results.atlas.moves import known_moves
 from fsbench.results.atlas.pairs import Pair
 from fsbench.results.sheets.text import wrapped_row
 
@@ -15,17 +16,22 @@ FIRST = 24
 """Characters of the labels of conditions in the text."""
 
 
-def pair_text(pair: Pair, methods: Mapping[str, str], width: int = 120) -> str:
-    """Set two tests side by side.
+def pair_text(atlas: Atlas, pair: Pair, methods: Mapping[str, str], width: int = 120) -> str:
+    """Set two tests side by side: first what both print, and how far other images move such a figure.
 
     Args:
+        atlas: with the runs that are at hand.
         pair: the two.
         methods: names of methods in the atlas -> names of ours.
         width: characters of a line.
     """
     column = max((width - FIRST - 6) // 2, 16)
     heads = [f"{entry.method}, {entry.dataset}" for entry in (pair.one, pair.other)]
-    lines = [*textwrap.wrap(f"{pair.sentence}.", width), "", *wrapped_row("", heads, FIRST, column)]
+    paragraphs = [*figure_lines(atlas, pair), "", f"{pair.sentence[0].upper()}{pair.sentence[1:]}.", ""]
+    lines = []
+    for text in paragraphs:
+        lines += [text] if text.startswith(" ") else textwrap.wrap(text, width, break_on_hyphens=False) or [""]
+    lines += wrapped_row("", heads, FIRST, column)
     for mark, label, *words in pair.words():
         labels = textwrap.wrap(f"{mark or ' '} {label}", FIRST, subsequent_indent="  ", drop_whitespace=False)
         cells = [row[FIRST:] for row in wrapped_row("", words, FIRST, column)]
@@ -37,6 +43,21 @@ def pair_text(pair: Pair, methods: Mapping[str, str], width: int = 120) -> str:
         also = f"Both are on {', '.join(pair.elsewhere)}, too: name a row, such as {row}"
         lines += ["", *textwrap.wrap(also, width, break_on_hyphens=False)]
     return "\n".join(lines)
+
+
+def figure_lines(atlas: Atlas, pair: Pair) -> list[str]:
+    """Return the figures of two methods with their difference, then how far other images move them, a text each."""
+    if not pair.figures:
+        return [f"No figure of {pair.one.method} and {pair.other.method} on {pair.one.dataset} is of one kind."]
+    first = pair.figures[0]
+    entry = first.one[0]
+    sources = dict.fromkeys(f"{one.method}: {reported.figure.source}" for one, reported in (first.one, first.other))
+    return [
+        *(f"{figures.sentence}." for figures in pair.figures),
+        f"Printed in: {'; '.join(sources)}.",
+        "",
+        *known_moves(atlas, entry, (first.way, first.shot, first.metric), first.difference),
+    ]
 
 
 def commands(pair: Pair, methods: Mapping[str, str]) -> list[str]:

@@ -1,15 +1,19 @@
 """Protocols set side by side: their choices in words, as text and as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from fsbench.protocols.conditions import ATLAS_NAMES
 from fsbench.protocols.protocol import Protocol
 from fsbench.results.sheets.cells import MISSING
-from fsbench.results.sheets.markdown import table_lines
-from fsbench.results.sheets.text import wrapped_row
+from fsbench.results.sheets.markdown import table_lines as markdown_lines
+from fsbench.results.sheets.text import table_lines, wrapped_row
 from fsbench.results.table import Column, Table
 
 COLUMN = 24
 """Least width of a protocol's column."""
+LIST = 20
+"""Characters of a list of names in a line about a protocol."""
+DETAILS = "One in detail, or two side by side: fsbench list protocols hsnet pfenet"
 
 
 def labels(protocols: Sequence[Protocol]) -> list[str]:
@@ -20,6 +24,44 @@ def labels(protocols: Sequence[Protocol]) -> list[str]:
 def explain_choices(protocol: Protocol) -> dict[str, str]:
     """Explain every choice of a protocol: its name -> its value and what follows."""
     return {choice.label: choice.words for choice in protocol.choices()}
+
+
+def one_line_each(protocols: Sequence[Protocol], methods: Mapping[str, Sequence[str]], width: int) -> str:
+    """List protocols, a line each: its name, ways, data sets, what is special, and the methods that take it.
+
+    Args:
+        protocols: that are listed.
+        methods: by the name of a protocol, those that take it by themselves.
+        width: characters of a line; where they are too few, data sets are left out, then methods.
+    """
+    shown = [
+        {
+            "protocol": protocol.name,
+            "ways": {"one": "1", "any": "N"}.get(protocol.draw.ways, protocol.draw.ways),
+            "published on": _few([name for name in ATLAS_NAMES if protocol.draw.lists_and_draw(name)]),
+            "taken by": _few(sorted(methods.get(protocol.name, ()), key=lambda name: name != protocol.name)),
+            "what is special": protocol.summary,
+        }
+        for protocol in protocols
+    ]
+    for left_out in ((), ("published on",), ("published on", "taken by")):
+        columns = [(Column(head), [each[head] for each in shown]) for head in shown[0] if head not in left_out]
+        lines = table_lines(Table.from_columns(*columns))
+        if max(map(len, lines)) <= width:
+            break
+    more = ["", "ways N: any number of classes at once.", DETAILS]
+    more += [f"Left out here: {', '.join(left_out)} (a wider terminal has room)"] * bool(left_out)
+    return "\n".join([*lines, *more])
+
+
+def _few(names: Sequence[str]) -> str:
+    """Write as many names as there is room for, and the number of the others."""
+    for shown in range(len(names), 0, -1):
+        others = len(names) - shown
+        text = ", ".join(names[:shown]) + f" +{others}" * bool(others)
+        if len(text) <= LIST or shown == 1:
+            return text
+    return MISSING
 
 
 def side_by_side(protocols: Sequence[Protocol], width: int = 120) -> str:
@@ -56,7 +98,7 @@ def as_markdown(protocols: Sequence[Protocol]) -> str:
         explained = explain_choices(protocol)
         words = [protocol.summary, *(explained.get(name) for name in names)]
         columns.append((Column(_head(protocol)), words))
-    return "\n".join(table_lines(Table.from_columns((Column(""), ["", *names]), *columns)))
+    return "\n".join(markdown_lines(Table.from_columns((Column(""), ["", *names]), *columns)))
 
 
 def _head(protocol: Protocol) -> str:

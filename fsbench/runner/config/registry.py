@@ -17,7 +17,7 @@ from fsbench.base.files import is_file, load_yaml, read_text
 from fsbench.base.paths import CONFIGS
 from fsbench.base.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, named_objects, owner
 from fsbench.data.source import Source
-from fsbench.protocols.reading import ATLAS, load_protocol
+from fsbench.protocols.reading import load_protocol, protocol_of_method
 from fsbench.runner.config.class_settings import settings_of_file, settings_of_object, with_class_file
 
 TaskName = Literal["segmentation", "classification"]
@@ -212,6 +212,16 @@ def names_by_task(kind: str) -> tuple[dict[TaskName, dict[str, str]], list[str]]
     return found, problems
 
 
+def methods_by_protocol() -> dict[str, list[str]]:
+    """Return the methods that take each protocol by themselves, as their configurations say."""
+    usual = {"segmentation": protocol_of_method(read_settings(CONFIGS / "base.yaml")) or "", "classification": "fort"}
+    found: dict[str, list[str]] = {}
+    for task, known in names_by_task("methods")[0].items():
+        for name in known:
+            found.setdefault(protocol_of_method(read_config("methods", name)) or usual[task], []).append(name)
+    return found
+
+
 @dataclass(frozen=True)
 class MethodChoice:
     """A method of configs/methods, with the backbone of configs/backbones that was asked for (None: its own)."""
@@ -270,7 +280,7 @@ def check_known(kind: str, what: str, name: str) -> None:
     """Raise SettingsError unless there is a `name` of `kind`; `what` names the kind in the message."""
     if kind == "data" and (is_class_file(name) or _is_path(name)):
         read_config(kind, name)
-    elif kind == "protocols" and name.startswith(ATLAS):
+    elif kind == "protocols":
         load_protocol(name)
     elif name not in names(kind):
         raise SettingsError(_unknown(what, name, names(kind)))

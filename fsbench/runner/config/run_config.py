@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.task import ClassificationTask, Task
 from fsbench.networks.weights.table import fetch_command
-from fsbench.protocols.reading import read_checked_manifest
+from fsbench.protocols.reading import is_protocol_file, load_protocol, read_checked_manifest
 from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, needed_weights
 from fsbench.runner.config.datasets import root_of
 from fsbench.runner.config.merge import (
@@ -99,7 +99,8 @@ class RunConfig(TaskOptions):
     )
     protocol: str | None = _option(
         None,
-        "name, or several with commas, to use for all methods instead of their own (see: fsbench list protocols)",
+        "name or FILE.yaml, or several with commas, to use for all methods instead of their own (see: fsbench list "
+        "protocols)",
         key="data.test.protocol",
         axis="protocol",
         segmentation_only=True,
@@ -268,6 +269,7 @@ class RunConfig(TaskOptions):
         if path := self._fill_in(self.manifest):
             header = read_checked_manifest(Path(path).expanduser()).header
             stated = {f"data.test.{name}": getattr(header, name) for name in ("protocol", "way", "shot", "setting")}
+            stated["data.test.protocol"] = header.protocol_parts or header.protocol
             stated["data.test.manifest"] = path
         checkpoint = self._fill_in(self.checkpoint)
         if checkpoint and Path(checkpoint).is_dir():
@@ -275,6 +277,7 @@ class RunConfig(TaskOptions):
         several = self.devices is not None and self.devices > 1
         stated |= {
             **{option.key: value for option, value in given.items() if option.key},
+            **self._protocol_parts(),
             "data.dataset.root": self.data_root and root_of(self.dataset, self.data_root),
             "run.name": self.choice.name,
             "run.checkpoint": checkpoint,
@@ -290,6 +293,13 @@ class RunConfig(TaskOptions):
             for key, value in stated.items()
             if value is not None
         }
+
+    def _protocol_parts(self) -> dict[str, Any]:
+        """Return the content of a protocol's file in place of its path, so that the run outlives the file."""
+        if self.protocol is None or not is_protocol_file(self.protocol):
+            return {}
+        protocol = load_protocol(self.protocol)
+        return {"data.test.protocol": protocol.name if protocol.parts is None else dict(protocol.parts)}
 
     def _filter(self) -> bool | None:
         """Return the choice of `filter_novel`; SettingsError for another word."""

@@ -1,6 +1,6 @@
 """`fsbench.load_test`: a test by the name of its data set, or by the file of its manifest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -24,7 +24,7 @@ def load_test(
     *,
     root: str | Path | None = None,
     lists: Sequence[str | Path] = (),
-    protocol: str | None = None,
+    protocol: str | Path | Mapping[str, Any] | None = None,
     manifest: str | Path | None = None,
     image_size: int | None = None,
     **task: Any,
@@ -35,8 +35,8 @@ def load_test(
         dataset: name of a data set (see `fsbench list`); with `manifest`, that of its header unless given.
         root: folder of the data, instead of `data/<name>`.
         lists: folders with official list files.
-        protocol: name of a published test (see `fsbench list protocols`); "fscs" unless given, or "fort" of
-            classification.
+        protocol: name of a published test (see `fsbench list protocols`), or FILE.yaml of a test of one's own, or the
+            content of such a file; "fscs" unless given, or "fort" of classification.
         manifest: a file of episodes, which fixes everything but `root`, `lists` and `image_size`; where they are not
             those that its protocol draws, it is a list of one's own, and all that shows its scores says so.
         image_size: side of the images that are answered; needed where the protocol counts pixels at that size.
@@ -92,7 +92,7 @@ def load_test(
     asked = rules.draw.with_own_ways(data, asked)
     opened = where | {"dataset": dataset, "image_size": image_size} | asked_options(vars(asked))
     if task_name != CLASSIFICATION:
-        opened["protocol"] = rules.name
+        opened["protocol"] = rules.name if rules.parts is None or isinstance(protocol, Mapping) else str(protocol)
     return _with_episodes(Test(rules.manifest(data, asked), data, rules, image_size, opened))
 
 

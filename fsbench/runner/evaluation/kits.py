@@ -44,14 +44,15 @@ def load_kit_test(
             f"the kit is of a list of one's own, which {kit.protocol} does not draw; expected the manifest that it was "
             "made of: give it with --manifest in place of --kit (in Python load_test(manifest=…))"
         )
-    protocol = load_protocol(kit.protocol)
+    asked = kit.protocol_parts or kit.protocol
+    protocol = load_protocol(asked)
     check_version(protocol, kit.protocol_version, "the kit")
     name = choose_dataset(dataset, kit.dataset, "the kit")
     kind = ClassificationTask if task_of("data", name) == CLASSIFICATION else Task
     task = {one.name: getattr(kit, one.name) for one in kind.arguments() if one.name in Kit.model_fields}
     if kind is Task and kit.seed == protocol.draw.official_seed(kit.dataset):
         del task["seed"]
-    draw = partial(load_test, name, root=root, lists=lists, protocol=kit.protocol, image_size=image_size, **task)
+    draw = partial(load_test, name, root=root, lists=lists, protocol=asked, image_size=image_size, **task)
     if most is not None and (kit.draws > 1 or (kit.episodes or 0) > most):
         # one more than there are: a list that ends gives fewer than were asked for
         some = draw(episodes=None if kit.episodes is None else min(kit.episodes, most + 1), draws=1)

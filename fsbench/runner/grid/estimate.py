@@ -7,7 +7,7 @@ from statistics import median
 
 from fsbench.base.errors import RecordError, user_message
 from fsbench.data.episodes.manifest import Header
-from fsbench.protocols.reading import load_protocol
+from fsbench.protocols.reading import load_protocol, protocol_of
 from fsbench.records.record import Record
 from fsbench.runner.config.merge import setting, stated_values
 from fsbench.runner.config.run_config import RunConfig
@@ -95,14 +95,14 @@ def _predicted_episodes(run: RunConfig, header: Header) -> int:
     The number of official ones is known as far as it is without the run's data; `header` is the manifest's of a similar
     run.
     """
-    protocol = run.protocol or header.protocol
-    alike = (header.dataset, header.protocol) == (run.dataset, protocol)
+    protocol = load_protocol(run.protocol) if run.protocol else protocol_of(header)
+    alike = (header.dataset, header.protocol) == (run.dataset, protocol.name)
     stated = setting(stated_values(run.arguments), "data.test.episodes") or run.episodes
     if stated is None and run.fast:
         stated = setting(run.file_values, "data.test.episodes")
     official = int(stated or header.official_episodes)
     if not stated and not alike:
-        official = load_protocol(protocol).draw.episode_count(run.dataset, official)
+        official = protocol.draw.episode_count(run.dataset, official)
     calibrates = not alike or header.calibration_ids
-    calibrating = load_protocol(protocol).draw.calibration_count(official) if calibrates else 0
+    calibrating = protocol.draw.calibration_count(official) if calibrates else 0
     return official * (run.draws or 1) + calibrating

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from fsbench.cli.main import main
+from fsbench.protocols.reading import protocol_names
 from fsbench.runner.config.registry import aliases, config_files, names, task_of
 from tests.config_words import parse
 
@@ -17,6 +18,31 @@ def test_list_names_what_there_is_and_keeps_the_kinds_apart(command):
     assert "CST*" in printed
     masks, images = printed.split("classification, methods:")
     assert "  fort " not in masks and "  emat " not in images
+
+
+@pytest.mark.parametrize(("columns", "heads"), [(120, 5), (80, 3)])
+def test_list_protocols_has_a_line_for_each(command, monkeypatch, columns, heads):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    status, printed, _ = command("list", "protocols")
+    _, rule, *lines = printed.split("\n\n")[0].splitlines()
+    assert status == 0 and len(rule.split()) == heads and max(map(len, printed.splitlines())) <= columns
+    assert [line.split()[0] for line in lines] == protocol_names()
+    hsnet = next(line for line in lines if line.startswith("hsnet "))
+    assert hsnet.split()[1] == "1" and hsnet.endswith("  the query shows the class, compared at the input's size")
+    assert heads == 3 or "  pascal, coco +2   hsnet, abcdfss +17  " in hsnet
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("hmnet", "'hmnet' is a method, not a protocol; hmnet is tested under pfenet: give --protocol pfenet"),
+        ("dcsam", "give --protocol atlas:dc-sam/coco-20i or atlas:dc-sam/pascal-5i"),
+    ],
+)
+@pytest.mark.parametrize("line", ["kit demo --out kit", "bench --method prototype --dataset demo --dry-run"])
+def test_the_name_of_a_method_or_a_program_leads_to_its_protocol(command, line, name, said):
+    status, _, errors = command(*line.split(), "--protocol", name)
+    assert status == 2 and said in errors
 
 
 def test_print_config_shows_everything(capsys):

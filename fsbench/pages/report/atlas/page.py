@@ -13,9 +13,10 @@ from fsbench.pages.report.atlas.islands import WIDTH, place_islands
 from fsbench.protocols.conditions import ATLAS_NAMES, OPEN, UNKNOWN
 from fsbench.protocols.programs import EVIDENCED, Program
 from fsbench.protocols.rows import row_names
-from fsbench.results.atlas.atlas import REMARKED, TEST, TOLD, Atlas, Entry, Group
+from fsbench.results.atlas.atlas import REMARKED, TEST, TOLD, Atlas, Entry, Group, Rank
 from fsbench.results.atlas.effects import Effect, read_effects
-from fsbench.results.atlas.pairs import NAMED
+from fsbench.results.atlas.moves import Cell, known_moves
+from fsbench.results.atlas.pairs import NAMED, USUAL_BACKBONE
 from fsbench.results.atlas.vocabulary import known_words, meaning
 from fsbench.results.atlas.words import LABELS, MEANING, VERBS
 
@@ -55,7 +56,8 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
     groups = atlas.groups()
     numbers = _numbers(groups)
     shown = [_group_values(group, number) for group, number in zip(groups, numbers, strict=True)]
-    entries = {entry.id: _entry_values(entry, group) for group in groups for entry in group.entries}
+    ranks = {key: rank for group in groups for key, rank in group.ranks(atlas).items()}
+    entries = {entry.id: _entry_values(entry, ranks) for group in groups for entry in group.entries}
     effects, tests = read_effects(), _tests(atlas)
     figures = sorted({(f["way"], f["metric"]) for e in entries.values() for f in e["figures"] if f["whole"]})
     figures.sort(key=lambda each: (each != USUAL, each))
@@ -63,6 +65,7 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
         "entries": entries, "labels": LABELS, "test": TEST, "told": TOLD, "shots": SHOTS,
         "meaning": MEANING, "words": known_words(), "unknown": UNKNOWN, "open": OPEN,
         "groups": {str(each["number"]): each["words"] for each in shown},
+        "usual_backbone": USUAL_BACKBONE,
         "tests": tests, "names": list(tests), "verbs": VERBS, "remarked": REMARKED, "named": NAMED,
     }  # fmt: skip
     sets = list(dict.fromkeys(group.conditions["dataset"] for group in groups))
@@ -89,10 +92,12 @@ def _tests(atlas: Atlas) -> dict[str, dict[str, Any]]:
         if entry.program is None:
             continue
         own = {name: str(getattr(entry.program, name)) for name in entry.changes}
+        cell = next(iter(sorted(entry.cells(), key=lambda cell: cell != ("1", "1", "mIoU"))), None)
         protocol = f"atlas:{entry.program.id}"
         found.setdefault(
             f"{entry.program.method}, {entry.dataset}",
-            {"entry": entry.id, "own": own, "protocol": protocol if protocol in known else "",
+            {"entry": entry.id, "own": own, "moves": known_moves(atlas, entry, cell) if cell else [],
+             "protocol": protocol if protocol in known else "",
              "dataset": next((ours for ours, name in ATLAS_NAMES.items() if name == entry.dataset), "")},
         )  # fmt: skip
     return found
@@ -124,14 +129,14 @@ def _group_values(group: Group, number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _entry_values(entry: Entry, group: Group) -> dict[str, Any]:
-    """Return what the page's script knows of an entry."""
+def _entry_values(entry: Entry, ranks: Mapping[tuple[str, Cell], Rank]) -> dict[str, Any]:
+    """Return what the page's script knows of an entry; `ranks` are by its id and the cell of a figure."""
     program = entry.program
     cells = {id(each): cell for cell, each in entry.cells().items()}
     figures = []
     for each in entry.figures:
         figure, cell = each.figure, cells.get(id(each))
-        rank = group.ranks.get((entry.id, cell)) if cell else None
+        rank = ranks.get((entry.id, cell)) if cell else None
         figures.append(
             {
                 "way": figure.way, "shot": figure.shot, "metric": figure.metric, "fold": figure.fold,

@@ -35,7 +35,7 @@
         const found = cell(data.entries[row.dataset.row], place.dataset.shot);
         place.replaceChildren();
         if (!found) { place.textContent = "–"; continue; }
-        place.append(make(found.rank.startsWith("1 of") ? "strong" : "span", found.value));
+        place.append(make(/^1 of/.test(found.rank) ? "strong" : "span", found.value));
         if (found.repeated) place.append(make("sup", "r"));
         if (found.rank) place.append(make("span", `rank ${found.rank}`, "rank"));
         place.title = [found.source, found.note].filter(Boolean).join("; ");
@@ -144,7 +144,40 @@
     }
     return [];
   };
+  // What both print, with one backbone where they share one; as fsbench.results.atlas.pairs
+  const figuresBox = document.getElementById("figures");
+  let asked_of = null; // bodies of the two tests that are compared
+  const entriesOf = (test) => Object.entries(data.entries).filter(([, e]) => !e.ours && e.program?.id === data.entries[test.entry].program.id);
+  const sentences = (one, other) => {
+    const of = (entry, like) => entry.figures.find((f) => f.first && f.way === like.way && f.shot === like.shot && f.metric === like.metric);
+    const common = (a, b) => a.figures.filter((f) => f.first && of(b, f));
+    const [ours, theirs] = [one, other].map((test) => entriesOf(test).map(([id, entry]) => ({ id, ...entry })));
+    const named = ([a, b]) => `${a.backbone}|${b.backbone}|${a.id}|${b.id}`;
+    const far = ([a, b]) => [a.backbone !== b.backbone, Boolean(a.variant || b.variant), a.backbone !== data.usual_backbone].reduce((sum, each) => 2 * sum + each, 0);
+    const [pair] = ours.flatMap((a) => theirs.map((b) => [a, b])).filter(([a, b]) => common(a, b).length).sort((x, y) => far(x) - far(y) || (named(x) < named(y) ? -1 : 1));
+    if (!pair) return null;
+    const [a, b] = pair, shared = common(a, b), metric = (shared.find((f) => f.metric === "mIoU") ?? shared[0]).metric;
+    const order = (f) => [f.way, f.shot].map((word) => word.padStart(9)).join();
+    return shared.filter((f) => f.metric === metric).sort((x, y) => order(x).localeCompare(order(y))).map((f) => {
+      const values = [f.value, of(b, f).value], digits = Math.max(...values.map((value) => (value.split(".")[1] ?? "").length));
+      const gap = Number((values[1] - values[0]).toFixed(digits)), same = a.backbone === b.backbone;
+      const [first, second] = [[one, a], [other, b]].map(([test, entry], i) => `${test.method}${same ? "" : ` (${entry.backbone})`} ${values[i]}`);
+      return `${/^\d+$/.test(f.way) ? `${f.way}-way ` : ""}${f.shot}-shot ${metric}${same ? `, ${a.backbone}` : ""}: ${first} and ${second}; ${gap ? `${(gap > 0 ? other : one).method} is ${Math.abs(gap)} higher` : "they are equal"}.`;
+    });
+  };
+  const showFigures = (one, other) => {
+    const said = sentences(one, other);
+    const lines = said ? [...said, ...data.tests[one.name].moves] : [`No figure of ${one.method} and ${other.method} on ${one.set} is of one kind.`];
+    figuresBox.replaceChildren(...lines.map((line) => make(line.startsWith(" ") ? "pre" : "p", line.trim())));
+    const bodiesOf = (test) => {
+      const own = entriesOf(test), plain = own.filter(([, e]) => !e.changes.length);
+      return (plain.length ? plain : own).map(([id]) => rows.find((row) => row.dataset.row === id)?.parentElement);
+    };
+    asked_of = new Set([...bodiesOf(one), ...bodiesOf(other)]);
+  };
   const compare = () => {
+    figuresBox.replaceChildren();
+    asked_of = null;
     const typed = pairFields.map((each) => each.value.trim());
     let [one, other] = typed.map(testNamed);
     beside.hidden = true;
@@ -166,6 +199,7 @@
     const apart = names.filter((name) => one.conditions[name] !== other.conditions[name] || unsure(name, one.conditions[name]));
     answer.textContent = `${verdict(one, other, apart).replace(/^./, (letter) => letter.toUpperCase())}.`;
     answer.className = apart.length ? "apart" : "alike";
+    showFigures(one, other);
     const head = make("tr"), body = beside.querySelector("tbody");
     head.append(make("th", "condition"), make("th", one.name, "word"), make("th", other.name, "word"));
     beside.querySelector("thead").replaceChildren(head);
@@ -191,7 +225,7 @@
     for (const body of bodies) {
       let own = 0;
       for (const row of all("tr[data-row]", body)) {
-        row.hidden = !pageSearch.fits(row, asked) || (set && body.dataset.data !== set) || (shared && !body.dataset.shared)
+        row.hidden = !pageSearch.fits(row, asked) || (asked_of && !asked_of.has(body)) || (set && body.dataset.data !== set) || (shared && !body.dataset.shared)
           || (shot && !cell(data.entries[row.dataset.row], shot));
         own += !row.hidden;
       }
@@ -207,7 +241,7 @@
       all(`[data-shot="${each}"]`, table).forEach((place) => { place.hidden = Boolean(empty); });
     }
     all("figure.sea").forEach((each) => { each.hidden = Boolean(set) && each.dataset.data !== set; });
-    said.textContent = `${shown} of ${rows.length} rows, ${groups} tests${shown ? "" : hint()}`;
+    said.textContent = `${shown} of ${rows.length} rows, ${groups} tests${shown ? "" : hint()}${asked_of && shown ? "; the tests of these two" : ""}`;
   };
   const changed = () => {
     pageState.set(Object.fromEntries([...fields.map((each) => [each.dataset.state, value(each) === usual(each) ? null : value(each)]), ...pairFields.map((each) => [each.dataset.pair, each.value.trim() || null]), ["row", chosen]]));
@@ -221,6 +255,8 @@
   document.getElementById("reset").addEventListener("click", () => {
     chosen = "";
     clear();
+    pairFields.forEach((each) => { each.value = ""; });
+    compare();
     changed();
   });
   // An island's link leads to its rows, whatever is filtered
@@ -230,6 +266,8 @@
     if (body.hidden || all("tr[data-row]", body).some((row) => row.hidden)) {
       const figure = value(field("figure"));
       clear();
+      pairFields.forEach((each) => { each.value = ""; });
+      compare();
       field("figure").value = figure;
       changed();
     }

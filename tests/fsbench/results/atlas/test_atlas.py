@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from typing import Literal, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qs
 
@@ -16,7 +17,7 @@ from fsbench.cli.main import main
 from fsbench.protocols.conditions import NOT_FOUND, is_unsure
 from fsbench.protocols.programs import EVIDENCED, FOLDER, LINES_NOT_NOTED, Program, read_programs
 from fsbench.protocols.reading import load_protocol, protocol_names
-from fsbench.results.atlas.atlas import TEST, TOLD, read_atlas
+from fsbench.results.atlas.atlas import TEST, Entry, Reported, read_atlas
 from fsbench.results.atlas.check import odd_means
 from fsbench.results.atlas.effects import read_effects
 from fsbench.results.atlas.vocabulary import WORDS
@@ -245,26 +246,44 @@ def test_groups_are_those_of_a_plain_computation(atlas):
     assert {"PFENet", "SCL (PFENet)"} in groups and {"SSP (own protocol)", "MLC (baseline)"} in groups
 
 
-def test_ranks_are_those_of_a_plain_computation(atlas):
-    number = 0
-    for group in atlas.groups():
+def with_run(atlas, entry, half, fold="mean"):
+    """Return the atlas with a run of an entry's test, whose 1-shot mIoU has an interval of twice `half`."""
+    figure = entry.cells()["1", "1", "mIoU"].figure.model_copy(update={"fold": fold, "value": 30.0})
+    run = Entry("run/x", "x", "demo", "run", entry.dataset, None, dict(entry.conditions),
+                (Reported(figure, "", 0, False, "", half),), ours=True)  # fmt: skip
+    return replace(atlas, entries=[*atlas.entries, run])
+
+
+def test_there_is_no_rank_where_no_run_tells_how_far_images_move_a_score(atlas):
+    assert not any(group.ranks(atlas) for group in atlas.groups())
+    bam = atlas.entry("bam/pascal-5i/resnet-50")
+    assert not any(group.ranks(fold) for fold in [with_run(atlas, bam, 1.0, "0")] for group in fold.groups())
+
+
+@pytest.mark.parametrize("half", [0.01, 0.5, 3.0])
+def test_ranks_are_those_of_a_plain_computation(atlas, half):
+    """A rank leaves open what two scores on other images may exchange: half an interval times the root of two."""
+    bam = atlas.entry("bam/pascal-5i/resnet-50")
+    known, least, number = with_run(atlas, bam, half), half * 2**0.5, 0
+    for group in known.groups():
+        ranks = group.ranks(known)
+        if group.conditions["dataset"] != "PASCAL-5i" or group.conditions["image_lists"] != "bam":
+            assert not ranks
         for entry in group.entries:
-            for cell, reported in entry.cells().items():
-                beside = [
-                    other
-                    for other in group.entries
-                    if cell in other.cells() and all(other.conditions[name] == entry.conditions[name] for name in TOLD)
-                ]
-                values = [other.cells()[cell].figure.value for other in beside]
-                methods = {other.program.method for other in beside if other.program}
-                rank = group.ranks.get((entry.id, cell))
-                if rank is None:
-                    assert len(methods) < 2 or not group.is_known
-                else:
-                    assert len(methods) > 1 and rank.size == len(values) and group.is_known
-                    assert rank.place == len([value for value in values if value > reported.figure.value]) + 1
+            told = [other for other in group.entries if other.told == entry.told]
+            for cell in entry.cells():
+                values = [other.cells()[cell].figure.value for other in told if cell in other.cells()]
+                rank, own = ranks.get((entry.id, cell)), entry.cells()[cell].figure.value
+                if rank is not None:
+                    assert cell == ("1", "1", "mIoU") and rank.size == len(values)
+                    assert rank.first == sum(value > own + least for value in values) + 1
+                    assert rank.last == sum(value >= own - least for value in values)
+                    assert (rank.first, rank.last) != (1, rank.size)
                     number += 1
-    assert number > 150
+    assert number > 5
+    spread = known.spread(bam.conditions, ("1", "1", "mIoU"))
+    assert (spread.half, spread.of_difference) == (half, least)
+    assert known.spread(bam.conditions, ("1", "5", "mIoU")) is None
 
 
 def test_an_id_names_method_test_and_backbone_once(atlas):
@@ -293,7 +312,11 @@ def test_figures_of_other_lists_do_not_stand_for_those_of_hsnet(atlas):
 
 def test_backbones_of_one_program_alone_have_no_rank(atlas):
     groups = [group for group in atlas.groups() if group.is_known and len(group.programs) == 1]
-    assert any(len(group.entries) > 1 for group in groups) and not any(group.ranks for group in groups)
+    assert any(len(group.entries) > 1 for group in groups) and not any(
+        group.ranks(with_run(atlas, group.entries[0], 0.01))
+        for group in groups
+        if ("1", "1", "mIoU") in group.entries[0].cells()
+    )
 
 
 def test_marks_stay_with_every_row_of_a_program(atlas):

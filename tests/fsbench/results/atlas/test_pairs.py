@@ -9,8 +9,10 @@ from fsbench.cli.main import main
 from fsbench.protocols.programs import FOLDER
 from fsbench.protocols.reading import load_protocol
 from fsbench.results.atlas.atlas import TEST, TOLD, shipped_atlas
+from fsbench.results.atlas.moves import known_moves
 from fsbench.results.atlas.pairs import pair_named
 from fsbench.results.atlas.words import VERBS
+from tests.fsbench.results.atlas.test_atlas import with_run
 
 
 def sentence(one, other):
@@ -65,16 +67,40 @@ def test_wrong_names_get_one_line(one, other, message):
     assert message in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_the_command_gives_an_answer_the_words_and_commands_that_are_known(capsys, monkeypatch):
+def test_the_figures_come_first_and_what_is_known_of_their_error(tmp_path):
+    """A published deviation over seeds or folds with its source, the command that tells, or a run that does."""
+    atlas = shipped_atlas()
+    pair = pair_named(atlas, "BAM", "MSANet")
+    assert [figures.sentence for figures in pair.figures] == [
+        "1-way 1-shot mIoU, ResNet-50: BAM 67.81 and MSANet 68.52; MSANet is 0.71 higher",
+        "1-way 5-shot mIoU, ResNet-50: BAM 70.91 and MSANet 72.60; MSANet is 1.69 higher",
+    ]
+    bam, cell = pair.figures[0].one[0], ("1", "1", "mIoU")
+    *_, unknown, command = known_moves(atlas, bam, cell)
+    assert unknown.endswith("is not known here. This tells in about 20 minutes on a CPU:")
+    assert command.endswith(" --dataset pascal --fold 0,1,2,3 --protocol atlas:bam/pascal-5i")
+    seeds = [line for line in known_moves(atlas, atlas.entry("hmnet/coco-20i/resnet-50"), cell) if "seeds" in line]
+    assert "HMNet's score has a standard deviation of 0.3 over the seeds 0,1,2,3,321 (HMNet paper Table 6)." in seeds[1]
+    (said, verdict) = known_moves(with_run(atlas, bam, 1.0), bam, cell, 0.71)
+    assert "by ±1.0, and the difference of two scores by up to ±1.4 (95 %; x, " in said
+    assert verdict == "0.71 is no more than other images make."
+    assert known_moves(with_run(atlas, bam, 0.2), bam, cell, 0.71)[1] == "0.71 is more than other images make."
+    assert known_moves(with_run(atlas, bam, 1.0, "0"), bam, cell, 0.71)[1] == "The mean over all folds moves less."
+
+
+def test_the_command_gives_an_answer_the_words_and_commands_that_are_known(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
     assert main(["atlas", "compare", "BAM", "HMNet"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("not comparable: BAM makes inputs by 'letterbox'") and max(map(len, lines[:-6])) <= 80
+    assert lines[0] == "1-way 1-shot mIoU, ResNet-50: BAM 67.81 and HMNet 70.4; HMNet is 2.59 higher."
+    assert any(line.startswith("Not comparable: BAM makes inputs by 'letterbox'") for line in lines)
+    assert max(len(line) for line in lines if "fsbench" not in line) <= 80
     assert [line.split()[1:3] for line in lines if line.startswith("≠")][:2] == [
         ["images", "become"],
         ["metrics", "at"],
     ]
-    asked = [line.split() for line in lines if line.startswith("  fsbench bench")]
+    asked = [line.split() for line in lines if line.startswith("  fsbench bench") and "efficientnet" not in line]
     assert [words[3] for words in asked] == ["bam,hmnet"] * 2
     assert [load_protocol(words[-1]).name for words in asked] == ["atlas:bam/pascal-5i", "atlas:hmnet/pascal-5i"]
     assert main(["atlas", "compare", "HSNt", "BAM"]) == 2

@@ -1,0 +1,142 @@
+"""How far other images move a score of a published test, in sentences: by runs at hand, or by what is published."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from math import ceil
+from statistics import stdev
+
+from fsbench.data.published import PUBLISHED
+from fsbench.protocols.conditions import ATLAS_NAMES
+from fsbench.protocols.program_rows import read_rows
+from fsbench.protocols.programs import FOLDER
+from fsbench.protocols.rows import is_runnable
+from fsbench.results.atlas.atlas import Atlas, Entry
+from fsbench.results.atlas.figures import COLUMNS
+
+EPISODES_A_MINUTE = 200
+"""Episodes that `prototype` answers with efficientnet_lite0 on two cores of a CPU."""
+_SEEDS = re.compile(r".*\bseeds ([\d,]+): std")
+
+Cell = tuple[str, str, str]
+"""Ways, shots and score of a figure."""
+
+
+def known_moves(atlas: Atlas, entry: Entry, cell: Cell, difference: float | None = None) -> list[str]:
+    """Say how far other images move a score of the test of an entry, in sentences; a command is indented.
+
+    Args:
+        atlas: with the runs that are at hand.
+        entry: of the test.
+        cell: the score.
+        difference: of two figures, which is then judged by the runs.
+    """
+    spread = atlas.spread(entry.conditions, cell)
+    if spread is None:
+        return [*published_moves(atlas, entry, cell), *_unknown(entry, cell)]
+    figure = spread.reported.figure
+    fold = "" if figure.is_whole else f", fold {figure.fold} alone"
+    lists = spread.entry.conditions["image_lists"]
+    own = "" if lists == entry.conditions["image_lists"] else f", image lists: {lists}"
+    found = [
+        f"Other images move a score of such a test by ±{spread.half:.1f}, and the difference of two scores by up to "
+        f"±{spread.of_difference:.1f} (95 %; {spread.entry.method}{fold}{own}, {figure.source.partition(': ')[0]})."
+    ]
+    if not figure.is_whole:
+        return [*found, "The mean over all folds moves less."]
+    if difference is not None:
+        within = abs(difference) <= spread.of_difference
+        found.append(f"{abs(difference):g} is {'no more' if within else 'more'} than other images make.")
+    return found
+
+
+def published_moves(atlas: Atlas, entry: Entry, cell: Cell) -> Iterator[str]:
+    """Yield what is published of a score of such a test: its spread over seeds of the test, and over its folds."""
+    test = (entry.dataset, cell, entry.conditions["image_lists"])
+    for study in seed_studies():
+        if (study.dataset, study.cell, study.image_lists(atlas)) == test:
+            yield (
+                f"Other episodes of the same images: {study.method}'s score has a standard deviation of {study.std:g} "
+                f"over the seeds {study.seeds} ({study.source})."
+            )
+    own = [one.figure for one in entry.figures if (one.figure.way, one.figure.shot, one.figure.metric) == cell]
+    for source in dict.fromkeys(one.source for one in own):  # that of the shown figure first
+        folds = [one.value for one in own if one.fold.isdecimal() and one.source == source]
+        if len(folds) > 2:
+            yield (
+                f"Other classes: the folds of {entry.method} ({entry.backbone}) lie from {min(folds):g} to "
+                f"{max(folds):g}, with a standard deviation of {stdev(folds):.1f} ({source})."
+            )
+            return
+
+
+@dataclass(frozen=True)
+class SeedStudy:
+    """A published standard deviation of one network's score over seeds of the test."""
+
+    method: str
+    dataset: str
+    cell: Cell
+    seeds: str
+    std: float
+    source: str
+
+    def image_lists(self, atlas: Atlas) -> str:
+        """Return whose image lists the method's program goes through; "" where none was read."""
+        own = (one for one in atlas.programs if (one.method, one.dataset) == (self.method, self.dataset))
+        return next((program.image_lists for program in own), "")
+
+
+@cache
+def seed_studies() -> tuple[SeedStudy, ...]:
+    """Return the studies of seeds in `benchmarks/published`, of means over all folds."""
+    return tuple(
+        SeedStudy(
+            row["method"], row["dataset"], (row["way"], row["shot"], row["metric"]), found[1], float(row["value"]),
+            row["source"],
+        )
+        for path in sorted(FOLDER.parent.glob("*.csv"))
+        for _, row in read_rows(path, COLUMNS, optional="fold")
+        if (found := _SEEDS.fullmatch(row["setting"])) and row["fold"] == "mean"
+    )  # fmt: skip
+
+
+def _unknown(entry: Entry, cell: Cell) -> Iterator[str]:
+    """Say that nobody here knows how far other images move a score, and which command tells."""
+    words = "Other images: how far they move a score of this test is not known here"
+    command = tell_command(entry, cell)
+    if command is None:
+        yield f"{words}."
+        return
+    yield f"{words}. This tells in about {minutes(entry)} minutes on a CPU:"
+    yield f"  {command}"
+
+
+def minutes(entry: Entry) -> int:
+    """Return about how many minutes `tell_command` takes."""
+    number = re.search(r"\d+", entry.conditions["episodes_per_fold"])
+    return ceil(_folds(entry) * int(number[0] if number else 1000) / EPISODES_A_MINUTE)
+
+
+def tell_command(entry: Entry, cell: Cell) -> str | None:
+    """Return the command that runs a method without training under an entry's test; None where that cannot be run."""
+    dataset = _dataset(entry)
+    if entry.program is None or dataset is None or not is_runnable(entry.program.id):
+        return None
+    shot = f" --shot {cell[1]}" if cell[1].isdecimal() and cell[1] != "1" else ""
+    folds = ",".join(map(str, range(_folds(entry))))
+    return (
+        f"fsbench bench --method prototype --backbone efficientnet_lite0 --dataset {dataset} --fold {folds}{shot} "
+        f"--protocol atlas:{entry.program.id}"
+    )
+
+
+def _dataset(entry: Entry) -> str | None:
+    """Return our name of an entry's data set; None where the suite has no such data."""
+    return next((ours for ours, name in ATLAS_NAMES.items() if name == entry.dataset), None)
+
+
+def _folds(entry: Entry) -> int:
+    known = PUBLISHED.get(_dataset(entry) or "")
+    return known.folds if known else 1
