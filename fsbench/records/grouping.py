@@ -1,7 +1,7 @@
 """Groups of records that may be compared: one protocol and one list of episodes a fold; and the folds of one method."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -11,6 +11,7 @@ from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import Task
 from fsbench.records.class_files import METHOD, STATED_BY, file_words, last_finished
 from fsbench.records.record import Record
+from fsbench.records.run import UNTRAINED
 from fsbench.scores.trivial import is_trivial
 
 COPY = "all_files_sha256", "painting"
@@ -28,7 +29,8 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
     Tests that differ in ways and shots alone follow each other, by these numbers; the others stand as they come.
 
     Raises:
-        RecordError: two runs are said to be of two folds of a test, and are of one; see `check_folds`.
+        RecordError: two runs are said to be of two folds of a test, and are of one; see `check_folds`. Or they are said
+            to be two trainings, and are one; see `check_trainings`.
     """
     families: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Record]]] = {}
     for record in records:
@@ -41,6 +43,7 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
     ]
     for group in groups:
         check_folds(group)
+        check_trainings(group)
     return [split for group in groups for split in _same_episodes(group)]
 
 
@@ -65,6 +68,39 @@ def check_folds(group: Iterable[Record]) -> None:
         classes = set(first.protocol.draw.novel_classes(first.header))
         if classes := classes & set(other.protocol.draw.novel_classes(other.header)):
             raise _no_folds(first, other, f"both test the class {first.header.class_names[str(min(classes))]}")
+
+
+def check_trainings(group: Iterable[Record]) -> None:
+    """Raise RecordError where runs of a method that differ in the seed have the same weights, or count the same pixels
+    on the whole test: then they are one training (statistics spec §13.3). Methods that are not trained are left out."""
+    of_fold: dict[tuple[str, int, str], list[Record]] = {}
+    for record in group:
+        if not is_untrained(record):
+            own = str(sorted(run_settings(record).items()))
+            of_fold.setdefault((own, fold_of(record), record.manifest_sha256), []).append(record)
+    for first, other in (pair for runs in of_fold.values() for pair in combinations(runs, 2)):
+        seeds = first.run.identity.seed, other.run.identity.seed
+        same = {weights_sha256(first)} & {weights_sha256(other)} - {None}
+        equal = first.protocol.has_masks and first.run.counts_sha256 == other.run.counts_sha256
+        if seeds[0] != seeds[1] and (same or equal):
+            what = "their weights are the same" if same else "their pixel counts are equal in all episodes"
+            error = RecordError(
+                f"seeds {seeds[0]} and {seeds[1]} of {first.run.identity.method.name} are one training: {what} "
+                f"({first.path}, {other.path}); train again with another seed, or leave one of them out"
+            )
+            error.folder = other.path
+            raise error
+
+
+def is_untrained(record: Record) -> bool:
+    """Return whether nothing was trained, so that a seed changes nothing."""
+    return record.run.weights.origin == UNTRAINED
+
+
+def weights_sha256(record: Record) -> str | None:
+    """Return the hash of the checkpoint that a run was given; None where it was given none."""
+    found = (record.run.identity.training or {}).get("checkpoint_sha256")
+    return None if found is None else str(found)
 
 
 def _episodes(record: Record) -> set[tuple[Any, ...]]:
@@ -134,10 +170,11 @@ def _same_episodes(group: list[Record]) -> list[list[Record]]:
         return [group]
     of_method: dict[str, list[Record]] = {}
     for record in group:
-        of_method.setdefault(str(sorted(run_settings(record).items())), []).append(record)
+        settings = record.run.identity.seed, sorted(run_settings(record).items())
+        of_method.setdefault(str(settings), []).append(record)
     parts: list[tuple[dict[int, tuple[Any, ...]], list[Record]]] = []
     for runs in of_method.values():
-        for unit in [runs] if _is_one_a_fold(runs) else [[run] for run in runs]:
+        for unit in [runs] if _is_one_a_training(runs) else [[run] for run in runs]:
             own = {fold_of(record): known_images(record) for record in unit}
             fitting = (part for part in parts if all(part[0].get(fold, own[fold]) == own[fold] for fold in own))
             part = next(fitting, None)
@@ -149,9 +186,34 @@ def _same_episodes(group: list[Record]) -> list[list[Record]]:
     return [records for _, records in parts]
 
 
-def runs_by_fold(records: Iterable[Record]) -> dict[int, Record]:
-    """Return the runs of a method, one of each fold, by ascending fold."""
-    return {fold_of(record): record for record in sorted(records, key=fold_of)}
+Trainings = tuple[Record, ...]
+"""The runs of a method on one fold, one for each training of it, by ascending seed."""
+
+Runs = Mapping[int, Trainings]
+"""The runs of a method: fold -> its trainings."""
+
+
+def runs_by_fold(records: Iterable[Record]) -> dict[int, Trainings]:
+    """Return the runs of a method by ascending fold and seed.
+
+    A method without training says the same under every seed, so that only one of its runs is kept of each fold.
+    """
+    found: dict[int, Trainings] = {}
+    for record in sorted(records, key=lambda record: (fold_of(record), record.run.identity.seed or 0)):
+        before = found.get(fold_of(record), ())
+        if not (before and is_untrained(record) and record.run.counts_sha256 == before[0].run.counts_sha256):
+            found[fold_of(record)] = (*before, record)
+    return found
+
+
+def all_runs(runs: Runs) -> list[Record]:
+    """List the runs of a method, by fold and then by training."""
+    return [record for trainings in runs.values() for record in trainings]
+
+
+def first_trainings(runs: Runs) -> dict[int, Record]:
+    """Return the first training of each fold, where single answers are shown."""
+    return {fold: trainings[0] for fold, trainings in runs.items()}
 
 
 def names_of_tests(groups: Sequence[list[Record]], titles: Sequence[str] | None = None) -> list[str]:
@@ -191,11 +253,12 @@ def two_paintings(records: Iterable[Record]) -> str | None:
 
 
 def variants(records: list[Record]) -> dict[str, list[Record]]:
-    """Collect the runs that differ in the fold only, under a label that tells them from others of the same method.
+    """Collect the runs that differ in the fold and the training's seed only, under a label that tells them from others
+    of the same method.
 
-    Several runs of one fold that differ in nothing that words can tell (two checkpoints, say) stand alone, under the
-    hash that ends their folder's name: which folds belong together is not known. Runs of the same method in a file of
-    the user's are told apart by what the file holds now, or by their time, the newest first.
+    Several runs of one fold and seed that differ in nothing that words can tell (two checkpoints, say) stand alone,
+    under the hash that ends their folder's name: which folds belong together is not known. Runs of the same method in a
+    file of the user's are told apart by what the file holds now, or by their time, the newest first.
     """
     return variants_of_groups([records])[0]
 
@@ -270,14 +333,14 @@ def _label_runs(
     labelled: dict[str, list[Record]] = {}
     for (method, _), equal in _newest_first(by_settings):
         by_words: dict[tuple[str, str], list[Record]] = {}
-        for record in equal:  # of one run a fold those belong together, whatever their weights
-            own = ("", "") if _is_one_a_fold(equal) else (weights(record), record.run.label)
+        for record in equal:  # of one run a fold and seed those belong together, whatever their weights
+            own = ("", "") if _is_one_a_training(equal) else (weights(record), record.run.label)
             by_words.setdefault(own, []).append(record)
         for members in by_words.values():
             by_fold = sorted(members, key=fold_of)
             own_words = [*words(equal[0]), *map(weights, by_fold), *(record.run.label for record in by_fold)]
             label = _label(method, own_words)
-            if _is_one_a_fold(members) and label not in labelled:
+            if _is_one_a_training(members) and label not in labelled:
                 labelled[label] = members
                 continue
             for record in members:
@@ -299,8 +362,8 @@ def _newest_first(
     return sorted(newest, key=lambda item: places[item[0][0]]) if ran else [*by_settings.items()]
 
 
-def _is_one_a_fold(records: list[Record]) -> bool:
-    return len({fold_of(record) for record in records}) == len(records)
+def _is_one_a_training(records: Sequence[Record]) -> bool:
+    return len({(fold_of(record), record.run.identity.seed) for record in records}) == len(records)
 
 
 def _words(key: str, value: Any, of_file: str | None) -> str:
@@ -316,7 +379,7 @@ def _label(method: str, words: Iterable[str]) -> str:
 
 
 def run_settings(record: Record) -> dict[str, Any]:
-    """Return a run's identity by dotted keys, without the fold and everything that follows from it.
+    """Return a run's identity by dotted keys, without the fold, the training's seed and what follows from them.
 
     Of hashes it has those of `STATED_BY` alone.
     """
@@ -324,7 +387,7 @@ def run_settings(record: Record) -> dict[str, Any]:
     stated_if_other = {"backbone.cache_dtype": "float32", "backbone.backbone_precision": "fp32"}
     weights = "checkpoint" if training and "checkpoint_sha256" in training else "training"
     flat = stated_if_other | record.flat_identity | {"weights from": weights}
-    return {k: v for k, v in flat.items() if k in STATED_BY or not (k.endswith("sha256") or k == "fold")}
+    return {k: v for k, v in flat.items() if k in STATED_BY or not (k.endswith("sha256") or k in ("fold", "seed"))}
 
 
 def fold_of(record: Record) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fsbench.base.class_file import SOURCE, ClassFile
 from fsbench.pages.report.collect import Study
 from fsbench.records.class_files import METHOD
-from fsbench.records.grouping import fold_of
+from fsbench.records.grouping import all_runs, fold_of
 from fsbench.records.record import Record
 
 
@@ -25,14 +25,14 @@ def run_cards(study: Study) -> list[RunCard]:
     """Return a card for every run of a study."""
     cards: list[RunCard] = []
     for label, runs in study.methods.items():
-        for record in runs.values():
+        for record in all_runs(runs):
             cards.append(RunCard(f"run-{len(cards) + 1}", label, fold_of(record), _facts(study, record)))
     return cards
 
 
 def anchors(study: Study) -> dict[tuple[str, int], str]:
-    """Return (method, fold) -> anchor of the run's card."""
-    return {(card.method, card.fold): card.anchor for card in run_cards(study)}
+    """Return (method, fold) -> anchor of the card of its first training."""
+    return {(card.method, card.fold): card.anchor for card in reversed(run_cards(study))}
 
 
 def _facts(study: Study, record: Record) -> list[tuple[str, str]]:

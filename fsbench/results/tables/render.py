@@ -40,9 +40,9 @@ def _lines(block: Block) -> Iterator[list[object]]:
 
 def _costs(block: Block) -> Iterator[ResultRow]:
     """Return what runs cost as rows, named as their columns are."""
-    for (method, fold), cost in block.costs.items():
+    for (method, fold), of_runs in block.costs.items():
         for each in COSTS:
-            if (value := each.value([cost])) is not None:
+            if (value := each.value(of_runs)) is not None:
                 run = block.runs.get((method, fold), "")
                 yield ResultRow(block.title, method, fold, each.name, Estimate(value, scope=Scope.NONE), run=run)
 
@@ -87,13 +87,10 @@ def _values(block: Block) -> dict[str, Any]:
             "scores": scores,
             "by_size": sizes.get(line, {}),
             "by_class": classes.get(line, {}),
-            "trainable": cost and cost.trainable_parameters,
-            "episodes_per_second": cost and cost.episodes_per_second,
-            "peak_mib": cost and cost.peak_mib,
+            **{each.entry: each.value(block.costs.get(line, ())) for each in COSTS},
             "run": block.runs[line],
             "sees_supports": line[0] not in block.blind,
         }
         for line, scores in block.lines.items()
-        for cost in (block.costs.get(line),)
     ]
     return kept

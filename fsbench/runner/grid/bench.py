@@ -16,7 +16,7 @@ from fsbench.runner.config.run_config import DEFAULT_PROTOCOL, RunConfig
 from fsbench.runner.engine.machine.watchdog import describe_exit, sigterm_exits
 from fsbench.runner.grid.children import Job, start_run
 from fsbench.runner.grid.executors import Process, start_process
-from fsbench.runner.grid.plan import PlannedRun, Planner, finished_record, run_folder
+from fsbench.runner.grid.plan import PlannedRun, Planner, finished_record, run_folder, without_repeats
 from fsbench.runner.grid.run import POLL_SECONDS
 
 
@@ -149,7 +149,8 @@ def _labels(runs: Sequence[RunConfig]) -> list[str]:
 
 
 def plan_runs(runs: Sequence[RunConfig]) -> list[PlannedRun]:
-    """Look up and check every run on this machine, without building its frozen network.
+    """Look up and check every run on this machine, without building its frozen network; one that a seed does not
+    change is there once.
 
     Raises FsbenchError for the first that cannot be made.
     """
@@ -162,7 +163,7 @@ def plan_runs(runs: Sequence[RunConfig]) -> list[PlannedRun]:
         if item.obstacle:
             raise item.error or SettingsError(item.obstacle)
         planned.append(item)
-    return planned
+    return without_repeats(planned)
 
 
 def protocol_words(runs: Sequence[RunConfig]) -> str:
