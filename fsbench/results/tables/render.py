@@ -13,6 +13,7 @@ from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.columns import COSTS
 from fsbench.results.tables.side_by_side import side_by_side
 from fsbench.scores.estimate import Estimate, Scope
+from fsbench.scores.trainings import TrainedEstimate
 
 
 def sheets(blocks: Sequence[Block], by: Sequence[str] = ()) -> list[Sheet]:
@@ -67,9 +68,15 @@ def _parts(block: Block, kind: str) -> dict[Line, dict[str, list[ResultRow]]]:
     return found
 
 
+def _of_trainings(found: TrainedEstimate) -> dict[str, Any]:
+    """Return what JSON says of a mean over trainings."""
+    known = {"number": found.numbers[0], "sd": found.spreads[0].sd, "df": found.df, "rough": found.is_rough}
+    return known | {"interval": found.these, "interval_other_trainings": found.other}
+
+
 def _values(block: Block) -> dict[str, Any]:
     """Return what JSON says of a block: its fields, with its rows by method and fold."""
-    kept = {one.name: getattr(block, one.name) for one in fields(block) if one.name not in ("costs", "blind")}
+    kept = {one.name: getattr(block, one.name) for one in fields(block) if one.name not in ("costs", "seeds", "blind")}
     sizes, classes = (
         {
             line: {
@@ -85,6 +92,7 @@ def _values(block: Block) -> dict[str, Any]:
             "method": line[0],
             "fold": line[1],
             "scores": scores,
+            "trainings": {metric: _of_trainings(found) for metric, found in block.trained.get(line, {}).items()},
             "by_size": sizes.get(line, {}),
             "by_class": classes.get(line, {}),
             **{each.entry: each.value(block.costs.get(line, ())) for each in COSTS},

@@ -61,7 +61,7 @@ def test_runs_of_one_method_that_differ_say_how(make):
     (block,) = build_blocks([make("m", 0, seed=0), make("m", 0, seed=1)])
     assert lines([block]) == [("m", "0")]  # a method without training says the same under every seed
     (block,) = build_blocks([make("m", 0), rewrite(make("m", 0), {"method": {"name": "m", "layers": 2}})])
-    assert lines([block]) == [("m (layers None)", "0"), ("m (layers 2)", "0")]
+    assert lines([block]) == [("m", "0"), ("m (layers 2)", "0")]
 
 
 def test_records_that_were_found_twice_stand_once(make, tmp_path, tmp_path_factory):

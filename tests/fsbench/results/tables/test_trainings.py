@@ -109,7 +109,7 @@ def test_differences_hold_for_other_trainings_where_both_have_several(runs, caps
 
 
 def test_sentences_say_how_far_a_difference_reaches(tmp_path):
-    qualities = {"emat": (0.7, 0.71, 0.705, 0.7, 0.704), "cst": (0.4, 0.41, 0.405, 0.4, 0.404)}
+    qualities = {"emat": (0.7, 0.71, 0.705, 0.72, 0.704), "cst": (0.4, 0.41, 0.405, 0.42, 0.404)}
     runs = write_trainings(tmp_path / "several", qualities)
     (comparison,) = load_runs(runs).compare(metrics="mIoU").comparisons
     first, test = comparison.conclusions.sentences[0], comparison.conclusions.sentences[-1]

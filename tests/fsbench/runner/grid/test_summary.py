@@ -22,7 +22,7 @@ def test_scores_are_means_over_the_folds_and_seeds_that_are_done():
     spread = ((stdev([50, 52, 70]) / 2) ** 2 + (stdev([60, 64, 80]) / 2) ** 2) ** 0.5  # folds share no training
     assert found.deviation == pytest.approx(spread)
     (shown,) = to_sheet(cells_with(scores), [found]).tables
-    assert table_lines(shown)[2].endswith(" 2 of 2  3 of 3  62.67  7.65")
+    assert table_lines(shown)[2].endswith(" 2 of 2  3 of 3  62.67  7.64")
     (one,) = summaries(cells_with({(0, 0): 50.0, (1, 0): 60.0}), ["mIoU"])
     assert one.value == 55 and one.deviation is None
 
@@ -34,7 +34,7 @@ def test_scores_of_some_folds_and_seeds_say_so():
     assert found.seeds == {0: 50, 1: 52} and (found.folds, found.of, found.done, found.wanted) == (1, 2, 2, 3)
     assert found.value == 51 and not found.is_whole
     sheet = to_sheet(cells_with(scores), [found])
-    assert table_lines(sheet.tables[-1])[2].endswith(f" 1 of 2  2 of 3  51.00 ± {stdev([50, 52]):.2f}")
+    assert table_lines(sheet.tables[-1])[2].endswith(f" 1 of 2  2 of 3  51.00  {stdev([50, 52]):.2f}")
     assert any("not of the whole test" in note for note in sheet.notes)
 
 
