@@ -139,4 +139,4 @@ def _dataset(entry: Entry) -> str | None:
 
 def _folds(entry: Entry) -> int:
     known = PUBLISHED.get(_dataset(entry) or "")
-    return known.folds if known else 1
+    return (known and known.folds) or 1
