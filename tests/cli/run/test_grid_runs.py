@@ -26,14 +26,14 @@ def grid(small_demo, tmp_path):
 
 
 @pytest.mark.slow(30)
-def test_a_grid_runs_what_is_missing_and_goes_past_failures(fsbench, warm, grid, tmp_path):
+def test_a_grid_runs_what_is_missing_and_goes_past_failures(warm, grid, tmp_path):
     runs = ["--runs", "runs"]
     good = grid("good", seeds=[0, 1])
     bad = grid("bad", methods=["emat"], extra=["--trainer.limit_train_batches=0"])
     listed = warm("grid", bad, good, *runs, "--format", "json")
     assert listed.returncode == 0, listed.stderr
     assert [cell["state"] for cell in json.loads(listed.stdout)["runs"]] == ["missing"] * 3
-    done = fsbench("grid", bad, good, *runs, "--run", "--array", "2")
+    done = warm("grid", bad, good, *runs, "--run", "--array", "2")
     assert done.returncode == 1
     assert "emat demo fold 0 failed (status 2); the end of runs/.grid/logs/emat-demo-fold-0-" in done.stderr
     assert "training ended without a validation" in done.stderr and done.stderr.count(": done") == 2
@@ -50,9 +50,9 @@ def test_a_grid_runs_what_is_missing_and_goes_past_failures(fsbench, warm, grid,
 
 
 @pytest.mark.slow(30)
-def test_submitit_runs_cells_in_jobs_of_their_own(fsbench, grid, tmp_path):
+def test_submitit_runs_cells_in_jobs_of_their_own(warm, grid, tmp_path):
     good, bad = grid("good"), grid("bad", methods=["emat"], extra=["--trainer.limit_train_batches=0"])
-    done = fsbench("grid", good, bad, "--runs", "runs", "--run", "--executor", "submitit-local", "--array", "2",
+    done = warm("grid", good, bad, "--runs", "runs", "--run", "--executor", "submitit-local", "--array", "2",
                    "--set", "timeout_min=10")  # fmt: skip
     assert done.returncode == 1 and "training ended without a validation" in done.stderr, done.stderr
     (record,) = find_records(tmp_path / "runs")
