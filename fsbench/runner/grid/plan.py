@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from fsbench.runner.config.parse import SharedParts
 
-State = Literal["done", "repeated", "begun", "missing", "running elsewhere", "waits", "lacks files", "refused"]
+State = Literal["done", "repeated", "stopped", "waiting", "running elsewhere", "waits", "lacks files", "refused"]
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ class PlannedRun:
         if self.folder is not None and is_held(self.folder):
             return "running elsewhere"
         begun = self.folder is not None and (self.folder / "identity.json").is_file()
-        return "begun" if begun else "missing"
+        return "stopped" if begun else "waiting"
 
     @property
     def is_ready(self) -> bool:
         """True if the run can be made now, and is to be."""
-        return self.state in ("missing", "begun", "repeated")
+        return self.state in ("waiting", "stopped", "repeated")
 
     @property
     def refused(self) -> str:

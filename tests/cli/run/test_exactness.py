@@ -39,9 +39,9 @@ DIVIDED = (2, 2, 3)
 OTHERS = {1: [(0, 8), (2, 3)], 2: [(0, 3), (2, 1)], 4: [(2, 8)]}
 """Number of processes -> pairs of workers and batch. With `ALONE`, each number of workers occurs with each batch;
 `every_cell` has four episodes, so that other batches only repeat one of these."""
-FAMILIES = ("prototype", "emat", "hsnet", "pfenet", "fssdino", "persam_f", "matcher", "metaoptnet")
-"""Methods that are run in all of them: without training, by attention, of correlations, of base classes, with soft
-scores, with steps in each episode, with draws, and of classification."""
+FAMILIES = ("prototype", "pfenet", "persam_f", "matcher", "metaoptnet")
+"""Methods that are run in all of them: without training, of base classes, with steps in each episode, with draws, and
+of classification."""
 STARTED = ("cst", "matcher")
 """Segmenters in processes that Lightning starts, with `CLASSIFIERS["vpt"]`."""
 
