@@ -22,7 +22,8 @@ def run_command(
 ) -> list[str]:
     """Return the arguments of `fsbench bench --config` on a folder of images, with a file beside that folder.
 
-    The file has all settings: of single ones on the command line, each takes the parser a tenth of a second.
+    The file has all settings but the trainer's, which may add callbacks: on the command line, each takes the parser a
+    tenth of a second.
 
     Args:
         method: name of the method.
@@ -34,11 +35,13 @@ def run_command(
     extra = images_of(small_demo)
     if devices is not None:
         extra += [f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}"]
-    run = RunConfig(method, "demo", fold=0, runs=str(runs), extra=[*extra, *options])
+    trainer = [option for option in options if option.startswith("--trainer.")]
+    extra += [option for option in options if option not in trainer]
+    run = RunConfig(method, "demo", fold=0, runs=str(runs), extra=extra)
     text = yaml.safe_dump(run.values, sort_keys=False)
     file = small_demo.parent / f"{fingerprint(text)}.yaml"
     file.write_text(text)
-    return ["bench", f"--config={file}"]
+    return ["bench", f"--config={file}", *trainer]
 
 
 def environments_of_ranks(ranks: int) -> list[dict[str, str]]:

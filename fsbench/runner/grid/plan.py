@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     from fsbench.runner.config.parse import SharedParts
 
+LOOKING_UP = "Reading the images and settings of runs (the next time only what has changed)"
+"""Words for the progress of a plan."""
+
 State = Literal["done", "repeated", "stopped", "waiting", "running elsewhere", "waits", "lacks files", "refused"]
 
 

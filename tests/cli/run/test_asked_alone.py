@@ -55,16 +55,11 @@ def test_other_methods_pass_and_their_records_say_so(warm, tmp_path):
 
 
 @pytest.mark.slow(15)
-def test_two_processes_ask_alone_as_well(ranks, small_demo, tmp_path):
-    def run(name, *more):
+def test_two_processes_ask_alone_as_well(finish, warm, small_demo, tmp_path):
+    for name, more in (("asked", ["--run.asked_alone=3"]), ("plain", [])):
         options = [*FEW, "--run.keep_predictions=soft", *more]
-        ended = ranks(run_command("prototype", tmp_path / name, small_demo, *options, devices=2), 2)
-        assert [done.returncode for done in ended] == [0, 0], ended[0].stderr
-        return "".join(done.stdout + done.stderr for done in ended)
-
-    said = run("asked", "--run.asked_alone=3")
-    run("plain")
-    check_records(tmp_path, said)
+        finish(run_command("prototype", tmp_path / name, small_demo, *options, devices=2), 2)
+    check_records(tmp_path, warm("table", "asked", "--all").stdout)
 
 
 def check_records(folder, said):
