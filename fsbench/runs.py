@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.networks.weights.table import backbone_data
 from fsbench.protocols.reading import askable_metrics, metric_named, metric_names
+from fsbench.records.grouping import Trainings, all_runs
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.comparison.compare import Asked, Comparing, compare_tests
 from fsbench.results.notebook import Differences, Table
@@ -23,7 +24,7 @@ from fsbench.results.studies.annotations.losses import AnnotationTable, annotati
 from fsbench.results.studies.sweep.axes import AXES
 from fsbench.results.studies.sweep.curves import CurveTable, curve_tables
 from fsbench.results.studies.sweep.objects import object_tables
-from fsbench.results.tables.breakdowns import BREAKDOWNS
+from fsbench.results.tables.breakdowns import BREAKDOWNS, SINGLE
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.evaluation.result import Result, measure_for
 
@@ -129,7 +130,8 @@ class Runs:
 
         Args:
             metrics: scores to show (see `fsbench list`), the first ranks; those of the protocol unless given.
-            by: breakdowns in full: "fold", "size", "class", "cost", "card"; or "all".
+            by: breakdowns in full: "fold", "size", "class", "cost", "card"; or "all". And "trainings", which shows each
+                training of a method below its mean.
             published: reported figures beside the measured ones.
             trivial: rows of the answers that need no model.
             rank_all: rank rows together that were told different things, with their marks.
@@ -139,7 +141,7 @@ class Runs:
             SettingsError: a score or a breakdown is unknown.
             RecordError: no run is sound.
         """
-        names, parts = asked_metrics(metrics), _breakdowns(by, (*BREAKDOWNS, "all"))
+        names, parts = asked_metrics(metrics), _breakdowns(by, (*BREAKDOWNS, SINGLE, "all"))
         self._check(names, parts)
         reported: Sequence[PublishedScore] = ()
         if published:
@@ -415,6 +417,6 @@ def _chosen(tests: Sequence[ComparedTest], names: Sequence[str]) -> list[Compare
     return chosen
 
 
-def _is_named(label: str, runs: Mapping[int, Record], name: str) -> bool:
-    named = (word for run in runs.values() for word in (run.run.identity.method.name, run.run.id, run.path.name))
+def _is_named(label: str, runs: Mapping[int, Trainings], name: str) -> bool:
+    named = (word for run in all_runs(runs) for word in (run.run.identity.method.name, run.run.id, run.path.name))
     return name == label or name in named

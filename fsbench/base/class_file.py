@@ -24,6 +24,8 @@ from fsbench.base.files import read_bytes
 PACKAGE = "fsbench_file"
 """Package of the modules that files become."""
 SHA256 = "#sha256="
+SOURCE = "method.py"
+"""File in a run's folder that keeps the source of its method, where that is a class in a file."""
 _SPEC = re.compile(r"(.+\.py):(\w+)", re.ASCII | re.DOTALL)
 
 _named: dict[str, "ClassFile"] = {}
@@ -32,10 +34,29 @@ _named: dict[str, "ClassFile"] = {}
 
 @dataclass(frozen=True)
 class ClassFile:
-    """A Python file that the user names: its absolute path and the sha256 of its content."""
+    """A Python file with a class of the user's: its absolute path and the sha256 of the content that was meant."""
 
     path: Path
     sha256: str
+
+    @classmethod
+    def stated(cls, reference: str) -> "ClassFile":
+        """Return the file that a configuration states, see `reference`."""
+        path, _, sha256 = reference.partition(SHA256)
+        return cls(Path(path), sha256)
+
+    @property
+    def sha256_now(self) -> str | None:
+        """Hash of what the file at this path holds now; None where it is gone. Nothing of it is run."""
+        try:
+            return hashlib.sha256(read_bytes(self.path, "settings")).hexdigest()
+        except (OSError, ValueError):  # nothing that can be read has this name
+            return None
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the file is there with the content that was meant."""
+        return self.sha256_now == self.sha256
 
     @property
     def module(self) -> str:
@@ -139,28 +160,23 @@ def named_file(reference: str) -> ClassFile | None:
     return next((file for file in _named.values() if file.sha256 == sha256), None)
 
 
-def not_named() -> str:
-    """Say in words that no file with a stated content is named by this process's command, and what to do."""
-    there = ", ".join(f"{file.path} (sha256 {file.sha256[:12]})" for file in _named.values())
-    other = f"the command names {there}" if there else "the command names no file"
-    return f"{other}; expected one with that very content: --method FILE.py:Class (fsbench predict, explain, verify)"
-
-
-def load_class_file(reference: str) -> None:
+def load_class_file(reference: str) -> ClassFile:
     """Run the code of the file that a configuration states, as a module of its own; once in a process.
+
+    Returns:
+        The file with this content: the one that the command names, wherever that lies, else the stated one.
 
     Raises:
         SettingsError: it is not there, has changed, or cannot be imported.
     """
     file = named_file(reference)
     if file is not None and file.module in sys.modules:
-        return
-    path, _, sha256 = reference.partition(SHA256)
-    file = file or ClassFile(Path(path), sha256)
-    content = _unchanged_content(file)
+        return file
+    file = file or ClassFile.stated(reference)
+    content = unchanged_content(file)
     _named[file.module] = file
     if file.module in sys.modules:
-        return
+        return file
     package = sys.modules.setdefault(PACKAGE, ModuleType(PACKAGE))
     package.__path__ = []
     module = ModuleType(file.module)
@@ -175,10 +191,11 @@ def load_class_file(reference: str) -> None:
     setattr(package, file.module.rpartition(".")[2], module)
     for kind in vars(module).values():
         if isinstance(kind, type) and kind.__module__ == file.module and _is_plain(kind):
-            copyreg.pickle(kind, partial(_pickled, reference))
+            copyreg.pickle(kind, partial(_pickled, file.reference))
+    return file
 
 
-def _unchanged_content(file: ClassFile) -> bytes:
+def unchanged_content(file: ClassFile) -> bytes:
     """Return the content of a file that a configuration states.
 
     Raises:
@@ -188,14 +205,15 @@ def _unchanged_content(file: ClassFile) -> bytes:
         content = read_bytes(file.path, "settings")
     except OSError as error:
         raise SettingsError(
-            f"the class's file {file.path} cannot be read ({error.strerror}); expected it where it was; move it back, "
-            "or name it where it is now"
+            f"the class's file {file.path} cannot be read ({error.strerror}); expected it where it was; bring it back "
+            f"(its runs keep it in their folders, as {SOURCE}), or name it where it is now"
         ) from error
     found = hashlib.sha256(content).hexdigest()
     if found != file.sha256:
         raise SettingsError(
             f"the class's file {file.path} has changed: its sha256 begins with {found[:12]}, expected "
-            f"{file.sha256[:12]}; bring that state back, or run the method again as it is now"
+            f"{file.sha256[:12]}; bring that state back (its runs keep it in their folders, as {SOURCE}), or run the "
+            "method again as it is now"
         )
     return content
 
@@ -211,8 +229,6 @@ def _pickled(reference: str, value: object) -> tuple[Any, ...]:
 
 
 def _empty(reference: str, name: str) -> object:
-    load_class_file(reference)
-    file = named_file(reference)
-    assert file is not None
+    file = load_class_file(reference)
     kind: type[object] = getattr(sys.modules[file.module], name)
     return object.__new__(kind)

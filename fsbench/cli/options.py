@@ -67,6 +67,9 @@ def add_table_options(parser: argparse.ArgumentParser, *, more_breakdowns: Seque
         help="break the scores down by this; may be repeated",
     )
     parser.add_argument("--by-class", action="store_true", help="the same as --by class")
+    parser.add_argument(
+        "--trainings", action="store_true", help="show each training (seed) of a method below its mean over them"
+    )
     parser.add_argument("--all", action="store_true", help="show every breakdown, and where the files of each run are")
     parser.add_argument("--published", action="store_true", help="show published figures beside the measured ones")
     parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")

@@ -13,7 +13,7 @@ from fsbench.records.record import Record
 from fsbench.results.rows.row import OBJECTS
 from fsbench.results.studies.sweep.axes import AXES
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.breakdowns import BREAKDOWNS
+from fsbench.results.tables.breakdowns import BREAKDOWNS, SINGLE
 from fsbench.runs import asked_metrics, load_runs
 
 FILES = ("run.json", "episodes.parquet", "predictions.parquet", "predictions.png", "run.log")
@@ -32,7 +32,7 @@ KINDS = {
 
 _SHOWN = ("plot", "out", "caption")
 TAKES = {
-    "scores": ("metrics", "by_class", "all", "published", "no_trivial", "rank_all"),
+    "scores": ("metrics", "by_class", "trainings", "all", "published", "no_trivial", "rank_all"),
     "rules": (*RULES, "data_root"),
     "numbers": _SHOWN,
     "objects": _SHOWN,
@@ -126,7 +126,15 @@ def check_metrics(options: argparse.Namespace) -> None:
 def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[str]:
     """Print the table of the runs in `folders`; returns messages about damaged runs, which are left out."""
     runs = load_runs(*folders)
-    by = ["all"] if options.all else [*options.by, *(["class"] if options.by_class else [])]
+    by = (
+        ["all"]
+        if options.all
+        else [
+            *options.by,
+            *(["class"] if options.by_class else []),
+            *([SINGLE] if options.trainings else []),
+        ]
+    )
     table = runs.table(
         options.metrics,
         by,

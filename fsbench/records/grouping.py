@@ -1,7 +1,7 @@
 """Groups of records that may be compared: one protocol and one list of episodes a fold; and the folds of one method."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -9,7 +9,9 @@ from fsbench.base.errors import RecordError
 from fsbench.base.files import fingerprint
 from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import Task
+from fsbench.records.class_files import METHOD, STATED_BY, file_words, last_finished
 from fsbench.records.record import Record
+from fsbench.records.run import UNTRAINED
 from fsbench.scores.trivial import is_trivial
 
 COPY = "all_files_sha256", "painting"
@@ -27,7 +29,8 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
     Tests that differ in ways and shots alone follow each other, by these numbers; the others stand as they come.
 
     Raises:
-        RecordError: two runs are said to be of two folds of a test, and are of one; see `check_folds`.
+        RecordError: two runs are said to be of two folds of a test, and are of one; see `check_folds`. Or they are said
+            to be two trainings, and are one; see `check_trainings`.
     """
     families: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Record]]] = {}
     for record in records:
@@ -40,6 +43,7 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
     ]
     for group in groups:
         check_folds(group)
+        check_trainings(group)
     return [split for group in groups for split in _same_episodes(group)]
 
 
@@ -64,6 +68,39 @@ def check_folds(group: Iterable[Record]) -> None:
         classes = set(first.protocol.draw.novel_classes(first.header))
         if classes := classes & set(other.protocol.draw.novel_classes(other.header)):
             raise _no_folds(first, other, f"both test the class {first.header.class_names[str(min(classes))]}")
+
+
+def check_trainings(group: Iterable[Record]) -> None:
+    """Raise RecordError where runs of a method that differ in the seed have the same weights, or count the same pixels
+    on the whole test: then they are one training (statistics spec §13.3). Methods that are not trained are left out."""
+    of_fold: dict[tuple[str, int, str], list[Record]] = {}
+    for record in group:
+        if not is_untrained(record):
+            own = str(sorted(run_settings(record).items()))
+            of_fold.setdefault((own, fold_of(record), record.manifest_sha256), []).append(record)
+    for first, other in (pair for runs in of_fold.values() for pair in combinations(runs, 2)):
+        seeds = first.run.identity.seed, other.run.identity.seed
+        same = {weights_sha256(first)} & {weights_sha256(other)} - {None}
+        equal = first.protocol.has_masks and first.run.counts_sha256 == other.run.counts_sha256
+        if seeds[0] != seeds[1] and (same or equal):
+            what = "their weights are the same" if same else "their pixel counts are equal in all episodes"
+            error = RecordError(
+                f"seeds {seeds[0]} and {seeds[1]} of {first.run.identity.method.name} are one training: {what} "
+                f"({first.path}, {other.path}); train again with another seed, or leave one of them out"
+            )
+            error.folder = other.path
+            raise error
+
+
+def is_untrained(record: Record) -> bool:
+    """Return whether nothing was trained, so that a seed changes nothing."""
+    return record.run.weights.origin == UNTRAINED
+
+
+def weights_sha256(record: Record) -> str | None:
+    """Return the hash of the checkpoint that a run was given; None where it was given none."""
+    found = (record.run.identity.training or {}).get("checkpoint_sha256")
+    return None if found is None else str(found)
 
 
 def _episodes(record: Record) -> set[tuple[Any, ...]]:
@@ -133,10 +170,11 @@ def _same_episodes(group: list[Record]) -> list[list[Record]]:
         return [group]
     of_method: dict[str, list[Record]] = {}
     for record in group:
-        of_method.setdefault(str(sorted(run_settings(record).items())), []).append(record)
+        settings = record.run.identity.seed, sorted(run_settings(record).items())
+        of_method.setdefault(str(settings), []).append(record)
     parts: list[tuple[dict[int, tuple[Any, ...]], list[Record]]] = []
     for runs in of_method.values():
-        for unit in [runs] if _is_one_a_fold(runs) else [[run] for run in runs]:
+        for unit in [runs] if _is_one_a_training(runs) else [[run] for run in runs]:
             own = {fold_of(record): known_images(record) for record in unit}
             fitting = (part for part in parts if all(part[0].get(fold, own[fold]) == own[fold] for fold in own))
             part = next(fitting, None)
@@ -148,9 +186,34 @@ def _same_episodes(group: list[Record]) -> list[list[Record]]:
     return [records for _, records in parts]
 
 
-def runs_by_fold(records: Iterable[Record]) -> dict[int, Record]:
-    """Return the runs of a method, one of each fold, by ascending fold."""
-    return {fold_of(record): record for record in sorted(records, key=fold_of)}
+Trainings = tuple[Record, ...]
+"""The runs of a method on one fold, one for each training of it, by ascending seed."""
+
+Runs = Mapping[int, Trainings]
+"""The runs of a method: fold -> its trainings."""
+
+
+def runs_by_fold(records: Iterable[Record]) -> dict[int, Trainings]:
+    """Return the runs of a method by ascending fold and seed.
+
+    A method without training says the same under every seed, so that only one of its runs is kept of each fold.
+    """
+    found: dict[int, Trainings] = {}
+    for record in sorted(records, key=lambda record: (fold_of(record), record.run.identity.seed or 0)):
+        before = found.get(fold_of(record), ())
+        if not (before and is_untrained(record) and record.run.counts_sha256 == before[0].run.counts_sha256):
+            found[fold_of(record)] = (*before, record)
+    return found
+
+
+def all_runs(runs: Runs) -> list[Record]:
+    """List the runs of a method, by fold and then by training."""
+    return [record for trainings in runs.values() for record in trainings]
+
+
+def first_trainings(runs: Runs) -> dict[int, Record]:
+    """Return the first training of each fold, where single answers are shown."""
+    return {fold: trainings[0] for fold, trainings in runs.items()}
 
 
 def names_of_tests(groups: Sequence[list[Record]], titles: Sequence[str] | None = None) -> list[str]:
@@ -190,10 +253,12 @@ def two_paintings(records: Iterable[Record]) -> str | None:
 
 
 def variants(records: list[Record]) -> dict[str, list[Record]]:
-    """Collect the runs that differ in the fold only, under a label that tells them from others of the same method.
+    """Collect the runs that differ in the fold and the training's seed only, under a label that tells them from others
+    of the same method.
 
-    Several runs of one fold that differ in nothing that words can tell (two checkpoints, say) stand alone, under the
-    hash that ends their folder's name: which folds belong together is not known.
+    Several runs of one fold and seed that differ in nothing that words can tell (two checkpoints, say) stand alone,
+    under the hash that ends their folder's name: which folds belong together is not known. Runs of the same method in a
+    file of the user's are told apart by what the file holds now, or by their time, the newest first.
     """
     return variants_of_groups([records])[0]
 
@@ -205,8 +270,8 @@ def variants_of_groups(
 
     A label names the settings in which runs of the method differ within any of the groups, and those of the method and
     its backbone, and those of `across`, in which runs on one data set differ at all; then the weights, where runs of
-    one test differ in no more. Another setting that differs only from group to group, as a protocol's image size, tells
-    nothing apart.
+    one test differ in no more; and the label that the user gave a run. Another setting that differs only from group to
+    group, as a protocol's image size, tells nothing apart.
 
     Args:
         groups: each of runs that may be compared.
@@ -214,11 +279,21 @@ def variants_of_groups(
         across: further entries of an identity that tell runs of different groups apart.
     """
     told = _distinguishing_settings(groups, across)
-    words: dict[tuple[Any, ...], dict[int, set[str]]] = {}  # test without its protocol -> fold -> words for the weights
-    for record in (record for group in groups for record in group):
-        words.setdefault(_test(record, told), {}).setdefault(fold_of(record), set()).add(weights(record))
-    ambiguous = {test for test, folds in words.items() if any(len(of_fold - {""}) > 1 for of_fold in folds.values())}
-    return [_label_runs(group, told, lambda run: weights(run) * (_test(run, told) in ambiguous)) for group in groups]
+    every = [record for group in groups for record in group]
+    files = file_words(record for record in every if told[record.run.identity.method.name] & STATED_BY.keys())
+
+    def words(record: Record) -> list[str]:
+        """Return the settings of a run that its label names."""
+        own, method = run_settings(record), record.run.identity.method.name
+        return [
+            _words(key, own[key], files.get((method, key, str(own[key])))) for key in sorted(own) if key in told[method]
+        ]
+
+    tests: dict[tuple[Any, ...], dict[int, set[str]]] = {}  # test without its protocol -> fold -> words for the weights
+    for record in every:
+        tests.setdefault(_test(record, words), {}).setdefault(fold_of(record), set()).add(weights(record))
+    ambiguous = {test for test, folds in tests.items() if any(len(of_fold - {""}) > 1 for of_fold in folds.values())}
+    return [_label_runs(group, words, lambda run: weights(run) * (_test(run, words) in ambiguous)) for group in groups]
 
 
 def _distinguishing_settings(groups: Sequence[list[Record]], across: Collection[str]) -> dict[str, set[str]]:
@@ -241,69 +316,78 @@ def _distinguishing_settings(groups: Sequence[list[Record]], across: Collection[
     return told
 
 
-def _test(record: Record, told: dict[str, set[str]]) -> tuple[Any, ...]:
+def _test(record: Record, words: Callable[[Record], list[str]]) -> tuple[Any, ...]:
     """Return what a run was tested on, but for protocol and fold, and its label without its weights."""
-    own, method = run_settings(record), record.run.identity.method.name
-    words = [_words(key, own[key]) for key in sorted(own) if key in told[method]]
     header = record.header
-    return (_label(method, words), header.dataset, header.way, header.shot, header.setting)
+    label = _label(record.run.identity.method.name, words(record))
+    return (label, header.dataset, header.way, header.shot, header.setting)
 
 
 def _label_runs(
-    records: list[Record], told: dict[str, set[str]], weights: Callable[[Record], str]
+    records: list[Record], words: Callable[[Record], list[str]], weights: Callable[[Record], str]
 ) -> dict[str, list[Record]]:
     by_settings: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         method = record.run.identity.method.name
         by_settings.setdefault((method, str(sorted(run_settings(record).items()))), []).append(record)
     labelled: dict[str, list[Record]] = {}
-    for (method, _), equal in by_settings.items():
-        settings = run_settings(equal[0])
-        words = [_words(key, settings[key]) for key in sorted(settings) if key in told[method]]
-        by_weights: dict[str, list[Record]] = {}
-        for record in equal:  # of one run a fold those belong together, whatever their weights
-            by_weights.setdefault("" if _is_one_a_fold(equal) else weights(record), []).append(record)
-        for members in by_weights.values():
-            label = _label(method, [*words, *dict.fromkeys(filter(None, map(weights, sorted(members, key=fold_of))))])
-            if _is_one_a_fold(members) and label not in labelled:
+    for (method, _), equal in _newest_first(by_settings):
+        by_words: dict[tuple[str, str], list[Record]] = {}
+        for record in equal:  # of one run a fold and seed those belong together, whatever their weights
+            own = ("", "") if _is_one_a_training(equal) else (weights(record), record.run.label)
+            by_words.setdefault(own, []).append(record)
+        for members in by_words.values():
+            by_fold = sorted(members, key=fold_of)
+            own_words = [*words(equal[0]), *map(weights, by_fold), *(record.run.label for record in by_fold)]
+            label = _label(method, own_words)
+            if _is_one_a_training(members) and label not in labelled:
                 labelled[label] = members
                 continue
             for record in members:
                 ends = record.run.id[-10:], record.run.id  # the digits are equal where settings are
-                alone = [_label(method, [*words, *filter(None, [weights(record)]), end]) for end in ends]
+                alone = [_label(method, [*words(record), weights(record), record.run.label, end]) for end in ends]
                 labelled[next((label for label in alone if label not in labelled), alone[-1])] = [record]
     return labelled
 
 
-def _is_one_a_fold(records: list[Record]) -> bool:
-    return len({fold_of(record) for record in records}) == len(records)
+def _newest_first(
+    by_settings: dict[tuple[str, str], list[Record]],
+) -> list[tuple[tuple[str, str], list[Record]]]:
+    """Return the items in their order, but let methods of files stand together, the one that ran last first."""
+    places: dict[str, int] = {}
+    for method, _ in by_settings:
+        places.setdefault(method, len(places))
+    ran = {key: last_finished(runs) for key, runs in by_settings.items() if METHOD in runs[0].flat_identity}
+    newest = sorted(by_settings.items(), key=lambda item: ran.get(item[0], ""), reverse=True)
+    return sorted(newest, key=lambda item: places[item[0][0]]) if ran else [*by_settings.items()]
 
 
-FILES = {"method.file_sha256": "method's file", "dataset.file_sha256": "data set's file"}
-"""Hashes of an identity that are settings: those of the files of classes, FILE.py:Class; and their words in labels."""
+def _is_one_a_training(records: Sequence[Record]) -> bool:
+    return len({(fold_of(record), record.run.identity.seed) for record in records}) == len(records)
 
 
-def _words(key: str, value: Any) -> str:
-    """Return a setting in words; of a hash its first digits."""
-    return f"{FILES[key]} {value[:12]}" if key in FILES else f"{key.split('.')[-1]} {value}"
+def _words(key: str, value: Any, of_file: str | None) -> str:
+    """Return a setting in words; `of_file` are those for the content of a file."""
+    return of_file or f"{key.split('.')[-1]} {value}"
 
 
-def _label(method: str, words: list[str]) -> str:
+def _label(method: str, words: Iterable[str]) -> str:
     if is_trivial(method) or not method.isprintable() or method != method.strip() or _LINE_OF_OURS.search(method):
         method = f"'{method}'"  # no name makes a run a line of the suite's own, such as an answer that needs no model
+    words = dict.fromkeys(filter(None, words))
     return f"{method} ({', '.join(words)})" if words else method
 
 
 def run_settings(record: Record) -> dict[str, Any]:
-    """Return a run's identity by dotted keys, without the fold and everything that follows from it.
+    """Return a run's identity by dotted keys, without the fold, the training's seed and what follows from them.
 
-    Of hashes it has those of `FILES` alone.
+    Of hashes it has those of `STATED_BY` alone.
     """
     training = record.run.identity.training
     stated_if_other = {"backbone.cache_dtype": "float32", "backbone.backbone_precision": "fp32"}
     weights = "checkpoint" if training and "checkpoint_sha256" in training else "training"
     flat = stated_if_other | record.flat_identity | {"weights from": weights}
-    return {k: v for k, v in flat.items() if k in FILES or not (k.endswith("sha256") or k == "fold")}
+    return {k: v for k, v in flat.items() if k in STATED_BY or not (k.endswith("sha256") or k in ("fold", "seed"))}
 
 
 def fold_of(record: Record) -> int:

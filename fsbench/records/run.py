@@ -48,6 +48,22 @@ Score = Annotated[
     PlainSerializer(lambda value: None if isnan(value) else value),
 ]  # fmt: skip
 """A score; NaN, of one that is not defined, is null in JSON."""
+LONGEST_LABEL = 60
+"""Most characters of a label that a user gives a run."""
+
+
+def is_label(text: str) -> bool:
+    """Return whether a text can be a run's label: short, visible, without what encloses the suite's own words."""
+    return len(text) <= LONGEST_LABEL and text.isprintable() and text == text.strip() and not set(text) & set("()[]—")
+
+
+def _check_label(text: str) -> str:
+    if not is_label(text):
+        raise ValueError(f"expected a label of at most {LONGEST_LABEL} visible characters without parentheses")
+    return text
+
+
+Label = Annotated[str, AfterValidator(_check_label)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
 """At most 30 years."""
 Mebibytes = Annotated[float, Field(ge=0, le=2**30)]
@@ -306,6 +322,7 @@ class RunFacts(Entries):
 
     Attributes:
         id: name of its folder.
+        label: that the user gave the run, the last one; "", and not written, where there is none.
         identity: everything that can change its result.
         checkpoint_sha256: of the checkpoint that was evaluated.
         checkpoint_variant: whether an authors' checkpoint states its variant; None for other runs.
@@ -325,6 +342,7 @@ class RunFacts(Entries):
     """
 
     id: Name
+    label: Label = ""
     identity: Identity
     checkpoint_sha256: Text | None = None
     checkpoint_variant: Variant | None = None

@@ -10,13 +10,13 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from fsbench.base.errors import FsbenchError, user_message
-from fsbench.base.files import locked, make_folder, remove_halves, write_text
+from fsbench.base.files import locked, make_folder, remove_halves, replacing, write_text
 from fsbench.base.terminal import is_verbose
 
 COMPLETE = "run.json"
@@ -64,8 +64,7 @@ class RunDirectory:
         make_folder(self.folder.parent)
         with self._stack:
             if self.rank == 0:
-                taken = f"another process is working on {self.folder}; wait for it or stop it"
-                self._stack.enter_context(locked(_lock_file(self.folder), refusal=taken))
+                self._stack.enter_context(held(self.folder))
             self._open()
             self._stack = self._stack.pop_all()  # nothing failed: hold everything until the end of the block
         return self
@@ -121,6 +120,12 @@ class RunDirectory:
         if self.rank == 0:
             write_text(self.path / name, text)
 
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write `content` to the file `name` of `path`; other ranks than 0 write nothing."""
+        if self.rank == 0:
+            with replacing(self.path / name) as temporary:
+                temporary.write_bytes(content)
+
     def publish(self) -> None:
         """Let the complete record in `path` take its place; called by rank 0 after the last file was written."""
         if self.path != self.folder:
@@ -130,6 +135,11 @@ class RunDirectory:
 def _lock_file(folder: Path) -> Path:
     """Return the lock file of the run in `folder`; it lies beside the folder."""
     return folder.with_name(f".{folder.name}.lock")
+
+
+def held(folder: Path) -> AbstractContextManager[None]:
+    """Hold the lock of the run in `folder` in a block. Raises SettingsError where another process works on the run."""
+    return locked(_lock_file(folder), refusal=f"another process is working on {folder}; wait for it or stop it")
 
 
 def is_held(folder: Path) -> bool:

@@ -252,6 +252,7 @@ STATEMENTS: Mapping[str, Statement[StatedRun]] = {
     "columns_sha256": Statement("the columns of real numbers in episodes.parquet", _columns),
     "truth_sha256": Statement("the truth in episodes.parquet", _truth),
     "id": Statement("the hash of the identity, by which it ends", _id),
+    "label": Statement(_WORDS),
     "identity.method.name": Statement(_IN_ID),
     "identity.method.type": Statement(_IN_ID),
     "identity.backbone.name": Statement(_IN_ID),

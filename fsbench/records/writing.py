@@ -9,6 +9,7 @@ from fsbench.records.counts import failed_episodes, hashes, official_rows
 from fsbench.records.predictions import Prediction, write_predictions
 from fsbench.records.record import Record
 from fsbench.records.run import Keep, Run, RunFacts, write_run
+from fsbench.records.run_directory import COMPLETE, held
 from fsbench.records.tables import write_parquet
 
 if TYPE_CHECKING:
@@ -54,6 +55,25 @@ def write_record(
     )
     run = run if predictions is None else run.model_copy(update={"predictions": predictions})
     return write_files(folder, run, frame, listeners)
+
+
+def label_run(record: Record, label: str | None) -> Record:
+    """Return a finished run with another label, which its `run.json` gets; nothing else of the record changes.
+
+    Args:
+        record: the run.
+        label: "" takes the run's label away, None leaves it.
+
+    Raises:
+        SettingsError: another process works on the run.
+    """
+    if label is None or label == record.run.label:
+        return record
+    entries = {name: value for name, value in record.run.as_json().items() if name != "label"}
+    run = Run.model_validate(entries | ({"label": label} if label else {}))
+    with held(record.path):
+        write_run(record.path / COMPLETE, run)
+    return Record(record.path, run)
 
 
 def write_files(folder: Path, run: Run, frame: "pl.DataFrame", listeners: Iterable[Listener] = ()) -> Record:

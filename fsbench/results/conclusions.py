@@ -11,9 +11,10 @@ from fsbench.data.episodes.manifest import Header
 from fsbench.protocols.reading import metric_named
 from fsbench.records.card import StatedCard, ranking_groups
 from fsbench.results.rows.parts import SIZES
-from fsbench.results.rows.row import ALL, MEAN, SIZE, ResultRow, fold_in_words, scores_in
+from fsbench.results.rows.row import ALL, MEAN, SIZE, ResultRow, fold_in_words, reaches_of, scores_in
 from fsbench.results.sheets.cells import amount, is_too_few, probability, rounded, signed
 from fsbench.scores.estimate import ROUNDING, Estimate, Scope
+from fsbench.scores.trainings import Reach
 
 NAMED = 3
 """Number of methods that a sentence names; more are counted."""
@@ -38,7 +39,8 @@ class Conclusions:
     """What a comparison comes to.
 
     Attributes:
-        sentences: at most six, the most important first, and one more for each further fold where these have no mean.
+        sentences: at most six, the most important first, one more for each further score with a starred difference,
+            and one more for each further fold where these have no mean.
         rest: sentences on the scores, pairs, folds and sizes that `sentences` leave out.
     """
 
@@ -55,7 +57,7 @@ def conclude(
     baseline: str | None = None,
     margin: float | None = None,
 ) -> Conclusions:
-    """Say what the differences of methods come to, in their first score that has intervals.
+    """Say what the differences of methods come to: in their first score with intervals, and wherever one is starred.
 
     Args:
         rows: differences of the methods of one test, each two or all from `baseline`, and those on object sizes.
@@ -71,7 +73,8 @@ def conclude(
         if row.part_kind == ALL:
             by_metric.setdefault(row.metric, {}).setdefault(row.fold, []).append(row)
     metric, *others = sorted(by_metric, key=lambda name: not metric_named(name).has_interval)
-    words = _Words(metric, comparisons, margin)
+    mixed = len({row.is_of_these for row in rows}) > 1
+    words = _Words(metric, comparisons, margin, mixed)
     sentences: list[str] = []
     rest: list[str] = []
     pairs: list[ResultRow] = []
@@ -85,10 +88,14 @@ def conclude(
         second = next((label for label in compared if between[first, label].significant), compared[0])
         sizes = [row for row in rows if (row.part_kind, row.metric, row.fold) == (SIZE, metric, fold)]
         sentences += _told_of(where, words.differences(on_fold, baseline))
+        for other in (name for name in others if fold in by_metric[name]):
+            further, of_other = _Words(other, comparisons, margin, mixed), by_metric[other][fold]
+            starred = further.starred(of_other, first)
+            sentences += _told_of(where, starred)
+            if not starred or len(order) > 2:
+                rest += _told_of(where, further.differences(of_other, baseline))
         (rest if decisive else sentences).extend(_told_of(where, words.sizes(sizes, first, second)))
         decisive.append(between[first, second])
-        for other in (name for name in others if fold in by_metric[name]):
-            rest += _told_of(where, _Words(other, comparisons, margin).differences(by_metric[other][fold], baseline))
         pairs += [row for row in _pairs(order, between) if first not in (row.method, row.minus)]
         for label in (each for each in compared if each != second):
             rest += _told_of(where, words.sizes(sizes, first, label))
@@ -152,11 +159,13 @@ class _Words:
         metric: its name.
         comparisons: number of comparisons that are corrected together.
         margin: see `conclude`.
+        is_mixed: whether some differences hold for other trainings, too, and some do not.
     """
 
     metric: str
     comparisons: int
     margin: float | None
+    is_mixed: bool = False
 
     def _end(self, value: float) -> str:
         return signed(value, metric_named(self.metric).digits(1))
@@ -194,6 +203,22 @@ class _Words:
             sentences.append(f"It is better than {_listed(worse)}; in parentheses the 95 % interval.")
         return sentences
 
+    def starred(self, rows: Sequence[ResultRow], one: str) -> list[str]:
+        """Say in a sentence which methods are told apart from `one`; nothing where none is.
+
+        Args:
+            rows: of one fold.
+            one: the method that the first score's sentences are about.
+        """
+        order, between = _ordered(rows)
+        apart = [label for label in order if (one, label) in between and between[one, label].significant]
+        if not apart or len(order) == 2:
+            return [self.pair(row) for row in _pairs(order, between) if apart]
+        worse = [self._by(label, between[label, one]) for label in apart if order.index(label) < order.index(one)]
+        better = [self._by(label, between[one, label]) for label in apart if order.index(label) > order.index(one)]
+        said = [f"{head} than {_listed(names)}" for head, names in (("worse", worse), ("better", better)) if names]
+        return [f"In {self.metric}, {one} is {' and '.join(said)}; in parentheses the 95 % interval."]
+
     def pair(self, row: ResultRow) -> str:
         """Say in a sentence how far two methods are told apart; `row` subtracts the one of the lower place."""
         first, second, found = row.method, row.minus, row.estimate
@@ -204,11 +229,19 @@ class _Words:
         if not row.is_tested:
             return f"Whether {first} and {second} differ cannot be told: {scores} ({_why_untested(found)})."
         supports, same = _scope_words(found), self._equivalence(row)
+        which, numbers = _training_words(row)
         if row.significant:
             higher, ends = "higher" if a > b else "lower", f"95 % interval {self._ends(found)}"
-            return f"{first} is better than {second}{supports}: {scores}, {self._size(a - b)} {higher} ({ends}){same}."
+            said = f"{scores}, {self._size(a - b)} {higher} ({ends}){same}"
+            return f"{first} is better than {second}{supports}{which}: {said}{numbers}."
         ends = f"the difference may be anything from {amount(self._ends(found), self.metric)} (95 % interval)"
-        return f"{first} and {second} are not told apart{supports}: {scores}; {ends}{same}{self._chance(row)}."
+        if found.covers_trainings and row.trained and not row.trained.these.low <= 0 <= row.trained.these.high:
+            better = first if (a - b) * metric_named(self.metric).sign > 0 else second
+            which = f": with these trainings {better} is ahead, another training may reverse it"
+        return (
+            f"{first} and {second} are not told apart{supports}{which}: {scores}; {ends}{same}{numbers}"
+            f"{self._chance(row)}."
+        )
 
     def _equivalence(self, row: ResultRow) -> str:
         """Say whether two methods are equivalent within the margin; "" where that is no question."""
@@ -229,11 +262,19 @@ class _Words:
         found, score = row.estimate, rounded(row.scores[0], self.metric)
         if not row.is_tested:
             return f"{row.method} {score} ({_why_untested(found)})"
-        return f"{row.method} {score} ({self._ends(found)}{_scope_words(found)}{self._equivalence(row)})"
+        ends = f"{self._ends(found)}{_scope_words(found)}{self._trainings(row)}"
+        return f"{row.method} {score} ({ends}{self._equivalence(row)})"
 
     def _by(self, label: str, row: ResultRow) -> str:
         """Name a method with the difference that tells it apart."""
-        return f"{label} by {self._size(row.estimate.value)} ({self._ends(row.estimate)}{_scope_words(row.estimate)})"
+        ends = f"{self._ends(row.estimate)}{_scope_words(row.estimate)}{self._trainings(row)}"
+        return f"{label} by {self._size(row.estimate.value)} ({ends})"
+
+    def _trainings(self, row: ResultRow) -> str:
+        """Say how far one of several listed differences reaches over trainings, where they differ in it."""
+        if row.trained is None:
+            return ""
+        return ", rough" * row.trained.is_rough + ", with these weights" * (self.is_mixed and row.is_of_these)
 
     def sizes(self, rows: Sequence[ResultRow], first: str, second: str) -> list[str]:
         """Say on which object sizes the first method is better, worse or not told apart; nothing without sizes."""
@@ -291,10 +332,36 @@ def _test(header: Header, rows: Sequence[ResultRow], comparisons: int) -> str:
     episodes = f"the same {row.episodes_of_fold:,} episodes{a_fold} ({images}) for all methods"
     on = ", ".join(filter(None, (f"{header.way}-way {header.shot}-shot", where, episodes)))
     many = f", corrected for all {comparisons:,} comparisons by Holm's method," * (comparisons > 1)
+    covered = {row.estimate.covers_trainings for row in rows}
+    free = all(reach is Reach.UNTRAINED for reach in reaches_of(rows).values())
+    if covered == {True} or free:
+        holds = f"other images of these classes{' and other trainings' * (not free)}, not for other classes"
+    elif True in covered:
+        holds = "other images of these classes, and other trainings where both methods have several; not other classes"
+    else:
+        holds = "other images of these classes and the same weights, not for another training or other classes"
     return (
         f"Test: {header.rules}, {on}. A difference counts where the paired test's p{many} is below 0.05. "
-        "It holds for other images of these classes and the same weights, not for another training or other classes."
+        f"It holds for {holds}."
     )
+
+
+def _training_words(row: ResultRow) -> tuple[str, str]:
+    """Say how far a difference reaches over trainings: behind the methods, and at the end of its sentence."""
+    if row.trained is None:
+        return "", ""
+    reach = dict(zip((row.method, row.minus), (spread.reach for spread in row.trained.spreads), strict=False))
+    single = [name for name, own in reach.items() if own is Reach.THESE]
+    if single:
+        return " with these weights", f"; one training of {_joined(single)}, another may reverse it"
+    if not row.estimate.covers_trainings:
+        return "", ""
+    rough = "; two trainings: their spread is one number" * row.trained.is_rough
+    free = [name for name, own in reach.items() if own is Reach.UNTRAINED]
+    if not free:
+        return ", whatever the training", f"; {row.trainings} trainings{rough}"
+    (trained,) = (name for name in reach if name not in free)
+    return f", whatever the training of {trained}", f"; {row.trainings} trainings, {free[0]} has none{rough}"
 
 
 def _scope_words(found: Estimate) -> str:

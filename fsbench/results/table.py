@@ -96,7 +96,6 @@ class Cell:
         value: a number or words; None where there is none.
         estimate: the score or difference that the value is of, with its interval.
         place: its place in its column.
-        deviation: standard deviation of a score over repetitions, such as seeds.
         mark: a sign behind it, which `Sheet.signs` explains.
         letters: letters of its column's groups of methods that are not told apart; "" where nothing was compared.
         note: where the figure comes from, if that is not plain.
@@ -107,7 +106,6 @@ class Cell:
     estimate: Estimate | None = None
     place: Place = ""
     mark: str = ""
-    deviation: float | None = None
     letters: str = ""
     note: str = ""
     metric: str = ""
@@ -133,12 +131,13 @@ class Line:
 
     Attributes:
         cells: one for each column.
-        kind: what the line is of: a method, an answer that a protocol derives from one, an answer without a model, or
-            the best of these in each column; the mean of the lines above; or what was counted in each column.
+        kind: what the line is of: a method, one training of it, an answer that a protocol derives from one, an answer
+            without a model, or the best of these in each column; the mean of the lines above; or what was counted in
+            each column.
     """
 
     cells: Sequence[Cell]
-    kind: Literal["method", "further", "answer", "best answer", "mean", "count"] = "method"
+    kind: Literal["method", "training", "further", "answer", "best answer", "mean", "count"] = "method"
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,10 @@ def t_exceeded(tail: float, df: float) -> float:
     )
 
 
+_LEAST_ODDS = 1e-100
+"""Odds below which a quantile is 0, and above whose inverse it is 1."""
+
+
 def beta_quantile(probability: float, a: float, b: float) -> float:
     """Return the value that a beta variable with parameters `a` and `b` is below with `probability`, from 0 to 1.
 
@@ -60,8 +64,14 @@ def beta_quantile(probability: float, a: float, b: float) -> float:
     0.933
     """
     scale = _log_beta(a, b)
+
+    def above(value: float) -> float:
+        return _beta_below(value / (1 + value), 1 / (1 + value), a, b) - probability
+
+    if above(_LEAST_ODDS) > 0 or above(1 / _LEAST_ODDS) < 0:  # with parameters near 0 nearly all lies at the two ends
+        return 0.0 if above(_LEAST_ODDS) > 0 else 1.0
     odds = _solve(  # of odds from 0 to infinity, so that no end is rounded to 0 or 1
-        lambda value: _beta_below(value / (1 + value), 1 / (1 + value), a, b) - probability,
+        above,
         lambda value: exp((a - 1) * log(value) - (a + b) * log1p(value) - scale) if value > 0 else 0.0,
         a / b,
     )

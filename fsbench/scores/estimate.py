@@ -64,6 +64,7 @@ class Estimate:
         support_sets: disjoint support sets of a class (e in §2), mean over the classes; NaN where each row has one
             support, or its supports always come together.
         classes: classes that were left out one by one in place of supports, since `support_sets` are few; else 0.
+        covers_trainings: whether the interval and the test hold for other trainings of the methods, too.
     """
 
     value: float
@@ -78,11 +79,16 @@ class Estimate:
     supports: int = 0
     support_sets: float = nan
     classes: int = 0
+    covers_trainings: bool = False
 
     @property
     def has_interval(self) -> bool:
         """Whether the ends of the interval are known."""
         return self.low == self.low and self.high == self.high
+
+    def reversed(self) -> "Estimate":
+        """Return the same difference the other way round."""
+        return replace(self, value=-self.value, low=-self.high, high=-self.low)
 
     def root(self) -> "Estimate":
         """Return the root of a squared error, whose value and ends below 0 become 0."""
@@ -129,11 +135,11 @@ def estimates(folds: Sequence[ScoreStatistics], fold_of: Sequence[int] | None = 
     """
     designs: list[Design] = []
     found = {}
-    for metric in _metrics_of_all(folds):
+    for metric in metrics_of_all(folds):
         test = MetricParts.from_statistics(metric, folds, fold_of)
         if not test.is_defined:
             continue
-        design = _design_of(test, designs)
+        design = design_of(test, designs)
         found[metric.name] = _score(test.influences(design), design, metric, folds)
     return found
 
@@ -154,7 +160,7 @@ def differences(
     Returns:
         metric -> the difference of every pair that has the score; a method lacks it where there is nothing to average.
     """
-    of_method = {name: {one.name: one for one in _metrics_of_all(folds)} for name, folds in methods.items()}
+    of_method = {name: {one.name: one for one in metrics_of_all(folds)} for name, folds in methods.items()}
     designs: list[Design] = []
     result: dict[str, list[Difference]] = {}
     for metric in {name: one for own in of_method.values() for name, one in own.items()}.values():
@@ -164,14 +170,14 @@ def differences(
             if metric.name in own
         }
         tests = {name: test for name, test in every.items() if test.is_defined}
-        design_of = {name: _design_of(test, designs) for name, test in tests.items()}
-        influences = {name: test.influences(design_of[name]) for name, test in tests.items()}
+        designs_of = {name: design_of(test, designs) for name, test in tests.items()}
+        influences = {name: test.influences(designs_of[name]) for name, test in tests.items()}
         for method, other in pairs:
             if method not in tests or other not in tests:
                 continue
-            first, second, design = influences[method], influences[other], design_of[method]
-            if design is not design_of[other]:
-                design = design.joined(design_of[other])
+            first, second, design = influences[method], influences[other], designs_of[method]
+            if design is not designs_of[other]:
+                design = design.joined(designs_of[other])
                 first, second = (tests[name].influences(design) for name in (method, other))
             difference = conclude_metric(first - second, design, metric)
             scores = first.value, second.value
@@ -374,13 +380,13 @@ class MetricParts:
         return total[None], number[None].astype(int)
 
 
-def _metrics_of_all(statistics: Sequence[ScoreStatistics]) -> list[Metric]:
+def metrics_of_all(statistics: Sequence[ScoreStatistics]) -> list[Metric]:
     """List the metrics that all statistics have."""
     names = [{metric.name for metric in one.known_metrics} for one in statistics]
     return [metric for metric in statistics[0].known_metrics if all(metric.name in own for own in names)]
 
 
-def _design_of(test: MetricParts, known: list[Design]) -> Design:
+def design_of(test: MetricParts, known: list[Design]) -> Design:
     """Return the design of a test, or the one of `known` that is the same; a new one is added."""
     for design in known:
         if design.is_alike(test.design):

@@ -6,7 +6,7 @@ spread of their scores, without the part of it that is in the variance of the im
 Shapes: P parts, S trainings of a part, G clusters of a kind.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import exp, log, nan, sqrt
@@ -15,7 +15,17 @@ import numpy as np
 
 from fsbench.scores.clusters import Design
 from fsbench.scores.distributions import t_below, t_exceeded
-from fsbench.scores.estimate import LEVEL, Estimate, Influences, MetricParts, Scope, as_score, conclude_metric
+from fsbench.scores.estimate import (
+    LEVEL,
+    Estimate,
+    Influences,
+    MetricParts,
+    Scope,
+    as_score,
+    conclude_metric,
+    design_of,
+    metrics_of_all,
+)
 from fsbench.scores.metric import Metric
 from fsbench.scores.statistics import ScoreStatistics
 
@@ -31,6 +41,23 @@ class Reach(StrEnum):
     """Most parts have one training: nothing is said of another."""
     UNTRAINED = "no training"
     """The method is not trained."""
+
+    @property
+    def words(self) -> str:
+        """What stands in place of an interval for other trainings."""
+        return "one training" if self is Reach.THESE else str(self)
+
+
+def ranked_together(reaches: Mapping[str, Reach]) -> dict[str, Reach]:
+    """Return for each method how far the intervals of those reach that it is ranked among (§13.6).
+
+    A method without training goes with the widest reach that there is.
+
+    >>> ranked_together({"a": Reach.OTHER, "b": Reach.THESE, "c": Reach.UNTRAINED})["c"]
+    <Reach.OTHER: 'other trainings'>
+    """
+    widest = next((reach for reach in Reach if reach in reaches.values()), Reach.UNTRAINED)
+    return {name: widest if reach is Reach.UNTRAINED else reach for name, reach in reaches.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +116,12 @@ class Spread:
     overlap: float = 0.0
     borrowed: Sequence[int] = ()
 
+    @property
+    def number(self) -> str:
+        """How many trainings there are: "3", or one a part where these differ: "3,3,2"; "" where nothing is trained."""
+        counts = [str(len(own)) for own in self.scores]
+        return "" if self.reach is Reach.UNTRAINED else counts[0] if len(set(counts)) == 1 else ",".join(counts)
+
 
 @dataclass(frozen=True)
 class TrainedEstimate:
@@ -118,6 +151,38 @@ class TrainedEstimate:
         return self.other or self.these
 
     @property
+    def numbers(self) -> list[str]:
+        """How many trainings a method has, or both: "3", or one a part where these differ: "3,3,2"; "" of none."""
+        return [spread.number for spread in self.spreads]
+
+    @property
+    def values(self) -> list[float]:
+        """The score of each training, where all weights are of one part; of several there is no score of a training."""
+        parts = self.spreads[0].scores
+        return list(parts[0]) if len(parts) == 1 else []
+
+    @property
+    def is_borrowed(self) -> bool:
+        """Whether a part with one training takes the spread of the others."""
+        return self.other is not None and any(spread.borrowed for spread in self.spreads)
+
+    def each(self, change: Callable[[Estimate], Estimate]) -> "TrainedEstimate":
+        """Return it with both estimates changed."""
+        return replace(self, these=change(self.these), other=self.other and change(self.other))
+
+    def root(self) -> "TrainedEstimate":
+        """Return the root of a squared error; the spread of its trainings is not that of roots, and is left out."""
+        spreads = [
+            replace(one, scores=[[sqrt(max(x, 0.0)) for x in own] for own in one.scores], sd=nan)
+            for one in self.spreads
+        ]
+        return replace(self.each(Estimate.root), spreads=spreads)
+
+    def reversed(self) -> "TrainedEstimate":
+        """Return the same difference the other way round."""
+        return replace(self.each(Estimate.reversed), spreads=self.spreads[::-1])
+
+    @property
     def reach(self) -> Reach | Scope:
         """How far `widest` goes; a scope where there is no interval at all."""
         reaches = {spread.reach for spread in self.spreads}
@@ -126,6 +191,16 @@ class TrainedEstimate:
         if self.these.scope in (Scope.NONE, Scope.IDENTICAL):
             return self.these.scope
         return Reach.UNTRAINED if reaches == {Reach.UNTRAINED} else Reach.OTHER
+
+
+@dataclass(frozen=True)
+class TrainedDifference:
+    """The score of `method` minus that of `other`, in points; `scores` are those of the two."""
+
+    method: str
+    other: str
+    scores: tuple[float, float]
+    difference: TrainedEstimate
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,65 +222,104 @@ class _Part:
         return replace(self, scores=self.scores - other.scores, by_kind=by_kind)
 
 
-def mean_over_trainings(trained: Trained, metric: Metric) -> TrainedEstimate | None:
-    """Estimate a method's mean over trainings; None where no part has the score."""
-    design = _design(trained, metric)
-    parts = _parts(trained, metric, design)
-    if not parts:
-        return None
-    these = conclude_metric(_mean(parts), design, metric)
-    found = _with_trainings(these, [_spread(parts, trained.is_free, design, these.scope)])
-    this, other = (one and as_score(replace(one, p=nan), metric, trained.first) for one in (found.these, found.other))
-    assert this is not None
-    return replace(found, these=this, other=other, p_family=nan)
+def estimates_over_trainings(trained: Trained) -> dict[str, TrainedEstimate]:
+    """Estimate a method's mean over trainings in every metric that all of them have: metric -> score.
+
+    A score is left out where there is nothing to average.
+    """
+    designs: list[Design] = []
+    found = {}
+    for metric in _metrics_of_all(trained):
+        design = _design(trained, metric, designs)
+        if parts := _parts(trained, metric, design):
+            found[metric.name] = _score(parts, trained, metric, design)
+    return found
 
 
-def difference_of_trainings(
-    first: Trained, second: Trained, metric: Metric, same_weights: bool = False
-) -> TrainedEstimate | None:
-    """Estimate the mean over trainings of `first` minus that of `second`; None where one has no score.
+def differences_over_trainings(
+    methods: Mapping[str, Trained],
+    pairs: Sequence[tuple[str, str]],
+    same_weights: Callable[[str, str], bool] = lambda method, other: False,
+    metrics: Sequence[str] | None = None,
+) -> dict[str, list[TrainedDifference]]:
+    """Compare methods in pairs by their means over trainings.
 
     Args:
-        first, second: two methods, whose rows are about the same query images.
-        metric: the score.
-        same_weights: training s of both has the same weights, as two thresholds of one network have: it is one.
+        methods: name -> its trainings; the rows of all methods are about the same query images in the same order. Where
+            two have other supports, those of both act on their difference.
+        pairs: (method, other) names.
+        same_weights: whether training s of two methods has the same weights, as two thresholds of one network have: it
+            is one.
+        metrics: names of the scores; all unless given.
+
+    Returns:
+        metric -> the difference of every pair that has the score; a method lacks it where there is nothing to average.
     """
-    design, other_design = _design(first, metric), _design(second, metric)
-    if not design.is_alike(other_design):
-        design = design.joined(other_design)
-    one, other = (_parts(trained, metric, design) for trained in (first, second))
-    if not (one and other):
-        return None
+    of_method = {name: {one.name: one for one in _metrics_of_all(trained)} for name, trained in methods.items()}
+    designs: list[Design] = []
+    result: dict[str, list[TrainedDifference]] = {}
+    known = {name: one for own in of_method.values() for name, one in own.items()}
+    for metric in (one for name, one in known.items() if metrics is None or name in metrics):
+        having = [name for name, own in of_method.items() if metric.name in own]
+        design_of = {name: _design(methods[name], metric, designs) for name in having}
+        every = {name: _parts(methods[name], metric, design_of[name]) for name in having}
+        for method, other in pairs:
+            if not (every.get(method) and every.get(other)):
+                continue
+            first, second, design = every[method], every[other], design_of[method]
+            if design is not design_of[other]:
+                design = design.joined(design_of[other])
+                first, second = (_parts(methods[name], metric, design) for name in (method, other))
+            frees = methods[method].is_free, methods[other].is_free
+            found = _difference(first, second, frees, metric, design, same_weights(method, other))
+            scores = _mean(first).value, _mean(second).value
+            result.setdefault(metric.name, []).append(TrainedDifference(method, other, scores, found))
+    return result
+
+
+def _score(parts: Sequence[_Part], trained: Trained, metric: Metric, design: Design) -> TrainedEstimate:
+    these = conclude_metric(_mean(parts), design, metric)
+    found = _with_trainings(these, [_spread(parts, trained.is_free, design, these.scope)])
+    p = found.widest.p if metric.is_squared_error else nan
+    return replace(found.each(lambda one: as_score(one, metric, trained.first)), p_family=p)
+
+
+def _difference(
+    first: Sequence[_Part],
+    second: Sequence[_Part],
+    are_free: tuple[bool, bool],
+    metric: Metric,
+    design: Design,
+    same_weights: bool,
+) -> TrainedEstimate:
+    """Subtract the mean over trainings of the second from that of the first; of each, whether it is not trained."""
     if same_weights:
-        one = [own - its for own, its in zip(one, other, strict=True)]
-        these = conclude_metric(_mean(one), design, metric)
-        return _with_trainings(these, [_spread(one, first.is_free, design, these.scope)])
-    these = conclude_metric(_mean(one) - _mean(other), design, metric)
-    pairs = ((one, first.is_free), (other, second.is_free))
-    return _with_trainings(these, [_spread(parts, is_free, design, these.scope) for parts, is_free in pairs])
+        parts = [own - its for own, its in zip(first, second, strict=True)]
+        these = conclude_metric(_mean(parts), design, metric)
+        return _with_trainings(these, [_spread(parts, are_free[0], design, these.scope)])
+    these = conclude_metric(_mean(first) - _mean(second), design, metric)
+    both = zip((first, second), are_free, strict=True)
+    return _with_trainings(these, [_spread(parts, is_free, design, these.scope) for parts, is_free in both])
 
 
-def equal_trainings(part: TrainedPart) -> tuple[int, int] | None:
-    """Return the places of two trainings of a part that say the same in every row, so that they are one; None else.
-
-    It asks for all values of the whole test: few rows, and right answers alone, may be equal by chance.
-    """
-    seen: dict[bytes, int] = {}
-    for place, runs in enumerate(part.trainings):
-        names = sorted({name for one in runs for name in one.sums} - {"right"})
-        said = b"".join(one.sums[name].values.tobytes() for one in runs for name in names if name in one.sums)
-        if names and (first := seen.setdefault(said, place)) != place:
-            return first, place
-    return None
+def _metrics_of_all(trained: Trained) -> list[Metric]:
+    """List the metrics that all trainings of all parts have."""
+    return metrics_of_all([one for part in trained.parts for training in part.trainings for one in training])
 
 
-def _design(trained: Trained, metric: Metric) -> Design:
-    return MetricParts.from_statistics(metric, trained.first, trained.folds).design
+def _design(trained: Trained, metric: Metric, known: list[Design]) -> Design:
+    """Return the images that the rows depend on, or the design of `known` that is the same; a new one is added."""
+    return design_of(MetricParts.from_statistics(metric, trained.first, trained.folds), known)
 
 
 def _parts(trained: Trained, metric: Metric, design: Design) -> list[_Part]:
-    """Return the parts of which all trainings have the score, with the influences of the clusters of the whole test."""
+    """Return the parts of which all trainings have the score, with the influences of the clusters of the whole test.
+
+    None where their mean is not defined.
+    """
     start, found = 0, []
+    if not MetricParts.from_statistics(metric, trained.first, trained.folds).is_defined:
+        return []
     for part in trained.parts:
         several = [MetricParts.from_statistics(metric, one, part.folds) for one in part.trainings]
         if all(test.is_defined for test in several):
@@ -290,7 +404,8 @@ def _with_trainings(these: Estimate, spreads: Sequence[Spread]) -> TrainedEstima
     share = min(of_trainings / variance, 1.0)
     error, df = sqrt(variance), 1 / ((1 - share) / these.df + share / least)
     half, p = t_exceeded(0.5 - LEVEL / 2, df) * error, 2 * t_below(-abs(these.value) / error, df)
-    other = replace(these, error=error, df=df, low=these.value - half, high=these.value + half, p=p)
+    ends = these.value - half, these.value + half
+    other = replace(these, error=error, df=df, low=ends[0], high=ends[1], p=p, covers_trainings=True)
     of_parts = _p_of_parts(these.value, [(variance * (1 - share), these.df), (variance * share, least)])
     return TrainedEstimate(these, other, spreads, of_trainings, df_trainings, is_rough, max(p, of_parts))
 

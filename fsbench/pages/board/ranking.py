@@ -6,15 +6,19 @@ from itertools import combinations
 from math import isnan, nan
 from typing import Any
 
+from fsbench.pages.board.results import trained_of
 from fsbench.pages.board.rows import Cell, Rank, Row, Test
 from fsbench.protocols.reading import metric_named
 from fsbench.records.card import ALLOWED, CONDITIONS
 from fsbench.records.grouping import known_images
 from fsbench.scores.decisions import ALPHA, adjust
 from fsbench.scores.distributions import t_below
-from fsbench.scores.estimate import Estimate, Scope, differences
+from fsbench.scores.estimate import Estimate, Scope
+from fsbench.scores.trainings import Reach, TrainedEstimate, differences_over_trainings, ranked_together
 
 Conditions = tuple[str, ...]
+Reached = tuple[Scope, Reach]
+"""How far an interval reaches: what images and supports it holds for, and what trainings."""
 
 
 def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
@@ -59,13 +63,13 @@ class _Column:
 
     Attributes:
         metric: the score that ranks.
-        scope: how far the intervals of all scores reach.
+        reach: how far the intervals of all scores reach: what images and supports, and what trainings.
         rows: the best first.
         cells: theirs on the test.
     """
 
     metric: str
-    scope: Scope
+    reach: Reached
     rows: Sequence[Row]
     cells: Sequence[Cell]
 
@@ -87,11 +91,12 @@ def _columns(group: Sequence[Row], test: Test) -> list[_Column]:
         (row, row.cells[test.id]) for row in group if test.id in row.cells and name in row.cells[test.id].scores
     ]
     complete.sort(key=lambda entry: (-sign * entry[1].scores[name].value, entry[0].id))
-    by_scope: dict[Scope, list[tuple[Row, Cell]]] = {}
-    for row, cell in complete:
-        if cell.scores[name].has_interval:
-            by_scope.setdefault(cell.scores[name].scope, []).append((row, cell))
-    return [_Column(name, scope, *zip(*entries, strict=True)) for scope, entries in by_scope.items()]
+    by_reach: dict[Reached, list[tuple[Row, Cell]]] = {}
+    known = [(row, cell) for row, cell in complete if cell.scores[name].has_interval]
+    reaches = ranked_together({row.id: cell.trained[name].spreads[0].reach for row, cell in known})
+    for row, cell in known:
+        by_reach.setdefault((cell.scores[name].scope, reaches[row.id]), []).append((row, cell))
+    return [_Column(name, reach, *zip(*entries, strict=True)) for reach, entries in by_reach.items()]
 
 
 def _compare(column: _Column) -> list[_Pair]:
@@ -104,25 +109,27 @@ def _compare(column: _Column) -> list[_Pair]:
         if found is None:
             p = unpaired_p(scores[better], scores[worse])
         else:
-            p = found.p if found.scope is column.scope else nan
+            p = found.p_family if found.widest.scope is column.reach[0] else nan
         pairs.append(_Pair(better, worse, p, found is not None))
     return pairs
 
 
-def _paired_differences(column: _Column) -> dict[tuple[int, int], Estimate]:
+def _paired_differences(column: _Column) -> dict[tuple[int, int], TrainedEstimate]:
     """Compare the pairs of rows that saw the same episodes, files and truth: places of both -> their difference."""
     same: dict[tuple[tuple[Any, ...], ...], list[int]] = {}
     for place, cell in enumerate(column.cells):
-        seen = tuple((fold, *known_images(run.record), run.truth) for fold, run in sorted(cell.folds.items()))
+        seen = tuple(
+            (fold, *known_images(trainings[0].record), trainings[0].truth)
+            for fold, trainings in sorted(cell.folds.items())
+        )
         same.setdefault(seen, []).append(place)
-    found: dict[tuple[int, int], Estimate] = {}
+    found: dict[tuple[int, int], TrainedEstimate] = {}
     for places in (places for places in same.values() if len(places) > 1):
-        statistics = {
-            str(place): [run.statistics.only([column.metric]) for _, run in sorted(column.cells[place].folds.items())]
-            for place in places
+        trained = {
+            str(place): trained_of([runs for _, runs in sorted(column.cells[place].folds.items())]) for place in places
         }
-        pairs = list(combinations(statistics, 2))
-        for item in differences(statistics, pairs).get(column.metric, []):
+        pairs = list(combinations(trained, 2))
+        for item in differences_over_trainings(trained, pairs, metrics=[column.metric]).get(column.metric, []):
             found[int(item.method), int(item.other)] = item.difference
     return found
 
@@ -142,7 +149,8 @@ def _rank(column: _Column, pairs: Sequence[_Pair], different: Sequence[bool]) ->
             by_errors=place in by_errors,
             mixed=mixed,
             across=across,
-            conditional=column.scope is Scope.THESE_SUPPORTS,
+            conditional=column.reach[0] is Scope.THESE_SUPPORTS,
+            these_trainings=column.reach[1] is Reach.THESE,
         )
 
 

@@ -1,6 +1,7 @@
 """The part of a verified run that a leaderboard shows: statistics of its scores, and a hash of the truth."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from fsbench.base.errors import RecordError
 from fsbench.records.counts import truth_sha256
 from fsbench.records.grouping import known_images
 from fsbench.records.record import Record, read_record
-from fsbench.scores.estimate import Estimate, estimates
+from fsbench.results.rows.scoring import trained_on
 from fsbench.scores.statistics import ScoreStatistics
+from fsbench.scores.trainings import Trained, TrainedEstimate, estimates_over_trainings
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,17 @@ def score_names(record: Record) -> tuple[str, ...]:
     return record.protocol.default_metrics
 
 
-def mean_scores(folds: list[RunResult]) -> dict[str, Estimate]:
+Trainings = tuple[RunResult, ...]
+"""The runs of a method on one fold, one for each training of it, by ascending seed."""
+
+
+def trained_of(folds: Sequence[Trainings]) -> Trained:
+    """Return the statistics of a method with all its trainings of some folds."""
+    by_path = {run.record.path: run.statistics for trainings in folds for run in trainings}
+    records = [tuple(run.record for run in trainings) for trainings in folds]
+    return trained_on(records, lambda _, record: by_path[record.path])
+
+
+def mean_scores(folds: Sequence[Trainings]) -> dict[str, TrainedEstimate]:
     """Return the scores of one fold, or the mean of several, with their intervals, as tables have them."""
-    return estimates([fold.statistics for fold in folds])
+    return estimates_over_trainings(trained_of(folds))

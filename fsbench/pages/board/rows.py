@@ -11,13 +11,14 @@ from fsbench.data.episodes.manifest import Header
 from fsbench.networks.weights.table import backbone_data
 from fsbench.pages.board.collect import VerifiedBundle
 from fsbench.pages.board.hand_ins import HandIn
-from fsbench.pages.board.results import RunResult, mean_scores, score_names
+from fsbench.pages.board.results import RunResult, Trainings, mean_scores, score_names
 from fsbench.protocols.programs import read_programs
 from fsbench.records.card import Card, StatedCard, merge_cards, resolve_card
 from fsbench.records.description import all_notes
-from fsbench.records.grouping import fold_of, group_key, has_all_folds, short_test_name, variants
+from fsbench.records.grouping import fold_of, group_key, has_all_folds, runs_by_fold, short_test_name, variants
 from fsbench.records.record import Record
 from fsbench.scores.estimate import Estimate
+from fsbench.scores.trainings import TrainedEstimate
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Rank:
         mixed: the trials or the backbone's data of those it is ranked with differ.
         across: other conditions of their cards differ, since all rows were asked to be ranked together.
         conditional: all intervals and differences hold for the supports of the test alone.
+        these_trainings: they hold for these trainings alone, since most folds have one.
     """
 
     first: int
@@ -74,6 +76,7 @@ class Rank:
     mixed: bool
     across: bool = False
     conditional: bool = False
+    these_trainings: bool = False
 
     @property
     def words(self) -> str:
@@ -84,15 +87,20 @@ class Rank:
 
 @dataclass
 class Cell:
-    """A method's runs of one test, by fold; `rank` is None where folds are missing or the score has no interval."""
+    """A method's trainings on a test, by fold; `rank` is None where folds are missing or the score has no interval."""
 
     test: Test
-    folds: dict[int, RunResult]
+    folds: dict[int, Trainings]
     rank: Rank | None = None
 
     @property
     def keys(self) -> frozenset[tuple[str, str]]:
-        return frozenset(run.key for run in self.folds.values())
+        return frozenset(run.key for run in self.runs)
+
+    @property
+    def runs(self) -> list[RunResult]:
+        """All runs, by fold and then by training."""
+        return [run for _, trainings in sorted(self.folds.items()) for run in trainings]
 
     @property
     def is_complete(self) -> bool:
@@ -100,17 +108,23 @@ class Cell:
         return has_all_folds(self.folds, self.test.header)
 
     @cached_property
-    def scores(self) -> dict[str, Estimate]:
-        """The mean over all folds; empty where one is missing."""
+    def trained(self) -> dict[str, TrainedEstimate]:
+        """The mean over all folds and trainings; empty where a fold is missing."""
         return mean_scores([self.folds[fold] for fold in sorted(self.folds)]) if self.is_complete else {}
+
+    @property
+    def scores(self) -> dict[str, Estimate]:
+        """The same with the interval of the widest reach."""
+        return {name: score.widest for name, score in self.trained.items()}
 
     @cached_property
     def scores_by_fold(self) -> dict[int, dict[str, Estimate]]:
-        return {fold: mean_scores([self.folds[fold]]) for fold in sorted(self.folds)}
+        found = {fold: mean_scores([self.folds[fold]]) for fold in sorted(self.folds)}
+        return {fold: {name: score.widest for name, score in own.items()} for fold, own in found.items()}
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        return score_names(next(iter(self.folds.values())).record)
+        return score_names(self.runs[0].record)
 
     @property
     def folds_there(self) -> str:
@@ -165,7 +179,7 @@ class Row:
 
     @property
     def records(self) -> list[Record]:
-        return [run.record for cell in self.cells.values() for _, run in sorted(cell.folds.items())]
+        return [run.record for cell in self.cells.values() for run in cell.runs]
 
     @property
     def year(self) -> str:
@@ -179,7 +193,7 @@ class Row:
     @property
     def finished(self) -> str:
         """Date of the latest run whose record states it, as 2024-02-03; "" where none does."""
-        return max((run.finished for cell in self.cells.values() for run in cell.folds.values()), default="")
+        return max((run.finished for cell in self.cells.values() for run in cell.runs), default="")
 
     @property
     def age(self) -> tuple[int, bool, str, str]:
@@ -189,7 +203,7 @@ class Row:
     @property
     def notes(self) -> list[str]:
         """Remarks of the runs that a reader must know, each line once."""
-        lines = [line for cell in self.cells.values() for line in all_notes([r.record for r in cell.folds.values()])]
+        lines = [line for cell in self.cells.values() for line in all_notes([run.record for run in cell.runs])]
         return list(dict.fromkeys([*self.equals, *lines]))
 
     @property
@@ -246,7 +260,10 @@ def _build_bundle_rows(bundle: VerifiedBundle, tests: dict[str, Test]) -> list[R
             test = _build_test(records[0])
             tests.setdefault(test.id, test)
             backbone = records[0].run.identity.backbone
-            folds = {fold_of(record): by_id[record.run.id] for record in records}
+            folds = {
+                fold: tuple(by_id[record.run.id] for record in trainings)
+                for fold, trainings in runs_by_fold(records).items()
+            }
             key = (label, records[0].run.identity.method.name, backbone.name, backbone.weights)
             while key in rows and test.id in rows[key].cells:  # other episodes, or another copy of the data
                 key = (f"{key[0]} ({_difference(rows[key].cells[test.id], records[0])})", *key[1:])
@@ -257,7 +274,7 @@ def _build_bundle_rows(bundle: VerifiedBundle, tests: dict[str, Test]) -> list[R
 def _difference(cell: Cell, record: Record) -> str:
     """Say what tells a run of a test from the method's others in a cell: the seed, else the copy of the data."""
     seed = record.header.seed
-    others = {run.record.header.seed for run in cell.folds.values()}
+    others = {run.record.header.seed for run in cell.runs}
     return f"images {record.run.identity.all_files_sha256[:6]}" if seed in others else f"test seed {seed}"
 
 
@@ -271,8 +288,8 @@ def _name_equals(rows: Sequence[Row]) -> list[str]:
     holders: dict[tuple[str, int, str], list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.age):
         for name, cell in row.cells.items():
-            for fold, run in cell.folds.items():
-                holders.setdefault((name, fold, run.record.run.counts_sha256), []).append(row)
+            for run in cell.runs:
+                holders.setdefault((name, fold_of(run.record), run.record.run.counts_sha256), []).append(row)
     lines: dict[str, None] = {}
     for (name, _, _), (first, *others) in holders.items():
         for other in others:

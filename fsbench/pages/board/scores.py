@@ -10,22 +10,29 @@ from fsbench.results.tables.columns import COSTS
 
 def scores_table(cell: rows.Cell) -> Table:
     """Return the table of a row's runs of one test."""
-    records = {str(fold): run.record for fold, run in cell.folds.items()}
-    costs = {fold: [record.run.cost] for fold, record in records.items()}
+    records = {str(fold): [run.record for run in trainings] for fold, trainings in cell.folds.items()}
+    costs = {fold: [record.run.cost for record in own] for fold, own in records.items()}
     scores = {str(fold): of_fold for fold, of_fold in cell.scores_by_fold.items()}
     if cell.scores and len(records) > 1:
-        scores[MEAN], costs[MEAN] = cell.scores, [record.run.cost for record in records.values()]
+        scores[MEAN], costs[MEAN] = cell.scores, [cost for own in costs.values() for cost in own]
     shown = [each for each in COSTS if any(each.value(own) is not None for own in costs.values())]
+    trainings = {str(fold): f"{len(own)}" for fold, own in cell.folds.items()}
+    several = max(map(len, cell.folds.values())) > 1
     columns = [
         Column("fold"),
+        *[Column("trainings", Form.FIGURES)] * several,
         *(Column(metric, Form.FIGURE, metric=metric) for metric in cell.metrics),
         *(each.column for each in shown),
-        *(Column("run", Form.NAME), Column("episodes (sha256)", Form.NAME)),
+        *(Column("runs", Form.NAME), Column("episodes (sha256)", Form.NAME)),
     ]
     lines = []
     for fold, of_fold in scores.items():
-        names = (records[fold].run.id, records[fold].manifest_sha256[:16]) if fold in records else ("", "")
+        own = records.get(fold, ())
+        names = ", ".join(record.run.id for record in own), own[0].manifest_sha256[:16] if own else ""
         kind: Literal["method", "mean"] = "method" if fold in records else "mean"
         figures = [score_cell(of_fold.get(metric)) for metric in cell.metrics]
-        lines.append(Line([Cell(fold), *figures, *(each.cell(costs[fold]) for each in shown), *map(Cell, names)], kind))
+        number = [Cell(trainings.get(fold, ""))] * several
+        lines.append(
+            Line([Cell(fold), *number, *figures, *(each.cell(costs[fold]) for each in shown), *map(Cell, names)], kind)
+        )
     return Table(columns, lines)

@@ -34,56 +34,70 @@ def panel_key(panels: Iterable[Panel]) -> list[KeyEntry]:
 
 
 def prediction_panels(
-    method: Any,
-    episode: EpisodeBatch,
-    label_map: np.ndarray,
-    ious: Sequence[float | None],
-    pixel: tuple[float, float] | None,
+    episode: EpisodeBatch, label_map: np.ndarray, ious: Sequence[float | None], foreground: np.ndarray | None
 ) -> list[Panel]:
-    """Draw the prediction, its errors, the soft mask of each way and, for 1-way episodes, what the method can show.
+    """Draw a prediction, its errors, and the soft mask of each way.
 
     Args:
-        method: Predicted the episode.
         episode: A batch of one episode, with its truth.
         label_map: (h, w), the prediction in way slots.
-        ious: IoU of each way.
+        ious: IoU of each way; None where there is nothing to find and nothing was predicted.
+        foreground: Soft masks (N, s, s) of any size, from 0 to 1; None where there are none.
+    """
+    own, query, truth, colors = _drawn_over(episode, len(ious))
+    shown = [way for way in range(1, len(ious) + 1) if (truth == way).any()]
+    panels = [
+        ("", paint_slots(own, label_map, colors)),
+        (iou_caption(ious, shown), paint_errors(own, label_map, truth)),
+    ]
+    if foreground is not None:
+        panels += soft_mask_panels(foreground, query, {*shown, *np.unique(label_map).tolist()})
+    return panels
+
+
+def method_panels(method: Any, episode: EpisodeBatch, ways: int, pixel: tuple[float, float] | None) -> list[Panel]:
+    """Draw what a method can show of its steps, and for 1-way episodes its attention to the supports.
+
+    Args:
+        method: Predicts the episode.
+        episode: A batch of one episode, with its truth.
+        ways: Number of the ways.
         pixel: Query point whose attention is drawn, as shares of height and width; None: the object's center.
     """
-    query, hidden = image_array(episode.images[int(episode.query[0])]), episode.without_truth()
-    own = batch_query_pixels(episode)  # of a padded image; what a method shows of itself lies over the padding, too
-    if letterbox_part(episode) is not None:
-        query = own
-    truth = episode.known_truth().label_maps[0].cpu().numpy()
-    shown = [way for way in range(1, len(ious) + 1) if (truth == way).any()]
-    errors = paint_errors(own, label_map, truth)
-    colors = way_colors(own, truth, len(ious))
-    panels = [("", paint_slots(own, label_map, colors)), (iou_caption(ious, shown), errors)]
-    panels += soft_mask_panels(method, hidden, query, {*shown, *np.unique(label_map).tolist()})
+    own, query, truth, colors = _drawn_over(episode, ways)
+    hidden, panels = episode.without_truth(), list[Panel]()
     if isinstance(method, HasQueryMaps):
         panels += step_panels(method, hidden, query, colors)
-    if len(ious) > 1:
-        return panels
-    if isinstance(method, HasSupportAttention):
+    if ways == 1 and isinstance(method, HasSupportAttention):
         row, column = _center_point(truth == 1)
         center = row * own.shape[0] / query.shape[0], column * own.shape[1] / query.shape[1]
         panels += _support_attention(method, hidden, query, pixel or center)
     return panels
 
 
-def soft_mask_panels(method: Any, episode: EpisodeBatch, query: np.ndarray, ways: Collection[int]) -> list[Panel]:
+def predicted_foreground(method: Any, episode: EpisodeBatch) -> np.ndarray | None:
+    """Return the soft masks (N, h, w) of a method's prediction of one episode; None where it has none."""
+    method.keeps_soft_masks = True  # else it may leave out what only soft masks need
+    probability = method.predict_shots(episode.without_truth()).foreground()
+    return None if probability is None else probability.cpu().numpy()
+
+
+def _drawn_over(episode: EpisodeBatch, ways: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the query's own pixels, those with its padding, its truth in way slots, and a color for each way."""
+    own = batch_query_pixels(episode)  # of a padded image; what a method shows of itself lies over the padding, too
+    query = image_array(episode.images[int(episode.query[0])]) if letterbox_part(episode) is None else own
+    truth = episode.known_truth().label_maps[0].cpu().numpy()
+    return own, query, truth, way_colors(own, truth, ways)
+
+
+def soft_mask_panels(foreground: np.ndarray, query: np.ndarray, ways: Collection[int]) -> list[Panel]:
     """Draw the soft mask of each way; of more than `MANY` those in `ways` alone, and say how many are left out.
 
     Args:
-        method: to be asked for them.
-        episode: a batch of one episode without its truth.
+        foreground: (N, h, w) of any size, from 0 to 1.
         query: (H, W, 3) uint8.
         ways: numbers of slots that the query shows or that were predicted.
     """
-    method.keeps_soft_masks = True  # else it may leave out what only soft masks need
-    probability = method.predict_shots(episode).foreground()
-    if probability is None:
-        return []
-    foreground = probability.cpu().numpy()
     if len(foreground) == 1:
         return [("soft mask", heat_map(foreground[0], query, (0, 1)))]
     every = range(1, len(foreground) + 1)

@@ -1,27 +1,36 @@
 """Explain single episodes of finished runs side by side: each method's masks and scores, and what it attended to."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+import polars as pl
 import torch
 
 from fsbench.base.errors import RecordError, user_message
 from fsbench.base.files import make_folder, write_text
 from fsbench.data.batch import EpisodeBatch
+from fsbench.datamodules.datamodule import DataModule
 from fsbench.pages.explain.comparable_records import read_comparable_records, standing
-from fsbench.pages.explain.episode_panels import panel_key, prediction_panels
+from fsbench.pages.explain.episode_panels import (
+    method_panels,
+    panel_key,
+    predicted_foreground,
+    prediction_panels,
+)
 from fsbench.protocols.reading import segmentation_of
+from fsbench.records.class_files import ClassNotNamed
+from fsbench.records.predictions import StoredPredictions, read_predictions
 from fsbench.records.record import Record
 from fsbench.results.pictures.contact_sheet import choose
 from fsbench.results.pictures.episodes import batch_query_image, batch_support_images
 from fsbench.results.pictures.sheet import Panel, write_sheet
 from fsbench.runner.engine.answering import evaluate_batch
 from fsbench.runner.engine.experiment import Experiment
-from fsbench.runner.engine.restore import check_counts, reopen_at
-from fsbench.scores.confusion import way_ious
+from fsbench.runner.engine.restore import check_counts, reopen_at, reopen_data_at
+from fsbench.scores.confusion import COUNTS, way_ious
 
 TILE = 200
 """Side of a panel in pixels."""
@@ -69,7 +78,7 @@ class EpisodePanels:
 def compare_episodes(
     folders: Sequence[Path], chosen: Sequence[int], pixel: tuple[float, float] | None
 ) -> tuple[dict[int, EpisodePanels], list[str]]:
-    """Predict episodes again with the methods of finished runs.
+    """Predict episodes again with the methods of finished runs; without a method's class, show what its run kept.
 
     Args:
         folders: Folders of runs on the same episodes.
@@ -77,28 +86,25 @@ def compare_episodes(
         pixel: Query point whose attention is drawn, as shares of height and width; None: the object's center.
 
     Returns:
-        The episodes by number, and notes about counts that differ from the records'.
+        The episodes by number, and notes about counts that differ from the records', and classes that are not named.
 
     Raises:
         RecordError: a folder has no record, or the runs are on different episodes.
-        SettingsError: there is no such episode, or a run is of classification.
+        SettingsError: there is no such episode, or a run is of classification; or a run has kept no predictions, and
+            the command does not name the file of its class.
     """
     records = read_comparable_records(folders, chosen)
     compared: dict[int, EpisodePanels] = {}
     notes: list[str] = []
     for label, record in records.items():
-        void = segmentation_of(record.header).counting.void
-        experiment, episodes = reopen_at(record, chosen)
+        data, predicted = _predictions(record, chosen, pixel, notes, label)
         with torch.inference_mode():
-            for episode in episodes:
+            for episode, prediction in predicted:
                 number = int(episode.episodes[0])
                 if number not in compared:
-                    names = experiment.data.dataset.class_names
+                    names = data.dataset.class_names
                     compared[number] = _episode_panels(episode, names, standing(record, number))
-                prediction, note = _predict(experiment, record, episode, void, pixel)
                 compared[number].predictions[label] = prediction
-                if note:
-                    notes.append(f"{label}: {note}")
     return dict(sorted(compared.items())), notes
 
 
@@ -155,16 +161,59 @@ def _episode_panels(episode: EpisodeBatch, class_names: Sequence[str], why: str)
     return EpisodePanels(names, [*panels, (caption, query.pixels), (query.caption, query.paint())], why)
 
 
+def _predictions(
+    record: Record, chosen: Sequence[int], pixel: tuple[float, float] | None, notes: list[str], label: str
+) -> tuple[DataModule, Iterator[tuple[EpisodeBatch, EpisodePrediction]]]:
+    """Return a run's data, and the chosen episodes with what its method answers now, or else with what the run kept.
+
+    Args:
+        record, chosen, pixel: as of `compare_episodes`.
+        notes: gets remarks on the run.
+        label: the run's, in notes.
+    """
+    void = segmentation_of(record.header).counting.void
+    try:
+        experiment, episodes = reopen_at(record, chosen)
+    except ClassNotNamed as error:
+        stored = read_predictions(record)
+        if stored is None:
+            raise
+        notes.append(f"{label}: these are the masks that the run kept; steps and attention need its class. {error}")
+        data, episodes = reopen_data_at(record, chosen)
+        return data, ((episode, _stored(stored, episode, void)) for episode in episodes)
+    return experiment.data, (
+        (episode, _predict(experiment, record, episode, void, pixel, notes, label)) for episode in episodes
+    )
+
+
+def _stored(stored: StoredPredictions, episode: EpisodeBatch, void: str) -> EpisodePrediction:
+    """Show the prediction of an episode that a run kept."""
+    number = int(episode.episodes[0])
+    counts = stored.record.every_episode.filter(pl.col("episode") == number, pl.col("slot") > 0).sort("slot")
+    ious = way_ious(counts.select(COUNTS).to_numpy(), void)
+    soft = stored.soft_masks(number)
+    panels = prediction_panels(episode, stored.label_map(number), ious, None if soft is None else soft / 255)
+    present, scores = stored.presence(number)
+    return EpisodePrediction(ious, present.tolist(), scores.tolist(), panels)
+
+
 def _predict(
-    experiment: Experiment, record: Record, episode: EpisodeBatch, void: str, pixel: tuple[float, float] | None
-) -> tuple[EpisodePrediction, str]:
-    """Predict an episode again; the note says where its counts are not the record's."""
-    (result,) = evaluate_batch(experiment.method, experiment.data.protocol, episode)
-    note = ""
+    experiment: Experiment,
+    record: Record,
+    episode: EpisodeBatch,
+    void: str,
+    pixel: tuple[float, float] | None,
+    notes: list[str],
+    label: str,
+) -> EpisodePrediction:
+    """Predict an episode again; a note says where its counts are not the record's."""
+    method: Any = experiment.method
+    (result,) = evaluate_batch(method, experiment.data.protocol, episode)
     try:
         check_counts(record, [result])
     except RecordError as error:
-        note = user_message(error)
+        notes.append(f"{label}: {user_message(error)}")
     ious = way_ious(result.counts[1:], void)
-    panels = prediction_panels(cast(Any, experiment.method), episode, result.label_map, ious, pixel)
-    return EpisodePrediction(ious, result.decided.tolist(), result.score.tolist(), panels), note
+    panels = prediction_panels(episode, result.label_map, ious, predicted_foreground(method, episode))
+    panels += method_panels(method, episode, len(ious), pixel)
+    return EpisodePrediction(ious, result.decided.tolist(), result.score.tolist(), panels)

@@ -15,7 +15,15 @@ from fsbench.pages.report.matrix import compare_study
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import metric_named, protocol_of
 from fsbench.records.description import header_warnings, shorter
-from fsbench.records.grouping import comparable, fold_of, names_of_tests, runs_by_fold, variants
+from fsbench.records.grouping import (
+    all_runs,
+    comparable,
+    first_trainings,
+    fold_of,
+    names_of_tests,
+    runs_by_fold,
+    variants,
+)
 from fsbench.records.record import Record, find_distinct_records
 from fsbench.results.comparison.compare import Comparison
 from fsbench.results.conclusions import Conclusions, conclude_alone
@@ -53,7 +61,7 @@ class Study:
         number: From 1, in the order of the pages.
         block: The table, with the breakdown by class.
         records: All runs, in the order of `methods`.
-        methods: Label -> its run of each fold; the best first.
+        methods: Label -> its trainings of each fold; the best first.
         folds: Single episodes by fold; empty for classification, whose queries have no masks.
         compared: The methods compared in pairs, see `StudyComparison`.
     """
@@ -64,6 +72,11 @@ class Study:
     methods: Methods
     folds: dict[int, FoldEpisodes]
     compared: "Future[StudyComparison]"
+
+    @property
+    def shown(self) -> dict[str, dict[int, Record]]:
+        """Label -> the run of each fold whose single answers are shown: the first training."""
+        return {label: first_trainings(runs) for label, runs in self.methods.items()}
 
     @property
     def protocol(self) -> Protocol:
@@ -203,8 +216,9 @@ def _study(
 ) -> Study:
     methods = _rank_methods(group, block)
     compared = pool.submit(_compare, methods, block.metrics, most, measures, rank_all)
-    records = [record for runs in methods.values() for record in runs.values()]
-    folds = episodes_by_fold(methods) if group[0].protocol.has_masks else {}
+    records = [record for runs in methods.values() for record in all_runs(runs)]
+    shown = {label: first_trainings(runs) for label, runs in methods.items()}
+    folds = episodes_by_fold(shown) if group[0].protocol.has_masks else {}
     return Study(number, block, records, methods, folds, compared)
 
 
@@ -221,7 +235,7 @@ def _compare(
 
 
 def _rank_methods(group: list[Record], block: Block) -> Methods:
-    """Return label -> its run of each fold, the method of the best score first and those without one last."""
+    """Return label -> its trainings of each fold, the method of the best score first and those without one last."""
     runs_of = {label: runs_by_fold(records) for label, records in variants(group).items()}
     metric, fold = block.metrics[0], shown_fold(block)
     lines = {label: scores for (label, at), scores in block.lines.items() if at == fold}

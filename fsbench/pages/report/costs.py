@@ -6,6 +6,7 @@ from functools import partial
 from statistics import fmean
 
 from fsbench.pages.report.collect import Study
+from fsbench.records.grouping import all_runs
 from fsbench.results.tables.columns import join_costs
 from fsbench.scores.estimate import Estimate
 
@@ -35,7 +36,7 @@ def run_costs(study: Study, metric: str) -> list[RunCost]:
     found = []
     for label, scores in study.shown_scores.items():
         if metric in scores:
-            join = partial(join_costs, [record.run.cost for record in study.methods[label].values()])
+            join = partial(join_costs, [record.run.cost for record in all_runs(study.methods[label])])
             values = {
                 "trainable": join("trainable_parameters"),
                 "total": join("total_parameters"),

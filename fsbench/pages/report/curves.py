@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsbench.base.files import read_text
+from fsbench.records.grouping import all_runs, fold_of
 from fsbench.results.rows.comparable import Methods
 
 COLUMN = "val/mIoU"
@@ -25,11 +26,11 @@ def read_curves(methods: Methods) -> list[Curve]:
     """Return the curves of all runs that have one; damaged lines are left out."""
     curves = []
     for label, runs in methods.items():
-        for fold, record in runs.items():
+        for record in all_runs(runs):
             points = _read_points(record.path)
             if points:
                 epochs = sorted(points)
-                curves.append(Curve(label, fold, epochs, [points[epoch] for epoch in epochs]))
+                curves.append(Curve(label, fold_of(record), epochs, [points[epoch] for epoch in epochs]))
     return curves
 
 

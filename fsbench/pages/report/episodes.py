@@ -9,7 +9,7 @@ import numpy as np
 
 from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.reading import segmentation_of
-from fsbench.results.rows.comparable import Methods
+from fsbench.records.record import Record
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.count_table import episode_scores
 
@@ -43,7 +43,7 @@ class FoldEpisodes:
     size: np.ndarray
 
 
-def episodes_by_fold(methods: Methods) -> dict[int, FoldEpisodes]:
+def episodes_by_fold(methods: Mapping[str, Mapping[int, Record]]) -> dict[int, FoldEpisodes]:
     """Return the episodes by fold; a method without a run of the fold, or without pixel counts, is left out."""
     folds: dict[int, FoldEpisodes] = {}
     for fold in sorted({fold for runs in methods.values() for fold in runs}):

@@ -29,6 +29,7 @@ from fsbench.pages.report.scores.leaderboard import build_leaderboard
 from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap, size_scores
 from fsbench.pages.report.views import episode_lines
 from fsbench.protocols.reading import known_metrics, metric_named
+from fsbench.records.grouping import all_runs
 from fsbench.results.atlas.atlas import Atlas
 from fsbench.results.comparison.compare import Comparison
 from fsbench.results.comparison.layout import bars
@@ -52,6 +53,7 @@ from fsbench.results.tables import breakdowns
 from fsbench.results.tables.render import render
 from fsbench.runner.papers.files import read_paper
 from fsbench.runner.papers.results import RESULT_NOTES, RowResult, numbered, results_table
+from fsbench.scores.trainings import Reach
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -185,7 +187,8 @@ class Pages:
             anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=scripts,
             has_front=fewest_episodes(study) >= TIMED,
             costs=run_costs(study, metric), cost_names=COSTS, devices=devices(study), protocol=study.protocol,
-            table_command=table_command,
+            table_command=table_command, all_runs=all_runs,
+            has_trainings=Reach.OTHER in study.block.reaches.values(),
             manifests={r.header.fold: r.manifest_sha256 for r in study.records}, header=header,
             short=names.shorten(study.methods, (24, 34, 46)), many_names=_many_names,
             **self._leaderboard(study, comparison), **self._differences(study, classes),

@@ -4,8 +4,10 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fsbench.base.class_file import SOURCE, ClassFile
 from fsbench.pages.report.collect import Study
-from fsbench.records.grouping import fold_of
+from fsbench.records.class_files import METHOD
+from fsbench.records.grouping import all_runs, fold_of
 from fsbench.records.record import Record
 
 
@@ -23,20 +25,25 @@ def run_cards(study: Study) -> list[RunCard]:
     """Return a card for every run of a study."""
     cards: list[RunCard] = []
     for label, runs in study.methods.items():
-        for record in runs.values():
+        for record in all_runs(runs):
             cards.append(RunCard(f"run-{len(cards) + 1}", label, fold_of(record), _facts(study, record)))
     return cards
 
 
 def anchors(study: Study) -> dict[tuple[str, int], str]:
-    """Return (method, fold) -> anchor of the run's card."""
-    return {(card.method, card.fold): card.anchor for card in run_cards(study)}
+    """Return (method, fold) -> anchor of the card of its first training."""
+    return {(card.method, card.fold): card.anchor for card in reversed(run_cards(study))}
 
 
 def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
     run, backbone, provenance = record.run, record.run.identity.backbone, record.run.provenance
     config = record.path / "config.yaml"
-    facts = [("run", run.id), ("folder", str(record.path)), ("its scores", table_command(study, [record]))]
+    facts = [
+        ("run", run.id),
+        ("label", run.label),
+        ("folder", str(record.path)),
+        ("its scores", table_command(study, [record])),
+    ]
     if config.is_file():
         facts.append(("run it again", shlex.join(["fsbench", "bench", f"--config={config}", "--run.force=true"])))
     facts += [
@@ -50,6 +57,7 @@ def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
         ("asked alone", f"{run.asked_alone} episodes, answered alike" if run.asked_alone else ""),
         ("checkpoint sha256", run.checkpoint_sha256 or ""),
         ("checkpoint's variant", run.checkpoint_variant or ""),
+        ("method's file", _method_file(record)),
         ("backbone", f"{backbone.name}, weights {backbone.weights}"),
         ("presence", run.presence),
     ]
@@ -57,6 +65,16 @@ def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
     facts += [(name, str(getattr(provenance, name) or "")) for name in names]
     facts.append(("versions", ", ".join(f"{k} {v}" for k, v in provenance.versions.items())))
     return [(name, value) for name, value in facts if value]
+
+
+def _method_file(record: Record) -> str:
+    """Say from which file of a user's the method came, and whether the run keeps it; "" of other methods."""
+    sha256 = record.flat_identity.get(METHOD)
+    if sha256 is None:
+        return ""
+    kept = record.path / SOURCE
+    place = f"kept as {kept}" if ClassFile(kept, sha256).is_unchanged else "not kept"
+    return f"sha256 {sha256}, {place}"
 
 
 def table_command(study: Study, records: Sequence[Record], *more: str) -> str:

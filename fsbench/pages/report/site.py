@@ -14,6 +14,7 @@ from fsbench.pages.report.collect import Study, collect, read_runs, select_metho
 from fsbench.pages.report.explorer.write import ExplorerOptions, write_explorer
 from fsbench.pages.report.pages import Pages
 from fsbench.pages.report.workers import workers
+from fsbench.records.grouping import all_runs
 from fsbench.results.atlas.atlas import shipped_atlas
 from fsbench.results.published.scores import PublishedScore
 from fsbench.results.rows.scoring import Measure
@@ -95,7 +96,7 @@ def _paper_results(studies: Sequence[Study], published: Sequence[PublishedScore]
     """Compare the runs of all studies with the rows of papers that they stand for, in the order of papers."""
     found, known = [], papers()
     for study in studies:
-        runs = {label: list(by_fold.values()) for label, by_fold in study.methods.items()}
+        runs = {label: all_runs(by_fold) for label, by_fold in study.methods.items()}
         found += results_in_block(known, study.block, runs, published)
     tables = [(name, table) for name, paper in known.items() for table in paper.tables]
     return sorted(found, key=lambda result: tables.index((result.row.paper, result.row.table)))

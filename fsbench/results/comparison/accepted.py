@@ -8,11 +8,12 @@ from fsbench.base.errors import SettingsError
 from fsbench.protocols.reading import metric_named
 from fsbench.records.counts import NUMBERS
 from fsbench.records.description import all_notes, title
-from fsbench.records.grouping import fold_of, runs_by_fold
+from fsbench.records.grouping import Trainings, all_runs, fold_of, runs_by_fold
 from fsbench.records.record import Record
 from fsbench.results.comparison.compare import Comparing, Comparison, compare_methods
 from fsbench.results.comparison.layout import to_sheet
 from fsbench.results.conclusions import Conclusions
+from fsbench.results.rows.comparable import Methods
 from fsbench.results.rows.row import ALL, MEAN, ResultRow, fold_in_words
 from fsbench.results.sheets.cells import moved
 from fsbench.results.sheets.formats import write_sheets
@@ -89,19 +90,19 @@ def judge(now: Sequence[Record], accepted: Sequence[Record]) -> Verdict:
         RecordError: a run is damaged, or they are not on the same episodes with the same truth.
         SettingsError: there are several runs of a fold, other folds, or runs of several methods.
     """
-    by_fold = {NOW: _by_fold(now, NOW), ACCEPTED: _by_fold(accepted, ACCEPTED)}
+    by_fold: Methods = {NOW: _by_fold(now, NOW), ACCEPTED: _by_fold(accepted, ACCEPTED)}
     if by_fold[NOW].keys() != by_fold[ACCEPTED].keys():
         found, expected = (", ".join(map(str, sorted(folds))) for folds in by_fold.values())
         raise SettingsError(f"the runs are of fold {found}, the accepted ones of fold {expected}; expected equal folds")
     comparison = compare_methods(by_fold, Comparing(baseline=ACCEPTED, rank_all=True))
-    different = sum(_different_episodes(run, by_fold[ACCEPTED][fold]) for fold, run in by_fold[NOW].items())
+    different = sum(_different_episodes(run, by_fold[ACCEPTED][fold][0]) for fold, (run,) in by_fold[NOW].items())
     outcome = _outcome(comparison.rows) if different else Outcome.EQUAL
     name = now[0].run.identity.method.name
-    episodes = sum(len(run.manifest.episodes) for run in by_fold[NOW].values())
+    episodes = sum(len(run.manifest.episodes) for run in all_runs(by_fold[NOW]))
     return Verdict(name, outcome, comparison, title(list(now)), all_notes(list(now)), episodes, different)
 
 
-def _by_fold(records: Sequence[Record], whose: str) -> dict[int, Record]:
+def _by_fold(records: Sequence[Record], whose: str) -> dict[int, Trainings]:
     names = sorted({record.run.identity.method.name for record in records})
     folds = [fold_of(record) for record in records]
     if len(names) != 1 or len(set(folds)) != len(folds):

@@ -9,13 +9,15 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.protocols.reading import metric_named
 from fsbench.records.card import Cards, choices_on_test, ranking_groups
 from fsbench.records.description import notes, title, warnings
+from fsbench.records.grouping import all_runs
 from fsbench.records.record import Record
 from fsbench.results.conclusions import Conclusions, conclude
 from fsbench.results.rows.comparable import ComparedTest, Methods, check_same, common_folds, numbers_of
-from fsbench.results.rows.row import ALL, FOLD, ResultRow, ranked
+from fsbench.results.rows.row import ALL, FOLD, ResultRow, ranked, reaches_of
 from fsbench.results.rows.scoring import Measure, Request, Sums, correct, difference_rows, is_whole
 from fsbench.scores.decisions import indistinguishable, smallest_difference, times_larger
 from fsbench.scores.estimate import Scope
+from fsbench.scores.trainings import ranked_together
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def compare_methods(
 def compare_tests(
     tests: Sequence[ComparedTest], comparing: Comparing = Comparing(), beside: Sequence[ResultRow] = ()
 ) -> list[Comparison]:
-    """Compare the methods of each test in pairs; all comparisons are corrected together.
+    """Compare the methods of each test in pairs; all comparisons are corrected together, but those of each trial apart.
 
     Args:
         tests: see `fsbench.results.rows.comparable.compared_tests`.
@@ -150,16 +152,33 @@ def compare_tests(
         main[found[0].test] = comparing.request(own).metrics[0]
     if not compared:
         raise refused[0]
-    corrected = correct([*(row for rows in parts for row in rows), *beside], main)
-    family = sum(not isnan(row.corrected) for row in corrected)
-    ends = list(accumulate(map(len, parts), initial=0))
-    besides = [corrected[ends[-1] :], *[[]] * len(tests)]
-    results = [
-        _comparison(test, corrected[start:end], comparing, family, lacking, own)
-        for test, start, end, lacking, own in zip(compared, ends, ends[1:], missing, besides, strict=False)
-    ]
+    besides = [list(beside), *[[]] * (len(compared) - 1)]
+    comparisons: dict[int, Comparison] = {}
+    for places in _families(compared):
+        ends = list(accumulate((len(parts[place]) + len(besides[place]) for place in places), initial=0))
+        corrected = correct([row for place in places for row in (*parts[place], *besides[place])], main)
+        family = sum(not isnan(row.corrected) for row in corrected)
+        for place, start, end in zip(places, ends, ends[1:], strict=False):
+            middle = start + len(parts[place])
+            comparisons[place] = _comparison(
+                compared[place],
+                corrected[start:middle],
+                comparing,
+                family,
+                missing[place],
+                corrected[middle:end],
+            )
+    results = [comparisons[place] for place in range(len(compared))]
     results[0].warnings.extend(f"a test is left out: {error}" for error in refused)
     return results
+
+
+def _families(tests: Sequence[ComparedTest]) -> list[list[int]]:
+    """Return the places of tests whose comparisons are corrected together: a trial with fewer episodes is alone."""
+    headers = [_some_record(test.methods).header for test in tests]
+    trials = [place for place, header in enumerate(headers) if header.requested < header.official_episodes]
+    others = [place for place in range(len(tests)) if place not in trials]
+    return [*([others] if others else []), *([place] for place in trials)]
 
 
 def _differences(test: ComparedTest, comparing: Comparing, sums: Sums) -> tuple[ComparedTest, list[ResultRow]]:
@@ -176,7 +195,7 @@ def _differences(test: ComparedTest, comparing: Comparing, sums: Sums) -> tuple[
 
 
 def _some_record(methods: Methods) -> Record:
-    return next(iter(next(iter(methods.values())).values()))
+    return next(iter(next(iter(methods.values())).values()))[0]
 
 
 def _comparison(
@@ -199,12 +218,12 @@ def _comparison(
     """
     methods, asked = test.methods, comparing.asked
     first = next(iter(methods.values()))
-    records = [record for of_method in methods.values() for record in of_method.values()]
+    records = [record for runs in methods.values() for record in all_runs(runs)]
     read = Cards()
-    cards = {label: read.method_card(list(of.values())) for label, of in methods.items()}
+    cards = {label: read.method_card(all_runs(runs)) for label, runs in methods.items()}
     found = Comparison(
         title=test.name or title(records),
-        methods={label: [str(of[fold].path) for fold in sorted(of)] for label, of in methods.items()},
+        methods={label: [str(record.path) for record in all_runs(runs)] for label, runs in methods.items()},
         rows=rows,
         asked=asked,
         conclusions=conclude(
@@ -216,8 +235,10 @@ def _comparison(
         comparisons=family,
     )
     if comparing.baseline is None:
-        among = ranking_groups(cards, comparing.rank_all)
-        found.alike.update({metric: _groups(of_metric, among) for metric, of_metric in found.tables[ALL].items()})
+        groups = ranking_groups(cards, comparing.rank_all)
+        for metric, of_metric in found.tables[ALL].items():
+            reaches = ranked_together(reaches_of(of_metric))
+            found.alike[metric] = _groups(of_metric, {label: (groups[label], reaches.get(label)) for label in groups})
     return found
 
 
@@ -254,7 +275,7 @@ def size_of_test(row: ResultRow, asked: Asked) -> SizeOfTest | None:
     return SizeOfTest(smallest_difference(found), times.value, times.low, times.high)
 
 
-def _groups(rows: Sequence[ResultRow], among: Mapping[str, int]) -> dict[str, list[list[str]]]:
+def _groups(rows: Sequence[ResultRow], among: Mapping[str, object]) -> dict[str, list[list[str]]]:
     """Group the methods that are not told apart: fold -> groups, best first, each within one of `among`."""
     groups = {}
     for fold, (order, different) in orders(rows).items():

@@ -11,11 +11,12 @@ from fsbench.protocols.reading import metric_named
 from fsbench.results.comparison.compare import Asked, Comparison, SizeOfTest, size_of_test
 from fsbench.results.rows.parts import PART_KINDS
 from fsbench.results.rows.row import ALL, FOLD, ResultRow, fold_in_words, ranked, scores_in
-from fsbench.results.sheets.cells import multiple, rounded
+from fsbench.results.sheets.cells import multiple, rounded, signed
 from fsbench.results.sheets.drawing import check_plot, most_lines, save_figure, whole_names
-from fsbench.results.sheets.legend import in_units
+from fsbench.results.sheets.legend import in_units, weights_in_words
 from fsbench.results.sheets.names import LEAST, shorten
-from fsbench.results.table import Column, Form, Sheet, Table, Value
+from fsbench.results.sheets.trainings import BORROWED, DIFFERENCE_SIGNS, IMAGES, TRAININGS, training_mark
+from fsbench.results.table import Cell, Column, Form, Sheet, Table, Value, score_cell
 from fsbench.scores.decisions import indistinguishable
 from fsbench.scores.estimate import Difference, Scope
 
@@ -50,7 +51,7 @@ def to_sheet(comparison: Comparison, every: bool = False, all_pairs: bool = True
         )
         notes = [cut, *(shorten([note], (400,))[note] for note in notes)]
     conclusions, asked = comparison.conclusions, comparison.asked
-    signs = {"second": _differences_in_words(comparison.rows)}
+    signs = {"second": _differences_in_words(comparison.rows), **DIFFERENCE_SIGNS}
     if every:
         signs |= {
             "finds": "finds: the smallest true difference that a test of this size finds in 80 of 100 cases",
@@ -60,7 +61,7 @@ def to_sheet(comparison: Comparison, every: bool = False, all_pairs: bool = True
         }
     return Sheet(
         comparison.title,
-        [_table(rows, asked, every) for rows in tables],
+        [_table(_told_apart_first(rows), asked, every) for rows in tables],
         [*conclusions.sentences, *(conclusions.rest if every else [])],
         notes,
         signs=signs,
@@ -71,9 +72,10 @@ def to_sheet(comparison: Comparison, every: bool = False, all_pairs: bool = True
 
 def _differences_in_words(rows: Sequence[ResultRow]) -> str:
     """Say what a difference and its interval are."""
+    weights = weights_in_words(row.estimate for row in rows)
     return (
-        f"first − second is {in_units(dict.fromkeys(row.metric for row in rows))}, on the same episodes; [low, high] "
-        "is its 95 % interval: what other images of the same classes would give with the same weights"
+        f"first − second: {in_units(dict.fromkeys(row.metric for row in rows))}, same episodes, 95 % interval for "
+        f"other images of these classes{weights}"
     )
 
 
@@ -92,12 +94,21 @@ def _line(row: ResultRow, asked: Asked) -> dict[str, Any]:
         "fold": row.fold,
         "part": ALL if row.part_kind == FOLD else row.part,
         "difference": Difference(row.method, row.minus, row.scores, row.estimate),
+        "trainings": row.trainings,
+        "these_trainings": row.trained and row.trained.these,
+        "rough": bool(row.trained and row.trained.is_rough),
+        "p_family": row.p_family,
         "corrected": row.corrected,
         "images": row.estimate.queries,
         "episodes": row.episodes_of_fold,
         "size": size_of_test(row, asked),
         "equivalent": row.is_equivalent(asked.margin),
     }
+
+
+def _told_apart_first(rows: Sequence[ResultRow]) -> Sequence[ResultRow]:
+    """Put the differences on parts of a test that are told apart above the others, which stay in their order."""
+    return rows if rows[0].part_kind == ALL else sorted(rows, key=lambda row: not row.significant)
 
 
 def _with_best(tables: Sequence[Sequence[ResultRow]]) -> list[list[ResultRow]]:
@@ -147,10 +158,14 @@ def _table(rows: Sequence[ResultRow], asked: Asked, every: bool) -> Table:
     for place, which in enumerate(("first", "second")):
         score = Column(f"of {which}", Form.SCORE, f"score of {which}", f"score of {which}", metric=name, rank=2)
         columns.append((score, [row.scores[place] for row in rows]))
+    differences = [score_cell(row.estimate, training_mark(row.trained)) for row in rows]
+    columns.append((Column("first − second", Form.DIFFERENCE, metric=name), differences))
+    if any(row.estimate.covers_trainings for row in rows):
+        columns.append((Column(IMAGES, Form.FIGURES, rank=2), [_these_ends(row, digits) for row in rows]))
+        columns.append((Column(TRAININGS, Form.FIGURES, rank=7), [row.trainings for row in rows]))
     columns += [
-        (Column("first − second", Form.DIFFERENCE, metric=name), [row.estimate for row in rows]),
         (Column("p", Form.P, rank=1, usual=every), [row.estimate.p for row in rows]),
-        (Column("corrected", Form.CORRECTED), [row.corrected for row in rows]),
+        (Column("corrected", Form.CORRECTED), [Cell(row.corrected, mark=BORROWED * row.is_borrowed) for row in rows]),
     ]
     if len({row.episodes_of_fold for row in rows}) > 1:
         columns.append((Column("episodes used", Form.COUNT, rank=5), [row.episodes_of_fold for row in rows]))
@@ -163,6 +178,13 @@ def _table(rows: Sequence[ResultRow], asked: Asked, every: bool) -> Table:
         columns.append((finds, [size.smallest if size else None for size in sizes]))
         columns.append((larger, [times(size) if size else None for size in sizes]))
     return Table.from_columns(*columns, caption=_caption(rows))
+
+
+def _these_ends(row: ResultRow, digits: int) -> str | None:
+    """Write the interval for these trainings alone; None where it is the only one."""
+    if row.trained is None or not row.estimate.covers_trainings:
+        return None
+    return f"[{signed(row.trained.these.low, digits)}, {signed(row.trained.these.high, digits)}]"
 
 
 def times(size: SizeOfTest) -> str:

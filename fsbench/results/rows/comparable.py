@@ -8,6 +8,8 @@ from pathlib import Path
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.records.counts import TRUTH
 from fsbench.records.grouping import (
+    Runs,
+    all_runs,
     comparable,
     fold_of,
     names_of_tests,
@@ -16,10 +18,10 @@ from fsbench.records.grouping import (
     two_paintings,
     variants,
 )
-from fsbench.records.record import Record, find_distinct_records
+from fsbench.records.record import Record, find_distinct_records, leave_out_damaged
 
-Methods = dict[str, dict[int, Record]]
-"""Label of a method -> its record of each fold."""
+Methods = dict[str, Runs]
+"""Label of a method -> its trainings of each fold."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,14 @@ def compared_tests(
     if refused is not None:
         records = [record for record in records if _is_sound(record, refused)]
     tests, alone = [], []
-    groups = comparable(records)
+    groups = comparable(records) if refused is None else leave_out_damaged(records, refused, comparable)
     named = zip(groups, names_of_tests(groups), strict=True)
     for group, name in sorted(named, key=lambda one: -one[0][0].header.requested):
         methods = label_methods(group, folders)
         if len(methods) > 1:
             tests.append(ComparedTest(methods, name))
         else:
-            alone += [run.path.name for runs in methods.values() for run in runs.values()]
+            alone += [run.path.name for runs in methods.values() for run in all_runs(runs)]
     if not tests:
         labels, painted = list(label_methods(records, folders)), two_paintings(records)
         found = f"runs of {', '.join(labels)}, but no two on the same episodes" if labels[1:] else "no finished run"
@@ -85,8 +87,8 @@ def compared_tests(
 def label_methods(records: Sequence[Record], folders: Sequence[Path]) -> Methods:
     """Return the methods of runs that may be compared: a label that tells each from the others -> its runs by fold.
 
-    The runs of one method in a folder belong together where it has one of each fold, and those of several folders where
-    their settings are the same and their folds are others. Else the folder is in the label.
+    The runs of one method in a folder belong together where it has one of each fold and seed, and those of several
+    folders where their settings are the same and their folds or seeds are others. Else the folder is in the label.
     """
     left = list(records)
     units: list[tuple[str, Path, list[Record]]] = []
@@ -94,7 +96,7 @@ def label_methods(records: Sequence[Record], folders: Sequence[Path]) -> Methods
         here = [record for record in left if record.path.is_relative_to(folder)]
         left = [record for record in left if not record.path.is_relative_to(folder)]
         for label, members in variants(here).items():
-            mates = (own for name, _, own in units if name == label and _are_folds_of_one(own, members))
+            mates = (own for name, _, own in units if name == label and _are_of_one_method(own, members))
             unit = next(mates, None)
             if unit is None:
                 units.append((label, folder, members))
@@ -109,10 +111,10 @@ def label_methods(records: Sequence[Record], folders: Sequence[Path]) -> Methods
     return found
 
 
-def _are_folds_of_one(some: Sequence[Record], others: Sequence[Record]) -> bool:
-    """Return whether runs are those of further folds of the same method with the same settings."""
-    folds = [fold_of(record) for record in (*some, *others)]
-    return len(set(folds)) == len(folds) and run_settings(some[0]) == run_settings(others[0])
+def _are_of_one_method(some: Sequence[Record], others: Sequence[Record]) -> bool:
+    """Return whether runs are those of further folds or trainings of the same method with the same settings."""
+    runs = [(fold_of(record), record.run.identity.seed) for record in (*some, *others)]
+    return len(set(runs)) == len(runs) and run_settings(some[0]) == run_settings(others[0])
 
 
 def common_folds(test: ComparedTest, baseline: str | None = None) -> ComparedTest:
@@ -124,7 +126,7 @@ def common_folds(test: ComparedTest, baseline: str | None = None) -> ComparedTes
     pairs = [two for two in combinations(methods, 2) if baseline in (None, *two)]
     shared = [set(methods[one]) & set(methods[other]) for one, other in pairs]
     folds = max(shared, key=len, default=set[int]())
-    kept = {
+    kept: Methods = {
         label: {fold: runs[fold] for fold in sorted(folds)} for label, runs in methods.items() if folds <= set(runs)
     }
     if not folds or kept == methods:
@@ -154,15 +156,15 @@ def _is_sound(record: Record, refused: list[str]) -> bool:
 def check_same(methods: Methods) -> None:
     """Raise RecordError unless all methods have runs of the same folds, on the same episodes with the same truth, and
     all folds are of one copy of the data."""
-    (label, first), *others = methods.items()
-    for other, records in others:
+    label, first = next(iter(methods.items()))
+    for other, records in methods.items():
         if set(first) != set(records):
             raise RecordError(
                 f"{label} has runs of fold {numbers_of(first)}, {other} of {numbers_of(records)}; run what is missing, "
                 "or compare what both have with --fold"
             )
-        for fold, record in records.items():
-            mine = first[fold]
+        for record in (own for own in all_runs(records) if own is not first[fold_of(own)][0]):
+            mine = first[fold_of(record)][0]
             if len(comparable([mine, record])) > 1:
                 raise RecordError(
                     f"{label} and {other} are not on the same episodes: {_differing(mine, record)}; expected runs on "
@@ -177,7 +179,7 @@ def check_same(methods: Methods) -> None:
                     f"{mine.path} and {record.path} have the same episodes but other label maps: their counts of the "
                     "truth differ; run both again on one copy of the data"
                 )
-    parts = comparable(record for runs in methods.values() for record in runs.values())
+    parts = comparable(record for runs in methods.values() for record in all_runs(runs))
     if len(parts) > 1:
         folds = " and ".join(f"fold {numbers_of({fold_of(record) for record in part})}" for part in parts)
         raise RecordError(

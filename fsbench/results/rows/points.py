@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from fsbench.records.grouping import runs_by_fold
+from fsbench.records.grouping import Runs, runs_by_fold
 from fsbench.records.record import Record
 from fsbench.results.rows.row import ResultRow
 from fsbench.results.rows.scoring import ComparedPart, Request, Sums, correct, differences_on, fold_name, scores_on
@@ -21,13 +21,13 @@ class Point:
     Attributes:
         method: its label.
         scope: the folds, and as its part the value.
-        runs: fold -> record, by ascending fold.
+        runs: fold -> its trainings, by ascending fold.
         number: the value, where it is a number.
     """
 
     method: str
     scope: ComparedPart
-    runs: dict[int, Record]
+    runs: Runs
     number: float = nan
 
     @classmethod
@@ -45,7 +45,7 @@ class Point:
             method: its label.
             kind: of the part that the number is, see `fsbench.results.rows.row`.
             number: of shots, ways, pixels, percent or objects.
-            records: its runs, one of each fold.
+            records: its runs, one of each fold and training.
             select: chooses rows (rows,) bool by a record; None for whole runs.
         """
         runs = runs_by_fold(records)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fsbench.protocols.reading import metric_named
 from fsbench.scores.decisions import ALPHA, equivalent
 from fsbench.scores.estimate import Estimate
+from fsbench.scores.trainings import Reach, TrainedEstimate
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,13 +50,21 @@ COLUMNS = {
     "other number, or a paper; of the supports' draws a draw, a part of the variance or a property; else the word all",
     "rule": "another rule that the score follows; empty for the protocol's own. Of a reported score, the verdict on it",
     "metric": "name of the score",
-    "value": "the score, or the difference method - minus",
-    "low": "lower end of its 95 % interval; null without one",
-    "high": "upper end of its 95 % interval",
+    "value": "the score, or the difference method - minus; of several trainings the mean over them",
+    "low": "lower end of its 95 % interval for other images and the same weights; null without one",
+    "high": "upper end of that interval",
     "scope": 'what the interval holds for: "images", "these supports", "identical" or "none"',
     "error": "standard error",
     "df": "degrees of freedom of the error",
-    "p": "of the test that a difference is 0, by itself",
+    "trainings": "number of trainings (seeds): 3, or 3,3,2 where folds have other numbers; of a difference those of "
+    "both: 3 and 5; empty where nothing is trained",
+    "sd_trainings": "standard deviation over trainings; null with one training",
+    "low_other": "lower end of its 95 % interval for other images and other trainings; null where these are too few",
+    "high_other": "upper end of that interval",
+    "df_trainings": "degrees of freedom of the variance of trainings",
+    "rough": "whether there are two trainings in all, whose spread is one number",
+    "p": "of the test that a difference is 0, by itself: for other trainings, too, where there are several",
+    "p_family": "p as it is corrected together with others",
     "corrected": "p after Holm's correction over all differences of the request",
     "images": "number of query images",
     "pairs": "number of (episode, way) pairs, over all folds of the row",
@@ -64,7 +73,10 @@ COLUMNS = {
 }
 """Column of `rows_frame` -> what it holds. The columns are stable."""
 
-_NUMBERS = ("value", "low", "high", "error", "df", "p", "corrected")
+_NUMBERS = (
+    "value", "low", "high", "error", "df", "sd_trainings", "low_other", "high_other", "df_trainings", "p", "p_family",
+    "corrected",
+)  # fmt: skip
 _COUNTS = ("images", "pairs", "episodes")
 
 
@@ -73,7 +85,8 @@ class ResultRow:
     """One score, or the difference of two; see `COLUMNS`.
 
     Attributes:
-        estimate: the value with its interval, error and test.
+        estimate: the value with its interval, error and test: of several trainings those for other trainings, too.
+        trained: what trainings say of it, with the interval for these alone; None of what no training is known of.
         minus_part: part at which `minus` is, where that is another than `part`.
         scores: of a difference, the scores of `method` and `minus`; NaN for a score.
         folds: number of folds that it is the mean over.
@@ -97,6 +110,17 @@ class ResultRow:
     folds: int = 1
     run: str = ""
     parent: str = ""
+    trained: TrainedEstimate | None = None
+
+    @property
+    def p_family(self) -> float:
+        """The p of a difference among several that are corrected together."""
+        return self.trained.p_family if self.trained else self.estimate.p
+
+    @property
+    def trainings(self) -> str:
+        """How many trainings there are, "3"; of a difference of both, "3 and 5"; "" where nothing is trained."""
+        return " and ".join(filter(None, self.trained.numbers)) if self.trained else ""
 
     @property
     def is_tested(self) -> bool:
@@ -105,8 +129,18 @@ class ResultRow:
 
     @property
     def significant(self) -> bool:
-        """Whether two methods are told apart: p after its correction is below 0.05."""
-        return self.corrected < ALPHA
+        """Whether two methods are told apart: p after its correction is below 0.05, and no fold lacks trainings."""
+        return self.corrected < ALPHA and not self.is_borrowed
+
+    @property
+    def is_of_these(self) -> bool:
+        """Whether it holds for these trainings alone, since most folds of a method have one."""
+        return self.trained is not None and Reach.THESE in (spread.reach for spread in self.trained.spreads)
+
+    @property
+    def is_borrowed(self) -> bool:
+        """Whether a fold with one training takes the spread of the other folds."""
+        return self.trained is not None and self.trained.is_borrowed
 
     def is_equivalent(self, margin: float | None) -> bool | None:
         """Return whether two methods are equivalent within a margin in points.
@@ -124,22 +158,24 @@ class ResultRow:
 
     def reversed(self) -> "ResultRow":
         """Return the same difference the other way round: `minus` less `method`."""
-        found = self.estimate
-        turned = replace(found, value=-found.value, low=-found.high, high=-found.low)
         return replace(
             self,
             method=self.minus,
             minus=self.method,
             part=self.minus_part or self.part,
             minus_part=self.part if self.minus_part else "",
-            estimate=turned,
+            estimate=self.estimate.reversed(),
+            trained=self.trained and self.trained.reversed(),
             scores=(self.scores[1], self.scores[0]),
             parent=self.minus,
         )
 
     def cells(self) -> dict[str, Any]:
         """Return the cells of the row by the names of `COLUMNS`; NaN stands for no number."""
-        found = self.estimate
+        trained = self.trained
+        found = trained.these if trained else self.estimate
+        other = trained.other if trained else None
+        sd = trained.spreads[0].sd if trained and len(trained.spreads) == 1 and not self.minus else nan
         return {
             **{name: getattr(self, name) for name in ("test", "method")},
             "minus": f"{self.minus} ({self.part_kind} {self.minus_part})" if self.minus_part else self.minus,
@@ -147,7 +183,15 @@ class ResultRow:
             "metric": self.metric,
             **{name: getattr(found, name) for name in ("value", "low", "high")},
             "scope": str(found.scope),
-            **{name: getattr(found, name) for name in ("error", "df", "p")},
+            **{name: getattr(found, name) for name in ("error", "df")},
+            "trainings": self.trainings,
+            "sd_trainings": sd,
+            "low_other": other.low if other else nan,
+            "high_other": other.high if other else nan,
+            "df_trainings": trained.df if other and trained else nan,
+            "rough": bool(trained and trained.is_rough),
+            "p": self.estimate.p,
+            "p_family": self.p_family,
             "corrected": self.corrected,
             "images": found.queries,
             "pairs": self.pairs,
@@ -166,13 +210,23 @@ def fold_in_words(fold: str) -> str:
 
 
 def scores_of(rows: Iterable[ResultRow]) -> dict[str, Estimate]:
-    """Return metric -> score, or difference, of rows that have a value."""
+    """Return metric -> score, or difference, of rows that have a value, with the interval of the widest reach."""
     return {row.metric: row.estimate for row in rows if not isnan(row.estimate.value)}
 
 
 def scores_in(rows: Iterable[ResultRow]) -> dict[str, float]:
     """Collect each method's score from differences of one fold and metric."""
     return {name: score for row in rows for name, score in zip((row.method, row.minus), row.scores, strict=True)}
+
+
+def reaches_of(rows: Iterable[ResultRow]) -> dict[str, Reach]:
+    """Return how far the trainings of each method reach, in scores or differences of one fold and metric."""
+    return {
+        name: spread.reach
+        for row in rows
+        if row.trained is not None
+        for name, spread in zip((row.method, row.minus), row.trained.spreads, strict=False)
+    }
 
 
 def ranked(rows: Sequence[ResultRow]) -> list[str]:
@@ -186,5 +240,6 @@ def rows_frame(rows: Iterable[ResultRow]) -> "pl.DataFrame":
     # spared until it is needed
     import polars as pl
 
-    types = {name: pl.Float64 if name in _NUMBERS else pl.Int64 if name in _COUNTS else pl.String for name in COLUMNS}
+    known = dict.fromkeys(_NUMBERS, pl.Float64) | dict.fromkeys(_COUNTS, pl.Int64) | {"rough": pl.Boolean}
+    types = {name: known.get(name, pl.String) for name in COLUMNS}
     return pl.DataFrame([row.cells() for row in rows], schema=types).with_columns(pl.col(_NUMBERS).fill_nan(None))

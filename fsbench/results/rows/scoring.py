@@ -13,15 +13,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.protocols.counting import FurtherAnswer
-from fsbench.records.grouping import fold_of
+from fsbench.records.grouping import Runs, Trainings, all_runs, fold_of, is_untrained, weights_sha256
 from fsbench.records.record import Record
 from fsbench.results.measuring.statistics import subset_statistics, whole_statistics
 from fsbench.results.rows.comparable import Methods
 from fsbench.results.rows.parts import ABSENT, PART_KINDS, PartKind, metrics_of_part, ways
 from fsbench.results.rows.row import ALL, FOLD, MEAN, PRESENCE, SIZE, WHOLE, ResultRow
 from fsbench.scores.decisions import adjust
-from fsbench.scores.estimate import Estimate, differences, estimates
+from fsbench.scores.estimate import Estimate
 from fsbench.scores.statistics import ScoreStatistics
+from fsbench.scores.trainings import (
+    Trained,
+    TrainedEstimate,
+    TrainedPart,
+    differences_over_trainings,
+    estimates_over_trainings,
+)
 from fsbench.scores.trivial import ANSWERS, CHANCE, label_at, trivial_answers
 
 if TYPE_CHECKING:
@@ -63,14 +70,14 @@ class Scored:
 
     Attributes:
         label: as it stands in rows.
-        runs: fold -> record.
+        runs: fold -> its trainings.
         answer: "" for what the method predicted; else the name of an answer without a model, or of one that the
             protocol derives (`Counting.further_answers`).
         parent: label of the method whose runs these are; "" for an answer without a model.
     """
 
     label: str
-    runs: Mapping[int, Record]
+    runs: Runs
     answer: str = ""
     parent: str = ""
 
@@ -106,6 +113,24 @@ class Sums:
             self._whole[key] = whole_statistics(record, self.frame(record, answer), self._measured(record, answer))
         return self._whole[key]
 
+    def trained(
+        self, folds: Sequence[Trainings], metrics: Sequence[str], kept: Sequence[np.ndarray] | None, answer: str = ""
+    ) -> Trained:
+        """Return the statistics of a method, or of another answer on its episodes, in some scores.
+
+        Args:
+            folds: the method's trainings of each fold.
+            metrics: names of the scores.
+            kept: (rows,) bool of each fold, the pairs that count; None for whole runs.
+            answer: "" for what the method predicted, see `Scored`.
+        """
+
+        def statistics(place: int, record: Record) -> ScoreStatistics:
+            own = self.whole(record, answer) if kept is None else self.part(record, kept[place], answer)
+            return own.only(metrics)
+
+        return trained_on(folds, statistics, is_free=bool(answer) and answer in ANSWERS)
+
     def part(self, record: Record, keep: np.ndarray, answer: str = "") -> ScoreStatistics:
         """Return the statistics of the (episode, way) rows `keep` (rows,) bool alone."""
         return subset_statistics(record, self.frame(record, answer), keep, self._measured(record, answer))
@@ -128,6 +153,26 @@ class Sums:
         return self._measures[record.path]
 
 
+def trained_on(
+    folds: Sequence[Trainings], statistics: Callable[[int, Record], ScoreStatistics], is_free: bool = False
+) -> Trained:
+    """Sum up a method with all its trainings: a part for each fold, or one where the same weights answer all folds.
+
+    Args:
+        folds: the method's trainings of each fold.
+        statistics: takes the place of a fold and one of its runs.
+        is_free: whether what is scored follows from no training, whatever the runs say.
+    """
+    found = [[statistics(place, record) for record in trainings] for place, trainings in enumerate(folds)]
+    weights = {tuple(weights_sha256(record) for record in trainings) for trainings in folds}
+    if len(folds) > 1 and len(weights) == 1 and None not in weights.pop():
+        parts = [TrainedPart([list(runs) for runs in zip(*found, strict=True)], range(len(folds)))]
+    else:
+        parts = [TrainedPart([[one] for one in trainings], [place]) for place, trainings in enumerate(found)]
+    is_single = all(len(trainings) == 1 and is_untrained(trainings[0]) for trainings in folds)
+    return Trained(parts, is_free or is_single)
+
+
 def further_answers(record: Record) -> Mapping[str, FurtherAnswer]:
     """Return the answers that the protocol derives from a run's counts; none under most protocols."""
     if not record.protocol.counting.calibrated:
@@ -135,9 +180,9 @@ def further_answers(record: Record) -> Mapping[str, FurtherAnswer]:
     return record.protocol.counting.further_answers(record.episodes, record.every_episode, record.header)
 
 
-def is_whole(runs: Mapping[int, Record]) -> bool:
+def is_whole(runs: Runs) -> bool:
     """Return whether a test has several folds and a method has a run of each: then there is a mean over them."""
-    record = next(iter(runs.values()))
+    record = next(iter(runs.values()))[0]
     return len(runs) == record.header.folds > 1
 
 
@@ -156,7 +201,7 @@ def score_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow
     for label, runs in methods.items():
         ordered = dict(sorted(runs.items()))
         rows += _rows_of(Scored(label, ordered, parent=label), request, sums)
-        derived = [further_answers(record) for record in ordered.values()]
+        derived = [further_answers(record) for record in all_runs(ordered)]
         for name in derived[0]:
             if all(name in answers for answers in derived):
                 rows += _rows_of(Scored(f"{label}, {name}", ordered, name, label), request, sums)
@@ -165,54 +210,62 @@ def score_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow
     return rows
 
 
-def method_lines(test: str, label: str, runs: Mapping[int, Record]) -> Iterator[tuple[ResultRow, list[Record]]]:
+def method_lines(test: str, label: str, runs: Runs) -> Iterator[tuple[ResultRow, list[Trainings]]]:
     """Yield what the rows of each fold have in common, then those of the mean where all folds are there.
 
     Args:
         test: name of the test.
         label: of the method.
-        runs: its run of each fold, by ascending fold.
+        runs: its trainings of each fold, by ascending fold.
 
     Yields:
-        A row without metric and value, and the runs that it is of.
+        A row without metric and value, and the trainings of each fold that it is of.
     """
-    lines = [[record] for record in runs.values()]
+    lines = [[trainings] for trainings in runs.values()]
     whole = is_whole(runs)
-    for records in [*lines, list(runs.values())] if whole else lines:
-        row = ResultRow(test, label, fold_name(records), "", Estimate(nan), folds=len(records), parent=label)
-        if len(records) == 1:
-            row = replace(row, run=records[0].path.name)
+    for folds in [*lines, list(runs.values())] if whole else lines:
+        row = ResultRow(test, label, fold_name(folds), "", Estimate(nan), folds=len(folds), parent=label)
+        if len(folds) == 1:
+            row = replace(row, run=run_name(folds[0]))
             row = replace(row, part_kind=FOLD, part=row.fold) if whole else row
-        yield row, records
+        yield row, folds
+
+
+def run_name(trainings: Trainings) -> str:
+    """Return the name of the only run's folder; "" of several trainings."""
+    return trainings[0].path.name if len(trainings) == 1 else ""
 
 
 def _rows_of(who: Scored, request: Request, sums: Sums) -> list[ResultRow]:
     """Score one method, or one answer, on every fold and on their mean."""
-    name = request.name(next(iter(who.runs.values())))
+    name = request.name(next(iter(who.runs.values()))[0])
     found: list[ResultRow] = []
-    for row, records in method_lines(name, who.label, who.runs):
+    for row, folds in method_lines(name, who.label, who.runs):
         run = "" if who.answer else row.run
-        found += _line_rows(replace(row, run=run, parent=who.parent), who.answer, records, request, sums)
+        found += _line_rows(replace(row, run=run, parent=who.parent), who.answer, folds, request, sums)
     return found
 
 
 def _line_rows(
-    row: ResultRow, answer: str, records: Sequence[Record], request: Request, sums: Sums
+    row: ResultRow, answer: str, folds: Sequence[Trainings], request: Request, sums: Sums
 ) -> Iterator[ResultRow]:
-    """Score one fold, or the mean over several, and its parts; classes differ from fold to fold, so a mean has none."""
+    """Score one fold, or the mean over several, and its parts; classes differ from fold to fold, so a mean has none.
+
+    All trainings of a fold answer the same episodes, so that the first tells which rows belong to a part.
+    """
+    records = [trainings[0] for trainings in folds]
     frames = [sums.frame(record, answer) for record in records]
-    whole = [sums.whole(record, answer) for record in records]
+    whole = sums.trained(folds, request.metrics, None, answer)
     yield from score_part(row, whole, request.metrics, [ways(frame) for frame in frames], frames)
     for kind, parts in _kinds(records[0], request.by):
         if len(records) > 1 and not parts.over_folds:
             continue
         selections = [parts.select(frame, record.header) for record, frame in zip(records, frames, strict=True)]
         for name in selections[0]:
-            kept = [selection[name] for selection in selections]
+            kept, metrics = [selection[name] for selection in selections], metrics_of_part(request.metrics, kind, name)
             complete = all(keep.any() for keep in kept)  # no mean of some folds only
-            found = [sums.part(*one, answer) for one in zip(records, kept, strict=True)] if complete else []
-            part = replace(row, part_kind=kind, part=name)
-            yield from score_part(part, found, metrics_of_part(request.metrics, kind, name), kept, frames)
+            found = sums.trained(folds, metrics, kept, answer) if complete else None
+            yield from score_part(replace(row, part_kind=kind, part=name), found, metrics, kept, frames)
 
 
 def _kinds(record: Record, by: Sequence[str]) -> Iterator[tuple[str, PartKind]]:
@@ -222,16 +275,16 @@ def _kinds(record: Record, by: Sequence[str]) -> Iterator[tuple[str, PartKind]]:
             yield kind, parts
 
 
-def fold_name(records: Sequence[Record]) -> str:
+def fold_name(folds: Sequence[Trainings]) -> str:
     """Name the folds of a method's runs as rows do: "mean" of several, the number of one, "all" of classification."""
-    if len(records) > 1:
+    if len(folds) > 1:
         return MEAN
-    return str(fold_of(records[0])) if records[0].protocol.has_masks else ALL
+    return str(fold_of(folds[0][0])) if folds[0][0].protocol.has_masks else ALL
 
 
 def score_part(
     row: ResultRow,
-    folds: Sequence[ScoreStatistics],
+    trained: Trained | None,
     metrics: Sequence[str],
     kept: Sequence[np.ndarray],
     frames: "Sequence[pl.DataFrame]",
@@ -240,24 +293,31 @@ def score_part(
 
     Args:
         row: what the rows have in common.
-        folds: statistics of each fold; none where a fold has nothing of the part.
+        trained: statistics of all trainings; None where a fold has nothing of the part.
         metrics: names of the scores.
         kept: (rows,) bool of each fold, the pairs that count.
         frames: count table of each fold.
     """
-    if not folds:
+    if trained is None:
         yield from (replace(row, metric=name) for name in metrics)
         return
     pairs, episodes = pairs_and_episodes(kept, frames)
-    found = _estimates([fold.only(metrics) for fold in folds])
+    found = _estimates(trained)
     for name in metrics:
-        yield replace(row, metric=name, estimate=found.get(name, Estimate(nan)), pairs=pairs, episodes=episodes)
+        part = replace(row, metric=name, pairs=pairs, episodes=episodes)
+        yield with_estimate(part, found[name]) if name in found else part
 
 
-def _estimates(folds: Sequence[ScoreStatistics]) -> dict[str, Estimate]:
-    """Estimate the mean over folds of every score that all have; of a squared error its root."""
-    squared = {metric.name for metric in folds[0].metrics if metric.is_squared_error}
-    return {name: score.root() if name in squared else score for name, score in estimates(folds).items()}
+def with_estimate(row: ResultRow, found: TrainedEstimate) -> ResultRow:
+    """Return a row with its value, and what trainings say of it."""
+    return replace(row, estimate=found.widest, trained=found)
+
+
+def _estimates(trained: Trained) -> dict[str, TrainedEstimate]:
+    """Estimate the mean over folds and trainings of every score that all have; of a squared error its root."""
+    squared = {metric.name for metric in trained.first[0].metrics if metric.is_squared_error}
+    found = estimates_over_trainings(trained).items()
+    return {name: score.root() if name in squared else score for name, score in found}
 
 
 def pairs_and_episodes(kept: Sequence[np.ndarray], frames: "Sequence[pl.DataFrame]") -> tuple[int, int]:
@@ -269,13 +329,13 @@ def pairs_and_episodes(kept: Sequence[np.ndarray], frames: "Sequence[pl.DataFram
 def _trivial_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow]:
     """Score the answers that need no model on all folds that a method has, at each size that pixels are counted at; of
     classification, chance."""
-    some = next(iter(_first(methods).values()))
+    some = next(iter(_first(methods).values()))[0]
     if not some.protocol.has_masks:
         return [ResultRow(request.name(some), CHANCE, ALL, "accuracy", Estimate(100 / some.header.way))]
-    sides, first = counted_sides(methods), dict[int | None, dict[int, Record]]()
+    sides, first = counted_sides(methods), dict[int | None, dict[int, Trainings]]()
     for label, runs in methods.items():
-        for fold, record in sorted(runs.items()):
-            first.setdefault(sides[label], {}).setdefault(fold, record)
+        for fold, trainings in sorted(runs.items()):
+            first.setdefault(sides[label], {}).setdefault(fold, trainings[:1])
     return [
         row
         for side, of_fold in first.items()
@@ -291,7 +351,7 @@ def counted_sides(methods: Methods) -> dict[str, int | None]:
     """
     sides = {
         label: record.run.identity.image_size if record.protocol.view.counts_at_input_size else None
-        for label, record in ((label, next(iter(runs.values()))) for label, runs in methods.items())
+        for label, record in ((label, next(iter(runs.values()))[0]) for label, runs in methods.items())
     }
     return sides if len(set(sides.values())) > 1 else dict.fromkeys(sides)
 
@@ -312,20 +372,18 @@ class ComparedPart:
     folds: Sequence[int]
     select: Callable[[Record], np.ndarray] | None = None
 
-    def keep(self, runs: Mapping[int, Record]) -> list[np.ndarray]:
-        """Return the rows (rows,) bool of the part in a method's record of each fold."""
+    def keep(self, runs: Runs) -> list[np.ndarray]:
+        """Return the rows (rows,) bool of the part in a method's runs of each fold, which all trainings have."""
         select = self.select or (lambda record: ways(record.episodes))
-        return [select(runs[fold]) for fold in self.folds]
+        return [select(runs[fold][0]) for fold in self.folds]
 
-    def statistics(self, runs: Mapping[int, Record], kept: Sequence[np.ndarray], sums: Sums) -> list[ScoreStatistics]:
-        """Return the statistics of the rows `kept` of a method's run of each fold."""
-        if self.select is None:
-            return [sums.whole(runs[fold]) for fold in self.folds]
-        return [sums.part(runs[fold], keep) for fold, keep in zip(self.folds, kept, strict=True)]
+    def trained(self, runs: Runs, kept: Sequence[np.ndarray], metrics: Sequence[str], sums: Sums) -> Trained:
+        """Return the statistics of the rows `kept` of a method's runs of each fold, in some scores."""
+        return sums.trained([runs[fold] for fold in self.folds], metrics, None if self.select is None else kept)
 
-    def row(self, runs: Mapping[int, Record], kept: Sequence[np.ndarray], test: str) -> ResultRow:
+    def row(self, runs: Runs, kept: Sequence[np.ndarray], test: str) -> ResultRow:
         """Return what rows of the part have in common, of methods with such runs."""
-        records = [runs[fold] for fold in self.folds]
+        records = [runs[fold][0] for fold in self.folds]
         pairs, episodes = pairs_and_episodes(kept, [record.episodes for record in records])
         return ResultRow(
             test,
@@ -341,18 +399,18 @@ class ComparedPart:
         )
 
 
-def compared_parts(first: Mapping[int, Record], by: Sequence[str] = ()) -> list[ComparedPart]:
+def compared_parts(first: Runs, by: Sequence[str] = ()) -> list[ComparedPart]:
     """List what is compared: the mean over folds where all are there, else single folds; then their parts."""
     folds = sorted(first)
-    whole, has_folds = is_whole(first), first[folds[0]].protocol.has_masks
+    whole, has_folds = is_whole(first), first[folds[0]][0].protocol.has_masks
     single = [ComparedPart(str(fold) if has_folds else ALL, ALL, ALL, [fold]) for fold in folds]
     tests = [ComparedPart(MEAN, ALL, ALL, folds)] if whole else single
     found = list(tests)
     if FOLD in by and whole:
         found += [ComparedPart(str(fold), FOLD, str(fold), [fold]) for fold in folds]
-    for kind, parts in _kinds(first[folds[0]], by):
+    for kind, parts in _kinds(first[folds[0]][0], by):
         for test in tests if parts.over_folds else single:
-            record = first[test.folds[0]]
+            record = first[test.folds[0]][0]
             for name in parts.select(record.episodes, record.header):
                 if (kind, name) != (SIZE, ABSENT) or PRESENCE not in by:  # which has it, too
                     found.append(ComparedPart(test.fold, kind, name, test.folds, partial(_pairs, parts, name)))
@@ -395,51 +453,57 @@ def differences_on(
     if not all(keep.any() for keep in kept):
         return []
     metrics = metrics_of_part(request.metrics, scope.part_kind, scope.part)
-    statistics = {
-        label: [one.only(metrics) for one in scope.statistics(runs, kept, sums)] for label, runs in methods.items()
-    }
-    test = request.name(first[scope.folds[0]])
-    row, found = scope.row(first, kept, test), differences(statistics, pairs)
+    trained = {label: scope.trained(runs, kept, metrics, sums) for label, runs in methods.items()}
+
+    def same_weights(method: str, other: str) -> bool:
+        return all(have_same_weights(methods[method][fold], methods[other][fold]) for fold in scope.folds)
+
+    row = scope.row(first, kept, request.name(first[scope.folds[0]][0]))
+    found = differences_over_trainings(trained, pairs, same_weights)
     return [
-        replace(
-            row,
-            method=one.method,
-            minus=one.other,
-            metric=metric,
-            estimate=one.difference,
-            scores=one.scores,
-            parent=one.method,
+        with_estimate(
+            replace(row, method=one.method, minus=one.other, metric=metric, scores=one.scores, parent=one.method),
+            one.difference,
         )
         for metric in request.metrics
         for one in found.get(metric, ())
     ]
 
 
-def scores_on(scope: ComparedPart, label: str, runs: Mapping[int, Record], test: str, sums: Sums) -> list[ResultRow]:
+def have_same_weights(some: Trainings, others: Trainings) -> bool:
+    """Return whether the trainings of two methods on a fold have the same weights, each with one of the other."""
+    hashes = [[weights_sha256(record) for record in trainings] for trainings in (some, others)]
+    return hashes[0] == hashes[1] and None not in hashes[0]
+
+
+def scores_on(scope: ComparedPart, label: str, runs: Runs, test: str, sums: Sums) -> list[ResultRow]:
     """Score a method on one part of its runs: a row for each score that it has there.
 
     Args:
         scope: the part.
         label: of the method.
-        runs: its run of each fold.
+        runs: its trainings of each fold.
         test: name of the test.
         sums: what was summed of its runs before; it keeps what is summed now.
     """
     kept = scope.keep(runs)
     if not all(keep.any() for keep in kept):
         return []
-    found = _estimates(scope.statistics(runs, kept, sums))
-    run = runs[scope.folds[0]].path.name if len(scope.folds) == 1 else ""
+    metrics = [metric.name for metric in sums.whole(runs[scope.folds[0]][0]).metrics]
+    found = _estimates(scope.trained(runs, kept, metrics, sums))
+    run = run_name(runs[scope.folds[0]]) if len(scope.folds) == 1 else ""
     row = replace(scope.row(runs, kept, test), method=label, run=run, parent=label)
-    return [replace(row, metric=name, estimate=score) for name, score in found.items()]
+    return [with_estimate(replace(row, metric=name), score) for name, score in found.items()]
 
 
-def _first(methods: Methods) -> Mapping[int, Record]:
+def _first(methods: Methods) -> Runs:
     return next(iter(methods.values()))
 
 
 def correct(rows: Sequence[ResultRow], main: str | Mapping[str, str]) -> list[ResultRow]:
     """Return all differences of a request with their p corrected together, by Holm's method with weights (spec §7).
+
+    A difference between means over trainings enters a family with a p of its own (§13.4).
 
     Args:
         rows: the differences.
@@ -450,5 +514,6 @@ def correct(rows: Sequence[ResultRow], main: str | Mapping[str, str]) -> list[Re
     """
     names = dict.fromkeys((row.test for row in rows), main) if isinstance(main, str) else main
     first = [row.part_kind in WHOLE and row.metric == names[row.test] for row in rows]
-    corrected = adjust([row.estimate.p for row in rows], first)
+    several = sum(row.is_tested for row in rows) > 1
+    corrected = adjust([row.p_family if several else row.estimate.p for row in rows], first)
     return [replace(row, corrected=p) for row, p in zip(rows, corrected, strict=True)]

@@ -4,8 +4,9 @@ Void policy, presence from the mask, sizes of objects and averages follow from c
 follows from stored predictions and the truth. Episodes and masks stay those of the run. Nothing is written.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,14 +14,14 @@ import numpy as np
 from fsbench.base.errors import FsbenchError, SettingsError, user_message
 from fsbench.protocols.counting import PixelCounting
 from fsbench.protocols.reading import segmentation_of
-from fsbench.records.grouping import runs_by_fold, variants
+from fsbench.records.grouping import Trainings, runs_by_fold, variants
 from fsbench.records.record import Record
 from fsbench.results.rows.parts import ways
 from fsbench.results.rows.row import ResultRow
-from fsbench.results.rows.scoring import method_lines, score_part
+from fsbench.results.rows.scoring import method_lines, score_part, trained_on, with_estimate
 from fsbench.scores.averages import AVERAGES
-from fsbench.scores.estimate import gains
 from fsbench.scores.statistics import ScoreStatistics
+from fsbench.scores.trainings import Trained, differences_over_trainings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -104,40 +105,55 @@ def score_by_rules(
     """
     found = RuleScores()
     for label, members in variants(records).items():
-        for row, runs in method_lines(test, label, runs_by_fold(members)):
-            _score_line(row, runs, rules(runs), with_differences, found)
+        for row, folds in method_lines(test, label, runs_by_fold(members)):
+            rules_of_runs = rules([record for trainings in folds for record in trainings])
+            _score_line(row, folds, rules_of_runs, with_differences, found)
     return found
 
 
 def _score_line(
-    row: ResultRow, runs: Sequence[Record], rules: Iterable[Rule], with_differences: bool, found: RuleScores
+    row: ResultRow, folds: Sequence[Trainings], rules: Iterable[Rule], with_differences: bool, found: RuleScores
 ) -> None:
-    """Add the rows of a method's runs of one fold, or of all, to what was found."""
-    own: list[ScoreStatistics] = []
+    """Add the rows of a method's trainings of one fold, or of all, to what was found."""
+    own: Trained | None = None
     for rule in rules:
         part = replace(row, rule=rule.label)
         try:
-            frames = [rule.counts(record) for record in runs]
-            kept = [ways(frame) if rule.keep is None else rule.keep(frame) for frame in frames]
+            frames = {record.path: rule.counts(record) for trainings in folds for record in trainings}
+            keep = {path: (rule.keep or ways)(frame) for path, frame in frames.items()}
+            first = [trainings[0].path for trainings in folds]
+            kept = [keep[path] for path in first]
             if rule.label != OWN and not all(keep.any() for keep in kept):
                 raise SettingsError("the run has none of these")
         except FsbenchError as error:
             if rule.label == OWN:  # the run is damaged
                 raise
             found.missing.append(f"{rule.label} cannot be had: {user_message(error)}")
-            found.rows += score_part(part, [], rule.metrics, [], [])
+            found.rows += score_part(part, None, rule.metrics, [], [])
             continue
-        sums = [rule.statistics(*of) for of in zip(runs, frames, kept, strict=True)]
-        scores = list(score_part(part, sums, rule.metrics, kept, frames))
+        sums = _sums(rule, folds, frames, keep)
+        scores = list(score_part(part, sums, rule.metrics, kept, [frames[path] for path in first]))
         found.rows += scores
         own = own or sums
         if with_differences and rule.label != OWN and rule.keep is None:
             found.differences += _differences(scores, own, sums)
 
 
-def _differences(
-    scores: Sequence[ResultRow], own: Sequence[ScoreStatistics], other: Sequence[ScoreStatistics]
-) -> list[ResultRow]:
-    """Return scores by another rule less those by the own one, with the interval of the difference itself."""
-    moved = gains(own, other)
-    return [replace(row, minus=row.method, estimate=moved[row.metric]) for row in scores if row.metric in moved]
+def _sums(
+    rule: Rule, folds: Sequence[Trainings], frames: "Mapping[Path, pl.DataFrame]", keep: Mapping[Path, np.ndarray]
+) -> Trained:
+    """Sum up a method's trainings by a rule, of the pairs that count in the table of each run."""
+    return trained_on(folds, lambda _, record: rule.statistics(record, frames[record.path], keep[record.path]))
+
+
+def _differences(scores: Sequence[ResultRow], own: Trained, other: Trained) -> list[ResultRow]:
+    """Return scores by another rule less those by the own one, with the interval of the difference itself.
+
+    Both are of the same weights.
+    """
+    moved = differences_over_trainings({"other": other, "own": own}, [("other", "own")], lambda *pair: True)
+    return [
+        with_estimate(replace(row, minus=row.method), moved[row.metric][0].difference)
+        for row in scores
+        if row.metric in moved
+    ]

@@ -38,7 +38,7 @@ def write_cell(cell: Cell, column: Column) -> str:
     digits = metric_named(metric).digits() if metric else column.digits
     match column.form:
         case Form.SCORE:
-            return f"{value:.{digits}f}" + ("" if cell.deviation is None else f" ± {cell.deviation:.{digits}f}")
+            return f"{value:.{digits}f}"
         case Form.INTERVAL:
             return (ends(found, digits) if found else "") or MISSING
         case Form.FIGURE:

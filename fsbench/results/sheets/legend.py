@@ -10,11 +10,8 @@ from fsbench.scores.clusters import FEW_SETS
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.scores import DEFAULT
 
-INTERVAL_NOTE = (
-    "[low, high] is a 95 % interval: what this test would give on other images of the same classes, with the same "
-    "weights; scores are "
-)
-"""Begin of the note on intervals, which ends by `scale`."""
+INTERVAL_NOTE = "[low, high]: 95 % interval for other images of these classes"
+"""Begin of the note on intervals."""
 CONDITIONAL_NOTE = (
     f"{CONDITIONAL}: the interval holds for the supports of this test alone, since they are few; other supports may "
     "turn it round (--draws 5 tests five choices of them)"
@@ -64,14 +61,22 @@ def explain(sheet: Sheet) -> list[str]:
     shown = [(found, form, metric) for found, form, metric in scored if found and form is not Form.SCORE]
     marks |= {mark(found) for found, *_ in shown}
     has_intervals = any(found.has_interval and metric and form in _SCORES for found, form, metric in shown)
-    notes = scope_notes(found for found, *_ in shown)
+    notes, weights = scope_notes(found for found, *_ in shown), weights_in_words(found for found, *_ in shown)
     return [
         *dict.fromkeys(words for sign, words in sheet.signs.items() if sign in marks),
         *meanings(metrics),
-        *[INTERVAL_NOTE + scale(metrics)] * has_intervals,
+        *[f"{INTERVAL_NOTE}{weights}; scores are {scale(metrics)}"] * has_intervals,
         *(note for note in notes if note != CONDITIONAL_NOTE or CONDITIONAL not in sheet.signs),
         *[family_note(sheet.comparisons)] * (STAR in marks and sheet.comparisons > 0),
     ]
+
+
+def weights_in_words(intervals: Iterable[Estimate]) -> str:
+    """Say for which weights some intervals hold, where those of one table do not differ in it."""
+    covered = {found.covers_trainings for found in intervals if found.has_interval}
+    if len(covered) > 1:
+        return ""
+    return " and other trainings" if True in covered else ", same weights"
 
 
 def in_units(metrics: Iterable[str]) -> str:

@@ -7,10 +7,11 @@ from functools import cached_property
 from fsbench.records.card import StatedCard, ranking_groups
 from fsbench.records.run import Cost
 from fsbench.results.published.match import PublishedComparison
-from fsbench.results.rows.row import ALL, FOLD, MEAN, ResultRow, scores_of
+from fsbench.results.rows.row import ALL, FOLD, MEAN, ResultRow, reaches_of, scores_of
 from fsbench.results.sheets.cells import MARKS
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.scores import DEFAULT
+from fsbench.scores.trainings import Reach, TrainedEstimate, ranked_together
 from fsbench.scores.trivial import is_trivial, label_at
 
 Line = tuple[str, str]
@@ -33,7 +34,8 @@ class Block:
         rank_all: whether rows of different cards are ranked together.
         warnings: why scores are missing, or are no result of the protocol, or mean less than they seem to.
         lead: the results of a protocol that are means over several blocks, in words.
-        costs: line of a run -> what it cost.
+        seeds: line of a fold -> seed of each of its trainings.
+        costs: line of a fold -> what each of its runs cost.
         blind: methods that answer from the query alone.
         sides: method -> side of the images that its pixels are counted at, where methods differ in it.
     """
@@ -49,7 +51,8 @@ class Block:
     rank_all: bool = False
     warnings: list[str] = field(default_factory=list)
     lead: list[str] = field(default_factory=list)
-    costs: dict[Line, Cost] = field(default_factory=dict)
+    seeds: dict[Line, list[int | None]] = field(default_factory=dict)
+    costs: dict[Line, list[Cost]] = field(default_factory=dict)
     blind: list[str] = field(default_factory=list)
     sides: dict[str, int | None] = field(default_factory=dict)
 
@@ -57,6 +60,21 @@ class Block:
     def lines(self) -> dict[Line, dict[str, Estimate]]:
         """Metric -> score on the whole test or fold, of each method and fold; without those that do not exist."""
         return {line: scores_of(parts[ALL]) for line, parts in self.parts(ALL).items()}
+
+    @cached_property
+    def trained(self) -> dict[Line, dict[str, TrainedEstimate]]:
+        """What trainings say of the scores of `lines`."""
+        return {
+            line: {row.metric: row.trained for row in parts[ALL] if row.trained is not None}
+            for line, parts in self.parts(ALL).items()
+        }
+
+    @property
+    def reaches(self) -> dict[str, Reach]:
+        """Method -> how far its trainings reach, in the first score of the whole test, or of its last fold."""
+        return reaches_of(
+            row for line in self.whole_lines for row in self.parts(ALL)[line][ALL] if row.metric == self.metrics[0]
+        )
 
     @cached_property
     def method_lines(self) -> dict[Line, dict[str, Estimate]]:
@@ -118,9 +136,10 @@ class Block:
         return {name: _mark(number[name]) if len(set(number.values())) > 1 else "" for name in self.cards}
 
     def ranked_among(self, methods: Sequence[str]) -> list[int]:
-        """Return the number of the group that each of `methods` is ranked in."""
-        groups = ranking_groups(self.cards, self.rank_all)
-        return [groups.get(name, 0) for name in methods]
+        """Return the number of the group that each of `methods` is ranked in: of equal cards and reach of intervals."""
+        groups, reaches = ranking_groups(self.cards, self.rank_all), ranked_together(self.reaches)
+        kinds = [(groups.get(name, 0), reaches.get(name)) for name in methods]
+        return [kinds.index(kind) for kind in kinds]
 
 
 HANDED_IN = " [handed in]"

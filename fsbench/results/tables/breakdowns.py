@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from statistics import fmean
 
 from fsbench.results.published.match import PublishedComparison
 from fsbench.results.rows.parts import ABSENT
 from fsbench.results.rows.row import ALL, CLASS, MEAN, SIZE, scores_of
 from fsbench.results.sheets.cells import rounded
 from fsbench.results.sheets.legend import meanings
+from fsbench.results.sheets.trainings import SCORE_SIGNS
 from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table, Value, score_cell
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.blocks import Line as Key
@@ -24,6 +26,8 @@ from fsbench.results.tables.sizes import sizes, sizes_in_full
 from fsbench.results.tables.trivial import NOT_ABOVE, mark_of
 from fsbench.scores.trivial import is_trivial
 
+SINGLE = "trainings"
+"""Word of what adds single trainings to the short table."""
 BREAKDOWNS = ("fold", "size", "class", "cost", "card")
 """Breakdowns in full; "all" stands for them, and for a line of each run."""
 
@@ -48,11 +52,12 @@ def to_sheet(block: Block, by: Sequence[str] = ()) -> Sheet:
 
     Args:
         block: the rows.
-        by: breakdowns in full, of `BREAKDOWNS` or "all"; without any, a row for each method.
+        by: breakdowns in full, of `BREAKDOWNS` or "all"; without any, a row for each method. "trainings" adds a line
+            for each training to that.
     """
     every = "all" in by
     by = [*BREAKDOWNS, "all"] if every else by
-    tables = [short_table(block)] if "fold" not in by or every else []
+    tables = [short_table(block, SINGLE in by)] if "fold" not in by or every else []
     further = [every_run(block)] if every else []
     if "fold" in by:
         further += [by_fold(block, metric) for metric in block.metrics]
@@ -87,13 +92,16 @@ def to_sheet(block: Block, by: Sequence[str] = ()) -> Sheet:
         block.lead,
         notes,
         card_notes(block),
-        fold_signs(block) | {NOT_ABOVE: above},
+        fold_signs(block) | {NOT_ABOVE: above} | SCORE_SIGNS,
         is_short=not every,
     )
 
 
-def short_table(block: Block) -> Table:
-    """Return a line for each method: its folds side by side as papers print them, their mean, its interval."""
+def short_table(block: Block, single: bool = False) -> Table:
+    """Return a line for each method: its folds side by side as papers print them, their mean, its interval.
+
+    With `single` there is a line for each of its trainings below.
+    """
     methods = list(dict.fromkeys(method for method, _ in block.method_lines))
     columns = [column for column in score_columns(block) if column.usual]
     by_column = [score_cells(block, methods, column) for column in columns]
@@ -101,8 +109,35 @@ def short_table(block: Block) -> Table:
         Line([Cell(name, mark=block.marks.get(name, "")), *(cells[n] for cells in by_column)])
         for n, name in enumerate(methods)
     ]
+    if single:
+        lines = [one for line in lines for one in (line, *_single_trainings(block, line, columns))]
     best = best_line(block, columns)
     return Table([METHOD, *columns], [*lines, *[best] * any(cell.note for cell in best.cells)])
+
+
+def _single_trainings(block: Block, method: Line, columns: Sequence[Column]) -> list[Line]:
+    """Return a line for each training of a method with its scores by seed, which have no interval and no place.
+
+    A mean is one over all folds that have a training of the seed, where all have.
+    """
+    label = str(method.cells[0].value)
+    of_fold = {fold: seeds for (name, fold), seeds in block.seeds.items() if name == label}
+    every = sorted({seed for seeds in of_fold.values() for seed in seeds}, key=str)
+    if len(every) < 2:
+        return []
+    values: dict[tuple[str, str, int | None], float] = {}
+    for fold, seeds in of_fold.items():
+        for metric, found in block.trained.get((label, fold), {}).items():
+            for seed, value in zip(seeds, found.spreads[0].scores[0], strict=True):
+                values[metric, fold, seed] = value
+
+    def cell(column: Column, seed: int | None) -> Cell:
+        folds = of_fold if column.part == MEAN else (column.part,)
+        known = [values.get((column.metric, fold, seed)) for fold in folds]
+        shown = [value for value in known if value is not None]
+        return Cell(fmean(shown) if column.form is Form.SCORE and shown and len(shown) == len(known) else "")
+
+    return [Line([Cell(f"  seed {seed}"), *(cell(column, seed) for column in columns)], "training") for seed in every]
 
 
 def every_run(block: Block) -> Table:
@@ -151,9 +186,9 @@ def by_class(block: Block) -> Table:
 
 
 def costs(block: Block) -> Table:
-    """Return a line for each run that says what it cost."""
-    known = {line: cost for line, cost in block.costs.items() if cost.trainable_parameters is not None}
-    columns = [(each.column, [each.value([cost]) for cost in known.values()]) for each in COSTS]
+    """Return a line for each fold of a method that says what its runs cost."""
+    known = {line: own for line, own in block.costs.items() if own[0].trainable_parameters is not None}
+    columns = [(each.column, [each.value(own) for own in known.values()]) for each in COSTS]
     return Table.from_columns(*_method_and_fold(known), *columns, caption="cost")
 
 

@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, harmonic_mean
 
+from fsbench.protocols.reading import metric_named
 from fsbench.records.run import Cost
 from fsbench.results.conclusions import conditions_in_words
 from fsbench.results.rows.row import ALL, MEAN, fold_in_words
 from fsbench.results.sheets.cells import places, rounded
+from fsbench.results.sheets.trainings import ANOTHER, IMAGES, SPREAD, TRAINING_CELLS, TRAININGS
 from fsbench.results.table import Cell, Column, Form, Line, score_cell
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.trivial import best_without_model, mark_of
+from fsbench.scores.trainings import Reach
 
 INTERVAL = "95 % interval"
 BEST = "(best without a model)"
@@ -93,9 +96,37 @@ def score_columns(block: Block) -> list[Column]:
                     rank=rank, usual=is_first or is_whole, short=label * is_first,
                 )
             )  # fmt: skip
-        if number == 0 and whole:
+        if number == 0 and whole and Reach.OTHER in block.reaches.values():
+            columns += [
+                Column(IMAGES, Form.INTERVAL, metric=metric, part=whole, rank=1),
+                Column(ANOTHER, Form.INTERVAL, metric=metric, part=whole, rank=6 + count),
+                Column(SPREAD, Form.NUMBER, _SPREAD, "sd", part=whole, digits=metric_named(metric).digits(), rank=1),
+            ]
+            columns = [
+                Column(TRAININGS, Form.FIGURES, _TRAININGS, "trainings", part=whole, rank=6 + count),
+                *columns,
+            ]
+        elif number == 0 and whole:
             columns.append(Column(INTERVAL, Form.INTERVAL, metric=metric, part=whole, rank=1))
     return columns
+
+
+_TRAININGS = "number of trainings (seeds), one a fold where folds differ"
+_SPREAD = "standard deviation over trainings, of the score of one set of trainings"
+
+
+def training_notes(block: Block) -> list[str]:
+    """Say of which methods there is one training alone, and which folds of others lack a training."""
+    single = [name for name, reach in block.reaches.items() if reach is Reach.THESE]
+    notes = [f"one training of {', '.join(single)}: another may score otherwise"] if single else []
+    seeds_of = []
+    for method in (name for name, reach in block.reaches.items() if reach is Reach.OTHER):
+        of_fold = {fold: seeds for (name, fold), seeds in block.seeds.items() if name == method}
+        every = sorted({seed for seeds in of_fold.values() for seed in seeds}, key=str)
+        missing = {fold: [str(seed) for seed in every if seed not in seeds] for fold, seeds in of_fold.items()}
+        lacking = [f"fold {fold} has no record of seed {', '.join(seeds)}" for fold, seeds in missing.items() if seeds]
+        seeds_of.append(", ".join([f"{method} {', '.join(map(str, every))}", *lacking]))
+    return [*notes, *([f"seeds of the trainings: {'; '.join(seeds_of)}"] if seeds_of else [])]
 
 
 def score_cells(block: Block, methods: Sequence[str], column: Column, is_ranked: bool = True) -> list[Cell]:
@@ -107,6 +138,9 @@ def score_cells(block: Block, methods: Sequence[str], column: Column, is_ranked:
         column: one of `score_columns`.
         is_ranked: whether the methods have places.
     """
+    if column.head in TRAINING_CELLS:
+        known = [block.trained.get((name, column.part), {}).get(block.metrics[0]) for name in methods]
+        return [Cell() if found is None else TRAINING_CELLS[column.head](found) for found in known]
     scores = [block.lines.get((method, column.part), {}).get(column.metric) for method in methods]
     if column.form is Form.INTERVAL:
         return [score_cell(score) for score in scores]
@@ -124,7 +158,7 @@ def best_line(block: Block, columns: Sequence[Column]) -> Line:
     """Return the line of the best answer without a model in each column of scores, which is its cell's note."""
     cells = [Cell(BEST)]
     for column in columns:
-        is_score = bool(column.metric) and column.form is not Form.INTERVAL
+        is_score = bool(column.metric) and column.form is Form.SCORE
         best = best_without_model(block.answers, column.part, column.metric) if is_score else None
         if best is None:
             cells.append(Cell(""))

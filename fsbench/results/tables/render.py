@@ -13,6 +13,7 @@ from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.columns import COSTS
 from fsbench.results.tables.side_by_side import side_by_side
 from fsbench.scores.estimate import Estimate, Scope
+from fsbench.scores.trainings import TrainedEstimate
 
 
 def sheets(blocks: Sequence[Block], by: Sequence[str] = ()) -> list[Sheet]:
@@ -40,9 +41,9 @@ def _lines(block: Block) -> Iterator[list[object]]:
 
 def _costs(block: Block) -> Iterator[ResultRow]:
     """Return what runs cost as rows, named as their columns are."""
-    for (method, fold), cost in block.costs.items():
+    for (method, fold), of_runs in block.costs.items():
         for each in COSTS:
-            if (value := each.value([cost])) is not None:
+            if (value := each.value(of_runs)) is not None:
                 run = block.runs.get((method, fold), "")
                 yield ResultRow(block.title, method, fold, each.name, Estimate(value, scope=Scope.NONE), run=run)
 
@@ -67,9 +68,15 @@ def _parts(block: Block, kind: str) -> dict[Line, dict[str, list[ResultRow]]]:
     return found
 
 
+def _of_trainings(found: TrainedEstimate) -> dict[str, Any]:
+    """Return what JSON says of a mean over trainings."""
+    known = {"number": found.numbers[0], "sd": found.spreads[0].sd, "df": found.df, "rough": found.is_rough}
+    return known | {"interval": found.these, "interval_other_trainings": found.other}
+
+
 def _values(block: Block) -> dict[str, Any]:
     """Return what JSON says of a block: its fields, with its rows by method and fold."""
-    kept = {one.name: getattr(block, one.name) for one in fields(block) if one.name not in ("costs", "blind")}
+    kept = {one.name: getattr(block, one.name) for one in fields(block) if one.name not in ("costs", "seeds", "blind")}
     sizes, classes = (
         {
             line: {
@@ -85,15 +92,13 @@ def _values(block: Block) -> dict[str, Any]:
             "method": line[0],
             "fold": line[1],
             "scores": scores,
+            "trainings": {metric: _of_trainings(found) for metric, found in block.trained.get(line, {}).items()},
             "by_size": sizes.get(line, {}),
             "by_class": classes.get(line, {}),
-            "trainable": cost and cost.trainable_parameters,
-            "episodes_per_second": cost and cost.episodes_per_second,
-            "peak_mib": cost and cost.peak_mib,
+            **{each.entry: each.value(block.costs.get(line, ())) for each in COSTS},
             "run": block.runs[line],
             "sees_supports": line[0] not in block.blind,
         }
         for line, scores in block.lines.items()
-        for cost in (block.costs.get(line),)
     ]
     return kept

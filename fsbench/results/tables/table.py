@@ -8,6 +8,7 @@ from fsbench.records.card import Cards, choices_on_test
 from fsbench.records.description import notes, warnings
 from fsbench.records.grouping import (
     COPY,
+    all_runs,
     comparable,
     fold_of,
     group_key,
@@ -20,10 +21,11 @@ from fsbench.records.record import Record
 from fsbench.results.published.match import match_published
 from fsbench.results.published.scores import PublishedScore
 from fsbench.results.rows.comparable import Methods
-from fsbench.results.rows.row import SIZE
+from fsbench.results.rows.row import MEAN, SIZE
 from fsbench.results.rows.scoring import Measure, Request, Sums, counted_sides, fold_name, further_answers, score_rows
 from fsbench.results.sheets.legend import meanings
 from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.columns import training_notes
 from fsbench.results.tables.over_seeds import means_over_seeds
 from fsbench.results.tables.trivial import no_better_than_blind
 
@@ -75,15 +77,15 @@ def build_blocks(
 
 
 def methods_of(records: Sequence[Record]) -> Methods:
-    """Return the methods of a group of runs that may be compared: label -> record of each fold, in their order."""
+    """Return the methods of a group of runs that may be compared: label -> trainings of each fold, in their order."""
     return {label: runs_by_fold(members) for label, members in variants(list(records)).items()}
 
 
 def _block(methods: Methods, request: Request, published: Sequence[PublishedScore], stated: Cards) -> Block:
     """Build the block of runs that may be compared, with reported scores beside the rows they belong to."""
-    sums, records = Sums(request.measure), [record for runs in methods.values() for record in runs.values()]
+    sums, records = Sums(request.measure), [record for runs in methods.values() for record in all_runs(runs)]
     rows = score_rows(methods, request, sums)
-    own = {label: stated.method_card(list(runs.values())) for label, runs in methods.items()}
+    own = {label: stated.method_card(all_runs(runs)) for label, runs in methods.items()}
     parents = {row.method: row.parent for row in rows if row.parent}
     header, every, sides = records[0].header, sorted(records, key=fold_of), counted_sides(methods)
     block = Block(
@@ -96,21 +98,31 @@ def _block(methods: Methods, request: Request, published: Sequence[PublishedScor
         if records[0].protocol.has_masks
         else {},
         cards=own | {label: own[parent] for label, parent in parents.items()},
-        costs={(label, fold_name([one])): one.run.cost for label, runs in methods.items() for one in runs.values()},
+        seeds={
+            (label, fold_name([trainings])): [record.run.identity.seed for record in trainings]
+            for label, runs in methods.items()
+            for trainings in runs.values()
+        },
+        costs={
+            (label, fold_name([trainings])): [record.run.cost for record in trainings]
+            for label, runs in methods.items()
+            for trainings in runs.values()
+        },
         blind=[
             label
             for label, parent in parents.items()
-            if not all(record.run.sees_supports for record in methods[parent].values())
+            if not all(record.run.sees_supports for record in all_runs(methods[parent]))
         ],
         sides={label: sides[parent] for label, parent in parents.items()},
     )
     block.warnings += [*warnings(records), *choices_on_test(own), *no_better_than_blind(block), *sums.missing_in_words]
+    block.warnings += training_notes(block)
     test = header.dataset, header.way, header.shot
     of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
     for (label, fold), scores in block.lines.items():
         if label in methods:
-            run = block.runs[label, fold]
-            runs = [record for record in methods[label].values() if run in ("", record.path.name)]
+            trainings = methods[label].values()
+            runs = [record for own in trainings for record in own if fold in (MEAN, fold_name([own]))]
             block.published += match_published(label, fold, scores, runs, of_test)
     return block
 
@@ -120,7 +132,8 @@ def _answer_notes(methods: Methods) -> list[str]:
     return [
         f"{label}, {name}{f', fold {fold}' if record.header.folds > 1 else ''}: {answer.words}"
         for label, runs in methods.items()
-        for fold, record in runs.items()
+        for fold, trainings in runs.items()
+        for record in trainings
         for name, answer in further_answers(record).items()
     ]
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.base.files import is_no_plain_file
 from fsbench.base.precision import Precision
+from fsbench.records.run import LONGEST_LABEL, is_label
 
 MOST = 2**32 - 1
 """Largest seed that numpy takes, and more than any count here can use."""
@@ -104,6 +105,15 @@ def check_name(name: str, what: str) -> None:
         )
     if name.startswith("."):
         raise SettingsError(f"{what} is {name!r}, expected a name that does not begin with a dot; its folder is hidden")
+
+
+def check_label(label: str | None) -> None:
+    """Raise SettingsError unless `label` can be the label of a run; None stands for none."""
+    if label is not None and not is_label(label):
+        raise SettingsError(
+            f"the label is {label!r}, expected at most {LONGEST_LABEL} visible characters without spaces at its ends "
+            "and without parentheses, brackets and —, which tables put around labels"
+        )
 
 
 _LEAST = {

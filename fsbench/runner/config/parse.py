@@ -86,6 +86,7 @@ class RunOptions:
             channels take longer in several, which wait for one another; sums differ in their last digits.
         keep_predictions: what is kept of the predictions of segmentation: nothing, masks, or soft masks and attention,
             too, where the method has any. Files alone follow from it, no figures.
+        label: that the run gets in tables and pages; its last one is kept where none is given.
         asked_alone: ask this many episodes alone as well, of a fresh copy of the method, before the test: a method
             that answers them otherwise in the test remembers other episodes, and its run fails.
     """
@@ -104,6 +105,7 @@ class RunOptions:
     nshot_strategy: NShotStrategy = "own"
     training_threads: int | None = None
     keep_predictions: Keep = "masks"
+    label: str | None = None
     asked_alone: int = 0
 
 
@@ -299,7 +301,7 @@ def parse_values(
     if alike in shared.judged:
         run = shared.judged[alike].varied(own)
     else:
-        _load_class_files(values)
+        values = _load_class_files(values)
         for option in ("source", "validation_source"):
             _check_source(stated, option)
         run = ParsedRun(values, arguments, shared.datasets)
@@ -317,11 +319,13 @@ def parse_judged(config: Namespace, build: bool = True) -> ParsedRun:
     return run.build() if build else run
 
 
-def _load_class_files(values: Mapping[str, Any]) -> None:
-    """Import the files of classes that settings name."""
+def _load_class_files(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Import the files of classes that settings name; return the settings with the places where these are now."""
     for option in FILES.values():
         if reference := setting(values, f"run.{option}"):
-            load_class_file(str(reference))
+            file = load_class_file(str(reference))
+            values = merge_settings(values, {"run": {option: file.reference}})
+    return dict(values)
 
 
 def describe_keys(values: Mapping[str, Any]) -> str:

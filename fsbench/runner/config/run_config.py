@@ -144,6 +144,13 @@ class RunConfig(TaskOptions):
         key="run.keep_predictions",
         segmentation_only=True,
     )
+    label: str | None = _option(
+        None,
+        "a name for the run, which tables and pages show in place of its time; the label given last is kept, and '' "
+        "removes it",
+        key="run.label",
+        grid=False,
+    )
     asked_alone: int | None = _option(
         None,
         "check that the method remembers nothing between episodes: a fresh copy answers this many of them alone, and "

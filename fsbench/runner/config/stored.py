@@ -9,9 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from fsbench.base.class_file import SHA256, named_file, not_named
+from fsbench.base.class_file import named_file
 from fsbench.base.errors import SettingsError
 from fsbench.base.files.yaml_files import load_yaml
+from fsbench.records.class_files import class_not_named
 from fsbench.runner.config.class_settings import CLASSES, FILES
 from fsbench.runner.config.merge import full_key, merge_settings, nested, value_at
 from fsbench.runner.config.parse import ParsedRun, parse_values
@@ -29,6 +30,9 @@ BUILT = ("trainer", "run", "model", "backbone", "data", "dataset", "source", "va
 NOT_NEEDED = ("callbacks", "logger", "plugins", "profiler", "strategy", "accelerator")
 """Settings of the trainer that name classes; who opens a run trains nothing."""
 
+STAND_IN: Mapping[str, str] = MappingProxyType({"class_path": "lightning.LightningModule"})
+"""Stands for the method where the data of a run are opened alone; it is never built."""
+
 NONE: Mapping[str, Any] = MappingProxyType({})
 """No settings on top of a run's own."""
 
@@ -45,14 +49,31 @@ def parse_stored(config: Path, settings: Mapping[str, Any] = NONE, build: bool =
         SettingsError: the file is none of a run, or names a class that may not be loaded.
         FsbenchError: as `fsbench.runner.config.parse.parse_values` does.
     """
-    values = _read_stored(config)
+    return parse_values(_with_settings(_read_stored(config), settings), build=build)
+
+
+def parse_stored_data(config: Path, settings: Mapping[str, Any] = NONE) -> ParsedRun:
+    """Read the configuration of a finished run for its data alone: its method's class is neither needed nor loaded.
+
+    Args:
+        config, settings: as of `parse_stored`, which raises what this does.
+    """
+    return parse_values(_with_settings(_read_stored(config, has_method=False), settings), build=False)
+
+
+def _with_settings(values: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in settings.items():
         values = merge_settings(values, nested(full_key(key), value))
-    return parse_values(values, build=build)
+    return values
 
 
-def _read_stored(config: Path) -> dict[str, Any]:
-    """Return the settings of a finished run that opening it takes; raises SettingsError as `parse_stored`."""
+def _read_stored(config: Path, has_method: bool = True) -> dict[str, Any]:
+    """Return the settings of a finished run that opening it takes; raises SettingsError as `parse_stored`.
+
+    Args:
+        config: its config.yaml.
+        has_method: whether the method is opened; else `STAND_IN` stands in its place.
+    """
     try:
         values = load_yaml(config)
     except (OSError, ValueError) as error:
@@ -63,8 +84,12 @@ def _read_stored(config: Path) -> dict[str, Any]:
         _check_key(key, config)
     values = {key: values[key] for key in NEEDED if key in values}
     values["trainer"] = {key: value for key, value in values["trainer"].items() if key not in NOT_NEEDED}
+    if not has_method:
+        values.pop("model", None)
+        if isinstance(values.get("run"), dict):
+            values["run"].pop(FILES["methods"], None)
     _check_classes(values, config, plug_in_classes() | _classes_of_files(values, config))
-    return values
+    return values if has_method else {**values, "model": dict(STAND_IN)}
 
 
 def _classes_of_files(values: dict[str, Any], config: Path) -> set[str]:
@@ -78,17 +103,14 @@ def _classes_of_files(values: dict[str, Any], config: Path) -> set[str]:
     options = values["run"] if isinstance(values.get("run"), dict) else {}
     stated = [class_path for place in CLASSES.values() if isinstance(class_path := value_at(values, place), str)]
     allowed: set[str] = set()
-    for option in FILES.values():
+    for kind, option in FILES.items():
         reference = options.get(option)
         if reference is None:
             continue
         file = named_file(str(reference))
         if file is None:
-            name = Path(str(reference).partition(SHA256)[0]).name
-            raise SettingsError(
-                f"{config} names a class of the file {name} (sha256 {str(reference).rpartition('=')[2][:12]}); "
-                f"{not_named()}; nothing of it was loaded"
-            )
+            class_path = value_at(values, CLASSES[kind])
+            raise class_not_named(config.parent, str(reference), str(class_path).rpartition(".")[2])
         options[option] = file.reference
         allowed |= {path for path in stated if path.rpartition(".")[0] == file.module}
     return allowed

@@ -341,6 +341,7 @@ def _facts(
     more: dict[str, Any] = {} if method.sees_supports else {"sees_supports": False}
     more |= {"beyond_authors_rule": beyond} if (beyond := experiment.beyond_authors_rule) else {}
     more |= {"asked_alone": asked} if asked else {}
+    more |= {"label": label} if (label := experiment.label) else {}
     return RunFacts(
         id=experiment.folder.name,
         identity=experiment.identity,

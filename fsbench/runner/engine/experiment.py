@@ -1,10 +1,11 @@
 """An experiment: one method on one fold of a data set, and the folder where its record is or will be."""
 
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fsbench.base.errors import SettingsError, check_at_least
+from fsbench.base.errors import RecordError, SettingsError, check_at_least
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.annotations import WEAK, KnownOrNot
@@ -14,7 +15,7 @@ from fsbench.datamodules.loading.step_division import StepDivision
 from fsbench.records.record import Record, read_record
 from fsbench.records.run import OTHER_RUN, Identity, Variant, run_name
 from fsbench.records.run_directory import is_finished
-from fsbench.runner.config.limits import check_name, device_count
+from fsbench.runner.config.limits import check_label, check_name, device_count
 from fsbench.runner.config.parse import ParsedRun, RunOptions
 from fsbench.runner.engine.checkpoint import (
     ADAPTED_TO,
@@ -69,6 +70,7 @@ class Experiment:
         self.parsed = parsed
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         check_name(self.options.name, "run.name")
+        check_label(self.options.label)
         check_at_least(0, {"run.asked_alone": self.options.asked_alone})
         self._check_task()
         self.data.needs = self.method.needs
@@ -161,8 +163,18 @@ class Experiment:
 
     @property
     def config_text(self) -> str:
-        """The configuration as YAML, for the record."""
-        return self.parsed.config_text
+        """The configuration as YAML, for the record; without the label, which may change and stands in run.json."""
+        return self.parsed.varied({"run.label": None}).config_text
+
+    @property
+    def label(self) -> str:
+        """The run's label: the one that is given, else that of the record that it repeats."""
+        if self.options.label is not None:
+            return self.options.label
+        with suppress(RecordError):  # a damaged record is repeated as well
+            record = read_record(self.folder)
+            return "" if record is None else record.run.label
+        return ""
 
     @cached_property
     def seen_elsewhere(self) -> dict[str, list[str]]:

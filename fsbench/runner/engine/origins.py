@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fsbench.base.class_file import SHA256
+from fsbench.base.class_file import SHA256, SOURCE
 from fsbench.base.plugins import package_commit
 from fsbench.records.run import LAST, TRAINED_HERE, UNTRAINED
 from fsbench.runner.config.registry import plug_in_of, plug_in_of_class
@@ -40,8 +40,8 @@ def training_facts(experiment: Experiment) -> dict[str, Any]:
 def plug_in_origins(experiment: Experiment) -> list[dict[str, str | None]]:
     """Return an entry for the method, the data set, the backbone and the protocol that came from outside fsbench.
 
-    Each has `part` and `name`, and `package`, `version` and `commit` (None where it is not known) or `file` and
-    `sha256`.
+    Each has `part` and `name`, and `package`, `version` and `commit` (None where it is not known) or `file`, `sha256`
+    and, of a method, `kept`, the name of the file's copy in the run's folder.
     """
     options, data = experiment.options, experiment.data
     method_class = experiment.settings["model"]["class_path"]
@@ -61,7 +61,8 @@ def plug_in_origins(experiment: Experiment) -> list[dict[str, str | None]]:
         if reference is not None:
             path, _, sha256 = reference.rpartition(SHA256)
             file = {"file": Path(path).name, "sha256": sha256}
-            origins.append({"part": part, "name": name.rpartition(".")[2], **file})
+            kept = {"kept": SOURCE} if part == "method" else {}
+            origins.append({"part": part, "name": name.rpartition(".")[2], **file, **kept})
         elif plug_in is not None:
             package = {
                 "package": plug_in.package,

@@ -11,12 +11,13 @@ import torch
 from fsbench.base.errors import RecordError, near_path
 from fsbench.base.files import sha256_file
 from fsbench.data.batch import EpisodeBatch
+from fsbench.datamodules.datamodule import DataModule
 from fsbench.records.counts import REALS
 from fsbench.records.record import Record, read_record
 from fsbench.runner.config.stored import NONE, parse_stored
 from fsbench.runner.engine.checkpoint import ADAPTED, TRAINED, load_checkpoint, read_outcome
 from fsbench.runner.engine.experiment import Experiment
-from fsbench.runner.engine.stored_data import check_same_data
+from fsbench.runner.engine.stored_data import check_same_data, open_data_module
 from fsbench.scores.answers import SCORE_ROUNDING, SegmentationResult
 from fsbench.scores.confusion import COUNTS
 
@@ -77,15 +78,33 @@ def reopen_at(
     experiment = load_run(record.path, settings, checkpoint)
     data, method = experiment.data, experiment.method
     check_same_data(data, record)
-    data.loading = replace(data.loading, workers=0)
-    data.done = frozenset(episode.number for episode in data.manifest.episodes) - set(chosen)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     method.to(device)
     if method.needs.calibration and not experiment.trains:
         with torch.inference_mode():
             method.calibrate(episode.to(device) for episode in data.calibration_episodes())
+    return experiment, (one.to(device) for one in _episodes(data, chosen))
+
+
+def reopen_data_at(record: Record, chosen: Iterable[int]) -> tuple[DataModule, Iterator[EpisodeBatch]]:
+    """Load some test episodes of a finished run without its method, whose class need not be there.
+
+    Args:
+        record, chosen: as of `reopen_at`, which raises what this does.
+
+    Returns:
+        The data, and the chosen episodes with their truth, one by one in the order of evaluation.
+    """
+    data = open_data_module(record)
+    return data, _episodes(data, chosen)
+
+
+def _episodes(data: DataModule, chosen: Iterable[int]) -> Iterator[EpisodeBatch]:
+    """Yield the chosen episodes of a test with their truth, loaded in this process."""
+    data.loading = replace(data.loading, workers=0)
+    data.done = frozenset(episode.number for episode in data.manifest.episodes) - set(chosen)
     batches: Iterable[EpisodeBatch] = data.test_dataloader()
-    return experiment, (replace(one.to(device), next_shown={}) for batch in batches for one in batch.split())
+    return (replace(one, next_shown={}) for batch in batches for one in batch.split())
 
 
 def check_counts(record: Record, results: Iterable[SegmentationResult]) -> None:

@@ -11,11 +11,13 @@ import lightning as L
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from fsbench.base.class_file import SOURCE, ClassFile, unchanged_content
 from fsbench.base.errors import SettingsError
 from fsbench.core.global_state import kept_global_state
 from fsbench.records.journal import Journal
 from fsbench.records.record import Record
 from fsbench.records.run_directory import RunDirectory
+from fsbench.records.writing import label_run
 from fsbench.runner.config.parse import ParsedRun
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.checkpoint import trained_steps
@@ -85,8 +87,8 @@ def run_experiment(experiment: Experiment) -> Record | None:
         FsbenchError: the run cannot be done or finished; its log says the same.
         KeyboardInterrupt: it was interrupted.
     """
-    if experiment.is_done:
-        return experiment.record()
+    if experiment.is_done and (done := experiment.record()):
+        return label_run(done, experiment.options.label)
     check_machine(experiment.trainer_settings)
     rank = int(getattr(rank_zero_only, "rank", 0))  # which is known before there is a trainer
     with RunDirectory(experiment.folder, rank, experiment.options.force) as directory:
@@ -118,6 +120,8 @@ def _begun(experiment: Experiment, directory: RunDirectory) -> tuple[L.Trainer, 
     """Note what a run is in its folder; return its trainer, and a function that makes its method ready for the test."""
     directory.write_json("identity.json", experiment.identity.as_json())
     directory.write_text("config.yaml", experiment.config_text)  # what `fsbench explain` reads
+    if reference := experiment.options.method_file:  # a run outlives the file of its method
+        directory.write_bytes(SOURCE, unchanged_content(ClassFile.stated(reference)))
     training_data, count_validation = withhold_validation(experiment.method.registry_name, experiment.data)
     trainer, best = build_trainer(experiment, directory.path, count_validation)
     sheet = PredictionSheet(experiment.data)

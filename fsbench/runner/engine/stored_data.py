@@ -13,7 +13,7 @@ from fsbench.datamodules.datamodule import DataModule
 from fsbench.datamodules.loading.items import LoadingConfig, support_labels
 from fsbench.records.record import Record
 from fsbench.results.measuring.recount import Truth, read_truth
-from fsbench.runner.config.stored import NONE, parse_stored
+from fsbench.runner.config.stored import NONE, parse_stored_data
 
 
 def open_dataset(record: Record, settings: Mapping[str, Any] = NONE) -> SegmentationData:
@@ -42,7 +42,7 @@ def open_data_module(record: Record, settings: Mapping[str, Any] = NONE) -> Data
     config = record.path / "config.yaml"
     if not config.is_file():
         raise RecordError(f"there is no {config}; expected the configuration that names the data of the run")
-    data: DataModule = parse_stored(config, settings, build=False).build_data()
+    data: DataModule = parse_stored_data(config, settings).build_data()
     check_same_data(data, record)
     return data
 

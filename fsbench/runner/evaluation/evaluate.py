@@ -27,7 +27,7 @@ from fsbench.records.asked_alone import NAMED, ask_alone, check_asked_alone, dif
 from fsbench.records.journal import Journal
 from fsbench.records.remaining_episodes import Answering, Share, evaluate_episodes
 from fsbench.records.run import Cost, Keep, WentOn
-from fsbench.runner.config.limits import check_name
+from fsbench.runner.config.limits import check_label, check_name
 from fsbench.runner.evaluation.code import code_sha256
 from fsbench.runner.evaluation.handed_in import read_given_card, record_answers
 from fsbench.runner.evaluation.result import Result
@@ -39,6 +39,7 @@ def evaluate(
     test: Test,
     *,
     name: str | None = None,
+    label: str | None = None,
     runs: str | Path = "runs",
     card: str | Path | None = None,
     resume: bool = True,
@@ -59,6 +60,8 @@ def evaluate(
             The name of a method (see `fsbench list`), which is built, trained if need be and run as by `fsbench bench`.
         test: what `fsbench.load_test` returned.
         name: in tables; the function's or the method's own unless given.
+        label: of the run, shown beside the name in tables and pages. The same run with another label is the same run:
+            the label given last is kept, and "" removes it.
         runs: folder of all runs.
         card: file that states what no record of such answers proves, see `fsbench bundle --new-card`.
         resume: go on where an earlier call of this name was interrupted; a note and the record say so. Some finished
@@ -93,6 +96,7 @@ def evaluate(
         (False, 5)
     """
     check_test(test)
+    check_label(label)
     check_environment()
     if type(asked_alone) is not int or asked_alone < 0:
         raise SettingsError(f"asked_alone is {asked_alone!r}, expected a number of episodes, 0 for none")
@@ -105,6 +109,7 @@ def evaluate(
                 "out: fsbench names such a run itself, and continues it if it was interrupted"
             )
         options |= {"asked_alone": asked_alone} if asked_alone else {}
+        options |= {} if label is None else {"label": label}
         return Result(evaluate_named(model, test, runs, progress, options), test)
     chosen = name or _own_name(model)
     check_name(chosen, "name")
@@ -138,7 +143,7 @@ def evaluate(
             episodes_per_second=len(test) / seconds if seconds else None,
             peak_mib=None,
         )
-        record = record_answers(counted, chosen, journal, runs, given_card, cost, len(asked), went_on)
+        record = record_answers(counted, chosen, journal, runs, given_card, cost, len(asked), went_on, label)
         journal.remove()
     return Result(record, test)
 

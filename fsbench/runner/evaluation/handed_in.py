@@ -28,7 +28,7 @@ from fsbench.records.run import (
     WentOn,
     run_name,
 )
-from fsbench.records.writing import write_record
+from fsbench.records.writing import label_run, write_record
 
 if TYPE_CHECKING:
     import polars as pl
@@ -68,6 +68,7 @@ def record_answers(
     cost: Cost = UNKNOWN_COST,
     asked_alone: int | None = None,
     went_on: WentOn | None = None,
+    label: str | None = None,
 ) -> Record:
     """Write the record of a test that somebody answered; where these very answers have one, return it.
 
@@ -82,6 +83,7 @@ def record_answers(
         cost: of the answers.
         asked_alone: number of episodes that were asked alone as well; None where nobody could ask.
         went_on: the part that stood from before an interruption, if there was one.
+        label: of the run, see `fsbench.records.writing.label_run`.
 
     Raises:
         SettingsError: the folder cannot be written.
@@ -114,13 +116,13 @@ def record_answers(
     folder = Path(runs) / facts.id
     make_folder(folder.parent)
     with locked(folder.with_name(f".{folder.name}.lock"), refusal=f"another process is writing {folder}; wait for it"):
-        record = read_record(folder)
+        before = record = read_record(folder)
         if record is None or (record.run.asked_alone or 0) < (asked_alone or 0):
             make_folder(folder)
             record = write_record(folder, test, frame, facts, kept, "masks" if kept else "none")
         if card is not None:
             write_text(folder / CARD, card)
-    return record
+    return label_run(record, before.run.label if label is None and before else label)
 
 
 def _presence_rule(test: Test, frame: "pl.DataFrame") -> str:

@@ -11,11 +11,12 @@ from fsbench.base.files import make_folder
 from fsbench.base.terminal import print_progress
 from fsbench.records.record import Record
 from fsbench.records.run_directory import is_held
+from fsbench.records.writing import label_run
 from fsbench.runner.config.run_config import DEFAULT_PROTOCOL, RunConfig
 from fsbench.runner.engine.machine.watchdog import describe_exit, sigterm_exits
 from fsbench.runner.grid.children import Job, start_run
 from fsbench.runner.grid.executors import Process, start_process
-from fsbench.runner.grid.plan import PlannedRun, Planner, finished_record, run_folder
+from fsbench.runner.grid.plan import PlannedRun, Planner, finished_record, run_folder, without_repeats
 from fsbench.runner.grid.run import POLL_SECONDS
 
 
@@ -122,7 +123,7 @@ def _make(item: PlannedRun, label: str, again: bool = True) -> Record | int:
         record = finished_record(folder)
     if record is not None and not item.config.force:
         print_progress(f"{label}: done before, in {folder}")
-        return record
+        return label_run(record, item.config.label)
     print_progress(f"{label}: {_how(item)} in {folder}")
     status = _wait_for(start_process(Job(item.config, None, item.settings)))
     if status == 0:
@@ -148,7 +149,8 @@ def _labels(runs: Sequence[RunConfig]) -> list[str]:
 
 
 def plan_runs(runs: Sequence[RunConfig]) -> list[PlannedRun]:
-    """Look up and check every run on this machine, without building its frozen network.
+    """Look up and check every run on this machine, without building its frozen network; one that a seed does not
+    change is there once.
 
     Raises FsbenchError for the first that cannot be made.
     """
@@ -161,7 +163,7 @@ def plan_runs(runs: Sequence[RunConfig]) -> list[PlannedRun]:
         if item.obstacle:
             raise item.error or SettingsError(item.obstacle)
         planned.append(item)
-    return planned
+    return without_repeats(planned)
 
 
 def protocol_words(runs: Sequence[RunConfig]) -> str:

@@ -8,7 +8,7 @@ are listed in `<runs>/.grid/files`.
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,12 +27,13 @@ from fsbench.runner.config.merge import setting
 from fsbench.runner.config.needs import Missing, missing_files
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.estimate import CostEstimate, Estimates
-from fsbench.runner.grid.words import run_label, run_values
+from fsbench.runner.grid.words import run_label, run_values, run_variant
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
     from fsbench.runner.config.parse import SharedParts
+    from fsbench.runner.engine.experiment import Experiment
 
 LOOKING_UP = "Reading the images and settings of runs (the next time only what has changed)"
 """Words for the progress of a plan."""
@@ -55,6 +56,7 @@ class PlannedRun:
         settings: all its settings, as the parser has judged them; None where it was not asked.
         walk: of runs that can be evaluated together, what they share, see `fsbench.runner.engine.identity.shared_walk`;
             None of others, and where it was not looked up.
+        takes_seed: whether its result depends on the run's seed: it trains, adapts, or classifies, which may draw.
     """
 
     config: RunConfig
@@ -66,6 +68,7 @@ class PlannedRun:
     cost: CostEstimate | None = None
     settings: "Namespace | None" = field(default=None, compare=False)  # known or not, it is the same run
     walk: str | None = field(default=None, compare=False)
+    takes_seed: bool = field(default=True, compare=False)
 
     @cached_property
     def state(self) -> State:
@@ -155,32 +158,27 @@ class Planner:
             on_this_machine: see `build`.
         """
         try:
-            folder = None if self.recheck else _noted_folder(run)
+            folder, takes_seed = (None, True) if self.recheck else _noted(run)
             record = None if folder is None else finished_record(folder)
             if record is None:
                 lacks = tuple(missing_files(run))
                 if lacks or (not self.draws and _is_undrawn(run)):
                     return PlannedRun(run, folder, lacks=lacks)
                 if folder is None:
-                    folder, settings, walk = self.build(run, on_this_machine)
-                    return PlannedRun(run, folder, finished_record(folder), settings=settings, walk=walk)
+                    return self.build(run, on_this_machine)
         except FsbenchError as error:
             return PlannedRun(run, None, error=error)
-        return PlannedRun(run, folder, record)
+        return PlannedRun(run, folder, record, takes_seed=takes_seed)
 
-    def build(self, run: RunConfig, on_this_machine: bool = False) -> "tuple[Path, Namespace, str | None]":
+    def build(self, run: RunConfig, on_this_machine: bool = False) -> PlannedRun:
         """Read the data of a run and build its method, but for the frozen network.
 
         Args:
             run: the run.
             on_this_machine: whether to check as well that this machine has the devices that the run asks for.
 
-        Returns:
-            The folder where its record belongs, its settings as the parser has judged them, and what it shares with
-            runs that it can be evaluated with, see `PlannedRun`.
-
         Raises:
-            FsbenchError: the run cannot be built, or not be made here.
+            FsbenchError: the run cannot be built, or not be made here; or its record is damaged.
         """
         # with torch
         from fsbench.runner.engine.experiment import Experiment
@@ -191,22 +189,40 @@ class Planner:
             experiment = Experiment(run.parse(shared=self.shared))
             if on_this_machine:
                 check_machine(experiment.trainer_settings)
-            folder, walk = experiment.folder, shared_walk(experiment)
+            folder, walk, takes_seed = experiment.folder, shared_walk(experiment), _takes_seed(experiment)
         if self.takes_notes:
             self.files |= opened
             files = sorted(self.files.union(map(os.path.abspath, experiment.files)))
             listed, states = fingerprint(files), states_sha256(files)
             entry = {"folder": folder.name, "cell": run_label(run), "files": listed, "states_sha256": states}
-            _write_json(_note(run), entry)
+            _write_json(_note(run), entry | {"takes_seed": takes_seed})
             _write_json(_file_list(run, listed), files)
-        return folder, experiment.parsed.config, walk
+        settings = experiment.parsed.config
+        return PlannedRun(run, folder, finished_record(folder), settings=settings, walk=walk, takes_seed=takes_seed)
 
 
 def plan(runs: Iterable[RunConfig], folder: Path, recheck: bool = False) -> list[PlannedRun]:
-    """Look runs up in a folder of runs; see `Planner`."""
+    """Look runs up in a folder of runs; see `Planner`. One that a seed does not change is there once."""
     planner = Planner(folder, recheck)
     with at_one_moment():
-        return [planner.plan(run) for run in runs]
+        return without_repeats([planner.plan(run) for run in runs])
+
+
+def without_repeats(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Leave out runs that differ from one before them in the seed alone, where it changes nothing."""
+    seen: set[tuple[object, ...]] = set()
+    kept = []
+    for item in planned:
+        key = *run_variant(item.config), item.config.fold
+        if item.takes_seed or key not in seen:
+            kept.append(item)
+        seen.add(key)
+    return kept
+
+
+def _takes_seed(experiment: "Experiment") -> bool:
+    learns = experiment.trains or experiment.method.needs.calibration or experiment.identity.adaptation is not None
+    return bool(learns) or not experiment.data.protocol.has_masks  # a classifier may draw from the run's seed
 
 
 def finished_record(folder: Path) -> Record | None:
@@ -219,7 +235,9 @@ def run_folder(run: RunConfig, takes_notes: bool = True) -> Path:
 
     Raises FsbenchError where the run cannot be built.
     """
-    return Planner(Path(run.runs), takes_notes=takes_notes).build(run)[0]
+    folder = Planner(Path(run.runs), takes_notes=takes_notes).build(run).folder
+    assert folder is not None
+    return folder
 
 
 def run_fingerprint(run: RunConfig) -> str:
@@ -256,13 +274,14 @@ def _file_list(run: RunConfig, listed: str) -> Path:
     return Path(run.runs) / ".grid" / "files" / f"{listed[:20]}.json"
 
 
-def _noted_folder(run: RunConfig) -> Path | None:
-    """Return the folder that is noted for a run; None where there is no note, a damaged one or one of other files."""
+def _noted(run: RunConfig) -> tuple[Path | None, bool]:
+    """Return the folder that is noted for a run, and whether it takes the seed; no folder where there is no note, a
+    damaged one or one of other files."""
     try:
         note = read_json(_note(run), "record")
         if note["states_sha256"] != states_sha256(read_json(_file_list(run, note["files"]), "cache")):
-            return None
-        name = note["folder"]
+            return None, True
+        name, takes_seed = note["folder"], note["takes_seed"]
     except (OSError, ValueError, TypeError, KeyError):
-        return None
-    return Path(run.runs) / name if isinstance(name, str) and name else None
+        return None, True
+    return (Path(run.runs) / name if isinstance(name, str) and name else None), bool(takes_seed)

@@ -17,7 +17,7 @@ COST = (
 )
 STATE_WORDS = {"lacks files": "lacking files", "waits": "waiting for a training", "repeated": "to be repeated"}
 """States of runs in other words, for any number of them."""
-SCORES = "scores: mean over folds, then mean ± standard deviation over seeds"
+SCORES = "scores: mean over folds and seeds (fsbench table shows intervals); sd: standard deviation over seeds"
 
 
 def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str] = ()) -> Sheet:
@@ -118,7 +118,11 @@ def _task_columns(names: Sequence[str]) -> list[Column]:
 def _scores(results: Sequence[Summary], task: Sequence[str]) -> Table:
     metrics = dict.fromkeys(item.metric for item in results)
     columns = [*RUN, *_task_columns(task), Column("folds", Form.FIGURES), Column("seeds", Form.FIGURES)]
-    columns += [Column(metric, Form.SCORE, metric=metric) for metric in metrics]
+    columns += [
+        column
+        for metric in metrics
+        for column in (Column(metric, Form.SCORE, metric=metric), Column("sd", Form.SCORE, metric=metric, rank=1))
+    ]
     lines = []
     by_variant: dict[tuple[str, ...], list[Summary]] = {}
     for item in results:
@@ -127,7 +131,7 @@ def _scores(results: Sequence[Summary], task: Sequence[str]) -> Table:
         first = items[0]
         run = first.variant
         folds, seeds = f"{first.folds} of {first.of or '?'}", f"{first.done} of {first.wanted}"
-        scores = [Cell(item.value, deviation=item.deviation) for item in items]
+        scores = [Cell(value) for item in items for value in (item.value, item.deviation)]
         lines.append(Line([*map(Cell, (run.name, run.dataset, *_task(run, task), folds, seeds)), *scores]))
     return Table(columns, lines, "scores")
 

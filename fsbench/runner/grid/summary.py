@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan, nan
+from math import hypot, isnan, nan
 from statistics import mean, stdev
 
 from fsbench.records.description import all_notes
@@ -13,7 +13,7 @@ from fsbench.runner.grid.words import option_words, run_variant, task_words
 
 @dataclass(frozen=True)
 class Summary:
-    """A variant's score: mean over folds for each seed, then mean and standard deviation over the seeds.
+    """A variant's score: mean over folds and seeds, and its standard deviation over seeds.
 
     Attributes:
         variant: a run of the variant.
@@ -24,7 +24,8 @@ class Summary:
         metric: name of the score.
         seeds: mean over these folds by seed.
         value: mean over the seeds; None where no run is done.
-        deviation: standard deviation over the seeds; None for fewer than two.
+        deviation: standard deviation over seeds of the mean over folds, whose trainings have nothing in common; None
+            for fewer than two seeds.
     """
 
     variant: RunConfig
@@ -67,7 +68,8 @@ def summaries(planned: Sequence[PlannedRun], metrics: Sequence[str]) -> list[Sum
             folds = set.intersection(*folds_by_seed.values()) if folds_by_seed else set()
             seeds = {seed: mean(scores[seed, fold] for fold in folds) for seed in folds_by_seed if folds}
             value = mean(seeds.values()) if seeds else None
-            deviation = stdev(seeds.values()) if len(seeds) > 1 else None
+            spreads = [stdev(scores[seed, fold] for seed in seeds) for fold in folds if len(seeds) > 1]
+            deviation = hypot(*spreads) / len(spreads) if spreads else None
             results.append(
                 Summary(items[0].config, len(folds), of, len(wanted), len(seeds), metric, seeds, value, deviation)
             )

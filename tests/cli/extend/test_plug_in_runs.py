@@ -1,6 +1,7 @@
 """Runs of methods that are no files of the suite: a class in a file of the user's, and a class of a package."""
 
 import json
+import re
 
 import pytest
 
@@ -16,6 +17,11 @@ def only_record(folder) -> dict:
     return json.loads(file.read_text())
 
 
+def ious(text: str) -> list[str]:
+    """Return what `fsbench explain` prints of an episode behind the method's name."""
+    return re.findall(r"IoU .*", text)
+
+
 def test_a_class_in_a_file_runs_stands_in_tables_and_is_explained_where_it_is_named(warm, bench_arguments, tmp_path):
     (tmp_path / "code").mkdir()
     file = tmp_path / "code" / "mine.py"
@@ -29,14 +35,20 @@ def test_a_class_in_a_file_runs_stands_in_tables_and_is_explained_where_it_is_na
     assert origin["file"] == "mine.py" and origin["sha256"] == record["identity"]["method"]["file_sha256"]
     (run,) = (tmp_path / "runs").iterdir()
     assert "constant" in warm("table", "runs").stdout
-    refused = warm("explain", str(run), "--episode", "0")
-    assert refused.returncode == 2 and "the command names no file" in refused.stderr
     explained = warm("explain", str(run), "--episode", "0", "--method", "code/mine.py:Constant")
     assert explained.returncode == 0, explained.stderr
-    assert ": done before, in runs/constant-" in warm(*words).stderr
-    file.write_text(METHOD.replace("value: int = 1", "value: int = 0"))
+    again = warm(*words, "--label", "all ones")
+    assert ": done before, in runs/constant-" in again.stderr and "\nconstant (all ones) " in again.stdout
+    file.write_text(f"{METHOD}\n# of the next day\n")
     assert warm(*words).returncode == 0
     assert len(list((tmp_path / "runs").glob("*/run.json"))) == 2  # another method
+    assert "\nconstant (mine.py as it is now) " in warm("table", "runs").stdout
+    file.unlink()  # the runs outlive it
+    kept = warm("explain", str(run), "--episode", "0")
+    assert kept.returncode == 0 and ious(kept.stdout) == ious(explained.stdout) != []
+    assert f"the run keeps it: --method {run / 'method.py'}:Constant" in kept.stderr
+    changed = warm("table", "runs").stdout
+    assert "\nconstant (all ones) " in changed and "\nconstant (of " in changed
 
 
 def test_a_class_of_a_package_runs_and_its_package_is_in_the_record(fsbench, small_demo, tmp_path):

@@ -90,7 +90,7 @@ def test_compare_explain_and_formats(photos, tmp_path, capsys):
     (compared,) = json.loads(capsys.readouterr().out)
     assert [line["images"] for line in compared["tables"]["all"]["accuracy"]] == [56] * 3  # query images
     assert main(["compare", str(runs), "--by", "class"]) == 0
-    assert "other images of the same classes" in capsys.readouterr().out
+    assert "other images of these classes" in capsys.readouterr().out
     for words, said in (
         (["compare", "--by", "size"], "classification has no object sizes"),
         (["compare", "--by", "presence"], "classification has no query without its class"),

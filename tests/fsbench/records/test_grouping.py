@@ -1,5 +1,6 @@
 """Runs of one method that differ in the fold only are one row; others stand apart, told by their settings."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -70,22 +71,43 @@ def test_a_title_tells_no_folds_number_as_that_of_all():
     assert load_protocol("hsnet").title(some_header(**whole)).endswith("33 episodes a fold")
 
 
-def of_file(fold: int, part: str, sha256: str) -> Record:
-    """Return a run whose method or data set is a class of a file with this content."""
-    identity = {"method": {"name": "mine"}, "dataset": {"name": "d"}, "fold": fold, "manifest_sha256": f"{fold}"}
+def of_file(folder: Path, content: str, fold: int = 0, part: str = "method", **entries: Any) -> Record:
+    """Return a run whose method or data set is a class of the file `folder`/knn.py, which held `content`."""
+    sha256 = hashlib.sha256(content.encode()).hexdigest()
+    identity = {"method": {"name": "knn"}, "dataset": {"name": "d"}, "fold": fold, "manifest_sha256": f"{fold}"}
     identity[part] = identity[part] | {"file_sha256": sha256}
-    return record(identity, fold=fold)
+    run = folder / f"{content}{fold}"
+    run.mkdir(exist_ok=True)
+    (run / "config.yaml").write_text(f"run: {{{part}_file: '{folder / 'knn.py'}#sha256={sha256}'}}")
+    made = Record(run, some_run(identity, id=f"run-{content}{fold}", **entries))
+    made.__dict__["header"] = some_header(class_ids=[fold + 1], fold=fold)
+    return made
 
 
-@pytest.mark.parametrize(("part", "words"), [("method", "method's file"), ("dataset", "data set's file")])
-def test_two_versions_of_a_file_are_two_variants(part, words):
-    before, after = "a" * 64, "b" * 64
-    runs = [of_file(fold, part, sha256) for sha256 in (before, after) for fold in (0, 1)]
-    assert variants(runs) == {
-        f"mine ({words} aaaaaaaaaaaa)": runs[:2],
-        f"mine ({words} bbbbbbbbbbbb)": runs[2:],
-    }
-    assert variants(runs[:2]) == {"mine": runs[:2]}
-    assert variants([of_file(0, part, before), of_file(1, part, after)]).keys() == {
-        f"mine ({words} aaaaaaaaaaaa)", f"mine ({words} bbbbbbbbbbbb)"
-    }  # fmt: skip
+def at(clock: str) -> dict[str, Any]:
+    """Return the entries of a run that was finished at this time of this place."""
+    return {"provenance": {"finished": f"2020-11-28T{clock}"}}
+
+
+@pytest.mark.parametrize(("part", "lead"), [("method", ""), ("dataset", "knn.py ")])
+def test_two_versions_of_a_file_are_told_by_what_it_holds_now_and_by_their_time(tmp_path, part, lead):
+    old, new = (
+        [of_file(tmp_path, content, fold, part, **at(clock)) for fold in (0, 1)]
+        for content, clock in (("before", "10:49:03"), ("after", "10:49:59"))
+    )
+    assert variants(old) == {"knn": old}
+    gone = {f"knn ({lead}of 28 Nov 2020, 10:49:59)": new, f"knn ({lead}of 28 Nov 2020, 10:49:03)": old}
+    assert variants([*old, *new]) == gone
+    (tmp_path / "knn.py").write_text("before")
+    assert variants([*old, *new]).keys() == {"knn (knn.py as it is now)", f"knn ({lead}of 28 Nov 2020, 10:49:59)"}
+
+
+def test_the_newest_version_comes_first_and_a_label_stands_in_place_of_its_time(tmp_path):
+    old = of_file(tmp_path, "before", label="one neighbour", **at("10:49:03"))
+    new = of_file(tmp_path, "after", **at("10:50:59"))
+    assert [*variants([old, new])] == ["knn (of 28 Nov 2020, 10:50)", "knn (one neighbour)"]
+    named = [of_file(tmp_path, "after", fold, label="b") for fold in (0, 1)]
+    assert variants(named) == {"knn (b)": named}
+    same = [of_file(tmp_path, content, label="same") for content in ("before", "after")]
+    hashes = [record.flat_identity["method.file_sha256"][:12] for record in same]
+    assert variants(same).keys() == {f"knn ({digits}, same)" for digits in hashes}

@@ -1,5 +1,6 @@
 """The sentences on a difference claim what its interval bears, and no more."""
 
+from dataclasses import replace
 from math import nan
 from types import SimpleNamespace
 
@@ -119,6 +120,33 @@ def test_a_score_without_intervals_concludes_nothing_where_there_is_another():
     rows = [a_line(nan, nan, nan, "none", nan, "presence-ECE"), a_line(-3, -1, 0.01, metric="presence-CE2")]
     (first, *_), rest = sentences(*rows)
     assert first.startswith("A is better than B: presence-CE2") and rest[0].startswith("Whether B and A differ")
+
+
+def test_a_star_in_another_score_stands_beside_the_first_score():
+    """Who changed a method learns that accuracy fell, also where mIoU says nothing."""
+    even, fallen = a_line(-1.2, 3.4, 0.3), a_line(-23.0, -18.4, 0.001, metric="accuracy")
+    (first, second, test), rest = sentences(even, a_line(-2, 1, 0.6, metric="FB-IoU"), fallen)
+    assert first.startswith("A and B are not told apart: mIoU") and test.startswith("Test: ")
+    assert (
+        second == "B is better than A: accuracy 0.00 against -20.70, 20.7 points higher (95 % interval +18.4 to +23.0)."
+    )
+    assert len(rest) == 1 and "FB-IoU" in rest[0]
+
+
+def test_of_several_the_first_score_decides_whose_stars_are_told():
+    scores = {"A": 5.0, "B": 9.0, "C": 1.0}
+    pairs = [("A", "B", -5.0, -3.0, 0.01), ("A", "C", 2.0, 6.0, 0.01), ("B", "C", 7.0, 9.0, 0.01)]
+    rows = [
+        replace(a_line(*ends, p, metric=metric, first=a, second=b), scores=(scores[a], scores[b]))
+        for metric in ("mIoU", "accuracy")
+        for a, b, *ends, p in pairs
+    ]
+    found, rest = sentences(*rows, baseline="A")
+    assert found[3] == (
+        "In accuracy, A is worse than B by 4.0 points (+3.0 to +5.0) and better than C by 4.0 points (+2.0 to +6.0); "
+        "in parentheses the 95 % interval."
+    )
+    assert rest[0] == "A has accuracy 5.00."
 
 
 def test_what_is_not_ranked_together_is_named_by_groups():

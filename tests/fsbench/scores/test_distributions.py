@@ -40,3 +40,9 @@ def test_beta(a, b):
 def test_nothing_follows_from_what_is_no_number():
     assert all(map(isnan, (t_quantile(0.975, nan), t_below(nan, 3), beta_quantile(0.3, nan, 2))))
     assert isnan(chi_squared_quantile(0.5, nan))
+
+
+def test_quantiles_of_beta_end_where_nearly_all_lies_at_the_two_ends():
+    """A share whose trainings differ by tens of points has an effective size far below one image."""
+    assert beta_quantile(0.025, 0.0479, 1.0037) == pytest.approx(stats.beta.ppf(0.025, 0.0479, 1.0037), abs=1e-12)
+    assert beta_quantile(0.975, 1.0479, 0.00368) == pytest.approx(1) and beta_quantile(0.025, 1e-3, 1.0) == 0

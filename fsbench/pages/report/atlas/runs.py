@@ -7,6 +7,7 @@ from fsbench.pages.report.collect import Study
 from fsbench.protocols.conditions import ATLAS_NAMES
 from fsbench.protocols.program_rows import slug
 from fsbench.protocols.programs import Program
+from fsbench.records.grouping import all_runs
 from fsbench.results.atlas.atlas import Atlas, Entry, Reported
 from fsbench.results.atlas.figures import Figure
 from fsbench.results.published.conditions import run_conditions
@@ -35,7 +36,7 @@ def with_runs(atlas: Atlas, studies: Sequence[Study]) -> Atlas:
 
 
 def _entry(study: Study, label: str, programs: Sequence[Program]) -> Entry:
-    records = list(study.methods[label].values())
+    records = all_runs(study.methods[label])
     first = records[0]
     header, backbone = first.header, first.run.identity.backbone.name
     conditions = run_conditions(first, programs)

@@ -49,16 +49,14 @@ def explorer_columns(study: Study) -> dict[str, Any]:
     folds: list[dict[str, Any]] = []
     classes: dict[str, str] = {}
     for fold, episodes in study.folds.items():
-        record = next(runs[fold] for runs in study.methods.values() if fold in runs)
+        record = next(runs[fold] for runs in study.shown.values() if fold in runs)
         folds.append(
             {
                 "fold": fold,
                 "count": len(episodes.episodes),
                 "sha256": record.manifest_sha256,
                 "header": record.manifest.entries,
-                "runs": [
-                    shlex.quote(str(runs[fold].path)) if fold in runs else None for runs in study.methods.values()
-                ],
+                "runs": [shlex.quote(str(runs[fold].path)) if fold in runs else None for runs in study.shown.values()],
             }
         )
         classes |= {str(number): name for number, name in episodes.class_names.items()}
@@ -76,7 +74,7 @@ def explorer_columns(study: Study) -> dict[str, Any]:
         for number, label in enumerate(labels):
             iou[number] += _method_values(episodes, episodes.iou, label, _thousandths)
             wrong[number] += _method_values(episodes, episodes.wrong, label, np.ndarray.tolist)
-    told = {number: told_words(next(iter(runs.values()))) for number, runs in enumerate(study.methods.values())}
+    told = {number: told_words(next(iter(runs.values()))) for number, runs in enumerate(study.shown.values())}
     return {
         "methods": labels,
         "told": {str(number): words for number, words in told.items() if words},

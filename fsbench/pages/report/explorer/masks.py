@@ -63,7 +63,7 @@ def study_masks(
     labels = list(study.methods)
     chosen = worth_a_look(study.folds, labels if len(labels) > 1 else labels * 2, count)
     masks: dict[int, dict[int, MethodMasks]] = {fold: {} for fold in study.folds}
-    for number, (label, runs) in enumerate(study.methods.items()):
+    for number, (label, runs) in enumerate(study.shown.items()):
         for fold, record in runs.items():
             episodes = [study.folds[fold].episodes[position].number for position in chosen[fold]]
             masks[fold][number] = run_masks(record, episodes, f"{label}, fold {fold}", missing, report)

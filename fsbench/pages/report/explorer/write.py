@@ -59,12 +59,12 @@ def write_explorer(study: Study, folder: Path, options: ExplorerOptions, report:
     files = ImageFiles(folder, options.side)
     for position, (fold, episodes) in enumerate(study.folds.items()):
         place = f"fold {fold}"
-        runs = [by_fold[fold] for by_fold in study.methods.values() if fold in by_fold]
+        runs = [by_fold[fold] for by_fold in study.shown.values() if fold in by_fold]
         data = open_data(runs, place, missing)
         truth = None if data is None else Truth(data, options.side)
         told = {
             number: open_support_labels(by_fold[fold], f"{label}, {place}", missing)
-            for number, (label, by_fold) in enumerate(study.methods.items())
+            for number, (label, by_fold) in enumerate(study.shown.items())
             if fold in by_fold and told_words(by_fold[fold])
         }
         writer = _FoldWriter(folder, position, place, masks[fold], truth, told, options.side)
@@ -73,6 +73,12 @@ def write_explorer(study: Study, folder: Path, options: ExplorerOptions, report:
             files.allow(options.budget // len(study.folds))
             _write_images(files, data, columns, position, report, missing)
             cut |= files.is_full
+    missing += [
+        f"{label}: scores and masks of single episodes are those of seed {runs[min(runs)][0].run.identity.seed}, one "
+        "of its trainings."
+        for label, runs in study.methods.items()
+        if any(len(trainings) > 1 for trainings in runs.values())
+    ]
     if not options.images:
         missing.append("Images are left out (--no-photos).")
     elif cut:

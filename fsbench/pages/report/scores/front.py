@@ -9,6 +9,7 @@ from fsbench.results.table import Column, Line
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.columns import card_notes, fold_signs, method_folds
 from fsbench.scores.estimate import Estimate
+from fsbench.scores.trainings import Reach
 
 MOST = 8
 """Number of methods that the first page has of a study."""
@@ -24,6 +25,8 @@ class FrontTable:
         bars: The interval of each line that is drawn; None where a line lacks it.
         axis: Ticks from the least to the greatest end of the bars; empty where there is nothing to compare.
         legend: What heads such as 5⁰ and marks such as † mean, in sentences.
+        part: Fold whose bars are drawn.
+        has_trainings: Whether a method has several trainings.
         methods: Number of methods in `lines`.
         folds: Number of folds that methods have.
     """
@@ -33,6 +36,8 @@ class FrontTable:
     bars: list[Estimate | None]
     axis: list[float]
     legend: list[str]
+    part: str
+    has_trainings: bool
     methods: int
     folds: int
 
@@ -50,7 +55,17 @@ def front_table(study: Study) -> FrontTable:
     known = [bar for bar in bars if bar and bar.has_interval]
     axis = _ticks(min(bar.low for bar in known), max(bar.high for bar in known)) if len(known) > 1 else []
     bars += [None] * (len(lines) - len(bars))
-    return FrontTable(columns, lines, bars, axis, legend(study.block), len(methods), len(method_folds(study.block)))
+    return FrontTable(
+        columns,
+        lines,
+        bars,
+        axis,
+        legend(study.block),
+        shown_fold(study.block),
+        Reach.OTHER in study.block.reaches.values(),
+        len(methods),
+        len(method_folds(study.block)),
+    )
 
 
 def legend(block: Block) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from fsbench.pages.report.collect import Study
+from fsbench.records.grouping import all_runs
 from fsbench.results.comparison.compare import Comparison, orders
 from fsbench.results.rows.row import ALL
 from fsbench.results.table import METHOD, Cell, Column, Form, Line, Table
@@ -46,7 +47,7 @@ def build_leaderboard(study: Study, comparison: Comparison | None) -> Leaderboar
     block = study.block
     scores = [column for column in score_columns(block) if column.form is not Form.INTERVAL]
     methods = list(study.methods)
-    costs = {label: [record.run.cost for record in runs.values()] for label, runs in study.methods.items()}
+    costs = {label: [record.run.cost for record in all_runs(runs)] for label, runs in study.methods.items()}
     shown = [each for each in COSTS if any(each.value(own) is not None for own in costs.values())]
     columns = [METHOD, *scores, *(each.column for each in shown)]
     letters = {} if comparison is None else _letters(comparison)

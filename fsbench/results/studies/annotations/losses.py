@@ -7,7 +7,7 @@ from typing import Any
 from fsbench.base.errors import SettingsError
 from fsbench.data.annotations import ANNOTATIONS
 from fsbench.records.description import all_notes
-from fsbench.records.grouping import comparable, names_of_tests, runs_by_fold, variants_of_groups
+from fsbench.records.grouping import Runs, all_runs, comparable, names_of_tests, runs_by_fold, variants_of_groups
 from fsbench.records.record import Record
 from fsbench.results.rows.comparable import check_same
 from fsbench.results.rows.points import Point, PointTable, correct_tables, paired_differences
@@ -17,8 +17,6 @@ from fsbench.results.sheets.legend import in_units
 
 MASK = "mask"
 LEFT_OUT = "left out, other folds, weights or settings than with masks"
-Runs = dict[int, Record]
-"""A method's record of each fold."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,9 @@ def _compared(records: Sequence[Record]) -> tuple[dict[str, dict[str, Runs]], li
 
 def _same_but_annotation(weak: Runs, masks: Runs) -> bool:
     """Return whether runs of a method have the folds, the training and the settings of those with masks."""
-    return weak.keys() == masks.keys() and all(_settings(weak[fold]) == _settings(masks[fold]) for fold in weak)
+    return weak.keys() == masks.keys() and all(
+        [_settings(record) for record in weak[fold]] == [_settings(record) for record in masks[fold]] for fold in weak
+    )
 
 
 def _settings(record: Record) -> dict[str, Any]:
@@ -137,11 +137,11 @@ def _table(records: Sequence[Record], asked: Request) -> AnnotationTable:
         raise SettingsError(f"no two runs have {' or '.join(wanted)}: expected scores of {protocol.name} ({names})")
     losses.sort(key=lambda loss: (wanted.index(loss.metric), -loss.scores[1]))
     shown = [
-        record for runs in compared.values() for of_annotation in runs.values() for record in of_annotation.values()
+        record for runs in compared.values() for of_annotation in runs.values() for record in all_runs(of_annotation)
     ]
     notes = [*_explanations(wanted), *(f"{LEFT_OUT}: {each}" for each in left_out), *all_notes(shown)]
     folders = {
-        label: {name: [str(of[fold].path) for fold in sorted(of)] for name, of in runs.items()}
+        label: {name: [str(record.path) for record in all_runs(of)] for name, of in runs.items()}
         for label, runs in compared.items()
     }
     return AnnotationTable(request.test, wanted, losses, notes, scores, folders)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
-from fsbench.records.grouping import comparable, fold_of, variants
+from fsbench.records.grouping import comparable, first_trainings, fold_of, runs_by_fold, variants
 from fsbench.records.record import Record
 from fsbench.records.tables import DRAW
 from fsbench.results.rows.row import ALL, DRAWS, MEAN, ResultRow
@@ -122,7 +122,7 @@ EPISODE_SCORE = {
 
 
 def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None) -> list[SensitivityTable]:
-    """Compare the draws of supports of every method, a table for each test.
+    """Compare the draws of supports of every method, a table for each test; of several trainings that of least seed.
 
     Args:
         records: finished runs; those with one draw are left out.
@@ -139,7 +139,10 @@ def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None
     tables = []
     for group in comparable(drawn):
         first = group[0]
-        lines = [support_sensitivity(label, members, measure) for label, members in variants(group).items()]
+        lines = [
+            support_sensitivity(label, list(first_trainings(runs_by_fold(members)).values()), measure)
+            for label, members in variants(group).items()
+        ]
         lines.sort(key=lambda line: -line.scores["official draw"].value)
         title = f"{first.protocol.title(first.header)} · {first.header.draws} draws of the supports"
         tables.append(SensitivityTable(title, lines, _notes(first, lines)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from fsbench.base.errors import SettingsError
-from fsbench.records.grouping import comparable, group_key, names_of_tests, variants_of_groups
+from fsbench.records.grouping import all_runs, comparable, group_key, names_of_tests, variants_of_groups
 from fsbench.records.record import Record
 from fsbench.results.rows.points import Point, PointTable, correct_tables
 from fsbench.results.rows.row import KEPT, SHOTS, SIDE, ResultRow
@@ -234,7 +234,7 @@ def _title(record: Record, axis: str) -> str:
 
 
 def _scored(point: Point, test: str, sums: Sums) -> CurvePoint:
-    records = list(point.runs.values())
+    records = all_runs(point.runs)
     found = CurvePoint(
         point.number,
         {row.metric: row for row in point.scores(test, sums)},

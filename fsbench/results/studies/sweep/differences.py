@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import combinations, pairwise
 
 from fsbench.records.counts import TRUTH
-from fsbench.records.grouping import fold_of
+from fsbench.records.grouping import first_trainings, fold_of
 from fsbench.results.rows.points import Point, paired_differences
 from fsbench.results.rows.row import ResultRow
 from fsbench.results.rows.scoring import Request, Sums
@@ -54,7 +54,7 @@ def is_along(row: ResultRow) -> bool:
 def _queries(point: Point) -> tuple[object, ...]:
     """Return what is equal of two points whose queries are the same, and their truth where that has one size."""
     parts: list[object] = [point.scope.part if point.is_part else None]
-    for record in point.runs.values():
+    for record in first_trainings(point.runs).values():
         protocol, rows = record.protocol, record.episodes
         truth = () if protocol.view.counts_at_input_size else tuple(rows[name].to_numpy().tobytes() for name in TRUTH)
         questions = tuple(protocol.draw.first_shots(episode, 0) for episode in record.manifest.episodes)

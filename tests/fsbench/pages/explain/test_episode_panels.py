@@ -1,10 +1,12 @@
 """The words below a sheet are those of the panels that it has."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import torch
 
 from fsbench.core.prediction import Prediction
-from fsbench.pages.explain.episode_panels import KEYS, explain_captions, soft_mask_panels
+from fsbench.pages.explain.episode_panels import KEYS, explain_captions, predicted_foreground, soft_mask_panels
 from fsbench.results.pictures.captions import MANY
 from fsbench.results.pictures.masks import heat_map
 
@@ -24,12 +26,15 @@ class Uniform:
 def test_of_many_ways_those_have_a_soft_mask_that_are_there_or_predicted():
     query = np.zeros((4, 4, 3), dtype=np.uint8)
 
+    def panels(ways, chosen):
+        return soft_mask_panels(predicted_foreground(Uniform(ways), Mock()), query, chosen)
+
     def captions(ways, chosen):
-        return [caption for caption, _ in soft_mask_panels(Uniform(ways), None, query, chosen)]
+        return [caption for caption, _ in panels(ways, chosen)]
 
     assert captions(1, {0}) == ["soft mask"] and captions(MANY, {0}) == [f"soft mask {n}" for n in range(1, MANY + 1)]
     assert captions(80, {0, 3, 71, 255}) == ["soft mask 3", "soft mask 71", "78 others left out"]
-    painted = soft_mask_panels(Uniform(80), None, query, {71})[0][1]
+    painted = panels(80, {71})[0][1]
     assert np.array_equal(painted, heat_map(np.full((4, 4), 0.71), query, (0, 1)))
 
 

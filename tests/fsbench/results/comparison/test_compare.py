@@ -70,7 +70,9 @@ def test_the_mean_over_folds_and_each_fold(three):
         ("good", "fair", "mean"), ("good", "bad", "mean"), ("fair", "bad", "mean"),
     ]  # fmt: skip
     expected = gains(sums(three[1]), sums(three[0]))["mIoU"]  # its second minus its first
-    assert lines[0].estimate == expected and expected.low > 0
+    assert lines[0].estimate.scope == expected.scope and expected.low > 0
+    for name in ("value", "low", "high", "error", "df", "p"):
+        assert getattr(lines[0].estimate, name) == pytest.approx(getattr(expected, name))
     assert expected.value == pytest.approx(lines[0].scores[0] - lines[0].scores[1])
     assert lines[0].significant and lines[1].significant
     assert (
@@ -133,7 +135,7 @@ def test_sizes_and_margins_are_asked_of_scores_in_points_alone(make):
     of_rom, of_miou = (set(heads(table)) for table in to_sheet(found, every=True).tables)
     in_points = {"finds", "for 1", "within ± 2"}
     assert in_points <= of_miou and not in_points & of_rom
-    assert "first − second is on a scale of 1 (mIoU: in points), on the same" in " ".join(explain(to_sheet(found)))
+    assert "first − second: on a scale of 1 (mIoU: in points), same" in " ".join(explain(to_sheet(found)))
     assert "sizes and margins are in points, so ROM has none" in found.notes
     assert not [note for note in found.notes if note.startswith("ROM") and "points" in note]
 
@@ -423,7 +425,7 @@ def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_fo
 
 
 def test_a_trial_beside_longer_runs_is_a_comparison_of_its_own(three, make, tmp_path, capsys):
-    """A trial and a longer run share the folder that `bench --fast` suggests; all p are corrected together."""
+    """A trial and a longer run share the folder that `bench --fast` suggests; the p of each are corrected apart."""
     runs = tmp_path / "all"
     for method in ("good", "fair"):
         for fold in (0, 1):
@@ -434,9 +436,8 @@ def test_a_trial_beside_longer_runs_is_a_comparison_of_its_own(three, make, tmp_
     longer, trial = compare_tests(compared_tests([runs]), Comparing(["mIoU", "accuracy"]))
     assert longer.rows[0].scores == alone.rows[0].scores and longer.rows[0].estimate == alone.rows[0].estimate
     assert all("trial-" in path for paths in trial.methods.values() for path in paths) and "5 episodes" in trial.title
-    p = [row.estimate.p for row in (*longer.rows, *trial.rows)]
-    tested = [one for one in p if not isnan(one)]
-    assert longer.comparisons == trial.comparisons == len(tested)
+    for one in (longer, trial):
+        assert one.comparisons == sum(not isnan(row.estimate.p) for row in one.rows)
     assert main(["compare", str(runs)]) == 0
     printed = capsys.readouterr()
     assert printed.out.count("blocks · 1-way 1-shot") == 2 and not printed.err

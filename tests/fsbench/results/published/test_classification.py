@@ -150,4 +150,4 @@ def test_intervals_of_classification_are_about_other_images(classified, tmp_path
             least = min(score["queries"], score["supports"])
             assert score["low"] == pytest.approx(100 * 0.025 ** (1 / least)) and score["high"] == 100
         elif form != "csv":
-            assert "other images of the same classes" in text, form
+            assert "other images of these classes" in text, form

@@ -90,11 +90,11 @@ def test_some_folds_have_no_mean():
     assert grid[0] == ["method", "mIoU 5⁰", "5¹"] and grid[2][1:] == ["51.00", "51.10"]
     assert missing.startswith("2 of 4 folds are there, so there is no mean; --by fold shows")
     assert grid[-1] == ["(best without a model)", "20.00", "19.00"]
-    percent = INTERVAL_NOTE + "in percent"
+    percent = f"{INTERVAL_NOTE}, same weights; scores are in percent"
     assert percent not in render([block(present=2)], "text")  # nor is any interval explained
     assert percent in render([block(present=2)], "text", ["fold"]) and percent in render([block()], "text")
     both = render([block(metrics=("mIoU", "ROM"))], "text")
-    assert INTERVAL_NOTE + "in percent (ROM: from 0 to 1)" in both
+    assert f"{percent} (ROM: from 0 to 1)" in both
 
 
 def test_the_mean_of_the_answers_without_a_model():

@@ -45,7 +45,9 @@ def test_a_mean_only_where_every_fold_is_there(records):
     folds = [block.lines["good", fold]["mIoU"].value for fold in ("0", "1")]
     assert block.lines["good", "mean"]["mIoU"].value == pytest.approx(sum(folds) / 2)
     assert folds[0] == pytest.approx(100) and block.lines["bad", "0"]["mIoU"].value < 60
-    assert block.costs["good", "0"].trainable_parameters == 86020 and block.runs["good", "mean"] == ""
+    assert [cost.trainable_parameters for cost in block.costs["good", "0"]] == [86020] and block.runs[
+        "good", "mean"
+    ] == ""
 
 
 def test_other_settings_and_other_episodes_never_share_a_block(make):
@@ -57,7 +59,9 @@ def test_other_settings_and_other_episodes_never_share_a_block(make):
 
 def test_runs_of_one_method_that_differ_say_how(make):
     (block,) = build_blocks([make("m", 0, seed=0), make("m", 0, seed=1)])
-    assert lines([block]) == [("m (seed 0)", "0"), ("m (seed 1)", "0")]
+    assert lines([block]) == [("m", "0")]  # a method without training says the same under every seed
+    (block,) = build_blocks([make("m", 0), rewrite(make("m", 0), {"method": {"name": "m", "layers": 2}})])
+    assert lines([block]) == [("m", "0"), ("m (layers 2)", "0")]
 
 
 def test_records_that_were_found_twice_stand_once(make, tmp_path, tmp_path_factory):
@@ -98,7 +102,7 @@ def test_runs_on_other_images_stand_in_a_table_of_their_own(make):
         told = f"table {number} of 2 of this test (fold 0, 1): its runs saw other images, label maps or episodes"
         assert any(line.startswith(told) for line in block.warnings)
     with pytest.raises(RecordError, match="they have equal names, and the files of their images or label maps differ"):
-        check_same({"m": {0: runs[0]}, "n": {0: runs[1]}})
+        check_same({"m": {0: (runs[0],)}, "n": {0: (runs[1],)}})
 
 
 def test_trained_runs_and_checkpoints_are_told_apart_shortly(make):
@@ -143,7 +147,7 @@ def test_folds_of_two_copies_of_the_data_are_never_averaged(make):
     again = rewrite(make("m", 0, quality=2), {"all_files_sha256": "copy 1"})
     (corrected,) = build_blocks([again, second])
     assert lines([corrected]) == [("m", "0"), ("m", "1"), ("m", "mean")]
-    mixed = {name: {0: first, 1: second} for name in ("now", "accepted")}
+    mixed = {name: {0: (first,), 1: (second,)} for name in ("now", "accepted")}
     with pytest.raises(RecordError, match="the runs of fold 0 and fold 1 saw other copies of the data"):
         check_same(mixed)
 
@@ -157,7 +161,7 @@ def test_label_maps_of_two_painting_rules_are_two_tests(make):
     with pytest.raises(SettingsError, match=said):
         compared_tests([old.path, new.path])
     with pytest.raises(RecordError, match=said):
-        check_same({"old": {0: old}, "new": {0: new}})
+        check_same({"old": {0: (old,)}, "new": {0: (new,)}})
 
 
 def test_no_mean_by_size_over_some_folds_only(make):
@@ -333,7 +337,7 @@ def test_runs_of_the_same_name_in_two_folders_have_their_own_costs(tmp_path):
     ]
     assert len({record.path.name for record in runs}) == 1
     (block,) = build_blocks(runs)
-    assert [block.costs[name, "0"].trainable_parameters for name in ("ours", "theirs")] == [1_000, 2_000]
+    assert [block.costs[name, "0"][0].trainable_parameters for name in ("ours", "theirs")] == [1_000, 2_000]
     lines = list(csv.DictReader(io.StringIO(render([block], "csv"))))
     shown = {line["method"]: line["value"] for line in lines if line["metric"] == "trainable"}
     assert shown == {"ours": "1000.0", "theirs": "2000.0"}

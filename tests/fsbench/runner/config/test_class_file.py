@@ -15,7 +15,7 @@ from fsbench.runner.config import registry
 from fsbench.runner.config.parse import parse_values
 from fsbench.runner.config.registry import choose_method, config_files
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.config.stored import parse_stored
+from fsbench.runner.config.stored import parse_stored, parse_stored_data
 from fsbench.runner.engine.experiment import Experiment
 from tests.plugged import METHOD
 
@@ -114,9 +114,16 @@ def stored(mine, tmp_path):
 
 
 def test_a_stored_run_never_makes_a_file_run(stored, mine):
-    with pytest.raises(SettingsError, match=r"mine.py \(sha256 [0-9a-f]{12}\); the command names no file; expected"):
+    with pytest.raises(
+        SettingsError, match=r"used Constant in mine.py, which the command does not name; name it: --me"
+    ):
         parse_stored(stored)
     assert times(mine) == 0
+
+
+def test_the_data_of_a_stored_run_are_opened_without_its_methods_file(stored, mine):
+    mine.rename(mine.with_name("moved.py"))
+    assert parse_stored_data(stored).data_arguments["dataset"]["class_path"].endswith(".Demo") and times(mine) == 0
 
 
 @pytest.mark.parametrize("name", ["mine.py", "renamed.py"])
@@ -131,9 +138,26 @@ def test_a_stored_run_takes_the_named_file_with_its_content_wherever_it_lies(sto
 def test_a_stored_run_refuses_a_named_file_with_another_content(stored, mine):
     mine.write_text(mine.read_text() + "# changed\n")
     name_class_files(["mine.py:Constant"])
-    with pytest.raises(SettingsError, match=r"the command names .*mine.py .*expected one with that very content"):
+    with pytest.raises(
+        SettingsError, match=r"which has changed since; expected a file with that content \(its sha256 "
+    ):
         parse_stored(stored)
     assert times(mine) == 0
+
+
+def test_a_copy_beside_the_run_is_offered_where_it_is_the_file_of_the_run_and_run_where_it_is_named(stored, mine):
+    kept = mine.rename(stored.with_name("method.py"))
+    with pytest.raises(
+        SettingsError, match=r"which is not there any more; the run keeps it: --method .*/method.py:Con"
+    ):
+        parse_stored(stored)
+    assert times(mine) == 0
+    name_class_files([f"{kept}:Constant"])
+    assert parse_stored(stored, build=False).config.model.class_path.endswith(".Constant") and times(mine) == 1
+    class_file._named.clear()
+    kept.write_text(METHOD + "# another\n")
+    with pytest.raises(SettingsError, match=r"which is not there any more; expected a file with that content"):
+        parse_stored(stored)
 
 
 @pytest.mark.parametrize("option", ["method_file", "dataset_file"])
@@ -145,7 +169,7 @@ def test_another_file_beside_the_named_one_is_not_run(stored, mine, tmp_path, op
     values = yaml.safe_load(stored.read_text())
     values["run"][option] = f"{evil}#sha256={hashlib.sha256(evil.read_bytes()).hexdigest()}"
     stored.write_text(yaml.safe_dump(values))
-    with pytest.raises(SettingsError, match=r"a class of the file evil.py"):
+    with pytest.raises(SettingsError, match=r"in evil.py, which the command does not name"):
         parse_stored(stored)
     values["run"][option] = None
     values["run"]["method_file"] = None

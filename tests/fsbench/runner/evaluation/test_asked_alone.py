@@ -69,6 +69,17 @@ def test_another_model_is_recorded_with_the_number_of_its_episodes(test, tmp_pat
     )
 
 
+def test_the_label_given_last_is_kept_by_the_same_run(test, tmp_path):
+    runs = [evaluated(forgetful, test, tmp_path, **more) for more in (
+        {"label": "a", "asked_alone": 0}, {"label": "b", "asked_alone": 0}, {"asked_alone": 2}, {"label": ""},
+    )]  # fmt: skip
+    assert [one.record.run.label for one in runs] == ["a", "b", "b", ""]
+    (file,) = tmp_path.glob("*/run.json")
+    assert "label" not in file.read_text() and {one.record.run.id for one in runs} == {file.parent.name}
+    with pytest.raises(SettingsError, match=r"the label is '\(best\)', expected at most 60 visible characters"):
+        evaluated(forgetful, test, tmp_path, label="(best)")
+
+
 def test_of_answers_in_a_file_nobody_can_ask(test, tmp_path):
     with fsbench.Answers(tmp_path / "mine.fsa", test) as answers:
         for episode in test:

@@ -1,0 +1,109 @@
+"""Files of a user's with the class of a run's method or data set: what a run keeps of them, and what became of them.
+
+A record may be anybody's: files are read and compared here, and nothing of them is run (`fsbench.base.class_file`).
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from fsbench.base.class_file import SOURCE, ClassFile
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import load_yaml
+from fsbench.records.record import Record, read_record
+
+METHOD = "method.file_sha256"
+"""Entry of an identity with the hash of the file of the method's class."""
+STATED_BY = {METHOD: "method_file", "dataset.file_sha256": "dataset_file"}
+"""Entry of an identity that is the hash of a class's file -> key below `run` of a config.yaml that states the file."""
+
+
+class ClassNotNamed(SettingsError):
+    """A run can be opened only with a class in a file, and the command names no such file."""
+
+
+def file_words(records: Iterable[Record]) -> dict[tuple[str, str, str], str]:
+    """Return words that tell the contents of one file from each other: what the file holds now, or when it was run.
+
+    The label of a content's runs stands in place of these words.
+
+    Args:
+        records: runs, of any methods.
+
+    Returns:
+        (method, entry of `STATED_BY`, hash) -> words, such as "knn.py as it is now" and "of 28 Nov, 10:49".
+    """
+    contents: dict[tuple[str, str], dict[str, list[Record]]] = {}
+    for record in records:
+        for entry in STATED_BY:
+            if sha256 := record.flat_identity.get(entry):
+                of_file = contents.setdefault((record.run.identity.method.name, entry), {})
+                of_file.setdefault(str(sha256), []).append(record)
+    found = {}
+    for (method, entry), by_hash in contents.items():
+        choices = {sha256: _choices(runs, entry, sha256) for sha256, runs in by_hash.items()}
+        for sha256, own in choices.items():
+            others = {words for other, taken in choices.items() if other != sha256 for words in taken}
+            found[method, entry, sha256] = next((words for words in own if words not in others), own[-1])
+    return found
+
+
+def last_finished(records: Iterable[Record]) -> str:
+    """Return when the last of some runs was finished, as records state it: later times come later in the alphabet."""
+    return max(record.run.provenance.finished for record in records)
+
+
+def _choices(runs: list[Record], entry: str, sha256: str) -> list[str]:
+    """Return words for one content of a file, the best first; the last ones are its hash's first digits."""
+    last = max(runs, key=lambda record: record.run.provenance.finished)
+    stated = _stated_file(last.path, entry)
+    name = "" if stated is None else stated.path.name
+    lead = "" if entry == METHOD else f"{name or 'data set'} "
+    labels = {record.run.label for record in runs}
+    words = [*labels] if entry == METHOD and len(labels) == 1 and "" not in labels else []
+    if stated is not None and ClassFile(stated.path, sha256).is_unchanged:
+        words.append(f"{name} as it is now")
+    moments = (_moment(last.run.provenance.finished, form) for form in ("%H:%M", "%H:%M:%S"))
+    return [*words, *(f"{lead}of {moment}" for moment in moments if moment), f"{lead}{sha256[:12]}"]
+
+
+def _moment(finished: str, clock: str) -> str:
+    """Return the day and the time of this place, such as "28 Nov, 10:49"; "" of what is no time."""
+    try:
+        then = datetime.fromisoformat(finished).astimezone()
+    except (ValueError, OverflowError):
+        return ""
+    year = "" if then.year == datetime.now().year else f" {then:%Y}"
+    return f"{then.day} {then:%b}{year}, {then.strftime(clock)}"
+
+
+def _stated_file(folder: Path, entry: str) -> ClassFile | None:
+    """Return the file that a run's config.yaml states; None where it states none, or cannot be read."""
+    try:
+        values = load_yaml(folder / "config.yaml")
+    except (OSError, ValueError):
+        return None
+    options = values.get("run") if isinstance(values, dict) else None
+    reference = options.get(STATED_BY[entry]) if isinstance(options, dict) else None
+    return ClassFile.stated(reference) if isinstance(reference, str) else None
+
+
+def class_not_named(folder: Path, reference: str, name: str) -> ClassNotNamed:
+    """Return the refusal to open a run whose class the command does not name: the file that is wanted, and its date.
+
+    Args:
+        folder: of the run.
+        reference: the file as the run's configuration states it.
+        name: of the class.
+    """
+    file, record = ClassFile.stated(reference), read_record(folder)
+    when = "" if record is None else _moment(record.run.provenance.finished, "%H:%M")
+    used = f"this run used {name} in {file.path.name}{f' of {when}' if when else ''}"
+    kept = ClassFile(folder / SOURCE, file.sha256)
+    state = "is not there any more" if file.sha256_now is None else "has changed since"
+    way_out = f"expected a file with that content (its sha256 begins with {file.sha256[:12]}): --method FILE.py:{name}"
+    if file.is_unchanged:
+        state, way_out = "the command does not name", f"name it: --method {file.path}:{name}"
+    elif kept.is_unchanged:
+        way_out = f"the run keeps it: --method {kept.path}:{name}"
+    return ClassNotNamed(f"{folder}: {used}, which {state}; {way_out}; read that file first if the run is not your own")

@@ -1,0 +1,122 @@
+"""Means over trainings through `fsbench table` and `fsbench compare`: one row a method (statistics spec §13.6)."""
+
+from math import sqrt
+from statistics import mean, stdev
+
+import pytest
+
+from fsbench.base.errors import RecordError
+from fsbench.cli.main import main
+from fsbench.records.record import leave_out_damaged
+from fsbench.results.sheets.text import table_lines
+from fsbench.results.tables.breakdowns import short_table
+from fsbench.results.tables.table import build_blocks
+from fsbench.runs import load_runs
+from fsbench.scores.trainings import Reach
+from tests.fsbench.pages.report.studies import write_study
+from tests.fsbench.runs import rewrite
+
+TRAINED = {"max_epochs": 8}
+
+
+def write_trainings(folder, methods, folds=1, missing=()):
+    """Write runs of methods: name -> quality of each training, None of one that is not trained under two seeds."""
+    for name, qualities in methods.items():
+        for seed, quality in enumerate(qualities or (0.4, 0.4)):
+            runs = write_study(folder / f"{name}{seed}", {name: quality}, folds=folds, classes=4 * folds, episodes=80)
+            for fold, record in enumerate(runs):
+                if (name, fold, seed) not in missing:
+                    rewrite(record, {"seed": seed, "training": TRAINED if qualities else None})
+                else:
+                    (record.path / "run.json").unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    qualities = {"emat": (0.6, 0.7, 0.64), "cst": (0.5, 0.56), "hsnet": (0.52,), "prototype": None}
+    return write_trainings(tmp_path_factory.mktemp("runs"), qualities)
+
+
+def block_of(folder):
+    (block,) = load_runs(folder).table(trivial=False).blocks
+    return block
+
+
+def test_a_method_is_one_row_over_its_trainings(runs):
+    block = block_of(runs)
+    assert [method for method, _ in block.lines] == ["cst", "emat", "hsnet", "prototype"]
+    assert block.reaches == {
+        "cst": Reach.OTHER, "emat": Reach.OTHER, "hsnet": Reach.THESE, "prototype": Reach.UNTRAINED,
+    }  # fmt: skip
+    records = [record for record in load_runs(runs).records if record.run.identity.method.name == "emat"]
+    alone = [record.protocol.statistics(record.episodes, record.header).scores()["mIoU"] for record in records]
+    found = block.trained["emat", "0"]["mIoU"]
+    assert found.these.value == pytest.approx(mean(alone)) and found.spreads[0].sd == pytest.approx(stdev(alone))
+    assert found.other.low < found.these.low and found.other.high > found.these.high
+    assert block.lines["emat", "0"]["mIoU"] == found.other and not found.is_rough
+    assert block.trained["cst", "0"]["mIoU"].is_rough
+
+
+def test_the_table_names_what_each_interval_holds_for(runs):
+    head, _, cst, emat, hsnet, prototype = table_lines(short_table(block_of(runs)))[:6]
+    assert head.split("  ")[0] == "method" and "other images" in head and "and other trainings" in head
+    assert "] rough" in cst and "] rough" not in emat and "one training" in hsnet and "no training" in prototype
+    assert [line.split()[1].strip("†‡") for line in (cst, emat, hsnet, prototype)] == ["2", "3", "1", "–"]
+
+
+def test_single_trainings_stand_below_their_method_on_request(runs, capsys):
+    assert main(["table", str(runs), "--trainings"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    place = next(n for n, line in enumerate(lines) if line.startswith("emat"))
+    assert [line.split()[:2] for line in lines[place + 1 : place + 4]] == [["seed", str(seed)] for seed in range(3)]
+    assert all("[" not in line for line in lines[place + 1 : place + 4])
+    assert not any(line.startswith("  seed") for line in lines[place + 4 : place + 5])
+
+
+def test_folds_may_have_other_numbers_of_trainings(tmp_path):
+    runs = write_trainings(tmp_path, {"emat": (0.6, 0.7)}, folds=2, missing=[("emat", 1, 1)])
+    block = block_of(runs)
+    found = block.trained["emat", "mean"]["mIoU"]
+    assert found.numbers == ["2,1"] and found.is_borrowed
+    spread = stdev(value for value in found.spreads[0].scores[0])
+    assert found.spreads[0].sd == pytest.approx(sqrt(2 * (spread / 2) ** 2))  # the other fold borrows it
+    assert "seeds of the trainings: emat 0, 1, fold 1 has no record of seed 1" in block.warnings
+    (row,) = (row for row in block.rows if (row.fold, row.metric, row.part_kind) == ("mean", "mIoU", "all"))
+    assert row.cells()["trainings"] == "2,1" and row.cells()["low_other"] == found.other.low
+
+
+def test_two_seeds_of_one_training_are_refused_and_left_out(tmp_path):
+    runs = write_trainings(tmp_path, {"emat": (0.6, 0.6), "hsnet": (0.5,)})
+    records, refused = load_runs(runs).records, []
+    with pytest.raises(RecordError, match="seeds 0 and 1 of emat are one training: their pixel counts are equal"):
+        build_blocks(records)
+    (block,) = leave_out_damaged(records, refused, build_blocks)
+    assert block.reaches["emat"] is Reach.THESE and "seeds 0 and 1 of emat are one training" in refused[0]
+
+
+def test_differences_hold_for_other_trainings_where_both_have_several(runs, capsys):
+    (comparison,) = load_runs(runs).compare(metrics="mIoU").comparisons
+    rows = {(row.method, row.minus): row for row in comparison.rows}
+    emat = rows["cst", "emat"]
+    assert emat.trainings == "2 and 3" and emat.estimate.covers_trainings
+    assert emat.trained.these.low < emat.trained.these.value < emat.trained.these.high
+    assert not rows["cst", "hsnet"].estimate.covers_trainings and rows["cst", "hsnet"].is_of_these
+    assert rows["emat", "prototype"].trainings == "3" and rows["cst", "prototype"].trained.is_rough
+    assert main(["compare", str(runs), "--metrics", "mIoU"]) == 0
+    out = capsys.readouterr().out
+    assert "seed" not in out and "trainings" in out and "other images" in out
+
+
+def test_sentences_say_how_far_a_difference_reaches(tmp_path):
+    qualities = {"emat": (0.7, 0.71, 0.705, 0.72, 0.704), "cst": (0.4, 0.41, 0.405, 0.42, 0.404)}
+    runs = write_trainings(tmp_path / "several", qualities)
+    (comparison,) = load_runs(runs).compare(metrics="mIoU").comparisons
+    first, test = comparison.conclusions.sentences[0], comparison.conclusions.sentences[-1]
+    assert first.startswith("emat is better than cst, whatever the training: ") and first.endswith("5 and 5 trainings.")
+    assert test.endswith("It holds for other images of these classes and other trainings, not for other classes.")
+    runs = write_trainings(tmp_path / "one", {"emat": (0.7,), "cst": (0.4, 0.45)})
+    (comparison,) = load_runs(runs).compare(metrics="mIoU").comparisons
+    first = comparison.conclusions.sentences[0]
+    assert first.startswith("emat is better than cst with these weights: ")
+    assert first.endswith("; one training of emat, another may reverse it.")
