@@ -31,6 +31,7 @@ from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from tests.browser import chromium as chromium
 from tests.datamodules.builders import save_labels, save_names
 from tests.photos import draw_photos
+from tests.warm import Warm
 
 pytest_plugins = ("tests.changed",)
 
@@ -115,6 +116,14 @@ def torch_as_started() -> None:
     """Take deterministic kernels back, which a run in this process has set: they warn, and calculate otherwise."""
     if torch.get_deterministic_debug_mode():
         torch.set_deterministic_debug_mode("default")
+
+
+@pytest.fixture(scope="session")
+def warm_process() -> Iterator[Warm]:
+    """A process that forks for commands, once for all tests."""
+    process = Warm(os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)})
+    yield process
+    process.close()
 
 
 @pytest.fixture(scope="session")

@@ -22,10 +22,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PRELOADED = (
-    "lightning", "polars", "timm", "fsbench.cli.main", "fsbench.runner.grid.bench",
+    "lightning", "polars", "timm", "fsbench.cli.main", "fsbench.cli.bench", "fsbench.runner.grid.bench",
     "fsbench.runner.engine.run", "fsbench.runner.config.parse", "fsbench.datamodules.episodic",
-    "fsbench.datamodules.classification",
+    "fsbench.datamodules.classification", "fsbench.datamodules.datasets.folder",
 )  # fmt: skip
+JUDGED = ("prototype", "hsnet", "emat")
+"""Methods whose configurations are judged before the first fork: the parser then has read the sources of their classes,
+of the data's and of the trainer, which takes it longer than all else."""
 
 LIMIT_SECONDS = 1200
 """Time for one command; then its processes are killed, and the test fails rather than wait for ever."""
@@ -100,6 +103,8 @@ def serve() -> None:
     """Answer requests until the input ends."""
     for name in PRELOADED:
         importlib.import_module(name)
+    for method in JUDGED:
+        importlib.import_module("fsbench.runner.config.run_config").RunConfig(method, "demo").parse(build=False)
     gc.freeze()  # what is imported is garbage in no command: their collections pass it over, and forks share its memory
     for line in sys.stdin:
         requests = json.loads(line)

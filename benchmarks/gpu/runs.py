@@ -82,8 +82,7 @@ class Bench:
         Raises:
             RuntimeError: a process failed, with the end of what it said.
         """
-        words = ["bench", f"--method={','.join(methods)}", "--dataset=demo", "--fast", f"--runs={self.folder / name}",
-                 f"--trainer.accelerator={accelerator}", *self.few, *(options or [])]  # fmt: skip
+        words = [*self.words(name, accelerator, methods), *(options or [])]
         started = time.monotonic()
         children = [
             subprocess.Popen(
@@ -101,6 +100,13 @@ class Bench:
             for child in children:
                 child.kill()
         return time.monotonic() - started
+
+    def words(self, name: str, accelerator: str, methods: list[str]) -> list[str]:
+        """Return the arguments of `fsbench` that run methods into the folder `name`."""
+        return [
+            "bench", f"--method={','.join(methods)}", "--dataset=demo", "--fast", f"--runs={self.folder / name}",
+            f"--trainer.accelerator={accelerator}", *self.few,
+        ]  # fmt: skip
 
     def _environment(self, rank: int, processes: int) -> dict[str, str]:
         if processes == 1:

@@ -5,6 +5,7 @@ only if the command that runs names it. That a stored configuration names it is 
 (`fsbench.runner.config.stored`).
 """
 
+import ast
 import copyreg
 import hashlib
 import re
@@ -138,6 +139,19 @@ def classes_of_file(file: ClassFile) -> dict[str, type]:
     load_class_file(file.reference)
     found = vars(sys.modules[file.module])
     return {name: kind for name, kind in found.items() if isinstance(kind, type) and kind.__module__ == file.module}
+
+
+def class_names(path: Path) -> list[str]:
+    """Return the names of the classes that a file defines, without running it; none of a file that is no Python.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        body = ast.parse(read_bytes(path, "settings")).body
+    except (SyntaxError, ValueError):
+        return []
+    return [one.name for one in body if isinstance(one, ast.ClassDef)]
 
 
 def named_file(reference: str) -> ClassFile | None:

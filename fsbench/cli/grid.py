@@ -16,7 +16,7 @@ from fsbench.results.sheets.formats import write_sheets
 from fsbench.runner.config.limits import whole
 from fsbench.runner.config.registry import names
 from fsbench.runner.grid.executors import TIMEOUT_MIN, Executor, LocalProcesses, Submitit
-from fsbench.runner.grid.plan import PlannedRun, plan
+from fsbench.runner.grid.plan import LOOKING_UP, PlannedRun, plan
 from fsbench.runner.grid.plan_sheet import as_json, to_sheet
 from fsbench.runner.grid.run import Failure, last_lines, run_missing
 from fsbench.runner.grid.spec import read_grid
@@ -76,7 +76,7 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     roots = data_roots(options)
     runs = read_grid(options.files, roots, fast=options.fast, runs=str(options.runs))
 
-    planned = plan(track(runs, "Looking up", "run"), options.runs, options.recheck)
+    planned = plan(track(runs, LOOKING_UP, "run"), options.runs, options.recheck)
     failed = False
     if executor is not None:
         failed = print_failures(run_missing(planned, options.runs, executor), planned)

@@ -11,6 +11,7 @@ from fsbench.base.terminal import print_block, print_line, text_width
 from fsbench.cli.grid import add_executor_options, choose_executor, print_failures
 from fsbench.cli.options import add_format, add_runs_folder, data_roots
 from fsbench.runner.config.limits import whole
+from fsbench.runner.grid.plan import LOOKING_UP
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +71,7 @@ def _plan(options: argparse.Namespace) -> int:
     common = {"devices": options.devices, "seed": options.seed, "fast": options.fast, "runs": str(options.runs)}
     all_runs = paper_runs(paper_rows(name, paper), roots, options.released, **common)
     ordered = with_preparations(run for row in chosen for run in all_runs[row])
-    planned = plan_runs(track(ordered, "Looking up", "run"), options.runs, options.recheck)
+    planned = plan_runs(track(ordered, LOOKING_UP, "run"), options.runs, options.recheck)
     failed = False
     if executor is not None:
         before = sum(item.state == "done" for item in planned.values())

@@ -147,12 +147,14 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
     if options.format == "text":
         for record in runs.records if options.all else []:
             print_line(f"{record.path}: {', '.join(name for name in FILES if (record.path / name).is_file())}")
-        print_line(f"next: {' | '.join(_next_commands(folders, runs.records, table.blocks))}")
+        print_line("next:")
+        for command in _next_commands(folders, runs.records, table.blocks):
+            print_line(f"  {command}")
     return runs.left_out
 
 
 def _next_commands(folders: Sequence[Path], records: Sequence[Record], blocks: Sequence[Block]) -> list[str]:
-    """Name what to look at next: pictures or tests, breakdowns and pages, with folders that hold these runs alone."""
+    """Return the commands to go on with, a comparison or the whole table, and pages, of folders of these runs alone."""
     parents = list(dict.fromkeys(record.path.parent for record in records))
     alone = len(folders) > 1 and len(parents) == 1 and len(list(parents[0].glob("*/run.json"))) == len(records)
     if len(folders) > 2 and not alone:
@@ -160,6 +162,4 @@ def _next_commands(folders: Sequence[Path], records: Sequence[Record], blocks: S
     shown = shlex.join(map(str, parents if alone else dict.fromkeys(folders)))
     methods = max(len({row.method for row in block.rows if row.run}) for block in blocks)
     first = f"fsbench compare {shown}" if methods > 1 else f"fsbench table {shown} --all"
-    picture = records[0].path / "predictions.png"
-    pictures = [str(picture)] if len(records) == 1 and picture.is_file() else []
-    return [*pictures, first, f"fsbench report {shown}"]
+    return [first, f"fsbench report {shown}"]

@@ -9,6 +9,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import sha256_file
 from fsbench.base.terminal import one_line, print_line
 from fsbench.cli.options import add_class_files, given_root
+from fsbench.records.card import UNKNOWN
 from fsbench.runner.config.limits import whole
 from fsbench.runner.exchange.bundle import read_listing
 from fsbench.runner.exchange.recount import DataAtHand
@@ -46,26 +47,29 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
         places = {"data.dataset.root": root, "model.backbone.weights": options.weights}
         settings = {key: place for key, place in places.items() if place is not None}
         repetition = Repetition(options.predict, _sample_seed(options), settings, options.ckpt)
-        print_line(f"the episodes of --predict are drawn by --sample-seed {repetition.seed}")
     elif options.sample_seed is not None or options.public_value is not None:
         raise SettingsError(
             "--sample-seed and --public-value choose the episodes of --predict N; add --predict N, or leave them out"
         )
     data = None if root is None else DataAtHand(root, options.dataset)
     listing, findings = verify(options.bundle, repetition, data)
-    print_line(f"{options.bundle}: {len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
+    failed = sum(finding.status == "failed" for finding in findings)
+    unchecked = sum(finding.status == "not checked" for finding in findings)
+    verdict = f"NOT verified, {failed} of {len(findings)} findings failed" if failed else "verified, no finding failed"
+    print_line(f"{options.bundle}: {verdict}, {unchecked} not checked")
+    if repetition is not None:
+        print_line(f"the episodes of --predict are drawn by --sample-seed {repetition.seed}")
+    print_line(f"{len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
     for method, card in listing.cards.items():
         print_line(f"card of {method}, as stated")
         for entry, words in card.as_rows():
-            print_line(f"  {entry:<24}  {one_line(words)}")
+            if words != UNKNOWN:  # a run's findings say which entries its record proves, and which nobody knows
+                print_line(f"  {entry:<24}  {one_line(words)}")
     for run in (None, *listing.runs):
         print_line(run or "the file")
         for finding in findings:
             if finding.run == run:
                 print_line(f"  {finding.status:<12} {one_line(finding.what)}")
-    failed = sum(finding.status == "failed" for finding in findings)
-    unchecked = sum(finding.status == "not checked" for finding in findings)
-    print_line(f"{len(findings)} findings: {failed} failed, {unchecked} not checked")
     return int(failed > 0)
 
 

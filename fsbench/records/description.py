@@ -28,6 +28,7 @@ def warnings(records: Sequence[Record]) -> list[str]:
     undefined = [record for record in records if record.undefined_classes]
     return [
         *([_undefined(undefined)] if undefined else []),
+        *([_image_lists(records[0].header)] if records[0].header.lists in LISTS else []),
         *_by_methods(records, _run_warnings),
         *header_warnings(records[0].header),
         *shorter(records),
@@ -50,9 +51,8 @@ def notes(records: Sequence[Record]) -> list[str]:
     if dropped:
         names = [dropped[number] for number in sorted(dropped)]
         lines.append(f"classes left out because they have too few images (DROP_SMALL): {', '.join(printed(names))}")
-    is_ours = _ORIGINS.issuperset(header.lists.split(", ")) or header.lists.startswith("drawn from ")
-    lists = header.lists if is_ours else f"{header.lists!r}, as the record says"
-    lines.append(f"image lists: {LISTS.get(lists, lists)}{_unproved(header)}")
+    if header.lists not in LISTS:
+        lines.append(_image_lists(header))
     return list(dict.fromkeys(lines))
 
 
@@ -62,9 +62,16 @@ def all_notes(records: Sequence[Record]) -> list[str]:
 
 
 LISTS = {"derived": "made by a rule of fsbench, not the authors' own"}
-"""Source of image lists, as a header has it -> in words, where the word does not say it."""
+"""Source of image lists that are not the authors', as a header has it -> in words. It is told as a warning."""
 _ORIGINS = {"official", "unverified", "derived", "official set in another order", "given", "incomplete"}
 """Words of the suite for it; others may be anybody's."""
+
+
+def _image_lists(header: Header) -> str:
+    """Say where the image lists of a test come from."""
+    is_ours = _ORIGINS.issuperset(header.lists.split(", ")) or header.lists.startswith("drawn from ")
+    lists = header.lists if is_ours else f"{header.lists!r}, as the record says"
+    return f"image lists: {LISTS.get(lists, lists)}{_unproved(header)}"
 
 
 def _unproved(header: Header) -> str:

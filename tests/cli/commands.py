@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import yaml
+
+from fsbench.base.files import fingerprint
 from fsbench.runner.config.run_config import RunConfig
-from tests.config_words import config_words
 from tests.ports import free_port
 
 FEW = ["--data.test.episodes=9", "--data.training.validation_episodes=5", "--data.loading.workers=0"]
@@ -18,7 +20,10 @@ def images_of(folder: Path | str) -> list[str]:
 def run_command(
     method: str, runs: Path | str, small_demo: Path, *options: str, devices: int | None = None
 ) -> list[str]:
-    """Return the arguments of `fsbench bench --config` on a folder of images.
+    """Return the arguments of `fsbench bench --config` on a folder of images, with a file beside that folder.
+
+    The file has all settings but the trainer's, which may add callbacks: on the command line, each takes the parser a
+    tenth of a second.
 
     Args:
         method: name of the method.
@@ -30,7 +35,13 @@ def run_command(
     extra = images_of(small_demo)
     if devices is not None:
         extra += [f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}"]
-    return ["bench", *config_words(RunConfig(method, "demo", fold=0, runs=str(runs), extra=[*extra, *options]))]
+    trainer = [option for option in options if option.startswith("--trainer.")]
+    extra += [option for option in options if option not in trainer]
+    run = RunConfig(method, "demo", fold=0, runs=str(runs), extra=extra)
+    text = yaml.safe_dump(run.values, sort_keys=False)
+    file = small_demo.parent / f"{fingerprint(text)}.yaml"
+    file.write_text(text)
+    return ["bench", f"--config={file}", *trainer]
 
 
 def environments_of_ranks(ranks: int) -> list[dict[str, str]]:

@@ -69,13 +69,6 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str,
     return call
 
 
-@pytest.fixture(scope="session")
-def warm_process() -> Iterator[Warm]:
-    process = Warm(os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)})
-    yield process
-    process.close()
-
-
 @pytest.fixture
 def warm(warm_process: Warm, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """warm(*arguments) -> the finished `fsbench` command, like `fsbench`, in a fork of a process that is ready.
@@ -125,7 +118,7 @@ def run_arguments(small_demo: Path) -> Callable[..., list[str]]:
 
     def arguments(method: str, runs: Path | str, *more: str) -> list[str]:
         few = [*FEW, "--trainer.max_epochs=2", "--trainer.limit_train_batches=3"]
-        return run_command(method, runs, small_demo, *few, *more)
+        return [*run_command(method, runs, small_demo, *few), *more]
 
     return arguments
 

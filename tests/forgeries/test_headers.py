@@ -22,7 +22,7 @@ from fsbench.datamodules.datasets.pascal import Pascal, Pascal10, PascalAll
 from fsbench.datamodules.datasets.suim import Suim
 from fsbench.protocols.headers import HEADER
 from fsbench.protocols.reading import load_protocol, read_checked_manifest
-from fsbench.records.description import notes, shorter
+from fsbench.records.description import all_notes, shorter
 from fsbench.records.grouping import variants
 from fsbench.records.record import Record
 from fsbench.runner.exchange.bundle import write_bundle
@@ -268,7 +268,7 @@ def test_a_published_name_shows_nothing_of_the_data(honest_run):
     ):
         named = Record(honest_run.path, honest_run.run)
         vars(named).update(header=header.model_copy(update={"dataset": dataset, "lists": lists}))
-        (note,) = (note for note in notes([named]) if note.startswith("image lists: "))
+        (note,) = (note for note in all_notes([named]) if note.startswith("image lists: "))
         assert note.split("; ")[1:] == words
 
 

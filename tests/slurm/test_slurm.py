@@ -56,7 +56,7 @@ def test_a_grid_as_an_array_of_jobs(slurm, fsbench, warm, small_demo, tmp_path):
     folder, here, site = tmp_path / "jobs", tmp_path / "here", slurm.environment | {"SBATCH_EXPORT": "NONE"}
     done = fsbench("grid", "good.yaml", "bad.yaml", "--runs", str(folder), "--run", *jobs, **site)
     assert done.returncode == 1 and done.stderr.count(": done") == 2 and "Traceback" not in done.stderr, done.stderr
-    assert "training ended without a validation" in done.stderr and "3 runs: 2 done, 1 begun" in done.stdout
+    assert "training ended without a validation" in done.stderr and "2 of 3 runs done, 1 stopped" in done.stdout
     assert done.stderr.count("sacct") == 1 and "Bypassing" not in done.stderr
     for cell in read_grid([tmp_path / "good.yaml"], runs=str(here)):
         alone = warm("bench", *config_words(cell))

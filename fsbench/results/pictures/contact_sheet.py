@@ -54,7 +54,7 @@ def contact_sheet(
     """Write a PNG with one row per episode, and a key, to `path`; see `draw_contact_sheet`."""
     sheet = draw_contact_sheet(data, predictions, episodes, earlier)
     with replacing(path) as temporary:
-        sheet.save(temporary, format="PNG")
+        sheet.save(temporary, format="PNG", compress_level=1)  # of photos: a quarter of the time, a seventh more bytes
 
 
 def draw_contact_sheet(

@@ -163,7 +163,7 @@ class ParsedRun(LightningCLI):
     @property
     def config_text(self) -> str:
         """All settings as YAML, the `config.yaml` of a run."""
-        return str(self.parser.dump(self.config, skip_none=False))
+        return str(self.parser.dump(self.config, skip_none=False, skip_validation=True))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_instantiator(self._construct, object)

@@ -11,7 +11,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal, get_args
 
-from fsbench.base.class_file import is_class_file
+from fsbench.base.class_file import class_names, is_class_file
 from fsbench.base.errors import SettingsError, known_names, near_path
 from fsbench.base.files import is_file, load_yaml, read_text
 from fsbench.base.paths import CONFIGS
@@ -287,6 +287,13 @@ def check_known(kind: str, what: str, name: str) -> None:
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    if name.endswith(".py"):
+        if not is_file(name):
+            return f"there is no file {name}; expected FILE.py:Class{near_path(Path(name)) or '; correct the path'}"
+        classes = " or ".join(f"{name}:{one}" for one in class_names(Path(name)))
+        if not classes:
+            return f"{name} is a file without a class; expected FILE.py:Class"
+        return f"{name} is a file; expected one of its classes: {classes}"
     return f"unknown {what} '{name}'{known_names(name, known, ' (see: fsbench list)')}"
 
 

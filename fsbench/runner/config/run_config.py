@@ -282,8 +282,6 @@ class RunConfig(TaskOptions):
             "run.name": self.choice.name,
             "run.checkpoint": checkpoint,
             "trainer.strategy": "ddp" if several else None,
-            # of a trial on several devices an episode for each; its figures are no results anyway
-            "data.training.batch_size": self.devices if self.fast and is_segmentation and several else None,
             "model.backbone.weights": self._fill_in(self.weights),
             "data.test.fold": self.fold,
             "data.training.filter_novel": self._filter(),

@@ -95,7 +95,7 @@ def _make_together(walk: Sequence[tuple[PlannedRun, str]]) -> dict[Path | None, 
 
 def _how(item: PlannedRun) -> str:
     """Return whether a run begins or goes on, in words."""
-    return "goes on" if item.state == "begun" else "runs"
+    return "goes on" if item.state == "stopped" else "runs"
 
 
 def _wait_for(process: Process) -> int:

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from fsbench.runner.config.parse import SharedParts
     from fsbench.runner.engine.experiment import Experiment
 
-State = Literal["done", "repeated", "begun", "missing", "running elsewhere", "waits", "lacks files", "refused"]
+LOOKING_UP = "Reading the images and settings of runs (the next time only what has changed)"
+"""Words for the progress of a plan."""
+
+State = Literal["done", "repeated", "stopped", "waiting", "running elsewhere", "waits", "lacks files", "refused"]
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,12 @@ class PlannedRun:
         if self.folder is not None and is_held(self.folder):
             return "running elsewhere"
         begun = self.folder is not None and (self.folder / "identity.json").is_file()
-        return "begun" if begun else "missing"
+        return "stopped" if begun else "waiting"
 
     @property
     def is_ready(self) -> bool:
         """True if the run can be made now, and is to be."""
-        return self.state in ("missing", "begun", "repeated")
+        return self.state in ("waiting", "stopped", "repeated")
 
     @property
     def refused(self) -> str:

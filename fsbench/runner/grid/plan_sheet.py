@@ -12,8 +12,8 @@ from fsbench.runner.grid.summary import Summary
 from fsbench.runner.grid.words import option_words, run_values, run_variant
 
 COST = (
-    "time and memory: the median of earlier runs of the method, on the machine that ran them; ?: there is no such run "
-    "(a trial does not tell how long training takes)"
+    "time and memory: the median of earlier runs of the method, on the machine that ran them; ?: never run here "
+    "(trials do not count)"
 )
 STATE_WORDS = {"lacks files": "lacking files", "waits": "waiting for a training", "repeated": "to be repeated"}
 """States of runs in other words, for any number of them."""
@@ -29,12 +29,16 @@ def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks:
 
 
 def count_states(planned: Sequence[PlannedRun]) -> str:
-    """Return how many runs are done, begun, missing and so on, and the time of those that are left, in words."""
+    """Return how many runs are done, how many others there are by their states, and the time that these take.
+
+    For example: 1 of 3 runs done, 1 stopped, 1 waiting; 81 s left.
+    """
     states = [item.state for item in planned]
-    counted = ", ".join(f"{states.count(state)} {STATE_WORDS.get(state, state)}" for state in dict.fromkeys(states))
-    runs = f"{len(planned)} run{'s' * (len(planned) != 1)}"
-    time = {"?": "not known", "–": "none"}.get(left := time_left(planned), left)
-    return f"{runs}: {counted or 'none'}; time left: {time}"
+    others = [state for state in dict.fromkeys(states) if state != "done"]
+    counted = [f"{states.count(state)} {STATE_WORDS.get(state, state)}" for state in others]
+    left = time_left(planned)
+    words = {"?": "; how long the others take is not known yet", "–": ""}.get(left, f"; {left} left")
+    return ", ".join([f"{states.count('done')} of {len(planned)} runs done", *counted]) + words
 
 
 def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
@@ -52,10 +56,8 @@ def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
             folders.append(f"[{number}] {'is' if item.state == 'done' else 'writes to'} {item.folder}")
     if any(item.lacks for item in planned):
         folders.append(f"runs with missing files will write to {runs}/; their folders' names depend on these files")
-    if any(item.folder is None and item.state == "missing" for item in planned):
-        folders.append(
-            f"runs on images that are not drawn yet will write to {runs}/; their folders' names depend on these images"
-        )
+    if any(item.folder is None and item.state == "waiting" for item in planned):
+        folders.append(f"the folder in {runs}/ has its name once the images of the demo are drawn")
     protocols = list(dict.fromkeys(item.config.protocol or item.config.own_protocol or "–" for item in planned))
     mixed = [
         f"warning: these runs use {len(protocols)} protocols, {', '.join(protocols)}; figures of different protocols "

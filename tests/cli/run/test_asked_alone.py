@@ -5,6 +5,7 @@ import re
 import pytest
 
 from fsbench.records.record import find_records
+from tests.cli.commands import FEW, run_command
 
 REMEMBERS = """
 import torch
@@ -44,22 +45,26 @@ def test_a_method_that_remembers_fails(warm, bench_arguments, tmp_path):
     assert late.returncode == 0 and "with 0 episodes asked alone instead of 4; --force repeats the run" in late.stderr
 
 
-@pytest.mark.slow(40)
-@pytest.mark.parametrize(
-    ("method", "more"),
-    [
-        ("prototype", ("--devices", "2", "--keep-predictions", "soft")),
-        ("nn", ()),
-    ],
-)
-def test_other_methods_pass_and_their_records_say_so(warm, bench_arguments, tmp_path, method, more):
-    data = ("--dataset", "demo-cls", "--data.test.episodes", "5") if method == "nn" else ()
-    arguments = ["bench", "--method", method, *data] if data else bench_arguments(method, "asked")
-    done = warm(*arguments, *more, "--runs", "asked", "--asked-alone", "3")
+@pytest.mark.slow(15)
+def test_other_methods_pass_and_their_records_say_so(warm, tmp_path):
+    arguments = ["bench", "--method", "nn", "--dataset", "demo-cls", "--data.test.episodes", "5"]
+    done = warm(*arguments, "--runs", "asked", "--asked-alone", "3")
     assert done.returncode == 0, done.stderr
-    plain = warm(*arguments, *more, "--runs", "plain")
-    assert plain.returncode == 0, plain.stderr
-    (asked,), (other,) = (find_records(tmp_path / name) for name in ("asked", "plain"))
+    assert warm(*arguments, "--runs", "plain").returncode == 0
+    check_records(tmp_path, done.stdout + done.stderr)
+
+
+@pytest.mark.slow(15)
+def test_two_processes_ask_alone_as_well(finish, warm, small_demo, tmp_path):
+    for name, more in (("asked", ["--run.asked_alone=3"]), ("plain", [])):
+        options = [*FEW, "--run.keep_predictions=soft", *more]
+        finish(run_command("prototype", tmp_path / name, small_demo, *options, devices=2), 2)
+    check_records(tmp_path, warm("table", "asked", "--all").stdout)
+
+
+def check_records(folder, said):
+    """The run that asked, and said so, has the name and the counts of the plain one."""
+    (asked,), (other,) = (find_records(folder / name) for name in ("asked", "plain"))
     assert (asked.run.asked_alone, other.run.asked_alone) == (3, 0)
     assert asked.path.name == other.path.name and asked.run.counts_sha256 == other.run.counts_sha256
-    assert "3 episodes were asked alone as well, and answered alike" in done.stdout + done.stderr
+    assert "3 episodes were asked alone as well, and answered alike" in said

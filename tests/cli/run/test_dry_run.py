@@ -20,7 +20,7 @@ def test_the_plan_is_what_then_happens(warm, run_arguments, bench_arguments, tmp
     assert main(bench_arguments("prototype", "runs", "--fold=0,1", "--dry-run", "--format=json")) == 0
     assert files(tmp_path) == before
     done, planned = json.loads(capsys.readouterr().out)
-    assert (done["state"], planned["state"]) == ("done", "missing") and done["cost"] is None
+    assert (done["state"], planned["state"]) == ("done", "waiting") and done["cost"] is None
     cost = json.loads((tmp_path / done["folder"] / "run.json").read_text())["cost"]
     assert planned["cost"]["peak_mib"] == cost["peak_mib"] and planned["cost"]["training"] == 0
     assert planned["cost"]["evaluation"] == pytest.approx(9 / cost["episodes_per_second"])
@@ -28,10 +28,10 @@ def test_the_plan_is_what_then_happens(warm, run_arguments, bench_arguments, tmp
     assert (tmp_path / planned["folder"] / "run.json").is_file()
     assert main(bench_arguments("prototype", "runs", "--fold=0,1", "--dry-run")) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("2 runs: 2 done; time left: none. This is a plan: nothing was run")
+    assert shown.startswith("2 of 2 runs done. This is a plan: nothing was run")
     assert f"[2] is {planned['folder']}" in shown
     assert main(bench_arguments("prototype", "runs", "--force", "--dry-run")) == 0
-    assert "1 run: 1 to be repeated; time left: " in capsys.readouterr().out
+    assert "0 of 1 runs done, 1 to be repeated; " in capsys.readouterr().out
 
 
 def test_a_dry_run_draws_nothing_and_leaves_a_demo_that_was_made_otherwise(tmp_path, monkeypatch, capsys):
@@ -41,7 +41,7 @@ def test_a_dry_run_draws_nothing_and_leaves_a_demo_that_was_made_otherwise(tmp_p
     for more in ([], ["--data.dataset.seed=7"]):
         assert main([*words, *more]) == 0
         shown = capsys.readouterr().out
-        assert "1 run: 1 missing; time left: " in shown and "images that are not drawn yet" in shown
+        assert "0 of 1 runs done, 1 waiting; " in shown and "once the images of the demo are drawn" in shown
         assert main([*words, *more, "--format=json"]) == 0
         assert json.loads(capsys.readouterr().out)[0]["folder"] is None
         Path("demo").mkdir(exist_ok=True)
@@ -73,7 +73,7 @@ def test_several_protocols_are_runs_of_each(bench_arguments, tmp_path, monkeypat
     ]  # fmt: skip
     assert any("these runs use 2 protocols, hsnet, fscs" in line for line in lines)
     assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,", "--dry-run")) == 0
-    assert "1 run: 1 missing" in (shown := capsys.readouterr().out) and "warning" not in shown
+    assert "0 of 1 runs done, 1 waiting" in (shown := capsys.readouterr().out) and "warning" not in shown
     Path("own.yaml").write_text("data:\n  init_args:\n    test:\n      protocol: pfenet\n")
     for other in ("--data.test.protocol=pfenet", "--config=own.yaml"):
         assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,fscs", "--dry-run", other)) == 2
@@ -97,7 +97,7 @@ def test_what_is_missing(tmp_path, monkeypatch, capsys):
     words = ["bench", "--dry-run", "--method", "prototype,emat", "--dataset", "pascal", "--lists", "mine"]
     assert main([*words, "--ckpt", "a.ckpt"]) == 1
     shown = capsys.readouterr().out
-    assert "2 runs: 2 lacking files" in shown
+    assert "0 of 2 runs done, 2 lacking files" in shown
     for expected in (
         "missing: data pascal not in data/pascal: fsbench data prepare pascal --root data/pascal",
         "missing: weights dinov2_vits14 not in none/dinov2_vits14_pretrain.pth: fsbench weights fetch dinov2_vits14",

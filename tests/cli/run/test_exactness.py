@@ -8,8 +8,8 @@ divide among the processes.
 """
 
 import hashlib
-import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
+from jsonargparse import Namespace
 
 from fsbench.base.paths import REPOSITORY
 from fsbench.core.released_format import WRITTEN_BY
@@ -38,9 +39,9 @@ DIVIDED = (2, 2, 3)
 OTHERS = {1: [(0, 8), (2, 3)], 2: [(0, 3), (2, 1)], 4: [(2, 8)]}
 """Number of processes -> pairs of workers and batch. With `ALONE`, each number of workers occurs with each batch;
 `every_cell` has four episodes, so that other batches only repeat one of these."""
-FAMILIES = ("prototype", "emat", "hsnet", "pfenet", "fssdino", "persam_f", "matcher", "metaoptnet")
-"""Methods that are run in all of them: without training, by attention, of correlations, of base classes, with soft
-scores, with steps in each episode, with draws, and of classification."""
+FAMILIES = ("prototype", "pfenet", "persam_f", "matcher", "metaoptnet")
+"""Methods that are run in all of them: without training, of base classes, with steps in each episode, with draws, and
+of classification."""
 STARTED = ("cst", "matcher")
 """Segmenters in processes that Lightning starts, with `CLASSIFIERS["vpt"]`."""
 
@@ -125,18 +126,30 @@ def threads_of_the_system() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
-def in_configuration(
-    folder: Path, cells: list[list[str]], configuration: tuple[int, int, int], accelerator: str = "cpu"
-) -> list[list[str]]:
-    """Return cells with what must not matter: processes, workers and batch."""
-    processes, workers, batch = configuration
-    indifferent = [
-        f"--trainer.accelerator={accelerator}", f"--trainer.devices={processes}", "--run.keep_predictions=soft",
-        "--trainer.enable_progress_bar=false", f"--trainer.strategy={'ddp' if processes > 1 else 'auto'}",
-        f"--data.loading.workers={workers}", f"--data.loading.eval_batch_size={batch}",
-        f"--run.runs={runs_of(folder, configuration)}",
-    ]  # fmt: skip
-    return [[*cell, *indifferent] for cell in cells]
+def judged(arguments: list[str]) -> Namespace:
+    """Return all settings of a cell, as the parser has judged them."""
+    return parse(arguments, build=False).config
+
+
+def write_plan(
+    folder: Path, cells: list[Namespace], configurations: Sequence[tuple[int, int, int]], accelerator: str = "cpu"
+) -> Path:
+    """Write a file of `tests.cli.many_cells`: cells with what must not matter, processes, workers and batch."""
+    plan = []
+    for processes, workers, batch in configurations:
+        indifferent = {
+            "trainer.accelerator": accelerator, "trainer.devices": processes, "trainer.enable_progress_bar": False,
+            "trainer.strategy": "ddp" if processes > 1 else "auto", "data.init_args.loading.workers": workers,
+            "data.init_args.loading.eval_batch_size": batch, "run.keep_predictions": "soft",
+            "run.runs": str(runs_of(folder, (processes, workers, batch))),
+        }  # fmt: skip
+        for cell in cells:
+            plan.append(cell.clone())
+            for key, value in indifferent.items():
+                plan[-1][key] = value
+    file = folder / f"{configurations[0][0]}.plan"
+    file.write_bytes(pickle.dumps(plan))
+    return file
 
 
 def hashes_of(runs: Path, cells: int, processes: int) -> dict[str, str]:
@@ -158,8 +171,7 @@ def evaluate(
     folder: Path, cells: list[list[str]], configuration: tuple[int, int, int], accelerator: str = "cpu"
 ) -> dict[str, str]:
     """Evaluate cells in processes that Lightning starts; returns run -> hash of its tables."""
-    plan = folder / f"{configuration[0]}.json"
-    plan.write_text(json.dumps(in_configuration(folder, cells, configuration, accelerator)))
+    plan = write_plan(folder, [judged(cell) for cell in cells], [configuration], accelerator)
     command = [sys.executable, "-m", "tests.cli.many_cells", str(plan)]
     environment = threads_of_the_system()
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=1200)
@@ -213,16 +225,16 @@ def test_two_nodes_of_torchrun_give_the_same_bits(cells, tmp_path):
 
 @pytest.fixture(scope="module")
 def every_cell(cells, photos, tmp_path_factory):
-    """Method -> the arguments of a cell of few episodes."""
+    """Method -> the settings of a cell of few episodes."""
     folder, few = tmp_path_factory.mktemp("photos"), ["--data.test.episodes=4"]
     chosen = {method: [*cells(method, protocol_of(method)), *few] for method in METHODS}
     for method, more in CLASSIFIERS.items():
         chosen[method] = arguments(method, photos, folder, *more, *few, "--data.test.way=2")
-    return chosen
+    return {method: judged(words) for method, words in chosen.items()}
 
 
 def evaluate_in_forks(
-    warm_process: Warm, folder: Path, cells: list[list[str]], configurations: Sequence[tuple[int, int, int]]
+    warm_process: Warm, folder: Path, cells: list[Namespace], configurations: Sequence[tuple[int, int, int]]
 ) -> dict[tuple[int, int, int], dict[str, str]]:
     """Evaluate cells in configurations of one number of processes, in one group of forks.
 
@@ -231,10 +243,9 @@ def evaluate_in_forks(
     """
     folder.mkdir()
     ((processes, *_), *_) = configurations
-    plan = [cell for configuration in configurations for cell in in_configuration(folder, cells, configuration)]
-    (folder / "plan.json").write_text(json.dumps(plan))
+    plan = write_plan(folder, cells, configurations)
     environments = [environment_of_test(folder) | rank for rank in environments_of_ranks(processes)]
-    ended = warm_process.call_ranks([str(folder / "plan.json")], folder, environments, program="tests.cli.many_cells")
+    ended = warm_process.call_ranks([str(plan)], folder, environments, program="tests.cli.many_cells")
     assert [done.returncode for done in ended] == [0] * processes, ended[0].stderr
     return {each: hashes_of(runs_of(folder, each), len(cells), processes) for each in configurations}
 

@@ -80,8 +80,8 @@ def test_train_evaluate_and_find_again(run_arguments, bench_arguments, tmp_path,
     assert ": done before, in " in again.err and (record.path / "run.json").stat().st_mtime_ns == changed
     assert "emat" in again.out and "trial, not a result" in again.out
     assert "(best without a model)" in again.out
-    looks = f"next: {record.path}/predictions.png | fsbench table {record.path} --all | fsbench report {record.path}"
-    assert again.out.splitlines()[-1] == looks and (record.path / "predictions.png").is_file()
+    commands = [f"  fsbench table {record.path} --all", f"  fsbench report {record.path}"]
+    assert again.out.splitlines()[-3:] == ["next:", *commands] and (record.path / "predictions.png").is_file()
 
     assert main(["table", str(runs), "--format", "json"]) == 0
     (block,) = json.loads(capsys.readouterr().out)
@@ -113,8 +113,8 @@ def test_a_checkpoint_of_another_run_is_tested_and_named(warm, bench_arguments, 
 
 
 @pytest.mark.slow
-def test_more_processes_than_episodes(fsbench, bench_arguments, tmp_path):
-    done = fsbench(*bench_arguments("prototype", tmp_path / "runs", "--devices", "2", "--data.test.episodes=1"))
+def test_more_processes_than_episodes(warm, bench_arguments, tmp_path):
+    done = warm(*bench_arguments("prototype", tmp_path / "runs", "--devices", "2", "--data.test.episodes=1"))
     assert done.returncode == 0, done.stderr
     assert len(the_record(tmp_path / "runs").episodes) == 2  # one episode: any foreground, and its way
 

@@ -26,18 +26,18 @@ def grid(small_demo, tmp_path):
 
 
 @pytest.mark.slow(30)
-def test_a_grid_runs_what_is_missing_and_goes_past_failures(fsbench, warm, grid, tmp_path):
+def test_a_grid_runs_what_is_missing_and_goes_past_failures(warm, grid, tmp_path):
     runs = ["--runs", "runs"]
     good = grid("good", seeds=[0, 1])
     bad = grid("bad", methods=["emat"], extra=["--trainer.limit_train_batches=0"])
     listed = warm("grid", bad, good, *runs, "--format", "json")
     assert listed.returncode == 0, listed.stderr
-    assert [cell["state"] for cell in json.loads(listed.stdout)["runs"]] == ["missing"] * 3
-    done = fsbench("grid", bad, good, *runs, "--run", "--array", "2")
+    assert [cell["state"] for cell in json.loads(listed.stdout)["runs"]] == ["waiting"] * 3
+    done = warm("grid", bad, good, *runs, "--run", "--array", "2")
     assert done.returncode == 1
     assert "emat demo fold 0 failed (status 2); the end of runs/.grid/logs/emat-demo-fold-0-" in done.stderr
     assert "training ended without a validation" in done.stderr and done.stderr.count(": done") == 2
-    assert "3 runs: 1 begun, 2 done" in done.stdout and "9 instead of the protocol's" in done.stdout
+    assert "2 of 3 runs done, 1 stopped" in done.stdout and "9 instead of the protocol's" in done.stdout
     (scores,) = (line.split() for line in done.stdout.splitlines() if "2 of 2" in line)
     assert re.search(r"1 of 4 2 of 2( \d+\.\d\d ± \d+\.\d\d){3}$", " ".join(scores)), scores
     assert "not of the whole test" in done.stdout
@@ -45,14 +45,14 @@ def test_a_grid_runs_what_is_missing_and_goes_past_failures(fsbench, warm, grid,
     assert sorted(record.run.identity.seed for record in records) == [0, 1]
     before = [(r.path / "run.json").stat().st_mtime_ns for r in records]
     again = warm("grid", good, *runs, "--run")
-    assert again.returncode == 0 and again.stderr.count(": done") == 0 and "2 runs: 2 done" in again.stdout
+    assert again.returncode == 0 and again.stderr.count(": done") == 0 and "2 of 2 runs done" in again.stdout
     assert [(r.path / "run.json").stat().st_mtime_ns for r in records] == before
 
 
 @pytest.mark.slow(30)
-def test_submitit_runs_cells_in_jobs_of_their_own(fsbench, grid, tmp_path):
+def test_submitit_runs_cells_in_jobs_of_their_own(warm, grid, tmp_path):
     good, bad = grid("good"), grid("bad", methods=["emat"], extra=["--trainer.limit_train_batches=0"])
-    done = fsbench("grid", good, bad, "--runs", "runs", "--run", "--executor", "submitit-local", "--array", "2",
+    done = warm("grid", good, bad, "--runs", "runs", "--run", "--executor", "submitit-local", "--array", "2",
                    "--set", "timeout_min=10")  # fmt: skip
     assert done.returncode == 1 and "training ended without a validation" in done.stderr, done.stderr
     (record,) = find_records(tmp_path / "runs")

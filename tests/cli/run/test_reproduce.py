@@ -13,8 +13,18 @@ from fsbench.runner.papers.files import paper_rows, papers, read_paper
 from tests.cli.commands import FEW, images_of
 
 SUMMARIES = {
-    "emat": ("EMAT (2025): 48 runs: 48 lacking files; time left: not known", "1", "12", "48"),
-    "cst": ("CST (CVPR 2023): 16 runs: 16 lacking files; time left: not known", "main", "4", "16"),
+    "emat": (
+        "EMAT (2025): 0 of 48 runs done, 48 lacking files; how long the others take is not known yet",
+        "1",
+        "12",
+        "48",
+    ),
+    "cst": (
+        "CST (CVPR 2023): 0 of 16 runs done, 16 lacking files; how long the others take is not known yet",
+        "main",
+        "4",
+        "16",
+    ),
 }
 
 
@@ -131,13 +141,13 @@ def small_paper(tmp_path, small_demo):
 @pytest.mark.slow
 def test_run_makes_each_training_once_tests_its_checkpoint_and_repeats_nothing(warm, small_paper, tmp_path):
     done = warm(*small_paper, "--run")
-    assert done.returncode == 0 and "2 runs: 2 done" in done.stdout and done.stderr.count(": done") == 2, done.stderr
+    assert done.returncode == 0 and "2 of 2 runs done" in done.stdout and done.stderr.count(": done") == 2, done.stderr
     records = {record.header.shot: record for record in find_records(tmp_path / "runs")}
     assert "checkpoint_sha256" not in records[1].run.identity.training
     assert records[2].run.identity.training["checkpoint_sha256"] == records[1].run.checkpoint_sha256
     times = {shot: (record.path / "run.json").stat().st_mtime_ns for shot, record in records.items()}
     again = warm(*small_paper, "--run")
-    assert again.returncode == 0 and again.stderr.count(": done") == 0 and "2 runs: 2 done" in again.stdout
+    assert again.returncode == 0 and again.stderr.count(": done") == 0 and "2 of 2 runs done" in again.stdout
     after = {record.header.shot: record for record in find_records(tmp_path / "runs")}
     assert {shot: (record.path / "run.json").stat().st_mtime_ns for shot, record in after.items()} == times
 
@@ -167,4 +177,4 @@ def test_a_failed_training_is_tried_once_and_its_tests_wait(small_paper, tmp_pat
     assert main([*small_paper, "--runs", str(tmp_path / "runs"), "--run"]) == 1
     out, err = capsys.readouterr()
     assert len(executor.jobs) == 1 and "failed (status 3)" in err
-    assert "2 runs: 1 missing, 1 waiting for a training" in out
+    assert "0 of 2 runs done, 1 waiting, 1 waiting for a training" in out

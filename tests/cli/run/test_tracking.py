@@ -49,9 +49,9 @@ def tree(items):
 
 
 @pytest.mark.slow
-def test_an_offline_run_holds_what_it_should(fsbench, bench_arguments, tmp_path):
+def test_an_offline_run_holds_what_it_should(warm, bench_arguments, tmp_path):
     more = ["--trainer.logger=TensorBoardLogger", f"--trainer.logger.save_dir={tmp_path / 'board'}"]
-    done = fsbench(*bench_arguments("emat", tmp_path / "runs", *more), WANDB="offline")
+    done = warm(*bench_arguments("emat", tmp_path / "runs", *more), WANDB="offline")
     assert done.returncode == 0, done.stderr
     record = the_record(tmp_path / "runs")
     (file,) = record.path.glob("wandb/offline-run-*/*.wandb")
@@ -140,7 +140,7 @@ def test_an_offline_run_that_was_killed_in_its_test_is_whole(spawn, warm, bench_
     """The folders that the last line names hold together what an undisturbed run's has, at the same steps."""
 
     def command(runs: str) -> list[str]:
-        return bench_arguments("hsnet", tmp_path / runs, "--data.test.episodes=120", "--trainer.log_every_n_steps=1")
+        return bench_arguments("hsnet", tmp_path / runs, "--data.test.episodes=60", "--trainer.log_every_n_steps=1")
 
     def finished(runs: str) -> tuple[dict[tuple[str, int], float], list[Path]]:
         done = warm(*command(runs), WANDB="offline")

@@ -40,6 +40,7 @@ def test_bundled_runs_are_verified_and_predicted_again(method, warm, run_argumen
     again = ["verify", "results.fsb", "--predict", "3", "--data-root", "elsewhere"]
     done = warm(*again, *weights)
     assert done.returncode == 0 and "predicted again, 3 of " in done.stdout, done.stdout
+    assert done.stdout.startswith("results.fsb: verified, no finding failed, ")
     (seed,) = re.findall("drawn by --sample-seed ([0-9a-f]{32})", done.stdout)
     assert "with 95 % certainty fewer than" in done.stdout and warm("verify", "results.fsb").stdout.count(seed) == 0
     if weights:

@@ -76,4 +76,4 @@ def test_the_command_prints_it_below_the_tables(shared_make, capsys):
     assert "side by side" not in capsys.readouterr().out
     assert main(["table", *paths]) == 0
     shown = capsys.readouterr().out
-    assert shown.index("1-way 1-shot") < shown.index("2 tests side by side") < shown.index("next: ")
+    assert shown.index("1-way 1-shot") < shown.index("2 tests side by side") < shown.index("next:")

@@ -134,13 +134,13 @@ def test_the_next_commands_do_what_they_say(make, tmp_path, capsys, monkeypatch)
     monkeypatch.chdir(tmp_path.parent)
     for given in ([str(tmp_path)], folders):
         assert main(["table", *given]) == 0
-        last = capsys.readouterr().out.splitlines()[-1]
-        assert last == f"next: fsbench compare {tmp_path} | fsbench report {tmp_path}"
+        last = capsys.readouterr().out.splitlines()[-3:]
+        assert last == ["next:", f"  fsbench compare {tmp_path}", f"  fsbench report {tmp_path}"]
     assert main([*shlex.split("compare " + str(tmp_path))]) == 0
     make("other", 0, way=2)
     capsys.readouterr()
     assert main(["table", str(tmp_path)]) == 0  # two tables, one of which has two methods
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"next: fsbench compare {tmp_path} | ")
+    assert capsys.readouterr().out.splitlines()[-2] == f"  fsbench compare {tmp_path}"
     assert main(["table", str(tmp_path), "--all"]) == 0
     printed = capsys.readouterr().out
     assert f"{folders[0]}: run.json, episodes.parquet" in printed and "peak memory" in printed

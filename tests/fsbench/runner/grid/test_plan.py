@@ -46,7 +46,7 @@ def test_a_cell_whose_images_were_replaced_is_another_one(write, demo_folder):
         mask.write_bytes(content)
         os.utime(mask, ns=(status.st_atime_ns, status.st_mtime_ns))
     (after,) = plan(cells, runs)
-    assert after.folder != before.folder and after.state == "missing"
+    assert after.folder != before.folder and after.state == "waiting"
 
 
 @pytest.mark.parametrize("file", ["folds.yaml", "ImageSets/Segmentation/val.txt"])
@@ -61,7 +61,7 @@ def test_another_description_or_list_is_another_cell(write, demo_folder, tmp_pat
     lines = [line.replace("name: ", "name: other-") for line in lines] if file == "folds.yaml" else lines[:-1]
     path.write_text("\n".join(lines) + "\n")
     (after,) = plan(cells, runs)
-    assert after.folder != before.folder and after.state == "missing"
+    assert after.folder != before.folder and after.state == "waiting"
 
 
 def test_the_runs_of_a_plan_share_a_data_set_and_each_notes_its_files(write, demo_folder, tmp_path, monkeypatch):
@@ -106,16 +106,16 @@ def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
     done = subprocess.run(arguments, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     stated = json.loads(done.stdout)
-    assert [cell["state"] for cell in stated["runs"]] == ["done", "missing"]
+    assert [cell["state"] for cell in stated["runs"]] == ["done", "waiting"]
     old = {"method", "dataset", "fold", "way", "shot", "setting", "seed", "protocol", "devices", "fast", "checkpoint"}
     assert old | {"data_root", "extra"} <= stated["runs"][0].keys() & stated["scores"][0]["variant"].keys()
     assert stated["runs"][0]["method"] == "prototype" and stated["runs"][0]["fold"] == 0
     assert stated["runs"][1]["cost"]["source"] == "1 run of other data"
     assert main(["grid", str(file), "--runs", str(runs)]) == 0
-    assert "2 runs: 1 done, 1 missing; time left: 81 s" in capsys.readouterr().out
+    assert "1 of 2 runs done, 1 waiting; 81 s left" in capsys.readouterr().out
     (next(runs.glob("prototype-*")) / "run.json").write_text("{")
     assert [(cell.state, "is no JSON" in cell.refused) for cell in plan(read_grid([file], runs=str(runs)), runs)] == [
-        ("refused", True), ("missing", False),
+        ("refused", True), ("waiting", False),
     ]  # fmt: skip
 
 
@@ -128,7 +128,9 @@ def test_cells_that_cannot_be_built_are_refused_by_themselves(write, demo_folder
     assert absent.state == "lacks files" and absent.folder is None
     assert absent.obstacle == f"data folder not in {tmp_path / 'no'}: give its folder with --data-root folder=DIR"
     sheet = to_sheet([unknown, absent], [])
-    assert sheet.title.startswith("2 runs: 1 refused, 1 lacking files; time left: not known")
+    assert sheet.title.startswith(
+        "0 of 2 runs done, 1 refused, 1 lacking files; how long the others take is not known yet"
+    )
     assert [line.cells[-1].value for line in sheet.tables[0].lines] == [unknown.refused, "no earlier run"]
     assert sheet.notes[0] == f"missing: {absent.obstacle}"
 
@@ -141,7 +143,7 @@ def test_a_rerun_that_waits_to_take_its_place_is_not_done_nor_a_damaged_one(make
     make("prototype", 0).path.rename(folder)
     assert plan(cells, runs)[0].state == "done"
     shutil.copytree(folder, staging_folder(folder))
-    assert plan(cells, runs)[0].state == "missing"
+    assert plan(cells, runs)[0].state == "waiting"
     shutil.rmtree(staging_folder(folder))
     (folder / "manifest.jsonl").unlink()
     (item,) = plan(cells, runs)
