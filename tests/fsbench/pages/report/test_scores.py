@@ -56,7 +56,7 @@ def test_the_leaderboard_has_the_scores_of_the_records(study):
     for line in methods:
         label, *cells = line.cells
         folds = []
-        for fold, record in study.methods[label.value].items():
+        for fold, record in study.shown[label.value].items():
             table = record.episodes.filter(record.episodes["slot"] > 0)
             by_class = [frame for _, frame in table.group_by("class_id")]
             ious = [f["tp"].sum() / (f["pred"].sum() + f["gt"].sum() - f["tp"].sum()) for f in by_class]
@@ -90,6 +90,7 @@ def test_differences_are_those_of_the_comparison(study):
                 one, other = row.estimate, found[place].estimate
                 assert row.scores == pytest.approx(found[place].scores) and one.queries == other.queries
                 assert (one.low, one.high) == pytest.approx((other.low, other.high), nan_ok=True)
+    first, second = study.shown[labels[0]], study.shown[labels[2]]
     protocol, header = first[0].protocol, first[0].header
     name = next(iter(header.class_names.values()))
     keep = pairs_by_class(first[0].episodes, header)[name]
@@ -150,7 +151,7 @@ def test_what_the_query_shows_is_a_part_of_its_own(study):
     shown = {row.part: row for row in study.compared.result().parts.between(label, other, "presence", "accuracy")}
     for part, present in (("shown in the query", True), ("absent", False)):
         scores, pairs = [], 0
-        for record in study.methods[label].values():
+        for record in study.shown[label].values():
             frame = record.episodes.filter((pl.col("slot") > 0) & (pl.col("present") == present))
             scores.append(100 * (frame["decided"] == frame["present"]).mean())
             pairs += len(frame)

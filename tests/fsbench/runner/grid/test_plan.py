@@ -100,7 +100,8 @@ def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
     ):
         note = runs / ".grid/cells" / f"{run_fingerprint(cell)}.json"
         note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps({"folder": name, "files": "0" * 20, "states_sha256": states_sha256([photo])}))
+        known = {"folder": name, "files": "0" * 20, "states_sha256": states_sha256([photo]), "takes_seed": True}
+        note.write_text(json.dumps(known))
     code = "import sys; from fsbench.cli.main import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     arguments = [sys.executable, "-c", code, "grid", str(file), "--runs", str(runs), "--format", "json"]
     done = subprocess.run(arguments, capture_output=True, text=True)
