@@ -88,7 +88,8 @@ def label_methods(records: Sequence[Record], folders: Sequence[Path]) -> Methods
     """Return the methods of runs that may be compared: a label that tells each from the others -> its runs by fold.
 
     The runs of one method in a folder belong together where it has one of each fold and seed, and those of several
-    folders where their settings are the same and their folds or seeds are others. Else the folder is in the label.
+    folders where their settings are the same and their folds or seeds are others. Else the label names the settings in
+    which they differ, or the folder where they differ in none.
     """
     left = list(records)
     units: list[tuple[str, Path, list[Record]]] = []
@@ -102,12 +103,18 @@ def label_methods(records: Sequence[Record], folders: Sequence[Path]) -> Methods
                 units.append((label, folder, members))
             else:
                 unit += members
-    labels = [label for label, *_ in units]
-    found: Methods = {}
+    by_label: dict[str, list[tuple[Path, list[Record]]]] = {}
     for label, folder, members in units:
-        name = f"{folder.name}: {label}" if labels.count(label) > 1 else label
-        name = f"{folder}: {label}" if name in found else name
-        found[name] = runs_by_fold(members)
+        by_label.setdefault(label, []).append((folder, members))
+    told = {record.path: label for label, members in variants(list(records)).items() for record in members}
+    found: Methods = {}
+    for label, alike in by_label.items():
+        settings = {str(sorted(run_settings(members[0]).items())) for _, members in alike}
+        for folder, members in alike:
+            name = label if len(alike) == 1 else f"{folder.name}: {label}"
+            name = told[members[0].path] if len(settings) == len(alike) > 1 else name
+            name = f"{folder}: {label}" if name in found else name
+            found[name] = runs_by_fold(members)
     return found
 
 

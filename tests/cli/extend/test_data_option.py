@@ -1,8 +1,9 @@
 """A data option of one's own is a field of a dataclass in one file: the command line and records know it."""
 
+from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
-from tests.cli.commands import run_command
-from tests.config_words import parse
+from tests.cli.commands import images_of
+from tests.config_words import config_words, parse
 
 CODE = '''"""The episodic test in the rain."""
 
@@ -33,7 +34,8 @@ def test_a_field_is_a_key_and_part_of_a_run_s_identity(command, monkeypatch, sma
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def words(*more: str) -> list[str]:
-        return run_command("prototype", tmp_path / "runs", small_demo, *more)
+        extra = [*images_of(small_demo), *more]
+        return ["bench", *config_words(RunConfig("prototype", "demo", fold=0, runs=str(tmp_path / "runs"), extra=extra))]
 
     plain, default, rainy = (
         Experiment(parse(words(*more)[1:]))

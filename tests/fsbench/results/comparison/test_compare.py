@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import combinations
 from math import isnan, nan
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -24,7 +25,7 @@ from fsbench.results.comparison.compare import Asked, Comparing, common_scope, c
 from fsbench.results.comparison.layout import bars, times, to_sheet
 from fsbench.results.conclusions import p_in_words
 from fsbench.results.measuring.measures import measure
-from fsbench.results.rows.comparable import compared_tests
+from fsbench.results.rows.comparable import compared_tests, label_methods
 from fsbench.results.rows.parts import SIZES
 from fsbench.results.rows.row import MEAN, ResultRow, scores_in
 from fsbench.results.sheets.fitting import fit
@@ -488,3 +489,14 @@ def test_of_many_methods_the_best_against_the_next_come_first(three, count):
     assert [len(table.lines) for table in whole.tables] == [pairs // 2] * 2
     baseline = replace(many, rows=[row for row in rows if row.method == "m0"], alike={})
     assert [len(table.lines) for table in to_sheet(baseline, all_pairs=False).tables] == [count - 1] * 2
+
+
+def test_runs_of_one_method_in_two_folders_are_named_by_what_differs(make, tmp_path):
+    """Also where each is given by its own folder; equal settings have the folders' names."""
+    first = make("m", 0)
+    second = rewrite(make("m", 0, quality=2), {"method": {"name": "m", "layers": 2}})
+    methods = label_methods([first, second], [first.path, second.path])
+    assert list(methods) == ["m", "m (layers 2)"]
+    copy = Path(shutil.copytree(first.path, tmp_path / "elsewhere" / first.path.name))
+    alike = label_methods([first, read_record(copy)], [first.path, copy])
+    assert list(alike) == [f"{first.path.name}: m", f"{copy}: m"]
