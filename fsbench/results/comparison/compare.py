@@ -229,7 +229,7 @@ def _comparison(
         conclusions=conclude(
             [*rows, *beside], records[0].header, cards, family, comparing.rank_all, comparing.baseline, asked.margin
         ),
-        warnings=[*test.notes, *warnings(records), *choices_on_test(cards), *missing],
+        warnings=[*test.notes, *choices_on_test(cards), *warnings(records), *missing],
         notes=[*_explanations(rows, sorted(first), is_whole(first), asked), *notes(records)],
         beside=beside,
         comparisons=family,

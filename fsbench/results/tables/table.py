@@ -115,7 +115,7 @@ def _block(methods: Methods, request: Request, published: Sequence[PublishedScor
         ],
         sides={label: sides[parent] for label, parent in parents.items()},
     )
-    block.warnings += [*warnings(records), *choices_on_test(own), *no_better_than_blind(block), *sums.missing_in_words]
+    block.warnings += [*choices_on_test(own), *warnings(records), *no_better_than_blind(block), *sums.missing_in_words]
     block.warnings += training_notes(block)
     test = header.dataset, header.way, header.shot
     of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]

@@ -37,7 +37,7 @@ def count_states(planned: Sequence[PlannedRun]) -> str:
     others = [state for state in dict.fromkeys(states) if state != "done"]
     counted = [f"{states.count(state)} {STATE_WORDS.get(state, state)}" for state in others]
     left = time_left(planned)
-    words = {"?": "; how long the others take is not known yet", "–": ""}.get(left, f"; {left} left")
+    words = {"?": "; how long they take is not known yet", "–": ""}.get(left, f"; {left} left")
     return ", ".join([f"{states.count('done')} of {len(planned)} runs done", *counted]) + words
 
 

@@ -35,7 +35,10 @@ def test_a_field_is_a_key_and_part_of_a_run_s_identity(command, monkeypatch, sma
 
     def words(*more: str) -> list[str]:
         extra = [*images_of(small_demo), *more]
-        return ["bench", *config_words(RunConfig("prototype", "demo", fold=0, runs=str(tmp_path / "runs"), extra=extra))]
+        return [
+            "bench",
+            *config_words(RunConfig("prototype", "demo", fold=0, runs=str(tmp_path / "runs"), extra=extra)),
+        ]
 
     plain, default, rainy = (
         Experiment(parse(words(*more)[1:]))

@@ -122,4 +122,4 @@ def test_a_stored_source_of_a_foreign_class_is_not_loaded(tmp_path, capsys):
         config.write_text(json.dumps({"trainer": {}, "data": data}))
         with pytest.raises(SettingsError, match="which is none of fsbench's"):
             parse_stored(config)
-    assert main(["list", "protocols"]) == 0 and "known defects" in capsys.readouterr().out
+    assert main(["list", "protocols", "cdfss"]) == 0 and "known defects" in capsys.readouterr().out
