@@ -63,7 +63,7 @@ BENCH = {
     "support-annotation": "scribble", "backbone-precision": get_args(NetworkPrecision)[0], "keep-predictions": "masks",
 }  # fmt: skip
 """A word for each option of `fsbench bench` that takes one of a closed set."""
-OPEN = {"runs", "manifest", "filter-novel", "ckpt", "data-root", "weights", "lists"}
+OPEN = {"runs", "manifest", "filter-novel", "ckpt", "data-root", "weights", "lists", "label"}
 """Those that take any text, or 1 and 0."""
 
 

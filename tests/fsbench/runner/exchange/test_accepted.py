@@ -83,7 +83,7 @@ def test_a_change_is_held_against_the_accepted_run(blocks_folder, command, tmp_p
     assert command(bad, *given) == command(bad, "--fail-on", "changed") == 1 and command(bad, "--fail-on", "never") == 0
     assert capsys.readouterr().out.count("mine: worse: mIoU") == 3
     assert "mine: worse: mIoU" in summary.read_text()
-    assert "accepted is better than now: mIoU 100.00 against " in summary.read_text()
+    assert "accepted is better than now with these weights: mIoU 100.00 against " in summary.read_text()
     assert command(bad, "--accept") == 0
     assert command(good) == 0 and command(good, "--fail-on", "changed") == 1
     assert capsys.readouterr().out.count("mine: better: mIoU") == 2
