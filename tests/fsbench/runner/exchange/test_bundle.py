@@ -266,7 +266,8 @@ def test_the_command_line(runs, capsys, tmp_path):
     capsys.readouterr()
     assert main(["verify", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "trials                    3" in printed and "verified, no finding failed" in printed and "not checked  predictions" in printed
+    assert "trials                    3" in printed and "not checked  predictions" in printed
+    assert "verified, no finding failed" in printed
     assert main(["verify", str(tmp_path / "absent.fsb")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
