@@ -9,7 +9,6 @@ from tests.cli.conftest import fsbench as fsbench
 from tests.cli.conftest import ranks as ranks
 from tests.cli.conftest import spawn as spawn
 from tests.cli.conftest import warm as warm
-from tests.cli.conftest import warm_process as warm_process
 from tests.slurm.cluster import Slurm, missing, started_slurm
 
 
