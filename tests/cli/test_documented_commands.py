@@ -25,7 +25,7 @@ from fsbench.runner.config.merge import setting
 from fsbench.runner.config.parse import ParsedRun
 from fsbench.runner.config.run_config import RunConfig
 from tests.cli.test_readme import EXAMPLES
-from tests.documents import DOCUMENTS, Command, commands, other_blocks
+from tests.documents import DOCUMENTS, FENCE, Command, commands, other_blocks
 
 RUN = [
     r"make bench( ARGS=--dry-run)?",
@@ -184,7 +184,7 @@ class Typed:
 
 @pytest.fixture
 def folder(small_demo, tmp_path):
-    """The reader's working folder: a copy of the repository with data and the method of the README's example."""
+    """The reader's working folder: a copy of the repository with data, the README's method and a guide's protocol."""
     folder = tmp_path / "reader"
     folder.mkdir()
     for name in ("benchmarks", "tests"):
@@ -196,6 +196,9 @@ def folder(small_demo, tmp_path):
     for path, text in EXAMPLES.items():
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_text(text)
+    guide = (REPOSITORY / "docs" / "guides" / "protocols.md").read_text()
+    (own,) = (block for _, block in FENCE.findall(guide) if block.startswith("# mine.yaml"))
+    (folder / "mine.yaml").write_text(own)
     (folder / "my").mkdir()
     (folder / "my" / "folder").symlink_to(small_demo)
     (folder / "emat-pascal").mkdir()
