@@ -160,6 +160,6 @@ def _next_commands(folders: Sequence[Path], records: Sequence[Record], blocks: S
     if len(folders) > 2 and not alone:
         return [f"fsbench report {shlex.join(map(str, parents))}"]
     shown = shlex.join(map(str, parents if alone else dict.fromkeys(folders)))
-    methods = max(len({row.method for row in block.rows if row.run}) for block in blocks)
+    methods = max(len({method for method, _ in block.method_lines}) for block in blocks)
     first = f"fsbench compare {shown}" if methods > 1 else f"fsbench table {shown} --all"
     return [first, f"fsbench report {shown}"]

@@ -72,16 +72,19 @@ def check_folds(group: Iterable[Record]) -> None:
 
 def check_trainings(group: Iterable[Record]) -> None:
     """Raise RecordError where runs of a method that differ in the seed have the same weights, or count the same pixels
-    on the whole test: then they are one training (statistics spec §13.3). Methods that are not trained are left out."""
+    on the whole test: then they are one training (statistics spec §13.3).
+
+    Methods that are not trained are left out, and classifiers, which may draw from the seed after their training.
+    """
     of_fold: dict[tuple[str, int, str], list[Record]] = {}
     for record in group:
-        if not is_untrained(record):
+        if record.protocol.has_masks and not is_untrained(record):
             own = str(sorted(run_settings(record).items()))
             of_fold.setdefault((own, fold_of(record), record.manifest_sha256), []).append(record)
     for first, other in (pair for runs in of_fold.values() for pair in combinations(runs, 2)):
         seeds = first.run.identity.seed, other.run.identity.seed
         same = {weights_sha256(first)} & {weights_sha256(other)} - {None}
-        equal = first.protocol.has_masks and first.run.counts_sha256 == other.run.counts_sha256
+        equal = first.run.counts_sha256 == other.run.counts_sha256
         if seeds[0] != seeds[1] and (same or equal):
             what = "their weights are the same" if same else "their pixel counts are equal in all episodes"
             error = RecordError(
@@ -93,14 +96,14 @@ def check_trainings(group: Iterable[Record]) -> None:
 
 
 def is_untrained(record: Record) -> bool:
-    """Return whether nothing was trained, so that a seed changes nothing."""
-    return record.run.weights.origin == UNTRAINED
+    """Return whether nothing was trained, neither before the test nor in it, as adaptations and classifiers may be."""
+    is_adapted = record.run.identity.adaptation is not None
+    return record.run.weights.origin == UNTRAINED and not is_adapted and record.protocol.has_masks
 
 
 def weights_sha256(record: Record) -> str | None:
-    """Return the hash of the checkpoint that a run was given; None where it was given none."""
-    found = (record.run.identity.training or {}).get("checkpoint_sha256")
-    return None if found is None else str(found)
+    """Return the hash of the checkpoint that was evaluated; None of a record that has none."""
+    return record.run.checkpoint_sha256
 
 
 def _episodes(record: Record) -> set[tuple[Any, ...]]:
@@ -197,12 +200,15 @@ Runs = Mapping[int, Trainings]
 def runs_by_fold(records: Iterable[Record]) -> dict[int, Trainings]:
     """Return the runs of a method by ascending fold and seed.
 
-    A method without training says the same under every seed, so that only one of its runs is kept of each fold.
+    A method without training says the same under every seed, so that only one of its runs is kept of each fold; of one
+    that is calibrated, whose images a seed chooses, where the counts are equal.
     """
     found: dict[int, Trainings] = {}
     for record in sorted(records, key=lambda record: (fold_of(record), record.run.identity.seed or 0)):
         before = found.get(fold_of(record), ())
-        if not (before and is_untrained(record) and record.run.counts_sha256 == before[0].run.counts_sha256):
+        is_calibrated = record.run.identity.training is not None
+        same = before and (not is_calibrated or record.run.counts_sha256 == before[0].run.counts_sha256)
+        if not (same and is_untrained(record)):
             found[fold_of(record)] = (*before, record)
     return found
 

@@ -11,7 +11,7 @@ from fsbench.data.episodes.manifest import Header
 from fsbench.protocols.reading import metric_named
 from fsbench.records.card import StatedCard, ranking_groups
 from fsbench.results.rows.parts import SIZES
-from fsbench.results.rows.row import ALL, MEAN, SIZE, ResultRow, fold_in_words, reaches_of, scores_in
+from fsbench.results.rows.row import ALL, MEAN, SIZE, ResultRow, fold_in_words, scores_in
 from fsbench.results.sheets.cells import amount, is_too_few, probability, rounded, signed
 from fsbench.scores.estimate import ROUNDING, Estimate, Scope
 from fsbench.scores.trainings import Reach
@@ -100,7 +100,8 @@ def conclude(
         for label in (each for each in compared if each != second):
             rest += _told_of(where, words.sizes(sizes, first, label))
     sentences += [f"{said}." for said in conditions_in_words(cards, rank_all)]
-    sentences.append(_test(header, decisive, comparisons))
+    every = [row for on_fold in by_metric[metric].values() for row in on_fold]
+    sentences.append(_test(header, decisive, comparisons, every))
     rest += [f"{f'Fold {row.fold}: ' if several else ''}{words.pair(row)}" for row in pairs[:MOST_PAIRS]]
     rest += [f"{len(pairs) - MOST_PAIRS} more pairs stand in the table."] if len(pairs) > MOST_PAIRS else []
     return Conclusions(sentences, rest)
@@ -235,12 +236,14 @@ class _Words:
             said = f"{scores}, {self._size(a - b)} {higher} ({ends}){same}"
             return f"{first} is better than {second}{supports}{which}: {said}{numbers}."
         ends = f"the difference may be anything from {amount(self._ends(found), self.metric)} (95 % interval)"
-        if found.covers_trainings and row.trained and not row.trained.these.low <= 0 <= row.trained.these.high:
+        ahead = ""
+        if row.trained and found.low <= 0 <= found.high and not row.trained.these.low <= 0 <= row.trained.these.high:
             better = first if (a - b) * metric_named(self.metric).sign > 0 else second
-            which = f": with these trainings {better} is ahead, another training may reverse it"
+            ahead = f": with these trainings {better} is ahead, another training may reverse it"
+        reach = which if row.is_of_these else ""
         return (
-            f"{first} and {second} are not told apart{supports}{which}: {scores}; {ends}{same}{numbers}"
-            f"{self._chance(row)}."
+            f"{first} and {second} are not told apart{supports}{reach}{ahead}: {scores}; {ends}{same}"
+            f"{numbers.replace('may reverse it', 'may score otherwise')}{self._chance(row)}."
         )
 
     def _equivalence(self, row: ResultRow) -> str:
@@ -254,6 +257,8 @@ class _Words:
         """Say why a difference whose interval leaves out 0 is not told apart; "" of others."""
         if row.estimate.low <= 0 <= row.estimate.high:
             return ""
+        if row.is_borrowed:
+            return "; a fold has one training and takes the spread of the other folds, so that this is no evidence"
         p = f"p is {probability(row.estimate.p)}, and {probability(row.corrected)} corrected"
         return f". The interval leaves out 0, but among {self.comparisons} comparisons one may do so by chance ({p})"
 
@@ -274,7 +279,8 @@ class _Words:
         """Say how far one of several listed differences reaches over trainings, where they differ in it."""
         if row.trained is None:
             return ""
-        return ", rough" * row.trained.is_rough + ", with these weights" * (self.is_mixed and row.is_of_these)
+        words = ", a fold has one training" * row.is_borrowed
+        return words + ", rough" * row.trained.is_rough + ", with these weights" * (self.is_mixed and row.is_of_these)
 
     def sizes(self, rows: Sequence[ResultRow], first: str, second: str) -> list[str]:
         """Say on which object sizes the first method is better, worse or not told apart; nothing without sizes."""
@@ -289,7 +295,7 @@ class _Words:
             if row.significant:
                 ends = f"{self._end(found.value)} [{self._end(found.low)}, {self._end(found.high)}]"
                 is_better = found.value * metric_named(self.metric).sign > 0
-                clauses["better than" if is_better else "worse than"].append(f"{name} ({ends})")
+                clauses["better than" if is_better else "worse than"].append(f"{name} ({ends}{self._trainings(row)})")
             elif found.has_interval:
                 clauses["not told apart from"].append(name)
             else:
@@ -321,8 +327,15 @@ def _pairs(order: Sequence[str], between: Mapping[tuple[str, str], ResultRow]) -
     return [between[pair] for pair in two if pair in between]
 
 
-def _test(header: Header, rows: Sequence[ResultRow], comparisons: int) -> str:
-    """Say by which test something was found, on what, and for what it holds; `rows` has a difference of each fold."""
+def _test(header: Header, rows: Sequence[ResultRow], comparisons: int, every: Sequence[ResultRow]) -> str:
+    """Say by which test something was found, on what, and for what it holds.
+
+    Args:
+        header: of the test's manifest.
+        rows: a difference of each fold.
+        comparisons: number of comparisons that were corrected together.
+        every: all differences that are spoken of.
+    """
     row, is_mean = rows[0], rows[0].fold == MEAN
     where = f"mean over {header.folds} folds" if is_mean else fold_in_words(row.fold)
     if rows[1:]:
@@ -332,12 +345,12 @@ def _test(header: Header, rows: Sequence[ResultRow], comparisons: int) -> str:
     episodes = f"the same {row.episodes_of_fold:,} episodes{a_fold} ({images}) for all methods"
     on = ", ".join(filter(None, (f"{header.way}-way {header.shot}-shot", where, episodes)))
     many = f", corrected for all {comparisons:,} comparisons by Holm's method," * (comparisons > 1)
-    covered = {row.estimate.covers_trainings for row in rows}
-    free = all(reach is Reach.UNTRAINED for reach in reaches_of(rows).values())
-    if covered == {True} or free:
-        holds = f"other images of these classes{' and other trainings' * (not free)}, not for other classes"
-    elif True in covered:
-        holds = "other images of these classes, and other trainings where both methods have several; not other classes"
+    covers = any(row.estimate.covers_trainings for row in every)
+    is_of_these = any(row.is_of_these for row in every)
+    if not is_of_these:
+        holds = f"other images of these classes{' and other trainings' * covers}, not for other classes"
+    elif covers:
+        holds = "other images of these classes and, unless it says 'with these weights', other trainings"
     else:
         holds = "other images of these classes and the same weights, not for another training or other classes"
     return (

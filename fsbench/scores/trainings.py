@@ -364,7 +364,7 @@ def _spread(parts: Sequence[_Part], is_free: bool, design: Design, scope: Scope)
         beyond = {kind: values - values.mean(0) for kind, values in part.by_kind.items()}
         for kind, values in beyond.items():
             squares[kind] += of_mean * float((values**2).sum())
-        if len(both):
+        if len(both) and beyond:  # a figure without interval has no influences
             pairs = beyond["query"][:, both[:, 0]] * beyond["support"][:, both[:, 1]]
             product += of_mean * float(pairs.sum())
     borrowed = [place for place, part in enumerate(parts) if len(part.scores) == 1]

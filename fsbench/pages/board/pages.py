@@ -34,6 +34,7 @@ MARKS = {
     "†": "the ranked rows differ in trials or in the backbone's data, which no rank accounts for",
     "‡": "ranked among all groups, as this board was asked to",
     "°": "for these supports alone",
+    "¹": "for these trainings alone, since a method was trained once",
 }
 """Mark of a rank (`Rank.words`) -> its meaning."""
 

@@ -109,7 +109,7 @@ def _compare(column: _Column) -> list[_Pair]:
         if found is None:
             p = unpaired_p(scores[better], scores[worse])
         else:
-            p = found.p_family if found.widest.scope is column.reach[0] else nan
+            p = found.p_family if found.widest.scope is column.reach[0] and not found.is_borrowed else nan
         pairs.append(_Pair(better, worse, p, found is not None))
     return pairs
 
@@ -150,7 +150,7 @@ def _rank(column: _Column, pairs: Sequence[_Pair], different: Sequence[bool]) ->
             mixed=mixed,
             across=across,
             conditional=column.reach[0] is Scope.THESE_SUPPORTS,
-            these_trainings=column.reach[1] is Reach.THESE,
+            single=column.reach[1] is Reach.THESE,
         )
 
 

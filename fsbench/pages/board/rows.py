@@ -66,7 +66,7 @@ class Rank:
         mixed: the trials or the backbone's data of those it is ranked with differ.
         across: other conditions of their cards differ, since all rows were asked to be ranked together.
         conditional: all intervals and differences hold for the supports of the test alone.
-        these_trainings: they hold for these trainings alone, since most folds have one.
+        single: they hold for these trainings alone, since most folds have one.
     """
 
     first: int
@@ -76,12 +76,12 @@ class Rank:
     mixed: bool
     across: bool = False
     conditional: bool = False
-    these_trainings: bool = False
+    single: bool = False
 
     @property
     def words(self) -> str:
         places = str(self.first) if self.first == self.last else f"{self.first}–{self.last}"
-        marks = {"~": self.by_errors, "†": self.mixed, "‡": self.across, "°": self.conditional}
+        marks = {"~": self.by_errors, "†": self.mixed, "‡": self.across, "°": self.conditional, "¹": self.single}
         return f"{places} of {self.count}{''.join(mark for mark, is_set in marks.items() if is_set)}"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, combinations
-from math import inf, isnan
+from math import inf, isnan, nan
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.protocols.reading import metric_named
@@ -256,7 +256,8 @@ class SizeOfTest:
 
     Attributes:
         smallest: the smallest true difference that a test like this one finds in 80 of 100 cases.
-        times: as many times as many query and support images find the wanted difference, in 80 of 100 cases.
+        times: as many times as many query and support images find the wanted difference, in 80 of 100 cases; NaN of
+            means over trainings, whose part of the error more images do not change.
         times_low, times_high: 95 % interval of that number.
     """
 
@@ -271,6 +272,8 @@ def size_of_test(row: ResultRow, asked: Asked) -> SizeOfTest | None:
     found = row.estimate
     if row.part_kind not in (ALL, FOLD) or not metric_named(row.metric).in_points or not found.has_interval:
         return None
+    if found.covers_trainings:
+        return SizeOfTest(smallest_difference(found), nan, nan, nan)
     times = times_larger(found, asked.effect)
     return SizeOfTest(smallest_difference(found), times.value, times.low, times.high)
 

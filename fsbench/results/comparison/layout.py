@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from math import isnan
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from fsbench.results.sheets.cells import multiple, rounded, signed
 from fsbench.results.sheets.drawing import check_plot, most_lines, save_figure, whole_names
 from fsbench.results.sheets.legend import in_units, weights_in_words
 from fsbench.results.sheets.names import LEAST, shorten
-from fsbench.results.sheets.trainings import BORROWED, DIFFERENCE_SIGNS, IMAGES, TRAININGS, training_mark
+from fsbench.results.sheets.trainings import BORROWED, DIFFERENCE_SIGNS, IMAGES, THESE, TRAININGS, training_mark
 from fsbench.results.table import Cell, Column, Form, Sheet, Table, Value, score_cell
 from fsbench.scores.decisions import indistinguishable
 from fsbench.scores.estimate import Difference, Scope
@@ -158,9 +159,12 @@ def _table(rows: Sequence[ResultRow], asked: Asked, every: bool) -> Table:
     for place, which in enumerate(("first", "second")):
         score = Column(f"of {which}", Form.SCORE, f"score of {which}", f"score of {which}", metric=name, rank=2)
         columns.append((score, [row.scores[place] for row in rows]))
-    differences = [score_cell(row.estimate, training_mark(row.trained)) for row in rows]
+    covers = any(row.estimate.covers_trainings for row in rows)
+    differences = [
+        score_cell(row.estimate, THESE * (covers and row.is_of_these) or training_mark(row.trained)) for row in rows
+    ]
     columns.append((Column("first − second", Form.DIFFERENCE, metric=name), differences))
-    if any(row.estimate.covers_trainings for row in rows):
+    if covers:
         columns.append((Column(IMAGES, Form.FIGURES, rank=2), [_these_ends(row, digits) for row in rows]))
         columns.append((Column(TRAININGS, Form.FIGURES, rank=7), [row.trainings for row in rows]))
     columns += [
@@ -176,7 +180,7 @@ def _table(rows: Sequence[ResultRow], asked: Asked, every: bool) -> Table:
         finds = Column("finds", Form.NUMBER, digits=digits, rank=3, usual=every)
         larger = Column(f"for {asked.effect:g}", Form.FIGURES, rank=4, usual=every)
         columns.append((finds, [size.smallest if size else None for size in sizes]))
-        columns.append((larger, [times(size) if size else None for size in sizes]))
+        columns.append((larger, [times(size) if size and not isnan(size.times) else None for size in sizes]))
     return Table.from_columns(*columns, caption=_caption(rows))
 
 

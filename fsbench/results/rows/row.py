@@ -57,7 +57,7 @@ COLUMNS = {
     "error": "standard error",
     "df": "degrees of freedom of the error",
     "trainings": "number of trainings (seeds): 3, or 3,3,2 where folds have other numbers; of a difference those of "
-    "both: 3 and 5; empty where nothing is trained",
+    "both: 3 and 5, 3 and –; empty where nothing is trained",
     "sd_trainings": "standard deviation over trainings; null with one training",
     "low_other": "lower end of its 95 % interval for other images and other trainings; null where these are too few",
     "high_other": "upper end of that interval",
@@ -119,8 +119,9 @@ class ResultRow:
 
     @property
     def trainings(self) -> str:
-        """How many trainings there are, "3"; of a difference of both, "3 and 5"; "" where nothing is trained."""
-        return " and ".join(filter(None, self.trained.numbers)) if self.trained else ""
+        """How many trainings there are, "3"; of a difference of both, "3 and 5", or "3 and –"; "" of none."""
+        numbers = self.trained.numbers if self.trained else []
+        return " and ".join(number or "–" for number in numbers) if any(numbers) else ""
 
     @property
     def is_tested(self) -> bool:
@@ -221,12 +222,13 @@ def scores_in(rows: Iterable[ResultRow]) -> dict[str, float]:
 
 def reaches_of(rows: Iterable[ResultRow]) -> dict[str, Reach]:
     """Return how far the trainings of each method reach, in scores or differences of one fold and metric."""
-    return {
-        name: spread.reach
-        for row in rows
-        if row.trained is not None
-        for name, spread in zip((row.method, row.minus), row.trained.spreads, strict=False)
-    }
+    found = {}
+    for row in rows:
+        for place, name in enumerate(filter(None, (row.method, row.minus))):
+            spreads = row.trained.spreads if row.trained else ()
+            if spreads:  # two methods with the same weights have one
+                found[name] = spreads[min(place, len(spreads) - 1)].reach
+    return found
 
 
 def ranked(rows: Sequence[ResultRow]) -> list[str]:

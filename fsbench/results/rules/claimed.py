@@ -192,7 +192,8 @@ class Claimed:
             inside = score.low <= self.claim.value <= score.high
             found.append(
                 f"{words}. The claim lies {'inside' if inside else 'outside'} its 95 % interval [{score.low:.2f}, "
-                f"{score.high:.2f}]: other images of these classes {'may' if inside else 'do not'} make the difference"
+                f"{score.high:.2f}]: other images of these classes{' and other trainings' * score.covers_trainings} "
+                f"{'may' if inside else 'do not'} make the difference"
             )
         return found
 

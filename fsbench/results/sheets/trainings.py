@@ -7,7 +7,7 @@ from fsbench.scores.trainings import Reach, TrainedEstimate
 
 TRAININGS, IMAGES, ANOTHER, SPREAD = "trainings", "other images", "and other trainings", "sd"
 """Heads of columns: the number of trainings, both intervals, and the spread of trainings."""
-ROUGH, BORROWED = " rough", "~"
+ROUGH, BORROWED, THESE = " rough", "~", "¹"
 """Marks of intervals for other trainings."""
 
 MARK_SIGNS = {
@@ -21,7 +21,11 @@ SCORE_SIGNS = {
     "for other trainings, too; sd: standard deviation over trainings",
 }
 """Mark, or end of a head, in tables of scores -> its meaning."""
-DIFFERENCE_SIGNS = {**MARK_SIGNS, "images": "other images: the interval for these trainings alone"}
+DIFFERENCE_SIGNS = {
+    **MARK_SIGNS,
+    THESE: f"{THESE}: with these weights, since a method has one training; another may reverse it",
+    "images": "other images: the interval for these trainings alone",
+}
 """Mark, or end of a head, in tables of differences -> its meaning."""
 
 

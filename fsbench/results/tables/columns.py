@@ -98,7 +98,7 @@ def score_columns(block: Block) -> list[Column]:
             )  # fmt: skip
         if number == 0 and whole and Reach.OTHER in block.reaches.values():
             columns += [
-                Column(IMAGES, Form.INTERVAL, metric=metric, part=whole, rank=1),
+                Column(IMAGES, Form.INTERVAL, metric=metric, part=whole, rank=5 + count),
                 Column(ANOTHER, Form.INTERVAL, metric=metric, part=whole, rank=6 + count),
                 Column(SPREAD, Form.NUMBER, _SPREAD, "sd", part=whole, digits=metric_named(metric).digits(), rank=1),
             ]

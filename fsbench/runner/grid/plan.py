@@ -209,15 +209,13 @@ def plan(runs: Iterable[RunConfig], folder: Path, recheck: bool = False) -> list
 
 
 def without_repeats(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Leave out runs that differ from one before them in the seed alone, where it changes nothing."""
-    seen: set[tuple[object, ...]] = set()
-    kept = []
+    """Keep one of runs that differ in the seed alone, where it changes nothing: one that is done, else the first."""
+    chosen: dict[tuple[object, ...], PlannedRun] = {}
     for item in planned:
         key = *run_variant(item.config), item.config.fold
-        if item.takes_seed or key not in seen:
-            kept.append(item)
-        seen.add(key)
-    return kept
+        if not item.takes_seed and (key not in chosen or (item.record and not chosen[key].record)):
+            chosen[key] = item
+    return [item for item in planned if item.takes_seed or any(item is one for one in chosen.values())]
 
 
 def _takes_seed(experiment: "Experiment") -> bool:

@@ -87,4 +87,8 @@ def remarks(planned: Sequence[PlannedRun]) -> list[str]:
         words = (run.name, run.dataset, task_words(run), option_words(run).strip("–"))
         for note in all_notes(records) if records else ():
             by_note.setdefault(note, []).append(" ".join(word for word in words if word))
-    return [note if len(names) == with_runs else f"{', '.join(names)}: {note}" for note, names in by_note.items()]
+    notes = [note if len(names) == with_runs else f"{', '.join(names)}: {note}" for note, names in by_note.items()]
+    once = list(dict.fromkeys(item.config.name for item in planned if not item.takes_seed))
+    if once and len({item.config.seed for item in planned}) > 1:
+        notes.append(f"{', '.join(once)}: one seed, since nothing is trained and a seed changes nothing")
+    return notes

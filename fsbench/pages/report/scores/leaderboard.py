@@ -7,13 +7,14 @@ from typing import Literal
 from fsbench.pages.report.collect import Study
 from fsbench.records.grouping import all_runs
 from fsbench.results.comparison.compare import Comparison, orders
-from fsbench.results.rows.row import ALL
+from fsbench.results.rows.row import ALL, reaches_of
 from fsbench.results.table import METHOD, Cell, Column, Form, Line, Table
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.columns import COSTS, best_line, score_cells, score_columns
 from fsbench.results.tables.trivial import values_without_model
 from fsbench.scores.decisions import compact_letters
 from fsbench.scores.estimate import Scope
+from fsbench.scores.trainings import Reach, ranked_together
 from fsbench.scores.trivial import is_trivial
 
 
@@ -65,7 +66,7 @@ def build_leaderboard(study: Study, comparison: Comparison | None) -> Leaderboar
     tested = [] if comparison is None else [row for row in comparison.rows if row.part_kind == ALL]
     return Leaderboard(
         Table(columns, lines),
-        [label for label in methods if compared and label not in compared],
+        [label for label in methods if compared and label not in {name for _, _, name in letters}],
         any(row.estimate.scope is Scope.THESE_SUPPORTS for row in tested),
     )
 
@@ -102,11 +103,15 @@ def _answer_cells(block: Block, answers: Sequence[str], column: Column) -> list[
 def _letters(comparison: Comparison) -> dict[tuple[str, str, str], str]:
     """Return (metric, fold, method) -> letters, of every column of scores that was compared.
 
-    A column whose differences do not all hold for the same (`common_scope`) has none.
+    A column whose differences do not all hold for the same (`common_scope`) has none, nor has a method with one
+    training beside others with several.
     """
-    return {
-        (metric, fold, label): word
-        for metric, rows in comparison.tables[ALL].items()
-        for fold, (ranked, different) in orders(rows).items()
-        for label, word in compact_letters(ranked, different).items()
-    }
+    found = {}
+    for metric, rows in comparison.tables[ALL].items():
+        reaches = ranked_together(reaches_of(rows))
+        widest = next((reach for reach in Reach if reach in reaches.values()), None)
+        for fold, (order, different) in orders(rows).items():
+            lettered = [label for label in order if reaches.get(label) is widest]
+            for label, word in compact_letters(lettered, {two for two in different if two <= {*lettered}}).items():
+                found[metric, fold, label] = word
+    return found

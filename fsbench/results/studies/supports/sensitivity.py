@@ -143,10 +143,15 @@ def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None
             support_sensitivity(label, list(first_trainings(runs_by_fold(members)).values()), measure)
             for label, members in variants(group).items()
         ]
+        several = [label for label, members in variants(group).items() if len(runs_by_fold(members)) < len(members)]
         lines.sort(key=lambda line: -line.scores["official draw"].value)
         title = f"{first.protocol.title(first.header)} · {first.header.draws} draws of the supports"
-        tables.append(SensitivityTable(title, lines, _notes(first, lines)))
+        tables.append(SensitivityTable(title, lines, [*_seed_notes(several), *_notes(first, lines)]))
     return tables
+
+
+def _seed_notes(several: Sequence[str]) -> list[str]:
+    return [f"{', '.join(several)}: of several trainings that of the least seed"] if several else []
 
 
 def support_sensitivity(label: str, records: Sequence[Record], measure: Measure | None = None) -> SupportSensitivity:

@@ -102,10 +102,12 @@ def test_differences_hold_for_other_trainings_where_both_have_several(runs, caps
     assert emat.trainings == "2 and 3" and emat.estimate.covers_trainings
     assert emat.trained.these.low < emat.trained.these.value < emat.trained.these.high
     assert not rows["cst", "hsnet"].estimate.covers_trainings and rows["cst", "hsnet"].is_of_these
-    assert rows["emat", "prototype"].trainings == "3" and rows["cst", "prototype"].trained.is_rough
+    assert rows["emat", "prototype"].trainings == "3 and –" and rows["cst", "prototype"].trained.is_rough
     assert main(["compare", str(runs), "--metrics", "mIoU"]) == 0
     out = capsys.readouterr().out
     assert "seed" not in out and "trainings" in out and "other images" in out
+    assert "¹: with these weights" in out and any("hsnet" in line and "]¹" in line for line in out.splitlines())
+    assert "It holds for other images of these classes and, unless it says 'with these weights', other tr" in out
 
 
 def test_sentences_say_how_far_a_difference_reaches(tmp_path):
@@ -120,3 +122,29 @@ def test_sentences_say_how_far_a_difference_reaches(tmp_path):
     first = comparison.conclusions.sentences[0]
     assert first.startswith("emat is better than cst with these weights: ")
     assert first.endswith("; one training of emat, another may reverse it.")
+
+
+def test_a_borrowed_spread_is_the_reason_why_nothing_is_starred(tmp_path):
+    methods = {"emat": (0.7, 0.71, 0.705), "cst": (0.4, 0.41, 0.405)}
+    runs = write_trainings(tmp_path, methods, folds=2, missing=[("emat", 1, 1), ("emat", 1, 2)])
+    (comparison,) = load_runs(runs).compare(metrics="mIoU").comparisons
+    (row,) = (row for row in comparison.rows if row.fold == "mean")
+    assert row.is_borrowed and not row.significant and row.corrected < 0.05
+    first = comparison.conclusions.sentences[0]
+    assert "not told apart" in first and "a fold has one training and takes the spread" in first
+    assert "reverse" not in first and "by chance" not in first
+
+
+def test_what_comes_next_is_a_comparison_also_of_trainings(tmp_path, capsys):
+    runs = write_trainings(tmp_path, {"emat": (0.7, 0.71), "cst": (0.4, 0.41)})
+    assert main(["table", str(runs)]) == 0
+    assert f"fsbench compare {runs}" in capsys.readouterr().out
+
+
+def test_runs_of_an_untrained_method_that_differ_by_rounding_are_one(tmp_path):
+    """On another processor a pixel may change; a seed does not make it a training."""
+    runs = write_trainings(tmp_path, {"prototype": (0.4, 0.41)})
+    for record in load_runs(runs).records:
+        rewrite(record, {"training": None})
+    block = block_of(runs)
+    assert block.reaches == {"prototype": Reach.UNTRAINED} and len(block.costs["prototype", "0"]) == 1
