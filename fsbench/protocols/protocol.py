@@ -6,7 +6,7 @@ must know follows from them here. `configs/protocols/*.yaml` name the parts of a
 """
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -315,16 +315,21 @@ class Protocol:
     def rule_warnings(self, header: Header) -> list[str]:
         """List why figures mean less than they seem to: another test is followed in spirit only, or data are faulty."""
         said, dataset = self.words, header.dataset
-        return [
+        lines = [
             *(f"in spirit only, not beside published figures: {reason}" for reason in said.in_spirit),
             *(f"known defect of {dataset}: {words}" for words in said.defects.get(dataset, ())),
         ]
+        return self._as_its_own(lines)
+
+    def _as_its_own(self, lines: Iterable[str]) -> list[str]:
+        """Return what a file of somebody's own says under the name of its protocol, whose words are not the suite's."""
+        return [f"the protocol {self.name} says: {line}" if self.parts else line for line in lines]
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
         """List what else a reader may want to know of its rules; `image_sizes` are the sides that its methods see."""
         said, dataset = self.words, header.dataset
         notes = [*self.draw.notes(header), *self.view.notes(image_sizes)]
-        notes += said.notes.get(dataset, ())
+        notes += self._as_its_own(said.notes.get(dataset, ()))
         if said.baseline and not any(name.startswith(said.baseline) for name in image_sizes):  # also with a backbone
             notes.append(
                 "without a baseline that sees no support nobody can tell what a method learns from it: "

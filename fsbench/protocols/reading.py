@@ -106,6 +106,17 @@ def load_protocol(name: str | Path | Mapping[str, Any]) -> Protocol:
     return protocol
 
 
+def stored_protocol(name: str | Mapping[str, Any]) -> Protocol:
+    """Return a protocol that a list, a kit or a record names, which may be anybody's: no file of this machine is read.
+
+    Raises:
+        SettingsError: as `load_protocol` does, and for the name of a file.
+    """
+    if isinstance(name, str) and is_protocol_file(name):
+        raise SettingsError(_unknown(name[:100]))
+    return load_protocol(name)
+
+
 def is_protocol_file(name: str | Path) -> bool:
     """Return whether a protocol is given as a file of one's own, FILE.yaml."""
     return Path(name).suffix in (".yaml", ".yml")
@@ -124,9 +135,27 @@ def _protocol_of_file(path: Path) -> Protocol:
         raise SettingsError(f"{path}: {error}") from error
 
 
+MOST_PARTS, LONGEST_TEXT, LARGEST_NUMBER = 20_000, 500, 100_000
+"""Characters of a protocol's parts, those of one text among them, and their largest number, but for seeds."""
+
+
+def _check_size(place: str, value: Any) -> None:
+    """Raise SettingsError for texts and numbers of parts that would keep a reader waiting, or fill its screen."""
+    if isinstance(value, Mapping | list):
+        for key, own in value.items() if isinstance(value, Mapping) else enumerate(value):
+            _check_size(f"{place}.{key}"[:100], own)
+    elif isinstance(value, str) and len(value) > LONGEST_TEXT:
+        raise SettingsError(f"{place} has {len(value):,} characters, expected {LONGEST_TEXT} at most")
+    elif isinstance(value, int | float) and not abs(value) <= (2**32 if "seed" in place else LARGEST_NUMBER):
+        raise SettingsError(f"{place} is {value}, expected a number up to {LARGEST_NUMBER:,}")
+
+
 @lru_cache(maxsize=64)
 def _protocol_of_parts(text: str) -> Protocol:
-    """Return the protocol of parts in JSON, which names no file and no base."""
+    """Return the protocol of parts in JSON, which names no file and no base. They may be a stranger's."""
+    if len(text) > MOST_PARTS:
+        raise SettingsError(f"the parts have {len(text):,} characters, expected {MOST_PARTS:,} at most")
+    _check_size("the parts", parse_json(text))
     protocol = _made_protocol(Path("protocol_parts"), parse_json(text))
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,60}", protocol.name, re.ASCII):
         raise SettingsError(f"the name is '{protocol.name[:60]}', expected letters, digits, _, - and ., such as mine")
@@ -190,7 +219,7 @@ def protocol_of(header: Header) -> Protocol:
 
 def _named_by(header: Header) -> Protocol:
     """Return the protocol that a header names, or whose parts it has."""
-    return load_protocol(header.protocol_parts or header.protocol)
+    return stored_protocol(header.protocol_parts or header.protocol)
 
 
 def check_version(protocol: Protocol, version: int | str, what: str) -> None:

@@ -19,7 +19,7 @@ from fsbench.base.files import load_yaml, read_json
 from fsbench.base.files.validation import first_problem
 from fsbench.base.statements import Statement
 from fsbench.data.annotations import ANNOTATIONS, WEAK
-from fsbench.protocols.reading import load_segmentation, segmentation_of
+from fsbench.protocols.reading import segmentation_of, stored_protocol
 from fsbench.records.record import Record
 from fsbench.records.run import AUTHORS, LAST, OTHER_RUN, TRAINED_HERE, UNTRAINED, KnownOrNot, Supervision, Weights
 
@@ -431,7 +431,7 @@ def proved_entries(record: Record) -> dict[str, str]:
         return entries | {"checkpoint_choice": "released"}
     if weights.origin == TRAINED_HERE and record.protocol.has_masks:  # base classes are learnt, in images with others
         lists = settings.get("training_protocol")
-        protocol = segmentation_of(record.header) if lists is None else load_segmentation(str(lists))
+        protocol = segmentation_of(record.header) if lists is None else stored_protocol(str(lists))
         usual = protocol.draw.filter_novel and settings.get("training_items", "episodes") == "episodes"
         entries["novel_pixels"] = "no" if settings.get("filter_novel", usual) else "unlabelled"
         if "source" in settings:  # of another data set

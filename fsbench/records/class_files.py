@@ -3,6 +3,7 @@
 A record may be anybody's: files are read and compared here, and nothing of them is run (`fsbench.base.class_file`).
 """
 
+import shlex
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from fsbench.base.class_file import SOURCE, ClassFile
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import load_yaml
 from fsbench.records.record import Record, read_record
+from fsbench.records.run import is_label
 
 METHOD = "method.file_sha256"
 """Entry of an identity with the hash of the file of the method's class."""
@@ -57,7 +59,7 @@ def _choices(runs: list[Record], entry: str, sha256: str) -> list[str]:
     """Return words for one content of a file, the best first; the last ones are its hash's first digits."""
     last = max(runs, key=lambda record: record.run.provenance.finished)
     stated = _stated_file(last.path, entry)
-    name = "" if stated is None else stated.path.name
+    name = stated.path.name if stated is not None and is_label(stated.path.name) else ""
     lead = "" if entry == METHOD else f"{name or 'data set'} "
     labels = {record.run.label for record in runs}
     words = [*labels] if entry == METHOD and len(labels) == 1 and "" not in labels else []
@@ -96,6 +98,8 @@ def class_not_named(folder: Path, reference: str, name: str) -> ClassNotNamed:
         reference: the file as the run's configuration states it.
         name: of the class.
     """
+    if not name.isidentifier():
+        name = "CLASS"  # a configuration may be anybody's, and what is printed is to be copied
     file, record = ClassFile.stated(reference), read_record(folder)
     when = "" if record is None else _moment(record.run.provenance.finished, "%H:%M")
     used = f"this run used {name} in {file.path.name}{f' of {when}' if when else ''}"
@@ -103,7 +107,7 @@ def class_not_named(folder: Path, reference: str, name: str) -> ClassNotNamed:
     state = "is not there any more" if file.sha256_now is None else "has changed since"
     way_out = f"expected a file with that content (its sha256 begins with {file.sha256[:12]}): --method FILE.py:{name}"
     if file.is_unchanged:
-        state, way_out = "the command does not name", f"name it: --method {file.path}:{name}"
+        state, way_out = "the command does not name", f"name it: --method {shlex.quote(f'{file.path}:{name}')}"
     elif kept.is_unchanged:
-        way_out = f"the run keeps it: --method {kept.path}:{name}"
+        way_out = f"the run keeps it: --method {shlex.quote(f'{kept.path}:{name}')}"
     return ClassNotNamed(f"{folder}: {used}, which {state}; {way_out}; read that file first if the run is not your own")

@@ -96,9 +96,10 @@ def check_trainings(group: Iterable[Record]) -> None:
 
 
 def is_untrained(record: Record) -> bool:
-    """Return whether nothing was trained, neither before the test nor in it, as adaptations and classifiers may be."""
-    is_adapted = record.run.identity.adaptation is not None
-    return record.run.weights.origin == UNTRAINED and not is_adapted and record.protocol.has_masks
+    """Return whether nothing was trained, neither before the test nor in it, as classifiers may be in each episode."""
+    run = record.run
+    is_tuned = run.identity.adaptation is not None or (not record.protocol.has_masks and run.cost.trainable_parameters)
+    return run.weights.origin == UNTRAINED and not is_tuned
 
 
 def weights_sha256(record: Record) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 from fsbench.base.class_file import named_file
 from fsbench.base.errors import SettingsError
 from fsbench.base.files.yaml_files import load_yaml
+from fsbench.protocols.reading import is_protocol_file
 from fsbench.records.class_files import class_not_named
 from fsbench.runner.config.class_settings import CLASSES, FILES
 from fsbench.runner.config.merge import full_key, merge_settings, nested, value_at
@@ -82,6 +83,7 @@ def _read_stored(config: Path, has_method: bool = True) -> dict[str, Any]:
         raise SettingsError(f"{config} holds no configuration with a trainer; expected the config.yaml of a run")
     for key in values:
         _check_key(key, config)
+    _check_protocols(values, config)
     values = {key: values[key] for key in NEEDED if key in values}
     values["trainer"] = {key: value for key, value in values["trainer"].items() if key not in NOT_NEEDED}
     if not has_method:
@@ -90,6 +92,19 @@ def _read_stored(config: Path, has_method: bool = True) -> dict[str, Any]:
             values["run"].pop(FILES["methods"], None)
     _check_classes(values, config, plug_in_classes() | _classes_of_files(values, config))
     return values if has_method else {**values, "model": dict(STAND_IN)}
+
+
+def _check_protocols(values: dict[str, Any], config: Path) -> None:
+    """Raise SettingsError where a configuration, which may be anybody's, names a file as a protocol."""
+    options = (values.get("data") or {}).get("init_args") if isinstance(values.get("data"), dict) else None
+    for group, key in (("test", "protocol"), ("training", "training_protocol")):
+        own = options.get(group) if isinstance(options, dict) else None
+        named = own.get(key) if isinstance(own, dict) else None
+        if isinstance(named, str) and is_protocol_file(named):
+            raise SettingsError(
+                f"{config} names the file {named[:100]} as {key}; expected a name, or the parts of the file as a run "
+                "states them"
+            )
 
 
 def _classes_of_files(values: dict[str, Any], config: Path) -> set[str]:

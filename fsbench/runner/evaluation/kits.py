@@ -8,7 +8,7 @@ from fsbench.base.errors import RecordError
 from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.data.episodes.task import ClassificationTask, Task
 from fsbench.protocols.kit.kit import Kit
-from fsbench.protocols.reading import check_version, load_protocol
+from fsbench.protocols.reading import check_version, stored_protocol
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import choose_dataset
 from fsbench.runner.config.registry import task_of
@@ -45,7 +45,7 @@ def load_kit_test(
             "made of: give it with --manifest in place of --kit (in Python load_test(manifest=…))"
         )
     asked = kit.protocol_parts or kit.protocol
-    protocol = load_protocol(asked)
+    protocol = stored_protocol(asked)
     check_version(protocol, kit.protocol_version, "the kit")
     name = choose_dataset(dataset, kit.dataset, "the kit")
     kind = ClassificationTask if task_of("data", name) == CLASSIFICATION else Task
@@ -53,9 +53,10 @@ def load_kit_test(
     if kind is Task and kit.seed == protocol.draw.official_seed(kit.dataset):
         del task["seed"]
     draw = partial(load_test, name, root=root, lists=lists, protocol=asked, image_size=image_size, **task)
-    if most is not None and (kit.draws > 1 or (kit.episodes or 0) > most):
+    stated = kit.episodes or protocol.draw.episode_count(kit.dataset, 0)
+    if most is not None and (kit.draws > 1 or stated > most):
         # one more than there are: a list that ends gives fewer than were asked for
-        some = draw(episodes=None if kit.episodes is None else min(kit.episodes, most + 1), draws=1)
+        some = draw(episodes=min(stated, most + 1) if kit.episodes or stated > most else None, draws=1)
         if len(some.manifest.official_episodes) * kit.draws > most:
             raise RecordError(
                 f"the kit states {kit.episodes or 'all'} episodes with {kit.draws} draws, and has {most}; expected as "

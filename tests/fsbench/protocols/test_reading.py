@@ -15,7 +15,14 @@ from fsbench.protocols.conditions import NOT_STATED
 from fsbench.protocols.draws.boxes import BoxedSupports
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.presence import Presence
-from fsbench.protocols.reading import load_protocol, load_segmentation, protocol_names, protocol_of, read_protocol
+from fsbench.protocols.reading import (
+    load_protocol,
+    load_segmentation,
+    protocol_names,
+    protocol_of,
+    read_protocol,
+    stored_protocol,
+)
 from fsbench.results.tables.protocol_text import as_markdown, labels, side_by_side
 from tests.fsbench.runs import some_header
 
@@ -267,3 +274,37 @@ def test_every_choice_is_explained_in_words():
     text = side_by_side([protocol for protocol in protocols if protocol.has_masks], 140)
     shared = text.partition("The same in all of them")[2]
     assert "K shots become one answer" in shared and "void pixels (255)" not in shared
+
+
+OWN = {
+    "name": "mine", "version": 1, "summary": "a test", "draw": {"seed": 5678, "image_lists": "hsnet"},
+    "words": {"notes": {"pascal": ["verified by nobody"]}},
+}  # fmt: skip
+"""Parts as a header has them, which may be a stranger's."""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"draw": OWN["draw"] | {"workers": {"others": 10**12}}}, "workers.others is 1000000000000, expected"),
+        ({"draw": OWN["draw"] | {"episodes": {"others": 10**8}}}, "episodes.others is 100000000, expected"),
+        ({"summary": "x" * 600}, "the parts.summary has 600 characters, expected 500 at most"),
+        ({"words": {"notes": {"pascal": ["y" * 400] * 60}}}, "characters, expected 20,000 at most"),
+    ],
+)  # fmt: skip
+def test_parts_of_a_stranger_keep_nobody_waiting(change, message):
+    assert stored_protocol(OWN).draw.seed == 5678
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        stored_protocol(OWN | change)
+
+
+def test_a_list_names_no_file_of_its_readers_machine(tmp_path):
+    secret = tmp_path / "secret.yaml"
+    secret.write_text("password: 1\n")
+    with pytest.raises(SettingsError, match="unknown protocol"):
+        protocol_of(some_header(protocol=str(secret)))
+
+
+def test_words_of_a_file_of_ones_own_are_said_to_be_its_own():
+    header = some_header(dataset="pascal", protocol="mine", protocol_parts=OWN)
+    assert "the protocol mine says: verified by nobody" in protocol_of(header).rule_notes(header, {})
