@@ -130,15 +130,21 @@ def pair_named(atlas: Atlas, one: str, other: str) -> Pair:
     ours, theirs = _entries_named(atlas, one), _entries_named(atlas, other)
     if len(ours) == len(theirs) == 1:
         (first,), (second,) = ours.values(), theirs.values()
-        return Pair(first[0], second[0], figures=_common_figures(first, second))
+        return _pair(first, second)
     shared = [dataset for dataset in ours if dataset in theirs]
     if not shared:
         raise SettingsError(
             f"{one} has rows on {', '.join(ours)} and {other} on {', '.join(theirs)}; expected two that share a data "
             "set, or one row of each, such as bam/pascal-5i"
         )
-    first, second = ours[shared[0]], theirs[shared[0]]
-    return Pair(first[0], second[0], tuple(shared[1:]), _common_figures(first, second))
+    return _pair(ours[shared[0]], theirs[shared[0]], tuple(shared[1:]))
+
+
+def _pair(ours: Sequence[Entry], theirs: Sequence[Entry], elsewhere: tuple[str, ...] = ()) -> Pair:
+    """Return two tests with what both print; the conditions are those of the figures that are shown."""
+    figures = _common_figures(ours, theirs)
+    one, other = (figures[0].one[0], figures[0].other[0]) if figures else (ours[0], theirs[0])
+    return Pair(one, other, elsewhere, figures)
 
 
 USUAL_BACKBONE = "ResNet-50"
@@ -159,10 +165,11 @@ def _common_figures(ours: Sequence[Entry], theirs: Sequence[Entry]) -> tuple[Fig
 
 
 def _comparability(pair: tuple[Entry, Entry]) -> tuple[bool | str, ...]:
-    """Return a key that is least where both programs are known, the backbone is one, and none is a variant."""
+    """Return a key that is least for figures of two known programs as they are, with one backbone."""
     one, other = pair
     return (
         one.program is None or other.program is None,
+        bool(one.changes or other.changes),
         one.backbone != other.backbone,
         bool(one.variant or other.variant),
         one.backbone != USUAL_BACKBONE,
@@ -181,16 +188,21 @@ def _entries_named(atlas: Atlas, name: str) -> Mapping[str, list[Entry]]:
     found: dict[str, list[Entry]] = {}
     order = sorted(
         (entry for entry in atlas.entries if not entry.ours),
-        key=lambda entry: (entry.dataset != "PASCAL-5i", entry.program is None, bool(entry.variant)),
+        key=lambda entry: (
+            entry.dataset != "PASCAL-5i",
+            entry.program is None,
+            bool(entry.changes),
+            bool(entry.variant),
+        ),
     )
     for entry in order:
         method = slug(entry.program.method if entry.program else entry.method)
         if entry.id in wanted:
             return {entry.dataset: [entry]}
         if wanted & {method, slug(entry.method), f"{method}/{slug(entry.dataset)}"}:
-            named = entry.program.method if entry.program else entry.method
-            own = replace(entry, method=named, changes={})  # the program's own words
-            found.setdefault(entry.dataset, []).append(own)
+            if entry.program and not entry.changes:
+                entry = replace(entry, method=entry.program.method)
+            found.setdefault(entry.dataset, []).append(entry)
     if not found:
         methods = sorted({entry.method for entry in atlas.entries}, key=str.lower)
         near = did_you_mean(name[:100], methods)

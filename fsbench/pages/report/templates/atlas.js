@@ -153,7 +153,7 @@
     const common = (a, b) => a.figures.filter((f) => f.first && of(b, f));
     const [ours, theirs] = [one, other].map((test) => entriesOf(test).map(([id, entry]) => ({ id, ...entry })));
     const named = ([a, b]) => `${a.backbone}|${b.backbone}|${a.id}|${b.id}`;
-    const far = ([a, b]) => [a.backbone !== b.backbone, Boolean(a.variant || b.variant), a.backbone !== data.usual_backbone].reduce((sum, each) => 2 * sum + each, 0);
+    const far = ([a, b]) => [Boolean(a.changes.length || b.changes.length), a.backbone !== b.backbone, Boolean(a.variant || b.variant), a.backbone !== data.usual_backbone].reduce((sum, each) => 2 * sum + each, 0);
     const [pair] = ours.flatMap((a) => theirs.map((b) => [a, b])).filter(([a, b]) => common(a, b).length).sort((x, y) => far(x) - far(y) || (named(x) < named(y) ? -1 : 1));
     if (!pair) return null;
     const [a, b] = pair, shared = common(a, b), metric = (shared.find((f) => f.metric === "mIoU") ?? shared[0]).metric;
@@ -161,7 +161,7 @@
     return shared.filter((f) => f.metric === metric).sort((x, y) => order(x).localeCompare(order(y))).map((f) => {
       const values = [f.value, of(b, f).value], digits = Math.max(...values.map((value) => (value.split(".")[1] ?? "").length));
       const gap = Number((values[1] - values[0]).toFixed(digits)), same = a.backbone === b.backbone;
-      const [first, second] = [[one, a], [other, b]].map(([test, entry], i) => `${test.method}${same ? "" : ` (${entry.backbone})`} ${values[i]}`);
+      const [first, second] = [[one, a], [other, b]].map(([test, entry], i) => `${entry.changes.length ? entry.method : test.method}${same ? "" : ` (${entry.backbone})`} ${values[i]}`);
       return `${/^\d+$/.test(f.way) ? `${f.way}-way ` : ""}${f.shot}-shot ${metric}${same ? `, ${a.backbone}` : ""}: ${first} and ${second}; ${gap ? `${(gap > 0 ? other : one).method} is ${Math.abs(gap)} higher` : "they are equal"}.`;
     });
   };

@@ -44,7 +44,20 @@ def test_the_differences_are_those_of_the_rows():
     for one in rows:
         for other in rows:
             pair = pair_named(atlas, f"{one['method']}/pascal-5i", f"{other['method']}/pascal-5i")
-            assert pair.apart == [name for name in (*TEST, *TOLD) if one[name] != other[name]]
+            stated = [own | dict(entry.changes) for own, entry in ((one, pair.one), (other, pair.other))]
+            assert pair.apart == [name for name in (*TEST, *TOLD) if stated[0][name] != stated[1][name]]
+            plain = [entry for entry in (pair.one, pair.other) if not entry.changes]
+            assert all(entry.program is None or entry.method == entry.program.method for entry in plain)
+
+
+def test_a_figure_of_a_variant_is_named_as_one():
+    """RePRI's oracle is not RePRI; where a program has figures of its own, these are shown."""
+    atlas = shipped_atlas()
+    assert "RePRI 59.1 and BAM 67.81" in pair_named(atlas, "RePRI", "BAM").figures[0].sentence
+    for name in ("HSNet", "ABCNet", "CST"):
+        pair = pair_named(atlas, name, "RePRI")
+        for figure in pair.figures:
+            assert "(oracle)" in figure.sentence or not figure.other[0].changes
 
 
 def test_a_word_that_leaves_its_rule_open_is_not_said_to_agree():
