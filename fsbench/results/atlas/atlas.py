@@ -223,7 +223,7 @@ class Atlas:
         found = [
             Spread(one.half, entry, one)
             for entry in self.entries
-            if entry.ours and all(_is_alike(entry.conditions[name], conditions[name], name) for name in IMAGES)
+            if entry.ours and all(is_alike(entry.conditions[name], conditions[name], name) for name in IMAGES)
             for one in entry.figures
             if one.half is not None and (one.figure.way, one.figure.shot, one.figure.metric) == cell
         ]
@@ -235,7 +235,7 @@ class Atlas:
         return next((entry for entry in self.entries if entry.id == name), None)
 
 
-def _is_alike(ours: str, theirs: str, name: str) -> bool:
+def is_alike(ours: str, theirs: str, name: str) -> bool:
     """Return whether a run's word of a condition is a published one; lists by a rule of ours stand for any."""
     return ours == theirs or (name == "image_lists" and ours not in get_args(ImageLists))
 

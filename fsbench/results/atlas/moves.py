@@ -11,8 +11,9 @@ from fsbench.data.published import PUBLISHED
 from fsbench.protocols.conditions import ATLAS_NAMES
 from fsbench.protocols.program_rows import read_rows
 from fsbench.protocols.programs import FOLDER
+from fsbench.protocols.reading import ATLAS, load_protocol
 from fsbench.protocols.rows import is_runnable
-from fsbench.results.atlas.atlas import Atlas, Entry
+from fsbench.results.atlas.atlas import IMAGES, Atlas, Entry, is_alike
 from fsbench.results.atlas.figures import COLUMNS
 
 EPISODES_A_MINUTE = 200
@@ -47,7 +48,8 @@ def known_moves(atlas: Atlas, entry: Entry, cell: Cell, difference: float | None
         return [*found, "The mean over all folds moves less."]
     if difference is not None:
         within = abs(difference) <= spread.of_difference
-        found.append(f"{abs(difference):g} is {'no more' if within else 'more'} than other images make.")
+        verdict = "may come from other images alone" if within else "is more than other images make"
+        found.append(f"{abs(difference):g} {verdict}.")
     return found
 
 
@@ -120,9 +122,15 @@ def minutes(entry: Entry) -> int:
 
 
 def tell_command(entry: Entry, cell: Cell) -> str | None:
-    """Return the command that runs a method without training under an entry's test; None where that cannot be run."""
+    """Return the command that runs a method without training under an entry's test.
+
+    None where that cannot be run, or where a run of it would not be known to be of the same images.
+    """
     dataset = _dataset(entry)
     if entry.program is None or dataset is None or not is_runnable(entry.program.id):
+        return None
+    own = load_protocol(f"{ATLAS}{entry.program.id}").conditions(dataset)
+    if not all(is_alike(str(getattr(own, name)), entry.conditions[name], name) for name in IMAGES if name != "dataset"):
         return None
     shot = f" --shot {cell[1]}" if cell[1].isdecimal() and cell[1] != "1" else ""
     folds = ",".join(map(str, range(_folds(entry))))
