@@ -12,12 +12,10 @@ from fsbench.base.errors import FsbenchError
 from fsbench.base.progress import track
 from fsbench.data.dataset import VOID
 from fsbench.predict.result import ImageResult, decimal
-from fsbench.predict.supports import Support
+from fsbench.predict.supports import MOST_ASKED, Support
 
 LEVEL = 0.05
 """Scores tell photos with a class from photos without it where chance would order them so well this rarely."""
-MOST = 10
-"""Photos with a class, and photos without it, that are asked at most: the first ones."""
 TOO_FEW = "that needs about three labelled photos with it and three without it (--negative takes photos without it)"
 
 Ask = Callable[[Support], ImageResult]
@@ -132,8 +130,8 @@ def leave_one_out(supports: Sequence[Support], negatives: Sequence[Support], ask
     names = dict.fromkeys(name for support in supports for name in support.classes.values())
     groups: dict[str, tuple[list[str], list[str]]] = {}
     for name in names:
-        shown = [photo for photo in photos if name in shows[photo]][:MOST]
-        absent = [*without, *(photo for photo in photos if name not in shows[photo])][:MOST]
+        shown = [photo for photo in photos if name in shows[photo]][:MOST_ASKED]
+        absent = [*without, *(photo for photo in photos if name not in shows[photo])][:MOST_ASKED]
         if len(shown) < 2:  # nothing is left to find it by
             shown = absent = []
         elif 1 / comb(len(shown) + len(absent), len(shown)) > LEVEL:  # even a perfect order would say nothing

@@ -26,9 +26,17 @@ from fsbench.data.image_io import read_upright
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.transforms import own_pixels
 from fsbench.predict.images import LoadedImage, QueryImage, find_images, load_image, prefetch_map, read_image_file
-from fsbench.predict.leave_one_out import MOST, ClassCheck, leave_one_out
+from fsbench.predict.leave_one_out import ClassCheck, leave_one_out
 from fsbench.predict.result import ClassPresence, ImageResult, image_instances, palette
-from fsbench.predict.supports import NO_CLASS, Support, SupportSet, read_negatives, read_supports, stack_supports
+from fsbench.predict.supports import (
+    MOST_ASKED,
+    NO_CLASS,
+    Support,
+    SupportSet,
+    read_negatives,
+    read_supports,
+    stack_supports,
+)
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import input_rule
 from fsbench.results.pictures.sheet import Panel
@@ -238,7 +246,7 @@ class Predictor:
         It is 0 for a method that takes such a region for background. At most ten photos are asked; None where no
         negative marks a region.
         """
-        marked = [one for one in self.negatives if one.classes][:MOST]
+        marked = [one for one in self.negatives if one.classes][:MOST_ASKED]
         regions = [np.isin(one.labels, [*one.classes]) for one in marked]
         taken = [(self.predict(one.pixels).label_map[region] > 0) for one, region in zip(marked, regions, strict=True)]
         return float(np.concatenate(taken).mean()) if marked else None

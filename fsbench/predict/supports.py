@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsbench.base.errors import DataError, SettingsError, did_you_mean
+from fsbench.base.errors import DataError, SettingsError, did_you_mean, near_path
 from fsbench.base.files import is_file, is_folder, read_bytes, read_json, sha256_file
 from fsbench.base.files.names import composed, existing_form, other_case
 from fsbench.data.annotation_rules import LeftOut, visible_classes
@@ -34,6 +34,8 @@ from fsbench.predict.scans import check_no_scan
 FORMS = "[name=]photo:mask.png, photo:labelme.json, labelme.json, coco.json or a folder of these"
 PHOTOS, MASKS = "photos", "masks"
 """Folders of a folder of supports, in which a photo and its mask have one name."""
+MOST_ASKED = 10
+"""Photos with a class, and photos without it, that are asked for a check at most: the first ones."""
 NO_CLASS = "something else"
 """What a marked region that is none of the classes shows, where nobody says it."""
 MAX_CLASSES = 254
@@ -213,15 +215,23 @@ def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list
     specs: list[SupportSpec] = []
     for text in given:
         path = Path(text).expanduser()
+        check_no_scan(path)
         if is_folder(path) and not (is_folder(path / MASKS) or any(path.glob("*.json"))):
             photos += [image.path for image in find_images([path])]
         elif is_file(path) and path.suffix.lower() in SUFFIXES:
             photos.append(path)
+        elif not {":", "="} & set(text) and not text.lower().endswith(".json") and not path.exists():
+            raise SettingsError(
+                f"negative {text}: there is no such file or folder{near_path(path)}; expected a photo, a folder of "
+                f"photos, or {FORMS}"
+            )
         else:
             specs += parse_support(text)
     specs = [(name or ("" if file.suffix.lower() == ".json" else NO_CLASS), image, file) for name, image, file in specs]
     regions, notes = _read_specs(specs, {}, (), root, keeps_unmarked=True)
-    return [*(_unmarked(photo) for photo in photos), *regions], notes
+    if len(photos) > MOST_ASKED:
+        notes.append(f"negatives: the first {MOST_ASKED} of {len(photos)} photos without the classes are asked")
+    return [*(_unmarked(photo) for photo in photos[:MOST_ASKED]), *regions], notes
 
 
 def _unmarked(photo: Path) -> Support:

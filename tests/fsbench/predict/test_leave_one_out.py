@@ -7,9 +7,9 @@ import pytest
 
 import fsbench
 from fsbench.base.errors import SettingsError
-from fsbench.predict.leave_one_out import MOST, ClassCheck, leave_one_out
+from fsbench.predict.leave_one_out import ClassCheck, leave_one_out
 from fsbench.predict.result import ClassPresence, ImageResult
-from fsbench.predict.supports import Support
+from fsbench.predict.supports import MOST_ASKED, Support
 
 PIXELS = np.zeros((4, 4, 3), np.uint8)
 
@@ -134,7 +134,7 @@ def test_many_photos_are_asked_in_part():
         return answer({"cat": float(left_out.image_name < "d"), "dog": 0.0})
 
     checks = leave_one_out(supports, [], ask)
-    assert len(asked) == 2 * MOST and checks["cat"].p == pytest.approx(1 / 184_756)
+    assert len(asked) == 2 * MOST_ASKED and checks["cat"].p == pytest.approx(1 / 184_756)
 
 
 def test_a_method_of_a_fixed_number_of_shots_is_not_measured():

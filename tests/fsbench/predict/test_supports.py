@@ -719,6 +719,18 @@ def test_negatives_are_photos_and_marked_regions(folder):
     assert made.rows.tolist() == [[[0, 1], *[[2, 2]] * 5]]
     with pytest.raises(SettingsError, match=r"support x.nii.gz:m.png: there is no file x.nii.gz"):
         read_negatives(["x.nii.gz:m.png"])
+    with pytest.raises(SettingsError, match=r"negative nome: there is no such file or folder.*none.*expected a photo"):
+        read_negatives(["nome"])
+
+
+def test_of_many_photos_without_the_classes_the_first_are_read(folder):
+    """Each takes memory, and is asked for the check alone."""
+    (folder / "none").mkdir()
+    for number in range(13):
+        Image.fromarray(PHOTO).save(f"none/{number:02}.png")
+    read, (note,) = read_negatives(["none"])
+    assert [one.image_name for one in read] == [f"none/{number:02}.png" for number in range(10)]
+    assert note == "negatives: the first 10 of 13 photos without the classes are asked"
 
 
 def test_fewer_supports_are_repeated_in_turn():
