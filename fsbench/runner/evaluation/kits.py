@@ -46,6 +46,11 @@ def load_kit_test(
         )
     asked = kit.protocol_parts or kit.protocol
     protocol = stored_protocol(asked)
+    if kit.protocol != protocol.name:
+        raise RecordError(
+            f"the kit names the protocol {kit.protocol}, and its parts are those of {protocol.name}; it was changed "
+            "after it was made; make it again"
+        )
     check_version(protocol, kit.protocol_version, "the kit")
     name = choose_dataset(dataset, kit.dataset, "the kit")
     kind = ClassificationTask if task_of("data", name) == CLASSIFICATION else Task
