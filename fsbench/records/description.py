@@ -31,9 +31,9 @@ def warnings(records: Sequence[Record]) -> list[str]:
         *_by_methods(records, _run_warnings),
         *header_warnings(records[0].header),
         *shorter(records),
-        *([_image_lists(records[0].header)] if records[0].header.lists in LISTS else []),
         *records[0].protocol.rule_warnings(records[0].header),
         *_by_methods(records, _remarks),
+        *([_image_lists(records[0].header)] if records[0].header.lists in LISTS else []),
     ]
 
 
