@@ -1,6 +1,7 @@
 """The in-context protocol through the real command line: parts of objects, and the real samples of its data sets."""
 
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -151,8 +152,8 @@ def test_methods_stand_beside_each_other_under_each_protocol(warm_process, small
             written = {"state_dict": experiment.method.state_dict(), WRITTEN_BY: experiment.method.describe()}
             torch.save(written, weights)
             plan[-1].append(f"--run.checkpoint={weights}")
-    (tmp_path / "plan.json").write_text(json.dumps(plan))
-    plan_file, environments = str(tmp_path / "plan.json"), [environment_of_test(tmp_path)]
+    (tmp_path / "cells.plan").write_bytes(pickle.dumps([parse(words, build=False).config for words in plan]))
+    plan_file, environments = str(tmp_path / "cells.plan"), [environment_of_test(tmp_path)]
     (done,) = warm_process.call_ranks([plan_file], tmp_path, environments, program="tests.cli.many_cells")
     assert done.returncode == 0, done.stderr
     found = {}
