@@ -28,7 +28,7 @@ def grid(small_demo, tmp_path):
 @pytest.mark.slow(30)
 def test_a_grid_runs_what_is_missing_and_goes_past_failures(warm, grid, tmp_path):
     runs = ["--runs", "runs"]
-    good = grid("good", seeds=[0, 1])
+    good = grid("good", folds=[0, 1], seeds=[0, 1])  # of a method that is not trained each fold runs once
     bad = grid("bad", methods=["emat"], extra=["--trainer.limit_train_batches=0"])
     listed = warm("grid", bad, good, *runs, "--format", "json")
     assert listed.returncode == 0, listed.stderr
@@ -38,11 +38,11 @@ def test_a_grid_runs_what_is_missing_and_goes_past_failures(warm, grid, tmp_path
     assert "emat demo fold 0 failed (status 2); the end of runs/.grid/logs/emat-demo-fold-0-" in done.stderr
     assert "training ended without a validation" in done.stderr and done.stderr.count(": done") == 2
     assert "2 of 3 runs done, 1 stopped" in done.stdout and "9 instead of the protocol's" in done.stdout
-    (scores,) = (line.split() for line in done.stdout.splitlines() if "2 of 2" in line)
-    assert re.search(r"1 of 4 2 of 2( \d+\.\d\d ± \d+\.\d\d){3}$", " ".join(scores)), scores
-    assert "not of the whole test" in done.stdout
+    (scores,) = (line.split() for line in done.stdout.splitlines() if "1 of 1" in line)
+    assert re.search(r"2 of 4 1 of 1( \d+\.\d\d){3}$", " ".join(scores)), scores
+    assert "not of the whole test" in done.stdout and "prototype: one seed, since nothing is trained" in done.stdout
     records = find_records(tmp_path / "runs")
-    assert sorted(record.run.identity.seed for record in records) == [0, 1]
+    assert sorted((record.run.identity.fold, record.run.identity.seed) for record in records) == [(0, 0), (1, 0)]
     before = [(r.path / "run.json").stat().st_mtime_ns for r in records]
     again = warm("grid", good, *runs, "--run")
     assert again.returncode == 0 and again.stderr.count(": done") == 0 and "2 of 2 runs done" in again.stdout
