@@ -37,7 +37,7 @@ PHOTOS, MASKS = "photos", "masks"
 MOST_ASKED = 10
 """Photos with a class, and photos without it, that are asked for a check at most: the first ones."""
 NO_CLASS = "something else"
-"""What a marked region that is none of the classes shows, where nobody says it."""
+"""Name of a marked region that is none of the classes, unless the user names it."""
 MAX_CLASSES = 254
 
 SupportSpec = tuple[str, Path | None, Path]

@@ -44,7 +44,7 @@ class Reach(StrEnum):
 
     @property
     def words(self) -> str:
-        """What stands in place of an interval for other trainings."""
+        """Words for a table's cell where a method has no interval for other trainings."""
         return "one training" if self is Reach.THESE else str(self)
 
 

@@ -114,7 +114,7 @@ class Cell:
 
     @property
     def scores(self) -> dict[str, Estimate]:
-        """The same with the interval of the widest reach."""
+        """The mean score over all folds and trainings, by metric, with the widest interval that there is."""
         return {name: score.widest for name, score in self.trained.items()}
 
     @cached_property

@@ -63,7 +63,7 @@ class Block:
 
     @cached_property
     def trained(self) -> dict[Line, dict[str, TrainedEstimate]]:
-        """What trainings say of the scores of `lines`."""
+        """Metric -> mean over trainings with its two intervals, for each method and fold."""
         return {
             line: {row.metric: row.trained for row in parts[ALL] if row.trained is not None}
             for line, parts in self.parts(ALL).items()

@@ -18,7 +18,7 @@ from fsbench.scores.trainings import (
 )
 
 ROWS = Rows(np.arange(40) % 20, (np.arange(40)[:, None] * 7 + 3) % 20, np.arange(40) % 4)
-"""Of images that are query in some rows and support in others."""
+"""Rows whose images are queries in some rows and supports in others."""
 
 
 def counted(seed, skill):
