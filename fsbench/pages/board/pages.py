@@ -30,10 +30,10 @@ FILTERS = {
 """Filters of rows besides the method's name: name in the address of the page -> words."""
 
 MARKS = {
-    "~": "some of the others saw other episodes, and are compared by the errors of both scores",
-    "†": "the ranked rows differ in trials or in the backbone's data, which no rank accounts for",
-    "‡": "ranked among all groups, as this board was asked to",
-    "°": "for these supports alone",
+    "~": "some rows saw other episodes and are compared by the errors of both scores",
+    "†": "the ranked rows differ in the number of trials or in the backbone's data, which ranks do not account for",
+    "‡": "ranked among the rows of all groups (--rank-all)",
+    "°": "for these supports only",
 }
 """Mark of a rank (`Rank.words`) -> its meaning."""
 

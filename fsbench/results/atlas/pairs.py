@@ -8,7 +8,7 @@ from fsbench.base.errors import SettingsError, did_you_mean
 from fsbench.protocols.conditions import is_unsure
 from fsbench.protocols.program_rows import slug
 from fsbench.results.atlas.atlas import REMARKED, TEST, TOLD, Atlas, Entry, Reported
-from fsbench.results.atlas.words import LABELS, VERBS, differences
+from fsbench.results.atlas.words import LABELS, differences, phrase
 
 NAMED = 3
 """Conditions that the sentence names; the table has all."""
@@ -79,15 +79,15 @@ class Pair:
         names = f"{self.one.method} and {self.other.method}"
         for entry in (self.one, self.other):
             if entry.program is None:
-                return f"not known: no evaluation program of {entry.method} was found, so nothing is known of its test"
+                return f"not known: no evaluation program of {entry.method} was found"
         if not self.apart:
-            return f"comparable: {names} share the test on {self.one.dataset} and were told the same"
+            return f"comparable: {names} share the test on {self.one.dataset} and get the same labels and help"
         sure = [name for name in self.apart if not self._is_unsure(name)]
         if not sure:
             labels = "; ".join(LABELS[name] for name in self.apart)
-            return f"not known to be comparable: of {names} it is open what they do ({labels})"
+            return f"not known to be comparable: nobody can tell whether {names} agree in {labels}"
         if set(sure) <= set(TOLD):
-            return f"the same test, but no common rank, as the methods were told otherwise: {self._clauses(sure)}"
+            return f"the same test, but no common rank, because the methods get different help: {self._clauses(sure)}"
         return f"not comparable: {self._clauses(sure)}"
 
     def _clauses(self, names: Sequence[str]) -> str:
@@ -98,7 +98,7 @@ class Pair:
 
     def _clause(self, name: str) -> str:
         ours, theirs = (entry.conditions[name] for entry in (self.one, self.other))
-        return f"{self.one.method} {VERBS[name]} '{ours}', {self.other.method} '{theirs}'"
+        return f"{self.one.method} {phrase(name, ours)}, {self.other.method} {phrase(name, theirs)}"
 
     def _is_unsure(self, name: str) -> bool:
         return any(is_unsure(name, entry.conditions[name]) for entry in (self.one, self.other))
