@@ -30,7 +30,8 @@ NAMED = 3
 MOST_PAIRS = 40
 """Number of further pairs that have a sentence; the table has them all."""
 
-ANY_VALUE = ""
+HANDED_IN = "handed in"
+ANY_VALUE = "any other value"
 CONDITION_WORDS: dict[str, dict[str, str]] = {
     "novel pixels": {
         "no": "{was} trained on no image that shows the test's classes",
@@ -40,7 +41,7 @@ CONDITION_WORDS: dict[str, dict[str, str]] = {
     },
     "supervision": {UNKNOWN: "got labels of an unknown kind", ANY_VALUE: "got {value}"},
     "told": {
-        SUPPORTS_ALONE: "knew the test's classes from the supports alone",
+        SUPPORTS_ALONE: "",
         UNKNOWN: "may have learned from further labelled images of the test's classes",
         ANY_VALUE: "learned from {value} of the test beside the supports",
     },
@@ -53,18 +54,18 @@ CONDITION_WORDS: dict[str, dict[str, str]] = {
         ANY_VALUE: "{its} checkpoint was chosen on {value}",
     },
     "backbone saw test images": {
-        "no": "{its} backbone was trained on no image of the test",
+        "no": "",
         "yes": "{its} backbone was trained on images of the test",
         UNKNOWN: "{its} backbone may have been trained on images of the test",
     },
     "saw test classes": {
-        "no": "{its} networks were trained without labels of the test's classes",
+        "no": "",
         "yes": "{its} networks were trained with labels of the test's classes",
         UNKNOWN: "{its} networks may have been trained with labels of the test's classes",
     },
-    "handed in": {"no": "{its} answers were made by fsbench", "yes": "{its} answers were made elsewhere"},
+    HANDED_IN: {"no": "", "yes": "{its} answers were made elsewhere"},
 }
-"""Condition of a card -> its value, or `ANY_VALUE` for every other one -> what it says of a method."""
+"""Condition of a card -> its value, or `ANY_VALUE` -> what it says of a method; "" for what goes without saying."""
 
 
 @dataclass(frozen=True)
@@ -168,18 +169,32 @@ def conditions_in_words(cards: Mapping[str, StatedCard], rank_all: bool) -> list
     if len(groups) < 2:
         return []
     conditions = [cards[names[0]].conditions for names in groups]
-    differing = [name for name in CONDITION_WORDS if len({values[name] for values in conditions}) > 1]
+    known = [values for values in conditions if _is_known(values)]
+    differing = [name for name in CONDITION_WORDS if len({values[name] for values in known}) > 1]
     together = "" if len(groups) == len(cards) else "all "
     ranked = "ranked together, although they differ" if rank_all else f"not {together}ranked together"
     sentences = [
-        _conditions(names, {name: values[name] for name in differing})
+        _conditions(names, {name: values[name] for name in differing}) if _is_known(values) else _unknown(names, values)
         for names, values in zip(groups, conditions, strict=True)
     ]
-    return [". ".join([f"{_joined([*cards])} are {ranked}", *sentences])]
+    return [". ".join([f"{_joined([*cards])} are {ranked}", *filter(None, sentences)])]
+
+
+def _is_known(conditions: Mapping[str, str]) -> bool:
+    """Return whether anything is known of a method but who made its answers."""
+    return any(value != UNKNOWN for name, value in conditions.items() if name != HANDED_IN)
+
+
+def _unknown(names: Sequence[str], conditions: Mapping[str, str]) -> str:
+    """Say of methods that nothing else is known of them."""
+    subject = _listed(names)
+    if conditions[HANDED_IN] == "yes":
+        return f"{subject}'s answers were made elsewhere, and nothing else of {subject} is known"
+    return f"Nothing of {subject}'s training is known"
 
 
 def _conditions(names: Sequence[str], values: Mapping[str, str]) -> str:
-    """Say in a sentence under which conditions methods worked.
+    """Say in a sentence under which conditions methods worked; "" where all of them go without saying.
 
     Args:
         names: of the methods, all of the same conditions.
@@ -189,11 +204,16 @@ def _conditions(names: Sequence[str], values: Mapping[str, str]) -> str:
         values = {name: value for name, value in values.items() if name != "novel pixels"}
     subject = _listed(names)
     was, its = ("was", "its") if len(names) == 1 else ("were", "their")
-    clauses = []
+    clauses: list[str] = []
     for name, value in values.items():
-        words, whose = CONDITION_WORDS[name], its if clauses else f"{subject}'s"
-        templates = {one: words[one if one in words else ANY_VALUE] for one in value.split(" / ")}
-        clauses.append(" or ".join(each.format(was=was, its=whose, value=one) for one, each in templates.items()))
+        words, every = CONDITION_WORDS[name], value.split(" / ")
+        templates = [words.get(one, words.get(ANY_VALUE, "")) for one in every]
+        whose = its if clauses else f"{subject}'s"
+        said = [each.format(was=was, its=whose, value=one) for each, one in zip(templates, every, strict=True) if each]
+        if said:
+            clauses.append(" or ".join(said) + ", depending on the fold" * (len(every) > 1))
+    if not clauses:
+        return ""
     if not clauses[0].startswith(subject):
         clauses[0] = f"{subject} {clauses[0]}"
     return clauses[0] if len(clauses) == 1 else f"{', '.join(clauses[:-1])}, and {clauses[-1]}"

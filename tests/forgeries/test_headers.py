@@ -262,7 +262,7 @@ def test_a_published_name_shows_nothing_of_the_data(honest_run):
     """Lists whose checksums are the authors' do."""
     header = honest_run.header
     for dataset, lists, words in (
-        ("pascal", "derived", ["that the images are those of the published pascal follows from its name alone"]),
+        ("pascal", "derived", ["only the name says that these are the images of the published pascal"]),
         ("pascal", "official", []),
         ("blocks", "derived", []),
     ):

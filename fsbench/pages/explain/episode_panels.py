@@ -18,7 +18,7 @@ from fsbench.results.pictures.steps import STEP_KEYS, explain_captions, step_pan
 ERRORS = "IoU of each way (–: nothing to find, nothing drawn), over the errors on the gray image:"
 KEYS = {
     "soft mask": "soft mask: probability of one way, from 0 (dark blue) over gray to 1 (yellow)",
-    "others left out": f"others left out: there are more than {MANY} ways; soft masks are drawn of ways that are there or predicted",
+    "others left out": f"others left out: of more than {MANY} ways only those that are there or predicted are drawn",
     "looks from": "looks from: the cross is a point of the query; the next panels show its attention",
     "attention": f"attention: of that point to each support, {SCALE}",
     "without the mask": "without the mask: the same attention if the support's mask hid nothing",

@@ -324,5 +324,5 @@ def _explanations(rows: Sequence[ResultRow], folds: list[int], is_complete: bool
         )
     others = [metric for metric in dict.fromkeys(row.metric for row in rows) if not metric_named(metric).in_points]
     if others:
-        lines.append(f"{', '.join(others)}: no sizes of tests and no margins, which are in points")
+        lines.append(f"sizes of tests and margins are in points, which {', '.join(others)} is not")
     return lines

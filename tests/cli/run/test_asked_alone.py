@@ -67,4 +67,4 @@ def check_records(folder, said):
     (asked,), (other,) = (find_records(folder / name) for name in ("asked", "plain"))
     assert (asked.run.asked_alone, other.run.asked_alone) == (3, 0)
     assert asked.path.name == other.path.name and asked.run.counts_sha256 == other.run.counts_sha256
-    assert "3 episodes were asked alone as well, and answered alike" in said
+    assert "3 episodes were also asked alone, with equal answers" in said

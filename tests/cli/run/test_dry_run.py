@@ -103,7 +103,7 @@ def test_what_is_missing(tmp_path, monkeypatch, capsys):
         "missing: weights dinov2_vits14 not in none/dinov2_vits14_pretrain.pth: fsbench weights fetch dinov2_vits14",
         "missing: checkpoint a.ckpt not in a.ckpt: correct the path of --ckpt",
         "missing: lists pascal not in mine: correct the path of --lists, or leave it out",
-        "runs with missing files will write to runs/",
+        "runs with missing files write to runs/",
     ):
         assert shown.count(expected) == 1, expected
     assert files(tmp_path) == [] == list(Path("runs").glob("*"))

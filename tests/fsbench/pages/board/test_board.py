@@ -121,9 +121,14 @@ def test_what_lacks_folds_stands_below_without_a_rank(site):
     filters, incomplete = rest.split('<section id="incomplete">')
     assert [f'data-method="{name}"' in ranked for name in ("good", "bad", "boxes", "half")] == [True] * 3 + [False]
     assert 'id="controls"' in filters and 'data-method="half"' in incomplete.partition("</section>")[0]
-    assert "rank 1 of 2†" in ranked and "† the ranked rows differ in trials" in ranked and "‡" not in ranked
+    assert (
+        "rank 1 of 2†" in ranked and "† the ranked rows differ in the number of trials" in ranked and "‡" not in ranked
+    )
     good = row_id(table_rows(site)["good"])
-    assert "; rank 1 of 2†; † the ranked rows differ in trials" in (site / "rows" / f"{good}.html").read_text()
+    assert (
+        "; rank 1 of 2†; † the ranked rows differ in the number of trials"
+        in (site / "rows" / f"{good}.html").read_text()
+    )
     half = row_id(table_rows(site)["half"])
     assert "; no mean: only fold 0 of 2" in (site / "rows" / f"{half}.html").read_text()
 
@@ -135,7 +140,7 @@ def test_a_reproduced_method_has_the_year_of_its_paper():
 
 def test_ranks_count_rows_of_equal_cards(site):
     rows = table_rows(site)
-    assert "holds for all 2 comparisons of this table at once" in (site / "index.html").read_text()  # of two columns
+    assert "correction (2 comparisons in this table)" in (site / "index.html").read_text()  # of two columns
     assert [rank for _, rank in cells(rows["good"]).values()] == ["1 of 2†"] * 2  # the other had more trials
     assert [rank for _, rank in cells(rows["bad"]).values()] == ["2 of 2†"] * 2
     assert [rank for _, rank in cells(rows["boxes"]).values()] == ["1 of 1"]
@@ -217,12 +222,12 @@ def test_what_is_told_apart_holds_for_the_whole_table(make, hand_in, tmp_path):
     hand_in("near", near[1])
     hand_in("far", far[1])
     assert board(tmp_path) == 0 and ranks_of(tmp_path / "site") == {"near": ["1 of 2"], "far": ["2 of 2"]}
-    assert "One pair of rows is compared (p below 0.05)." in (tmp_path / "site/index.html").read_text()
+    assert "Two rows are told apart if p &lt; 0.05 (one comparison)." in (tmp_path / "site/index.html").read_text()
     hand_in("near", [*near[1], *near[2]])
     hand_in("far", [*far[1], *far[2]])
     assert board(tmp_path) == 0
     assert ranks_of(tmp_path / "site") == {"near": ["1–2 of 2"] * 2, "far": ["1–2 of 2"] * 2}
-    assert "holds for all 2 comparisons of this table at once" in (tmp_path / "site/index.html").read_text()
+    assert "correction (2 comparisons in this table)" in (tmp_path / "site/index.html").read_text()
 
 
 @pytest.mark.slow(3)
@@ -234,7 +239,7 @@ def test_all_pairs_on_the_same_episodes_are_compared_by_their_difference(make, h
     ranks = ranks_of(tmp_path / "site")
     assert len(ranks) == 14 and not any("~" in rank for (rank,) in ranks.values())
     assert ranks["m12"] == ["13 of 14"] and ranks["m13"] == ["14 of 14"]
-    assert "holds for all 91 comparisons of this table at once" in (tmp_path / "site/index.html").read_text()
+    assert "correction (91 comparisons in this table)" in (tmp_path / "site/index.html").read_text()
 
 
 def one_support(record: Record) -> Record:
@@ -342,7 +347,7 @@ def test_a_run_in_two_bundles_is_one_row(make, hand_in, tmp_path):
     log = log_lines(tmp_path, "twice: ")
     assert len(log) == 3 and log[0] == "twice: d.fsb is the same file as b.fsb"
     assert "a.fsb: the runs of m" in log[1] and "those of b.fsb, with the same card" in log[1]
-    assert log[2].endswith("one may be the other under another card (they differ in trials)")
+    assert log[2].endswith("They may be one result under another card (they differ in trials)")
     (shown,) = [row for row in rows if 'data-trials="3"' in row]
     assert "handed in as a.fsb, then b.fsb, then d.fsb" in shown
     page = (tmp_path / f"site/rows/{row_id(shown)}.html").read_text()

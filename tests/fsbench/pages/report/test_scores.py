@@ -205,8 +205,8 @@ def test_a_plot_that_would_show_nothing_says_why():
     assert "all methods have the same score" in gap(flat, "total")
     assert size_plot_gap({"a": {"0-5": one, "5-10": other}}) == ""
     assert "only objects of 0-5 %" in size_plot_gap({"a": {"0-5": one}})
-    assert "no object size has images enough" in size_plot_gap({"a": {}})
-    assert "no figures by object size" in size_plot_gap({})
+    assert "no object size has enough images" in size_plot_gap({"a": {}})
+    assert "no scores by object size" in size_plot_gap({})
     assert curve_plot_gap([Curve("a", 0, [0, 1], [3.0, 4.0])]) == ""
     assert "needs two validations" in curve_plot_gap([Curve("a", 0, [0], [3.0]), Curve("b", 0, [0], [4.0])])
     assert "3.00 throughout" in curve_plot_gap([Curve("a", 0, [0, 1], [3.0, 3.0])])

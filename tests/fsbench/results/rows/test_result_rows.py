@@ -299,7 +299,7 @@ def test_a_test_without_what_is_asked_is_left_out_of_a_comparison(make):
     found = fsbench.load_runs(*(run.path for run in runs))
     (comparison,) = found.compare(baseline="c", metrics="mIoU").comparisons
     assert len(comparison.methods) == 3
-    assert any(line.startswith("a test is left out: no method 'c' to compare with") for line in comparison.warnings)
+    assert any(line.startswith("one test is left out: no method 'c' to compare with") for line in comparison.warnings)
 
 
 def test_methods_that_folders_tell_apart_have_one_label_in_scores_and_differences(make, tmp_path):

@@ -188,7 +188,7 @@ def test_readers_are_told_whose_episodes_these_are(whole):
     text = "\n".join(group.notes)
     assert "same episodes: drawn and predicted under fscs; pfenet's own figure needs a run under it" in text
     assert "queries may be empty here; under pfenet every query shows the class" in text
-    assert "24 instead of the protocol's 1000 episodes: a trial, not a result" in text
+    assert "a trial, not a result: 24 episodes, and the protocol has 1000" in text
     earlier = changed(whole)
     earlier.__dict__["header"] = whole.header.model_copy(update={"version": 0})
     assert "made under fscs v0; the own metric here is that of v1" in rescored([earlier], PFENET).notes
@@ -226,7 +226,7 @@ def test_the_command_prints_and_writes_nothing(make, tmp_path, capsys):
     heads = ["method", "fold", "figures", "mIoU", "difference", "FB-IoU", "difference", "accuracy", "difference"]
     assert f"| {' | '.join(heads)} |" in printed["markdown"]
     head = next(line for line in printed["text"].splitlines() if line.startswith("method"))
-    assert head.split() == heads[:5] and "no room for FB-IoU, difference, accuracy" in printed["text"]
+    assert head.split() == heads[:5] and "not shown: FB-IoU, difference, accuracy;" in printed["text"]
 
 
 def test_what_cannot_be_rescored_is_refused(whole, tmp_path, capsys):

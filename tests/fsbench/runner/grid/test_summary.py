@@ -75,7 +75,7 @@ def test_what_makes_scores_no_results_is_said(make):
     trial = make("emat", 0, weights="random (seed 0)", episodes=6)
     lists, random, few = remarks([planned("emat", trial), planned("prototype", make("prototype", 0, episodes=1000))])
     assert lists.startswith("image lists: ")
-    assert few == "emat folder 1-way 1-shot: 6 instead of the protocol's 1000 episodes: a trial, not a result"
+    assert few == "emat folder 1-way 1-shot: a trial, not a result: 6 episodes, and the protocol has 1000"
     assert random.startswith("emat folder 1-way 1-shot: emat: backbone b has random (seed 0) weights")
 
 
