@@ -298,9 +298,10 @@ def _name_equals(rows: Sequence[Row]) -> list[str]:
             same = min(first.cells[name].keys) == min(other.cells[name].keys)
             under = f"card (they differ in {_differing(first, other)})" if same else "name"
             line = (
-                f"{first.label} in {first.bundle.hand_in} (says that it finished {first.finished or 'at no date'}) and "
-                f"{other.label} in {other.bundle.hand_in} (says that it finished {other.finished or 'at no date'}) "
-                f"have the same counts on {first.cells[name].test.title}. They may be one result under another {under}"
+                f"{first.label} in {first.bundle.hand_in} and {other.label} in {other.bundle.hand_in} have the same "
+                f"counts on {first.cells[name].test.title}. By their records, {first.label} finished "
+                f"{first.finished or 'at an unknown date'} and {other.label} {other.finished or 'at an unknown date'}. "
+                f"They may be one result under another {under}"
             )
             if line not in lines:
                 first.equals.append(line)

@@ -343,10 +343,10 @@ def test_a_run_in_two_bundles_is_one_row(make, hand_in, tmp_path):
     index = (tmp_path / "site/index.html").read_text()
     rows = re.findall(r'<tr id="row.*?</tr>', index, re.S)
     assert len(rows) == 2 and ['data-trials="3"' in row for row in rows].count(True) == 1
-    assert all(len(cells(row)) == 1 and "counts equal another row" in row for row in rows)
+    assert all(len(cells(row)) == 1 and "another row has the same counts" in row for row in rows)
     log = log_lines(tmp_path, "twice: ")
     assert len(log) == 3 and log[0] == "twice: d.fsb is the same file as b.fsb"
-    assert "a.fsb: the runs of m" in log[1] and "those of b.fsb, with the same card" in log[1]
+    assert "a.fsb and b.fsb have the same runs of m on" in log[1] and "with the same card" in log[1]
     assert log[2].endswith("They may be one result under another card (they differ in trials)")
     (shown,) = [row for row in rows if 'data-trials="3"' in row]
     assert "handed in as a.fsb, then b.fsb, then d.fsb" in shown
@@ -367,7 +367,7 @@ def test_a_stolen_run_under_another_name_hides_nothing(make, hand_in, tmp_path):
     hand_in("b-later", [finished(record, year="2025") for record in genuine[:1]])
     assert board(tmp_path, "--strict") == 0
     index = (tmp_path / "site/index.html").read_text()
-    assert table_rows(tmp_path / "site").keys() == {"m", "mine"} and index.count("counts equal another row") == 2
+    assert table_rows(tmp_path / "site").keys() == {"m", "mine"} and index.count("another row has the same counts") == 2
     (line,) = log_lines(tmp_path, "same counts")
     assert all(words in line for words in ("z-genuine.fsb", "mine in a-stolen.fsb", "2023-02-03", "another name"))
     for row in table_rows(tmp_path / "site").values():
@@ -410,7 +410,7 @@ def test_of_equal_rows_the_older_is_first(make, hand_in, tmp_path):
     assert list(table_rows(tmp_path / "site")) == ["z", "a"]
     (line,) = log_lines(tmp_path, "same counts")
     assert line.startswith("twice: z in z.fsb (handed in at an unknown date) and a in a.fsb")
-    assert "finished 2023-02-03 and 2025-02-03 as they say" in line
+    assert "By their records, z finished 2023-02-03 and a 2025-02-03." in line
 
 
 def test_names_are_words(make, hand_in, tmp_path):
@@ -453,7 +453,7 @@ def test_nothing_to_rank_and_nothing_asked(make, hand_in, tmp_path, capsys):
     hand_in("half", [finished(make("half", 0, 3))])
     assert board(tmp_path) == 0
     page = (tmp_path / "site/index.html").read_text()
-    assert "nothing to rank" in page and "only fold 0 of 2" in page and '<table id="board"' not in page
+    assert "Nothing to rank" in page and "only fold 0 of 2" in page and '<table id="board"' not in page
     capsys.readouterr()
     for words in ([], [str(tmp_path / "absent")], ["x", "--new", "y"], ["x", "y"], ["x", "--gallery", "3"]):
         assert main(["report", "--board", *words]) == 2

@@ -287,7 +287,7 @@ def test_damaged_records_are_said_and_left_out(odd):
     page = (odd.folder / "index.html").read_text()
     assert "broken-" in page and "strange-" in page and 'role="alert"' in page
     study = (study_of(odd.folder, 'data-method="half"') / "index.html").read_text()
-    assert "No plots: good alone has mIoU; its figures are in the table below." in study
+    assert "No plots: only good has mIoU. The figures are in the table below." in study
     assert main(["report", str(odd.folder / "nothing"), "--out", str(odd.folder.parent / "r2")]) == 2
 
 
