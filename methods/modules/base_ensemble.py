@@ -240,7 +240,7 @@ class EnsembleSegmenter(StageSegmenter):
         if base_learner or "head.kshot_rw." not in self.ensemble_parts:
             self.authors_shots = AuthorsShots(
                 (shots,),
-                "for each number the authors train weights of the shots; here all shots weigh the same (shots: 1)",
+                "for each number the authors train weights of the shots; here all shots weigh alike (shots: 1)",
             )
 
     def checkpoint_settings(self) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def test_a_method_that_remembers_fails(warm, bench_arguments, tmp_path):
     arguments = bench_arguments("mine.py:Remembers", "runs", "--data.image_size=64")
     found = warm(*arguments, "--asked-alone", "4")
     assert found.returncode == 1, found.stderr
-    assert re.search(r"remembers answers [34] of 4 episodes otherwise in the test than alone: \d, \d", found.stderr)
+    assert re.search(r"remembers answers [34] of 4 episodes differently alone than in the test: \d, \d", found.stderr)
     assert not find_records(tmp_path / "runs")
     assert warm(*arguments).returncode == 0, "which nobody asks for"
     late = warm(*arguments, "--asked-alone", "4")

@@ -222,7 +222,7 @@ def test_two_tests_of_the_same_words_have_two_names(settings, tmp_path):
     groups = rescore([*settings["1"], *others[:2]], load_protocol("pfenet"), Choices(), lambda *_: None)
     assert len({row.test for group in groups for row in group.rows}) == 2
     both = fsbench.load_runs(*(one.path for one in [*settings["1"], *settings["5"], *others[:2]]))
-    with pytest.raises(SettingsError, match="Two tests of the same number, which saw other images"):
+    with pytest.raises(SettingsError, match="If two tests have the same number but other images"):
         both.results("mIoU", by="shots")
 
 

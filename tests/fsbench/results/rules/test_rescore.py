@@ -186,7 +186,7 @@ def test_the_own_protocol_is_not_shown_twice(whole):
 def test_readers_are_told_whose_episodes_these_are(whole):
     group = rescored([whole], PFENET)
     text = "\n".join(group.notes)
-    assert "same episodes: drawn and predicted under fscs; pfenet's own figure needs a run under it" in text
+    assert "the episodes were drawn and predicted under fscs; a score of pfenet needs a run under pfenet" in text
     assert "queries may be empty here; under pfenet every query shows the class" in text
     assert "a trial, not a result: 24 episodes, and the protocol has 1000" in text
     earlier = changed(whole)
@@ -273,5 +273,5 @@ def test_counts_at_the_input_size_do_not_give_those_at_the_original(whole):
     counted = "incontext518 counts pixels at 518 x 518, the run's counts are at 1024 x 1024"
     assert reason == f"{counted}; evaluate again under incontext518"
     assert undefined(whole, large, replace(small, view=replace(small.view, query_size=1024))) == ""
-    reason = "fscs and fssdino lay masks over the query in other ways; evaluate again under fssdino"
+    reason = "fscs and fssdino place masks on the query differently; evaluate again under fssdino"
     assert undefined(whole, FSCS, load_protocol("fssdino")) == reason

@@ -52,7 +52,10 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
     assert [loss.scores for loss in losses] == [pytest.approx((score, scores[0])) for score in scores[1:]]
     found = {row.part: row.estimate.value for row in table.scores}
     assert found == pytest.approx(dict(zip(("mask", "box", "point"), scores, strict=True)))
-    assert any("left out, other folds, weights or settings than with masks: b with box" in note for note in table.notes)
+    assert any(
+        "left out, because folds, weights or settings differ from the run with masks: b with box" in note
+        for note in table.notes
+    )
     for width in (80, 120):
         shown = ANNOTATIONS.write([table], "text", width, wrap=True)
         assert max(map(len, shown.splitlines())) <= width and "− masks" in shown

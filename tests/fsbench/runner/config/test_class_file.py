@@ -148,7 +148,7 @@ def test_a_stored_run_refuses_a_named_file_with_another_content(stored, mine):
 def test_a_copy_beside_the_run_is_offered_where_it_is_the_file_of_the_run_and_run_where_it_is_named(stored, mine):
     kept = mine.rename(stored.with_name("method.py"))
     with pytest.raises(
-        SettingsError, match=r"which is not there any more; the run keeps it: --method .*/method.py:Con"
+        SettingsError, match=r"which is not there any more. Give the copy that the run keeps: --method .*/method.py:Con"
     ):
         parse_stored(stored)
     assert times(mine) == 0
