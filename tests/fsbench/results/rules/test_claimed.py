@@ -81,7 +81,7 @@ def test_a_mean_is_over_the_folds(item):
 def test_what_cannot_be_had_is_said_with_its_reason(records, item):
     label = "compared at the size that the method sees"
     assert not any(row.rule == label for row in item.rows)
-    assert item.missing[0].startswith(f"{label} cannot be had: run.json has the image size")
+    assert item.missing[0].startswith(f"{label} cannot be computed: run.json has the image size")
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_another_resolution_needs_predictions_and_void_alone_does_not(spilled):
     assert not scores(group, rule) and rule in rules(group)
     (missing,) = group.ruled.missing
     reason = "hsnet counts pixels at the method's input size, the run's counts are at the query's original size"
-    assert missing.startswith(f"{rule} cannot be had: {reason}") and missing in group.notes
+    assert missing.startswith(f"{rule} cannot be computed: {reason}") and missing in group.notes
     assert missing.endswith("evaluate again under hsnet; stored predictions: the run kept no predictions")
     expected = scores(rescored([spilled], PFENET), "metric of pfenet v1, same episodes")
     assert scores(group, "only void: ignore") == expected
@@ -174,7 +174,7 @@ def test_several_ways_under_a_protocol_of_one_are_not_defined(make):
     own = scores(group, OWN)
     assert group.metrics == ("mIoU", "FB-IoU", "FB-IoU-any", "accuracy")
     assert own["FB-IoU-any"].value >= own["FB-IoU"].value
-    assert "metric of pfenet v1, same episodes cannot be had: pfenet knows one way" in group.ruled.missing[0]
+    assert "metric of pfenet v1, same episodes cannot be computed: pfenet knows one way" in group.ruled.missing[0]
 
 
 def test_the_own_protocol_is_not_shown_twice(whole):
@@ -191,7 +191,7 @@ def test_readers_are_told_whose_episodes_these_are(whole):
     assert "a trial, not a result: 24 episodes, and the protocol has 1000" in text
     earlier = changed(whole)
     earlier.__dict__["header"] = whole.header.model_copy(update={"version": 0})
-    assert "made under fscs v0; the own metric here is that of v1" in rescored([earlier], PFENET).notes
+    assert "made under fscs v0; the own metric here follows v1" in rescored([earlier], PFENET).notes
 
 
 def test_a_mean_only_over_every_fold(make):

@@ -59,7 +59,7 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
     for width in (80, 120):
         shown = ANNOTATIONS.write([table], "text", width, wrap=True)
         assert max(map(len, shown.splitlines())) <= width and "− masks" in shown
-        assert "correction for all 2 comparisons" in " ".join(shown.split())
+        assert "correction (2 comparisons)" in " ".join(shown.split())
     assert ANNOTATIONS.write([table], "csv") == rows_csv([*table.scores, *losses])
     ANNOTATIONS.save_figure(tmp_path / "losses.svg", [table])
     check_figure(tmp_path / "losses.svg")
@@ -96,7 +96,7 @@ def test_runs_that_differ_in_more_than_the_annotation_are_not_compared(records, 
     masks, boxes, points = records[:3]
     (table,) = annotation_tables([masks, annotated(boxes, "box", **entry), points])
     assert [loss.part for loss in table.differences] == ["point"]
-    assert any(note.endswith("settings than with masks: a with box") for note in table.notes)
+    assert any(note.endswith("differ from the run with masks: a with box") for note in table.notes)
     assert not has_losses([masks, annotated(boxes, "box", **entry)])
 
 

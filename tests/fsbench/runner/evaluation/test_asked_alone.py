@@ -52,7 +52,7 @@ def test_a_model_that_remembers_is_refused_by_its_episodes(test, tmp_path, model
     asked = episodes_to_ask(test.manifest.episodes, 8)
     with pytest.raises(ContractError, match=r"mine answers \d of 8 episodes differently alone than in") as found:
         evaluated(model, test, tmp_path)
-    named = str(found.value).split("alone: ")[1].split(";")[0].split(", ")
+    named = str(found.value).split("the test: ")[1].split(";")[0].split(", ")
     assert {int(number) for number in named} <= set(asked)
     assert not list(tmp_path.iterdir()), "nothing is recorded, and nothing to go on from"
 

@@ -129,9 +129,7 @@ def test_cells_that_cannot_be_built_are_refused_by_themselves(write, demo_folder
     assert absent.state == "lacks files" and absent.folder is None
     assert absent.obstacle == f"data folder not in {tmp_path / 'no'}: give its folder with --data-root folder=DIR"
     sheet = to_sheet([unknown, absent], [])
-    assert sheet.title.startswith(
-        "0 of 2 runs done, 1 refused, 1 lacking files; how long the others take is not known yet"
-    )
+    assert sheet.title.startswith("0 of 2 runs done, 1 refused, 1 lacking files; how long they take is not known yet")
     assert [line.cells[-1].value for line in sheet.tables[0].lines] == [unknown.refused, "no earlier run"]
     assert sheet.notes[0] == f"missing: {absent.obstacle}"
 
