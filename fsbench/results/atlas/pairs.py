@@ -87,7 +87,8 @@ class Pair:
             labels = "; ".join(LABELS[name] for name in self.apart)
             return f"not known to be comparable: nobody can tell whether {names} agree in {labels}"
         if set(sure) <= set(TOLD):
-            return f"the same test, but no common rank, because the methods get different help: {self._clauses(sure)}"
+            told = "; ".join(_told(entry, sure) for entry in (self.one, self.other))
+            return f"the same test, but no common rank, because the methods get different help: {told}"
         return f"not comparable: {self._clauses(sure)}"
 
     def _clauses(self, names: Sequence[str]) -> str:
@@ -114,6 +115,14 @@ class Pair:
             mark = "" if name not in self.apart else "?" if self._is_unsure(name) else "≠"
             found.append((mark, LABELS[name], ours, theirs))
         return found
+
+
+def _told(entry: Entry, names: Sequence[str]) -> str:
+    """Say what a method gets, and whether it saw the test's classes; `names` are the conditions that are said."""
+    phrases = [phrase(name, entry.conditions[name]) for name in names]
+    gets = [words for words in phrases if words.startswith("gets ")]
+    joined = [words.removeprefix("gets ") if place else words for place, words in enumerate(gets)]
+    return f"{entry.method} {' and '.join([*joined, *(words for words in phrases if words not in gets)])}"
 
 
 def pair_named(atlas: Atlas, one: str, other: str) -> Pair:

@@ -37,14 +37,14 @@ VERBS: Mapping[str, str] = {
     "task": "is about", "dataset": "is on", "image_lists": "goes through the lists", "void": "has void pixels",
     "network_size": "sees images of the side", "geometry": "makes inputs by", "compared_at": "counts at",
     "episode_draw": "draws", "episodes_per_fold": "asks for episodes:", "metric": "scores by",
-    "checkpoint": "takes the checkpoint", "support_annotation": "gets", "extra_supervision": "also gets",
+    "checkpoint": "takes the checkpoint", "support_annotation": "gets", "extra_supervision": "gets",
     "saw_test_classes": "saw the test's classes:",
 }  # fmt: skip
 """Condition that makes a test, or what a method is told -> the verb before its word in a sentence about a program."""
 
 PHRASES: Mapping[str, Mapping[str, str]] = {
     "support_annotation": {"mask": "gets masks", "image label": "gets image labels", "box": "gets boxes"},
-    "extra_supervision": {"none": "gets nothing else", "text (class names)": "also gets class names"},
+    "extra_supervision": {"none": "gets no further help", "text (class names)": "gets class names"},
     "saw_test_classes": {
         "no": "saw no labels of the test's classes",
         "perhaps": "may have seen labels of the test's classes",

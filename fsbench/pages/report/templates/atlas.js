@@ -134,7 +134,14 @@
     if (rest) clauses.push(`and ${rest} more condition${rest > 1 ? "s differ" : " differs"}`);
     if (!apart.length) return `comparable: ${one.method} and ${other.method} share the test on ${one.set} and get the same labels and help`;
     if (!sure.length) return `not known to be comparable: nobody can tell whether ${one.method} and ${other.method} agree in ${apart.map((name) => data.labels[name]).join("; ")}`;
-    if (sure.every((name) => data.told.includes(name))) return `the same test, but no common rank, because the methods get different help: ${clauses.join("; ")}`;
+    if (sure.every((name) => data.told.includes(name))) {
+      const told = [one, other].map((each) => {
+        const phrases = sure.map((name) => phrase(name, each.conditions[name])), gets = phrases.filter((words) => words.startsWith("gets "));
+        const all = gets.map((words, i) => (i ? words.slice("gets ".length) : words));
+        return `${each.method} ${[...all, ...phrases.filter((words) => !gets.includes(words))].join(" and ")}`;
+      });
+      return `the same test, but no common rank, because the methods get different help: ${told.join("; ")}`;
+    }
     return `not comparable: ${clauses.join("; ")}`;
   };
   const near = (text, names) => { // names that share a run of letters with what was typed
