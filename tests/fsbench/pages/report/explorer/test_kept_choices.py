@@ -63,7 +63,7 @@ def test_tags_stay_and_travel(reading, tmp_path):
         (tmp_path / "tags.json").write_text(text.replace(reader.data["folds"][0]["sha256"], "x").replace(
             reader.data["folds"][1]["sha256"], "y"))  # fmt: skip
         reader.page.set_input_files("#tag-import", tmp_path / "tags.json")
-        expect(reader.page.locator("#tag-said")).to_contain_text("other hashes")
+        expect(reader.page.locator("#tag-said")).to_contain_text("belong to other episodes")
 
 
 def tab(reader, is_deaf=False):
