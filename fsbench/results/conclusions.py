@@ -384,7 +384,7 @@ class _Words:
         said = [(head, _joined(names)) for head, names in clauses.items() if names]
         if not said:
             return [f"No object size has enough images to tell {first} and {second} apart."] if few else []
-        words = "; ".join(f"{head} {second} on {names}" for head, names in said)
+        words = "; ".join(f"{head} {second} on objects of {names}" for head, names in said)
         too_few = f" Too few images show objects of {_joined(few)}." if few else ""
         return [f"By object size (share of the image), {first} is {words}.{too_few}"]
 

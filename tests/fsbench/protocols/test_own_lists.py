@@ -66,7 +66,7 @@ def test_a_list_of_ones_own_says_so_everywhere(blocks_folder, tmp_path, capsys):
     assert main(["kit", "folder", "--manifest", str(file), *root, "--out", str(tmp_path / "kit")]) == 0
     out, err = capsys.readouterr()
     assert OWN in out and "protocol pfenet" not in out
-    assert re.search(r"mine\.jsonl is a list of one's own, .*\(2 of 6 episodes are others, first 0\)", err)
+    assert re.search(r"mine\.jsonl is somebody's own list, .*\(2 of 6 episodes are others, first 0\)", err)
     rules = (tmp_path / "kit/RULES.md").read_text()
     assert OWN in rules and "protocol pfenet" not in rules and "--manifest <the list" in rules
     assert "The episodes are a list of one's own, not those that pfenet draws" in rules
