@@ -102,7 +102,7 @@ def header_warnings(header: Header) -> list[str]:
             f"a trial, not a result: {header.requested} episodes, and the protocol has {header.official_episodes}"
         )
     if header.own_list:
-        lines.append(f"no result of {header.protocol}: the episodes are somebody's own list, not drawn by the protocol")
+        lines.append(f"no result of {header.protocol}: the episodes are a list of one's own, not drawn by the protocol")
     elif header.selection is not None:
         lines.append(
             f"no result of {header.protocol}: somebody chose these episodes from a list, perhaps by the scores of "
