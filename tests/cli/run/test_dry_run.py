@@ -41,7 +41,7 @@ def test_a_dry_run_draws_nothing_and_leaves_a_demo_that_was_made_otherwise(tmp_p
     for more in ([], ["--data.dataset.seed=7"]):
         assert main([*words, *more]) == 0
         shown = capsys.readouterr().out
-        assert "0 of 1 runs done, 1 waiting; " in shown and "once the images of the demo are drawn" in shown
+        assert "0 of 1 runs done, 1 waiting; " in shown and "known once the demo is drawn" in shown
         assert main([*words, *more, "--format=json"]) == 0
         assert json.loads(capsys.readouterr().out)[0]["folder"] is None
         Path("demo").mkdir(exist_ok=True)
