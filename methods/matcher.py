@@ -514,7 +514,7 @@ class Matcher(Segmenter):
     raw_images = True
     decides_by_order = True
     authors_shots = AuthorsShots(  # §9
-        (1, 5), "the authors give the number of merged masks for no other; here it is that of 5"
+        (1, 5), "the authors state the number of merged masks for 1 and 5; here it is that of 5"
     )
     finds_instances = True
     depends_on_way_order = True  # prompts are drawn way after way

@@ -356,7 +356,7 @@ class PerSAM(Segmenter):
     decides_by_order = True
     learns = False
     predicts_presence = True
-    authors_shots = AuthorsShots((1,), "the authors join no references; here by k_shot, pooled or by votes")  # §8
+    authors_shots = AuthorsShots((1,), "the authors use one reference; k_shot joins several")  # §8
     attention_meaning = "cosine of SAM's encoding with that of the supports' object; 0 where it is negative"
 
     def __init__(

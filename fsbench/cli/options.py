@@ -31,7 +31,7 @@ def add_metrics(parser: argparse.ArgumentParser, default: str | None = None) -> 
     """Add the choice of scores."""
     parser.add_argument(
         "--metrics", default=default,
-        help="scores to show, with commas (see: fsbench list); FILE.py:Class is one of your own, whose code is run",
+        help="scores to show, with commas (see: fsbench list); FILE.py:Class is a score of your own (its code is run)",
     )  # fmt: skip
 
 
@@ -45,8 +45,8 @@ def add_rank_all(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rank-all",
         action="store_true",
-        help="rank all rows together, even if their methods saw different data or labels, or their answers were made "
-        "elsewhere; marks show which",
+        help="rank all rows together, even if methods saw different data or labels or answers were made elsewhere; "
+        "marks show the difference",
     )
 
 
@@ -72,7 +72,7 @@ def add_table_options(parser: argparse.ArgumentParser, *, more_breakdowns: Seque
     )
     parser.add_argument("--all", action="store_true", help="show every breakdown, and where the files of each run are")
     parser.add_argument("--published", action="store_true", help="show published figures beside the measured ones")
-    parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")
+    parser.add_argument("--no-trivial", action="store_true", help="leave out the answers without a model")
     add_rank_all(parser)
 
 
@@ -96,8 +96,8 @@ def add_class_files(parser: argparse.ArgumentParser) -> None:
     """Add the files of classes whose code may be run."""
     parser.add_argument(
         "--method", action="append", default=[], metavar="FILE.py:Class",
-        help="file and class of the method or data set, for runs that used a class in a file; the file's code is run; "
-        "may be repeated",
+        help="file and class of a method or data set, if the runs used a class in a file (its code is run); may be "
+        "repeated",
     )  # fmt: skip
 
 

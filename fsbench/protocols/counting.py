@@ -173,9 +173,9 @@ class PixelCounting:
         gated = [pl.when(decided).then(pl.col(name)).otherwise(0).alias(name) for name in ("tp", "pred", "pred_void")]
         answer = frame.drop(REGIONS, strict=False).with_columns(decided.alias("decided"), *gated)
         words = (
-            f"present from a score of {threshold:.4g}, the best on {len(calibrating)} episodes about base classes "
-            f"({header.calibration_images}), of which it decides {right:.1f} % rightly; what is said to be absent has "
-            "an empty mask"
+            f"present if the score is {threshold:.4g} or more, the best threshold on {len(calibrating)} episodes about "
+            f"base classes ({header.calibration_images}), {right:.1f} % of which it decides rightly. A way that it "
+            "calls absent gets an empty mask"
         )
         return {CALIBRATED: FurtherAnswer(answer, words)}
 
@@ -203,7 +203,7 @@ class PixelCounting:
 
     def choices(self) -> list[Choice]:
         """Return how void pixels, shots, presence and classes are counted, with what follows."""
-        score = ", and its score is the share of these pixels" if self.calibrated else ""
+        score = "; its score is the share of the pixels that are predicted as it" if self.calibrated else ""
         return [
             Choice("void pixels (255)", void_rule(self.void).words),
             Choice(
@@ -212,7 +212,7 @@ class PixelCounting:
             ),
             Choice(
                 "presence of segmenters",
-                f"a way is present where any pixel is predicted as it{score}; said in a note under the table",
+                f"a way is present if any pixel is predicted as it{score}. A note under the table says so",
             ),
             Choice(
                 "mIoU",

@@ -35,7 +35,7 @@ def marked_if_own(manifest: Manifest, protocol: Protocol, data: Any, source: obj
     copies = f"; in {copied} of its episodes a support is a copy of a query" if copied else ""
     print_once(
         f"{source} is a list of one's own, not the episodes that {protocol.name} draws from the data and lists here "
-        f"({reason}): its scores are no result of the protocol{copies}"
+        f"({reason}). Scores on it are no result of the protocol{copies}"
     )
     return replace(manifest, own_list=True)
 

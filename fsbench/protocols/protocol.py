@@ -316,7 +316,7 @@ class Protocol:
         """List why figures mean less than they seem to: another test is followed in spirit only, or data are faulty."""
         said, dataset = self.words, header.dataset
         lines = [
-            *(f"in spirit only, not beside published figures: {reason}" for reason in said.in_spirit),
+            *(f"in spirit only, so published figures are not comparable: {reason}" for reason in said.in_spirit),
             *(f"known defect of {dataset}: {words}" for words in said.defects.get(dataset, ())),
         ]
         return self._as_its_own(lines)
@@ -332,8 +332,8 @@ class Protocol:
         notes += self._as_its_own(said.notes.get(dataset, ()))
         if said.baseline and not any(name.startswith(said.baseline) for name in image_sizes):  # also with a backbone
             notes.append(
-                "without a baseline that sees no support nobody can tell what a method learns from it: "
-                f"METHOD={said.baseline} adds it"
+                f"run {said.baseline}, too (METHOD={said.baseline}): without a baseline that sees no support nobody "
+                "can tell what a method learns from its supports"
             )
         return notes
 

@@ -151,7 +151,7 @@ def check_asked_alone(alone: Counted, counted: Counted, numbers: Collection[int]
     if differing := differing_episodes(alone, counted, numbers):
         listed = ", ".join(map(str, sorted(differing)[:NAMED])) + ", …" * (len(differing) > NAMED)
         raise ContractError(
-            f"{name} answers {len(differing)} of {len(numbers)} episodes otherwise in the test than alone: {listed}; "
-            "expected answers that follow from their own episodes, whatever was shown before; keep nothing from one "
-            "episode to the next (docs/guides/add-a-method.md)"
+            f"{name} answers {len(differing)} of {len(numbers)} episodes differently alone than in the test: {listed}; "
+            "expected equal answers, as an answer may use nothing but its own episode; keep nothing from one episode "
+            "to the next (docs/guides/add-a-method.md)"
         )

@@ -389,8 +389,8 @@ def choices_on_test(cards: Mapping[str, StatedCard]) -> list[str]:
     if not chosen:
         return []
     return [
-        f"{', '.join(chosen)}: the checkpoint was chosen by its score on the classes of this test; that score is too "
-        "high, and no interval or p-value corrects it"
+        f"{', '.join(chosen)}: the checkpoint was chosen by its score on the classes of this test, so the score is too "
+        "high. No interval or p-value corrects that"
     ]
 
 

@@ -105,9 +105,11 @@ def class_not_named(folder: Path, reference: str, name: str) -> ClassNotNamed:
     used = f"this run used {name} in {file.path.name}{f' of {when}' if when else ''}"
     kept = ClassFile(folder / SOURCE, file.sha256)
     state = "is not there any more" if file.sha256_now is None else "has changed since"
-    way_out = f"expected a file with that content (its sha256 begins with {file.sha256[:12]}): --method FILE.py:{name}"
+    way_out = f"Give the old file (its sha256 begins with {file.sha256[:12]}): --method OLD.py:{name}"
     if file.is_unchanged:
-        state, way_out = "the command does not name", f"name it: --method {shlex.quote(f'{file.path}:{name}')}"
+        state, way_out = "the command does not name", f"Name it: --method {shlex.quote(f'{file.path}:{name}')}"
     elif kept.is_unchanged:
-        way_out = f"the run keeps it: --method {shlex.quote(f'{kept.path}:{name}')}"
-    return ClassNotNamed(f"{folder}: {used}, which {state}; {way_out}; read that file first if the run is not your own")
+        way_out = f"Give the copy that the run keeps: --method {shlex.quote(f'{kept.path}:{name}')}"
+    return ClassNotNamed(
+        f"{folder}: {used}, which {state}. {way_out}. The file's code is run: read it first if the run is not your own"
+    )

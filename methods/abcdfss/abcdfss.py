@@ -130,15 +130,15 @@ class ABCDFSS(Segmenter):
 
     def record_notes(self, data: Any) -> list[str]:
         if self.adapt_to == "every_episode":
-            fitted = "each episode by itself"
+            fitted = "each episode"
         else:
             fitted = (
-                "the first episode of each class in the manifest's order, and used in all of the class, so that the "
-                "result depends on that order"
+                "the first episode of each class and used in all episodes of the class (so the result depends on the "
+                "order of the manifest)"
             )
         return [
-            f"heads are fitted during the test to query and supports of {fitted}; no truth of a query is read",
-            "without the refinement by a dense CRF, which the published rows include",
+            f"heads are fitted during the test to query and supports of {fitted}, without the query's truth",
+            "masks are not refined by a dense CRF, as they are in the published rows",
         ]
 
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, ...]:

@@ -317,6 +317,7 @@ class PATNet(HSNet):
             return super().record_notes(data)
         return [
             f"the anchors are fine-tuned to query and supports of each episode (TFI), by {self.tuning_steps} steps of "
-            f"Adam at {self.tuning_rate:g} with a soft mask; the authors' program has no such test, the loop is ours",
+            f"Adam at {self.tuning_rate:g} with a soft mask; the authors' program has no such test, the loop is "
+            "fsbench's own",
             *super().record_notes(data),
         ]

@@ -224,17 +224,17 @@ class IFA(Segmenter):
         adaptation = self.adaptation
         if adaptation.images == "episode":
             return [
-                f"adapted to the supports of each episode, in {adaptation.epochs} steps from the trained weights; that "
-                "is ours (ifa.md §7)"
+                f"adapted to the supports of each episode, in {adaptation.epochs} steps from the trained weights; this "
+                "rule is fsbench's own (ifa.md §7)"
             ]
         if adaptation.images == "none":
-            return ["not adapted to the test's images, as IFA's published rows are"]
+            return ["not adapted to the test's images; IFA's published rows are"]
         images = data.adaptation_images(adaptation).images_a_class
         return [
-            f"told {images} labelled images a class of the test's own pool before the test (adaptation: target-pool), "
-            "which are queries and supports of its episodes, too",
-            "the adaptation's items follow from the seed, the epoch and their number, and are learned in the order of "
-            "their numbers by one process; the authors' follow from the clock",
+            f"learned from {images} labelled images a class of the test's own pool before the test (adaptation: "
+            "target-pool); queries and supports of the test are among these images",
+            "the adaptation draws its items by seed, epoch and number, and one process learns them in order; the "
+            "authors' program draws them by the clock",
         ]
 
     # Test

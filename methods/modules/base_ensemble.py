@@ -239,7 +239,8 @@ class EnsembleSegmenter(StageSegmenter):
         self.joins_base_learner, self.learned_shots = base_learner, shots
         if base_learner or "head.kshot_rw." not in self.ensemble_parts:
             self.authors_shots = AuthorsShots(
-                (shots,), "the authors train weights of shots for each number; here the shots count alike (shots: 1)"
+                (shots,),
+                "for each number the authors train weights of the shots; here all shots weigh alike (shots: 1)",
             )
 
     def checkpoint_settings(self) -> dict[str, Any]:

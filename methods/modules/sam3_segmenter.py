@@ -62,7 +62,7 @@ class Sam3Segmenter(Segmenter):
 
     def record_notes(self, data: Any) -> list[str]:
         """Say what the network may have seen, and what it is told."""
-        told = "told boxes and class names" if self.text == "class" else "told boxes alone (no class names)"
+        told = "gets boxes and class names" if self.text == "class" else "gets boxes only (no class names)"
         if self.saw_test_classes == "unknown":
             told += f"; {self.backbone.release} may have seen the test's classes: its training data are not disjoint "
             told += "from those of COCO and PASCAL"

@@ -156,7 +156,7 @@ class SegIC(Segmenter):
 
     def record_notes(self, data: Any) -> list[str]:
         """Say what the network is told, and what it has seen."""
-        notes = [f"told masks {'and class names' if self.names else 'alone (no class names)'}"]
+        notes = [f"gets masks {'and class names' if self.names else 'only (no class names)'}"]
         if self.is_authors:
             notes.append(
                 "trained by its authors on all classes of COCO and LVIS, and on ADE20K; most test images of COCO and "

@@ -186,7 +186,7 @@ class VRPSAM(StageSegmenter):
     needs = Needs(annotation_option="--model.annotation")
     trains_one_shot = True
     decides_by_order = True  # §8: fp32
-    authors_shots = AuthorsShots((1,), "the authors' function for more is called by none of their scripts")  # §10
+    authors_shots = AuthorsShots((1,), "no script of the authors calls their function for more")  # §10
     released_format = VRPSAMReleasedFormat("module.")
     attention_meaning = (
         "pseudo mask: largest cosine of deep features with one of the support's annotated cells, mean over shots"

@@ -30,11 +30,11 @@ FILTERS = {
 """Filters of rows besides the method's name: name in the address of the page -> words."""
 
 MARKS = {
-    "~": "some of the others saw other episodes, and are compared by the errors of both scores",
-    "†": "the ranked rows differ in trials or in the backbone's data, which no rank accounts for",
-    "‡": "ranked among all groups, as this board was asked to",
-    "°": "for these supports alone",
-    "¹": "for these trainings alone, since a method was trained once",
+    "~": "some rows saw other episodes and are compared by the errors of both scores",
+    "†": "the ranked rows differ in the number of trials or in the backbone's data, which ranks do not account for",
+    "‡": "ranked among the rows of all groups (--rank-all)",
+    "°": "for these supports only",
+    "¹": "for these trainings only: a method was trained once",
 }
 """Mark of a rank (`Rank.words`) -> its meaning."""
 

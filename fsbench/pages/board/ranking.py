@@ -149,8 +149,8 @@ def _rank(column: _Column, pairs: Sequence[_Pair], different: Sequence[bool]) ->
             by_errors=place in by_errors,
             mixed=mixed,
             across=across,
-            conditional=column.reach[0] is Scope.THESE_SUPPORTS,
-            single=column.reach[1] is Reach.THESE,
+            conditional=count > 1 and column.reach[0] is Scope.THESE_SUPPORTS,
+            single=count > 1 and column.reach[1] is Reach.THESE,
         )
 
 

@@ -298,9 +298,10 @@ def _name_equals(rows: Sequence[Row]) -> list[str]:
             same = min(first.cells[name].keys) == min(other.cells[name].keys)
             under = f"card (they differ in {_differing(first, other)})" if same else "name"
             line = (
-                f"{first.label} in {first.bundle.hand_in} and {other.label} in {other.bundle.hand_in}, finished "
-                f"{first.finished or 'at an unknown date'} and {other.finished or 'at an unknown date'} as they say, "
-                f"have the same counts on {first.cells[name].test.title}: one may be the other under another {under}"
+                f"{first.label} in {first.bundle.hand_in} and {other.label} in {other.bundle.hand_in} have the same "
+                f"counts on {first.cells[name].test.title}. By their records, {first.label} finished "
+                f"{first.finished or 'at an unknown date'} and {other.label} {other.finished or 'at an unknown date'}. "
+                f"They may be one result under another {under}"
             )
             if line not in lines:
                 first.equals.append(line)
@@ -344,7 +345,7 @@ def _leave_out_copies(rows: Iterable[Row]) -> list[str]:
         title = row.cells.pop(name).test.title
         other.copies += row.hand_ins
         lines.append(
-            f"{row.bundle.name}: the runs of {row.label} on {title} are those of {other.bundle.name}, with the same "
-            "card, and are shown once, with both hand-ins"
+            f"{row.bundle.name} and {other.bundle.name} have the same runs of {row.label} on {title}, with the same "
+            "card: they are shown once, with both hand-ins"
         )
     return lines

@@ -17,12 +17,12 @@ from fsbench.results.pictures.steps import STEP_KEYS, explain_captions, step_pan
 
 ERRORS = "IoU of each way (–: nothing to find, nothing drawn), over the errors on the gray image:"
 KEYS = {
-    "soft mask": "soft mask: probability of a way by itself, from 0 (dark blue) over gray to 1 (yellow)",
-    "others left out": f"others left out: of more than {MANY} ways, soft masks of those that are there or predicted",
-    "looks from": "looks from: the cross is the point of the query whose attention follows",
+    "soft mask": "soft mask: probability of one way, from 0 (dark blue) over gray to 1 (yellow)",
+    "others left out": f"others left out: of more than {MANY} ways only those that are there or predicted are drawn",
+    "looks from": "looks from: the cross is a point of the query; the next panels show its attention",
     "attention": f"attention: of that point to each support, {SCALE}",
     "without the mask": "without the mask: the same attention if the support's mask hid nothing",
-    "removed": "removed: the share of it that the mask hides, and where",
+    "removed": "removed: which share of the attention the mask hides, and where",
     **STEP_KEYS,
 }
 """Part of a caption -> what its panel shows, in words."""

@@ -38,9 +38,9 @@ def compare_study(
     """
     taken, remark = comparable_methods(methods, most)
     if len(methods) < 2:
-        return None, "One method alone: there is nothing to compare."
+        return None, "Nothing to compare: there is only one method."
     if len(taken) < 2:
-        return None, "No two methods have runs of the same fold."
+        return None, "Nothing to compare: no two methods have runs of the same fold."
     try:
         compared = metrics if len(taken) <= ALL_METRICS else metrics[:1]
         return compare_methods(taken, Comparing(compared, measure=measure, rank_all=rank_all), beside), remark
@@ -65,7 +65,7 @@ def comparable_methods(methods: Methods, most: int | None) -> tuple[Methods, str
     beyond = [label for label in test.methods if label not in taken]
     notes = [
         *test.notes,
-        *([f"left out, beyond the {limit} best (--compare shows more): {', '.join(beyond)}"] if beyond else []),
+        *([f"left out after the first {limit} methods (--compare shows more): {', '.join(beyond)}"] if beyond else []),
     ]
     return taken, " ".join(f"{note[0].upper()}{note[1:]}." for note in notes)
 

@@ -398,8 +398,8 @@ class Draw(ABC):
         notes, usual = [], self.official_seed(header.dataset)
         if header.draws > 1:
             notes.append(
-                f"scores count draw 0 of the supports alone, {self.draw_zero(header)}, of {header.draws} that were "
-                "evaluated; compare them with: fsbench table --by draw"
+                f"{header.draws} draws of the supports were evaluated, and scores count only draw 0, "
+                f"{self.draw_zero(header)}; to compare the draws: fsbench table --by draw"
             )
         if header.nested_in is not None:
             notes.append(

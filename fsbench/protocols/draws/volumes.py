@@ -212,10 +212,10 @@ class EverySlice(Draw):
         notes = super().notes(header)
         where = "in every slice of a scan" if self.margin is None else "from the first to the last slice that shows it"
         notes.append(
-            f"a class counts {where}; the range that decides a query's support is that of its truth, as in all papers "
-            "of this test: nobody who does not know it can segment so"
+            f"a class counts {where}. Which support a query gets follows from where its truth shows the class, as in "
+            "all papers of this test; without the truth nobody can segment so"
         )
-        notes.append("intervals and tests take scans as samples: n images are n scans")
+        notes.append("intervals and tests take each scan as one sample: n images are n scans")
         return notes
 
     def choices(self) -> list[Choice]:

@@ -41,15 +41,15 @@ def known_moves(atlas: Atlas, entry: Entry, cell: Cell, difference: float | None
     lists = spread.entry.conditions["image_lists"]
     own = "" if lists == entry.conditions["image_lists"] else f", image lists: {lists}"
     found = [
-        f"Other images move a score of such a test by ±{spread.half:.1f}, and the difference of two scores by up to "
+        f"Other images move a score of this test by ±{spread.half:.1f}, and the difference of two scores by up to "
         f"±{spread.of_difference:.1f} (95 %; {spread.entry.method}{fold}{own}, {figure.source.partition(': ')[0]})."
     ]
     if not figure.is_whole:
         return [*found, "The mean over all folds moves less."]
     if difference is not None:
         within = abs(difference) <= spread.of_difference
-        verdict = "may come from other images alone" if within else "is more than other images make"
-        found.append(f"{abs(difference):g} {verdict}.")
+        verdict = "no more than other images may explain" if within else "more than other images explain"
+        found.append(f"{abs(difference):g} is {verdict}.")
     return found
 
 
@@ -106,12 +106,12 @@ def seed_studies() -> tuple[SeedStudy, ...]:
 
 def _unknown(entry: Entry, cell: Cell) -> Iterator[str]:
     """Say that nobody here knows how far other images move a score, and which command tells."""
-    words = "Other images: how far they move a score of this test is not known here"
+    words = "It is not known here how far other images move a score of this test"
     command = tell_command(entry, cell)
     if command is None:
         yield f"{words}."
         return
-    yield f"{words}. This tells in about {minutes(entry)} minutes on a CPU:"
+    yield f"{words}. This command tells in about {minutes(entry)} minutes on a CPU:"
     yield f"  {command}"
 
 

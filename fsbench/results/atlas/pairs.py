@@ -8,7 +8,7 @@ from fsbench.base.errors import SettingsError, did_you_mean
 from fsbench.protocols.conditions import is_unsure
 from fsbench.protocols.program_rows import slug
 from fsbench.results.atlas.atlas import REMARKED, TEST, TOLD, Atlas, Entry, Reported
-from fsbench.results.atlas.words import LABELS, VERBS, differences
+from fsbench.results.atlas.words import LABELS, differences, phrase
 
 NAMED = 3
 """Conditions that the sentence names; the table has all."""
@@ -79,15 +79,16 @@ class Pair:
         names = f"{self.one.method} and {self.other.method}"
         for entry in (self.one, self.other):
             if entry.program is None:
-                return f"not known: no evaluation program of {entry.method} was found, so nothing is known of its test"
+                return f"not known: no evaluation program of {entry.method} was found"
         if not self.apart:
-            return f"comparable: {names} share the test on {self.one.dataset} and were told the same"
+            return f"comparable: {names} share the test on {self.one.dataset} and get the same labels and help"
         sure = [name for name in self.apart if not self._is_unsure(name)]
         if not sure:
             labels = "; ".join(LABELS[name] for name in self.apart)
-            return f"not known to be comparable: of {names} it is open what they do ({labels})"
+            return f"not known to be comparable: nobody can tell whether {names} agree in {labels}"
         if set(sure) <= set(TOLD):
-            return f"the same test, but no common rank, as the methods were told otherwise: {self._clauses(sure)}"
+            told = "; ".join(_told(entry, sure) for entry in (self.one, self.other))
+            return f"the same test, but no common rank, because the methods get different help: {told}"
         return f"not comparable: {self._clauses(sure)}"
 
     def _clauses(self, names: Sequence[str]) -> str:
@@ -98,7 +99,7 @@ class Pair:
 
     def _clause(self, name: str) -> str:
         ours, theirs = (entry.conditions[name] for entry in (self.one, self.other))
-        return f"{self.one.method} {VERBS[name]} '{ours}', {self.other.method} '{theirs}'"
+        return f"{self.one.method} {phrase(name, ours)}, {self.other.method} {phrase(name, theirs)}"
 
     def _is_unsure(self, name: str) -> bool:
         return any(is_unsure(name, entry.conditions[name]) for entry in (self.one, self.other))
@@ -114,6 +115,14 @@ class Pair:
             mark = "" if name not in self.apart else "?" if self._is_unsure(name) else "≠"
             found.append((mark, LABELS[name], ours, theirs))
         return found
+
+
+def _told(entry: Entry, names: Sequence[str]) -> str:
+    """Say what a method gets, and whether it saw the test's classes; `names` are the conditions that are said."""
+    phrases = [phrase(name, entry.conditions[name]) for name in names]
+    gets = [words for words in phrases if words.startswith("gets ")]
+    joined = [words.removeprefix("gets ") if place else words for place, words in enumerate(gets)]
+    return f"{entry.method} {' and '.join([*joined, *(words for words in phrases if words not in gets)])}"
 
 
 def pair_named(atlas: Atlas, one: str, other: str) -> Pair:

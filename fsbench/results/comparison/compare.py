@@ -169,7 +169,7 @@ def compare_tests(
                 corrected[middle:end],
             )
     results = [comparisons[place] for place in range(len(compared))]
-    results[0].warnings.extend(f"a test is left out: {error}" for error in refused)
+    results[0].warnings.extend(f"one test is left out: {error}" for error in refused)
     return results
 
 
@@ -319,13 +319,13 @@ def _explanations(rows: Sequence[ResultRow], folds: list[int], is_complete: bool
     """Say what the differences leave open."""
     lines = []
     if not is_complete and len(folds) > 1:
-        lines.append(f"only folds {numbers_of(folds)} are there, so there is no mean")
+        lines.append(f"only folds {numbers_of(folds)} have runs, so there is no mean over folds")
     if asked.margin is not None:
         lines.append(
-            f"within ± {asked.margin:g}: yes where the 90 % interval of the difference lies inside, each comparison by "
-            "itself; no yes is no sign of a difference"
+            f"within ± {asked.margin:g}: yes if the 90 % interval of the difference lies inside ± {asked.margin:g} "
+            "(each comparison by itself, not corrected). Where yes is missing, the methods need not differ"
         )
     others = [metric for metric in dict.fromkeys(row.metric for row in rows) if not metric_named(metric).in_points]
     if others:
-        lines.append(f"sizes and margins are in points, so {', '.join(others)} has none")
+        lines.append(f"sizes of tests and margins are in points, which {', '.join(others)} is not")
     return lines

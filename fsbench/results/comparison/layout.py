@@ -47,16 +47,16 @@ def to_sheet(comparison: Comparison, every: bool = False, all_pairs: bool = True
     if is_cut:
         pairs, tables = sum(map(len, tables)), _with_best(tables)
         cut = (
-            f"{sum(map(len, tables))} of {pairs:,} differences are shown, those of the best method from the next ones; "
-            "--all shows all, --baseline METHOD those from one method"
+            f"Shown are {sum(map(len, tables))} of {pairs:,} differences: the first method against the next ones. "
+            "--all shows all differences, --baseline METHOD those from one method"
         )
         notes = [cut, *(shorten([note], (400,))[note] for note in notes)]
     conclusions, asked = comparison.conclusions, comparison.asked
     signs = {"second": _differences_in_words(comparison.rows), **DIFFERENCE_SIGNS}
     if every:
         signs |= {
-            "finds": "finds: the smallest true difference that a test of this size finds in 80 of 100 cases",
-            f"{asked.effect:g}": f"for {asked.effect:g}: how many times as many images a test needs to find a "
+            "finds": "finds: the smallest true difference that such a test finds in 80 of 100 cases",
+            f"{asked.effect:g}": f"for {asked.effect:g}: how many times as many images a test needs to find a true "
             f"difference of {asked.effect:g} (--effect), with a 95 % interval; more episodes of the same images do not "
             "help",
         }
@@ -210,7 +210,7 @@ def plot(path: Path, comparisons: Sequence[Comparison]) -> None:
     """
     check_plot(path)
     if not all(comparison.alike for comparison in comparisons):
-        raise SettingsError("--plot needs every two methods compared; leave --baseline out")
+        raise SettingsError("--plot needs the differences of all pairs of methods; leave --baseline out")
     from matplotlib.figure import Figure  # slow to import
 
     sizes = [_figure_size(comparison) for comparison in comparisons]
@@ -265,15 +265,15 @@ def bars(rows: Sequence[ResultRow]) -> tuple[list[list[str]], str]:
     for row in rows:
         if not row.is_tested and row.estimate.scope is not Scope.IDENTICAL:
             untested = f"{row.method} and {row.minus} could not be tested"
-            return [], f"No diagram: {untested}, so no bar can say what they are."
+            return [], f"No diagram: {untested}, so it is not known whether a bar joins them."
         (different if row.significant else alike).add(frozenset((row.method, row.minus)))
     groups = indistinguishable(order, different)
     for two in sorted(alike, key=sorted):
         if not any(two <= set(group) for group in groups):
             first, second = sorted(two, key=order.index)
             return [], (
-                f"No diagram: {first} and {second} are not told apart, and a method between them is told apart from "
-                "one of the two, so that a bar would say more than the table."
+                f"No diagram: {first} and {second} are not told apart, but a method between {first} and {second} is "
+                "told apart from one of them. A bar over all three would be wrong."
             )
     return groups, ""
 

@@ -106,11 +106,9 @@ def _reasons(each: PublishedBeside) -> str:
     """Say in a line what other rows differ in, the most frequent first."""
     if not each.others:
         dataset = each.conditions["dataset"]
-        return f"all of the atlas's rows of {dataset} do" if each.shared else f"the atlas has no rows of {dataset}"
+        return f"all rows of {dataset} are shown" if each.shared else f"the atlas has no rows of {dataset}"
     by_number = sorted(each.reasons.items(), key=lambda item: (-item[1], item[0]))
-    words = [f"{LABELS[name]} ({number})" for name, number in by_number]
+    words = ", ".join(f"{LABELS[name]} ({number} row{'s' * (number > 1)})" for name, number in by_number)
     hidden = max(each.unknown.values(), default=0)
-    more = f"; of {hidden} something is not known" if hidden else ""
-    return (
-        f"{each.others} rows of {each.conditions['dataset']} do not, by {', '.join(words) or 'what is not known'}{more}"
-    )
+    why = [f"they differ in {words}"] * bool(words) + [f"of {hidden} rows something is not known"] * bool(hidden)
+    return f"{each.others} rows of {each.conditions['dataset']} are not shown: {'; '.join(why)}"

@@ -72,7 +72,7 @@ def compared_tests(
             alone += [run.path.name for runs in methods.values() for run in all_runs(runs)]
     if not tests:
         labels, painted = list(label_methods(records, folders)), two_paintings(records)
-        found = f"runs of {', '.join(labels)}, but no two on the same episodes" if labels[1:] else "no finished run"
+        found = f"runs of {', '.join(labels)}, no two on the same episodes" if labels[1:] else "no finished run"
         raise SettingsError(
             f"found {f'only {labels[0]}' if len(labels) == 1 else found} in {', '.join(map(str, folders))}"
             f"{f' ({painted})' if painted else ''}; expected "
@@ -80,7 +80,7 @@ def compared_tests(
             *(f"left out: {message}" for message in refused or ()),
         )
     if alone:
-        tests[0].notes.append(f"not compared, since no other method ran the same episodes: {', '.join(alone)}")
+        tests[0].notes.append(f"not compared, because no other method ran the same episodes: {', '.join(alone)}")
     return tests
 
 
@@ -142,11 +142,12 @@ def common_folds(test: ComparedTest, baseline: str | None = None) -> ComparedTes
     cut = [label for label in kept if len(methods[label]) > len(folds)]
     if cut:
         notes.append(
-            f"compared on the folds that all have ({numbers_of(folds)}); not counted: further folds of {', '.join(cut)}"
+            f"compared on fold {numbers_of(folds)}, which all methods have; further folds of {', '.join(cut)} are not "
+            "counted"
         )
     without = [label for label in methods if label not in kept]
     if without:
-        notes.append(f"left out, without runs of the same folds ({numbers_of(folds)}): {', '.join(without)}")
+        notes.append(f"left out, because not all of fold {numbers_of(folds)} was run: {', '.join(without)}")
     return replace(test, methods=kept, notes=notes)
 
 
@@ -167,8 +168,8 @@ def check_same(methods: Methods) -> None:
     for other, records in methods.items():
         if set(first) != set(records):
             raise RecordError(
-                f"{label} has runs of fold {numbers_of(first)}, {other} of {numbers_of(records)}; run what is missing, "
-                "or compare what both have with --fold"
+                f"{label} has runs of fold {numbers_of(first)}, {other} of fold {numbers_of(records)}; run the missing "
+                "folds, or compare the folds that both have with --fold"
             )
         for record in (own for own in all_runs(records) if own is not first[fold_of(own)][0]):
             mine = first[fold_of(record)][0]
@@ -190,8 +191,8 @@ def check_same(methods: Methods) -> None:
     if len(parts) > 1:
         folds = " and ".join(f"fold {numbers_of({fold_of(record) for record in part})}" for part in parts)
         raise RecordError(
-            f"the runs of {folds} saw other copies of the data, or are of other tests; expected all folds of one test "
-            "on the same images and label maps; run them again on one copy"
+            f"the runs of {folds} saw different copies of the data, or belong to different tests; expected all folds "
+            "of one test on the same images and label maps; run the folds again on one copy"
         )
 
 
@@ -208,5 +209,5 @@ def _differing(first: Record, second: Record) -> str:
     words = [f"{key} is {ours.get(key)} and {theirs.get(key)}" for key in plain] or [f"{key} differs" for key in keys]
     if first.manifest_sha256 != second.manifest_sha256:
         return ", ".join(words) or "the episodes themselves differ"
-    same = "they have equal names, and the files of their images or label maps differ"
+    same = "the names are equal, but the files of the images or label maps differ"
     return two_paintings([first, second]) or same

@@ -187,13 +187,14 @@ class Claimed:
             fold = f" on {fold_in_words(row.fold)}" if several and row.fold != MEAN else ""
             words = f"claimed {self.claim}, {row.method}{fold} {score.value:.2f}: {gap:.2f} apart"
             if isnan(score.low):
-                found.append(f"{words}. There are too few images for an interval")
+                found.append(f"{words}. Too few images for an interval")
                 continue
             inside = score.low <= self.claim.value <= score.high
             found.append(
-                f"{words}. The claim lies {'inside' if inside else 'outside'} its 95 % interval [{score.low:.2f}, "
-                f"{score.high:.2f}]: other images of these classes{' and other trainings' * score.covers_trainings} "
-                f"{'may' if inside else 'do not'} make the difference"
+                f"{words}. The claim lies {'inside' if inside else 'outside'} the 95 % interval of {row.method}, "
+                f"[{score.low:.2f}, {score.high:.2f}]: other images of these classes"
+                f"{' and other trainings' * score.covers_trainings} {'may' if inside else 'do not'} explain the "
+                "difference"
             )
         return found
 
@@ -205,7 +206,7 @@ class Claimed:
             nearest = min(self.shown, key=lambda row: abs(row.estimate.value - self.claim.value))
             return f"{self.claim}{source} is reached by none of these rules; the nearest is {self._in_words(nearest)}"
         reached = "; ".join(map(self._in_words, self.reached))
-        return f"{self.claim}{source} is reached by: {reached}. Other changes could reach it, too"
+        return f"{self.claim}{source} is reached by: {reached}. Other changes could reach {self.claim}, too"
 
     def _in_words(self, row: ResultRow) -> str:
         several = len({one.fold for one in self.shown}) > 1
@@ -253,8 +254,8 @@ def claimed(records: Iterable[Record], claim: str, entries: Mapping[str, Entry],
         stated = Claim.from_text(claim) if is_score(claim) else Claim.from_entry(entries[claim], first, main)
         if stated is None:
             lacking.append(
-                f"--claimed is {claim}, which states no {main} with {first.header.way} ways and {first.header.shot} "
-                "shots; expected a row that does, or the number itself"
+                f"--claimed is {claim}, a row without {main} for {first.header.way} ways and {first.header.shot} "
+                "shots; expected a row that has it, or the number itself"
             )
             continue
         found.append(_group(group, test, stated, recount))
@@ -280,8 +281,8 @@ def _group(records: list[Record], test: str, claim: Claim, recount: Recount) -> 
 
 
 LEFT_OPEN = (
-    "each line changes one word and takes the same predictions; another list of episodes, another training or several "
-    "changes at once may reach the claim, too, and cannot be had from these runs"
+    "Each line changes one rule and uses the same predictions. Another list of episodes, another training or several "
+    "changes at once may reach the claim, too; these runs cannot tell"
 )
 
 

@@ -239,13 +239,11 @@ def undefined(record: Record, own: Protocol, target: Protocol) -> str:
         )
     if _truth_rule(target) != _truth_rule(own):
         return (
-            f"{own.name} and {target.name} take other pixels of the truth at the size at which they count; evaluate "
-            f"again under {target.name}"
+            f"{own.name} and {target.name} resize the truth by different rules before they count; evaluate again under "
+            f"{target.name}"
         )
     if (target.view.frame, target.view.resize == "padded") != (own.view.frame, own.view.resize == "padded"):
-        return (
-            f"{own.name} and {target.name} lay masks over the query in other ways; evaluate again under {target.name}"
-        )
+        return f"{own.name} and {target.name} place masks on the query differently; evaluate again under {target.name}"
     return ""
 
 
@@ -274,15 +272,16 @@ def _warnings(records: list[Record], target: Protocol | None, choices: Choices) 
     own = segmentation_of(header)
     notes = []
     if choices.sizes is not None:
-        notes.append("of some objects alone: their queries alone, and accuracy is that of presence decisions")
+        notes.append("objects of some sizes: only the queries that show them count; accuracy is of presence decisions")
     if target is not None and own.name != target.name:
         notes.append(
-            f"same episodes: drawn and predicted under {own.name}; {target.name}'s own figure needs a run under it"
+            f"the episodes were drawn and predicted under {own.name}; a score of {target.name} needs a run under "
+            f"{target.name}"
         )
     if target is not None and header.empty and not target.draw.empty_queries:
         notes.append(f"queries may be empty here; under {target.name} every query shows the class")
     if header.version != own.version:
-        notes.append(f"made under {own.name} v{header.version}; the own metric here is that of v{own.version}")
+        notes.append(f"made under {own.name} v{header.version}; the own metric here follows v{own.version}")
     if largest_way(header) > 1:
         notes.append(f"FB-IoU-any: {metric_named('FB-IoU-any').meaning}")
     return notes
@@ -306,7 +305,5 @@ def to_sheet(item: Rescored) -> Sheet:
             score, move = scores[metric].estimate, moves.get((method, fold, rule, metric))
             cells += [score_cell(None if isnan(score.value) else score), score_cell(move) if move else Cell("")]
         lines.append(Line(cells))
-    difference = (
-        f"difference: to the run's own figure, {in_units(item.metrics)}, with the interval of the difference itself"
-    )
+    difference = f"difference: minus the run's own figure, {in_units(item.metrics)}, 95 % interval of the difference"
     return Sheet(item.title, [Table(columns, lines)], notes=[*item.notes, difference])

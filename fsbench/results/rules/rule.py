@@ -124,11 +124,11 @@ def _score_line(
             first = [trainings[0].path for trainings in folds]
             kept = [keep[path] for path in first]
             if rule.label != OWN and not all(keep.any() for keep in kept):
-                raise SettingsError("the run has none of these")
+                raise SettingsError("the run has no such episodes")
         except FsbenchError as error:
             if rule.label == OWN:  # the run is damaged
                 raise
-            found.missing.append(f"{rule.label} cannot be had: {user_message(error)}")
+            found.missing.append(f"{rule.label} cannot be computed: {user_message(error)}")
             found.rows += score_part(part, None, rule.metrics, [], [])
             continue
         sums = _sums(rule, folds, frames, keep)

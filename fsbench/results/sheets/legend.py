@@ -13,13 +13,11 @@ from fsbench.scores.scores import DEFAULT
 INTERVAL_NOTE = "[low, high]: 95 % interval for other images of these classes"
 """Begin of the note on intervals."""
 CONDITIONAL_NOTE = (
-    f"{CONDITIONAL}: the interval holds for the supports of this test alone, since they are few; other supports may "
-    "turn it round (--draws 5 tests five choices of them)"
+    f"{CONDITIONAL}: holds for the few supports of this test only; other supports may reverse it (--draws 5 tests five "
+    "choices of supports)"
 )
-FEW_NOTE = "(n images): there is no interval, since n images are too few for one"
-FEW_CLASSES_NOTE = (
-    "(n classes): there is no interval, since the supports of a class count as one here and n classes are too few"
-)
+FEW_NOTE = "(n images): too few images for an interval"
+FEW_CLASSES_NOTE = "(n classes): too few classes for an interval; all supports of a class count as one here"
 
 MOST_NOTES = 5
 """Lines below a table, unless all are asked for."""
@@ -36,8 +34,8 @@ def foot(sheet: Sheet, names: Sequence[str] = (), left_out: Sequence[str] = ()) 
         left_out: heads of columns that there is no room for.
     """
     notes = [*names, *sheet.notes]
-    notes += [f"no room for {', '.join(left_out)}: a wider terminal shows more"] * bool(left_out)
-    legend = [*sheet.legend, *filter(None, ["; ".join(explain(sheet))])]
+    notes += [f"not shown: {', '.join(left_out)}; a wider terminal has room"] * bool(left_out)
+    legend = [*sheet.legend, *filter(None, [". ".join(explain(sheet))])]
     room = MOST_NOTES - len(legend)
     if not sheet.is_short or len(notes) <= room:
         return [*notes, *legend]
@@ -65,7 +63,7 @@ def explain(sheet: Sheet) -> list[str]:
     return [
         *dict.fromkeys(words for sign, words in sheet.signs.items() if sign in marks),
         *meanings(metrics),
-        *[f"{INTERVAL_NOTE}{weights}; scores are {scale(metrics)}"] * has_intervals,
+        *[f"{INTERVAL_NOTE}{weights}", f"Scores {scale(metrics)}"] * has_intervals,
         *(note for note in notes if note != CONDITIONAL_NOTE or CONDITIONAL not in sheet.signs),
         *[family_note(sheet.comparisons)] * (STAR in marks and sheet.comparisons > 0),
     ]
@@ -110,7 +108,7 @@ def scale(metrics: Iterable[str]) -> str:
 def meanings(metrics: Iterable[str]) -> list[str]:
     """Explain uncommon scores."""
     return [
-        f"{name}: {metric_named(name).meaning}{'; its root is shown' * metric_named(name).is_squared_error}"
+        f"{name}: {metric_named(name).meaning}{'; shown is its root' * metric_named(name).is_squared_error}"
         for name in metrics
         if name not in DEFAULT
     ]
@@ -136,20 +134,18 @@ def support_set_notes(estimates: Iterable[Estimate]) -> list[str]:
         sets = [floor(10 * one.support_sets) / 10 for one in few if bool(mark(one)) == is_conditional]
         if not sets:
             continue
-        number = f"{min(sets):.1f}" if min(sets) == max(sets) else f"{min(sets):.1f} to {max(sets):.1f}"
+        number = f"{min(sets):g}" if min(sets) == max(sets) else f"{min(sets):g} to {max(sets):g}"
         then = (
-            "there are too few classes, too, so that intervals hold for these supports alone"
+            f", and there are few classes, so the intervals with {CONDITIONAL} hold for these supports only"
             if is_conditional
-            else "therefore the supports of a class count as one, and intervals are as wide as classes differ"
+            else ", so the interval follows from how far classes differ"
         )
-        notes.append(
-            f"the episodes of a class share few supports ({number} disjoint sets, less than {FEW_SETS}); {then}"
-        )
+        notes.append(f"Each class has only {number} separate support sets ({FEW_SETS} are needed){then}")
     return notes
 
 
 def family_note(comparisons: int) -> str:
     """Say for how many comparisons at once a star holds (statistics §7)."""
     if comparisons == 1:
-        return "a star says told apart: p is below 0.05 (the only comparison here)"
-    return f"a star says told apart: p is below 0.05 after Holm's correction for all {comparisons} comparisons"
+        return f"{STAR}: p < 0.05 (the only comparison)"
+    return f"{STAR}: p < 0.05 after Holm's correction ({comparisons:,} comparisons)"

@@ -111,14 +111,14 @@ def score_columns(block: Block) -> list[Column]:
     return columns
 
 
-_TRAININGS = "number of trainings (seeds), one a fold where folds differ"
-_SPREAD = "standard deviation over trainings, of the score of one set of trainings"
+_TRAININGS = "number of trainings (seeds); a number for each fold where folds differ"
+_SPREAD = "standard deviation of the score over trainings"
 
 
 def training_notes(block: Block) -> list[str]:
     """Say of which methods there is one training alone, and which folds of others lack a training."""
     single = [name for name, reach in block.reaches.items() if reach is Reach.THESE]
-    notes = [f"one training of {', '.join(single)}: another may score otherwise"] if single else []
+    notes = [f"{', '.join(single)}: only one training; another training may score otherwise"] if single else []
     seeds_of = []
     for method in (name for name, reach in block.reaches.items() if reach is Reach.OTHER):
         of_fold = {fold: seeds for (name, fold), seeds in block.seeds.items() if name == method}
@@ -185,9 +185,9 @@ def fold_signs(block: Block) -> dict[str, str]:
     labels = {fold: label for fold, label in labels.items() if label}
     numbers = {block.classes[fold] for fold in labels}
     if len(labels) > 1 and len(numbers) == 1:
-        words = f"{', '.join(labels.values())} are folds {', '.join(labels)}, with {numbers.pop()} classes each"
+        words = f"{', '.join(labels.values())}: folds {', '.join(labels)}, {numbers.pop()} classes each"
         return dict.fromkeys(labels.values(), words)
-    return {label: f"{label} is fold {fold}, with {block.classes[fold]} classes" for fold, label in labels.items()}
+    return {label: f"{label}: fold {fold}, {block.classes[fold]} classes" for fold, label in labels.items()}
 
 
 def method_folds(block: Block) -> list[str]:

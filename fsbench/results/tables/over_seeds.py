@@ -36,8 +36,8 @@ def means_over_seeds(blocks: Mapping[int, Block], seeds: Sequence[int]) -> list[
         figures = [f"{name} {rounded(mean(own), name)} ± {rounded(stdev(own), name)}" for name, own in values.items()]
         lines.append(f"{method}, mean ± standard deviation over test seeds {named}: {', '.join(figures)}")
     lines += [
-        f"the protocol's result is the mean over test seeds {named} (TEST_SEED=, --test-seed); seeds {missing} are "
-        f"missing of {', '.join(methods)}"
+        f"the protocol's result is the mean over test seeds {named}. Not run yet: seeds {missing} of "
+        f"{', '.join(methods)} (--test-seed)"
         for missing, methods in lacking.items()
     ]
     return lines

@@ -86,7 +86,7 @@ def no_better_than_blind(block: "Block") -> list[str]:
             where = {ALL: "", MEAN: "mean: "}.get(fold, f"fold {fold}: ")
             found.setdefault(method, []).append(f"{where}{value:.2f}, {blind} has {least:.2f}")
     return [
-        f"{method} is not above a baseline that sees no support (mIoU; {'; '.join(folds)}): nothing here shows that it "
-        "uses its supports"
+        f"{method} scores no higher than a baseline that sees no support (mIoU, {'; '.join(folds)}). Nothing shows "
+        f"that {method} uses its supports"
         for method, folds in found.items()
     ]

@@ -183,7 +183,7 @@ def check_way_order(subject: Subject) -> str:
         changed = torch.ne(_restore_way_numbers(after, ways), expected)
         worst = max(worst, float(changed.float().mean()))
         ties += _ties(subject.method, episode, changed) if bool(changed.any()) and subject.segments else 0
-    tied = f"; {ties} pixels tie at probability 1, where the first way wins" if ties else ""
+    tied = f"; {ties} pixels tie at probability 1.0, where the first way wins" if ties else ""
     words = f"{worst:.2%} of an answer change with the order of the ways (at most {WAY_ORDER:.0%}){tied}"
     if subject.method.depends_on_way_order:
         raise NotApplicableError(f"the method says depends_on_way_order; {words}")
@@ -193,7 +193,7 @@ def check_way_order(subject: Subject) -> str:
             f"at most {WAY_ORDER:.0%}",
             "compare ways by their logits, not by probabilities"
             if ties
-            else "treat all ways alike, or say depends_on_way_order = True",
+            else "find the step that depends on the order of the ways, or say depends_on_way_order = True",
         )
     return words
 

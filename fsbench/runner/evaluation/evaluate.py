@@ -212,13 +212,13 @@ def _check_alike(answered_by: Answering[Test], journal: Journal, done: Sequence[
         listed = ", ".join(map(str, differing[:NAMED])) + ", …" * (len(differing) > NAMED)
         raise SettingsError(
             f"{name} answers {len(differing)} of {len(chosen)} finished episodes differently than before the "
-            f"interruption: {listed}; expected the same model; nothing is lost: bring the earlier one back to go on, "
-            "start again with resume=False, or give another name"
+            f"interruption: {listed}; expected the same model; nothing is lost: go on with the earlier model, start "
+            "again with resume=False, or give another name"
         )
-    changed = ", since its code has changed" if state == "changed" else "; what its objects hold cannot be compared"
+    changed = ", although its code has changed" if state == "changed" else ""
     print_note(
-        f"{name} goes on after an interruption: {len(done)} episodes were answered before, and {len(chosen)} of them "
-        f"were asked again and answered alike{changed}"
+        f"{name} goes on after an interruption: {len(done)} episodes had been answered. {len(chosen)} of these "
+        f"{len(done)} were asked again, with equal answers{changed}"
     )
     return WentOn(episodes=len(done), asked_again=len(chosen), code=state)
 

@@ -12,8 +12,8 @@ from fsbench.runner.grid.summary import Summary
 from fsbench.runner.grid.words import option_words, run_values, run_variant
 
 COST = (
-    "time and memory: the median of earlier runs of the method, on the machine that ran them; ?: never run here "
-    "(trials do not count)"
+    "time and memory: median of earlier runs of the method, on the machine that ran them. ?: never run here (trials do "
+    "not count)"
 )
 STATE_WORDS = {"lacks files": "lacking files", "waits": "waiting for a training", "repeated": "to be repeated"}
 """States of runs in other words, for any number of them."""
@@ -55,13 +55,13 @@ def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
         if item.folder is not None:
             folders.append(f"[{number}] {'is' if item.state == 'done' else 'writes to'} {item.folder}")
     if any(item.lacks for item in planned):
-        folders.append(f"runs with missing files will write to {runs}/; their folders' names depend on these files")
+        folders.append(f"runs with missing files write to {runs}/; the folder's name is known once the files are there")
     if any(item.folder is None and item.state == "waiting" for item in planned):
-        folders.append(f"the folder in {runs}/ has its name once the images of the demo are drawn")
+        folders.append(f"runs on the demo write to {runs}/; the folder's name is known once the demo is drawn")
     protocols = list(dict.fromkeys(item.config.protocol or item.config.own_protocol or "–" for item in planned))
     mixed = [
-        f"warning: these runs use {len(protocols)} protocols, {', '.join(protocols)}; figures of different protocols "
-        "are not comparable, so each protocol has its own table; PROTOCOL=<name> (--protocol) sets one for all"
+        f"warning: these runs use {len(protocols)} protocols, {', '.join(protocols)}. Scores of different protocols "
+        "cannot be compared, so each protocol has its own table. --protocol NAME sets one for all"
     ]
     notes = [*mixed * (len(protocols) > 1), *missing_lines(planned), *refused, *folders, COST]
     return Sheet(f"{count_states(planned)}. This is a plan: nothing was run", [Table(columns, lines)], notes=notes)
@@ -141,13 +141,13 @@ def absent_scores(results: Sequence[Summary]) -> list[str]:
     lines = []
     if any(item.value is not None and not item.is_whole for item in results):
         lines.append(
-            "a row with fewer folds or seeds than there are has the score of these only, not of the whole test"
+            "a row in which folds or seeds are missing: the mean of those that are done, not of the whole test"
         )
     for metric in dict.fromkeys(item.metric for item in results):
         absent = [item for item in results if item.metric == metric and item.value is None and item.of is not None]
         if absent:
             names = dict.fromkeys(f"{item.variant.name} on {item.variant.dataset}" for item in absent)
-            lines.append(f"–: the runs of {', '.join(names)} have no {metric}")
+            lines.append(f"–: {', '.join(names)} {'has' if len(names) == 1 else 'have'} no {metric}")
     return lines
 
 

@@ -86,7 +86,7 @@ def run_missing(planned: Sequence[PlannedRun], runs: Path, executor: Executor) -
                     at = [f"{run_label(item.config)}: {progress_text(item.folder, log)}" for item, log, _ in running]
                     where = f" ({'; '.join(at)})" if at else ""
                     left = sum(item.is_ready for item in waiting)
-                    print_progress(f"{done} done, {len(running)} interrupted{where}, {left} left")
+                    print_progress(f"{done} done, {len(running)} stopped{where}, {left} waiting")
             raise
     display.close()
     return failures
@@ -184,16 +184,16 @@ class _Display:
 def progress_text(folder: Path | None, log: Path) -> str:
     """Return the present step of the run in `folder` in words; of a training what its log said last."""
     if folder is None or not folder.is_dir():
-        return "starts"
+        return "starting"
     parts = list(folder.glob("evaluation/part-*.jsonl"))
     if parts:
         done = sum(max(part.read_bytes().count(b"\n") - 1, 0) for part in parts)
-        return f"evaluates, {done} episodes done"
+        return f"evaluation: {done} episodes done"
     said = [line for line in last_lines(log) if line.startswith(("training", "validation"))]
     if said:
         return one_line(said[-1], 120)
     for curves in folder.glob("curves/**/metrics.csv"):
         with curves.open(newline="") as file:
             epochs = [row.get("epoch") for row in csv.DictReader(file)]
-        return f"trains, epoch {epochs[-1]}" if epochs else "trains"
-    return "begins"
+        return f"training: epoch {epochs[-1]}" if epochs else "training"
+    return "starting"

@@ -21,12 +21,12 @@ NOT_COMPARABLE = "not comparable"
 
 
 RESULT_NOTES = (
-    "above, below: the measured figure differs from the reported one by more than t · √2 · its error and half a unit "
-    "of the last reported digit; this treats the reported figure as measured on other images. Otherwise the two are "
-    "not told apart. These supports only: the interval says nothing about other supports. No interval: there are too "
-    "few images for one",
-    "another training gives another figure; by how much is not known for either of the two, nor whether the paper "
-    "repeated seeds",
+    "above, below: the difference is more than other images explain, which is t · √2 · the error of the measured score "
+    "and half a unit of the last reported digit (as if the reported score came from other images). Otherwise the two "
+    "scores are not told apart. These supports only: the interval says nothing about other supports. No interval: too "
+    "few images for an interval",
+    "Not known: how far another training moves the measured or the reported score, and whether the paper repeated "
+    "seeds",
 )
 
 

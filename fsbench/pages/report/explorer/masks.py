@@ -99,7 +99,7 @@ def run_masks(
     except Exception as error:  # unreadable images, too little memory: the numbers are shown without masks
         missing.append(f"No masks of {place}: {reason}; {type(error).__name__}: {error}")
     else:
-        missing.append(f"{place}: masks of {len(results)} episodes only, predicted again: {reason}.")
+        missing.append(f"{place}: masks of only {len(results)} episodes, which were predicted again: {reason}.")
         return MethodMasks(None, {result.episode: _ways(result) for result in results}, meaning, _frame(record))
     return MethodMasks()
 

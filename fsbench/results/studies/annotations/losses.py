@@ -16,7 +16,7 @@ from fsbench.results.rows.scoring import Request, Sums, compared_parts
 from fsbench.results.sheets.legend import in_units
 
 MASK = "mask"
-LEFT_OUT = "left out, other folds, weights or settings than with masks"
+LEFT_OUT = "left out, because folds, weights or settings differ from the run with masks"
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,9 @@ def _table(records: Sequence[Record], asked: Request) -> AnnotationTable:
 
 def _explanations(metrics: Sequence[str]) -> list[str]:
     return [
-        f"− masks: the same method on the same episodes with masks, {in_units(metrics)}; the "
+        f"− masks: minus the score of the same method with masks on the same episodes, {in_units(metrics)}. The "
         "query's truth is a mask in all runs",
-        "[low, high]: 95 % interval of the difference: other images of these classes, the same weights; kept: the "
-        "share of the score with masks",
+        "[low, high]: 95 % interval of the difference for other images of these classes, same weights. kept: share of "
+        "the score with masks",
         "trained methods were trained with masks",
     ]

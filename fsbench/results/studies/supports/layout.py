@@ -11,8 +11,8 @@ from fsbench.scores.estimate import Estimate
 from fsbench.scores.support_variance import COMPONENTS
 
 GIVEN_SUPPORTS = (
-    f"[low, high]{CONDITIONAL}: 95 % interval of other query images with these supports; for others nothing follows "
-    "from what was chosen among these"
+    f"[low, high]{CONDITIONAL}: 95 % interval for other query images with these supports. Nothing follows for other "
+    "supports"
 )
 """Meaning of the mark of intervals here."""
 

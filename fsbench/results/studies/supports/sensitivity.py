@@ -151,7 +151,7 @@ def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None
 
 
 def _seed_notes(several: Sequence[str]) -> list[str]:
-    return [f"{', '.join(several)}: of several trainings that of the least seed"] if several else []
+    return [f"{', '.join(several)}: trained several times; the training with the lowest seed is shown"] if several else []
 
 
 def support_sensitivity(label: str, records: Sequence[Record], measure: Measure | None = None) -> SupportSensitivity:
@@ -323,20 +323,20 @@ def _notes(record: Record, lines: Sequence[SupportSensitivity]) -> list[str]:
     """List what a reader of a table must know."""
     notes = [EPISODE_SCORE[record.protocol.has_masks]]
     notes.append(
-        f"best and worst: of the {record.header.draws} draws of a query, chosen by that score on this test, so that "
-        "the best is too good to be expected elsewhere, and the best of more draws would be better still; no test asks "
-        f"whether they differ from draw 0, which is {record.protocol.draw.draw_zero(record.header)}"
+        f"best, worst: of the {record.header.draws} draws of each query, chosen by the score on this test. Elsewhere "
+        "expect less than the best; with more draws the best would be higher still. No test asks whether best or worst "
+        f"differ from draw 0, which is {record.protocol.draw.draw_zero(record.header)}"
     )
     notes.append(
-        "parts of the variance within a class: their standard deviation in points, and their share; choice: support "
-        "and interaction together"
+        "parts of the variance within a class: standard deviation in points, and share of the variance. choice: "
+        "support and interaction together"
     )
     notes += dict.fromkeys(f"{line.method}: {line.parts.reason}" for line in lines if line.parts and line.parts.reason)
     if any(line.properties for line in lines):
         names = {name for line in lines for name in line.properties}
         notes += [f"{name}: {PROPERTIES[name]}" for name in PROPERTIES if name in names]
         notes.append(
-            "rank correlation (Spearman) of a property with the score among the draws of one query, mean over queries; "
-            "it describes these draws: queries share supports, so that it has neither an interval nor a test that holds"
+            "rank correlation (Spearman) of a property with the score over the draws of a query, mean over queries. It "
+            "describes these draws only: queries share supports, so no interval or test of it would hold"
         )
     return notes

@@ -120,8 +120,8 @@ def curve_tables(
     if not tables:
         raise SettingsError(
             f"no two tests of these runs differ in one number alone ({', '.join(axes)}); expected the runs of a grid "
-            f"over it: {AXES[next(iter(axes))].example}. Two tests of the same number, which saw other images or "
-            "episodes, are left out: give the runs of one of them"
+            f"over it: {AXES[next(iter(axes))].example}. If two tests have the same number but other images or "
+            "episodes, give the runs of one of the two tests"
         )
     return tables
 
@@ -256,12 +256,12 @@ def _scored(point: Point, test: str, sums: Sums) -> CurvePoint:
 
 BEYOND = "+"
 """Mark of points beyond the authors' rule."""
-SEVERAL_FOLDS = "several folds: means over them"
+SEVERAL_FOLDS = "several folds: the mean over the folds"
 """Note on the scores."""
 SAME_EPISODES = {
-    SIDE: "the same episodes for every side; a protocol that counts pixels at the input counts others",
-    KEPT: "the same episodes for every share; of each support that share of the object is labelled, see "
-    "--data.test.kept_support",
+    SIDE: "every side has the same episodes; a protocol that counts at the input's size counts other pixels",
+    KEPT: "every share has the same episodes; in each support this share of the object is labelled "
+    "(--data.test.kept_support)",
 }
 """Axis -> the note that says what all runs of a curve have in common."""
 
@@ -271,11 +271,13 @@ def _notes(table: CurveTable) -> list[str]:
     if table.axis in SAME_EPISODES:
         notes.append(SAME_EPISODES[table.axis])
     elif table.nested and table.axis == SHOTS:
-        notes.append("the same queries for every number of shots; supports are the first of one draw")
+        notes.append("every number of shots has the same queries; the supports are the first ones of one draw")
     elif table.axis == SHOTS:
-        notes.append("shots have episodes of their own; --data.test.nested_in 80 gives all numbers the same queries")
+        notes.append(
+            "every number of shots has its own episodes; --data.test.nested_in 80 gives every number the same queries"
+        )
     else:
-        notes.append("with more ways a query has more classes to be told from; figures of different N are other tests")
+        notes.append("more ways are a harder test: a query must be told from more classes")
     for curve in table.curves:
         symbol = WORDS[table.axis].symbol
         for beyond in dict.fromkeys(point.beyond for point in curve.points if point.beyond):
@@ -284,13 +286,14 @@ def _notes(table: CurveTable) -> list[str]:
         missing = [f"{n:g}" for n in table.numbers if n not in {point.number for point in curve.points}]
         if missing:
             notes.append(
-                f"{curve.method} has no run with {table.axis} {', '.join(missing)}: not run yet, or its rule ends "
-                "before (fsbench grid says which)"
+                f"{curve.method} has no run with {table.axis} {', '.join(missing)}: not run yet, or more than the "
+                "method takes (fsbench grid says which)"
             )
     if len(table.devices) > 1:
-        notes.append(f"time and memory are of different devices ({', '.join(table.devices)}) and cannot be compared")
+        devices = ", ".join(table.devices)
+        notes.append(f"time and memory cannot be compared: they were measured on different devices ({devices})")
     else:
-        notes.append(f"seconds of an episode, loading included, and peak memory, measured on {table.devices[0]}")
+        notes.append(f"seconds of an episode, loading included, and peak memory: measured on {table.devices[0]}")
     return notes
 
 
@@ -298,7 +301,7 @@ def difference_notes(differences: Sequence[ResultRow]) -> list[str]:
     """Explain the differences between points, and why there are none along curves."""
     notes = []
     if not any(map(is_along, differences)):
-        notes.append("the points of a curve are not of the same queries, so that no test compares them with each other")
+        notes.append("the points of a curve have different queries, so no test compares the points with each other")
     if differences:
-        notes.append("differences: in points, of the same queries, with the 95 % interval of the difference itself")
+        notes.append("differences: in points, same queries, 95 % interval of the difference")
     return notes
