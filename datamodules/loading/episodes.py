@@ -23,7 +23,7 @@ from fsbench.protocols.draws.vrp import filled_length, training_steps
 
 
 class ManifestEpisodes(Dataset[EpisodeBatch]):
-    """The episodes of a manifest.
+    """The segmentation episodes of a manifest, loaded by their position.
 
     Args:
         draw: of the episodes.
