@@ -35,7 +35,7 @@ def add_accepted_options(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def compare_with_accepted(options: argparse.Namespace) -> int:
-    """Compare runs with the accepted ones of their method, or accept them; return the exit status."""
+    """Compare runs with the accepted runs of their method, or accept them; return the exit status."""
     now = _select_method(find_distinct_records(options.runs), options.method, options.runs)
     if options.accept:
         accept_runs(now, options.accepted, print_line)

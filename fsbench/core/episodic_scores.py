@@ -11,7 +11,7 @@ from fsbench.scores.confusion import COUNTS, background_intersection_union, fb_i
 
 
 class EpisodicScores(Metric):
-    """mIoU, FB-IoU and exact-match accuracy of the episodes seen on all ranks, for progress during training.
+    """mIoU, FB-IoU and accuracy of the validation episodes on all ranks, for progress in training.
 
     States are int64 sums, so the result does not depend on how episodes were spread over ranks.
 

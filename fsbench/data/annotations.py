@@ -15,7 +15,7 @@ KnownOrNot = Literal["yes", "no", "unknown"]
 
 @dataclass(frozen=True)
 class AnnotationKind:
-    """Facts about a kind of annotation, for people and for the rules that ask what a method was told.
+    """A way to label supports (mask, box, points, …), with its words for readers and rules.
 
     Attributes:
         label: what the supports are labelled with, as a card's `supervision` has it.
