@@ -19,7 +19,7 @@ HUE, SATURATION, VALUE = 20.0, 30.0, 20.0
 
 @dataclass(frozen=True)
 class QueryChanges:
-    """Flips, quarter turns, maybe a shuffle of the quadrants, then brightness, contrast and colour of the image alone.
+    """Random changes of a query: flips, quarter turns, maybe shuffled quadrants, then brightness and colour.
 
     Attributes:
         flip: probability of each of both flips.

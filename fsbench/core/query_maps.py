@@ -64,7 +64,7 @@ def join_ways(ways: Sequence[Mapping[str, Step]]) -> dict[str, Step]:
 
 
 def stacked_regions(masks: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return the regions (H, W) of masks (n, H, W) bool in groups (n,), larger masks below; masks of 0 are left out."""
+    """Draw masks (n, H, W) bool as regions (H, W), numbered by `groups` (n,), larger masks below; 0 is left out."""
     regions = np.zeros(masks.shape[1:], np.int64)
     for k in np.argsort(-masks.sum((1, 2)), kind="stable"):
         if groups[k] > 0:

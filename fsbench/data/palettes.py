@@ -37,7 +37,7 @@ def _voc_numbers() -> dict[Colour, int]:
 def check_palette(
     labels: np.ndarray, palette: np.ndarray, path: Path, seen: SeenColours | None = None, *, is_one_class: bool = False
 ) -> None:
-    """Raise DataError where the colours of a palette say other class numbers than the places that its pixels hold.
+    """Raise DataError if a palette's colours say other class numbers than the stored indices.
 
     Programs that make images smaller drop the entries of a palette that no pixel uses, and sort the rest. The picture
     stays as it is, and the places, which are the class numbers, become others.

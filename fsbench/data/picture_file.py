@@ -52,7 +52,7 @@ _NO_PAGE = 1 | 4
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """The description that a picture file gives of itself.
+    """What a picture file's header says: size, mode, orientation, and so on.
 
     Attributes:
         format: its name in PIL, such as "PNG".
@@ -83,32 +83,32 @@ class PictureHeader:
 
     @property
     def turn(self) -> int:
-        """EXIF orientation by which the decoded pixels are still to be turned; TIFF and HEIC are decoded upright."""
+        """EXIF orientation still to be applied to decoded pixels; TIFF and HEIC are decoded upright."""
         return 1 if self.format in ("TIFF", "HEIF") else self.orientation
 
     @property
     def stored_shape(self) -> tuple[int, int]:
-        """Height and width of the picture before it is turned."""
+        """Height and width of the picture as stored."""
         return upright_shape(self.height, self.width, self.orientation if self.turn != self.orientation else 1)
 
     @property
     def shown_shape(self) -> tuple[int, int]:
-        """Height and width of the picture as a viewer shows it."""
+        """Height and width of the picture as shown."""
         return upright_shape(self.height, self.width, self.turn)
 
 
 def is_turned(orientation: int) -> bool:
-    """Return whether an EXIF orientation turns or mirrors an image; entries that EXIF does not know leave it."""
+    """Return whether an EXIF orientation turns or mirrors an image; unknown values do not."""
     return 2 <= orientation <= 8
 
 
 def upright_shape(height: int, width: int, orientation: int) -> tuple[int, int]:
-    """Return height and width of an image as a viewer shows it, from those that are stored, or the other way round."""
+    """Convert stored height and width to those shown, or back."""
     return (width, height) if 5 <= orientation <= 8 else (height, width)
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message in one line, or its kind where there is none."""
+    """Return an error's message in one line, or the name of its class if it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -116,7 +116,7 @@ def one_line(error: BaseException) -> str:
 def open_picture(
     source: Path | bytes, kind: str = "image", decode: bool = True, by_shades: bool = False, name: str = ""
 ) -> Iterator[tuple[Image.Image, PictureHeader]]:
-    """Open a picture file that can be read as one of its kind; what goes wrong, also in the block, is a DataError.
+    """Open a picture file for reading; errors, also within the block, become DataErrors.
 
     A truncated file is an error whatever PIL was told before.
 
@@ -150,13 +150,13 @@ def open_picture(
 
 
 def picture_header(path: Path, kind: str = "image") -> PictureHeader:
-    """Return the header of a picture file that can be read as one of its kind; raises DataError as `open_picture`."""
+    """Return the header of a picture file. Raises DataError as `open_picture`."""
     with open_picture(path, kind, decode=False) as (_, header):
         return header
 
 
 def stated_size(path: Path, kind: str) -> tuple[int, int]:
-    """Return the height and width that a picture's header states; nothing is decoded. Raises DataError if it cannot."""
+    """Return height and width from a picture's header, without decoding. Raises DataError if impossible."""
     try:
         with open_image(path, "image" if kind == "image" else "label map") as image:
             return image.height, image.width
@@ -165,7 +165,7 @@ def stated_size(path: Path, kind: str) -> tuple[int, int]:
 
 
 def opacity(image: Image.Image, header: PictureHeader) -> np.ndarray | None:
-    """Return the opacity (H, W) uint8 of a picture's pixels, 0 to 255; None where all are opaque."""
+    """Return the opacity (H, W) uint8 of a picture's pixels; None if all are opaque."""
     if not header.has_alpha:
         return None
     number = image.info.get("transparency")
@@ -178,7 +178,7 @@ def opacity(image: Image.Image, header: PictureHeader) -> np.ndarray | None:
 
 
 def stored_numbers(image: Image.Image, header: PictureHeader) -> np.ndarray:
-    """Return the numbers (H, W) that a grey picture stores, which PIL spreads where a sample holds fewer."""
+    """Return the numbers (H, W) stored in a grey picture; PIL scales them if a sample has fewer than 8 bits."""
     shades = np.asarray(image)
     spread = {"L": 255, "I": 65535 if header.format == "PPM" else 0}.get(image.mode, 0)
     if header.top >= spread:

@@ -18,7 +18,7 @@ Way = tuple[Sequence[str], Sequence[str]]
 
 
 def marked_if_own(manifest: Manifest, protocol: Protocol, data: Any, source: object) -> Manifest:
-    """Return a manifest, marked as a list of one's own unless its protocol draws its episodes from the data here.
+    """Mark a manifest as a user's own list, unless the protocol draws the same episodes from the data here.
 
     A header may name any protocol, and every title and page goes by it.
 

@@ -63,12 +63,12 @@ def row_names() -> list[str]:
 
 
 def is_runnable(row: str) -> bool:
-    """Return whether a row of the atlas, by its id, is a protocol."""
+    """Return whether a row of the atlas can be run as a protocol."""
     return _reason(row) is None
 
 
 def rows_of_program(name: str) -> list[str]:
-    """Return the names of the rows of a program that are protocols; signs and capitals are nothing: dcsam is DC-SAM."""
+    """Return the runnable rows of a method; capitals and hyphens are ignored, so dcsam is DC-SAM."""
     wanted = slug(name).replace("-", "")
     rows = [row for row in _rows() if row.partition("/")[0].replace("-", "") == wanted]
     return [PREFIX + row for row in rows if is_runnable(row)]
@@ -118,17 +118,17 @@ def _reason(row: str) -> str | None:
 
 
 def why_not_run() -> dict[str, str]:
-    """Return the rows that cannot be run, each with the reason."""
+    """Return {row: reason} for the rows that cannot be run."""
     return {row: reason for row in _rows() if (reason := _reason(row)) is not None}
 
 
 def row_of(name: str) -> Program:
-    """Return the row of a protocol that `protocol_of_row` gave."""
+    """Return the row from which `protocol_of_row` made a protocol."""
     return _rows()[name.removeprefix(PREFIX).partition("@")[0]]
 
 
 def compose(row: Program, settings: Mapping[str, Any]) -> Protocol:
-    """Return the protocol of a row.
+    """Make a protocol from a row of the atlas.
 
     Args:
         row: of the atlas.

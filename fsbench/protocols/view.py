@@ -75,7 +75,7 @@ SIZE_WORDS = {
 
 
 def input_rule(resize: Resize, own: InputResize) -> str:
-    """Return the rule of `RESIZES` for a method's images and support masks: its own only where images are stretched.
+    """Return the rule of `RESIZES` for a method's images and support masks; its own only if images are stretched.
 
     Where a protocol keeps their aspect, the truth lies in its frame, and images must, too.
     """
@@ -84,7 +84,7 @@ def input_rule(resize: Resize, own: InputResize) -> str:
 
 @dataclass(frozen=True)
 class View:
-    """Sizes and places of images and masks in a test, and what methods are told of them.
+    """Sizes of images and masks in a test, and what methods are told about them.
 
     Attributes:
         resize: how images and masks become S x S.
@@ -115,12 +115,12 @@ class View:
 
     @property
     def truth_resize(self) -> Resize | InputResize:
-        """The rule by which the truth of a query becomes S x S."""
+        """Rule by which the truth of a query is resized to S x S."""
         return self.label_resize or self.resize
 
     @property
     def compared_at(self) -> str:
-        """The size at which pixels are counted, in the words of the atlas."""
+        """Size at which pixels are counted, in the words of the atlas."""
         if self.frame is not None:
             return f"original, from a {self.frame} frame"
         if self.query_size == "input":
@@ -134,13 +134,13 @@ class View:
 
     @property
     def training(self) -> "View":
-        """The view of training, where pixels are compared at the size of the method's input."""
+        """The view for training, which compares pixels at the method's input size."""
         return View(self.resize, "input", keeps_padding=True)
 
     def side(self, image_size: int) -> int | None:
-        """Return the side of the square in which pixels are counted, for methods that see images of `image_size`.
+        """Return the side of the square in which pixels are counted, for images of `image_size`.
 
-        It is None where that follows from the query's original size.
+        None if pixels are counted at the query's original size.
         """
         if self.query_size == "input":
             return image_size
@@ -164,7 +164,7 @@ class View:
         return (self.query_size, self.query_size) if isinstance(self.query_size, int) else size
 
     def truth(self, labels: np.ndarray, image_size: int) -> tuple[np.ndarray, tuple[int, int]]:
-        """Bring the truth of a query to the size at which it is counted.
+        """Resize a query's truth to the size at which it is counted.
 
         Args:
             labels: (H, W) uint8 in way slots, at original size.
@@ -210,7 +210,7 @@ class View:
         return EpisodeTruth(episode.number, size, label_map, present, np.array(episode.classes, dtype=np.int64))
 
     def fit(self, found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Bring a predicted label map (h, w) to the `size` of the truth that `truth` gave.
+        """Resize a predicted label map (h, w) to the `size` of the truth.
 
         It is stretched out of a frame, and cut at the end of a padded image.
         """
@@ -239,11 +239,11 @@ class View:
         return LABEL_RESIZES[self.truth_resize if own else "pil"](labels, side, side)
 
     def over_image(self, labels: np.ndarray) -> np.ndarray:
-        """Lay a counted label map (h, w) over its image, for pictures."""
+        """Place a counted label map (h, w) over its image, for pictures."""
         return over_image(labels, self.frame)
 
     def choices(self) -> list[Choice]:
-        """Return how images are resized, where pixels are counted, and what masks lie over, with what follows."""
+        """Return how images are resized and where pixels are counted, with consequences."""
         seen = Choice("images become S x S", _RESIZES[self.resize])
         if self.resize == "centre":
             return [seen]

@@ -253,7 +253,7 @@ def _foreign(number: int, path: Path, count: int) -> AnswersError:
 
 
 class StoredAnswers:
-    """Answers to the episodes of a test, all of which were read and checked; masks are decoded one at a time.
+    """Checked answers to the episodes of a test; masks are decoded one at a time.
 
     Args:
         sources: answers to different episodes, by their numbers.
@@ -318,7 +318,7 @@ class StoredAnswers:
 
 
 def read_answers(paths: Sequence[Path], test: Test, partial: bool = False) -> StoredAnswers:
-    """Read and check all answers to a test that are in some files or folders.
+    """Read and check all answers to a test from files or folders.
 
     Args:
         paths: files of `answers.py`, folders of PNGs, or some of each, which answer different episodes.
@@ -334,7 +334,7 @@ def read_answers(paths: Sequence[Path], test: Test, partial: bool = False) -> St
 
 
 def check_answers(paths: Sequence[Path], test: str, asked: Asked, partial: bool = False) -> StoredAnswers:
-    """Read and check answers to the test whose manifest has the sha256 `test`, and which asks for `asked`.
+    """Read and check answers to the test with the sha256 `test`, which asks for `asked`.
 
     Raises:
         RecordError: as `read_answers` does.

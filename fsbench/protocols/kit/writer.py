@@ -10,7 +10,7 @@ from fsbench.protocols.test import Test
 
 
 class Answers(answers.Answers):
-    """A file that answers to a test are appended to. An answer has reached the file when `add` returns.
+    """File to which answers to a test are appended; an answer is on the disk when `add` returns.
 
     A file that is there is gone on with: if its writer was killed in the middle of the last line, that line is cut off.
     Programs without fsbench write the same file by `answers.py` of a kit.
