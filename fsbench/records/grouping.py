@@ -24,7 +24,7 @@ _LINE_OF_OURS = re.compile(r"[][()—]")
 
 
 def comparable(records: Iterable[Record]) -> list[list[Record]]:
-    """Group runs on the same episodes of the same images under the same protocol, folds on one copy of the data.
+    """Group runs that may be compared: equal episodes, images and protocol; folds from one copy of the data.
 
     Tests that differ in ways and shots alone follow each other, by these numbers; the others stand as they come.
 
@@ -48,7 +48,7 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
 
 
 def check_folds(group: Iterable[Record]) -> None:
-    """Raise RecordError where runs that are said to be of two folds of one test share what no two folds do.
+    """Raise RecordError if runs that claim to be two folds of one test share what folds cannot share.
 
     Folds of a test have other novel classes each. Those of scans, and of tests of other classes, may have these in
     common, and where there are few scans some of their episodes as well; but not all folds have the same ones.
@@ -71,8 +71,10 @@ def check_folds(group: Iterable[Record]) -> None:
 
 
 def check_trainings(group: Iterable[Record]) -> None:
-    """Raise RecordError where runs of a method that differ in the seed have the same weights, or count the same pixels
-    on the whole test: then they are one training (statistics spec §13.3). Methods that are not trained are left out."""
+    """Raise RecordError if two trainings of a method are one: equal weights or counts (statistics §13.3).
+
+    Methods that are not trained are left out.
+    """
     of_fold: dict[tuple[str, int, str], list[Record]] = {}
     for record in group:
         if not is_untrained(record):
@@ -93,12 +95,12 @@ def check_trainings(group: Iterable[Record]) -> None:
 
 
 def is_untrained(record: Record) -> bool:
-    """Return whether nothing was trained, so that a seed changes nothing."""
+    """Return whether nothing was trained, so that the seed changes nothing."""
     return record.run.weights.origin == UNTRAINED
 
 
 def weights_sha256(record: Record) -> str | None:
-    """Return the hash of the checkpoint that a run was given; None where it was given none."""
+    """Return the hash of the checkpoint given to a run; None if none was given."""
     found = (record.run.identity.training or {}).get("checkpoint_sha256")
     return None if found is None else str(found)
 
@@ -146,7 +148,7 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
 
 
 def short_test_name(record: Record) -> str:
-    """Return a name of a record's test for files and addresses, equal for all folds and seeds of the test.
+    """Return a name of a record's test for files and addresses, the same for all its folds and seeds.
 
     It begins with what tells the test from others in words, and ends with a hash.
     """
@@ -158,7 +160,7 @@ def short_test_name(record: Record) -> str:
 
 
 def has_all_folds(folds: Collection[int], header: Header) -> bool:
-    """Return whether runs of these folds are the whole test: its score is the mean over all folds."""
+    """Return whether these folds are the whole test, so that the mean over them is its score."""
     return len(folds) == header.folds == max(folds) + 1
 
 
@@ -213,12 +215,12 @@ def all_runs(runs: Runs) -> list[Record]:
 
 
 def first_trainings(runs: Runs) -> dict[int, Record]:
-    """Return the first training of each fold, where single answers are shown."""
+    """Return the first training of each fold, for displays of single answers."""
     return {fold: trainings[0] for fold, trainings in runs.items()}
 
 
 def names_of_tests(groups: Sequence[list[Record]], titles: Sequence[str] | None = None) -> list[str]:
-    """Return a name for each group of `comparable`: its title, with what tells it from others of the same title.
+    """Return a name for each group of `comparable`: its title, plus what differs between equal titles.
 
     That is the test's seed where it is another in each of them, else a number.
 
@@ -241,12 +243,12 @@ def names_of_tests(groups: Sequence[list[Record]], titles: Sequence[str] | None 
 
 
 def known_images(record: Record) -> tuple[str, str | None, str | None]:
-    """Return what tells a run's episodes, and the contents of their images and label maps, from those of others."""
+    """Return what identifies a run's episodes, and the contents of their images and label maps."""
     return record.manifest_sha256, record.run.identity.files_sha256, record.run.identity.painting
 
 
 def two_paintings(records: Iterable[Record]) -> str | None:
-    """Return a sentence on runs whose label maps were painted by different rules, by their names; None of one rule."""
+    """Say that runs' label maps were drawn by different rules; None if by one."""
     rules = sorted({record.run.identity.painting or "a rule that the record does not name" for record in records})
     if len(rules) <= 1:
         return None
@@ -392,5 +394,5 @@ def run_settings(record: Record) -> dict[str, Any]:
 
 
 def fold_of(record: Record) -> int:
-    """Return the number of the fold that a run was tested on."""
+    """Return the number of a run's test fold."""
     return int(record.header.fold)

@@ -16,7 +16,7 @@ Counted = TypeVar("Counted", bound=Counting)
 
 @dataclass(frozen=True)
 class Answering(Generic[Counted]):
-    """A test, and the one who answers it.
+    """A test, and a method that answers it.
 
     Attributes:
         name: of whoever answers, for messages and tables.
@@ -37,7 +37,7 @@ class Answering(Generic[Counted]):
 
 @dataclass(frozen=True)
 class Share(Generic[Counted]):
-    """The episodes of a test that one of those who answer it still has to answer.
+    """Episodes of a test that one of several methods still has to answer.
 
     Attributes:
         answering: the test, and who answers it.
@@ -55,7 +55,7 @@ class Share(Generic[Counted]):
 
     @contextmanager
     def taking(self) -> Iterator[Callable[[Any], None]]:
-        """Yield the function that evaluates a batch; its results are in the journal when it returns."""
+        """Yield a function that evaluates a batch and writes its results to the journal."""
         left = frozenset(self.numbers)
         with self.answering.begin() as answer, closing(self.journal.open()) as writer:
 
@@ -74,7 +74,7 @@ def evaluate_episodes(
     show: Callable[[Sized[Any]], Iterable[Any]],
     part_of: Callable[[Any, frozenset[int]], Any] = lambda batch, left: batch,
 ) -> None:
-    """Evaluate the episodes of a test that are left, and load each batch once for all who answer it.
+    """Evaluate the unfinished episodes of a test; each batch is loaded once for all methods.
 
     Args:
         shares: of those who answer, each of the same test.

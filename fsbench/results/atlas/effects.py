@@ -23,7 +23,7 @@ _CHANGE = re.compile(r"\(([+-]\d+(?:\.\d+)?)(?: \[|\))")
 
 @dataclass(frozen=True)
 class Effect:
-    """How far a condition moved the mIoU: from `low` to `high` points, over so many methods and tests.
+    """Measured effect of a condition on mIoU: `low` to `high` points, over methods and tests.
 
     Attributes:
         condition: a column of the atlas.

@@ -36,7 +36,7 @@ class Figure(BaseModel):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is of the whole test, and not of one of its folds."""
+        """Whether it is about the whole test, not one fold."""
         return self.fold in ("mean", "test", "-", "all")
 
 
@@ -45,7 +45,7 @@ def _words(value: object) -> object:
 
 
 class Rule(BaseModel):
-    """Which rows of a file belong to which evaluation program; patterns are those of file names.
+    """Which rows of a file belong to which evaluation program, by patterns.
 
     Attributes:
         method, setting, metric, backbone, dataset, shot: patterns of the cells; one of several must fit.
@@ -75,7 +75,7 @@ class Rule(BaseModel):
     skip: str = ""
 
     def fits(self, cells: Mapping[str, str]) -> bool:
-        """Whether the rule is about the row with these cells."""
+        """Whether the rule applies to a row with these cells."""
         return all(pattern.fullmatch(cells[cell]) for cell, pattern in self._patterns)
 
     @cached_property
@@ -90,7 +90,7 @@ class Rule(BaseModel):
 
 
 class Links(BaseModel):
-    """All rules: names of data sets, and by file the rules in order, the first that fits decides."""
+    """Names of data sets, and for each file its rules; the first that fits a row decides."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
@@ -99,7 +99,7 @@ class Links(BaseModel):
 
 
 def read_links(file: Path) -> Links:
-    """Read the rules. Raises SettingsError for a file that is no such rules."""
+    """Read the rules. Raises SettingsError for an invalid file."""
     links: Links = read_yaml(file, Links, "rules about reported figures")
     for name, rules in links.files.items():
         for i, rule in enumerate(rules, start=1):
@@ -111,7 +111,7 @@ def read_links(file: Path) -> Links:
 def read_figures(
     file: Path, rules: Sequence[Rule], datasets: Mapping[str, str], strict: bool = True
 ) -> list[tuple[Figure, Rule, int]]:
-    """Read the figures of a csv file, each with its rule and its line; rows of studies and costs are left out.
+    """Read the figures of a csv file with their rules and lines; studies and costs are left out.
 
     Raises:
         DataError: a line is no figure, no rule is about it, its value is no percentage, or another line has the same

@@ -24,7 +24,7 @@ Cell = tuple[str, str, str]
 
 
 def known_moves(atlas: Atlas, entry: Entry, cell: Cell, difference: float | None = None) -> list[str]:
-    """Say how far other images move a score of the test of an entry, in sentences; a command is indented.
+    """Say how far other images move a score of an entry's test, or which command tells.
 
     Args:
         atlas: with the runs that are at hand.
@@ -52,7 +52,7 @@ def known_moves(atlas: Atlas, entry: Entry, cell: Cell, difference: float | None
 
 
 def published_moves(atlas: Atlas, entry: Entry, cell: Cell) -> Iterator[str]:
-    """Yield what is published of a score of such a test: its spread over seeds of the test, and over its folds."""
+    """Yield published spreads of a score on such a test: over seeds of the test, and over folds."""
     test = (entry.dataset, cell, entry.conditions["image_lists"])
     for study in seed_studies():
         if (study.dataset, study.cell, study.image_lists(atlas)) == test:
@@ -73,7 +73,7 @@ def published_moves(atlas: Atlas, entry: Entry, cell: Cell) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class SeedStudy:
-    """A published standard deviation of one network's score over seeds of the test."""
+    """Published standard deviation of one network's score over seeds of the test."""
 
     method: str
     dataset: str
@@ -83,7 +83,7 @@ class SeedStudy:
     source: str
 
     def image_lists(self, atlas: Atlas) -> str:
-        """Return whose image lists the method's program goes through; "" where none was read."""
+        """Image lists of the program behind the study; "" if unknown."""
         own = (one for one in atlas.programs if (one.method, one.dataset) == (self.method, self.dataset))
         return next((program.image_lists for program in own), "")
 
@@ -120,7 +120,7 @@ def minutes(entry: Entry) -> int:
 
 
 def tell_command(entry: Entry, cell: Cell) -> str | None:
-    """Return the command that runs a method without training under an entry's test; None where that cannot be run."""
+    """Return a command that runs a training-free method under an entry's test; None if the test cannot be run."""
     dataset = _dataset(entry)
     if entry.program is None or dataset is None or not is_runnable(entry.program.id):
         return None

@@ -22,7 +22,7 @@ NOW, ACCEPTED = "now", "accepted"
 
 
 class Outcome(StrEnum):
-    """Answer to the question what became of the protocol's usual scores."""
+    """What happened to the scores, compared with accepted ones."""
 
     EQUAL = "equal"
     """Every count is the accepted one."""
@@ -36,7 +36,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Verdict on a method's scores beside the accepted ones.
+    """Comparison of a method's scores with accepted ones.
 
     Attributes:
         method: its name.
@@ -80,7 +80,7 @@ class Verdict:
 
 
 def judge(now: Sequence[Record], accepted: Sequence[Record]) -> Verdict:
-    """Hold runs of a method against accepted ones.
+    """Compare runs of a method with accepted runs.
 
     Args:
         now: a run for each fold, of one method and test.
