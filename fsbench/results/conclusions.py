@@ -36,7 +36,7 @@ CONDITION_WORDS = {
 
 @dataclass(frozen=True)
 class Conclusions:
-    """What a comparison comes to.
+    """What follows from a comparison, in sentences.
 
     Attributes:
         sentences: at most six, the most important first, one more for each further score with a starred difference,
@@ -57,7 +57,9 @@ def conclude(
     baseline: str | None = None,
     margin: float | None = None,
 ) -> Conclusions:
-    """Say what the differences of methods come to: in their first score with intervals, and wherever one is starred.
+    """Say in sentences what follows from differences of methods.
+
+    The sentences are about the first score with intervals, and wherever a difference has a star.
 
     Args:
         rows: differences of the methods of one test, each two or all from `baseline`, and those on object sizes.
@@ -107,7 +109,7 @@ def conclude(
 
 
 def conclude_alone(scores: Mapping[str, Mapping[str, Estimate]], metric: str, why: str) -> Conclusions:
-    """Say what the first methods score, where nothing is compared.
+    """Say what the first methods score, if nothing is compared.
 
     Args:
         scores: of each method, by metric; the best method first.
@@ -123,7 +125,7 @@ def conclude_alone(scores: Mapping[str, Mapping[str, Estimate]], metric: str, wh
 
 
 def conditions_in_words(cards: Mapping[str, StatedCard], rank_all: bool) -> list[str]:
-    """Say in what the conditions of methods differ, and that these are not ranked together; nothing of equal ones.
+    """Say how methods' conditions differ, and that they are not ranked together; nothing if equal.
 
     Args:
         cards: of each method, or of each sign that stands for methods of equal conditions.
@@ -145,7 +147,7 @@ def conditions_in_words(cards: Mapping[str, StatedCard], rank_all: bool) -> list
 
 
 def p_in_words(row: ResultRow) -> str:
-    """Say the p of a difference, alone and corrected, or why there is none."""
+    """Write the p of a difference, before and after correction, or why there is none."""
     if row.is_tested:
         return f"p {probability(row.estimate.p)}, corrected {probability(row.corrected)}"
     return _why_untested(row.estimate)

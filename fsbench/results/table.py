@@ -15,7 +15,7 @@ Place = Literal["best", "second", ""]
 
 
 class Form(StrEnum):
-    """How the cells of a column are written."""
+    """How a column's cells are written."""
 
     NAME = "name"
     """Words that a narrow text may shorten, such as a method with its settings."""
@@ -80,7 +80,7 @@ class Column:
 
     @property
     def is_words(self) -> bool:
-        """Whether its cells are words, which are aligned on the left."""
+        """Whether the column's cells are words, aligned left."""
         return self.form in (Form.NAME, Form.WORDS)
 
 
@@ -90,7 +90,7 @@ METHOD = Column("method", Form.NAME)
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table.
+    """Cell of a table: a value, its mark, and how it is shown.
 
     Attributes:
         value: a number or words; None where there is none.
@@ -116,7 +116,7 @@ Value = Cell | Estimate | float | str | None
 
 
 def score_cell(score: Estimate | None, mark: str = "", place: Place = "") -> Cell:
-    """Return the cell of a score or a difference; an empty one where there is none."""
+    """Return the cell of a score or difference; empty if there is none."""
     return Cell() if score is None else Cell(score.value, score, place, mark)
 
 
@@ -156,7 +156,7 @@ class Table:
 
     @classmethod
     def from_columns(cls, *columns: tuple[Column, Iterable[Value]], caption: str = "") -> "Table":
-        """Return the table of some columns, each with its values from above.
+        """Return a table from columns with their values.
 
         >>> table = Table.from_columns((Column("method"), ["emat"]), (Column("pairs", Form.COUNT), [120]))
         >>> [cell.value for cell in table.lines[0].cells]
@@ -169,7 +169,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Tables of one test, and what stands above and below them.
+    """Tables of one test, with the texts above and below them.
 
     What intervals, stars and uncommon scores mean follows from the cells: `fsbench.results.sheets.legend` says it.
 

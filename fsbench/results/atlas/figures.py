@@ -18,7 +18,10 @@ SAME = tuple(name for name in COLUMNS if name != "value")
 
 
 class Figure(BaseModel):
-    """A figure; `printed` is its value as it stands. `fold` is a number, "mean", or "test" or "-" without folds."""
+    """A published figure; `printed` is its value as printed.
+
+    `fold` is a number, "mean", or "test" or "-" if there are no folds.
+    """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 

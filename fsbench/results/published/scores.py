@@ -42,7 +42,7 @@ Shipped = Callable[[str, str, str | None], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class PaperSettings:
-    """The settings a reported score was made with, besides those of its test; None where they are not known.
+    """Settings behind a published score, besides its test; None if unknown.
 
     Attributes:
         image_size: side of the images in pixels.
@@ -68,7 +68,7 @@ class PaperSettings:
 
 @dataclass(frozen=True)
 class PublishedScore:
-    """A reported score.
+    """A score that a paper or repository published.
 
     Attributes:
         method, backbone, stated: names as printed; `stated` is the setting.
@@ -301,7 +301,7 @@ def _option(key: str, value: str) -> Any:
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the entries of nested settings by dotted keys.
+    """Return nested settings as {dotted key: value}.
 
     >>> flat({"a": {"b": 1}, "c": 2})
     {'a.b': 1, 'c': 2}
@@ -314,5 +314,5 @@ def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def frozen(value: Any) -> Any:
-    """Turn a list into a tuple, as options are compared and hashed."""
+    """Turn lists into tuples, so that options can be compared and hashed."""
     return tuple(value) if isinstance(value, list) else value

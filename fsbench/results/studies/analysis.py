@@ -20,7 +20,7 @@ Paint = Callable[["Axes"], None]
 
 
 class Titled(Protocol):
-    """A table of what follows from runs: a dataclass with a title, which JSON holds whole, and CSV as rows."""
+    """A table derived from runs, with a title; JSON holds all of it, CSV its rows."""
 
     @property
     def title(self) -> str: ...
@@ -34,7 +34,7 @@ T = TypeVar("T", bound=Titled)
 
 @dataclass(frozen=True)
 class Analysis(Generic[T]):
-    """How one kind of table is shown.
+    """How one kind of study is written and drawn.
 
     Attributes:
         name: of its files.

@@ -9,7 +9,7 @@ from fsbench.results.rows.row import KEPT, OBJECTS, SHOTS, SIDE, WAYS
 
 @dataclass(frozen=True)
 class AxisWords:
-    """A number that curves go by, in words.
+    """Words for a number that curves go along, such as shots.
 
     Attributes:
         symbol: head of its column.
@@ -22,7 +22,7 @@ class AxisWords:
 
 @dataclass(frozen=True)
 class CurveAxis(AxisWords):
-    """A number by which runs of one method differ.
+    """A number in which runs of one method differ, such as shots or ways.
 
     Attributes:
         number: of a run.

@@ -22,7 +22,7 @@ COSTS = {"seconds": "seconds of an episode", "peak_mib": "peak memory in MiB"}
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A method at one number of an axis.
+    """A method at one value of a curve's axis.
 
     Attributes:
         number: of shots, ways, pixels, percent or objects.
@@ -44,7 +44,7 @@ class CurvePoint:
 
     @property
     def rows(self) -> list[ResultRow]:
-        """The scores, then the known costs."""
+        """Its scores, then its known costs."""
         costs = ((name, getattr(self, key)) for key, name in COSTS.items())
         known = [(name, Estimate(cost)) for name, cost in costs if cost is not None]
         scores = list(self.scores.values())
@@ -53,7 +53,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Curve:
-    """A method's points by ascending number."""
+    """A method's points, ascending along the axis."""
 
     method: str
     points: list[CurvePoint]
@@ -61,7 +61,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class CurveTable(PointTable):
-    """Methods on tests, or parts of one, that differ in one number alone.
+    """Curves of several methods whose tests differ only in the axis.
 
     The differences are between points that ask the same queries; see `curve_differences`.
 
@@ -79,22 +79,22 @@ class CurveTable(PointTable):
 
     @property
     def headlines(self) -> list[str]:
-        """The metrics that are drawn and tested: the first, and accuracy where there is one beside it."""
+        """Metrics that are drawn and tested: the first, and accuracy if there is one."""
         return headlines(self.metrics)
 
     @property
     def shown_metrics(self) -> list[str]:
-        """The metrics that a table shows, the last of which it may leave out: the headlines and the first two."""
+        """Metrics that a table shows: the headlines and the first two."""
         return list(dict.fromkeys([*self.headlines, *self.metrics[:2]]))
 
     @property
     def numbers(self) -> list[float]:
-        """All numbers of the axis, ascending."""
+        """All values of the axis, ascending."""
         return sorted({point.number for point in self.points})
 
     @property
     def points(self) -> list[CurvePoint]:
-        """The points of all curves."""
+        """Points of all curves."""
         return [point for curve in self.curves for point in curve.points]
 
     @property
@@ -104,7 +104,7 @@ class CurveTable(PointTable):
 
 
 def headlines(metrics: Sequence[str]) -> list[str]:
-    """Return the first of some metrics, and accuracy where it is another of them."""
+    """Return the first metric, and accuracy if it is another of them."""
     return [metrics[0], *(name for name in metrics[1:] if name == "accuracy")]
 
 
@@ -129,7 +129,7 @@ def curve_tables(
 def found_tables(
     records: Sequence[Record], axes: Collection[str] = tuple(AXES), asked: Request = Request(())
 ) -> list[CurveTable]:
-    """Collect curves, a table for each set of tests that differ in one number alone; maybe none.
+    """Collect curves, a table for each set of tests that differ in one number; may be empty.
 
     The p-values of all of them are corrected together.
 
@@ -194,7 +194,7 @@ def _table(groups: list[list[Record]], axis: str, asked: Request) -> CurveTable 
 
 
 def collect(points: Sequence[Point], asked: Request, usual: tuple[str, ...], axis: str, best_at: int) -> CurveTable:
-    """Score the points of curves, and compare them; p are not corrected yet.
+    """Score the points of curves and compare them; p is not corrected yet.
 
     Args:
         points: methods at numbers. Parts of runs without the headline score are left out.
