@@ -27,7 +27,7 @@ def explain_choices(protocol: Protocol) -> dict[str, str]:
 
 
 def one_line_each(protocols: Sequence[Protocol], methods: Mapping[str, Sequence[str]], width: int) -> str:
-    """List protocols, a line each: its name, ways, data sets, what is special, and the methods that take it.
+    """List protocols, one per line: name, ways, data sets, what is special, and the methods that take it.
 
     Args:
         protocols: that are listed.

@@ -42,7 +42,7 @@ def build_blocks(
     rank_all: bool = False,
     label: Callable[[Sequence[Record]], Methods] | None = None,
 ) -> list[Block]:
-    """Build the table blocks of finished runs.
+    """Build the blocks of tables from finished runs, one for each test.
 
     Args:
         records: in any order; each group that may be compared is a block.
@@ -77,7 +77,7 @@ def build_blocks(
 
 
 def methods_of(records: Sequence[Record]) -> Methods:
-    """Return the methods of a group of runs that may be compared: label -> trainings of each fold, in their order."""
+    """Return {label: trainings of each fold} for runs that may be compared."""
     return {label: runs_by_fold(members) for label, members in variants(list(records)).items()}
 
 
