@@ -118,7 +118,7 @@ def moved(difference: Estimate, digits: int, separator: str = " ") -> str:
 
 
 def multiple(number: float) -> str:
-    """Write a multiple, such as "2.5 times", without powers of ten.
+    """Write how many times as many, such as 2.5, without powers of ten.
 
     >>> [multiple(number) for number in (0.01, 2.46, 73.4, 1400)]
     ['<0.1', '2.5', '73', '1,400']

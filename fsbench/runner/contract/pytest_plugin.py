@@ -32,7 +32,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def fsbench_check(request: pytest.FixtureRequest) -> Callable[[], None]:
-    """One check of the marked method: a function that skips where it does not apply, and fails with its line."""
+    """Return one check of the marked method as a function that fails, or skips if it does not apply."""
     method, name = request.param
 
     def check() -> None:

@@ -92,7 +92,7 @@ def build_subject(
     extra: Sequence[str] = (),
     memory_episodes: int = 200,
 ) -> Subject:
-    """Make a registered method ready for its checks, with its configuration for the demo and random weights.
+    """Build a method with its demo configuration and random weights, for its checks.
 
     Args:
         name: a method or an alias, as `fsbench bench --method` takes it.
@@ -135,7 +135,7 @@ def select_checks(names: Sequence[str]) -> list[str]:
 
 
 def run_check(name: str, subject: Subject) -> Outcome:
-    """Run one check; an exception of the method is an outcome, too.
+    """Run one check and return its outcome, also if the method raises an exception.
 
     After a basic check has failed, later ones do not apply: its fault would show in them as well.
     """

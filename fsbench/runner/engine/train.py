@@ -26,7 +26,7 @@ log = logging.getLogger("fsbench")
 
 @dataclass(frozen=True)
 class Preparation:
-    """Outcome of making the method of a run ready for its test: training, calibration, adaptation, or none of them.
+    """Result of preparing a run's method for its test: training, calibration, adaptation, or none.
 
     Attributes:
         checkpoint_sha256: hash of the checkpoint that the training or the adaptation chose; None where there was none.
@@ -41,7 +41,7 @@ class Preparation:
 def prepare_method(
     experiment: Experiment, trainer: L.Trainer, data: WithheldData, directory: RunDirectory, best: ModelCheckpoint
 ) -> Preparation:
-    """Train the method if the run trains it, else calibrate it if it calibrates; then adapt it if it adapts.
+    """Train or calibrate the method as its run needs, then adapt it if it adapts.
 
     Args:
         experiment: the run.
