@@ -59,7 +59,7 @@ def presence_from_mask(prediction: np.ndarray, ways: int) -> tuple[np.ndarray, n
 
 @dataclass(frozen=True)
 class SegmentationAnswer:
-    """A method's answer to one episode, before anybody compares it with the truth.
+    """A method's answer to one episode, before it is compared with the truth.
 
     Attributes:
         label_map: (h, w) integers, 0 background, 1..N ways, of the size that the episode asks for.
@@ -78,7 +78,7 @@ class SegmentationAnswer:
 
 @dataclass(frozen=True)
 class SegmentationResult:
-    """Counts and decisions of one evaluated episode; enough for every metric.
+    """Counts and decisions of one evaluated episode, from which every metric follows.
 
     Attributes:
         episode: number in the manifest.
@@ -197,7 +197,7 @@ def count_answer(
 
 
 def check_finite(values: np.ndarray, name: str, place: str) -> None:
-    """Raise NumericsError with the first value that is NaN or infinite, and the way (dimension 0) it belongs to."""
+    """Raise NumericsError for the first value that is NaN or infinite, naming its way (dimension 0)."""
     wrong = np.argwhere(~np.isfinite(values))
     if not len(wrong):
         return

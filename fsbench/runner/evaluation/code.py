@@ -18,7 +18,7 @@ NO_CODE = ("__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__"
 
 
 def code_sha256(model: Any) -> str:
-    """Hash the code that runs when an object is called: its own, and all functions and classes of its user's it names.
+    """Return a hash of an object's code, with all functions and classes of the user's that it names.
 
     Numbers and texts that the code names are part of it, and those that the object holds. What else objects hold, such
     as weights and lists, is not; of what is installed the name is.

@@ -40,7 +40,7 @@ PREDICTED = "predicted"
 
 
 def read_given_card(file: str | Path | None, name: str) -> str | None:
-    """Return the text of a card that was given with answers, before they are counted; None where there is none.
+    """Read and check a card given with answers; None if there is none.
 
     Raises SettingsError where it is none, or of another method than `name`.
     """
@@ -70,7 +70,7 @@ def record_answers(
     went_on: WentOn | None = None,
     label: str | None = None,
 ) -> Record:
-    """Write the record of a test that somebody answered; where these very answers have one, return it.
+    """Write the record of an answered test; if these answers already have one, return it.
 
     Its identity is the test and the hash of the answers: exchanged answers are another run.
 
@@ -137,7 +137,7 @@ def _presence_rule(test: Test, frame: "pl.DataFrame") -> str:
 
 
 def answers_sha256(frame: "pl.DataFrame", kept: Iterable[tuple[int, int, bool, Prediction]]) -> str:
-    """Hash the answers to a test as they were counted: masks, decisions on presence and their scores.
+    """Return a hash of all answers to a test: masks, presence and scores.
 
     Args:
         frame: the count table.

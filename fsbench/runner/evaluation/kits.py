@@ -24,7 +24,7 @@ def load_kit_test(
     image_size: int | None = None,
     most: int | None = None,
 ) -> Test:
-    """Draw the test of a kit again, which holds no truth, from one's own data.
+    """Draw the test of a kit again from the user's data, to get its truth.
 
     Args:
         kit: what the kit says of itself.

@@ -31,7 +31,7 @@ OPTIONS = ("image_size", "workers", "device", "input_resize")
 def answer_by_method(
     method: Any, test: Test, name: str, **options: Any
 ) -> tuple[Answering[Test], tuple[int | None, int | None], list[Any]]:
-    """Return a test that a method's object answers.
+    """Let a method's object answer a test, and return the test with the answers.
 
     Args:
         method: a `Segmenter`, with the weights that it is to answer with.

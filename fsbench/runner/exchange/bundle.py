@@ -71,7 +71,7 @@ class Listing(BaseModel):
     runs: Annotated[dict[str, dict[str, _Sha256]], Field(min_length=1, max_length=MOST_RUNS)]
 
     def card_of(self, method: str) -> Card:
-        """Return the card of a method. Raises RecordError where the bundle has none."""
+        """Return a method's card. Raises RecordError if the bundle has none."""
         card = self.cards.get(method)
         if card is None:
             raise RecordError(
@@ -82,7 +82,7 @@ class Listing(BaseModel):
 
 @dataclass(frozen=True)
 class StatedListing:
-    """The listing of a bundle beside its runs, all of which are sound."""
+    """Listing of a bundle with its runs, for checking its statements."""
 
     listing: Listing
     records: Sequence[Record]
@@ -146,7 +146,7 @@ def write_bundle(
 
 
 def run_contents(records: Sequence[Record], predictions: bool) -> dict[str, dict[str, bytes]]:
-    """Return what travels of finished runs: name of a run -> its files -> their contents, in the order of the names.
+    """Return {run: {file: content}} of the files that a bundle holds.
 
     Args:
         records: finished runs.
@@ -236,7 +236,7 @@ def unpack(bundle: Path) -> Iterator[tuple[Path, Listing]]:
 
 
 def read_listing(bundle: Path) -> Listing:
-    """Return what a bundle says that it holds; nothing is unpacked. Raises RecordError where the file is no bundle."""
+    """Read a bundle's listing without unpacking it. Raises RecordError if it is not a bundle."""
     with _open(bundle) as (_, listing):
         return listing
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataAtHand:
-    """Data of one's own that stand for those of a record.
+    """The user's data that take the place of a record's.
 
     Attributes:
         root: folder of the data set.
@@ -30,7 +30,7 @@ class DataAtHand:
 
 
 def differing_episodes(stored: StoredPredictions, data: DataAtHand) -> list[int]:
-    """Return the numbers of the episodes whose counts in a run's record do not follow from its predictions.
+    """Return the episodes whose counts in a record do not follow from its stored predictions.
 
     Args:
         stored: of a run of segmentation, which may be anybody's.
@@ -57,7 +57,7 @@ def differing_episodes(stored: StoredPredictions, data: DataAtHand) -> list[int]
 
 
 def count_again(stored: StoredPredictions, test: Test) -> "pl.DataFrame":
-    """Count the stored predictions of a run of segmentation against the truth of its test.
+    """Count a run's stored predictions again, against the truth of its test.
 
     Args:
         stored: masks at the size at which pixels were counted.

@@ -21,7 +21,7 @@ Status = Literal["ok", "failed", "not checked"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Result of one check of a run, or of the whole bundle where `run` is None; `what` says it in words."""
+    """Result of one check of a run, or of the whole bundle if `run` is None, in words."""
 
     run: str | None
     status: Status
@@ -30,7 +30,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Repetition:
-    """How some episodes are predicted again.
+    """How sampled episodes are predicted again.
 
     Attributes:
         episodes: number of episodes of each run, drawn at random.
@@ -68,7 +68,7 @@ def verify(
 def verify_unpacked(
     folder: Path, listing: Listing, repetition: Repetition | None = None, data: DataAtHand | None = None
 ) -> list[Finding]:
-    """Verify the runs of a bundle that `unpacked` has put into `folder`; the arguments are as of `verify`."""
+    """Verify the runs of a bundle unpacked into `folder`; arguments as in `verify`."""
     findings = [Finding(None, "ok", "every file has the sha256 that is listed")]
     sound: list[Record] = []
     for name in listing.runs:
