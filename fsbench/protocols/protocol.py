@@ -221,7 +221,7 @@ class Protocol:
 
     @property
     def task(self) -> str:
-        """"segmentation" or "classification": the methods and data sets that it is for."""
+        """ "segmentation" or "classification": the methods and data sets that it is for."""
         return self.counting.task
 
     @property

@@ -24,7 +24,7 @@ def episode_statistics(
     metrics: Sequence[Metric] = COMMON,
     header: "Header | None" = None,
 ) -> ScoreStatistics:
-    """Sum a whole run by query image: every score of it (fscs-protocol §7, fss-protocol §7).
+    """Sum a whole run's counts by query image, for all scores (fscs-protocol §7, fss-protocol §7).
 
     Args:
         frame: the count table, with a column `query`.
@@ -45,7 +45,7 @@ def pair_statistics(
     metrics: Sequence[Metric] = COMMON,
     header: "Header | None" = None,
 ) -> ScoreStatistics:
-    """Sum the (episode, way) rows `keep` alone by query image; accuracy is that of single presence decisions.
+    """Sum the (episode, way) rows `keep` by query image; accuracy is then per presence decision.
 
     Args:
         frame: the count table, with a column `query`.

@@ -27,7 +27,7 @@ COMPONENTS = ("query", "support", "interaction")
 
 @dataclass(frozen=True)
 class Cells:
-    """Scores of queries with supports.
+    """Scores of queries with several draws of supports.
 
     Attributes:
         stratum: (n,) number of the class; only queries and supports of one class are compared.
@@ -46,7 +46,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class VarianceComponents:
-    """Variances in squared points.
+    """Parts of the variance of scores, in squared points.
 
     Attributes:
         variances: by name of `COMPONENTS`, without support and interaction where `reason` says why.
@@ -89,7 +89,7 @@ class _Class:
 
 
 def variance_components(cells: Cells) -> VarianceComponents | None:
-    """Estimate the parts of the variance, with intervals over query images.
+    """Estimate the parts of the variance (query, support, interaction), with intervals.
 
     Args:
         cells: the scores; those of one query and support are averaged, and queries with one support are left out.

@@ -34,7 +34,7 @@ FACTOR = 10
 
 
 class HDMNet(EnsembleSegmenter):
-    """HDMNet.
+    """HDMNet: hierarchical matching of query and support tokens.
 
     Args:
         backbone: `pspnet_resnet50`, `pspnet_resnet101` or `pspnet_vgg16`; without a base learner also a dilated_* or a
@@ -121,7 +121,7 @@ class HDMNet(EnsembleSegmenter):
 
 
 def poly_adamw(head: nn.Module, learning_rate: float, weight_decay: float, steps: int) -> dict[str, Any]:
-    """Return AdamW for the modules of `head`, and its schedule, as Lightning takes them.
+    """Return AdamW for the modules of `head` with its schedule, in Lightning's form.
 
     Args:
         head: the head.

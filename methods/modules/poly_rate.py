@@ -21,7 +21,7 @@ def poly_schedule(
 
 
 def module_parameters(head: torch.nn.Module, names: Iterable[str]) -> list[list[torch.nn.Parameter]]:
-    """Return the parameters of those modules of a head that there are, by name: authors have a group for each."""
+    """Return the parameters of those of the named modules that a head has."""
     return [list(getattr(head, name).parameters()) for name in names if hasattr(head, name)]
 
 
@@ -32,7 +32,7 @@ def tenfold_sgd(
     weight_decay: float,
     steps: int,
 ) -> dict[str, Any]:
-    """Return SGD with ten times the rate for all `groups`, and `poly_schedule`, as Lightning takes them.
+    """Return SGD with a tenfold rate for all `groups`, and `poly_schedule`, in Lightning's form.
 
     Args:
         groups: parameters of each group.

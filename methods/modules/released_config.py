@@ -21,7 +21,7 @@ DEEPEST = 4
 
 
 def stated_settings(checkpoint: Path) -> dict[str, Any]:
-    """Return the settings that the file beside `checkpoint` states, under our names; empty without a file.
+    """Return the settings stated in the file beside `checkpoint`, under fsbench's names; empty without it.
 
     Returns:
         "method" (METHOD.NAME), "support_side" (from METHOD.SUPPORT_DIM) and "image_size" (IMG_SIZE), those that are
