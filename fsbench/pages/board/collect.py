@@ -22,7 +22,7 @@ _TEMPORARY = re.compile(r"[^\s'\"(]*fsbench-bundle-[^/\s]+/")
 
 @dataclass(frozen=True)
 class VerifiedBundle:
-    """A bundle in which nothing failed.
+    """A bundle that passed all checks.
 
     Attributes:
         hand_in: its file, and when that was handed in.
@@ -42,18 +42,18 @@ class VerifiedBundle:
 
     @property
     def name(self) -> str:
-        """Its file, relative to the folder of bundles."""
+        """Its file's path below the folder of bundles."""
         return self.hand_in.name
 
     @property
     def copy(self) -> str:
-        """Path of the copy within the board."""
+        """Path of its copy on the leaderboard."""
         return f"bundles/{self.sha256[:32]}{ENDING}"
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A file that is no bundle, or a bundle in which a check failed; `reason` is one line."""
+    """A file that is not a bundle, or a bundle that failed a check; `reason` is one line."""
 
     name: str
     reason: str

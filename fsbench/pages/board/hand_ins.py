@@ -28,7 +28,7 @@ class HandIn:
 
 
 def hand_ins(folder: Path, pattern: str) -> dict[str, HandIn]:
-    """Return when the files of `folder` that fit `pattern` first came into the branch that is checked out, by name.
+    """Return {file: when it first came into the current branch}, for files of `folder` that match `pattern`.
 
     Empty where the folder is in no repository of git's.
     """

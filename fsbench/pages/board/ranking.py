@@ -22,7 +22,7 @@ Reached = tuple[Scope, Reach]
 
 
 def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
-    """Group rows by the conditions of their cards, the strictest first."""
+    """Group rows by the conditions of their cards, strictest first."""
     groups: dict[Conditions, list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row.card.conditions.values()), []).append(row)
@@ -34,7 +34,7 @@ def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
 
 
 def rank_rows(rows: Sequence[Row], tests: Sequence[Test], rank_all: bool = False) -> int:
-    """Give every cell whose score has an interval its rank among the rows of the same conditions.
+    """Rank every cell with an interval among the rows with the same conditions.
 
     The whole table is one family: what is told apart in any column and group holds for all pairs at once. Each is
     about the first score of a whole test, so that all have the same weight (statistics spec §7).

@@ -35,7 +35,7 @@ def read_comparable_records(folders: Sequence[Path], chosen: Sequence[int]) -> d
 
 
 def standing(record: Record, number: int) -> str:
-    """Return why no score counts an episode of a run: it calibrates, or draws the supports of another one anew.
+    """Say why an episode of a run is in no score: it calibrates, or redraws another episode's supports.
 
     It is "" where scores count it.
     """

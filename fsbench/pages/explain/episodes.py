@@ -78,7 +78,7 @@ class EpisodePanels:
 def compare_episodes(
     folders: Sequence[Path], chosen: Sequence[int], pixel: tuple[float, float] | None
 ) -> tuple[dict[int, EpisodePanels], list[str]]:
-    """Predict episodes again with the methods of finished runs; without a method's class, show what its run kept.
+    """Predict episodes again with finished runs' methods; without a method's class, show stored predictions.
 
     Args:
         folders: Folders of runs on the same episodes.

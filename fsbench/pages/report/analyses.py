@@ -28,7 +28,7 @@ class Section(NamedTuple):
 
 
 def analysis_section(folder: Path, analysis: Analysis[T], table: T, salt: str, prefix: str = "") -> Section:
-    """Write the plots of a table into `folder`, and return what its section of a page shows.
+    """Write the plots of a table into `folder`, and return its section of a page.
 
     Args:
         folder: of the page.

@@ -74,7 +74,7 @@ def object_sizes(frame: "pl.DataFrame") -> np.ndarray:
 
 
 def worth_a_look(folds: Mapping[int, FoldEpisodes], labels: Sequence[str], count: int) -> dict[int, list[int]]:
-    """Choose the episodes to draw: for each pair of methods the best, the worst and those they disagree about.
+    """Choose episodes to draw: for each pair of methods the best, the worst, and those they disagree on.
 
     Pairs of the first labels come first, until `MOST_DRAWN` episodes are chosen.
 

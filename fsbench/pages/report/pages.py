@@ -122,7 +122,7 @@ class Pages:
         return self.root / f"study-{study.number}"
 
     def index(self) -> None:
-        """Write the first page: of every study its conclusions, then its best methods."""
+        """Write the first page: each study's conclusions, then its best methods."""
         fronts = {study.number: front_table(study) for study in self.studies}
         self._write(self.root / "index.html", "index.html", up="", fronts=fronts)
 

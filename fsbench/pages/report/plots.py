@@ -58,7 +58,7 @@ def draw_svg(paint: "Callable[[Axes], None]", salt: str, width: float = 6.0, hei
 
 
 def adapt_to_theme(svg: str) -> str:
-    """Adapt an SVG to a page without inline styles: `style` becomes attributes, `INK` the text's color."""
+    """Adapt an SVG to a page without inline styles and with its text color."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' style="([^"]*)"', lambda match: _attributes(match[1]), svg)

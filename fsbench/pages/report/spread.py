@@ -12,7 +12,7 @@ from fsbench.scores.estimate import Estimate
 
 
 def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int, episodes: int) -> str:
-    """Return in one sentence why the score is not plotted against a cost of `COSTS`; "" if it can be.
+    """Say why a cost is not plotted; "" if it can be.
 
     Args:
         costs: of the methods that have the score.
@@ -64,7 +64,7 @@ def size_scores(study: Study, metric: str) -> SizeScores:
 
 
 def size_plot_gap(sizes: SizeScores) -> str:
-    """Return in one sentence why the scores by object size are not plotted; "" if they can be."""
+    """Say why scores by object size are not plotted; "" if they can be."""
     scores = {name: [of_method[name] for of_method in sizes.values() if name in of_method] for name in SIZES}
     if not any(scores.values()) and sizes:
         return "No plot: no object size has images enough for an interval."
@@ -81,7 +81,7 @@ def size_plot_gap(sizes: SizeScores) -> str:
 
 
 def curve_plot_gap(curves: Sequence[Curve]) -> str:
-    """Return in one sentence why there is no plot of learning curves; "" if there can be one."""
+    """Say why learning curves are not plotted; "" if they can be."""
     if not curves:
         return (
             "No plot: none of these runs has a learning curve beside its record (nothing was trained, or it is gone)."

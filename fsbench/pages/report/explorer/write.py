@@ -25,7 +25,7 @@ BLOCK = 25
 
 @dataclass(frozen=True)
 class ExplorerOptions:
-    """How much of its episodes a page shows.
+    """How many episodes and images an explorer shows.
 
     Attributes:
         again: Episodes that are predicted again for each pair of methods, of runs that kept no predictions.

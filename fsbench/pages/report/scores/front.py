@@ -17,7 +17,7 @@ MOST = 8
 
 @dataclass(frozen=True)
 class FrontTable:
-    """The table of a study on the first page.
+    """A study's table on the first page.
 
     Attributes:
         columns: Folds of the first metric, and their mean.
@@ -69,17 +69,17 @@ def front_table(study: Study) -> FrontTable:
 
 
 def legend(block: Block) -> list[str]:
-    """Explain heads such as 5⁰ and the signs of cards, in a sentence each; nothing where there are none."""
+    """Explain column heads such as 5⁰ and signs of cards, a sentence each."""
     return [*fold_legend(block), *mark_legend(block)]
 
 
 def fold_legend(block: Block) -> list[str]:
-    """Explain heads such as 5⁰ in sentences."""
+    """Explain column heads such as 5⁰."""
     return [f"{words}." for words in ["; ".join(dict.fromkeys(fold_signs(block).values()))] if words]
 
 
 def mark_legend(block: Block) -> list[str]:
-    """Explain the signs of cards in sentences."""
+    """Explain the signs of cards."""
     return [f"{words}." for words in card_notes(block)]
 
 

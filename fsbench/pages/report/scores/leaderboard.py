@@ -19,7 +19,7 @@ from fsbench.scores.trivial import is_trivial
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The table of a study.
+    """A study's table of methods.
 
     Attributes:
         table: the best method first; then further answers that the protocol derives from the methods' runs, the best
