@@ -23,7 +23,7 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True)
 class Word(Generic[Part]):
-    """A word of the atlas.
+    """A word of the atlas: its meaning, and the values of a protocol for which it stands.
 
     Attributes:
         sentence: its meaning.
@@ -38,7 +38,7 @@ class Word(Generic[Part]):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Size at which answer and truth are compared, as values of `View`."""
+    """At which size answer and truth are compared, as values of `View`."""
 
     query_size: QuerySize
     label_resize: Resize | None = None
@@ -47,7 +47,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Score:
-    """A score of a program.
+    """How a program computes a score.
 
     Attributes:
         metric: the score; None where the program computes none.
@@ -234,7 +234,7 @@ _COUNTS: Mapping[str, Count] = {"all 2400": "all", "as many as images": "all", "
 
 
 def parse_count(text: str) -> Count | None:
-    """Return the number of episodes that a row states; None where it is not known, or stated in free words.
+    """Return the number of episodes that a row states; None if unknown or in free text.
 
     >>> parse_count("1001"), parse_count("all 2400"), parse_count("not found")
     (1001, 'all', None)

@@ -121,8 +121,9 @@ def _no_folds(first: Record, other: Record, shared: str) -> RecordError:
 
 
 def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) -> tuple[Any, ...]:
-    """Return all that must be equal in a group: of a record's header, with the test's seed or without it, and the copy
-    of the data (`COPY`), of which runs of several folds have no image in common that would tell it.
+    """Return everything that must be equal for runs to be compared.
+
+    These are entries of the header, with or without the test's seed, and the copy of the data (`COPY`).
 
     Runs of all episodes of a protocol are equal whatever their number, since folds may have lists of other lengths. So
     a trial must not ask for just as many episodes as the list of one of its folds has. Episodes that were chosen from a
@@ -256,8 +257,9 @@ def two_paintings(records: Iterable[Record]) -> str | None:
 
 
 def variants(records: list[Record]) -> dict[str, list[Record]]:
-    """Collect the runs that differ in the fold and the training's seed only, under a label that tells them from others
-    of the same method.
+    """Group runs that differ only in fold and seed, under a label that tells them apart.
+
+    Labels are those of methods, with what differs between several of one method.
 
     Several runs of one fold and seed that differ in nothing that words can tell (two checkpoints, say) stand alone,
     under the hash that ends their folder's name: which folds belong together is not known. Runs of the same method in a
@@ -269,7 +271,7 @@ def variants(records: list[Record]) -> dict[str, list[Record]]:
 def variants_of_groups(
     groups: Sequence[list[Record]], weights: Callable[[Record], str] = lambda record: "", across: Collection[str] = ()
 ) -> list[dict[str, list[Record]]]:
-    """Collect the runs of every group as `variants` does, under labels that mean the same in all groups.
+    """Group every group's runs as `variants` does, with labels that mean the same in all groups.
 
     A label names the settings in which runs of the method differ within any of the groups, and those of the method and
     its backbone, and those of `across`, in which runs on one data set differ at all; then the weights, where runs of
@@ -382,7 +384,7 @@ def _label(method: str, words: Iterable[str]) -> str:
 
 
 def run_settings(record: Record) -> dict[str, Any]:
-    """Return a run's identity by dotted keys, without the fold, the training's seed and what follows from them.
+    """Return a run's identity by dotted keys, without fold, seed and what follows from them.
 
     Of hashes it has those of `STATED_BY` alone.
     """

@@ -99,8 +99,9 @@ class Record:
 
     @cached_property
     def every_episode(self) -> "pl.DataFrame":
-        """The counts of all episodes, with a column `draw` where there are several draws of the supports, and a column
-        `calibrates` where some episodes only calibrate.
+        """Counts of all episodes, with columns `draw` and `calibrates` if needed.
+
+        `draw` is there with several draws of supports, `calibrates` if some episodes only calibrate.
 
         It has no images: who only reads or checks counts is spared them, and statistics take `episodes`.
 

@@ -140,7 +140,7 @@ def way_ious(counts: np.ndarray, void: str) -> list[float | None]:
 
 
 def background_intersection_union(counts: np.ndarray, void: str) -> tuple[np.ndarray, np.ndarray]:
-    """Compute those of the background (...) from counts (..., 6) of slot 0 (any foreground)."""
+    """Compute the background's intersections and unions (...) from counts (..., 6) of slot 0."""
     return void_rule(void).background(counts)
 
 

@@ -98,7 +98,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """The score of `method` minus that of `other`, in points; `scores` are those of the two."""
+    """Score of `method` minus that of `other`, in points, with both scores in `scores`."""
 
     method: str
     other: str

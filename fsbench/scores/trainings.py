@@ -195,7 +195,7 @@ class TrainedEstimate:
 
 @dataclass(frozen=True)
 class TrainedDifference:
-    """The score of `method` minus that of `other`, in points; `scores` are those of the two."""
+    """Score of `method` minus that of `other`, in points, with both scores in `scores`."""
 
     method: str
     other: str

@@ -152,7 +152,7 @@ def collect(
     measure: Measure | None = None,
     rank_all: bool = False,
 ) -> list[Study]:
-    """Group records into studies.
+    """Group runs into studies, each with runs that may be compared.
 
     Args:
         records: Finished runs.

@@ -22,7 +22,7 @@ from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
 
 @dataclass(frozen=True)
 class OneNovelClass(BaseAndNovel):
-    """All base classes and one novel class in an episode.
+    """Draw in which an episode asks for all base classes and one novel class.
 
     Where a query shows a base class, the novel class is any of the fold's, which the query seldom shows.
 

@@ -13,7 +13,7 @@ GAP = 2
 
 @dataclass(frozen=True)
 class Fitted:
-    """A sheet cut to the width that there is.
+    """A sheet cut to the available width.
 
     Attributes:
         sheet: with the columns that are shown, and names as they are printed.
