@@ -243,7 +243,7 @@ def decide(scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 def _similarities(ways: list[ClassMaps | None]) -> Tensor | None:
     """Return the largest cosine with the prototypes of each way, at least 0, (N, h, w): zeros for a way without
-    pixels in the supports, None where all are."""
+    pixels in the supports, None if all are."""
     known = next((way for way in ways if way is not None), None)
     if known is None:
         return None
@@ -259,7 +259,7 @@ def class_masks(labels: Tensor, images: Tensor, shown: Tensor | None = None) -> 
     Args:
         labels: (N, K, S, S), of the support's own way: 1 the way, 0 anything else, 255 void.
         images: (N, K) numbers of the images; the supports of one image show the ways of all of them.
-        shown: (N, K, S, S) maps of all ways that a support shows, 1..N; None where only its own way is told.
+        shown: (N, K, S, S) maps of all ways that a support shows, 1..N; None if only its own way is told.
     """
     ways, shots = labels.shape[:2]
     masks = torch.zeros(ways, shots, ways + 1, *labels.shape[2:], dtype=torch.bool, device=labels.device)

@@ -171,7 +171,7 @@ class Refined(NamedTuple):
         low_res: (1, 1, s, s) its logits.
         score: () its predicted IoU.
         box: (4,) the box that it was prompted with; None without one.
-        iou: (3,) predicted IoUs of the call; None where none was made.
+        iou: (3,) predicted IoUs of the call; None if none was made.
     """
 
     mask: Tensor

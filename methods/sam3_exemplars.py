@@ -187,7 +187,7 @@ class Exemplar(NamedTuple):
     """Prompt made of a way's supports: tokens of their objects, and a text.
 
     Attributes:
-        tokens: (1, m, C); None where no support has a box.
+        tokens: (1, m, C); None if no support has a box.
         text: the word that SAM 3 is asked for: "visual", or the name of the class.
     """
 

@@ -58,7 +58,7 @@ def check_files(
         names: images to check.
         image: function from a name to its photo.
         labels: returns height and width of the label map of a name, as a run reads it, and the file that they are from;
-            None where images have no label map.
+            None if images have no label map.
         turns_images: the data set takes images as their EXIF entries turn them.
     """
     from tqdm import tqdm  # spares commands that draw no progress its import
@@ -68,7 +68,7 @@ def check_files(
     transparent: set[str] = set()
 
     def problem(name: str) -> str | None:
-        """Return what is wrong with the files of `name`, None where nothing is; note what is done to its image."""
+        """Return what is wrong with the files of `name`, None if nothing is; note what is done to its image."""
         path = image(name)
         try:
             header = whole_photo(path, name in sample)

@@ -252,7 +252,7 @@ class PascalAll(JoinedFolds, Pascal):
         return self.test_classes(fold)
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
-        """Return the official lists of the four folds, joined in their order; None where no folder has them."""
+        """Return the official lists of the four folds, joined in their order; None if no folder has them."""
         return joined_lists([OfficialData.released_pairs(self.parted, split, place) for place in range(Pascal.folds)])
 
     @cached_property

@@ -174,7 +174,7 @@ class ViewData(OneClassImages):
 
     @classmethod
     def check_annotations(cls, report: Report, root: Path) -> Self | None:
-        """Report on the annotation files in `root`; returns the data set, None where it cannot be used."""
+        """Report on the annotation files in `root`; returns the data set, None if it cannot be used."""
         data = report.attempt("folders", lambda: cls(str(root)))
         if data is None or report.attempt("annotations", lambda: data.class_names) is None:
             return None

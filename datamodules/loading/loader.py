@@ -48,7 +48,7 @@ class Loader(DataLoader[Any]):
         return super().__iter__()
 
     def _lacking_memory(self) -> str:
-        """Return how much shared memory the workers need, and how much there is; "" where it is enough.
+        """Return how much shared memory the workers need, and how much there is; "" if it is enough.
 
         A worker has so many batches ready, and one that is used. Other loaders may be as large as this one.
         """

@@ -98,7 +98,7 @@ def _provide(job: Job, archive: Archive) -> None:
 
 
 def _wanted(patterns: tuple[str, ...], name: PurePosixPath) -> str | None:
-    """Return the end of `name` that matches one of the patterns; None where none does."""
+    """Return the end of `name` that matches one of the patterns; None if none does."""
     for pattern in patterns:
         if name.match(pattern) and not name.name.startswith("._"):  # what other systems' tar leaves behind
             return "/".join(name.parts[-len(PurePosixPath(pattern).parts) :])

@@ -23,7 +23,7 @@ class ListFile:
 
     Attributes:
         file: path below the folder of lists, `<group>/<dataset>/…`.
-        source: path below `REPOSITORIES`, empty where no address is known.
+        source: path below `REPOSITORIES`, empty if no address is known.
         sha256: checksum of its content.
     """
 

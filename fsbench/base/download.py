@@ -83,7 +83,7 @@ def download(url: str, path: Path, problem: Callable[[Path], str], retry: RetryP
     Args:
         url: an http or https address.
         path: target file; its folder is created.
-        problem: says in words how a file differs from the published one, as `Digest.problem` does; "" where it does
+        problem: says in words how a file differs from the published one, as `Digest.problem` does; "" if it does
             not.
         retry: waiting times and attempts.
         instead: other ways to get the file, which end the messages: "put it there by hand (--from DIR)".
@@ -150,7 +150,7 @@ class _Version:
 
     Attributes:
         tag: strong ETag, or date of the last change.
-        size: bytes of the whole file; None where the server did not say.
+        size: bytes of the whole file; None if the server did not say.
     """
 
     tag: str
@@ -163,7 +163,7 @@ def _note(part: Path) -> Path:
 
 
 def _version(part: Path) -> _Version | None:
-    """Return the version that the bytes in `part` are of; None where nobody can tell."""
+    """Return the version that the bytes in `part` are of; None if nobody can tell."""
     try:
         tag, size = read_json(_note(part), "settings")
         return _Version(tag, size) if _TAG.fullmatch(tag) and (size is None or type(size) is int) else None
@@ -180,7 +180,7 @@ def _fetch(url: str, part: Path, timeout: float, instead: str) -> str:
     """Append the missing bytes to `part`, or write it anew where nothing says that they are of the same version.
 
     Returns:
-        Why this broke off, so that another attempt may succeed; empty where nothing is missing.
+        Why this broke off, so that another attempt may succeed; empty if nothing is missing.
 
     Raises:
         DataError: the server refuses, or the file cannot be written.
@@ -228,7 +228,7 @@ def _receive(response: Any, part: Path, offset: int, version: _Version | None, i
     """Write an answer to `part`, from the byte `offset` on where it has the rest that was asked for.
 
     Returns:
-        Why the part is not whole; empty where it is. A part with which the answer does not go together is removed.
+        Why the part is not whole; empty if it is. A part with which the answer does not go together is removed.
     """
     headers = response.headers
     total: int | None

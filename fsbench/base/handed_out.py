@@ -80,7 +80,7 @@ def unchanged(call: str, places: int = 0, **given: Any) -> Iterator[None]:
 def _numbers(tensor: Tensor, places: int) -> Any:
     """Copy some numbers of the memory that a tensor lies in, as bytes: NaN equals itself then.
 
-    With places = -1 they are all of the tensor's own, wherever it is; None where there are none to compare.
+    With places = -1 they are all of the tensor's own, wherever it is; None if there are none to compare.
     """
     if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta:
         return None

@@ -17,7 +17,7 @@ class Statement(Generic[T]):
 
     Attributes:
         against: what it is held against, in words for docs/guarantees.md; "believed" and why, where nothing is there.
-        contradicted: yields in words what the file says otherwise, with what was found and what follows; None where the
+        contradicted: yields in words what the file says otherwise, with what was found and what follows; None if the
             entry is believed, or where reading the file holds it against its schema alone.
     """
 

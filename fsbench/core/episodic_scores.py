@@ -18,7 +18,7 @@ class EpisodicScores(Metric):
     Args:
         class_ids: numbers of the classes.
         void: rule for void pixels.
-        over_ranks: sum the episodes of all ranks; False where one of them sees all.
+        over_ranks: sum the episodes of all ranks; False if one of them sees all.
     """
 
     full_state_update = False

@@ -141,7 +141,7 @@ class ImageGraph(nn.Module):
 
     Args:
         part: the method with its supports; pixels of ways behind the N-th become background.
-        thresholds: N scores above which an image shows a way; None where scores do not tell whether it does.
+        thresholds: N scores above which an image shows a way; None if scores do not tell whether it does.
         image_size: S.
         resize: rule of `TENSOR_RESIZES` by which images become S x S.
         only_present: remove the pixels of ways that are not present, by their thresholds or, where there is none, by

@@ -193,7 +193,7 @@ class Method(L.LightningModule):
 
         Args:
             test: shots of a test episode.
-            training: shots of a training episode; None where nothing is trained.
+            training: shots of a training episode; None if nothing is trained.
         """
         if self.trains_one_shot and training not in (None, 1):
             raise SettingsError(
@@ -217,7 +217,7 @@ class Method(L.LightningModule):
         return 1.0 if data is None else float(data.loss_weight(batch_idx))
 
     def _data_module(self) -> Any:
-        """Return the data module of the trainer; None where there is no trainer, or it has none."""
+        """Return the data module of the trainer; None if there is no trainer, or it has none."""
         try:
             trainer = self.trainer
         except RuntimeError:  # Lightning's words for a method that no trainer has

@@ -55,10 +55,10 @@ class Prediction:
         probability: (N, h, w) in [0, 1], the foreground of each way by itself where there are no logits: of
             predictions that combine one-shot passes (`Combined.probability` in shot_ensemble.py), and of methods that
             have probabilities alone (PSPNet: two ways that take the same base class share one soft mask, while only the
-            last of them has the pixels). None where the method has no such probability.
+            last of them has the pixels). None if the method has no such probability.
         attention: (N, ·, ·) in [0, 1] over the query, how much each place attends to, or resembles, the supports'
             foreground of each way, as the method's `attention_meaning` says. A map that the forward pass computes
-            anyway, on its own grid; None where there is none, or the method's `keeps_soft_masks` is False.
+            anyway, on its own grid; None if there is none, or the method's `keeps_soft_masks` is False.
         instances: the objects that ways consist of, where the method finds them by itself and its `keeps_instances` is
             set.
         failed: the method could not answer, at least for a way, which has no pixels then; records count such episodes.

@@ -24,7 +24,7 @@ class ReleasedFormat:
         complete: adds to the learned weights what the authors store and we compute.
         stored: False for names of theirs that we compute.
         stated: reads the settings that a file beside a checkpoint states and its weights do not show, under our names;
-            None where the authors keep no such file.
+            None if the authors keep no such file.
         has_backbone: whether the authors' files hold the frozen backbone.
     """
 

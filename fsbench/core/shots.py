@@ -34,9 +34,9 @@ class Way(NamedTuple):
             which no probability near 1 rounds away, unless the method's paper compares something else.
         foreground: (h, w) bool.
         margin: computes how far any probability that decided lies from one half (h, w), which only exported files are
-            asked for; None where none decided.
+            asked for; None if none decided.
         probability: (h, w) in [0, 1], the soft mask; None without one.
-        logits: (2, h, w); None where the answers of several shots have none together.
+        logits: (2, h, w); None if the answers of several shots have none together.
         present: () bool, and its score () in [0, 1]; both None of methods that only segment.
     """
 

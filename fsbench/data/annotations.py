@@ -20,7 +20,7 @@ class AnnotationKind:
     Attributes:
         label: what the supports are labelled with, as a card's `supervision` has it.
         condition: the word for it among the conditions of a test in the atlas.
-        words: what stands in place of a support's mask; empty where the mask itself does.
+        words: what stands in place of a support's mask; empty if the mask itself does.
     """
 
     label: str

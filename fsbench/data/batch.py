@@ -129,25 +129,25 @@ class EpisodeBatch:
         query: (B,) int64 rows of `images`.
         support: (B, N, K) int64 rows of `images`.
         support_labels: (B, N, K, S, S) uint8: 1 the way's class, 0 anything else, 255 void.
-        valid: (B, N, K) bool; False where ragged support sets are padded.
+        valid: (B, N, K) bool; False if ragged support sets are padded.
         query_sizes: (B, 2) int64, (height, width) of a predicted label map: the truth's, or that of a protocol's
             frame, from which the evaluation stretches it.
         episodes: (B,) int64 indices in the manifest.
-        truth: hidden when a method predicts; None where there is none, as for one's own images.
+        truth: hidden when a method predicts; None if there is none, as for one's own images.
         recurs: the same pixels may come again in another batch; False for random changes of training images, whose
             features no cache need keep.
         next_shown: in an evaluation, for names of images the place in its order of the next episode that shows each;
-            None where no later one does, so that nothing of the image need be kept.
+            None if no later one does, so that nothing of the image need be kept.
         support_ways: (B, N, K, S, S) uint8, all that supports show of their episode: 0 background, 1..N ways, 255 void;
             None unless the data module gives it (`data.test.support_annotation: all_ways`, with several ways, or one to
             which the setting adds others).
-        ways: (B,) int64 number of ways of each episode, where some have no support; None where all have one, so that
+        ways: (B,) int64 number of ways of each episode, where some have no support; None if all have one, so that
             whatever is not `valid` is padding.
-        hints: of each episode, on the CPU; None where the method asks for none.
+        hints: of each episode, on the CPU; None if the method asks for none.
         counted_pixels: (B, S, S) bool, pixels of the query that a method may look at, where the protocol tells them: a
             padded image's own, without void where it tells that, too; those of the image in a method's own letterbox.
-            None where nothing is told.
-        way_classes: the class of each way of each episode, see `fsbench.core.needs.Needs.classes`; None where nobody
+            None if nothing is told.
+        way_classes: the class of each way of each episode, see `fsbench.core.needs.Needs.classes`; None if nobody
             asks, or there is no test.
     """
 

@@ -228,7 +228,7 @@ def _annotation(entry: dict[str, Any], is_own: bool) -> _Object | _Crowd:
 
 
 def _kind_without_pixels(entry: dict[str, Any]) -> str:
-    """Return what an annotation is that has no outline and no mask, or "" where it has one or is nothing known."""
+    """Return what an annotation is that has no outline and no mask, or "" if it has one or is nothing known."""
     shape = entry.get("segmentation")
     if isinstance(shape, dict):
         return "an empty mask" if is_empty_rle(shape) else ""

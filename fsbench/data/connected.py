@@ -112,7 +112,7 @@ BoxOf = Callable[[str, int, np.ndarray], Box | None]
 def largest_part_box(mask: np.ndarray) -> Box | None:
     """Return the box around the largest 8-connected part of a mask (H, W), of equal ones the first in raster order.
 
-    None where the mask is empty.
+    None if the mask is empty.
     """
     regions = Regions.of(np.asarray(mask) != 0)
     if not regions.number:

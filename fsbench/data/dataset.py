@@ -97,7 +97,7 @@ class SegmentationData(ABC):
         list_order: order of the derived test list: images ascending, or classes ascending with their images. Training
             lists have the classes ascending.
         label_maps_are: how label maps are made, in words that end a sentence "Label maps are …".
-        painting: rule by which label maps are painted, as records name it; None where they are files.
+        painting: rule by which label maps are painted, as records name it; None if they are files.
         source: where the files come from.
     """
 
@@ -260,7 +260,7 @@ class SegmentationData(ABC):
         """Raise DataError if label maps hold numbers that are not the data set's classes; by default nothing.
 
         Args:
-            fold: whose classes some label map must show; None where no class must be there.
+            fold: whose classes some label map must show; None if no class must be there.
             names: images of a test whose episodes were given; None for all candidates of tests.
         """
 

@@ -15,7 +15,7 @@ class FileRule(NamedTuple):
     Attributes:
         what: the thing, as a noun phrase, for the manual.
         read: what is done with such a file, for the manual.
-        found: the sentence's predicate with {fields}, such as "has {pages} pages"; "" where nothing is ever said.
+        found: the sentence's predicate with {fields}, such as "has {pages} pages"; "" if nothing is ever said.
         expected: what would be right; "" for a note, which refuses nothing.
         way_out: what the user can do.
     """

@@ -157,8 +157,8 @@ class LabelFile:
         path, kind: the file, and the word for it in messages.
         header: of the file.
         stored: (H, W) numbers, or (H, W, 3) colours uint8.
-        opacity: (H, W) uint8, None where all pixels are opaque.
-        palette: (n, 3) uint8 colours of the numbers, transparent ones black; None where they have none.
+        opacity: (H, W) uint8, None if all pixels are opaque.
+        palette: (n, 3) uint8 colours of the numbers, transparent ones black; None if they have none.
     """
 
     path: Path

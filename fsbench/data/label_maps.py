@@ -208,7 +208,7 @@ def over_image(labels: np.ndarray, size: int | None) -> np.ndarray:
 
     Args:
         labels: (H, W), of an image of this size.
-        size: side of the frame; None where labels and image lie over each other as they are.
+        size: side of the frame; None if labels and image lie over each other as they are.
     """
     if size is None:
         return labels

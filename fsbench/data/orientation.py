@@ -25,7 +25,7 @@ def fits_both_ways(image: Path, label_file: Path | None = None) -> bool:
 
     Args:
         image: the image's file.
-        label_file: the label map's picture, whose own EXIF entry says it; None where it has no file of its own.
+        label_file: the label map's picture, whose own EXIF entry says it; None if it has no file of its own.
     """
     try:
         header = picture_header(image)
@@ -52,7 +52,7 @@ def fit_labels(
         labels: the label map.
         image, header: the image's name and header.
         label_file: the label map's file, for messages.
-        own: the header of the label map's picture; None where it has none.
+        own: the header of the label map's picture; None if it has none.
 
     Raises:
         DataError: it has the size of neither, or an EXIF entry that does not fit the image.

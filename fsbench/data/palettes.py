@@ -100,7 +100,7 @@ def _contradiction(colours: list[Colour], used: list[int], is_one_class: bool) -
 
 
 def _first_wrong(colours: list[Colour], used: list[int], stands_for: dict[Colour, int]) -> tuple[int, int] | None:
-    """Return the first place in use whose colour stands for another number, and that number; None where all agree.
+    """Return the first place in use whose colour stands for another number, and that number; None if all agree.
 
     A colour that is at the place of its number may fill others, too, as where a palette is filled up with black.
     """

@@ -275,7 +275,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _partial_tiles(image: Image.Image) -> str:
-    """Return in words why the parts that PIL decodes one by one are not a whole picture; "" where they are."""
+    """Return in words why the parts that PIL decodes one by one are not a whole picture; "" if they are."""
     tiles = getattr(image, "tile", [])
     boxes = {tile.extents for tile in tiles}
     covered = sum((right - left) * (lower - upper) for left, upper, right, lower in boxes)
@@ -288,7 +288,7 @@ def _partial_tiles(image: Image.Image) -> str:
 
 
 def _partial_png(source: Path | bytes) -> str:
-    """Return in words why a PNG is not whole, or begins twice; "" where it is.
+    """Return in words why a PNG is not whole, or begins twice; "" if it is.
 
     PIL takes rows that the compressed stream does not hold for black ones, the end for granted, and the last of
     several headers, palettes and entries of transparency.

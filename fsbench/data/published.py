@@ -53,8 +53,8 @@ class Published:
 
     Attributes:
         name: of the data set.
-        folds: their number; None where it depends on settings.
-        novel: numbers of the novel classes of each fold; empty where they follow from files.
+        folds: their number; None if it depends on settings.
+        novel: numbers of the novel classes of each fold; empty if they follow from files.
         has_lists: lists of it are official: its authors published some, or the annotations tell them.
     """
 

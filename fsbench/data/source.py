@@ -13,7 +13,7 @@ class Archive:
 
     Attributes:
         url: its address.
-        md5: its published checksum, None where there is none.
+        md5: its published checksum, None if there is none.
         files: patterns of the files to take from it, where unpacking them is all that there is to preparing.
         most: how many files of each folder are taken, the first by name; None takes all.
     """

@@ -81,7 +81,7 @@ def grid_rule(labels: Geometry, image: Geometry) -> str | None:
     """Return the rule for how labels on this grid are brought onto the grid of their image.
 
     Returns:
-        None where they are one but for rounding; else the name of the rule, see `fsbench.data.file_rules`, by which
+        None if they are one but for rounding; else the name of the rule, see `fsbench.data.file_rules`, by which
         labels are brought onto the image's grid or refused.
     """
     matrix = np.linalg.solve(labels.places, image.places)

@@ -53,7 +53,7 @@ class Agreement:
         pixels: Number of their pixels.
         other: Number of pixels with another label.
         farthest: Largest margin of such a pixel; 0 where there is none.
-        score: Largest difference of a score of presence; None where no class has any.
+        score: Largest difference of a score of presence; None if no class has any.
     """
 
     images: int

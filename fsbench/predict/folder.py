@@ -253,7 +253,7 @@ def write_coco(path: Path, entries: Sequence[Entry], classes: Sequence[str], des
 def write_scores(path: Path, entries: Sequence[Entry]) -> None:
     """Write a CSV line for every image and class: presence, score, pixels, and share of the image.
 
-    Presence and score are empty where such scores were not seen to tell images with the class from others.
+    Presence and score are empty if such scores were not seen to tell images with the class from others.
     Names that a spreadsheet would take for a formula get an apostrophe in front.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:

@@ -235,7 +235,7 @@ class Predictor:
     def share_in_negatives(self) -> float | None:
         """Return the share of pixels in negatives' marked regions that still get a class.
 
-        It is 0 for a method that takes such a region for background. At most ten photos are asked; None where no
+        It is 0 for a method that takes such a region for background. At most ten photos are asked; None if no
         negative marks a region.
         """
         marked = [one for one in self.negatives if one.classes][:MOST]

@@ -107,7 +107,7 @@ class ClassPresence:
         pixels: Number of pixels labelled as the class.
         tells: Whether such scores were seen to tell images with the class from images without it
             (`Predictor.leave_one_out`); if not, nothing is said of its presence.
-        runs: The mask, in an `Entry`; None where no pixel is labelled.
+        runs: The mask, in an `Entry`; None if no pixel is labelled.
     """
 
     number: int

@@ -27,7 +27,7 @@ class Word(Generic[Part]):
 
     Attributes:
         sentence: its meaning.
-        part: the values of a test that obey it; None where there is no rule for it here.
+        part: the values of a test that obey it; None if there is no rule for it here.
         in_spirit: what the suite does where the word leaves it open, or otherwise than the program; "" for nothing.
     """
 
@@ -50,7 +50,7 @@ class Score:
     """How a program computes a score.
 
     Attributes:
-        metric: the score; None where the program computes none.
+        metric: the score; None if the program computes none.
         absent: see `PixelCounting`.
         present_only: a class is counted only where the truth of an episode shows it, which is the rule "present" for
             void pixels.

@@ -231,7 +231,7 @@ class ClassificationTruth:
         episode: number in the manifest.
         classes: numbers of its N classes, from 1.
         queries: q, the queries of each class.
-        order: (N·q,) number of the query that each answer is about; None where answers stand in their order.
+        order: (N·q,) number of the query that each answer is about; None if answers stand in their order.
     """
 
     episode: int

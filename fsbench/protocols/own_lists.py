@@ -64,7 +64,7 @@ def _ways(episode: Episode | ClassificationEpisode, data: Any) -> list[Way]:
 
 
 def _difference(manifest: Manifest, protocol: Protocol, data: Any) -> str:
-    """Say what tells a manifest from the one that the protocol draws; "" where nothing does.
+    """Say what tells a manifest from the one that the protocol draws; "" if nothing does.
 
     Equal lists may have another origin in words, as long as it does not claim to be the official one.
     """

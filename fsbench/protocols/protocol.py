@@ -84,7 +84,7 @@ class Protocol:
         own_metrics: scores that few tests have.
         default_metrics: names of the scores that are shown where nobody asks for others; the first ranks.
         words: everything that is said of it besides.
-        row: of the atlas, which states the conditions; None where they follow from the parts.
+        row: of the atlas, which states the conditions; None if they follow from the parts.
         parts: content of a file of one's own that makes it, as plain values, which headers state; None of a protocol
             that has its name here.
     """

@@ -109,7 +109,7 @@ def _rows() -> dict[str, Program]:
 
 
 def _reason(row: str) -> str | None:
-    """Return why a row cannot be run; None where it can."""
+    """Return why a row cannot be run; None if it can."""
     try:
         protocol_of_row(PREFIX + row)
     except SettingsError as error:

@@ -71,7 +71,7 @@ class VisibleEpisode:
         query_file: of the query image, whose stored form a data set of one's own turns by its EXIF entry.
         classes: handles of the N ways; label n of an answer is `classes[n - 1]`.
         supports: by way, the K labelled images; none of a base class that methods are to know by their training.
-        answer_size: gives the size of an answer for a query of a size, both (height, width); None where the answer
+        answer_size: gives the size of an answer for a query of a size, both (height, width); None if the answer
             itself decides it.
 
     Examples:
@@ -101,7 +101,7 @@ class VisibleEpisode:
     def size(self) -> tuple[int, int] | None:
         """Height and width of the label map to return.
 
-        It is None where the protocol counts pixels at the size of the method's input, which every answer then has.
+        It is None if the protocol counts pixels at the size of the method's input, which every answer then has.
         """
         return self.answer_size((self.query.shape[0], self.query.shape[1]))
 
@@ -183,7 +183,7 @@ class Test:
         protocol: the published test: its view, its counting, its metrics and words.
         image_size: side in pixels of the images that are answered; it decides the size of answers where the protocol
             counts pixels at that size, and None elsewhere.
-        opened: options of a run that make the same test, for methods of the suite by their names; empty where nobody
+        opened: options of a run that make the same test, for methods of the suite by their names; empty if nobody
             knows them.
 
     Examples:
@@ -322,7 +322,7 @@ class Test:
 
     @cached_property
     def _tested_images(self) -> frozenset[str] | None:
-        """Images that the tests of all folds take; None where a list of them cannot be made of the data here."""
+        """Images that the tests of all folds take; None if a list of them cannot be made of the data here."""
         try:
             return frozenset(self.protocol.draw.tested_images(self.data, self.manifest.header.setting))
         except FsbenchError:

@@ -90,7 +90,7 @@ class View:
         resize: how images and masks become S x S.
         query_size: size at which pixels are counted.
         frame: side in pixels of the padded square in which prediction and truth lie before they are stretched to the
-            query's original size; None where they lie over the image itself.
+            query's original size; None if they lie over the image itself.
         label_resize: how the truth of a query becomes S x S, where images become so by another rule.
         keeps_padding: the truth of a padded image keeps its padding, which is void, so that those of several images
             have one size; else it ends where the image does.
@@ -149,11 +149,11 @@ class View:
     def answer_size(self, size: tuple[int, int], image_size: int | None) -> tuple[int, int] | None:
         """Return the size (h, w) that a predicted label map should have.
 
-        It is None where pixels are counted at the size of the method's input, and that is not known.
+        It is None if pixels are counted at the size of the method's input, and that is not known.
 
         Args:
             size: (H, W) of the query.
-            image_size: side of the images that the method sees; None where it is not known.
+            image_size: side of the images that the method sees; None if it is not known.
         """
         if self.frame is not None:
             return self.frame, self.frame
@@ -223,7 +223,7 @@ class View:
 
         Args:
             labels: (H, W) uint8 in way slots, at original size.
-            image_size: side of the images that the method sees; None where it does not matter.
+            image_size: side of the images that the method sees; None if it does not matter.
         """
         if self.query_size == "there_and_back" and image_size:
             there = LABEL_RESIZES[self.truth_resize](labels, image_size, image_size)
@@ -233,7 +233,7 @@ class View:
     def squashed_truth(self, labels: np.ndarray, side: int) -> np.ndarray:
         """Return the truth (H, W) at a square (side, side), by the rule of a test that counts at the method's input.
 
-        Other tests have none of their own, and torch's nearest pixels are taken.
+                Tests that count at another size have no such rule; for them, torch's nearest pixels are taken.
         """
         own = self.query_size == "input" and self.truth_resize != "padded"
         return LABEL_RESIZES[self.truth_resize if own else "pil"](labels, side, side)

@@ -83,7 +83,7 @@ class Card(BaseModel):
         saw_test_classes: whether networks that the method comes with were trained with labels of the test's classes.
         told: labelled images of the test's classes that the method learned from: the supports of an episode alone, or
             so many of a class before the test.
-        bibtex: the paper's entry, for those who cite the result; None where there is none.
+        bibtex: the paper's entry, for those who cite the result; None if there is none.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -171,7 +171,7 @@ def read_card(file: Path) -> tuple[str | None, Card]:
     """Read a card from a YAML file.
 
     Returns:
-        The name of the method that the file states under `method`, None where it states none; and the card.
+        The name of the method that the file states under `method`, None if it states none; and the card.
 
     Raises:
         SettingsError: it cannot be read or does not fit.
@@ -252,7 +252,7 @@ def contradictions(stated: Mapping[str, str], record: Record) -> list[str]:
 
 
 def _refutation(name: str, words: str, record: Record) -> str | None:
-    """Return what a record says against an entry, in words; None where it says nothing against it."""
+    """Return what a record says against an entry, in words; None if it says nothing against it."""
     contradicted = STATEMENTS[name].contradicted if name in STATEMENTS else None
     if words == UNKNOWN or contradicted is None:
         return None
@@ -321,7 +321,7 @@ def resolve_card(stated: Mapping[str, str], record: Record, known_backbone: str 
     Args:
         stated: entries in words; those that contradict the record have no effect.
         record: of the run.
-        known_backbone: what the official weights of the record's backbone were trained on; "" where that is not known.
+        known_backbone: what the official weights of the record's backbone were trained on; "" if that is not known.
     """
     proved = proved_entries(record)
     saw = "saw_test_classes"
@@ -383,7 +383,7 @@ def ranking_groups(cards: Mapping[str, StatedCard], rank_all: bool = False) -> d
 def choices_on_test(cards: Mapping[str, StatedCard]) -> list[str]:
     """Name the methods whose checkpoint was chosen by scores on the test's classes.
 
-    Such a score is the best of many looks at the test (statistics spec §7). None where no card says so.
+    Such a score is the best of many looks at the test (statistics spec §7). None if no card says so.
     """
     chosen = [name for name, card in cards.items() if NOVEL_CLASSES in card.checkpoint_choice.split(" / ")]
     if not chosen:
@@ -466,7 +466,7 @@ def _usual_entries(record: Record, known_backbone: str) -> dict[str, str]:
 
 
 def _trained_on(record: Record, weights: Weights) -> str:
-    """Say which base classes a method was trained on; empty where neither the record nor the checkpoint tells."""
+    """Say which base classes a method was trained on; empty if neither the record nor the checkpoint tells."""
     if weights.origin == UNTRAINED:
         return "nothing"
     if weights.origin == TRAINED_HERE:

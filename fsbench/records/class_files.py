@@ -78,7 +78,7 @@ def _moment(finished: str, clock: str) -> str:
 
 
 def _stated_file(folder: Path, entry: str) -> ClassFile | None:
-    """Return the file that a run's config.yaml states; None where it states none, or cannot be read."""
+    """Return the file that a run's config.yaml states; None if it states none, or cannot be read."""
     try:
         values = load_yaml(folder / "config.yaml")
     except (OSError, ValueError):

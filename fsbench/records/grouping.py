@@ -280,7 +280,7 @@ def variants_of_groups(
 
     Args:
         groups: each of runs that may be compared.
-        weights: the word for the weights of a run; empty where there is none.
+        weights: the word for the weights of a run; empty if there is none.
         across: further entries of an identity that tell runs of different groups apart.
     """
     told = _distinguishing_settings(groups, across)

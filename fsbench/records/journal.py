@@ -89,7 +89,7 @@ class Journal:
 
 
 def _checked_rows(value: Any) -> list[dict[str, Any]] | None:
-    """Return the rows of a line; None where they are none."""
+    """Return the rows of a line; None if they are none."""
     is_rows = isinstance(value, list) and all(
         isinstance(row, dict) and type(row.get("episode")) is int for row in value
     )

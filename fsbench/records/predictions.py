@@ -98,7 +98,7 @@ def write_predictions(
 
     Returns:
         The entry of run.json: how much is kept, the file's sha256, and the meaning of attention where there are such
-        maps; None where nothing is kept.
+        maps; None if nothing is kept.
 
     Raises:
         RecordError: a prediction is missing, so that a partial file never looks complete.
@@ -290,7 +290,7 @@ def read_predictions(record: Record) -> StoredPredictions | None:
     """Read and check the predictions of a finished run, which may be anybody's.
 
     Returns:
-        None where the run kept none, or its file is not there.
+        None if the run kept none, or its file is not there.
 
     Raises:
         RecordError: the file is not the one of the run, or damaged. Tables and pages do without it.

@@ -80,7 +80,7 @@ def evaluate_episodes(
         shares: of those who answer, each of the same test.
         show: iterates over batches, and may show how far they are.
         part_of: gives each of several who answer a batch of its own, of the batch and the numbers of the episodes that
-            it has left; None where it has none of them left.
+            it has left; None if it has none of them left.
     """
     left = [frozenset(share.numbers) for share in shares]
     numbers = list(dict.fromkeys(chain.from_iterable(share.numbers for share in shares)))

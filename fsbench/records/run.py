@@ -206,9 +206,9 @@ class Weights(Entries):
     """Weights of a run: their origin, file and hash.
 
     Attributes:
-        origin: TRAINED_HERE, AUTHORS, OTHER_RUN or UNTRAINED; None where predictions made elsewhere were counted.
-        training: None where nothing was trained, or a checkpoint does not tell.
-        trained_on: None where the data are those of the run, or a checkpoint does not tell.
+        origin: TRAINED_HERE, AUTHORS, OTHER_RUN or UNTRAINED; None if predictions made elsewhere were counted.
+        training: None if nothing was trained, or a checkpoint does not tell.
+        trained_on: None if the data are those of the run, or a checkpoint does not tell.
     """
 
     origin: Origin | None
@@ -262,7 +262,7 @@ class Cost(Entries):
     Attributes:
         peak_mib: None as well where others were evaluated in the same process.
         kept_features: how often, of all times that an image was needed, its features were there from an earlier
-            episode, from 0 to 1; None where no features are kept.
+            episode, from 0 to 1; None if no features are kept.
     """
 
     trainable_parameters: Count | None
@@ -329,7 +329,7 @@ class RunFacts(Entries):
         told: None, and not written, where predictions made elsewhere were counted.
         handed_in: None, and not written, where the method was run here; else predictions made elsewhere were counted.
         asked_alone: number of episodes that were asked alone as well, before the test, and answered alike, see
-            `fsbench.records.asked_alone`; None where answers were handed in, whose method nobody can ask.
+            `fsbench.records.asked_alone`; None if answers were handed in, whose method nobody can ask.
         went_on: None, and not written, where nothing was interrupted, or the run's identity tells its code.
         presence: rule by which a way counts as present.
         beyond_authors_rule: in words, that the authors' rule does not cover the test's number of shots, and why; empty
@@ -368,7 +368,7 @@ class Run(RunFacts):
         augmented_episodes: number of episodes with augmented supports.
         failed_episodes: number of episodes that the method could not answer.
         dropped_classes: names of classes that were left out for want of images.
-        predictions: None where none are kept.
+        predictions: None if none are kept.
         counts_sha256: hash of the counts, see `fsbench.records.counts.counts_sha256`.
         columns_sha256: column of real numbers that scores follow from -> its hash.
         truth_sha256: hash of the truth in the counts.

@@ -356,7 +356,7 @@ SAME_TEST = (
 def official_list(header: Header) -> tuple[str, Manifest] | None:
     """Return the official episodes for a header's test that ship with fsbench, with their file's name.
 
-    None where there are none: the test has other lists, or the header says that its episodes are not the protocol's.
+    None if there are none: the test has other lists, or the header says that its episodes are not the protocol's.
     """
     if not header.is_official:
         return None

@@ -68,7 +68,7 @@ def conclude(
         comparisons: number of comparisons that were corrected together.
         rank_all: whether methods of different cards are ranked together.
         baseline: the only method that others are compared with.
-        margin: differences up to so many points count as none; None where nobody says how many.
+        margin: differences up to so many points count as none; None if nobody says how many.
     """
     by_metric: dict[str, dict[str, list[ResultRow]]] = {}
     for row in rows:
@@ -246,7 +246,7 @@ class _Words:
         )
 
     def _equivalence(self, row: ResultRow) -> str:
-        """Say whether two methods are equivalent within the margin; "" where that is no question."""
+        """Say whether two methods are equivalent within the margin; "" if that is no question."""
         same = row.is_equivalent(self.margin)
         if self.margin is None or same is None or (row.significant and not same):
             return ""

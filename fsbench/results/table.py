@@ -52,7 +52,7 @@ class Column:
         head: its name, as it is printed.
         form: how its cells are written.
         meaning: the head in words, for a reader who points at it.
-        key: its name in data and in the address of a page; "" where it is in neither.
+        key: its name in data and in the address of a page; "" if it is in neither.
         metric: name of the score that its cells are of, which says its digits, its unit and which of two is better; ""
             of other columns.
         part: part that its scores are of, such as a fold; "" of other columns.
@@ -93,11 +93,11 @@ class Cell:
     """Cell of a table: a value, its mark, and how it is shown.
 
     Attributes:
-        value: a number or words; None where there is none.
+        value: a number or words; None if there is none.
         estimate: the score or difference that the value is of, with its interval.
         place: its place in its column.
         mark: a sign behind it, which `Sheet.signs` explains.
-        letters: letters of its column's groups of methods that are not told apart; "" where nothing was compared.
+        letters: letters of its column's groups of methods that are not told apart; "" if nothing was compared.
         note: where the figure comes from, if that is not plain.
         metric: name of its score, where its column has several.
     """
@@ -147,7 +147,7 @@ class Table:
     Attributes:
         columns: from the left; those of words come first.
         lines: each with a cell for each column.
-        caption: what the table shows; "" where the title of its sheet says it.
+        caption: what the table shows; "" if the title of its sheet says it.
     """
 
     columns: Sequence[Column]

@@ -63,7 +63,7 @@ class Finding:
         thing: the thing.
         verdict: "ok"; "absent" where only some runs need it; "failed" where runs would break or be wrong.
         found: what is there, or what is wrong.
-        advice: the command that helps, or what to do; "" where there is nothing to do.
+        advice: the command that helps, or what to do; "" if there is nothing to do.
     """
 
     thing: str

@@ -64,7 +64,7 @@ class SegmentationAnswer:
     Attributes:
         label_map: (h, w) integers, 0 background, 1..N ways, of the size that the episode asks for.
         present: (N,) bool, way is present; None for methods that only segment.
-        score: (N,) float32, how sure the method is that the way is present, in [0, 1]; None where it is `present`.
+        score: (N,) float32, how sure the method is that the way is present, in [0, 1]; None if it is `present`.
         soft, attention, failed: see `SegmentationResult`.
     """
 

@@ -122,7 +122,7 @@ class Design:
 
     @cached_property
     def _supports(self) -> ImageClusters | None:
-        """The clusters of supports, however few disjoint sets a class has; None where supports are not known."""
+        """The clusters of supports, however few disjoint sets a class has; None if supports are not known."""
         return None if self._support_sets is None else _clusters(self._support_sets)
 
     @property

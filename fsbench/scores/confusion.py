@@ -133,7 +133,7 @@ def intersection_union(counts: np.ndarray, void: str) -> tuple[np.ndarray, np.nd
 def way_ious(counts: np.ndarray, void: str) -> list[float | None]:
     """Compute the IoU, from 0 to 1, of an episode's ways from their counts (N, 6).
 
-    It is None where there is nothing to find and nothing was predicted.
+    It is None if there is nothing to find and nothing was predicted.
     """
     pairs = zip(*(values.tolist() for values in intersection_union(counts, void)), strict=True)
     return [intersection / union if union else None for intersection, union in pairs]

@@ -23,7 +23,7 @@ class Sum:
 
     Attributes:
         name: by which metrics find its total; two sums of one name are one sum.
-        count: takes the values of the rows of a `CountTable`; it returns None where the quantity does not exist, such
+        count: takes the values of the rows of a `CountTable`; it returns None if the quantity does not exist, such
             as the background in some (episode, way) pairs. None: no count table gives it, and it is measured where it
             is asked for (`fsbench.scores.sums.MeasuredSum`).
         columns: columns without which, or with gaps in which, there is no such sum: a table that was counted again

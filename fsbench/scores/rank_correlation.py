@@ -29,7 +29,7 @@ def within_query_correlation(values: np.ndarray, scores: np.ndarray) -> RankCorr
         values, scores: (Q, draws) float; draws with a NaN are left out.
 
     Returns:
-        The mean correlation; None where no query has one.
+        The mean correlation; None if no query has one.
     """
     rho = np.array([spearman(*pair) for pair in zip(values, scores, strict=True)])
     known = np.isfinite(rho)

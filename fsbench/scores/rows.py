@@ -22,7 +22,7 @@ class Rows:
 
     Attributes:
         query: (n, q) numbers of the query images; (n,) where each row has one, as all masks have.
-        support: (n, K) numbers of the supports, -1 where a row has fewer; None where a record does not name them.
+        support: (n, K) numbers of the supports, -1 where a row has fewer; None if a record does not name them.
         cls: (n,) class, which tells the strata of a fold; one number for all where rows are about several.
         run: (n,) number of the run within the record; None of one run.
         fitted: the method is fitted once for all queries of a run, so that the run's supports act as one.

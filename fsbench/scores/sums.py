@@ -78,7 +78,7 @@ class Pixels:
         truth: (h, w) integers in 0..N, or 255 for void.
         ways: number of ways N.
         void_rule: rule of the test for void pixels.
-        soft: (N, s, s) uint8 soft masks, 255 for certain; None where none were kept.
+        soft: (N, s, s) uint8 soft masks, 255 for certain; None if none were kept.
     """
 
     prediction: np.ndarray

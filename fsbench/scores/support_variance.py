@@ -53,7 +53,7 @@ class VarianceComponents:
         shares: their shares of the sum, from 0 to 1.
         choice: variance between the supports of one query: support and interaction together.
         queries, images, supports: numbers of what is in it.
-        reason: why support and interaction cannot be told apart; empty where they can.
+        reason: why support and interaction cannot be told apart; empty if they can.
     """
 
     variances: dict[str, Estimate]
@@ -95,7 +95,7 @@ def variance_components(cells: Cells) -> VarianceComponents | None:
         cells: the scores; those of one query and support are averaged, and queries with one support are left out.
 
     Returns:
-        The parts; None where no class has two query images with two supports each.
+        The parts; None if no class has two query images with two supports each.
     """
     kept = _several_supports(_distinct(cells))
     images, places = np.unique(kept.image, return_inverse=True)

@@ -129,7 +129,7 @@ class TrainedEstimate:
 
     Attributes:
         these: with the interval for other images and these trainings.
-        other: with that for other images and other trainings; None where nothing is said of them.
+        other: with that for other images and other trainings; None if nothing is said of them.
         spreads: of the method, or of both; one where these have the same weights.
         variance: of trainings; NaN where `other` is not stated.
         df: degrees of freedom of that variance.
@@ -315,7 +315,7 @@ def _design(trained: Trained, metric: Metric, known: list[Design]) -> Design:
 def _parts(trained: Trained, metric: Metric, design: Design) -> list[_Part]:
     """Return the parts of which all trainings have the score, with the influences of the clusters of the whole test.
 
-    None where their mean is not defined.
+    None if their mean is not defined.
     """
     start, found = 0, []
     if not MetricParts.from_statistics(metric, trained.first, trained.folds).is_defined:

@@ -144,7 +144,7 @@ def ensemble_losses(
     Args:
         output: of the head.
         target: 0 background, 1 the episode's class.
-        base_target: 0 background, 1..n base classes; None where they are not known.
+        base_target: 0 background, 1..n base classes; None if they are not known.
         meta_weight: factor of the meta learner's loss.
     """
 
@@ -294,7 +294,7 @@ class EnsembleSegmenter(StageSegmenter):
     def base_targets(self, base: Tensor | None, target: Target) -> Tensor | None:
         """Return the labels of base classes (B, S, S) for the loss of the base learner's logits `base`.
 
-        None where they are not known, or the base learner has fewer classes; one with random weights has 60.
+        None if they are not known, or the base learner has fewer classes; one with random weights has 60.
         """
         fits = base is not None and base.shape[1] > len(self.base_classes)
         return torch.stack(list(target.base_maps)) if target.base_maps and fits else None

@@ -37,7 +37,7 @@ def masked_layer4(support: Features, labels: Tensor, layer4: Callable[[Tensor], 
     Args:
         support: features (b·K, c, ·, ·), shots fastest.
         labels: support labels (b, K, H, W); 1 is foreground, anything else is not.
-        layer4: the last layer of the frozen network; None where it cannot be had alone: then f3 is masked itself.
+        layer4: the last layer of the frozen network; None if it cannot be had alone: then f3 is masked itself.
     """
     masks = support_masks(labels, support.f2.shape[-1])
     if layer4 is None:

@@ -61,7 +61,7 @@ def _read(file: Path) -> dict[Any, Any]:
 
 
 def _value(file: Path, content: dict[Any, Any], key: str, section: str | None = None) -> Any:
-    """Return the value of `key`, in whatever section it stands or in `section` alone; None where it is not there."""
+    """Return the value of `key`, in whatever section it stands or in `section` alone; None if it is not there."""
     values = []
     if section is not None:
         inside = content.get(section)

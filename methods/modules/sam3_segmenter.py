@@ -27,7 +27,7 @@ VISUAL = "visual"
 class Sam3Segmenter(Segmenter):
     """Base of methods that ask SAM 3 for each way alone; a support is an image with a box.
 
-    A subclass's `segment` returns detections, or None where it has no answer for a way, which has then no pixels and
+    A subclass's `segment` returns detections, or None if it has no answer for a way, which has then no pixels and
     makes the episode a failed one. `query_scores`, `objects` and `maps` say what detections are on the query.
 
     Args:

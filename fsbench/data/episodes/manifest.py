@@ -435,7 +435,7 @@ def _check_episodes(episodes: Sequence[Episode | ClassificationEpisode], kind: s
 
 
 def _fault(episode: Episode | ClassificationEpisode) -> str:
-    """Say in what an episode contradicts itself; "" where it does not."""
+    """Say in what an episode contradicts itself; "" if it does not."""
     if not 0 <= episode.number < 1 << 31:
         return f"has the index {episode.number}, and indices go from 0 to {(1 << 31) - 1}"
     supports = episode.supports if isinstance(episode, Episode) else episode.support

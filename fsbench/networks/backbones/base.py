@@ -388,7 +388,7 @@ class NoBackbone(FrozenBackbone):
     """Stands for a network in methods that have none.
 
     Args:
-        config: not looked at, so that a data set whose configuration names a backbone does as well.
+                config: ignored, so that configurations of data sets may name a backbone.
     """
 
     def __init__(self, config: BackboneConfig):

@@ -134,7 +134,7 @@ class CheckpointSet:
 
     @property
     def path(self) -> Path:
-        """Folder in which they are looked for."""
+        """Folder of these checkpoints."""
         return weights_folder() / self.folder
 
     def present(self) -> list[Path]:
@@ -251,7 +251,7 @@ class State:
 
     Attributes:
         verdict: see `Verdict`.
-        problem: what is wrong, in words; empty where nothing is.
+        problem: what is wrong, in words; empty if nothing is.
         leftovers: parts and rejected files beside it.
     """
 
@@ -297,7 +297,7 @@ def short_path(path: Path) -> str:
 
 
 def _installed_file(package: str, name: str) -> Path | None:
-    """Return the file `name` of an installed distribution, whose code is not imported; None where it is absent."""
+    """Return the file `name` of an installed distribution, whose code is not imported; None if it is absent."""
     try:
         files = distribution(package).files or []
     except PackageNotFoundError:
@@ -307,7 +307,7 @@ def _installed_file(package: str, name: str) -> Path | None:
 
 
 def _container_problem(path: Path, safetensors: bool) -> str:
-    """Return in words why `path` is no whole weight file by its own sums and sizes; empty where nothing shows it."""
+    """Return in words why `path` is no whole weight file by its own sums and sizes; empty if nothing shows it."""
     with open_file(path, "weights") as file:
         start = file.read(64)
     size = path.stat().st_size

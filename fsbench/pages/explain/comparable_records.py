@@ -37,7 +37,7 @@ def read_comparable_records(folders: Sequence[Path], chosen: Sequence[int]) -> d
 def standing(record: Record, number: int) -> str:
     """Say why an episode of a run is in no score: it calibrates, or redraws another episode's supports.
 
-    It is "" where scores count it.
+    It is "" if scores count it.
     """
     (episode,) = (one for one in record.manifest.episodes if one.number == number)
     if episode.calibrates:

@@ -41,8 +41,8 @@ def prediction_panels(
     Args:
         episode: A batch of one episode, with its truth.
         label_map: (h, w), the prediction in way slots.
-        ious: IoU of each way; None where there is nothing to find and nothing was predicted.
-        foreground: Soft masks (N, s, s) of any size, from 0 to 1; None where there are none.
+        ious: IoU of each way; None if there is nothing to find and nothing was predicted.
+        foreground: Soft masks (N, s, s) of any size, from 0 to 1; None if there are none.
     """
     own, query, truth, colors = _drawn_over(episode, len(ious))
     shown = [way for way in range(1, len(ious) + 1) if (truth == way).any()]

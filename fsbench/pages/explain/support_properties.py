@@ -155,7 +155,7 @@ def similarities(
 
 
 def _object_feature(grid: "Tensor", mask: np.ndarray) -> "Tensor | None":
-    """Return the mean feature (D,) of length 1 of the patches (h, w, D) of an object; None where it has none."""
+    """Return the mean feature (D,) of length 1 of the patches (h, w, D) of an object; None if it has none."""
     import torch  # which the other properties spare
 
     rows, columns = grid.shape[:2]

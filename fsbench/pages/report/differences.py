@@ -82,7 +82,7 @@ class Differences:
         """Return everything in the form that the page's script reads.
 
         Scores are in thousandths, (M, P) for M methods and P parts; ends of intervals (pairs of methods, 2 P) and
-        values of `Bearing` (pairs of methods, P), first minus second of each two; None where there is none.
+        values of `Bearing` (pairs of methods, P), first minus second of each two; None if there is none.
         """
         parts = {(row.part_kind, row.part, row.fold): row for row in self.rows}
         part_place = {key: place for place, key in enumerate(parts)}
@@ -139,7 +139,7 @@ def differences_by_part(
         measure: As in `Request`.
 
     Returns:
-        The differences, or None where there are fewer than two such methods, or no two have one of the metrics.
+        The differences, or None if there are fewer than two such methods, or no two have one of the metrics.
     """
     compared, _ = comparable_methods(methods, most)
     if len(compared) < 2:

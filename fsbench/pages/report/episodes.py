@@ -98,7 +98,7 @@ def worth_a_look(folds: Mapping[int, FoldEpisodes], labels: Sequence[str], count
 def _choose_for_pair(
     folds: Mapping[int, FoldEpisodes], first: str, second: str, count: int
 ) -> dict[tuple[int, int], None]:
-    """Return the chosen (fold, position) of a pair of methods, in order; empty where they share no fold."""
+    """Return the chosen (fold, position) of a pair of methods, in order; empty if they share no fold."""
     shared = [fold for fold, episodes in folds.items() if {first, second} <= episodes.iou.keys()]
     if not shared:
         return {}

@@ -44,7 +44,7 @@ class OneNovelClass(BaseAndNovel):
     # Which episodes are there?
 
     def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
-        """Draw the episodes of `task`; opens label maps. Raises DataError where a novel class has too few images."""
+        """Draw the episodes of `task`; opens label maps. Raises DataError if a novel class has too few images."""
         pairs, novel, base = self._shown_pairs(data), data.test_classes(task.fold), data.train_classes(task.fold)
         small = [n for n in sorted(novel) if len(pairs.images_of.get(n, ())) <= task.shot]
         pool = Pool(pairs.pairs, pairs.images_of, sorted(novel), "image_first")

@@ -57,7 +57,7 @@ class Draw(ABC):
     """How a test's episodes are drawn; subclasses are the rules of families of tests.
 
     Attributes:
-        seed: of the episodes, or by data set; None where every episode is seeded with its own number.
+        seed: of the episodes, or by data set; None if every episode is seeded with its own number.
         episodes: by data set, number of test and of validation episodes, or "all" for one per listed pair.
         ways: "any" number of classes in an episode, or "one".
         empty_queries: whether a query may show none of its episode's classes.
@@ -74,7 +74,7 @@ class Draw(ABC):
         calibrates: it has further episodes that only calibrate.
         trains: it has a list of base classes to train on.
         without_training: advice for those who ask for a training where it has none.
-        filter_novel: training images that show a novel class are left out; None where only some of them are.
+        filter_novel: training images that show a novel class are left out; None if only some of them are.
         settings: names of the evaluation settings that are defined (`fsbench.data.episodes.settings`).
         all_episodes: "all" episodes in the words of the atlas, where a data set has no number of its own.
         published: by data set, lists and draw in the words of the atlas.

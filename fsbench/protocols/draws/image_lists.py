@@ -22,7 +22,7 @@ class ReleasedImages:
     Attributes:
         path: file of the list.
         names: image names in list order.
-        members: (image, class) pairs of the second released file; None where only the images are known.
+        members: (image, class) pairs of the second released file; None if only the images are known.
     """
 
     path: Path

@@ -72,7 +72,7 @@ class Listed(PairDraw):
         network_words: numbers that the network's initialisation takes from torch's generator before the loader.
         base_seeds: seeds of the loader's passes, where they are known and do not follow from these numbers.
         numpy_in_workers: NumPy's state in loader processes.
-        states_streams: headers and choices say what episodes hang on; False where the test's version alone stands for
+        states_streams: headers and choices say what episodes hang on; False if the test's version alone stands for
             it.
         all_episodes: what "all" episodes are in the words of the atlas.
     """
@@ -151,7 +151,7 @@ class Listed(PairDraw):
         return own_episodes(own, run, task, official, self.first_entries(data))
 
     def _own(self, data: SegmentationData) -> OwnEpisodes | None:
-        """Return the rule that a data set has of its own for such a test; None where it has lists."""
+        """Return the rule that a data set has of its own for such a test; None if it has lists."""
         if self.own_rules is None:
             return None
         own = OwnEpisodes.find(data)

@@ -26,11 +26,11 @@ class Lists:
         by_image: images are listed, and a query may be asked for any class that it shows; else pairs.
         blocks: the classes of fold f are 20 consecutive ones on COCO, where those of most programs are every fourth.
         trains: it has a list of the base classes, to train on.
-        filter_novel: images that show a novel class are left out there; None where only some of them are.
-        unfiltered: gives that list with these images; None where the program has no such list.
+        filter_novel: images that show a novel class are left out there; None if only some of them are.
+        unfiltered: gives that list with these images; None if the program has no such list.
         least_support: a support below the data set's smallest object is drawn again.
         held_out: the classes are those that the data set keeps for validation, where it keeps some.
-        atlas: word of the atlas for lists that have none of their own; "" where theirs is one.
+        atlas: word of the atlas for lists that have none of their own; "" if theirs is one.
     """
 
     words: str

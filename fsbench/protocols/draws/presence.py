@@ -34,7 +34,7 @@ RIM = 10
 class KnownAbsence(Provider):
     """What a data set knows about images that do not show a class, for the protocol presence.
 
-    A data set without one does not know it: its label maps show one class of an image alone.
+        A data set that annotates only one class in each image has no such knowledge, and no provider.
     """
 
     data: SegmentationData
@@ -313,7 +313,7 @@ class Presence(PairDraw):
         """Draw the episodes about base classes, with the images that they are drawn from in words.
 
         They are of training images where the data set has them, else of test images that no episode of the test shows;
-        None where there are no base classes.
+        None if there are no base classes.
         """
         found = self._base_images(data, task)
         if found is None:
@@ -330,7 +330,7 @@ class Presence(PairDraw):
         return [replace(one, number=first + one.number, calibrates=True) for one in drawn], images
 
     def _base_images(self, data: SegmentationData, task: Task) -> tuple[Mapping[int, Sequence[str]], str] | None:
-        """Return the images of each base class, and which they are; None where the data set has no base classes."""
+        """Return the images of each base class, and which they are; None if the data set has no base classes."""
         shot = task.nested_in or task.shot  # that the classes of the test were chosen for
         base = replace(task.about("base"), shot=shot)
         own = _known(data).own_pairs("base", task.fold, shot)

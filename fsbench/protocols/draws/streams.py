@@ -95,7 +95,7 @@ class Streams:
         workers: loader processes; with 0 the main process draws, whose generators run on over the passes.
         network_words: 32-bit numbers that the network's initialisation takes from torch's generator between the seed
             and the loader.
-        base_seeds: seeds that the loader takes for its passes, where they are known otherwise; empty where they follow
+        base_seeds: seeds that the loader takes for its passes, where they are known otherwise; empty if they follow
             from `seed`.
         numpy: NumPy's state in loader processes.
     """
@@ -147,7 +147,7 @@ class Dependence:
     Attributes:
         words: what follows, for people.
         settings: the settings of `fsbench.protocols.draws.listed.Listed` that it hangs on.
-        in_spirit: why episodes drawn here need not be those of the program; empty where they are.
+        in_spirit: why episodes drawn here need not be those of the program; empty if they are.
     """
 
     words: str
@@ -217,7 +217,7 @@ class Seeds:
     """The seeds of a test's runs.
 
     Attributes:
-        values: a seed for each run, the first that of the test; empty where each episode is seeded with its own number.
+        values: a seed for each run, the first that of the test; empty if each episode is seeded with its own number.
         in_spirit: why they need not be those of the program.
     """
 

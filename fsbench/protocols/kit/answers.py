@@ -436,7 +436,7 @@ def _whole(value: Any, what: str) -> int:
 
 
 def _is_size(size: Any) -> bool:
-    """Return whether a value is [height, width], or None where the answer's own size is taken."""
+    """Return whether a value is [height, width], or None if the answer's own size is taken."""
     if size is None:
         return True
     sides = isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)

@@ -50,8 +50,8 @@ class HandedInAnswer:
     Attributes:
         number: of the episode.
         label_map: (h, w) uint8, 0 background, 1..N ways, of the size that the test asks for; None in classification.
-        presence: (N,) bool, way is present; None where it follows from the label map.
-        score: (N,) float32 in [0, 1], how sure that is; None where there is none.
+        presence: (N,) bool, way is present; None if it follows from the label map.
+        score: (N,) float32 in [0, 1], how sure that is; None if there is none.
         labels: in classification, (q,) int64, the way from 1 of each query in the order that the test shows them.
     """
 
@@ -188,7 +188,7 @@ def _handed_in(stored: Stored, asked: Asked) -> HandedInAnswer:
 
 
 def _read_presence(path: Path, files: Mapping[int, Path]) -> dict[int, dict[str, Any]]:
-    """Read presence and score by the number of the episode, of each of `files`; empty where the file is absent."""
+    """Read presence and score by the number of the episode, of each of `files`; empty if the file is absent."""
     if not is_file(path):
         return {}
     try:

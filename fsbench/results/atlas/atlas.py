@@ -58,7 +58,7 @@ class Entry:
     Attributes:
         id: method/data set/backbone in lower case, and a variant where there is one.
         method, backbone, variant, dataset: as shown.
-        program: that made the figures; None where none was found.
+        program: that made the figures; None if none was found.
         changes: conditions that these figures have otherwise than the program.
         figures: the reported figures, those of the method's own source first.
         ours: a run of this suite, whose conditions are all in `changes`.
@@ -218,7 +218,7 @@ class Atlas:
     def spread(self, conditions: Mapping[str, str], cell: tuple[str, str, str]) -> Spread | None:
         """Return how far other images move a figure (way, shot, metric) of a test, from runs of that test.
 
-        That is the widest of the whole tests, or else of single folds; None where there is no run.
+        That is the widest of the whole tests, or else of single folds; None if there is no run.
         """
         found = [
             Spread(one.half, entry, one)

@@ -133,7 +133,7 @@ def tell_command(entry: Entry, cell: Cell) -> str | None:
 
 
 def _dataset(entry: Entry) -> str | None:
-    """Return our name of an entry's data set; None where the suite has no such data."""
+    """Return our name of an entry's data set; None if the suite has no such data."""
     return next((ours for ours, name in ATLAS_NAMES.items() if name == entry.dataset), None)
 
 

@@ -19,8 +19,8 @@ class FigurePair:
     """Figures of two methods for the same way, shot and metric.
 
     Attributes:
-        way, shot, metric: of both.
-        one, other: each with the entry that has it.
+                way, shot, metric: the same for both figures.
+        one, other: the two figures, each with its entry of the atlas.
     """
 
     way: str

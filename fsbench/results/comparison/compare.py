@@ -26,7 +26,7 @@ class Asked:
 
     Attributes:
         effect: difference in points that a larger test is to find.
-        margin: differences up to so many points count as none; None where nobody says how many.
+        margin: differences up to so many points count as none; None if nobody says how many.
     """
 
     effect: float = 1.0

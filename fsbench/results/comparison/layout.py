@@ -181,7 +181,7 @@ def _table(rows: Sequence[ResultRow], asked: Asked, every: bool) -> Table:
 
 
 def _these_ends(row: ResultRow, digits: int) -> str | None:
-    """Write the interval for these trainings alone; None where it is the only one."""
+    """Write the interval for these trainings alone; None if it is the only one."""
     if row.trained is None or not row.estimate.covers_trainings:
         return None
     return f"[{signed(row.trained.these.low, digits)}, {signed(row.trained.these.high, digits)}]"

@@ -28,7 +28,7 @@ def iou_caption(ious: Sequence[float | None], ways: Collection[int]) -> str:
     """Write the IoU of every way in percent, or in words if the query does not show it.
 
     Args:
-        ious: From 0 to 1; None where there is nothing to find and nothing was predicted.
+        ious: From 0 to 1; None if there is nothing to find and nothing was predicted.
         ways: The ways that the query shows.
     """
     if ways:

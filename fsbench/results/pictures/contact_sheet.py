@@ -28,7 +28,7 @@ class DrawnPrediction(NamedTuple):
         label_map: (h, w), in way slots. One of another size than its image (metrics at the input size) is stretched
             over it.
         present: Decision on every way.
-        iou: IoU of every way, from 0 to 1, None where there is nothing to find and nothing was predicted; None
+        iou: IoU of every way, from 0 to 1, None if there is nothing to find and nothing was predicted; None
             altogether where it is not known.
     """
 

@@ -49,7 +49,7 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
         matter.
 
     Returns:
-        A phrase for each difference, such as "image size 400 instead of 700"; empty where the two may be compared. A
+        A phrase for each difference, such as "image size 400 instead of 700"; empty if the two may be compared. A
         fact that the record lacks is "not recorded" and never taken as equal.
     """
     reasons = [published.doubt] if published.doubt else []

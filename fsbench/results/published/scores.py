@@ -82,10 +82,10 @@ class PublishedScore:
         options: settings of the method, "any" for any but false.
         episodes, seed: of the test, where they are not the protocol's.
         annotation: of the supports, as ours.
-        doubt: why it is no target; "" where it is one.
+        doubt: why it is no target; "" if it is one.
         configuration: name of our method in `configs/methods`, whose settings are the paper's.
         made_with: these settings.
-        row: id of the score's row in the atlas; "" where it has none.
+        row: id of the score's row in the atlas; "" if it has none.
         conditions: those of the program that made the score, by column of the atlas; none where it was not found.
         marks: what the atlas remarks about this program, such as "partly read".
     """
@@ -121,10 +121,10 @@ def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedSco
     """Read the scores of our methods in all csv files of `folder`, each once.
 
     Args:
-        shipped: returns the settings that our configuration files state, which are the papers'.
-        folder: of the csv files and their mapping.
+                shipped: returns the settings in our configuration files, which are those of the papers.
+        folder: folder of the csv files and their mapping.
 
-    Raises DataError for whatever the mapping does not know.
+    Raises DataError for names that the mapping does not know.
     """
     from fsbench.results.atlas.atlas import read_atlas, shipped_atlas  # spared until it is needed
 
@@ -175,7 +175,7 @@ class _Line:
     shipped: Shipped
 
     def score(self) -> PublishedScore | None:
-        """Return the line's score; None where it is none of ours."""
+        """Return the line's score; None if it is none of ours."""
         cells = self.cells
         fold = cells.get("fold", self.rules.get("fold", ""))
         if not self._is_ours() or fold in NO_SCORE:

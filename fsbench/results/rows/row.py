@@ -145,7 +145,7 @@ class ResultRow:
     def is_equivalent(self, margin: float | None) -> bool | None:
         """Whether two methods are equivalent within a margin in points.
 
-        None where no margin was asked for, and of scores that are not in points.
+        None if no margin was asked for, and of scores that are not in points.
         """
         if margin is None or not metric_named(self.metric).in_points:
             return None

@@ -49,7 +49,7 @@ class Request:
         by: kinds of parts besides the whole test: "fold", "size", "class", "presence". Scores of folds are always
             there.
         trivial: whether the answers that need no model are scored on the same episodes.
-        measure: measures what scores beyond the counts need of a run; None where nobody asks for them.
+        measure: measures what scores beyond the counts need of a run; None if nobody asks for them.
         test: name of the test; its title unless given.
     """
 
@@ -293,7 +293,7 @@ def score_part(
 
     Args:
         row: what the rows have in common.
-        trained: statistics of all trainings; None where a fold has nothing of the part.
+        trained: statistics of all trainings; None if a fold has nothing of the part.
         metrics: names of the scores.
         kept: (rows,) bool of each fold, the pairs that count.
         frames: count table of each fold.
@@ -347,7 +347,7 @@ def _trivial_rows(methods: Methods, request: Request, sums: Sums) -> list[Result
 def counted_sides(methods: Methods) -> dict[str, int | None]:
     """Return, for each method, the image side at which its pixels are counted, if methods differ.
 
-    The truth, and so the answers that need no model, are others at each side. None where they are the same for all.
+    The truth, and so the answers that need no model, are others at each side. None if they are the same for all.
     """
     sides = {
         label: record.run.identity.image_size if record.protocol.view.counts_at_input_size else None

@@ -50,7 +50,7 @@ class Claim:
     Attributes:
         value: the score.
         digits: digits after the point that it is stated with.
-        source: who states it; "" where only the number is given.
+        source: who states it; "" if only the number is given.
     """
 
     value: float

@@ -179,7 +179,7 @@ def places(
 
     Args:
         cells: figures as they are printed; what is printed alike has the same place.
-        scores: what they stand for, None where there is none.
+        scores: what they stand for, None if there is none.
         groups: of the rows; rows of different groups are not ranked together, and one alone has no place.
         metric: of the column.
     """

@@ -86,6 +86,6 @@ def _tests(pair: Pair, methods: Mapping[str, str]) -> Iterator[str]:
 
 
 def _test_of(entry: Entry) -> tuple[str, str] | None:
-    """Return the protocol of an entry's program and our name of its data set; None where the suite has no such data."""
+    """Return the protocol of an entry's program and our name of its data set; None if the suite has no such data."""
     dataset = next((ours for ours, name in ATLAS_NAMES.items() if name == entry.dataset), None)
     return (f"atlas:{entry.program.id}", dataset) if entry.program and dataset else None

@@ -51,7 +51,7 @@ def build_blocks(
         metrics: names of scores; None for those of the protocol.
         published: reported scores, set beside the rows they belong to.
         backbone_data: name of a backbone -> what it was trained on, for cards that tell it.
-        measure: measures what scores beyond the counts need of a run; None where nobody asks for them.
+        measure: measures what scores beyond the counts need of a run; None if nobody asks for them.
         rank_all: whether rows of different cards are ranked together.
         label: labels the methods of runs that may be compared; `methods_of` unless given.
     """

@@ -60,7 +60,7 @@ def _of_task(run: RunConfig) -> Iterator[FsbenchError]:
 
 
 def _fact(run: RunConfig, name: str) -> Any:
-    """Return an attribute of the data set's class, whose import needs no torch; None where it has none."""
+    """Return an attribute of the data set's class, whose import needs no torch; None if it has none."""
     try:
         return getattr(resolve_name(str(setting(run.values, "data.dataset.class_path"))), name, None)
     except (ImportError, AttributeError, ValueError):

@@ -64,7 +64,7 @@ def root_of(name: str | None, given: str) -> str:
     """Return the folder of a data set from DIR or DATASET=DIR.
 
     Args:
-        name: of the data set; None where a file states it.
+        name: of the data set; None if a file states it.
         given: the user's words. A path may have an equals sign, too, unless a data set's name stands before it.
 
     Raises:

@@ -95,7 +95,7 @@ def shipped_settings(method: str, dataset: str, backbone: str | None = None) -> 
 def split_arguments(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
     """Yield (key, value) from `--key=value` and `--key value`.
 
-    The value is None where there is none; the key is empty for a word that belongs to no key.
+    The value is None if there is none; the key is empty for a word that belongs to no key.
 
     >>> list(split_arguments(["--data.image_size=64", "--trainer.max_epochs", "3", "--help", "x"]))
     [('data.image_size', '64'), ('trainer.max_epochs', '3'), ('help', 'x')]

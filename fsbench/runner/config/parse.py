@@ -368,7 +368,7 @@ def quiet() -> None:
 
 
 def _import_class(path: str) -> type | None:
-    """Return a class by its full name; None where it cannot be imported."""
+    """Return a class by its full name; None if it cannot be imported."""
     try:
         found = resolve_name(path)
     except Exception:  # whatever its module raises

@@ -223,7 +223,7 @@ class RunConfig(TaskOptions):
     def own_protocol(self) -> str | None:
         """The method's default protocol.
 
-        None where one was asked for, by option, manifest or argument, and for classification.
+        None if one was asked for, by option, manifest or argument, and for classification.
         """
         asked = any(full_key(one.removeprefix("--").partition("=")[0]) == PROTOCOL for one in self.arguments)
         return None if self.protocol or self.manifest or asked else setting(self.file_values, "data.test.protocol")
@@ -353,11 +353,11 @@ class Option:
         kind: str, int or bool; a bool is a switch.
         several: whether it takes several values, with commas; of one run where it is no axis.
         help: its line in `--help`.
-        argument: the field of a test's task that it sets; None where it is no option of a test's task.
+        argument: the field of a test's task that it sets; None if it is no option of a test's task.
         switches_off: it is a switch that sets its field to False; others set it to True.
         flag: its name on the command line without the dashes where that is not the field's; "" for none at all.
-        key: the configuration's key that it sets, as it is; None where it sets more or other ones.
-        axis: its key in a grid's file, where it may be a list; None where all runs share it.
+        key: the configuration's key that it sets, as it is; None if it sets more or other ones.
+        axis: its key in a grid's file, where it may be a list; None if all runs share it.
         grid: whether a grid's file may set it.
         least: smallest number that it takes.
         segmentation_only: whether classification has no such option.

@@ -21,7 +21,7 @@ def answering(
 
     Args:
         method: on the device where it is to compute.
-        data: what is tested; None where single batches are.
+        data: what is tested; None if single batches are.
         precision: makes the context of each batch's answers, such as autocast; by default that of the method's own
             weights.
     """

@@ -149,7 +149,7 @@ def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -
 def checkpoint_weights_origin(method: Method, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Return a loaded checkpoint's origin, how it was trained, and on which data.
 
-    Facts and data are None where the checkpoint tells none; classes are counted, not listed. The origin is "another
+    Facts and data are None if the checkpoint tells none; classes are counted, not listed. The origin is "another
     run" also of a bare state_dict without a backbone, which nothing tells from one of ours.
     """
     released = method.released_format.split(checkpoint["state_dict"]) is not None

@@ -303,7 +303,7 @@ def _showing(evaluation: Evaluation) -> Callable[[Any], Iterable[Any]]:
 
 
 def _cost(evaluation: Evaluation, share: Share[Test], seconds: float | None, peak_mib: float | None) -> Cost:
-    """Return what this start's evaluation took; `peak_mib` is None where others ran in the same process."""
+    """Return what this start's evaluation took; `peak_mib` is None if others ran in the same process."""
     method, way = evaluation.experiment.method, evaluation.experiment.data.test.way
     cache = method.backbone.cache
     asked = cache.hits + cache.misses

@@ -54,7 +54,7 @@ class Experiment:
         checkpoint_variant: whether an authors' checkpoint states its variant, see `stated_variant.py`.
         checkpoint_weights: origin and training of the checkpoint, see `checkpoint_weights_origin`; empty without one.
         processes: number of processes that share a training step.
-        division: how a training step is divided over processes and micro-batches; None where nothing is trained.
+        division: how a training step is divided over processes and micro-batches; None if nothing is trained.
 
     Raises:
         SettingsError: the parts do not fit together.

@@ -40,7 +40,7 @@ def training_facts(experiment: Experiment) -> dict[str, Any]:
 def plug_in_origins(experiment: Experiment) -> list[dict[str, str | None]]:
     """Return an entry for each part (method, data set, backbone, protocol) from outside fsbench.
 
-    Each has `part` and `name`, and `package`, `version` and `commit` (None where it is not known) or `file`, `sha256`
+    Each has `part` and `name`, and `package`, `version` and `commit` (None if it is not known) or `file`, `sha256`
     and, of a method, `kept`, the name of the file's copy in the run's folder.
     """
     options, data = experiment.options, experiment.data

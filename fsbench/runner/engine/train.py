@@ -29,7 +29,7 @@ class Preparation:
     """Result of preparing a run's method for its test: training, calibration, adaptation, or none.
 
     Attributes:
-        checkpoint_sha256: hash of the checkpoint that the training or the adaptation chose; None where there was none.
+        checkpoint_sha256: hash of the checkpoint that the training or the adaptation chose; None if there was none.
         facts: entries of the record about it: the checkpoint's name and validation mIoU and the cost of the training,
             the calibrated settings, the outcome of the adaptation.
     """

@@ -81,7 +81,7 @@ def record_answers(
         runs: folder of all runs.
         card: text of the method's card, which is kept beside the record, if one was given.
         cost: of the answers.
-        asked_alone: number of episodes that were asked alone as well; None where nobody could ask.
+        asked_alone: number of episodes that were asked alone as well; None if nobody could ask.
         went_on: the part that stood from before an interruption, if there was one.
         label: of the run, see `fsbench.records.writing.label_run`.
 

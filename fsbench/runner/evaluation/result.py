@@ -35,7 +35,7 @@ class Result:
 
     Args:
         record: the finished run.
-        test: what was tested, which pictures are drawn of; None where it is not at hand.
+        test: what was tested, which pictures are drawn of; None if it is not at hand.
 
     Attributes:
         record: the finished run.

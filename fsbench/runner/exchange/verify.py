@@ -52,8 +52,8 @@ def verify(
 
     Args:
         bundle: the file.
-        repetition: how some of its episodes are predicted again; None where no weights are at hand.
-        data: against which predictions that were handed in are counted again; None where none are at hand.
+        repetition: how some of its episodes are predicted again; None if no weights are at hand.
+        data: against which predictions that were handed in are counted again; None if none are at hand.
 
     Returns:
         The listing with the card, and the findings in the order of the runs.

@@ -168,7 +168,7 @@ def plan_runs(runs: Sequence[RunConfig]) -> list[PlannedRun]:
 def protocol_words(runs: Sequence[RunConfig]) -> str:
     """Return one line about the protocols of runs, if there are several or they are defaults.
 
-    It is empty where one was asked for, and where all take fscs, the suite's own.
+    It is empty if one was asked for, and where all take fscs, the suite's own.
     """
     asked = list(dict.fromkeys(run.protocol for run in runs if run.protocol))
     if len(asked) > 1:

@@ -46,7 +46,7 @@ class Job:
     Attributes:
         run: the run.
         log: where its output goes; None for this process's standard error, where Ctrl-C reaches the run as well.
-        settings: all its settings, as the parser has judged them in planning; None where it was not asked.
+        settings: all its settings, as the parser has judged them in planning; None if it was not asked.
     """
 
     run: RunConfig

@@ -47,13 +47,13 @@ class PlannedRun:
 
     Attributes:
         config: what was asked for.
-        folder: where its record is or will be; None where that does not follow yet.
+        folder: where its record is or will be; None if that does not follow yet.
         record: its record, if it is done.
         error: why it cannot be made.
         lacks: files that it needs and that are absent.
         waits: whether it starts from the checkpoint of a training that is not done.
         cost: its estimated cost; None when unknown, or when it is done.
-        settings: all its settings, as the parser has judged them; None where it was not asked.
+        settings: all its settings, as the parser has judged them; None if it was not asked.
         walk: of runs that can be evaluated together, what they share, see `fsbench.runner.engine.identity.shared_walk`;
             None of others, and where it was not looked up.
         takes_seed: whether its result depends on the run's seed: it trains, adapts, or classifies, which may draw.

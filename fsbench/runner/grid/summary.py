@@ -23,7 +23,7 @@ class Summary:
         done: number of seeds that the score is a mean over.
         metric: name of the score.
         seeds: mean over these folds by seed.
-        value: mean over the seeds; None where no run is done.
+        value: mean over the seeds; None if no run is done.
         deviation: standard deviation over seeds of the mean over folds, whose trainings have nothing in common; None
             for fewer than two seeds.
     """

@@ -26,7 +26,7 @@ class PrintedName(_Strict):
 
     Attributes:
         method, backbone: the columns of these names.
-        stated: the column `setting`; None where data set, way, shot and setting tell the row.
+        stated: the column `setting`; None if data set, way, shot and setting tell the row.
         source: beginning of the column `source` instead of the table's.
     """
 
@@ -61,7 +61,7 @@ class RowEntry(_Strict):
     Attributes:
         method, backbone, protocol, settings: names of `fsbench bench`.
         datasets, folds, ways, shots: as in a grid.
-        reported: names of the figures; None where `benchmarks/published` has none of the row.
+        reported: names of the figures; None if `benchmarks/published` has none of the row.
         ablation: file of configs/ablations without its ending.
         options: arguments in LightningCLI's form that change training or test.
         task: further fields of the test's task, so that the training is shared with other rows.

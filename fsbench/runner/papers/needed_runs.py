@@ -21,7 +21,7 @@ class PaperRun:
     Attributes:
         config: the run, without checkpoint and weights.
         base: the run whose best checkpoint is the backbone's weights.
-        tested: the run whose best checkpoint it tests; None where it trains, or learns nothing.
+        tested: the run whose best checkpoint it tests; None if it trains, or learns nothing.
         released: file of the authors' checkpoint that it tests instead; "" for none.
     """
 

@@ -26,7 +26,7 @@ def explorer_columns(study: Study) -> dict[str, Any]:
     - `iou`, `wrong`: by method, the IoU, and the number of ways whose presence is decided wrongly.
 
     `told` has a method's words for what it was told in place of its supports' masks, by position; see `told_words`.
-    A fold's `runs` has the folder of each method's run as a word of a command line, None where there is none.
+    A fold's `runs` has the folder of each method's run as a word of a command line, None if there is none.
     """
     labels, names = list(study.methods), _Names()
     columns: dict[str, list[Any]] = {

@@ -25,7 +25,7 @@ Ways = list[dict[str, Any]]
 class MethodMasks:
     """Masks of one run by episode number: stored ones, or predicted `again`.
 
-    `attention_meaning` is the method's, "" where it has no attention maps or does not say. `frame` is the protocol's:
+    `attention_meaning` is the method's, "" if it has no attention maps or does not say. `frame` is the protocol's:
     masks that were counted in one are laid over the image again, and have no `LAYERS`.
     """
 

@@ -91,7 +91,7 @@ def write_explorer(study: Study, folder: Path, options: ExplorerOptions, report:
 
 
 def _meanings(masks: Mapping[int, Mapping[int, MethodMasks]], shown: set[tuple[str, int]]) -> dict[str, str]:
-    """Return the meaning of each method's attention by its position, of those that have any; "" where none is said."""
+    """Return the meaning of each method's attention by its position, of those that have any; "" if none is said."""
     methods = sorted(number for name, number in shown if name == "attention")
     said = {
         number: [of_fold[number].attention_meaning for of_fold in masks.values() if number in of_fold]

@@ -22,8 +22,8 @@ class FrontTable:
     Attributes:
         columns: Folds of the first metric, and their mean.
         lines: The best methods, then the best answer without a model: its name, then cells of `columns` alone.
-        bars: The interval of each line that is drawn; None where a line lacks it.
-        axis: Ticks from the least to the greatest end of the bars; empty where there is nothing to compare.
+        bars: The interval of each line that is drawn; None if a line lacks it.
+        axis: Ticks from the least to the greatest end of the bars; empty if there is nothing to compare.
         legend: What heads such as 5⁰ and marks such as † mean, in sentences.
         part: Fold whose bars are drawn.
         has_trainings: Whether a method has several trainings.

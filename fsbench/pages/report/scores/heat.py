@@ -28,7 +28,7 @@ class HeatMap:
         methods: Labels, the best first.
         names: Of the classes.
         folds: Of each class.
-        values: (methods, names) scores; None where there is none.
+        values: (methods, names) scores; None if there is none.
     """
 
     methods: list[str]

@@ -55,7 +55,7 @@ class SupportSensitivity:
         gains: differences of the choices `ORACLE_CHOICES` to the official draw, without p.
         per_query: mean over queries of the episode's score (see `EPISODE_SCORE`) of the worst, mean and best draw.
         gap: mean over queries of the best draw minus the mean of all.
-        parts: parts of the variance of the episode's score; None where no class has two query images.
+        parts: parts of the variance of the episode's score; None if no class has two query images.
         properties: rank correlations within a query of what supports are with the episode's score, by name.
         folds: of the runs; empty of a data set without folds.
     """

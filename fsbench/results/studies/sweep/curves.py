@@ -29,9 +29,9 @@ class CurvePoint:
         scores: by name of the metric, with intervals; mean over folds.
         runs: folders, one of each fold.
         folds: of the runs; empty of a data set without folds.
-        seconds: of an episode, mean over folds; None where no episode was left to do, and of a part of the runs.
+        seconds: of an episode, mean over folds; None if no episode was left to do, and of a part of the runs.
         peak_mib: largest memory of the runs; None like `seconds`.
-        beyond: words that the authors' rule does not cover this number of shots; empty where it does.
+        beyond: words that the authors' rule does not cover this number of shots; empty if it does.
     """
 
     number: float
@@ -178,7 +178,7 @@ def _split(group: Sequence[Record], axis: str) -> list[list[Record]]:
 
 
 def _table(groups: list[list[Record]], axis: str, asked: Request) -> CurveTable | None:
-    """Collect the curves of groups that differ in one number; None where no method has two of them."""
+    """Collect the curves of groups that differ in one number; None if no method has two of them."""
     first, entry = groups[0][0], AXES[axis].entry
     points = [
         Point.at_number(label, axis, AXES[axis].number(group[0]), members)
