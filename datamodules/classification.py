@@ -34,7 +34,7 @@ class ClassificationDataModule(DataModule):
         test: ways, shots and queries of the test.
         loading: how files become batches.
         image_size: side of the images.
-        seed: of what methods draw (first weights, order of visits), together with the episode's number.
+        seed: the seed of what methods draw (first weights, order of visits), together with the episode's number.
 
     Raises:
         SettingsError: a fold other than 0 is asked for, or an option is too small.

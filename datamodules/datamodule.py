@@ -35,7 +35,7 @@ class DataModule(L.LightningDataModule, ABC):
         test: fold, ways and shots of the test.
         image_size: side in pixels that images are resized to.
         loading: how files become batches.
-        seed: of what training draws.
+        seed: the seed of what training draws.
     """
 
     task: str

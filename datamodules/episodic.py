@@ -75,7 +75,7 @@ class EpisodicDataModule(DataModule):
             SegIC's authors do, "intensities" takes slices of scans as they were measured and normalised, float32, and
             other images normalised by themselves. The truth stays the protocol's, in training of a letterbox where the
             image lies.
-        seed: of the training episodes.
+        seed: the seed of the training episodes.
 
     Raises:
         SettingsError: the options contradict one another, the protocol or the data set.

@@ -80,10 +80,10 @@ class Runs:
     `len(runs)`, `for result in runs`, and `runs["name"]` by a method's or a folder's name.
 
     Args:
-        folders: of runs, or of one run each.
+        folders: the folders of runs, or of one run each.
 
     Attributes:
-        folders: of the runs.
+        folders: the folders of the runs.
         left_out: messages about damaged runs, which are left out.
     """
 

@@ -149,8 +149,8 @@ def alignment_loss(query: Tensor, supports: Tensor, logits: Tensor, masks: Tenso
     Args:
         query: features (1, C, h, w).
         supports: features (K, C, h, w).
-        logits: of the query (1, 2, h, w).
-        masks: of the supports (K, S, S).
+        logits: the logits of the query (1, 2, h, w).
+        masks: the masks of the supports (K, S, S).
 
     Raises:
         NoPrototypeError: no window of the query was found to be background.
@@ -461,8 +461,8 @@ class ALPNet(Segmenter):
         Args:
             query: image (1, 3, S, S).
             supports: images (K, 3, S, S).
-            masks: of the supports (K, S, S) bool.
-            labels: of the query (1, S, S), 255 void.
+            masks: the masks of the supports (K, S, S) bool.
+            labels: the labels of the query (1, S, S), 255 void.
 
         Raises:
             NoPrototypeError: supports or query have no window of background.

@@ -147,7 +147,7 @@ def join_base(
     Args:
         logits: (N, 2, h, w), the final output for each novel class, entry 1 its foreground.
         base_logits: (n + 1, h', w'), the base learner's for background and base classes.
-        size: of the answer; the logits are resized to it, not their probabilities.
+        size: the size of the answer; the logits are resized to it, not their probabilities.
         tau: probability above which a pixel is a novel class.
         first: see `First`.
 

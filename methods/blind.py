@@ -102,7 +102,7 @@ class Blind(Segmenter):
     Args:
         backbone: none is used.
         rule: "saliency" for what differs from the image's border, "centre" for an ellipse, "full" for every pixel.
-        radius: of the ellipse, in half sides.
+        radius: the radius of the ellipse, in half sides.
         sigma: width of the Gaussian around the centre by which saliency is weighted; None weights nothing.
     """
 

@@ -268,7 +268,7 @@ def adapt(
         task: what is fitted.
         base_weight, base_bias: (c, n) and (n,), the base model's.
         novel: N.
-        settings: of the optimisation.
+        settings: the settings of the optimisation.
         true: (B, C), the true proportions of the classes, for settings that take them.
         gradient: computes the gradient of the weighted sum of `losses`.
     """

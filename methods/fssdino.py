@@ -61,7 +61,7 @@ class FSSDINO(Segmenter):
     Args:
         backbone: the frozen ViT.
         n_clusters: prototypes of a class.
-        seed: of the first centres of k-means, together with the episode's number.
+        seed: the seed of the first centres of k-means, together with the episode's number.
         layer: block whose output is compared, from 0 or negative from the end; the final LayerNorm is not applied.
     """
 
@@ -142,7 +142,7 @@ class Draws:
     """Random choices of k-means: first centres, and new ones for empty clusters.
 
     Args:
-        seed: of NumPy's legacy generator, and from it of torch's; one number or several.
+        seed: the seed of NumPy's legacy generator, and from it of torch's; one number or several.
     """
 
     def __init__(self, seed: int | tuple[int, ...]):

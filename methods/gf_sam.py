@@ -277,7 +277,7 @@ def point_masks(network: PromptableNetwork, encoding: Tensor, points: Tensor, si
 
     Args:
         network: SAM.
-        encoding: of the image.
+        encoding: the encoding of the image.
         points: (n, 2), x and y in pixels of the image.
         size: (H, W) of the image.
     """

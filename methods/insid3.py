@@ -63,7 +63,7 @@ def drawn_factors(device: Literal["cpu", "cuda"], depth: int, constructor_draws:
         device: where its network runs, whose generator draws them.
         depth: number of blocks.
         constructor_draws: numbers that the generator draws before, for first weights.
-        seed: of the program.
+        seed: the seed of the program.
     """
     bound = math.log(RESCALE)
     if device == "cuda":

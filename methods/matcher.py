@@ -167,7 +167,7 @@ def cluster_points(points: Tensor, count: int, generator: torch.Generator) -> Te
     Args:
         points: (n, 2) integers on the CPU, without repetition.
         count: number of clusters, as many as points at most.
-        generator: of first centres, on the CPU.
+        generator: the generator of first centres, on the CPU.
 
     Returns:
         (min(count, n), 2) int64, truncated.
@@ -200,7 +200,7 @@ def sample_points(points: Tensor, sizes: tuple[int, int], most: int, random: Ran
         points: (n, 2).
         sizes: smallest and largest number of points in a subset.
         most: subsets of a size that are drawn where there are many points; of few points all are taken.
-        random: of the draws.
+        random: the random of the draws.
 
     Returns:
         For each size i a tensor (subsets, i, 2).
@@ -277,11 +277,11 @@ class Query:
     """A query's features and encodings, shared by all ways.
 
     Attributes:
-        tokens: of unit length (N, C).
+        tokens: the tokens of unit length (N, C).
         network: SAM.
         encoding: SAM's of the image.
         side: D.
-        draws: of its episode, which go on from way to way.
+        draws: the draws of its episode, which go on from way to way.
         grid_masks: those of a grid of single points, see `add_grid`.
     """
 
@@ -371,8 +371,8 @@ def choose_masks(scores: MaskScores, settings: Merging, shots: int) -> tuple[Ten
     Ties decide which masks these are, so sorting is left to the calls of the authors' program, which are not stable.
 
     Args:
-        scores: of at least one mask, in descending order of the IoU that was predicted for the masks.
-        settings: of the choice.
+        scores: the scores of at least one mask, in descending order of the IoU that was predicted for the masks.
+        settings: the settings of the choice.
         shots: K, by which the number of merged masks is chosen.
 
     Returns:
@@ -500,9 +500,9 @@ class Matcher(Segmenter):
 
     Args:
         backbone: the frozen ViT, and SAM beside it.
-        prompting: which prompts SAM gets, and which of its masks stay.
+        prompting: the prompting which prompts SAM gets, and which of its masks stay.
         merging: how these are scored and merged.
-        seed: of samples and of first centres, together with the episode's number.
+        seed: the seed of samples and of first centres, together with the episode's number.
         seed_mode: how the two become one: `independent` mixes them, so that no two pairs draw alike; `per_episode` adds
             them, so that an episode draws as the one before it does with the next seed (§9).
     """

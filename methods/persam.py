@@ -45,7 +45,7 @@ def reference_weights(mask: Tensor, value: int, preparation: Preparation, grid: 
     Args:
         mask: (H, W), foreground where it is not 0.
         value: grey level of the foreground.
-        preparation: of SAM's images; the first channel's numbers are used.
+        preparation: the preparation of SAM's images; the first channel's numbers are used.
         grid: g.
 
     Returns:
@@ -230,7 +230,7 @@ def persam(
 
     Args:
         network: SAM.
-        encoding: of the query.
+        encoding: the encoding of the query.
         size: (H, W) of the query.
         target: (C,) mean of the encoding over the references' cells.
         variant: see `decode_guided`.
@@ -280,9 +280,9 @@ def tune_weights(logits: Sequence[Tensor], masks: Sequence[Tensor], steps: int, 
     """Tune the weights of the decoder's three masks on references (§7, §8).
 
     Args:
-        logits: of each reference (3, H, W).
-        masks: of each reference (H, W) bool.
-        steps: of AdamW, its rate falling to 0 along a cosine.
+        logits: the logits of each reference (3, H, W).
+        masks: the masks of each reference (H, W) bool.
+        steps: the steps of AdamW, its rate falling to 0 along a cosine.
         lr: the first rate.
 
     Returns:
@@ -315,7 +315,7 @@ def persam_f(
     Args:
         network, encoding, size: as of `persam`.
         target: (C,), see `max_and_mean`.
-        weights: of the mixture.
+        weights: the weights of the mixture.
     """
     values = similarity(target, encoding[0], network.preparation, size)
     points, labels = (each[:1] for each in extreme_points(values))
@@ -434,7 +434,7 @@ class PerSAMF(PerSAM):
 
     Args:
         backbone, mask_value, k_shot: as of `PerSAM`.
-        steps: of the tuning (§7).
+        steps: the steps of the tuning (§7).
         lr: its first rate (§7).
     """
 

@@ -94,7 +94,7 @@ def canvas_box(box: Sequence[float], size: tuple[int, int], slot: Slot, side: in
     Args:
         box: x, y, width and height in pixels of the support.
         size: (H, W) of the support.
-        slot: of the support.
+        slot: the slot of the support.
         side: D.
     """
     (x, y, width, height), (left, top, slot_width, slot_height) = box, slot
@@ -185,7 +185,7 @@ class Pasted:
 
     Attributes:
         canvas: (D, D, 3) uint8.
-        slot: of the query.
+        slot: the slot of the query.
         boxes: (P, 4) float32 prompts in parts of the canvas, `labels` (P,) 1 for examples.
     """
 
@@ -232,7 +232,7 @@ class SAM3Canvas(Sam3Segmenter):
         threshold: score that a detection must exceed.
         orient, swap: of the canvas of one support; with `swap` the query comes first.
         ratio: share of that canvas that is the support's.
-        layout: of the canvas of several supports.
+        layout: the layout of the canvas of several supports.
         ratio_of_several: share of that canvas that is the supports'.
         most_negatives: negative prompts, found in the support alone, at most; 0 for none. Only for one support below
             the query.

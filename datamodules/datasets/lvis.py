@@ -55,7 +55,7 @@ class OwnFile(NamedTuple):
 
     Attributes:
         verified: what is known of each photo, by its name `val2017/….jpg`.
-        names: of the categories by their id, ascending; empty if objects were not asked for.
+        names: the names of the categories by their id, ascending; empty if objects were not asked for.
         categories: category id -> {photo: {'annotations': its objects of the category}}, in the order of `names`; a
             category without an object in this part has no photos.
     """

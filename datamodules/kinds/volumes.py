@@ -385,8 +385,8 @@ class Moments:
     """Number, mean and squared deviations of a volume's voxels; those of several volumes can be pooled.
 
     Attributes:
-        number: of its voxels.
-        mean: of their values.
+        number: the number of its voxels.
+        mean: the mean of their values.
         squares: sum of their squared differences from the mean.
     """
 

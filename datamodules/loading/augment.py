@@ -165,8 +165,8 @@ class Draws:
     """Random changes drawn for one image, except the position of its crop.
 
     Attributes:
-        factor: of its size.
-        angle: of its rotation in degrees; None for none.
+        factor: the factor of its size.
+        angle: the angle of its rotation in degrees; None for none.
         blurred, flipped: whether it is.
     """
 

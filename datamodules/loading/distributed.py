@@ -27,7 +27,7 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
 
     Args:
         length: number of items.
-        seed: of the order.
+        seed: the seed of the order.
         division: how a step is divided.
         fill_to: repeat items from the start of an epoch until their number is a multiple of this.
         drop_last: leave the incomplete last step of an epoch out.

@@ -26,7 +26,7 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
     """The segmentation episodes of a manifest, loaded by their position.
 
     Args:
-        draw: of the episodes.
+        draw: the draw of the episodes.
         data: the data set.
         episodes: in the order in which they are read.
         config: how they are loaded.

@@ -330,7 +330,7 @@ class ImageLoading:
         names: names of all images, in an order that says nothing of their classes.
         class_places: places in `names` of the images of every class.
         size: side S of images in pixels.
-        seed: of what methods draw.
+        seed: the seed of what methods draw.
         with_images: load the images, too, and not only their places.
     """
 

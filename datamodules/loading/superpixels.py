@@ -36,7 +36,7 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
         avoided: those of them in whose place another slice is drawn.
         length: items of an epoch, which go through the slices again and again; None for one of each slice.
         size: side S.
-        seed: of all that is drawn.
+        seed: the seed of all that is drawn.
 
     Raises:
         DataError: there is no slice, or none but avoided ones.

@@ -17,7 +17,7 @@ class WayClasses:
     """Class of each way of a test, numbered by the whole manifest, so that it is the same in every process.
 
     Args:
-        manifest: of the test.
+        manifest: the manifest of the test.
         known: what is told.
     """
 

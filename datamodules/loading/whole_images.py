@@ -24,7 +24,7 @@ class TrainingImages(Dataset[EpisodeBatch]):
         classes: numbers of the base classes.
         config: side S, and how images are resized without an augmentation.
         augmentation: random changes, or None.
-        seed: of the random changes.
+        seed: the seed of the random changes.
     """
 
     def __init__(

@@ -100,7 +100,7 @@ def publish_into(making: Path, target: Path, names: Set[str] | None = None) -> N
     Args:
         making: the place where they were made, which is removed.
         target: the folder, made when absent.
-        names: of the files; None moves all, of which a killed process may have left more.
+        names: the names of the files; None moves all, of which a killed process may have left more.
     """
     target.resolve().mkdir(parents=True, exist_ok=True)  # a link may lead to a folder that is not there yet
     for path in sorted(making.iterdir()):

@@ -79,7 +79,7 @@ def name_class_file(text: str, folder: Path | None = None) -> tuple[ClassFile, s
 
     Args:
         text: file and class.
-        folder: that a relative path starts from; None for the working folder.
+        folder: the folder that a relative path starts from; None for the working folder.
 
     Returns:
         The file, and the class's name.
@@ -117,7 +117,7 @@ def find_class(text: str, folder: Path | None = None) -> tuple[ClassFile, type]:
 
     Args:
         text: file and class.
-        folder: that a relative path starts from; None for the working folder.
+        folder: the folder that a relative path starts from; None for the working folder.
 
     Raises:
         SettingsError: the file cannot be read or imported, or has no such class.

@@ -73,7 +73,7 @@ class RecordError(FsbenchError):
     """A run's record is missing, incomplete or was changed.
 
     Attributes:
-        folder: of the run that is at fault, where it is one of several.
+        folder: the folder of the run that is at fault, where it is one of several.
     """
 
     folder: Path | None = None

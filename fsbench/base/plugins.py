@@ -187,7 +187,7 @@ def plug_in_part(name: str, kind: type | tuple[type, ...], group: str = PROTOCOL
     Only what an entry point names is imported, as a record of anybody's may name a protocol.
 
     Args:
-        name: of a part of a test (a draw, a metric, a rule), or what else `group` has.
+        name: the name of a part of a test (a draw, a metric, a rule), or what else `group` has.
         kind: its type, or several.
         group: group of the entry points.
 

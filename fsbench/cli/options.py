@@ -54,7 +54,7 @@ def add_table_options(parser: argparse.ArgumentParser, *, more_breakdowns: Seque
     """Add the options of a table, for `fsbench table` and `fsbench bench`.
 
     Args:
-        parser: of the command.
+        parser: the parser of the command.
         more_breakdowns: words that its --by takes beside the breakdowns of a table of scores.
     """
     add_format(parser, TABLE_FORMATS)

@@ -62,7 +62,7 @@ def _show(options: argparse.Namespace, analysis: Analysis[T], tables: Callable[[
     """Read runs and show what follows from them, as the options ask.
 
     Args:
-        options: of the command: `runs`, which are its folders, `format`, and those of `add_file_options`.
+        options: the options of the command: `runs`, which are its folders, `format`, and those of `add_file_options`.
         analysis: how tables are shown.
         tables: makes them of the runs.
 

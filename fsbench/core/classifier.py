@@ -41,7 +41,7 @@ class Draws:
     """Seeded random numbers of an episode.
 
     Attributes:
-        seed: of the run.
+        seed: the seed of the run.
         episode: number of the episode.
     """
 
@@ -72,7 +72,7 @@ class Classifier(Method):
     They learn in an episode, if at all, so there is no training and no checkpoint.
 
     Attributes:
-        draws: of the episode that is answered.
+        draws: the draws of the episode that is answered.
     """
 
     task = "classification"

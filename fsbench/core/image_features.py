@@ -80,7 +80,7 @@ class ImageFeatures(Method):
 
         Args:
             batch: the images.
-            rows: of one role: queries, or supports of one shot.
+            rows: the rows of one role: queries, or supports of one shot.
             supports: they are supports.
         """
         if self.training and self.trains_features:

@@ -22,7 +22,7 @@ class ImagesTogether:
         batch: whose images are asked for by their rows.
 
     Attributes:
-        names: of the images that were encoded, whose features depend on the others of their pass.
+        names: the names of the images that were encoded, whose features depend on the others of their pass.
     """
 
     def __init__(self, backbone: FrozenBackbone, batch: EpisodeBatch):

@@ -70,7 +70,7 @@ class Context:
         classes: (B,) int64 numbers of the ways' classes in training; None elsewhere.
         images: (N, K) numbers of an episode's supports; equal ones are the same image.
         shown: (N, K, S, S) uint8, all that supports show of their episode, see `EpisodeBatch.support_ways`.
-        hints: of the B episodes; none where the method asks for none.
+        hints: the hints of the B episodes; none where the method asks for none.
         counted: (B, S, S) bool, pixels of the queries that may be looked at, see `EpisodeBatch.counted_pixels`.
         base_classes: number of an episode's first ways, which have no support: base classes that it asks for.
     """

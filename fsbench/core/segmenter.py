@@ -40,7 +40,7 @@ class Segmenter(ImageFeatures):
     computes parts of several episodes together `answers`.
 
     Attributes:
-        context: of what is asked at the moment.
+        context: the context of what is asked at the moment.
     """
 
     task = "segmentation"

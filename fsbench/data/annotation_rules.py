@@ -40,7 +40,7 @@ class LeftOut:
         """Count an object of class `name` if it has corners outside its image.
 
         Args:
-            name: of the class.
+            name: the name of the class.
             parts: corners (n, 2) of its outlines, as x and y.
             size: height and width of the image.
         """

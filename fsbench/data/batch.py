@@ -143,7 +143,7 @@ class EpisodeBatch:
             which the setting adds others).
         ways: (B,) int64 number of ways of each episode, where some have no support; None if all have one, so that
             whatever is not `valid` is padding.
-        hints: of each episode, on the CPU; None if the method asks for none.
+        hints: the hints of each episode, on the CPU; None if the method asks for none.
         counted_pixels: (B, S, S) bool, pixels of the query that a method may look at, where the protocol tells them: a
             padded image's own, without void where it tells that, too; those of the image in a method's own letterbox.
             None if nothing is told.
@@ -334,7 +334,7 @@ class ImageEpisode:
 
     Attributes:
         number: number in the manifest.
-        seed: of whatever a method draws; together with `number` it is all that this may depend on.
+        seed: the seed of whatever a method draws; together with `number` it is all that this may depend on.
         classes: (N,) numbers of the classes in the data set, from 1. A label is a place in it, from 0.
         support, query: (N, K) and (N, q) int64 places of the images in the data set, way by way; the queries that a
             method gets in an evaluation are mixed.

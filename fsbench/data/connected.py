@@ -31,7 +31,7 @@ class Regions:
         row: places of a row, see `runs`.
         starts, ends: (R,) of the runs.
         region: (R,) number from 0 of the region that each run belongs to, in the order of their first runs.
-        number: of regions.
+        number: the number of regions.
     """
 
     row: int

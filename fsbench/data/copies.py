@@ -49,7 +49,7 @@ def copy_remarks(data: AnyData, names: Iterable[str], shown: Callable[[str], str
 
     Args:
         data: the data set.
-        names: of its images.
+        names: the names of its images.
         shown: how a name is written.
 
     Raises:

@@ -155,7 +155,7 @@ class LabelFile:
 
     Attributes:
         path, kind: the file, and the word for it in messages.
-        header: of the file.
+        header: the header of the file.
         stored: (H, W) numbers, or (H, W, 3) colours uint8.
         opacity: (H, W) uint8, None if all pixels are opaque.
         palette: (n, 3) uint8 colours of the numbers, transparent ones black; None if they have none.

@@ -125,7 +125,7 @@ def open_picture(
         kind: the word for it in messages: "image", or that of a label map, to which other rules apply.
         decode: decode the pixels; else they may be decoded in the block.
         by_shades: a label map is a mask that is told by its shades, not by numbers, so that it may be lossy.
-        name: of a content, in messages.
+        name: the name of a content, in messages.
 
     Raises:
         DataError: it cannot be read, or a rule of `file_rules` refuses it; the message names it.

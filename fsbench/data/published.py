@@ -52,7 +52,7 @@ class Published:
     """A published data set of images with label maps.
 
     Attributes:
-        name: of the data set.
+        name: the name of the data set.
         folds: their number; None if it depends on settings.
         novel: numbers of the novel classes of each fold; empty if they follow from files.
         has_lists: lists of it are official: its authors published some, or the annotations tell them.
@@ -136,7 +136,7 @@ def own_name_fault(name: str, others: Sequence[str] = ()) -> str:
     """Say why a user's data set cannot have a name; "" if it can.
 
     Args:
-        name: that somebody chose.
+        name: the name that somebody chose.
         others: further names that are taken.
     """
     taken = {composed(one).casefold(): one for one in (*published_names(), *others)}

@@ -38,11 +38,11 @@ class Brush:
     """Ranges from which a stroke's random numbers are drawn, upper ends excluded.
 
     Attributes:
-        width: of the line in pixels.
-        vertices: of the line beyond its first.
+        width: the width of the line in pixels.
+        vertices: the vertices of the line beyond its first.
         speed, acceleration: largest pixels from one vertex to the next, and their largest change.
         motion, motion_change: scales of the movement of the whole stroke.
-        shift: of a single vertex in pixels.
+        shift: the shift of a single vertex in pixels.
     """
 
     width: tuple[int, int]
@@ -107,7 +107,7 @@ def draw_annotation(masks: Tensor, kind: Annotation, streams: AnnotationStreams,
 
     Args:
         masks: (..., H, W) of 0 and 1, or bool.
-        kind: of the annotation.
+        kind: the kind of the annotation.
         streams: drawn from, mask by mask; `mask` and `box` draw nothing.
         idle_draws: of strokes, as of `moved`.
 
@@ -144,8 +144,8 @@ def draw_label(
 
     Args:
         label: (S, S) uint8, 1 on the mask.
-        kind: of the annotation; points become discs within the mask.
-        streams: of the episode's way, drawn from support by support.
+        kind: the kind of the annotation; points become discs within the mask.
+        streams: the streams of the episode's way, drawn from support by support.
         objects: masks (S, S) bool of the single objects, each of which has an annotation of its own; None for one of
             the mask as a whole.
 
@@ -214,7 +214,7 @@ class Stroke:
 
     Attributes:
         vertices: (n, 2) x and y, float64; may lie outside the image.
-        width: of the line.
+        width: the width of the line.
         motion: how far the whole stroke moves, and in which direction in radians.
     """
 
@@ -243,8 +243,8 @@ def moved(stroke: Stroke, brush: Brush, stream: np.random.RandomState, idle_draw
 
     Args:
         stroke: the stroke.
-        brush: that it was drawn with.
-        stream: of random numbers.
+        brush: the brush that it was drawn with.
+        stream: the stream of random numbers.
         idle_draws: draw two numbers more that nothing reads, as VRP-SAM's program does and SANSA's does not.
     """
     distance, angle = stroke.motion

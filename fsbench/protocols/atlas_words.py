@@ -264,7 +264,7 @@ def measuring(words: Mapping[str, str]) -> Measuring:
     """Compose how a test sees images and counts answers.
 
     Args:
-        words: of the conditions of `MEASURED`, as a row of the atlas has them; others are passed over.
+        words: the words of the conditions of `MEASURED`, as a row of the atlas has them; others are passed over.
 
     Raises:
         SettingsError: a word has no rule, or two rules exclude each other.

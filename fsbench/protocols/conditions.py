@@ -79,7 +79,7 @@ class Conditions:
         min_object: pixels that an object must have for its image to take part.
         episode_draw: what is drawn first.
         episodes_per_fold: the number that the program is given, or "all …" with it; some stop one episode late.
-        seeds: of the episodes.
+        seeds: the seeds of the episodes.
         depends_on: what else changes the episodes, such as the number of worker processes.
         geometry: how an image becomes the square that the network sees.
         compared_at: size at which answer and truth are compared.

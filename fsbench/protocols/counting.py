@@ -116,7 +116,7 @@ class PixelCounting:
 
         Args:
             frame: the count table.
-            header: of the run.
+            header: the header of the run.
             metrics: the scores that there are.
         """
         if self.absent == "nan":
@@ -158,7 +158,7 @@ class PixelCounting:
         Args:
             frame: the counts that scores follow from.
             every: the counts of all episodes, those that only calibrate included.
-            header: of the run.
+            header: the header of the run.
         """
         # spared until it is needed
         import polars as pl
@@ -285,7 +285,7 @@ class ImageCounting:
 
         Args:
             answer: (N·q,) the way, from 0, of each query image, in the order that the truth states.
-            truth: of the same episode.
+            truth: the truth of the same episode.
             view: is not needed.
         """
         named = answer.ravel()

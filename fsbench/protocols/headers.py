@@ -32,7 +32,7 @@ class Tested:
 
     Attributes:
         manifest: the header with its episodes.
-        protocol: that the header names; None if it is not known here.
+        protocol: the protocol that the header names; None if it is not known here.
     """
 
     manifest: Manifest
@@ -76,7 +76,7 @@ def header_faults(manifest: Manifest, protocol: Protocol | None) -> Iterator[str
 
     Args:
         manifest: header and episodes.
-        protocol: that the header names; None if it is not known here.
+        protocol: the protocol that the header names; None if it is not known here.
     """
     yield from contradicted(HEADER, Tested(manifest, protocol))
 

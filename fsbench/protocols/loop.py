@@ -29,7 +29,7 @@ def evaluate_batches(
         test: parts a batch from its truth, and counts an answer.
         answerer: see `Answerer`.
         add: takes the results of each batch.
-        name: of whoever answers, for messages.
+        name: the name of whoever answers, for messages.
 
     Raises:
         SettingsError: there is not one answer for each episode, or a mask of another size or with other labels.

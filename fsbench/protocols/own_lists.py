@@ -23,8 +23,8 @@ def marked_if_own(manifest: Manifest, protocol: Protocol, data: Any, source: obj
     A header may name any protocol, and every title and page goes by it.
 
     Args:
-        manifest: of a file that was given, which fits the data.
-        protocol: that its header names.
+        manifest: the manifest of a file that was given, which fits the data.
+        protocol: the protocol that its header names.
         data: the data set, as the protocol's draw has it.
         source: the file, for the note that is printed once.
     """

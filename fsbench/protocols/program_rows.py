@@ -22,7 +22,7 @@ def read_rows(
 
     Args:
         file: a csv file with a head.
-        columns: that it must have, in any order, and no others.
+        columns: the columns that it must have, in any order, and no others.
         optional: one of them that the file may lack.
 
     Raises:

@@ -78,7 +78,7 @@ class Protocol:
     Attributes:
         name, version: together part of every record's identity; the version grows when a choice changes.
         summary: the test in a line.
-        draw: which episodes there are.
+        draw: the draw which episodes there are.
         view: how images, masks and the truth are seen.
         counting: how answers are counted.
         own_metrics: scores that few tests have.

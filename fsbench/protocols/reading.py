@@ -197,8 +197,8 @@ def check_version(protocol: Protocol, version: int | str, what: str) -> None:
     """Raise RecordError if a test used another version of a protocol than this one.
 
     Args:
-        protocol: that the test names.
-        version: that it states.
+        protocol: the protocol that the test names.
+        version: the version that it states.
         what: made the statement, in words such as "the kit".
     """
     if version != protocol.version:

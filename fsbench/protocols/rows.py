@@ -37,8 +37,8 @@ class _Unfit(Exception):
     """A word of a row of which there is no part.
 
     Args:
-        column: of the row.
-        word: that it has there.
+        column: the column of the row.
+        word: the word that it has there.
         why: more about it.
     """
 

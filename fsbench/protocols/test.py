@@ -37,8 +37,8 @@ class VisibleSupport:
     """A labelled image of an episode, read on access.
 
     Attributes:
-        name: of the image in the data set.
-        file: of the image.
+        name: the name of the image in the data set.
+        file: the file of the image.
         number: number of the class that it is labelled with.
         box: (x, y, width, height) in pixels where the test tells a box and no mask; None elsewhere.
     """
@@ -66,7 +66,7 @@ class VisibleEpisode:
     """An episode as a method may see it, without its truth; images are read on access.
 
     Attributes:
-        number: of the episode in its manifest.
+        number: the number of the episode in its manifest.
         query_name: of the query image in the data set.
         query_file: of the query image, whose stored form a data set of one's own turns by its EXIF entry.
         classes: handles of the N ways; label n of an answer is `classes[n - 1]`.
@@ -143,7 +143,7 @@ class VisibleImages:
     """A classification episode as a method may see it; images are read on access.
 
     Attributes:
-        number: of the episode in its manifest.
+        number: the number of the episode in its manifest.
         classes: handles of the N ways; label n of an answer, from 1, is `classes[n - 1]`.
         supports: by way, the K images of it.
         queries: images to name the class of, in an order that says nothing of their classes.

@@ -233,7 +233,7 @@ class View:
     def squashed_truth(self, labels: np.ndarray, side: int) -> np.ndarray:
         """Return the truth (H, W) at a square (side, side), by the rule of a test that counts at the method's input.
 
-                Tests that count at another size have no such rule; for them, torch's nearest pixels are taken.
+        Tests that count at another size have no such rule; for them, torch's nearest pixels are taken.
         """
         own = self.query_size == "input" and self.truth_resize != "padded"
         return LABEL_RESIZES[self.truth_resize if own else "pil"](labels, side, side)

@@ -37,7 +37,7 @@ def check_by_dataset(name: str, value: Any, least: int = 1) -> None:
     """Raise SettingsError unless every value by data set is large enough, and "others" has one.
 
     Args:
-        name: of the value, for messages.
+        name: the name of the value, for messages.
         value: numbers or words by data set; anything else is not looked at.
         least: the smallest number.
     """

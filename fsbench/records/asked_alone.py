@@ -64,7 +64,7 @@ def episodes_to_ask(in_order: Iterable[Episode | ClassificationEpisode], number:
 
     Args:
         in_order: the episodes in the order of the test.
-        number: of episodes to choose; all where the test has fewer.
+        number: the number of episodes to choose; all where the test has fewer.
 
     >>> episodes = [Episode(n, query, 1, (1,), ((shown,),)) for n, (query, shown) in enumerate(["ab", "bc", "de"])]
     >>> episodes_to_ask(episodes, 1), episodes_to_ask(episodes, 2)
@@ -105,7 +105,7 @@ def ask_alone(answering: Answering[Any], numbers: Iterable[int], fresh: bool = T
 
     Args:
         answering: the test, and who answers it.
-        numbers: of the episodes, in the order in which they are asked.
+        numbers: the numbers of the episodes, in the order in which they are asked.
         fresh: ask a copy that remembers nothing, where one can be made.
     """
     tally = Tally()

@@ -241,7 +241,7 @@ def contradictions(stated: Mapping[str, str], record: Record) -> list[str]:
 
     Args:
         stated: entries of the card, in words, as `Card.stated` has them.
-        record: of one run of the card's method.
+        record: the record of one run of the card's method.
     """
     return [
         f"the card of {record.run.identity.method.name} contradicts its record: {name.replace('_', ' ')} is {words} by "
@@ -320,7 +320,7 @@ def resolve_card(stated: Mapping[str, str], record: Record, known_backbone: str 
 
     Args:
         stated: entries in words; those that contradict the record have no effect.
-        record: of the run.
+        record: the record of the run.
         known_backbone: what the official weights of the record's backbone were trained on; "" if that is not known.
     """
     proved = proved_entries(record)

@@ -92,9 +92,9 @@ def class_not_named(folder: Path, reference: str, name: str) -> ClassNotNamed:
     """Return the error for a run whose class the command does not name, with the needed file and its date.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         reference: the file as the run's configuration states it.
-        name: of the class.
+        name: the name of the class.
     """
     file, record = ClassFile.stated(reference), read_record(folder)
     when = "" if record is None else _moment(record.run.provenance.finished, "%H:%M")

@@ -80,7 +80,7 @@ def check_rows(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
 
     Args:
         frame: the table, with the columns of `count_schema`.
-        manifest: of the run.
+        manifest: the manifest of the run.
         file: the table was read from, named in messages.
 
     Raises:

@@ -227,7 +227,7 @@ def names_of_tests(groups: Sequence[list[Record]], titles: Sequence[str] | None 
 
     Args:
         groups: runs that may be compared.
-        titles: of the groups; those of their protocols unless given.
+        titles: the titles of the groups; those of their protocols unless given.
     """
     titles = titles or [group[0].protocol.title(group[0].header) for group in groups]
     names = []

@@ -26,7 +26,7 @@ class Journal:
     it counts also where the first line of its file, which names that, is damaged.
 
     Args:
-        folder: of the files.
+        folder: the folder of the files.
         identity: hash of everything the results follow from; files of another identity are removed.
     """
 
@@ -114,7 +114,7 @@ class JournalWriter:
         """Write the rows of results, one episode per line.
 
         Args:
-            results: of a batch.
+            results: the results of a batch.
             keep: how much of an episode's prediction stands in its line, by its number.
         """
         self.file.append(*(_rows(result, keep(result.episode)) for result in results))

@@ -90,7 +90,7 @@ def write_predictions(
     """Write `predictions.parquet`; remove an earlier one if nothing is kept.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         kept: (episode, way, decision, prediction) in any order; of several for one way, which are equal, one is taken.
         counts: the count table of the run.
         keep: how much to keep.

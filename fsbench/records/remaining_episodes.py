@@ -19,7 +19,7 @@ class Answering(Generic[Counted]):
     """A test, and a method that answers it.
 
     Attributes:
-        name: of whoever answers, for messages and tables.
+        name: the name of whoever answers, for messages and tables.
         test: a test, or its protocol; with the side of its answers, where that decides their size.
         begin: makes whoever answers ready for a test, and yields the function that answers a batch.
         begin_fresh: the same, of a copy that remembers nothing, where one can be made.
@@ -41,7 +41,7 @@ class Share(Generic[Counted]):
 
     Attributes:
         answering: the test, and who answers it.
-        numbers: of the episodes that are left.
+        numbers: the numbers of the episodes that are left.
         journal: where this process's results go.
         keep: how much is kept of an episode's prediction, by its number.
         around: what each of its batches is answered in, such as its own log.
@@ -77,7 +77,7 @@ def evaluate_episodes(
     """Evaluate the unfinished episodes of a test; each batch is loaded once for all methods.
 
     Args:
-        shares: of those who answer, each of the same test.
+        shares: the shares of those who answer, each of the same test.
         show: iterates over batches, and may show how far they are.
         part_of: gives each of several who answer a batch of its own, of the batch and the numbers of the episodes that
             it has left; None if it has none of them left.

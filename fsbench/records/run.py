@@ -169,7 +169,7 @@ class Training(Entries):
 
     Attributes:
         image_size, precision, tf32: of the training.
-        settings: of the trainer and of the training data, as in the identity of a run that trains.
+        settings: the settings of the trainer and of the training data, as in the identity of a run that trains.
         method: settings of the method that was trained.
         chosen_by: score by which the checkpoint was chosen; LAST where nothing was validated.
         episodes, official_episodes: number of validation episodes, and the protocol's.
@@ -300,7 +300,7 @@ class Provenance(Entries):
     """Time, code, machine and kernels of an evaluation.
 
     Attributes:
-        variables: of the environment, that choose instructions or kernels; unset where none is set.
+        variables: the variables of the environment, that choose instructions or kernels; unset where none is set.
     """
 
     finished: Text = ""
@@ -322,7 +322,7 @@ class RunFacts(Entries):
 
     Attributes:
         id: name of its folder.
-        label: that the user gave the run, the last one; "", and not written, where there is none.
+        label: the label that the user gave the run, the last one; "", and not written, where there is none.
         identity: everything that can change its result.
         checkpoint_sha256: of the checkpoint that was evaluated.
         checkpoint_variant: whether an authors' checkpoint states its variant; None for other runs.

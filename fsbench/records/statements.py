@@ -38,7 +38,7 @@ def check_statements(run: Run, manifest: Manifest, counts: "pl.DataFrame", file:
 
     Args:
         run: its content.
-        manifest: of the run; its header says what its episodes are.
+        manifest: the manifest of the run; its header says what its episodes are.
         counts: the rows that the manifest names, all of them.
         file: the run.json, named in messages.
     """

@@ -63,7 +63,7 @@ class Schema:
     """Columns of a parquet file, with the values that each may hold.
 
     Attributes:
-        kind: of the file, which limits its size, see `fsbench.base.files.opening.LIMITS`.
+        kind: the kind of the file, which limits its size, see `fsbench.base.files.opening.LIMITS`.
         columns: by their names.
         remedy: end of every refusal: what was expected and what to do.
     """

@@ -32,7 +32,7 @@ def write_record(
     """Write the record of an answered test: episodes, counts, predictions and, last, `run.json`.
 
     Args:
-        folder: of the run, which exists.
+        folder: the folder of the run, which exists.
         test: what was answered.
         frame: the counts of all its episodes, see `fsbench.records.counts.to_frame`.
         facts: what is known of whoever answered.
@@ -80,7 +80,7 @@ def write_files(folder: Path, run: Run, frame: "pl.DataFrame", listeners: Iterab
     """Write `episodes.parquet`, then `run.json`; a folder with the latter is complete.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         run: contents of `run.json`.
         frame: the count table.
         listeners: called with the record before `run.json` is written, so that a run that is killed while they are told

@@ -63,8 +63,8 @@ def conclude(
 
     Args:
         rows: differences of the methods of one test, each two or all from `baseline`, and those on object sizes.
-        header: of the test's manifest, of any fold.
-        cards: of the methods.
+        header: the header of the test's manifest, of any fold.
+        cards: the cards of the methods.
         comparisons: number of comparisons that were corrected together.
         rank_all: whether methods of different cards are ranked together.
         baseline: the only method that others are compared with.
@@ -112,7 +112,7 @@ def conclude_alone(scores: Mapping[str, Mapping[str, Estimate]], metric: str, wh
     """Say what the first methods score, if nothing is compared.
 
     Args:
-        scores: of each method, by metric; the best method first.
+        scores: the scores of each method, by metric; the best method first.
         metric: name of the score.
         why: sentence that says why nothing is compared.
     """
@@ -128,7 +128,7 @@ def conditions_in_words(cards: Mapping[str, StatedCard], rank_all: bool) -> list
     """Say how methods' conditions differ, and that they are not ranked together; nothing if equal.
 
     Args:
-        cards: of each method, or of each sign that stands for methods of equal conditions.
+        cards: the cards of each method, or of each sign that stands for methods of equal conditions.
         rank_all: whether they are ranked together all the same.
     """
     number = ranking_groups(cards)
@@ -182,7 +182,7 @@ class _Words:
         """Say which of two methods is better; of more, how the best one or the baseline compares with the others.
 
         Args:
-            rows: of one fold.
+            rows: the rows of one fold.
             baseline: see `conclude`.
         """
         order, between = _ordered(rows)
@@ -209,7 +209,7 @@ class _Words:
         """Say in a sentence which methods are told apart from `one`; nothing where none is.
 
         Args:
-            rows: of one fold.
+            rows: the rows of one fold.
             one: the method that the first score's sentences are about.
         """
         order, between = _ordered(rows)

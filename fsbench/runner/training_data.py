@@ -31,8 +31,8 @@ class TrainingData(Dataset[dict[str, Tensor]]):
     """Training episodes as dictionaries of tensors, for a plain `DataLoader` (see `load_training`).
 
     Args:
-        episodes: that are drawn.
-        normalisation: of the images.
+        episodes: the episodes that are drawn.
+        normalisation: the normalisation of the images.
     """
 
     def __init__(self, episodes: TrainingEpisodes, normalisation: Normalisation):

@@ -138,7 +138,7 @@ def count_answer(
 
     Args:
         answer: the method's.
-        truth: of the same episode.
+        truth: the truth of the same episode.
         fit: brings a label map to the size of the truth, where an answer is asked for at another one.
 
     Raises:

@@ -38,7 +38,7 @@ class CountTable:
         pairs: (rows,) bool, the rows of the pairs.
         void_rule: rule for void pixels.
         is_whole: the pairs are all there are, and sums over whole episodes exist.
-        header: of the run; None if the counts are of none.
+        header: the header of the run; None if the counts are of none.
     """
 
     frame: "pl.DataFrame"

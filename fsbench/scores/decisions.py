@@ -102,7 +102,7 @@ def beside_published(found: Estimate, published: float, digits: int = 1) -> Lite
     Args:
         found: our score.
         published: the figure.
-        digits: of the figure after the point; half a unit of the last is rounding.
+        digits: the digits of the figure after the point; half a unit of the last is rounding.
     """
     away = found.value - published
     margin = t_quantile(0.5 + LEVEL / 2, found.df) * sqrt(2) * found.error + 0.5 * 10.0**-digits

@@ -338,7 +338,7 @@ class MetricParts:
         A figure that has no interval has no influences.
 
         Args:
-            design: of these parts, or of more.
+            design: the design of these parts, or of more.
             start: the place of the first of these parts among those of the design.
         """
         value = float(_mean(*self._fold_sums(self.values))[0])
@@ -404,7 +404,7 @@ def as_score(estimate: Estimate, metric: Metric, statistics: Sequence[ScoreStati
 
     Args:
         estimate: the score.
-        metric: which it is.
+        metric: the metric which it is.
         statistics: the rows that it is of.
     """
     if not metric.is_squared_error:

@@ -31,7 +31,7 @@ def episode_statistics(
         class_ids: numbers of the classes that means are taken over.
         void: rule of `fsbench.scores.confusion.VOID_RULES`.
         metrics: the scores that there are.
-        header: of the run, for metrics that ask it.
+        header: the header of the run, for metrics that ask it.
     """
     ways = (frame["slot"] > 0).to_numpy()
     return CountTable(frame, class_ids, ways, void_rule(void), True, header).statistics(metrics)
@@ -53,6 +53,6 @@ def pair_statistics(
         class_ids: numbers of the classes of these rows at least.
         void: rule of `fsbench.scores.confusion.VOID_RULES`.
         metrics: the scores that there are.
-        header: of the run, for metrics that ask it.
+        header: the header of the run, for metrics that ask it.
     """
     return CountTable(frame, class_ids, keep, void_rule(void), False, header).statistics(metrics)

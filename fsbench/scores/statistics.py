@@ -16,7 +16,7 @@ class Episodes:
     """Whole episodes of a run, beside its (episode, way) pairs.
 
     Attributes:
-        rows: of the episodes, with the supports of all ways.
+        rows: the rows of the episodes, with the supports of all ways.
         of_pair: (n,) place of each pair's episode among them.
     """
 
@@ -92,7 +92,7 @@ class ScoredPart:
     """Rows from which one score is computed.
 
     Attributes:
-        statistics: of the whole run.
+        statistics: the statistics of the whole run.
         metric: the score, whose sums are there.
         pairs: (m,) places of the rows.
     """

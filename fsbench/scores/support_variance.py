@@ -197,8 +197,8 @@ def _estimate(value: float, without: np.ndarray, free: int, images: int, is_vari
     """Return a figure with its interval for these supports, from its values (G,) without each query image.
 
     Args:
-        value: of all query images.
-        without: of all but one.
+        value: the value of all query images.
+        without: the without of all but one.
         free: degrees of freedom at most.
         images: number of query images.
         is_variance: use a logarithmic scale where all values are positive.

@@ -102,7 +102,7 @@ class Spread:
 
     Attributes:
         reach: how far it goes.
-        scores: of each part, those of its trainings.
+        scores: the scores of each part, those of its trainings.
         sd: standard deviation of the score of one training a part; NaN where it is not known.
         terms: of each part with several trainings, its part of the variance and the degrees of freedom of that.
         overlap: what of the terms is in the variance of the images already.
@@ -130,8 +130,8 @@ class TrainedEstimate:
     Attributes:
         these: with the interval for other images and these trainings.
         other: with that for other images and other trainings; None if nothing is said of them.
-        spreads: of the method, or of both; one where these have the same weights.
-        variance: of trainings; NaN where `other` is not stated.
+        spreads: the spreads of the method, or of both; one where these have the same weights.
+        variance: the variance of trainings; NaN where `other` is not stated.
         df: degrees of freedom of that variance.
         is_rough: two trainings in all, whose spread is one number: the variance is doubled.
         p_family: p of a difference among several that are corrected together.

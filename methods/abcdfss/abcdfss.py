@@ -61,7 +61,7 @@ class ABCDFSS(Segmenter):
             as for one's own images, both are the same.
         epochs: steps of a fitting (§4).
         learning_rate: of its gradient descent.
-        temperature: of the contrast.
+        temperature: the temperature of the contrast.
         width: channels of adapted features.
         views: V, of each image (§3).
         statistics: of the heads' norm in the comparison; the authors' program never leaves the training mode, so that

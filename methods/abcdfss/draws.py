@@ -86,10 +86,10 @@ class HeadDraws:
     A turn is a way of an episode: its views are drawn, then, where heads are fitted to it, those of all levels.
 
     Args:
-        channels: of each level.
-        width: of the heads.
-        views: of an image.
-        seed: of the program.
+        channels: the channels of each level.
+        width: the width of the heads.
+        views: the views of an image.
+        seed: the seed of the program.
     """
 
     def __init__(self, channels: Sequence[int], width: int, views: int, seed: int):

@@ -20,7 +20,7 @@ class AdaptedHead(nn.Module):
     """Two 1x1 convolutions with BatchNorm between them, which always uses the batch's statistics (§5).
 
     Args:
-        channels: of the level's features.
+        channels: the channels of the level's features.
         width: channels of the output.
     """
 

@@ -104,7 +104,7 @@ class LoraProbeDense(LinearProbeDense):
         alpha: alpha / rank scales what an adapter adds.
         learning_rate: of AdamW.
         tuning_steps: steps of AdamW.
-        seed: of the adapters' first values, together with the episode's number.
+        seed: the seed of the adapters' first values, together with the episode's number.
     """
 
     depends_on_way_order = True  # the first steps of AdamW have the sign of a gradient, where rounding decides

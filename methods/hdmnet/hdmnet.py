@@ -127,7 +127,7 @@ def poly_adamw(head: nn.Module, learning_rate: float, weight_decay: float, steps
         head: the head.
         learning_rate: rate of the transformer at the start.
         weight_decay: of all groups, norms and biases included.
-        steps: of the whole training.
+        steps: the steps of the whole training.
     """
     groups = [
         {"params": parameters, "lr": learning_rate * (FACTOR if i else 1)}

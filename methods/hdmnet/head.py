@@ -48,7 +48,7 @@ class Shot(NamedTuple):
         prototype: mean of its reduced features under its mask (b, C, 1, 1).
         stages: its tokens (b, h_i·h_i, d) of each stage of the transformer.
         similarity: the query's largest cosines with its object (b, 2, h, h), see `similarity_maps`.
-        distance: of its style from the query's (b, 1, 1, 1).
+        distance: the distance of its style from the query's (b, 1, 1, 1).
     """
 
     prototype: Tensor

@@ -228,8 +228,8 @@ class Match(nn.ModuleList):
         """Return a map (b, d, h_i, h_i) and the matching map (b, h_i, h_i).
 
         Args:
-            tokens: of the query (b, h_i·h_i, d).
-            source: of the supports (b, K·h_i·h_i, d).
+            tokens: the tokens of the query (b, h_i·h_i, d).
+            source: the source of the supports (b, K·h_i·h_i, d).
             mask: (b, K·h_i·h_i), 1 on the object.
             similarity: (b, 2, h, h).
         """

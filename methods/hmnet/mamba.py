@@ -90,7 +90,7 @@ def sum_directions(y: Tensor, side: int, ratio: int = 1) -> Tensor:
 
     Args:
         y: tokens in the order of the scan (b, k, c, L), best in memory (b, L, k, c).
-        side: of the maps.
+        side: the side of the maps.
         ratio: see `scan_order`.
 
     Returns:

@@ -103,7 +103,7 @@ class AnchoredPair:
         pixels: (n,) numbers of the kept pixels in the support's map, of each sample.
         query_plane: (h, w).
         support_plane: (hs, ws).
-        dtype: of the features.
+        dtype: the dtype of the features.
     """
 
     query: Tensor

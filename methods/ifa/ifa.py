@@ -47,7 +47,7 @@ class Outputs(NamedTuple):
 
     Attributes:
         refined, queries: of the queries (B, 2, S, S): refined in the first round (None without), and of each round.
-        itself: of the queries by the prototypes of their own masks.
+        itself: the itself of the queries by the prototypes of their own masks.
         supports: of the supports (K·B, 2, S, S), all items' first shots first, by the prototypes of their own masks.
         support_rounds: of the supports in each round.
     """
@@ -76,7 +76,7 @@ class Outputs(NamedTuple):
 
         Args:
             query: masks of the queries (B, S, S).
-            support: of the supports (K·B, S, S), in their order.
+            support: the support of the supports (K·B, S, S), in their order.
             program: the program.
         """
 
@@ -113,7 +113,7 @@ def step_outputs(
         query_masks, support_masks: (B, S, S) and (K·B, S, S).
         refine: refine the query in the first round.
         order: how prototypes of items meet their shots.
-        rounds: of the loop.
+        rounds: the rounds of the loop.
     """
     side = query_masks.shape[-1]
     shots = list(zip(support.split(len(query)), support_masks.split(len(query)), strict=True))

@@ -139,7 +139,7 @@ def one_round(
     """Segment queries by their own prototypes, then supports by these (§4).
 
     Args:
-        start: of the supports, or of the round before.
+        start: the start of the supports, or of the round before.
         query: features (b, C, h, w).
         support: features (K·b, C, h, w) of all items' first shot, then of the second, and so on; None tests.
         refines: make the query's prototypes a second time.

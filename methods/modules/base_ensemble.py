@@ -106,7 +106,7 @@ def base_map(logits: Tensor, own_class: Tensor | None) -> Tensor:
     """Return the probability of any base class but the episode's own (b, 1, h, w).
 
     Args:
-        logits: of background and base classes (b, n + 1, h, w).
+        logits: the logits of background and base classes (b, n + 1, h, w).
         own_class: (b,) number of the episode's class among the base classes, from 0, while training.
     """
     probability = widened(logits).softmax(1)
@@ -123,7 +123,7 @@ def join(head: nn.Module, meta: Tensor, distance: Tensor, base: Tensor) -> Tenso
     Args:
         head: has trained `merge_layer`s "gram_merge" and "cls_merge".
         meta: logits of the meta learner (b, 2, h, w).
-        distance: of styles (b, 1, 1, 1).
+        distance: the distance of styles (b, 1, 1, 1).
         base: `base_map` (b, 1, h, w).
     """
     merge: Any = head
@@ -142,7 +142,7 @@ def ensemble_losses(
     frozen, is no part of what is minimised: it only tells how well that learner does.
 
     Args:
-        output: of the head.
+        output: the output of the head.
         target: 0 background, 1 the episode's class.
         base_target: 0 background, 1..n base classes; None if they are not known.
         meta_weight: factor of the meta learner's loss.

@@ -38,7 +38,7 @@ def tenfold_sgd(
         groups: parameters of each group.
         learning_rate: rate before the authors' factor of ten.
         momentum, weight_decay: of all groups, biases included.
-        steps: of the whole training.
+        steps: the steps of the whole training.
     """
     listed = [{"params": list(group)} for group in groups]
     optimizer = torch.optim.SGD(listed, 10 * learning_rate, momentum, weight_decay=weight_decay)

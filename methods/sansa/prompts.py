@@ -66,7 +66,7 @@ def prompt_points(mask: Tensor, kind: Kind, streams: AnnotationStreams) -> Point
     """Draw the points of a support's mask (D, D) in pixels of the image, for one frame.
 
     Args:
-        mask: of 0 and 1, or bool.
+        mask: the mask of 0 and 1, or bool.
         kind: any but "mask".
         streams: drawn from; boxes and empty masks draw nothing.
     """

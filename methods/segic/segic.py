@@ -75,7 +75,7 @@ class SegIC(Segmenter):
         width: channels of the decoder.
         learning_rate, weight_decay: of AdamW (§10).
         decay_epoch: after so many epochs the rate is a tenth.
-        seed: of what training draws, together with the epoch and the number of the episode.
+        seed: the seed of what training draws, together with the epoch and the number of the episode.
     """
 
     backbone: ViTAndText

@@ -99,7 +99,7 @@ def both_directions(
     Args:
         head: learned part.
         queries, supports: b pairs.
-        turns: of the b queries, then of the b supports.
+        turns: the turns of the b queries, then of the b supports.
         tau: divisor of similarities.
 
     Returns:

@@ -54,8 +54,8 @@ class PromptAttention(nn.Module):
 
     Args:
         width: C.
-        heads: of the attention.
-        name: of the attention in the authors' checkpoints.
+        heads: the heads of the attention.
+        name: the name of the attention in the authors' checkpoints.
     """
 
     def __init__(self, width: int, heads: int, name: str):
@@ -93,7 +93,7 @@ class PromptGenerator(nn.Module):
     Args:
         width: C.
         prompts: n.
-        heads: of each attention.
+        heads: the heads of each attention.
     """
 
     def __init__(self, width: int = 256, prompts: int = 50, heads: int = 4):
@@ -153,7 +153,7 @@ class VisualPromptEncoder(nn.Module):
         channels: channels of the outputs of layers 2 and 3.
         width: C.
         prompts: n.
-        heads: of each attention.
+        heads: the heads of each attention.
     """
 
     def __init__(self, channels: tuple[int, int], width: int = 256, prompts: int = 50, heads: int = 4):

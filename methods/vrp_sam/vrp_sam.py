@@ -155,7 +155,7 @@ class Annotated(NamedTuple):
     """Annotated supports of a way, one row (b·K) each, shots fastest.
 
     Attributes:
-        features: of the trunk (b·K, c, ·, ·), f3 of the annotated f2.
+        features: the features of the trunk (b·K, c, ·, ·), f3 of the annotated f2.
         annotation: (b·K, S, S), `cells` the same on the map (b·K, 1, h, h).
     """
 
@@ -175,10 +175,10 @@ class VRPSAM(StageSegmenter):
         annotation: how supports are annotated, in training and test alike: drawn from their masks (§3).
         width: channels of the encoder, those of SAM's prompts.
         prompts: their number.
-        heads: of the encoder's attentions.
+        heads: the heads of the encoder's attentions.
         learning_rate: first rate of AdamW, which falls to 0 along a cosine (§8).
         weight_decay: of AdamW.
-        seed: of drawn annotations, together with the episode's number, and the epoch in training.
+        seed: the seed of drawn annotations, together with the episode's number, and the epoch in training.
     """
 
     backbone: TrunkAndSam | StagesAndSam

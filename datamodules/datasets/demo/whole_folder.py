@@ -33,7 +33,7 @@ class DrawnFolder:
 
     Attributes:
         file: name of the file in it whose first line tells how it was made.
-        line: that first line; a folder with another one holds something else.
+        line: the line that first line; a folder with another one holds something else.
         write: fills a folder, including `file`, over files of the same names.
     """
 

@@ -95,7 +95,7 @@ def validate_yaml(file: Path, content: Any, schema: Any, part: str = "") -> Any:
 
     Args:
         file: for messages.
-        content: of the file, or of a part of it.
+        content: the content of the file, or of a part of it.
         schema: a pydantic model or a dataclass.
         part: name of the part, for messages; "" for the whole.
     """

@@ -481,7 +481,7 @@ def description(manifest: Manifest, listed: int = 0) -> Iterator[str]:
     """Yield the lines that describe a manifest: summary, lists, images, ways and shots, classes, some episodes.
 
     Args:
-        manifest: of masks, or of classification, whose images have no names.
+        manifest: the manifest of masks, or of classification, whose images have no names.
         listed: number of episodes that have a line, the first ones.
     """
     header = manifest.header

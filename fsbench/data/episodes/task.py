@@ -102,7 +102,7 @@ class Task(Options):
 
         Args:
             given: the values.
-            whose: of what they are, for the error's text.
+            whose: the whose of what they are, for the error's text.
             trains: whether those fields are known alone that training episodes follow from.
             usual: values of fields that are not chosen, instead of their defaults.
             beside: further names that are known where the values come from, of which one may have been misspelt.

@@ -98,7 +98,7 @@ class FrozenBackbone:
         name: the backbone's name in the configuration.
         cache: features kept in memory.
         cache_dtype: type in which they are kept.
-        precision: in which the network computes.
+        precision: the precision in which the network computes.
         weights_id: file and checksum of the weights, for records.
         passes: the last passes of the network, where methods that are tested together share them, see `share_passes`.
         builds_apart: building the network, whose first weights are drawn and replaced, leaves torch's generator as it
@@ -388,7 +388,7 @@ class NoBackbone(FrozenBackbone):
     """Stands for a network in methods that have none.
 
     Args:
-                config: ignored, so that configurations of data sets may name a backbone.
+        config: ignored, so that configurations of data sets may name a backbone.
     """
 
     def __init__(self, config: BackboneConfig):
@@ -432,7 +432,7 @@ class WithSecondNetwork(FrozenBackbone):
         """Build the second network.
 
         Args:
-            config: of both; its fields for the second one may be absent.
+            config: the config of both; its fields for the second one may be absent.
             weights: of the second one: its file, `random` or `random:SEED`; None for the file's usual place.
         """
         raise NotImplementedError

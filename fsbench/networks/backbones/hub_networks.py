@@ -42,7 +42,7 @@ def transformers_class(name: str, needed_by: str) -> Any:
     """Import a class of transformers, which is optional and slow to import.
 
     Args:
-        name: of the class.
+        name: the name of the class.
         needed_by: what needs it, for the message.
 
     Raises:
@@ -93,8 +93,8 @@ def transformers_attention(config: Any, name: str, attention: Callable[..., Any]
     """Replace the attention of transformers' modules within the block.
 
     Args:
-        config: of the modules.
-        name: of the attention among those of transformers.
+        config: the config of the modules.
+        name: the name of the attention among those of transformers.
         attention: called as transformers' own.
     """
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS  # optional, and heavy

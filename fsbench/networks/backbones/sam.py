@@ -144,7 +144,7 @@ class PromptableNetwork:
 
     Attributes:
         model: a SamModel of transformers, frozen.
-        preparation: of its images.
+        preparation: the preparation of its images.
         dtype: type that it computes in.
         prompts: prompts that are decoded at a time, where there are many.
     """
@@ -207,7 +207,7 @@ class PromptableNetwork:
         """Decode the masks of all prompts at once.
 
         Args:
-            encoding: of the image (1, C, h, w), from `encode`.
+            encoding: the encoding of the image (1, C, h, w), from `encode`.
             size: (H, W) of the image.
             prompts: in pixels of the image.
             multimask: three masks of each prompt instead of one.

@@ -122,7 +122,7 @@ def sam2_video_settings(
     """Return the settings of transformers' Sam2VideoConfig for a SAM 2.0.
 
     Args:
-        vision: of the image encoder, from `hiera_settings`.
+        vision: the vision of the image encoder, from `hiera_settings`.
         image: S.
         width: C.
         memory_layers, memory_mlp: layers of the memory attention and width of their MLPs.
@@ -276,7 +276,7 @@ def frozen_stages(model: Any, images: Tensor, count: int) -> tuple[Tensor, ...]:
     Args:
         model: SAM 2.
         images: (b, 3, D, D), normalised; resized to S bilinearly, antialiased.
-        count: of stages, 0 to 4.
+        count: the count of stages, 0 to 4.
 
     Returns:
         The map (b, c, ·, ·) of each stage on its way out of the encoder, and the input (b, h, w, c) of the next stage.
@@ -468,8 +468,8 @@ def attend_to_memory(model: Any, deep: Tensor, memories: Sequence[Tensor], point
     Args:
         model: SAM 2.
         deep: (b, C, g, g), the frame's deep map.
-        memories: of each earlier frame, (b, 64, g, g).
-        pointers: of each earlier frame, (b, C).
+        memories: the memories of each earlier frame, (b, 64, g, g).
+        pointers: the pointers of each earlier frame, (b, C).
 
     Returns:
         (b, C, g, g).
@@ -618,7 +618,7 @@ def sam3_settings(
         pretrain: side in pixels of the images that the table of positions belongs to.
         vit_dim, vit_depth, vit_heads, vit_mlp, global_blocks: of the image encoder.
         dim, heads, mlp: width, heads and width of the MLP of everything behind it.
-        layers: of the encoder of boxes, and of encoder and decoder of detections.
+        layers: the layers of the encoder of boxes, and of encoder and decoder of detections.
         queries: Q.
         roi: side of a box's features in cells.
         text: `vocab`, `dim`, `mlp`, `depth`, `heads` and `projection` of the text encoder.

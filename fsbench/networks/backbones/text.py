@@ -174,7 +174,7 @@ class ViTAndTextConfig(BackboneConfig):
             says otherwise.
         text: a key of `CLIP_TEXTS`.
         text_weights: its weight file, `random` or `random:SEED`; None for the file's usual place.
-        tokenizer: of the text encoder, as of `TextConfig`.
+        tokenizer: the tokenizer of the text encoder, as of `TextConfig`.
     """
 
     text: str = "clip_text_vitl14"

@@ -147,7 +147,7 @@ def new_vit(arguments: dict[str, Any], size: int | tuple[int, int]) -> nn.Module
 
     Args:
         arguments: as in `ViT.arguments`.
-        size: of the images, in pixels.
+        size: the size of the images, in pixels.
 
     Raises:
         SettingsError: the installed timm has no network of that name.
@@ -421,7 +421,7 @@ def rotation_table(grid: tuple[int, int], periods: Tensor, factor: float) -> Ten
     Args:
         grid: height h and width w, in patches.
         periods: (D/4,), of the D channels of a head.
-        factor: of the coordinates, which are -1 to 1 from edge to edge.
+        factor: the factor of the coordinates, which are -1 to 1 from edge to edge.
 
     Returns:
         (h·w, 2·D): sines first.

@@ -28,7 +28,7 @@ class VerifiedBundle:
         hand_in: its file, and when that was handed in.
         sha256: of the file, by which the board's copy is named.
         listing: card, licence and hashes.
-        findings: of its verification, without failed ones.
+        findings: the findings of its verification, without failed ones.
         runs: by id.
         copies: equal files, which were handed in later.
     """
@@ -73,7 +73,7 @@ def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Pa
     """Verify every bundle below a folder.
 
     Args:
-        folder: of bundles, files that end in .fsb; others are passed over.
+        folder: the folder of bundles, files that end in .fsb; others are passed over.
         site: folder of the board, which gets a copy of each bundle that is not refused.
         report: gets a line for each file.
         besides: folder without symbolic links whose files are passed over, such as that of the board before.

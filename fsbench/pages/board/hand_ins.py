@@ -16,7 +16,7 @@ class HandIn:
     Attributes:
         place: number of the change of the branch that brought it. No contributor chooses it, unlike a date.
         name: the file, relative to the folder of bundles.
-        date: of that change, as 2024-02-03; "" if it is not known.
+        date: the date of that change, as 2024-02-03; "" if it is not known.
     """
 
     place: int

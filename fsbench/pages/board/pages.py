@@ -42,7 +42,7 @@ class Pages:
     """Writes the pages of a leaderboard. File names follow from hashes alone, never from what a bundle says.
 
     Args:
-        folder: of the leaderboard.
+        folder: the folder of the leaderboard.
         rows: with their ranks.
         tests: columns.
         collection: all bundles.

@@ -40,7 +40,7 @@ def rank_rows(rows: Sequence[Row], tests: Sequence[Test], rank_all: bool = False
     about the first score of a whole test, so that all have the same weight (statistics spec §7).
 
     Args:
-        rows: of the table; their cells get the ranks.
+        rows: the rows of the table; their cells get the ranks.
         tests: its columns.
         rank_all: whether rows of all conditions are ranked together.
 

@@ -20,7 +20,7 @@ class RunResult:
 
     Attributes:
         record: `run.json` and the header of the manifest; its folder is gone.
-        statistics: of the scores that the leaderboard shows.
+        statistics: the statistics of the scores that the leaderboard shows.
         truth: hash of the episodes' classes and true pixels: runs on the same label maps have the same.
     """
 

@@ -27,7 +27,7 @@ class Test:
 
     Attributes:
         id: begins with what tells it from others in words, and ends with a hash.
-        header: of the manifest of one of its runs; seed and episodes may differ among them.
+        header: the header of the manifest of one of its runs; seed and episodes may differ among them.
         metric: the score that ranks.
         title: all that its runs have in common, in words.
     """

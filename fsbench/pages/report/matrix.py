@@ -51,7 +51,7 @@ def compare_study(
 def comparable_methods(methods: Methods, most: int | None) -> tuple[Methods, str]:
     """Choose the methods and folds to compare; returns them and a remark on what is left out.
 
-        The folds are the largest set that two methods share; the methods are all that have these folds.
+    The folds are the largest set that two methods share; the methods are all that have these folds.
 
     Args:
         methods: The best first.

@@ -15,8 +15,8 @@ def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int
     """Say why a cost is not plotted; "" if it can be.
 
     Args:
-        costs: of the methods that have the score.
-        kind: of the cost.
+        costs: the costs of the methods that have the score.
+        kind: the kind of the cost.
         metric: name of the score.
         methods: number of all methods.
         episodes: number that the shortest run has.

@@ -100,7 +100,7 @@ def bam_gfss_episodes(
         base: base classes, which come first in an episode and have no supports.
         novel: novel classes, ascending, one of which is drawn for an episode.
         shot: K.
-        seed: of torch's generator, which the processes' seeds follow from.
+        seed: the seed of torch's generator, which the processes' seeds follow from.
         streams: their number.
 
     Raises:

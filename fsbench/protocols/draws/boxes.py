@@ -90,8 +90,8 @@ class BoxTest(Provider):
         """Return the box of a support; None if there is none.
 
         Args:
-            name: of the support.
-            number: of the class.
+            name: the name of the support.
+            number: the number of the class.
             mask: (H, W), not 0 where the support shows the class.
         """
         return largest_part_box(mask)
@@ -205,7 +205,7 @@ def drawn_episodes(pools: BoxPools, class_ids: Sequence[int], shot: int, seed: i
         pools: with a query and K + 1 supports of each class.
         class_ids: usable classes, ascending.
         shot: K.
-        seed: of the fold's stream.
+        seed: the seed of the fold's stream.
     """
     rng = random.Random(seed)
     for episode in count():
@@ -219,10 +219,10 @@ def own_fold(test: BoxTest, drawn: Sequence[Sequence[Episode]], number: int, see
     """Load the last fold's first `number` episodes, after all earlier folds, and count replaced ones.
 
     Args:
-        test: of the data set.
+        test: the test of the data set.
         drawn: episodes of each fold, from the first on that shares the stream.
-        number: of the last fold's episodes that are wanted.
-        seed: of the stream that objects are drawn from.
+        number: the number of the last fold's episodes that are wanted.
+        seed: the seed of the stream that objects are drawn from.
     """
     rng = random.Random(seed)
     for of_fold in drawn[:-1]:
@@ -259,7 +259,7 @@ def largest_object_box(labels: np.ndarray, objects: np.ndarray, number: int) -> 
     Args:
         labels: (H, W) class map.
         objects: (H, W) object map: 0 background, 255 void.
-        number: of the class.
+        number: the number of the class.
     """
     of_class = labels == number
     found = [int(value) for value in np.unique(objects[of_class]) if value not in (0, 255)]

@@ -194,9 +194,9 @@ def classification_episodes(
     Args:
         class_sizes: number of images of every class.
         way, shot, queries: N, K and q, the queries of each class.
-        seed: of the list; every episode is drawn from (seed, its number).
+        seed: the seed of the list; every episode is drawn from (seed, its number).
         min_class_size: smaller classes are repeated in a circle up to so many entries; None leaves them as they are.
-        names: of the classes, for what is said about them; their positions are said without.
+        names: the names of the classes, for what is said about them; their positions are said without.
 
     Raises SettingsError for more ways than classes, DataError for classes with fewer than K + q entries.
     """

@@ -57,7 +57,7 @@ class Draw(ABC):
     """How a test's episodes are drawn; subclasses are the rules of families of tests.
 
     Attributes:
-        seed: of the episodes, or by data set; None if every episode is seeded with its own number.
+        seed: the seed of the episodes, or by data set; None if every episode is seeded with its own number.
         episodes: by data set, number of test and of validation episodes, or "all" for one per listed pair.
         ways: "any" number of classes in an episode, or "one".
         empty_queries: whether a query may show none of its episode's classes.
@@ -137,7 +137,7 @@ class Draw(ABC):
 
         Args:
             data: the data set.
-            setting: of the tests.
+            setting: the setting of the tests.
 
         Raises:
             FsbenchError: a list of another fold cannot be made of the data that are here.
@@ -311,7 +311,7 @@ class Draw(ABC):
         Raises DataError where label maps contradict the data set's classes.
 
         Args:
-            name: of the protocol, for messages.
+            name: the name of the protocol, for messages.
             data: the data set.
             task: what is asked for.
         """

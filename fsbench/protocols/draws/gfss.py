@@ -56,7 +56,7 @@ def draw_runs(
         shown: image -> classes that its label map shows.
         shot: K.
         runs: their number.
-        seed: of the generator before the first run.
+        seed: the seed of the generator before the first run.
         only_one_novel: a support shows no other novel class.
         refill: slots of a class with too few images are filled from all supports so far, which for every class but the
             first are mostly of others, as the authors' program does; or from the class's own.
@@ -331,7 +331,7 @@ def fixed_supports(
         shown: training image, in list order -> pixels of each class.
         novel: the novel classes, ascending.
         shot: K.
-        seed: of Python's generator.
+        seed: the seed of Python's generator.
         least: pixels of its class that a support shows.
 
     Returns:

@@ -119,7 +119,7 @@ def episodes_of_objects(
         views_of: photo, class number -> the photo's objects that show the class, at least one; asked for drawn photos.
         is_empty: view -> whether its box has no pixels.
         shot: K.
-        seed: of the stream.
+        seed: the seed of the stream.
     """
     rng, numbers = np.random.RandomState(seed), list(photos_of)
     for episode in count():
@@ -166,7 +166,7 @@ def episodes_of_parts(
         objects_of: photo, class number -> the photo's objects of that kind: their views, None for those without the
             part.
         shot: K.
-        seed: of the stream.
+        seed: the seed of the stream.
     """
     rng, numbers = np.random.RandomState(seed), list(names_of)
     for episode in count():

@@ -121,7 +121,7 @@ def fssdino_episodes(
     Args:
         images_of: class number -> its images in drawing order; classes are drawn in this order.
         way, shot: N and K.
-        seed: of the generator.
+        seed: the seed of the generator.
 
     Raises:
         TooFewImages: the program would end there.

@@ -75,7 +75,7 @@ def filtered_list(data: SegmentationData, fold: int, name: str, make: Callable[[
     Args:
         data: the data set.
         fold: fold whose classes are novel.
-        name: of the list that is filtered.
+        name: the name of the list that is filtered.
         make: returns it.
     """
 

@@ -39,7 +39,7 @@ def recurring_epoch(pool: Pool, length: int, seed: int, shot: int = 1, backgroun
     Args:
         pool: what is drawn from.
         length: number of items.
-        seed: of the epoch.
+        seed: the seed of the epoch.
         shot: supports of an episode, which may repeat.
         background: allow queries that show none of the support class, which the program has not; they are drawn from
             its stream as the suite draws them.

@@ -34,7 +34,7 @@ RIM = 10
 class KnownAbsence(Provider):
     """What a data set knows about images that do not show a class, for the protocol presence.
 
-        A data set that annotates only one class in each image has no such knowledge, and no provider.
+    A data set that annotates only one class in each image has no such knowledge, and no provider.
     """
 
     data: SegmentationData

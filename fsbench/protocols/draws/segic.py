@@ -32,7 +32,7 @@ def process_streams(seed: int, place: int, processes: int = 8, workers: int = 4)
     The processes get the episodes in turn, and so do the loader processes of each.
 
     Args:
-        seed: of process 0; each other adds its number.
+        seed: the seed of process 0; each other adds its number.
         place: number of the loader among those of the run, from 0.
         processes, workers: their numbers.
     """
@@ -51,7 +51,7 @@ def process_episodes(pool: Pool, shot: int, streams: Iterable[Generators]) -> It
     Args:
         pool: images and classes.
         shot: K; the program knows one.
-        streams: of `process_streams`.
+        streams: the streams of `process_streams`.
     """
     for episode, generators in enumerate(streams):
         query, number = draw_query(episode, generators.numpy, pool, 1)

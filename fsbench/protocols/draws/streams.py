@@ -51,7 +51,7 @@ def loader_seeds(seed: int, taken: int = 0) -> Iterator[int]:
     """Yield the base seed of each pass of torch's loader after `torch.manual_seed(seed)`.
 
     Args:
-        seed: of torch.
+        seed: the seed of torch.
         taken: 32-bit numbers that are taken from torch's generator before the loader starts, as by a network's
             initialisation.
     """

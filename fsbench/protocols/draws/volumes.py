@@ -28,7 +28,7 @@ class SliceQuery(NamedTuple):
 
     Attributes:
         scan, z: the slice.
-        part: of the scan, from 0, whose support it gets.
+        part: the part of the scan, from 0, whose support it gets.
         counts: what is predicted in it counts.
         shows: it has a pixel of the class.
     """
@@ -91,7 +91,7 @@ class EverySlice(Draw):
     """Draw in which every slice of the query scans is a query for each class of the fold.
 
     Attributes:
-        parts: of a scan, each of which has a support of its own; an odd number.
+        parts: the parts of a scan, each of which has a support of its own; an odd number.
         margin: slices beside those from the first to the last that shows the class which count as well; null counts
             all slices of a scan.
         support_scans: places of the K support scans among the scans of a fold and those behind it; by default the last

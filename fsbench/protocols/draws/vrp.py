@@ -23,7 +23,7 @@ class Division:
     """How VRP-SAM's program divides its work over processes.
 
     Attributes:
-        processes: of the distributed training.
+        processes: the processes of the distributed training.
         batch: episodes that a process takes at a time.
         workers: loader processes of each in training; the validation has none.
     """

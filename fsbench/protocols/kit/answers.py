@@ -105,7 +105,7 @@ class Answers:
         """Store the answer to an episode.
 
         Args:
-            number: of the episode.
+            number: the number of the episode.
             mask: (h, w) integers or bool, 0 background and 1 to N the ways, of the size that the episode asks for.
             presence: N bools, whether the query shows the way at all; None lets it follow from the mask. It is told of
                 all episodes or of none, and so is its score.

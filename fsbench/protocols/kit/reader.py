@@ -48,7 +48,7 @@ class HandedInAnswer:
     """An answer to one episode.
 
     Attributes:
-        number: of the episode.
+        number: the number of the episode.
         label_map: (h, w) uint8, 0 background, 1..N ways, of the size that the test asks for; None in classification.
         presence: (N,) bool, way is present; None if it follows from the label map.
         score: (N,) float32 in [0, 1], how sure that is; None if there is none.
@@ -260,7 +260,7 @@ class StoredAnswers:
         asked: by the test.
 
     Attributes:
-        numbers: of the answered episodes, in the order of the test.
+        numbers: the numbers of the answered episodes, in the order of the test.
         missing: numbers of the episodes without an answer.
         image_size: side S of the answers where the test counts pixels at the method's input size; else None.
 
@@ -322,7 +322,7 @@ def read_answers(paths: Sequence[Path], test: Test, partial: bool = False) -> St
 
     Args:
         paths: files of `answers.py`, folders of PNGs, or some of each, which answer different episodes.
-        test: that they answer.
+        test: the test that they answer.
         partial: take answers to some episodes alone.
 
     Raises:

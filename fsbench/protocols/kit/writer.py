@@ -48,7 +48,7 @@ class Answers(answers.Answers):
         """Store the answer to an episode.
 
         Args:
-            number: of the episode, or the episode itself.
+            number: the number of the episode, or the episode itself.
             mask: (h, w) integers or bool, 0 background and 1 to N the ways, of the size that the episode asks for.
             presence: N bools, whether the query shows the way at all; None lets it follow from the mask.
             score: N numbers from 0 to 1, how sure that is; only together with `presence`.

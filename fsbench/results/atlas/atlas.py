@@ -58,7 +58,7 @@ class Entry:
     Attributes:
         id: method/data set/backbone in lower case, and a variant where there is one.
         method, backbone, variant, dataset: as shown.
-        program: that made the figures; None if none was found.
+        program: the program that made the figures; None if none was found.
         changes: conditions that these figures have otherwise than the program.
         figures: the reported figures, those of the method's own source first.
         ours: a run of this suite, whose conditions are all in `changes`.
@@ -262,7 +262,7 @@ def read_atlas(folder: Path = FOLDER, strict: bool = True) -> Atlas:
     """Read the atlas, and join the figures of `folder` and of the folder above it with the evaluation programs.
 
     Args:
-        folder: of the atlas.
+        folder: the folder of the atlas.
         strict: a figure that no rule of `links.yaml` is about is an error; else it is left out.
 
     Raises:

@@ -53,7 +53,7 @@ class Rule(BaseModel):
     Attributes:
         method, setting, metric, backbone, dataset, shot: patterns of the cells; one of several must fit.
         test: the method of the evaluation program, or "not found" where none was to be had.
-        name: of the method where it is not that of the program.
+        name: the name of the method where it is not that of the program.
         variant: what the figure is of besides the method, in a word or two; part of its id.
         repeated: another paper's or repository's print of the figure.
         changes: conditions that this figure has otherwise than the program, by column.

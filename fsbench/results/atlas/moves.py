@@ -28,9 +28,9 @@ def known_moves(atlas: Atlas, entry: Entry, cell: Cell, difference: float | None
 
     Args:
         atlas: with the runs that are at hand.
-        entry: of the test.
+        entry: the entry of the test.
         cell: the score.
-        difference: of two figures, which is then judged by the runs.
+        difference: the difference of two figures, which is then judged by the runs.
     """
     spread = atlas.spread(entry.conditions, cell)
     if spread is None:

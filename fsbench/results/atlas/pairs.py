@@ -19,7 +19,7 @@ class FigurePair:
     """Figures of two methods for the same way, shot and metric.
 
     Attributes:
-                way, shot, metric: the same for both figures.
+        way, shot, metric: the same for both figures.
         one, other: the two figures, each with its entry of the atlas.
     """
 

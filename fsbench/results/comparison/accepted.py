@@ -40,11 +40,11 @@ class Verdict:
 
     Attributes:
         method: its name.
-        outcome: of all scores that are shown, over all folds that were run.
+        outcome: the outcome of all scores that are shown, over all folds that were run.
         comparison: paired differences, now minus accepted.
         title: what was tested.
         notes: what a reader must know.
-        episodes: of all folds together.
+        episodes: the episodes of all folds together.
         different: episodes of these with other counts.
     """
 
@@ -84,7 +84,7 @@ def judge(now: Sequence[Record], accepted: Sequence[Record]) -> Verdict:
 
     Args:
         now: a run for each fold, of one method and test.
-        accepted: of the same folds.
+        accepted: the accepted of the same folds.
 
     Raises:
         RecordError: a run is damaged, or they are not on the same episodes with the same truth.

@@ -141,7 +141,7 @@ def _table(rows: Sequence[ResultRow], asked: Asked, every: bool) -> Table:
     """Lay out a line per comparison; sizes of tests and margins stand beside scores in points alone.
 
     Args:
-        rows: of one kind of part and metric.
+        rows: the rows of one kind of part and metric.
         asked: what was asked of the comparisons.
         every: show p before its correction and sizes of tests, too.
     """

@@ -86,7 +86,7 @@ def recount(record: Record, truth: Truth, resolution: int, view: View | None = N
 
     Args:
         record: the finished run.
-        truth: of its episodes.
+        truth: the truth of its episodes.
         resolution: `ORIGINAL`, or the side of a square in pixels.
         view: that of another test, whose rule brings the truth there; the run's own unless given.
 

@@ -40,12 +40,12 @@ def run_entry(
     """Return a method's runs of one test as an entry of the atlas.
 
     Args:
-        label: of the method.
+        label: the label of the method.
         records: its runs.
         scores: by fold, as rows name it, and by metric. That of the mean, or of the only fold, is a figure of the whole
             test; another fold stands by itself.
-        programs: of the atlas.
-        number: of the test, which tells entries of one label apart.
+        programs: the programs of the atlas.
+        number: the number of the test, which tells entries of one label apart.
     """
     first = records[0]
     header, backbone = first.header, first.run.identity.backbone.name

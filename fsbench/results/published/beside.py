@@ -28,7 +28,7 @@ class PublishedBeside:
 
     Attributes:
         method: label of the run.
-        conditions: of its test, by column of the atlas.
+        conditions: the conditions of its test, by column of the atlas.
         shared: (method, backbone, shot, metric, printed figure, source) of the rows that share the test and were told
             the same.
         marks: remarks about their programs and figures, such as "BAM: partly read".
@@ -50,7 +50,7 @@ def published_beside(label: str, record: Record, atlas: Atlas) -> PublishedBesid
     """Sort the atlas's rows on a run's data set by whether they share its test.
 
     Args:
-        label: of the run in tables.
+        label: the label of the run in tables.
         record: one of its folds.
         atlas: published figures.
     """

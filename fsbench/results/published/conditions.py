@@ -38,7 +38,7 @@ def run_conditions(record: Record, programs: Sequence[Program] = ()) -> dict[str
     """Return {column of the atlas: condition} for a run's test.
 
     Args:
-        record: of the run.
+        record: the record of the run.
         programs: of the atlas; that of the run's method says what the method is told besides, and what chose the
             checkpoint that its authors released.
     """

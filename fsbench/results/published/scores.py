@@ -75,13 +75,13 @@ class PublishedScore:
         dataset, fold, way, shot, metric: as ours; `fold` is a number or "mean".
         value, digits: the score, and digits after its point.
         source: where it is printed.
-        protocol: that it was made under.
+        protocol: the protocol that it was made under.
         kind: class of our method, and `options` that make it the same method.
-        setting: of the test, as ours.
+        setting: the setting of the test, as ours.
         backbones: ours that are the printed one; none where the source does not say.
         options: settings of the method, "any" for any but false.
         episodes, seed: of the test, where they are not the protocol's.
-        annotation: of the supports, as ours.
+        annotation: the annotation of the supports, as ours.
         doubt: why it is no target; "" if it is one.
         configuration: name of our method in `configs/methods`, whose settings are the paper's.
         made_with: these settings.
@@ -121,7 +121,7 @@ def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedSco
     """Read the scores of our methods in all csv files of `folder`, each once.
 
     Args:
-                shipped: returns the settings in our configuration files, which are those of the papers.
+        shipped: returns the settings in our configuration files, which are those of the papers.
         folder: folder of the csv files and their mapping.
 
     Raises DataError for names that the mapping does not know.
@@ -162,7 +162,7 @@ class _Line:
 
     Attributes:
         cells: column -> text.
-        rules: of this file in the mapping.
+        rules: the rules of this file in the mapping.
         names: the whole mapping, whose names hold for all files.
         where: file and line, for messages.
         shipped: see `read_published`.

@@ -30,7 +30,7 @@ class ComparedTest:
 
     Attributes:
         methods: two or more.
-        name: of the test; "" for its title.
+        name: the name of the test; "" for its title.
         notes: runs and folds that are left out, in words.
     """
 
@@ -47,7 +47,7 @@ def compared_tests(
     A folder's runs of one method belong together where it has one of each fold. The test of most episodes comes first.
 
     Args:
-        folders: of the runs.
+        folders: the folders of the runs.
         folds: numbers of the folds to compare; all when empty.
         refused: see `find_records`.
 

@@ -65,7 +65,7 @@ class PartKind:
     """Kind of breakdown of a run, such as by size or by class.
 
     Attributes:
-        head: of a column that names the parts.
+        head: the head of a column that names the parts.
         select: takes a count table and the header of its run; name of a part -> its (episode, way) pairs (rows,) bool.
         over_folds: whether all folds have the same parts, so that there is a mean over folds.
         needs_masks: whether only runs of segmentation have such parts.

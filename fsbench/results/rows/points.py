@@ -43,8 +43,8 @@ class Point:
 
         Args:
             method: its label.
-            kind: of the part that the number is, see `fsbench.results.rows.row`.
-            number: of shots, ways, pixels, percent or objects.
+            kind: the kind of the part that the number is, see `fsbench.results.rows.row`.
+            number: the number of shots, ways, pixels, percent or objects.
             records: its runs, one of each fold and training.
             select: chooses rows (rows,) bool by a record; None for whole runs.
         """
@@ -93,7 +93,7 @@ class PointTable:
     Attributes:
         title: name of the test that its rows have.
         metrics: names of the scores, the headline first.
-        differences: of points that ask the same queries.
+        differences: the differences of points that ask the same queries.
         notes: what a reader must know.
         comparisons: number of comparisons, of all tables together, that their p are corrected for.
     """

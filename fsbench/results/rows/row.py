@@ -88,7 +88,7 @@ class ResultRow:
         estimate: the value with its interval, error and test: of several trainings those for other trainings, too.
         trained: what trainings say of it, with the interval for these alone; None of what no training is known of.
         minus_part: part at which `minus` is, where that is another than `part`.
-        scores: of a difference, the scores of `method` and `minus`; NaN for a score.
+        scores: the scores of a difference, the scores of `method` and `minus`; NaN for a score.
         folds: number of folds that it is the mean over.
         parent: label of the method whose runs were scored; "" for an answer that needs no model.
     """

@@ -193,7 +193,7 @@ def score_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow
     score that does not exist has a row without a value.
 
     Args:
-        methods: of one test, see `fsbench.records.grouping.comparable`.
+        methods: the methods of one test, see `fsbench.records.grouping.comparable`.
         request: what is wanted.
         sums: what was summed of their runs before; it keeps what is summed now.
     """
@@ -215,7 +215,7 @@ def method_lines(test: str, label: str, runs: Runs) -> Iterator[tuple[ResultRow,
 
     Args:
         test: name of the test.
-        label: of the method.
+        label: the label of the method.
         runs: its trainings of each fold, by ascending fold.
 
     Yields:
@@ -481,7 +481,7 @@ def scores_on(scope: ComparedPart, label: str, runs: Runs, test: str, sums: Sums
 
     Args:
         scope: the part.
-        label: of the method.
+        label: the label of the method.
         runs: its trainings of each fold.
         test: name of the test.
         sums: what was summed of its runs before; it keeps what is summed now.

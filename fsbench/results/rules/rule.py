@@ -45,7 +45,7 @@ class Rule:
     Attributes:
         label: the rule in words; `OWN` for that of the test.
         metrics: names of the scores.
-        word: which word of the test is another; "" for its own.
+        word: the word which word of the test is another; "" for its own.
         counts: returns the count table of a run; raises FsbenchError where the run does not hold it.
         counting: how counts become scores; None for the counting of the run's protocol.
         keep: selects the (episode, way) pairs (rows,) bool of a count table that are scored; None for whole tests.

@@ -180,8 +180,8 @@ def places(
     Args:
         cells: figures as they are printed; what is printed alike has the same place.
         scores: what they stand for, None if there is none.
-        groups: of the rows; rows of different groups are not ranked together, and one alone has no place.
-        metric: of the column.
+        groups: the groups of the rows; rows of different groups are not ranked together, and one alone has no place.
+        metric: the metric of the column.
     """
     sign = metric_named(metric).sign
     named: list[Literal["best", "second", ""]] = [""] * len(cells)

@@ -41,7 +41,7 @@ def wrap_name(name: str, fits: Callable[[str], bool]) -> list[str]:
     """Break a name into lines, after spaces, "_" and "/" if possible.
 
     Args:
-        name: of a method, with its settings, or other words.
+        name: the name of a method, with its settings, or other words.
         fits: whether there is room for a line.
 
     >>> wrap_name("prototype_demo (support_annotation box)", lambda line: len(line) <= 20)

@@ -31,7 +31,7 @@ class CostColumn:
 
     Attributes:
         column: how it is shown.
-        entry: of a run's `Cost`.
+        entry: the entry of a run's `Cost`.
         join: makes one number of those of several runs of a method.
     """
 

@@ -30,7 +30,7 @@ def one_line_each(protocols: Sequence[Protocol], methods: Mapping[str, Sequence[
     """List protocols, one per line: name, ways, data sets, what is special, and the methods that take it.
 
     Args:
-        protocols: that are listed.
+        protocols: the protocols that are listed.
         methods: by the name of a protocol, those that take it by themselves.
         width: characters of a line; where they are too few, data sets are left out, then methods.
     """

@@ -13,8 +13,8 @@ JOINT = " · "
 def side_by_side(blocks: Sequence[Block]) -> Sheet | None:
     """Return every method's scores under every test, a line for each pair; None for a single test.
 
-        A line has the mean over folds; a method without a mean has a line for each fold. Only the score that ranks in a test
-    has its interval.
+    A line has the mean over folds; a method without a mean has a line for each fold. Only the score that ranks in its
+    test has its interval.
 
     Args:
         blocks: a table for each test.

@@ -61,7 +61,7 @@ def mark_of(answers: Iterable[ResultRow], fold: str, metric: str, score: Estimat
 
     Args:
         answers, fold, metric, size: as in `best_without_model`.
-        score: of the method; None if it has none.
+        score: the score of the method; None if it has none.
     """
     best = best_without_model(answers, fold, metric, size)
     return NOT_ABOVE if best is not None and score is not None and not is_above(score, metric, best[1]) else ""

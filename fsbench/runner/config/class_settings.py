@@ -51,7 +51,7 @@ def with_class_file(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     Args:
         settings: content of a file that the command names; not changed.
-        folder: that file's.
+        folder: the folder that file's.
 
     Raises:
         SettingsError: FILE.py cannot be imported, or has no such class.

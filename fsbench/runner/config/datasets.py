@@ -33,7 +33,7 @@ def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str]
     """Build a data set of configs/data.
 
     Args:
-        name: of configs/data or of an installed package.
+        name: the name of configs/data or of an installed package.
         root: its folder instead of the configuration's.
         lists: its folders with official list files instead of the configuration's.
 
@@ -64,7 +64,7 @@ def root_of(name: str | None, given: str) -> str:
     """Return the folder of a data set from DIR or DATASET=DIR.
 
     Args:
-        name: of the data set; None if a file states it.
+        name: the name of the data set; None if a file states it.
         given: the user's words. A path may have an equals sign, too, unless a data set's name stands before it.
 
     Raises:

@@ -21,10 +21,10 @@ class Missing:
 
     Attributes:
         kind: "data", "weights", "checkpoint" or "lists".
-        name: of it.
+        name: the name of it.
         place: where it should be.
-        command: that brings it.
-        error: that says all of it.
+        command: the command that brings it.
+        error: the error that says all of it.
     """
 
     kind: str

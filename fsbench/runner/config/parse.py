@@ -67,7 +67,7 @@ class RunOptions:
     """Settings of a run besides model, data and trainer.
 
     Args:
-        name: of the method in tables, the stem of its file in configs/methods.
+        name: the name of the method in tables, the stem of its file in configs/methods.
         runs: folder of all runs.
         checkpoint: evaluate this checkpoint (ours or the authors') instead of training.
         force: run again although the record exists.
@@ -86,7 +86,7 @@ class RunOptions:
             channels take longer in several, which wait for one another; sums differ in their last digits.
         keep_predictions: what is kept of the predictions of segmentation: nothing, masks, or soft masks and attention,
             too, where the method has any. Files alone follow from it, no figures.
-        label: that the run gets in tables and pages; its last one is kept where none is given.
+        label: the label that the run gets in tables and pages; its last one is kept where none is given.
         asked_alone: ask this many episodes alone as well, of a fresh copy of the method, before the test: a method
             that answers them otherwise in the test remembers other episodes, and its run fails.
     """

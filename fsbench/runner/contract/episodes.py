@@ -28,7 +28,7 @@ class SyntheticImages:
 
     Attributes:
         size: S.
-        seed: of colours, discs and noise.
+        seed: the seed of colours, discs and noise.
     """
 
     size: int
@@ -68,7 +68,7 @@ def segmentation_episode(
 
     Args:
         episode: its number, from which its classes and images follow.
-        seed: of colours, discs and noise.
+        seed: the seed of colours, discs and noise.
         ways, shots, size: N, K and S.
         query_shows: whether the query shows any way.
         training: give the truth at (S, S), as a training step has it, instead of a size of the query's own.

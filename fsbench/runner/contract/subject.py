@@ -59,7 +59,7 @@ class Subject:
     Args:
         build: builds the method anew with first weights from torch's generator; pickled for another process.
         size: side S of the images.
-        seed: of first weights, noise and episodes.
+        seed: the seed of first weights, noise and episodes.
         memory_episodes: number of episodes of the check of memory.
 
     Attributes:

@@ -98,7 +98,7 @@ def build_subject(
         name: a method or an alias, as `fsbench bench --method` takes it.
         backbone: its backbone; by default the demo's, or the method's own where it does not take that.
         size: side of the images; by default the first of `SIZES` that it takes.
-        seed: of weights and episodes.
+        seed: the seed of weights and episodes.
         extra: further arguments in LightningCLI's form.
         memory_episodes: number of episodes of the check of memory.
 

@@ -73,7 +73,7 @@ class FiniteLoss(Callback):
     A single such loss may be that of half precision, which skips the step; after a last one nothing is learned.
 
     Args:
-        name: of the method, for the message.
+        name: the name of the method, for the message.
     """
 
     def __init__(self, name: str):

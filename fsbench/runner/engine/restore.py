@@ -28,7 +28,7 @@ def load_run(folder: Path, settings: Mapping[str, Any] = NONE, checkpoint: Path 
     On a CPU its frozen network takes the kernels that the record names.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         settings: values by their dotted keys on top of its own, such as `data.dataset.root` where the data are here.
         checkpoint: file of the method that the run trained, in place of the one in the folder.
 

@@ -34,7 +34,7 @@ def check_validation(options: RunOptions, trainer: dict[str, Any], validates: bo
     """Raise SettingsError if a training would never validate, or has contradicting rules for it.
 
     Args:
-        options: of the run.
+        options: the options of the run.
         trainer: arguments of Lightning's Trainer as plain values.
         validates: whether a validation chooses the checkpoint.
     """

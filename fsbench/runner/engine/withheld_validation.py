@@ -88,7 +88,7 @@ def withhold_validation(name: str, data: DataModule) -> tuple[WithheldData, Coun
     """Return the data without validation truth, and a function that counts the validation.
 
     Args:
-        name: of the method, for messages.
+        name: the name of the method, for messages.
         data: the data module, whose validation parts a batch from its truth and counts an answer.
     """
     truths: dict[int, Any] = {}

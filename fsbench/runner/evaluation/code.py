@@ -20,7 +20,7 @@ NO_CODE = ("__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__"
 def code_sha256(model: Any) -> str:
     """Return a hash of an object's code, with all functions and classes of the user's that it names.
 
-        The hash covers numbers and texts that the code names or the object holds. It does not cover other contents of the
+    The hash covers numbers and texts that the code names or the object holds. It does not cover other contents of the
     object, such as weights and lists. Of installed packages it covers only the names.
     """
     parts: list[str] = []

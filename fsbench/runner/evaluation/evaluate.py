@@ -157,7 +157,7 @@ def _evaluate_rest(
 
     Args:
         answered_by: the test, and who answers it.
-        journal: of the results; nothing of it stays where they are none, or none that a test may have.
+        journal: the journal of the results; nothing of it stays where they are none, or none that a test may have.
         code: hash of the code that answers.
         asked: episodes that are asked alone as well, in this order.
         progress: show how far it is.
@@ -280,7 +280,7 @@ def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:
     Args:
         output: a mask (h, w), or (mask, presence), or (mask, presence, score); arrays, lists or tensors. In
             classification the way from 1 of each query image.
-        episode: that was answered.
+        episode: the episode that was answered.
 
     Raises:
         SettingsError: it is none of these.

@@ -76,14 +76,14 @@ def record_answers(
 
     Args:
         test: with the side of its answers, where the protocol counts at that size.
-        name: of whoever answered, in tables.
+        name: the name of whoever answered, in tables.
         counted: the counts and predictions of all episodes.
         runs: folder of all runs.
         card: text of the method's card, which is kept beside the record, if one was given.
-        cost: of the answers.
+        cost: the cost of the answers.
         asked_alone: number of episodes that were asked alone as well; None if nobody could ask.
         went_on: the part that stood from before an interruption, if there was one.
-        label: of the run, see `fsbench.records.writing.label_run`.
+        label: the label of the run, see `fsbench.records.writing.label_run`.
 
     Raises:
         SettingsError: the folder cannot be written.

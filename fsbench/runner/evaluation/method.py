@@ -36,7 +36,7 @@ def answer_by_method(
     Args:
         method: a `Segmenter`, with the weights that it is to answer with.
         test: the test.
-        name: of the method in tables.
+        name: the name of the method in tables.
         **options: `image_size`, side of the images that the method sees, needed unless the test states it; `workers`,
             processes that load; `device`, "cpu" or "cuda", that of the method unless given; `input_resize`, as
             `--data.input_resize` of a run, how images become that side: by the protocol's rule unless given.

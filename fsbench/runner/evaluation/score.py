@@ -31,7 +31,7 @@ def score(
 
     Args:
         answers: a file that `Answers` wrote, a folder of PNGs `<number>.png` (label maps 0 to N), or several.
-        test: that they answer.
+        test: the test that they answer.
         name: in tables.
         runs: folder of all runs.
         card: file that states what no record of such answers proves, see `fsbench bundle --new-card`.

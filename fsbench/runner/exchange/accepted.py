@@ -25,7 +25,7 @@ def accept_runs(records: Sequence[Record], folder: Path, say: Callable[[str], No
 
     Args:
         records: finished runs.
-        folder: of the accepted runs, which may hold those of other methods and tests.
+        folder: the folder of the accepted runs, which may hold those of other methods and tests.
         say: gets a line for each run that is accepted or removed.
 
     Raises:

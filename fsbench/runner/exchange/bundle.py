@@ -57,7 +57,7 @@ class Listing(BaseModel):
     Attributes:
         format: 2; a bundle of another format is refused.
         made_by: name and version of the program.
-        licence: of the results.
+        licence: the licence of the results.
         cards: name of a method -> its card.
         runs: name of a run -> its files -> their hashes.
     """
@@ -117,7 +117,7 @@ def write_bundle(
     Args:
         records: finished runs.
         cards: name of a method -> its card, for each method of the runs and no other.
-        licence: of the results, an SPDX name such as CC-BY-4.0.
+        licence: the licence of the results, an SPDX name such as CC-BY-4.0.
         made_by: name and version of the program.
         out: file to write.
         predictions: whether the predictions that runs kept come along.

@@ -33,8 +33,8 @@ def differing_episodes(stored: StoredPredictions, data: DataAtHand) -> list[int]
     """Return the episodes whose counts in a record do not follow from its stored predictions.
 
     Args:
-        stored: of a run of segmentation, which may be anybody's.
-        data: that the run was tested on.
+        stored: the stored of a run of segmentation, which may be anybody's.
+        data: the data that the run was tested on.
 
     Raises:
         DataError: the data cannot be read.
@@ -61,7 +61,7 @@ def count_again(stored: StoredPredictions, test: Test) -> "pl.DataFrame":
 
     Args:
         stored: masks at the size at which pixels were counted.
-        test: that the run answered.
+        test: the test that the run answered.
 
     Returns:
         The count table that the run has if its counts follow from its predictions.

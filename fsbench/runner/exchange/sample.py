@@ -25,8 +25,8 @@ def sample_episodes(numbers: Sequence[int], size: int, seed: str, run: str) -> l
     Samples of different sizes share nothing: an honest prefix that served for a small one is of no use for a larger.
 
     Args:
-        numbers: of all episodes.
-        size: of the sample; all episodes where there are no more.
+        numbers: the numbers of all episodes.
+        size: the size of the sample; all episodes where there are no more.
         seed: any text.
         run: id of the run, since each has a sample of its own.
 

@@ -34,9 +34,9 @@ class Repetition:
 
     Attributes:
         episodes: number of episodes of each run, drawn at random.
-        seed: of the draw, see `fsbench.runner.exchange.sample`; a fresh one is foreseen by nobody.
+        seed: the seed of the draw, see `fsbench.runner.exchange.sample`; a fresh one is foreseen by nobody.
         settings: values by their dotted keys that say where data and weights are here.
-        checkpoint: of the runs that trained.
+        checkpoint: the checkpoint of the runs that trained.
     """
 
     episodes: int

@@ -153,9 +153,9 @@ class Submitit:
 
     Args:
         cluster: "slurm", or "local" for processes that submitit starts.
-        folder: of submitit's scripts and logs, visible to all nodes.
+        folder: the folder of submitit's scripts and logs, visible to all nodes.
         at_once: jobs of an array that run at a time.
-        parameters: of submitit, e.g. slurm_partition, timeout_min, mem_gb, gpus_per_node.
+        parameters: the parameters of submitit, e.g. slurm_partition, timeout_min, mem_gb, gpus_per_node.
     """
 
     def __init__(self, cluster: str, folder: Path, at_once: int, parameters: Mapping[str, Any]):
@@ -266,7 +266,7 @@ class BenchCall:
     """Call of `fsbench bench --config` in a submitit job; a run out of time is requeued and continues.
 
     Args:
-        variables: of the environment that the run gets; None for one that it does not get.
+        variables: the variables of the environment that the run gets; None for one that it does not get.
     """
 
     def __init__(self, variables: Mapping[str, str | None]):

@@ -54,7 +54,7 @@ def paper_runs(rows: Sequence[PaperRow], roots: Mapping[str, str], released: boo
     where one table is wanted: a table has the same runs whether it is asked for alone or not.
 
     Args:
-        rows: of the paper.
+        rows: the rows of the paper.
         roots: folder of a data set by its name, instead of the configuration's.
         released: test the authors' checkpoints instead of training.
         **common: fields of all runs, such as `seed=5`.

@@ -13,7 +13,7 @@ class Island:
     """Test that several programs share, with their names.
 
     Attributes:
-        number: of its group on the page; 0 where nobody can stand beside, its test not being known.
+        number: the number of its group on the page; 0 where nobody can stand beside, its test not being known.
         names: methods on it.
         x, y, width, height: of the box around it.
         kind: "shared", "alone" or "unknown".

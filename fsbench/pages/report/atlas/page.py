@@ -49,7 +49,7 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
     """Return the HTML of the atlas page.
 
     Args:
-        environment: of the report's templates.
+        environment: the environment of the report's templates.
         atlas: what is shown, runs of ours included.
         common: what the template of all pages takes.
     """

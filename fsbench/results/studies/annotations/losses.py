@@ -27,7 +27,7 @@ class AnnotationTable(PointTable):
     then by method, the best with masks first, then by annotation.
 
     Attributes:
-        scores: of each method with masks and with each weak annotation.
+        scores: the scores of each method with masks and with each weak annotation.
         runs: method -> annotation -> folders of its runs, by ascending fold.
     """
 

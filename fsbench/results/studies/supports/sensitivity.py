@@ -57,7 +57,7 @@ class SupportSensitivity:
         gap: mean over queries of the best draw minus the mean of all.
         parts: parts of the variance of the episode's score; None if no class has two query images.
         properties: rank correlations within a query of what supports are with the episode's score, by name.
-        folds: of the runs; empty of a data set without folds.
+        folds: the folds of the runs; empty of a data set without folds.
     """
 
     method: str
@@ -99,7 +99,7 @@ class SensitivityTable:
     """Dependence on supports of all methods of one test.
 
     Attributes:
-        title: of the test.
+        title: the title of the test.
         lines: the methods, that with the highest official score first.
         notes: what a reader must know.
     """

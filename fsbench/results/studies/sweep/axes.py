@@ -13,7 +13,7 @@ class AxisWords:
 
     Attributes:
         symbol: head of its column.
-        label: of the axis in figures.
+        label: the label of the axis in figures.
     """
 
     symbol: str
@@ -25,8 +25,8 @@ class CurveAxis(AxisWords):
     """A number in which runs of one method differ, such as shots or ways.
 
     Attributes:
-        number: of a run.
-        entry: of a manifest's header, or of a run's identity, that is the number.
+        number: the number of a run.
+        entry: the entry of a manifest's header, or of a run's identity, that is the number.
         of_episodes: whether the number decides which episodes there are; else the runs of a curve have the same.
         example: command that makes runs of several such numbers.
     """

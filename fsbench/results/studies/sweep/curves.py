@@ -25,10 +25,10 @@ class CurvePoint:
     """A method at one value of a curve's axis.
 
     Attributes:
-        number: of shots, ways, pixels, percent or objects.
+        number: the number of shots, ways, pixels, percent or objects.
         scores: by name of the metric, with intervals; mean over folds.
         runs: folders, one of each fold.
-        folds: of the runs; empty of a data set without folds.
+        folds: the folds of the runs; empty of a data set without folds.
         seconds: of an episode, mean over folds; None if no episode was left to do, and of a part of the runs.
         peak_mib: largest memory of the runs; None like `seconds`.
         beyond: words that the authors' rule does not cover this number of shots; empty if it does.

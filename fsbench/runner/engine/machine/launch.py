@@ -129,7 +129,7 @@ def is_first() -> bool:
 def plugins_in_job(given: Any) -> list[Any]:
     """Add a plugin to a Trainer's that keeps Lightning from requeueing a SLURM job.
 
-        At SIGUSR1, Lightning would write a checkpoint in the middle of an epoch. A run must continue from an epoch's end.
+    At SIGUSR1, Lightning would write a checkpoint in the middle of an epoch. A run must continue from an epoch's end.
     """
     plugins = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
     if in_job() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
