@@ -53,7 +53,7 @@ LONGEST_LABEL = 60
 
 
 def is_label(text: str) -> bool:
-    """Return whether a text can be a run's label: short, visible, without brackets of the suite's own words."""
+    """Return whether a text can be a run's label: short, visible, without brackets, parentheses and long dashes."""
     return len(text) <= LONGEST_LABEL and text.isprintable() and text == text.strip() and not set(text) & set("()[]—")
 
 

@@ -26,7 +26,7 @@ class OwnSizeViT(FrozenViT):
 
 
 class LearnedTokens(nn.Module):
-    """The last blocks of a ViT, which are learned; features are standardised tokens.
+    """Blocks of a ViT, from one that is learned to the last one used; features are standardised tokens.
 
     Args:
         weights: the ViT.

@@ -179,7 +179,7 @@ class SANSA(Segmenter):
 
     @property
     def kept_as(self) -> str:  # type: ignore[override]
-        """What is kept of images: in training, features that adapters do not change; else whole encodings."""
+        """Kind of what is kept of images: in training features of the frozen stages, else whole encodings."""
         return "features" if self.training else "encodings"
 
     trains_on_backbone = True  # in training `encode_image` returns what the frozen stages do

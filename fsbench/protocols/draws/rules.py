@@ -74,7 +74,7 @@ class DrawRule:
 
     @property
     def needs(self) -> Literal["images", "pairs", "classes"]:
-        """Whether the rule goes through entries of a list, or draws classes."""
+        """What the rule goes through: images of a list, pairs of a list, or classes."""
         return {"image_first": "images", "sequential": "pairs"}.get(self.rule, "classes")  # type: ignore[return-value]
 
 

@@ -33,7 +33,7 @@ class QueueWatcher(AccountWatcher):
         return ["squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i|%T"]
 
     def read_info(self, string: bytes | str) -> dict[str, dict[str, str]]:
-        """Return each registered job's state; a job that left the queue counts as completed after minutes."""
+        """Return each registered job's state; a job that is no longer in the queue counts as completed."""
         text = string if isinstance(string, str) else string.decode()
         states = dict(line.strip().split("|", 1) for line in text.splitlines() if "|" in line)
         shown = {job: states.get(job, "COMPLETED") for job in self._registered}
