@@ -107,7 +107,7 @@ class Runs:
     def __getitem__(self, name: str) -> Result:
         """Return the run of a method, or of a folder's name.
 
-        Raises SettingsError where there is none, or there are several runs of that method.
+        Raises SettingsError if there is none, or there are several runs of that method.
         """
         found = [record for record in self.records if name in (record.run.id, record.path.name)]
         found = found or [record for record in self.records if record.run.identity.method.name == name]
@@ -394,7 +394,7 @@ def asked_metrics(names: Words | None) -> list[str] | None:
 
 
 def _chosen(tests: Sequence[ComparedTest], names: Sequence[str]) -> list[ComparedTest]:
-    """Keep the methods of these names: labels, names of methods or of runs; all where there are no names.
+    """Keep the methods of these names: labels, names of methods or of runs; all if there are no names.
 
     Tests with fewer than two of them are left out. Raises SettingsError for a name that no test has, and where no test
     has two of them.

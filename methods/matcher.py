@@ -228,7 +228,7 @@ def point_grid(per_side: int, side: int) -> Tensor:
 
 class Candidates(NamedTuple):
     """Masks (M, D, D) bool, their predicted IoU (M,), and their stability (M,): the share of the pixels with a logit
-    above -1 that have one above 1, NaN where there are none."""
+    above -1 that have one above 1, NaN if there are none."""
 
     masks: Tensor
     iou: Tensor

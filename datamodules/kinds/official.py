@@ -1,4 +1,4 @@
-"""Data sets whose image lists were published: the released files first, our rule where there are none."""
+"""Data sets whose image lists were published; without the released files, our rule makes the lists."""
 
 from abc import abstractmethod
 from collections.abc import Sequence

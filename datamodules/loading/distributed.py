@@ -1,4 +1,4 @@
-"""Which rank gets which episodes: training in steps of a new order each epoch, evaluation each exactly once."""
+"""Division of episodes over processes: in training by steps in a new order each epoch, in a test each once."""
 
 from collections.abc import Iterator
 from typing import Any

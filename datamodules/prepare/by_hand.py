@@ -72,5 +72,5 @@ def _places(job: Job) -> list[Path]:
 
 
 def _archives(folder: Path) -> list[Path]:
-    """Return the archives in a folder by name; none where there is no such folder."""
+    """Return the archives in a folder by name; none if there is no such folder."""
     return sorted(path for path in folder.glob("*") if path.name.lower().endswith(ENDINGS) and path.is_file())

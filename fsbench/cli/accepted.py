@@ -59,7 +59,7 @@ def compare_with_accepted(options: argparse.Namespace) -> int:
 
 
 def _select_method(records: Sequence[Record], name: str | None, folders: Sequence[Path]) -> list[Record]:
-    """Return the runs of a method, or all; SettingsError where there are none."""
+    """Return the runs of a method, or all; SettingsError if there are none."""
     chosen = [record for record in records if name in (None, record.run.identity.method.name)]
     if not chosen:
         names = sorted({record.run.identity.method.name for record in records})

@@ -1,4 +1,4 @@
-"""`fsbench predict`: segment one's own images by example."""
+"""`fsbench predict`: segment a user's images by example."""
 
 import argparse
 from pathlib import Path

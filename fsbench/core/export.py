@@ -144,7 +144,7 @@ class ImageGraph(nn.Module):
         thresholds: N scores above which an image shows a way; None if scores do not tell whether it does.
         image_size: S.
         resize: rule of `TENSOR_RESIZES` by which images become S x S.
-        only_present: remove the pixels of ways that are not present, by their thresholds or, where there is none, by
+        only_present: remove the pixels of ways that are not present, by their thresholds or, if there is none, by
             the method's own decision.
     """
 

@@ -52,7 +52,7 @@ class Prediction:
         presence_score: (N,) float in [0, 1], how sure the method is that the way is present; None like `present`.
         logits: (N, 2, h, w), each way by itself, entry 1 its foreground; what the ensembles of one-shot predictions
             need (`nshot_strategy`), else it may be None.
-        probability: (N, h, w) in [0, 1], the foreground of each way by itself where there are no logits: of
+        probability: (N, h, w) in [0, 1], the foreground of each way by itself if there are no logits: of
             predictions that combine one-shot passes (`Combined.probability` in shot_ensemble.py), and of methods that
             have probabilities alone (PSPNet: two ways that take the same base class share one soft mask, while only the
             last of them has the pixels). None if the method has no such probability.

@@ -41,7 +41,7 @@ _MOST_THREADS = 8
 def file_state(path: str | Path) -> State:
     """Return a file's size in bytes, its times of writing and of the last change of state in ns, and its inode.
 
-    ABSENT where there is none.
+    ABSENT if there is none.
     """
     try:
         status = os.stat(path)  # noqa: PTH116 - Path.stat costs twice the time

@@ -65,7 +65,7 @@ class PictureHeader:
         is_tiled: it is a TIFF in tiles.
         is_signed: its samples of 8 bits may be below 0, which PIL takes as large numbers.
         is_lossy: its numbers are not exactly those that were saved.
-        orientation: its EXIF entry, 1 to 8; 1 where there is none.
+        orientation: its EXIF entry, 1 to 8; 1 if there is none.
     """
 
     format: str

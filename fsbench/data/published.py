@@ -1,4 +1,4 @@
-"""Published data sets, as far as they are known without their files: folds, classes, checksums of official lists.
+"""What is known of published data sets without their files: folds, classes, checksums of official lists.
 
 A header or a description that names one is held against it: a name alone makes no published data set.
 """

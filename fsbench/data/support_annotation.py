@@ -311,7 +311,7 @@ def keep_share(labels: np.ndarray, share: float, seed: Sequence[int]) -> np.ndar
         seed: numbers of 0 or more that the order of the cells follows from alone.
 
     Returns:
-        (S, S) uint8; `labels` itself for a share of 1 and where there is no object.
+        (S, S) uint8; `labels` itself for a share of 1 and if there is no object.
     """
     if share == 1:
         return labels

@@ -52,7 +52,7 @@ class Agreement:
         images: Number of images.
         pixels: Number of their pixels.
         other: Number of pixels with another label.
-        farthest: Largest margin of such a pixel; 0 where there is none.
+        farthest: Largest margin of such a pixel; 0 if there is none.
         score: Largest difference of a score of presence; None if no class has any.
     """
 

@@ -236,7 +236,7 @@ def _read_specs(
     root: Path | None,
     keeps_unmarked: bool = False,
 ) -> tuple[list[Support], list[str]]:
-    """Read labelled images, of `chosen` classes alone where there are any; return notes, too.
+    """Read labelled images, of `chosen` classes alone if there are any; return notes, too.
 
     With `keeps_unmarked`, images of which an annotation file marks nothing are among them.
     """

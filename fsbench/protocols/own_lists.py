@@ -1,4 +1,4 @@
-"""Lists of one's own: manifests whose episodes are not those that their protocol draws."""
+"""Users' own lists: manifests whose episodes are not those that their protocol draws."""
 
 from collections.abc import Sequence
 from dataclasses import replace

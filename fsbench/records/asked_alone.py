@@ -95,7 +95,7 @@ def _images(episode: Episode | ClassificationEpisode) -> tuple[set[Hashable], se
 
 
 def _spread(numbers: Sequence[int], count: int) -> list[int]:
-    """Return `count` of the numbers at equal distances; all where there are no more."""
+    """Return `count` of the numbers, evenly spread; all if there are no more."""
     count = min(max(count, 0), len(numbers))
     return [numbers[place * len(numbers) // count] for place in range(count)]
 

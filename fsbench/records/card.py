@@ -487,7 +487,7 @@ def _classes(number: str, dataset: str, fold: int, protocol: str | None) -> str:
 
 
 def _read(file: Path) -> dict[str, str]:
-    """Read the entries that a card beside runs states; none where there is no such file."""
+    """Read the entries that a card beside runs states; none if there is no such file."""
     return read_card(file)[1].stated if file.is_file() else {}
 
 

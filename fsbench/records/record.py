@@ -247,7 +247,7 @@ def truth_outlier_records(records: Iterable[Record]) -> list[Record]:
 def finished_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
     """Find the finished runs below `folders`, copies once, with messages about damaged ones.
 
-    Raises RecordError or SettingsError where there is no sound one.
+    Raises RecordError or SettingsError if there is no sound one.
     """
     folders, refused = list(folders), list[str]()
     records = find_distinct_records(folders, refused)

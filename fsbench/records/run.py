@@ -322,7 +322,7 @@ class RunFacts(Entries):
 
     Attributes:
         id: name of its folder.
-        label: the label that the user gave the run, the last one; "", and not written, where there is none.
+        label: the label that the user gave the run, the last one; "", and not written, if there is none.
         identity: everything that can change its result.
         checkpoint_sha256: of the checkpoint that was evaluated.
         checkpoint_variant: whether an authors' checkpoint states its variant; None for other runs.

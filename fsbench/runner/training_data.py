@@ -1,4 +1,4 @@
-"""`fsbench.load_training`: the episodes that the suite trains on, as plain tensors for a training loop of one's own."""
+"""`fsbench.load_training`: fsbench's training episodes as plain tensors, for a user's training loop."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -53,7 +53,7 @@ class Estimate:
 
     Attributes:
         value: the score or difference.
-        low, high: ends of its 95 % interval; NaN where there is none.
+        low, high: ends of its 95 % interval; NaN if there is none.
         scope: how far the interval reaches.
         error: its standard error.
         df: degrees of freedom of the error.

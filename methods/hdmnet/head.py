@@ -73,7 +73,7 @@ class MatchedOutput(EnsembleOutput):
 def similarity_map(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
     """Return each query pixel's largest cosine with a pixel of the support's object (§3).
 
-    Pixels of the support outside of the object count as 0, so that the result is negative only where there are none.
+    Pixels of the support outside of the object count as 0, so that the result is negative only if there are none.
 
     Args:
         query, support: deep features (b, c, h, h).

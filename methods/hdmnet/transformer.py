@@ -92,7 +92,7 @@ class Matching(Projections):
 
         Returns:
             the output (b, m, d), a sum over foreground tokens that is not normalised, and the matching map (b, m), the
-            mean score over these tokens and heads; 0 where there are none.
+            mean score over these tokens and heads; 0 if there are none.
         """
         foreground = mask.argsort(dim=1, descending=True, stable=True)[:, : int(mask.sum(1).max())]
         mask = mask.gather(1, foreground)[:, None, None]  # samples with fewer keep some that count nothing

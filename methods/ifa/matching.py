@@ -100,7 +100,7 @@ def self_support(x: Tensor, logits: Tensor) -> Own:
 
 
 def _sure(probability: Tensor, least: float) -> Tensor:
-    """Return the places where a probability (N,) is above `least`, or its 12 largest where there is none."""
+    """Return the places where a probability (N,) is above `least`, or its 12 largest if there is none."""
     places = (probability > least).nonzero()[:, 0]
     return places if len(places) else probability.topk(FEWEST).indices
 

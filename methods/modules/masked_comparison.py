@@ -1,4 +1,4 @@
-"""What PFENet and BAM know of a query before they decode it: its features, the supports' prototypes and their priors.
+"""Comparison of a query with its supports in PFENet and BAM: features, prototypes and priors.
 
 Sections are those of bam.md.
 

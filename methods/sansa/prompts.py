@@ -1,4 +1,4 @@
-"""Prompts of supports: the mask, or points that stand for pixels, a box or scribbles (sansa.md §5).
+"""Prompts of supports: the mask, or points for pixels, a box or scribbles (sansa.md §5).
 
 Shapes: (D, D) an image as episodes have it, n points, S side of SAM 2's square.
 """

@@ -86,7 +86,7 @@ class SegICHead(nn.Module):
             side: S, of the square in whose pixels points and boxes are.
             points: (n, ·, 2), x and y.
             labels: (n, ·), 1 for an answer's own points and 0 for those of others.
-            boxes: (n, 4), x and y of two corners; where there are none, a padding point follows the points.
+            boxes: (n, 4), x and y of two corners; if there are none, a padding point follows the points.
         """
         if points is None and boxes is None:
             return tokens

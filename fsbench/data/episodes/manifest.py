@@ -107,7 +107,7 @@ class Header(StatedTask, frozen=True):
         min_class_size: in classification, entries up to which the images of a smaller class are repeated.
         filled_classes, small_classes: in classification, number of classes that are repeated, and of those that have
             fewer images than the authors' program repeats up to.
-        official_sha256: hash of the manifest of draw 0 alone, where there are several.
+        official_sha256: hash of the manifest of draw 0 alone, if there are several.
         calibration_ids: base classes of the episodes that calibrate (`Episode.calibrates`); empty without any.
         calibration_images: images that these are drawn from in words.
         slices: images are slices of scans (`fsbench.data.volumes`): what is scored, and what is drawn alike, is a scan.

@@ -543,7 +543,7 @@ class Concept:
     """What to look for with SAM 3: a text, boxes of examples, or both.
 
     Attributes:
-        input_ids, attention_mask: (1, 32) int64, the text's tokens and where there are any.
+        input_ids, attention_mask: (1, 32) int64, the text's tokens and if there are any.
         boxes: (P, 4) float32, centre, width and height in parts of the square.
         labels: (P,) int64, 1 for examples of the concept and 0 for others.
     """

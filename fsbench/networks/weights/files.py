@@ -31,7 +31,7 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def _kind(dtype: torch.dtype) -> str:
-    """Return the word for types that stand for one another in a file of weights."""
+    """Return one word for all numeric types that may replace each other in a weight file."""
     if dtype in FLOATS:
         return "floating"
     is_integer = not (dtype.is_floating_point or dtype.is_complex or dtype == torch.bool)

@@ -76,7 +76,7 @@ class _Column:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A comparison of two rows of a column, by their places in it; `p` is NaN where there is no test."""
+    """A comparison of two rows of a column, by their places in it; `p` is NaN if there is no test."""
 
     better: int
     worse: int
@@ -135,7 +135,7 @@ def _paired_differences(column: _Column) -> dict[tuple[int, int], TrainedEstimat
 
 
 def _rank(column: _Column, pairs: Sequence[_Pair], different: Sequence[bool]) -> None:
-    """Give the cells of a column the places that they may have, by the pairs that are told apart."""
+    """Give the cells of a column their possible places, from the pairs that are told apart."""
     count = len(column.rows)
     apart = [pair for pair, is_different in zip(pairs, different, strict=True) if is_different]
     by_errors = {place for pair in pairs if not pair.saw_the_same for place in (pair.better, pair.worse)}

@@ -31,7 +31,7 @@ class FoldEpisodes:
     Attributes:
         episodes: The manifest's.
         class_names: The manifest's, by number.
-        iou: Label of a method -> (E,) from 0 to 1, NaN where there is none.
+        iou: Label of a method -> (E,) from 0 to 1, NaN if there is none.
         wrong: Label of a method -> (E,) number of ways whose presence is decided wrongly.
         size: (E,) share of the query that shows any way, from 0 to 1; NaN where no method has counts.
     """

@@ -193,7 +193,7 @@ def heat_plot(
     Args:
         rows: Names of classes.
         columns: Labels of methods; of differences, the first is what the others are compared with.
-        values: (rows, columns) scores or differences, NaN where there is none.
+        values: (rows, columns) scores or differences, NaN if there is none.
         scale: Where the colors of differences end on either side of zero; None: scores, colored from least to greatest.
         metric: Of the values.
         salt: Keeps the ids of plots on one page apart.

@@ -112,7 +112,7 @@ def episodes_of_objects(
     """Draw PACO-Part's episodes (§3.5): a class, a photo, an object in it; then supports, which may repeat.
 
     An episode with a view without pixels is drawn again as a whole, class included, as INSID3 does; the other programs
-    fail there, and draw the same where there is none.
+    fail there, and draw the same if there is none.
 
     Args:
         photos_of: class number -> its photos in the order of the annotation file.

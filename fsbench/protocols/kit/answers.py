@@ -172,7 +172,7 @@ class Answers:
                 return
 
     def _go_on(self, header: bytes) -> None:
-        """Read what is there, cut off what a killed writer began, and write the header where there is none."""
+        """Read what is there, cut off what a killed writer began, and write the header if there is none."""
         self._file.seek(0)
         end, first = 0, None
         for place, line in enumerate(io.BufferedReader(io.FileIO(self._file.fileno(), closefd=False))):

@@ -290,7 +290,7 @@ class StoredAnswers:
         return map(self.__getitem__, self.numbers)
 
     def __getitem__(self, number: int) -> HandedInAnswer:
-        """Return the answer to episode `number`. Raises KeyError where there is none."""
+        """Return the answer to episode `number`. Raises KeyError if there is none."""
         return _handed_in(self._stored[number], self._asked)
 
     def _check_told(self) -> None:

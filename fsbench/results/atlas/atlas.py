@@ -236,7 +236,7 @@ class Atlas:
 
 
 def _is_alike(ours: str, theirs: str, name: str) -> bool:
-    """Return whether a run's word of a condition is a published one; lists by a rule of ours stand for any."""
+    """Return whether a run's condition equals a published one; lists made by our rule match any."""
     return ours == theirs or (name == "image_lists" and ours not in get_args(ImageLists))
 
 

@@ -44,7 +44,7 @@ class Effect:
 
 
 def read_effects() -> list[Effect]:
-    """Return the measured effects of all result files; none where there are no files."""
+    """Return the measured effects of all result files; none if there are no files."""
     found: list[Effect] = []
     for file in sorted(EFFECTS.glob("*.json")):
         content = read_json(file, "record")

@@ -121,7 +121,7 @@ def _different_episodes(now: Record, accepted: Record) -> int:
 
 
 def _outcome(rows: Sequence[ResultRow]) -> Outcome:
-    """Return the outcome of the rows of all scores: worse where any score of any fold is told to be."""
+    """Return the outcome over all scores: worse if any score of any fold is worse."""
     told = [metric_named(row.metric).sign * row.estimate.value for row in rows if row.significant]
     if any(value < 0 for value in told):
         return Outcome.WORSE

@@ -193,7 +193,7 @@ def numbers_of(folds: Iterable[int]) -> str:
 
 
 def _differing(first: Record, second: Record) -> str:
-    """Say in which entries two headers differ, in plain values where there are any."""
+    """Say in which entries two headers differ, in plain values if there are any."""
     ours, theirs = first.header.model_dump(), second.header.model_dump()
     keys = [key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]
     plain = [key for key in keys if not isinstance(ours.get(key), (list, dict)) and not key.endswith("sha256")]

@@ -289,7 +289,7 @@ def score_part(
     kept: Sequence[np.ndarray],
     frames: "Sequence[pl.DataFrame]",
 ) -> Iterator[ResultRow]:
-    """Yield a row for each score, without a value where there is none.
+    """Yield a row for each score, without a value if there is none.
 
     Args:
         row: what the rows have in common.

@@ -285,7 +285,7 @@ LEFT_OPEN = (
 
 
 def to_sheet(item: Claimed) -> Sheet:
-    """Lay out a line for each rule: the score of each method's mean, or of its folds where there is no mean."""
+    """Lay out a line for each rule: the score of each method's mean, or of its folds if there is no mean."""
     runs = list(dict.fromkeys((row.method, row.fold) for row in item.shown))
     several = len({fold for _, fold in runs}) > 1
     heads = [f"{name}, {fold_in_words(fold)}" if several else name for name, fold in runs]

@@ -1,4 +1,4 @@
-"""What stands below tables: what intervals, marks and uncommon scores mean."""
+"""Lines below tables, which explain intervals, marks and uncommon scores."""
 
 from collections.abc import Iterable, Sequence
 from math import floor

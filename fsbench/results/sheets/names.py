@@ -12,7 +12,7 @@ def shorten(
 ) -> dict[str, str]:
     """Shorten names to the room that there is, keeping their ends, where variants differ.
 
-    The first of `widths` is taken at which no two short names are the same; where there is none, the same ones are
+    The first of `widths` is taken at which no two short names are the same; if there is none, the same ones are
     numbered.
 
     Args:

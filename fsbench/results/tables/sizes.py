@@ -47,7 +47,7 @@ def _lines(block: Block) -> Parts:
 
 
 def _table(block: Block, lines: Parts, metric: str, names: Sequence[str], form: Form) -> Table:
-    """Return lines of methods, then the best answer without a model on each fold; no lines where there is no score.
+    """Return lines of methods, then the best answer without a model on each fold; no lines if there is no score.
 
     Args:
         block: all rows.

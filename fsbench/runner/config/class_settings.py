@@ -1,4 +1,4 @@
-"""Settings of a class that has no YAML file: what a name, or FILE.py:Class, stands for on the command line.
+"""Settings of a class without a YAML file, given by a name or FILE.py:Class on the command line.
 
 The class is imported, which tells its task.
 """

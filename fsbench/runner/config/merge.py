@@ -202,7 +202,7 @@ def stated_values(arguments: Iterable[str], as_texts: bool = False) -> dict[str,
 
 
 def _value(text: str) -> Any:
-    """Return the value that a text on the command line stands for; the text itself where it is no YAML."""
+    """Return the value of a text on the command line; the text itself if it is not YAML."""
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):

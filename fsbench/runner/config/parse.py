@@ -153,7 +153,7 @@ class ParsedRun(LightningCLI):
             self.config = parser.parse_args(self.arguments, namespace=self.config)
 
     def _completed(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return values with the method and the data set of the arguments where there are none yet: both are needed."""
+        """Return values with the method and the data set of the arguments if there are none yet: both are needed."""
         stated = stated_values(self.arguments, as_texts=True)
         for place in (("model",), ("data", "init_args", "dataset")):
             if value_at(values, place) is None and (given := value_at(stated, place)) is not None:

@@ -1,4 +1,4 @@
-"""The checks of a method under pytest: the fixture `fsbench_check` stands for each of them in turn.
+"""The checks of a method under pytest: the fixture `fsbench_check` runs each of them in turn.
 
     @pytest.mark.fsbench_method("./mine.py:Mine")
     def test_contract(fsbench_check):

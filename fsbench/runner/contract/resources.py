@@ -60,7 +60,7 @@ def check_half_precision(subject: Subject) -> str:
 
 
 def _distance(method: Method, subject: Subject, number: int, device: str, dtype: torch.dtype) -> float:
-    """Return how far half precision moves an answer, 1 for as far as it may; infinity for NaN or infinity."""
+    """Return how far half precision changes an answer, as a share of what is allowed; infinity for NaN or infinity."""
     ways = 5 if subject.shots == 1 and subject.takes_ways(5) is None else subject.ways
     episode = subject.episode(60 + number, ways)
     full = _values(method, copied(episode).to(device))

@@ -359,7 +359,7 @@ def _facts(
 
 
 def _told(experiment: Experiment) -> Told:
-    """Return what the method is told of the test's classes."""
+    """Return what the method was told about the test's classes."""
     data, method = experiment.data, experiment.method
     adaptation = method.needs.adaptation
     more = {} if adaptation is None else {"labelled_images": data.adaptation_images(adaptation).images_a_class}

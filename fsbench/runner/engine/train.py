@@ -85,7 +85,7 @@ def _train(
 def _fit(
     experiment: Experiment, trainer: L.Trainer, data: WithheldData, last: Path, best: ModelCheckpoint
 ) -> dict[str, Any]:
-    """Train from the checkpoint `last`, or from the first epoch where there is none."""
+    """Train from the checkpoint `last`, or from the first epoch if there is none."""
     log.info("training %s", f"continues from {last}" if last.is_file() else "starts")
     division = experiment.division
     assert division is not None

@@ -1,4 +1,4 @@
-"""`load_kit_test`: the test that a kit was made of, from one's own data."""
+"""`load_kit_test`: draw the test of a kit again from a user's data."""
 
 from collections.abc import Sequence
 from functools import partial

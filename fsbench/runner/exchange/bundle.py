@@ -1,4 +1,4 @@
-"""A bundle: finished runs in one file (zip), without images and weights, to be checked by whoever gets it.
+"""A bundle: finished runs in one file (zip), without images and weights, which others can check.
 
 It holds a folder for each run, named by its id, with run.json, episodes.parquet, manifest.jsonl and config.yaml, where
 asked for predictions.parquet, and `bundle.json`: the format, a card of each method, the licence of the results, and the

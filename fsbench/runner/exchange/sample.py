@@ -26,7 +26,7 @@ def sample_episodes(numbers: Sequence[int], size: int, seed: str, run: str) -> l
 
     Args:
         numbers: the numbers of all episodes.
-        size: the size of the sample; all episodes where there are no more.
+        size: the size of the sample; all episodes if there are no more.
         seed: any text.
         run: id of the run, since each has a sample of its own.
 

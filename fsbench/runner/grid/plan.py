@@ -275,7 +275,7 @@ def _file_list(run: RunConfig, listed: str) -> Path:
 
 
 def _noted(run: RunConfig) -> tuple[Path | None, bool]:
-    """Return the folder that is noted for a run, and whether it takes the seed; no folder where there is no note, a
+    """Return the folder that is noted for a run, and whether it takes the seed; no folder if there is no note, a
     damaged one or one of other files."""
     try:
         note = read_json(_note(run), "record")

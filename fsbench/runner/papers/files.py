@@ -1,4 +1,4 @@
-"""Papers as files: `configs/papers/<name>.yaml` lists the tables of a paper and the runs that their rows stand for."""
+"""Papers as files: `configs/papers/<name>.yaml` lists the tables of a paper and the runs that repeat their rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -254,7 +254,7 @@ def read_cases(names: Sequence[str] = (), folder: Path | None = None) -> list[Ca
 
 
 def _check_case(name: str, options: Mapping[str, Any], file: Path) -> None:
-    """Raise SettingsError for a name that is no file's, and for an option that there is not."""
+    """Raise SettingsError for an invalid file name or an unknown option."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name, re.ASCII):
         raise SettingsError(f"{file} has a case {name!r}, expected a name of letters, digits, - and _")
     known = {"method", "pixels"} | {option.name for option in fields(RunConfig)}

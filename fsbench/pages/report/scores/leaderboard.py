@@ -23,7 +23,7 @@ class Leaderboard:
 
     Attributes:
         table: the best method first; then further answers that the protocol derives from the methods' runs, the best
-            figures of answers that need no model, where there are several, and these answers.
+            figures of answers that need no model, if there are several, and these answers.
         without_letters: methods of which no differences were tested.
         conditional: whether letters hold for these supports alone.
     """

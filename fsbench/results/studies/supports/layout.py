@@ -75,7 +75,7 @@ def _properties(methods: Sequence[SupportSensitivity]) -> Table:
 
 
 def _deviation(variance: Estimate) -> Estimate:
-    """Return the square roots of a variance and its ends; an estimate below 0 stands for none.
+    """Return the square roots of a variance and its ends; a value below 0 has none.
 
     Scores from 0 to 100 have no part that deviates by more than 50.
     """
