@@ -47,7 +47,7 @@ def add_rule_options(parser: argparse.ArgumentParser) -> None:
 
 
 def show_rescored(options: argparse.Namespace) -> int:
-    """Print runs by the rules that `add_rule_options` names, beside their own; returns the exit status."""
+    """Print scores of runs by other rules beside their own scores; return the exit status."""
     if options.claimed is not None:
         return _show_claimed(options)
     choices = Choices(options.void, _resolution(options.resolution), _sizes(options.objects))

@@ -119,12 +119,12 @@ def _takers(name: str) -> str:
 
 
 def check_metrics(options: argparse.Namespace) -> None:
-    """Raise SettingsError where --metrics has a score that is unknown."""
+    """Raise SettingsError if --metrics names an unknown score."""
     asked_metrics(options.metrics)
 
 
 def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[str]:
-    """Print the table of the runs in `folders`; returns messages about damaged runs, which are left out."""
+    """Print the table of the runs in `folders`; return messages about damaged runs, which are left out."""
     runs = load_runs(*folders)
     by = (
         ["all"]

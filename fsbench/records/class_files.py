@@ -21,11 +21,11 @@ STATED_BY = {METHOD: "method_file", "dataset.file_sha256": "dataset_file"}
 
 
 class ClassNotNamed(SettingsError):
-    """A run can be opened only with a class in a file, and the command names no such file."""
+    """A run needs a class in a file, and the command names no such file."""
 
 
 def file_words(records: Iterable[Record]) -> dict[tuple[str, str, str], str]:
-    """Return words that tell the contents of one file from each other: what the file holds now, or when it was run.
+    """Return words that tell versions of a file apart: "as it is now", or the date of a run.
 
     The label of a content's runs stands in place of these words.
 
@@ -51,7 +51,7 @@ def file_words(records: Iterable[Record]) -> dict[tuple[str, str, str], str]:
 
 
 def last_finished(records: Iterable[Record]) -> str:
-    """Return when the last of some runs was finished, as records state it: later times come later in the alphabet."""
+    """Return when the last of these runs finished; later times sort later as text."""
     return max(record.run.provenance.finished for record in records)
 
 
@@ -80,7 +80,7 @@ def _moment(finished: str, clock: str) -> str:
 
 
 def _stated_file(folder: Path, entry: str) -> ClassFile | None:
-    """Return the file that a run's config.yaml states; None where it states none, or cannot be read."""
+    """Return the file that a run's config.yaml states; None if it states none, or cannot be read."""
     try:
         values = load_yaml(folder / "config.yaml")
     except (OSError, ValueError):
@@ -91,12 +91,12 @@ def _stated_file(folder: Path, entry: str) -> ClassFile | None:
 
 
 def class_not_named(folder: Path, reference: str, name: str) -> ClassNotNamed:
-    """Return the refusal to open a run whose class the command does not name: the file that is wanted, and its date.
+    """Return the error for a run whose class the command does not name, with the needed file and its date.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         reference: the file as the run's configuration states it.
-        name: of the class.
+        name: the name of the class.
     """
     if not name.isidentifier():
         name = "CLASS"  # a configuration may be anybody's, and what is printed is to be copied

@@ -16,12 +16,12 @@ MOST_CHARACTERS = 300
 
 
 def title(records: Sequence[Record]) -> str:
-    """Describe what the runs of a group have in common."""
+    """Describe what the runs of a table have in common."""
     return records[0].protocol.title(records[0].header)
 
 
 def warnings(records: Sequence[Record]) -> list[str]:
-    """Say why scores of a group's runs are missing, or are no result of the protocol, or mean less than they seem to.
+    """Say why scores of a table are missing, are no result of the protocol, or mean less than they seem to.
 
     The most important comes first; what holds for several methods is said once.
     """
@@ -38,7 +38,7 @@ def warnings(records: Sequence[Record]) -> list[str]:
 
 
 def notes(records: Sequence[Record]) -> list[str]:
-    """List what else a reader may want to know of a group's runs: rules of the test, what single runs did, its lists.
+    """List further notes about the runs of a table: rules, lists, and what single runs did.
 
     What holds for several methods is said once.
     """
@@ -57,7 +57,7 @@ def notes(records: Sequence[Record]) -> list[str]:
 
 
 def all_notes(records: Sequence[Record]) -> list[str]:
-    """Return the warnings and the notes of a group's runs."""
+    """Return the warnings and notes about the runs of a table."""
     return [*warnings(records), *notes(records)]
 
 
@@ -95,7 +95,7 @@ def _remarks(run: Run) -> list[str]:
 
 
 def header_warnings(header: Header) -> list[str]:
-    """Say why the figures of a manifest's episodes are no result of the protocol."""
+    """Say why scores on a manifest's episodes are no result of the protocol."""
     lines = []
     if header.requested != header.official_episodes:
         lines.append(
@@ -112,7 +112,7 @@ def header_warnings(header: Header) -> list[str]:
 
 
 def shorter(records: Sequence[Record]) -> list[str]:
-    """Say of which folds fewer episodes are there than were asked for, as where a list ends before."""
+    """Name the folds with fewer episodes than were asked for, for example because their list ends."""
     headers = {record.header.fold: record.header for record in records}
     return [
         f"fold {fold} has only {header.episodes} of the {header.requested} episodes that were asked for"
@@ -129,7 +129,7 @@ def _dropped_classes(record: Record) -> dict[int, str]:
 
 
 def printed(entries: Sequence[Any]) -> list[str]:
-    """Return what is printed of a list in a record, which may come from anybody: no flood, and how much is left out."""
+    """Shorten a list from a record, which may be anybody's, and say how much is left out."""
     texts = [str(entry) for entry in entries[:MOST_ENTRIES]]
     long = f" … ({{}} characters, the first {MOST_CHARACTERS} shown)"
     lines = [

@@ -70,7 +70,7 @@ CONDITION_WORDS: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Conclusions:
-    """What a comparison comes to.
+    """What follows from a comparison, in sentences.
 
     Attributes:
         sentences: at most six, the most important first, one more for each further score with a starred difference,
@@ -91,16 +91,18 @@ def conclude(
     baseline: str | None = None,
     margin: float | None = None,
 ) -> Conclusions:
-    """Say what the differences of methods come to: in their first score with intervals, and wherever one is starred.
+    """Say in sentences what follows from differences of methods.
+
+    The sentences are about the first score with intervals, and wherever a difference has a star.
 
     Args:
         rows: differences of the methods of one test, each two or all from `baseline`, and those on object sizes.
-        header: of the test's manifest, of any fold.
-        cards: of the methods.
+        header: the header of the test's manifest, of any fold.
+        cards: the cards of the methods.
         comparisons: number of comparisons that were corrected together.
         rank_all: whether methods of different cards are ranked together.
         baseline: the only method that others are compared with.
-        margin: differences up to so many points count as none; None where nobody says how many.
+        margin: differences up to so many points count as none; None if nobody says how many.
     """
     by_metric: dict[str, dict[str, list[ResultRow]]] = {}
     for row in rows:
@@ -143,10 +145,10 @@ def conclude(
 
 
 def conclude_alone(scores: Mapping[str, Mapping[str, Estimate]], metric: str, why: str) -> Conclusions:
-    """Say what the first methods score, where nothing is compared.
+    """Say what the first methods score, if nothing is compared.
 
     Args:
-        scores: of each method, by metric; the best method first.
+        scores: the scores of each method, by metric; the best method first.
         metric: name of the score.
         why: sentence that says why nothing is compared.
     """
@@ -159,10 +161,10 @@ def conclude_alone(scores: Mapping[str, Mapping[str, Estimate]], metric: str, wh
 
 
 def conditions_in_words(cards: Mapping[str, StatedCard], rank_all: bool) -> list[str]:
-    """Say which methods are not ranked together, and of each the conditions that differ; nothing of equal ones.
+    """Say how methods' conditions differ, and that they are not ranked together; nothing if equal.
 
     Args:
-        cards: of each method, or of each sign that stands for methods of equal conditions.
+        cards: the cards of each method, or of each sign that stands for methods of equal conditions.
         rank_all: whether they are ranked together all the same.
     """
     number = ranking_groups(cards)
@@ -221,7 +223,7 @@ def _conditions(names: Sequence[str], values: Mapping[str, str]) -> str:
 
 
 def p_in_words(row: ResultRow) -> str:
-    """Say the p of a difference, alone and corrected, or why there is none."""
+    """Write the p of a difference, before and after correction, or why there is none."""
     if row.is_tested:
         return f"p {probability(row.estimate.p)}, corrected {probability(row.corrected)}"
     return _why_untested(row.estimate)
@@ -258,7 +260,7 @@ class _Words:
         """Say which of two methods is better; of more, how the best one or the baseline compares with the others.
 
         Args:
-            rows: of one fold.
+            rows: the rows of one fold.
             baseline: see `conclude`.
         """
         order, between = _ordered(rows)
@@ -292,7 +294,7 @@ class _Words:
         """Say in a sentence which methods are told apart from `one`; nothing where none is.
 
         Args:
-            rows: of one fold.
+            rows: the rows of one fold.
             one: the method that the first score's sentences are about.
         """
         order, between = _ordered(rows)
@@ -330,7 +332,7 @@ class _Words:
         )
 
     def _equivalence(self, row: ResultRow) -> str:
-        """Say whether two methods are equivalent within the margin; "" where that is no question."""
+        """Say whether two methods are equivalent within the margin; "" if that is no question."""
         same = row.is_equivalent(self.margin)
         if self.margin is None or same is None or (row.significant and not same):
             return ""

@@ -43,7 +43,7 @@ RANDOM = ("vpt", "lora")
 
 
 def tuning_notes(method: Any, data: Any) -> list[str]:
-    """Return a note on a fine-tuned method's settings on `data`; none if they are the published ones."""
+    """Return a note if a fine-tuned method's settings on `data` differ from the published ones."""
     key = (method.backbone.name, method.tuning, data.dataset.name)
     known = data.test.shot == 1 and key in TUNING and (not method.schedule.alpha or key in FORT)
     if not known:

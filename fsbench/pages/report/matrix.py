@@ -23,7 +23,7 @@ def compare_study(
     rank_all: bool = False,
     beside: Sequence[ResultRow] = (),
 ) -> tuple[Comparison | None, str]:
-    """Compare the methods on the folds that they share.
+    """Compare a study's methods on the folds that they share.
 
     Args:
         methods: The best first.
@@ -49,9 +49,9 @@ def compare_study(
 
 
 def comparable_methods(methods: Methods, most: int | None) -> tuple[Methods, str]:
-    """Take the methods, and their runs of the folds, that are compared; returns them and a remark on what is left out.
+    """Choose the methods and folds to compare; returns them and a remark on what is left out.
 
-    These are the most folds that two methods share, and all methods that have them.
+    The folds are the largest set that two methods share; the methods are all that have these folds.
 
     Args:
         methods: The best first.
@@ -71,7 +71,7 @@ def comparable_methods(methods: Methods, most: int | None) -> tuple[Methods, str
 
 
 def matrix_cells(rows: Sequence[ResultRow], fold: str) -> dict[tuple[str, str], tuple[float, ResultRow]]:
-    """Return the cells of a fold's matrix.
+    """Return the cells of a fold's matrix of pairs.
 
     Returns:
         (row, column) -> points by which the row's method is higher, and the difference.

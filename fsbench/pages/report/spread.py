@@ -12,11 +12,11 @@ from fsbench.scores.estimate import Estimate
 
 
 def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int, episodes: int) -> str:
-    """Return in one sentence why the score is not plotted against a cost of `COSTS`; "" if it can be.
+    """Say why a cost is not plotted; "" if it can be.
 
     Args:
-        costs: of the methods that have the score.
-        kind: of the cost.
+        costs: the costs of the methods that have the score.
+        kind: the kind of the cost.
         metric: name of the score.
         methods: number of all methods.
         episodes: number that the shortest run has.
@@ -67,7 +67,7 @@ def size_scores(study: Study, metric: str) -> SizeScores:
 
 
 def size_plot_gap(sizes: SizeScores) -> str:
-    """Return in one sentence why the scores by object size are not plotted; "" if they can be."""
+    """Say why scores by object size are not plotted; "" if they can be."""
     scores = {name: [of_method[name] for of_method in sizes.values() if name in of_method] for name in SIZES}
     if not any(scores.values()) and sizes:
         return "No plot: no object size has enough images for an interval."
@@ -84,7 +84,7 @@ def size_plot_gap(sizes: SizeScores) -> str:
 
 
 def curve_plot_gap(curves: Sequence[Curve]) -> str:
-    """Return in one sentence why there is no plot of learning curves; "" if there can be one."""
+    """Say why learning curves are not plotted; "" if they can be."""
     if not curves:
         return "No plot: no run has a learning curve beside its record (nothing was trained, or the curve was removed)."
     if max(len(curve.epochs) for curve in curves) < 2:

@@ -90,7 +90,7 @@ def differences(one: Entry, other: Entry) -> list[tuple[str, str, str]]:
     """List what would have to change for `other` to be comparable with `one`.
 
     Returns:
-        A (condition, value of `one`, value of `other`) for each that differs or is not known; empty where both share a
+        A (condition, value of `one`, value of `other`) for each that differs or is not known; empty if both share a
         test and were told the same.
     """
     found = []

@@ -22,7 +22,7 @@ NOW, ACCEPTED = "now", "accepted"
 
 
 class Outcome(StrEnum):
-    """Answer to the question what became of the protocol's usual scores."""
+    """What happened to the scores, compared with accepted ones."""
 
     EQUAL = "equal"
     """Every count is the accepted one."""
@@ -36,15 +36,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Verdict on a method's scores beside the accepted ones.
+    """Comparison of a method's scores with accepted ones.
 
     Attributes:
         method: its name.
-        outcome: of all scores that are shown, over all folds that were run.
+        outcome: the outcome of all scores that are shown, over all folds that were run.
         comparison: paired differences, now minus accepted.
         title: what was tested.
         notes: what a reader must know.
-        episodes: of all folds together.
+        episodes: the episodes of all folds together.
         different: episodes of these with other counts.
     """
 
@@ -80,11 +80,11 @@ class Verdict:
 
 
 def judge(now: Sequence[Record], accepted: Sequence[Record]) -> Verdict:
-    """Hold runs of a method against accepted ones.
+    """Compare runs of a method with accepted runs.
 
     Args:
         now: a run for each fold, of one method and test.
-        accepted: of the same folds.
+        accepted: the accepted of the same folds.
 
     Raises:
         RecordError: a run is damaged, or they are not on the same episodes with the same truth.
@@ -121,7 +121,7 @@ def _different_episodes(now: Record, accepted: Record) -> int:
 
 
 def _outcome(rows: Sequence[ResultRow]) -> Outcome:
-    """Return the outcome of the rows of all scores: worse where any score of any fold is told to be."""
+    """Return the outcome over all scores: worse if any score of any fold is worse."""
     told = [metric_named(row.metric).sign * row.estimate.value for row in rows if row.significant]
     if any(value < 0 for value in told):
         return Outcome.WORSE

@@ -24,11 +24,11 @@ _REPEATED = "printed by others than its authors"
 
 @dataclass(frozen=True)
 class PublishedBeside:
-    """Published rows of a run's data set by whether they share its test.
+    """Published rows on a run's data set, sorted by whether they share its test.
 
     Attributes:
         method: label of the run.
-        conditions: of its test, by column of the atlas.
+        conditions: the conditions of its test, by column of the atlas.
         shared: (method, backbone, shot, metric, printed figure, source) of the rows that share the test and were told
             the same.
         marks: remarks about their programs and figures, such as "BAM: partly read".
@@ -47,10 +47,10 @@ class PublishedBeside:
 
 
 def published_beside(label: str, record: Record, atlas: Atlas) -> PublishedBeside:
-    """Sort the atlas's rows of a run's data set by whether they share its test.
+    """Sort the atlas's rows on a run's data set by whether they share its test.
 
     Args:
-        label: of the run in tables.
+        label: the label of the run in tables.
         record: one of its folds.
         atlas: published figures.
     """
@@ -87,7 +87,7 @@ def published_beside(label: str, record: Record, atlas: Atlas) -> PublishedBesid
 
 
 def beside_sheet(found: Sequence[PublishedBeside]) -> Sheet:
-    """Lay the published rows beside several runs out: a table for each test, and notes of what others differ in."""
+    """Lay out published rows beside runs, a table for each test, with notes on how other rows differ."""
     tables, notes = [], []
     by_test: dict[tuple[tuple[str, str], ...], list[PublishedBeside]] = {}
     for each in found:

@@ -26,11 +26,11 @@ Methods = dict[str, Runs]
 
 @dataclass(frozen=True)
 class ComparedTest:
-    """Methods with runs of one test, on the same episodes.
+    """Methods with runs of one test on the same episodes.
 
     Attributes:
         methods: two or more.
-        name: of the test; "" for its title.
+        name: the name of the test; "" for its title.
         notes: runs and folds that are left out, in words.
     """
 
@@ -42,12 +42,12 @@ class ComparedTest:
 def compared_tests(
     folders: Sequence[Path], folds: Sequence[int] = (), refused: list[str] | None = None
 ) -> list[ComparedTest]:
-    """Group the runs in `folders` by their lists of episodes, so that a trial beside longer runs is a test of its own.
+    """Group the runs in `folders` by their episodes; a trial is a test of its own.
 
     A folder's runs of one method belong together where it has one of each fold. The test of most episodes comes first.
 
     Args:
-        folders: of the runs.
+        folders: the folders of the runs.
         folds: numbers of the folds to compare; all when empty.
         refused: see `find_records`.
 
@@ -85,7 +85,7 @@ def compared_tests(
 
 
 def label_methods(records: Sequence[Record], folders: Sequence[Path]) -> Methods:
-    """Return the methods of runs that may be compared: a label that tells each from the others -> its runs by fold.
+    """Return {label: runs by fold} for runs that may be compared, with distinct labels.
 
     The runs of one method in a folder belong together where it has one of each fold and seed, and those of several
     folders where their settings are the same and their folds or seeds are others. Else the label names the settings in
@@ -125,7 +125,7 @@ def _are_of_one_method(some: Sequence[Record], others: Sequence[Record]) -> bool
 
 
 def common_folds(test: ComparedTest, baseline: str | None = None) -> ComparedTest:
-    """Keep the most folds that two methods share, and the methods that have all of them; notes say what is left out.
+    """Keep the largest set of folds that two methods share, and the methods with all of them; notes name the rest.
 
     Where no two share a fold, all is kept. With a `baseline` one of the two is the method of that label.
     """
@@ -162,8 +162,7 @@ def _is_sound(record: Record, refused: list[str]) -> bool:
 
 
 def check_same(methods: Methods) -> None:
-    """Raise RecordError unless all methods have runs of the same folds, on the same episodes with the same truth, and
-    all folds are of one copy of the data."""
+    """Raise RecordError unless all methods have runs of the same folds, episodes, truth and copy of the data."""
     label, first = next(iter(methods.items()))
     for other, records in methods.items():
         if set(first) != set(records):
@@ -197,12 +196,12 @@ def check_same(methods: Methods) -> None:
 
 
 def numbers_of(folds: Iterable[int]) -> str:
-    """List fold numbers in words."""
+    """Write a list of fold numbers in words."""
     return ", ".join(map(str, sorted(folds)))
 
 
 def _differing(first: Record, second: Record) -> str:
-    """Say in which entries two headers differ, in plain values where there are any."""
+    """Say in which entries two headers differ, in plain values if there are any."""
     ours, theirs = first.header.model_dump(), second.header.model_dump()
     keys = [key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]
     plain = [key for key in keys if not isinstance(ours.get(key), (list, dict)) and not key.endswith("sha256")]

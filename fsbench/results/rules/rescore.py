@@ -33,7 +33,7 @@ AT_INPUT = -1
 
 @dataclass(frozen=True)
 class Choices:
-    """Rules to score by, each by itself, beside another protocol's metric.
+    """Rules by which runs are scored again, one at a time, beside another protocol's metric.
 
     Attributes:
         void: what void pixels count as.
@@ -48,7 +48,7 @@ class Choices:
 
 @dataclass
 class Rescored:
-    """Runs that may be compared by several rules, and what a reader must know.
+    """Runs of one test scored by several rules, with notes.
 
     Attributes:
         title: what the runs have in common.
@@ -70,12 +70,12 @@ class Rescored:
         return [*self.ruled.rows, *self.ruled.differences]
 
     def as_data(self) -> dict[str, Any]:
-        """Return everything as values of JSON; rows have the columns of `fsbench.results.rows.row.COLUMNS`."""
+        """Return everything as JSON values; rows have the columns `fsbench.results.rows.row.COLUMNS`."""
         return {"test": self.title, "rows": rows_frame(self.rows).to_dicts(), "notes": self.notes}
 
 
 def rescore(records: Iterable[Record], target: Protocol | None, choices: Choices, recount: Recount) -> list[Rescored]:
-    """Score runs under their own protocol's metric, that of another, and other choices.
+    """Score runs by their own protocol's metric, by another's, and by single other rules.
 
     Args:
         records: finished runs.
@@ -118,7 +118,7 @@ def _rescored(
 def rescoring_rules(
     record: Record, metrics: Sequence[str], target: Protocol | None, choices: Choices, recount: Recount
 ) -> Iterator[Rule]:
-    """Yield the run's own metric, that of another protocol with its single choices, and each further choice by itself.
+    """Yield the run's own metric, another protocol's metric, its single choices, and further choices.
 
     Args:
         record: the run.
@@ -225,7 +225,7 @@ def _too_many_ways(record: Record, target: Protocol) -> bool:
 
 
 def undefined(record: Record, own: Protocol, target: Protocol) -> str:
-    """Say why the counts of `record` do not give the metric of `target`; "" when they do."""
+    """Say why the counts of `record` do not give the metric of `target`; "" if they do."""
     if _too_many_ways(record, target):
         return f"{target.name} knows one way, the run has up to {largest_way(record.header)}"
     if target.draw.asks_base_classes != own.draw.asks_base_classes:
@@ -260,7 +260,7 @@ def _size_in_words(protocol: Protocol) -> str:
 
 
 def presence_from_counts(record: Record) -> "pl.DataFrame":
-    """Return a run's counts, presence decided by the rule `any_pixel`: void pixels count, in slot 0 as in the ways."""
+    """Return a run's counts with presence decided by `any_pixel`: a way is present if any pixel shows it."""
     # spared until it is needed
     import polars as pl
 
@@ -288,7 +288,7 @@ def _warnings(records: list[Record], target: Protocol | None, choices: Choices) 
 
 
 def to_sheet(item: Rescored) -> Sheet:
-    """Lay out a line per run and rule; the difference to the run's own figures stands beside each figure."""
+    """Lay out a line for each run and rule, with the difference to the run's own score."""
     moves = {(row.method, row.fold, row.rule, row.metric): row.estimate for row in item.ruled.differences}
     scored: dict[tuple[str, str, str], dict[str, ResultRow]] = {}
     for row in item.ruled.rows:

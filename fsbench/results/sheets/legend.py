@@ -1,4 +1,4 @@
-"""What stands below tables: what intervals, marks and uncommon scores mean."""
+"""Lines below tables, which explain intervals, marks and uncommon scores."""
 
 from collections.abc import Iterable, Sequence
 from math import floor
@@ -26,7 +26,7 @@ _SCORES = (Form.SCORE, Form.INTERVAL, Form.FIGURE)
 
 
 def foot(sheet: Sheet, names: Sequence[str] = (), left_out: Sequence[str] = ()) -> list[str]:
-    """Return the lines below the tables of a sheet: notes, and what stands in the tables.
+    """Return the lines below a sheet's tables: notes and explanations.
 
     Args:
         sheet: as it is shown.
@@ -45,7 +45,7 @@ def foot(sheet: Sheet, names: Sequence[str] = (), left_out: Sequence[str] = ()) 
 
 
 def explain(sheet: Sheet) -> list[str]:
-    """Say what stands in the tables of a sheet: marks, uncommon scores, intervals and why some are lacking, stars."""
+    """Explain what a sheet's tables show: marks, uncommon scores, intervals and missing ones, stars."""
     columns: list[Column] = [column for table in sheet.tables for column in table.columns]
     cells = [
         (cell, column)
@@ -70,7 +70,7 @@ def explain(sheet: Sheet) -> list[str]:
 
 
 def weights_in_words(intervals: Iterable[Estimate]) -> str:
-    """Say for which weights some intervals hold, where those of one table do not differ in it."""
+    """Say for which weights intervals hold, if those of a table agree in it."""
     covered = {found.covers_trainings for found in intervals if found.has_interval}
     if len(covered) > 1:
         return ""
@@ -78,7 +78,7 @@ def weights_in_words(intervals: Iterable[Estimate]) -> str:
 
 
 def in_units(metrics: Iterable[str]) -> str:
-    """Say what differences of some scores are in, and name the scores where they are in several units.
+    """Say in which unit differences of scores are, naming scores if units differ.
 
     >>> in_units(["mIoU", "FB-IoU"]), in_units(["ROM"])
     ('in points', 'on a scale of 1')
@@ -115,7 +115,7 @@ def meanings(metrics: Iterable[str]) -> list[str]:
 
 
 def scope_notes(estimates: Iterable[Estimate]) -> list[str]:
-    """Say for what some intervals hold, and why some scores or differences have none."""
+    """Say for what intervals hold, and why some scores or differences have none."""
     estimates = list(estimates)
     few = list(filter(is_too_few, estimates))
     return [
@@ -127,7 +127,7 @@ def scope_notes(estimates: Iterable[Estimate]) -> list[str]:
 
 
 def support_set_notes(estimates: Iterable[Estimate]) -> list[str]:
-    """Say where a class has few disjoint support sets, so that classes were left out instead of supports (§2)."""
+    """Say which classes have few separate support sets, so that classes are left out instead (§2)."""
     few = [one for one in estimates if one.classes and (one.has_interval or is_too_few(one))]
     notes = []
     for is_conditional in (False, True):
@@ -145,7 +145,7 @@ def support_set_notes(estimates: Iterable[Estimate]) -> list[str]:
 
 
 def family_note(comparisons: int) -> str:
-    """Say for how many comparisons at once a star holds (statistics §7)."""
+    """Say how many comparisons were corrected together (statistics §7)."""
     if comparisons == 1:
         return f"{STAR}: p < 0.05 (the only comparison)"
     return f"{STAR}: p < 0.05 after Holm's correction ({comparisons:,} comparisons)"

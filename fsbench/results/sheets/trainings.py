@@ -30,7 +30,7 @@ DIFFERENCE_SIGNS = {
 
 
 def training_mark(found: TrainedEstimate | None) -> str:
-    """Return the mark of an interval for other trainings; "" where there is nothing to say."""
+    """Return the mark of an interval that covers other trainings, such as "rough"; "" for none."""
     return "" if found is None else ROUGH * found.is_rough + BORROWED * found.is_borrowed
 
 

@@ -48,7 +48,7 @@ PUBLISHED_NOTES = (
 
 
 def to_sheet(block: Block, by: Sequence[str] = ()) -> Sheet:
-    """Return the tables of a block, with figures by class where the block has them.
+    """Return the tables of a block, with the breakdowns `by`.
 
     Args:
         block: the rows.
@@ -155,7 +155,7 @@ def _method_and_fold(lines: Collection[Key]) -> list[tuple[Column, list[Value]]]
 
 
 def by_fold(block: Block, metric: str) -> Table:
-    """Return a line for each method, as papers print it: the folds side by side, then their mean."""
+    """Return a line for each method: its folds side by side, then their mean."""
     folds = sorted({fold for _, fold in block.lines}, key=lambda fold: (fold == MEAN, len(fold), fold))
     heads = {fold: fold if fold == MEAN else f"fold {fold}" for fold in folds}
     methods = dict.fromkeys(method for method, _ in block.lines)
@@ -171,7 +171,7 @@ def by_fold(block: Block, metric: str) -> Table:
 
 
 def by_class(block: Block) -> Table:
-    """Return a line for each class of a method and fold: classes differ from fold to fold."""
+    """Return a line for each method, fold and class."""
     every = [(*line, name, rows) for line, parts in block.parts(CLASS).items() for name, rows in parts.items()]
     scores = [scores_of(rows) for *_, rows in every]
     metrics = [metric for metric in block.metrics if any(metric in own for own in scores)]
@@ -186,14 +186,14 @@ def by_class(block: Block) -> Table:
 
 
 def costs(block: Block) -> Table:
-    """Return a line for each fold of a method that says what its runs cost."""
+    """Return a line for each method and fold with the cost of its runs."""
     known = {line: own for line, own in block.costs.items() if own[0].trainable_parameters is not None}
     columns = [(each.column, [each.value(own) for own in known.values()]) for each in COSTS]
     return Table.from_columns(*_method_and_fold(known), *columns, caption="cost")
 
 
 def cards(block: Block) -> Table:
-    """Return a line for each method with the entries of its card."""
+    """Return a line for each method with its card."""
     names = next(iter(block.cards.values())).words if block.cards else {}
     methods = [Cell(name, mark=block.marks[name]) for name in block.cards]
     columns = [(Column(name), [card.words[name] for card in block.cards.values()]) for name in names]
@@ -201,7 +201,7 @@ def cards(block: Block) -> Table:
 
 
 def reported(block: Block) -> Table:
-    """Return a line for each score of ours and reported score of the same method on the same test.
+    """Return a line for each measured score and published score of the same method on the same test.
 
     A verdict names the note that says why scores cannot be compared, or what of them is not known.
     """

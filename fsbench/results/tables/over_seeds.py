@@ -10,7 +10,7 @@ from fsbench.scores.estimate import Estimate
 
 
 def means_over_seeds(blocks: Mapping[int, Block], seeds: Sequence[int]) -> list[str]:
-    """Return a line for each method with its means over the seeds of a test, or with the seeds that it lacks.
+    """Return a line for each method with its mean over a test's seeds, or with the missing seeds.
 
     Nothing is averaged over some of the seeds, so that none is ever chosen.
 

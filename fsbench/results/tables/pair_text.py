@@ -17,7 +17,7 @@ FIRST = 24
 
 
 def pair_text(atlas: Atlas, pair: Pair, methods: Mapping[str, str], width: int = 120) -> str:
-    """Set two tests side by side: first what both print, and how far other images move such a figure.
+    """Write two published tests side by side: figures, how far other images move them, then conditions.
 
     Args:
         atlas: with the runs that are at hand.
@@ -46,7 +46,7 @@ def pair_text(atlas: Atlas, pair: Pair, methods: Mapping[str, str], width: int =
 
 
 def figure_lines(atlas: Atlas, pair: Pair) -> list[str]:
-    """Return the figures of two methods with their difference, then how far other images move them, a text each."""
+    """Return both methods' figures with their difference, then how far other images move them."""
     if not pair.figures:
         names = f"{pair.one.method} and {pair.other.method}"
         return [f"{names} print no figure of the same ways, shots and metric on {pair.one.dataset}."]
@@ -62,7 +62,7 @@ def figure_lines(atlas: Atlas, pair: Pair) -> list[str]:
 
 
 def commands(pair: Pair, methods: Mapping[str, str]) -> list[str]:
-    """Return the commands that put both methods under the test of one of them, `methods` as in `pair_text`."""
+    """Return the commands that test both methods under one of the two tests; `methods` as in `pair_text`."""
     found = list(_tests(pair, methods))
     if not found:
         return ["Neither test can be run here (see: fsbench list protocols)."]
@@ -87,6 +87,6 @@ def _tests(pair: Pair, methods: Mapping[str, str]) -> Iterator[str]:
 
 
 def _test_of(entry: Entry) -> tuple[str, str] | None:
-    """Return the protocol of an entry's program and our name of its data set; None where the suite has no such data."""
+    """Return the protocol of an entry's program and our name of its data set; None if the suite has no such data."""
     dataset = next((ours for ours, name in ATLAS_NAMES.items() if name == entry.dataset), None)
     return (f"atlas:{entry.program.id}", dataset) if entry.program and dataset else None

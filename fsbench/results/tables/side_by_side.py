@@ -11,10 +11,10 @@ JOINT = " · "
 
 
 def side_by_side(blocks: Sequence[Block]) -> Sheet | None:
-    """Return the scores of every method under every test, a line for each pair; None of one test.
+    """Return every method's scores under every test, a line for each pair; None for a single test.
 
-    A line has the mean over folds; a method without one has a line for each fold. The score that ranks in its test has
-    its interval.
+    A line has the mean over folds; a method without a mean has a line for each fold. Only the score that ranks in its
+    test has its interval.
 
     Args:
         blocks: a table for each test.

@@ -21,7 +21,7 @@ from fsbench.runner.grid.run import POLL_SECONDS
 
 
 def bench(runs: Sequence[RunConfig]) -> tuple[list[Record], list[str]]:
-    """Make the runs that have no record yet, one after the other, and wait for those that another process makes.
+    """Make all missing runs one after the other; wait for those that another process is making.
 
     Every run is checked before the first one starts. Each is a process of its own, which keeps its peak memory honest
     and its failure its own; but those of one test and one frozen network that train nothing are evaluated together, in
@@ -149,8 +149,7 @@ def _labels(runs: Sequence[RunConfig]) -> list[str]:
 
 
 def plan_runs(runs: Sequence[RunConfig]) -> list[PlannedRun]:
-    """Look up and check every run on this machine, without building its frozen network; one that a seed does not
-    change is there once.
+    """Look up and check every run without building its network; runs that no seed changes count once.
 
     Raises FsbenchError for the first that cannot be made.
     """
@@ -167,9 +166,9 @@ def plan_runs(runs: Sequence[RunConfig]) -> list[PlannedRun]:
 
 
 def protocol_words(runs: Sequence[RunConfig]) -> str:
-    """Return one line on the protocols of runs: the several asked for, or those that methods take by themselves.
+    """Return one line about the protocols of runs, if there are several or they are defaults.
 
-    It is empty where one was asked for, and where all take fscs, the suite's own.
+    It is empty if one was asked for, and where all take fscs, the suite's own.
     """
     asked = list(dict.fromkeys(run.protocol for run in runs if run.protocol))
     if len(asked) > 1:

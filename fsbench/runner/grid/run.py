@@ -30,7 +30,7 @@ LAST_LINES = 8
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that ended without a record, how it did in words, and the file that it printed to."""
+    """A run that ended without a record: how, and the file of its output."""
 
     item: PlannedRun
     ending: str
@@ -38,7 +38,7 @@ class Failure:
 
 
 def run_missing(planned: Sequence[PlannedRun], runs: Path, executor: Executor) -> list[Failure]:
-    """Make every run that can be made, in the order of the plan; a failed one stops no other.
+    """Make every possible run in the order of the plan; a failure stops no other run.
 
     On KeyboardInterrupt and SIGTERM the running ones are stopped, and keep what they finished.
 
@@ -124,7 +124,7 @@ def _log_file(run: RunConfig, runs: Path) -> Path:
 
 
 def last_lines(log: Path) -> list[str]:
-    """Return a log's last lines that are not empty; of progress bars only the last state."""
+    """Return a log's last non-empty lines, with only the last state of progress bars."""
     if not log.is_file():
         return []
     lines = [line.rpartition("\r")[2].rstrip() for line in log.read_bytes().decode(errors="replace").split("\n")]
@@ -182,7 +182,7 @@ class _Display:
 
 
 def progress_text(folder: Path | None, log: Path) -> str:
-    """Return the present step of the run in `folder` in words; of a training what its log said last."""
+    """Describe the present step of the run in `folder`."""
     if folder is None or not folder.is_dir():
         return "starting"
     parts = list(folder.glob("evaluation/part-*.jsonl"))

@@ -33,23 +33,23 @@ _SOURCES = {"dataset": "data set", "program": "whole program"}
 
 
 def write_atlas_page(atlas: Atlas, out: Path) -> Path:
-    """Write the page on its own. Returns the file."""
+    """Write the atlas as a single page; returns the file."""
     write_text(out, atlas_page(atlas))
     return out
 
 
 def atlas_page(atlas: Atlas) -> str:
-    """Return the page on its own, as the manual has it."""
+    """Return the atlas as a single page, for the manual."""
     common = {"up": "", "has_papers": False, "has_atlas": False, "refused": (), "command": "fsbench atlas page",
               "version": __version__}  # fmt: skip
     return render_atlas(template_environment(TEMPLATES), atlas, common)
 
 
 def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, Any]) -> str:
-    """Return the page.
+    """Return the HTML of the atlas page.
 
     Args:
-        environment: of the report's templates.
+        environment: the environment of the report's templates.
         atlas: what is shown, runs of ours included.
         common: what the template of all pages takes.
     """

@@ -25,7 +25,7 @@ BLOCK = 25
 
 @dataclass(frozen=True)
 class ExplorerOptions:
-    """How much of its episodes a page shows.
+    """How many episodes and images an explorer shows.
 
     Attributes:
         again: Episodes that are predicted again for each pair of methods, of runs that kept no predictions.
@@ -92,7 +92,7 @@ def write_explorer(study: Study, folder: Path, options: ExplorerOptions, report:
 
 
 def _meanings(masks: Mapping[int, Mapping[int, MethodMasks]], shown: set[tuple[str, int]]) -> dict[str, str]:
-    """Return the meaning of each method's attention by its position, of those that have any; "" where none is said."""
+    """Return the meaning of each method's attention by its position, of those that have any; "" if none is said."""
     methods = sorted(number for name, number in shown if name == "attention")
     said = {
         number: [of_fold[number].attention_meaning for of_fold in masks.values() if number in of_fold]

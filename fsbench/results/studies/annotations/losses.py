@@ -21,13 +21,13 @@ LEFT_OUT = "left out, because folds, weights or settings differ from the run wit
 
 @dataclass(frozen=True)
 class AnnotationTable(PointTable):
-    """The methods of one test that have runs with masks and with weaker annotations.
+    """Methods of one test that have runs with masks and with weaker annotations.
 
     The differences are those of a method with a weak annotation, which is their part, to itself with masks: by metric,
     then by method, the best with masks first, then by annotation.
 
     Attributes:
-        scores: of each method with masks and with each weak annotation.
+        scores: the scores of each method with masks and with each weak annotation.
         runs: method -> annotation -> folders of its runs, by ascending fold.
     """
 
@@ -46,7 +46,7 @@ class AnnotationTable(PointTable):
 
 
 def annotation_tables(records: Sequence[Record], asked: Request = Request(())) -> list[AnnotationTable]:
-    """Compare runs that differ in the annotation of their supports alone, a table for each test.
+    """Compare runs that differ only in the annotation of supports, a table for each test.
 
     The p of all tables are corrected together.
 

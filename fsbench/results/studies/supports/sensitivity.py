@@ -44,7 +44,7 @@ Measure = Callable[[Record], Properties]
 
 @dataclass(frozen=True)
 class SupportSensitivity:
-    """A method's dependence on its supports.
+    """How much a method's score depends on the choice of supports.
 
     Attributes:
         method: its label.
@@ -55,9 +55,9 @@ class SupportSensitivity:
         gains: differences of the choices `ORACLE_CHOICES` to the official draw, without p.
         per_query: mean over queries of the episode's score (see `EPISODE_SCORE`) of the worst, mean and best draw.
         gap: mean over queries of the best draw minus the mean of all.
-        parts: parts of the variance of the episode's score; None where no class has two query images.
+        parts: parts of the variance of the episode's score; None if no class has two query images.
         properties: rank correlations within a query of what supports are with the episode's score, by name.
-        folds: of the runs; empty of a data set without folds.
+        folds: the folds of the runs; empty of a data set without folds.
     """
 
     method: str
@@ -73,7 +73,7 @@ class SupportSensitivity:
     folds: tuple[int, ...] = ()
 
     def rows(self, test: str) -> list[ResultRow]:
-        """Return every number as a row of a test of that name."""
+        """Return every number as a result row; `test` is the test's name."""
         fold = MEAN if len(self.folds) > 1 else str(*self.folds) or ALL
         scored = ResultRow(test, self.method, fold, self.metric, Estimate(nan), part_kind=DRAWS)
         episode = replace(scored, metric="score of an episode")
@@ -96,10 +96,10 @@ class SupportSensitivity:
 
 @dataclass(frozen=True)
 class SensitivityTable:
-    """Methods on one test.
+    """Dependence on supports of all methods of one test.
 
     Attributes:
-        title: of the test.
+        title: the title of the test.
         lines: the methods, that with the highest official score first.
         notes: what a reader must know.
     """
@@ -122,7 +122,9 @@ EPISODE_SCORE = {
 
 
 def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None) -> list[SensitivityTable]:
-    """Compare the draws of supports of every method, a table for each test; of several trainings that of least seed.
+    """Compare the draws of supports of every method, a table for each test.
+
+    Of several trainings, the one with the smallest seed is used.
 
     Args:
         records: finished runs; those with one draw are left out.
@@ -151,7 +153,9 @@ def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None
 
 
 def _seed_notes(several: Sequence[str]) -> list[str]:
-    return [f"{', '.join(several)}: trained several times; the training with the lowest seed is shown"] if several else []
+    return (
+        [f"{', '.join(several)}: trained several times; the training with the lowest seed is shown"] if several else []
+    )
 
 
 def support_sensitivity(label: str, records: Sequence[Record], measure: Measure | None = None) -> SupportSensitivity:
@@ -188,7 +192,7 @@ def support_sensitivity(label: str, records: Sequence[Record], measure: Measure 
 
 @dataclass(frozen=True)
 class EpisodeTable:
-    """Episodes of all draws by ascending number.
+    """Scores of episodes over all draws of supports.
 
     Attributes:
         number: (n,) of the episode.
@@ -209,7 +213,7 @@ class EpisodeTable:
     score: np.ndarray
 
     def by_query(self) -> np.ndarray:
-        """Return the scores (Q, draws)."""
+        """Return the scores (queries, draws)."""
         order = np.lexsort((self.draw, self.query))
         table: np.ndarray = self.score[order].reshape(-1, int(self.draw.max()) + 1)
         return table

@@ -22,16 +22,16 @@ COSTS = {"seconds": "seconds of an episode", "peak_mib": "peak memory in MiB"}
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A method at one number of an axis.
+    """A method at one value of a curve's axis.
 
     Attributes:
-        number: of shots, ways, pixels, percent or objects.
+        number: the number of shots, ways, pixels, percent or objects.
         scores: by name of the metric, with intervals; mean over folds.
         runs: folders, one of each fold.
-        folds: of the runs; empty of a data set without folds.
-        seconds: of an episode, mean over folds; None where no episode was left to do, and of a part of the runs.
+        folds: the folds of the runs; empty of a data set without folds.
+        seconds: of an episode, mean over folds; None if no episode was left to do, and of a part of the runs.
         peak_mib: largest memory of the runs; None like `seconds`.
-        beyond: words that the authors' rule does not cover this number of shots; empty where it does.
+        beyond: words that the authors' rule does not cover this number of shots; empty if it does.
     """
 
     number: float
@@ -44,7 +44,7 @@ class CurvePoint:
 
     @property
     def rows(self) -> list[ResultRow]:
-        """The scores, then the known costs."""
+        """Its scores, then its known costs."""
         costs = ((name, getattr(self, key)) for key, name in COSTS.items())
         known = [(name, Estimate(cost)) for name, cost in costs if cost is not None]
         scores = list(self.scores.values())
@@ -53,7 +53,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Curve:
-    """A method's points by ascending number."""
+    """A method's points, ascending along the axis."""
 
     method: str
     points: list[CurvePoint]
@@ -61,7 +61,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class CurveTable(PointTable):
-    """Methods on tests, or parts of one, that differ in one number alone.
+    """Curves of several methods whose tests differ only in the axis.
 
     The differences are between points that ask the same queries; see `curve_differences`.
 
@@ -79,22 +79,22 @@ class CurveTable(PointTable):
 
     @property
     def headlines(self) -> list[str]:
-        """The metrics that are drawn and tested: the first, and accuracy where there is one beside it."""
+        """Metrics that are drawn and tested: the first, and accuracy if there is one."""
         return headlines(self.metrics)
 
     @property
     def shown_metrics(self) -> list[str]:
-        """The metrics that a table shows, the last of which it may leave out: the headlines and the first two."""
+        """Metrics that a table shows: the headlines and the first two."""
         return list(dict.fromkeys([*self.headlines, *self.metrics[:2]]))
 
     @property
     def numbers(self) -> list[float]:
-        """All numbers of the axis, ascending."""
+        """All values of the axis, ascending."""
         return sorted({point.number for point in self.points})
 
     @property
     def points(self) -> list[CurvePoint]:
-        """The points of all curves."""
+        """Points of all curves."""
         return [point for curve in self.curves for point in curve.points]
 
     @property
@@ -104,7 +104,7 @@ class CurveTable(PointTable):
 
 
 def headlines(metrics: Sequence[str]) -> list[str]:
-    """Return the first of some metrics, and accuracy where it is another of them."""
+    """Return the first metric, and accuracy if it is another of them."""
     return [metrics[0], *(name for name in metrics[1:] if name == "accuracy")]
 
 
@@ -129,7 +129,7 @@ def curve_tables(
 def found_tables(
     records: Sequence[Record], axes: Collection[str] = tuple(AXES), asked: Request = Request(())
 ) -> list[CurveTable]:
-    """Collect curves, a table for each set of tests that differ in one number alone; maybe none.
+    """Collect curves, a table for each set of tests that differ in one number; may be empty.
 
     The p-values of all of them are corrected together.
 
@@ -178,7 +178,7 @@ def _split(group: Sequence[Record], axis: str) -> list[list[Record]]:
 
 
 def _table(groups: list[list[Record]], axis: str, asked: Request) -> CurveTable | None:
-    """Collect the curves of groups that differ in one number; None where no method has two of them."""
+    """Collect the curves of groups that differ in one number; None if no method has two of them."""
     first, entry = groups[0][0], AXES[axis].entry
     points = [
         Point.at_number(label, axis, AXES[axis].number(group[0]), members)
@@ -194,7 +194,7 @@ def _table(groups: list[list[Record]], axis: str, asked: Request) -> CurveTable 
 
 
 def collect(points: Sequence[Point], asked: Request, usual: tuple[str, ...], axis: str, best_at: int) -> CurveTable:
-    """Score the points of curves, and compare them; p are not corrected yet.
+    """Score the points of curves and compare them; p is not corrected yet.
 
     Args:
         points: methods at numbers. Parts of runs without the headline score are left out.

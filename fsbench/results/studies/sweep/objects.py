@@ -22,7 +22,7 @@ Objects = Callable[[Record], Mapping[tuple[int, int], int]]
 
 
 def object_tables(records: Sequence[Record], objects: Objects, asked: Request = Request(())) -> list[CurveTable]:
-    """Score the (episode, way) pairs of each number of objects, a table for each set of runs that may be compared.
+    """Score (episode, way) pairs by the query's number of objects, a table for each test.
 
     Args:
         records: finished runs of segmentation.
