@@ -127,8 +127,8 @@ def _masks(protocol: Protocol, base_classes: list[str], way: int) -> str:
         shown = "may show none of the classes" if protocol.draw.empty_queries else "need not show all of the classes"
         lines.append(
             f"A query {shown}. `answers.add(number, mask, presence=[…], score=[…])` says of each way whether the query "
-            "shows it at all, and how sure that is from 0 to 1; it is told of all episodes or of none. Without it a "
-            "way is present where any pixel of the mask is its."
+            "shows it at all, and how sure that is from 0 to 1; give them with every answer or with none. Without "
+            "presence, a way is present if the mask has a pixel of it."
         )
     return "\n\n".join(lines)
 

@@ -49,7 +49,7 @@ def known_moves(atlas: Atlas, entry: Entry, cell: Cell, difference: float | None
     if difference is not None:
         within = abs(difference) <= spread.of_difference
         verdict = "no more than other images may explain" if within else "more than other images explain"
-        found.append(f"{abs(difference):g} is {verdict}.")
+        found.append(f"The difference is {verdict}.")
     return found
 
 
@@ -64,11 +64,12 @@ def published_moves(atlas: Atlas, entry: Entry, cell: Cell) -> Iterator[str]:
             )
     own = [one.figure for one in entry.figures if (one.figure.way, one.figure.shot, one.figure.metric) == cell]
     for source in dict.fromkeys(one.source for one in own):  # that of the shown figure first
-        folds = [one.value for one in own if one.fold.isdecimal() and one.source == source]
+        folds = sorted((one for one in own if one.fold.isdecimal() and one.source == source), key=lambda one: one.value)
         if len(folds) > 2:
             yield (
-                f"Other classes: the folds of {entry.method} ({entry.backbone}) lie from {min(folds):g} to "
-                f"{max(folds):g}, with a standard deviation of {stdev(folds):.1f} ({source})."
+                f"Between classes, which is not the error of a score: the folds of {entry.method} ({entry.backbone}) lie "
+                f"from {folds[0].printed} to {folds[-1].printed}, with a standard deviation of "
+                f"{stdev(one.value for one in folds):.1f} ({source})."
             )
             return
 

@@ -31,10 +31,17 @@ class FigurePair:
 
     @property
     def difference(self) -> float:
-        """Second figure minus the first, in points, with the digits of both."""
-        ours, theirs = (each.figure for _, each in (self.one, self.other))
-        digits = max(len(figure.printed.partition(".")[2]) for figure in (ours, theirs))
-        return round(theirs.value - ours.value, digits)
+        """Second figure minus the first, in points."""
+        return round(self.other[1].figure.value - self.one[1].figure.value, self._digits)
+
+    @property
+    def gap(self) -> str:
+        """Size of the difference, with as many decimals as the figure that has more."""
+        return f"{abs(self.difference):.{self._digits}f}"
+
+    @property
+    def _digits(self) -> int:
+        return max(len(each.figure.printed.partition(".")[2]) for _, each in (self.one, self.other))
 
     @property
     def sentence(self) -> str:
@@ -48,8 +55,7 @@ class FigurePair:
         ]
         way = f"{self.way}-way " if self.way.isdecimal() else ""
         head = ", ".join([f"{way}{self.shot}-shot {self.metric}", *backbones[:1] * same])
-        gap = self.difference
-        verdict = f"{names[gap > 0]} is {abs(gap):g} higher" if gap else "they are equal"
+        verdict = f"{names[self.difference > 0]} is {self.gap} higher" if self.difference else "they are equal"
         return f"{head}: {' and '.join(figures)}; {verdict}"
 
 
@@ -139,6 +145,12 @@ def pair_named(atlas: Atlas, one: str, other: str) -> Pair:
     ours, theirs = _entries_named(atlas, one), _entries_named(atlas, other)
     if len(ours) == len(theirs) == 1:
         (first,), (second,) = ours.values(), theirs.values()
+        sets = [next(iter(own)) for own in (ours, theirs)]
+        if sets[0] != sets[1]:
+            raise SettingsError(
+                f"{one} is a figure on {sets[0]} and {other} one on {sets[1]}: other images and classes, so no test "
+                "compares them; expected two rows of one data set"
+            )
         return _pair(first, second)
     shared = [dataset for dataset in ours if dataset in theirs]
     if not shared:

@@ -51,7 +51,7 @@ def test_filter_group_why_not_export_and_address(chromium, atlas, page_file):
         page.get_by_label("Data set").select_option("PASCAL-5i")
         page.locator("#conditions > summary").click()
         page.get_by_label("Void pixels (255)").select_option("ignored")
-        page.get_by_label("Shared tests alone").check()
+        page.get_by_label("Only tests with several methods").check()
         expected = [
             entry.id
             for group in atlas.groups()

@@ -99,8 +99,8 @@ def test_the_figures_come_first_and_what_is_known_of_their_error(tmp_path):
     assert "HMNet's score has a standard deviation of 0.3 over the seeds 0,1,2,3,321 (HMNet paper Table 6)." in seeds[1]
     (said, verdict) = known_moves(with_run(atlas, bam, 1.0), bam, cell, 0.71)
     assert "by ±1.0, and the difference of two scores by up to ±1.4 (95 %; x, " in said
-    assert verdict == "0.71 is no more than other images may explain."
-    assert known_moves(with_run(atlas, bam, 0.2), bam, cell, 0.71)[1] == "0.71 is more than other images explain."
+    assert verdict == "The difference is no more than other images may explain."
+    assert known_moves(with_run(atlas, bam, 0.2), bam, cell, 0.71)[1] == "The difference is more than other images explain."
     assert known_moves(with_run(atlas, bam, 1.0, "0"), bam, cell, 0.71)[1] == "The mean over all folds moves less."
 
 
