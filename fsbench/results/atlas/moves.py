@@ -67,7 +67,7 @@ def published_moves(atlas: Atlas, entry: Entry, cell: Cell) -> Iterator[str]:
         folds = sorted((one for one in own if one.fold.isdecimal() and one.source == source), key=lambda one: one.value)
         if len(folds) > 2:
             yield (
-                f"Between classes, which is not the error of a score: the folds of {entry.method} ({entry.backbone}) lie "
+                f"Between classes, which is not the error of a score: folds of {entry.method} ({entry.backbone}) lie "
                 f"from {folds[0].printed} to {folds[-1].printed}, with a standard deviation of "
                 f"{stdev(one.value for one in folds):.1f} ({source})."
             )
