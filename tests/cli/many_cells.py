@@ -1,8 +1,8 @@
 """Evaluate several cells one after the other in one group of processes: `python -m tests.cli.many_cells FILE`.
 
-FILE is what `settings_text` makes of settings that the parser has judged, each of a cell: to judge them takes as long as
-to run a cell of few episodes. Lightning starts the other ranks with the first cell that needs them; they run this program as
-well, so that starting up is paid once.
+FILE is what `settings_text` makes of settings that the parser has judged, each of a cell: to judge them takes as long
+as to run a cell of few episodes. Lightning starts the other ranks with the first cell that needs them; they run this
+program as well, so that starting up is paid once.
 """
 
 import json
