@@ -1,6 +1,6 @@
 """A run as the words of a command line, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fsbench.runner.config.merge import merge_files, parted_arguments
@@ -22,6 +22,19 @@ def config_words(run: RunConfig) -> list[str]:
     """Return arguments of `fsbench bench` that make exactly this run, in LightningCLI's form."""
     files = [f"--config={file}" for file in run.files]
     return [*files, *(f"--{key}={_text(value)}" for key, value in run.settings.items()), *run.extra]
+
+
+def judged_parts(values: Mapping[str, Any], place: str = "") -> set[str]:
+    """Return the single settings of nested values, each with its key and the class that takes it.
+
+    The parser judges each of them by itself, and takes longer than all else: runs whose settings were all judged with
+    those of others need none.
+    """
+    parts = set()
+    for name, value in values.items():
+        key = f"{place} {values.get('class_path', '')} {name}"
+        parts |= judged_parts(value, key) if isinstance(value, Mapping) and value else {f"{key}: {value!r}"}
+    return parts
 
 
 def _text(value: Any) -> str:

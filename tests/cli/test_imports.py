@@ -12,6 +12,7 @@ from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.machine.watchdog import Watchdog, child_environment, safe_imports
 from fsbench.runner.grid.children import Job
 from fsbench.runner.grid.executors import LocalProcesses, Submitit
+from tests.cli.commands import images_of
 from tests.cli.conftest import environment_of_test
 from tests.cli.processes import wait_for
 from tests.plugged import METHOD
@@ -92,8 +93,9 @@ def test_runs_in_other_processes(trap, tmp_path, monkeypatch, where):
 
 
 @pytest.mark.slow
-def test_a_trial_runs_and_a_predictor_is_built(foreign, fsbench):
-    done = fsbench("bench", "--method", "prototype", "--dataset", "demo", "--fast", "--runs", "runs")
+def test_a_trial_runs_and_a_predictor_is_built(foreign, fsbench, small_demo):
+    trial = ["bench", "--method", "prototype", "--dataset", "demo", "--fast", "--runs", "runs"]
+    done = fsbench(*trial, *images_of(small_demo))
     assert done.returncode == 0, done.stderr
     assert "prototype" in done.stdout and list((foreign / "runs").glob("*/run.json"))
     done = python(

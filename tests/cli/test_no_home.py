@@ -13,6 +13,7 @@ import pytest
 from fsbench.base.environment import KEPT_AT_HOME, without_home
 from fsbench.base.paths import REPOSITORY, cache_folder
 from fsbench.data.file_digests import content_digests
+from tests.cli.commands import images_of
 
 STRANGER = 54321
 """A number that no user has."""
@@ -58,9 +59,10 @@ def test_a_user_without_name_and_home_is_told_so_in_one_line(by_stranger, blocks
 
 
 @pytest.mark.slow(60)
-def test_a_run_of_such_a_user_ends_well(by_stranger):
+def test_a_run_of_such_a_user_ends_well(by_stranger, small_demo):
     """No library fails or complains either: W&B, Matplotlib and fontconfig write to the home folder."""
     few = ["--episodes", "6", "--no-trivial", "--data.image_size=64", "--data.loading.workers=0"]
+    few += images_of(small_demo)
     done = by_stranger("bench", "--method", "prototype", "--dataset", "demo", *few, WANDB="offline")
     assert done.returncode == 0 and "mIoU" in done.stdout, done.stderr
     notes = [line for line in done.stderr.splitlines() if not line.startswith(("[1/1]", "W&B: "))]

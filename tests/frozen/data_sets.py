@@ -153,7 +153,9 @@ def _touch(folder: Path, names: list[str]) -> None:
         (folder / name).touch()
 
 
-_demo = _written(lambda folder: None)  # which writes itself where it is opened
+def _demo(folder: Path, samples: Path) -> tuple[Path, list[Path]]:
+    """The clone's demo, which writes itself where it is opened first."""
+    return REPOSITORY / "data" / "demo", []
 
 
 def _images(dataset: str, save: Callable[[Path], Any], seconds: int | None = None) -> FrozenSet:

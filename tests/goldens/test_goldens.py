@@ -4,15 +4,12 @@ import importlib
 import json
 import pkgutil
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fsbench.base.paths import REPOSITORY
 from fsbench.protocols.programs import read_programs
 from tests.goldens import kinds
 from tests.goldens.__main__ import main
@@ -218,11 +215,10 @@ def test_only_unknown_kinds_are_no_success(tmp_path):
 
 
 @pytest.mark.slow
-def test_cases_are_checked_in_processes_in_order(tmp_path):
+def test_cases_are_checked_in_processes_in_order(tmp_path, capsys):
     folders_of_kinds(tmp_path, first="feed_forward", second="feed_forward", third="quantum")
-    command = [sys.executable, "-m", "tests.goldens", str(tmp_path), "--jobs", "2", "--pass-over-unknown"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=True)
-    printed = done.stdout.splitlines()
+    assert main([str(tmp_path), "--jobs", "2", "--pass-over-unknown"]) == 0
+    printed = capsys.readouterr().out.splitlines()
     assert printed[-4:-1] == [
         "first  1 of 1 cases passed",
         "second  1 of 1 cases passed",

@@ -12,7 +12,7 @@ import pytest
 from fsbench.runner.config.registry import names
 from fsbench.runner.contract.subject import Subject
 from fsbench.runner.contract.suite import build_subject, run_check
-from tests.methods.contract_settings import CROSSING, OPTIONS, OTHER_CHECKS, PARTLY, QUICK_FORM, WHOLE
+from tests.methods.contract_settings import ALIKE, CROSSING, OPTIONS, OTHER_CHECKS, PARTLY, QUICK_FORM, WHOLE
 
 FAMILIES = {"emat": "trained", "prototype": "training-free", "persam": "on SAM", "protonet": "a classifier"}
 """One method of each family, seconds each; the others are slow."""
@@ -27,7 +27,12 @@ def keep(method: str, checks: Iterable[str]) -> tuple[Subject, set[str]]:
 
 
 @pytest.mark.parametrize(
-    "method", [pytest.param(name, marks=() if name in FAMILIES else pytest.mark.slow) for name in names("methods")]
+    "method",
+    [
+        pytest.param(name, marks=() if name in FAMILIES else pytest.mark.slow)
+        for name in names("methods")
+        if name not in ALIKE
+    ],
 )
 def test_methods_keep_the_contract(method):
     subject, applies = keep(method, PARTLY.get(method, QUICK_FORM))
@@ -44,9 +49,8 @@ def test_kinds_of_methods_keep_all_of_it(method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["prototype", "emat"])
-def test_methods_cross_processes_and_keep_memory_flat(method):
-    subject = build_subject(method, memory_episodes=60)
+def test_a_method_crosses_processes_and_keeps_memory_flat():
+    subject = build_subject("emat", memory_episodes=60)
     for name in CROSSING:
         outcome = run_check(name, subject)
         assert outcome.status == "ok", outcome

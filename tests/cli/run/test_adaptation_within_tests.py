@@ -6,7 +6,7 @@ from tests.cli.commands import run_command
 from tests.cli.pausing import pause_after
 from tests.cli.processes import in_journal, the_record, wait_for
 
-FEW = ["--data.test.episodes=12", "--data.training.validation_episodes=3", "--model.epochs=2", "--data.test.shot=2"]
+FEW = ["--data.test.episodes=10", "--data.test.shot=2", "--model.epochs=1", "--model.width=16"]
 PLAIN, DIVIDED = ["--data.loading.workers=0"], ["--data.loading.workers=2", "--data.loading.eval_batch_size=5"]
 
 
@@ -17,8 +17,8 @@ def test_adaptation_follows_from_the_manifest_alone(method, spawn, finish, small
         return run_command(method, tmp_path / name, small_demo, *FEW, *options, devices=devices)
 
     finish(command("whole", *PLAIN))
-    begun = spawn(*command("killed", *PLAIN, "--data.loading.eval_batch_size=1", *pause_after(8)))
-    wait_for(lambda: in_journal(tmp_path / "killed") >= 8, begun)
+    begun = spawn(*command("killed", *PLAIN, "--data.loading.eval_batch_size=1", *pause_after(6)))
+    wait_for(lambda: in_journal(tmp_path / "killed") >= 6, begun)
     begun.kill()
     begun.wait()
     finish(command("killed", *PLAIN))

@@ -9,7 +9,6 @@ divide among the processes.
 
 import hashlib
 import os
-import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
 from tests.cli.commands import environments_of_ranks, images_of
 from tests.cli.conftest import environment_of_test
+from tests.cli.many_cells import settings_text
 from tests.config_words import config_words, parse
 from tests.photos import arguments
 from tests.ports import free_port
@@ -42,9 +42,6 @@ OTHERS = {1: [(0, 8), (2, 3)], 2: [(0, 3), (2, 1)], 4: [(2, 8)]}
 FAMILIES = ("prototype", "pfenet", "persam_f", "matcher", "metaoptnet")
 """Methods that are run in all of them: without training, of base classes, with steps in each episode, with draws, and
 of classification."""
-STARTED = ("cst", "matcher")
-"""Segmenters in processes that Lightning starts, with `CLASSIFIERS["vpt"]`."""
-
 PROTOCOLS = ("fscs", "hsnet", "pfenet")
 METHODS = {
     "prototype": ["--model.selection=support"],
@@ -148,7 +145,7 @@ def write_plan(
             for key, value in indifferent.items():
                 plan[-1][key] = value
     file = folder / f"{configurations[0][0]}.plan"
-    file.write_bytes(pickle.dumps(plan))
+    file.write_text(settings_text(plan))
     return file
 
 
@@ -181,8 +178,8 @@ def evaluate(
 
 @pytest.mark.slow(60)
 def test_two_processes_of_a_command_give_the_same_bits(cells, photos, tmp_path):
-    chosen = [cells(method, protocol_of(method)) for method in STARTED]
-    chosen.append(arguments("vpt", photos, tmp_path, *CLASSIFIERS["vpt"]))
+    """A segmenter and a classifier in processes that Lightning starts, which does so alike for all methods."""
+    chosen = [cells("cst", protocol_of("cst")), arguments("vpt", photos, tmp_path, *CLASSIFIERS["vpt"])]
     alone = evaluate(tmp_path, chosen, ALONE)
     assert evaluate(tmp_path, chosen, DIVIDED) == alone
     threads = {record.run.provenance.threads for name in ("1-0-1", "2-2-3") for record in find_records(tmp_path / name)}

@@ -113,9 +113,9 @@ def test_a_checkpoint_of_another_run_is_tested_and_named(warm, bench_arguments, 
 
 
 @pytest.mark.slow
-def test_more_processes_than_episodes(warm, bench_arguments, tmp_path):
-    done = warm(*bench_arguments("prototype", tmp_path / "runs", "--devices", "2", "--data.test.episodes=1"))
-    assert done.returncode == 0, done.stderr
+def test_more_processes_than_episodes(finish, small_demo, tmp_path):
+    one = [*FEW, "--data.test.episodes=1"]
+    finish(run_command("prototype", tmp_path / "runs", small_demo, *one, devices=2), 2)
     assert len(the_record(tmp_path / "runs").episodes) == 2  # one episode: any foreground, and its way
 
 

@@ -101,7 +101,7 @@ def test_a_trained_method_with_coarse_masks_is_tested_and_explained(warm, tmp_pa
 
 
 @pytest.mark.slow
-def test_it_is_listed_and_other_requests_are_one_line(command, tmp_path, real_data):
+def test_it_is_listed_and_other_requests_are_one_line(command, tmp_path, real_data, clones_data):
     assert re.search(r"(?m)^ +fssdino +Few-shot segmentation on COCO as FSSDINO's authors", command("list")[1])
     table = command("list", "protocols", "--format", "markdown")[1]
     assert "| a padded square of 512, stretched to the query's size: padding " in table
@@ -110,7 +110,7 @@ def test_it_is_listed_and_other_requests_are_one_line(command, tmp_path, real_da
     for more, words in (
         ([*coco, "--drop-small", "--way", "2"], "protocol fssdino is 1-way, found way 2"),
         (coco, "too few images with large objects of some classes"),
-        (["--dataset", "demo", "--data-root", tmp_path / "demo"], "has no test of large objects"),
+        (["--dataset", "demo", "--data-root", clones_data / "demo"], "has no test of large objects"),
     ):
         status, _, err = command("bench", "--method", "prototype", *common, *more)
         assert status != 0 and words in err and "Traceback" not in err, err

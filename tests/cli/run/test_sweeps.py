@@ -1,9 +1,7 @@
 """configs/sweeps: wandb's schema accepts them, and the command that its agent writes is a command of ours."""
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ from fsbench.runner.config.merge import setting
 from fsbench.runner.config.registry import names
 from fsbench.runner.config.run_config import run_options
 from tests.cli.commands import FEW, images_of
-from tests.cli.conftest import environment_of_test
 
 SCHEMA = json.loads((Path(__file__).parent / "sweep_schema.json").read_text())
 """wandb's own: config/schema.json of its package sweeps 0.3.0 (MIT licence), which wants an older numpy than ours."""
@@ -127,14 +124,13 @@ def test_an_agents_call_is_our_command_line(file, capsys):
 
 
 @pytest.mark.slow(20)
-def test_an_agents_command_makes_a_run(small_demo, tmp_path):
-    """The command of the prototype's sweep, in a process as an agent starts it, on a few episodes of the demo."""
+def test_an_agents_command_makes_a_run(warm, small_demo, tmp_path):
+    """The command of the prototype's sweep, on a few episodes of the demo."""
     sweep = yaml.safe_load((CONFIGS / "sweeps" / "prototype.yaml").read_text())
     settings = first_settings(sweep)
     command = [*agents_command(sweep, settings), "--dataset=demo", *FEW, *images_of(small_demo)]
-    environment = environment_of_test(tmp_path)
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert command[:4] == ["/usr/bin/env", "python", "-m", "fsbench"]
+    done = warm(*command[4:])
     assert done.returncode == 0, done.stderr
     (record,) = find_records(tmp_path / "runs")
     configuration = yaml.safe_load((record.path / "config.yaml").read_text())

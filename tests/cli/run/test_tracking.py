@@ -91,20 +91,17 @@ def test_an_offline_run_holds_what_it_should(warm, bench_arguments, tmp_path):
 
 
 @pytest.mark.slow(20)
-@pytest.mark.parametrize(
-    ("method", "variables"),
-    [
-        ("prototype", {"WANDB": "online", "WANDB_MODE": "offline"}),
-        ("hsnet", {"WANDB": "offline"}),  # which trains: Lightning's logger has words of its own
-    ],
-)
-def test_an_offline_run_asks_for_no_key_and_says_nothing_of_its_own(bench_arguments, tmp_path, method, variables):
-    """By somebody who never logged in, without a terminal; W&B's own words begin with its name."""
-    environment = environment_of_test(tmp_path) | {"HOME": str(tmp_path / "home")} | variables
+def test_an_offline_run_asks_for_no_key_and_says_nothing_of_its_own(bench_arguments, tmp_path):
+    """By somebody who never logged in, without a terminal; W&B's own words begin with its name.
+
+    A method that trains: Lightning's logger has words of its own.
+    """
+    asked = {"HOME": str(tmp_path / "home"), "WANDB": "online", "WANDB_MODE": "offline"}
+    environment = environment_of_test(tmp_path) | asked
     for name in ("WANDB_API_KEY", "WANDB_CONFIG_DIR", "NETRC"):
         environment.pop(name, None)
     (tmp_path / "home").mkdir()
-    process = [sys.executable, "-m", "fsbench", *bench_arguments(method, tmp_path / "runs")]
+    process = [sys.executable, "-m", "fsbench", *bench_arguments("hsnet", tmp_path / "runs")]
     done = subprocess.run(
         process, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=tmp_path, check=False
     )

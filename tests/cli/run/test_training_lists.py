@@ -3,6 +3,7 @@
 import pytest
 
 from fsbench.cli.main import main
+from fsbench.data.list_substitutes import print_once
 from fsbench.records.card import proved_entries
 from fsbench.records.record import find_records
 
@@ -15,6 +16,7 @@ def test_a_record_names_the_lists_and_the_protocol_that_it_was_trained_by(real_d
     few = ["--data.test.episodes=3", "--data.image_size=64", "--backbone", "demo", "--data.loading.workers=0"]
     sam = ["--model.backbone.sam=sam_demo", "--model.backbone.sam_weights=random:0", "--model.width=32"]
     short = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--data.training.validation_episodes=2"]
+    print_once.cache_clear()  # as in a new process: another test of this one may have printed these notes
     assert main(["bench", "--method", "vrp_sam", *place, *few, *sam, *short]) == 0
     said = capfd.readouterr()
     assert main(["table", str(tmp_path), "--all"]) == 0

@@ -46,14 +46,14 @@ def bright(episode):
 
 @pytest.mark.slow(4)
 @pytest.mark.parametrize("precision", ["high", "medium"])
-def test_the_state_of_the_process_is_as_before(precision, tmp_path):
-    test = fsbench.load_test("demo", root=tmp_path / "demo", protocol="pfenet", episodes=2)
-    settings = {"protocol": "pfenet", "debug": True, "data_root": str(tmp_path / "demo"), "runs": str(tmp_path)}
+def test_the_state_of_the_process_is_as_before(precision, tmp_path, clones_data):
+    test = fsbench.load_test("demo", root=clones_data / "demo", protocol="pfenet", episodes=2)
+    settings = {"protocol": "pfenet", "debug": True, "data_root": str(clones_data / "demo"), "runs": str(tmp_path)}
     more = ("--data.test.episodes=2", "--trainer.deterministic=warn", "--trainer.benchmark=true")
     method = Prototype(BackboneConfig("demo"))
     doors = {
-        "load_test": lambda: fsbench.load_test("demo", root=tmp_path / "demo", protocol="pfenet", episodes=2)[0],
-        "load_training": lambda: fsbench.load_training("demo", root=tmp_path / "demo", size=64)[0],
+        "load_test": lambda: fsbench.load_test("demo", root=clones_data / "demo", protocol="pfenet", episodes=2)[0],
+        "load_training": lambda: fsbench.load_training("demo", root=clones_data / "demo", size=64)[0],
         "evaluate a function": lambda: fsbench.evaluate(bright, test, runs=tmp_path, progress=False),
         "evaluate a method": lambda: fsbench.evaluate(method, test, runs=tmp_path, progress=False, image_size=64),
         "evaluate a name": lambda: fsbench.evaluate("prototype", test, runs=tmp_path, progress=False),

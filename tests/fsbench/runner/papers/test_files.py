@@ -1,6 +1,5 @@
 """The files of papers: every figure has its row, what papers state is what is trained, mistakes are one line."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -12,6 +11,7 @@ from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.papers.files import paper_rows, papers, read_paper
 from fsbench.runner.papers.paper_sheet import remarks
 from fsbench.runner.papers.results import published_scores, row_scores
+from tests.config_words import judged_parts
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +71,13 @@ def test_settings_read_from_files_are_those_of_the_parser(all_rows):
 
 @pytest.mark.slow(60)
 def test_every_row_of_every_paper_is_composed_and_parsed(all_rows):
-    """And its base learner's. The parser sees each setting of method and training, and each of data and test, once."""
+    """And its base learner's. The parser sees each setting once."""
     requests = {replace(row.request, shot=1) for row in all_rows}
     learners = {(row.entry.weights_of, row.dataset, row.request.fold) for row in all_rows if row.entry.weights_of}
     requests |= {RunConfig(base.method, dataset, fold=fold, backbone=base.backbone) for base, dataset, fold in learners}
     parsed: set[str] = set()
     for request in requests:
-        values = request.values
-        arguments = values["data"]["init_args"]
-        tested = {"dataset": arguments["dataset"], "test": arguments["test"] | {"fold": 0}}
-        trained = values | {"data": {name: value for name, value in arguments.items() if name not in tested}}
-        parts = {json.dumps(part, sort_keys=True) for part in (tested, trained)}
+        parts = judged_parts(request.values)
         if not parts <= parsed:
             request.parse(build=False)
             parsed |= parts
