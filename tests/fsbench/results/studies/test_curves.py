@@ -21,9 +21,9 @@ from fsbench.results.studies.sweep.curves import curve_tables, found_tables
 from fsbench.results.studies.sweep.differences import is_along
 from fsbench.results.studies.sweep.objects import object_tables
 from fsbench.results.studies.sweep.plot import panels, plot_panel
-from fsbench.scores.estimate import differences
 from tests.fsbench.pages.report.studies import write_study
 from tests.fsbench.runs import changed, written
+from tests.fsbench.scores.once import differences_once, scores_once
 
 
 @pytest.fixture(scope="module")
@@ -113,14 +113,11 @@ def test_points_of_the_same_queries_are_compared_in_pairs(records):
     p = np.array([line.estimate.p for line in table.differences]) / [0.8 / 6 if first else 0.2 / 6 for first in main]
     assert min(line.corrected for line in table.differences) == pytest.approx(min(p))  # Holm's first step
     for line in table.differences:  # each is that of the two runs alone
-        ends = {
-            "x": by_point[line.method, int(line.part)],
-            "y": by_point[line.minus, int(line.minus_part or line.part)],
-        }
-        sums = {name: [run.protocol.statistics(run.episodes, run.header)] for name, run in ends.items()}
-        (alone,) = differences(sums, [("x", "y")])[line.metric]
-        assert line.estimate.value == pytest.approx(alone.scores[0] - alone.scores[1])
-        assert line.estimate == alone.difference and line.scores == alone.scores
+        ends = (line.method, int(line.part)), (line.minus, int(line.minus_part or line.part))
+        first, second = ([run.protocol.statistics(run.episodes, run.header)] for run in map(by_point.get, ends))
+        assert line.estimate == differences_once(first, second)[line.metric]
+        assert line.scores == tuple(scores_once(runs)[line.metric].value for runs in (first, second))
+        assert line.estimate.value == pytest.approx(line.scores[0] - line.scores[1])
         assert line.estimate.queries == records[0].episodes["query"].n_unique()
     rows = [row for row in csv.DictReader(io.StringIO(CURVES.write([table], "csv"))) if row["minus"]]
     assert [float(row["corrected"]) for row in rows] == pytest.approx([x.corrected for x in table.differences], 1e-4)
