@@ -58,7 +58,7 @@ QUERY = "query"
 
 
 class Predictor:
-    """Segments images by example.
+    """Segments images by a few labelled examples.
 
     Args:
         method: A method of configs/methods; the prototype needs no checkpoint.
@@ -152,7 +152,7 @@ class Predictor:
         return self.add(self._read_pairs(name, pairs))
 
     def negative(self, photos: Iterable[Any]) -> "Predictor":
-        """Add photos that show none of the classes, and regions of photos that are none of them.
+        """Add images without any of the classes, or regions that are none of them.
 
         Such photos tell what scores of presence look like where a class is absent, see `leave_one_out`. What a region
         shows better than a class does is background.
@@ -219,7 +219,7 @@ class Predictor:
         return self
 
     def leave_one_out(self) -> dict[str, ClassCheck]:
-        """Predict each labelled photo with the others as supports, and measure masks and scores of presence.
+        """Predict each labelled image with the others as supports; return IoU and presence by class.
 
         At most ten photos with a class and ten without it are asked. Until this has shown that scores of presence tell
         photos with a class from others, no class of a result `tells`; from then on its threshold decides.
@@ -241,9 +241,9 @@ class Predictor:
         return checks
 
     def share_in_negatives(self) -> float | None:
-        """Return the share of the pixels of negatives' marked regions that are given a class all the same.
+        """Return the share of pixels in negatives' marked regions that still get a class.
 
-        It is 0 for a method that takes such a region for background. At most ten photos are asked; None where no
+        It is 0 for a method that takes such a region for background. At most ten photos are asked; None if no
         negative marks a region.
         """
         marked = [one for one in self.negatives if one.classes][:MOST_ASKED]
@@ -268,7 +268,7 @@ class Predictor:
 
     @property
     def thresholds(self) -> list[float | None]:
-        """For each class the score above which a photo shows it; None where `leave_one_out` has not shown one."""
+        """For each class, the score above which an image shows it; None if unknown."""
         return [self.checks[name].threshold if name in self.checks else None for name in self.classes]
 
     @property
@@ -295,11 +295,11 @@ class Predictor:
                 refused.append(str(loaded))
 
     def load_images(self, images: Iterable[QueryImage], threads: int) -> Iterator[LoadedImage | DataError]:
-        """Decode images in threads ahead of their prediction; an unreadable one yields its error."""
+        """Decode images in threads ahead of prediction; an unreadable image yields its error."""
         return prefetch_map(partial(read_image_file, side=self.image_size, resize=self.resize), images, threads)
 
     def predict(self, image: LoadedImage | np.ndarray, steps: bool = False) -> ImageResult:
-        """Segment one image, (H, W, 3) uint8 or loaded; with `steps`, draw how the prediction came about."""
+        """Segment one image, (H, W, 3) uint8 or loaded; with `steps`, also draw the method's steps."""
         image = self._load(image) if isinstance(image, np.ndarray) else image
         panels: list[Panel] = []
         try:
@@ -346,7 +346,7 @@ class Predictor:
         images: Iterable[str | Path | np.ndarray] = (),
         force: bool = False,
     ) -> "Agreement":
-        """Freeze the method and its supports into one file that segments images of any size without the suite.
+        """Write the method with its supports to one file that runs without fsbench.
 
         The file takes an image (H, W, 3) uint8 as `image` and gives `labels` (H, W) uint8, and of each class `present`
         int8 and `score` float32. Where `leave_one_out`, which runs unless it has, does not show that scores tell photos
@@ -410,11 +410,11 @@ class Predictor:
 
     @property
     def shows_steps(self) -> bool:
-        """Whether the method shows the steps of its predictions."""
+        """Whether the method can draw its steps."""
         return isinstance(self.method, HasQueryMaps)
 
     def episode(self, image: LoadedImage) -> EpisodeBatch:
-        """Build the episode whose query is `image`."""
+        """Build an episode with the query `image`."""
         support = self.support_set
         inside = own_pixels(image.size, self.image_size, self.resize)
         scale = (self.max_pixels / (image.size[0] * image.size[1])) ** 0.5
@@ -435,7 +435,7 @@ class Predictor:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that a prediction depends on except the device, as plain values."""
+        """Everything except the device on which a prediction depends, as plain values."""
         support = self.support_set
         arguments = {key: value for key, value in self.settings["model"]["init_args"].items() if key != "backbone"}
         return {
@@ -468,7 +468,7 @@ class Predictor:
 def compose_run(
     method: str, dataset: str | None, checkpoint: Path | None, backbone: str | None, weights: str | None
 ) -> ParsedRun:
-    """Compose the settings of the run that a checkpoint lies in, else those of configs/methods. Nothing is built.
+    """Return settings from the checkpoint's run, else from configs/methods; nothing is built.
 
     A note says where "auto" became another backbone than the method's.
 
