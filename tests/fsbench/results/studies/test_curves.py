@@ -44,7 +44,10 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
         for point in curve.points:
             score = point.scores["mIoU"].estimate
             assert score.value == pytest.approx(by_run[point.runs[0]]) and score.low <= score.value <= score.high
-    assert table.curves[0].points[0].seconds == pytest.approx(1 / 12.5) and table.curves[1].points[0].peak_mib == 835
+    assert (
+        table.curves[0].points[0].costs["seconds"] == pytest.approx(1 / 12.5)
+        and table.curves[1].points[0].costs["memory"] == 835
+    )
     assert any("b has no run with shots 20" in note for note in table.notes)
     assert any("same queries" in note for note in table.notes) and "K-shot" in table.title
     shown = {width: CURVES.write([table], "text", width, wrap=True).splitlines() for width in (80, 120, None)}
@@ -58,11 +61,13 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
     assert {row["metric"] for row in scores} > {"mIoU", "seconds of an episode", "peak memory in MiB"}
     CURVES.save_figure(tmp_path / "curves.svg", [table])
     axis = Figure().subplots()
-    plot_panel(axis, table, "peak_mib")
-    assert axis.get_ylim()[0] == 0 and axis.get_ylim()[1] > max(p.peak_mib for c in table.curves for p in c.points)
+    plot_panel(axis, table, "memory")
+    assert axis.get_ylim()[0] == 0 and axis.get_ylim()[1] > max(
+        p.costs["memory"] for c in table.curves for p in c.points
+    )
     assert main(["table", *(str(record.path) for record in records), "--by", "shots", "--format", "csv"]) == 0
     assert capsys.readouterr().out == f"{CURVES.write([table], 'csv')}\n"
-    assert [*panels(table)][-2:] == ["seconds", "peak_mib"] and (tmp_path / "curves.svg").stat().st_size > 5000
+    assert [*panels(table)][-2:] == ["seconds", "memory"] and (tmp_path / "curves.svg").stat().st_size > 5000
 
 
 def test_points_beyond_the_authors_rule_are_marked(records):
@@ -227,7 +232,7 @@ def test_the_report_has_a_page_of_curves_with_the_figures_of_the_command(tmp_pat
     page = (out / "curves.html").read_text()
     assert "side of images in pixels" in page and page.count("<svg") == 4 and 'href="curves.html"' in page
     assert {path.name for path in out.glob("curve-1-*.svg")} == {
-        f"curve-1-{name}.svg" for name in ("mIoU", "accuracy", "seconds", "peak_mib")
+        f"curve-1-{name}.svg" for name in ("mIoU", "accuracy", "seconds", "memory")
     }
 
 
