@@ -186,7 +186,7 @@ class Pages:
             cards=breakdowns.cards(study.block),
             anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=scripts,
             has_front=fewest_episodes(study) >= TIMED,
-            costs=run_costs(study, metric), plotted=PLOTTED, devices=devices(study), protocol=study.protocol,
+            costs=run_costs(study, metric), cost_figures=PLOTTED, devices=devices(study), protocol=study.protocol,
             table_command=table_command, all_runs=all_runs,
             has_trainings=Reach.OTHER in study.block.reaches.values(),
             manifests={r.header.fold: r.manifest_sha256 for r in study.records}, header=header,
