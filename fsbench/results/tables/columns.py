@@ -58,6 +58,12 @@ COSTS = (
 """Costs that tables show."""
 
 
+def known_costs(costs: Iterable[Sequence[Cost]]) -> list[CostColumn]:
+    """Return the columns of the costs that any of several lines states, each of some runs."""
+    lines = list(costs)
+    return [each for each in COSTS if any(each.value(own) is not None for own in lines)]
+
+
 def score_columns(block: Block) -> list[Column]:
     """List the columns of scores: each metric by fold and mean, with the first metric's interval.
 
@@ -107,8 +113,7 @@ def training_notes(block: Block) -> list[str]:
     notes = [f"{', '.join(single)}: only one training; another training may score otherwise"] if single else []
     seeds_of = []
     for method in (name for name, reach in block.reaches.items() if reach is Reach.OTHER):
-        of_fold = {fold: seeds for (name, fold), seeds in block.seeds.items() if name == method}
-        every = sorted({seed for seeds in of_fold.values() for seed in seeds}, key=str)
+        of_fold, every = block.seeds_by_fold(method)
         missing = {fold: [str(seed) for seed in every if seed not in seeds] for fold, seeds in of_fold.items()}
         lacking = [f"fold {fold} has no record of seed {', '.join(seeds)}" for fold, seeds in missing.items() if seeds]
         seeds_of.append(", ".join([f"{method} {', '.join(map(str, every))}", *lacking]))
