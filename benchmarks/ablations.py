@@ -27,7 +27,8 @@ from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_
 from fsbench.runner.config.run_config import RunConfig, run_configs
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.grid.bench import bench
-from fsbench.scores.estimate import Estimate, estimates
+from fsbench.scores.estimate import Estimate
+from fsbench.scores.trainings import Trained, estimates
 
 VARIANTS = {
     "each head of each layer": None,
@@ -84,7 +85,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def score(records: Sequence[Record]) -> Estimate:
     """Return mIoU over the folds of a variant, with its interval."""
-    return estimates([record.protocol.statistics(record.episodes, record.header) for record in records])["mIoU"]
+    runs = [record.protocol.statistics(record.episodes, record.header) for record in records]
+    return estimates(Trained.once(runs))["mIoU"].these
 
 
 class Costs(NamedTuple):

@@ -10,13 +10,14 @@ from benchmarks.statistics.answers import COLUMNS
 from benchmarks.statistics.structures import Structure
 from fsbench.scores.auroc import RankedPairs
 from fsbench.scores.calibration import BINS, PRESENCE_ERRORS, BinnedErrors, PresenceCalibration, bin_index
-from fsbench.scores.estimate import Estimate, differences, estimates
+from fsbench.scores.estimate import Estimate
 from fsbench.scores.metric import Metric, Sum
 from fsbench.scores.presence import AUROC, RANKED
 from fsbench.scores.rows import Rows, RowSum, RowValues
 from fsbench.scores.scores import Accuracy, FBIoU, MeanIoU
 from fsbench.scores.statistics import Episodes, ScoreStatistics
 from fsbench.scores.sums import BACKGROUND, INTERSECTION, RIGHT, TRUTH, UNION
+from fsbench.scores.trainings import Trained, differences, estimates
 
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in (MeanIoU(), FBIoU(), Accuracy())}
 
@@ -62,9 +63,12 @@ class Procedure:
 
     def tests(self, counts: np.ndarray, pairs: Sequence[tuple[int, int]], metric: str) -> list[float]:
         """Return the p-value of each pair of methods, counts (M, n, COLUMNS)."""
-        methods = {str(number): self.statistics(of_method, metric) for number, of_method in enumerate(counts)}
-        (found,) = differences(methods, [(str(i), str(j)) for i, j in pairs], self._fold_of).values()
-        return [one.difference.p for one in found]
+        methods = {
+            str(number): Trained.once(self.statistics(of_method, metric), self._fold_of)
+            for number, of_method in enumerate(counts)
+        }
+        (found,) = differences(methods, [(str(i), str(j)) for i, j in pairs]).values()
+        return [one.difference.these.p for one in found]
 
     def share_and_difference(self, right: np.ndarray) -> tuple[Estimate, Estimate]:
         """Estimate the share of right answers (2, n) as `score_and_difference` does a score."""
@@ -117,10 +121,10 @@ class Procedure:
 
     def _both(self, methods: Sequence[list[ScoreStatistics]]) -> tuple[Estimate, Estimate]:
         """Estimate the first method's score and its difference to the second's."""
-        named = dict(zip(("first", "second"), methods, strict=True))
-        (score,) = estimates(named["first"], self._fold_of).values()
-        ((difference,),) = differences(named, [("first", "second")], self._fold_of).values()
-        return score, difference.difference
+        first, second = (Trained.once(runs, self._fold_of) for runs in methods)
+        (score,) = estimates(first).values()
+        ((one,),) = differences({"first": first, "second": second}, [("first", "second")]).values()
+        return score.these, one.difference.these
 
     @cached_property
     def _parts(self) -> list[_Part]:

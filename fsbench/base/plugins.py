@@ -228,7 +228,12 @@ def package_commit(package: str) -> str | None:
     address = urlsplit(str(known.get("url", "")))
     if address.scheme != "file" or not known.get("dir_info", {}).get("editable"):
         return None
-    describe = ["git", "-C", unquote(address.path), "describe", "--always", "--dirty"]
+    return checkout_commit(unquote(address.path))
+
+
+def checkout_commit(folder: str | Path) -> str | None:
+    """Return the commit of a git checkout, marked if files were changed since; None outside one or without git."""
+    describe = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip() or None
     except OSError:

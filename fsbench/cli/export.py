@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from fsbench.base.terminal import print_line, print_note, shorten_hashes
-from fsbench.cli.predict import add_network_options, check_method, make_predictor, print_checks
+from fsbench.base.terminal import print_line, shorten_hashes
+from fsbench.cli.predict import add_network_options, check_method, predictor_with_supports, print_checks
 
 EXAMPLES = """\
 examples:
@@ -53,9 +53,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--checkpoint", "--ckpt", dest="ckpt", type=Path, help="the method's checkpoint, ours or the authors'"
     )
     add_network_options(parser)
-    parser.add_argument(
-        "--only-present", action="store_true", help="label no pixels of a class that the method says is absent"
-    )
     parser.add_argument("--force", action="store_true", help="replace existing files")
     parser.set_defaults(function=_export, megapixels=16.0)
 
@@ -64,16 +61,9 @@ def _export(options: argparse.Namespace, extra: list[str]) -> int:
     check_method(options)
     # torch: seconds, which help and refused options do without
     from fsbench.predict.images import find_images
-    from fsbench.predict.supports import read_negatives, read_supports
 
-    supports, notes = read_supports([str(options.supports)], options.classes)
-    negatives, more = read_negatives(options.negative)
     images = [image.path for image in find_images(options.images)] if options.images else []
-    for note in (*notes, *more):  # which tell why there may be no support
-        print_note(note)
-    predictor = make_predictor(options).add(supports, negatives)
-    if predictor.support_set.note:
-        print_note(predictor.support_set.note)
+    predictor = predictor_with_supports(options, [str(options.supports)])
     agreement = predictor.export(options.out, format=options.format, images=images, force=options.force)
     megabytes = options.out.stat().st_size / 1e6
     weights = shorten_hashes(predictor.method.backbone.weights_id)

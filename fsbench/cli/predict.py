@@ -1,6 +1,7 @@
 """`fsbench predict`: segment a user's images by example."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,9 +54,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_method_options(parser)
     add_network_options(parser)
     parser.add_argument(
-        "--only-present", action="store_true", help="label no pixels of a class that the method says is absent"
-    )
-    parser.add_argument(
         "--megapixels", type=real(0.001, 1000), default=16.0,
         help="compute the masks of larger photos at this size, then enlarge them (default: 16)",
     )  # fmt: skip
@@ -99,6 +97,9 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         "--image-size", type=whole(1, 16384), help="side that photos are resized to (default: the method's)"
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … (default: a GPU if there is one)")
+    parser.add_argument(
+        "--only-present", action="store_true", help="label no pixels of a class that the method says is absent"
+    )
 
 
 def add_weights_options(parser: argparse.ArgumentParser) -> None:
@@ -140,6 +141,26 @@ def make_predictor(options: argparse.Namespace) -> "Predictor":
     )
 
 
+def predictor_with_supports(options: argparse.Namespace, named: Sequence[str], root: Path | None = None) -> "Predictor":
+    """Build a predictor with the labelled photos and negatives of the options, and print what was noted of them.
+
+    Args:
+        options: of `add_network_options`, with `--negative` and `--classes`.
+        named: the labelled photos, as `--support` names them.
+        root: folder of the photos that JSON files name.
+    """
+    from fsbench.predict.supports import read_negatives, read_supports
+
+    supports, notes = read_supports(named, options.classes, root)
+    negatives, more = read_negatives(options.negative, root)
+    for note in (*notes, *more):  # which tell why there may be no support
+        print_note(note)
+    predictor = make_predictor(options).add(supports, negatives)
+    if predictor.support_set.note:
+        print_note(predictor.support_set.note)
+    return predictor
+
+
 def print_checks(predictor: "Predictor") -> None:
     """Predict the labelled photos, each left out once, and print how good the masks and presence scores are."""
     checks = predictor.checks or predictor.leave_one_out()
@@ -157,19 +178,12 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     # torch: seconds, which help and refused options do without
     from fsbench.predict.folder import predict_folder
     from fsbench.predict.images import find_images
-    from fsbench.predict.supports import read_negatives, read_supports
 
     refused: list[str] = []
     images = find_images(options.query, options.out, refused)
-    supports, notes = read_supports(options.support, options.classes, options.support_root)
-    negatives, more = read_negatives(options.negative, options.support_root)
-    for note in (*notes, *more):  # which tell why there may be no support
-        print_note(note)
-    predictor = make_predictor(options).add(supports, negatives)
+    predictor = predictor_with_supports(options, options.support, options.support_root)
     if options.steps and not predictor.shows_steps:
         raise SettingsError(f"--steps was given, but {predictor.name} has no steps to show; leave --steps out")
-    if predictor.support_set.note:
-        print_note(predictor.support_set.note)
     shots = ", ".join(f"{n} for {name}" for name, n in zip(predictor.classes, predictor.support_set.shots, strict=True))
     weights = shorten_hashes(predictor.method.backbone.weights_id)
     print_line(f"{predictor.name} on {weights}, {predictor.image_size} pixels, {predictor.device}")

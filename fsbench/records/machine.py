@@ -2,7 +2,6 @@
 
 import platform
 import re
-import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Any
 
 from fsbench.base.environment import recorded_variables
 from fsbench.base.paths import IS_CLONE, REPOSITORY
+from fsbench.base.plugins import checkout_commit
 from fsbench.base.version import __version__
 
 COUNTING = ("numpy", "pillow")
@@ -48,10 +48,4 @@ def processor() -> str:
 
 def commit() -> str | None:
     """Return the commit of fsbench's code; None outside a checkout or without git."""
-    if not IS_CLONE:  # installed packages may stand in a clone of something else
-        return None
-    describe = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip() or None
-    except OSError:
-        return None
+    return checkout_commit(REPOSITORY) if IS_CLONE else None  # else it may stand in a clone of something else

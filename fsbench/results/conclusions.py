@@ -269,8 +269,7 @@ class _Words:
         one, scores = baseline or order[0], scores_in(rows)
         others = [label for label in order if (one, label) in between]
         apart = [label for label in others if between[one, label].significant]
-        better = [self._by(label, between[label, one]) for label in apart if order.index(label) < order.index(one)]
-        worse = [self._by(label, between[one, label]) for label in apart if order.index(label) > order.index(one)]
+        better, worse = self._around(one, apart, order, between)
         even = [self._even(between[label, one]) for label in others if label not in apart]
         place = "" if baseline else f"the {self._superlative(rows)} "
         sentences = [f"{one} has {place}{self.metric}{',' if place else ''} {rounded(scores[one], self.metric)}."]
@@ -301,10 +300,17 @@ class _Words:
         apart = [label for label in order if (one, label) in between and between[one, label].significant]
         if not apart or len(order) == 2:
             return [self.pair(row) for row in _pairs(order, between) if apart]
-        worse = [self._by(label, between[label, one]) for label in apart if order.index(label) < order.index(one)]
-        better = [self._by(label, between[one, label]) for label in apart if order.index(label) > order.index(one)]
-        said = [f"{head} than {_listed(names)}" for head, names in (("worse", worse), ("better", better)) if names]
+        named = zip(("worse", "better"), self._around(one, apart, order, between), strict=True)
+        said = [f"{head} than {_listed(names)}" for head, names in named if names]
         return [f"In {self.metric}, {one} is {' and '.join(said)}; in parentheses the 95 % interval."]
+
+    def _around(
+        self, one: str, apart: Sequence[str], order: Sequence[str], between: Mapping[tuple[str, str], ResultRow]
+    ) -> tuple[list[str], list[str]]:
+        """Name the methods that are better than `one`, and those that it is better than, of those told apart."""
+        place = order.index(one)
+        above = [self._by(label, between[label, one]) for label in apart if order.index(label) < place]
+        return above, [self._by(label, between[one, label]) for label in apart if order.index(label) > place]
 
     def pair(self, row: ResultRow) -> str:
         """Say in a sentence how far two methods are told apart; `row` subtracts the one of the lower place."""

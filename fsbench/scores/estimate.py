@@ -96,16 +96,6 @@ class Estimate:
         return replace(self, value=value, low=low, high=high)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Score of `method` minus that of `other`, in points, with both scores in `scores`."""
-
-    method: str
-    other: str
-    scores: tuple[float, float]
-    difference: Estimate
-
-
 @dataclass(frozen=True, eq=False)
 class Influences:
     """A score with the influence of each cluster of images: how far the score moves without it (§3).
@@ -121,76 +111,6 @@ class Influences:
     def __sub__(self, other: "Influences") -> "Influences":
         by_kind = {kind: own - other.by_kind[kind] for kind, own in self.by_kind.items()}
         return Influences(self.value - other.value, by_kind)
-
-
-def estimates(folds: Sequence[ScoreStatistics], fold_of: Sequence[int] | None = None) -> dict[str, Estimate]:
-    """Estimate scores as means over folds of means over runs.
-
-    Args:
-        folds: statistics of each run.
-        fold_of: number of each one's fold; each is a fold of its own when None.
-
-    Returns:
-        metric -> the score with its interval. A score is left out where there is nothing to average.
-    """
-    designs: list[Design] = []
-    found = {}
-    for metric in metrics_of_all(folds):
-        test = MetricParts.from_statistics(metric, folds, fold_of)
-        if not test.is_defined:
-            continue
-        design = design_of(test, designs)
-        found[metric.name] = _score(test.influences(design), design, metric, folds)
-    return found
-
-
-def differences(
-    methods: Mapping[str, Sequence[ScoreStatistics]],
-    pairs: Sequence[tuple[str, str]],
-    fold_of: Sequence[int] | None = None,
-) -> dict[str, list[Difference]]:
-    """Compare methods in pairs by their mean over folds.
-
-    Args:
-        methods: name -> statistics of each run; the rows of all methods are about the same query images in the same
-            order. Where two have other supports, those of both act on their difference.
-        pairs: (method, other) names.
-        fold_of: see `estimates`.
-
-    Returns:
-        metric -> the difference of every pair that has the score; a method lacks it where there is nothing to average.
-    """
-    of_method = {name: {one.name: one for one in metrics_of_all(folds)} for name, folds in methods.items()}
-    designs: list[Design] = []
-    result: dict[str, list[Difference]] = {}
-    for metric in {name: one for own in of_method.values() for name, one in own.items()}.values():
-        every = {
-            name: MetricParts.from_statistics(metric, methods[name], fold_of)
-            for name, own in of_method.items()
-            if metric.name in own
-        }
-        tests = {name: test for name, test in every.items() if test.is_defined}
-        designs_of = {name: design_of(test, designs) for name, test in tests.items()}
-        influences = {name: test.influences(designs_of[name]) for name, test in tests.items()}
-        for method, other in pairs:
-            if method not in tests or other not in tests:
-                continue
-            first, second, design = influences[method], influences[other], designs_of[method]
-            if design is not designs_of[other]:
-                design = design.joined(designs_of[other])
-                first, second = (tests[name].influences(design) for name in (method, other))
-            difference = conclude_metric(first - second, design, metric)
-            scores = first.value, second.value
-            result.setdefault(metric.name, []).append(Difference(method, other, scores, difference))
-    return result
-
-
-def gains(
-    folds: Sequence[ScoreStatistics], others: Sequence[ScoreStatistics], fold_of: Sequence[int] | None = None
-) -> dict[str, Estimate]:
-    """Estimate the mean score of `others` minus that of `folds`, which score the same rows in two ways."""
-    found = differences({"others": others, "folds": folds}, [("others", "folds")], fold_of)
-    return {metric: one.difference for metric, (one,) in found.items()}
 
 
 def mean_of_rows(values: np.ndarray, rows: Rows) -> Estimate:
@@ -311,7 +231,13 @@ class MetricParts:
     def from_statistics(
         cls, metric: Metric, statistics: Sequence[ScoreStatistics], fold_of: Sequence[int] | None = None
     ) -> "MetricParts":
-        """Collect the parts of a score from the statistics of runs; `fold_of` as in `estimates`."""
+        """Collect the parts of a score from the statistics of runs, which all have it.
+
+        Args:
+            metric: the score.
+            statistics: of each run.
+            fold_of: number of each one's fold; each is a fold of its own when None.
+        """
         numbers = range(len(statistics)) if fold_of is None else fold_of
         pairs = [(fold, part) for fold, one in zip(numbers, statistics, strict=True) for part in one.parts(metric)]
         folds = np.unique([fold for fold, _ in pairs], return_inverse=True)[1].ravel()
@@ -378,25 +304,6 @@ class MetricParts:
         known = np.isfinite(values)
         total, number = (np.bincount(self.folds, own) for own in (np.where(known, values, 0), known))
         return total[None], number[None].astype(int)
-
-
-def metrics_of_all(statistics: Sequence[ScoreStatistics]) -> list[Metric]:
-    """List the metrics that all these statistics have."""
-    names = [{metric.name for metric in one.known_metrics} for one in statistics]
-    return [metric for metric in statistics[0].known_metrics if all(metric.name in own for own in names)]
-
-
-def design_of(test: MetricParts, known: list[Design]) -> Design:
-    """Return a test's design, reusing an equal one in `known`; a new one is added."""
-    for design in known:
-        if design.is_alike(test.design):
-            return design
-    known.append(test.design)
-    return test.design
-
-
-def _score(found: Influences, design: Design, metric: Metric, statistics: Sequence[ScoreStatistics]) -> Estimate:
-    return as_score(conclude_metric(found, design, metric), metric, statistics)
 
 
 def as_score(estimate: Estimate, metric: Metric, statistics: Sequence[ScoreStatistics]) -> Estimate:

@@ -23,8 +23,6 @@ from fsbench.scores.estimate import (
     Scope,
     as_score,
     conclude_metric,
-    design_of,
-    metrics_of_all,
 )
 from fsbench.scores.metric import Metric
 from fsbench.scores.statistics import ScoreStatistics
@@ -85,15 +83,32 @@ class Trained:
     parts: Sequence[TrainedPart]
     is_free: bool = False
 
+    @classmethod
+    def once(cls, runs: Sequence[ScoreStatistics], folds: Sequence[int] | None = None) -> "Trained":
+        """Return a method with one training.
+
+        Args:
+            runs: statistics of its runs.
+            folds: number of each one's fold; each is a fold of its own when None.
+        """
+        return cls([TrainedPart([runs], range(len(runs)) if folds is None else folds)])
+
     @property
     def first(self) -> list[ScoreStatistics]:
         """Statistics of the first training of every part."""
         return [one for part in self.parts for one in part.trainings[0]]
 
     @property
-    def folds(self) -> list[int]:
-        """Folds of the statistics in `first`."""
-        return [fold for part in self.parts for fold in part.folds]
+    def metrics(self) -> list[Metric]:
+        """Metrics that all trainings of all parts have."""
+        runs = [one for part in self.parts for training in part.trainings for one in training]
+        names = [{metric.name for metric in one.known_metrics} for one in runs]
+        return [metric for metric in runs[0].known_metrics if all(metric.name in own for own in names)]
+
+    def whole(self, metric: Metric) -> MetricParts:
+        """Return a score of the whole test by the first training of every part."""
+        folds = [fold for part in self.parts for fold in part.folds]
+        return MetricParts.from_statistics(metric, self.first, folds)
 
 
 @dataclass(frozen=True)
@@ -194,7 +209,7 @@ class TrainedEstimate:
 
 
 @dataclass(frozen=True)
-class TrainedDifference:
+class Difference:
     """Score of `method` minus that of `other`, in points, with both scores in `scores`."""
 
     method: str
@@ -222,26 +237,26 @@ class _Part:
         return replace(self, scores=self.scores - other.scores, by_kind=by_kind)
 
 
-def estimates_over_trainings(trained: Trained) -> dict[str, TrainedEstimate]:
+def estimates(trained: Trained) -> dict[str, TrainedEstimate]:
     """Return {metric: mean over a method's trainings, as an estimate}.
 
     A score is left out where there is nothing to average.
     """
     designs: list[Design] = []
     found = {}
-    for metric in _metrics_of_all(trained):
+    for metric in trained.metrics:
         design = _design(trained, metric, designs)
         if parts := _parts(trained, metric, design):
             found[metric.name] = _score(parts, trained, metric, design)
     return found
 
 
-def differences_over_trainings(
+def differences(
     methods: Mapping[str, Trained],
     pairs: Sequence[tuple[str, str]],
     same_weights: Callable[[str, str], bool] = lambda method, other: False,
     metrics: Sequence[str] | None = None,
-) -> dict[str, list[TrainedDifference]]:
+) -> dict[str, list[Difference]]:
     """Compare methods in pairs by their means over trainings.
 
     Args:
@@ -255,25 +270,25 @@ def differences_over_trainings(
     Returns:
         metric -> the difference of every pair that has the score; a method lacks it where there is nothing to average.
     """
-    of_method = {name: {one.name: one for one in _metrics_of_all(trained)} for name, trained in methods.items()}
+    of_method = {name: {one.name: one for one in trained.metrics} for name, trained in methods.items()}
     designs: list[Design] = []
-    result: dict[str, list[TrainedDifference]] = {}
+    result: dict[str, list[Difference]] = {}
     known = {name: one for own in of_method.values() for name, one in own.items()}
     for metric in (one for name, one in known.items() if metrics is None or name in metrics):
         having = [name for name, own in of_method.items() if metric.name in own]
-        design_of = {name: _design(methods[name], metric, designs) for name in having}
-        every = {name: _parts(methods[name], metric, design_of[name]) for name in having}
+        own_designs = {name: _design(methods[name], metric, designs) for name in having}
+        every = {name: _parts(methods[name], metric, own_designs[name]) for name in having}
         for method, other in pairs:
             if not (every.get(method) and every.get(other)):
                 continue
-            first, second, design = every[method], every[other], design_of[method]
-            if design is not design_of[other]:
-                design = design.joined(design_of[other])
+            first, second, design = every[method], every[other], own_designs[method]
+            if design is not own_designs[other]:
+                design = design.joined(own_designs[other])
                 first, second = (_parts(methods[name], metric, design) for name in (method, other))
             frees = methods[method].is_free, methods[other].is_free
             found = _difference(first, second, frees, metric, design, same_weights(method, other))
             scores = _mean(first).value, _mean(second).value
-            result.setdefault(metric.name, []).append(TrainedDifference(method, other, scores, found))
+            result.setdefault(metric.name, []).append(Difference(method, other, scores, found))
     return result
 
 
@@ -302,14 +317,14 @@ def _difference(
     return _with_trainings(these, [_spread(parts, is_free, design, these.scope) for parts, is_free in both])
 
 
-def _metrics_of_all(trained: Trained) -> list[Metric]:
-    """List the metrics that all trainings of all parts have."""
-    return metrics_of_all([one for part in trained.parts for training in part.trainings for one in training])
-
-
 def _design(trained: Trained, metric: Metric, known: list[Design]) -> Design:
     """Return the images that the rows depend on, or the design of `known` that is the same; a new one is added."""
-    return design_of(MetricParts.from_statistics(metric, trained.first, trained.folds), known)
+    own = trained.whole(metric).design
+    for design in known:
+        if design.is_alike(own):
+            return design
+    known.append(own)
+    return own
 
 
 def _parts(trained: Trained, metric: Metric, design: Design) -> list[_Part]:
@@ -318,7 +333,7 @@ def _parts(trained: Trained, metric: Metric, design: Design) -> list[_Part]:
     None if their mean is not defined.
     """
     start, found = 0, []
-    if not MetricParts.from_statistics(metric, trained.first, trained.folds).is_defined:
+    if not trained.whole(metric).is_defined:
         return []
     for part in trained.parts:
         several = [MetricParts.from_statistics(metric, one, part.folds) for one in part.trainings]

@@ -14,7 +14,7 @@ from fsbench.records.grouping import known_images
 from fsbench.scores.decisions import ALPHA, adjust
 from fsbench.scores.distributions import t_below
 from fsbench.scores.estimate import Estimate, Scope
-from fsbench.scores.trainings import Reach, TrainedEstimate, differences_over_trainings, ranked_together
+from fsbench.scores.trainings import Reach, TrainedEstimate, differences, ranked_together
 
 Conditions = tuple[str, ...]
 Reached = tuple[Scope, Reach]
@@ -129,7 +129,7 @@ def _paired_differences(column: _Column) -> dict[tuple[int, int], TrainedEstimat
             str(place): trained_of([runs for _, runs in sorted(column.cells[place].folds.items())]) for place in places
         }
         pairs = list(combinations(trained, 2))
-        for item in differences_over_trainings(trained, pairs, metrics=[column.metric]).get(column.metric, []):
+        for item in differences(trained, pairs, metrics=[column.metric]).get(column.metric, []):
             found[int(item.method), int(item.other)] = item.difference
     return found
 

@@ -11,7 +11,7 @@ from fsbench.records.grouping import known_images
 from fsbench.records.record import Record, read_record
 from fsbench.results.rows.scoring import trained_on
 from fsbench.scores.statistics import ScoreStatistics
-from fsbench.scores.trainings import Trained, TrainedEstimate, estimates_over_trainings
+from fsbench.scores.trainings import Trained, TrainedEstimate, estimates
 
 
 @dataclass(frozen=True)
@@ -76,4 +76,4 @@ def trained_of(folds: Sequence[Trainings]) -> Trained:
 
 def mean_scores(folds: Sequence[Trainings]) -> dict[str, TrainedEstimate]:
     """Return the scores of one fold, or the mean of several, with their intervals, as tables have them."""
-    return estimates_over_trainings(trained_of(folds))
+    return estimates(trained_of(folds))

@@ -5,7 +5,7 @@ from typing import Literal
 from fsbench.pages.board import rows
 from fsbench.results.rows.row import MEAN
 from fsbench.results.table import Cell, Column, Form, Line, Table, score_cell
-from fsbench.results.tables.columns import COSTS
+from fsbench.results.tables.columns import known_costs
 
 
 def scores_table(cell: rows.Cell) -> Table:
@@ -15,7 +15,7 @@ def scores_table(cell: rows.Cell) -> Table:
     scores = {str(fold): of_fold for fold, of_fold in cell.scores_by_fold.items()}
     if cell.scores and len(records) > 1:
         scores[MEAN], costs[MEAN] = cell.scores, [cost for own in costs.values() for cost in own]
-    shown = [each for each in COSTS if any(each.value(own) is not None for own in costs.values())]
+    shown = known_costs(costs.values())
     trainings = {str(fold): f"{len(own)}" for fold, own in cell.folds.items()}
     several = max(map(len, cell.folds.values())) > 1
     columns = [

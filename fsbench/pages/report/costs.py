@@ -2,21 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from statistics import fmean
 
 from fsbench.pages.report.collect import Study
 from fsbench.records.grouping import all_runs
-from fsbench.results.tables.columns import join_costs
+from fsbench.results.costs import PLOTTED
 from fsbench.scores.estimate import Estimate
-
-COSTS = {
-    "trainable": "trainable parameters",
-    "total": "all parameters",
-    "seconds": "seconds per episode",
-    "memory": "peak memory (MiB)",
-}
-
 
 TIMED = 100
 """Episodes that a run has at least where its speed is plotted, and a front drawn through its score."""
@@ -24,7 +14,7 @@ TIMED = 100
 
 @dataclass(frozen=True)
 class RunCost:
-    """A method's score and costs, by keys of `COSTS`; None if unknown."""
+    """A method's score and costs, by keys of `PLOTTED`; None if unknown."""
 
     method: str
     score: Estimate
@@ -36,14 +26,8 @@ def run_costs(study: Study, metric: str) -> list[RunCost]:
     found = []
     for label, scores in study.shown_scores.items():
         if metric in scores:
-            join = partial(join_costs, [record.run.cost for record in all_runs(study.methods[label])])
-            values = {
-                "trainable": join("trainable_parameters"),
-                "total": join("total_parameters"),
-                "seconds": join("episodes_per_second", lambda speeds: fmean(1 / speed for speed in speeds)),
-                "memory": join("peak_mib"),
-            }
-            found.append(RunCost(label, scores[metric], values))
+            costs = [record.run.cost for record in all_runs(study.methods[label])]
+            found.append(RunCost(label, scores[metric], {kind: each.value(costs) for kind, each in PLOTTED.items()}))
     return found
 
 

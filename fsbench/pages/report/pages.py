@@ -15,7 +15,7 @@ from fsbench.pages.look.theme import page_scripts, page_styles, template_environ
 from fsbench.pages.report.analyses import Section, analysis_section
 from fsbench.pages.report.atlas.page import render_atlas
 from fsbench.pages.report.collect import Study
-from fsbench.pages.report.costs import COSTS, TIMED, devices, fewest_episodes, run_costs
+from fsbench.pages.report.costs import TIMED, devices, fewest_episodes, run_costs
 from fsbench.pages.report.curves import read_curves
 from fsbench.pages.report.differences import KINDS, bearing, thousandths, widest
 from fsbench.pages.report.episodes import IOU_MEANING
@@ -36,6 +36,7 @@ from fsbench.results.comparison.layout import bars
 from fsbench.results.comparison.layout import plot as plot_differences
 from fsbench.results.comparison.layout import to_sheet as comparison_to_sheet
 from fsbench.results.conclusions import p_in_words
+from fsbench.results.costs import PLOTTED
 from fsbench.results.pictures.palette import ERROR_NAMES
 from fsbench.results.rows.row import CLASS, fold_in_words
 from fsbench.results.sheets import cells, html, legend, names
@@ -47,7 +48,6 @@ from fsbench.results.studies.analysis import Analysis, T
 from fsbench.results.studies.annotations.losses import AnnotationTable, annotation_tables, has_losses
 from fsbench.results.studies.supports.sensitivity import SensitivityTable, sensitivity_tables
 from fsbench.results.studies.sweep.axes import WORDS
-from fsbench.results.studies.sweep.curves import COSTS as CURVE_COSTS
 from fsbench.results.studies.sweep.curves import CurveTable, found_tables
 from fsbench.results.tables import breakdowns
 from fsbench.results.tables.render import render
@@ -155,7 +155,7 @@ class Pages:
                 for n, table in enumerate(self.curve_tables, 1)
             ]
             write_text(self.root / "curves.csv", CURVES.write(self.curve_tables, "csv"))
-            words = {name: f"{words[0].upper()}{words[1:]}" for name, words in CURVE_COSTS.items()}
+            words = {kind: f"{each.name[0].upper()}{each.name[1:]}" for kind, each in PLOTTED.items()}
             self._write(self.root / "curves.html", "curves.html", up="", curves=shown, words=words, axes=WORDS)
 
     def study(self, study: Study, not_shown: Sequence[str] = ()) -> None:
@@ -186,7 +186,7 @@ class Pages:
             cards=breakdowns.cards(study.block),
             anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=scripts,
             has_front=fewest_episodes(study) >= TIMED,
-            costs=run_costs(study, metric), cost_names=COSTS, devices=devices(study), protocol=study.protocol,
+            costs=run_costs(study, metric), cost_figures=PLOTTED, devices=devices(study), protocol=study.protocol,
             table_command=table_command, all_runs=all_runs,
             has_trainings=Reach.OTHER in study.block.reaches.values(),
             manifests={r.header.fold: r.manifest_sha256 for r in study.records}, header=header,
@@ -265,7 +265,7 @@ class Pages:
         """
         costs, curves, sizes = run_costs(study, metric), read_curves(study.methods), size_scores(study, metric)
         episodes = fewest_episodes(study)
-        gaps = {kind: cost_plot_gap(costs, kind, metric, len(study.methods), episodes) for kind in COSTS}
+        gaps = {kind: cost_plot_gap(costs, kind, metric, len(study.methods), episodes) for kind in PLOTTED}
         missing: dict[str, Any] = {"cost": list(dict.fromkeys(filter(None, gaps.values())))}
         missing |= {"sizes": size_plot_gap(sizes), "curves": curve_plot_gap(curves)}
         plots = {

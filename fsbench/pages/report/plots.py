@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from fsbench.pages.report.costs import COSTS, RunCost, pareto_front
+from fsbench.pages.report.costs import RunCost, pareto_front
 from fsbench.pages.report.curves import Curve
 from fsbench.pages.report.spread import SizeScores
 from fsbench.protocols.reading import metric_named
+from fsbench.results.costs import PLOTTED
 from fsbench.results.rows.parts import SIZES
 from fsbench.results.sheets.drawing import COLORS, MARKERS, whole_names
 from fsbench.scores.estimate import Estimate
@@ -105,7 +106,7 @@ def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str, *, ha
         for number, cost in enumerate(known):
             look = _look(number) | {"label": names.get(cost.method), "markersize": 6}
             _draw_score(axis, cost.values[kind] or 0.0, cost.score, look)
-        axis.set_xlabel(COSTS[kind])
+        axis.set_xlabel(PLOTTED[kind].name)
         axis.set_ylabel(metric)
         positive = [cost.values[kind] or 0.0 for cost in known]
         if min(positive) > 0 and max(positive) > 20 * min(positive):

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import isnan
 
 from fsbench.pages.report.collect import Study, shown_fold
-from fsbench.pages.report.costs import COSTS, TIMED, RunCost
+from fsbench.pages.report.costs import TIMED, RunCost
 from fsbench.pages.report.curves import Curve
+from fsbench.results.costs import PLOTTED
 from fsbench.results.rows.parts import SIZES
 from fsbench.results.rows.row import SIZE, scores_of
 from fsbench.scores.estimate import Estimate
@@ -21,7 +22,7 @@ def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int
         methods: number of all methods.
         episodes: number that the shortest run has.
     """
-    name = COSTS[kind]
+    name = PLOTTED[kind].name
     known = [(cost.values[kind], cost) for cost in costs if cost.values.get(kind) is not None]
     every = "all methods have" if len(known) == methods else f"the {len(known)} methods with both figures have"
     if not costs:

@@ -19,7 +19,7 @@ from fsbench.results.sheets.names import LEAST, shorten
 from fsbench.results.sheets.trainings import BORROWED, DIFFERENCE_SIGNS, IMAGES, THESE, TRAININGS, training_mark
 from fsbench.results.table import Cell, Column, Form, Sheet, Table, Value, score_cell
 from fsbench.scores.decisions import indistinguishable
-from fsbench.scores.estimate import Difference, Scope
+from fsbench.scores.estimate import Scope
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +94,12 @@ def _line(row: ResultRow, asked: Asked) -> dict[str, Any]:
     return {
         "fold": row.fold,
         "part": ALL if row.part_kind == FOLD else row.part,
-        "difference": Difference(row.method, row.minus, row.scores, row.estimate),
+        "difference": {
+            "method": row.method,
+            "other": row.minus,
+            "scores": row.scores,
+            "difference": row.estimate,
+        },
         "trainings": row.trainings,
         "these_trainings": row.trained and row.trained.these,
         "rough": bool(row.trained and row.trained.is_rough),

@@ -136,7 +136,7 @@ class ResultRow:
     @property
     def is_of_these(self) -> bool:
         """Whether the row holds only for these trainings, since most folds have one."""
-        return self.trained is not None and Reach.THESE in (spread.reach for spread in self.trained.spreads)
+        return self.trained is not None and self.trained.reach is Reach.THESE
 
     @property
     def is_borrowed(self) -> bool:

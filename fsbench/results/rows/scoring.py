@@ -26,8 +26,8 @@ from fsbench.scores.trainings import (
     Trained,
     TrainedEstimate,
     TrainedPart,
-    differences_over_trainings,
-    estimates_over_trainings,
+    differences,
+    estimates,
 )
 from fsbench.scores.trivial import ANSWERS, CHANCE, label_at, trivial_answers
 
@@ -316,7 +316,7 @@ def with_estimate(row: ResultRow, found: TrainedEstimate) -> ResultRow:
 def _estimates(trained: Trained) -> dict[str, TrainedEstimate]:
     """Estimate the mean over folds and trainings of every score that all have; of a squared error its root."""
     squared = {metric.name for metric in trained.first[0].metrics if metric.is_squared_error}
-    found = estimates_over_trainings(trained).items()
+    found = estimates(trained).items()
     return {name: score.root() if name in squared else score for name, score in found}
 
 
@@ -459,7 +459,7 @@ def differences_on(
         return all(have_same_weights(methods[method][fold], methods[other][fold]) for fold in scope.folds)
 
     row = scope.row(first, kept, request.name(first[scope.folds[0]][0]))
-    found = differences_over_trainings(trained, pairs, same_weights)
+    found = differences(trained, pairs, same_weights)
     return [
         with_estimate(
             replace(row, method=one.method, minus=one.other, metric=metric, scores=one.scores, parent=one.method),

@@ -250,13 +250,10 @@ def undefined(record: Record, own: Protocol, target: Protocol) -> str:
 def _size_in_words(protocol: Protocol) -> str:
     """Return the resolution of a protocol's metrics in words."""
     named = {
-        "original": "the query's original size",
-        "input": "the method's input size",
         "square": "the square of the query's longer side",
         "there_and_back": "the query's original size, the truth by way of the method's input size",
     }
-    side = protocol.view.query_size
-    return f"{side} x {side}" if isinstance(side, int) else named[side]
+    return named.get(str(protocol.view.query_size)) or _in_words(_resolution(protocol))
 
 
 def presence_from_counts(record: Record) -> "pl.DataFrame":

@@ -21,7 +21,7 @@ from fsbench.results.rows.row import ResultRow
 from fsbench.results.rows.scoring import method_lines, score_part, trained_on, with_estimate
 from fsbench.scores.averages import AVERAGES
 from fsbench.scores.statistics import ScoreStatistics
-from fsbench.scores.trainings import Trained, differences_over_trainings
+from fsbench.scores.trainings import Trained, differences
 
 if TYPE_CHECKING:
     import polars as pl
@@ -151,7 +151,7 @@ def _differences(scores: Sequence[ResultRow], own: Trained, other: Trained) -> l
 
     Both are of the same weights.
     """
-    moved = differences_over_trainings({"other": other, "own": own}, [("other", "own")], lambda *pair: True)
+    moved = differences({"other": other, "own": own}, [("other", "own")], lambda *pair: True)
     return [
         with_estimate(replace(row, minus=row.method), moved[row.metric][0].difference)
         for row in scores

@@ -81,6 +81,11 @@ class Block:
         """Lines of methods, without answers that need no model."""
         return {line: scores for line, scores in self.lines.items() if not is_trivial(line[0])}
 
+    def seeds_by_fold(self, method: str) -> tuple[dict[str, list[int | None]], list[int | None]]:
+        """Return the seeds of a method's trainings of each fold, and those of all folds in order, each once."""
+        of_fold = {fold: seeds for (name, fold), seeds in self.seeds.items() if name == method}
+        return of_fold, sorted({seed for seeds in of_fold.values() for seed in seeds}, key=str)
+
     @property
     def whole_lines(self) -> dict[Line, dict[str, Estimate]]:
         """The mean of each method, or all its lines if it has no mean."""

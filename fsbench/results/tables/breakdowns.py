@@ -121,8 +121,7 @@ def _single_trainings(block: Block, method: Line, columns: Sequence[Column]) -> 
     A mean is one over all folds that have a training of the seed, where all have.
     """
     label = str(method.cells[0].value)
-    of_fold = {fold: seeds for (name, fold), seeds in block.seeds.items() if name == label}
-    every = sorted({seed for seeds in of_fold.values() for seed in seeds}, key=str)
+    of_fold, every = block.seeds_by_fold(label)
     if len(every) < 2:
         return []
     values: dict[tuple[str, str, int | None], float] = {}

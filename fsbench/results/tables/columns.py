@@ -10,6 +10,7 @@ from statistics import fmean, harmonic_mean
 from fsbench.protocols.reading import metric_named
 from fsbench.records.run import Cost
 from fsbench.results.conclusions import conditions_in_words
+from fsbench.results.costs import CostFigure
 from fsbench.results.rows.row import ALL, MEAN, fold_in_words
 from fsbench.results.sheets.cells import places, rounded
 from fsbench.results.sheets.trainings import ANOTHER, IMAGES, SPREAD, TRAINING_CELLS, TRAININGS
@@ -25,38 +26,23 @@ BEST = "(best without a model)"
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-@dataclass(frozen=True)
-class CostColumn:
-    """A column of costs, such as seconds.
+@dataclass(frozen=True, kw_only=True)
+class CostColumn(CostFigure):
+    """A column of costs.
 
     Attributes:
         column: how it is shown.
-        entry: the entry of a run's `Cost`.
-        join: makes one number of those of several runs of a method.
     """
 
     column: Column
-    entry: str
-    join: Callable[[Sequence[float]], float] = max
-
-    @property
-    def name(self) -> str:
-        """The column's name in data, with its unit."""
-        return f"{self.column.head}{self.column.unit}"
-
-    def value(self, costs: Iterable[Cost]) -> float | None:
-        """Return the cost of a method's runs; None if unknown."""
-        return join_costs(costs, self.entry, self.join)
 
     def cell(self, costs: Iterable[Cost]) -> Cell:
         """Return the cell of some runs of a method."""
         return Cell(self.value(costs))
 
 
-def join_costs(costs: Iterable[Cost], entry: str, join: Callable[[Sequence[float]], float] = max) -> float | None:
-    """Return one number of runs' costs; None if no run has it."""
-    known = [float(cost) for cost in (getattr(each, entry) for each in costs) if cost is not None]
-    return join(known) if known else None
+def _cost(column: Column, entry: str, join: Callable[[Sequence[float]], float] = max) -> CostColumn:
+    return CostColumn(f"{column.head}{column.unit}", entry, join, column=column)
 
 
 _SPEED = "episodes per second, from the mean of seconds over the runs"
@@ -64,12 +50,18 @@ _MEMORY = "peak memory, the largest of the runs"
 _KEPT = "how often the features of an image were there from an earlier episode"
 
 COSTS = (
-    CostColumn(Column("trainable", Form.COUNT, "trainable parameters", "trainable", rank=3), "trainable_parameters"),
-    CostColumn(Column("episodes/s", Form.NUMBER, _SPEED, "speed", rank=2), "episodes_per_second", harmonic_mean),
-    CostColumn(Column("peak memory", Form.NUMBER, _MEMORY, "memory", digits=0, unit=" MiB", rank=1), "peak_mib"),
-    CostColumn(Column("features kept", Form.SHARE, _KEPT, "kept", rank=1), "kept_features", fmean),
+    _cost(Column("trainable", Form.COUNT, "trainable parameters", "trainable", rank=3), "trainable_parameters"),
+    _cost(Column("episodes/s", Form.NUMBER, _SPEED, "speed", rank=2), "episodes_per_second", harmonic_mean),
+    _cost(Column("peak memory", Form.NUMBER, _MEMORY, "memory", digits=0, unit=" MiB", rank=1), "peak_mib"),
+    _cost(Column("features kept", Form.SHARE, _KEPT, "kept", rank=1), "kept_features", fmean),
 )
 """Costs that tables show."""
+
+
+def known_costs(costs: Iterable[Sequence[Cost]]) -> list[CostColumn]:
+    """Return the columns of the costs that any of several lines states, each of some runs."""
+    lines = list(costs)
+    return [each for each in COSTS if any(each.value(own) is not None for own in lines)]
 
 
 def score_columns(block: Block) -> list[Column]:
@@ -121,8 +113,7 @@ def training_notes(block: Block) -> list[str]:
     notes = [f"{', '.join(single)}: only one training; another training may score otherwise"] if single else []
     seeds_of = []
     for method in (name for name, reach in block.reaches.items() if reach is Reach.OTHER):
-        of_fold = {fold: seeds for (name, fold), seeds in block.seeds.items() if name == method}
-        every = sorted({seed for seeds in of_fold.values() for seed in seeds}, key=str)
+        of_fold, every = block.seeds_by_fold(method)
         missing = {fold: [str(seed) for seed in every if seed not in seeds] for fold, seeds in of_fold.items()}
         lacking = [f"fold {fold} has no record of seed {', '.join(seeds)}" for fold, seeds in missing.items() if seeds]
         seeds_of.append(", ".join([f"{method} {', '.join(map(str, every))}", *lacking]))

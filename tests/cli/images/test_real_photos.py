@@ -9,9 +9,10 @@ from PIL import Image
 
 from fsbench.cli.main import main
 from fsbench.records.record import find_records
-from fsbench.scores.estimate import Estimate, gains
+from fsbench.scores.estimate import Estimate
 from fsbench.scores.run_statistics import pair_statistics
 from fsbench.scores.trivial import trivial_answers
+from tests.fsbench.scores.once import differences_once
 
 NETWORK = ["--backbone", "efficientnet_lite0"]
 
@@ -40,7 +41,7 @@ def gain_over_all_foreground(runs: Path) -> Estimate:
         classes = record.manifest.class_ids
         for kept, frame in ((own, record.episodes), (trivial, trivial_answers(record.episodes)["(all foreground)"])):
             kept.append(pair_statistics(frame, (frame["slot"] == 1).to_numpy(), classes, "background"))
-    return gains(trivial, own)["mIoU"]
+    return differences_once(own, trivial)["mIoU"]
 
 
 @pytest.mark.slow(60)

@@ -11,11 +11,12 @@ from fsbench.protocols.conditions import NOT_STATED
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import known_metrics, load_protocol, metric_named, metric_names, protocol_names
 from fsbench.scores.confusion import COUNTS
-from fsbench.scores.estimate import MetricParts, differences, estimates
+from fsbench.scores.estimate import MetricParts
 from fsbench.scores.metric import Metric, Sum, class_mean
 from fsbench.scores.scores import COMMON
 from fsbench.scores.sums import INTERSECTION, TRUTH
 from tests.fsbench.runs import some_header
+from tests.fsbench.scores.once import differences_once, scores_once
 from tests.plugged import install, installed
 
 
@@ -94,11 +95,11 @@ def test_every_sum_is_counted_once_and_leaves_images_out_as_the_others_do():
     names = set(ways["query"])
     without = [dice(ways) - dice(ways.filter(pl.col("query") != name)) for name in names]
     assert sorted(test.influences(test.design).by_kind["query"]) == pytest.approx(sorted(without))
-    interval = estimates([statistics.only(["Dice"])])["Dice"]
+    interval = scores_once([statistics.only(["Dice"])])["Dice"]
     assert interval.low < scores["Dice"] < interval.high
     assert statistics.only(["Dice"]).sums.keys() == {"intersection", "areas", "truth"}
-    (same,) = differences({"a": [statistics], "b": [statistics]}, [("a", "b")])["Dice"]
-    assert same.difference.scope == "identical" and same.difference.value == 0
+    same = differences_once([statistics], [statistics])["Dice"]
+    assert same.scope == "identical" and same.value == 0
     part = (frame["class_id"] == 2).to_numpy()
     found = own().subset_statistics(frame, part, some_header(**entries)).scores()
     second = ways.filter(pl.col("class_id") == 2)

@@ -13,9 +13,10 @@ from fsbench.records.record import Record
 from fsbench.scores.classification import accuracy_statistics
 from fsbench.scores.clusters import Design
 from fsbench.scores.count_table import QUERIES, SUPPORTS
-from fsbench.scores.estimate import Scope, estimates
+from fsbench.scores.estimate import Scope
 from fsbench.scores.rows import image_number
 from tests.fsbench.runs import HEADER
+from tests.fsbench.scores.once import scores_once
 
 
 def numbers(names):
@@ -48,7 +49,7 @@ def test_the_images_of_rows_are_those_of_the_manifest(make):
 def test_counts_without_a_manifest_hold_for_these_supports(make):
     record = make("m", 0, quality=2)
     unnamed = record.protocol.statistics(record.episodes.drop(SUPPORTS), record.header)
-    found = estimates([unnamed])
+    found = scores_once([unnamed])
     assert found["mIoU"].scope is found["accuracy"].scope is Scope.THESE_SUPPORTS
     assert not [one for one in found.values() if one.scope is Scope.IMAGES]
 
@@ -95,5 +96,5 @@ def test_a_run_that_answers_all_queries_with_the_same_supports_is_one_cluster():
     assert SUPPORTS not in frame.columns  # the run tells them
     statistics = load_protocol("gfss").statistics(frame, manifest.header)
     assert statistics.rows.fitted and statistics.rows.run.tolist() == [0] * 6 + [1] * 6
-    by_run = estimates([statistics.only(["mIoU-mean"])])["mIoU-mean"]
+    by_run = scores_once([statistics.only(["mIoU-mean"])])["mIoU-mean"]
     assert by_run.supports == 2 and by_run.queries == 3

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from fsbench.scores.auroc import RankedPairs
 from fsbench.scores.calibration import BinnedErrors, PresenceCalibration, PresenceECE, bin_sums
 from fsbench.scores.clusters import Design
-from fsbench.scores.estimate import Estimate, MetricParts, Scope, differences, estimates, gains, mean_of_rows
+from fsbench.scores.estimate import Estimate, MetricParts, Scope, mean_of_rows
 from fsbench.scores.metric import Metric
 from fsbench.scores.presence import AUROC, FalseAlarmArea
 from fsbench.scores.rows import Groups, Rows, RowSum, padded
 from fsbench.scores.scores import Accuracy, ErrorRate, FBIoU, MeanIoU
 from fsbench.scores.statistics import ScoreStatistics
+from fsbench.scores.trainings import Trained, differences
 from tests.fsbench.scores import plain_statistics as plain
+from tests.fsbench.scores.once import differences_once, scores_once
 from tests.fsbench.scores.plain_statistics import Row
 
 CLASSES = 3
@@ -101,11 +103,11 @@ def test_scores_and_differences_are_those_of_plain_loops(design, fitted, scored)
     first, second = with_counts(rows, rng), with_counts(rows, rng)
     assume(not isnan(score(first)) and not isnan(score(second)))
     (one, folds), (other, _) = statistics_of(first, metric, fitted), statistics_of(second, metric, fitted)
-    found, expected = estimates(one, folds)[metric.name], plain.estimate(score, first, fitted=fitted)
+    found, expected = scores_once(one, folds)[metric.name], plain.estimate(score, first, fitted=fitted)
     check(replace(found, p=expected.p), expected, ends=False)
     assert isnan(found.p) and (isnan(expected.low) or found.low == pytest.approx(max(expected.low, 0)))
-    (pair,) = differences({"a": one, "b": other}, [("a", "b")], folds)[metric.name]
-    check(pair.difference, plain.estimate(score, first, second, fitted))
+    (pair,) = differences({"a": Trained.once(one, folds), "b": Trained.once(other, folds)}, [("a", "b")])[metric.name]
+    check(pair.difference.these, plain.estimate(score, first, second, fitted))
     assert pair.scores == pytest.approx((score(first), score(second)))
 
 
@@ -115,11 +117,11 @@ def test_shares_have_the_ends_of_clopper_and_pearson(design, chance):
     rows, rng = design
     rows = [replace(row, counts=(int(rng.random() < chance), 1)) for row in rows]
     statistics, folds = statistics_of(rows, Accuracy())
-    found = estimates(statistics, folds)["accuracy"]
+    found = scores_once(statistics, folds)["accuracy"]
     assert (found.low, found.high) == pytest.approx(plain.share(rows), abs=1e-7, nan_ok=True)
     if found.has_interval:
         assert 0 <= found.low <= found.value <= found.high <= 100
-    wrong = estimates([replace(one, metrics=(ErrorRate(),)) for one in statistics], folds)["error"]
+    wrong = scores_once([replace(one, metrics=(ErrorRate(),)) for one in statistics], folds)["error"]
     assert (100 - wrong.high, 100 - wrong.low) == pytest.approx((found.low, found.high), abs=1e-7, nan_ok=True)
 
 
@@ -132,7 +134,7 @@ def test_calibration_and_its_influences_are_those_of_plain_loops(design):
     rows = [replace(row, counts=case, fold=0, run=0) for row, case in zip(rows, cases, strict=True)]
     assume(rows[0].query != rows[1].query)
     (one,), _ = statistics_of(rows, PresenceCalibration())
-    check(estimates([one])["presence-CE2"], plain.calibration(rows))
+    check(scores_once([one])["presence-CE2"], plain.calibration(rows))
 
 
 @given(designs(most_shots=2))
@@ -141,7 +143,7 @@ def test_auroc_leaves_out_comparisons_as_plain_loops_do(design):
     rows, rng = design
     rows = [replace(row, counts=(int(rng.integers(6)), int(rng.random() < 0.6)), fold=0, run=0) for row in rows]
     (one,), _ = statistics_of(rows, AUROC())
-    found = estimates([one])["AUROC"]
+    found = scores_once([one])["AUROC"]
     expected = plain.estimate(plain.auroc, rows)
     check(replace(found, p=expected.p), expected, ends=False)
 
@@ -153,23 +155,22 @@ def test_whatever_the_counts(design):
     rows, rng = design
     first, second = with_counts(rows, rng), with_counts(rows, rng)
     (one, folds), (other, _) = (statistics_of(own, MeanIoU()) for own in (first, second))
-    (pair,) = differences({"a": one, "b": other}, [("a", "b")], folds)["mIoU"]
-    found = pair.difference
+    found = differences_once(one, other, folds)["mIoU"]
     if found.has_interval:
         assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
-    (turned,) = differences({"a": one, "b": other}, [("b", "a")], folds)["mIoU"]
-    assert (turned.difference.value, turned.difference.low) == pytest.approx((-found.value, -found.high), nan_ok=True)
+    turned = differences_once(other, one, folds)["mIoU"]
+    assert (turned.value, turned.low) == pytest.approx((-found.value, -found.high), nan_ok=True)
     order = rng.permutation(len(rows))
     renamed = [
         [replace(own[i], query=7 * own[i].query + 1, supports=tuple(7 * s + 1 for s in own[i].supports)) for i in order]
         for own in (first, second)
     ]
     (one, folds), (other, _) = (statistics_of(own, MeanIoU()) for own in renamed)
-    (again,) = differences({"a": one, "b": other}, [("a", "b")], folds)["mIoU"]
-    assert again.difference.scope == found.scope
-    assert again.difference.high == pytest.approx(found.high, nan_ok=True)
-    (same,) = differences({"a": one, "b": one}, [("a", "b")], folds)["mIoU"]
-    assert (same.difference.scope, same.difference.value) == (Scope.IDENTICAL, 0) and isnan(same.difference.p)
+    again = differences_once(one, other, folds)["mIoU"]
+    assert again.scope == found.scope
+    assert again.high == pytest.approx(found.high, nan_ok=True)
+    same = differences_once(one, one, folds)["mIoU"]
+    assert (same.scope, same.value) == (Scope.IDENTICAL, 0) and isnan(same.p)
 
 
 def regular(images: int = 24, supports: int = 8, seed: int = 0) -> list[Row]:
@@ -187,11 +188,11 @@ def regular(images: int = 24, supports: int = 8, seed: int = 0) -> list[Row]:
 def test_what_the_images_do_not_bear_is_not_given():
     rows = regular()
     (whole,), _ = statistics_of(rows, MeanIoU())
-    found = estimates([whole])["mIoU"]
+    found = scores_once([whole])["mIoU"]
     supports = len({row.supports for row in rows})
     assert found.scope is Scope.IMAGES and (found.queries, found.supports) == (24, supports)
     unnamed = replace(whole, rows=replace(whole.rows, support=None))
-    conditional = estimates([unnamed])["mIoU"]
+    conditional = scores_once([unnamed])["mIoU"]
     assert conditional.scope is Scope.THESE_SUPPORTS and conditional.supports == 0
     assert conditional.error == pytest.approx(found.variances[0] ** 0.5)
 
@@ -200,13 +201,13 @@ def test_supports_of_both_act_on_a_difference_of_methods_with_other_supports():
     rows = regular()
     moved = [replace(row, supports=(row.supports[0] + 10,)) for row in with_counts(rows, np.random.default_rng(5))]
     (one,), (other,) = (statistics_of(own, MeanIoU())[0] for own in (rows, moved))
-    found = gains([one], [other])["mIoU"]
+    found = differences_once([other], [one])["mIoU"]
     both = [replace(a, supports=(*a.supports, *b.supports)) for a, b in zip(rows, moved, strict=True)]
     second = [replace(row, counts=own.counts) for row, own in zip(both, moved, strict=True)]
     check(found, plain.estimate(plain.miou, second, both))
     elsewhere = replace(other, rows=replace(other.rows, query=other.rows.query + 1))
     with pytest.raises(ValueError, match="other query images"):
-        gains([one], [elsewhere])
+        differences_once([elsewhere], [one])
 
 
 def test_a_side_that_only_the_left_out_images_show_leaves_the_mean_of_folds():
@@ -220,12 +221,12 @@ def test_a_side_that_only_the_left_out_images_show_leaves_the_mean_of_folds():
     influence = found.influences(found.design).by_kind["query"]
     assert influence[0] == pytest.approx((first + second) / 2 - second)
     expected = plain.estimate(plain.fb_iou, full)
-    check(replace(estimates(whole, folds)["FB-IoU"], p=expected.p), expected, ends=False)
+    check(replace(scores_once(whole, folds)["FB-IoU"], p=expected.p), expected, ends=False)
     # a side that no image of a whole record shows counts as 0 in all deletions
     bare = [replace(row, counts=(*row.counts[:2], 0, 0)) for row in full[12:]]
     (one,), _ = statistics_of(bare, FBIoU())
-    assert estimates([replace(one, is_whole=True)])["FB-IoU"].value == pytest.approx(25)
-    assert not estimates([one])
+    assert scores_once([replace(one, is_whole=True)])["FB-IoU"].value == pytest.approx(25)
+    assert not scores_once([one])
 
 
 def test_a_score_of_nothing_is_left_out_and_not_0():
@@ -233,12 +234,12 @@ def test_a_score_of_nothing_is_left_out_and_not_0():
     rows = [Row(image, (50 + image,), 0, 0, 0, (image / 15 + 0.01, 1)) for image in range(15)]
     (undefined,), _ = statistics_of(rows, PresenceCalibration())
     (defined,), _ = statistics_of([replace(row, counts=(0.3, row.query % 2)) for row in rows], PresenceCalibration())
-    assert estimates([undefined]) == {} and "presence-CE2" in estimates([defined])
-    methods = {"a": [defined], "b": [undefined], "c": [defined]}
+    assert scores_once([undefined]) == {} and "presence-CE2" in scores_once([defined])
+    methods = {name: Trained.once([one]) for name, one in (("a", defined), ("b", undefined), ("c", defined))}
     (pair,) = differences(methods, [("a", "b"), ("b", "c"), ("a", "c")])["presence-CE2"]
-    assert (pair.method, pair.other) == ("a", "c") and gains([defined], [undefined]) == {}
+    assert (pair.method, pair.other) == ("a", "c") and differences_once([undefined], [defined]) == {}
     nothing = ScoreStatistics(undefined.rows, {"presence_bins": RowSum(np.zeros((15, 15, 3)))}, (PresenceECE(),))
-    assert estimates([nothing]) == {} and isnan(nothing.scores()["presence-ECE"])
+    assert scores_once([nothing]) == {} and isnan(nothing.scores()["presence-ECE"])
     present = FalseAlarmArea().compute({"false_alarms": np.array([[0.0, 0], [2, 4]])}, None)
     assert isnan(present[0]) and present[1] == 50
 
@@ -248,10 +249,9 @@ def test_an_expected_calibration_error_has_no_interval_and_no_test():
     bins[np.arange(30), np.arange(30) % 15] = [1, 0.5, 1]
     rows = Rows(np.arange(30), np.arange(30)[:, None] + 50, np.zeros(30, int))
     one = ScoreStatistics(rows, {"presence_bins": RowSum(bins)}, (PresenceECE(),), is_whole=False)
-    found = estimates([one])["presence-ECE"]
+    found = scores_once([one])["presence-ECE"]
     assert found.value == pytest.approx(50) and found.scope is Scope.NONE and not found.has_interval
-    (pair,) = differences({"a": [one], "b": [one]}, [("a", "b")])["presence-ECE"]
-    assert isnan(pair.difference.p)
+    assert isnan(differences_once([one], [one])["presence-ECE"].p)
 
 
 def test_the_root_of_a_squared_error_ends_at_0():
@@ -275,9 +275,9 @@ def test_several_query_images_of_a_row_count_once():
     query, support = np.arange(60 * 8).reshape(60, 8), 1000 + np.arange(60)[:, None]
     one = ScoreStatistics(Rows(query, support, np.zeros(60, int)), {"right": RowSum(right)}, (Accuracy(),))
     apart = replace(one, rows=replace(one.rows, query=np.arange(60)))
-    assert estimates([one])["accuracy"].error == pytest.approx(estimates([apart])["accuracy"].error)
+    assert scores_once([one])["accuracy"].error == pytest.approx(scores_once([apart])["accuracy"].error)
     shared = replace(one, rows=replace(one.rows, query=query % 40))
-    assert estimates([shared])["accuracy"].queries == 40
+    assert scores_once([shared])["accuracy"].queries == 40
 
 
 def test_supports_that_occur_in_the_same_rows_are_one_cluster():
@@ -308,16 +308,16 @@ def few_sets(classes: int, pool: int = 7, images: int = 6, seed: int = 0) -> lis
 
 def test_a_class_is_the_cluster_of_its_supports_where_it_has_few_disjoint_sets():
     (few,), _ = statistics_of(few_sets(3), MeanIoU())
-    found = estimates([few])["mIoU"]
+    found = scores_once([few])["mIoU"]
     assert found.scope is Scope.THESE_SUPPORTS and found.classes == 3 and found.supports > 15
     assert 1 < found.support_sets < 3
     design = Design([few.rows], [0])
     assert design.constants == (1, 1) and design.supports_of_row == 1 and len(design.roles[0]) == 0
     (many,), _ = statistics_of(few_sets(3, pool=40, images=24), MeanIoU())
-    found = estimates([many])["mIoU"]
+    found = scores_once([many])["mIoU"]
     assert found.scope is Scope.IMAGES and found.classes == 0 and found.support_sets > 3
     (one_shot,), _ = statistics_of(regular(), MeanIoU())
-    assert isnan(estimates([one_shot])["mIoU"].support_sets)
+    assert isnan(scores_once([one_shot])["mIoU"].support_sets)
 
 
 def test_a_class_without_some_rows_counts_as_much_as_before():

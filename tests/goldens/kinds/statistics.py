@@ -8,11 +8,12 @@ import numpy as np
 from fsbench.scores.calibration import BinnedErrors, PresenceCalibration, bin_sums
 from fsbench.scores.clusters import Design
 from fsbench.scores.decisions import beside_published, equivalent, holm, times_larger
-from fsbench.scores.estimate import Estimate, differences, estimates
+from fsbench.scores.estimate import Estimate
 from fsbench.scores.metric import Metric
 from fsbench.scores.rows import Rows, RowSum
 from fsbench.scores.scores import Accuracy, FBIoU, MeanIoU
 from fsbench.scores.statistics import ScoreStatistics
+from tests.fsbench.scores.once import differences_once, scores_once
 from tests.goldens.cases import Case
 from tests.goldens.declared import Kind, Near, Parts, Results, Same, entrywise, proportional
 
@@ -49,11 +50,10 @@ class Test:
         return Design([self.rows(places) for places in self.places], self.fold_of)
 
     def estimate(self, name: str, statistics: list[ScoreStatistics], stored: dict[str, Any]) -> Results:
-        return held(name, estimates(statistics, self.fold_of)[self.metric.name], stored)
+        return held(name, scores_once(statistics, self.fold_of)[self.metric.name], stored)
 
     def difference(self, two: list[list[ScoreStatistics]], stored: dict[str, Any]) -> Results:
-        (one,) = differences({"a": two[0], "b": two[1]}, [("a", "b")], self.fold_of)[self.metric.name]
-        return held("difference", one.difference, stored)
+        return held("difference", differences_once(*two, self.fold_of)[self.metric.name], stored)
 
     def compare(self, statistics: list[list[ScoreStatistics]], stored: dict[str, Any]) -> Results:
         """Compare the scores of two methods and their difference."""

@@ -12,8 +12,8 @@ from fsbench.scores.trainings import (
     Trained,
     TrainedEstimate,
     TrainedPart,
-    differences_over_trainings,
-    estimates_over_trainings,
+    differences,
+    estimates,
 )
 from tests.goldens.cases import Case
 from tests.goldens.declared import Kind, Near, Results, Same, entrywise
@@ -103,14 +103,14 @@ def mean(case: Case) -> Results:
     if "refused" in case.data["out"]:
         return {"refused": Same(any(map(are_one, method.parts)), True)}
     assert not any(map(are_one, method.parts))
-    return held(estimates_over_trainings(method)[metric.name], case.data["out"])
+    return held(estimates(method)[metric.name], case.data["out"])
 
 
 def difference(case: Case) -> Results:
     data = case.data["in"]
     metric = METRICS[data["score"]]()
     methods = {name: trained(data, method, metric) for name, method in zip("ab", data["methods"], strict=True)}
-    found = differences_over_trainings(methods, [("a", "b")], lambda *pair: data.get("paired", False))
+    found = differences(methods, [("a", "b")], lambda *pair: data.get("paired", False))
     return held(found[metric.name][0].difference, case.data["out"])
 
 

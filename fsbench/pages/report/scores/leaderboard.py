@@ -10,7 +10,7 @@ from fsbench.results.comparison.compare import Comparison, orders
 from fsbench.results.rows.row import ALL, reaches_of
 from fsbench.results.table import METHOD, Cell, Column, Form, Line, Table
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.columns import COSTS, best_line, score_cells, score_columns
+from fsbench.results.tables.columns import best_line, known_costs, score_cells, score_columns
 from fsbench.results.tables.trivial import values_without_model
 from fsbench.scores.decisions import compact_letters
 from fsbench.scores.estimate import Scope
@@ -49,7 +49,7 @@ def build_leaderboard(study: Study, comparison: Comparison | None) -> Leaderboar
     scores = [column for column in score_columns(block) if column.form is not Form.INTERVAL]
     methods = list(study.methods)
     costs = {label: [record.run.cost for record in all_runs(runs)] for label, runs in study.methods.items()}
-    shown = [each for each in COSTS if any(each.value(own) is not None for own in costs.values())]
+    shown = known_costs(costs.values())
     columns = [METHOD, *scores, *(each.column for each in shown)]
     letters = {} if comparison is None else _letters(comparison)
     by_column = [_cells(block, methods, column, letters) for column in scores]

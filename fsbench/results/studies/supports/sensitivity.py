@@ -14,10 +14,11 @@ from fsbench.records.record import Record
 from fsbench.records.tables import DRAW
 from fsbench.results.rows.row import ALL, DRAWS, MEAN, ResultRow
 from fsbench.scores.count_table import episode_scores
-from fsbench.scores.estimate import Estimate, estimates, gains
+from fsbench.scores.estimate import Estimate
 from fsbench.scores.rank_correlation import RankCorrelation, clustered_mean, within_query_correlation
 from fsbench.scores.statistics import ScoreStatistics
 from fsbench.scores.support_variance import Cells, VarianceComponents, variance_components
+from fsbench.scores.trainings import Trained, differences, estimates
 
 if TYPE_CHECKING:
     import polars as pl
@@ -164,15 +165,16 @@ def support_sensitivity(label: str, records: Sequence[Record], measure: Measure 
     tables = [episode_table(record) for record in records]
     metric = protocol.default_metrics[0]
     by_choice = {
-        name: [
-            _chosen_statistics(record, table, name).only([metric])
-            for record, table in zip(records, tables, strict=True)
-        ]
+        name: Trained.once(
+            [
+                _chosen_statistics(record, table, name).only([metric])
+                for record, table in zip(records, tables, strict=True)
+            ]
+        )
         for name in CHOICES
     }
-    scores = {name: estimates(folds)[metric] for name, folds in by_choice.items()}
-    official = by_choice["official draw"]
-    changes = {name: _untested(gains(official, by_choice[name])[metric]) for name in ORACLE_CHOICES}
+    scores = {name: estimates(choice)[metric].these for name, choice in by_choice.items()}
+    changes = differences(by_choice, [(name, "official draw") for name in ORACLE_CHOICES])[metric]
     joined = _join(tables)
     per_query, gap = _per_query(joined)
     return SupportSensitivity(
@@ -181,7 +183,7 @@ def support_sensitivity(label: str, records: Sequence[Record], measure: Measure 
         metric=metric,
         draws=draws,
         scores=scores,
-        gains=changes,
+        gains={one.method: _untested(one.difference.these) for one in changes},
         per_query=per_query,
         gap=gap,
         parts=variance_components(joined.cells()),

@@ -1,12 +1,13 @@
 """Curves of score, time and memory by one number (see `axes`): runs that differ in it alone, side by side."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from fsbench.base.errors import SettingsError
 from fsbench.records.grouping import all_runs, comparable, group_key, names_of_tests, variants_of_groups
 from fsbench.records.record import Record
+from fsbench.results.costs import PLOTTED
 from fsbench.results.rows.points import Point, PointTable, correct_tables
 from fsbench.results.rows.row import KEPT, SHOTS, SIDE, ResultRow
 from fsbench.results.rows.scoring import Request, Sums
@@ -16,8 +17,8 @@ from fsbench.scores.estimate import Estimate
 
 TOLD = frozenset(("image_size", "kept_support", "precision", "support_annotation"))
 """Entries of an identity by which runs of one method are two curves."""
-COSTS = {"seconds": "seconds of an episode", "peak_mib": "peak memory in MiB"}
-"""Attributes of a point that are costs, in words."""
+COSTS = ("seconds", "memory")
+"""Costs of a point, of those in `PLOTTED`."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,13 @@ class CurvePoint:
     scores: dict[str, ResultRow]
     runs: tuple[str, ...]
     folds: tuple[int, ...] = ()
-    seconds: float | None = None
-    peak_mib: float | None = None
+    costs: Mapping[str, float] = field(default_factory=dict)
     beyond: str = ""
 
     @property
     def rows(self) -> list[ResultRow]:
         """Its scores, then its known costs."""
-        costs = ((name, getattr(self, key)) for key, name in COSTS.items())
-        known = [(name, Estimate(cost)) for name, cost in costs if cost is not None]
+        known = [(PLOTTED[kind].name, Estimate(cost)) for kind, cost in self.costs.items()]
         scores = list(self.scores.values())
         return [*scores, *(replace(row, metric=name, estimate=cost) for row in scores[:1] for name, cost in known)]
 
@@ -244,12 +243,9 @@ def _scored(point: Point, test: str, sums: Sums) -> CurvePoint:
     if point.is_part:
         return found
     costs = [record.run.cost for record in records]
-    rates = [cost.episodes_per_second for cost in costs if cost.episodes_per_second]
-    peaks = [cost.peak_mib for cost in costs if cost.peak_mib is not None]
     return replace(
         found,
-        seconds=sum(1 / rate for rate in rates) / len(rates) if rates else None,
-        peak_mib=max(peaks, default=None),
+        costs={kind: value for kind in COSTS if (value := PLOTTED[kind].value(costs)) is not None},
         beyond=next(filter(None, (record.run.beyond_authors_rule for record in records)), ""),
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fsbench.results.rows.row import ResultRow
 from fsbench.results.studies.sweep.axes import WORDS
-from fsbench.results.studies.sweep.curves import BEYOND, CurveTable
+from fsbench.results.studies.sweep.curves import BEYOND, COSTS, CurveTable
 from fsbench.results.studies.sweep.differences import is_along
 from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table, score_cell
 
@@ -15,7 +15,7 @@ def to_sheet(table: CurveTable) -> Sheet:
 
 
 def _scores(table: CurveTable) -> Table:
-    has_costs = any(point.peak_mib or point.seconds for point in table.points)
+    has_costs = any(point.costs for point in table.points)
     metrics = [name for name in table.metrics if name in table.shown_metrics]
     columns = [
         METHOD,
@@ -27,7 +27,7 @@ def _scores(table: CurveTable) -> Table:
     for curve in table.curves:
         for point in curve.points:
             scores = [point.scores[name].estimate if name in point.scores else None for name in metrics]
-            costs = [Cell(point.seconds), Cell(point.peak_mib)] * has_costs
+            costs = [Cell(point.costs.get(kind)) for kind in COSTS] * has_costs
             number = Cell(f"{point.number:g}", mark=BEYOND * bool(point.beyond))
             lines.append(Line([Cell(curve.method), number, *map(score_cell, scores), *costs]))
     return Table(columns, lines, f"by {WORDS[table.axis].label}")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fsbench.results.costs import PLOTTED
 from fsbench.results.sheets.drawing import COLORS, MARKERS, shared_fold_words, whiskers, whole_names
 from fsbench.results.studies.analysis import Paint
 from fsbench.results.studies.sweep.axes import WORDS
@@ -24,7 +25,7 @@ CROSSED = "crossed out: too few images for an interval"
 
 def panels(table: CurveTable) -> dict[str, Paint]:
     """Return the panels of a table's figure: headline metrics and known costs."""
-    costs = [cost for cost in COSTS if any(getattr(point, cost) is not None for point in table.points)]
+    costs = [cost for cost in COSTS if any(cost in point.costs for point in table.points)]
     return {name: partial(plot_panel, table=table, panel=name) for name in [*table.headlines, *costs]}
 
 
@@ -39,8 +40,8 @@ def plot_panel(axis: "Axes", table: CurveTable, panel: str) -> None:
     for number, curve in enumerate(table.curves):
         color, marker, label = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)], names[curve.method]
         if panel in COSTS:
-            points = [point for point in curve.points if getattr(point, panel) is not None]
-            places, values = [point.number for point in points], [getattr(point, panel) for point in points]
+            points = [point for point in curve.points if panel in point.costs]
+            places, values = [point.number for point in points], [point.costs[panel] for point in points]
             axis.plot(places, values, markersize=5, label=label, color=color, marker=marker)
             _hollow(axis, points, places, values, color, marker)
             continue
@@ -62,10 +63,9 @@ def plot_panel(axis: "Axes", table: CurveTable, panel: str) -> None:
     axis.minorticks_off()
     folds = shared_fold_words((point.folds for point in table.points), "points of several folds")
     axis.set_xlabel(", ".join(filter(None, (WORDS[table.axis].label, folds))))
-    axis.set_ylabel(COSTS.get(panel, panel))
-    if panel in COSTS:
-        values = [getattr(point, panel) for point in table.points]
-        axis.set_ylim(0, HEADROOM * max(value for value in values if value is not None))  # equal ones: not at the edge
+    axis.set_ylabel(PLOTTED[panel].name if panel in COSTS else panel)
+    if panel in COSTS:  # equal ones: not at the edge
+        axis.set_ylim(0, HEADROOM * max(point.costs[panel] for point in table.points if panel in point.costs))
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize="small", ncols=2)
 
 

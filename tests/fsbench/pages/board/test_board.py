@@ -25,10 +25,11 @@ from fsbench.records.counts import hashes
 from fsbench.records.record import Record, find_records
 from fsbench.results.sheets.cells import ends
 from fsbench.results.tables.table import build_blocks
-from fsbench.scores.estimate import Estimate, Scope, differences
+from fsbench.scores.estimate import Estimate, Scope
 from tests.fsbench.pages.board.conftest import bundle_writer, finished
 from tests.fsbench.runner.exchange.test_bundle import altered, edit
 from tests.fsbench.runs import changed, rewrite
+from tests.fsbench.scores.once import differences_once
 
 HOSTILE = '</th><script>alert(1)</script>"><img src=x onerror=alert(2)>'
 BIBTEX = "@inproceedings{good2024,\n  title = {A {Good} <b>Method</b>},\n  year = {2024}\n}"
@@ -201,12 +202,11 @@ def ranks_of(site: Path) -> dict[str, list[str]]:
 
 def paired_p(first: Sequence[Record], second: Sequence[Record]) -> float:
     """Compare the mIoU of two methods' runs, one of each fold, alone."""
-    statistics = {
-        name: [record.protocol.statistics(record.episodes, record.header).only(["mIoU"]) for record in records]
-        for name, records in (("first", first), ("second", second))
-    }
-    (found,) = differences(statistics, [("first", "second")])["mIoU"]
-    return found.difference.p
+    both = (
+        [record.protocol.statistics(record.episodes, record.header).only(["mIoU"]) for record in records]
+        for records in (first, second)
+    )
+    return differences_once(*both)["mIoU"].p
 
 
 @pytest.mark.slow(2)

@@ -34,9 +34,10 @@ from fsbench.results.table import Cell, Column, Line, Sheet, Table
 from fsbench.results.tables.render import render
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.classification import accuracy_statistics
-from fsbench.scores.estimate import Estimate, estimates
+from fsbench.scores.estimate import Estimate
 from tests.fsbench.conftest import classification_maker, record_maker
 from tests.fsbench.runs import changed, rewrite, with_digits
+from tests.fsbench.scores.once import scores_once
 
 CPU_INFO = Path("/proc/cpuinfo").is_file()
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "__proto__", "</script><b>", "{{ 7*7 }}"]
@@ -295,7 +296,7 @@ def test_classification_is_reported(odd):
     page = (study_of(odd.folder, "· classification ·") / "index.html").read_text()
     assert re.findall(r'<tr data-method="(\w+)"', page)[:2] == ["near", "far"]
     for record in odd.named:
-        interval = estimates([accuracy_statistics(read_record(record.path).episodes)])["accuracy"]
+        interval = scores_once([accuracy_statistics(read_record(record.path).episodes)])["accuracy"]
         assert f">{interval.value:.2f}<" in page and ends_of(interval, 2) in page
         assert str(record.path) in page
     assert re.findall(r'data-method="([^"]*)"', page) == ["near", "far", "(chance)"]

@@ -25,7 +25,8 @@ from fsbench.results.comparison.layout import to_sheet
 from fsbench.results.rows.parts import pairs_by_class, pairs_by_size
 from fsbench.results.sheets.cells import places
 from fsbench.results.sheets.legend import explain
-from fsbench.scores.estimate import Estimate, Scope, gains
+from fsbench.scores.estimate import Estimate, Scope
+from tests.fsbench.scores.once import differences_once
 
 
 def test_best_and_second_are_those_that_are_printed():
@@ -95,7 +96,7 @@ def test_differences_are_those_of_the_comparison(study):
     name = next(iter(header.class_names.values()))
     keep = pairs_by_class(first[0].episodes, header)[name]
     subsets = [protocol.subset_statistics(run.episodes, keep, header) for run in (second[0], first[0])]
-    expected = gains([subsets[0]], [subsets[1]])["mIoU"]
+    expected = differences_once([subsets[1]], [subsets[0]])["mIoU"]
     rows = parted.between(labels[0], labels[2], "class", "mIoU")
     (found,) = (row.estimate for row in rows if (row.part, row.fold) == (name, "0"))
     same = pytest.approx((expected.value, expected.low, expected.high), nan_ok=True)
@@ -103,9 +104,9 @@ def test_differences_are_those_of_the_comparison(study):
     keeps = [pairs_by_size(first[fold].episodes)["5-10"] for fold in (0, 1)]
     sides = [
         [protocol.subset_statistics(runs[fold].episodes, keeps[fold], runs[fold].header) for fold in (0, 1)]
-        for runs in (second, first)
+        for runs in (first, second)
     ]
-    expected = gains(*sides)["mIoU"]
+    expected = differences_once(*sides)["mIoU"]
     rows = parted.between(labels[0], labels[2], "size", "mIoU")
     (found,) = (row.estimate for row in rows if row.part == "5-10")
     same = pytest.approx((expected.value, expected.low, expected.high), nan_ok=True)

@@ -32,10 +32,11 @@ from fsbench.results.sheets.fitting import fit
 from fsbench.results.sheets.legend import explain
 from fsbench.results.sheets.text import table_lines, text
 from fsbench.scores.calibration import BINS
-from fsbench.scores.estimate import Estimate, Scope, gains
+from fsbench.scores.estimate import Estimate, Scope
 from fsbench.scores.run_statistics import episode_statistics
 from fsbench.scores.scores import COMMON
 from tests.fsbench.runs import rewrite, written
+from tests.fsbench.scores.once import differences_once
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_the_mean_over_folds_and_each_fold(three):
     assert [(x.method, x.minus, x.fold) for x in lines] == [
         ("good", "fair", "mean"), ("good", "bad", "mean"), ("fair", "bad", "mean"),
     ]  # fmt: skip
-    expected = gains(sums(three[1]), sums(three[0]))["mIoU"]  # its second minus its first
+    expected = differences_once(sums(three[0]), sums(three[1]))["mIoU"]
     assert lines[0].estimate.scope == expected.scope and expected.low > 0
     for name in ("value", "low", "high", "error", "df", "p"):
         assert getattr(lines[0].estimate, name) == pytest.approx(getattr(expected, name))

@@ -13,9 +13,9 @@ from fsbench.results.sheets.data import rows_csv
 from fsbench.results.studies.analyses import ANNOTATIONS
 from fsbench.results.studies.annotations.losses import annotation_tables, has_losses
 from fsbench.results.studies.annotations.plot import plotted
-from fsbench.scores.estimate import differences
 from tests.fsbench.pages.report.studies import write_study
 from tests.fsbench.runs import changed, written
+from tests.fsbench.scores.once import differences_once
 
 
 def annotated(record, kind, **other):
@@ -43,9 +43,8 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
     losses = table.differences
     parts = [(loss.method, loss.part, loss.minus, loss.minus_part) for loss in losses]
     assert parts == [("a", "box", "a", "mask"), ("a", "point", "a", "mask")]
-    sums = {name: [r.protocol.statistics(r.episodes, r.header)] for name, r in zip("xyz", records, strict=False)}
-    expected = differences(sums, [("y", "x"), ("z", "x")])["mIoU"]
-    assert [loss.estimate for loss in losses] == [each.difference for each in expected]
+    mask, *others = ([r.protocol.statistics(r.episodes, r.header)] for r in records[:3])
+    assert [loss.estimate for loss in losses] == [differences_once(other, mask)["mIoU"] for other in others]
     smaller, larger = sorted(loss.estimate.p for loss in losses)
     assert sorted(loss.corrected for loss in losses) == [2 * smaller, max(2 * smaller, larger)]
     scores = [r.protocol.statistics(r.episodes, r.header).scores()["mIoU"] for r in records[:3]]

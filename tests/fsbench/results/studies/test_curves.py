@@ -21,9 +21,9 @@ from fsbench.results.studies.sweep.curves import curve_tables, found_tables
 from fsbench.results.studies.sweep.differences import is_along
 from fsbench.results.studies.sweep.objects import object_tables
 from fsbench.results.studies.sweep.plot import panels, plot_panel
-from fsbench.scores.estimate import differences
 from tests.fsbench.pages.report.studies import write_study
 from tests.fsbench.runs import changed, written
+from tests.fsbench.scores.once import differences_once, scores_once
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,10 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
         for point in curve.points:
             score = point.scores["mIoU"].estimate
             assert score.value == pytest.approx(by_run[point.runs[0]]) and score.low <= score.value <= score.high
-    assert table.curves[0].points[0].seconds == pytest.approx(1 / 12.5) and table.curves[1].points[0].peak_mib == 835
+    assert (
+        table.curves[0].points[0].costs["seconds"] == pytest.approx(1 / 12.5)
+        and table.curves[1].points[0].costs["memory"] == 835
+    )
     assert any("b has no run with shots 20" in note for note in table.notes)
     assert any("same queries" in note for note in table.notes) and "K-shot" in table.title
     shown = {width: CURVES.write([table], "text", width, wrap=True).splitlines() for width in (80, 120, None)}
@@ -58,11 +61,13 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
     assert {row["metric"] for row in scores} > {"mIoU", "seconds of an episode", "peak memory in MiB"}
     CURVES.save_figure(tmp_path / "curves.svg", [table])
     axis = Figure().subplots()
-    plot_panel(axis, table, "peak_mib")
-    assert axis.get_ylim()[0] == 0 and axis.get_ylim()[1] > max(p.peak_mib for c in table.curves for p in c.points)
+    plot_panel(axis, table, "memory")
+    assert axis.get_ylim()[0] == 0 and axis.get_ylim()[1] > max(
+        p.costs["memory"] for c in table.curves for p in c.points
+    )
     assert main(["table", *(str(record.path) for record in records), "--by", "shots", "--format", "csv"]) == 0
     assert capsys.readouterr().out == f"{CURVES.write([table], 'csv')}\n"
-    assert [*panels(table)][-2:] == ["seconds", "peak_mib"] and (tmp_path / "curves.svg").stat().st_size > 5000
+    assert [*panels(table)][-2:] == ["seconds", "memory"] and (tmp_path / "curves.svg").stat().st_size > 5000
 
 
 def test_points_beyond_the_authors_rule_are_marked(records):
@@ -113,14 +118,11 @@ def test_points_of_the_same_queries_are_compared_in_pairs(records):
     p = np.array([line.estimate.p for line in table.differences]) / [0.8 / 6 if first else 0.2 / 6 for first in main]
     assert min(line.corrected for line in table.differences) == pytest.approx(min(p))  # Holm's first step
     for line in table.differences:  # each is that of the two runs alone
-        ends = {
-            "x": by_point[line.method, int(line.part)],
-            "y": by_point[line.minus, int(line.minus_part or line.part)],
-        }
-        sums = {name: [run.protocol.statistics(run.episodes, run.header)] for name, run in ends.items()}
-        (alone,) = differences(sums, [("x", "y")])[line.metric]
-        assert line.estimate.value == pytest.approx(alone.scores[0] - alone.scores[1])
-        assert line.estimate == alone.difference and line.scores == alone.scores
+        ends = (line.method, int(line.part)), (line.minus, int(line.minus_part or line.part))
+        first, second = ([run.protocol.statistics(run.episodes, run.header)] for run in map(by_point.get, ends))
+        assert line.estimate == differences_once(first, second)[line.metric]
+        assert line.scores == tuple(scores_once(runs)[line.metric].value for runs in (first, second))
+        assert line.estimate.value == pytest.approx(line.scores[0] - line.scores[1])
         assert line.estimate.queries == records[0].episodes["query"].n_unique()
     rows = [row for row in csv.DictReader(io.StringIO(CURVES.write([table], "csv"))) if row["minus"]]
     assert [float(row["corrected"]) for row in rows] == pytest.approx([x.corrected for x in table.differences], 1e-4)
@@ -230,7 +232,7 @@ def test_the_report_has_a_page_of_curves_with_the_figures_of_the_command(tmp_pat
     page = (out / "curves.html").read_text()
     assert "side of images in pixels" in page and page.count("<svg") == 4 and 'href="curves.html"' in page
     assert {path.name for path in out.glob("curve-1-*.svg")} == {
-        f"curve-1-{name}.svg" for name in ("mIoU", "accuracy", "seconds", "peak_mib")
+        f"curve-1-{name}.svg" for name in ("mIoU", "accuracy", "seconds", "memory")
     }
 
 

@@ -1,0 +1,40 @@
+"""Costs of a method, as one number from those of its runs."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from fsbench.records.run import Cost
+
+
+@dataclass(frozen=True)
+class CostFigure:
+    """A cost of a method.
+
+    Attributes:
+        name: what it is called in data and on axes, with the unit.
+        entry: name of the field of a run's `Cost`.
+        join: makes one number from those of several runs.
+    """
+
+    name: str
+    entry: str
+    join: Callable[[Sequence[float]], float] = max
+
+    def value(self, costs: Iterable[Cost]) -> float | None:
+        """Return the cost of some runs of a method; None if none of them states it."""
+        known = [float(cost) for cost in (getattr(each, self.entry) for each in costs) if cost is not None]
+        return self.join(known) if known else None
+
+
+def _mean_seconds(speeds: Sequence[float]) -> float:
+    return fmean(1 / speed for speed in speeds)
+
+
+PLOTTED = {
+    "trainable": CostFigure("trainable parameters", "trainable_parameters"),
+    "total": CostFigure("all parameters", "total_parameters"),
+    "seconds": CostFigure("seconds of an episode", "episodes_per_second", _mean_seconds),
+    "memory": CostFigure("peak memory in MiB", "peak_mib"),
+}
+"""Costs that scores are plotted against: mean seconds over the runs, the largest of the rest."""
