@@ -55,6 +55,8 @@ from fsbench.scores.volumes import VOLUME
 ATLAS = "atlas:"
 """Start of the names of protocols that are rows of the atlas (`fsbench.protocols.rows`)."""
 LISTED = "listed"
+DEFAULT_PROTOCOLS = {"segmentation": "fscs", "classification": "fort"}
+"""Protocols of methods whose configurations name none, by their tasks."""
 DRAWS: Mapping[str, type[Draw]] = {
     name: draw
     for module in (listed, presence, large_objects, boxes, gfss, bam_gfss, volumes, classes)
@@ -180,7 +182,8 @@ def _load(name: str) -> tuple[Protocol, set[str]]:
 
 def _unknown(name: str) -> str:
     """Return the message about an unknown name: a method's names its protocol, a program's of the atlas its rows."""
-    method = named_files("methods", CONFIGS).get(name)
+    aliased = load_yaml(CONFIGS / "aliases.yaml").get(name, {})
+    method = named_files("methods", CONFIGS).get(aliased.get("method", name))
     if method is not None and (own := protocol_of_method(load_yaml(method.path) or {})):
         return f"'{name}' is a method, not a protocol; {name} is tested under {own}: give --protocol {own}"
     if rows := _rows().rows_of_program(name):
@@ -189,11 +192,18 @@ def _unknown(name: str) -> str:
 
 
 def protocol_of_method(settings: Mapping[str, Any]) -> str | None:
-    """Return the protocol that the configuration of a method names, given as plain values; None where it names none."""
+    """Return the protocol that a method is tested under: the one that its configuration names, else that of its task.
+
+    Args:
+        settings: the configuration, as plain values.
+
+    Returns:
+        The protocol's name; None where the configuration names neither a protocol nor a task.
+    """
     found = settings
     for key in ("data", "init_args", "test"):
         found = found.get(key) or {}
-    protocol: str | None = found.get("protocol")
+    protocol: str | None = found.get("protocol") or DEFAULT_PROTOCOLS.get(settings.get("task", ""))
     return protocol
 
 
