@@ -91,8 +91,8 @@ def load_test(
     data = rules.draw.data(data, asked.fold, asked.shot)
     asked = rules.draw.with_own_ways(data, asked)
     opened = where | {"dataset": dataset, "image_size": image_size} | asked_options(vars(asked))
-    if task_name != CLASSIFICATION:
-        opened["protocol"] = rules.name if rules.parts is None or isinstance(protocol, Mapping) else str(protocol)
+    if task_name != CLASSIFICATION and rules.parts is None:
+        opened["protocol"] = rules.name
     return _with_episodes(Test(rules.manifest(data, asked), data, rules, image_size, opened))
 
 
