@@ -243,6 +243,7 @@ def test_results_of_other_settings_are_kept_unless_forced(photos, support, tmp_p
         (["--only-present"], "only_present was False, now True"),
         (["--image-size", "160"], "image_size was 128, now 160"),
         (["--weights", "random"], "weights was official"),
+        (["--no-check"], "no_check was None, now True"),
     ):
         assert predict(*support, "--query", photos, "--out", out, *change)[0] == 2
         *notes, error = capsys.readouterr().err.splitlines()
@@ -251,7 +252,9 @@ def test_results_of_other_settings_are_kept_unless_forced(photos, support, tmp_p
     assert predict(*support[1:], "--query", photos, "--out", out)[0] == 2
     assert "another support" in capsys.readouterr().err
     assert files(out) == before
-    assert predict(*support[1:], "--query", photos / "z.jpg", "--out", out, "--force")[0] == 0
+    status, said = predict(*support[1:], "--query", photos / "z.jpg", "--out", out, "--force", "--no-check")
+    assert status == 0 and "left out once" not in said
+    assert "all 1 photos. Whether a photo shows it at all was not measured (--no-check)." in said, said
     assert {n for n in files(out) if "/" in n} == {"labels/z.jpg.png", "overlays/z.jpg.jpg"}
 
 
