@@ -97,6 +97,7 @@ def test_of_a_slice_in_a_file_the_whole_series_becomes_pictures(tmp_path):
     for z in range(3):
         image = sitk.GetImageFromArray(values[z : z + 1])
         image.SetOrigin((0, 0, z))
+        image.SetMetaData("0008|0060", "CT")  # whose slices have positions
         image.SetMetaData("0020|000e", "1.2.3")  # the series
         writer = sitk.ImageFileWriter()
         writer.KeepOriginalImageUIDOn()
