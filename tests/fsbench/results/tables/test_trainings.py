@@ -83,7 +83,10 @@ def test_folds_may_have_other_numbers_of_trainings(tmp_path):
     assert found.spreads[0].sd == pytest.approx(sqrt(2 * (spread / 2) ** 2))  # the other fold borrows it
     assert "seeds of the trainings: emat 0, 1, fold 1 has no record of seed 1" in block.warnings
     (row,) = (row for row in block.rows if (row.fold, row.metric, row.part_kind) == ("mean", "mIoU", "all"))
-    assert row.cells()["trainings"] == "2,1" and row.cells()["low_other"] == found.other.low
+    cells, other = row.cells(), found.other
+    assert cells["trainings"] == "2,1" and cells["df_trainings"] == found.df
+    assert [cells[f"{name}_other"] for name in ("low", "error", "df")] == [other.low, other.error, other.df]
+    assert (cells["error"], cells["df"]) == (found.these.error, found.these.df)
 
 
 def test_two_seeds_of_one_training_are_refused_and_left_out(tmp_path):
