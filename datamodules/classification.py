@@ -27,14 +27,14 @@ PROTOCOL = "fort"
 
 
 class ClassificationDataModule(DataModule):
-    """Test episodes of one data set; all its classes take part, and nothing is trained before.
+    """Test episodes of a classification data set. All its classes take part; nothing is trained.
 
     Args:
         dataset: the photos and their classes.
         test: ways, shots and queries of the test.
         loading: how files become batches.
         image_size: side of the images.
-        seed: of what methods draw (first weights, order of visits), together with the episode's number.
+        seed: the seed of what methods draw (first weights, order of visits), together with the episode's number.
 
     Raises:
         SettingsError: a fold other than 0 is asked for, or an option is too small.
@@ -67,7 +67,7 @@ class ClassificationDataModule(DataModule):
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of all images, by which episodes and features call an image: by its place here.
+        """Names of all images. Episodes and features refer to an image by its position in this list.
 
         Methods see the places of queries, so the order says nothing of the classes; it is the same in every run.
         """
@@ -86,11 +86,11 @@ class ClassificationDataModule(DataModule):
         return sorted(range(len(digests)), key=digests.__getitem__)
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
-        """Classes of classification are all seen by a pre-trained backbone, or none; nothing to refuse."""
+        """Do nothing: in classification, no class is kept out of training."""
 
     @cached_property
     def class_places(self) -> tuple[tuple[int, ...], ...]:
-        """Places in `names` of the images of every class."""
+        """Positions in `names` of the images of each class."""
         places = [0] * len(self._mixed)
         for place, number in enumerate(self._mixed):
             places[number] = place
@@ -99,11 +99,11 @@ class ClassificationDataModule(DataModule):
 
     @property
     def image_loading(self) -> ImageLoading:
-        """Settings of loading; without images where the method asks for features."""
+        """How episodes are loaded; without images if the method takes features."""
         return ImageLoading(self.names, self.class_places, self.image_size, self.seed, not self.needs.features)
 
     def places(self, episode: ClassificationEpisode) -> tuple[Tensor, Tensor]:
-        """Places in `names` of an episode's supports (N, K) and queries (N, q)."""
+        """Positions in `names` of an episode's supports (N, K) and queries (N, q)."""
         return self.image_loading.places(episode)
 
     def image(self, place: int) -> Tensor:
@@ -111,11 +111,11 @@ class ClassificationDataModule(DataModule):
         return centre_image(self.dataset, self.names[place], self.image_size)
 
     def images(self, places: Sequence[int]) -> Iterable[tuple[int, Tensor]]:
-        """(place, image) of many, decoded by the loader's processes."""
+        """Yield (position, image) for the given positions in `names`, decoded by loader processes."""
         return self._loader(Photos(self, places), range(len(places)), 1)
 
     def test_dataloader(self) -> DataLoader[ImageEpisode]:
-        """Return a loader of the episodes that are left, with images where the method looks at them."""
+        """Return a loader of the unfinished episodes, with images if the method needs them."""
         items = ImageEpisodes(self, self.unfinished_episodes())
         return self._loader(items, ContiguousDistributedSampler(len(items)), self.loading.eval_batch_size)
 
@@ -131,7 +131,7 @@ class ClassificationDataModule(DataModule):
         )
 
     def share(self, places: Sequence[int]) -> Sequence[int]:
-        """Those that this rank is to encode."""
+        """Return the images that this process encodes."""
         rank, world = ranks()
         return places[rank::world]
 
@@ -141,7 +141,7 @@ def _first(items: list[Any]) -> Any:
 
 
 class Photos(Dataset[tuple[int, Tensor]]):
-    """Images by themselves."""
+    """Single images of a classification data set, for a loader."""
 
     def __init__(self, data: ClassificationDataModule, places: Sequence[int]):
         self.data, self.size = data.dataset, data.image_size
@@ -156,7 +156,7 @@ class Photos(Dataset[tuple[int, Tensor]]):
 
 
 class ImageEpisodes(Dataset[ImageEpisode]):
-    """The episodes of a manifest, decoded one by one."""
+    """The classification episodes of a manifest, decoded one by one."""
 
     def __init__(self, data: ClassificationDataModule, episodes: Sequence[ClassificationEpisode]):
         self.data, self.episodes = data.dataset, episodes

@@ -25,7 +25,7 @@ from fsbench.protocols.test import Test
 
 
 class DataModule(L.LightningDataModule, ABC):
-    """A data module that draws its episodes from a manifest, for methods of the same `task`.
+    """Data module whose episodes come from a manifest, for methods of the same `task`.
 
     Members of training (`training_…`, `validation_manifest`, `calibration_episodes`, `adaptation_images`,
     `step_division`) are used only with methods that learn, calibrate or adapt; a data module without them refuses.
@@ -35,7 +35,7 @@ class DataModule(L.LightningDataModule, ABC):
         test: fold, ways and shots of the test.
         image_size: side in pixels that images are resized to.
         loading: how files become batches.
-        seed: of what training draws.
+        seed: the seed of what training draws.
     """
 
     task: str
@@ -72,7 +72,7 @@ class DataModule(L.LightningDataModule, ABC):
 
     @property
     def support_annotation(self) -> SupportAnnotation:
-        """Labels of the test's supports, see `fsbench.data.annotations`."""
+        """What the test's supports are labelled with (masks, boxes, …; see `fsbench.data.annotations`)."""
         return "mask"
 
     @property
@@ -82,12 +82,12 @@ class DataModule(L.LightningDataModule, ABC):
 
     @cached_property
     def files_sha256(self) -> str:
-        """Hash of the contents of `test_files`: exchanged files make another run."""
+        """Hash of the contents of `test_files`, which is part of a run's identity."""
         return self.tested.files_sha256
 
     @property
     def test_files(self) -> Sequence[Path]:
-        """Files that the test reads, images and label maps."""
+        """Image and label files that the test reads."""
         return self.tested.files
 
     @property
@@ -116,10 +116,10 @@ class DataModule(L.LightningDataModule, ABC):
         return self.test.differing
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write into a checkpoint what it was trained on; nothing by default."""
+        """Add to a checkpoint which classes it was trained on; by default nothing."""
 
     def setup(self, stage: str) -> None:
-        """Let a Trainer by hand count a method's answers here and log their scores; a run has none of this."""
+        """Let Lightning's own Trainer count and log scores here; fsbench's runs do not use this."""
         trainer: Any = self.trainer
         if trainer is not None:  # without one, its loaders alone are wanted
             others = [one for one in trainer.callbacks if not isinstance(one, PlainTrainer)]
@@ -130,12 +130,12 @@ class DataModule(L.LightningDataModule, ABC):
         return self.test_dataloader()
 
     def unfinished_episodes(self) -> Sequence[Any]:
-        """Return the test episodes that are still to be done, in the manifest's order."""
+        """Return the test episodes that have no answer yet, in the manifest's order."""
         return [episode for episode in self.manifest.episodes if episode.number not in self.done]
 
     @abstractmethod
     def test_dataloader(self) -> DataLoader[Any]:
-        """Return the loader of the test episodes that are not done."""
+        """Return the loader of the unfinished test episodes."""
 
     @abstractmethod
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
@@ -143,11 +143,11 @@ class DataModule(L.LightningDataModule, ABC):
 
     @property
     def trained_on(self) -> dict[str, Any] | None:
-        """Data set, fold, protocol and names of the classes that a training here learns; None where none does."""
+        """Data set, fold, protocol and class names that a training here learns; None if nothing is trained."""
         return None
 
     def seen_test_classes(self, trained_on: dict[str, Any]) -> list[str]:
-        """Return the names of the test's classes that a training on another data set had labels of, by their names."""
+        """Return the test's classes that a training on another data set has seen, compared by name."""
         return []
 
     @property
@@ -157,12 +157,12 @@ class DataModule(L.LightningDataModule, ABC):
 
     @property
     def training_lists(self) -> str:
-        """Origin of the lists of base classes, e.g. "official" or "derived"."""
+        """Where the lists of base classes come from, e.g. "official" or "derived"."""
         raise self._untrained()
 
     @property
     def training_list_notes(self) -> list[str]:
-        """Lists of the training that stand for absent published ones, in words for the record."""
+        """Notes for the record: which training lists replace missing published ones."""
         return []
 
     @property
@@ -172,12 +172,12 @@ class DataModule(L.LightningDataModule, ABC):
 
     @property
     def tested(self) -> Test:
-        """The test as a value: its data, episodes and protocol."""
+        """The test: its data, episodes and protocol."""
         return Test(self.manifest, self.dataset, self.protocol, self.image_size)
 
     @property
     def validates(self) -> bool:
-        """Whether a validation chooses the checkpoint of a training; else its last weights are taken."""
+        """Whether a validation chooses the training's checkpoint; otherwise the last weights are used."""
         return True
 
     @property
@@ -191,7 +191,7 @@ class DataModule(L.LightningDataModule, ABC):
         raise self._untrained()
 
     def step_division(self, processes: int) -> StepDivision:
-        """Return how a training step is divided over this many processes; SettingsError if it cannot be."""
+        """Return how a training step is split over this many processes. Raises SettingsError if it cannot be."""
         return StepDivision(self.training.batch_size, processes, self.training.micro_batch)
 
     def loss_weight(self, batch_idx: int) -> float:
@@ -199,15 +199,15 @@ class DataModule(L.LightningDataModule, ABC):
         return 1.0
 
     def calibration_episodes(self) -> Iterator[Any]:
-        """Draw labelled single episodes of base classes, for methods that calibrate."""
+        """Draw labelled episodes of base classes for methods that calibrate."""
         raise self._untrained()
 
     def adaptation_images(self, adaptation: Adaptation) -> AdaptationImages:
-        """Return the labelled images of the test's own pool that a method with these settings adapts to."""
+        """Return the labelled images, from the test's own images, to which a method adapts."""
         raise self._untrained()
 
     def whole_validation(self) -> DataLoader[Any]:
-        """Return the loader of all validation episodes for this process alone, however many there are."""
+        """Return a loader of all validation episodes for this process, without splitting over processes."""
         raise self._untrained()
 
     def _untrained(self) -> SettingsError:

@@ -55,7 +55,7 @@ _note = rank_zero_only(print_note)
 
 
 class EpisodicDataModule(DataModule):
-    """Episodes of one dataset, fold and setting.
+    """Data module of segmentation: episodes of one data set, fold and setting.
 
     Way, shot, fold and protocol live here and not in the method, so that a checkpoint's hyper-parameters cannot
     override them.
@@ -75,7 +75,7 @@ class EpisodicDataModule(DataModule):
             SegIC's authors do, "intensities" takes slices of scans as they were measured and normalised, float32, and
             other images normalised by themselves. The truth stays the protocol's, in training of a letterbox where the
             image lies.
-        seed: of the training episodes.
+        seed: the seed of the training episodes.
 
     Raises:
         SettingsError: the options contradict one another, the protocol or the data set.
@@ -172,12 +172,12 @@ class EpisodicDataModule(DataModule):
 
     @property
     def source_fold(self) -> int:
-        """The fold of `source` whose base classes are trained on: the test's, or the first of another data set."""
+        """Fold of `source` whose base classes are trained on: the test's own, or 0 on another data set."""
         return self.test.fold if self._make_source is None else 0
 
     @cached_property
     def validation_dataset(self) -> SegmentationData:
-        """The data set of what chooses the checkpoint."""
+        """The data set on which the checkpoint is chosen."""
         if self._make_validation_source is not None:
             return self._make_validation_source()
         return self.source if self.training.validation in ("source", "images") else self.dataset
@@ -227,7 +227,7 @@ class EpisodicDataModule(DataModule):
 
     @cached_property
     def training_pool(self) -> Pool:
-        """Images and base classes that training episodes are drawn from, or the images of `training_items`."""
+        """Images and base classes for training episodes, or the images of `training_items`."""
         if self.training.training_items == "images":
             return whole_image_pool(self.source, self.source_fold, self.training.filter_novel)
         if self.training.training_items == "superpixels":
@@ -321,7 +321,7 @@ class EpisodicDataModule(DataModule):
         return shared_classes(self._novel_names, trained_on["classes"])
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
-        """Raise SettingsError when a checkpoint was trained on classes of this data set that are novel in the test."""
+        """Raise SettingsError if a checkpoint was trained on classes that are novel in this test."""
         header = self.manifest.header
         seen = [name for name in self._novel_names if name in trained_on["classes"]]
         if trained_on["dataset"] in (self.dataset.name, *self.dataset.same_classes_as) and seen:
@@ -394,12 +394,12 @@ class EpisodicDataModule(DataModule):
         return self._loader(items, batch_sampler=self._batches)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps: the number of the epoch that a training from it begins with."""
+        """Return the number of the epoch at which a training from this checkpoint continues."""
         progress: Any = None if self.trainer is None else self.trainer.fit_loop.epoch_progress
         return {} if progress is None else {"next_epoch": progress.current.processed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let the next training begin with the epoch that a checkpoint names."""
+        """Set the epoch at which the next training starts, from a checkpoint."""
         self._next_epoch = int(state_dict["next_epoch"])
 
     def loss_weight(self, batch_idx: int) -> float:
@@ -419,7 +419,7 @@ class EpisodicDataModule(DataModule):
         return evaluation_order(self.validation_manifest.episodes)
 
     def test_dataloader(self) -> DataLoader[EpisodeBatch]:
-        """Return the unfinished episodes of the manifest, in an order that encodes few images twice."""
+        """Return a loader of the unfinished episodes, ordered so that few images are encoded twice."""
         episodes = evaluation_order(self.unfinished_episodes())
         return self._evaluation_loader(self.dataset, self.protocol.draw, episodes, self.test_loading, once=True)
 
@@ -466,7 +466,7 @@ class EpisodicDataModule(DataModule):
 
     @property
     def test_loading(self) -> LoadingConfig:
-        """Settings of loading of the test, whose supports alone may be labelled with something else than masks."""
+        """How test episodes are loaded; only their supports may have other labels than masks."""
         is_other = self.support_annotation in WEAK or self._tells_all_ways
         return replace(
             self._loading(self.protocol.view),

@@ -24,7 +24,7 @@ EpisodeStreamChoice = Literal["independent", "official"]
 
 @dataclass(frozen=True)
 class EpisodicTest(Task):
-    """The test of a data module of segmentation: its task, and what else is chosen of it.
+    """Options of a test of segmentation: its task, and how its episodes are drawn and labelled.
 
     Attributes:
         protocol: name in configs/protocols, or FILE.yaml, or the content of such a file.
@@ -53,7 +53,7 @@ class EpisodicTest(Task):
 
 @dataclass(frozen=True)
 class Training(Options):
-    """The items of a training and of the validation that chooses its checkpoint.
+    """Options of a training and of the validation that chooses its checkpoint.
 
     Attributes:
         training_shot: K of training and validation episodes, which are 1-way.
@@ -134,7 +134,7 @@ class Training(Options):
 
 @dataclass(frozen=True)
 class Loading(Options):
-    """How files become batches. No score depends on it, and no identity holds it.
+    """Options of loading. No score depends on them, so they are not part of a run's identity.
 
     Attributes:
         workers: loader processes.
@@ -152,5 +152,5 @@ class Loading(Options):
 
     @property
     def cache_bytes(self) -> int:
-        """Bytes of the memory for decoded files that each worker has."""
+        """Bytes of memory that each worker has for decoded files."""
         return self.cache_mib * 2**20 // max(self.workers, 1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class PlainTrainer(L.Callback):
-    """Make a method ready for its data, count its answers, and log the scores of all ranks.
+    """Callback that lets Lightning's own Trainer test a method: it counts answers and logs scores of all ranks.
 
     Args:
         data: the data module of the Trainer.
@@ -31,7 +31,7 @@ class PlainTrainer(L.Callback):
         self.rows: list[dict[str, Any]] = []
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Tell the data module what the method needs, as a run of the suite does.
+        """Tell the data module what the method needs.
 
         Features are forgotten: they are kept by names of images, which another test may have shown otherwise.
         """
@@ -106,7 +106,7 @@ class PlainTrainer(L.Callback):
 
 
 def log_scores(method: Method, stage: str, scores: dict[str, float]) -> None:
-    """Log scores that are those of all ranks, as `test/mIoU`, with the digits that the device knows."""
+    """Log scores, which are equal on all ranks, as `test/<score>`."""
     kind = torch.float32 if method.device.type == "mps" else torch.float64
     for name, value in scores.items():
         whole = torch.tensor(value, dtype=kind, device=method.device)

@@ -75,13 +75,15 @@ def load_runs(folder: str | Path, *folders: str | Path) -> "Runs":
 
 
 class Runs:
-    """Finished runs: `len(runs)`, `for result in runs`, and `runs["name"]` by a method's name or a run's folder name.
+    """Finished runs.
+
+    `len(runs)`, `for result in runs`, and `runs["name"]` by a method's or a folder's name.
 
     Args:
-        folders: of runs, or of one run each.
+        folders: the folders of runs, or of one run each.
 
     Attributes:
-        folders: of the runs.
+        folders: the folders of the runs.
         left_out: messages about damaged runs, which are left out.
     """
 
@@ -91,7 +93,7 @@ class Runs:
 
     @cached_property
     def records(self) -> list[Record]:
-        """The records of the runs, in the order of their folders."""
+        """Records of the runs, in the order of their folders."""
         records, refused = finished_records(self.folders)
         self._leave_out(refused)
         return records
@@ -105,7 +107,7 @@ class Runs:
     def __getitem__(self, name: str) -> Result:
         """Return the run of a method, or of a folder's name.
 
-        Raises SettingsError where there is none, or there are several runs of that method.
+        Raises SettingsError if there is none, or there are several runs of that method.
         """
         found = [record for record in self.records if name in (record.run.id, record.path.name)]
         found = found or [record for record in self.records if record.run.identity.method.name == name]
@@ -126,7 +128,7 @@ class Runs:
         rank_all: bool = False,
         complete: bool = False,
     ) -> Table:
-        """Build the tables of the runs, as `fsbench table` does; each test has one.
+        """Build the tables of the runs, one for each test, as `fsbench table` does.
 
         Args:
             metrics: scores to show (see `fsbench list`), the first ranks; those of the protocol unless given.
@@ -167,7 +169,7 @@ class Runs:
     def results(
         self, metrics: Words | None = None, by: Words = (), *, minus: str | None = None, trivial: bool = False
     ) -> "pl.DataFrame":
-        """Return every score of the runs as a row, and on request their differences: what tables and pages show.
+        """Return every score as a row of a data frame and, on request, every difference.
 
         Args:
             metrics: scores; those of each protocol unless given.
@@ -223,7 +225,7 @@ class Runs:
         effect: float = 1.0,
         margin: float | None = None,
     ) -> Differences:
-        """Compare methods on the same episodes, as `fsbench compare` does: paired differences, intervals and tests.
+        """Compare methods on the same episodes, as `fsbench compare` does.
 
         Args:
             *methods: names of methods, of runs, or labels of tables; all unless given.
@@ -381,7 +383,7 @@ def _breakdowns(by: Words, known: Sequence[str]) -> list[str]:
 
 
 def asked_metrics(names: Words | None) -> list[str] | None:
-    """Return names of scores, each followed by what stands beside it; None where none were given.
+    """Return names of scores, each followed by its companion; None if none were given.
 
     Raises SettingsError for unknown ones.
     """
@@ -392,7 +394,7 @@ def asked_metrics(names: Words | None) -> list[str] | None:
 
 
 def _chosen(tests: Sequence[ComparedTest], names: Sequence[str]) -> list[ComparedTest]:
-    """Keep the methods of these names: labels, names of methods or of runs; all where there are no names.
+    """Keep the methods of these names: labels, names of methods or of runs; all if there are no names.
 
     Tests with fewer than two of them are left out. Raises SettingsError for a name that no test has, and where no test
     has two of them.

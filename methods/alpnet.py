@@ -40,19 +40,19 @@ CLASS_WEIGHTS = (0.05, 1.0)  # of background and foreground, §6.4
 
 
 class NoPrototypeError(Exception):
-    """A background has no local prototype, by which the authors' program ends the step ("Faulty batch", §6.4)."""
+    """The background has no local prototype; the authors' program skips such a step ("Faulty batch", §6.4)."""
 
 
 # Prototypes (§5) ------------------------------------------------------------------------------------------------------
 
 
 def small_masks(masks: Tensor, size: Sequence[int]) -> Tensor:
-    """Bring masks (K, S, S) to the size (h, w) of features: bilinear, shares from 0 to 1."""
+    """Resize masks (K, S, S) to the size (h, w) of features, bilinear, as shares in [0, 1]."""
     return F.interpolate(masks[:, None], tuple(size), mode="bilinear", align_corners=False)[:, 0]
 
 
 def local_prototypes(features: Tensor, masks: Tensor, window: int, sure: float = SURE) -> Tensor:
-    """Return the mean features of those windows that lie in their mask, (n, C): shot by shot, row by row.
+    """Return the mean features of windows inside their mask, (n, C), shot by shot.
 
     The features are not masked; rows and columns that fill no window are left out.
 
@@ -90,7 +90,7 @@ class Prototypes(NamedTuple):
 
     @classmethod
     def of(cls, features: Tensor, background: Tensor, foreground: Tensor, window: int) -> "Prototypes":
-        """Return the prototypes of labelled features.
+        """Compute the prototypes of labelled features.
 
         A foreground too small for a window of 4 has one prototype, whatever `window` is.
 
@@ -113,13 +113,13 @@ def similarities(query: Tensor, prototypes: Tensor) -> Tensor:
 
 
 def score(query: Tensor, prototypes: Tensor) -> Tensor:
-    """Return the similarity (B, h, w) of features (B, C, h, w) with their prototypes, weighted by its own softmax."""
+    """Average the similarities of features (B, C, h, w) with prototypes by their own softmax, (B, h, w)."""
     similar = similarities(query, prototypes)
     return (similar.softmax(1) * similar).sum(1)
 
 
 def logits_by(query: Tensor, prototypes: Prototypes) -> Tensor:
-    """Return logits (B, 2, h, w) of background and foreground.
+    """Return logits (B, 2, h, w) of background and foreground by prototypes.
 
     Raises:
         NoPrototypeError: the background has none.
@@ -130,7 +130,7 @@ def logits_by(query: Tensor, prototypes: Prototypes) -> Tensor:
 
 
 def enlarge(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Bring logits (B, 2, h, w) to a size: bilinear, corners not aligned."""
+    """Resize logits (B, 2, h, w), bilinear, corners not aligned."""
     return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)
 
 
@@ -144,13 +144,13 @@ def query_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def alignment_loss(query: Tensor, supports: Tensor, logits: Tensor, masks: Tensor) -> Tensor:
-    """Return the loss of the supports as they are segmented by the query and what was found in it.
+    """Return the loss of segmenting the supports by the query's predicted mask.
 
     Args:
         query: features (1, C, h, w).
         supports: features (K, C, h, w).
-        logits: of the query (1, 2, h, w).
-        masks: of the supports (K, S, S).
+        logits: the logits of the query (1, 2, h, w).
+        masks: the masks of the supports (K, S, S).
 
     Raises:
         NoPrototypeError: no window of the query was found to be background.
@@ -166,7 +166,7 @@ def alignment_loss(query: Tensor, supports: Tensor, logits: Tensor, masks: Tenso
 
 @dataclass(frozen=True)
 class DeepLabNet:
-    """A DeepLabv3 of torchvision.
+    """Description of a torchvision DeepLabv3.
 
     Attributes:
         layers: bottlenecks of each stage.
@@ -191,7 +191,7 @@ def new_trunk(layers: Sequence[int]) -> nn.Module:
 
 
 class Encoder(nn.Module):
-    """The network, by the names of the authors' checkpoints.
+    """ALPNet's network, under the names of the authors' checkpoints.
 
     They store an atrous pyramid, too, which is used in nothing and not learned.
 
@@ -216,7 +216,7 @@ class Encoder(nn.Module):
 
 
 class TokenEncoder(nn.Module):
-    """The demo's ViT in the network's place, which is ours.
+    """The demo's ViT in place of ALPNet's network (fsbench's own variant).
 
     Args:
         weights: the ViT.
@@ -235,7 +235,7 @@ class TokenEncoder(nn.Module):
 
 
 class DeepLabWeights(FrozenBackbone):
-    """The weights that the training begins with: torchvision's, of COCO's images with PASCAL's classes."""
+    """First weights of training: torchvision's, trained on COCO's images of PASCAL's classes."""
 
     spec: DeepLabNet
 
@@ -253,11 +253,11 @@ class DeepLabWeights(FrozenBackbone):
         return DeepLabV3(new_trunk(self.spec.layers), DeepLabHead(2048, 21))
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Leave the auxiliary classifier out, which is of the training on COCO alone."""
+        """Drop the auxiliary classifier, which only COCO's training uses."""
         return {key: value for key, value in state.items() if not key.startswith("aux_classifier.")}
 
     def encoder_state(self) -> dict[str, Tensor]:
-        """Return those weights that an `Encoder` begins with, under its names."""
+        """Return the weights with which an `Encoder` starts, under its names."""
         state = {key: value for key, value in self.state.items() if key.startswith("backbone.")}
         for place in ("0.", "1."):
             own, theirs = f"aspp_out.{place}", f"classifier.{place}"
@@ -281,7 +281,7 @@ def first_weights(config: BackboneConfig) -> DeepLabWeights | OwnSizeViT:
 
 
 def learned_encoder(weights: FrozenBackbone, vit_blocks: tuple[int, int]) -> Encoder | TokenEncoder:
-    """Build the network to learn from first weights; `vit_blocks` are as of `LearnedTokens`."""
+    """Build the network with first weights; `vit_blocks` as in `LearnedTokens`."""
     if isinstance(weights, OwnSizeViT):
         return TokenEncoder(weights, vit_blocks)
     assert isinstance(weights, DeepLabWeights)
@@ -291,7 +291,7 @@ def learned_encoder(weights: FrozenBackbone, vit_blocks: tuple[int, int]) -> Enc
 
 
 class ALPNetReleasedFormat(ReleasedFormat):
-    """Layout of the authors' checkpoints: the bare weights of the whole network, which are our names, too."""
+    """Layout of the authors' checkpoints, which have fsbench's names."""
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
         return (state, {}) if {"encoder.localconv.weight", "encoder.asppconv.weight"} <= state.keys() else None
@@ -304,7 +304,7 @@ class ALPNetReleasedFormat(ReleasedFormat):
 
 
 class Labelled(NamedTuple):
-    """Features (1, C, h, w) of a support, and its mask (1, S, S)."""
+    """Features (1, C, h, w) of a support with its mask (1, S, S)."""
 
     features: Tensor
     mask: Tensor
@@ -333,7 +333,7 @@ def rate_factor(done: int, milestones: Sequence[int], decay: float) -> float:
 
 
 class ALPNet(Segmenter):
-    """ALPNet.
+    """ALPNet: local and global prototypes of a learned network.
 
     In training, query and supports of an episode go through the network together, whose BatchNorm takes the statistics
     of these images alone, also where a step has several episodes; the authors' has one. A step all of whose episodes
@@ -386,7 +386,7 @@ class ALPNet(Segmenter):
 
     @property
     def sees_pixels(self) -> bool:  # type: ignore[override]
-        """True in training, whose images go through the network together."""
+        """Whether images, not features, are needed: in training."""
         return self.training
 
     def encode_image(self, pixels: Tensor) -> Tensor:
@@ -437,7 +437,7 @@ class ALPNet(Segmenter):
         self.trainer.should_stop |= self.global_step >= self.steps
 
     def losses(self, query: Tensor, supports: Iterator[tuple[Tensor, Tensor]], target: Target) -> dict[str, Tensor]:
-        """Return the mean losses of the episodes, but for those without a background to compare with.
+        """Return the mean losses of the episodes that have a background prototype.
 
         Raises:
             NoPrototypeError: all are without one.
@@ -456,13 +456,13 @@ class ALPNet(Segmenter):
         return {"loss": of_query + alignment, "query": of_query, "alignment": alignment}
 
     def train_on(self, query: Tensor, supports: Tensor, masks: Tensor, labels: Tensor) -> Trained:
-        """Return what an episode is trained on.
+        """Return logits and losses of a training episode.
 
         Args:
             query: image (1, 3, S, S).
             supports: images (K, 3, S, S).
-            masks: of the supports (K, S, S) bool.
-            labels: of the query (1, S, S), 255 void.
+            masks: the masks of the supports (K, S, S) bool.
+            labels: the labels of the query (1, S, S), 255 void.
 
         Raises:
             NoPrototypeError: supports or query have no window of background.
@@ -474,7 +474,7 @@ class ALPNet(Segmenter):
         return Trained(logits, query_loss(logits, labels), alignment_loss(asked, shots, logits, masks))
 
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor | None:  # type: ignore[override]
-        """Return the loss of a step; None for one that is skipped, whose statistics of BatchNorm have moved."""
+        """Return the loss of a step; None if it is skipped."""
         try:
             loss = super().training_step(batch, batch_idx)
         except NoPrototypeError:
@@ -499,7 +499,7 @@ class ALPNet(Segmenter):
 
 
 def normalised(images: Tensor) -> Tensor:
-    """Return images (B, 3, S, S) as they came, normalised; those of 8 bits minus their mean over their deviation."""
+    """Return images (B, 3, S, S) normalised; 8-bit images by their own mean and deviation."""
     if images.dtype != torch.uint8:
         return images
     values = images.float()

@@ -53,7 +53,7 @@ First = Literal["final", "base"]
 
 
 class BAMHead(nn.Module):
-    """All trainable parts of BAM, under the names of the authors' checkpoints.
+    """All trainable layers of BAM, under the names of the authors' checkpoints.
 
     Args:
         channels: channels of f1 and f2.
@@ -121,7 +121,7 @@ class BAMHead(nn.Module):
         return EnsembleOutput(final, attention=prior, meta=meta, base=base_logits)
 
     def shot_weights(self, query: Features, support: Features, shots: int) -> tuple[Tensor, Tensor]:
-        """Return each shot's distance of styles and its weight, both (b, K, 1, 1) (§4)."""
+        """Return each shot's style distance and weight, both (b, K, 1, 1) (§4)."""
         with torch.autocast(query.f1.device.type, enabled=False):
             low = (query.f1, support.f1) if self.low_feature == "layer2" else (query.f2, support.f2)
             distances = gram_distance(gram(low[0]), gram(low[1]).unflatten(0, (-1, shots)))
@@ -131,7 +131,7 @@ class BAMHead(nn.Module):
 
     @staticmethod
     def merge_input(compared: Comparison, weights: Tensor) -> Tensor:
-        """Return query, prototype and prior (b, 2C + 1, h, w), the latter weighed over shots (§4, §5)."""
+        """Join query, prototype and prior (b, 2C + 1, h, w), the prior averaged over shots by weight (§4, §5)."""
         prototype = (weights[..., None] * compared.prototypes).sum(1)
         prior = (weights * compared.priors).sum(1, keepdim=True)
         return torch.cat([compared.query, prototype.expand_as(compared.query), prior], 1)
@@ -140,14 +140,14 @@ class BAMHead(nn.Module):
 def join_base(
     logits: Tensor, base_logits: Tensor, size: tuple[int, int], tau: float = 0.9, first: First = "final"
 ) -> tuple[Tensor, Tensor]:
-    """Join the outputs for novel classes and of the base learner at the size of the answer (gfss.md §9).
+    """Join the outputs of meta and base learner for novel and base classes, at the answer's size (gfss.md §9).
 
     The program has one novel class; of several that are found at a pixel the most probable one is taken.
 
     Args:
         logits: (N, 2, h, w), the final output for each novel class, entry 1 its foreground.
         base_logits: (n + 1, h', w'), the base learner's for background and base classes.
-        size: of the answer; the logits are resized to it, not their probabilities.
+        size: the size of the answer; the logits are resized to it, not their probabilities.
         tau: probability above which a pixel is a novel class.
         first: see `First`.
 
@@ -166,7 +166,7 @@ def join_base(
 
 
 class BAM(EnsembleSegmenter):
-    """BAM and its meta learner alone.
+    """BAM: a meta learner, and a base learner that removes base classes.
 
     Args:
         backbone: `pspnet_resnet50`, `pspnet_resnet101` or `pspnet_vgg16`; without a base learner also a dilated_* or a
@@ -233,7 +233,7 @@ class BAM(EnsembleSegmenter):
         return found
 
     def answer(self, episode: EpisodeBatch) -> Prediction:
-        """Answer an episode; one that asks for base classes as well, which have no supports, by both outputs."""
+        """Answer an episode; base classes without supports are answered by the base learner."""
         if bool(episode.valid[0].any(1).all()):
             return super().answer(episode)
         self.check_shots(episode.support.shape[2], None)

@@ -48,7 +48,7 @@ def border(height: int, width: int, device: Any = None) -> Tensor:
 
 
 def saliency(image: Tensor, sigma: float | None) -> Tensor:
-    """Return how far the colours (3, H, W) in [0, 1] of an image are from those of its border: (H, W) float64.
+    """Return the color distance of each pixel (3, H, W) in [0, 1] from the image's border: (H, W) float64.
 
     Args:
         image: colours, not normalised.
@@ -97,12 +97,12 @@ def saliency_mask(image: Tensor, sigma: float | None) -> Tensor:
 
 
 class Blind(Segmenter):
-    """Answer without a look at the supports.
+    """Base of baselines that ignore the supports.
 
     Args:
         backbone: none is used.
         rule: "saliency" for what differs from the image's border, "centre" for an ellipse, "full" for every pixel.
-        radius: of the ellipse, in half sides.
+        radius: the radius of the ellipse, in half sides.
         sigma: width of the Gaussian around the centre by which saliency is weighted; None weights nothing.
     """
 
@@ -133,14 +133,14 @@ class Blind(Segmenter):
         return self.mask(image[0].double() / 255)
 
     def join(self, supports: Iterator[Any]) -> None:
-        """Look at no support."""
+        """Ignore the supports."""
 
     def segment(self, query: Tensor, support: None) -> Tensor:
-        """Return the mask, in place of logits: a rule has no doubts."""
+        """Return the mask in place of logits."""
         return query
 
     def read(self, outputs: Iterator[Output], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
-        """Return the mask at the size (h, w), by the nearest neighbour; every way has it."""
+        """Resize the mask to (h, w) by nearest neighbour; all ways get the same."""
         (output,) = outputs
         labels = resize_labels(output.logits.cpu().numpy().astype(np.uint8), *size)
         found = torch.from_numpy(labels).to(output.logits.device) > 0

@@ -30,7 +30,7 @@ FIRST_POOL = {12: 4, 18: 3}  # support side -> pooling of the first layer; the s
 
 
 class CST(FewShotClassifierSegmenter):
-    """CST*, CST-large and CST (2023).
+    """The methods CST*, CST-large and CST (2023).
 
     Args:
         backbone: the frozen ViT.
@@ -62,7 +62,7 @@ class CST(FewShotClassifierSegmenter):
 
 
 def first_pool(side: int) -> int:
-    """Return the side of the first layer's pooling; the second layer's pools what remains to 1."""
+    """Return the side after the first layer's pooling; the second layer pools the rest to 1."""
     return FIRST_POOL.get(side, side // 3)
 
 

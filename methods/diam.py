@@ -56,7 +56,7 @@ class AdaptationSettings:
 
 
 class Classifiers(NamedTuple):
-    """A linear classifier of each image: weights (B, c, C) and biases (B, C), background and base classes first."""
+    """Linear classifiers, one per query image: weights (B, c, C), biases (B, C); background and base classes first."""
 
     weight: Tensor
     bias: Tensor
@@ -72,7 +72,7 @@ class Classifiers(NamedTuple):
 
 
 class Task(NamedTuple):
-    """All that the classifiers are fitted to.
+    """Everything to which the classifiers are fitted.
 
     Attributes:
         support: features (c, M) of all supports.
@@ -94,7 +94,7 @@ class Task(NamedTuple):
 
 
 def pixel_weights(valid: Tensor) -> Tensor:
-    """Return the share (..., pixels) that each pixel has in a mean over those of `valid` (..., pixels)."""
+    """Return each pixel's weight (..., pixels) in a mean over the `valid` pixels."""
     valid = valid.float()
     return valid / (valid.sum(-1, keepdim=True) + EPS)
 
@@ -128,7 +128,7 @@ def make_task(
 
 
 def without_void(task: Task) -> Task:
-    """Return a task without the support pixels that do not count, of padding above all, which change nothing."""
+    """Return a task without void support pixels, mostly padding, which change nothing."""
     counted = task.support_weights > 0
     return task._replace(
         support=task.support[:, counted],
@@ -146,7 +146,7 @@ def prototypes(task: Task, novel: int) -> Tensor:
 
 
 def start(task: Task, base_weight: Tensor, base_bias: Tensor, novel: int) -> Classifiers:
-    """Return the classifiers at the start: the base model's, (c, n) and (n,), then prototypes without bias."""
+    """Return the first classifiers: the base model's, (c, n) and (n,), then prototypes with bias 0."""
     images = len(task.query)
     weight = torch.cat([base_weight, prototypes(task, novel)], 1)
     bias = torch.cat([base_bias, base_bias.new_zeros(novel)])
@@ -154,7 +154,7 @@ def start(task: Task, base_weight: Tensor, base_bias: Tensor, novel: int) -> Cla
 
 
 def proportions(kind: Proportions, logits: Tensor, weights: Tensor, true: Tensor | None) -> Tensor:
-    """Return the proportions pi (B, C) of the classes in query images.
+    """Return the predicted share pi (B, C) of each class in query images.
 
     Args:
         kind: where they come from.
@@ -173,7 +173,7 @@ def proportions(kind: Proportions, logits: Tensor, weights: Tensor, true: Tensor
 
 
 class Losses(NamedTuple):
-    """The four terms (B,) before their factors."""
+    """The four terms (B,) of the loss, before weighting."""
 
     ce: Tensor
     kl_pi: Tensor
@@ -242,7 +242,7 @@ def gradients(
 
 
 class Adapted(NamedTuple):
-    """Fitted classifiers, and the proportions (B, C) at the start and at the end."""
+    """Fitted classifiers, with class shares (B, C) before and after."""
 
     classifiers: Classifiers
     pi_start: Tensor
@@ -268,7 +268,7 @@ def adapt(
         task: what is fitted.
         base_weight, base_bias: (c, n) and (n,), the base model's.
         novel: N.
-        settings: of the optimisation.
+        settings: the settings of the optimisation.
         true: (B, C), the true proportions of the classes, for settings that take them.
         gradient: computes the gradient of the weighted sum of `losses`.
     """
@@ -290,7 +290,7 @@ def adapt(
 def autograd(
     task: Task, classifiers: Classifiers, pi: Tensor, old: Tensor, factors: tuple[float, float, float, float]
 ) -> Classifiers:
-    """Compute what `gradients` does by autograd."""
+    """Compute the same as `gradients`, by autograd."""
     with torch.enable_grad():
         leaves = Classifiers(*(tensor.detach().clone().requires_grad_() for tensor in classifiers))
         terms = losses(task, leaves, pi, old)
@@ -308,7 +308,7 @@ def enlarge(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def novel_labels(ways: Tensor, without: int, base: int) -> Tensor:
-    """Return the classifier's indices (int64) of a map of ways in which base classes are background; void stays.
+    """Convert a map of ways to the classifier's class numbers, base classes as background; void stays.
 
     Args:
         ways: integers: 0 background, 1 to `without` base classes, from there on novel ones, 255 void.
@@ -336,7 +336,7 @@ class Supports(NamedTuple):
 
 
 class DIaM(Segmenter):
-    """Generalised few-shot segmentation by a classifier that is fitted to each image.
+    """DIaM: generalised few-shot segmentation by a classifier fitted to each query image.
 
     All ways, and the base classes, are fitted together: the classifier's classes compete for each pixel.
     Under a protocol that asks for base classes, too, they are labelled; else they are background.
@@ -418,7 +418,7 @@ class DIaM(Segmenter):
         return Competition(found.logits(task.query).unflatten(-1, query.shape[-2:]))
 
     def compete(self, output: Competition, size: tuple[int, int]) -> Prediction:
-        """Give each pixel to its most probable class; base classes that nobody asks for are background (§6)."""
+        """Assign each pixel to its most probable class; unrequested base classes become background (§6)."""
         unasked = 0 if self.context.base_classes else self._base - 1
         probability = enlarge(output.logits, size)[0]
         found = (first_largest(probability) - unasked).clamp(min=0)

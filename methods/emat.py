@@ -36,7 +36,7 @@ WIDTHS = (64, 32)  # channels after the first and the second layer, first table 
 
 
 class EMAT(FewShotClassifierSegmenter):
-    """EMAT and EMAT-seg.
+    """EMAT and EMAT-seg: classification and segmentation by masked attention on correlations.
 
     Args:
         backbone: the frozen ViT, DINOv2 ViT-S/14 in the paper (§1).
@@ -149,7 +149,7 @@ class LearnableDownscaling(nn.Module):
 
 
 def parities(x: Tensor, pool: int, class_token: bool) -> Tensor:
-    """Return image tokens (B, C, T, Ts) of the four parities of their rows and columns as channels (B, 4C, T, Td).
+    """Split image tokens (B, C, T, Ts) by parity of row and column into channels (B, 4C, T, Td).
 
     A convolution with kernel and stride 2 is a linear map of these, which the pooling behind it, as every mean, may
     precede (§8, 5). A stride leaves out odd last rows and columns.
@@ -162,7 +162,7 @@ def parities(x: Tensor, pool: int, class_token: bool) -> Tensor:
 
 
 class EfficientMaskedAttention(AttentionLayer):
-    """Attention of downscaled support tokens to the kept ones, with a downscaled residual path (§3.3).
+    """Attention of downscaled support tokens to kept ones, with a downscaled residual path (§3.3).
 
     Args: as those of `LearnableDownscaling`, and
         sequential: compute the heads one after the other.

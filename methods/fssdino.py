@@ -32,7 +32,7 @@ class Support(NamedTuple):
 
 
 class SupportClass(NamedTuple):
-    """All that a prediction takes of the supports of one class.
+    """What a prediction needs of one class's supports: prototypes and Gram matrix.
 
     Attributes:
         prototypes: (P, C).
@@ -46,14 +46,14 @@ class SupportClass(NamedTuple):
 
 
 class ClassMaps(NamedTuple):
-    """How alike a query is to one class: cosines (P, h, w) with its prototypes, and its Gram map (h, w)."""
+    """Similarity of a query to one class: cosines (P, h, w) with its prototypes, and its Gram map (h, w)."""
 
     cosines: Tensor
     gram: Tensor
 
 
 class FSSDINO(Segmenter):
-    """Segment by k-means prototypes and Gram matrices of frozen features, background and ways alike.
+    """Segmentation by k-means prototypes and Gram matrices of frozen features.
 
     A pixel of a support is in the channel of each way that it shows, as far as the episode tells (`class_masks`), and
     in the background's where it shows none; void pixels, as padding, are in none.
@@ -61,7 +61,7 @@ class FSSDINO(Segmenter):
     Args:
         backbone: the frozen ViT.
         n_clusters: prototypes of a class.
-        seed: of the first centres of k-means, together with the episode's number.
+        seed: the seed of the first centres of k-means, together with the episode's number.
         layer: block whose output is compared, from 0 or negative from the end; the final LayerNorm is not applied.
     """
 
@@ -92,7 +92,7 @@ class FSSDINO(Segmenter):
         return Support(image[0], to_grid(mask[None], *image.shape[-2:])[0, 0])
 
     def join(self, supports: Iterator[Iterator[Support]]) -> list[SupportClass | None]:
-        """Return background and ways as the supports show them."""
+        """Return prototypes and Gram matrices of background and ways."""
         ways = [list(of_way) for of_way in supports]
         labels = torch.stack([torch.stack([one.labels for one in of_way]) for of_way in ways])
         images, shown = self.context.images, self.context.shown
@@ -115,7 +115,7 @@ class FSSDINO(Segmenter):
         return compare_classes(query[0], support)
 
     def compete(self, output: list[ClassMaps | None], size: tuple[int, int]) -> Prediction:  # type: ignore[override]
-        """Give each pixel to the class with the largest score, at the images' size (§3.5)."""
+        """Assign each pixel to the class with the largest score, at the images' size (§3.5)."""
         found, full = decide(class_scores(output, (self.context.side, self.context.side)), size)
         ways = range(1, len(full))
         other = [torch.cat([full[:way], full[way + 1 :]]).amax(0) for way in ways]
@@ -124,7 +124,7 @@ class FSSDINO(Segmenter):
         return Prediction(found, logits=logits, attention=attention)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the maps that scores are made of, see `fsbench.core.query_maps.HasQueryMaps`."""
+        """Return the maps from which scores are computed."""
         maps: dict[str, Tensor] = {}
         with torch.autocast(episode.images.device.type, enabled=False):
             query, supports = self.ask(episode)
@@ -139,10 +139,10 @@ class FSSDINO(Segmenter):
 
 
 class Draws:
-    """The random draws of k-means: first centres, and new ones for empty clusters.
+    """Random choices of k-means: first centres, and new ones for empty clusters.
 
     Args:
-        seed: of NumPy's legacy generator, and from it of torch's; one number or several.
+        seed: the seed of NumPy's legacy generator, and from it of torch's; one number or several.
     """
 
     def __init__(self, seed: int | tuple[int, ...]):
@@ -150,12 +150,12 @@ class Draws:
         self.torch = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**31)))
 
     def rows(self, count: int, chosen: int) -> Tensor:
-        """Draw `chosen` of `count` rows without repeats."""
+        """Draw `chosen` of `count` rows without repetition."""
         return torch.from_numpy(self.numpy.choice(count, chosen, replace=False).astype(np.int64))
 
 
 def to_grid(maps: Tensor, height: int, width: int) -> Tensor:
-    """Bring label maps or masks (B, M, S, S), uint8 or bool, to the grid, nearest (§2)."""
+    """Resize label maps or masks (B, M, S, S) to the grid by nearest neighbour (§2)."""
     return F.interpolate(maps.byte(), (height, width), mode="nearest").to(maps.dtype)
 
 
@@ -230,7 +230,7 @@ def class_scores(maps: list[ClassMaps | None], size: tuple[int, int]) -> Tensor:
 
 
 def to_size(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize maps (M, H, W) to (M, *size) by taking pixels, as the prediction is brought to the query's own (§3.5)."""
+    """Resize maps (M, H, W) to (M, *size) by nearest neighbour (§3.5)."""
     return F.interpolate(maps[None].float(), size, mode="nearest-exact")[0]
 
 
@@ -243,7 +243,7 @@ def decide(scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 def _similarities(ways: list[ClassMaps | None]) -> Tensor | None:
     """Return the largest cosine with the prototypes of each way, at least 0, (N, h, w): zeros for a way without
-    pixels in the supports, None where all are."""
+    pixels in the supports, None if all are."""
     known = next((way for way in ways if way is not None), None)
     if known is None:
         return None
@@ -259,7 +259,7 @@ def class_masks(labels: Tensor, images: Tensor, shown: Tensor | None = None) -> 
     Args:
         labels: (N, K, S, S), of the support's own way: 1 the way, 0 anything else, 255 void.
         images: (N, K) numbers of the images; the supports of one image show the ways of all of them.
-        shown: (N, K, S, S) maps of all ways that a support shows, 1..N; None where only its own way is told.
+        shown: (N, K, S, S) maps of all ways that a support shows, 1..N; None if only its own way is told.
     """
     ways, shots = labels.shape[:2]
     masks = torch.zeros(ways, shots, ways + 1, *labels.shape[2:], dtype=torch.bool, device=labels.device)

@@ -31,7 +31,7 @@ EMPTY_SIDE = 7
 
 
 def channel_normalised(tokens: Tensor) -> Tensor:
-    """Divide tokens (g², C) by their length over the image, channel by channel (§3)."""
+    """Divide each channel of tokens (g², C) by its length over the image (§3)."""
     return F.normalize(tokens, dim=0, eps=1e-12)
 
 
@@ -47,14 +47,14 @@ def grid_weights(mask: Tensor, side: int) -> Tensor:
 
 
 def mean_map(weights: Tensor, similarity: Tensor) -> Tensor:
-    """Return the mean similarity (n,) of query tokens with the weighted support cells: (g²,), (g², n) (§4)."""
+    """Average the similarity of query tokens with support cells by the cells' weights, (n,) (§4)."""
     cells = len(weights)
     return (weights @ similarity / cells) / (weights.sum() / cells + 1e-7)
 
 
 @dataclass(frozen=True)
 class Prior:
-    """Similarity maps of the query with the supports, and where to prompt (§4), each (g, g).
+    """Similarity of query and supports, and where to prompt (§4), each (g, g).
 
     Attributes:
         pos_mean, pos_max: mean and largest similarity with the foreground.
@@ -99,7 +99,7 @@ def similarity_prior(query: Tensor, supports: Tensor, masks: Tensor) -> Prior:
 
 
 def prompt_map(pos_mean: Tensor, pos_max: Tensor, neg_mean: Tensor) -> Tensor:
-    """Return the weights of cells as points: the positive maps' product where the negative one is not larger (§4)."""
+    """Return each cell's weight as a point: product of positive maps where the negative one is not larger (§4)."""
     cross, negative = (_stretched(values) for values in (pos_mean * pos_max, neg_mean))
     return torch.where(negative > cross, torch.zeros_like(cross), cross)
 
@@ -109,7 +109,7 @@ def _stretched(values: Tensor) -> Tensor:
 
 
 def select_points(weights: Tensor, max_points: int) -> Tensor:
-    """Return the cells (n, 2), x and y, with the largest weights of a map (g, g), in the order of x, then y (§5)."""
+    """Return the cells (n, 2), x and y, with the largest weights in a map (g, g), ordered by x, then y (§5)."""
     total = float(weights.sum())
     count = min(int(total), max_points) or int(total > 0)
     side = weights.shape[-1]
@@ -125,7 +125,7 @@ def points_in_pixels(cells: Tensor, grid: int, side: int) -> Tensor:
 
 
 def covered_points(masks: Tensor, cells: Tensor) -> Tensor:
-    """Return the graph (n, n) bool of points: whether the mask of the first covers the second (§7).
+    """Return whether the mask of point i covers point j, (n, n) bool (§7).
 
     Args:
         masks: (n, g, g) bool, the masks on the grid.
@@ -135,7 +135,7 @@ def covered_points(masks: Tensor, cells: Tensor) -> Tensor:
 
 
 def graph_components(masks: Tensor, cells: Tensor, connection: str = "weak") -> Tensor:
-    """Return the component (n,) int64 of each point in the graph of masks that cover points (§7).
+    """Return each point's component (n,) int64 in the graph of points and masks that cover them (§7).
 
     Components are numbered by their first points.
 
@@ -151,7 +151,7 @@ def graph_components(masks: Tensor, cells: Tensor, connection: str = "weak") -> 
 
 
 def positive_gate(masks: Tensor, components: Tensor, prior: Prior) -> tuple[Tensor, Tensor]:
-    """Let masks grow into a component's area one by one, and keep those that gain more positive area (§8).
+    """Keep masks of a component, one by one, that add more positive than negative area (§8).
 
     Args:
         masks: (n, g, g) float32, the masks on the grid, soft.
@@ -183,7 +183,7 @@ def positive_gate(masks: Tensor, components: Tensor, prior: Prior) -> tuple[Tens
 
 
 def overshooting_gate(unions: Tensor, cells: Tensor, components: Tensor, query: Tensor) -> Tensor:
-    """Keep the points whose own component is the one that the query's tokens say they belong to (§9).
+    """Keep points whose component is the one most similar to them (§9).
 
     Args:
         unions: (components, g, g) float32, the union of each component's masks on the grid, soft.
@@ -210,7 +210,7 @@ def overshooting_gate(unions: Tensor, cells: Tensor, components: Tensor, query: 
 
 @dataclass(frozen=True)
 class Gated:
-    """Points after both gates (§7 to 9), and their merged masks (§10).
+    """Points that pass both gates (§7 to 9), and their merged masks (§10).
 
     Attributes:
         masks: (n, D, D) bool, the masks of the points.
@@ -277,7 +277,7 @@ def point_masks(network: PromptableNetwork, encoding: Tensor, points: Tensor, si
 
     Args:
         network: SAM.
-        encoding: of the image.
+        encoding: the encoding of the image.
         points: (n, 2), x and y in pixels of the image.
         size: (H, W) of the image.
     """
@@ -297,7 +297,7 @@ def dino_pixels(image: Tensor, side: int, antialias: bool) -> Tensor:
 
 @dataclass(frozen=True)
 class Steps:
-    """The prediction of one way.
+    """Prediction of one way with its intermediate results.
 
     Attributes:
         prior: the similarity maps.
@@ -310,7 +310,7 @@ class Steps:
     gated: Gated | None
 
     def way(self, side: int) -> Way:
-        """Return the way at the images' size, by its soft map; it is there where its mask is not empty (§11)."""
+        """Return the way at the images' size; it is present if its mask is not empty (§11)."""
         if self.gated is None:
             nothing = torch.zeros(side, side, device=self.cells.device)
             return Way(nothing, nothing > 0, present=nothing.any(), presence_score=nothing.amax())
@@ -356,7 +356,7 @@ def segment_class(
 
 
 class GFSAM(Segmenter):
-    """Segment by SAM's masks of points at which frozen features of query and supports agree.
+    """GF-SAM: SAM's masks of points, chosen by a graph of masks and points.
 
     Each way is segmented by itself, as the authors segment one class; a pixel in the predictions of several goes to the
     one with the largest soft map (§11). Shots are averaged as similarity maps.
@@ -417,7 +417,7 @@ class GFSAM(Segmenter):
         return segment_class(network, query, support, self.context.side, self.max_points)
 
     def decide(self, ways: Iterator[Iterator[Steps]], size: tuple[int, int]) -> Prediction:  # type: ignore[override]
-        """Give a pixel to the way with the largest soft map there, at the images' size (§11)."""
+        """Assign each pixel to the way with the largest soft map, at the images' size (§11)."""
         steps = [found for outputs in ways for found in outputs]
         prediction = self.predict([one.way(self.context.side) for one in steps], [])
         return replace(
@@ -428,12 +428,12 @@ class GFSAM(Segmenter):
         )
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the steps of the prediction over the query, see `fsbench.core.query_maps.HasQueryMaps`."""
+        """Return the steps of the prediction as maps over the query."""
         return join_ways([step_maps(steps) for steps in self.way_outputs(episode)])
 
 
 def resized_labels(label_map: Tensor, ways: int, size: tuple[int, int]) -> Tensor:
-    """Resize a label map (H, W) of ways to (h, w): a pixel has a way where more than half of it is of any."""
+    """Resize a label map (H, W) of ways to (h, w); a pixel is foreground if more than half of it is."""
     if tuple(label_map.shape) == size:
         return label_map
     shares = torch.stack([label_map == way + 1 for way in range(ways)]).float()
@@ -442,7 +442,7 @@ def resized_labels(label_map: Tensor, ways: int, size: tuple[int, int]) -> Tenso
 
 
 def component_objects(steps: Steps) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the kept masks of each component as an object, with its largest soft map."""
+    """Yield each component's kept masks as an object, with its largest soft map."""
     if steps.gated is None:
         return
     of_chosen = steps.gated.components[steps.gated.chosen]
@@ -454,7 +454,7 @@ def component_objects(steps: Steps) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def step_maps(steps: Steps) -> dict[str, Tensor | Sketch]:
-    """Return the steps of the prediction of a way as maps and sketches over the query."""
+    """Return the steps of a way's prediction as maps and sketches."""
     prior, side = steps.prior, len(steps.prior.prompt_map)
     places = steps.cells.cpu().numpy() / side
     maps: dict[str, Tensor | Sketch] = {

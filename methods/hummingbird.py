@@ -22,14 +22,14 @@ from fsbench.networks.backbones.timm_networks import FrozenViT, PyramidTokens
 
 
 class Memory(NamedTuple):
-    """Unit tokens of supports (M, C), and the share of each one's patch that is the way's (M,)."""
+    """Unit tokens of supports (M, C), and the way's share of each token's patch (M,)."""
 
     keys: Tensor
     shares: Tensor
 
 
 class Hummingbird(Segmenter):
-    """Segment by attention to the nearest tokens of the supports.
+    """Segmentation by attention to the supports' nearest tokens.
 
     Args:
         backbone: the frozen network: a ViT, or one with a pyramid, whose maps at 1/16 are then the tokens.
@@ -53,17 +53,17 @@ class Hummingbird(Segmenter):
         return F.normalize(self.backbone.encode(pixels)[-1, 1:], dim=-1)
 
     def support(self, image: Tensor, mask: Tensor) -> Memory:
-        """Put one image's tokens (1, T, C) into a memory: a patch has the mean label of its pixels (§3.1)."""
+        """Store one image's tokens (1, T, C) with the mean label of their patches (§3.1)."""
         tokens = image[0]
         side = round(len(tokens) ** 0.5)
         return Memory(tokens, F.adaptive_avg_pool2d(mask.float(), side).flatten())
 
     def join(self, supports: Iterator[Memory]) -> Memory:
-        """Put all supports into one memory."""
+        """Join the memories of all supports."""
         return Memory(*map(torch.cat, zip(*supports, strict=True)))
 
     def segment(self, query: Tensor, support: Memory) -> Tensor:
-        """Return the logarithms (B, 2, ·, ·) of the shares of rest and way that query tokens (B, T, C) retrieve."""
+        """Return the logarithms (B, 2, ·, ·) of background and way shares that query tokens retrieve."""
         shares = self.retrieve(query, support).clamp(0, 1)
         side = round(query.shape[1] ** 0.5)
         return logarithms(torch.stack([1 - shares, shares], 1).unflatten(2, (side, side)))
@@ -75,10 +75,10 @@ class Hummingbird(Segmenter):
         return (attention * memory.shares[nearest.indices]).sum(-1)
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Enlarge the shares themselves, as the paper does its predictions, not their logarithms."""
+        """Resize shares, not their logarithms, as the paper does."""
         return logarithms(F.interpolate(logits.exp(), size, mode="bilinear"))
 
 
 def logarithms(shares: Tensor) -> Tensor:
-    """Return logarithms of shares; finite ones of 0."""
+    """Return logarithms of shares, finite also for 0."""
     return shares.clamp(min=torch.finfo(shares.dtype).tiny).log()

@@ -41,7 +41,7 @@ def unit(x: Tensor, dim: int = 0) -> Tensor:
 
 
 def position_projector(black: Tensor, components: int) -> Tensor:
-    """Build the projector that removes what features of a black image have in common with their positions (§3).
+    """Build the projector that removes a black image's shared position features (§3).
 
     Args:
         black: features (C, h, w) of the black image.
@@ -57,13 +57,13 @@ def position_projector(black: Tensor, components: int) -> Tensor:
 
 
 def drawn_factors(device: Literal["cpu", "cuda"], depth: int, constructor_draws: int, seed: int = 0) -> list[float]:
-    """Return the factors of the black image's coordinates that the released program draws, one for each block (§3).
+    """Return the coordinate factors that the authors' program draws for the black image, one per block (§3).
 
     Args:
         device: where its network runs, whose generator draws them.
         depth: number of blocks.
         constructor_draws: numbers that the generator draws before, for first weights.
-        seed: of the program.
+        seed: the seed of the program.
     """
     bound = math.log(RESCALE)
     if device == "cuda":
@@ -91,7 +91,7 @@ def _philox_word(seed: int, call: int) -> int:
 
 
 def first_weights(channels: int, depth: int) -> int:
-    """Return how many random numbers the first weights of DINOv3's ViT take, of `channels` and `depth` blocks (§3)."""
+    """Return how many random numbers DINOv3's first weights take, with `channels` and `depth` blocks (§3)."""
     return 769 * channels + depth * (12 * channels**2 + 9 * channels)
 
 
@@ -101,7 +101,7 @@ def debias(features: Tensor, projector: Tensor) -> Tensor:
 
 
 def mask_to_cells(mask: Tensor, height: int, width: int) -> Tensor:
-    """Bring a mask to the grid: cells more than half in it, else those whose centre is, else one (step 1).
+    """Convert a mask to grid cells: those more than half in it, else by centre, else one cell (step 1).
 
     Args:
         mask: (S, S) bool with at least one pixel.
@@ -131,7 +131,7 @@ def forward_similarity(target: Tensor, prototype: Tensor) -> Tensor:
 
 
 def compare_references(target: Tensor, references: Iterable[Tensor], cells: Tensor) -> tuple[Tensor, Tensor]:
-    """Compare a target with its references, one after the other, so that one is held at a time (steps 2 and 3).
+    """Compare a target with its references one after the other (steps 2 and 3).
 
     Args:
         target: debiased (C, h, w).
@@ -223,7 +223,7 @@ def upsample(cells: Tensor, size: tuple[int, int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Steps:
-    """A prediction with what it came from (§4).
+    """A prediction with its intermediate results (§4).
 
     Attributes:
         prototype: (C,).
@@ -278,7 +278,7 @@ class Reference(NamedTuple):
 
 
 class INSID3(Segmenter):
-    """Segment by clusters of frozen features that match the supports' foreground.
+    """INSID3: segmentation by clusters of frozen features that match the supports' foreground.
 
     Each way is segmented by itself, as the authors' program segments one class; a pixel in the masks of several ways
     goes to the one whose cluster has the largest score. Supports without foreground are left out.
@@ -359,7 +359,7 @@ class INSID3(Segmenter):
 
     @cached_property
     def basis_factors(self) -> list[float] | None:
-        """Factors of the black image's coordinates, one for each block; None where nothing is scaled."""
+        """Coordinate factors of the black image, one per block; None without scaling."""
         coordinates, depth = self.basis_coordinates, self.backbone.depth
         if coordinates == "eval":
             return None
@@ -370,7 +370,7 @@ class INSID3(Segmenter):
         return coordinates if isinstance(coordinates, list) else [float(coordinates)] * depth
 
     def record_notes(self, data: Any) -> list[str]:
-        """Say which basis it is of those that the program may have had; nothing for networks that have but one."""
+        """Say which position basis is used, if the authors' program may have used several."""
         if not self.backbone.spec.rotary:
             return []
         if self.basis_coordinates == "eval":
@@ -385,14 +385,14 @@ class INSID3(Segmenter):
         return unit(self.backbone.patch_map(pixels))
 
     def query(self, image: Tensor) -> QueryImage:
-        """Return the features with and without positions, and their clusters."""
+        """Return features with and without positions, and their clusters."""
         return QueryImage(image[0], debias(image[0], self._projector()), cluster_cells(image[0], self.tau))
 
     def support(self, image: Tensor, mask: Tensor) -> Reference:
         return Reference(image[0], mask_to_cells(mask[0], *image.shape[-2:]) if bool(mask.any()) else None)
 
     def join(self, supports: Iterator[Reference]) -> list[Reference]:
-        """Return the supports that show the way."""
+        """Return the supports with foreground."""
         return [support for support in supports if support.cells is not None]
 
     def segment(self, query: QueryImage, support: list[Reference]) -> Steps | None:
@@ -406,7 +406,7 @@ class INSID3(Segmenter):
     def read(  # type: ignore[override]
         self, outputs: Iterator[Steps | None], size: tuple[int, int], attention: list[Tensor] | None = None
     ) -> Way:
-        """Return the mask, and the scores of its clusters, in float32 as the authors, whatever the run's precision.
+        """Return the mask and its clusters' scores, in float32 whatever the run's precision.
 
         The attention is the similarity, at least 0; zeros for a way without foreground (step 3).
         """
@@ -425,7 +425,7 @@ class INSID3(Segmenter):
         return Way(F.interpolate(found.scores[None, None], size, mode="nearest")[0, 0], mask)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the steps of the prediction over the query, see `fsbench.core.query_maps.HasQueryMaps`."""
+        """Return the steps of the prediction as maps over the query."""
         query, supports = self.ask(episode)
         maps = {"clusters": query.clusters}
         ways = [self.segment(query, self.join(of_way)) for of_way in supports]

@@ -167,7 +167,7 @@ def cluster_points(points: Tensor, count: int, generator: torch.Generator) -> Te
     Args:
         points: (n, 2) integers on the CPU, without repetition.
         count: number of clusters, as many as points at most.
-        generator: of first centres, on the CPU.
+        generator: the generator of first centres, on the CPU.
 
     Returns:
         (min(count, n), 2) int64, truncated.
@@ -200,7 +200,7 @@ def sample_points(points: Tensor, sizes: tuple[int, int], most: int, random: Ran
         points: (n, 2).
         sizes: smallest and largest number of points in a subset.
         most: subsets of a size that are drawn where there are many points; of few points all are taken.
-        random: of the draws.
+        random: the random of the draws.
 
     Returns:
         For each size i a tensor (subsets, i, 2).
@@ -228,7 +228,7 @@ def point_grid(per_side: int, side: int) -> Tensor:
 
 class Candidates(NamedTuple):
     """Masks (M, D, D) bool, their predicted IoU (M,), and their stability (M,): the share of the pixels with a logit
-    above -1 that have one above 1, NaN where there are none."""
+    above -1 that have one above 1, NaN if there are none."""
 
     masks: Tensor
     iou: Tensor
@@ -236,7 +236,7 @@ class Candidates(NamedTuple):
 
 
 def good_masks(logits: Tensor, iou: Tensor, least_iou: float, least_stability: float) -> Candidates:
-    """Return the masks of logits (B, m, D, D), prompt after prompt, that pass the thresholds, of which 0 is none."""
+    """Return those masks of logits (B, m, D, D) that pass the thresholds, prompt after prompt."""
     logits, iou = logits.flatten(0, 1), iou.flatten()
     if least_iou > 0:
         good = iou > least_iou
@@ -249,7 +249,7 @@ def good_masks(logits: Tensor, iou: Tensor, least_iou: float, least_stability: f
 
 
 def without_overlap(batches: Iterable[Candidates], threshold: float) -> Candidates:
-    """Join batches by descending predicted IoU, without masks whose box lies over that of a mask before.
+    """Join batches of masks by descending predicted IoU, without masks whose box overlaps a better one's.
 
     Args:
         batches: at least one.
@@ -274,14 +274,14 @@ class Draws:
 
 @dataclass(frozen=True)
 class Query:
-    """A query, as all ways share it.
+    """A query's features and encodings, shared by all ways.
 
     Attributes:
-        tokens: of unit length (N, C).
+        tokens: the tokens of unit length (N, C).
         network: SAM.
         encoding: SAM's of the image.
         side: D.
-        draws: of its episode, which go on from way to way.
+        draws: the draws of its episode, which go on from way to way.
         grid_masks: those of a grid of single points, see `add_grid`.
     """
 
@@ -293,14 +293,14 @@ class Query:
     grid_masks: list[Candidates] = field(default_factory=list)
 
     def add_grid(self, settings: Prompting) -> None:
-        """Decode the masks of a grid of single points, where settings ask for it."""
+        """Decode masks for a grid of single points, if settings ask for it."""
         if settings.dense:
             grid = point_grid(settings.points_per_side, self.side)
             thresholds = settings.pred_iou_thresh, settings.stability_score_thresh
             self.grid_masks.extend(self._decoded(grid, None, False, thresholds, settings.points_per_batch))
 
     def candidates(self, groups: list[Tensor], box: Tensor, settings: Prompting) -> Candidates:
-        """Return the masks of the grid and of prompts (B, n, 2), with the points' box (4,) where it is used."""
+        """Return the masks of the grid and of prompts (B, n, 2), with the points' box (4,) if used."""
         found, thresholds = list(self.grid_masks), (settings.sel_pred_iou_thresh, settings.sel_stability_score_thresh)
         for group in groups:
             boxes = box.expand(len(group), 4) if settings.use_box else None
@@ -321,7 +321,7 @@ class Query:
 
 
 class MaskScores(NamedTuple):
-    """Measures of M masks, float32 on the CPU.
+    """Scores of M masks, float32 on the CPU.
 
     Attributes:
         emd: (M,) 1 minus the cost of the transport from the references' foreground to the mask's cells.
@@ -342,7 +342,7 @@ def mask_cells(masks: Tensor, patch: int) -> Tensor:
 
 
 def score_masks(masks: Tensor, points: Tensor, cost: Tensor, patch: int) -> MaskScores:
-    """Measure masks.
+    """Compute the scores of masks.
 
     Args:
         masks: (M, D, D) bool.
@@ -371,8 +371,8 @@ def choose_masks(scores: MaskScores, settings: Merging, shots: int) -> tuple[Ten
     Ties decide which masks these are, so sorting is left to the calls of the authors' program, which are not stable.
 
     Args:
-        scores: of at least one mask, in descending order of the IoU that was predicted for the masks.
-        settings: of the choice.
+        scores: the scores of at least one mask, in descending order of the IoU that was predicted for the masks.
+        settings: the settings of the choice.
         shots: K, by which the number of merged masks is chosen.
 
     Returns:
@@ -409,7 +409,7 @@ def choose_masks(scores: MaskScores, settings: Merging, shots: int) -> tuple[Ten
 
 @dataclass(frozen=True)
 class Steps:
-    """A prediction with what it came from.
+    """A prediction with its intermediate results.
 
     Attributes:
         points: (n, 2) the matched points, `box` (4,) around them.
@@ -436,13 +436,13 @@ class Steps:
         return self.candidates.masks[self.chosen]
 
     def objects(self) -> Tensor:
-        """Return the object (m,) int64 of each chosen mask, from 0: those that share a pixel are of one, in a chain."""
+        """Return the object number (m,) int64 of each chosen mask; masks that overlap, in a chain, share one."""
         flat = self.masks.flatten(1).float()
         labels = connected_components((flat @ flat.T > 0).cpu().numpy(), directed=False)[1] if len(flat) else []
         return torch.as_tensor(labels, dtype=torch.int64, device=flat.device)
 
     def best_scores(self) -> Tensor:
-        """Return for each pixel the score of the best chosen mask that has it, (D, D) float32; -inf without one."""
+        """Return each pixel's best score among the chosen masks that cover it, (D, D) float32; -inf if none."""
         best = torch.full(self.candidates.masks.shape[1:], -torch.inf, device=self.candidates.masks.device)
         for mask, value in zip(self.masks, self.values.tolist(), strict=True):
             best = torch.where(mask, best.clamp(min=value), best)
@@ -458,7 +458,7 @@ class Steps:
 
 
 def match_and_merge(query: Query, references: Tensor, masks: Tensor, prompting: Prompting, merging: Merging) -> Steps:
-    """Segment one class.
+    """Segment one class: match cells, prompt SAM, filter and merge its masks.
 
     Args:
         query: the query.
@@ -492,7 +492,7 @@ class Support(NamedTuple):
 
 
 class Matcher(Segmenter):
-    """Segment by the union of SAM's masks whose patches the supports' foreground can be moved to at low cost.
+    """Matcher: the union of SAM's masks whose patches match the supports' foreground at low cost.
 
     Each way is segmented by itself, with the same tokens and the same encoding of the query; a pixel in the predictions
     of several goes to the one with the best mask there (§10). Settings are the authors', who have others for each data
@@ -500,9 +500,9 @@ class Matcher(Segmenter):
 
     Args:
         backbone: the frozen ViT, and SAM beside it.
-        prompting: which prompts SAM gets, and which of its masks stay.
+        prompting: the prompting which prompts SAM gets, and which of its masks stay.
         merging: how these are scored and merged.
-        seed: of samples and of first centres, together with the episode's number.
+        seed: the seed of samples and of first centres, together with the episode's number.
         seed_mode: how the two become one: `independent` mixes them, so that no two pairs draw alike; `per_episode` adds
             them, so that an episode draws as the one before it does with the next seed (§9).
     """
@@ -514,7 +514,7 @@ class Matcher(Segmenter):
     raw_images = True
     decides_by_order = True
     authors_shots = AuthorsShots(  # §9
-        (1, 5), "the authors give the number of merged masks for no other; here it is that of 5"
+        (1, 5), "the authors state the number of merged masks for 1 and 5; here it is that of 5"
     )
     finds_instances = True
     depends_on_way_order = True  # prompts are drawn way after way
@@ -581,7 +581,7 @@ class Matcher(Segmenter):
         return match_and_merge(query, tokens, masks, self.prompting, self.merging)
 
     def decide(self, ways: Iterator[Iterator[Steps]], size: tuple[int, int]) -> Prediction:  # type: ignore[override]
-        """Give a pixel to the way with the best mask there, at the images' size (§10)."""
+        """Assign each pixel to the way with the best mask, at the images' size (§10)."""
         steps = [found for outputs in ways for found in outputs]
         prediction = self.predict([found.way for found in steps], [])
         label_map = prediction.label_map
@@ -591,7 +591,7 @@ class Matcher(Segmenter):
         return replace(prediction, label_map=label_map, instances=objects)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the steps of the prediction over the query, see `fsbench.core.query_maps.HasQueryMaps`."""
+        """Return the steps of the prediction as maps over the query."""
         return join_ways([self._maps(steps) for steps in self.way_outputs(episode)])
 
     def _maps(self, steps: Steps) -> dict[str, Tensor | Sketch]:

@@ -40,12 +40,12 @@ DecoderVariant = Literal["authors", "transformers"]
 
 
 def reference_weights(mask: Tensor, value: int, preparation: Preparation, grid: int) -> Tensor:
-    """Bring a reference's mask to the grid through the preparation of SAM's images (§5.2).
+    """Resize a reference's mask to the grid like SAM's images (§5.2).
 
     Args:
         mask: (H, W), foreground where it is not 0.
         value: grey level of the foreground.
-        preparation: of SAM's images; the first channel's numbers are used.
+        preparation: the preparation of SAM's images; the first channel's numbers are used.
         grid: g.
 
     Returns:
@@ -59,7 +59,7 @@ def reference_weights(mask: Tensor, value: int, preparation: Preparation, grid: 
 
 
 def selected_cells(weights: Tensor) -> Tensor:
-    """Return the cells (g, g) bool above 0, or the largest one where none is (§5.3)."""
+    """Return the cells (g, g) bool above 0; if none is, the largest one (§5.3)."""
     selected = weights > 0
     if not bool(selected.any()):
         selected.view(-1)[first_largest(weights)] = True
@@ -67,7 +67,7 @@ def selected_cells(weights: Tensor) -> Tensor:
 
 
 def first_largest(values: Tensor) -> int:
-    """Return the first place of the largest value, in rows."""
+    """Return the first position of the largest value, row by row."""
     flat = values.flatten()
     return int((flat == flat.max()).nonzero()[0, 0])
 
@@ -92,7 +92,7 @@ def extreme_points(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attention_map(values: Tensor, grid: int) -> Tensor:
-    """Return the guidance (g, g) of the first call from the similarity (H, W) (§5.7)."""
+    """Return the guidance (g, g) of the decoder's first call, from the similarity (H, W) (§5.7)."""
     standard = (values - values.mean()) / values.std()
     small = F.interpolate(standard[None, None], (grid, grid), mode="bilinear", align_corners=False)
     return small[0, 0].sigmoid()
@@ -101,7 +101,7 @@ def attention_map(values: Tensor, grid: int) -> Tensor:
 def guided_attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **_: Any
 ) -> tuple[Tensor, Tensor]:
-    """Attend as the authors do: with a mask, a second softmax of the weights plus it (§3).
+    """Compute attention with the mask added to its weights before a second softmax (§3).
 
     The products are divided by the root of their length, as the authors' are: a factor rounds otherwise.
     """
@@ -164,14 +164,14 @@ def mask_box(mask: Tensor) -> Tensor | None:
 
 
 class Refined(NamedTuple):
-    """A mask of the decoder that was chosen by its predicted IoU.
+    """A mask of the decoder, chosen by its predicted IoU.
 
     Attributes:
         mask: (H, W) bool.
         low_res: (1, 1, s, s) its logits.
         score: () its predicted IoU.
         box: (4,) the box that it was prompted with; None without one.
-        iou: (3,) predicted IoUs of the call; None where none was made.
+        iou: (3,) predicted IoUs of the call; None if none was made.
     """
 
     mask: Tensor
@@ -192,7 +192,7 @@ def best_mask(network: PromptableNetwork, encoding: Tensor, size: tuple[int, int
 def refine(
     network: PromptableNetwork, encoding: Tensor, size: tuple[int, int], points: Tensor, labels: Tensor, last: Refined
 ) -> Refined:
-    """Prompt with points, and with box and logits of a mask; an empty mask stays as it is (§6, §7)."""
+    """Prompt with points, and with a mask's box and logits; an empty mask is returned unchanged (§6, §7)."""
     box = mask_box(last.mask)
     if box is None:
         return last
@@ -200,7 +200,7 @@ def refine(
 
 
 class Steps(NamedTuple):
-    """A prediction with what it came from: where the object is, and the calls of the decoder (§6, §7).
+    """A prediction with its intermediate results: where the object is, and the decoder's calls (§6, §7).
 
     Attributes:
         points, labels: (m, 2) x and y, (m,).
@@ -230,7 +230,7 @@ def persam(
 
     Args:
         network: SAM.
-        encoding: of the query.
+        encoding: the encoding of the query.
         size: (H, W) of the query.
         target: (C,) mean of the encoding over the references' cells.
         variant: see `decode_guided`.
@@ -261,7 +261,7 @@ def scale_logits(
 
 
 def mixed(weights: Tensor, logits: Tensor) -> Tensor:
-    """Mix three maps (3, …) with (1 − w1 − w2, w1, w2) (§7)."""
+    """Mix three maps (3, …) with weights (1 − w1 − w2, w1, w2) (§7)."""
     every = torch.cat([1 - weights.sum(0, keepdim=True), weights])
     return torch.tensordot(every, logits, dims=1)
 
@@ -280,9 +280,9 @@ def tune_weights(logits: Sequence[Tensor], masks: Sequence[Tensor], steps: int, 
     """Tune the weights of the decoder's three masks on references (§7, §8).
 
     Args:
-        logits: of each reference (3, H, W).
-        masks: of each reference (H, W) bool.
-        steps: of AdamW, its rate falling to 0 along a cosine.
+        logits: the logits of each reference (3, H, W).
+        masks: the masks of each reference (H, W) bool.
+        steps: the steps of AdamW, its rate falling to 0 along a cosine.
         lr: the first rate.
 
     Returns:
@@ -310,12 +310,12 @@ def tune_weights(logits: Sequence[Tensor], masks: Sequence[Tensor], steps: int, 
 def persam_f(
     network: PromptableNetwork, encoding: Tensor, size: tuple[int, int], target: Tensor, weights: Tensor
 ) -> Steps:
-    """Segment a query with PerSAM-F's three calls, the first mask mixed of three by tuned weights (2,) (§7).
+    """Segment a query with PerSAM-F's three calls; the first mask is mixed from three by tuned weights (2,) (§7).
 
     Args:
         network, encoding, size: as of `persam`.
         target: (C,), see `max_and_mean`.
-        weights: of the mixture.
+        weights: the weights of the mixture.
     """
     values = similarity(target, encoding[0], network.preparation, size)
     points, labels = (each[:1] for each in extreme_points(values))
@@ -328,7 +328,7 @@ def persam_f(
 
 
 class Reference(NamedTuple):
-    """A support: SAM's encoding of its image, which at the cells of the object is (C, n), and its mask (H, W) bool."""
+    """A support: SAM's encoding, its object's cells (C, n), and its mask (H, W) bool."""
 
     encoding: Tensor
     cells: Tensor
@@ -336,7 +336,7 @@ class Reference(NamedTuple):
 
 
 class PerSAM(Segmenter):
-    """Segment with SAM what resembles the supports' object, without training.
+    """PerSAM: segments with SAM what resembles the supports' object, without training.
 
     Each way is segmented by itself; a pixel in several masks goes to the one with the largest predicted IoU (§8, ours).
 
@@ -356,7 +356,7 @@ class PerSAM(Segmenter):
     decides_by_order = True
     learns = False
     predicts_presence = True
-    authors_shots = AuthorsShots((1,), "the authors join no references; here by k_shot, pooled or by votes")  # §8
+    authors_shots = AuthorsShots((1,), "the authors use one reference; k_shot joins several")  # §8
     attention_meaning = "cosine of SAM's encoding with that of the supports' object; 0 where it is negative"
 
     def __init__(
@@ -374,7 +374,7 @@ class PerSAM(Segmenter):
 
     @property
     def network(self) -> PromptableNetwork:
-        """SAM, where the method is."""
+        """SAM on the method's device."""
         return self.backbone.promptable(self.device)
 
     def encode_image(self, image: Tensor) -> Tensor:
@@ -400,7 +400,7 @@ class PerSAM(Segmenter):
     def read(  # type: ignore[override]
         self, outputs: Iterator[Steps], size: tuple[int, int], attention: list[Tensor] | None = None
     ) -> Way:
-        """Take the pixels of at least half of the masks; one of several ways goes to the one with the best IoU (§8)."""
+        """Take pixels covered by at least half of the masks; among ways, the one with the best IoU wins (§8)."""
         steps = list(outputs)
         mask = torch.stack([s.third.mask for s in steps]).float().mean(0) >= 0.5
         present, full = mask.any(), mask.float()
@@ -413,7 +413,7 @@ class PerSAM(Segmenter):
         return Way(score.expand(size), full > 0.5, present=present, presence_score=sure)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the steps of the prediction over the query, see `fsbench.core.query_maps.HasQueryMaps`."""
+        """Return the steps of the prediction as maps over the query."""
         return join_ways([self._maps(steps) for steps in self.way_outputs(episode)])
 
     def _maps(self, steps: Steps) -> dict[str, Tensor | Sketch]:
@@ -430,11 +430,11 @@ class PerSAM(Segmenter):
 
 
 class PerSAMF(PerSAM):
-    """Segment with SAM what resembles the supports' object, after two numbers were tuned on the supports.
+    """PerSAM-F: PerSAM with two numbers tuned on the supports.
 
     Args:
         backbone, mask_value, k_shot: as of `PerSAM`.
-        steps: of the tuning (§7).
+        steps: the steps of the tuning (§7).
         lr: its first rate (§7).
     """
 

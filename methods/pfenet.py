@@ -35,7 +35,7 @@ MODULES = (
 
 
 def bin_sides(scales: Sequence[float], side: int) -> list[int]:
-    """Return the sides of the bins of a map of `side` (§3).
+    """Return the pooled sizes of a map of `side` (§3).
 
     Args:
         scales: sides, all above 1, or shares of the map's side, all from above 0 to 1.
@@ -66,7 +66,7 @@ class BinOutput(Output):
 
 
 class PFENetHead(nn.Module):
-    """All trainable parts of PFENet, under the names of the authors' checkpoints.
+    """All trainable layers of PFENet, under the names of the authors' checkpoints.
 
     Args:
         channels: channels of f1 and f2.
@@ -125,7 +125,7 @@ class PFENetHead(nn.Module):
 
 
 class PFENetReleasedFormat(ReleasedFormat):
-    """Layout of the authors' checkpoints: all layers under `module.`, those of the frozen network included (§8).
+    """Layout of the authors' checkpoints: all layers under `module.`, also the frozen network's (§8).
 
     The network's statistics may have moved in training, so its layers are both learned weights and a backbone's.
     """
@@ -145,7 +145,7 @@ class PFENetReleasedFormat(ReleasedFormat):
 
 
 class PFENet(StageSegmenter):
-    """PFENet.
+    """PFENet: prior maps and feature enrichment at several sizes.
 
     Args:
         backbone: `dilated_resnet50`, `dilated_resnet101` or `dilated_vgg16`; with `backbone_bn: eval` also a pspnet_*
@@ -249,7 +249,7 @@ class PFENet(StageSegmenter):
         return self.trunk is None
 
     def training_features(self, pixels: Tensor, supports: bool) -> Features:
-        """Encode the queries of a batch, or one shot of all its episodes: their statistics are the batch's (§7).
+        """Encode a batch's queries, or one shot of all episodes; BatchNorm uses this batch (§7).
 
         Of supports f3 is not needed: `support` makes it of the masked f2.
         """
@@ -261,5 +261,5 @@ class PFENet(StageSegmenter):
             return Features(f1, f2, f2, None)
 
     def network_of(self, pixels: Tensor) -> nn.Module | None:
-        """Return no network where the trunk, a part of the method, has its layers."""
+        """Return None if the method's own trunk encodes images."""
         return super().network_of(pixels) if self.trunk is None else None

@@ -32,7 +32,7 @@ THETAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 class Prototypes(NamedTuple):
-    """Prototypes of a support set, unit vectors.
+    """Unit prototypes of a support set.
 
     Attributes:
         foreground: (N, Z, C).
@@ -63,7 +63,7 @@ def cell_weights(masks: Tensor, height: int, width: int) -> Tensor:
 
 
 class SupportSums(NamedTuple):
-    """Sums over the tokens of supports: all that prototypes take of them, whatever the number of tokens.
+    """Sums over the supports' tokens, from which prototypes are computed.
 
     Attributes:
         foreground, rest: tokens weighted with their share of foreground, and with the rest (N, K, Z, C).
@@ -77,7 +77,7 @@ class SupportSums(NamedTuple):
 
 
 def support_sums(supports: Tensor, weights: Tensor) -> SupportSums:
-    """Sum normalised tokens (N, K, Z, T, C) by their share of foreground (N, K, T) and by the rest (step 3)."""
+    """Sum normalised tokens (N, K, Z, T, C), weighted by foreground (N, K, T) and by background (step 3)."""
     rest = 1 - weights
     foreground, other = (torch.einsum("nkt,nkztc->nkzc", part, supports) for part in (weights, rest))
     return SupportSums(foreground, other, weights.sum(-1), rest.sum(-1))
@@ -129,7 +129,7 @@ def presence(logits: Tensor, top_fraction: float = 0.01) -> Tensor:
 
 
 class SupportCells(NamedTuple):
-    """Sums over a support's tokens, and where delta is chosen by them, the tokens with their shares of foreground."""
+    """Sums over a support's tokens and, if delta is chosen by them, the tokens."""
 
     sums: SupportSums
     tokens: Tensor | None
@@ -137,14 +137,14 @@ class SupportCells(NamedTuple):
 
 
 class Classes(NamedTuple):
-    """All that an episode's supports show: prototypes, and what is added to the background's logit."""
+    """An episode's prototypes, and the offset of the background's logit."""
 
     prototypes: Prototypes
     delta: float
 
 
 class Prototype(Segmenter):
-    """Segment by the nearest prototype of frozen tokens.
+    """Segmentation by the nearest prototype of frozen tokens.
 
     Args:
         backbone: the frozen network: a ViT, or one with a pyramid, whose maps at 1/16 are then the tokens.
@@ -217,7 +217,7 @@ class Prototype(Segmenter):
         return Classes(prototypes, self._support_delta(tokens, weights, prototypes))
 
     def segment(self, query: Tensor, support: Classes) -> Competition:
-        """Return the logits of tokens, and decisions and scores of presence (steps 5 to 7)."""
+        """Return token logits, with presence and its scores (steps 5 to 7)."""
         prototypes, delta = support
         logits = token_logits(self.compare(query[0], prototypes), prototypes.valid, self.alpha, delta)
         score = presence(logits, self.top_fraction)
@@ -231,7 +231,7 @@ class Prototype(Segmenter):
         return F.interpolate(logits, size, mode="bilinear", align_corners=False)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the cosines that logits are made of, see `fsbench.core.query_maps.HasQueryMaps`."""
+        """Return the cosines from which logits are computed."""
         similar, prototypes, _ = self._similar(episode)
         side = round(similar.shape[1] ** 0.5)
         background, *ways = similar.view(-1, side, side)

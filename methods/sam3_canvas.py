@@ -40,7 +40,7 @@ KEPT, NEGATIVE, TOUCH, SUPPRESSED = 0.5, 0.1, 0.05, 0.5
 
 
 def one_shot_slots(side: int, ratio: float, orient: Orient, swap: bool) -> list[Slot]:
-    """Return the parts of support and query (§2), the support's share truncated to whole pixels.
+    """Return the canvas parts of a support and the query (§2); the support's share is rounded down.
 
     Args:
         side: D.
@@ -57,7 +57,7 @@ def one_shot_slots(side: int, ratio: float, orient: Orient, swap: bool) -> list[
 
 
 def many_shot_slots(side: int, shots: int, ratio: float, layout: Layout) -> list[Slot]:
-    """Return the parts of K supports and the query (§2), the supports' share rounded to whole pixels.
+    """Return the canvas parts of K supports and the query (§2); the supports' share is rounded.
 
     `l_shape` is for five; of other numbers it is a vertical strip.
     """
@@ -89,12 +89,12 @@ def draw_canvas(images: Sequence[np.ndarray], slots: Sequence[Slot], side: int) 
 
 
 def canvas_box(box: Sequence[float], size: tuple[int, int], slot: Slot, side: int) -> list[float]:
-    """Return centre, width and height of a support's box in parts of the canvas.
+    """Return centre, width and height of a support's box as shares of the canvas.
 
     Args:
         box: x, y, width and height in pixels of the support.
         size: (H, W) of the support.
-        slot: of the support.
+        slot: the slot of the support.
         side: D.
     """
     (x, y, width, height), (left, top, slot_width, slot_height) = box, slot
@@ -108,12 +108,12 @@ def canvas_box(box: Sequence[float], size: tuple[int, int], slot: Slot, side: in
 
 
 def score_map(found: Detections, side: int) -> np.ndarray:
-    """Return the largest score (D, D) float32 of the detections that cover each pixel of the canvas, 0 of none."""
+    """Return each canvas pixel's largest detection score (D, D) float32; 0 without one."""
     return largest_scores(iter(found.full_size(side)), found.scores, (side, side)).cpu().numpy()
 
 
 def slot_detections(found: Detections, slot: Slot, side: int) -> tuple[Tensor, Tensor]:
-    """Return the masks (M, h, w) bool of the detections that reach into the query's part, and their scores (M,)."""
+    """Return masks (M, h, w) bool and scores (M,) of detections that reach into the query's part."""
     x, y, width, height = slot
     masks = found.full_size(side)[:, y : y + height, x : x + width]
     reaches = masks.flatten(1).any(1)
@@ -127,7 +127,7 @@ def cut_query(values: np.ndarray, slot: Slot, size: tuple[int, int]) -> np.ndarr
 
 
 def mined_prompts(boxes: Tensor, scores: Tensor, given: Sequence[float], most_negatives: int) -> tuple[Tensor, Tensor]:
-    """Choose prompts among what SAM 3 finds in the support alone (§7).
+    """Choose prompts among SAM 3's detections in the support alone (§7).
 
     Args:
         boxes: (n, 4), x0, y0, x1 and y1 in pixels of the support.
@@ -162,7 +162,7 @@ def mined_prompts(boxes: Tensor, scores: Tensor, given: Sequence[float], most_ne
 
 
 def mined_on_canvas(boxes: Tensor, size: tuple[int, int], side: int, ratio: float) -> Tensor:
-    """Return boxes (P, 4) of a support (H, W) as centre, width and height on a canvas with the support below (§7)."""
+    """Return a support's boxes (P, 4) as centre, width and height on a canvas with the support below (§7)."""
     share = int(side * ratio)
     rest = side - share
     x0, y0, x1, y1 = boxes.float().unbind(1)
@@ -181,11 +181,11 @@ def mined_on_canvas(boxes: Tensor, size: tuple[int, int], side: int, ratio: floa
 
 @dataclass(frozen=True)
 class Pasted:
-    """A way's supports and the query on a canvas.
+    """Canvas with a way's supports and the query.
 
     Attributes:
         canvas: (D, D, 3) uint8.
-        slot: of the query.
+        slot: the slot of the query.
         boxes: (P, 4) float32 prompts in parts of the canvas, `labels` (P,) 1 for examples.
     """
 
@@ -196,7 +196,7 @@ class Pasted:
 
 
 class Example(NamedTuple):
-    """A support.
+    """A support with its box.
 
     Attributes:
         photo: (H, W, 3) uint8.
@@ -214,14 +214,14 @@ class Example(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Detections of a way above the threshold, on the canvas that they were found on."""
+    """A way's detections above the threshold, with their canvas."""
 
     pasted: Pasted
     detections: Detections
 
 
 class SAM3Canvas(Sam3Segmenter):
-    """Segment by SAM 3 on a canvas of all supports and the query, a canvas and a pass for each way.
+    """Segmentation by SAM 3 on a canvas of supports and query, one canvas for each way.
 
     No network sees an image alone, so that query and supports are photos until they are pasted. Photos, boxes and names
     come beside the images of an episode, which `features` and `supports` are therefore made of.
@@ -232,7 +232,7 @@ class SAM3Canvas(Sam3Segmenter):
         threshold: score that a detection must exceed.
         orient, swap: of the canvas of one support; with `swap` the query comes first.
         ratio: share of that canvas that is the support's.
-        layout: of the canvas of several supports.
+        layout: the layout of the canvas of several supports.
         ratio_of_several: share of that canvas that is the supports'.
         most_negatives: negative prompts, found in the support alone, at most; 0 for none. Only for one support below
             the query.
@@ -267,7 +267,7 @@ class SAM3Canvas(Sam3Segmenter):
 
     @property
     def side(self) -> int:
-        """D, which is the side of SAM 3's images: the canvas is not resized."""
+        """Side D of the canvas, equal to that of SAM 3's images."""
         return self.backbone.spec.side
 
     def check_shots(self, test: int, training: int | None) -> None:
@@ -282,7 +282,7 @@ class SAM3Canvas(Sam3Segmenter):
         return _pixels(batch.photo(int(rows)))
 
     def supports(self, way: EpisodeBatch) -> Iterator[Example]:
-        """Yield the supports of a way; its square images stand in for photos that an episode has not."""
+        """Yield the supports of a way, from their photos or square images."""
         text = self.text_of(way)
         for row, box in zip(way.support[0, 0].tolist(), self.boxes_of(way), strict=True):
             yield Example(_pixels(way.photo(row)), box, text)
@@ -291,7 +291,7 @@ class SAM3Canvas(Sam3Segmenter):
         return list(supports)
 
     def segment(self, query: np.ndarray, support: list[Example]) -> Found | None:
-        """Return what SAM 3 finds of a way; None where no support has a box (§4), and where memory ends (§5)."""
+        """Return a way's detections; None if no support has a box (§4), or memory ends (§5)."""
         try:
             pasted = self.paste(query, support)
             if pasted is None:
@@ -302,12 +302,12 @@ class SAM3Canvas(Sam3Segmenter):
             return None
 
     def detect(self, pasted: Pasted, text: str) -> Detections:
-        """Ask SAM 3 for what a canvas shows."""
+        """Let SAM 3 detect what a canvas shows."""
         concept = self.backbone.concept(text, pasted.boxes, pasted.labels)
         return self.backbone.detect(torch.from_numpy(pasted.canvas).permute(2, 0, 1), concept, self.device)
 
     def paste(self, query: np.ndarray, support: Sequence[Example]) -> Pasted | None:
-        """Return the canvas of a query (H, W, 3) and supports with its prompts; None where no support has a box."""
+        """Return the canvas of a query (H, W, 3) and supports, with prompts; None without any box."""
         slots = self.slots(len(support))
         canvas = draw_canvas([*(one.photo for one in support), query], slots, self.side)
         prompted = [(one, slot) for one, slot in zip(support, slots, strict=False) if one.box is not None]
@@ -322,7 +322,7 @@ class SAM3Canvas(Sam3Segmenter):
         return Pasted(canvas, slots[-1], prompts, torch.ones(len(boxes), dtype=torch.int64))
 
     def query_scores(self, found: Found, size: tuple[int, int]) -> Tensor:
-        """Return the largest score (h, w) float32 of the detections over each pixel of the query, 0 of none."""
+        """Return each query pixel's largest detection score (h, w) float32; 0 without one."""
         return torch.tensor(cut_query(score_map(found.detections, self.side), found.pasted.slot, size))
 
     def maps(self, found: Found, size: tuple[int, int]) -> dict[str, Tensor | Sketch]:

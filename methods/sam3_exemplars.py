@@ -37,7 +37,7 @@ WAVELENGTHS = 10000
 
 
 def relative_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return boxes (n, 4), x0, y0, x1 and y1 in pixels of an image (H, W), as centre, width and height in parts of it.
+    """Convert boxes (n, 4) of corners in pixels to centre, width and height as shares of an image (H, W).
 
     In float32 (§2).
     """
@@ -47,14 +47,14 @@ def relative_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def sines(values: Tensor, width: int) -> Tensor:
-    """Return the code (n, width) of numbers (n,) in [0, 1]: sines and cosines in turn (§3.2)."""
+    """Return the sine code (n, width) of numbers (n,) in [0, 1] (§3.2)."""
     steps = torch.arange(width, device=values.device)
     angles = 2 * torch.pi * values[:, None] / WAVELENGTHS ** (2 * (steps // 2) / width)
     return torch.stack([angles[:, 0::2].sin(), angles[:, 1::2].cos()], 2).flatten(1)
 
 
 def embed_points(encoder: Any, pooled: Tensor, points: Tensor, drop_spatial_bias: bool) -> Tensor:
-    """Return the embeddings (n, C) of points without their labels (§3.2).
+    """Return embeddings (n, C) of points, without their labels (§3.2).
 
     Args:
         encoder: SAM 3's encoder of prompts, with the layers for points.
@@ -72,7 +72,7 @@ def embed_points(encoder: Any, pooled: Tensor, points: Tensor, drop_spatial_bias
 
 
 def embed_boxes(encoder: Any, pooled: Tensor, boxes: Tensor, drop_spatial_bias: bool) -> Tensor:
-    """Return the embeddings (n, C) of boxes (n, 4), centre, width and height, without their labels (§3.3).
+    """Return embeddings (n, C) of boxes (n, 4), without their labels (§3.3).
 
     Other arguments are as of `embed_points`.
     """
@@ -91,7 +91,7 @@ def embed_boxes(encoder: Any, pooled: Tensor, boxes: Tensor, drop_spatial_bias: 
 def exemplar_tokens(
     encoder: Any, features: Tensor, prompts: Tensor, labels: Tensor, drop_spatial_bias: bool = False
 ) -> Tensor:
-    """Return the tokens (1, n + 1, C) of all prompts of a way in one image, and of the encoder's own token (§3.4).
+    """Return the tokens (1, n + 1, C) of a way's prompts in one image, with the encoder's own token (§3.4).
 
     Args:
         encoder: SAM 3's encoder of prompts.
@@ -122,7 +122,7 @@ def instance_masks(found: Detections, size: tuple[int, int]) -> Iterator[Tensor]
 
 
 def first_apart(shared: Tensor, areas: Tensor) -> Tensor:
-    """Return the numbers (·,) of what overlaps nothing that stays before it: at most half of the smaller one.
+    """Return the numbers (·,) of masks that overlap no kept earlier one by more than half of the smaller.
 
     Args:
         shared: (M, M), areas of what two have in common.
@@ -151,7 +151,7 @@ def mask_boxes(masks: Tensor) -> Tensor:
 
 
 def suppress(masks: Tensor) -> Tensor:
-    """Return the numbers (·,) of the masks (M, H, W) bool that the program keeps: by masks, then by their boxes (§5.5).
+    """Return the numbers (·,) of the masks (M, H, W) bool that the authors' program keeps (§5.5).
 
     Whatever the scores, the first of two that overlap stays: the program's NMS does not get them.
     """
@@ -168,7 +168,7 @@ def suppress(masks: Tensor) -> Tensor:
 
 
 def suppressed(found: Sequence[Detections | None], size: tuple[int, int]) -> list[Detections | None]:
-    """Return the detections of each way that the program keeps among those of all, each with the score 1 (§5.5)."""
+    """Return each way's detections that the authors' program keeps, with score 1 (§5.5)."""
     masks = [mask for one in found if one is not None for mask in instance_masks(one, size)]
     stays = torch.zeros(len(masks), dtype=torch.bool)
     if masks:
@@ -184,10 +184,10 @@ def _sure(found: Detections, keep: Tensor) -> Detections:
 
 
 class Exemplar(NamedTuple):
-    """The prompt that the supports of one way are made into: tokens of their objects, and a text.
+    """Prompt made of a way's supports: tokens of their objects, and a text.
 
     Attributes:
-        tokens: (1, m, C); None where no support has a box.
+        tokens: (1, m, C); None if no support has a box.
         text: the word that SAM 3 is asked for: "visual", or the name of the class.
     """
 
@@ -196,7 +196,7 @@ class Exemplar(NamedTuple):
 
 
 class SAM3Exemplars(Sam3Segmenter):
-    """Segment by SAM 3, led to each way by tokens of the supports' objects, each encoded on its own image.
+    """Segmentation by SAM 3, prompted by tokens of the supports' objects.
 
     Image and object of a support are encoded once; a pass of the detector is made for each way. Supports know nothing
     of one another: their tokens stand side by side.
@@ -235,7 +235,7 @@ class SAM3Exemplars(Sam3Segmenter):
         return self.backbone.deepest(encoded[None])[0]
 
     def query(self, image: Tensor) -> Levels:
-        """Return what the detector reads of the only image of a batch."""
+        """Return the query's features for SAM 3's detector."""
         return self.backbone.levels(image)
 
     def supports(self, way: EpisodeBatch) -> Iterator[Exemplar]:
@@ -250,7 +250,7 @@ class SAM3Exemplars(Sam3Segmenter):
                 yield Exemplar(self.support(self.features(way, rows, supports=True), prompts), text)
 
     def support(self, image: Tensor, prompts: Tensor) -> Tensor:
-        """Return the tokens (1, n + 1, C) of all prompts of a way in one image.
+        """Return the tokens (1, n + 1, C) of a way's prompts in one support.
 
         Args:
             image: (1, C, g, g), the deepest level.
@@ -267,13 +267,13 @@ class SAM3Exemplars(Sam3Segmenter):
             return exemplar_tokens(encoder, image, prompts, labels.to(image.device), self.drop_spatial_bias)
 
     def join(self, supports: Iterator[Exemplar]) -> Exemplar:
-        """Put the tokens of supports side by side; the text is the last one's (§4)."""
+        """Join the supports' tokens; the text is the last one's (§4)."""
         every = list(supports)
         tokens = [one.tokens for one in every if one.tokens is not None]
         return Exemplar(torch.cat(tokens, 1) if tokens else None, every[-1].text)
 
     def segment(self, query: Levels, support: Exemplar) -> Detections | None:
-        """Return what SAM 3 finds of a way above the threshold, in its order; None where no support has a box."""
+        """Return a way's detections above the threshold; None if no support has a box."""
         if support.tokens is None:
             return None
         found = self.backbone.find(query, self.backbone.concept(support.text), support.tokens)

@@ -36,18 +36,18 @@ WHITE = (255, 255, 255)
 
 
 def colours(painted: Tensor) -> Tensor:
-    """Turn what the network painted, normalised (3, ...), into colours from 0 to 255 (§3)."""
+    """Convert SegGPT's painted, normalised output (3, ...) to colours from 0 to 255 (§3)."""
     mean, std = (painted.new_tensor(v).view(3, *[1] * (painted.ndim - 1)) for v in (IMAGENET_MEAN, IMAGENET_STD))
     return ((painted * std + mean) * 255).clamp(0, 255)
 
 
 def at_size(painted: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize colours (3, S, S) to (3, h, w), each pixel that of the nearest one (§5, step 1)."""
+    """Resize colours (3, S, S) to (3, h, w) by nearest neighbour (§5, step 1)."""
     return F.interpolate(painted[None], size, mode="nearest")[0]
 
 
 def palette(classes: int) -> Tensor:
-    """Return a colour for the background and for each class, (1 + classes, 3) int64 from 0 to 255 (§5, step 4)."""
+    """Return colours for the background and each class, (1 + classes, 3) int64 (§5, step 4)."""
     base = int(classes ** (1 / 3)) + 1
     margin = 256 // base
     rows = [(0, 0, 0)]
@@ -59,7 +59,7 @@ def palette(classes: int) -> Tensor:
 
 
 def nearest_colour(painted: Tensor, table: Tensor) -> Tensor:
-    """Return the row of `table` that is nearest to each colour, the first of equal ones (§5, step 4).
+    """Return the row of `table` nearest to each colour, the first on ties (§5, step 4).
 
     Args:
         painted: (3, h, w) from 0 to 255.
@@ -85,7 +85,7 @@ class Example(NamedTuple):
 
 
 class SegGPT(Segmenter):
-    """Segment by what SegGPT paints beside the query.
+    """Segmentation by SegGPT, which paints a query's mask like its examples'.
 
     Args:
         backbone: the frozen SegGPT.
@@ -139,11 +139,11 @@ class SegGPT(Segmenter):
         return Example(image, mask)
 
     def join(self, supports: Iterator[Any]) -> list[Any]:
-        """Return the examples of a way; of the palette, those of each way."""
+        """Return the examples of a way; with a palette, those of all ways."""
         return [list(of_way) for of_way in supports] if self.competes else list(supports)
 
     def segment(self, query: Tensor, support: list[Any]) -> Any:
-        """Return the colours (3, S, S) from 0 to 255 that are painted for a way; of the palette, for all ways."""
+        """Return the painted colours (3, S, S), 0 to 255, for a way; with a palette, for all ways."""
         if not self.competes:
             return self._colours(query, [(one, WHITE) for one in support])
         own = palette(len(support)).tolist()[1:] if len(support) > 1 else [WHITE]
@@ -151,7 +151,7 @@ class SegGPT(Segmenter):
         return len(support), self._colours(query, examples)
 
     def read(self, outputs: Iterator[Any], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
-        """Return where the mean of the three colours is above the threshold (§5, step 2)."""
+        """Mark pixels whose mean colour is above the threshold (§5, step 2)."""
         (painted,) = outputs
         grey = at_size(painted.logits if isinstance(painted, Output) else painted, size).mean(0)
         inside, score = grey > self.threshold, grey / 255
@@ -159,7 +159,7 @@ class SegGPT(Segmenter):
         return Way(grey, inside, probability=kept, present=inside.any(), presence_score=score.amax())
 
     def compete(self, output: Any, size: tuple[int, int]) -> Prediction:
-        """Give each pixel to the nearest colour of the palette; of one way, decide as without a palette."""
+        """Assign each pixel to the nearest colour of the palette."""
         count, painted = output
         if count == 1:
             return self.predict([self.read(iter([painted]), size)], [])

@@ -19,7 +19,7 @@ DerivedPairs = Callable[[str, int], tuple[Pair, ...]]
 
 
 def split_list(data: SegmentationData, split: str, fold: int) -> PairList:
-    """Return the list of a split as `official.csv` names it: "pfenet-trn" is the training list of PFENet's protocol."""
+    """Return the list that a name of `official.csv` stands for: "pfenet-trn" is PFENet's training list."""
     if not split.startswith("pfenet-"):
         return pair_list(data, split, fold)
     return image_list(data, "trn" if split == "pfenet-trn" else "val", fold)
@@ -33,7 +33,7 @@ def check_lists(
     folders: Sequence[str | Path],
     per_class: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> None:
-    """Report the sizes of all lists, and whether they are the official ones.
+    """Report the size of each list, and whether it equals the official list.
 
     Args:
         report: where the findings go.

@@ -20,7 +20,7 @@ _DECODED = 40
 
 
 def whole_photo(path: Path, decode: bool = False) -> PictureHeader:
-    """Return the header of a photo that is whole: a JPEG by its end, another file by decoding it.
+    """Return a photo's header after checking that its file is complete: a JPEG by its end, others by decoding.
 
     Args:
         path: the file.
@@ -50,7 +50,7 @@ def check_files(
     labels: Callable[[str], tuple[tuple[int, ...], Path]] | None = None,
     turns_images: bool = False,
 ) -> None:
-    """Report images that cannot be used, those that do not have the size of their label map, and what is done to some.
+    """Report images that cannot be used, that differ in size from their label map, or that are changed when read.
 
     Args:
         report: where the findings go.
@@ -58,7 +58,7 @@ def check_files(
         names: images to check.
         image: function from a name to its photo.
         labels: returns height and width of the label map of a name, as a run reads it, and the file that they are from;
-            None where images have no label map.
+            None if images have no label map.
         turns_images: the data set takes images as their EXIF entries turn them.
     """
     from tqdm import tqdm  # spares commands that draw no progress its import
@@ -68,7 +68,7 @@ def check_files(
     transparent: set[str] = set()
 
     def problem(name: str) -> str | None:
-        """Return what is wrong with the files of `name`, None where nothing is; note what is done to its image."""
+        """Return what is wrong with the files of `name`, None if nothing is; note what is done to its image."""
         path = image(name)
         try:
             header = whole_photo(path, name in sample)
@@ -115,6 +115,6 @@ def check_label_maps(report: Report, subject: str, data: SegmentationData, names
 
 
 def report_absent(report: Report, subject: str, absent: Sequence[str], expected: str) -> None:
-    """Report `absent` files as a problem, if there are any."""
+    """Report the missing files in `absent` as a problem, if there are any."""
     if absent:
         report.problem(subject, f"{len(absent)} missing: {some(sorted(absent))}; expected {expected}")

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass
 class Report:
-    """Findings about a data set, in the order in which they were made.
+    """Findings of a check of a data set, in the order in which they were made.
 
     Attributes:
         complete: verdict on data without problems and differences.
@@ -26,15 +26,15 @@ class Report:
     findings: list[tuple[Level, str, str]] = field(default_factory=list)
 
     def ok(self, subject: str, text: str) -> None:
-        """Add a finding that is as it should be."""
+        """Add a finding that is in order."""
         self.findings.append(("ok", subject, text))
 
     def note(self, subject: str, text: str) -> None:
-        """Add a finding that a reader of scores should know and that does not stand in the way of use."""
+        """Add a finding that readers of scores should know; the data can be used."""
         self.findings.append(("note", subject, text))
 
     def differs(self, subject: str, text: str) -> None:
-        """Add a difference from the official data that does not stand in the way of use."""
+        """Add a difference from the official data; the data can be used."""
         self.findings.append(("differs", subject, text))
 
     def problem(self, subject: str, text: str) -> None:
@@ -42,7 +42,7 @@ class Report:
         self.findings.append(("PROBLEM", subject, text))
 
     def count(self, subject: str, number: int, official: int | None, unit: str) -> None:
-        """Add a number of things beside the official number, if there is one."""
+        """Add the number of some things, with the official number if there is one."""
         if official is None or number == official:
             self.ok(subject, f"{number} {unit}")
         else:
@@ -69,7 +69,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """One sentence on the data as a whole."""
+        """The result of the check in one sentence."""
         if not self.usable:
             problems = sum(level == "PROBLEM" for level, _, _ in self.findings)
             return f"not usable as it is: {problems} problem{'s' * (problems > 1)}"
@@ -93,5 +93,5 @@ class Checked(Protocol):
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
-    """Return the first `most` names, with an ellipsis where there are more."""
+    """Return the first `most` names, followed by an ellipsis if there are more."""
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")

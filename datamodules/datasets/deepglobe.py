@@ -36,7 +36,7 @@ SCENES = 803
 
 
 class DeepGlobe(ListedMasks):
-    """DeepGlobe in the crops of PATNet's authors: a class has a folder, a crop is in those of all of its classes.
+    """DeepGlobe in the crops of PATNet's authors: each class has a folder with all crops that show it.
 
     Args:
         root: Folder with `<1 to 6>/test/origin/<id>.jpg` and `<1 to 6>/test/groundtruth/<id>.png`; or a folder that
@@ -108,7 +108,7 @@ publishes a checksum. <root> may also be a folder that a program of the field ha
 
 
 class DeepGlobeAll(DeepGlobe):
-    """All crops of DeepGlobe, those of a single colour and with rare colours too: no published figure is of these.
+    """DeepGlobe with all crops, also single-colored and rare ones; no published figure uses it.
 
     Args:
         root, layout: as of `DeepGlobe`.
@@ -127,7 +127,7 @@ for signed-in users, under the terms of use on that page). Put it (archive.zip) 
 
 
 def mask_name(name: str, layout: str) -> str:
-    """Return the mask of a listed crop `<class>/test/origin/<file>` (cd-fss-protocol §2)."""
+    """Return the mask file of a listed crop `<class>/test/origin/<file>` (cd-fss-protocol §2)."""
     folder, _, file = name.rpartition("/origin/")
     stem = f"{file[:-11]}_mask_{file[-6:-4]}" if layout == "ifa" else file_stem(file)
     return f"{folder}/groundtruth/{stem}.png"

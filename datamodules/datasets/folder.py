@@ -97,13 +97,13 @@ class Folder(MaskFolder):
         return sorted(self.class_numbers.difference(self.test_classes(fold)))
 
     def candidates(self, part: Part) -> Sequence[str]:
-        """Return the names of the list file of `part`."""
+        """Return the image names in the list file of `part`."""
         names = read_names(self.list_files[part])
         self.require_files(names, self.list_files[part])
         return names
 
     def check_classes(self, fold: int | None, names: Sequence[str] | None = None) -> None:
-        """Raise DataError where label maps cannot be numbered as folds.yaml says.
+        """Raise DataError if the numbers in label maps do not fit the classes of folds.yaml.
 
         Those of the test hold 0 and 255 alone, all are numbered from 0, or none, in training neither, shows a class of
         the fold.

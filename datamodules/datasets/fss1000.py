@@ -47,7 +47,7 @@ ARCHIVE = ByHand(
 
 @dataclass(frozen=True)
 class Splits:
-    """Class names of every part, in byte order, and where they come from.
+    """Class names of training, validation and test, in byte order, and where the split comes from.
 
     The test classes are the choice of the data set's authors and the rest was drawn at random by HSNet's, so the split
     cannot be derived (fss-protocol §3.3).
@@ -153,7 +153,7 @@ Its authors publish no checksum; the command verifies the structure: 1000 class 
         return [name for name, _ in self.listed_pairs(part)]
 
     def listed_pairs(self, part: Part) -> Iterable[Pair]:
-        """Yield every image of the part with its class, however small the object; no mask is opened."""
+        """Yield every image of the part with its class, whatever the object's size; no mask is opened."""
         for number in self._present(_PART_OF[part]):
             name = self.class_names[number - 1]
             for image in sorted(self._files[name]):
@@ -166,7 +166,7 @@ Its authors publish no checksum; the command verifies the structure: 1000 class 
         return DERIVED if split in SIZE_BINS else self._origin
 
     def support_images(self, pairs: PairList) -> Mapping[int, Sequence[str]]:
-        """Supports are drawn by number from 1 to 10 (fss-protocol §5.3), so in numeric order."""
+        """Return the images of each class, in numeric order 1 to 10 (fss-protocol §5.3)."""
         return {
             number: tuple(sorted(names, key=lambda name: int(name.rpartition("/")[2])))
             for number, names in pairs.images_of.items()
@@ -306,14 +306,14 @@ Its authors publish no checksum; the command verifies the structure: 1000 class 
 
 @ImageLists.register(Fss1000)
 class NoImages(ImageLists):
-    """Refuse to list images for the protocol pfenet."""
+    """Image lists of the protocol pfenet for FSS-1000: there are none, so asking for them raises an error."""
 
     def image_order(self, part: Part) -> Sequence[str]:
         raise SettingsError(f"fss1000 has no lists of PFENet-like programs; split pfenet-{part} is for PASCAL and COCO")
 
 
 def class_folder(root: Path) -> Path:
-    """Return the folder in `root` with a folder for each class; DataError where there is none."""
+    """Return the folder below `root` with one folder per class. Raises DataError if there is none."""
     source = Fss1000.source
     if not root.is_dir():
         raise source.missing(f"the FSS-1000 folder {root} does not exist; expected a folder for each class in it")
@@ -329,7 +329,7 @@ def _class_folder(root: Path) -> Path | None:
 
 
 def class_files(root: Path) -> dict[str, frozenset[int]]:
-    """Class name -> numbers of its images; raises DataError for photos and masks without each other."""
+    """Return {class: image numbers}. Raises DataError if a photo has no mask or a mask no photo."""
     files: dict[str, frozenset[int]] = {}
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         entries = {path.name for path in folder.iterdir()}
@@ -352,7 +352,7 @@ def names_sha256(names: Sequence[str]) -> str:
 
 
 def read_splits(folders: Sequence[str | Path], allow_unverified: bool = False) -> Splits | None:
-    """The released splits `<folder>/fss/{trn,val,test}.txt`; None without folders.
+    """Read the released splits `<folder>/fss/{trn,val,test}.txt`; None if no folder has them.
 
     Raises DataError for absent or unreadable files, names that are no folder names, a class in two parts, and (unless
     `allow_unverified`) a checksum that is not the official one.
@@ -378,7 +378,7 @@ def read_splits(folders: Sequence[str | Path], allow_unverified: bool = False) -
 
 
 def draw_splits(classes: Sequence[str]) -> Splits:
-    """A split of our own of `classes`: 24 % test and 24 % validation as in the official one, at least one test class.
+    """Split `classes` by fsbench's own rule: 24 % test and 24 % validation, with at least one test class.
 
     The sorted names in the order of `RandomState(0).permutation` give the test, then the validation classes.
     """

@@ -10,7 +10,7 @@ from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
 class ImageFolder(LabelledImages):
-    """Anybody's photos: a folder for each class, sorted by name.
+    """A user's photos for classification: one folder per class, sorted by name.
 
     Args:
         root: folder of the class folders.

@@ -95,7 +95,7 @@ The lists' md5 are 96e4ffcf8b63d9bf0b8c5810bc770995, faff4209dfe56dc8a17ddaa6c48
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
-        """Parts whose folders are there: that of the test, and that of training where it was made."""
+        """Parts that have a folder: the test part, and the training part if it was made."""
         return tuple(part for part, pair in self.folders.items() if all((self.root / one).is_dir() for one in pair))
 
     def candidates(self, part: Part) -> Sequence[str]:
@@ -167,7 +167,7 @@ The lists' md5 are 96e4ffcf8b63d9bf0b8c5810bc770995, faff4209dfe56dc8a17ddaa6c48
 
 
 class Isaid512(Isaid):
-    """iSAID-5i as R2Net cuts it: patches of 512 x 512 pixels, of which those with 2048 pixels of a class are listed.
+    """iSAID-5i in R2Net's patches of 512 x 512 pixels; patches with 2048 pixels of a class are listed.
 
     Args:
         root: Folder with `img_dir/val/<name>.png` and `ann_dir/val/<name>_instance_color_RGB.png`, and for training the

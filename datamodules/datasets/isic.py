@@ -30,7 +30,7 @@ NUMBERINGS: dict[Numbering, tuple[str, ...]] = {
 
 
 class Isic(ListedMasks):
-    """ISIC 2018 Task 1 in a folder for each kind of lesion.
+    """ISIC 2018 Task 1, with one folder for each kind of lesion.
 
     Args:
         root: Folder with `ISIC2018_Task1-2_Training_Input/<1 to 3>/<id>.jpg` and
@@ -78,7 +78,7 @@ with nevi in folder 1, seborrheic keratoses in 2 and melanomas in 3, as IFA numb
         return self.root / mask_name(name)
 
     def list_names(self) -> Mapping[int, tuple[str, ...]]:
-        """List the images of every folder; DataError where one is of another kind than the numbering says."""
+        """List the images of every folder. Raises DataError if a folder holds another kind than its number says."""
         names = super().list_names()
         for number, kind in enumerate(NUMBERINGS[self.numbering], start=1):
             other = next((name for name in names[number] if lesion_classes().get(file_stem(name), kind) != kind), None)
@@ -121,7 +121,7 @@ with nevi in folder 1, seborrheic keratoses in 2 and melanomas in 3, as IFA numb
 
 
 class IsicOne(Isic):
-    """The images of `Isic` as one class, so that pixels are pooled over nevi (72 %), melanomas and keratoses.
+    """The images of `Isic` as one class: nevi (72 %), melanomas and keratoses together.
 
     Args:
         root, numbering: as of `Isic`.
@@ -147,24 +147,24 @@ which states the licence.
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on the folder, which serves for one class as for three."""
+        """Report on the folder, which is the same for one class as for three."""
         Isic.check(report, root, lists)
 
 
 def mask_name(name: str) -> str:
-    """Return the mask of a listed image (cd-fss-protocol §2)."""
+    """Return the mask file of a listed image (cd-fss-protocol §2)."""
     return f"{MASKS}/{file_stem(name)}_segmentation.png"
 
 
 @cache
 def lesion_classes() -> Mapping[str, str]:
-    """Return image id -> kind of lesion of the 2594 images, in the order of the published list."""
+    """Return {image id: kind of lesion} for the 2594 images, in the order of the published list."""
     lines = read_text(CLASS_LIST, "list").splitlines()
     return dict(line.split() for line in lines)
 
 
 def numbering_of(root: Path) -> Numbering:
-    """Return the numbering of the folders below `root` by the first known image of each; that of IFA in doubt."""
+    """Return how the folders below `root` are numbered, by the first known image of each; if unclear, IFA's way."""
     root = root.expanduser()
     folder = (find_folder(root, Isic.inner, [IMAGES]) or root) / IMAGES
     found = {}

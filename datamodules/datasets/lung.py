@@ -17,7 +17,7 @@ ARCHIVE = ByHand(
 
 
 class Lung(ListedMasks):
-    """Chest X-rays of Shenzhen, in the rule of DR-Adapter also of Montgomery, with masks of the lungs: one class.
+    """Chest X-rays of Shenzhen with masks of the lungs, one class; by DR-Adapter's rule also those of Montgomery.
 
     Args:
         root: Folder with `CXR_png/<id>.png` and `masks/<id>_mask.png`; or a folder that holds it as `LungSegmentation`.
@@ -82,7 +82,7 @@ research, under the terms on that page; nobody publishes a checksum. <root> then
 
 
 class LungAll(Lung):
-    """All 704 masks of the archive, as DR-Adapter lists them, which make other episodes than the 566 of `Lung`.
+    """Lung X-rays with all 704 masks, as DR-Adapter lists them; `Lung` has 566, and other episodes.
 
     Args:
         root: as of `Lung`.
@@ -105,7 +105,7 @@ signed-in users, under the terms on that page). Put it (archive.zip) into DIR, a
 
 
 def image_name(name: str, layout: str) -> str:
-    """Return the image of a listed mask `masks/<file>` (cd-fss-protocol §2)."""
+    """Return the image file of a listed mask `masks/<file>` (cd-fss-protocol §2)."""
     file = name.rpartition("/")[2]
     stem = file_stem(file).replace("_mask", "") if layout == "dr_adapter" else file[:-9]
     return f"{IMAGES}/{stem}.png"

@@ -41,7 +41,7 @@ _SAMPLE = 60
 
 
 class Verified(NamedTuple):
-    """Categories of a photo: those that it surely lacks, and those of which not every object is annotated.
+    """What annotators checked in a photo: categories that it surely lacks, and those not annotated completely.
 
     Of a category that is neither among them nor annotated nothing is known.
     """
@@ -51,11 +51,11 @@ class Verified(NamedTuple):
 
 
 class OwnFile(NamedTuple):
-    """LVIS's own file: the objects of each photo, and of which categories the annotators made sure (Gupta et al. 2019).
+    """Content of LVIS's own file: objects of each photo, and categories that annotators checked (Gupta et al. 2019).
 
     Attributes:
         verified: what is known of each photo, by its name `val2017/….jpg`.
-        names: of the categories by their id, ascending; empty where objects were not asked for.
+        names: the names of the categories by their id, ascending; empty if objects were not asked for.
         categories: category id -> {photo: {'annotations': its objects of the category}}, in the order of `names`; a
             category without an object in this part has no photos.
     """
@@ -112,7 +112,7 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
         self.require_parts((self.file, "coco"), expected)
 
     def require_list(self) -> None:
-        """Raise DataError unless the authors' list is there, by whose order the published tests draw."""
+        """Raise DataError unless the authors' list is there; the published tests draw in its order."""
         if self.file != FILE:
             raise self.source.missing(
                 f"{self.root} has {self.file} and no {FILE}, whose order decides the episodes of the published tests; "
@@ -125,7 +125,7 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
 
     @cached_property
     def categories(self) -> Mapping[int, Mapping[str, Any]]:
-        """Category id -> {image name: its annotations}, in the order of the file."""
+        """{category id: {image name: annotations}}, in the order of the file."""
         if self.file == OWN_FILE:
             substitute_list(self, "val", FILE, f"the categories of {OWN_FILE}, by ascending id")
             return self._own.categories
@@ -143,7 +143,7 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Names of the categories; their ids in words where they are from the authors' list, which has no names."""
+        """Names of the categories; "category <id>" if only the authors' list is there, which has no names."""
         names = self._own.names if self.file == OWN_FILE else {}
         return tuple(names.get(key, f"category {key}") for key in self.categories)
 
@@ -153,7 +153,7 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
 
     @cached_property
     def numbers(self) -> dict[int, int]:
-        """Category id -> class number."""
+        """{category id: class number}."""
         return {key: number for number, key in enumerate(self.categories, start=1)}
 
     def category(self, number: int) -> int:
@@ -162,7 +162,7 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
 
     @cached_property
     def verified(self) -> Mapping[str, Verified]:
-        """Photo -> categories that the annotators made sure of, from LVIS's own file.
+        """{photo: categories that annotators checked}, from LVIS's own file.
 
         Raises:
             DataError: the file is not there, or contradicts the authors' one.
@@ -325,7 +325,7 @@ class LvisProgramEpisodes(ViewEpisodes, ProgramEpisodes):
 
 @KnownAbsence.register(Lvis)
 class LvisAbsence(KnownAbsence):
-    """Categories that a photo surely lacks, for the protocol presence: it was looked through for a few alone."""
+    """Which categories an LVIS photo surely lacks, for the protocol presence; annotators checked only some."""
 
     data: Lvis
     words = "the category is among the photo's neg_category_ids, and not among its not_exhaustive_category_ids"

@@ -81,7 +81,7 @@ No checksum of the files is published; `fsbench data check paco_part --root <roo
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Category ids in words, as the files have no names."""
+        """Names of the form `category <id>`; the files have no others."""
         return tuple(f"category {key}" for key in self.category_ids)
 
     @cached_property
@@ -128,11 +128,11 @@ No checksum of the files is published; `fsbench data check paco_part --root <roo
         return self.fold_classes(fold, 1)
 
     def photos(self, number: int) -> list[str]:
-        """Return the photos that are listed for a class, in the order of the file."""
+        """Return the photos listed for a class, in the order of the file."""
         return [*self._images[self.category_ids[number - 1]].values()]
 
     def class_views(self, photo: str, number: int) -> Sequence[str]:
-        """Return the views of class `number` in a photo, one for each object with the part.
+        """Return the views of class `number` in a photo: one for each object that has the part.
 
         Raises:
             DataError: there is none. The authors' programs stop where they draw such a photo.

@@ -168,7 +168,7 @@ With both archives in DIR, `fsbench data prepare pascal --root <root> --from DIR
         return sorted(names)
 
     def listed_pairs(self, part: Part) -> Iterable[Pair]:
-        """Yield the pairs with enough samples on the grid of fss-protocol §3.1."""
+        """Yield the (image, class) pairs with enough sampled pixels of the class (fss-protocol §3.1)."""
         names = self.candidates(part)
         split: Literal["trn", "val"] = "trn" if part == "trn" else "val"
         table = self.count_table(names, f"PASCAL-5i {split}", partial(_count, split))
@@ -179,7 +179,7 @@ With both archives in DIR, `fsbench data prepare pascal --root <root> --from DIR
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make `<root>/VOC2012` as the data set reads it; steps whose result is present are left out.
+        """Make `<root>/VOC2012` as the data set reads it; steps that are already done are skipped.
 
         Returns remarks for the user.
         """
@@ -237,7 +237,7 @@ class Pascal10(Pascal):
 
 
 class PascalAll(JoinedFolds, Pascal):
-    """The 20 classes of PASCAL-5i in one list each of training and of validation: those of the four folds joined.
+    """PASCAL-5i without folds: the lists of its four folds joined, with all 20 classes.
 
     Args:
         root, lists, allow_unverified_lists: as of `Pascal`.
@@ -248,22 +248,22 @@ class PascalAll(JoinedFolds, Pascal):
     same_classes_as: ClassVar[tuple[str, ...]] = (Pascal.name,)
 
     def train_classes(self, fold: int) -> list[int]:
-        """Return all classes: what is novel is of another data set."""
+        """Return all classes as base classes; the novel classes belong to another data set."""
         return self.test_classes(fold)
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
-        """Return the official lists of the four folds, joined in their order; None where no folder has them."""
+        """Return the official lists of the four folds, joined in their order; None if no folder has them."""
         return joined_lists([OfficialData.released_pairs(self.parted, split, place) for place in range(Pascal.folds)])
 
     @cached_property
     def parted(self) -> Pascal:
-        """PASCAL-5i of the same folder."""
+        """The same data set with its four folds, PASCAL-5i."""
         return Pascal(str(self.root), self.lists, self.allow_unverified_lists)
 
 
 @ImageLists.register(Pascal)
 class PascalImages(OfficialImageLists):
-    """Image lists of the protocol pfenet: the released ones, or the order that makes them again."""
+    """PASCAL's image lists of the protocol pfenet: the released ones, or lists in the order that gives them again."""
 
     data: Pascal
 
@@ -321,7 +321,7 @@ class PascalValidation(ValidationImages):
 
 @BoxTest.register(Pascal)
 class PascalBoxes(BoxTest):
-    """The test of the protocol fss_sam3: VOC's validation images, and the box of each support's largest object."""
+    """PASCAL's test of the protocol fss_sam3: VOC's validation images, and the box of each support's largest object."""
 
     data: Pascal
 
@@ -403,7 +403,7 @@ _NOISE = {
 
 @cache
 def noise_table() -> dict[tuple[str, int, int], tuple[float, ...]]:
-    """(split, rows, columns) -> a, b, t, a', b', t'."""
+    """Return {(split, rows, columns): (a, b, t, a', b', t')}, which say where pixels are sampled."""
     table = {}
     for split, entries in _NOISE.items():
         for entry in entries.split(";"):
@@ -415,7 +415,7 @@ def noise_table() -> dict[tuple[str, int, int], tuple[float, ...]]:
 
 @cache
 def sample_positions(split: Literal["trn", "val"], height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column (n,) of the grid's samples that lie inside a label map of this size."""
+    """Return rows and columns (n,) of the sampled pixels that lie inside a label map of this size."""
     rows, columns = -(-(height + 30) // STEP), -(-(width + 30) // STEP)
     r, k = np.meshgrid(np.arange(rows, dtype=np.float64), np.arange(columns, dtype=np.float64), indexing="ij")
     y, x = STEP * r, STEP * k
@@ -429,7 +429,7 @@ def sample_positions(split: Literal["trn", "val"], height: int, width: int) -> t
 
 
 def set_samples(labels: np.ndarray, split: Literal["trn", "val"]) -> np.ndarray:
-    """Samples (256,) int64 of the label map (H, W) uint8 that show each label; a class with `MIN_SAMPLES` is kept."""
+    """Count the sampled pixels of each label in a label map (H, W) uint8, as (256,) int64."""
     return np.bincount(labels[sample_positions(split, *labels.shape)], minlength=256)
 
 
@@ -486,7 +486,7 @@ def _sbd_part(name: PurePosixPath) -> str | None:
 
 
 def read_sbd(path: Path) -> np.ndarray:
-    """Read `GTcls.Segmentation` of a `.mat` file of SBD.
+    """Read the label map `GTcls.Segmentation` from a `.mat` file of SBD.
 
     Returns:
         Label map (H, W) uint8: 0 background, classes 1 to 20; SBD has no void.

@@ -32,7 +32,7 @@ _FORM = "{'object': [{'name', 'bndbox': {xmin, ymin, xmax, ymax}, 'parts': [{'na
 
 
 class Part(NamedTuple):
-    """A class: a part of a kind of object, and the validation images that show it, as listed."""
+    """Class of PASCAL-Part: one part of one kind of object, and the validation images listed for it."""
 
     fold: int
     kind: str
@@ -116,7 +116,7 @@ No checksum of the files is published; `fsbench data check pascal_part --root <r
         return [number for number, item in enumerate(self.classes, start=1) if item.fold == fold]
 
     def listed_images(self, fold: int) -> int:
-        """Return the number of validation images of all parts of `fold`, those of left out classes and repeats too."""
+        """Return how many validation images `fold` lists, counting repeats and left out classes."""
         return sum(len(val) for *_, val in self._super_classes.get(fold, ()))
 
     def photo_classes(self) -> Iterator[tuple[str, int]]:
@@ -124,7 +124,7 @@ No checksum of the files is published; `fsbench data check pascal_part --root <r
             yield from ((image, number) for image in dict.fromkeys(item.images))
 
     def class_views(self, photo: str, number: int) -> Sequence[str | None]:
-        """Return the views of a photo's objects of the class's kind, None for those without the part."""
+        """Return a view for each object of the class's kind in a photo; None for an object without the part."""
         wanted = self.classes[number - 1]
         return [
             f"{photo}{SEPARATOR}{place}{SEPARATOR}{wanted.part}"
@@ -135,7 +135,7 @@ No checksum of the files is published; `fsbench data check pascal_part --root <r
         ]
 
     def may_show(self, name: str, number: int) -> bool:
-        """Return whether the box of view `name` may show class `number`, of its own object or of another.
+        """Return whether the box of view `name` may show class `number`, on its own or on another object.
 
         An object shows a part somewhere in its own box; one without any annotated part may show all of its kind.
         """
@@ -222,7 +222,7 @@ class PascalPartEpisodes(ViewEpisodes):
 
 @KnownAbsence.register(PascalPart)
 class PascalPartAbsence(KnownAbsence):
-    """Parts that the box of an object lacks, for the protocol presence."""
+    """Which parts an object's box surely lacks, for the protocol presence."""
 
     data: PascalPart
     words = (

@@ -39,7 +39,7 @@ TOTAL = 1635
 
 
 class Suim(ListedMasks):
-    """SUIM, its training and its test part merged, with a folder of masks for each class.
+    """SUIM, underwater images: training and test part merged, with a folder of masks for each class.
 
     A mask without a foreground pixel at full size is not listed, so all masks are opened once.
 
@@ -68,7 +68,7 @@ which merges both parts; nobody publishes a checksum. <root> then holds
     )
 
     def list_names(self) -> Mapping[int, tuple[str, ...]]:
-        """List the masks of every class that have foreground."""
+        """List the masks with foreground, by class."""
         every = super().list_names()
         self._number_of = {name: number for number, names in every.items() for name in names}
         self.count_pixels("val", [name for names in every.values() for name in names])
@@ -108,7 +108,7 @@ which merges both parts; nobody publishes a checksum. <root> then holds
 
 
 def image_name(name: str) -> str:
-    """Return the image of a listed mask (cd-fss-protocol §2)."""
+    """Return the image file of a listed mask (cd-fss-protocol §2)."""
     return f"{IMAGES}/{file_stem(name)}.jpg"
 
 
@@ -145,7 +145,7 @@ def _masks(parts: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def class_masks(labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Return folder of a class -> its pixels (H, W) bool, of the classes that RGB codes (H, W, 3) uint8 show."""
+    """Return {class folder: mask (H, W) bool} for the classes in an RGB-coded label map (H, W, 3) uint8."""
     codes = (labels >= 128).astype(np.uint8)
     masks = {folder: (codes == np.array(code)).all(-1) for folder, code in COLOURS.items()}
     return {folder: mask for folder, mask in masks.items() if mask.any()}

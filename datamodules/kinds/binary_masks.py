@@ -23,7 +23,7 @@ from fsbench.datamodules.prepare.making import has_content
 
 
 class BinaryMasks(OneClassImages):
-    """A data set whose label maps are masks of one class each: 1 where the mask, as grey, is 128 or more, else 0."""
+    """Data set of one-class masks: a pixel shows the class if the mask's grey value is 128 or more."""
 
     label_maps_are = "masks of one class each: a pixel shows it where the mask, as grey, is 128 or more"
 
@@ -92,7 +92,7 @@ class ListedMasks(BinaryMasks):
 
     @cached_property
     def names(self) -> Mapping[int, tuple[str, ...]]:
-        """Class number -> names of its images, ascending."""
+        """{class number: names of its images, ascending}."""
         return self.list_names()
 
     def list_names(self) -> Mapping[int, tuple[str, ...]]:
@@ -125,7 +125,7 @@ class ListedMasks(BinaryMasks):
         return [name for names in self.names.values() for name in names]
 
     def listed_pairs(self, part: Part) -> Iterable[Pair]:
-        """Yield every listed image with its class, however small the object; no mask is opened."""
+        """Yield every listed image with its class, whatever the object's size; no mask is opened."""
         for name in self.candidates(part):
             yield name, self._number_of[name]
 
@@ -138,12 +138,12 @@ class ListedMasks(BinaryMasks):
 
     @classmethod
     def is_prepared(cls, root: Path) -> bool:
-        """Return whether `root` holds the data set, as `fsbench data prepare` makes it or as its authors do."""
+        """Return whether `root` holds the data set, prepared by `fsbench data prepare` or by its authors."""
         return has_content(root / cls.inner[0]) or has_content(root / cls.mark)
 
     @classmethod
     def detect(cls, root: Path) -> Self:
-        """Return the data set in `root` for a check, with the options that its files tell."""
+        """Return the data set in `root` for a check, with options chosen by the files that are there."""
         return cls(str(root))
 
     @classmethod
@@ -164,7 +164,7 @@ class ListedMasks(BinaryMasks):
         data.report_more(report)
 
     def report_more(self, report: Report) -> None:
-        """Report checks that only this data set has; it is called where the shared ones found it usable."""
+        """Report checks that only this data set has; called if the shared checks found it usable."""
 
 
 def listed_files(folder: Path, suffix: str) -> list[str]:

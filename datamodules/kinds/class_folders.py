@@ -14,7 +14,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".ti
 
 
 def class_folders(folder: Path) -> dict[str, tuple[str, ...]]:
-    """Return sub-folder -> its image files, both sorted by name; hidden files and other kinds are left out.
+    """Return {sub-folder: image files}, sorted by name; hidden files and other kinds are left out.
 
     The result is kept in the disk cache and used as long as no folder changes. Raises DataError for a folder
     that cannot be read and names that are no text.
@@ -56,7 +56,7 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
 
 
 def require_images(folders: Mapping[str, Collection[str]], folder: Path) -> None:
-    """Raise DataError where there are no class folders or one has no images."""
+    """Raise DataError if there are no class folders, or one has no images."""
     if not folders:
         raise DataError(f"{folder} has no class folders; expected a folder for each class with its images in it")
     empty = [name for name, files in folders.items() if not files]
@@ -90,7 +90,7 @@ def rows(source: Path, columns: int, form: str) -> list[list[str]]:
 
 
 def by_class(labels: Mapping[str, str], folder: Path, source: Path) -> dict[str, list[str]]:
-    """Turn {image: class}, as read from `source`, into {class: its images}, both sorted.
+    """Turn {image: class} into {class: its images}, both sorted.
 
     Raises DataError for images that are not in `folder`.
     """

@@ -25,7 +25,7 @@ PHOTOS_2017 = (
 
 
 class CocoViews(ViewData):
-    """A data set of views of COCO's photos of 2017, whose `source` has their archives."""
+    """Data set whose images are views of COCO's photos of 2017; `source` names their archives."""
 
     def image_path(self, name: str) -> Path:
         return self.root / "coco" / view_photo(name)

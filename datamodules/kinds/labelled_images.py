@@ -17,7 +17,7 @@ from fsbench.datamodules.prepare.making import has_content
 
 
 class LabelledImages(ClassificationData):
-    """Photos below one folder; an image's name is its path there.
+    """Classification data set of photos below one folder; an image's name is its path there.
 
     A subclass says in which folder the photos are and how the list follows from the files (fort.md §2).
 
@@ -58,7 +58,7 @@ class LabelledImages(ClassificationData):
 
     @abstractmethod
     def derive(self) -> list[tuple[str, Sequence[str]]]:
-        """Return name and images of every class, by the data set's rule."""
+        """Return the classes and their images, by the data set's rule."""
 
     def _find(self, root: Path) -> Path:
         folder = find_folder(root, self.inner, self.parts)
@@ -70,7 +70,7 @@ class LabelledImages(ClassificationData):
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Unpack the wanted files of the archives to the root; returns remarks for the user."""
+        """Unpack the needed files of the archives into the root; returns remarks for the user."""
         folder = find_folder(job.root, cls.inner, cls.parts)
         if job.lists is None and folder and all(has_content(folder / part) for part in cls.parts):
             return []

@@ -21,7 +21,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class MaskFolder(SegmentationData):
-    """Files, label maps and pixel counts; which pairs make a list is the subclass's decision."""
+    """Data set with an image and a label map for each name; subclasses decide which pairs are listed."""
 
     def __init__(self, image_folder: Path, label_folder: Path, class_numbers: Collection[int]):
         self.image_folder = image_folder
@@ -75,7 +75,7 @@ class MaskFolder(SegmentationData):
         return super().class_pixels(name)
 
     def count_pixels(self, part: Part, names: Sequence[str]) -> None:
-        """Fill the table of counts with `names`, unless one has them."""
+        """Add `names` to the table of pixel counts, unless it has them."""
         if not all(any(name in table for table in self._tables.values()) for name in names):
             self.count_table(sorted(names))
 
@@ -104,7 +104,9 @@ class MaskFolder(SegmentationData):
             raise DataError(_absent(absent, names, source, "label map (.png)", self.label_folder, remark))
 
     def count_table(self, names: Sequence[str], rule: str = "pixels", count: Callable | None = None) -> PixelTable:
-        """The rows of `names`; `count(labels) -> rows` (see `PixelTable`) follows `rule`, whose name keys the cache.
+        """Return the pixel counts of `names`, from `count(labels) -> rows` (see `PixelTable`) or the cache.
+
+        The name of `rule`, by which `count` counts, is part of the cache's key.
 
         Raises DataError where a label map holds a number that is no class.
         """
@@ -135,7 +137,7 @@ class MaskFolder(SegmentationData):
 
 
 def read_names(path: Path) -> list[str]:
-    """Image names of a list file: one on a line, or "image label" file pairs. Folders and suffixes are taken off.
+    """Read image names from a list file: a name per line, or an "image label" pair; folders and suffixes are dropped.
 
     Raises DataError for unreadable and empty lists and for names that occur twice.
     """
@@ -170,7 +172,7 @@ def _absent(
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Write numbers in ascending order, those that follow one another as "1 to 3".
+    """Write ascending numbers in short, consecutive ones as "1 to 3".
 
     >>> ranges({1, 2, 3, 9, 255})
     '1 to 3, 9, 255'

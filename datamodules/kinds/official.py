@@ -1,4 +1,4 @@
-"""Data sets whose image lists were published: the released files first, our rule where there are none."""
+"""Data sets whose image lists were published; without the released files, our rule makes the lists."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class OfficialData(SegmentationData):
     allow_unverified_lists: bool
 
     def use_lists(self, lists: list[str] | None, allow_unverified_lists: bool, *roots: Path) -> None:
-        """Take the lists in these folders; of None the folder `lists` in one of `roots`."""
+        """Use the lists in these folders; for None, those in the folder `lists` of one of `roots`."""
         self.lists = default_lists(lists, *roots)
         self.derives_lists = lists == []
         self.allow_unverified_lists = allow_unverified_lists
@@ -44,29 +44,32 @@ class OfficialData(SegmentationData):
         """Raise DataError unless the released list names classes of `fold` and images that exist."""
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
-        """Return the released list of `split` and `fold`, checked; None where no folder has it."""
+        """Return the released list of `split` and `fold`, after checks; None if no folder has it."""
         pairs = read_official(self.lists, self.name, split, fold, self.allow_unverified_lists)
         if pairs is not None:
             self.check_released(pairs, split, fold)
         return pairs
 
     def file_pairs(self, split: str, fold: int) -> tuple[Pair, ...]:
-        """Return the derived pairs of the classes that the official file of `split` and `fold` holds."""
+        """Return our pairs of the classes that the official file of `split` and `fold` has."""
         return split_list(self, split, fold).pairs
 
     def has_published_list(self, split: str, fold: int) -> bool:
         return not self.derives_lists and (split, fold) in checksums(self.name)
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Return how `pairs` compare with the official list of `split` and `fold`."""
+        """Say how `pairs` compare with the official list of `split` and `fold`."""
         return verdict(pairs, self.name, split, fold)
 
 
 class FoldwiseTrainingLists(OfficialData):
-    """A data set whose released training list of a fold holds that fold's own classes: others are joined from it."""
+    """Data set whose released training list of a fold has that fold's own classes.
+
+    The training list of a fold is therefore joined from the lists of the other folds.
+    """
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
-        """Return the official list; a training list is joined from the own lists of the other folds, ascending."""
+        """Return the official list; a training list is joined from the other folds' own lists."""
         if split != "trn":
             return super().released_pairs(split, fold)
         others = self._others(fold)
@@ -92,7 +95,7 @@ class FoldwiseTrainingLists(OfficialData):
         """Raise DataError unless every name of the list `source` has its files."""
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Compare `pairs` with the official list; a derived training list part by part, as the files hold them."""
+        """Compare `pairs` with the official list; a derived training list fold by fold."""
         if split != "trn":
             return super().list_origin(pairs, split, fold)
         own = {other: [pair for pair in pairs if pair[1] in self.test_classes(other)] for other in self._others(fold)}
@@ -104,14 +107,14 @@ class FoldwiseTrainingLists(OfficialData):
 
 
 class JoinedFolds(OfficialData):
-    """A data set in one fold with all classes of another, whose lists are those of all folds of that one."""
+    """Data set with all classes of another one in a single fold; its lists are that one's, joined."""
 
     folds = 1
 
     @property
     @abstractmethod
     def parted(self) -> OfficialData:
-        """The other data set, of the same folder, with folds."""
+        """The data set with folds, of the same folder."""
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
@@ -121,19 +124,19 @@ class JoinedFolds(OfficialData):
         return not self.derives_lists and (split, fold) in checksums(self.parted.name)
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Return how the pairs of each fold compare with its official list, the least of them."""
+        """Compare the pairs of each fold with its official list, and return the worst result."""
         parted = self.parted
         own = [[pair for pair in pairs if pair[1] in parted.test_classes(place)] for place in range(parted.folds)]
         return joined_origin([verdict(part, parted.name, split, place) for place, part in enumerate(own)])
 
 
 class OfficialImageLists(ImageLists):
-    """The image lists of PFENet-like programs of a data set with official ones (hmnet.md §11.1)."""
+    """Image lists of PFENet-like programs for a data set with official ones (hmnet.md §11.1)."""
 
     data: OfficialData
 
     def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
-        """Return how `pairs` compare with the official list."""
+        """Say how `pairs` compare with the official list."""
         if released is None:
             return super().origin(pairs, part, fold, released)
         data, split = self.data, f"pfenet-{part}"

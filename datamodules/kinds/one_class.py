@@ -10,7 +10,7 @@ NO_VALUE = 254
 
 
 class OneClassImages(SegmentationData):
-    """A data set with label maps of 0 and 1; it may have more classes than a label map has values."""
+    """Data set whose label maps hold only 0 and 1, so that it may have more than 254 classes."""
 
     @abstractmethod
     def class_number(self, name: str) -> int:

@@ -9,17 +9,17 @@ from fsbench.protocols.draws.incontext import EpisodeRun, OwnEpisodes
 
 
 class ViewEpisodes(OwnEpisodes):
-    """The episodes of a data set of views."""
+    """Rule by which episodes of a data set of views are drawn."""
 
     data: ViewData
 
     def episode_run(self, class_ids: list[int], length: int | None, episodes: Iterator[Episode]) -> EpisodeRun:
-        """Return a test whose masks are checked when they are drawn."""
+        """Return a test that checks the masks of each episode when it is drawn."""
         origin = UNVERIFIED  # no checksum of these files is published (incontext-protocol §8)
         return EpisodeRun(class_ids, length, self.check_episodes(episodes), self.data.annotations_sha256, origin)
 
     def check_episodes(self, episodes: Iterator[Episode]) -> Iterator[Episode]:
-        """Yield `episodes`; DataError for one with a mask of an impossible form, so before anything is predicted."""
+        """Yield `episodes`. Raises DataError for an unreadable mask, before anything is predicted."""
         usable: set[str] = set()
         for episode in episodes:
             for name in (episode.query, *episode.supports[0]):

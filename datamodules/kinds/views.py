@@ -28,14 +28,14 @@ _DECODED = 40
 
 
 class AnnotatedMask(NamedTuple):
-    """A mask of a view: the words that find it in its file, and its `segmentation` there, see `union_mask`."""
+    """Mask of a view: words that name it in its file, and its `segmentation` (see `union_mask`)."""
 
     place: str
     segmentation: Any
 
 
 class ViewData(OneClassImages):
-    """A data set whose images are views `<photo>@…`, with label maps of 0 and 1; it has no lists of them.
+    """Data set whose images are views `<photo>@…`, such as one object's box, with label maps of 0 and 1.
 
     Attributes:
         logged_classes: shots -> number of classes of every fold, in the released run logs (incontext-protocol §3), by
@@ -67,26 +67,26 @@ class ViewData(OneClassImages):
     @property
     @abstractmethod
     def annotation_files(self) -> Sequence[Path]:
-        """Return the files that episodes follow from."""
+        """Return the annotation files from which episodes are drawn."""
 
     @abstractmethod
     def masks(self, name: str) -> Sequence[AnnotatedMask]:
-        """Return the annotated masks of view `name`, whose union its label map shows."""
+        """Return the annotated masks of view `name`; its label map is their union."""
 
     @abstractmethod
     def photo_classes(self) -> Iterator[tuple[str, int]]:
-        """Yield (photo, class number) of all that tests draw from, with whatever number of shots."""
+        """Yield (photo, class number) for everything that tests may draw, with any number of shots."""
 
     @abstractmethod
     def class_views(self, photo: str, number: int) -> Sequence[str | None]:
-        """Return the views of class `number` in a listed photo, None for an object that does not show it."""
+        """Return the views of class `number` in a listed photo; None for an object that does not show it."""
 
     def listed_photos(self) -> set[str]:
         """Return the photos that tests draw from."""
         return {photo for photo, _ in self.photo_classes()}
 
     def faults(self) -> Iterator[str]:
-        """Yield a line for each listed photo that no episode can draw; a test fails where one of its episodes does."""
+        """Yield a line for each listed photo that no episode can use; a test that draws one fails."""
         for photo, number in self.photo_classes():
             try:
                 for name in self.class_views(photo, number):
@@ -96,7 +96,7 @@ class ViewData(OneClassImages):
                 yield str(error).splitlines()[0]
 
     def check_masks(self, name: str) -> None:
-        """Raise DataError for a mask of view `name` of an impossible form."""
+        """Raise DataError if a mask of view `name` has a form that cannot be read."""
         for mask in self.masks(name):
             try:
                 check_form(mask.segmentation)
@@ -132,7 +132,7 @@ class ViewData(OneClassImages):
         return labels
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
-        """Count the pixels of image `name`; the own class is there even if its mask has none inside the box."""
+        """Count the pixels of each class in image `name`; its own class is listed even with 0 pixels."""
         pixels, total = super().class_pixels(name)
         return {0: pixels.get(0, 0), self.class_number(name): pixels.get(1, 0)}, total
 
@@ -145,14 +145,14 @@ class ViewData(OneClassImages):
         return any(not range(*part.indices(length)) for part, length in sides)
 
     def require_parts(self, parts: Iterable[str], expected: str) -> None:
-        """Raise DataError unless all `parts`, files and folders, are in the root; it says what to fetch."""
+        """Raise DataError, saying what to fetch, unless all files and folders `parts` are in the root."""
         absent = [part for part in parts if not (self.root / part).exists()]
         if absent:
             raise self.source.missing(f"{self.root} has no {' and no '.join(absent)}; expected {expected}")
 
     @classmethod
     def other_version(cls, file: object, found: str, expected: str) -> DataError:
-        """Return the refusal of an annotation file that is not of the form that the authors' programs read."""
+        """Return the error for an annotation file in another form than the authors' programs read."""
         return cls.source.missing(f"{file} is of another version: {found}; expected {expected}")
 
     @classmethod
@@ -174,7 +174,7 @@ class ViewData(OneClassImages):
 
     @classmethod
     def check_annotations(cls, report: Report, root: Path) -> Self | None:
-        """Report on the annotation files in `root`; returns the data set, None where it cannot be used."""
+        """Report on the annotation files in `root`; returns the data set, None if it cannot be used."""
         data = report.attempt("folders", lambda: cls(str(root)))
         if data is None or report.attempt("annotations", lambda: data.class_names) is None:
             return None
@@ -191,11 +191,11 @@ class ViewData(OneClassImages):
         return data
 
     def draw_test(self, report: Report, subject: str, protocol: str, task: Task) -> Manifest | None:
-        """Return the test that a protocol draws; None where it cannot be drawn, which the report says."""
+        """Return the test that a protocol draws; None, with a finding in the report, if it cannot be drawn."""
         return report.attempt(subject, lambda: load_segmentation(protocol).manifest(self, task))
 
     def check_episodes(self, report: Report, subject: str, manifest: Manifest) -> None:
-        """Report whether the photos of a run are there, and whether a sample of its masks can be decoded."""
+        """Report whether the photos of a test are there, and whether a sample of its masks can be decoded."""
         names = manifest.image_names
         absent = [name for name in names if not is_file(self.image_path(name))]
         if absent:
@@ -215,13 +215,13 @@ class ViewData(OneClassImages):
 
 @lru_cache(maxsize=100_000)
 def photo_size(path: Path) -> tuple[int, int]:
-    """Return height and width of a photo without decoding it; DataError where that is impossible."""
+    """Return height and width of a photo from its header. Raises DataError if it cannot be read."""
     header = picture_header(path)
     return header.height, header.width
 
 
 def listed_views(pairs: Iterable[Pair]) -> PairList:
-    """Return the list of views with their classes; no checksum of the files that they follow from is published."""
+    """Return the list of views with their classes; no official checksum exists for it."""
     return PairList(tuple(pairs), UNVERIFIED)
 
 

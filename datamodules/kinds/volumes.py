@@ -42,7 +42,7 @@ FOLDS = 5
 
 
 class Volumes(VolumeData):
-    """Prepared volumes. Fold f tests the organs of group f // 5 in the scans of the authors' fold f % 5.
+    """Prepared scans. Fold f tests the organs of group f // 5 in the scans of the authors' fold f % 5.
 
     A slice is cut to its first 256 rows and columns: files of CT have 257 (§2). Larger ones are refused, smaller ones
     taken as they are.
@@ -76,7 +76,7 @@ class Volumes(VolumeData):
 
     @cached_property
     def scans(self) -> tuple[str, ...]:
-        """Ids of the scans that have an image, ascending as numbers; DataError where there are none, or no labels."""
+        """Ids of the scans with an image, in numeric order. Raises DataError if there are none, or no labels."""
         images, labels, _ = (self._ids(kind) for kind in (IMAGE, LABEL, SUPERPIXELS))
         if not images or images != labels:
             lacking = sorted(images ^ labels)[:3]
@@ -124,7 +124,7 @@ class Volumes(VolumeData):
 
     @cached_property
     def class_slices(self) -> Mapping[int, Mapping[str, Sequence[int]]]:
-        """Number of a class -> scan -> places z of the slices with a pixel of it, as `classmap_1.json` has them."""
+        """{class number: {scan: positions z of the slices that show it}}, from `classmap_1.json`."""
         file = self.root / CLASS_SLICES
         try:
             content = read_json(file, "list")
@@ -143,7 +143,7 @@ class Volumes(VolumeData):
         return found
 
     def candidates(self, part: Part) -> Sequence[str]:
-        """Return all slices of all scans; which scans a fold tests and trains on is `fold_scans`."""
+        """Return all slices of all scans; `fold_scans` says which scans a fold tests and trains on."""
         if part != "val":
             raise SettingsError(
                 f"{self.name} has scans that are for training in one fold and for the test in another, and no part "
@@ -165,7 +165,7 @@ class Volumes(VolumeData):
         return np.ascontiguousarray(values.astype(np.uint8))
 
     def pixels(self, name: str) -> np.ndarray:
-        """Return slice `name` (H, W, 3) uint8: its volume's smallest value is 0, the largest 255, of all channels."""
+        """Return slice `name` (H, W, 3) uint8, scaled from its volume's smallest value to its largest."""
         low, high = value_range(self.image_path(name))
         grey = np.rint((self._slice(IMAGE, name) - low) * (255 / ((high - low) or 1))).astype(np.uint8)
         return np.repeat(grey[..., None], 3, 2)
@@ -189,7 +189,7 @@ class Volumes(VolumeData):
         return self.scaled_by == "scan" or bool(self._training)
 
     def prepare_intensities(self) -> None:
-        """Compute the moments of all scans that `intensities` are normalised by, which are the training scans or none.
+        """Compute the mean and standard deviation that `intensities` need, from the training scans.
 
         Raises as `intensities`.
         """
@@ -198,12 +198,12 @@ class Volumes(VolumeData):
 
     @property
     def further_files(self) -> Sequence[Path]:
-        """Volumes of the training scans, where `intensities` are normalised by them and the fold is known."""
+        """Files of the training scans, if `intensities` are normalised by them and the fold is known."""
         scans = () if self.scaled_by == "scan" else self._training or ()
         return [self._file(IMAGE, scan) for scan in scans]
 
     def superpixels(self, name: str) -> np.ndarray:
-        """Return the superpixels (H, W) int32 of slice `name`: numbers from 1, 0 where there is none (§6.1)."""
+        """Return the superpixels (H, W) int32 of slice `name`, numbered from 1; 0 is outside all (§6.1)."""
         values = self._slice(SUPERPIXELS, name)
         self._check_numbers(values, SUPERPIXELS, scan_of(name), f" in slice {slice_number(name)}")
         return np.ascontiguousarray(values.astype(np.int32))
@@ -216,7 +216,7 @@ class Volumes(VolumeData):
             print_once(note)
 
     def scale(self, scan: str) -> tuple[float, float]:
-        """Return the mean and the standard deviation of population that the slices of a scan are normalised by."""
+        """Return the mean and the population standard deviation by which the slices of a scan are normalised."""
         if self.scaled_by == "scan":
             return pooled_moments([self._moments(scan)])
         if self._training is None:
@@ -382,11 +382,11 @@ def _checked(shape: tuple[int, ...], file: Path) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums of a volume that a mean and a standard deviation of several follow from.
+    """Number, mean and squared deviations of a volume's voxels; those of several volumes can be pooled.
 
     Attributes:
-        number: of its voxels.
-        mean: of their values.
+        number: the number of its voxels.
+        mean: the mean of their values.
         squares: sum of their squared differences from the mean.
     """
 
@@ -408,7 +408,7 @@ def moments(values: np.ndarray) -> Moments:
 
 
 def kept_moments(content: object) -> Moments | None:
-    """Return the moments that an entry of the disk cache holds; None where it is absent or holds something else."""
+    """Return the moments in an entry of the disk cache; None if it is missing or damaged."""
     match content:
         case {"number": int(number), "mean": float(mean), "squares": float(squares)}:
             return Moments(number, mean, squares) if number > 0 and isfinite(mean) and 0 <= squares < inf else None
@@ -416,7 +416,7 @@ def kept_moments(content: object) -> Moments | None:
 
 
 def pooled_moments(volumes: Sequence[Moments]) -> tuple[float, float]:
-    """Return mean and standard deviation of population of all voxels of some volumes."""
+    """Return mean and population standard deviation of all voxels of several volumes."""
     number = sum(one.number for one in volumes)
     mean = sum(one.number * one.mean for one in volumes) / number
     squares = sum(one.squares + one.number * (one.mean - mean) ** 2 for one in volumes)

@@ -55,7 +55,7 @@ def write_list(data: ClassificationData, path: Path) -> None:
 
 
 def require_present(absent: Sequence[str], listed: int, folder: Path, source: Path) -> None:
-    """Raise DataError naming the first of the `absent` images, if any."""
+    """Raise DataError, naming the first of the `absent` images, if there are any."""
     if absent:
         raise DataError(
             f"{len(absent)} of {listed} images of {source} are not in {folder} (first: {absent[0]}); expected all; "

@@ -29,7 +29,7 @@ LIST_FILES = ("*/test.txt", "*/*/fold*", "*/*/data_list_*", "*/*/*/fold*", "*/*/
 
 
 def missing_list(problem: str, dataset: str) -> DataError:
-    """Return a DataError: `problem` on the first line (found, expected), then where the lists are to be had."""
+    """Return a DataError that says which list is missing and where to get it."""
     return _source(dataset).missing_lists(problem)
 
 
@@ -43,7 +43,7 @@ def _source(dataset: str) -> Source:
 
 
 def default_lists(lists: Sequence[str] | None, *roots: Path) -> list[str]:
-    """`lists`, or where they are None the first folder `lists` in one of `roots`."""
+    """Return `lists`; if they are None, the first folder `lists` in one of `roots`."""
     if lists is not None:
         return list(lists)
     return [str(root / "lists") for root in dict.fromkeys(roots) if (root / "lists").is_dir()][:1]
@@ -87,7 +87,7 @@ def _has_lists(folder: Path) -> bool:
 def read_official(
     folders: Sequence[str | Path], dataset: str, split: str, fold: int, allow_unverified: bool = False
 ) -> PairList | None:
-    """The official list of `split` and `fold`, or None where no folder has that split.
+    """Return the official list of `split` and `fold`; None if no folder has it.
 
     Files are looked for as `<folder>/<dataset>/<split>/fold<f>.txt` or `.pkl`, and under `<dataset>/custom/<split>`,
     where the authors of the size splits keep them; `<folder>` is one of `list_folders`. The first one that holds the
@@ -114,7 +114,7 @@ def read_official(
 
 
 def verdict(pairs: Sequence[Pair], dataset: str, split: str, fold: int) -> str:
-    """Compare a list of ours with the official one; return `OFFICIAL`, `REORDERED` or `DERIVED`."""
+    """Compare our list with the official one; return `OFFICIAL`, `REORDERED` or `DERIVED`."""
     known = checksums(dataset).get((split, fold))
     if known is None or len(pairs) != known.pairs:
         return DERIVED
@@ -125,13 +125,13 @@ def verdict(pairs: Sequence[Pair], dataset: str, split: str, fold: int) -> str:
 
 
 def joined_origin(origins: Sequence[str]) -> str:
-    """The origin of a list joined from several: that of its least certain part."""
+    """Return the origin of a list joined from several: the origin of its least certain part."""
     certainty = [OFFICIAL, REORDERED, DERIVED, UNVERIFIED]
     return max(origins, key=certainty.index)
 
 
 def joined_lists(parts: Sequence[PairList | None]) -> PairList | None:
-    """Join the lists that are there, in their order; None where none is."""
+    """Join the lists that are not None, in order; None if none is left."""
     there = [part for part in parts if part is not None]
     if not there:
         return None

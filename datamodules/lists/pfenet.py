@@ -23,7 +23,7 @@ _FOLDER = {"trn": "train", "val": "val"}
 def find_image_list(
     folders: Sequence[str | Path], dataset: str, part: Part, fold: int, name_of: Callable[[PurePosixPath], str]
 ) -> ReleasedImages | None:
-    """Return the released list of `part` ("trn" or "val") and `fold`, or None where no folder has it.
+    """Return the released list of `part` ("trn" or "val") and `fold`; None if no folder has it.
 
     Looked for as `<folder>/<dataset>/fss_list/<train|val>/data_list_<f>.txt` and without `fss_list`. `name_of` turns
     the path of a photo into the image name of the suite.

@@ -17,7 +17,7 @@ KIND = "pixels-2"
 
 @dataclass(frozen=True)
 class PixelTable:
-    """Rows (label, pixels, further counts) of every image, labels ascending.
+    """Table of (label, pixels, further counts) rows for every image, labels ascending.
 
     Attributes:
         names: M image names.
@@ -42,18 +42,18 @@ class PixelTable:
 
     @property
     def labels(self) -> list[int]:
-        """Labels of all rows: one occurs as often as there are images that show it."""
+        """Labels of all rows; a label occurs once for each image that shows it."""
         labels: list[int] = self.rows[:, 0].tolist()
         return labels
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
-        """Pixels of every label of image `name`, and pixels in all; see `SegmentationData.class_pixels`."""
+        """Return the pixels of every label of image `name`, and all its pixels."""
         rows = self[name]
         return dict(rows[:, :2].tolist()), int(rows[:, 1].sum())
 
 
 def count_labels(labels: np.ndarray) -> np.ndarray:
-    """(label, pixels) rows (n, 2) int32 of a label map (H, W) uint8, labels ascending."""
+    """Count the pixels of each label in a label map (H, W) uint8: rows (label, pixels) (n, 2) int32, ascending."""
     counts = np.bincount(labels.ravel(), minlength=256)
     present = counts.nonzero()[0]
     return np.stack([present, counts[present]], axis=1).astype(np.int32)
@@ -62,7 +62,7 @@ def count_labels(labels: np.ndarray) -> np.ndarray:
 def pixel_table(
     names: Sequence[str], count: Callable[[str], np.ndarray], *, fingerprint: str, description: str
 ) -> PixelTable:
-    """The rows `count(name)` of all `names`, from the cache where it holds them.
+    """Return the table of all `names`: rows from the cache, or counted by `count(name)`.
 
     Args:
         names: Image names.

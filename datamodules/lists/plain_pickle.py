@@ -259,7 +259,7 @@ def parse_plain_pickle(content: bytes) -> Any:
 
 
 def read_annotation_pickle(path: Path, expected: str) -> Any:
-    """Return the content of a pickle of annotations; DataError says `expected` where it cannot be read."""
+    """Return the content of a pickle of annotations. Raises DataError, with what was `expected`, if unreadable."""
     try:
         return parse_plain_pickle(read_bytes(path, "annotations"))
     except (OSError, ValueError) as error:

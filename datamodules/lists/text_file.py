@@ -7,7 +7,7 @@ from fsbench.base.files import read_text
 
 
 def read_list(path: Path, kind: str = "list", expected: str = "a text file; fetch it again") -> str:
-    """Return the text of the list `path`.
+    """Return the text of the list file `path`.
 
     Args:
         path: the file.

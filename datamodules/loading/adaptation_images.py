@@ -51,7 +51,7 @@ class AdaptationImages:
         return self.adaptation.items or len(self.pool.class_ids)
 
     def episode(self, epoch: int, item: int) -> Episode:
-        """Return the names of an item. Raises DataError where its class has one image."""
+        """Return the image names of an item. Raises DataError if its class has only one image."""
         rng = np.random.RandomState([self.seed, 2, epoch, item])
         if self.adaptation.items is not None and self.pool.query_sampling == "sequential":
             query, number = self.pool.pairs[item % len(self.pool.pairs)]
@@ -77,13 +77,13 @@ class AdaptationImages:
 
     @cached_property
     def drawn(self) -> list[tuple[int, tuple[str, ...]]]:
-        """Class number and supports of the items of all epochs, in their order."""
+        """Class number and supports of every item, over all epochs."""
         epochs = (self.epoch(epoch) for epoch in range(self.adaptation.epochs))
         return [(episode.classes[0], episode.supports[0]) for epoch in epochs for episode in epoch]
 
     @property
     def images_a_class(self) -> int:
-        """Largest number of labelled images of a class, each counted once."""
+        """Number of labelled images of the class that has most, each image counted once."""
         seen: dict[int, set[str]] = {}
         for number, names in self.drawn:
             seen.setdefault(number, set()).update(names)
@@ -101,17 +101,17 @@ class AdaptationImages:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """Hashes of the items in their order and of the contents of the files, for a run's identity."""
+        """Hashes of the items, in order, and of the files' contents, for a run's identity."""
         return {"items_sha256": fingerprint(self.drawn), "files_sha256": contents_sha256(self.data, self.names)}
 
     def batches(self, epoch: int) -> Iterator[EpisodeBatch]:
-        """Yield the batches of an epoch, whatever the number of processes and of workers."""
+        """Yield the batches of an epoch; they do not depend on the number of processes or workers."""
         episodes, size = self.epoch(epoch), self.adaptation.batch_size
         for start in range(0, len(episodes), size):
             yield collate([self.load(epoch, episode) for episode in episodes[start : start + size]])
 
     def load(self, epoch: int, episode: Episode) -> EpisodeBatch:
-        """Load an item of an epoch: a batch of one, whose query is a changed support with its mask."""
+        """Load an item of an epoch as a batch of one: its query is an augmented support."""
         config = self.config
         rng = random.Random(repr((self.seed, "adaptation", epoch, episode.number)))
         supports, number = episode.supports[0], episode.classes[0]

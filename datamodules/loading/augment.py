@@ -52,7 +52,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Rotate:
-    """Rotate every second image by an angle drawn uniformly from ±`degrees`; corners become mean colour and void."""
+    """Rotate every second image by an angle drawn from ±`degrees`; the corners get mean colour and void."""
 
     degrees: float = 10.0
 
@@ -110,7 +110,7 @@ class Crop:
         return height // 2, height - height // 2, width // 2, width - width // 2
 
     def draw(self, label: np.ndarray, rng: random.Random) -> tuple[np.ndarray, int, int]:
-        """Draw where the crop lies; returns its labels, and its top and left in the padded image."""
+        """Draw the crop's position; returns its labels, top and left in the padded image."""
         label = self._padded(label)
         foreground = label == 1
         whole = np.count_nonzero(foreground)
@@ -124,7 +124,7 @@ class Crop:
         return label[rows, columns], top, left
 
     def at(self, label: np.ndarray, top: int, left: int) -> np.ndarray:
-        """Return the crop of another label map of the image, at a place that was drawn."""
+        """Return the crop of another label map of the image, at an earlier position."""
         return self._padded(label)[top : top + self.side, left : left + self.side]
 
     def _padded(self, label: np.ndarray) -> np.ndarray:
@@ -136,7 +136,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Squash:
-    """The whole image in a square of `side`, its aspect ignored; nothing is drawn."""
+    """Resize the whole image to a square of `side` pixels, ignoring its aspect; nothing is random."""
 
     side: int
 
@@ -162,11 +162,11 @@ _TOGETHER = 64
 
 @dataclass(frozen=True)
 class Draws:
-    """Random changes of one image, but for the place of its crop.
+    """Random changes drawn for one image, except the position of its crop.
 
     Attributes:
-        factor: of its size.
-        angle: of its rotation in degrees; None for none.
+        factor: the factor of its size.
+        angle: the angle of its rotation in degrees; None for none.
         blurred, flipped: whether it is.
     """
 
@@ -177,19 +177,19 @@ class Draws:
 
     @classmethod
     def of_image(cls, factors: tuple[float, float], rng: random.Random) -> "Draws":
-        """Draw in the authors' order."""
+        """Draw the changes of one image, in the order of the authors' program."""
         factor, angle = Scale(factors).draw(rng), Rotate().draw(rng)
         return cls(factor, angle, rng.random() < 0.5, rng.random() < 0.5)
 
     def labels(self, label: np.ndarray) -> np.ndarray:
-        """Return a label map (h, w) changed so."""
+        """Apply the changes to a label map (h, w)."""
         label = scale(label, self.factor, cv2.INTER_NEAREST)
         if self.angle is not None:
             label = rotate(label, self.angle, cv2.INTER_NEAREST, (VOID,))
         return np.asarray(cv2.flip(label, 1)) if self.flipped else label
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
-        """Return an image (h, w, 3) float32 changed so."""
+        """Apply the changes to an image (h, w, 3) float32."""
         image = scale(image, self.factor, cv2.INTER_LINEAR)
         if self.angle is not None:
             image = rotate(image, self.angle, cv2.INTER_LINEAR, MEAN)
@@ -200,7 +200,10 @@ class Draws:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The random changes of training crops of `side`; `factors` are 0.9..1.1 for PASCAL, 0.8..1.25 for COCO."""
+    """Random changes of a training image, ending in a crop of `side`.
+
+    `factors` are 0.9 to 1.1 for PASCAL and 0.8 to 1.25 for COCO.
+    """
 
     side: int
     factors: tuple[float, float] = (0.9, 1.1)
@@ -232,7 +235,7 @@ class Augmentation:
         rng: random.Random,
         out: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """Change `more` label maps of the image alike; only `label` decides whether a crop is drawn again (bam.md §8).
+        """Augment an image with several label maps; `label` decides whether the crop is redrawn (bam.md §8).
 
         Args:
             image, label, rng, out: as in a call.
@@ -278,7 +281,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class ResizedAugmentation(Augmentation):
-    """Random changes without a crop: the whole image is resized to the square, its aspect ignored (hdmnet.md §8).
+    """Random changes of a training image, resized to the square without a crop (hdmnet.md §8).
 
     Nothing is drawn for the resizing, and nothing of an object is lost.
     """
@@ -291,7 +294,7 @@ class ResizedAugmentation(Augmentation):
         rng: random.Random,
         out: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """Change `more` label maps of the image alike (arguments and result as of `Augmentation`)."""
+        """Augment an image with several label maps (arguments and result as in `Augmentation`)."""
         drawn, squash = Draws.of_image(self.factors, rng), Squash(self.side)
         pixels = squash.image(drawn.pixels(image.astype(np.float32)))
         planes = np.empty((3, self.side, self.side), np.float32) if out is None else out
@@ -312,7 +315,7 @@ def _write_planes(planes: np.ndarray, pixels: np.ndarray, top: int, left: int) -
 
 
 def named_augmentation(name: str, side: int) -> Augmentation | None:
-    """Return the augmentation of a name of `SCALE_FACTORS` for squares of `side`; None for "none"."""
+    """Return the augmentation for squares of `side` by its name in `SCALE_FACTORS`; None for "none"."""
     if name == "none":
         return None
     kind = ResizedAugmentation if name.endswith("_resized") else Augmentation

@@ -1,4 +1,4 @@
-"""Which rank gets which episodes: training in steps of a new order each epoch, evaluation each exactly once."""
+"""Division of episodes over processes: in training by steps in a new order each epoch, in a test each once."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,14 +12,14 @@ from fsbench.datamodules.loading.step_division import StepDivision
 
 
 def ranks() -> tuple[int, int]:
-    """(rank, number of ranks) of this process."""
+    """Return this process's rank and the number of processes."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
 
 
 class TrainingBatches(Sampler[list[tuple[int, int]]]):
-    """This process's micro-batches of (epoch, item), of one epoch after the other.
+    """This process's micro-batches of (epoch, item) pairs, epoch after epoch.
 
     The order of the items depends on (seed, epoch) alone. Step by step, the next `batch_size` of them are dealt to the
     step's micro-batches in turn, and these in turn to the processes; so the episodes of a step are the same for any
@@ -27,7 +27,7 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
 
     Args:
         length: number of items.
-        seed: of the order.
+        seed: the seed of the order.
         division: how a step is divided.
         fill_to: repeat items from the start of an epoch until their number is a multiple of this.
         drop_last: leave the incomplete last step of an epoch out.
@@ -60,7 +60,7 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
 
     @property
     def sampler(self) -> "TrainingBatches":
-        """Itself: Lightning calls `set_epoch` of a batch sampler's sampler."""
+        """This object: Lightning calls `set_epoch` on a batch sampler's `sampler`."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
@@ -101,7 +101,7 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
 
 
 class ContiguousDistributedSampler(DistributedSampler[int]):
-    """Each item exactly once over all ranks: rank r takes a contiguous share, without padding.
+    """Sampler that gives each process a contiguous share of the items, each item once.
 
     It is one of PyTorch's kind, in whose place a Trainer puts no other.
     """
@@ -114,7 +114,7 @@ class ContiguousDistributedSampler(DistributedSampler[int]):
 
     @property
     def share(self) -> range:
-        """Items of this rank."""
+        """Items of this process."""
         rank, world = ranks()
         return range(self.length * rank // world, self.length * (rank + 1) // world)
 

@@ -23,10 +23,10 @@ from fsbench.protocols.draws.vrp import filled_length, training_steps
 
 
 class ManifestEpisodes(Dataset[EpisodeBatch]):
-    """The episodes of a manifest.
+    """The segmentation episodes of a manifest, loaded by their position.
 
     Args:
-        draw: of the episodes.
+        draw: the draw of the episodes.
         data: the data set.
         episodes: in the order in which they are read.
         config: how they are loaded.

@@ -14,7 +14,7 @@ from fsbench.protocols.reading import read_checked_manifest
 
 
 def read_given_manifest(file: str, data: SegmentationData, protocol: Protocol, task: Task) -> Manifest:
-    """Read the manifest `file` for a test of `task`, marked where it is a list of one's own.
+    """Read the manifest `file` for a test of `task`; mark it if its episodes are the user's own choice.
 
     Raises:
         SettingsError: it was drawn for other settings.

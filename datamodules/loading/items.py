@@ -28,7 +28,7 @@ from fsbench.protocols.view import InputResize, View, input_rule
 
 @dataclass(frozen=True)
 class LoadingConfig:
-    """Settings of loading that decide the tensors of an episode.
+    """Settings of loading that change an episode's tensors.
 
     Attributes:
         size: side S of images in pixels.
@@ -52,7 +52,7 @@ class LoadingConfig:
 
     @property
     def resize(self) -> str:
-        """Rule of `RESIZES` for images and support labels."""
+        """The rule of `RESIZES` by which images and support labels are resized."""
         return input_rule(self.view.resize, self.input_resize)
 
     def files(self, data: SegmentationData) -> DecodedImageCache:
@@ -68,7 +68,7 @@ def load_episode(
     files: DecodedImageCache | None = None,
     box_of: BoxOf | None = None,
 ) -> EpisodeBatch:
-    """Decode one episode, a batch of one.
+    """Load one segmentation episode as a batch of one.
 
     Args:
         data: the data set.
@@ -115,7 +115,7 @@ def load_episode(
 def load_item(
     draw: Draw, data: SegmentationData, episode: Episode, config: LoadingConfig, files: DecodedImageCache
 ) -> EpisodeBatch:
-    """Load a test episode with its truth: an item of the loader.
+    """Load a test episode with its truth, as one item of a loader.
 
     An episode without any support is a whole image.
 
@@ -175,7 +175,7 @@ def _load_base_and_novel(
 
 
 def whole_image(name: str, image: Tensor, truth: EpisodeTruth) -> EpisodeBatch:
-    """Return an image (3, S, S) with its truth as an episode without supports, about the truth's classes."""
+    """Return an image (3, S, S) and its truth as an episode without supports."""
     ways = len(truth.classes)
     no_support = torch.zeros(1, ways, 0, dtype=torch.int64)
     no_labels = torch.zeros(*no_support.shape, *truth.label_map.shape, dtype=torch.uint8)
@@ -211,7 +211,7 @@ def _batch_of_one(
 def support_labels(
     data: SegmentationData, episode: Episode, config: LoadingConfig, label_map: Callable[[str], np.ndarray]
 ) -> list[list[np.ndarray]]:
-    """Return what a method is told of the supports of a test episode, by way and shot.
+    """Return the labels of a test episode's supports that the method gets, by way and shot.
 
     Args:
         data: the data set.
@@ -324,13 +324,13 @@ def read_labelled(data: SegmentationData, name: str) -> tuple[np.ndarray, np.nda
 
 @dataclass(frozen=True)
 class ImageLoading:
-    """Settings of loading of a classification.
+    """Settings of loading for classification.
 
     Attributes:
         names: names of all images, in an order that says nothing of their classes.
         class_places: places in `names` of the images of every class.
         size: side S of images in pixels.
-        seed: of what methods draw.
+        seed: the seed of what methods draw.
         with_images: load the images, too, and not only their places.
     """
 
@@ -341,7 +341,7 @@ class ImageLoading:
     with_images: bool = True
 
     def places(self, episode: ClassificationEpisode) -> tuple[Tensor, Tensor]:
-        """Return the places in `names` of an episode's supports (N, K) and queries (N, q)."""
+        """Return the positions in `names` of an episode's supports (N, K) and queries (N, q)."""
         places = [self.class_places[number] for number in episode.classes]
         support = [[way[image] for image in images] for way, images in zip(places, episode.support, strict=True)]
         query = [[way[image] for image in images] for way, images in zip(places, episode.query, strict=True)]
@@ -351,7 +351,7 @@ class ImageLoading:
 def load_image_episode(
     data: ClassificationData, episode: ClassificationEpisode, config: ImageLoading, files: FeatureCache
 ) -> ImageEpisode:
-    """Decode one episode of classification; `files` caches what earlier episodes decoded.
+    """Load one classification episode; `files` caches decoded images of earlier episodes.
 
     Raises DataError naming a file that cannot be read.
     """
@@ -365,5 +365,8 @@ def load_image_episode(
 
 
 def centre_image(data: ClassificationData, name: str, size: int) -> Tensor:
-    """Return image `name` as (3, S, S) uint8 (fort.md §3). Raises DataError naming a file that cannot be read."""
+    """Return the middle of image `name` as (3, S, S) uint8 (fort.md §3).
+
+    Raises DataError, naming the file, if it cannot be read.
+    """
     return centre_square(image_pixels(data, name), size)

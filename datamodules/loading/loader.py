@@ -48,7 +48,7 @@ class Loader(DataLoader[Any]):
         return super().__iter__()
 
     def _lacking_memory(self) -> str:
-        """Return how much shared memory the workers need, and how much there is; "" where it is enough.
+        """Return how much shared memory the workers need, and how much there is; "" if it is enough.
 
         A worker has so many batches ready, and one that is used. Other loaders may be as large as this one.
         """
@@ -76,7 +76,7 @@ def _bytes(items: Sequence[Any]) -> int:
 
 
 class SharedBatches:
-    """A collate function whose batches lie in shared memory when a worker hands them over.
+    """Collate function that puts batches into shared memory in a worker process.
 
     torch moves them there in a thread of the worker, where an error is printed and nobody learns of it: whoever waits
     for the batch waits for ever. Moved here, the error reaches that process.
@@ -106,7 +106,7 @@ class _Sharing(pickle.Pickler):
 
 
 def end_quietly(worker: int) -> None:
-    """Keep a worker process, at its start, from printing a traceback when its command ends: a `worker_init_fn`.
+    """Let a worker process end without a traceback when its command ends (a `worker_init_fn`).
 
     multiprocessing's thread that hands over batches prints one where the process that takes them is gone, below the
     line that says why. A data set's own errors go to that process, and through no hook.
@@ -115,7 +115,7 @@ def end_quietly(worker: int) -> None:
 
 
 def wait_for_threads() -> None:
-    """Return when all other threads of this process were seen asleep twice, at the latest after a second.
+    """Wait until all other threads of this process have been asleep twice, for a second at most.
 
     Twice, because one may have waited for the interpreter at the first look. Without Linux's list of threads this only
     waits for some milliseconds.

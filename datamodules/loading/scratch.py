@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 
 class Scratch(threading.local):
-    """Named arrays of a thread, each overwritten by the next one of its name."""
+    """Arrays of a thread that are reused: a new array of a name overwrites the old one."""
 
     LARGEST = 1 << 25
     """Bytes of an array that is kept, 32 MiB, for as long as its thread lives; a larger one has fresh memory."""
@@ -20,7 +20,7 @@ class Scratch(threading.local):
         self.kept: dict[str, np.ndarray] = {}
 
     def array(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> np.ndarray:
-        """Return an array of `shape` with whatever the last one of this name held."""
+        """Return an array of `shape`, with unspecified values, for this name."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         if size > self.LARGEST:
             return np.empty(shape, dtype)

@@ -7,7 +7,7 @@ from fsbench.base.errors import SettingsError
 
 @dataclass(frozen=True)
 class StepDivision:
-    """The division of a training step.
+    """How the episodes of a training step are split over processes and micro-batches.
 
     A micro-batch is what a process takes at once. Its loss is the mean over its episodes; a step's gradient is the mean
     over its episodes, too, whatever the division.
@@ -43,12 +43,12 @@ class StepDivision:
 
     @property
     def share(self) -> int:
-        """Number of a step's episodes that each process takes."""
+        """Number of a step's episodes that each process computes."""
         return self.batch_size // self.processes
 
     @property
     def micro_batch(self) -> int:
-        """Number of episodes that a process takes at once."""
+        """Number of episodes that a process computes at once."""
         return self.given_micro_batch or self.share
 
     @property
@@ -58,7 +58,7 @@ class StepDivision:
 
     @property
     def groups(self) -> int:
-        """Number of micro-batches of all processes in one step."""
+        """Number of micro-batches of all processes in a step."""
         return self.batch_size // self.micro_batch
 
     def as_dict(self) -> dict[str, int]:

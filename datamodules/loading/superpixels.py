@@ -36,7 +36,7 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
         avoided: those of them in whose place another slice is drawn.
         length: items of an epoch, which go through the slices again and again; None for one of each slice.
         size: side S.
-        seed: of all that is drawn.
+        seed: the seed of all that is drawn.
 
     Raises:
         DataError: there is no slice, or none but avoided ones.
@@ -102,7 +102,7 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
 
 
 def change(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Turn, shift, shear, zoom and bend an image with its mask, and change the image's contrast (§6.3).
+    """Augment an image with its mask: turn, shift, shear, zoom, bend, and change the image's contrast (§6.3).
 
     Args:
         image: (S, S) float32, normalised.
@@ -123,7 +123,7 @@ def change(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tup
 
 
 def affine_matrix(side: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw a rotation about the middle of a square, then a shift, a shear and a zoom about its corner, (3, 3)."""
+    """Draw an affine matrix (3, 3): rotation about the middle, then shift, shear and zoom about a corner."""
     angle, shear = rng.uniform(-DEGREES, DEGREES), np.deg2rad(rng.uniform(-SHEAR, SHEAR))
     rotation = np.vstack([cv2.getRotationMatrix2D((side / 2, side // 2), angle, 1), [0, 0, 1]])
     shift, sheared = np.eye(3), np.eye(3)
@@ -134,13 +134,13 @@ def affine_matrix(side: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def displacements(side: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw by how much rows and columns of a square are bent, (2, S, S)."""
+    """Draw how far each pixel of a square moves, (2, S, S), for an elastic deformation."""
     fields = rng.uniform(-1, 1, (2, side, side))
     return np.stack([ELASTIC * cv2.GaussianBlur(field, (KERNEL, KERNEL), SIGMA) for field in fields])
 
 
 def change_contrast(image: np.ndarray, gamma: float) -> np.ndarray:
-    """Raise an image, as shares of its range, to the power `gamma`; the range stays."""
+    """Apply a power `gamma` to an image's values as shares of their range, which stays the same."""
     low = image.min()
     width = image.max() - low + SMALL
     return np.asarray(width * ((image - low + SMALL) / width) ** gamma + low, dtype=np.float32)

@@ -21,7 +21,7 @@ def augmented_episode(
     augmentation: Augmentation,
     base_classes: Sequence[int] = (),
 ) -> EpisodeBatch:
-    """Load a 1-way episode (a batch of one) whose images are augmented at random, each by itself, query first.
+    """Load a 1-way episode, a batch of one; each image is augmented on its own, the query first.
 
     No image comes twice, so each has a name of its own.
 

@@ -14,10 +14,10 @@ KEPT = 8
 
 
 class WayClasses:
-    """Classes of a test by its whole manifest, so that neither ranks nor finished episodes change what is told.
+    """Class of each way of a test, numbered by the whole manifest, so that it is the same in every process.
 
     Args:
-        manifest: of the test.
+        manifest: the manifest of the test.
         known: what is told.
     """
 
@@ -33,7 +33,7 @@ class WayClasses:
         self._kept: OrderedDict[int, EpisodeBatch] = OrderedDict()
 
     def told(self, episode: Episode, load: Callable[[Episode], EpisodeBatch]) -> list[WayClass]:
-        """Return the class of each way of an episode; `load` loads another as it is loaded."""
+        """Return the class of each way of an episode, as the method gets it."""
         return [WayClass(self._places[number], self._opening(number, load)) for number in episode.classes]
 
     def _opening(self, number: int, load: Callable[[Episode], EpisodeBatch]) -> Opening | None:

@@ -24,7 +24,7 @@ class TrainingImages(Dataset[EpisodeBatch]):
         classes: numbers of the base classes.
         config: side S, and how images are resized without an augmentation.
         augmentation: random changes, or None.
-        seed: of the random changes.
+        seed: the seed of the random changes.
     """
 
     def __init__(
@@ -56,6 +56,6 @@ class TrainingImages(Dataset[EpisodeBatch]):
 
 
 def image_truth(number: int, labels: np.ndarray, classes: Sequence[int]) -> EpisodeTruth:
-    """Return the truth of an image whose label map (S, S) uint8 shows the n-th of `classes` as n; void is 255."""
+    """Return the truth of a whole image: n for the n-th of `classes` in its label map (S, S) uint8, void 255."""
     present = np.isin(np.arange(1, len(classes) + 1), labels)
     return EpisodeTruth(number, (labels.shape[0], labels.shape[1]), labels, present, np.array(classes, dtype=np.int64))

@@ -13,7 +13,7 @@ ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 def find_archive(job: Job, archive: ByHand, source: Source) -> Path:
-    """Return the archive in the folder of `--from`, in `<root>/archives` or in the root.
+    """Return the archive from the folder of `--from`, from `<root>/archives` or from the root.
 
     Args:
         job: its folders.
@@ -35,7 +35,7 @@ def find_archive(job: Job, archive: ByHand, source: Source) -> Path:
 
 
 def archive_at_hand(job: Job, names: Sequence[str]) -> Path | None:
-    """Return the archive of one of `names`, or the only one of a folder whose name begins alike; None without one.
+    """Return the archive with one of `names`, or the only one whose name begins alike; None if there is none.
 
     Browsers and Google Drive append numbers and dates ("archive (1).zip"), and users pack anew.
     """
@@ -49,7 +49,7 @@ def archive_at_hand(job: Job, names: Sequence[str]) -> Path | None:
 
 
 def take_file(job: Job, file: str, source: Source, root: Path | None = None) -> None:
-    """Copy the authors' `file` from `--from` to its place in `root` (of `job` where it is None), unless it is there.
+    """Copy the authors' `file` from the folder of `--from` into the root, unless it is there.
 
     Raises:
         DataError: the file is in neither place; `source` tells what to fetch from where.
@@ -72,5 +72,5 @@ def _places(job: Job) -> list[Path]:
 
 
 def _archives(folder: Path) -> list[Path]:
-    """Return the archives in a folder by name; none where there is no such folder."""
+    """Return the archives in a folder by name; none if there is no such folder."""
     return sorted(path for path in folder.glob("*") if path.name.lower().endswith(ENDINGS) and path.is_file())

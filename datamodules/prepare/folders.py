@@ -18,7 +18,7 @@ Check = Callable[[Path, Path], None]
 def make_folder(
     job: Job, source: Source, archive: Archive | ByHand, target: Path, place: Place, check: Check | None = None
 ) -> list[str]:
-    """Make the folder `target` from an archive; it gets its name when it is complete.
+    """Unpack an archive into the folder `target`, which gets its name once it is complete.
 
     Args:
         job: the preparation.
@@ -52,7 +52,10 @@ def photo_in(folder: str, name: PurePosixPath) -> str | None:
 
 
 def make_photos(job: Job, archive: Archive, target: Path, expected: str) -> None:
-    """Put the photos directly in the archive's folder of this name into the folder `target`; DataError without any."""
+    """Copy the photos directly in a folder of the archive into the folder `target`.
+
+    Raises DataError if there are none.
+    """
     with making_place(target) as making:
         if not unpack(job.obtain(archive), making, partial(photo_in, target.name)):
             raise DataError(f"archive {archive.name} has no {target.name}/*.jpg; expected {expected}")
@@ -60,7 +63,7 @@ def make_photos(job: Job, archive: Archive, target: Path, expected: str) -> None
 
 
 def unpack_wanted_files(job: Job, name: str, source: Source) -> list[str]:
-    """Put the wanted files of the archives of the data set `name` into the root; returns remarks for the user.
+    """Unpack the needed files of a data set's archives into the root; returns remarks for the user.
 
     Archives already unpacked are left out. They are fetched in their order: the smaller ones first, so that a wrong
     address shows early.
@@ -95,7 +98,7 @@ def _provide(job: Job, archive: Archive) -> None:
 
 
 def _wanted(patterns: tuple[str, ...], name: PurePosixPath) -> str | None:
-    """Return the end of `name` that matches one of the patterns; None where none does."""
+    """Return the end of `name` that matches one of the patterns; None if none does."""
     for pattern in patterns:
         if name.match(pattern) and not name.name.startswith("._"):  # what other systems' tar leaves behind
             return "/".join(name.parts[-len(PurePosixPath(pattern).parts) :])

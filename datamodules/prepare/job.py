@@ -24,7 +24,7 @@ ELSEWHERE = "give another source (--url-base), put the file in place by hand (--
 
 @dataclass(frozen=True)
 class Job:
-    """Folders and options of one preparation.
+    """Folders and options of one `fsbench data prepare`.
 
     Attributes:
         root: folder of the data set, created when absent.
@@ -50,12 +50,12 @@ class Job:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def url(self, published: str, name: str) -> str:
-        """Return the address of file `name`: the mirror's where one is given, else the published one."""
+        """Return the address of file `name`: at the mirror if one is given, else the published one."""
         return f"{self.url_base.rstrip('/')}/{name}" if self.url_base else published
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Create the root and lock it against other calls.
+        """Create the root and lock it against other preparations.
 
         Raises:
             SettingsError: another call holds the lock, or the root cannot be written to.
@@ -88,7 +88,7 @@ class Job:
         return kept
 
     def note(self, path: Path, digest: str | None, verified: bool) -> None:
-        """Record in `NOTE` that the archive `path` was used.
+        """Record that the archive `path` was used, in the root's `NOTE`.
 
         Args:
             path: the archive.
@@ -99,7 +99,7 @@ class Job:
         write_text(self.root / NOTE, json.dumps(read_note(self.root) | {path.name: entry}, indent=1) + "\n")
 
     def require_complete(self, archive: object, is_complete: bool, has_some: bool, found: str, expected: str) -> None:
-        """Refuse an archive that lacks files, or has others, unless `allow_unverified` takes what is there.
+        """Raise DataError if an archive lacks files or has other ones, unless `allow_unverified` is set.
 
         Args:
             archive: the archive, or words for several.
@@ -135,11 +135,11 @@ class Job:
 
 @runtime_checkable
 class Prepared(Protocol):
-    """A data set that `fsbench data prepare` brings."""
+    """Data set that `fsbench data prepare` can prepare."""
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Put the data set into the root of `job`; steps whose result is present are left out.
+        """Prepare the data set in the root of `job`; steps that are already done are skipped.
 
         Returns:
             Remarks for the user.
@@ -150,12 +150,12 @@ class Prepared(Protocol):
 
 
 def unpublished(name: str) -> str:
-    """Return the remark for the user on the archive `name`, of which no checksum is published."""
+    """Return the remark that no checksum of the archive `name` is published."""
     return f"{name}: no checksum is published; its sha256 is in prepared.json"
 
 
 def read_note(root: Path) -> dict[str, dict[str, object]]:
-    """Return {archive: {"verified", "checksum"}} from the root's note, empty where it is absent or unreadable."""
+    """Return {archive: {"verified", "checksum"}} from the root's note; empty if it is missing or unreadable."""
     try:
         content = read_json(root / NOTE, "record")
     except (OSError, ValueError):

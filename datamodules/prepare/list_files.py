@@ -19,11 +19,11 @@ OPTIONAL = ("emat-size", "hmnet")
 
 @dataclass(frozen=True)
 class ListFile:
-    """A released list file.
+    """List file that authors released, and where to fetch it.
 
     Attributes:
         file: path below the folder of lists, `<group>/<dataset>/…`.
-        source: path below `REPOSITORIES`, empty where no address is known.
+        source: path below `REPOSITORIES`, empty if no address is known.
         sha256: checksum of its content.
     """
 
@@ -33,13 +33,13 @@ class ListFile:
 
     @property
     def group(self) -> str:
-        """First folder of `file`: whose release it belongs to, such as hsnet."""
+        """First folder of `file`, which names the release, such as hsnet."""
         return self.file.partition("/")[0]
 
 
 @cache
 def list_files(dataset: str) -> tuple[ListFile, ...]:
-    """Return the released files in the `<dataset>.list_files.csv` beside the data set, in its order."""
+    """Read the `<dataset>.list_files.csv` beside the data set: the released files, in order."""
     text = read_text(CHECKSUMS / f"{dataset}.list_files.csv", "list")
     return tuple(ListFile(**row) for row in csv.DictReader(text.splitlines()))
 

@@ -15,7 +15,7 @@ OTHER_ROOT = "give another folder with --root"
 
 @contextmanager
 def making_place(target: Path) -> Iterator[Path]:
-    """Give the place where the files of the folder `target` are made; this process alone works there.
+    """Give a temporary folder in which only this process makes the files of `target`.
 
     It lies beside the folder itself where `target`, or a folder above it, is a link: no rename leads to another disk.
     What a killed process left is there again; a block that ends well leaves nothing.
@@ -38,7 +38,7 @@ def making_place(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def disk_errors(goal: Path) -> Iterator[None]:
-    """Turn what a disk refuses into one line about the folder `goal`, whose files are made in the block.
+    """Turn disk errors in the block into one line about the folder `goal`.
 
     Raises:
         DataError: any error of the disk.
@@ -56,7 +56,7 @@ def disk_errors(goal: Path) -> Iterator[None]:
 
 
 def remove_leftover(target: Path) -> None:
-    """Remove what a killed process left of files for the folder `target`, which is complete.
+    """Remove temporary files that a killed process left for the complete folder `target`.
 
     It stays where it cannot be removed: another process works there, or the disk is for reading only.
     """
@@ -67,12 +67,12 @@ def remove_leftover(target: Path) -> None:
 
 
 def has_content(path: Path) -> bool:
-    """Return whether `path` is a file, or a folder or a link to one with anything but hidden files in it."""
+    """Return whether `path` is a file, or a folder with at least one file that is not hidden."""
     return path.is_file() or (path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()))
 
 
 def publish(making: Path, target: Path) -> None:
-    """Move the finished folder or file `making` to `target`, or to where this link leads.
+    """Rename the finished folder or file `making` to `target` (or to the target of that link).
 
     It gets its name by a rename, so that half of it is never seen; what was made on another disk is copied first. A
     folder that has (hidden) files keeps them.
@@ -95,12 +95,12 @@ def publish(making: Path, target: Path) -> None:
 
 
 def publish_into(making: Path, target: Path, names: Set[str] | None = None) -> None:
-    """Move the finished files directly in `making` into the folder `target`, beside those that are there.
+    """Move the finished files in `making` into the folder `target`, which may hold others.
 
     Args:
         making: the place where they were made, which is removed.
         target: the folder, made when absent.
-        names: of the files; None moves all, of which a killed process may have left more.
+        names: the names of the files; None moves all, of which a killed process may have left more.
     """
     target.resolve().mkdir(parents=True, exist_ok=True)  # a link may lead to a folder that is not there yet
     for path in sorted(making.iterdir()):
@@ -110,7 +110,7 @@ def publish_into(making: Path, target: Path, names: Set[str] | None = None) -> N
 
 
 def discard(making: Path) -> None:
-    """Remove the folder `making`, if it is there: its wanted files are in their places."""
+    """Remove the temporary folder `making`, if it exists."""
     _remove(making)
     note = source_note(making)
     if note.exists():  # a disk for reading only refuses to unlink what is not there, too
@@ -118,7 +118,7 @@ def discard(making: Path) -> None:
 
 
 def source_note(making: Path) -> Path:
-    """Return the file beside `making` that names the archive its contents come from."""
+    """Return the file beside `making` that names the archive from which it is made."""
     return making.with_name(f"{making.name}.from")
 
 

@@ -49,7 +49,7 @@ class _Member:
 
 
 def unpack(archive: Path, folder: Path, place: Place) -> int:
-    """Write the files of a tar or zip archive that `place` wants below `folder`.
+    """Write the files of a tar or zip archive for which `place` gives a path, below `folder`.
 
     Files that an interrupted call wrote from the same archive are kept; what another archive left behind is removed.
 
@@ -96,7 +96,7 @@ def unpack(archive: Path, folder: Path, place: Place) -> int:
 
 
 def check_no_page(archive: Path) -> None:
-    """Raise DataError where a file is a web page under an archive's name; what is absent is left to who reads it."""
+    """Raise DataError if the file is a web page with an archive's name."""
     start = start_of_page(archive) if archive.is_file() else ""
     if start:
         raise refusal("archive_web_page", archive, start=start)

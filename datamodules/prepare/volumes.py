@@ -37,7 +37,7 @@ Prepare = Callable[["sitk.Image", "sitk.Image"], tuple["sitk.Image", "sitk.Image
 
 @dataclass(frozen=True)
 class RawScan:
-    """A scan as it is published.
+    """A scan and its labels, as published.
 
     Attributes:
         scan: its id, a number as text.
@@ -53,7 +53,7 @@ class RawScan:
 def write_scans(
     folder: Path, scans: Sequence[RawScan], prepare: Prepare, threshold: float, class_names: Sequence[str]
 ) -> None:
-    """Prepare scans and write them, with their superpixels and the list of slices that show each class.
+    """Prepare scans and write them, with superpixels and the list of slices that show each class.
 
     Args:
         folder: the place where the files are made.
@@ -96,12 +96,12 @@ def write_scans(
 
 
 def slices_with(labels: np.ndarray, number: int) -> list[int]:
-    """Return the places of the slices of labels (Z, H, W) that have a pixel of class `number`."""
+    """Return the positions of the slices of labels (Z, H, W) that show class `number`."""
     return np.flatnonzero((labels == number).any((1, 2))).tolist()
 
 
 def class_slices_text(shown: Mapping[str, Mapping[str, Sequence[int]]]) -> str:
-    """Return the text of `classmap_1.json`: class name -> scan -> slices, a line for each class."""
+    """Return the text of `classmap_1.json`: {class name: {scan: slices}}, a line per class."""
     # spared until it is needed
     import json
 
@@ -177,7 +177,7 @@ def resample(image: "sitk.Image", spacing: Sequence[float]) -> "sitk.Image":
 
 
 def resample_labels(labels: "sitk.Image", spacing: Sequence[float]) -> "sitk.Image":
-    """Resample labels value by value, ascending: a voxel of half of a value or more is it, half to even (§2)."""
+    """Resample labels, one value after the other, ascending: a voxel of half a value or more gets it (§2)."""
     values = as_array(labels)
     found: np.ndarray | None = None
     for value in np.unique(values).tolist():
@@ -213,7 +213,7 @@ def as_array(image: "sitk.Image") -> np.ndarray:
 
 
 def with_geometry(values: np.ndarray, like: "sitk.Image") -> "sitk.Image":
-    """Return values (Z, H, W) as a volume at the place, and with the spacing, of another one.
+    """Return values (Z, H, W) as a volume with the position and spacing of another one.
 
     The spacing is that which NIfTI stores, in float32: sizes follow from it.
     """
@@ -260,7 +260,7 @@ def patient_mask(image: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def renumbered(raw: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Return the numbers (H, W) int32 of superpixels inside a mask (H, W) as the authors' program gives them (§6.1).
+    """Number the superpixels (H, W) int32 inside a mask as the authors' program does (§6.1).
 
     Number 0 is left out, and the last one, m, becomes m + 1: the program means to move 0 there.
     """

@@ -34,20 +34,20 @@ _named: dict[str, "ClassFile"] = {}
 
 @dataclass(frozen=True)
 class ClassFile:
-    """A Python file with a class of the user's: its absolute path and the sha256 of the content that was meant."""
+    """Python file with a user's class: its absolute path, and the sha256 of the content that is meant."""
 
     path: Path
     sha256: str
 
     @classmethod
     def stated(cls, reference: str) -> "ClassFile":
-        """Return the file that a configuration states, see `reference`."""
+        """Return the file that a configuration names (see `reference`)."""
         path, _, sha256 = reference.partition(SHA256)
         return cls(Path(path), sha256)
 
     @property
     def sha256_now(self) -> str | None:
-        """Hash of what the file at this path holds now; None where it is gone. Nothing of it is run."""
+        """Hash of the file's present content; None if the file is gone. No code is run."""
         try:
             return hashlib.sha256(read_bytes(self.path, "settings")).hexdigest()
         except (OSError, ValueError):  # nothing that can be read has this name
@@ -55,17 +55,17 @@ class ClassFile:
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether the file is there with the content that was meant."""
+        """Whether the file still has the content that is meant."""
         return self.sha256_now == self.sha256
 
     @property
     def module(self) -> str:
-        """Full name of the module that it becomes."""
+        """Full name of the module under which the file is loaded."""
         return f"{PACKAGE}.m_{self.sha256[:12]}"
 
     @property
     def reference(self) -> str:
-        """Path and checksum, as configurations state them."""
+        """Path and checksum, in the form in which configurations name a file."""
         return f"{self.path}{SHA256}{self.sha256}"
 
 
@@ -75,11 +75,11 @@ def is_class_file(text: str) -> bool:
 
 
 def name_class_file(text: str, folder: Path | None = None) -> tuple[ClassFile, str]:
-    """Take FILE.py:Class as named by this process's command, so that its code may be run.
+    """Note that this process's command names FILE.py:Class, so that its code may be run.
 
     Args:
         text: file and class.
-        folder: that a relative path starts from; None for the working folder.
+        folder: the folder that a relative path starts from; None for the working folder.
 
     Returns:
         The file, and the class's name.
@@ -101,7 +101,7 @@ def name_class_file(text: str, folder: Path | None = None) -> tuple[ClassFile, s
 
 
 def name_class_files(texts: Iterable[str]) -> None:
-    """Take files as named by this process's command; each FILE.py:Class, of a method or a data set.
+    """Note that this process's command names these classes of methods or data sets, given as FILE.py:Class.
 
     Raises:
         SettingsError: a text has another form, or its file cannot be read.
@@ -113,11 +113,11 @@ def name_class_files(texts: Iterable[str]) -> None:
 
 
 def find_class(text: str, folder: Path | None = None) -> tuple[ClassFile, type]:
-    """Return file and class of FILE.py:Class, which this process's command names; the file's code is run.
+    """Run the file of FILE.py:Class, which the command names, and return file and class.
 
     Args:
         text: file and class.
-        folder: that a relative path starts from; None for the working folder.
+        folder: the folder that a relative path starts from; None for the working folder.
 
     Raises:
         SettingsError: the file cannot be read or imported, or has no such class.
@@ -131,7 +131,7 @@ def find_class(text: str, folder: Path | None = None) -> tuple[ClassFile, type]:
 
 
 def classes_of_file(file: ClassFile) -> dict[str, type]:
-    """Run the code of a file, once in a process, and return the classes that it defines by their names.
+    """Run a file, once per process, and return the classes it defines by name.
 
     Raises:
         SettingsError: it has changed, or cannot be imported.
@@ -142,7 +142,7 @@ def classes_of_file(file: ClassFile) -> dict[str, type]:
 
 
 def class_names(path: Path) -> list[str]:
-    """Return the names of the classes that a file defines, without running it; none of a file that is no Python.
+    """Return the names of the classes that a file defines, without running it; none if it is not Python.
 
     Raises:
         OSError: it cannot be read.
@@ -155,13 +155,13 @@ def class_names(path: Path) -> list[str]:
 
 
 def named_file(reference: str) -> ClassFile | None:
-    """Return the file with the content that `reference` states, which this process's command names; None if none."""
+    """Return the file, among those the command names, whose content `reference` states; None if there is none."""
     sha256 = reference.rpartition(SHA256)[2]
     return next((file for file in _named.values() if file.sha256 == sha256), None)
 
 
 def load_class_file(reference: str) -> ClassFile:
-    """Run the code of the file that a configuration states, as a module of its own; once in a process.
+    """Run the file that a configuration names, as a module of its own, once per process.
 
     Returns:
         The file with this content: the one that the command names, wherever that lies, else the stated one.
@@ -196,7 +196,7 @@ def load_class_file(reference: str) -> ClassFile:
 
 
 def unchanged_content(file: ClassFile) -> bytes:
-    """Return the content of a file that a configuration states.
+    """Return the content of the file that a configuration names, if it is unchanged.
 
     Raises:
         SettingsError: it is not there, or has changed.

@@ -34,13 +34,13 @@ _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, err
 
 @dataclass(frozen=True)
 class Digest:
-    """A published checksum: its kind and hexadecimal value, or the published beginning of it."""
+    """A published checksum: its kind, and its hexadecimal value or the beginning of it."""
 
     kind: Literal["md5", "sha256"]
     value: str
 
     def compute(self, path: Path) -> str:
-        """Return the checksum of the same kind of the file `path`; shows progress for large files."""
+        """Compute the same kind of checksum of the file `path`; shows progress for large files."""
         digest = hashlib.new(self.kind)
         with open_file(path, "archive") as file, _bar(path.stat().st_size, 0, f"Checking {path.name}") as bar:
             while chunk := file.read(CHUNK):
@@ -49,7 +49,7 @@ class Digest:
         return digest.hexdigest()
 
     def problem(self, path: Path) -> str:
-        """Return in words how the checksum of `path` differs; empty where it does not."""
+        """Say how the checksum of `path` differs; empty if it does not."""
         checksum = self.compute(path)
         more = "…" if len(self.value) < len(checksum) else ""
         if checksum.startswith(self.value):
@@ -61,7 +61,7 @@ class Digest:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Waiting times and attempts of a download.
+    """Number of attempts of a download, and the waiting times between them.
 
     Attributes:
         timeout: seconds to wait for one answer.
@@ -75,7 +75,7 @@ class RetryPolicy:
 
 
 def download(url: str, path: Path, problem: Callable[[Path], str], retry: RetryPolicy, instead: str) -> None:
-    """Download `url` to `path` by way of `<path>.part`, which a later call resumes.
+    """Download `url` to `path`. An unfinished download is kept as `<path>.part`, and a later call continues it.
 
     A part goes on only where the server said which version of the file it is of, by an ETag or a date; else the file is
     sent anew.
@@ -83,7 +83,7 @@ def download(url: str, path: Path, problem: Callable[[Path], str], retry: RetryP
     Args:
         url: an http or https address.
         path: target file; its folder is created.
-        problem: says in words how a file differs from the published one, as `Digest.problem` does; "" where it does
+        problem: says in words how a file differs from the published one, as `Digest.problem` does; "" if it does
             not.
         retry: waiting times and attempts.
         instead: other ways to get the file, which end the messages: "put it there by hand (--from DIR)".
@@ -136,7 +136,7 @@ def download(url: str, path: Path, problem: Callable[[Path], str], retry: RetryP
 
 
 def require_space(folder: Path, needed: int, instead: str) -> None:
-    """Raise DataError, which ends with `instead`, unless the disk of `folder` has `needed` bytes free."""
+    """Raise DataError unless the disk of `folder` has `needed` bytes free; `instead` ends the message."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
@@ -150,7 +150,7 @@ class _Version:
 
     Attributes:
         tag: strong ETag, or date of the last change.
-        size: bytes of the whole file; None where the server did not say.
+        size: bytes of the whole file; None if the server did not say.
     """
 
     tag: str
@@ -163,7 +163,7 @@ def _note(part: Path) -> Path:
 
 
 def _version(part: Path) -> _Version | None:
-    """Return the version that the bytes in `part` are of; None where nobody can tell."""
+    """Return the version that the bytes in `part` are of; None if nobody can tell."""
     try:
         tag, size = read_json(_note(part), "settings")
         return _Version(tag, size) if _TAG.fullmatch(tag) and (size is None or type(size) is int) else None
@@ -180,7 +180,7 @@ def _fetch(url: str, part: Path, timeout: float, instead: str) -> str:
     """Append the missing bytes to `part`, or write it anew where nothing says that they are of the same version.
 
     Returns:
-        Why this broke off, so that another attempt may succeed; empty where nothing is missing.
+        Why this broke off, so that another attempt may succeed; empty if nothing is missing.
 
     Raises:
         DataError: the server refuses, or the file cannot be written.
@@ -228,7 +228,7 @@ def _receive(response: Any, part: Path, offset: int, version: _Version | None, i
     """Write an answer to `part`, from the byte `offset` on where it has the rest that was asked for.
 
     Returns:
-        Why the part is not whole; empty where it is. A part with which the answer does not go together is removed.
+        Why the part is not whole; empty if it is. A part with which the answer does not go together is removed.
     """
     headers = response.headers
     total: int | None

@@ -76,7 +76,7 @@ def check_environment() -> None:
 
 
 def check_temporary_folder() -> None:
-    """Raise SettingsError where the folder for temporary files is too long a path for the sockets of processes."""
+    """Raise SettingsError if the path of the temporary folder is too long for processes' sockets."""
     folder = tempfile.gettempdir()
     if (length := len(os.fsencode(folder))) > LONGEST_TEMPORARY_FOLDER:
         raise SettingsError(
@@ -87,7 +87,7 @@ def check_temporary_folder() -> None:
 
 @contextmanager
 def without_home() -> Iterator[None]:
-    """Let libraries do without the home folder in the block, where the user has none, or none that can be written to.
+    """Within the block, let libraries work for a user whose home folder is missing or read-only.
 
     A container's user often has neither a name nor a home. Some libraries then fail, others complain on the screen.
     What they would keep goes to a temporary folder.
@@ -108,11 +108,11 @@ def without_home() -> Iterator[None]:
 
 
 def can_be_used(folder: Path) -> bool:
-    """Return whether a folder is there, or can be made."""
+    """Return whether a folder exists or can be made."""
     above = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     return above == folder or os.access(above, os.W_OK | os.X_OK)
 
 
 def recorded_variables() -> dict[str, str]:
-    """Return the variables that a record names, with their values; without those that are empty."""
+    """Return the environment variables that a record names, with their values, unless empty."""
     return {name: os.environ[name] for name in RECORDED if os.environ.get(name)}

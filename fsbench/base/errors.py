@@ -38,7 +38,7 @@ GOES_ON = "run the same command again to continue"
 
 
 class FsbenchError(Exception):
-    """Something about the input, the files or the settings is wrong; the message is meant for the user.
+    """Base of the errors that are meant for the user: input, files or settings are wrong.
 
     Args:
         message: one line: what was found, what was expected, what to do. Line ends of a name in it are escaped, and the
@@ -73,7 +73,7 @@ class RecordError(FsbenchError):
     """A run's record is missing, incomplete or was changed.
 
     Attributes:
-        folder: of the run that is at fault, where it is one of several.
+        folder: the folder of the run that is at fault, where it is one of several.
     """
 
     folder: Path | None = None
@@ -84,11 +84,11 @@ class NumericsError(FsbenchError):
 
 
 class TruthError(FsbenchError):
-    """A method asked for the truth of an episode that it predicts."""
+    """A method asked for the truth of an episode that it is predicting."""
 
 
 class ContractError(FsbenchError):
-    """A method breaks a rule that every method has to keep, such as to answer from the episode alone."""
+    """A method broke a rule for methods, such as answering from the episode alone."""
 
 
 class RunError(FsbenchError):
@@ -96,7 +96,7 @@ class RunError(FsbenchError):
 
 
 class SeveralErrors(FsbenchError):
-    """Several things are wrong at once; each has a message of its own.
+    """Several errors at once, each with its own message.
 
     Attributes:
         errors: two or more, in the order in which they are shown.
@@ -111,20 +111,20 @@ class SeveralErrors(FsbenchError):
 
 
 def raise_all(errors: Sequence[FsbenchError]) -> None:
-    """Raise the error, or all of them as one; nothing where there is none."""
+    """Raise the only error, or all as one `SeveralErrors`; do nothing if there is none."""
     if errors:
         raise errors[0] if len(errors) == 1 else SeveralErrors(errors)
 
 
 def check_at_least(lowest: int, settings: dict[str, int | None]) -> None:
-    """Raise SettingsError for a setting below `lowest`; None is no setting."""
+    """Raise SettingsError if a setting is below `lowest`; None passes."""
     for name, value in settings.items():
         if value is not None and value < lowest:
             raise SettingsError(f"{name} is {value}, expected {lowest} or more")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" with the name of `known` that is nearest to `word`; empty where none is near.
+    """Return "; did you mean 'x'?" with the name in `known` nearest to `word`; empty if none is near.
 
     Labels of runs, such as "emat (seed 1)" and "runs: emat", are near where the method's name is: all of that method.
 
@@ -144,7 +144,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def known_names(word: str, known: Iterable[str], where: str = "") -> str:
-    """Return the end of a message about an unknown name: the nearest one, all, and `where` they are shown.
+    """Return the end of an error about an unknown name: the nearest name, all names, and where they are listed.
 
     >>> known_names("emt", ["emat", "cst"])
     "; did you mean 'emat'? There are: emat, cst"
@@ -155,7 +155,7 @@ def known_names(word: str, known: Iterable[str], where: str = "") -> str:
 
 
 def near_path(path: Path) -> str:
-    """Return "; did you mean 'x'?" with a similar name of what is beside an absent `path`; empty where nothing is."""
+    """Return "; did you mean 'x'?" with a similar name beside a missing `path`; empty if there is none."""
     try:
         beside = [] if os.path.lexists(path) else [other.name for other in path.absolute().parent.iterdir()]
     except (OSError, ValueError):
@@ -165,7 +165,7 @@ def near_path(path: Path) -> str:
 
 
 def user_message(error: BaseException) -> str:
-    """The message of `error`, escaped, without the traceback that a data loader's worker wrapped around it.
+    """Return the escaped message of `error`, without the traceback that a loader's worker adds.
 
     Where a worker that is gone led to it, that is told instead: torch says so wherever the process is at that moment,
     such as in the middle of a file that then seems damaged.
@@ -180,14 +180,14 @@ def user_message(error: BaseException) -> str:
 
 
 def say_left_out(refused: Sequence[str]) -> int:
-    """Say which runs are not in what was printed, a message each; the exit status."""
+    """Print a message for each run that is left out of the output; return the exit status."""
     for message in refused:
         print_error(f"left out: {message}")
     return 1 if refused else 0
 
 
 def exit_status(work: Callable[[], int], debug: bool, below_bar: bool = False, resumes: bool = False) -> int:
-    """Do the work of a command, print why it failed in one line, and return its exit status.
+    """Run a command, print an error in one line if it fails, and return its exit status.
 
     Args:
         work: returns the status of a work that ended: 0, or 1 where some of it failed.
@@ -241,7 +241,7 @@ _MAKE_ROOM = f"make room or choose another folder; {GOES_ON}"
 
 
 def describe(error: BaseException) -> str:
-    """Put an error that is none of ours into one line, its cause first.
+    """Return an error that fsbench did not raise in one line, its cause first.
 
     A full disk is found behind the errors that it led to; so is the end of a data loader's worker.
     """
@@ -266,7 +266,7 @@ def describe(error: BaseException) -> str:
 
 
 def missing_package(error: BaseException) -> str:
-    """Return the line about a package of an extra that is not installed, which led to `error`; "" if there is none."""
+    """Return a line about the missing package that caused `error`, and the extra that has it; "" if there is none."""
     for cause in _causes(error):
         package = (
             (getattr(cause, "name", None) or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""

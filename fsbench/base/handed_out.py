@@ -25,7 +25,7 @@ WHOLE: ContextVar[bool] = ContextVar("whole", default=False)
 
 @contextmanager
 def whole_contents() -> Iterator[None]:
-    """Compare all numbers of what is handed out within the block, as `fsbench check-method` does."""
+    """Within the block, find writes by comparing all numbers, as `fsbench check-method` does."""
     token = WHOLE.set(True)
     try:
         yield
@@ -34,7 +34,7 @@ def whole_contents() -> Iterator[None]:
 
 
 class Seal:
-    """The state of a value when it was sealed, by which a later write to it is found.
+    """State of a value when it is handed to a method, by which later writes are found.
 
     torch counts the writes to a tensor and all its views, but neither those through `.data` or numpy nor those to what
     inference mode made. So some numbers may be compared besides.
@@ -52,7 +52,7 @@ class Seal:
             self._states.append((name, one, writes, _numbers(one, self.places)))
 
     def check(self, call: str, what: str) -> None:
-        """Raise ContractError, which says that `call` changed `what` and the name of its part, if it was written to."""
+        """Raise ContractError, naming `what` and `call`, if the value was written to."""
         for part, one, writes, numbers in self._states:
             is_written = writes is not None and one._version != writes
             if is_written or not (numbers is None or numbers.equal(_numbers(one, self.places))):
@@ -64,7 +64,7 @@ class Seal:
 
 @contextmanager
 def unchanged(call: str, places: int = 0, **given: Any) -> Iterator[None]:
-    """Raise ContractError if what was given is written to within the block; no more than `places` of it are copied.
+    """Raise ContractError if the given values are written to within the block; at most `places` numbers are copied.
 
     Args:
         call: whose block it is, for messages.
@@ -80,7 +80,7 @@ def unchanged(call: str, places: int = 0, **given: Any) -> Iterator[None]:
 def _numbers(tensor: Tensor, places: int) -> Any:
     """Copy some numbers of the memory that a tensor lies in, as bytes: NaN equals itself then.
 
-    With places = -1 they are all of the tensor's own, wherever it is; None where there are none to compare.
+    With places = -1 they are all of the tensor's own, wherever it is; None if there are none to compare.
     """
     if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta:
         return None

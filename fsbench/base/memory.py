@@ -7,12 +7,12 @@ from fsbench.base.files.opening import in_units
 
 
 def machine_memory() -> int:
-    """Return the bytes of memory of this machine; 0 where the system does not tell."""
+    """Return this machine's memory in bytes; 0 if the system does not say."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
 
 
 def check_memory(needed: int, what: str, instead: str) -> None:
-    """Raise SettingsError where `what` needs more bytes than this machine has; `instead` ends the message."""
+    """Raise SettingsError if `what` needs more bytes than the machine has; `instead` ends the message."""
     memory = machine_memory()
     if 0 < memory < needed:
         raise SettingsError(

@@ -50,12 +50,12 @@ class PlugIn:
 
     @property
     def class_path(self) -> str:
-        """The object's full name with dots."""
+        """Full dotted name of the object."""
         return self.value.replace(":", ".")
 
     @property
     def origin(self) -> str:
-        """The package in words."""
+        """The package, in words."""
         return f"the package {self.package} {self.version}"
 
     def __str__(self) -> str:
@@ -64,7 +64,7 @@ class PlugIn:
 
 @dataclass(frozen=True)
 class NamedFile:
-    """A configuration file of the suite or, where `plug_in` is given, of a package."""
+    """Configuration file of fsbench or, if `plug_in` is given, of a package."""
 
     path: Path
     plug_in: PlugIn | None = None
@@ -87,7 +87,7 @@ def plug_ins(group: str) -> tuple[PlugIn, ...]:
 
 
 def named_objects(kind: str) -> dict[str, PlugIn]:
-    """Return the single objects that packages name for `kind`, a key of `GROUPS`.
+    """Return the objects that packages name for `kind`, a key of `GROUPS`.
 
     Raises:
         SettingsError: two packages have the same name.
@@ -101,7 +101,7 @@ def named_objects(kind: str) -> dict[str, PlugIn]:
 
 
 def named_files(kind: str, own: Path) -> dict[str, NamedFile]:
-    """Return the files of the folder `kind` by their stems: those of `own`, and those of all packages.
+    """Return the files of the folder `kind` by stem: fsbench's `own`, and those of all packages.
 
     Raises:
         SettingsError: two files have the same name, a package has a file for a pair of which nothing is its own, or its
@@ -124,7 +124,7 @@ def named_files(kind: str, own: Path) -> dict[str, NamedFile]:
 
 
 def package_files(place: Path) -> list[Path]:
-    """Return the files at this place in packages' folders of configuration files.
+    """Return the files at this path in the configuration folders of packages.
 
     Raises:
         SettingsError: a package's folder does not exist.
@@ -142,7 +142,7 @@ def _own_names(package: str) -> set[str]:
 
 
 def clash(kind: str, name: str, first: str, second: str) -> SettingsError:
-    """Return the error about a name that two origins give."""
+    """Return the error for a name that has two origins."""
     return SettingsError(
         f"two have the name {name} of a {_WHAT.get(kind, kind)}: {first}, and {second}; expected one; rename one, or "
         "uninstall a package"
@@ -167,7 +167,7 @@ def _folder(plug_in: PlugIn) -> Path:
 
 
 def load_entry_point(plug_in: PlugIn) -> Any:
-    """Import the object of an entry point; what its package prints meanwhile goes to stderr.
+    """Import the object of an entry point; anything its package prints goes to stderr.
 
     Raises SettingsError where its package cannot be imported.
     """
@@ -182,12 +182,12 @@ def load_entry_point(plug_in: PlugIn) -> Any:
 
 
 def plug_in_part(name: str, kind: type | tuple[type, ...], group: str = PROTOCOLS_GROUP) -> Any:
-    """Return the object that a package names so; None where none does.
+    """Return the object that a package names like this; None if there is none.
 
     Only what an entry point names is imported, as a record of anybody's may name a protocol.
 
     Args:
-        name: of a part of a test (a draw, a metric, a rule), or what else `group` has.
+        name: the name of a part of a test (a draw, a metric, a rule), or what else `group` has.
         kind: its type, or several.
         group: group of the entry points.
 
@@ -208,7 +208,7 @@ def plug_in_part(name: str, kind: type | tuple[type, ...], group: str = PROTOCOL
 
 
 def owner(class_path: str) -> PlugIn | None:
-    """Return an entry point of the package whose code has the class `class_path`, if it is a plug-in."""
+    """Return an entry point of the package that defines `class_path`, if it is a plug-in."""
     first = class_path.partition(".")[0]
     everything = [
         one for group in (*GROUPS.values(), PROTOCOLS_GROUP, METRICS_GROUP, CONFIGS_GROUP) for one in plug_ins(group)
@@ -217,7 +217,7 @@ def owner(class_path: str) -> PlugIn | None:
 
 
 def package_commit(package: str) -> str | None:
-    """Return the commit of a package that was installed from git or stands in a working tree; None if not known."""
+    """Return the commit of a package installed from git or from a working tree; None if unknown."""
     try:
         text = metadata.distribution(package).read_text("direct_url.json")
         known = json.loads(text) if text else {}

@@ -14,7 +14,7 @@ Item = TypeVar("Item", covariant=True)
 
 
 def duration(seconds: float) -> str:
-    """Write a time in words.
+    """Write a number of seconds in words.
 
     >>> duration(40), duration(720), duration(11100)
     ('40 s', '12 min', '3 h 05 min')
@@ -26,14 +26,14 @@ def duration(seconds: float) -> str:
 
 
 class ProgressLines:
-    """Lines about work that goes on, the first after `SECONDS`; none where the command is to be quiet."""
+    """Prints lines of progress, `SECONDS` apart; none if the command is quiet."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
 
     @property
     def is_due(self) -> bool:
-        """True if the last line is `SECONDS` ago."""
+        """True if the last line was printed `SECONDS` or more ago."""
         return time.monotonic() - self._last >= SECONDS
 
     def say(self, text: str) -> None:
@@ -44,7 +44,7 @@ class ProgressLines:
 
 
 def hides_bar() -> bool | None:
-    """Return the argument `disable` of tqdm: no bar for who wants quiet, else one where a terminal is."""
+    """Return tqdm's argument `disable`: True if the command is quiet, else None (a bar only on a terminal)."""
     return True if is_quiet() else None
 
 

@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Statement(Generic[T]):
-    """An entry of a file.
+    """Check of one entry that a file of ours states about itself.
 
     Attributes:
         against: what it is held against, in words for docs/guarantees.md; "believed" and why, where nothing is there.
-        contradicted: yields in words what the file says otherwise, with what was found and what follows; None where the
+        contradicted: yields in words what the file says otherwise, with what was found and what follows; None if the
             entry is believed, or where reading the file holds it against its schema alone.
     """
 
@@ -26,7 +26,7 @@ class Statement(Generic[T]):
 
 
 def contradicted(statements: Mapping[str, Statement[T]], by: T) -> Iterator[str]:
-    """Yield in words what the statements of one file say otherwise than `by`, what they are about."""
+    """Say, one after the other, which statements of a file contradict `by`, the thing that they are about."""
     for statement in statements.values():
         if statement.contradicted is not None:
             yield from statement.contradicted(by)

@@ -1,3 +1,3 @@
-"""Version of fsbench. It has a file of its own, so that whoever needs the number imports nothing else."""
+"""Version of fsbench, in a file of its own so that reading it imports nothing else."""
 
 __version__ = "0.1.0"

@@ -35,7 +35,7 @@ def add_accepted_options(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def compare_with_accepted(options: argparse.Namespace) -> int:
-    """Compare runs with the accepted ones of their method, or accept them; return the exit status."""
+    """Compare runs with the accepted runs of their method, or accept them; return the exit status."""
     now = _select_method(find_distinct_records(options.runs), options.method, options.runs)
     if options.accept:
         accept_runs(now, options.accepted, print_line)
@@ -59,7 +59,7 @@ def compare_with_accepted(options: argparse.Namespace) -> int:
 
 
 def _select_method(records: Sequence[Record], name: str | None, folders: Sequence[Path]) -> list[Record]:
-    """Return the runs of a method, or all; SettingsError where there are none."""
+    """Return the runs of a method, or all; SettingsError if there are none."""
     chosen = [record for record in records if name in (None, record.run.identity.method.name)]
     if not chosen:
         names = sorted({record.run.identity.method.name for record in records})

@@ -63,7 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a run; those that are not given are left out of the namespace."""
+    """Add the options of a run; options that are not given are missing from the namespace."""
     for option in run_options():
         several = "; or several with commas" if option.axis and "commas" not in option.help else ""
         add_option(parser, option, option.field, metavar=option.make_variable, help=option.help + several)
@@ -109,7 +109,7 @@ def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: 
 
 
 def read_runs(options: argparse.Namespace, extra: Sequence[str]) -> list[RunConfig]:
-    """Return the runs of a command line: each combination of what it lists with commas.
+    """Return the runs of a command line: every combination of its comma-separated values.
 
     Args:
         options: parsed by the options of `fsbench bench`.

@@ -8,7 +8,7 @@ import traceback
 from fsbench.base.terminal import one_line, print_block, print_line, text_width
 from fsbench.runner.config.limits import whole
 
-UNSEEN = "no check finds what a method does on other images, sizes or devices alone, or means to hide: read its code"
+UNSEEN = "no check finds what a method does only on other images, sizes or devices, or hides on purpose: read its code"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole(0), default=0, help="seed of weights and episodes (default: 0)")
     parser.add_argument("--only", default="", help="run only these checks: names with commas")
     parser.add_argument(
-        "--episodes", type=whole(20), default=200, help="number of episodes of the memory check (default: 200)"
+        "--episodes", type=whole(20), default=200, help="number of episodes in the memory check (default: 200)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(function=_check)

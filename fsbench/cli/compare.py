@@ -42,22 +42,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=1.0,
         metavar="POINTS",
-        help="say how large a test must be to find a difference of so many points (default: 1)",
+        help="with --all: say how large a test must be to find a difference of this many points (default: 1)",
     )
     parser.add_argument(
-        "--margin", type=float, metavar="POINTS", help="say which methods are equivalent within so many points"
+        "--margin", type=float, metavar="POINTS", help="say which methods are equivalent within this many points"
     )
     add_rank_all(parser)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="critical-difference diagram: .png, .svg or .pdf")
     parser.add_argument(
         "--all",
         action="store_true",
-        help="show every pair of many methods, p before its correction, what a test of this size can find, all notes",
+        help="show all pairs, p before the correction, the size of test that a difference needs, and all notes",
     )
     parser.add_argument(
         "--published",
         action="store_true",
-        help="also show published figures of the same test, and say why others cannot be compared",
+        help="also show published figures of the same test, and say why other figures cannot be compared",
     )
     add_format(parser, FORMATS)
     accepted_options = add_accepted_options(parser)

@@ -41,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_executor_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where and how runs are made, and where data sets are."""
+    """Add the options that say where and how runs are executed, and where data sets are."""
     parser.add_argument("--run", action="store_true", help="run what is missing")
     parser.add_argument(
         "--executor", choices=EXECUTORS, default="local", help="where to run: local is this machine (default: local)"
@@ -89,7 +89,7 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def print_failures(failures: Sequence[Failure], planned: Sequence[PlannedRun]) -> bool:
-    """Print the ends of failed runs' logs and why others cannot be made. Returns whether there were any."""
+    """Print the end of each failed run's log, and why other runs cannot be made; return whether there were any."""
     for failure in failures:
         lines = last_lines(failure.log)
         end = f"the end of {failure.log}:" if lines else "it printed nothing"
@@ -103,7 +103,7 @@ def print_failures(failures: Sequence[Failure], planned: Sequence[PlannedRun]) -
 
 
 def choose_executor(options: argparse.Namespace) -> Executor | None:
-    """Return where the runs are to be made; None without --run. Raises SettingsError for options that do not fit."""
+    """Return the executor of the runs; None without --run. Raises SettingsError for options that do not fit."""
     if not options.run:
         return None
     make_folder(options.runs)

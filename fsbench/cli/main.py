@@ -120,7 +120,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def parser_for(words: Sequence[str]) -> CommandLine:
-    """Return the parser of `fsbench` with the options of the subcommand that `words` name, whose module is imported."""
+    """Return the parser of `fsbench` with the options of the subcommand in `words`; imports only its module."""
     parser = CommandLine(GROUPS)
     name = next((word for word in words if not word.startswith("-")), "")
     if any(name in group for group in GROUPS.values()):

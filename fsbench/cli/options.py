@@ -18,43 +18,43 @@ TABLE_FORMATS = ("text", "markdown", "csv", "latex", "json")
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
-    """Add the folders of finished runs."""
+    """Add the argument for the folders of finished runs."""
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs; a folder may hold several runs")
 
 
 def add_runs_folder(parser: argparse.ArgumentParser) -> None:
-    """Add the folder in which runs are looked for and written."""
+    """Add the option for the folder of all runs."""
     parser.add_argument("--runs", type=Path, default=Path("runs"), help=bench_help("runs"))
 
 
 def add_metrics(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """Add the choice of scores."""
+    """Add the option that chooses scores."""
     parser.add_argument(
         "--metrics", default=default,
-        help="scores to show, with commas (see: fsbench list); FILE.py:Class is one of your own, whose code is run",
+        help="scores to show, with commas (see: fsbench list); FILE.py:Class is a score of your own (its code is run)",
     )  # fmt: skip
 
 
 def add_format(parser: argparse.ArgumentParser, formats: Collection[str]) -> None:
-    """Add the choice of one of `formats`, of which "text" holds unless another is given."""
+    """Add the option that chooses one of `formats`; the default is "text" unless another is given."""
     parser.add_argument("--format", choices=formats, default="text", help="format of the output (default: text)")
 
 
 def add_rank_all(parser: argparse.ArgumentParser) -> None:
-    """Add the option that ranks rows of different cards together, see `fsbench.records.card.ranking_groups`."""
+    """Add the option that ranks methods together whose cards differ."""
     parser.add_argument(
         "--rank-all",
         action="store_true",
-        help="rank all rows together, even if their methods saw different data or labels, or their answers were made "
-        "elsewhere; marks show which",
+        help="rank all rows together, even if methods saw different data or labels or answers were made elsewhere; "
+        "marks show the difference",
     )
 
 
 def add_table_options(parser: argparse.ArgumentParser, *, more_breakdowns: Sequence[str] = ()) -> None:
-    """Add the options of a table, which `fsbench bench` prints, too.
+    """Add the options of a table, for `fsbench table` and `fsbench bench`.
 
     Args:
-        parser: of the command.
+        parser: the parser of the command.
         more_breakdowns: words that its --by takes beside the breakdowns of a table of scores.
     """
     add_format(parser, TABLE_FORMATS)
@@ -72,12 +72,12 @@ def add_table_options(parser: argparse.ArgumentParser, *, more_breakdowns: Seque
     )
     parser.add_argument("--all", action="store_true", help="show every breakdown, and where the files of each run are")
     parser.add_argument("--published", action="store_true", help="show published figures beside the measured ones")
-    parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")
+    parser.add_argument("--no-trivial", action="store_true", help="leave out the answers without a model")
     add_rank_all(parser)
 
 
 def add_file_options(parser: argparse._ActionsContainer) -> None:
-    """Add the options for a figure, and for a folder of files."""
+    """Add the options that write a figure and a folder of files."""
     parser.add_argument("--plot", type=Path, metavar="FILE", help=f"file of a figure to draw: {', '.join(PLOTS)}")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder to which the table is written as .txt, .csv and .json"
@@ -85,7 +85,7 @@ def add_file_options(parser: argparse._ActionsContainer) -> None:
 
 
 def check_plot_file(path: Path | None) -> None:
-    """Raise SettingsError if a figure cannot be written to `path`, or would replace what fsbench did not draw."""
+    """Raise SettingsError if `path` cannot be written or is a file that fsbench did not draw."""
     if path is not None:
         check_plot(path)
         check_output_file(path, "--plot")
@@ -93,11 +93,11 @@ def check_plot_file(path: Path | None) -> None:
 
 
 def add_class_files(parser: argparse.ArgumentParser) -> None:
-    """Add the files of classes whose code may be run."""
+    """Add the option that names files of classes whose code may be run."""
     parser.add_argument(
         "--method", action="append", default=[], metavar="FILE.py:Class",
-        help="file and class of the method or data set, for runs that used a class in a file; the file's code is run; "
-        "may be repeated",
+        help="file and class of a method or data set, if the runs used a class in a file (its code is run); may be "
+        "repeated",
     )  # fmt: skip
 
 
@@ -108,12 +108,12 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 
 def given_root(options: argparse.Namespace) -> str | None:
-    """Return the folder of --data-root, which may stand behind the name of the data set."""
+    """Return the folder of --data-root; the data set's name may stand before it."""
     return None if options.data_root is None else root_of(getattr(options, "dataset", None), options.data_root)
 
 
 def data_roots(options: argparse.Namespace) -> dict[str, str]:
-    """Return the folders of data sets that --data-root, given once for each, names as DATASET=DIR."""
+    """Return {data set: folder} from values DATASET=DIR of --data-root."""
     roots = dict(pairs(options.data_root, "--data-root", "DATASET=DIR, e.g. coco=/data/coco"))
     for name in roots:
         check_known("data", "data set", name)
@@ -121,7 +121,7 @@ def data_roots(options: argparse.Namespace) -> dict[str, str]:
 
 
 def pairs(texts: Sequence[str], option: str, form: str) -> list[tuple[str, str]]:
-    """Return the keys and values of texts such as KEY=VALUE. Raises SettingsError for others."""
+    """Return {key: value} from texts KEY=VALUE. Raises SettingsError for other texts."""
     parts = [text.partition("=") for text in texts]
     for text, (key, sign, value) in zip(texts, parts, strict=True):
         if not (key and sign and value):
@@ -135,21 +135,21 @@ def given_lists(options: argparse.Namespace) -> list[str]:
 
 
 def add_episode_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which episodes are drawn: a protocol, and those of `fsbench bench` for a test's task."""
+    """Add the options that choose a test's episodes: protocol, way, shot, and so on."""
     parser.add_argument("--protocol", help="protocol (see: fsbench list protocols; default: fscs), or FILE.yaml")
     for name, option in task_options().items():
         add_option(parser, option, name, **({"type": whole(option.least or 0)} if option.kind is int else {}))
 
 
 def add_option(parser: argparse.ArgumentParser, option: Option, dest: str, **how: Any) -> None:
-    """Add an option of a run, which is left out of the namespace unless it is given; `how` is that of a value."""
+    """Add an option of a run that is missing from the namespace unless given; `how` are argparse's settings."""
     if option.kind is bool:
         how = {"action": "store_false" if option.switches_off else "store_true"}
     parser.add_argument(f"--{option.name}", dest=dest, default=argparse.SUPPRESS, **{"help": option.help, **how})
 
 
 def given_task(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the values of the options of a test's task that were given, by the names of the task's fields."""
+    """Return the options of a test's task that were given, by the names of the task's fields."""
     return {name: getattr(options, name) for name in task_options() if name in options}
 
 
@@ -168,5 +168,5 @@ def add_download_options(parser: argparse.ArgumentParser, mirror: str) -> None:
 
 
 def bench_help(field: str) -> str:
-    """Return what `fsbench bench --help` says of the option that sets `field` of a run."""
+    """Return the help text of `fsbench bench` for the option that sets `field`."""
     return next(option.help for option in run_options() if option.field == field)

@@ -20,7 +20,7 @@ SWITCHES = {"true": True, "1": True, "false": False, "0": False}
 
 
 class Parser(argparse.ArgumentParser):
-    """The standard parser, whose refusals show control characters of the arguments, stay short, and guess.
+    """Argument parser whose errors escape control characters, stay short, and suggest the nearest option.
 
     Yes-or-no options may have a value, as agents of sweeps write them.
     """
@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
     def refuse(self, extra: Sequence[str], options: argparse.Namespace) -> NoReturn:
-        """Say that arguments are unknown, with the option of the subcommand that is nearest to the first option."""
+        """End with an error about unknown arguments, with the subcommand's nearest option."""
         parser = self
         for level in ("command", "action", "list_action"):
             parser = subcommands(parser).get(str(getattr(options, level, None)), parser)
@@ -70,7 +70,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class CommandLine(Parser):
-    """The parser of `fsbench` itself, which shows the subcommands in groups and has the options of one of them.
+    """Argument parser of `fsbench`: shows subcommands in groups, and builds the options of only one.
 
     Args:
         groups: all subcommands; `add_command` brings one's options.
@@ -92,7 +92,7 @@ class CommandLine(Parser):
                 commands.add_parser(name, help=line, conflict_handler="resolve")  # `bench` has a --help of its own
 
     def add_command(self, name: str, add_options: Callable[[argparse.ArgumentParser], None]) -> None:
-        """Give the subcommand `name` its options."""
+        """Build the options of the subcommand `name`."""
         command = subcommands(self)[name]
         add_options(command)
         for each in all_parsers(command):
@@ -108,7 +108,7 @@ class CommandLine(Parser):
 
 
 def subcommands(parser: argparse.ArgumentParser) -> Mapping[str, Any]:
-    """Return the parsers of a parser's subcommands by their names; empty where it has none."""
+    """Return the parsers of a parser's subcommands by name; empty if it has none."""
     found = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     return dict(found[0]) if found else {}
 
@@ -121,7 +121,7 @@ def all_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentPa
 
 
 def given_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, str]:
-    """Return the options of one command that differ from their defaults: names such as --fold by their destinations.
+    """Return the options of one command that differ from their defaults, as {option name: destination}.
 
     Options that every command has are left out.
     """
@@ -143,7 +143,7 @@ def _add_verbosity(parser: argparse.ArgumentParser) -> None:
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Raise SettingsError for arguments that no option and no record can take.
+    """Raise SettingsError for arguments with characters that no option or record can hold.
 
     Those are bytes that are no UTF-8, and `--option=--`, of which argparse makes an empty list.
     """
@@ -158,7 +158,7 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def set_verbosity(options: argparse.Namespace) -> None:
-    """Tell this process and its children how much to say."""
+    """Set how much this process and its children print."""
     quiet, verbose = getattr(options, "quiet", False), getattr(options, "verbose", False)
     if quiet and verbose:
         raise SettingsError("--quiet and --verbose were both given; expected one of them")

@@ -1,4 +1,4 @@
-"""`fsbench predict`: segment one's own images by example."""
+"""`fsbench predict`: segment a user's images by example."""
 
 import argparse
 from pathlib import Path
@@ -97,7 +97,7 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose what a method runs on; `fsbench export` has them, too."""
+    """Add the options of a method's network and device; `fsbench export` has them, too."""
     add_weights_options(parser)
     parser.add_argument("--dataset", help="use the method's settings for this data set, e.g. coco or demo")
     parser.add_argument(
@@ -146,7 +146,7 @@ def make_predictor(options: argparse.Namespace) -> "Predictor":
 
 
 def print_checks(predictor: "Predictor") -> None:
-    """Measure masks and presence on the labelled photos, and print how good the masks are."""
+    """Predict the labelled photos, each left out once, and print how good the masks and presence scores are."""
     checks = predictor.checks or predictor.leave_one_out()
     print_line(f"on your labelled photos, each left out once: {', '.join(check.masks for check in checks.values())}")
     share = predictor.share_in_negatives()

@@ -40,16 +40,14 @@ def add_rule_options(parser: argparse.ArgumentParser) -> None:
     rules.add_argument(
         "--claimed",
         metavar="SCORE|ROW",
-        help="show which changes of one word of the test give a score that somebody states: a number such as 57.6, or "
-        "the id of a row of the atlas",
+        help="show which single change of the test's rules gives a claimed score: a number such as 57.6, or the id of "
+        "a row of the atlas",
     )
-    rules.add_argument(
-        "--data-root", help="folder of the data set on this machine, which --resolution and --claimed need"
-    )
+    rules.add_argument("--data-root", help="folder of the data set on this machine; --resolution and --claimed need it")
 
 
 def show_rescored(options: argparse.Namespace) -> int:
-    """Print runs by the rules that `add_rule_options` names, beside their own; returns the exit status."""
+    """Print scores of runs by other rules beside their own scores; return the exit status."""
     if options.claimed is not None:
         return _show_claimed(options)
     choices = Choices(options.void, _resolution(options.resolution), _sizes(options.objects))

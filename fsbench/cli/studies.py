@@ -26,13 +26,13 @@ KIND = "comparison"
 
 
 def by_number(options: argparse.Namespace) -> int:
-    """Show score, time and memory by the numbers that `options.by` names; returns the exit status."""
+    """Print score, time and memory of runs by the numbers of `options.by`, such as shots; return the exit status."""
     axes = [name for name in AXES if name in options.by]
     return _show(options, CURVES, lambda records: curve_tables(records, axes))
 
 
 def by_objects(options: argparse.Namespace) -> int:
-    """Show scores by the number of objects in the query, which is counted in the data of the runs."""
+    """Print scores by the number of objects in the query, counted in the runs' data."""
 
     def tables(records: Sequence[Record]) -> list[CurveTable]:
         # the data sets: seconds, which other numbers do without
@@ -44,14 +44,14 @@ def by_objects(options: argparse.Namespace) -> int:
 
 
 def by_annotation(options: argparse.Namespace) -> int:
-    """Show what weaker annotations of the supports cost against masks; returns the exit status."""
+    """Print what weaker annotations of supports cost, compared with masks; return the exit status."""
     metrics = () if options.metrics is None else metric_names(options.metrics)
     asked = Request(tuple(metrics), measure=measure_for(metrics))
     return _show(options, ANNOTATIONS, lambda records: annotation_tables(records, asked))
 
 
 def by_draw(options: argparse.Namespace) -> int:
-    """Show what the choice of the supports does to the scores; returns the exit status."""
+    """Print how scores change with the choice of supports; return the exit status."""
     if options.no_properties and options.similarity:
         raise SettingsError("--similarity is a property, and --no-properties leaves all out; expected one of them")
     measure = None if options.no_properties else _measure(options.similarity)
@@ -62,7 +62,7 @@ def _show(options: argparse.Namespace, analysis: Analysis[T], tables: Callable[[
     """Read runs and show what follows from them, as the options ask.
 
     Args:
-        options: of the command: `runs`, which are its folders, `format`, and those of `add_file_options`.
+        options: the options of the command: `runs`, which are its folders, `format`, and those of `add_file_options`.
         analysis: how tables are shown.
         tables: makes them of the runs.
 

@@ -47,20 +47,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_table_options(parser, more_breakdowns=[word for word in KINDS if word not in BREAKDOWNS])
     add_rule_options(parser)
     studies = parser.add_argument_group(
-        "runs that differ in one thing alone",
-        "--by shots, ways, side or kept: score, time and memory by this number; --by objects: by the number of objects "
-        "in the query; --by draw: what the choice of the supports does; --by annotation: what weaker annotations of "
-        "the supports cost",
+        "runs that differ in only one thing",
+        "--by shots, ways, side, kept: score, time and memory by this number. --by objects: score by the number of "
+        "objects in the query. --by draw: how far scores depend on the choice of the supports. --by annotation: how "
+        "much weaker annotations of the supports cost.",
     )
     add_file_options(studies)
     studies.add_argument("--caption", metavar="TEXT", default="", help="line below the figure")
     studies.add_argument(
-        "--no-properties", action="store_true", help="of --by draw: leave out what good supports have in common"
+        "--no-properties", action="store_true", help="with --by draw: leave out what good supports have in common"
     )
     studies.add_argument(
         "--similarity",
         action="store_true",
-        help="of --by draw: measure the supports' likeness to the query, too, by the run's network",
+        help="with --by draw: also measure, by the run's network, how much supports are like the query",
     )
     parser.set_defaults(function=_table)
 
@@ -119,12 +119,12 @@ def _takers(name: str) -> str:
 
 
 def check_metrics(options: argparse.Namespace) -> None:
-    """Raise SettingsError where --metrics has a score that is unknown."""
+    """Raise SettingsError if --metrics names an unknown score."""
     asked_metrics(options.metrics)
 
 
 def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[str]:
-    """Print the table of the runs in `folders`; returns messages about damaged runs, which are left out."""
+    """Print the table of the runs in `folders`; return messages about damaged runs, which are left out."""
     runs = load_runs(*folders)
     by = (
         ["all"]

@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "as its merge commit",
     )
     parser.add_argument(
-        "--data-root", help="folder of the data on this machine; answers that were made elsewhere are counted again"
+        "--data-root", help="folder of the data on this machine; counts answers that were handed in again"
     )
     parser.add_argument("--dataset", help="name of these data, instead of the one that the episodes name")
     parser.add_argument("--weights", help="file of the backbone's weights on this machine")

@@ -134,7 +134,7 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 class Verdict(NamedTuple):
-    """State of a weight file: its entry's name, its path, a word, what is wrong with it, and files left beside it."""
+    """Result of checking a weight file: entry, path, state in a word, problem, and leftover files."""
 
     name: str
     file: str

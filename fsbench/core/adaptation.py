@@ -26,7 +26,7 @@ class Adaptation:
         choice: how the epoch is kept.
         flip: probability of each flip of an item's query.
         shuffle: shuffle the quadrants of that query.
-        seed: of what `episode` draws, with the episode's number; the run's own seed else.
+        seed: the seed of what `episode` draws, with the episode's number; the run's own seed else.
     """
 
     images: AdaptationPool = "target_pool"

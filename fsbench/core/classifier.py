@@ -38,10 +38,10 @@ RUN = (1,)
 
 @dataclass(frozen=True)
 class Draws:
-    """Random numbers of an episode.
+    """Seeded random numbers of an episode.
 
     Attributes:
-        seed: of the run.
+        seed: the seed of the run.
         episode: number of the episode.
     """
 
@@ -50,14 +50,14 @@ class Draws:
 
     @contextmanager
     def seeded(self) -> Iterator[np.random.Generator]:
-        """Seed torch's generators for the episode within the block; yield a numpy generator seeded for it, too."""
+        """Within the block, seed torch's generators for the episode; yields a numpy generator with the same seed."""
         numbers = np.random.SeedSequence([self.seed, self.episode])
         with seed_torch(_number(numbers)):
             yield np.random.default_rng(numbers.spawn(1)[0])
 
     @contextmanager
     def seeded_for_run(self) -> Iterator[None]:
-        """Seed torch's generators from the run's seed alone within the block, so that every episode draws the same."""
+        """Within the block, seed torch's generators by the run's seed, so that every episode draws the same."""
         with seed_torch(_number(np.random.SeedSequence(self.seed, spawn_key=RUN))):
             yield
 
@@ -67,12 +67,12 @@ def _number(numbers: np.random.SeedSequence) -> int:
 
 
 class Classifier(Method):
-    """Base of methods that classify by the images themselves; subclasses implement `classify`.
+    """Base of methods that classify the images themselves; subclasses write `classify`.
 
     They learn in an episode, if at all, so there is no training and no checkpoint.
 
     Attributes:
-        draws: of the episode that is answered.
+        draws: the draws of the episode that is answered.
     """
 
     task = "classification"
@@ -83,7 +83,7 @@ class Classifier(Method):
     draws: Draws
 
     def classify(self, query: Tensor, support: Tensor, labels: Tensor) -> Tensor:
-        """Return the labels (M,) int64 of the queries, without gradient.
+        """Return the class numbers (M,) int64 of the queries, without gradient.
 
         Args:
             query: normalised images (M, 3, S, S); for a `FeatureClassifier` features (M, D).
@@ -93,18 +93,18 @@ class Classifier(Method):
         raise NotImplementedError
 
     def answer(self, episode: ImageEpisode) -> Tensor:
-        """Return the label of each query image of an episode, (M,) int64, in the order of its `query`."""
+        """Return the class number of each query image of an episode, (M,) int64, in the order of `query`."""
         self.draws = Draws(episode.seed, episode.number)
         with torch.inference_mode(False), torch.no_grad():  # autograd, where it is enabled, can read what is made here
             support, query = self.inputs(episode)
             return self.classify(query, support, episode.labels(self.device))
 
     def inputs(self, episode: ImageEpisode) -> tuple[Tensor, Tensor]:
-        """Return what `classify` gets of the supports and of the queries of an episode."""
+        """Return the supports and queries of an episode in the form in which `classify` takes them."""
         return episode.pixels()
 
     def num_trainable_parameters(self, ways: int) -> int:
-        """Return the number of parameters that are learned in an episode, in the network or beside it."""
+        """Return the number of parameters that are trained in an episode."""
         return 0
 
     def check_shots(self, test: int, training: int | None) -> None:
@@ -122,7 +122,7 @@ class Classifier(Method):
 
 
 class FeatureClassifier(Classifier):
-    """Base of methods that classify by features of the frozen network, of which every image has one.
+    """Base of methods that classify by one feature vector of the frozen network per image.
 
     An image is encoded by itself, once for all episodes, runs and processes
     (`fsbench.networks.backbones.feature_store`; the backbone's `cache_mib: 0` encodes it for every episode again).
@@ -139,7 +139,7 @@ class FeatureClassifier(Classifier):
                 distributed.barrier()
 
     def encode_shown(self, data: Any) -> None:
-        """Encode the images of the unfinished episodes that are not stored yet, a share on each rank.
+        """Encode the images of unfinished episodes that have no stored feature, split over processes.
 
         Args:
             data: the data module of classification.
@@ -173,7 +173,7 @@ class FeatureClassifier(Classifier):
         return self.features(episode.support.flatten()), self.features(episode.query.flatten())
 
     def features(self, places: Tensor) -> Tensor:
-        """Return the features (n, D) float32 of the images at `places` (n,)."""
+        """Return the features (n, D) float32 of the images at these positions (n,)."""
         numbers = places.tolist()
         if self.store is None:
             return torch.stack([self._encode(self.data.image(place)) for place in numbers])

@@ -11,14 +11,14 @@ from fsbench.scores.confusion import COUNTS, background_intersection_union, fb_i
 
 
 class EpisodicScores(Metric):
-    """mIoU, FB-IoU and exact-match accuracy of the episodes seen on all ranks, for progress during training.
+    """mIoU, FB-IoU and accuracy of the validation episodes on all ranks, for progress in training.
 
     States are int64 sums, so the result does not depend on how episodes were spread over ranks.
 
     Args:
         class_ids: numbers of the classes.
         void: rule for void pixels.
-        over_ranks: sum the episodes of all ranks; False where one of them sees all.
+        over_ranks: sum the episodes of all ranks; False if one of them sees all.
     """
 
     full_state_update = False

@@ -31,11 +31,11 @@ TRACED = (67, 61)
 
 
 class UntraceableError(SettingsError):
-    """A method cannot become a graph."""
+    """A method cannot be traced into a graph."""
 
 
 class Decision(NamedTuple):
-    """A decision about every pixel of a query.
+    """Decision of an exported method about every pixel of a query.
 
     Attributes:
         label_map: (h, w) int64, 0 background, 1..N ways.
@@ -52,7 +52,7 @@ class Decision(NamedTuple):
 
 
 class QueryGraph(nn.Module):
-    """A method with the states of an episode's supports as buffers; the query of the episode is not read.
+    """A method for tracing: the states of its supports are buffers, and only the query is an input.
 
     Args:
         method: the method. No step of its `query`, `segment` and `resize` may look at values of the query in Python: a
@@ -84,7 +84,7 @@ class QueryGraph(nn.Module):
         self._states = _built_in(self, "state", states)
 
     def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
-        """Decide about a query.
+        """Decide for every pixel of a query.
 
         Args:
             pixels: (3, S, S) float32, normalised.
@@ -137,14 +137,14 @@ def _built_in(module: nn.Module, name: str, state: State) -> Callable[[], State]
 
 
 class ImageGraph(nn.Module):
-    """A method with its supports, and what comes before and after it: resizing, normalisation, presence.
+    """A method with its supports for tracing, with resizing, normalisation and presence around it.
 
     Args:
         part: the method with its supports; pixels of ways behind the N-th become background.
-        thresholds: N scores above which an image shows a way; None where scores do not tell whether it does.
+        thresholds: N scores above which an image shows a way; None if scores do not tell whether it does.
         image_size: S.
         resize: rule of `TENSOR_RESIZES` by which images become S x S.
-        only_present: remove the pixels of ways that are not present, by their thresholds or, where there is none, by
+        only_present: remove the pixels of ways that are not present, by their thresholds or, if there is none, by
             the method's own decision.
     """
 
@@ -191,7 +191,7 @@ class ImageGraph(nn.Module):
 
 
 def check_exportable(method: Segmenter, shots: int, resize: str) -> None:
-    """Raise SettingsError where a method with these settings cannot become a graph."""
+    """Raise SettingsError if a method with these settings cannot be traced into a graph."""
     name = method.registry_name
     rounds = {"precision": method.backbone.precision != "fp32", "cache_dtype": method.backbone.cache_dtype != "float32"}
     for option, narrow in rounds.items():
@@ -228,7 +228,7 @@ def with_supports(method: Segmenter, episode: EpisodeBatch) -> QueryGraph:
 
 
 def trace(graph: ImageGraph) -> ExportedProgram:
-    """Trace a graph for images of every size from `SMALLEST` pixels a side.
+    """Trace a graph for images of any size from `SMALLEST` pixels on.
 
     Raises:
         UntraceableError: a step of the method cannot be traced.

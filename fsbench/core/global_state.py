@@ -19,7 +19,7 @@ Switch = tuple[Callable[[], Any], Callable[[Any], object]]
 
 
 def allow_tf32(matmul: bool, convolutions: bool) -> None:
-    """Let CUDA compute matrix products, or convolutions, in TF32 or not, whatever was set before.
+    """Let CUDA use TF32 for matrix products and for convolutions, or not, whatever was set before.
 
     torch has an older and a newer interface for each. It refuses to read by the older one where both differ, as
     Lightning and torch.compile do. So both are set alike, and the CPU is kept from rounding its convolutions.
@@ -33,13 +33,13 @@ def allow_tf32(matmul: bool, convolutions: bool) -> None:
 
 
 def tf32_allowed() -> list[bool]:
-    """Return whether CUDA's matrix products, and its convolutions, are computed in TF32."""
+    """Return whether CUDA uses TF32 for matrix products, and for convolutions."""
     return [part.fp32_precision == "tf32" for part in (backends.cuda.matmul, backends.cudnn.conv)]
 
 
 @contextmanager
 def kept_global_state() -> Iterator[dict[str, Any]]:
-    """Give the switches of this process back as they were before the block; it decorates functions, too.
+    """Restore this process's switches of torch after the block; also a decorator.
 
     Yields their values by their names.
 

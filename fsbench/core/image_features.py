@@ -23,7 +23,7 @@ Features = Any
 
 
 class ImageFeatures(Method):
-    """Base of methods of segmentation, as far as images are concerned.
+    """Base of segmentation methods: encodes images and keeps their features.
 
     Features are the tokens of whatever network is chosen, a vision transformer or one whose maps at 1/16 of the image
     are taken for tokens, unless a subclass has another `backbone_type`: `FrozenViT` for what a transformer alone has,
@@ -47,30 +47,30 @@ class ImageFeatures(Method):
     # What a method says ---------------------------------------------------------------------------------------------
 
     def encode_image(self, pixels: Tensor) -> Any:
-        """Return the features of one normalised image (3, S, S): those of the frozen network, unless overridden.
+        """Return the features of a normalised image (3, S, S); by default the frozen network's.
 
         Where it is overridden, images are encoded alone also in training on a GPU, see `trains_on_backbone`.
         """
         return self.backbone.encode(pixels)
 
     def as_query(self, encoded: Any, image: Tensor) -> Any:
-        """Return what is kept of an image as a query, of its features and pixels: the features, unless overridden."""
+        """Return what is kept of a query image, from its features and pixels; by default the features."""
         return encoded
 
     def as_support(self, encoded: Any) -> Any:
-        """Return what is kept of an image as a support: the features, unless overridden."""
+        """Return what is kept of a support image; by default the features."""
         return encoded
 
     def as_features(self, tensors: tuple[Tensor, ...] | Tensor) -> Features:
-        """Return features in the form that a method reads, from the tensors that are kept."""
+        """Return kept tensors in the form in which the method reads features."""
         return tensors
 
     def training_features(self, pixels: Tensor, supports: bool) -> Features:
-        """Return features of training images (B, 3, S, S); only where `trains_features`."""
+        """Return the features of training images (B, 3, S, S), if `trains_features` is set."""
         raise NotImplementedError
 
     def network_of(self, pixels: Tensor) -> torch.nn.Module | None:
-        """Return the frozen network for images like `pixels` (3, S, S); None where it is a part of the method."""
+        """Return the frozen network for images like `pixels` (3, S, S); None if the method trains it."""
         return self.backbone.network(pixels)
 
     # What the loops over ways ask for -------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ class ImageFeatures(Method):
 
         Args:
             batch: the images.
-            rows: of one role: queries, or supports of one shot.
+            rows: the rows of one role: queries, or supports of one shot.
             supports: they are supports.
         """
         if self.training and self.trains_features:
@@ -133,19 +133,19 @@ class ImageFeatures(Method):
         return batch.photo(row) if "photos" in self.needs.hints else batch.images[row]
 
     def encode(self, batch: EpisodeBatch, row: int) -> Any:
-        """Return the frozen features of image `row`: of this image alone, or with others in training on a GPU."""
+        """Return the frozen features of image `row`; in training on a GPU, other images may be encoded with it."""
         if self.raw_images or self._together is None or self._together.batch is not batch:
             return self.encode_image(self._image(batch, row))
         return self._together.encode(row)
 
     @property
     def encodes_together(self) -> bool:
-        """True if images of a training batch go through the backbone together: on a GPU, which one cannot fill."""
+        """True if the images of a training batch are encoded together, which is faster on a GPU."""
         return self.training and self.device.type == "cuda" and self.trains_on_backbone
 
     @property
     def trains_on_backbone(self) -> bool:
-        """True where features in training are what the backbone encodes: unless `encode_image` is overridden.
+        """True if training uses the backbone's features, so unless `encode_image` is overridden.
 
         A method whose own `encode_image` returns just these in training sets it to True.
         """
@@ -153,17 +153,17 @@ class ImageFeatures(Method):
 
 
 def digest(values: Tensor) -> str:
-    """Return a name of a tensor's contents."""
+    """Return the sha256 of a tensor's contents."""
     return hashlib.sha256(values.cpu().numpy().tobytes()).hexdigest()
 
 
 def flat(features: Any) -> Any:
-    """Return features as a tensor, or a tuple of those tensors that there are."""
+    """Return features as one tensor, or as a tuple of tensors without the entries that are None."""
     return features if isinstance(features, Tensor) else tuple(part for part in features if part is not None)
 
 
 def together(images: Sequence[Any]) -> Features:
-    """Stack the features of images, tensor by tensor; those of one image are not copied."""
+    """Stack the features of several images, tensor by tensor; those of a single image are not copied."""
     first = images[0]
     if isinstance(first, Tensor):
         return first[None] if len(images) == 1 else torch.stack(list(images))

@@ -12,7 +12,7 @@ TOGETHER = 16
 
 
 class ImagesTogether:
-    """Encode images of a batch when they are asked for, with others that will be.
+    """Encodes images of a batch on demand, several in one pass of the network.
 
     A pass takes the image that is asked for and those after it of which the backbone's cache has nothing. What was
     encoded is given out once, and then forgotten: the cache keeps a copy of what comes again.
@@ -22,7 +22,7 @@ class ImagesTogether:
         batch: whose images are asked for by their rows.
 
     Attributes:
-        names: of the images that were encoded, whose features depend on the others of their pass.
+        names: the names of the images that were encoded, whose features depend on the others of their pass.
     """
 
     def __init__(self, backbone: FrozenBackbone, batch: EpisodeBatch):

@@ -24,7 +24,7 @@ from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
 
 
 class AuthorsShots(NamedTuple):
-    """Where a method's rule for several shots, as its authors have it, ends.
+    """Numbers of shots for which a method's authors define a rule.
 
     Attributes:
         numbers: numbers of shots that it covers, ascending.
@@ -36,7 +36,7 @@ class AuthorsShots(NamedTuple):
 
 
 class Method(L.LightningModule):
-    """A LightningModule on a frozen backbone that answers the episodes of a test.
+    """Base of all methods: a LightningModule on a frozen backbone that answers the episodes of a test.
 
     Subclass `fsbench.core.segmenter.Segmenter` or `fsbench.core.classifier.Classifier`. Modules and parameters that a
     subclass registers are trainable and stored in checkpoints; the frozen backbone is neither.
@@ -97,22 +97,22 @@ class Method(L.LightningModule):
         self.backbone = self.backbone_type(backbone)
 
     def answer_batch(self, batch: Any) -> list[Any]:
-        """Return an answer to each episode of a batch that lacks its truth and is on the method's device."""
+        """Return an answer for each episode of a batch, which has no truth and is on the method's device."""
         raise NotImplementedError
 
     def on_device(self, batch: Any) -> Any:
-        """Return a batch on the device of the method."""
+        """Move a batch to the method's device."""
         return batch.to(self.device, non_blocking=True)
 
     def begin_test(self, data: Any) -> None:
-        """Make ready for the episodes of a test; `data` is its data module, or None where single batches are tested."""
+        """Prepare for the episodes of a test; `data` is its data module, or None for single batches."""
 
     def end_test(self) -> None:
-        """Drop whatever was kept for the episodes of a test, such as features of its images."""
+        """Drop everything kept for a test, such as features of its images."""
 
     @property
     def supervision(self) -> tuple[Supervision, ...]:
-        """Labels that the method gets, in training and of the supports; its results are ranked among those of the same.
+        """Kinds of labels that the method gets for supports and in training; methods with the same are ranked together.
 
         A class, or an object by its settings, states another: a method that takes class names beside boxes
         `("boxes", "class names")`.
@@ -121,7 +121,7 @@ class Method(L.LightningModule):
 
     @property
     def saw_test_classes(self) -> KnownOrNot:
-        """Whether networks that the method comes with were trained with labels of the test's classes.
+        """Whether networks that come with the method were trained with labels of the test's classes.
 
         Its own training is not meant, whose classes a run knows and compares. Results are ranked among those of the
         same answer; what is known beyond it stands in `record_notes`.
@@ -129,7 +129,7 @@ class Method(L.LightningModule):
         return "no"
 
     def saw_classes_of(self, dataset: str) -> KnownOrNot:
-        """Return `saw_test_classes` for the data set of this name, where the answer depends on it.
+        """Return `saw_test_classes` for the data set of this name, if it differs between data sets.
 
         The frozen network, which may be a user's own file, counts, too.
         """
@@ -137,12 +137,12 @@ class Method(L.LightningModule):
         return own if own != "no" else self.backbone.saw_classes_of(dataset)
 
     def record_notes(self, data: Any) -> list[str]:
-        """Return notes on the method's settings on `data` that a reader of the record needs; tables print them."""
+        """Return notes about the method's settings on `data`, for the record and below tables."""
         return []
 
     @property
     def total_steps(self) -> int:
-        """Number of optimiser steps of the whole training, 1 or more, for schedules of the learning rate."""
+        """Number of optimiser steps of the whole training, at least 1, for learning-rate schedules."""
         return max(int(self.trainer.estimated_stepping_batches), 1)
 
     def num_trainable_parameters(self, ways: int) -> int:
@@ -154,7 +154,7 @@ class Method(L.LightningModule):
         return self.num_trainable_parameters(ways) + self.backbone.num_parameters
 
     def check_data(self, data: Any) -> None:
-        """Raise SettingsError for data that the method cannot take."""
+        """Raise SettingsError if the method cannot use this data module."""
         if self.task != data.task:
             raise SettingsError(
                 f"{self.registry_name} is a method of {self.task}, and the data module one of {data.task}; expected "
@@ -189,11 +189,11 @@ class Method(L.LightningModule):
         )
 
     def check_shots(self, test: int, training: int | None) -> None:
-        """Raise SettingsError if the method cannot take this many shots at a time.
+        """Raise SettingsError if the method cannot use this number of shots.
 
         Args:
             test: shots of a test episode.
-            training: shots of a training episode; None where nothing is trained.
+            training: shots of a training episode; None if nothing is trained.
         """
         if self.trains_one_shot and training not in (None, 1):
             raise SettingsError(
@@ -202,20 +202,22 @@ class Method(L.LightningModule):
             )
 
     def beyond_authors_rule(self, shots: int) -> str:
-        """Say that the authors' rule does not cover `shots` at a time, and why; "" where it does."""
+        """Say that the authors' rule does not cover `shots` shots, and why; "" if it does."""
         if self.authors_shots is None or shots in self.authors_shots.numbers:
             return ""
         covered = " and ".join(map(str, self.authors_shots.numbers))
         return f"the number of shots is beyond the authors' rule, which covers {covered}: {self.authors_shots.why}"
 
     def loss_weight(self, batch_idx: int) -> float:
-        """Return the factor of the loss of micro-batch `batch_idx`, by which a step's gradient is the mean over its
-        episodes; 1 but for the incomplete last step of an epoch."""
+        """Return the factor of the loss of micro-batch `batch_idx`, so that a step's gradient is a mean over episodes.
+
+        It is 1 except in the incomplete last step of an epoch.
+        """
         data = self._data_module()
         return 1.0 if data is None else float(data.loss_weight(batch_idx))
 
     def _data_module(self) -> Any:
-        """Return the data module of the trainer; None where there is no trainer, or it has none."""
+        """Return the data module of the trainer; None if there is no trainer, or it has none."""
         try:
             trainer = self.trainer
         except RuntimeError:  # Lightning's words for a method that no trainer has
@@ -223,7 +225,7 @@ class Method(L.LightningModule):
         return getattr(trainer, "datamodule", None)
 
     def checkpoint_settings(self) -> dict[str, Any]:
-        """Return the settings that learned weights depend on; a checkpoint trained with others is refused."""
+        """Return the settings on which learned weights depend; a checkpoint with other ones is refused."""
         return {}
 
     def filter_state_dict(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -239,7 +241,7 @@ class Method(L.LightningModule):
         return learned, {}
 
     def calibrate(self, episodes: Iterable[Any]) -> dict[str, float]:
-        """Choose settings on labelled single episodes of base classes; called only if `needs.calibration`.
+        """Choose settings on labelled episodes of base classes; called if `needs.calibration`.
 
         Returns:
             The chosen settings, for the record.
@@ -247,7 +249,7 @@ class Method(L.LightningModule):
         raise NotImplementedError
 
     def configure_adaptation(self, steps: int) -> dict[str, Any]:
-        """Return optimiser and schedule of an adaptation of so many steps, in the form of `configure_optimizers`.
+        """Return optimiser and schedule for an adaptation of this many steps, as `configure_optimizers`.
 
         Called only if `needs.adaptation`.
         """
@@ -258,7 +260,7 @@ class Method(L.LightningModule):
         raise NotImplementedError
 
     def describe(self) -> dict[str, Any]:
-        """Return what the method's checkpoints state about it: name, settings, backbone and its weights."""
+        """Return what a checkpoint states about the method: name, settings, backbone and its weights."""
         return {
             "method": self.registry_name,
             "settings": self.checkpoint_settings(),
@@ -273,7 +275,7 @@ class Method(L.LightningModule):
             data.on_save_checkpoint(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the backbone of an authors' checkpoint, and leave to Lightning the weights that the method has."""
+        """Load the backbone from an authors' checkpoint; Lightning loads the method's own weights."""
         state: dict[str, Tensor] = checkpoint["state_dict"]
         learned, backbone = self.released_format.split(state) or (state, {})
         checkpoint["state_dict"], _ = self.filter_state_dict(learned, "the checkpoint")
@@ -286,14 +288,14 @@ class Method(L.LightningModule):
         return self.on_device(batch)
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, list[Any]]:
-        """Answer a batch; beside the answers stand the truths, where it carries them."""
+        """Answer a validation batch; return the answers and, if the batch has them, the truths."""
         data = self._data
         if data.counts_validation_elsewhere:
             return {"answers": self.answer_batch(batch)}
         return self._parted(data.validated, batch)
 
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, list[Any]]:
-        """Answer a batch; beside the answers stand the truths."""
+        """Answer a test batch; return the answers and the truths."""
         return self._parted(self._data.tested, batch)
 
     def _parted(self, test: Any, batch: Any) -> dict[str, list[Any]]:
@@ -301,7 +303,7 @@ class Method(L.LightningModule):
         return {"answers": self.answer_batch(seen), "truths": truths}
 
     def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
-        """Return the answers to a batch, each with the number of its `episode`; its truth is not looked at.
+        """Return the answers to a batch, each with its `episode` number, without looking at the truth.
 
         Of segmentation they have the entries of `SegmentationAnswer`, of classification `labels`.
         """

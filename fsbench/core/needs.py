@@ -13,7 +13,7 @@ first episode in the manifest's order."""
 
 @dataclass(frozen=True)
 class Needs:
-    """Needs of a method beside images and masks of one side. A data module obeys `DataModule.needs`.
+    """What a method needs of its data besides images and masks; the data module provides it.
 
     Attributes:
         hints: parts of `fsbench.data.batch.Hints` that the method reads; where an episode has none, as of one's own
@@ -39,7 +39,7 @@ class Needs:
 
     @property
     def before_test(self) -> str:
-        """Words for what the method does with labelled images before a test, which follow its name; "" for nothing."""
+        """Words for what the method does with labelled images before a test; "" for nothing."""
         if self.adaptation is not None:
             return "adapts itself to labelled images of the test's own pool"
         return "calibrates itself on base classes" if self.calibration else ""

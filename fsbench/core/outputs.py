@@ -14,7 +14,7 @@ from fsbench.data.batch import Hints
 
 @dataclass
 class Output:
-    """Logits of one way with what some methods have beside them; a method with more losses extends it.
+    """What `segment` returns for one way: logits, and optional further values; methods with more losses extend it.
 
     Attributes:
         logits: (B, 2, ·, ·) at any size; the second is the foreground's.
@@ -29,7 +29,7 @@ class Output:
 
 @dataclass
 class Competition:
-    """Logits of background and all ways together, of methods in which these compete for each pixel.
+    """Logits of background and all ways together, for methods in which they compete for each pixel.
 
     Attributes:
         logits: (1, N + 1, ·, ·), background first.
@@ -45,7 +45,7 @@ class Competition:
 
 @dataclass(frozen=True)
 class Target:
-    """The truth about training queries and the way that is looked for in each.
+    """The truth about training queries: where each shows its way.
 
     Attributes:
         labels: (B, S, S) uint8: 1 the way, 0 all else, 255 void.
@@ -62,7 +62,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Context:
-    """Facts of the episode or training batch that a method answers: sizes, numbers, hints, other ways' labels.
+    """Facts about the episode or training batch being answered: sizes, number, hints, labels of other ways.
 
     Attributes:
         side: S.
@@ -70,7 +70,7 @@ class Context:
         classes: (B,) int64 numbers of the ways' classes in training; None elsewhere.
         images: (N, K) numbers of an episode's supports; equal ones are the same image.
         shown: (N, K, S, S) uint8, all that supports show of their episode, see `EpisodeBatch.support_ways`.
-        hints: of the B episodes; none where the method asks for none.
+        hints: the hints of the B episodes; none where the method asks for none.
         counted: (B, S, S) bool, pixels of the queries that may be looked at, see `EpisodeBatch.counted_pixels`.
         base_classes: number of an episode's first ways, which have no support: base classes that it asks for.
     """
@@ -86,12 +86,12 @@ class Context:
 
     @cached_property
     def inner(self) -> tuple[int, int]:
-        """Height and width of an episode's query at the top left of its square: S where no padding is told."""
+        """Height and width of the query without padding, at the top left of its square; S if unknown."""
         if self.counted is None:
             return self.side, self.side
         return int(self.counted[0].any(1).sum()), int(self.counted[0].any(0).sum())
 
     @property
     def episode(self) -> int | None:
-        """Number of the episode that is answered; None in training, and where there is none."""
+        """Number of the episode being answered; None in training, or if it has none."""
         return self.episodes[0] if self.classes is None and self.episodes else None

@@ -12,14 +12,14 @@ from fsbench.scores.answers import SOFT_SIDE, SegmentationAnswer, check_finite
 
 
 def array(values: Tensor) -> np.ndarray:
-    """Return a tensor's values on the CPU; bfloat16, which numpy lacks, as float32."""
+    """Return a tensor as a numpy array on the CPU; bfloat16 becomes float32."""
     here = values.detach().cpu()
     return np.asarray(here.float() if here.dtype == torch.bfloat16 else here)
 
 
 @dataclass(frozen=True)
 class Instances:
-    """Single objects that a prediction is made of.
+    """Single objects found in a query, each with a mask and a score.
 
     Attributes:
         masks: (M, ·, ·) bool, over the whole query at any size; those of a way may overlap, and their union has all
@@ -34,7 +34,7 @@ class Instances:
 
     @classmethod
     def of_ways(cls, ways: Iterable[Iterable[tuple[Tensor, Tensor]]]) -> "Instances | None":
-        """Join the objects of each way, each a mask (·, ·) and its score (); None without any."""
+        """Join the objects of each way, each with a mask (·, ·) and a score (); None if there are none."""
         found = [(mask, way, score) for way, objects in enumerate(ways, 1) for mask, score in objects]
         if not found:
             return None
@@ -52,13 +52,13 @@ class Prediction:
         presence_score: (N,) float in [0, 1], how sure the method is that the way is present; None like `present`.
         logits: (N, 2, h, w), each way by itself, entry 1 its foreground; what the ensembles of one-shot predictions
             need (`nshot_strategy`), else it may be None.
-        probability: (N, h, w) in [0, 1], the foreground of each way by itself where there are no logits: of
+        probability: (N, h, w) in [0, 1], the foreground of each way by itself if there are no logits: of
             predictions that combine one-shot passes (`Combined.probability` in shot_ensemble.py), and of methods that
             have probabilities alone (PSPNet: two ways that take the same base class share one soft mask, while only the
-            last of them has the pixels). None where the method has no such probability.
+            last of them has the pixels). None if the method has no such probability.
         attention: (N, ·, ·) in [0, 1] over the query, how much each place attends to, or resembles, the supports'
             foreground of each way, as the method's `attention_meaning` says. A map that the forward pass computes
-            anyway, on its own grid; None where there is none, or the method's `keeps_soft_masks` is False.
+            anyway, on its own grid; None if there is none, or the method's `keeps_soft_masks` is False.
         instances: the objects that ways consist of, where the method finds them by itself and its `keeps_instances` is
             set.
         failed: the method could not answer, at least for a way, which has no pixels then; records count such episodes.
@@ -74,7 +74,7 @@ class Prediction:
     failed: bool = False
 
     def answer(self, place: str, soft: bool) -> SegmentationAnswer:
-        """Return what an evaluation counts and keeps, as numpy arrays.
+        """Return the answer that is counted and stored, as numpy arrays.
 
         Args:
             place: method and episode, for messages.
@@ -98,14 +98,13 @@ class Prediction:
         )
 
     def foreground(self) -> Tensor | None:
-        """Return the probability (N, h, w) float32 of each way by itself; None where the method has none."""
+        """Return the probability (N, h, w) float32 of each way against its background; None without one."""
         if self.logits is None:
             return None if self.probability is None else self.probability.detach().float()
         return self.logits.detach().float().softmax(1)[:, 1]
 
     def soft_masks(self, side: int) -> Tensor | None:
-        """Return the probability of each way by itself in steps of 1/255, (N, side, side) uint8, each the mean over
-        its part of the map; None without such a probability."""
+        """Return each way's probability, averaged to (N, side, side) uint8 in steps of 1/255; None without one."""
         probability = self.foreground()
         if probability is None:
             return None
@@ -113,7 +112,7 @@ class Prediction:
         return (255 * cells.nan_to_num().clamp(0, 1)).round().to("cpu").byte()
 
     def attention_maps(self, side: int) -> Tensor | None:
-        """Return the attention of each way, (N, side, side) float32 in [0, 1] on the CPU; None without one.
+        """Return the attention map of each way, (N, side, side) float32 in [0, 1] on the CPU; None without one.
 
         Each cell is the mean over its part of a map that is at least as large, else the map is enlarged bilinearly.
         """

@@ -19,7 +19,7 @@ HUE, SATURATION, VALUE = 20.0, 30.0, 20.0
 
 @dataclass(frozen=True)
 class QueryChanges:
-    """Flips, quarter turns, maybe a shuffle of the quadrants, then brightness, contrast and colour of the image alone.
+    """Random changes of a query: flips, quarter turns, maybe shuffled quadrants, then brightness and colour.
 
     Attributes:
         flip: probability of each of both flips.
@@ -57,7 +57,7 @@ class QueryChanges:
 
 
 def shuffle_quadrants(pixels: np.ndarray, order: list[int]) -> np.ndarray:
-    """Return pixels (H, W, ...) with quadrant `order[i]` in the place of quadrant i; they are counted row by row.
+    """Return pixels (H, W, ...) with quadrant `order[i]` moved to quadrant i; quadrants are numbered row by row.
 
     Quadrants of odd sides differ in size: each is cut to the smallest, and the rest of the image stays as it is.
 
@@ -74,7 +74,7 @@ def shuffle_quadrants(pixels: np.ndarray, order: list[int]) -> np.ndarray:
 
 
 def shift_colours(image: np.ndarray, hue: float, saturation: float, value: float) -> np.ndarray:
-    """Shift hue, which goes round, saturation and value, which end at 0 and 255."""
+    """Shift hue, which wraps, and saturation and value, which are clipped to 0 and 255."""
     planes = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.float32)
     planes[..., 0] = np.mod(np.rint(planes[..., 0] + hue), 180)
     planes[..., 1:] += np.array([saturation, value], dtype=np.float32)

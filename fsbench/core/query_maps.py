@@ -14,7 +14,7 @@ Step = TypeVar("Step")
 
 @dataclass(frozen=True)
 class Sketch:
-    """Points, boxes, a graph and regions over the query, each as far as a method has it.
+    """What a method can draw over the query: points, boxes, a graph, regions; each may be missing.
 
     Places are shares of the image's width and height, x before y; groups are counted from 1 and have a color each, 0
     is what lies off the object.
@@ -40,10 +40,10 @@ class Sketch:
 
 @runtime_checkable
 class HasQueryMaps(Protocol):
-    """A method whose prediction is made of maps over the query's patches, or of what a sketch shows."""
+    """A method that can show maps over the query's patches, or sketches, of how it made a prediction."""
 
     def query_maps(self, episode: EpisodeBatch) -> Mapping[str, Tensor | Sketch]:
-        """Return maps (h, w) or sketches of an episode by name, in the order of the steps, of all ways.
+        """Return {name: map (h, w) or sketch} for an episode, in the order of the method's steps.
 
         Numbers with a fraction are drawn from least to most, int64 as regions of a color each, bool as a mask; a
         picture (h, w, 3) uint8, such as what the network is shown, as it is.
@@ -51,7 +51,7 @@ class HasQueryMaps(Protocol):
 
 
 def join_ways(ways: Sequence[Mapping[str, Step]]) -> dict[str, Step]:
-    """Join the steps of ways one after the other; where there are several, a step's name ends with its way's number.
+    """Join the steps of several ways; if there are several, a step's name ends with the way's number.
 
     >>> join_ways([{"points": 3}]), join_ways([{"points": 3}, {"points": 5}])
     ({'points': 3}, {'points 1': 3, 'points 2': 5})
@@ -64,7 +64,7 @@ def join_ways(ways: Sequence[Mapping[str, Step]]) -> dict[str, Step]:
 
 
 def stacked_regions(masks: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return the regions (H, W) of masks (n, H, W) bool in groups (n,), larger masks below; masks of 0 are left out."""
+    """Draw masks (n, H, W) bool as regions (H, W), numbered by `groups` (n,), larger masks below; 0 is left out."""
     regions = np.zeros(masks.shape[1:], np.int64)
     for k in np.argsort(-masks.sum((1, 2)), kind="stable"):
         if groups[k] > 0:
@@ -73,7 +73,7 @@ def stacked_regions(masks: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def share_box(mask: np.ndarray) -> np.ndarray:
-    """Return the box (4,) of a mask (h, w) in shares of width and height; zeros for an empty one."""
+    """Return the box (4,) of a mask (h, w) as shares of width and height; zeros if the mask is empty."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     if not len(rows):
         return np.zeros(4)

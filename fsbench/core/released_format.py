@@ -16,7 +16,7 @@ TRAINED_ON = "fsbench_data"
 
 @dataclass(frozen=True)
 class ReleasedFormat:
-    """The layout of a method's checkpoints as its authors store them.
+    """Layout of a method's checkpoints as its authors released them.
 
     Attributes:
         wrapper: prefix of every name; a file that has one is a bare state_dict, no Lightning checkpoint.
@@ -24,7 +24,7 @@ class ReleasedFormat:
         complete: adds to the learned weights what the authors store and we compute.
         stored: False for names of theirs that we compute.
         stated: reads the settings that a file beside a checkpoint states and its weights do not show, under our names;
-            None where the authors keep no such file.
+            None if the authors keep no such file.
         has_backbone: whether the authors' files hold the frozen backbone.
     """
 
@@ -36,7 +36,7 @@ class ReleasedFormat:
     has_backbone: bool = True
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
-        """Split a checkpoint into the learned weights and the backbone's, under their own names.
+        """Split an authors' checkpoint into learned and backbone weights, under fsbench's names.
 
         Returns:
             Both state dicts, or None if `state` has another layout.
@@ -49,7 +49,7 @@ class ReleasedFormat:
         return {key: value for key, value in own.items() if self.stored(key)}, backbone
 
     def join(self, learned: dict[str, Tensor], backbone: dict[str, Tensor]) -> dict[str, Any]:
-        """Return the content of the authors' file, the backbone's weights first."""
+        """Return the content of an authors' file, backbone weights first."""
         state = {self.backbone + key: value for key, value in backbone.items()} | self.complete(learned)
         wrapped = {self.wrapper + key: value for key, value in state.items()}
         return wrapped if self.wrapper else {"state_dict": wrapped}

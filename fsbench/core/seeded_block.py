@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def seed_torch(number: int) -> Iterator[None]:
-    """Seed torch's generators within the block: the CPU's, and those of CUDA's GPUs if any is in use when it begins.
+    """Within the block, seed torch's generators on the CPU and, if CUDA is in use, on its GPUs.
 
     A GPU that is first used within the block is not seeded, nor is it seeded for later. Generators of other devices
     (MPS, XPU) are left alone: blocks whose numbers are drawn there are not reproducible.

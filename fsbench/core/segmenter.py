@@ -40,7 +40,7 @@ class Segmenter(ImageFeatures):
     computes parts of several episodes together `answers`.
 
     Attributes:
-        context: of what is asked at the moment.
+        context: the context of what is asked at the moment.
     """
 
     task = "segmentation"
@@ -73,15 +73,15 @@ class Segmenter(ImageFeatures):
     # What a method says ---------------------------------------------------------------------------------------------
 
     def query(self, image: Features) -> Features:
-        """Return what all ways and shots share of a query; computed once for each."""
+        """Return what all ways and shots need of a query's features; computed once for each query."""
         return image
 
     def support(self, image: Features, mask: Tensor) -> State:
-        """Return what labelled images show of their way; mask (B, S, S) bool, void is background."""
+        """Return the state of labelled images: what they show of their way; mask (B, S, S) bool, void is background."""
         raise NotImplementedError
 
     def join(self, supports: Iterator[State]) -> State:
-        """Return what K supports show together, which come one after the other; only with shots = "joined".
+        """Join the states of K supports, given by an iterator; only used with shots = "joined".
 
         Where ways compete it gets those of each way.
         """
@@ -89,19 +89,19 @@ class Segmenter(ImageFeatures):
         return support
 
     def all_ways(self, supports: Iterator[Iterator[State]]) -> Iterator[Iterator[State]]:
-        """Return the supports of each way of an episode; unless overridden, no way is told of the others."""
+        """Return the supports of each way of an episode; override it if a way needs the others."""
         return supports
 
     def segment(self, query: Features, support: State) -> Any:  # Tensor | Output | Competition
-        """Return logits (B, 2, ·, ·) of one way in the queries, an `Output` with them, or a `Competition` of ways."""
+        """Return logits (B, 2, ·, ·) of one way in the queries, an `Output` with them, or a `Competition`."""
         raise NotImplementedError
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Bring logits (B, 2, ·, ·) to the size (h, w) at which they decide: bilinear, corners aligned, float32."""
+        """Resize logits (B, 2, ·, ·) to the size (h, w) of the decision: bilinear, corners aligned, float32."""
         return F.interpolate(_at_least_single(logits), size, mode="bilinear", align_corners=True)
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
-        """Return the losses of an output; the mean cross-entropy of all pixels, void is background, unless overridden.
+        """Return the losses of an output; by default the mean cross-entropy of all pixels, with void as background.
 
         The entry "loss" is minimised, all are logged.
         """
@@ -111,12 +111,12 @@ class Segmenter(ImageFeatures):
     # The loop over ways and shots -----------------------------------------------------------------------------------
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
-        """Predict a batch of exactly one episode, without padding and without its truth."""
+        """Predict a batch of one episode, without padding and without its truth."""
         with self._precision(episode):
             return self.answer(episode)
 
     def answer(self, episode: EpisodeBatch) -> Prediction:
-        """Predict one episode, a way after the other: nothing of a way depends on how many there are."""
+        """Predict one episode, way by way; no way's result depends on the other ways."""
         height, width = episode.query_sizes[0].tolist()
         query, supports = self.ask(episode)
         if self.competes:
@@ -124,7 +124,7 @@ class Segmenter(ImageFeatures):
         return self.decide((self.outputs(query, of_way) for of_way in supports), (height, width))
 
     def ask(self, episode: EpisodeBatch) -> tuple[Features, Iterator[Iterator[State]]]:
-        """Return the query of an episode, and the supports of each way that has any, computed as they are read."""
+        """Return the query state of an episode and, lazily, the support states of each way."""
         shown = None if episode.support_ways is None else episode.support_ways[0]
         self._sealed = ()
         has_support = episode.valid[0].any(1).tolist()
@@ -141,13 +141,13 @@ class Segmenter(ImageFeatures):
         return self._query(self.features(episode, episode.query)), self.all_ways(ways)
 
     def way_outputs(self, episode: EpisodeBatch) -> list[Any]:
-        """Return what `segment` says of each way of an episode: of its first shot, where these are read one by one."""
+        """Return the output of `segment` for each way of an episode, by its first shot if shots are read singly."""
         with torch.no_grad(), self._precision(episode):
             query, supports = self.ask(episode)
             return [next(self.outputs(query, of_way)) for of_way in supports]
 
     def supports(self, way: EpisodeBatch) -> Iterator[State]:
-        """Yield what each support shows of the only way of an episode.
+        """Yield the state of each support of the only way of an episode.
 
         A method that is told more of supports than images and masks (`EpisodeBatch.hints`) overrides it.
         """
@@ -183,13 +183,13 @@ class Segmenter(ImageFeatures):
         return state
 
     def outputs(self, query: Features, supports: Iterator[State]) -> Iterator[Output]:
-        """Yield what `segment` says of each support of a way, or once of all together."""
+        """Yield the output of `segment` for each support of a way, or once for all supports joined."""
         for state in [self.join(supports)] if self.shots == "joined" else supports:
             yield self.output(query, state)
             del state  # the next one comes while nothing of this is held
 
     def output(self, query: Features, state: State) -> Any:
-        """Return what `segment` says, as an `Output` where that is logits alone."""
+        """Return the result of `segment` as an `Output`, also if it is only logits."""
         for seal in self._sealed:
             seal.check(f"join() of {type(self).__name__}", "its argument supports")
         watched = state if self.keeps_states or WHOLE.get() else ()
@@ -198,12 +198,12 @@ class Segmenter(ImageFeatures):
         return Output(output) if isinstance(output, Tensor) else output
 
     def decide(self, ways: Iterator[Iterator[Output]], size: tuple[int, int]) -> Prediction:
-        """Return the prediction of an episode from the outputs of each way, which are computed as they are read."""
+        """Return the prediction of an episode from the outputs of each way, which are computed lazily."""
         attention: list[Tensor] = []
         return self.predict((self.read(outputs, size, attention) for outputs in ways), attention)
 
     def read(self, outputs: Iterator[Output], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
-        """Make one answer of a way's outputs by the rule for shots; their mean attention is added to the list."""
+        """Resize a way's outputs and combine its shots into one answer; append their mean attention to the list."""
         maps: list[Tensor] = []
 
         def full() -> Iterator[Shot]:
@@ -219,11 +219,11 @@ class Segmenter(ImageFeatures):
         return way
 
     def as_one(self, shots: Iterator[Shot]) -> Way:
-        """Make one answer of a way's shots: by the rule that `shots` names, unless overridden."""
+        """Combine a way's shots into one answer, by the rule `shots` unless overridden."""
         return RULES[self.shots](shots)
 
     def predict(self, ways: Iterable[Way], attention: Sequence[Tensor]) -> Prediction:
-        """Return the prediction of an episode from its ways: a pixel's is the first with the largest score there.
+        """Return the prediction of an episode: each pixel goes to the first way with the largest score.
 
         Of each way no more is held than its soft mask and its presence.
         """
@@ -242,7 +242,7 @@ class Segmenter(ImageFeatures):
         return Prediction(found, present, score, logits, probability, maps)
 
     def compete(self, output: Competition, size: tuple[int, int]) -> Prediction:
-        """Return the prediction of an episode in which background and ways compete."""
+        """Return the prediction of an episode in which background and ways compete for each pixel."""
         full = self.resize(output.logits, size)[0]
         return Prediction(
             first_largest(full), output.present, output.presence_score, one_against_rest(full),
@@ -257,7 +257,7 @@ class Segmenter(ImageFeatures):
         return losses["loss"] * self.loss_weight(batch_idx)
 
     def losses_of_step(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the losses of a training step: those of `batch_loss`, its images encoded and kept as in training."""
+        """Return the losses of a training step, with images encoded and kept as training needs."""
         together = self._together = ImagesTogether(self.backbone, batch) if self.encodes_together else None
         try:
             with (
@@ -271,12 +271,12 @@ class Segmenter(ImageFeatures):
                 self._encoded_together |= together.names
 
     def batch_loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the losses of a batch of 1-way episodes, whose queries go through `segment` together."""
+        """Return the losses of a batch of 1-way episodes; one call of `segment` gets all queries."""
         with self._precision(batch):
             return self.losses(*self.lesson(batch))
 
     def lesson(self, batch: EpisodeBatch) -> tuple[Features, Iterator[tuple[Features, Tensor]], Target]:
-        """Return the queries of a training batch, the supports of each shot with their masks (B, S, S), and the truth.
+        """Return the queries of a training batch, each shot's support states with masks (B, S, S), and the truth.
 
         Supports are computed as they are read.
         """
@@ -291,7 +291,7 @@ class Segmenter(ImageFeatures):
         return self.features(batch, batch.query), supports, target
 
     def losses(self, query: Features, supports: Iterator[tuple[Features, Tensor]], target: Target) -> dict[str, Tensor]:
-        """Return the losses of a lesson: those of what is said of its queries, unless overridden.
+        """Return the losses of a training batch: those of its queries' outputs, unless overridden.
 
         A method that learns from the masks of supports, too, overrides it.
         """
@@ -307,7 +307,7 @@ class Segmenter(ImageFeatures):
 
     @property
     def trains_one_shot(self) -> bool:  # type: ignore[override]
-        """True where shots are read one by one: training then looks at the first."""
+        """True if shots are read singly; training then uses only the first."""
         return not self.sees_all_shots
 
     def _precision(self, batch: EpisodeBatch) -> AbstractContextManager[Any]:
@@ -332,7 +332,7 @@ class Segmenter(ImageFeatures):
         return answers
 
     def answers(self, episodes: Sequence[EpisodeBatch]) -> list[SegmentationAnswer]:
-        """Return what is counted and kept of the predictions of a batch's episodes, which are made one by one.
+        """Predict the episodes of a batch one by one, and return the answers that are counted and stored.
 
         A method that computes parts of several together overrides it, and gives the same bits as for each alone.
 
@@ -347,7 +347,7 @@ class Segmenter(ImageFeatures):
         return found
 
     def predict_shots(self, episode: EpisodeBatch) -> Prediction:
-        """Predict one episode by the run's `nshot_strategy`: in the method's own way, or as an ensemble of shots.
+        """Predict one episode by the run's `nshot_strategy`: the method's own rule or an ensemble of shots.
 
         Raises:
             SettingsError: an ensemble is asked for, and the method gives no logits.
@@ -369,7 +369,7 @@ class Segmenter(ImageFeatures):
 
 
 def as_list(state: State) -> State:
-    """Return a state whose parts come one after the other as a list of them."""
+    """Return a state made of several parts as a list of the parts."""
     return list(state) if isinstance(state, Iterator) else state
 
 

@@ -28,7 +28,7 @@ ENSEMBLES = tuple(name for name in get_args(NShotStrategy) if name not in ("own"
 
 
 def ensemble(predict: Predict, episode: EpisodeBatch, strategy: NShotStrategy) -> Prediction:
-    """Predict with each shot by itself and combine the K predictions.
+    """Predict with each shot alone and combine the K predictions.
 
     Presence, where the method decides it, goes by its mean score and by the majority of its decisions (half is enough).
     The soft mask is the probability of `Combined`, the attention the mean over the shots that have any.
@@ -111,7 +111,7 @@ def _hints_with_query(given: list[Hints] | None, way: int, query: int, ways: sli
 
 
 class Combined(NamedTuple):
-    """K one-shot predictions as one.
+    """K one-shot predictions combined into one.
 
     Attributes:
         scores: (N, h, w), by which ways are compared: what logits of `probability` differ by, of votes their share

@@ -15,7 +15,7 @@ from fsbench.core.shot_ensemble import combine
 
 
 class Shot(NamedTuple):
-    """The answer of one support, or of all supports together.
+    """Answer of one support, or of all supports together.
 
     Attributes:
         logits: (2, h, w).
@@ -27,16 +27,16 @@ class Shot(NamedTuple):
 
 
 class Way(NamedTuple):
-    """A way in the query, decided by itself.
+    """Decision about one way in the query, without the other ways.
 
     Attributes:
         score: (h, w), by which ways that claim the same pixel are compared: foreground minus background of the logits,
             which no probability near 1 rounds away, unless the method's paper compares something else.
         foreground: (h, w) bool.
         margin: computes how far any probability that decided lies from one half (h, w), which only exported files are
-            asked for; None where none decided.
+            asked for; None if none decided.
         probability: (h, w) in [0, 1], the soft mask; None without one.
-        logits: (2, h, w); None where the answers of several shots have none together.
+        logits: (2, h, w); None if the answers of several shots have none together.
         present: () bool, and its score () in [0, 1]; both None of methods that only segment.
     """
 
@@ -53,7 +53,7 @@ ShotRule = Callable[[Iterable[Shot]], Way]
 
 
 def only(shots: Iterable[Shot]) -> Way:
-    """Decide by one answer: foreground where its logit is larger, presence likewise."""
+    """Decide by a single answer: foreground if its logit is larger; presence likewise."""
     (shot,) = shots
     foreground, lead = shot.logits.softmax(0)[1], shot.logits[1] - shot.logits[0]
     way = Way(lead, lead > 0, lambda: _from_half([foreground]), foreground, shot.logits)
@@ -64,7 +64,7 @@ def only(shots: Iterable[Shot]) -> Way:
 
 
 def vote(shots: Iterable[Shot]) -> Way:
-    """Let shots vote, and divide by the most votes that any pixel has (HSNet §4.5): foreground from one half on."""
+    """Let shots vote: a pixel with at least half of the most votes of any pixel is foreground (HSNet §4.5)."""
     answers = list(shots)
     if len(answers) == 1:
         return only(answers)
@@ -77,7 +77,7 @@ def vote(shots: Iterable[Shot]) -> Way:
 
 
 def add(shots: Iterable[Shot]) -> Way:
-    """Add the probabilities of all shots, and decide by a second softmax over the sums (emat.md §6).
+    """Sum the probabilities of all shots, and decide by a second softmax over the sums (emat.md §6).
 
     Ways are compared by what it gives, as the authors' program does: of two confident ways the first wins.
     """
@@ -85,7 +85,7 @@ def add(shots: Iterable[Shot]) -> Way:
 
 
 def average(shots: Iterable[Shot]) -> Way:
-    """Decide as `add` does, by means instead of sums: CST of 2023."""
+    """Decide like `add`, with means instead of sums (CST of 2023)."""
     return _second_softmax(shots, average=True)
 
 
@@ -105,7 +105,7 @@ def _second_softmax(shots: Iterable[Shot], average: bool) -> Way:
 
 
 def decide_sums(masks: Tensor, presence: Tensor | None) -> Way:
-    """Decide by sums over shots of probabilities (2, h, w), and of presence (2,), by a second softmax (emat.md §6)."""
+    """Decide by summed probabilities (2, h, w) and summed presence (2,), through a second softmax (emat.md §6)."""
     foreground = masks.softmax(0)[1]
     logits = masks.clamp(min=1e-30).log()
     decided = Way(foreground, foreground >= 0.5, lambda: _from_half([foreground]), foreground, logits)
@@ -124,7 +124,7 @@ RULES: Mapping[str, ShotRule] = {"joined": only, "vote": vote, "add": add, "aver
 
 
 def one_against_rest(logits: Tensor) -> Tensor:
-    """Turn logits (N + 1, h, w) of background and ways into (N, 2, h, w): each way against all others together."""
+    """Turn logits (N + 1, h, w) of background and ways into (N, 2, h, w): each way against all others."""
     ways = range(1, len(logits))
     rest = [torch.cat([logits[:way], logits[way + 1 :]]).logsumexp(0) for way in ways]
     return torch.stack([torch.stack([other, logits[way]]) for way, other in zip(ways, rest, strict=True)])

@@ -26,21 +26,21 @@ _MOST_TIMES = 4
 
 
 class LeftOut:
-    """Objects of one annotation file that were left out, by class and reason, and those cut at the border."""
+    """Count of objects of an annotation file that were left out, by class and reason, or cut at the border."""
 
     def __init__(self) -> None:
         self._numbers: Counter[tuple[str, str]] = Counter()
         self._outside: dict[str, list[_Outside]] = {}
 
     def add(self, name: str, reason: str) -> None:
-        """Count an object of class `name` that is left out."""
+        """Count a left out object of class `name`."""
         self._numbers[name, reason] += 1
 
     def add_outside(self, name: str, parts: Sequence[np.ndarray], size: tuple[int, ...]) -> None:
-        """Count an object of class `name` if corners of it lie outside its image.
+        """Count an object of class `name` if it has corners outside its image.
 
         Args:
-            name: of the class.
+            name: the name of the class.
             parts: corners (n, 2) of its outlines, as x and y.
             size: height and width of the image.
         """
@@ -72,7 +72,7 @@ class _Outside(NamedTuple):
 
 
 def check_stated_size(name: str, height: object, width: object) -> tuple[int, int]:
-    """Return the height and width that a file states of image `name`. Raises ValueError where no image has them."""
+    """Return the size that a file states for image `name`. Raises ValueError for impossible sizes."""
     for key, value in (("height", height), ("width", width)):
         if type(value) is not int:
             raise ValueError(f"the {key} of the image {name!r} is {str(value)[:40]!r}, not a whole number")
@@ -86,7 +86,7 @@ def check_stated_size(name: str, height: object, width: object) -> tuple[int, in
 
 
 def check_near(points: np.ndarray, sizes: np.ndarray) -> None:
-    """Raise ValueError for a point that lies farther outside its image than twice the image's longer side, or nowhere.
+    """Raise ValueError for a point farther outside its image than twice the longer side, or not finite.
 
     Args:
         points: (n, 2), as x and y.
@@ -102,7 +102,7 @@ def check_near(points: np.ndarray, sizes: np.ndarray) -> None:
 
 
 def outline_problem(points: np.ndarray, size: tuple[int, ...] | None = None) -> str:
-    """Return why an outline marks no pixel, or "".
+    """Say why an outline marks no pixel; "" if it does mark some.
 
     Args:
         points: corners (n, 2), as x and y.
@@ -120,7 +120,7 @@ def outline_problem(points: np.ndarray, size: tuple[int, ...] | None = None) -> 
 
 
 def contradiction(boxes: np.ndarray, least: float, bbox: object, area: object) -> str:
-    """Return what an object states of itself that contradicts its outline grossly, such as "area 9000", or "".
+    """Return a statement of an object that its outline contradicts grossly, such as "area 9000"; else "".
 
     No sound file is to be accused. A box may be stated by its size or by two corners, in shares of the image, drawn by
     hand, cut at the border, or be that of one part; an area that of the outline, of the mask, or of a box. Whatever
@@ -171,7 +171,7 @@ def polygon_area(corners: np.ndarray) -> float:
 def visible_classes(
     labels: np.ndarray, names: Mapping[int, str], left_out: LeftOut
 ) -> tuple[np.ndarray, dict[int, str], str]:
-    """Give reserved labels their values, and leave out classes that others cover.
+    """Map reserved labels to their values, and drop classes that others cover completely.
 
     Args:
         labels: (H, W) uint8, painted with the numbers of `names`.

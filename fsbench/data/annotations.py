@@ -15,12 +15,12 @@ KnownOrNot = Literal["yes", "no", "unknown"]
 
 @dataclass(frozen=True)
 class AnnotationKind:
-    """Facts about a kind of annotation, for people and for the rules that ask what a method was told.
+    """A way to label supports (mask, box, points, …), with its words for readers and rules.
 
     Attributes:
         label: what the supports are labelled with, as a card's `supervision` has it.
         condition: the word for it among the conditions of a test in the atlas.
-        words: what stands in place of a support's mask; empty where the mask itself does.
+        words: what stands in place of a support's mask; empty if the mask itself does.
     """
 
     label: str

@@ -24,7 +24,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass
 class Truth:
-    """The labels of a batch, which only the evaluation and the loss may see.
+    """True labels of a batch, which only the evaluation and the loss may see.
 
     Attributes:
         label_maps: B maps (h, w) uint8: 0 background, 1..N ways, 255 void. At original size in evaluation, (S, S) in
@@ -42,7 +42,7 @@ class Truth:
 
 
 class HiddenTruth:
-    """Stands for the truth where a method predicts: whoever asks for a part of it is told so."""
+    """Takes the place of the truth while a method predicts: any access raises TruthError."""
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):  # Python's own questions, as when it is copied
@@ -65,7 +65,7 @@ Hint = Literal["photos", "boxes", "class names"]
 
 @dataclass(frozen=True)
 class Hints:
-    """Parts of an episode, beside images and masks of one side, for methods that ask for them; None where nobody asked.
+    """Parts of an episode besides images and masks, for methods that ask for them; None if not asked for.
 
     Attributes:
         query: (3, H, W) uint8 RGB, the query at its own size.
@@ -81,7 +81,7 @@ class Hints:
     class_names: tuple[str, ...] | None = None
 
     def part(self, ways: slice, shots: slice) -> "Hints":
-        """Return what there is of some of the ways and shots; the query stays."""
+        """Return the hints for some of the ways and shots; those about the query stay."""
         return Hints(
             self.query,
             None if self.supports is None else [photos[shots] for photos in self.supports[ways]],
@@ -92,7 +92,7 @@ class Hints:
 
 @dataclass(frozen=True)
 class Opening:
-    """First episode of a class in the order of a test's manifest, as a method may adapt to it.
+    """First episode of a class in a test's manifest, to which a method may adapt.
 
     Attributes:
         episode: a batch of the episode with this way alone, its truth hidden.
@@ -108,7 +108,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class WayClass:
-    """The class of a way as its test knows it; neither its number nor its name.
+    """Class of a way, as its test identifies it, without number or name.
 
     Attributes:
         place: among the test's classes in ascending order, from 0.
@@ -121,7 +121,7 @@ class WayClass:
 
 @dataclass
 class EpisodeBatch:
-    """B episodes. Each distinct image is there once; episodes refer to its row.
+    """B episodes. Each distinct image is stored once; episodes refer to its row.
 
     Attributes:
         images: (M, 3, S, S) uint8 RGB; `pixels` normalises them on the device.
@@ -129,25 +129,25 @@ class EpisodeBatch:
         query: (B,) int64 rows of `images`.
         support: (B, N, K) int64 rows of `images`.
         support_labels: (B, N, K, S, S) uint8: 1 the way's class, 0 anything else, 255 void.
-        valid: (B, N, K) bool; False where ragged support sets are padded.
+        valid: (B, N, K) bool; False if ragged support sets are padded.
         query_sizes: (B, 2) int64, (height, width) of a predicted label map: the truth's, or that of a protocol's
             frame, from which the evaluation stretches it.
         episodes: (B,) int64 indices in the manifest.
-        truth: hidden when a method predicts; None where there is none, as for one's own images.
+        truth: hidden when a method predicts; None if there is none, as for one's own images.
         recurs: the same pixels may come again in another batch; False for random changes of training images, whose
             features no cache need keep.
         next_shown: in an evaluation, for names of images the place in its order of the next episode that shows each;
-            None where no later one does, so that nothing of the image need be kept.
+            None if no later one does, so that nothing of the image need be kept.
         support_ways: (B, N, K, S, S) uint8, all that supports show of their episode: 0 background, 1..N ways, 255 void;
             None unless the data module gives it (`data.test.support_annotation: all_ways`, with several ways, or one to
             which the setting adds others).
-        ways: (B,) int64 number of ways of each episode, where some have no support; None where all have one, so that
+        ways: (B,) int64 number of ways of each episode, where some have no support; None if all have one, so that
             whatever is not `valid` is padding.
-        hints: of each episode, on the CPU; None where the method asks for none.
+        hints: the hints of each episode, on the CPU; None if the method asks for none.
         counted_pixels: (B, S, S) bool, pixels of the query that a method may look at, where the protocol tells them: a
             padded image's own, without void where it tells that, too; those of the image in a method's own letterbox.
-            None where nothing is told.
-        way_classes: the class of each way of each episode, see `fsbench.core.needs.Needs.classes`; None where nobody
+            None if nothing is told.
+        way_classes: the class of each way of each episode, see `fsbench.core.needs.Needs.classes`; None if nobody
             asks, or there is no test.
     """
 
@@ -181,7 +181,7 @@ class EpisodeBatch:
         return normalise(self.images[row])
 
     def photo(self, row: int) -> Tensor:
-        """Image `row` of a single episode at its own size, (3, H, W) uint8, where the hints have it, else as it is."""
+        """Return image `row` of a single episode at its own size, (3, H, W) uint8, if the hints have it."""
         hints = self.hints[0] if self.hints else Hints()
         if hints.query is None or hints.supports is None:
             return self.images[row]
@@ -190,7 +190,7 @@ class EpisodeBatch:
         return photos[rows.index(row)].to(self.images.device)
 
     def known_truth(self) -> Truth:
-        """Return the truth. Raises TruthError where a method predicts."""
+        """Return the truth. Raises TruthError while a method predicts."""
         if not isinstance(self.truth, Truth):
             raise TruthError(_HIDDEN)
         return self.truth
@@ -208,7 +208,7 @@ class EpisodeBatch:
         return truths
 
     def split(self) -> Iterator["EpisodeBatch"]:
-        """The episodes one by one, without the padding of ragged support sets."""
+        """Return the episodes one by one, without padded supports."""
         for b in range(len(self)):
             ways, shots = self.valid[b].any(1), self.valid[b].any(0)
             if self.ways is not None:
@@ -239,7 +239,7 @@ class EpisodeBatch:
             )
 
     def way(self, number: int) -> "EpisodeBatch":
-        """Return a single episode with one of its ways alone, without its truth."""
+        """Return a single episode with only one of its ways, without its truth."""
         own, hints, classes = slice(number, number + 1), self.hints, self.way_classes
         return replace(
             self.without_truth(),
@@ -271,7 +271,7 @@ def _map(item: Any, move: Any) -> Any:
 
 
 def collate(items: Sequence[EpisodeBatch]) -> EpisodeBatch:
-    """Join episodes: distinct images once, support sets padded to the most ways and shots."""
+    """Join episodes into a batch: distinct images once, supports padded to the largest numbers of ways and shots."""
     if len(items) == 1:
         return items[0]  # a copy of its images would take as long as decoding one
     rows: dict[str, int] = {}
@@ -330,11 +330,11 @@ def _pad(tensor: Tensor, shape: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class ImageEpisode:
-    """One task.
+    """One episode of classification.
 
     Attributes:
         number: number in the manifest.
-        seed: of whatever a method draws; together with `number` it is all that this may depend on.
+        seed: the seed of whatever a method draws; together with `number` it is all that this may depend on.
         classes: (N,) numbers of the classes in the data set, from 1. A label is a place in it, from 0.
         support, query: (N, K) and (N, q) int64 places of the images in the data set, way by way; the queries that a
             method gets in an evaluation are mixed.
@@ -353,7 +353,7 @@ class ImageEpisode:
         return len(self.classes)
 
     def mixed(self, order: np.ndarray) -> "ImageEpisode":
-        """Return the episode with its queries in the order (N·q,) of their numbers; the shape stays."""
+        """Return the episode with its queries in another order (N·q,); shapes stay."""
         images, supports, rows = self.images, self.support.numel(), torch.from_numpy(order)
         if images is not None:
             images = torch.cat([images[:supports], images[supports:][rows]])
@@ -364,7 +364,7 @@ class ImageEpisode:
         return torch.arange(self.ways, device=device).repeat_interleave(self.support.shape[1])
 
     def pixels(self) -> tuple[Tensor, Tensor]:
-        """Return supports and queries, normalised, float32."""
+        """Return supports and queries, normalised float32."""
         assert self.images is not None, "the method asked for features only"
         return normalise(self.images[: self.support.numel()]), normalise(self.images[self.support.numel() :])
 

@@ -60,7 +60,7 @@ _CLASSES = {_plain(name): _plain(names[0]) for names in SYNONYMS for name in nam
 
 
 def same_class(name: str) -> str:
-    """Return the one spelling that stands for all names of a class.
+    """Return a spelling that is equal for all names of a class.
 
     >>> same_class("Aeroplane") == same_class("airplane") != same_class("air balloon")
     True
@@ -70,7 +70,7 @@ def same_class(name: str) -> str:
 
 
 def shared_classes(names: Sequence[str], others: Iterable[str]) -> list[str]:
-    """Return those of `names` that are among `others` under any of their names.
+    """Return the classes of `names` that are also in `others`, under any spelling.
 
     >>> shared_classes(["tv/monitor", "sheep", "sofa"], ["couch", "tv", "bear"])
     ['tv/monitor', 'sofa']
@@ -80,7 +80,7 @@ def shared_classes(names: Sequence[str], others: Iterable[str]) -> list[str]:
 
 
 def check_names(names: Collection[str], source: object) -> None:
-    """Raise DataError where two classes of a source have names that look alike, such as Cat and cat."""
+    """Raise DataError if two classes of a data set have names that look alike, such as Cat and cat."""
     if alike := two_alike(sorted(names)):
         raise DataError(
             f"{source} have the classes {alike[0]!r} and {alike[1]!r}, whose names differ by case or spaces at most; "

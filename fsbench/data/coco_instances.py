@@ -23,7 +23,7 @@ _FORMAT = "instances-3"
 
 @dataclass(frozen=True)
 class CocoInstances:
-    """The objects of all images of one annotation file; of crowds, their classes alone.
+    """Objects of all images in a COCO annotation file; of crowds, only the classes.
 
     Attributes:
         path: The file.
@@ -53,11 +53,11 @@ class CocoInstances:
 
     @cached_property
     def rows(self) -> dict[str, int]:
-        """Number m of each image by its file name."""
+        """{file name: row} of the images."""
         return {name: row for row, name in enumerate(self.file_names)}
 
     def annotated_classes(self, file_name: str) -> tuple[frozenset[int], frozenset[int]]:
-        """Return the classes of an image's objects, those that others cover included, and those of its crowds."""
+        """Return the classes of an image's objects, including hidden objects and crowds."""
         row = self.rows[file_name]
         first, last = np.searchsorted(self.crowds[:, 0], [row, row + 1])
         objects = self.classes[self.starts[row] : self.starts[row + 1]]
@@ -77,7 +77,7 @@ class CocoInstances:
         return labels
 
     def objects(self, file_name: str, number: int, first_polygon_only: bool = False) -> Iterator[np.ndarray]:
-        """Yield the masks (H, W) bool of an image's objects of class `number`, each painted by itself as in `paint`."""
+        """Yield a mask (H, W) bool for each object of class `number` in an image, painted as in `paint`."""
         row = self.rows[file_name]
         for item in range(self.starts[row], self.starts[row + 1]):
             if self.classes[item] == number:
@@ -107,7 +107,7 @@ class CocoInstances:
 
 
 def cached_instances(path: Path, read: Callable[[Path, str], CocoInstances]) -> CocoInstances:
-    """Return `read(path, sha256)` or what a call kept of it: COCO's training file takes 20 s and 1 GB to parse."""
+    """Return `read(path, sha256)` or its kept result, since parsing COCO's training file takes 20 s and 1 GB."""
     sha256 = sha256_file(path)
     saved = load_arrays(_FORMAT, sha256)
     if saved is not None:

@@ -35,7 +35,7 @@ _UNUSABLE = (ValueError, TypeError, KeyError, OverflowError)
 
 @contextmanager
 def annotation_errors(path: Path, expected: str) -> Iterator[None]:
-    """Turn what reading the annotation file `path` raises in the block into a DataError that says what is `expected`.
+    """Turn errors of reading the annotation file `path` into DataErrors that say what is `expected`.
 
     Raises:
         DataError: the file cannot be read, or does not hold what it should.
@@ -58,7 +58,7 @@ class AnnotatedImage(NamedTuple):
 
 
 def compacting(read: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
-    """Return an `object_hook` for JSON that puts `read(entry)` in the place of each sound annotation.
+    """Return an `object_hook` for JSON that replaces each valid annotation by `read(entry)`.
 
     So its floats are gone before the next one is parsed. A hook is not told where an object stands: whatever looks like
     an annotation is read, and what then turns out to be unusable stays as it is, like any other object. What is used of
@@ -77,7 +77,7 @@ def compacting(read: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any
 def content_lists(
     content: Any, read: Callable[[dict[str, Any]], Any]
 ) -> tuple[list[AnnotatedImage], list[Any], dict[int, str]]:
-    """Return the images and the annotations of a parsed file, in its order, and its categories: id -> name.
+    """Return the images, annotations and categories {id: name} of a parsed COCO file.
 
     Args:
         content: as parsed with `compacting(read)`, or without.
@@ -127,7 +127,7 @@ def _image(entry: dict[str, Any]) -> AnnotatedImage:
 def check_listed(
     annotation: str, image: int, images: Container[int], category: int, categories: Container[int]
 ) -> None:
-    """Raise ValueError unless the image and the category of an `annotation` are among those of its file."""
+    """Raise ValueError unless the file lists the image and category of `annotation`."""
     if image not in images:
         raise ValueError(f"{annotation} is on image {image}, which is not listed")
     if category not in categories:
@@ -135,7 +135,7 @@ def check_listed(
 
 
 def whole(entry: dict[str, Any], key: str) -> int:
-    """Return a value of 64 bits. Raises ValueError for anything but a whole number."""
+    """Return a value as a 64-bit whole number. Raises ValueError for anything else."""
     value = entry[key]
     if type(value) is not int or abs(value) >= 1 << 63:
         raise ValueError(f"{key} is {str(value)[:40]!r}, not a whole number")
@@ -147,7 +147,7 @@ class _LackingError(ValueError):
 
 
 def require(entry: dict[str, Any], keys: Iterable[str]) -> None:
-    """Raise ValueError where an entry of a list lacks one of `keys`; `content_lists` says which entry it is."""
+    """Raise ValueError if an entry of a list lacks one of `keys`; `content_lists` adds which entry."""
     for key in keys:
         if key not in entry:
             raise _LackingError(key)
@@ -228,7 +228,7 @@ def _annotation(entry: dict[str, Any], is_own: bool) -> _Object | _Crowd:
 
 
 def _kind_without_pixels(entry: dict[str, Any]) -> str:
-    """Return what an annotation is that has no outline and no mask, or "" where it has one or is nothing known."""
+    """Return what an annotation is that has no outline and no mask, or "" if it has one or is nothing known."""
     shape = entry.get("segmentation")
     if isinstance(shape, dict):
         return "an empty mask" if is_empty_rle(shape) else ""

@@ -25,13 +25,13 @@ def runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Regions:
-    """The regions of a mask, connected in 8 directions.
+    """Regions of a mask, connected in 8 directions.
 
     Attributes:
         row: places of a row, see `runs`.
         starts, ends: (R,) of the runs.
         region: (R,) number from 0 of the region that each run belongs to, in the order of their first runs.
-        number: of regions.
+        number: the number of regions.
     """
 
     row: int
@@ -42,7 +42,7 @@ class Regions:
 
     @classmethod
     def of(cls, mask: np.ndarray) -> "Regions":
-        """Find the regions of a mask (h, w) bool: runs that touch runs of the next row are joined."""
+        """Find the regions of a mask (h, w) bool by joining runs that touch runs of the next row."""
         starts, ends = runs(mask)
         row = mask.shape[1] + 1
         first = np.searchsorted(ends, starts + row)  # of the runs that touch one from below, corners included
@@ -54,7 +54,7 @@ class Regions:
         return cls(row, starts, ends, (np.cumsum(is_first) - 1)[parent], int(is_first.sum()))
 
     def at(self, places: np.ndarray) -> np.ndarray:
-        """Return the region of each place, which must lie in a run."""
+        """Return the region of each position, which must lie in a run."""
         return self.region[np.searchsorted(self.starts, places, side="right") - 1]
 
     def pixels(self) -> np.ndarray:
@@ -64,7 +64,7 @@ class Regions:
         return sizes
 
     def boxes(self) -> np.ndarray:
-        """Return (number, 4) int64: left, top, and the column and row behind each region."""
+        """Return the boxes (number, 4) int64 of all regions: left, top, and the column and row after the region."""
         top = self.starts // self.row
         boxes = np.tile(np.array([self.row, len(self.starts) and top[-1], 0, 0]), (self.number, 1))
         np.minimum.at(boxes[:, 0], self.region, self.starts - top * self.row)
@@ -91,8 +91,10 @@ def _joined(number: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def bounding_boxes(label: np.ndarray) -> np.ndarray:
-    """Fill label (h, w) with foreground 1: every 8-connected piece of it becomes its bounding box, one pixel beyond
-    on the right and below, as the authors draw it; void stays on top (hmnet.md §11.4)."""
+    """Replace every 8-connected piece of the foreground by its bounding box, as HMNet's authors do (hmnet.md §11.4).
+
+    The box of label 1 in (h, w) reaches one pixel farther right and down; void stays on top.
+    """
     filled = np.zeros_like(label)
     for left, top, right, bottom in Regions.of(label == 1).boxes():
         filled[top : bottom + 1, left : right + 1] = 1
@@ -110,7 +112,7 @@ BoxOf = Callable[[str, int, np.ndarray], Box | None]
 def largest_part_box(mask: np.ndarray) -> Box | None:
     """Return the box around the largest 8-connected part of a mask (H, W), of equal ones the first in raster order.
 
-    None where the mask is empty.
+    None if the mask is empty.
     """
     regions = Regions.of(np.asarray(mask) != 0)
     if not regions.number:

@@ -19,7 +19,7 @@ _MOST = 3
 
 
 def photo_files(data: AnyData, names: Iterable[str]) -> Callable[[str], Path]:
-    """Return a function from an image to the file of its photo, which is one file for all copies among `names`.
+    """Return a function from an image to its photo's file; copies among `names` all give the same file.
 
     Of a published data set it is the image's own file.
     """
@@ -28,7 +28,7 @@ def photo_files(data: AnyData, names: Iterable[str]) -> Callable[[str], Path]:
 
 
 def copied_images(data: AnyData, names: Iterable[str]) -> list[list[str]]:
-    """Return the images among `names` that are there under several names, with all of these; none of published sets.
+    """Return groups of images among `names` that are copies of each other; none in published data sets.
 
     A file is read only where another one has its size.
     """
@@ -45,11 +45,11 @@ def copied_images(data: AnyData, names: Iterable[str]) -> list[list[str]]:
 
 
 def copy_remarks(data: AnyData, names: Iterable[str], shown: Callable[[str], str] = str) -> list[str]:
-    """Say which images among `names` are there under several names: with equal labels, and with different ones.
+    """Say which of `names` are copies of each other, separately for equal and for different labels.
 
     Args:
         data: the data set.
-        names: of its images.
+        names: the names of its images.
         shown: how a name is written.
 
     Raises:
@@ -75,7 +75,7 @@ def copy_remarks(data: AnyData, names: Iterable[str], shown: Callable[[str], str
 
 
 def trained_remarks(data: AnyData, tested: Iterable[str], trained: Iterable[str]) -> list[str]:
-    """Say which `tested` images of a data set of the user's own are for training as well, by their name or another."""
+    """Say which `tested` images of a user's data set are also for training, by name or as a copy."""
     tested, trained = set(tested), set(trained)
     both = sorted(tested & trained)
     for group in copied_images(data, sorted(tested | trained)):

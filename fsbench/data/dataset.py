@@ -39,7 +39,7 @@ def pairs_sha256(pairs: tuple[Pair, ...], *, ordered: bool) -> str:
 
 @dataclass(frozen=True)
 class PairList:
-    """The (image, class) pairs of one split and fold; their order decides the episodes.
+    """The (image, class) pairs of a split and fold; the order of the list decides the episodes.
 
     Attributes:
         pairs: the pairs in list order.
@@ -52,7 +52,7 @@ class PairList:
 
     @cached_property
     def images_of(self) -> dict[int, tuple[str, ...]]:
-        """Names of the images of each class number, in list order; classes in order of first appearance."""
+        """{class number: its images}, in list order."""
         grouped: dict[int, list[str]] = {}
         for name, number in self.pairs:
             grouped.setdefault(number, []).append(name)
@@ -97,7 +97,7 @@ class SegmentationData(ABC):
         list_order: order of the derived test list: images ascending, or classes ascending with their images. Training
             lists have the classes ascending.
         label_maps_are: how label maps are made, in words that end a sentence "Label maps are …".
-        painting: rule by which label maps are painted, as records name it; None where they are files.
+        painting: rule by which label maps are painted, as records name it; None if they are files.
         source: where the files come from.
     """
 
@@ -124,7 +124,7 @@ class SegmentationData(ABC):
 
     @abstractmethod
     def candidates(self, part: Part) -> Sequence[str]:
-        """Return the names of all images of `part`, each once, in the order of the data set's own files.
+        """Return the names of all images of `part`, each once, in the order of the data set's files.
 
         Raises:
             DataError: the list of images cannot be read, or files of it are absent.
@@ -139,14 +139,14 @@ class SegmentationData(ABC):
         """Return the label map (H, W) uint8 of image `name`: 0 background, class numbers, 255 void."""
 
     def object_masks(self, name: str, number: int) -> Sequence[np.ndarray]:
-        """Return masks (H, W) bool of the single objects of class `number` in image `name`, whatever covers them.
+        """Return a mask (H, W) bool for each object of class `number` in image `name`, hidden parts included.
 
         Raises NotImplementedError unless `knows_objects`.
         """
         raise NotImplementedError(f"{self.name} does not tell the single objects of a class apart")
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
-        """Count the pixels of image `name`.
+        """Count the pixels of each class in image `name`.
 
         Returns:
             The pixels of every label, ascending (background and void included), and the number of all pixels.
@@ -155,7 +155,7 @@ class SegmentationData(ABC):
         return dict(zip(labels.tolist(), counts.tolist(), strict=True)), int(counts.sum())
 
     def count_pixels(self, part: Part, names: Sequence[str]) -> None:  # noqa: B027 (nothing to prepare by default)
-        """Prepare `class_pixels` for many images of `part` at once; a data set with a table of counts fills it here."""
+        """Prepare `class_pixels` for many images of `part`; a data set with a table of counts fills it here."""
 
     def train_classes(self, fold: int) -> list[int]:
         """Return the numbers of the base classes of `fold`, ascending."""
@@ -163,15 +163,15 @@ class SegmentationData(ABC):
         return [number for number in range(1, len(self.class_names) + 1) if number not in novel]
 
     def val_classes(self, fold: int) -> list[int]:
-        """Return the numbers of classes kept for choosing a checkpoint, neither base nor novel (FSS-1000 has some)."""
+        """Return the numbers of classes kept for choosing a checkpoint (FSS-1000 has some)."""
         return []
 
     def label_file(self, name: str) -> Path:
-        """Return the file that the label map of image `name` comes from, for messages."""
+        """Return the file of the label map of image `name`, for messages."""
         return self.image_path(name)
 
     def crop(self, name: str) -> tuple[slice, slice] | None:
-        """Return the rows and columns of its file that image `name` is; None for the whole file."""
+        """Return the rows and columns of its file that image `name` covers; None for the whole file."""
         return None
 
     def pixels(self, name: str) -> np.ndarray:
@@ -182,7 +182,7 @@ class SegmentationData(ABC):
         raise NotImplementedError(f"images of {self.name} are files; fsbench.data.image_io.image_pixels reads them")
 
     def intensities(self, name: str) -> np.ndarray | None:
-        """Return image `name` (H, W) float32 as it was measured and normalised; None of images that are photos.
+        """Return image `name` (H, W) float32 as measured and normalised; None if the images are photos.
 
         A data set that has them says so by `has_intensities`.
 
@@ -192,26 +192,26 @@ class SegmentationData(ABC):
 
     @property
     def has_intensities(self) -> bool:
-        """Whether images have `intensities`: they were measured, and there is what they are normalised by."""
+        """Whether images have `intensities`: measured values, and what normalises them."""
         return False
 
     def prepare_intensities(self) -> None:  # noqa: B027 (nothing to prepare by default)
-        """Compute what all `intensities` are normalised by, once for the loader processes that start later.
+        """Compute what normalises all `intensities`, before loader processes start.
 
         Raises as `intensities`.
         """
 
     def in_fold(self, fold: int, shot: int) -> Self:
-        """Return the data set as the test of a fold sees it; `intensities` may be normalised by its training images."""
+        """Return the data set for tests of a fold; its training images may normalise `intensities`."""
         return self
 
     @property
     def further_files(self) -> Sequence[Path]:
-        """Files that images follow from beside their own, such as those of the scans that all are normalised by."""
+        """Files besides the image's own on which images depend, such as scans that normalise all."""
         return ()
 
     def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
-        """Return the value of each of `classes` in the label map of image `name`.
+        """Return the value that each of `classes` has in the label map of image `name`.
 
         It is the class number, except where a data set has more classes than a label map has values.
         """
@@ -219,15 +219,15 @@ class SegmentationData(ABC):
 
     @property
     def test_images(self) -> Sequence[str]:
-        """Names of all images that tests may take, of whatever fold. Raises as `candidates`."""
+        """Names of all images that tests of any fold may use. Raises as `candidates`."""
         return self.candidates("val")
 
     def support_images(self, pairs: PairList) -> Mapping[int, Sequence[str]]:
-        """Return class number -> images in the order that supports are drawn from: that of the list by default."""
+        """Return {class number: its images}, in the order in which supports are drawn."""
         return pairs.images_of
 
     def listed_pairs(self, part: Part) -> Iterable[Pair]:
-        """Yield every (image, class) of `part` that is large enough to be listed, of all classes, in any order."""
+        """Yield every (image, class) of `part` large enough to be listed, for all classes, in any order."""
         names = self.candidates(part)
         self.count_pixels(part, names)
         for name in names:
@@ -236,7 +236,7 @@ class SegmentationData(ABC):
                     yield name, number
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
-        """Return the published list of `split`, or None to have it derived.
+        """Return the published list of `split`; None if it must be derived.
 
         Args:
             split: one of `fsbench.protocols.draws.pair_lists.SPLITS`.
@@ -245,11 +245,11 @@ class SegmentationData(ABC):
         return None
 
     def has_published_list(self, split: str, fold: int) -> bool:
-        """Return whether the authors of the data set's tests published a list of `split`, wherever it may be."""
+        """Return whether authors published a list of `split`, whether or not it is here."""
         return False
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Return where `pairs`, which were derived by our rule, come from.
+        """Say how `pairs`, derived by our rule, compare with a published list.
 
         Raises:
             DataError: an image of theirs is absent.
@@ -257,15 +257,15 @@ class SegmentationData(ABC):
         return DERIVED
 
     def check_classes(self, fold: int | None, names: Sequence[str] | None = None) -> None:  # noqa: B027 (our own alone)
-        """Raise DataError where label maps number other classes than the data set says; by default nothing is checked.
+        """Raise DataError if label maps hold numbers that are not the data set's classes; by default nothing.
 
         Args:
-            fold: whose classes some label map must show; None where no class must be there.
+            fold: whose classes some label map must show; None if no class must be there.
             names: images of a test whose episodes were given; None for all candidates of tests.
         """
 
     def name_of(self, number: int) -> str:
-        """Return the name of class `number`, or the number in words where none has it."""
+        """Return the name of class `number`, or "number <number>" if it has none."""
         known = 1 <= number <= len(self.class_names) and self.class_names[number - 1]
         return known or f"number {number}"
 
@@ -276,16 +276,16 @@ class SegmentationData(ABC):
 
 
 class Drawn(ABC):
-    """A data set that writes its files where they are absent."""
+    """A data set that draws its own files."""
 
     @classmethod
     @abstractmethod
     def is_drawn(cls, *arguments: Any, **more: Any) -> bool:
-        """Return whether the data set made with these arguments is there; nothing is written."""
+        """Return whether the data set with these arguments has been drawn already."""
 
 
 class ClassificationData(ABC):
-    """A data set of images with one class each. Opens no image.
+    """A data set of images with one class each; it opens no image.
 
     A new data set sets the four attributes and implements `image_path`.
 
@@ -321,5 +321,5 @@ AnyData = SegmentationData | ClassificationData
 
 
 def list_sha256(class_names: Sequence[str], images: Sequence[Sequence[str]]) -> str:
-    """Return the sha256 of class names and, for every class, image names in order, as canonical JSON."""
+    """Return the sha256 of class names and each class's images, in order, as canonical JSON."""
     return hashlib.sha256(json.dumps([class_names, images], separators=(",", ":")).encode()).hexdigest()

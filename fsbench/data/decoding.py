@@ -13,7 +13,7 @@ from fsbench.data.orientation import check_sizes
 
 
 class DecodedImageCache:
-    """The decoded files of one data set, at most `max_bytes`.
+    """Cache of decoded images and label maps of one data set, `max_bytes` at most.
 
     Beyond that, the least recently used ones give way. In a test with one loader process, which tells `cache` when each
     image is shown next, those go first that are shown again last. Every loader process has a cache of its own. Returned

@@ -21,12 +21,12 @@ from fsbench.base.terminal import print_note
 
 
 def load_arrays(kind: str, key: str) -> dict[str, np.ndarray] | None:
-    """Return the arrays saved under `kind` and `key`; None where there are none or the file is damaged."""
+    """Return the arrays saved under `kind` and `key`; None if there are none or the file is damaged."""
     return _load(_file(kind, key, "npz"), read_npz)
 
 
 def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
-    """Keep `arrays` under `kind` and `key`. A note says where that is impossible."""
+    """Save `arrays` under `kind` and `key`; a note is printed if that is impossible."""
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
@@ -36,12 +36,12 @@ def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
 
 
 def load_json(kind: str, key: str) -> Any | None:
-    """Return the value saved under `kind` and `key`; None where there is none or the file is damaged."""
+    """Return the value saved under `kind` and `key`; None if there is none or the file is damaged."""
     return _load(_file(kind, key, "json"), lambda path: read_json(path, "cache"))
 
 
 def save_json(kind: str, key: str, value: Any) -> None:
-    """Keep the plain `value` under `kind` and `key`. A note says where that is impossible."""
+    """Save the plain `value` under `kind` and `key`; a note is printed if that is impossible."""
     _save(_file(kind, key, "json"), lambda temporary: temporary.write_text(json.dumps(value)))
 
 

@@ -41,7 +41,7 @@ _MOST_THREADS = 8
 def file_state(path: str | Path) -> State:
     """Return a file's size in bytes, its times of writing and of the last change of state in ns, and its inode.
 
-    ABSENT where there is none.
+    ABSENT if there is none.
     """
     try:
         status = os.stat(path)  # noqa: PTH116 - Path.stat costs twice the time
@@ -51,12 +51,12 @@ def file_state(path: str | Path) -> State:
 
 
 def states_sha256(paths: Sequence[str | Path]) -> str:
-    """Return one hash of the states of files, which is another one when any of them is replaced."""
+    """Return a hash of the states of files, which changes if any file is replaced."""
     return fingerprint([file_state(path) for path in paths])
 
 
 def content_digests(paths: Sequence[Path]) -> list[str]:
-    """Return the sha256 of every file; `UNREADABLE` where it cannot be read.
+    """Return the sha256 of every file; `UNREADABLE` for files that cannot be read.
 
     Checksums are kept in the disk cache and hold for a file as long as its state is the same. Those of a file that
     changed a moment ago, or while it was read, are not kept. Files are read by several threads; a line of progress is
@@ -76,7 +76,7 @@ def content_digests(paths: Sequence[Path]) -> list[str]:
 
 
 def contents_sha256(data: SegmentationData, names: Sequence[str]) -> str:
-    """Return a hash of the names of images, and of the contents of all files that they and their labels follow from."""
+    """Return a hash of image names, and of the contents of all files of the images and labels."""
     number, further = len(names), content_digests(data.further_files)
     digests = image_digests(data, names)
     own = list(zip(names, digests[:number], digests[number:], strict=True))
@@ -84,7 +84,7 @@ def contents_sha256(data: SegmentationData, names: Sequence[str]) -> str:
 
 
 def image_digests(data: SegmentationData, names: Sequence[str]) -> list[str]:
-    """Return the sha256 of the images of these names, then those of the files of their label maps.
+    """Return the sha256 of these images' files, then those of their label files.
 
     Within `at_one_moment` the same question has the same answer.
     """
@@ -101,7 +101,7 @@ _moment: ContextVar[dict[object, list[str]] | None] = ContextVar("_moment", defa
 
 @contextmanager
 def at_one_moment() -> Iterator[None]:
-    """Look at the images of a data set once within, as a plan does whose runs all have the same."""
+    """Within the block, read each image's file only once, as for a plan of many runs on the same data."""
     token = _moment.set({})
     try:
         yield

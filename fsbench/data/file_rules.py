@@ -10,12 +10,12 @@ from fsbench.base.errors import DataError
 
 
 class FileRule(NamedTuple):
-    """A rule for something that a file may have.
+    """What fsbench does with a property of a file: refuse it, or handle it with or without a note.
 
     Attributes:
         what: the thing, as a noun phrase, for the manual.
         read: what is done with such a file, for the manual.
-        found: the sentence's predicate with {fields}, such as "has {pages} pages"; "" where nothing is ever said.
+        found: the sentence's predicate with {fields}, such as "has {pages} pages"; "" if nothing is ever said.
         expected: what would be right; "" for a note, which refuses nothing.
         way_out: what the user can do.
     """
@@ -420,7 +420,7 @@ RULES: dict[str, FileRule] = {name: rule for rules in SECTIONS.values() for name
 
 
 def refusal(rule: str, subject: object, **fields: object) -> DataError:
-    """Return the error for a file, or a thing in one, that `rule` refuses.
+    """Return the error for a file, or something in it, that `rule` refuses.
 
     Args:
         rule: its name in `RULES`.
@@ -431,7 +431,7 @@ def refusal(rule: str, subject: object, **fields: object) -> DataError:
 
 
 def remark(rule: str, subject: object, **fields: object) -> str:
-    """Return the sentence of `rule` about a `subject`, which is a note where the rule refuses nothing."""
+    """Return the sentence of `rule` about a `subject`, for a note."""
     _, _, found, expected, way_out = RULES[rule]
     told = (found, expected and f"expected {expected}", way_out)
     return f"{subject} " + "; ".join(part.format(**fields) for part in told if part)

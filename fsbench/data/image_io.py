@@ -30,7 +30,7 @@ HALF = 128
 
 
 def read_image(path: Path) -> Image.Image:
-    """The image as 8-bit RGB, as it is stored: `fsbench.data.orientation` turns it by its EXIF entry.
+    """Read an image as 8-bit RGB, as stored; `fsbench.data.orientation` turns it by its EXIF entry.
 
     Transparent pixels are laid over white. Raises DataError for files that are absent, damaged or no photo.
     """
@@ -48,7 +48,7 @@ def _opaque(image: Image.Image, header: PictureHeader) -> Image.Image:
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    """`read_image` as (H, W, 3) uint8; sound JPEG files by a faster decoder where it gives PIL's pixels."""
+    """Read an image like `read_image`, as (H, W, 3) uint8, with a faster decoder if it gives PIL's pixels."""
     if path.suffix.lower() in (".jpg", ".jpeg") and _jpeg_decoders_agree():
         with suppress(OSError, ValueError):  # PIL finds out what it is, or says what is wrong
             return _decode_jpeg(read_bytes(path, "image"))
@@ -67,7 +67,7 @@ def read_photo(source: Path | bytes, name: str = "") -> tuple[np.ndarray, Pictur
 
 
 def is_transparent(path: Path, header: PictureHeader) -> bool:
-    """Return whether a photo of this header has pixels that are not opaque; DataError where it cannot be decoded."""
+    """Return whether a photo with this header has transparent pixels. Raises DataError if it cannot be decoded."""
     if not header.has_alpha:
         return False
     with open_picture(path) as (image, _):
@@ -118,8 +118,7 @@ def read_upright(path: Path) -> tuple[np.ndarray, int]:
 
 
 def image_orientation(data: AnyData, name: str) -> int:
-    """Return the EXIF orientation that image `name` is turned by; 1, which turns nothing, where the data set takes its
-    images as they are stored.
+    """Return the EXIF orientation by which image `name` is turned; 1 (none) if the data set takes it as stored.
 
     Raises DataError for a file that is no image.
     """
@@ -127,7 +126,7 @@ def image_orientation(data: AnyData, name: str) -> int:
 
 
 def image_pixels(data: AnyData, name: str) -> np.ndarray:
-    """Decode image `name` of a data set to pixels (H, W, 3) uint8, in the form in which the data set takes it.
+    """Read image `name` of a data set as (H, W, 3) uint8, turned as the data set needs.
 
     Raises DataError for a file that cannot be decoded.
     """
@@ -142,7 +141,7 @@ def image_pixels(data: AnyData, name: str) -> np.ndarray:
 
 
 def image_intensities(data: SegmentationData, name: str) -> np.ndarray:
-    """Return image `name` as the data set measured it, (H, W) float32 and normalised; of photos (H, W, 3) uint8.
+    """Return image `name` as measured and normalised, (H, W) float32; for photos (H, W, 3) uint8.
 
     Raises DataError for a file that cannot be decoded.
     """
@@ -152,14 +151,14 @@ def image_intensities(data: SegmentationData, name: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LabelFile:
-    """The content of a label map's file, decoded.
+    """Decoded content of a label map's file.
 
     Attributes:
         path, kind: the file, and the word for it in messages.
-        header: of the file.
+        header: the header of the file.
         stored: (H, W) numbers, or (H, W, 3) colours uint8.
-        opacity: (H, W) uint8, None where all pixels are opaque.
-        palette: (n, 3) uint8 colours of the numbers, transparent ones black; None where they have none.
+        opacity: (H, W) uint8, None if all pixels are opaque.
+        palette: (n, 3) uint8 colours of the numbers, transparent ones black; None if they have none.
     """
 
     path: Path
@@ -171,7 +170,7 @@ class LabelFile:
 
     @property
     def subject(self) -> str:
-        """The file in messages."""
+        """Name of the file in messages."""
         return f"{self.kind} {self.path}"
 
     def numbers(
@@ -192,14 +191,14 @@ class LabelFile:
 
     @property
     def visible(self) -> np.ndarray:
-        """The stored numbers or colours, of which those of transparent pixels are 0."""
+        """The stored numbers or colours, with 0 for transparent pixels."""
         if self.opacity is None:
             return self.stored
         seen = self.opacity > 0
         return self.stored * (seen[..., None] if self.stored.ndim == 3 else seen)
 
     def check_opacity(self) -> None:
-        """Raise DataError where a pixel is half transparent."""
+        """Raise DataError if a pixel is half transparent."""
         if self.opacity is not None and (half := np.count_nonzero((self.opacity > 0) & (self.opacity < 255))):
             raise refusal("half_transparent", self.subject, pixels=half)
 
@@ -216,7 +215,7 @@ class LabelFile:
 
 
 def read_label_file(path: Path | bytes, kind: str = "label map", name: str = "") -> LabelFile:
-    """Decode a label map or mask, of a file or of a content that is called `name`.
+    """Decode the file of a label map or mask, or its content, which messages call `name`.
 
     Raises DataError where it cannot be decoded or is of a form that no numbers follow from.
     """
@@ -249,7 +248,7 @@ def read_label_map(
     is_one_class: bool = False,
     photo: Path | None = None,
 ) -> np.ndarray:
-    """Label map (H, W) uint8 of a picture: palette index or grey value is the class, RGB follows the VOC colour map.
+    """Read a label map (H, W) uint8: palette index or grey value is the class; RGB follows VOC's colours.
 
     Void 255 is kept, and transparent pixels are background.
 
@@ -269,7 +268,7 @@ def read_label_map(
 
 
 def fitted(file: LabelFile, labels: np.ndarray, photo: Path | None) -> np.ndarray:
-    """Return the labels (H, W) of a file in the form of its `photo`, or as they are where none is given.
+    """Turn the labels (H, W) of a file like its `photo`; without one, return them as they are.
 
     Raises DataError where their EXIF entry says something else.
     """
@@ -285,7 +284,7 @@ def fitted(file: LabelFile, labels: np.ndarray, photo: Path | None) -> np.ndarra
 
 
 def read_shades(path: Path, kind: str = "mask") -> np.ndarray:
-    """Return the colours (H, W, 3) uint8 of a mask that is told by its shades, which may be lossy.
+    """Read the colours (H, W, 3) uint8 of a mask whose shades mark the object; lossy files are allowed.
 
     Transparent pixels are black. Raises DataError as `read_label_map` does.
     """
@@ -341,7 +340,7 @@ def _is_black_and_white(shades: np.ndarray) -> bool:
 
 
 def from_colours(pixels: np.ndarray, subject: str) -> np.ndarray:
-    """Turn pixels (H, W, 3) uint8 in VOC colours into class numbers (H, W) uint8; DataError for another colour."""
+    """Convert pixels (H, W, 3) uint8 in VOC colours to class numbers (H, W) uint8. Raises DataError for others."""
     step = max(1, _ROWS // max(1, pixels.shape[1]))
     parts = [_from_colours(pixels[row : row + step], subject) for row in range(0, max(1, len(pixels)), step)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

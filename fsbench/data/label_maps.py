@@ -17,7 +17,7 @@ from fsbench.data.resizing import resize_by_pil
 
 
 def way_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """Turn label values into way slots: the n-th of `classes` becomes n (from 1), other values 0; void stays 255."""
+    """Convert label values to ways: the n-th of `classes` becomes n, void stays 255, all others become 0."""
     slots = np.zeros(256, dtype=np.uint8)
     slots[list(classes)] = np.arange(1, len(classes) + 1)
     slots[VOID] = VOID
@@ -55,7 +55,7 @@ def _opencv_index(length: int, size: int) -> np.ndarray:
 
 
 def stretch(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretch the label map (side, side) of a frame to (*size) by torch's `nearest-exact`, padding included."""
+    """Resize the label map (side, side) of a frame to (*size) by torch's `nearest-exact`, padding included."""
     return _pixels(labels, *size, _exact_index)
 
 
@@ -76,7 +76,7 @@ def _pixels(labels: np.ndarray, height: int, width: int, index: Callable[[int, i
 
 
 def resize_labels_pil(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a label map (h, w) to (height, width) by PIL's nearest, which looks at the middles of pixels."""
+    """Resize a label map (h, w) to (height, width) by PIL's nearest, which samples at pixel centres."""
     return resize_by_pil(labels, height, width, Image.Resampling.NEAREST)
 
 
@@ -125,7 +125,7 @@ _SHAPES = {"frame": frame_shape, "padded": padded_shape, "letterbox": letterbox_
 
 
 def image_part(height: int, width: int, size: int, resize: str) -> tuple[int, int]:
-    """Return height and width of the part, at the top left, that an image fills in its square of `size` pixels.
+    """Return height and width of the top left part of a square of `size` pixels that an image fills.
 
     Args:
         height, width: of the image.
@@ -153,7 +153,7 @@ def resize_labels_padded(labels: np.ndarray, size: int) -> np.ndarray:
 
 
 def letterbox_labels(labels: np.ndarray, size: int) -> np.ndarray:
-    """Resize a label map (H, W) as a mask of each label, which has the pixels above a half; to (S, S) uint8.
+    """Resize the mask of each label in (H, W) to (S, S), threshold it at a half, and return (S, S) uint8.
 
     A pixel above a half in no mask is background.
     """
@@ -204,11 +204,11 @@ def stretch_truth(labels: np.ndarray, size: int) -> np.ndarray:
 
 
 def over_image(labels: np.ndarray, size: int | None) -> np.ndarray:
-    """Undo the stretching for pictures: return the part of a stretched label map that the image fills, over the image.
+    """Cut the padding from a stretched label map and resize the rest to the image, for pictures.
 
     Args:
         labels: (H, W), of an image of this size.
-        size: side of the frame; None where labels and image lie over each other as they are.
+        size: side of the frame; None if labels and image lie over each other as they are.
     """
     if size is None:
         return labels

@@ -26,7 +26,7 @@ _FORMAT = "large-objects-2"
 
 
 class LargeObject(NamedTuple):
-    """An object that counts; `segmentation` is a list of polygons or a run-length mask."""
+    """Object of at least 2048 pixels; `segmentation` is a list of polygons or a run-length mask."""
 
     image: int
     category: int
@@ -35,7 +35,7 @@ class LargeObject(NamedTuple):
 
 @dataclass(frozen=True)
 class LargeObjects:
-    """All large objects of a file.
+    """All large objects of an annotation file.
 
     Attributes:
         path: the file.
@@ -53,7 +53,7 @@ class LargeObjects:
 
     @cached_property
     def images_of(self) -> dict[int, list[int]]:
-        """Ids of the images that show a category, by its id, in CPython's order of the set."""
+        """{category id: ids of its images}, in the order of CPython's set."""
         found: dict[int, set[int]] = {category: set() for category, _ in self.categories}
         for item in self.objects:
             found[item.category].add(item.image)
@@ -72,7 +72,7 @@ class LargeObjects:
         return dict(found)
 
     def mask(self, image: int, category: int) -> np.ndarray:
-        """Return the pixels (H, W) bool of an image that show a category: its objects rasterised by pycocotools.
+        """Return the pixels (H, W) bool of a category in an image, drawn by pycocotools.
 
         An object that rasterises to nothing is one pixel, its first vertex. Raises DataError for an unusable mask.
         """
@@ -98,7 +98,7 @@ def _raster(segmentation: Any, height: int, width: int) -> np.ndarray:
 
 
 def read_large_objects(path: Path) -> LargeObjects:
-    """Read an annotation file, or what an earlier call kept of it.
+    """Read the large objects of an annotation file, or their kept result.
 
     Raises:
         DataError: not a complete JSON file, not instance annotations with areas, or entries that do not fit together.

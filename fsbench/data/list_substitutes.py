@@ -13,7 +13,7 @@ _SUBSTITUTES: "WeakKeyDictionary[SegmentationData, dict[Part, list[str]]]" = Wea
 
 
 def substitute_list(data: SegmentationData, part: Part, absent: str, used: str) -> None:
-    """Note that a list is absent and what stands in its place. A process prints it once.
+    """Note that a list is missing and what replaces it; printed once per process.
 
     Every place that takes another list than the published one says so here.
 
@@ -32,12 +32,12 @@ def substitute_list(data: SegmentationData, part: Part, absent: str, used: str) 
 
 @cache
 def print_once(note: str) -> None:
-    """Print a note once a process, in the first of a machine: a command opens a data set for each of its runs."""
+    """Print a note once per process, only in the first process of a machine."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print_note(note)
 
 
 def list_substitutes(data: SegmentationData, *parts: Part) -> list[str]:
-    """Return what was noted about lists of the `parts` of a data set, in words for its records."""
+    """Return the notes about lists of the `parts` of a data set, for its records."""
     noted = _SUBSTITUTES.get(data, {})
     return [note for part in parts for note in noted.get(part, ())]

@@ -21,11 +21,11 @@ def apply_orientation(stored: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def fits_both_ways(image: Path, label_file: Path | None = None) -> bool:
-    """Return whether it stays open if a label map was drawn on the turned or on the stored image.
+    """Return whether a label map fits both the turned and the stored image.
 
     Args:
         image: the image's file.
-        label_file: the label map's picture, whose own EXIF entry says it; None where it has no file of its own.
+        label_file: the label map's picture, whose own EXIF entry says it; None if it has no file of its own.
     """
     try:
         header = picture_header(image)
@@ -43,7 +43,7 @@ def fit_labels(
     label_file: Path | None = None,
     own: PictureHeader | None = None,
 ) -> np.ndarray:
-    """Return a label map (h, w), drawn on the upright or on the stored form of an image, in its upright form (H, W).
+    """Turn a label map (h, w), drawn on the upright or the stored image, to the upright form (H, W).
 
     Its own EXIF entry tells the form, else its size; where both forms have one size (`fits_both_ways`) it is taken as
     drawn on the upright one. This is the rule for people's own files.
@@ -52,7 +52,7 @@ def fit_labels(
         labels: the label map.
         image, header: the image's name and header.
         label_file: the label map's file, for messages.
-        own: the header of the label map's picture; None where it has none.
+        own: the header of the label map's picture; None if it has none.
 
     Raises:
         DataError: it has the size of neither, or an EXIF entry that does not fit the image.
@@ -82,7 +82,7 @@ def check_sizes(image_file: Path, pixels: np.ndarray, labels: np.ndarray, label_
 def unequal_sizes(
     image: object, shape: tuple[int, ...], labels: tuple[int, ...], label_file: Path | None = None, remark: str = ""
 ) -> DataError:
-    """Return the error for an image of another shape (H, W) than its label map."""
+    """Return the error for an image (H, W) whose label map has another size."""
     source = f" {label_file}" if label_file else ""
     return DataError(
         f"image {image} is {shape[1]}x{shape[0]} pixels and its label map{source} {labels[1]}x{labels[0]}; expected "
@@ -91,7 +91,7 @@ def unequal_sizes(
 
 
 def exif_remark(image: Path, labels: tuple[int, ...]) -> str:
-    """Return a remark where the size (H, W) of a label map is that of the image as its EXIF entry turns it; else ""."""
+    """Return a remark if a label map has the size (H, W) of the image turned by its EXIF entry; else ""."""
     with suppress(DataError):
         header = picture_header(image)
         if header.shown_shape == tuple(labels) != (header.height, header.width):

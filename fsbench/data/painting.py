@@ -8,7 +8,7 @@ PAINTING = "fillPoly of OpenCV 4.7"
 
 
 def fill_outline(labels: np.ndarray, corners: np.ndarray, value: int) -> None:
-    """Give the pixels inside an outline and on its boundary a value.
+    """Set the pixels inside an outline and on its boundary to a value.
 
     Args:
         labels: (H, W) uint8, contiguous; written to.

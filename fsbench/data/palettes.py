@@ -37,7 +37,7 @@ def _voc_numbers() -> dict[Colour, int]:
 def check_palette(
     labels: np.ndarray, palette: np.ndarray, path: Path, seen: SeenColours | None = None, *, is_one_class: bool = False
 ) -> None:
-    """Raise DataError where the colours of a palette say other class numbers than the places that its pixels hold.
+    """Raise DataError if a palette's colours say other class numbers than the stored indices.
 
     Programs that make images smaller drop the entries of a palette that no pixel uses, and sort the rest. The picture
     stays as it is, and the places, which are the class numbers, become others.
@@ -100,7 +100,7 @@ def _contradiction(colours: list[Colour], used: list[int], is_one_class: bool) -
 
 
 def _first_wrong(colours: list[Colour], used: list[int], stands_for: dict[Colour, int]) -> tuple[int, int] | None:
-    """Return the first place in use whose colour stands for another number, and that number; None where all agree.
+    """Return the first place in use whose colour stands for another number, and that number; None if all agree.
 
     A colour that is at the place of its number may fill others, too, as where a palette is filled up with black.
     """

@@ -52,7 +52,7 @@ _NO_PAGE = 1 | 4
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """The description that a picture file gives of itself.
+    """What a picture file's header says: size, mode, orientation, and so on.
 
     Attributes:
         format: its name in PIL, such as "PNG".
@@ -65,7 +65,7 @@ class PictureHeader:
         is_tiled: it is a TIFF in tiles.
         is_signed: its samples of 8 bits may be below 0, which PIL takes as large numbers.
         is_lossy: its numbers are not exactly those that were saved.
-        orientation: its EXIF entry, 1 to 8; 1 where there is none.
+        orientation: its EXIF entry, 1 to 8; 1 if there is none.
     """
 
     format: str
@@ -83,32 +83,32 @@ class PictureHeader:
 
     @property
     def turn(self) -> int:
-        """EXIF orientation by which the decoded pixels are still to be turned; TIFF and HEIC are decoded upright."""
+        """EXIF orientation still to be applied to decoded pixels; TIFF and HEIC are decoded upright."""
         return 1 if self.format in ("TIFF", "HEIF") else self.orientation
 
     @property
     def stored_shape(self) -> tuple[int, int]:
-        """Height and width of the picture before it is turned."""
+        """Height and width of the picture as stored."""
         return upright_shape(self.height, self.width, self.orientation if self.turn != self.orientation else 1)
 
     @property
     def shown_shape(self) -> tuple[int, int]:
-        """Height and width of the picture as a viewer shows it."""
+        """Height and width of the picture as shown."""
         return upright_shape(self.height, self.width, self.turn)
 
 
 def is_turned(orientation: int) -> bool:
-    """Return whether an EXIF orientation turns or mirrors an image; entries that EXIF does not know leave it."""
+    """Return whether an EXIF orientation turns or mirrors an image; unknown values do not."""
     return 2 <= orientation <= 8
 
 
 def upright_shape(height: int, width: int, orientation: int) -> tuple[int, int]:
-    """Return height and width of an image as a viewer shows it, from those that are stored, or the other way round."""
+    """Convert stored height and width to those shown, or back."""
     return (width, height) if 5 <= orientation <= 8 else (height, width)
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message in one line, or its kind where there is none."""
+    """Return an error's message in one line, or the name of its class if it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -116,7 +116,7 @@ def one_line(error: BaseException) -> str:
 def open_picture(
     source: Path | bytes, kind: str = "image", decode: bool = True, by_shades: bool = False, name: str = ""
 ) -> Iterator[tuple[Image.Image, PictureHeader]]:
-    """Open a picture file that can be read as one of its kind; what goes wrong, also in the block, is a DataError.
+    """Open a picture file for reading; errors, also within the block, become DataErrors.
 
     A truncated file is an error whatever PIL was told before.
 
@@ -125,7 +125,7 @@ def open_picture(
         kind: the word for it in messages: "image", or that of a label map, to which other rules apply.
         decode: decode the pixels; else they may be decoded in the block.
         by_shades: a label map is a mask that is told by its shades, not by numbers, so that it may be lossy.
-        name: of a content, in messages.
+        name: the name of a content, in messages.
 
     Raises:
         DataError: it cannot be read, or a rule of `file_rules` refuses it; the message names it.
@@ -150,13 +150,13 @@ def open_picture(
 
 
 def picture_header(path: Path, kind: str = "image") -> PictureHeader:
-    """Return the header of a picture file that can be read as one of its kind; raises DataError as `open_picture`."""
+    """Return the header of a picture file. Raises DataError as `open_picture`."""
     with open_picture(path, kind, decode=False) as (_, header):
         return header
 
 
 def stated_size(path: Path, kind: str) -> tuple[int, int]:
-    """Return the height and width that a picture's header states; nothing is decoded. Raises DataError if it cannot."""
+    """Return height and width from a picture's header, without decoding. Raises DataError if impossible."""
     try:
         with open_image(path, "image" if kind == "image" else "label map") as image:
             return image.height, image.width
@@ -165,7 +165,7 @@ def stated_size(path: Path, kind: str) -> tuple[int, int]:
 
 
 def opacity(image: Image.Image, header: PictureHeader) -> np.ndarray | None:
-    """Return the opacity (H, W) uint8 of a picture's pixels, 0 to 255; None where all are opaque."""
+    """Return the opacity (H, W) uint8 of a picture's pixels; None if all are opaque."""
     if not header.has_alpha:
         return None
     number = image.info.get("transparency")
@@ -178,7 +178,7 @@ def opacity(image: Image.Image, header: PictureHeader) -> np.ndarray | None:
 
 
 def stored_numbers(image: Image.Image, header: PictureHeader) -> np.ndarray:
-    """Return the numbers (H, W) that a grey picture stores, which PIL spreads where a sample holds fewer."""
+    """Return the numbers (H, W) stored in a grey picture; PIL scales them if a sample has fewer than 8 bits."""
     shades = np.asarray(image)
     spread = {"L": 255, "I": 65535 if header.format == "PPM" else 0}.get(image.mode, 0)
     if header.top >= spread:
@@ -275,7 +275,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _partial_tiles(image: Image.Image) -> str:
-    """Return in words why the parts that PIL decodes one by one are not a whole picture; "" where they are."""
+    """Return in words why the parts that PIL decodes one by one are not a whole picture; "" if they are."""
     tiles = getattr(image, "tile", [])
     boxes = {tile.extents for tile in tiles}
     covered = sum((right - left) * (lower - upper) for left, upper, right, lower in boxes)
@@ -288,7 +288,7 @@ def _partial_tiles(image: Image.Image) -> str:
 
 
 def _partial_png(source: Path | bytes) -> str:
-    """Return in words why a PNG is not whole, or begins twice; "" where it is.
+    """Return in words why a PNG is not whole, or begins twice; "" if it is.
 
     PIL takes rows that the compressed stream does not hold for black ones, the end for granted, and the last of
     several headers, palettes and entries of transparency.

@@ -1,4 +1,4 @@
-"""Published data sets, as far as they are known without their files: folds, classes, checksums of official lists.
+"""What is known of published data sets without their files: folds, classes, checksums of official lists.
 
 A header or a description that names one is held against it: a name alone makes no published data set.
 """
@@ -31,7 +31,7 @@ class Checksum:
 
 @cache
 def checksums(dataset: str) -> dict[tuple[str, int], Checksum]:
-    """Return the checksums of a data set's official lists by split and fold: those of its `official.csv`.
+    """Return {split and fold: checksums} of a data set's official lists, from its `official.csv`.
 
     PASCAL's trn lists hold their own fold's classes.
     """
@@ -52,9 +52,9 @@ class Published:
     """A published data set of images with label maps.
 
     Attributes:
-        name: of the data set.
-        folds: their number; None where it depends on settings.
-        novel: numbers of the novel classes of each fold; empty where they follow from files.
+        name: the name of the data set.
+        folds: their number; None if it depends on settings.
+        novel: numbers of the novel classes of each fold; empty if they follow from files.
         has_lists: lists of it are official: its authors published some, or the annotations tell them.
     """
 
@@ -68,7 +68,7 @@ class Published:
         return list(self.novel[fold])
 
     def val_classes(self, fold: int) -> list[int]:
-        """Return no classes that are kept for choosing a checkpoint: those of FSS-1000 follow from files."""
+        """Return no classes: by default, none are kept for choosing a checkpoint."""
         return []
 
     def train_classes(self, fold: int) -> list[int]:
@@ -114,13 +114,13 @@ PUBLISHED: Mapping[str, Published] = {
 
 
 def published_names() -> set[str]:
-    """Return the names of published data sets, of fsbench and of installed packages."""
+    """Return the names of published data sets in fsbench and installed packages."""
     files = {name.partition(".")[0] for name in named_files("data", CONFIGS)}
     return (PUBLISHED.keys() | files | named_objects("data").keys()).difference(OWN)
 
 
 def name_fault(name: str) -> str:
-    """Say in words why a name is none of a data set: it is a path, or does not print as it is; "" where it may be one.
+    """Say why a text cannot be a data set's name (a path, or characters that do not print); "" if it can.
 
     >>> name_fault("my shapes"), name_fault("../x")
     ('', 'is a path')
@@ -133,10 +133,10 @@ def name_fault(name: str) -> str:
 
 
 def own_name_fault(name: str, others: Sequence[str] = ()) -> str:
-    """Say in words why a data set of the user's own cannot have a name; "" where it can.
+    """Say why a user's data set cannot have a name; "" if it can.
 
     Args:
-        name: that somebody chose.
+        name: the name that somebody chose.
         others: further names that are taken.
     """
     taken = {composed(one).casefold(): one for one in (*published_names(), *others)}

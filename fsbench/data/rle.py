@@ -6,7 +6,7 @@ import numpy as np
 
 
 def encode_ways(label_map: np.ndarray, ways: int) -> list[str]:
-    """Encode the pixels of each way 1..`ways` of a label map (h, w): COCO's compressed runs as text, one for each way.
+    """Encode the pixels of each way 1..`ways` of a label map (h, w) as COCO's compressed run lengths.
 
     The text alone does not say the size of the mask.
     """
@@ -18,7 +18,7 @@ def encode_ways(label_map: np.ndarray, ways: int) -> list[str]:
 
 
 def decode_rle(rle: dict[str, Any], height: int, width: int) -> np.ndarray:
-    """Mask (height, width) bool of {"size": [h, w], "counts": runs or their compressed text}.
+    """Decode a run-length mask {"size": [h, w], "counts": …} to (height, width) bool.
 
     Raises ValueError for a mask of another size and for runs that do not fill it: pycocotools would return
     uninitialised memory for those.
@@ -30,7 +30,7 @@ def decode_rle(rle: dict[str, Any], height: int, width: int) -> np.ndarray:
 
 
 def rle_extent(rle: dict[str, Any], height: int, width: int) -> tuple[np.ndarray, int]:
-    """Return the box (4,) of a mask's pixels, as left, top, right and bottom, and their number, without decoding it.
+    """Return the bounding box (4,) of a mask (left, top, right, bottom) and its number of pixels, without decoding.
 
     Raises ValueError as `decode_rle`.
     """
@@ -72,7 +72,7 @@ def rle_pixels(counts: str, height: int, width: int) -> int:
 
 
 def is_empty_rle(rle: dict[str, Any]) -> bool:
-    """Return whether a run-length mask has no pixel; False where it is unusable, which decoding it says."""
+    """Return whether a run-length mask has no pixel; False if it cannot be read."""
     counts = rle.get("counts")
     try:
         runs: list[int] = _runs(counts) if isinstance(counts, str) else list(counts or [])

@@ -33,7 +33,7 @@ def union_mask(segmentations: Iterable[Any], height: int, width: int) -> np.ndar
 
 
 def check_form(segmentation: Any) -> None:
-    """Check, without decoding, that a `segmentation` is of a form that `union_mask` takes.
+    """Check, without decoding, that `union_mask` can read a `segmentation`.
 
     Raises:
         ValueError: it is not; says what was found.

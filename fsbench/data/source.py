@@ -9,11 +9,11 @@ from fsbench.base.errors import DataError
 
 @dataclass(frozen=True)
 class Archive:
-    """A published archive.
+    """A published archive: its address, checksum, and the files that are needed from it.
 
     Attributes:
         url: its address.
-        md5: its published checksum, None where there is none.
+        md5: its published checksum, None if there is none.
         files: patterns of the files to take from it, where unpacking them is all that there is to preparing.
         most: how many files of each folder are taken, the first by name; None takes all.
     """
@@ -25,7 +25,7 @@ class Archive:
 
     @property
     def name(self) -> str:
-        """Name of its file."""
+        """Name of the archive's file."""
         return self.url.rpartition("/")[2]
 
     @property
@@ -36,7 +36,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class ByHand:
-    """An archive that no program can fetch; users put it where it is looked for.
+    """An archive that users must download themselves.
 
     Attributes:
         what: the data set in words.
@@ -49,7 +49,7 @@ class ByHand:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from.
+    """Where a data set comes from, and how to get it.
 
     Attributes:
         kind: published by its authors, drawn by the suite when it is needed, or a folder of the user's own.
@@ -65,7 +65,7 @@ class Source:
 
     @property
     def guide(self) -> list[str]:
-        """The lines of the instructions, with the checksums of the archives."""
+        """Instructions for getting the data, with the archives' checksums."""
         return (self.instructions % {archive.name: f"md5 {archive.md5}" for archive in self.archives}).splitlines()
 
     def archive(self, name: str) -> Archive:
@@ -73,11 +73,11 @@ class Source:
         return next(archive for archive in self.archives if archive.name == name)
 
     def missing(self, problem: str) -> DataError:
-        """Return a DataError: `problem` on the first line (found, expected), then what to fetch from where."""
+        """Return a DataError: `problem` first, then what to fetch from where."""
         return _with_guide(problem, self.guide)
 
     def missing_lists(self, problem: str) -> DataError:
-        """Return a DataError: `problem` on the first line (found, expected), then where the lists are to be had."""
+        """Return a DataError: `problem` first, then where to get the lists."""
         return _with_guide(problem, self.lists.splitlines())
 
 

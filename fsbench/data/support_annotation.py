@@ -35,14 +35,14 @@ EVALUATION_SEED = 321
 
 @dataclass(frozen=True)
 class Brush:
-    """Ranges that the random numbers of a stroke are drawn from; the last of a range is not drawn.
+    """Ranges from which a stroke's random numbers are drawn, upper ends excluded.
 
     Attributes:
-        width: of the line in pixels.
-        vertices: of the line beyond its first.
+        width: the width of the line in pixels.
+        vertices: the vertices of the line beyond its first.
         speed, acceleration: largest pixels from one vertex to the next, and their largest change.
         motion, motion_change: scales of the movement of the whole stroke.
-        shift: of a single vertex in pixels.
+        shift: the shift of a single vertex in pixels.
     """
 
     width: tuple[int, int]
@@ -60,7 +60,7 @@ SMALL = Brush((2, 5), (6, 22), speed=12, acceleration=8, motion=3, motion_change
 
 @dataclass(frozen=True)
 class AnnotationStreams:
-    """Random numbers of annotations.
+    """Random generators of annotations.
 
     Attributes:
         places: permutes the pixels of a mask: points, and where strokes begin.
@@ -74,12 +74,12 @@ class AnnotationStreams:
 
     @classmethod
     def seeded(cls, seed: int, amounts: random.Random | None = None) -> "AnnotationStreams":
-        """Seed both streams as the authors seed torch's and NumPy's global generators."""
+        """Seed both generators as the authors seed torch's and NumPy's global ones."""
         return cls(torch.Generator().manual_seed(seed), np.random.RandomState(seed), amounts)
 
     @classmethod
     def of_episode(cls, seed: int, episode: int, epoch: int | None = None) -> "AnnotationStreams":
-        """Seed all streams by the seed of a run and the number of an episode alone.
+        """Seed all generators by a run's seed and an episode's number.
 
         Args:
             seed: 0 or more.
@@ -98,7 +98,7 @@ class AnnotationStreams:
 
 
 def draw_annotation(masks: Tensor, kind: Annotation, streams: AnnotationStreams, idle_draws: bool = True) -> Tensor:
-    """Draw the annotations of masks.
+    """Draw weak annotations (boxes, points, …) of masks.
 
     In evaluation a mask gets up to 20 points, or the strokes of a large brush whose number has a seed of its own: 9 on
     masks of 20 pixels or more. In training the number is drawn from 1 to 20, and the brush is large or small. The
@@ -107,7 +107,7 @@ def draw_annotation(masks: Tensor, kind: Annotation, streams: AnnotationStreams,
 
     Args:
         masks: (..., H, W) of 0 and 1, or bool.
-        kind: of the annotation.
+        kind: the kind of the annotation.
         streams: drawn from, mask by mask; `mask` and `box` draw nothing.
         idle_draws: of strokes, as of `moved`.
 
@@ -138,14 +138,14 @@ def draw_annotation(masks: Tensor, kind: Annotation, streams: AnnotationStreams,
 def draw_label(
     label: np.ndarray, kind: Annotation, streams: AnnotationStreams, objects: Sequence[np.ndarray] | None = None
 ) -> np.ndarray:
-    """Draw what stands in place of the mask of a support whose annotation is weak.
+    """Draw the weak label of a support, which replaces its mask.
 
     Whoever draws a box, points or strokes marks no void: a void band would show the object's outline.
 
     Args:
         label: (S, S) uint8, 1 on the mask.
-        kind: of the annotation; points become discs within the mask.
-        streams: of the episode's way, drawn from support by support.
+        kind: the kind of the annotation; points become discs within the mask.
+        streams: the streams of the episode's way, drawn from support by support.
         objects: masks (S, S) bool of the single objects, each of which has an annotation of its own; None for one of
             the mask as a whole.
 
@@ -163,7 +163,7 @@ def draw_label(
 
 
 def discs(pixels: Tensor, radius: int) -> Tensor:
-    """Return the discs (H, W) bool around single pixels (H, W) bool: all that is at most `radius` pixels away."""
+    """Return discs (H, W) bool of `radius` pixels around marked pixels (H, W) bool."""
     reach = torch.arange(-radius, radius + 1)
     disc = (reach[:, None] ** 2 + reach**2 <= radius**2).nonzero() - radius
     covered = (pixels.nonzero()[:, None] + disc).flatten(0, 1)
@@ -174,7 +174,7 @@ def discs(pixels: Tensor, radius: int) -> Tensor:
 
 
 def box_corners(mask: Tensor) -> tuple[int, int, int, int]:
-    """Return x1, y1, x2, y2 of the tight box of a mask (H, W) bool; x2 and y2 lie beyond it. All are 0 without one."""
+    """Return x1, y1, x2, y2 of the tight box of a mask (H, W) bool, ends excluded; zeros if it is empty."""
     if not mask.any():
         return 0, 0, 0, 0
     rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
@@ -190,20 +190,20 @@ def filled_box(mask: Tensor) -> Tensor:
 
 
 def start_pixels(mask: Tensor, count: int, places: torch.Generator) -> Tensor:
-    """Draw up to `count` pixels of a mask (H, W) bool: their flat numbers, row by row, int64."""
+    """Draw up to `count` pixels of a mask (H, W) bool, as flat indices int64."""
     pixels = mask.flatten().nonzero()[:, 0]
     return pixels[torch.randperm(len(pixels), generator=places)[:count]]
 
 
 def points(mask: Tensor, count: int, places: torch.Generator) -> Tensor:
-    """Return up to `count` single pixels (H, W) bool of a mask (H, W) bool."""
+    """Draw up to `count` single pixels (H, W) bool of a mask (H, W) bool."""
     drawn = torch.zeros_like(mask).flatten()
     drawn[start_pixels(mask, count, places)] = True
     return drawn.view_as(mask)
 
 
 def start_points(mask: Tensor, count: int, places: torch.Generator) -> Tensor:
-    """Draw where strokes begin, (n, 2) x and y float32; y carries the fraction x / W, as in the authors' program."""
+    """Draw where strokes begin, (n, 2) x and y float32; y has the fraction x / W, as in the authors' program."""
     pixels, width = start_pixels(mask, count, places), mask.shape[1]
     return torch.stack([(pixels % width).float(), pixels / width], 1)
 
@@ -214,7 +214,7 @@ class Stroke:
 
     Attributes:
         vertices: (n, 2) x and y, float64; may lie outside the image.
-        width: of the line.
+        width: the width of the line.
         motion: how far the whole stroke moves, and in which direction in radians.
     """
 
@@ -224,7 +224,7 @@ class Stroke:
 
 
 def new_stroke(start: Sequence[float], brush: Brush, stream: np.random.RandomState) -> Stroke:
-    """Draw a stroke from its first vertex (x, y) on."""
+    """Draw a stroke that starts at (x, y)."""
     width, count = stream.randint(*brush.width), stream.randint(*brush.vertices)
     angle, speed = stream.uniform(0, 2 * math.pi), stream.uniform(0, brush.speed)
     vertices = [(float(start[0]), float(start[1]))]
@@ -239,12 +239,12 @@ def new_stroke(start: Sequence[float], brush: Brush, stream: np.random.RandomSta
 
 
 def moved(stroke: Stroke, brush: Brush, stream: np.random.RandomState, idle_draws: bool = True) -> Stroke:
-    """Return a stroke after a movement of the whole and of half of its vertices.
+    """Return a stroke after randomly moving the whole and half of its vertices.
 
     Args:
         stroke: the stroke.
-        brush: that it was drawn with.
-        stream: of random numbers.
+        brush: the brush that it was drawn with.
+        stream: the stream of random numbers.
         idle_draws: draw two numbers more that nothing reads, as VRP-SAM's program does and SANSA's does not.
     """
     distance, angle = stroke.motion
@@ -264,7 +264,7 @@ def moved(stroke: Stroke, brush: Brush, stream: np.random.RandomState, idle_draw
 def new_strokes(
     mask: Tensor, count: int, brush: Brush, streams: AnnotationStreams, idle_draws: bool = True
 ) -> tuple[Tensor, list[Stroke]]:
-    """Draw up to `count` strokes that begin on a mask (H, W) bool; `idle_draws` as of `moved`.
+    """Draw up to `count` strokes that start on a mask (H, W) bool; `idle_draws` as in `moved`.
 
     Returns:
         Where they begin, see `start_points`, and the strokes after their movement.
@@ -289,7 +289,7 @@ def paint(strokes: Sequence[Stroke], size: tuple[int, int]) -> Tensor:
 
 
 def scribble(mask: Tensor, count: int, brush: Brush, streams: AnnotationStreams, idle_draws: bool = True) -> Tensor:
-    """Return what up to `count` strokes cover (H, W) bool of a mask (H, W) bool; `idle_draws` as of `moved`."""
+    """Draw up to `count` strokes on a mask (H, W) bool and return the pixels (H, W) bool they cover."""
     strokes = new_strokes(mask, count, brush, streams, idle_draws)[1]
     return paint(strokes, (mask.shape[0], mask.shape[1])) & mask
 
@@ -299,7 +299,7 @@ CELLS = 32
 
 
 def keep_share(labels: np.ndarray, share: float, seed: Sequence[int]) -> np.ndarray:
-    """Return the label map of a support of which only a share of the object is labelled.
+    """Return a support's label map with only a share of the object labelled.
 
     The image is divided into CELLS x CELLS cells, whatever its side, so that all methods are told the same. Of the
     cells that show the object a share stays, at least one; the object's other pixels become void: nothing is said of
@@ -311,7 +311,7 @@ def keep_share(labels: np.ndarray, share: float, seed: Sequence[int]) -> np.ndar
         seed: numbers of 0 or more that the order of the cells follows from alone.
 
     Returns:
-        (S, S) uint8; `labels` itself for a share of 1 and where there is no object.
+        (S, S) uint8; `labels` itself for a share of 1 and if there is no object.
     """
     if share == 1:
         return labels

@@ -92,7 +92,7 @@ def letterbox_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
 
 
 def resize_intensities(image: Image.Image | np.ndarray, size: int) -> Tensor:
-    """Resize measured intensities to (3, size, size) float32, OpenCV's linear way; at their own size they stay.
+    """Resize measured intensities to (3, size, size) float32 by OpenCV's linear filter; unchanged at their own size.
 
     Args:
         image: (H, W) float32, normalised by its data set, which is repeated in three channels; or a photo (H, W, 3)
@@ -124,7 +124,7 @@ RESIZES = {name: (image, LABEL_RESIZES[name]) for name, image in _IMAGE_RESIZES.
 
 
 def own_pixels(size: Sequence[int], side: int, resize: str) -> Tensor | None:
-    """Return the pixels (1, S, S) bool of a method's own letterbox that an image of `size` (H, W) fills.
+    """Return which pixels (1, S, S) bool of a letterbox are covered by an image of `size` (H, W).
 
     None for other rules: the image fills the square, or the protocol says itself what lies beside it.
     """

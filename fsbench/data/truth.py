@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class EpisodeTruth:
-    """The truth of one episode, as an answer is counted against it.
+    """The truth of one episode, with which an answer is compared.
 
     Attributes:
         episode: number in the manifest.

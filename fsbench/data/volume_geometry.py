@@ -23,7 +23,7 @@ OVERHANG = 1 - ROUNDING
 
 @dataclass(frozen=True)
 class Geometry:
-    """The grid of a volume's voxels.
+    """Position of a volume's voxels in the patient: size, spacing, origin, direction.
 
     Attributes:
         size: number of voxels along each axis.
@@ -42,7 +42,7 @@ class Geometry:
 
     @classmethod
     def of(cls, volume: "sitk.Image | sitk.ImageFileReader") -> "Geometry":
-        """Return the geometry of a volume, or of a reader that has read a header."""
+        """Return the geometry of a volume, or of a reader that has read its header."""
         sform = None
         if volume.HasMetaDataKey("sform_code") and volume.GetMetaData("sform_code") != "0":
             right, front, up = (list(map(float, volume.GetMetaData(f"srow_{axis}").split())) for axis in "xyz")
@@ -56,18 +56,18 @@ class Geometry:
 
     @property
     def places(self) -> np.ndarray:
-        """Matrix (4, 4) from a voxel's indices (x, y, z, 1) to its place in the patient (…, 1)."""
+        """Matrix (4, 4) from voxel indices (x, y, z, 1) to a position in the patient."""
         turned = np.reshape(self.direction, (3, 3)) * self.spacing
         return np.vstack([np.column_stack([turned, self.origin]), [0, 0, 0, 1]])
 
     @property
     def sform_places(self) -> np.ndarray:
-        """`places` by the sform, if there is one."""
+        """The same matrix by NIfTI's sform, if the file has one."""
         return self.places if self.sform is None else np.vstack([np.reshape(self.sform, (3, 4)), [0, 0, 0, 1]])
 
     @property
     def says_nothing(self) -> bool:
-        """Whether this is what programs write that know of no geometry, in DICOM's axes or in NIfTI's."""
+        """Whether the geometry is the default of programs that do not know it (DICOM or NIfTI axes)."""
         return any(np.allclose(self.places, np.diag(axes)) for axes in ((1, 1, 1, 1), (-1, -1, 1, 1)))
 
     def __str__(self) -> str:
@@ -78,10 +78,10 @@ class Geometry:
 
 @np.errstate(all="ignore")  # of numbers that place nothing, which are refused in the end
 def grid_rule(labels: Geometry, image: Geometry) -> str | None:
-    """Compare the grid of labels with that of their image.
+    """Return the rule for how labels on this grid are brought onto the grid of their image.
 
     Returns:
-        None where they are one but for rounding; else the name of the rule, see `fsbench.data.file_rules`, by which
+        None if they are one but for rounding; else the name of the rule, see `fsbench.data.file_rules`, by which
         labels are brought onto the image's grid or refused.
     """
     matrix = np.linalg.solve(labels.places, image.places)
@@ -110,7 +110,7 @@ def _corners(image: Geometry, margin: float = 0.0) -> np.ndarray:
 
 
 def checked_grid_rule(labels: Geometry, image: Geometry, subject: str) -> str | None:
-    """Return `grid_rule`; raises DataError about `subject`, the labels, where the rule refuses them."""
+    """Return `grid_rule`. Raises DataError about `subject`, the labels, if the rule refuses them."""
     rule = grid_rule(labels, image)
     if rule and RULES[rule].expected:
         raise refusal(rule, subject, own=labels, image=image)
@@ -118,7 +118,7 @@ def checked_grid_rule(labels: Geometry, image: Geometry, subject: str) -> str | 
 
 
 def on_grid(values: np.ndarray, labels: Geometry, image: Geometry) -> np.ndarray:
-    """Return labels at the voxels of their image: each takes the value of the nearest voxel, 0 where there is none.
+    """Resample labels at the voxels of their image by the nearest voxel; 0 outside.
 
     Labels on the image's own grid, and those whose place nobody knows, are returned as they are.
 

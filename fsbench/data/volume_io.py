@@ -110,7 +110,7 @@ def _check_finite(path: Path, voxels: np.ndarray) -> None:
 
 @contextmanager
 def own_locale() -> Iterator[None]:
-    """Give the process its locale back: SimpleITK's reader of DICOM leaves another, in which text files are ASCII."""
+    """Restore the process's locale after the block, since SimpleITK's DICOM reader changes it."""
     before = locale.setlocale(locale.LC_CTYPE)
     try:
         yield
@@ -119,7 +119,7 @@ def own_locale() -> Iterator[None]:
 
 
 def write_image(image: "sitk.Image", path: Path) -> None:
-    """Write a volume with its geometry, compressed; for places where files are made, since half of it may be seen."""
+    """Write a volume with its geometry, compressed; the file may be seen half written."""
     # spared until it is needed
     import SimpleITK as sitk
 
@@ -127,12 +127,12 @@ def write_image(image: "sitk.Image", path: Path) -> None:
 
 
 def volume_geometry(path: Path) -> Geometry:
-    """Return the geometry of a volume from the header of its file; raises DataError as `read_image`."""
+    """Return a volume's geometry from its file's header. Raises DataError as `read_image`."""
     return _geometry(path, file_state(path))
 
 
 def volume_rule(path: Path, image: Path) -> str | None:
-    """Return the rule by which a volume comes onto the grid of its image, None where it is on it already.
+    """Return the rule that brings a volume onto the grid of its image; None if it is on it.
 
     Raises DataError where the rule refuses it (`grid_rule`), and as `read_image`.
     """
@@ -140,7 +140,7 @@ def volume_rule(path: Path, image: Path) -> str | None:
 
 
 def read_volume(path: Path, image: Path | None = None) -> np.ndarray:
-    """Return a volume (Z, H, W) in the type of its file, which may not be changed.
+    """Return a volume (Z, H, W) in its file's type, read-only.
 
     Those that were asked for last are kept, at most `KEPT_BYTES` in all, but the last one whatever its size.
 
@@ -163,7 +163,7 @@ def read_volume(path: Path, image: Path | None = None) -> np.ndarray:
 
 
 def load_volume(path: Path, grid: Geometry | None = None) -> np.ndarray:
-    """Read a volume (Z, H, W) as `read_volume` returns it, on a `grid`, for whoever needs it once: nothing is kept."""
+    """Read a volume (Z, H, W), resampled onto `grid` if one is given, without keeping it."""
     # spared until it is needed
     import SimpleITK as sitk
 

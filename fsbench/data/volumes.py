@@ -32,18 +32,18 @@ def is_slice(name: str) -> bool:
 
 
 def scan_of(name: str) -> str:
-    """Return the scan that a slice is of."""
+    """Return the scan of a slice."""
     return name.rpartition("/")[0]
 
 
 def slice_number(name: str) -> int:
-    """Return the place z of a slice in its volume, from 0."""
+    """Return the position z of a slice in its volume, from 0."""
     return int(name.rpartition("/")[2])
 
 
 @dataclass(frozen=True)
 class FoldScans:
-    """The scans of a fold.
+    """The scans of a fold: queries, supports, and training.
 
     Attributes:
         queries: whose slices are queries.
@@ -79,43 +79,43 @@ def fold_scans(
 
 
 class VolumeData(SegmentationData):
-    """A data set whose images are the slices of volumes."""
+    """A data set whose images are slices of volumes."""
 
     images_are_files = False
 
     @property
     @abstractmethod
     def scans(self) -> tuple[str, ...]:
-        """Ids of all scans, ascending as numbers."""
+        """Ids of all scans, in numeric order."""
 
     @property
     @abstractmethod
     def class_slices(self) -> Mapping[int, Mapping[str, Sequence[int]]]:
-        """Number of a class -> scan -> places z of the slices with a pixel of it, ascending."""
+        """{class number: {scan: positions z of the slices that show it, ascending}}."""
 
     @abstractmethod
     def slices(self, scan: str) -> Sequence[str]:
-        """Return the names of the slices of a scan, in the order of its volume."""
+        """Return the names of a scan's slices, in order."""
 
     @property
     @abstractmethod
     def published_scans(self) -> tuple[str, ...]:
-        """Ids of the scans of the complete data, ascending as numbers."""
+        """Ids of the scans of the complete data, in numeric order."""
 
     @abstractmethod
     def fold_scans(self, fold: int, shot: int, support_places: Sequence[int] | None = None) -> FoldScans:
-        """Return the scans of a fold whose supports are slices of `shot` scans, see the function of this name."""
+        """Return the scans of a fold; its supports are slices of `shot` scans."""
 
     @abstractmethod
     def superpixels(self, name: str) -> np.ndarray:
-        """Return the superpixels (H, W) int32 of a slice: numbers from 1, 0 where there is none (§6.1).
+        """Return the superpixels (H, W) int32 of a slice, numbered from 1; 0 is outside all (§6.1).
 
         Raises DataError for a file that cannot be read.
         """
 
     @abstractmethod
     def prepare_superpixels(self, names: Sequence[str]) -> None:
-        """Compare the superpixels of slices with their images, once for the loader processes that start later.
+        """Check the superpixels of slices against their images, before loader processes start.
 
         How they come onto the images' voxels, where these are others, is told in a note. Raises DataError for a file
         that cannot be read or lies elsewhere.
@@ -123,4 +123,4 @@ class VolumeData(SegmentationData):
 
     @abstractmethod
     def superpixel_file(self, name: str) -> Path:
-        """Return the file that `superpixels` reads."""
+        """Return the file with a slice's superpixels."""

@@ -14,7 +14,7 @@ _BITS = 10
 
 
 def resize_by_opencv(pixels: np.ndarray, height: int, width: int, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
-    """Resize (h, w) or (h, w, 3), linear without antialiasing unless another of OpenCV's rules is given."""
+    """Resize (h, w) or (h, w, 3) by OpenCV, by default linear without antialiasing."""
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=interpolation))
 
 

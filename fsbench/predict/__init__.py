@@ -1,1 +1,1 @@
-"""Methods on one's own photos: a few labelled ones say what is looked for, masks of others come out."""
+"""Masks of a user's images: a few labelled images show what to look for in others."""

@@ -23,7 +23,10 @@ _LEAST_DIFFERENCE = 8
 
 
 def embedded_file(content: dict[str, Any], file: Path) -> bytes:
-    """Return the content of the image file in a LabelMe file; empty where there is none. Raises DataError."""
+    """Return the image file embedded in a LabelMe file; empty if there is none.
+
+    Raises DataError if it is damaged.
+    """
     text = content.get("imageData") or ""
     try:
         return base64.b64decode(re.sub(r"^data:[\w/+.-]*;base64,", "", text))
@@ -32,7 +35,7 @@ def embedded_file(content: dict[str, Any], file: Path) -> bytes:
 
 
 def embedded_picture(embedded: bytes, labels: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Decode the picture of a LabelMe file as photos are decoded.
+    """Decode the image embedded in a LabelMe file.
 
     Args:
         embedded: as of `embedded_file`.
@@ -63,7 +66,7 @@ def labels_on_photo(
     photo_file: Path,
     file: Path,
 ) -> np.ndarray:
-    """Return labels that were drawn on the picture of a LabelMe file in the form of its photo.
+    """Turn labels drawn on the image embedded in a LabelMe file to the form of its photo.
 
     Args:
         picture: (h, w, 3) uint8: the upright photo, or its stored form.
@@ -84,7 +87,7 @@ def labels_on_photo(
 
 
 def is_same_picture(picture: np.ndarray, photo: np.ndarray) -> bool:
-    """Return whether a picture (h, w, 3) is a photo (H, W, 3), also after lossy compression.
+    """Return whether an image (h, w, 3) shows the same as a photo (H, W, 3), up to lossy compression.
 
     LabelMe embeds a photo as JPEG where it turns the photo or cannot embed its format. JPEG changes single pixels of a
     noisy photo at will, but hardly the mean colour of a square; by how much depends on the photo, so that the measure

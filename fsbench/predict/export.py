@@ -46,14 +46,14 @@ Run = Callable[[np.ndarray], Answer]
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the answers of a file and of its method agree.
+    """How well the answers of an exported file and its method agree.
 
     Attributes:
         images: Number of images.
         pixels: Number of their pixels.
         other: Number of pixels with another label.
-        farthest: Largest margin of such a pixel; 0 where there is none.
-        score: Largest difference of a score of presence; None where no class has any.
+        farthest: Largest margin of such a pixel; 0 if there is none.
+        score: Largest difference of a score of presence; None if no class has any.
     """
 
     images: int
@@ -71,8 +71,7 @@ class Agreement:
 
 
 def check_target(out: Path, format: Format, force: bool) -> None:
-    """Raise SettingsError where the name does not fit the format, something would be replaced, or a package is
-    missing."""
+    """Raise SettingsError if the name does not fit the format, a file would be replaced, or a package is missing."""
     if out.suffix.lower() != SUFFIXES[format]:
         raise SettingsError(
             f"--out is {out}, expected a name that ends with {SUFFIXES[format]}, as of --format {format}"
@@ -97,7 +96,9 @@ def write_checked(
     margin: Callable[[np.ndarray], np.ndarray],
     images: Mapping[str, np.ndarray],
 ) -> Agreement:
-    """Write a graph to a file, beside an ONNX file a script that runs it, and compare its answers with the method's.
+    """Write an exported method to a file, and compare the file's answers with the method's.
+
+    An ONNX file gets a script beside it that runs it.
 
     Args:
         graph: The method with its supports.
@@ -128,7 +129,7 @@ def compare(
     file: Run,
     images: Mapping[str, np.ndarray],
 ) -> Agreement:
-    """Compare a file's answers with those of its method.
+    """Compare an exported file's answers with the method's.
 
     Args:
         name: The method's, for messages.
@@ -164,7 +165,7 @@ def compare(
 
 
 def write_program(program: ExportedProgram, format: Format, path: Path, about: Mapping[str, str]) -> None:
-    """Write a graph to a file, with texts that say what it is.
+    """Write a graph to a file, with texts that describe it.
 
     Raises:
         SettingsError: its weights do not fit into one ONNX file.
@@ -194,7 +195,7 @@ def write_program(program: ExportedProgram, format: Format, path: Path, about: M
 
 
 def load_program(path: Path, format: Format, threads: int = 0) -> Run:
-    """Return a function that runs an exported file on the CPU; of `threads`, which ONNX alone has, 0 is all cores."""
+    """Return a function that runs an exported file on the CPU; with ONNX, on `threads` cores (0: all)."""
     if format == "torch":
         with path.open("rb") as file:
             module = torch.export.load(file).module()

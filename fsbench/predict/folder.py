@@ -31,7 +31,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
 @dataclass
 class FolderSummary:
-    """Counts of a folder's predictions.
+    """Counts of predicted, skipped and failed images of a folder.
 
     Attributes:
         predicted: Images predicted by this command.
@@ -58,7 +58,7 @@ def predict_folder(
     steps: bool = False,
     report: Callable[[str], None] = print,
 ) -> FolderSummary:
-    """Predict every image that has no result in `out` yet, and write `annotations.json` and `scores.csv` of all.
+    """Predict all images without a result in `out`, then write `annotations.json` and `scores.csv`.
 
     Broken images are reported, left out and listed in the summary.
 
@@ -129,7 +129,7 @@ def predict_folder(
 
 
 class PredictionJournal:
-    """Finished images in `out/journal.jsonl`, whose first line is the identity of the predictions.
+    """Record of finished images in `out/journal.jsonl`; its first line identifies the settings.
 
     Args:
         out: Folder of the predictions.
@@ -163,12 +163,12 @@ class PredictionJournal:
             self.lines.create(checked_line({"identity": identity}))
 
     def add(self, entry: Entry) -> None:
-        """Append an image's entry; it has reached the file when this returns."""
+        """Append an image's entry; it is on the disk when this returns."""
         self.lines.append(entry.model_dump())
         self.entries[entry.photo] = entry
 
     def has(self, image: QueryImage, steps: bool) -> bool:
-        """Return whether there are complete results of the very file that the image is now."""
+        """Return whether complete results exist for this very image file."""
         entry = self.entries.get(image.name)
         if entry is None or entry.stamp != list(file_state(image.path)):
             return False
@@ -176,7 +176,7 @@ class PredictionJournal:
         return all(path.is_file() for path in ((labels, overlay, sheet) if steps else (labels, overlay)))
 
     def remove(self, image_name: str) -> None:
-        """Remove an image's files; its entry no longer counts."""
+        """Remove an image's results and its entry."""
         self.entries.pop(image_name, None)
         for path in output_files(self.out, image_name):
             with suppress(OSError):  # a name that is too long has none
@@ -251,9 +251,9 @@ def write_coco(path: Path, entries: Sequence[Entry], classes: Sequence[str], des
 
 
 def write_scores(path: Path, entries: Sequence[Entry]) -> None:
-    """Write a CSV line for every image and class: presence, score, pixels, and their share of the image.
+    """Write a CSV line for every image and class: presence, score, pixels, and share of the image.
 
-    Presence and score are empty where such scores were not seen to tell images with the class from others.
+    Presence and score are empty if such scores were not seen to tell images with the class from others.
     Names that a spreadsheet would take for a formula get an apostrophe in front.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:

@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 
 class QueryImage(NamedTuple):
-    """An image to segment. `name` is its path below the searched folder, with forward slashes."""
+    """Image to segment; `name` is its path below the query folder, with forward slashes."""
 
     name: str
     path: Path
@@ -35,7 +35,7 @@ class QueryImage(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """An image ready for a method.
+    """Decoded and resized image, ready for a method.
 
     Attributes:
         name: Its name.
@@ -118,7 +118,7 @@ def load_image(pixels: np.ndarray, side: int, resize: str, name: str = "photo") 
 
 
 def read_image_file(image: QueryImage, side: int, resize: str) -> LoadedImage | DataError:
-    """Decode and resize an image file; an unreadable one returns its error."""
+    """Decode and resize an image file; return the error if it cannot be read."""
     try:
         image.name.encode()
         return load_image(read_upright(image.path)[0], side, resize, image.name)

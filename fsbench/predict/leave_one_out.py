@@ -24,7 +24,7 @@ Ask = Callable[[Support], ImageResult]
 
 @dataclass(frozen=True)
 class ClassCheck:
-    """What a method says of one class in labelled photos, each of which it is asked without itself.
+    """Answers about one class in labelled images, each predicted from the other ones.
 
     Attributes:
         name: The class.
@@ -51,7 +51,7 @@ class ClassCheck:
 
     @cached_property
     def p(self) -> float:
-        """The chance that scores without meaning order the photos at least as well: an exact one-sided rank test."""
+        """p of an exact one-sided rank test: whether scores order images with and without the class by chance."""
         if not self.shown or not self.absent:
             return 1.0
         from scipy.stats import permutation_test, rankdata  # slow to import
@@ -70,12 +70,12 @@ class ClassCheck:
 
     @property
     def tells(self) -> bool:
-        """Whether the scores tell photos with the class from photos without it."""
+        """Whether scores separate images with the class from images without it."""
         return self.p <= LEVEL
 
     @cached_property
     def threshold(self) -> float | None:
-        """The score above which a photo shows the class; None where scores do not tell it.
+        """Score above which an image shows the class; None if scores do not tell.
 
         It lies in the middle between two scores, where the shares of photos on the wrong side, of those with the class
         and of those without it, add up to least; of equally good places in the widest gap.
@@ -94,7 +94,7 @@ class ClassCheck:
 
     @property
     def presence(self) -> str:
-        """Say whether scores of presence tell photos with the class, called "it", from others, and what was seen."""
+        """Say whether scores tell images with the class ("it") from others, and what was measured."""
         if self.problem:
             return f"Whether a photo shows it at all was not measured ({self.problem})"
         if not self.shown or not self.absent:
@@ -111,7 +111,7 @@ def _span(numbers: Sequence[float]) -> str:
 
 
 def leave_one_out(supports: Sequence[Support], negatives: Sequence[Support], ask: Ask) -> dict[str, ClassCheck]:
-    """Ask each labelled photo with the others as supports.
+    """Predict each labelled image with the others as supports.
 
     Masks are measured of classes with two labelled photos or more; presence only where its photos could tell at all:
     with three photos that show the class and three that do not, say. Photos of `negatives` come first among the latter.

@@ -26,7 +26,7 @@ NEGATIVE_COLOR = "#4b5563"
 
 
 class Example(NamedTuple):
-    """An image (H, W, 3) uint8 and its mask (H, W) bool, which shows the object or something that is not it."""
+    """Image (H, W, 3) uint8 and mask (H, W) bool of the object, or of something that is not it."""
 
     pixels: np.ndarray
     mask: np.ndarray
@@ -114,7 +114,7 @@ def segment_images(
 
 
 def make_page(predictor: Predictor, folder: Path) -> gr.Blocks:
-    """Build the page.
+    """Build the page of `fsbench demo`.
 
     Args:
         predictor: The method; requests use it one after another.

@@ -58,7 +58,7 @@ QUERY = "query"
 
 
 class Predictor:
-    """Segments images by example.
+    """Segments images by a few labelled examples.
 
     Args:
         method: A method of configs/methods; the prototype needs no checkpoint.
@@ -152,7 +152,7 @@ class Predictor:
         return self.add(self._read_pairs(name, pairs))
 
     def negative(self, photos: Iterable[Any]) -> "Predictor":
-        """Add photos that show none of the classes, and regions of photos that are none of them.
+        """Add images without any of the classes, or regions that are none of them.
 
         Such photos tell what scores of presence look like where a class is absent, see `leave_one_out`. What a region
         shows better than a class does is background.
@@ -228,7 +228,7 @@ class Predictor:
         return self
 
     def leave_one_out(self) -> dict[str, ClassCheck]:
-        """Predict each labelled photo with the others as supports, and measure masks and scores of presence.
+        """Predict each labelled image with the others as supports; return IoU and presence by class.
 
         At most ten photos with a class and ten without it are asked. Until this has shown that scores of presence tell
         photos with a class from others, no class of a result `tells`; from then on its threshold decides.
@@ -251,16 +251,17 @@ class Predictor:
             self.checks = checks
 
     def share_in_negatives(self) -> float | None:
-        """Return the share of the pixels of negatives' marked regions that are given a class all the same.
+        """Return the share of pixels in negatives' marked regions that still get a class.
 
         Each photo is predicted with the others as supports and negatives; at most ten are. None where fewer than two
-        photos have such a region, or where they have all supports, too.
+        photos have such a region, or where the photo of the only support has one, too.
         """
         marked: dict[str, list[Support]] = {}
         for one in self.negatives:
             if one.classes:
                 marked.setdefault(one.image_name, []).append(one)
-        if len(marked) < 2 or {one.image_name for one in self.supports} <= marked.keys():
+        shown = {one.image_name for one in self.supports}
+        if len(marked) < 2 or (len(shown) == 1 and shown <= marked.keys()):
             return None
         taken = []
         for regions in list(marked.values())[:MOST_ASKED]:
@@ -285,7 +286,7 @@ class Predictor:
 
     @property
     def thresholds(self) -> list[float | None]:
-        """For each class the score above which a photo shows it; None where `leave_one_out` has not shown one."""
+        """For each class, the score above which an image shows it; None if unknown."""
         return [self.checks[name].threshold if name in self.checks else None for name in self.classes]
 
     @property
@@ -312,11 +313,11 @@ class Predictor:
                 refused.append(str(loaded))
 
     def load_images(self, images: Iterable[QueryImage], threads: int) -> Iterator[LoadedImage | DataError]:
-        """Decode images in threads ahead of their prediction; an unreadable one yields its error."""
+        """Decode images in threads ahead of prediction; an unreadable image yields its error."""
         return prefetch_map(partial(read_image_file, side=self.image_size, resize=self.resize), images, threads)
 
     def predict(self, image: LoadedImage | np.ndarray, steps: bool = False) -> ImageResult:
-        """Segment one image, (H, W, 3) uint8 or loaded; with `steps`, draw how the prediction came about."""
+        """Segment one image, (H, W, 3) uint8 or loaded; with `steps`, also draw the method's steps."""
         image = self._load(image) if isinstance(image, np.ndarray) else image
         panels: list[Panel] = []
         try:
@@ -363,7 +364,7 @@ class Predictor:
         images: Iterable[str | Path | np.ndarray] = (),
         force: bool = False,
     ) -> "Agreement":
-        """Freeze the method and its supports into one file that segments images of any size without the suite.
+        """Write the method with its supports to one file that runs without fsbench.
 
         The file takes an image (H, W, 3) uint8 as `image` and gives `labels` (H, W) uint8, and of each class `present`
         int8 and `score` float32. Where `leave_one_out`, which runs unless it has, does not show that scores tell photos
@@ -427,11 +428,11 @@ class Predictor:
 
     @property
     def shows_steps(self) -> bool:
-        """Whether the method shows the steps of its predictions."""
+        """Whether the method can draw its steps."""
         return isinstance(self.method, HasQueryMaps)
 
     def episode(self, image: LoadedImage) -> EpisodeBatch:
-        """Build the episode whose query is `image`."""
+        """Build an episode with the query `image`."""
         support = self.support_set
         inside = own_pixels(image.size, self.image_size, self.resize)
         scale = (self.max_pixels / (image.size[0] * image.size[1])) ** 0.5
@@ -452,7 +453,7 @@ class Predictor:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that a prediction depends on except the device, as plain values."""
+        """Everything except the device on which a prediction depends, as plain values."""
         support, unmeasured = self.support_set, {} if self.checks else {"no_check": True}
         arguments = {key: value for key, value in self.settings["model"]["init_args"].items() if key != "backbone"}
         return {
@@ -486,7 +487,7 @@ class Predictor:
 def compose_run(
     method: str, dataset: str | None, checkpoint: Path | None, backbone: str | None, weights: str | None
 ) -> ParsedRun:
-    """Compose the settings of the run that a checkpoint lies in, else those of configs/methods. Nothing is built.
+    """Return settings from the checkpoint's run, else from configs/methods; nothing is built.
 
     A note says where "auto" became another backbone than the method's.
 

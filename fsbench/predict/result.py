@@ -35,7 +35,7 @@ LEGEND_LINE = 20
 
 @cache
 def palette() -> np.ndarray:
-    """Return the colors (256, 3) uint8 of label PNGs and overlays: those of ways first, then VOC's, made light.
+    """Return the colors (256, 3) uint8 of label PNGs and overlays: those of ways, then lightened VOC colors.
 
     None of them is a gray or one of VOC's own, which would stand for another number where such a PNG is a support.
     """
@@ -46,7 +46,7 @@ def palette() -> np.ndarray:
 
 
 def decimal(value: float) -> str:
-    """Write a number from 0 to 1 with two digits, close to 0 and to 1 with four.
+    """Write a number from 0 to 1 with two digits, or four if close to 0 or 1.
 
     >>> decimal(0.931), decimal(0.99876), decimal(1.0)
     ('.93', '.9988', '1.00')
@@ -57,7 +57,7 @@ def decimal(value: float) -> str:
 
 @dataclass(frozen=True)
 class RunLengths:
-    """A mask that is not empty in COCO's form.
+    """Non-empty mask as COCO's run lengths.
 
     Attributes:
         bbox: x, y, width and height.
@@ -97,7 +97,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class ClassPresence:
-    """The prediction about one class.
+    """Prediction about one class in an image: present or not, with its score.
 
     Attributes:
         number: Its number in the label map.
@@ -107,7 +107,7 @@ class ClassPresence:
         pixels: Number of pixels labelled as the class.
         tells: Whether such scores were seen to tell images with the class from images without it
             (`Predictor.leave_one_out`); if not, nothing is said of its presence.
-        runs: The mask, in an `Entry`; None where no pixel is labelled.
+        runs: The mask, in an `Entry`; None if no pixel is labelled.
     """
 
     number: int
@@ -129,7 +129,7 @@ class ClassPresence:
 
 
 class Entry(BaseModel):
-    """A finished image in plain values: a line of the journal, and what `annotations.json` and `scores.csv` say of it.
+    """Results of a finished image as plain values, for the journal, `annotations.json` and `scores.csv`.
 
     Attributes:
         photo: Its name.
@@ -188,7 +188,7 @@ class ImageResult:
         return image
 
     def overlay(self) -> Image.Image:
-        """Draw the classes over the preview with fills and outlines, single objects too, and their names below it.
+        """Draw classes and single objects over the image, with names below.
 
         No score is drawn: beside a mask it would be taken for the mask's quality.
         """
@@ -243,8 +243,7 @@ def output_files(out: Path, image_name: str) -> tuple[Path, Path, Path]:
 
 
 def image_instances(instances: Instances, own: np.ndarray, label_map: np.ndarray) -> tuple[Instance, ...]:
-    """Bring a prediction's objects to the image's size, by class and descending score; those without pixels are left
-    out.
+    """Resize a prediction's objects to the image, sorted by class and score; empty ones are dropped.
 
     An object keeps the pixels that its class has in the label map, so that a class's objects have its pixels together.
 

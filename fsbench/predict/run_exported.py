@@ -13,7 +13,7 @@ about = session.get_modelmeta().custom_metadata_map
 
 
 def segment(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return labels (H, W), 0 background and n the n-th class; for each class 1 (there), 0 or -1 (unknown); scores."""
+    """Return labels (H, W) (0 background, n the n-th class), presence by class (1, 0, or -1 unknown), and scores."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape) < 2:
         raise ValueError(f"photo is {pixels.dtype} {pixels.shape}; expected RGB: uint8, height x width x 3, from 2 x 2")
     return tuple(session.run(["labels", "present", "score"], {"image": np.ascontiguousarray(pixels)}))

@@ -62,7 +62,7 @@ class _Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Support:
-    """A labelled image.
+    """Labelled image with its class, image file and mask.
 
     Attributes:
         image_name: Supports of one name share their pixels.
@@ -104,7 +104,7 @@ class SupportSet:
 
     @property
     def note(self) -> str:
-        """A sentence about the classes whose supports were repeated, or ""."""
+        """A sentence about classes whose supports were repeated; "" for none."""
         most = max(self.shots)
         fewer = ", ".join(f"{name} ({n})" for name, n in zip(self.classes, self.shots, strict=True) if n < most)
         if not fewer:
@@ -115,7 +115,7 @@ class SupportSet:
 def stack_supports(
     supports: Sequence[Support], size: int, resize: str, negatives: Sequence[Support] = ()
 ) -> SupportSet:
-    """Resize supports and group them by class, and the marked regions of negatives.
+    """Resize supports and group them by class, with marked regions of negatives.
 
     Classes with fewer supports than others repeat theirs in turn, as the protocol's augmented settings do
     (fscs-protocol §4), and so do regions.
@@ -197,7 +197,7 @@ def read_supports(
 
 
 def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list[Support], list[str]]:
-    """Read photos that show none of the classes, and regions of photos that are none of them.
+    """Read images without any of the classes, and regions that are none of them.
 
     Args:
         given: Texts, each a photo, a folder of photos, or one of `FORMS`, whose marked regions are then none of the
@@ -249,7 +249,7 @@ def _read_specs(
     root: Path | None,
     keeps_unmarked: bool = False,
 ) -> tuple[list[Support], list[str]]:
-    """Read labelled images, of `chosen` classes alone where there are any; return notes, too.
+    """Read labelled images, of `chosen` classes alone if there are any; return notes, too.
 
     With `keeps_unmarked`, images of which an annotation file marks nothing are among them.
     """
@@ -308,7 +308,7 @@ def _read_specs(
 
 
 def parse_support(text: str) -> list[SupportSpec]:
-    """Split a text into class name, image and mask or JSON file; several for a folder.
+    """Split NAME=IMAGE:MASK into its parts; a folder gives several.
 
     Paths may contain "=" and ":" themselves; the reading whose files exist is taken.
 
@@ -487,7 +487,7 @@ def read_annotations(path: Path) -> dict[str, Any]:
 
 
 def find_named_image(stated: str, file: Path, root: Path | None) -> Path:
-    """Find an image that an annotation file names: at its stated path or, by its name alone, in a folder.
+    """Find the image named in an annotation file: at its path, or by its name in a folder.
 
     Windows's separator is one, "%20" may stand for a space, and accents may be written in another form of Unicode.
 

@@ -23,11 +23,11 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True)
 class Word(Generic[Part]):
-    """A word of the atlas.
+    """A word of the atlas: its meaning, and the values of a protocol for which it stands.
 
     Attributes:
         sentence: its meaning.
-        part: the values of a test that obey it; None where there is no rule for it here.
+        part: the values of a test that obey it; None if there is no rule for it here.
         in_spirit: what the suite does where the word leaves it open, or otherwise than the program; "" for nothing.
     """
 
@@ -38,7 +38,7 @@ class Word(Generic[Part]):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Size at which answer and truth are compared, as values of `View`."""
+    """At which size answer and truth are compared, as values of `View`."""
 
     query_size: QuerySize
     label_resize: Resize | None = None
@@ -47,10 +47,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Score:
-    """A score of a program.
+    """How a program computes a score.
 
     Attributes:
-        metric: the score; None where the program computes none.
+        metric: the score; None if the program computes none.
         absent: see `PixelCounting`.
         present_only: a class is counted only where the truth of an episode shows it, which is the rule "present" for
             void pixels.
@@ -234,7 +234,7 @@ _COUNTS: Mapping[str, Count] = {"all 2400": "all", "as many as images": "all", "
 
 
 def parse_count(text: str) -> Count | None:
-    """Return the number of episodes that a row states; None where it is not known, or stated in free words.
+    """Return the number of episodes that a row states; None if unknown or in free text.
 
     >>> parse_count("1001"), parse_count("all 2400"), parse_count("not found")
     (1001, 'all', None)
@@ -264,7 +264,7 @@ def measuring(words: Mapping[str, str]) -> Measuring:
     """Compose how a test sees images and counts answers.
 
     Args:
-        words: of the conditions of `MEASURED`, as a row of the atlas has them; others are passed over.
+        words: the words of the conditions of `MEASURED`, as a row of the atlas has them; others are passed over.
 
     Raises:
         SettingsError: a word has no rule, or two rules exclude each other.

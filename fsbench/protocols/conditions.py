@@ -18,7 +18,7 @@ OPEN: Mapping[str, tuple[str, ...]] = {"geometry": ("squash",), "compared_at": (
 
 
 def is_unsure(condition: str, word: str) -> bool:
-    """Return whether a word is not known or leaves its rule open, so that nobody can tell whether two tests agree.
+    """Return whether a word is unknown or leaves its rule open, so that tests cannot be compared by it.
 
     >>> is_unsure("geometry", "squash"), is_unsure("geometry", "letterbox"), is_unsure("void", "not found")
     (True, False, True)
@@ -71,7 +71,7 @@ FBIoU = Literal["pooled", "pooled, present only", "not computed", "mean of mIoU 
 
 @dataclass(frozen=True)
 class Conditions:
-    """The conditions of a test on one data set; each is a word of the vocabulary, or `NOT_STATED`.
+    """Conditions of a test on one data set, each a word of the vocabulary or `NOT_STATED`.
 
     Attributes:
         task: kind of the test: FSS, FS-CS where queries may show none of the classes, CD-FSS across domains, GFSS.
@@ -79,7 +79,7 @@ class Conditions:
         min_object: pixels that an object must have for its image to take part.
         episode_draw: what is drawn first.
         episodes_per_fold: the number that the program is given, or "all …" with it; some stop one episode late.
-        seeds: of the episodes.
+        seeds: the seeds of the episodes.
         depends_on: what else changes the episodes, such as the number of worker processes.
         geometry: how an image becomes the square that the network sees.
         compared_at: size at which answer and truth are compared.
@@ -102,7 +102,7 @@ class Conditions:
 
 
 class ListsAndDraw(NamedTuple):
-    """A protocol's lists and its draw on one data set, in the words of `Conditions`."""
+    """A protocol's lists and draw on one data set, in the words of `Conditions`."""
 
     image_lists: str
     min_object: str

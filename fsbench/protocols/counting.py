@@ -43,14 +43,14 @@ ABSENT_WORDS: Mapping[Absent, str] = {"zero": "", "left_out": ", classes seen", 
 
 
 class FurtherAnswer(NamedTuple):
-    """Another answer that follows from a run's counts: its count table without region measures, and a note on it."""
+    """Answer derived from a run's counts, with its count table and a note."""
 
     frame: "pl.DataFrame"
     words: str
 
 
 class RowImages(NamedTuple):
-    """The images that the counts of a slot depend on: its query images, and the supports of its way or of all ways.
+    """Images on which the counts of a slot depend: queries, and the supports of its way or of all ways.
 
     Names are those of the data set, or others that are the same for an image in all episodes.
     """
@@ -62,7 +62,7 @@ class RowImages(NamedTuple):
 
 @dataclass(frozen=True)
 class PixelCounting:
-    """Pixels of an answer are counted against those of the truth, by way.
+    """Counting of a segmentation test: pixels of an answer against the truth, by way.
 
     Attributes:
         void: rule for void pixels, a key of `fsbench.scores.confusion.VOID_RULES`.
@@ -82,29 +82,29 @@ class PixelCounting:
     calibrated: bool = False
 
     def check(self) -> None:
-        """Raise SettingsError for a rule that there is not."""
+        """Raise SettingsError for an unknown rule."""
         void_rule(self.void)
 
     # One episode
 
     def part(self, batch: "EpisodeBatch") -> "tuple[EpisodeBatch, list[EpisodeTruth]]":
-        """Part a batch of the loader into what a method sees and the truth of each episode."""
+        """Split a batch into the method's input and one truth for each episode."""
         return batch.without_truth(), batch.truths()
 
     def numbers(self, batch: "EpisodeBatch") -> list[int]:
-        """Return the numbers of the episodes of a batch."""
+        """Return the episode numbers of a batch."""
         return list(batch.episodes.tolist())
 
     def count(self, answer: SegmentationAnswer, truth: EpisodeTruth, view: View) -> SegmentationResult:
-        """Count the pixels of an answer, which the view brings to the size of the truth; raises as `count_answer`."""
+        """Count the pixels of an answer, resized to the truth's size."""
         return count_answer(answer, truth, view.fit)
 
     def counted_rows(self, episode: Any) -> list[tuple[int, int, str | None]]:
-        """List slot, class and query image of each row of counts: slot 0 is any foreground, 1 to N are ways."""
+        """List slot, class and query of each row of counts; slot 0 is any foreground, 1 to N are ways."""
         return [(slot, number, episode.query) for slot, number in enumerate((0, *episode.classes))]
 
     def row_images(self, episode: Any) -> list[RowImages]:
-        """List the supports of each way; a class without any, and any foreground, depend on those of all ways."""
+        """List the supports on which each row of counts depends."""
         every = [name for way in episode.supports for name in way]
         ways = ((), *episode.supports)
         return [RowImages(slot, [episode.query], way or every) for slot, way in enumerate(ways)]
@@ -112,11 +112,11 @@ class PixelCounting:
     # A run
 
     def statistics(self, frame: "pl.DataFrame", header: Header, metrics: Sequence[Metric]) -> "ScoreStatistics":
-        """Sum a whole count table, from which every score of a run follows.
+        """Sum a whole count table into the numbers from which scores are computed.
 
         Args:
             frame: the count table.
-            header: of the run.
+            header: the header of the run.
             metrics: the scores that there are.
         """
         if self.absent == "nan":
@@ -126,25 +126,25 @@ class PixelCounting:
     def subset_statistics(
         self, frame: "pl.DataFrame", keep: np.ndarray, header: Header, metrics: Sequence[Metric]
     ) -> "ScoreStatistics":
-        """Sum the (episode, way) rows `keep` (rows,) bool, over the classes that are among them."""
+        """Sum the (episode, way) rows `keep` (rows,) bool, over the classes among them."""
         classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))
         return pair_statistics(frame, keep, classes, self.void, metrics, header)
 
     def counted_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
-        """List the classes whose mean the scores of a whole count table are."""
+        """List the classes over which scores are averaged."""
         if self.absent != "left_out":
             return header.class_ids
         return sorted(set(frame["class_id"].to_list()) - {0})
 
     @property
     def on_absent(self) -> str:
-        """Reaction of the repeated program to a class that no episode shows, in words; "" if it has none."""
+        """What the authors' program does about a class that no episode shows; "" for nothing."""
         if self.absent != "nan":
             return ""
         return "the program divides by zero" if self.void == "present" else "the program stops"
 
     def undefined_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
-        """List the classes that no episode of a whole count table shows, where the score that ranks needs them all."""
+        """List classes that no episode shows, if the ranking score needs all classes."""
         if not self.on_absent:
             return []
         shown = set(frame.filter((frame["slot"] > 0) & (frame["gt"] > 0))["class_id"].to_list())
@@ -153,12 +153,12 @@ class PixelCounting:
     def further_answers(
         self, frame: "pl.DataFrame", every: "pl.DataFrame", header: Header
     ) -> Mapping[str, FurtherAnswer]:
-        """Return further answers of a method that follow from its counts, by names for rows of tables.
+        """Return {name: answer derived from a method's counts}.
 
         Args:
             frame: the counts that scores follow from.
             every: the counts of all episodes, those that only calibrate included.
-            header: of the run.
+            header: the header of the run.
         """
         # spared until it is needed
         import polars as pl
@@ -173,16 +173,16 @@ class PixelCounting:
         gated = [pl.when(decided).then(pl.col(name)).otherwise(0).alias(name) for name in ("tp", "pred", "pred_void")]
         answer = frame.drop(REGIONS, strict=False).with_columns(decided.alias("decided"), *gated)
         words = (
-            f"present from a score of {threshold:.4g}, the best on {len(calibrating)} episodes about base classes "
-            f"({header.calibration_images}), of which it decides {right:.1f} % rightly; what is said to be absent has "
-            "an empty mask"
+            f"present if the score is {threshold:.4g} or more, the best threshold on {len(calibrating)} episodes about "
+            f"base classes ({header.calibration_images}), {right:.1f} % of which it decides rightly. A way that it "
+            "calls absent gets an empty mask"
         )
         return {CALIBRATED: FurtherAnswer(answer, words)}
 
     # In words
 
     def void_condition(self, dataset: str, frame: int | None) -> str:
-        """Return what void pixels count as, in the words of the atlas; padding of a frame is a void of its own."""
+        """Return how void pixels count, in the words of the atlas."""
         if self.void not in ("background", "ignore", "present"):
             return NOT_STATED
         if dataset in WITHOUT_VOID and frame is None:
@@ -190,20 +190,20 @@ class PixelCounting:
         return "background" if self.void == "background" else "ignored"
 
     def metric_condition(self, metric: Metric | None) -> str:
-        """Return a score that ranks in the words of the atlas, with what an absent class counts."""
+        """Return the ranking score in the words of the atlas."""
         if not isinstance(metric, MeanIoU):
             return (metric and metric.atlas_metric) or NOT_STATED
         return metric.atlas_metric + (PRESENT_ONLY if self.void == "present" else ABSENT_WORDS[self.absent])
 
     def fb_iou_condition(self, metric: Metric | None) -> str:
-        """Return what a test calls FB-IoU in the words of the atlas."""
+        """Return what the test calls FB-IoU, in the words of the atlas."""
         if metric is None:
             return "not computed"
         return metric.atlas_fb_iou + (PRESENT_ONLY if self.void == "present" else "")
 
     def choices(self) -> list[Choice]:
-        """Return how void pixels, shots, presence and classes are counted, with what follows."""
-        score = ", and its score is the share of these pixels" if self.calibrated else ""
+        """Return the choices of counting (void, shots, presence, classes) with their consequences."""
+        score = "; its score is the share of the pixels that are predicted as it" if self.calibrated else ""
         return [
             Choice("void pixels (255)", void_rule(self.void).words),
             Choice(
@@ -212,7 +212,7 @@ class PixelCounting:
             ),
             Choice(
                 "presence of segmenters",
-                f"a way is present where any pixel is predicted as it{score}; said in a note under the table",
+                f"a way is present if any pixel is predicted as it{score}. A note under the table says so",
             ),
             Choice(
                 "mIoU",
@@ -225,13 +225,13 @@ class PixelCounting:
 
 @dataclass(frozen=True)
 class ClassificationTruth:
-    """The truth of one episode: its queries stand class by class.
+    """Truth of a classification episode; its queries are sorted by class.
 
     Attributes:
         episode: number in the manifest.
         classes: numbers of its N classes, from 1.
         queries: q, the queries of each class.
-        order: (N·q,) number of the query that each answer is about; None where answers stand in their order.
+        order: (N·q,) number of the query that each answer is about; None if answers stand in their order.
     """
 
     episode: int
@@ -242,7 +242,7 @@ class ClassificationTruth:
 
 @dataclass(frozen=True)
 class ImageCounting:
-    """Query images whose class is named are counted; their order says nothing of their classes."""
+    """Counting of a classification test: query images whose class is named correctly."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     task: ClassVar[str] = "classification"
@@ -255,10 +255,10 @@ class ImageCounting:
     on_absent: ClassVar[str] = ""
 
     def check(self) -> None:
-        """Raise nothing: images are counted in one way."""
+        """Raise nothing: there is only one way to count."""
 
     def part(self, batch: "Sequence[ImageEpisode]") -> "tuple[list[ImageEpisode], list[ClassificationTruth]]":
-        """Part episodes of the loader into what a method sees, with mixed queries, and the truth of each."""
+        """Split episodes into the method's input, with shuffled queries, and their truth."""
         shown, truths = [], []
         for episode in batch:
             order = np.array(_order(episode.seed, episode.number, episode.query.numel()))
@@ -267,11 +267,11 @@ class ImageCounting:
         return shown, truths
 
     def numbers(self, batch: "Sequence[ImageEpisode]") -> list[int]:
-        """Return the numbers of the episodes of a batch."""
+        """Return the episode numbers of a batch."""
         return [episode.number for episode in batch]
 
     def query_order(self, episode: ClassificationEpisode, seed: int = 0) -> list[int]:
-        """Return the order in which the queries of an episode are shown, of places in them way by way."""
+        """Return the order in which an episode's queries are shown."""
         return _order(seed, episode.number, sum(map(len, episode.query)))
 
     def truth(self, episode: Any) -> ClassificationTruth:
@@ -281,11 +281,11 @@ class ImageCounting:
         return ClassificationTruth(episode.number, classes, len(episode.query[0]), order)
 
     def count(self, answer: np.ndarray, truth: ClassificationTruth, view: View) -> ClassificationResult:
-        """Count the queries whose class was named.
+        """Count the queries whose class was named correctly.
 
         Args:
             answer: (N·q,) the way, from 0, of each query image, in the order that the truth states.
-            truth: of the same episode.
+            truth: the truth of the same episode.
             view: is not needed.
         """
         named = answer.ravel()
@@ -295,11 +295,11 @@ class ImageCounting:
         return ClassificationResult(truth.episode, truth.classes, named.reshape(len(truth.classes), truth.queries))
 
     def counted_rows(self, episode: Any) -> list[tuple[int, int, str | None]]:
-        """List slot and class of each row of counts, a way, and None: a way has several query images."""
+        """List slot and class of each row of counts; a row has several queries, so none is named."""
         return [(slot, number + 1, None) for slot, number in enumerate(episode.classes, 1)]
 
     def row_images(self, episode: Any) -> list[RowImages]:
-        """List the query images of each way; all ways' supports decide what is named."""
+        """List the queries of each row of counts, and the supports of all ways."""
         names = [
             [f"{cls} {place}" for place in (*support, *query)]
             for cls, support, query in zip(episode.classes, episode.support, episode.query, strict=True)
@@ -309,7 +309,7 @@ class ImageCounting:
         return [RowImages(slot, way[shot:], supports) for slot, way in enumerate(names, 1)]
 
     def statistics(self, frame: "pl.DataFrame", header: Header, metrics: Sequence[Metric]) -> "ScoreStatistics":
-        """Sum a whole count table: accuracy is the one score."""
+        """Sum a whole count table, from which accuracy follows."""
         return accuracy_statistics(frame)
 
     def subset_statistics(
@@ -323,13 +323,13 @@ class ImageCounting:
         return header.class_ids
 
     def undefined_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
-        """Return none."""
+        """Return none: accuracy is always defined."""
         return []
 
     def further_answers(
         self, frame: "pl.DataFrame", every: "pl.DataFrame", header: Header
     ) -> Mapping[str, FurtherAnswer]:
-        """Return none."""
+        """Return none: no answers are derived."""
         return {}
 
     def choices(self) -> list[Choice]:

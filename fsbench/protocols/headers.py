@@ -28,11 +28,11 @@ _NOT_OFFICIAL = ("draws", "official_sha256", "calibration_ids", "calibration_ima
 
 @dataclass(frozen=True)
 class Tested:
-    """A manifest and its protocol, which the manifest's header is held against.
+    """A manifest with its protocol, against which its header is checked.
 
     Attributes:
         manifest: the header with its episodes.
-        protocol: that the header names; None where it is not known here.
+        protocol: the protocol that the header names; None if it is not known here.
     """
 
     manifest: Manifest
@@ -48,7 +48,7 @@ class Tested:
 
     @cached_property
     def episodes(self) -> tuple[Episode, ...]:
-        """The episodes of all draws that do not only calibrate."""
+        """Episodes of all draws, except those only for calibration."""
         return self.manifest.tested_episodes
 
     @cached_property
@@ -59,12 +59,12 @@ class Tested:
 
     @property
     def published(self) -> Published | None:
-        """The published data set of the header's name, where one is known."""
+        """The published data set that the header names; None if unknown."""
         return None if self.header.kind else PUBLISHED.get(self.header.dataset)
 
     @cached_property
     def named_classes(self) -> set[int] | None:
-        """Numbers of the classes that a published data set has for the fold; None where they are not known."""
+        """Class numbers of the fold in the published data set; None if unknown."""
         header, known = self.header, self.published
         if known is None or not known.novel or self.draw is None or header.fold >= len(known.novel):
             return None
@@ -72,11 +72,11 @@ class Tested:
 
 
 def header_faults(manifest: Manifest, protocol: Protocol | None) -> Iterator[str]:
-    """Yield in words what the header of a manifest says otherwise than what it is about, with both figures.
+    """Yield each statement of a manifest's header that its contents contradict, with both values.
 
     Args:
         manifest: header and episodes.
-        protocol: that the header names; None where it is not known here.
+        protocol: the protocol that the header names; None if it is not known here.
     """
     yield from contradicted(HEADER, Tested(manifest, protocol))
 

@@ -10,10 +10,10 @@ Answerer = Callable[[Any], Sequence[Any]]
 
 
 class Counting(Protocol):
-    """Parts batches from their truth, and counts answers against it, as `fsbench.protocols.test.Test` does."""
+    """Splits batches into input and truth, and counts answers against the truth; `Test` is one."""
 
     def part(self, batch: Any, /) -> tuple[Any, list[Any]]:
-        """Part a batch into what is seen of it and what its answers are counted against, one an episode."""
+        """Split a batch into the method's input and one truth for each episode."""
 
     def count(self, answer: Any, truth: Any, /) -> Any:
         """Count the answer to one episode."""
@@ -22,14 +22,14 @@ class Counting(Protocol):
 def evaluate_batches(
     batches: Iterable[Any], test: Counting, answerer: Answerer, add: Callable[[list[Any]], None], name: str
 ) -> None:
-    """Let `answerer` answer the batches of a test, and count its answers against the truth, which it is not given.
+    """Let `answerer` answer the batches of a test without their truth, and count the answers.
 
     Args:
         batches: items of the test with their truth.
         test: parts a batch from its truth, and counts an answer.
         answerer: see `Answerer`.
         add: takes the results of each batch.
-        name: of whoever answers, for messages.
+        name: the name of whoever answers, for messages.
 
     Raises:
         SettingsError: there is not one answer for each episode, or a mask of another size or with other labels.
@@ -41,7 +41,7 @@ def evaluate_batches(
 
 
 def count_answers(test: Counting, answers: Any, truths: Sequence[Any], name: str) -> list[Any]:
-    """Count one answer for each truth; arguments and errors are as of `evaluate_batches`."""
+    """Count one answer for each truth; arguments and errors as in `evaluate_batches`."""
     if not isinstance(answers, list | tuple) or len(answers) != len(truths):
         found = f"{len(answers)} answers" if isinstance(answers, list | tuple) else f"a {type(answers).__name__}"
         raise SettingsError(f"{name} gave {found} for {len(truths)} episodes, expected a list of one answer each")

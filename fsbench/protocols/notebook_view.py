@@ -25,7 +25,7 @@ Tile = tuple[str, np.ndarray]
 
 
 def tiles_html(title: str, queries: Sequence[Tile], supports: Iterator[Tile], count: int) -> str:
-    """Return the images of an episode side by side as HTML with PNGs inside; all words are escaped.
+    """Show the images of an episode side by side as HTML with PNGs inside; all text is escaped.
 
     Args:
         title: a line above them.
@@ -40,7 +40,7 @@ def tiles_html(title: str, queries: Sequence[Tile], supports: Iterator[Tile], co
 
 
 def outlined(pixels: np.ndarray, mask: np.ndarray | None, box: Box | None = None) -> np.ndarray:
-    """Make an image as high as a tile, and draw what it is labelled with.
+    """Resize an image to the height of a tile and draw its labels.
 
     Args:
         pixels: (H, W, 3) uint8.

@@ -1,4 +1,4 @@
-"""Lists of one's own: manifests whose episodes are not those that their protocol draws."""
+"""Users' own lists: manifests whose episodes are not those that their protocol draws."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,13 +18,13 @@ Way = tuple[Sequence[str], Sequence[str]]
 
 
 def marked_if_own(manifest: Manifest, protocol: Protocol, data: Any, source: object) -> Manifest:
-    """Return a manifest, marked as a list of one's own unless its protocol draws its episodes from the data here.
+    """Mark a manifest as a user's own list, unless the protocol draws the same episodes from the data here.
 
     A header may name any protocol, and every title and page goes by it.
 
     Args:
-        manifest: of a file that was given, which fits the data.
-        protocol: that its header names.
+        manifest: the manifest of a file that was given, which fits the data.
+        protocol: the protocol that its header names.
         data: the data set, as the protocol's draw has it.
         source: the file, for the note that is printed once.
     """
@@ -35,7 +35,7 @@ def marked_if_own(manifest: Manifest, protocol: Protocol, data: Any, source: obj
     copies = f"; in {copied} of its episodes a support is a copy of a query" if copied else ""
     print_once(
         f"{source} is a list of one's own, not the episodes that {protocol.name} draws from the data and lists here "
-        f"({reason}): its scores are no result of the protocol{copies}"
+        f"({reason}). Scores on it are no result of the protocol{copies}"
     )
     return replace(manifest, own_list=True)
 
@@ -64,7 +64,7 @@ def _ways(episode: Episode | ClassificationEpisode, data: Any) -> list[Way]:
 
 
 def _difference(manifest: Manifest, protocol: Protocol, data: Any) -> str:
-    """Say what tells a manifest from the one that the protocol draws; "" where nothing does.
+    """Say what tells a manifest from the one that the protocol draws; "" if nothing does.
 
     Equal lists may have another origin in words, as long as it does not claim to be the official one.
     """

@@ -18,11 +18,11 @@ Schema = TypeVar("Schema", bound=BaseModel)
 def read_rows(
     file: Path, columns: Collection[str], optional: str | None = None
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the number and the cells of each line.
+    """Yield line number and cells of each row of the atlas's csv.
 
     Args:
         file: a csv file with a head.
-        columns: that it must have, in any order, and no others.
+        columns: the columns that it must have, in any order, and no others.
         optional: one of them that the file may lack.
 
     Raises:
@@ -45,7 +45,7 @@ def read_rows(
 
 
 def parse_row(schema: type[Schema], cells: Mapping[str, str], where: str) -> Schema:
-    """Check the cells of a line. Raises DataError that names the line, the cell, its value and what was expected."""
+    """Check the cells of a row. Raises DataError with line, cell, value and what was expected."""
     try:
         return schema.model_validate(cells)
     except ValidationError as error:
@@ -53,5 +53,5 @@ def parse_row(schema: type[Schema], cells: Mapping[str, str], where: str) -> Sch
 
 
 def slug(text: str) -> str:
-    """Return a text as part of an id: lower case letters and digits with hyphens between; "plus" for a plus sign."""
+    """Turn a text into a part of an id: lower case letters and digits with hyphens; "plus" for a plus sign."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("+", " plus ")).strip("-")

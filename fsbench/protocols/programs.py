@@ -97,7 +97,7 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 class Program(BaseModel):
-    """An evaluation program on one data set: a row of the atlas, whose guide explains the columns."""
+    """An evaluation program on one data set: a row of the atlas."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
@@ -145,22 +145,22 @@ class Program(BaseModel):
 
     @cached_property
     def id(self) -> str:
-        """The name of the test: method and data set in lower case, such as `hsnet/pascal-5i`."""
+        """Name of the row: method and data set in lower case, such as `hsnet/pascal-5i`."""
         return f"{slug(self.method)}/{slug(self.dataset)}"
 
     @cached_property
     def unlined(self) -> tuple[str, ...]:
-        """Conditions that were read without noting the line."""
+        """Names of conditions for which the line of the source was not noted."""
         return tuple(filter(None, map(str.strip, self.no_line.split(";"))))
 
     @cached_property
     def checks(self) -> tuple[str, ...]:
-        """Goldens, as folder/kind, by which episodes and meter agree with the program."""
+        """Stored values, as folder/kind, by which fsbench's episodes and scores agree with the program's."""
         return tuple(filter(None, map(str.strip, self.goldens.split(";"))))
 
     @cached_property
     def places(self) -> Mapping[str, tuple[str, ...]]:
-        """Places in the sources by the column that they are evidence of."""
+        """{column: path and line of the source}."""
         found: dict[str, tuple[str, ...]] = {}
         for part in filter(None, map(str.strip, self.evidence.split(";"))):
             column, _, place = part.partition("=")
@@ -169,7 +169,7 @@ class Program(BaseModel):
         return found
 
     def absence(self, column: str) -> str | None:
-        """Return what the value of a condition follows from where it is an absence without a line; else None.
+        """Say from which other condition an absent value follows; None if it has its own line.
 
         Where that is another condition, its place must be noted.
         """
@@ -179,7 +179,7 @@ class Program(BaseModel):
 
     @cached_property
     def marks(self) -> tuple[str, ...]:
-        """Remarks about the row: it was read in part, or something in it is not proven."""
+        """Remarks: the row was read in part, or something in it is not proven."""
         partly = ("partly read",) if self.certainty == "partly read" else ()
         return (*partly, *((f"not proven by a run: {self.not_proven}",) if self.not_proven else ()))
 

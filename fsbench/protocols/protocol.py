@@ -37,7 +37,7 @@ _FOLDER = str.maketrans(":/@=", "----")
 
 @dataclass(frozen=True)
 class Words:
-    """Everything that is said of a test and follows from none of its other parts.
+    """Texts about a test that do not follow from its other parts.
 
     Attributes:
         task: kind of the test in the words of the atlas; "" for FSS, or FS-CS where queries may be empty.
@@ -60,7 +60,7 @@ class Words:
 
 @dataclass(frozen=True)
 class AtlasRow:
-    """The row of the atlas that a test is: its data set, by the atlas's name, and its conditions there."""
+    """The row of the atlas from which a protocol is made: data set and conditions."""
 
     dataset: str
     conditions: Conditions
@@ -73,18 +73,18 @@ _MANIFESTS: "WeakKeyDictionary[Any, deque[tuple[Protocol, Any, Manifest]]]" = We
 
 @dataclass(frozen=True)
 class Protocol:
-    """A published test.
+    """A published test: how episodes are drawn, seen, counted and scored.
 
     Attributes:
         name, version: together part of every record's identity; the version grows when a choice changes.
         summary: the test in a line.
-        draw: which episodes there are.
+        draw: the draw which episodes there are.
         view: how images, masks and the truth are seen.
         counting: how answers are counted.
         own_metrics: scores that few tests have.
         default_metrics: names of the scores that are shown where nobody asks for others; the first ranks.
         words: everything that is said of it besides.
-        row: of the atlas, which states the conditions; None where they follow from the parts.
+        row: of the atlas, which states the conditions; None if they follow from the parts.
         parts: content of a file of one's own that makes it, as plain values, which headers state; None of a protocol
             that has its name here.
     """
@@ -104,7 +104,7 @@ class Protocol:
     # Which episodes are there?
 
     def manifest(self, data: Any, task: Task) -> Manifest:
-        """Draw the episodes of `task` from the data set `data`, and further draws of their supports where it asks.
+        """Draw the episodes of `task` from the data set `data`, with further draws of supports if asked for.
 
         The last `KEPT` of a data set are kept, as its lists are.
 
@@ -165,12 +165,12 @@ class Protocol:
 
     @property
     def in_validation(self) -> "Protocol":
-        """The protocol that chooses a training's checkpoint: this one, unless the authors' program has another."""
+        """The protocol that chooses a training's checkpoint: itself, unless the authors' program differs."""
         return replace(self, draw=self.draw.in_validation)
 
     @property
     def training_draw(self) -> PairDraw:
-        """The draw with its lists of base classes; SettingsError where the test has no training part."""
+        """The draw for training. Raises SettingsError if the protocol has no training part."""
         if not isinstance(self.draw, PairDraw):
             raise SettingsError(f"the protocol {self.name} has no training part; {self.draw.without_training}")
         return self.draw
@@ -191,18 +191,18 @@ class Protocol:
     # How is an answer counted?
 
     def part(self, batch: Any) -> tuple[Any, list[Any]]:
-        """Part a batch of the loader into what is seen of it and what its answers are counted against, one an episode.
+        """Split a batch into the method's input and one truth for each episode.
 
         Its items are those of `fsbench.datamodules.loading.items.load_item`.
         """
         return self.counting.part(batch)
 
     def numbers(self, batch: Any) -> list[int]:
-        """Return the numbers of the episodes of a batch, as a method sees it."""
+        """Return the episode numbers of a batch."""
         return self.counting.numbers(batch)
 
     def count(self, answer: Any, truth: Any) -> Any:
-        """Count an answer to one episode against the truth that `part` gave.
+        """Count an answer to one episode against its truth from `part`.
 
         Returns:
             A result with the number of the `episode`, whose `rows` are those of the count table.
@@ -216,24 +216,24 @@ class Protocol:
 
     @property
     def kind(self) -> str | None:
-        """`kind` in the header of its manifests."""
+        """Value of `kind` in the header of its manifests."""
         return self.draw.kind
 
     @property
     def task(self) -> str:
-        """Methods and data sets that it is for: "segmentation" or "classification"."""
+        """ "segmentation" or "classification": the methods and data sets that it is for."""
         return self.counting.task
 
     @property
     def has_masks(self) -> bool:
-        """Predictions are label maps: there are object sizes, void pixels and pictures."""
+        """Whether predictions are label maps, with object sizes, void pixels and pictures."""
         return self.counting.has_masks
 
     # Which scores follow?
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The scores that there are: those of most tests, and its own."""
+        """All its scores: those of most tests, and its own."""
         if not self.has_masks:
             return self.own_metrics
         return (*COMMON, *(metric for metric in self.own_metrics if metric not in COMMON))
@@ -244,17 +244,17 @@ class Protocol:
         return tuple(metric.name for metric in self.metrics)
 
     def find_metric(self, name: str) -> Metric | None:
-        """Return the metric of that name; None where the protocol has none."""
+        """Return the metric of this name; None if the protocol has none."""
         return next((metric for metric in self.metrics if metric.name == name), None)
 
     @property
     def fb_iou(self) -> str:
-        """Name of what the program calls FB-IoU; empty where it computes none."""
+        """Name of the score that its program calls FB-IoU; empty if it computes none."""
         shown = map(self.find_metric, self.default_metrics)
         return next((metric.name for metric in shown if metric is not None and metric.atlas_fb_iou), "")
 
     def statistics(self, frame: "pl.DataFrame", header: Header) -> "ScoreStatistics":
-        """Sum a whole count table: every score of a run follows."""
+        """Sum a whole count table into the numbers from which scores are computed."""
         return self.counting.statistics(frame, header, self.metrics)
 
     def subset_statistics(self, frame: "pl.DataFrame", keep: "np.ndarray", header: Header) -> "ScoreStatistics":
@@ -268,7 +268,7 @@ class Protocol:
             raise SettingsError(f"--by {name}: {self.task} {lacking[name]}; expected --by class, or nothing")
 
     def check_metrics(self, metrics: Collection[str], asked: str) -> None:
-        """Raise SettingsError where the protocol has none of `metrics`, which the user wrote as `asked`."""
+        """Raise SettingsError if the protocol has none of `metrics`, which the user wrote as `asked`."""
         if not set(metrics) & set(self.metric_names):
             names = ", ".join(self.metric_names)
             raise SettingsError(f"--metrics {asked}: {self.task} has {names} alone; expected {names}")
@@ -277,20 +277,20 @@ class Protocol:
 
     @property
     def folder_word(self) -> str:
-        """The name as part of a folder's name."""
+        """The protocol's name in names of folders."""
         return self.name.translate(_FOLDER)
 
     @property
     def in_spirit(self) -> tuple[str, ...]:
-        """Reasons, in words, why figures of the test must not stand beside those of the program that it is after."""
+        """Reasons why scores of this test must not be compared with those of the program it follows."""
         return self.words.in_spirit
 
     def title(self, header: Header) -> str:
-        """Describe what the runs of a group have in common."""
+        """Describe what the runs of a table have in common."""
         return self.draw.title(header)
 
     def choices(self) -> list[Choice]:
-        """List all choices of the protocol with what follows from them."""
+        """List all choices of the protocol and their consequences."""
         choices = [*self.draw.choices(), *self.view.choices(), *self.counting.choices()]
         if self.has_masks:
             fb_iou = self.find_metric(self.fb_iou)
@@ -313,10 +313,10 @@ class Protocol:
         return [*choices, *self.draw.further_choices()]
 
     def rule_warnings(self, header: Header) -> list[str]:
-        """List why figures mean less than they seem to: another test is followed in spirit only, or data are faulty."""
+        """List reasons why scores mean less than they seem to, such as faults in the data."""
         said, dataset = self.words, header.dataset
         lines = [
-            *(f"in spirit only, not beside published figures: {reason}" for reason in said.in_spirit),
+            *(f"in spirit only, so published figures are not comparable: {reason}" for reason in said.in_spirit),
             *(f"known defect of {dataset}: {words}" for words in said.defects.get(dataset, ())),
         ]
         return self._as_its_own(lines)
@@ -326,14 +326,14 @@ class Protocol:
         return [f"the protocol {self.name} says: {line}" if self.parts else line for line in lines]
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
-        """List what else a reader may want to know of its rules; `image_sizes` are the sides that its methods see."""
+        """List further notes about the rules; `image_sizes` are the sides of the methods' images."""
         said, dataset = self.words, header.dataset
         notes = [*self.draw.notes(header), *self.view.notes(image_sizes)]
         notes += self._as_its_own(said.notes.get(dataset, ()))
         if said.baseline and not any(name.startswith(said.baseline) for name in image_sizes):  # also with a backbone
             notes.append(
-                "without a baseline that sees no support nobody can tell what a method learns from it: "
-                f"METHOD={said.baseline} adds it"
+                f"run {said.baseline}, too (METHOD={said.baseline}): without a baseline that sees no support nobody "
+                "can tell what a method learns from its supports"
             )
         return notes
 

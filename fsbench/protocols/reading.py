@@ -91,7 +91,7 @@ def protocol_names() -> list[str]:
 
 
 def load_protocol(name: str | Path | Mapping[str, Any]) -> Protocol:
-    """Return a protocol.
+    """Return the protocol of a name, a file or a row of the atlas.
 
     Args:
         name: of `configs/protocols`, of a row of the atlas, or a file FILE.yaml; or the content of such a file.
@@ -124,7 +124,7 @@ def stored_protocol(name: str | Mapping[str, Any]) -> Protocol:
 
 
 def is_protocol_file(name: str | Path) -> bool:
-    """Return whether a protocol is given as a file of one's own, FILE.yaml."""
+    """Return whether a protocol is given as a user's FILE.yaml."""
     return Path(name).suffix in (".yaml", ".yml")
 
 
@@ -217,7 +217,7 @@ def protocol_of_method(settings: Mapping[str, Any]) -> str | None:
 
 
 def load_segmentation(name: str | Path | Mapping[str, Any]) -> Protocol:
-    """Return a protocol, see `load_protocol`. Raises SettingsError for an unknown one, and for one without masks."""
+    """Return a protocol with masks. Raises SettingsError for an unknown one, and for one without masks."""
     return _with_masks(load_protocol(name))
 
 
@@ -242,11 +242,11 @@ def _named_by(header: Header) -> Protocol:
 
 
 def check_version(protocol: Protocol, version: int | str, what: str) -> None:
-    """Raise RecordError for a test of another version of a protocol than the one that is known here.
+    """Raise RecordError if a test used another version of a protocol than this one.
 
     Args:
-        protocol: that the test names.
-        version: that it states.
+        protocol: the protocol that the test names.
+        version: the version that it states.
         what: made the statement, in words such as "the kit".
     """
     if version != protocol.version:
@@ -257,12 +257,12 @@ def check_version(protocol: Protocol, version: int | str, what: str) -> None:
 
 
 def segmentation_of(header: Header) -> Protocol:
-    """Return the protocol of a manifest's header; SettingsError where it has no masks."""
+    """Return the protocol of a manifest's header. Raises SettingsError if it has no masks."""
     return _with_masks(protocol_of(header))
 
 
 def read_checked_manifest(path: Path, sha256: str | None = None) -> Manifest:
-    """Read the manifest of a file and hold its header against its episodes and, where that is known, its protocol.
+    """Read a manifest and check its header against its episodes and, if known, its protocol.
 
     Raises:
         RecordError: as `read_manifest`, or the header says otherwise than the episodes.
@@ -292,7 +292,7 @@ def _with_masks(protocol: Protocol) -> Protocol:
 
 
 def known_metrics() -> dict[str, Metric]:
-    """Return the metrics that can be asked for by their names: those of most protocols first, added ones last.
+    """Return {name: metric} of all metrics: those of most protocols first, added ones last.
 
     A protocol or a package that cannot be read has none here; who uses it is told why.
 
@@ -334,7 +334,7 @@ def _class_name(metric: Metric) -> str:
 
 
 def metric_named(name: str) -> Metric:
-    """Return the metric `name` of some protocol; SettingsError for an unknown name, and for one that two have."""
+    """Return the metric `name`. Raises SettingsError if it is unknown or two protocols define it."""
     _check_unshared(name, METRICS_GROUP)
     if name in _COMMON:
         return _COMMON[name]
@@ -418,17 +418,17 @@ def _check_taken(metric: Metric, origin: str) -> None:
 
 
 def added_metrics() -> dict[str, tuple[Metric, str]]:
-    """Return the metrics that this process added, with their origins, by their names."""
+    """Return {name: metric and origin} of the metrics that this process added."""
     return dict(_added)
 
 
 def take_metrics(added: Mapping[str, tuple[Metric, str]]) -> None:
-    """Add the metrics that another process added, see `added_metrics`."""
+    """Add the metrics that another process added (see `added_metrics`)."""
     _added.update(added)
 
 
 def askable_metrics(protocol: Protocol) -> tuple[Metric, ...]:
-    """Return the scores that can be asked for of a protocol's runs: its own, and those that this process added."""
+    """Return the scores available for a protocol's runs: its own and added ones."""
     if not protocol.has_masks:
         return protocol.metrics
     own = set(protocol.metric_names)
@@ -437,7 +437,7 @@ def askable_metrics(protocol: Protocol) -> tuple[Metric, ...]:
 
 
 def metric_names(text: str) -> list[str]:
-    """Split names of metrics written with commas between; one may be FILE.py:Class, which is added to those known.
+    """Split comma-separated names of metrics; FILE.py:Class is added to the known metrics.
 
     Raises SettingsError for unknown ones, for a class that is no metric, and for none.
     """

@@ -37,8 +37,8 @@ class _Unfit(Exception):
     """A word of a row of which there is no part.
 
     Args:
-        column: of the row.
-        word: that it has there.
+        column: the column of the row.
+        word: the word that it has there.
         why: more about it.
     """
 
@@ -63,12 +63,12 @@ def row_names() -> list[str]:
 
 
 def is_runnable(row: str) -> bool:
-    """Return whether a row of the atlas, by its id, is a protocol."""
+    """Return whether a row of the atlas can be run as a protocol."""
     return _reason(row) is None
 
 
 def rows_of_program(name: str) -> list[str]:
-    """Return the names of the rows of a program that are protocols; signs and capitals are nothing: dcsam is DC-SAM."""
+    """Return the runnable rows of a method; capitals and hyphens are ignored, so dcsam is DC-SAM."""
     wanted = slug(name).replace("-", "")
     rows = [row for row in _rows() if row.partition("/")[0].replace("-", "") == wanted]
     return [PREFIX + row for row in rows if is_runnable(row)]
@@ -109,7 +109,7 @@ def _rows() -> dict[str, Program]:
 
 
 def _reason(row: str) -> str | None:
-    """Return why a row cannot be run; None where it can."""
+    """Return why a row cannot be run; None if it can."""
     try:
         protocol_of_row(PREFIX + row)
     except SettingsError as error:
@@ -118,17 +118,17 @@ def _reason(row: str) -> str | None:
 
 
 def why_not_run() -> dict[str, str]:
-    """Return the rows that cannot be run, each with the reason."""
+    """Return {row: reason} for the rows that cannot be run."""
     return {row: reason for row in _rows() if (reason := _reason(row)) is not None}
 
 
 def row_of(name: str) -> Program:
-    """Return the row of a protocol that `protocol_of_row` gave."""
+    """Return the row from which `protocol_of_row` made a protocol."""
     return _rows()[name.removeprefix(PREFIX).partition("@")[0]]
 
 
 def compose(row: Program, settings: Mapping[str, Any]) -> Protocol:
-    """Return the protocol of a row.
+    """Make a protocol from a row of the atlas.
 
     Args:
         row: of the atlas.

@@ -34,11 +34,11 @@ MOST_QUERIES = 5
 
 @dataclass(frozen=True)
 class VisibleSupport:
-    """A labelled image of an episode, which is read when it is asked for.
+    """A labelled image of an episode, read on access.
 
     Attributes:
-        name: of the image in the data set.
-        file: of the image.
+        name: the name of the image in the data set.
+        file: the file of the image.
         number: number of the class that it is labelled with.
         box: (x, y, width, height) in pixels where the test tells a box and no mask; None elsewhere.
     """
@@ -63,15 +63,15 @@ class VisibleSupport:
 
 @dataclass(frozen=True)
 class VisibleEpisode:
-    """An episode as whoever answers it sees it, without its truth; images are read when they are asked for.
+    """An episode as a method may see it, without its truth; images are read on access.
 
     Attributes:
-        number: of the episode in its manifest.
+        number: the number of the episode in its manifest.
         query_name: of the query image in the data set.
         query_file: of the query image, whose stored form a data set of one's own turns by its EXIF entry.
         classes: handles of the N ways; label n of an answer is `classes[n - 1]`.
         supports: by way, the K labelled images; none of a base class that methods are to know by their training.
-        answer_size: gives the size of an answer for a query of a size, both (height, width); None where the answer
+        answer_size: gives the size of an answer for a query of a size, both (height, width); None if the answer
             itself decides it.
 
     Examples:
@@ -99,15 +99,15 @@ class VisibleEpisode:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """(height, width) of the label map that is asked for.
+        """Height and width of the label map to return.
 
-        It is None where the protocol counts pixels at the size of the method's input, which every answer then has.
+        It is None if the protocol counts pixels at the size of the method's input, which every answer then has.
         """
         return self.answer_size((self.query.shape[0], self.query.shape[1]))
 
     @property
     def way(self) -> int:
-        """N, the number of classes that are asked for."""
+        """N, the number of classes to find."""
         return len(self.classes)
 
     def _repr_html_(self) -> str:
@@ -125,7 +125,7 @@ class VisibleEpisode:
 
 @dataclass(frozen=True)
 class Photo:
-    """An image of an episode of classification, which is read when it is asked for.
+    """An image of a classification episode, read on access.
 
     It does not say its name: that is often the name of its class.
     """
@@ -140,10 +140,10 @@ class Photo:
 
 @dataclass(frozen=True)
 class VisibleImages:
-    """An episode of classification as whoever answers it sees it; images are read when they are asked for.
+    """A classification episode as a method may see it; images are read on access.
 
     Attributes:
-        number: of the episode in its manifest.
+        number: the number of the episode in its manifest.
         classes: handles of the N ways; label n of an answer, from 1, is `classes[n - 1]`.
         supports: by way, the K images of it.
         queries: images to name the class of, in an order that says nothing of their classes.
@@ -171,7 +171,7 @@ class VisibleImages:
 
 @dataclass(frozen=True)
 class Test:
-    """Episodes of a data set, and the protocol by which they are seen and answers to them counted: a value.
+    """Episodes of a data set, and the protocol by which they are seen and answers are counted.
 
     It parts what is seen from what is counted, wherever a test is evaluated: in a run, in the validation of a training,
     in a function in Python, in a file of masks. `len(test)` is the number of its episodes, `test[i]` the i-th as
@@ -183,7 +183,7 @@ class Test:
         protocol: the published test: its view, its counting, its metrics and words.
         image_size: side in pixels of the images that are answered; it decides the size of answers where the protocol
             counts pixels at that size, and None elsewhere.
-        opened: options of a run that make the same test, for methods of the suite by their names; empty where nobody
+        opened: options of a run that make the same test, for methods of the suite by their names; empty if nobody
             knows them.
 
     Examples:
@@ -232,7 +232,7 @@ class Test:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Words for people that name the test in folders, such as "pascal", "hsnet", "fold0", "1way1shot-original"."""
+        """Words that name the test in folder names, such as "pascal", "hsnet", "fold0", "1way1shot-original"."""
         header = self.manifest.header
         drawn = f"-{header.draws}draws" if header.draws > 1 else ""
         if header.kind is not None:
@@ -242,11 +242,11 @@ class Test:
 
     @cached_property
     def places(self) -> dict[int, int]:
-        """Place of each episode in the manifest by its number."""
+        """{episode number: position in the manifest}."""
         return {episode.number: place for place, episode in enumerate(self.manifest.episodes)}
 
     def part(self, batch: Any) -> tuple[Any, list[Any]]:
-        """Part a batch into what is seen of it and what its answers are counted against, one an episode.
+        """Split a batch into the method's input and one truth for each episode.
 
         Args:
             batch: one of the loader of a data module, or a list of the numbers of episodes.
@@ -265,7 +265,7 @@ class Test:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Entries of a run's identity that tell its episodes, and the contents of its data, see `Identity`."""
+        """Entries of a run's identity about the test: its episodes and the contents of its data."""
         entries = {
             "fold": self.manifest.header.fold,
             "manifest_sha256": self.manifest.sha256,
@@ -278,15 +278,16 @@ class Test:
 
     @cached_property
     def files_sha256(self) -> str:
-        """Hash of the contents of the files that the episodes are made of: exchanged files make another test."""
+        """Hash of the contents of the files that episodes read; changed files make another test."""
         if isinstance(self.data, ClassificationData):
             return fingerprint([self.data.sha256, content_digests(self.files)])
         return contents_sha256(self.data, self.manifest.image_names)
 
     @cached_property
     def remarks(self) -> list[str]:
-        """Sentences on its data that a reader of scores must know: images that are there under several names, and lists
-        of other folds that cannot be made.
+        """Notes on the data for readers of scores: copies of images, and folds that cannot be drawn.
+
+        For the latter, the data lack what the lists of other folds are made of.
         """
         if isinstance(self.data, ClassificationData):
             return copy_remarks(self.data, chain.from_iterable(self.data.images))
@@ -297,19 +298,19 @@ class Test:
 
     @property
     def files_state(self) -> str:
-        """Hash of the sizes and times of these files, for work that goes on where it was interrupted: none is read."""
+        """Hash of the sizes and times of the test's files, without reading them, for continued work."""
         return states_sha256(self.files)
 
     @property
     def files(self) -> list[Path]:
-        """Images and label maps that the episodes are made of; of classification all images of the data set."""
+        """Image and label files of the episodes; in classification all images of the data set."""
         if isinstance(self.data, ClassificationData):
             return [self.data.image_path(name) for of_class in self.data.images for name in of_class]
         return [*self._files_of(self.manifest.image_names), *self.data.further_files]
 
     @cached_property
     def all_files_sha256(self) -> str:
-        """Hash of the contents of the files that the tests of all folds take: runs have a mean on one copy alone.
+        """Hash of the files of all folds; runs are averaged only if it is equal.
 
         Where lists of other folds cannot be made of the data that are here, as for a list of one's own on some of the
         images, it is that of the files of these episodes, and `remarks` say so.
@@ -321,7 +322,7 @@ class Test:
 
     @cached_property
     def _tested_images(self) -> frozenset[str] | None:
-        """Images that the tests of all folds take; None where a list of them cannot be made of the data here."""
+        """Images that the tests of all folds take; None if a list of them cannot be made of the data here."""
         try:
             return frozenset(self.protocol.draw.tested_images(self.data, self.manifest.header.setting))
         except FsbenchError:
@@ -332,7 +333,7 @@ class Test:
         return [*map(self.data.image_path, names), *map(self.data.label_file, names)]
 
     def truth(self, number: int) -> Any:
-        """Return what answers to episode `number` are counted against; reads the query's label map.
+        """Return the truth of episode `number`, from the query's label map.
 
         Raises:
             SettingsError: pixels are counted at the size of answers, which `image_size` does not state.
@@ -390,7 +391,7 @@ class Test:
         return lambda: image_pixels(data, name)
 
     def image_names(self, number: int) -> tuple[list[list[str]], list[str]]:
-        """Return the names of the images of an episode of classification: of the supports by way, and of the queries.
+        """Return the image names of a classification episode: supports by way, and queries.
 
         They say more than whoever answers may know.
         """

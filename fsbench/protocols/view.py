@@ -75,7 +75,7 @@ SIZE_WORDS = {
 
 
 def input_rule(resize: Resize, own: InputResize) -> str:
-    """Return the rule of `RESIZES` for a method's images and support masks: its own only where images are stretched.
+    """Return the rule of `RESIZES` for a method's images and support masks; its own only if images are stretched.
 
     Where a protocol keeps their aspect, the truth lies in its frame, and images must, too.
     """
@@ -84,13 +84,13 @@ def input_rule(resize: Resize, own: InputResize) -> str:
 
 @dataclass(frozen=True)
 class View:
-    """Sizes and places of images and masks in a test, and what methods are told of them.
+    """Sizes of images and masks in a test, and what methods are told about them.
 
     Attributes:
         resize: how images and masks become S x S.
         query_size: size at which pixels are counted.
         frame: side in pixels of the padded square in which prediction and truth lie before they are stretched to the
-            query's original size; None where they lie over the image itself.
+            query's original size; None if they lie over the image itself.
         label_resize: how the truth of a query becomes S x S, where images become so by another rule.
         keeps_padding: the truth of a padded image keeps its padding, which is void, so that those of several images
             have one size; else it ends where the image does.
@@ -115,12 +115,12 @@ class View:
 
     @property
     def truth_resize(self) -> Resize | InputResize:
-        """The rule by which the truth of a query becomes S x S."""
+        """Rule by which the truth of a query is resized to S x S."""
         return self.label_resize or self.resize
 
     @property
     def compared_at(self) -> str:
-        """The size at which pixels are counted, in the words of the atlas."""
+        """Size at which pixels are counted, in the words of the atlas."""
         if self.frame is not None:
             return f"original, from a {self.frame} frame"
         if self.query_size == "input":
@@ -134,13 +134,13 @@ class View:
 
     @property
     def training(self) -> "View":
-        """The view of training, where pixels are compared at the size of the method's input."""
+        """The view for training, which compares pixels at the method's input size."""
         return View(self.resize, "input", keeps_padding=True)
 
     def side(self, image_size: int) -> int | None:
-        """Return the side of the square in which pixels are counted, for methods that see images of `image_size`.
+        """Return the side of the square in which pixels are counted, for images of `image_size`.
 
-        It is None where that follows from the query's original size.
+        None if pixels are counted at the query's original size.
         """
         if self.query_size == "input":
             return image_size
@@ -149,11 +149,11 @@ class View:
     def answer_size(self, size: tuple[int, int], image_size: int | None) -> tuple[int, int] | None:
         """Return the size (h, w) that a predicted label map should have.
 
-        It is None where pixels are counted at the size of the method's input, and that is not known.
+        It is None if pixels are counted at the size of the method's input, and that is not known.
 
         Args:
             size: (H, W) of the query.
-            image_size: side of the images that the method sees; None where it is not known.
+            image_size: side of the images that the method sees; None if it is not known.
         """
         if self.frame is not None:
             return self.frame, self.frame
@@ -164,7 +164,7 @@ class View:
         return (self.query_size, self.query_size) if isinstance(self.query_size, int) else size
 
     def truth(self, labels: np.ndarray, image_size: int) -> tuple[np.ndarray, tuple[int, int]]:
-        """Bring the truth of a query to the size at which it is counted.
+        """Resize a query's truth to the size at which it is counted.
 
         Args:
             labels: (H, W) uint8 in way slots, at original size.
@@ -210,7 +210,7 @@ class View:
         return EpisodeTruth(episode.number, size, label_map, present, np.array(episode.classes, dtype=np.int64))
 
     def fit(self, found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Bring a predicted label map (h, w) to the `size` of the truth that `truth` gave.
+        """Resize a predicted label map (h, w) to the `size` of the truth.
 
         It is stretched out of a frame, and cut at the end of a padded image.
         """
@@ -223,7 +223,7 @@ class View:
 
         Args:
             labels: (H, W) uint8 in way slots, at original size.
-            image_size: side of the images that the method sees; None where it does not matter.
+            image_size: side of the images that the method sees; None if it does not matter.
         """
         if self.query_size == "there_and_back" and image_size:
             there = LABEL_RESIZES[self.truth_resize](labels, image_size, image_size)
@@ -233,17 +233,17 @@ class View:
     def squashed_truth(self, labels: np.ndarray, side: int) -> np.ndarray:
         """Return the truth (H, W) at a square (side, side), by the rule of a test that counts at the method's input.
 
-        Other tests have none of their own, and torch's nearest pixels are taken.
+        Tests that count at another size have no such rule; for them, torch's nearest pixels are taken.
         """
         own = self.query_size == "input" and self.truth_resize != "padded"
         return LABEL_RESIZES[self.truth_resize if own else "pil"](labels, side, side)
 
     def over_image(self, labels: np.ndarray) -> np.ndarray:
-        """Lay a counted label map (h, w) over its image, for pictures."""
+        """Place a counted label map (h, w) over its image, for pictures."""
         return over_image(labels, self.frame)
 
     def choices(self) -> list[Choice]:
-        """Return how images are resized, where pixels are counted, and what masks lie over, with what follows."""
+        """Return how images are resized and where pixels are counted, with consequences."""
         seen = Choice("images become S x S", _RESIZES[self.resize])
         if self.resize == "centre":
             return [seen]

@@ -10,14 +10,14 @@ OTHERS = "others"
 
 
 class Choice(NamedTuple):
-    """A choice of a test: its name in tables, and in words what was chosen and what follows from it."""
+    """A choice of a test: its name, what was chosen, and what follows from it."""
 
     label: str
     words: str
 
 
 def value_on(value: Any, dataset: str) -> Any:
-    """Return a value on a data set, which is given for all, or by data set.
+    """Return the value for a data set from {data set: value} with "others", or the one value for all.
 
     >>> value_on({"others": 1000, "coco": 4000}, "coco"), value_on(8, "coco")
     (4000, 8)
@@ -26,7 +26,7 @@ def value_on(value: Any, dataset: str) -> Any:
 
 
 def words_by_dataset(value: Any) -> str:
-    """Describe a value that is given for all data sets, or by data set: that of the others, then each that is named."""
+    """Describe a value that may differ between data sets."""
     if not isinstance(value, Mapping):
         return str(value)
     others = [f"{count} on {name}" for name, count in value.items() if name != OTHERS]
@@ -34,10 +34,10 @@ def words_by_dataset(value: Any) -> str:
 
 
 def check_by_dataset(name: str, value: Any, least: int = 1) -> None:
-    """Raise SettingsError unless a value by data set is large enough, and there is one for other data sets.
+    """Raise SettingsError unless every value by data set is large enough, and "others" has one.
 
     Args:
-        name: of the value, for messages.
+        name: the name of the value, for messages.
         value: numbers or words by data set; anything else is not looked at.
         least: the smallest number.
     """

@@ -20,7 +20,7 @@ NAMED = 10
 
 
 class Counted(Protocol):
-    """Rows of the count table of a whole test, and the predictions that were counted, as a journal has them."""
+    """Rows of a test's count table with the predictions behind them."""
 
     def rows(self) -> Iterator[dict[str, Any]]: ...
 
@@ -29,13 +29,13 @@ class Counted(Protocol):
 
 @dataclass
 class Tally:
-    """Results of a loop over a test, in memory."""
+    """Results of evaluating a test, held in memory."""
 
     _rows: list[dict[str, Any]] = field(default_factory=list)
     _kept: list[tuple[int, int, bool, Prediction]] = field(default_factory=list)
 
     def add(self, results: Sequence[Any]) -> None:
-        """Take the results of a batch."""
+        """Add the results of a batch."""
         for result in results:
             rows = result.rows()
             self._rows += rows
@@ -45,7 +45,7 @@ class Tally:
 
     @classmethod
     def joined(cls, tallies: Iterable["Tally"]) -> "Tally":
-        """Return the results of several, as of the processes of a run."""
+        """Join the results of several processes."""
         listed = list(tallies)
         return cls([row for each in listed for row in each._rows], [kept for each in listed for kept in each._kept])
 
@@ -57,14 +57,14 @@ class Tally:
 
 
 def episodes_to_ask(in_order: Iterable[Episode | ClassificationEpisode], number: int) -> list[int]:
-    """Choose episodes to ask alone, and return their numbers in the opposite order of the test.
+    """Choose episodes to ask alone; return their numbers in the reverse order of the test.
 
     First come those whose query the test has shown before as a support, spread over the test; if they are too few,
     others.
 
     Args:
         in_order: the episodes in the order of the test.
-        number: of episodes to choose; all where the test has fewer.
+        number: the number of episodes to choose; all where the test has fewer.
 
     >>> episodes = [Episode(n, query, 1, (1,), ((shown,),)) for n, (query, shown) in enumerate(["ab", "bc", "de"])]
     >>> episodes_to_ask(episodes, 1), episodes_to_ask(episodes, 2)
@@ -95,17 +95,17 @@ def _images(episode: Episode | ClassificationEpisode) -> tuple[set[Hashable], se
 
 
 def _spread(numbers: Sequence[int], count: int) -> list[int]:
-    """Return `count` of the numbers at equal distances; all where there are no more."""
+    """Return `count` of the numbers, evenly spread; all if there are no more."""
     count = min(max(count, 0), len(numbers))
     return [numbers[place * len(numbers) // count] for place in range(count)]
 
 
 def ask_alone(answering: Answering[Any], numbers: Iterable[int], fresh: bool = True) -> Tally:
-    """Ask episodes, each alone and as a test of its own, and count the answers.
+    """Let a method answer episodes, each as a test of its own, and count the answers.
 
     Args:
         answering: the test, and who answers it.
-        numbers: of the episodes, in the order in which they are asked.
+        numbers: the numbers of the episodes, in the order in which they are asked.
         fresh: ask a copy that remembers nothing, where one can be made.
     """
     tally = Tally()
@@ -116,7 +116,7 @@ def ask_alone(answering: Answering[Any], numbers: Iterable[int], fresh: bool = T
 
 
 def differing_episodes(one: Counted, other: Counted, numbers: Collection[int]) -> list[int]:
-    """Return the numbers of those episodes whose counts or masks differ, in the order of `numbers`.
+    """Return the numbers, in the order of `numbers`, of episodes whose counts or masks differ.
 
     Masks are compared where both have them: of an episode that an earlier start answered there may be counts alone.
     """
@@ -147,11 +147,11 @@ def _answers(counted: Counted, numbers: set[int]) -> tuple[dict[int, Any], dict[
 
 
 def check_asked_alone(alone: Counted, counted: Counted, numbers: Collection[int], name: str) -> None:
-    """Raise ContractError, which names the episodes, where answers differ in the test and alone."""
+    """Raise ContractError, naming episodes, if answers in the test differ from those asked alone."""
     if differing := differing_episodes(alone, counted, numbers):
         listed = ", ".join(map(str, sorted(differing)[:NAMED])) + ", …" * (len(differing) > NAMED)
         raise ContractError(
-            f"{name} answers {len(differing)} of {len(numbers)} episodes otherwise in the test than alone: {listed}; "
-            "expected answers that follow from their own episodes, whatever was shown before; keep nothing from one "
-            "episode to the next (docs/guides/add-a-method.md)"
+            f"{name} answers {len(differing)} of {len(numbers)} episodes differently alone than in the test: {listed}; "
+            "expected equal answers, as an answer may use nothing but its own episode; keep nothing from one episode "
+            "to the next (docs/guides/add-a-method.md)"
         )

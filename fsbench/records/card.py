@@ -70,7 +70,7 @@ ToldImages = Annotated[str, Field(pattern=rf"^({SUPPORTS_ALONE}|[1-9][0-9]{{0,8}
 
 
 class Card(BaseModel):
-    """The entries that somebody states of a method; one that is left out, or `unknown`, is not stated.
+    """What somebody states about a method (what it was trained on, what it is given); missing entries are unknown.
 
     Attributes:
         novel_pixels: whether the training saw pixels of the test's classes: not at all, without their labels (as
@@ -83,7 +83,7 @@ class Card(BaseModel):
         saw_test_classes: whether networks that the method comes with were trained with labels of the test's classes.
         told: labelled images of the test's classes that the method learned from: the supports of an episode alone, or
             so many of a class before the test.
-        bibtex: the paper's entry, for those who cite the result; None where there is none.
+        bibtex: the paper's entry, for those who cite the result; None if there is none.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -102,7 +102,7 @@ class Card(BaseModel):
 
     @property
     def stated(self) -> dict[str, str]:
-        """The entries that the card has, in words, without the citation; some may be `UNKNOWN`."""
+        """The stated entries in words, without the citation; some may be `UNKNOWN`."""
         return {
             name: _in_words(value)
             for name, value in self
@@ -110,7 +110,7 @@ class Card(BaseModel):
         }
 
     def as_rows(self) -> list[list[str]]:
-        """Return a name and a value in words for each entry but the citation."""
+        """Return (name, value in words) for each entry except the citation."""
         return [[name.replace("_", " "), _in_words(value)] for name, value in self if name != "bibtex"]
 
 
@@ -152,7 +152,7 @@ checkpoint_choice: ...         # how was the checkpoint chosen?
 
 
 def check_card(values: Any, source: str) -> Card:
-    """Return the card of plain values. Raises SettingsError that names `source` and all that does not fit."""
+    """Return a card from plain values. Raises SettingsError, naming `source` and everything that does not fit."""
     if isinstance(values, dict):  # YAML's yes and no are truth values, and its lists no tuples
         words = {True: "yes", False: "no"}
         values = {key: words[value] if isinstance(value, bool) else value for key, value in values.items()}
@@ -171,7 +171,7 @@ def read_card(file: Path) -> tuple[str | None, Card]:
     """Read a card from a YAML file.
 
     Returns:
-        The name of the method that the file states under `method`, None where it states none; and the card.
+        The name of the method that the file states under `method`, None if it states none; and the card.
 
     Raises:
         SettingsError: it cannot be read or does not fit.
@@ -193,7 +193,7 @@ def read_card(file: Path) -> tuple[str | None, Card]:
 
 @dataclass(frozen=True)
 class StatedCard:
-    """The entries of a card in words, `UNKNOWN` where nothing tells; see `Card`.
+    """Entries of a card in words, `UNKNOWN` if nothing tells (see `Card`).
 
     Attributes:
         trained_on: no entry of a bundle's card, since it always follows from the record: the base classes that anything
@@ -216,13 +216,13 @@ class StatedCard:
 
     @property
     def conditions(self) -> dict[str, str]:
-        """The values that rows must share to be ranked together, by their names in words."""
+        """{name: value} of the entries that rows must share to be ranked together."""
         shared = {name.replace("_", " "): getattr(self, name) for name in CONDITIONS}
         return shared | {"handed in": "yes" if self.handed_in else "no"}
 
     @property
     def words(self) -> dict[str, str]:
-        """All entries by their names in words; what somebody stated is marked so."""
+        """{name: value in words} of all entries; those that only somebody stated are marked."""
         entries = {
             name.replace("_", " "): getattr(self, name) + " (stated)" * (name in self.stated) for name in ENTRIES
         }
@@ -234,14 +234,14 @@ ENTRIES = tuple(field.name for field in fields(StatedCard) if field.name not in 
 
 
 def contradictions(stated: Mapping[str, str], record: Record) -> list[str]:
-    """Return in what a card contradicts a record, a line for each entry: both values, and what to do.
+    """Return a line for each entry in which a card contradicts a record: both values, and what to do.
 
     A card may leave out what a record proves. It may also admit more than its record of classes that were seen before,
     never less.
 
     Args:
         stated: entries of the card, in words, as `Card.stated` has them.
-        record: of one run of the card's method.
+        record: the record of one run of the card's method.
     """
     return [
         f"the card of {record.run.identity.method.name} contradicts its record: {name.replace('_', ' ')} is {words} by "
@@ -252,7 +252,7 @@ def contradictions(stated: Mapping[str, str], record: Record) -> list[str]:
 
 
 def _refutation(name: str, words: str, record: Record) -> str | None:
-    """Return what a record says against an entry, in words; None where it says nothing against it."""
+    """Return what a record says against an entry, in words; None if it says nothing against it."""
     contradicted = STATEMENTS[name].contradicted if name in STATEMENTS else None
     if words == UNKNOWN or contradicted is None:
         return None
@@ -261,7 +261,7 @@ def _refutation(name: str, words: str, record: Record) -> str | None:
 
 @dataclass(frozen=True)
 class StatedEntry:
-    """An entry of a card in words, the record that it is about, and what that proves of it; None for nothing."""
+    """Entry of a card in words, with the record it is about and what that proves (None: nothing)."""
 
     words: str
     record: Record
@@ -316,12 +316,12 @@ def _admission(saw_test_classes: str) -> int:
 
 
 def resolve_card(stated: Mapping[str, str], record: Record, known_backbone: str = "") -> StatedCard:
-    """Return the card of a run: what its record proves, else what is stated, else `UNKNOWN`.
+    """Return a run's card: what its record proves, else what is stated, else `UNKNOWN`.
 
     Args:
         stated: entries in words; those that contradict the record have no effect.
-        record: of the run.
-        known_backbone: what the official weights of the record's backbone were trained on; "" where that is not known.
+        record: the record of the run.
+        known_backbone: what the official weights of the record's backbone were trained on; "" if that is not known.
     """
     proved = proved_entries(record)
     saw = "saw_test_classes"
@@ -336,14 +336,14 @@ def resolve_card(stated: Mapping[str, str], record: Record, known_backbone: str 
 
 
 def merge_cards(cards: Sequence[StatedCard]) -> StatedCard:
-    """Return the card of several runs of a method; entries in which they differ name all their values."""
+    """Join the cards of a method's runs; an entry in which they differ lists all its values."""
     entries = {name: " / ".join(dict.fromkeys(getattr(card, name) for card in cards)) for name in ENTRIES}
     stated = tuple(name for name in ENTRIES if any(name in card.stated for card in cards))
     return StatedCard(**entries, handed_in=any(card.handed_in for card in cards), stated=stated)
 
 
 class Cards:
-    """The cards of runs; a file that states those of several is read once.
+    """Cards of runs; a file with several cards is read once.
 
     Args:
         backbone_data: name of a backbone -> what it was trained on, where that is wanted.
@@ -354,11 +354,11 @@ class Cards:
         self._stated: dict[Path, tuple[dict[str, dict[str, str]], dict[str, str]]] = {}
 
     def method_card(self, records: Sequence[Record]) -> StatedCard:
-        """Return the card of a method's runs; entries in which its folds differ name all their values."""
+        """Return the card of a method's runs; an entry in which folds differ lists all its values."""
         return merge_cards([self.run_card(record) for record in records])
 
     def run_card(self, record: Record) -> StatedCard:
-        """Return the card of a run: what its record proves, else what is stated beside it.
+        """Return a run's card: what its record proves, else what a file beside it states.
 
         Raises SettingsError where a card beside it cannot be read or has other values than cards have.
         """
@@ -371,7 +371,7 @@ class Cards:
 
 
 def ranking_groups(cards: Mapping[str, StatedCard], rank_all: bool = False) -> dict[str, int]:
-    """Return for each method the number of the group that it is ranked in, from 0 in the order of `cards`.
+    """Return, for each method, the number of the group in which it is ranked; a group shares a card.
 
     Rows are ranked together only where all conditions of their cards are the same: what was told to a method, and what
     its networks have seen. With `rank_all` there is one group.
@@ -381,21 +381,21 @@ def ranking_groups(cards: Mapping[str, StatedCard], rank_all: bool = False) -> d
 
 
 def choices_on_test(cards: Mapping[str, StatedCard]) -> list[str]:
-    """Return a line that names the methods whose checkpoints were chosen by their scores on the test's classes.
+    """Name the methods whose checkpoint was chosen by scores on the test's classes.
 
-    Such a score is the best of many looks at the test (statistics spec §7). None where no card says so.
+    Such a score is the best of many looks at the test (statistics spec §7). None if no card says so.
     """
     chosen = [name for name, card in cards.items() if NOVEL_CLASSES in card.checkpoint_choice.split(" / ")]
     if not chosen:
         return []
     return [
-        f"{', '.join(chosen)}: the checkpoint was chosen by its score on the classes of this test; that score is too "
-        "high, and no interval or p-value corrects it"
+        f"{', '.join(chosen)}: the checkpoint was chosen by its score on the classes of this test, so the score is too "
+        "high. No interval or p-value corrects that"
     ]
 
 
 def proved_entries(record: Record) -> dict[str, str]:
-    """Return the entries that a record proves: by its task, its protocol and the training of its weights.
+    """Return the entries of a card that a record proves.
 
     Nothing is proved of a method whose predictions were handed in.
     """
@@ -466,7 +466,7 @@ def _usual_entries(record: Record, known_backbone: str) -> dict[str, str]:
 
 
 def _trained_on(record: Record, weights: Weights) -> str:
-    """Say which base classes a method was trained on; empty where neither the record nor the checkpoint tells."""
+    """Say which base classes a method was trained on; empty if neither the record nor the checkpoint tells."""
     if weights.origin == UNTRAINED:
         return "nothing"
     if weights.origin == TRAINED_HERE:
@@ -487,7 +487,7 @@ def _classes(number: str, dataset: str, fold: int, protocol: str | None) -> str:
 
 
 def _read(file: Path) -> dict[str, str]:
-    """Read the entries that a card beside runs states; none where there is no such file."""
+    """Read the entries that a card beside runs states; none if there is no such file."""
     return read_card(file)[1].stated if file.is_file() else {}
 
 

@@ -12,14 +12,13 @@ from fsbench.base.files import open_file, write_text
 
 
 def checked_line(value: Any, key: str = "") -> str:
-    """Return `value` as a line of JSON behind the CRC-32 of `key` and that text, with the line's end."""
+    """Return `value` as a line of JSON that begins with a CRC-32 over `key` and the JSON."""
     text = json.dumps(value)
     return f"{zlib.crc32(text.encode(), zlib.crc32(key.encode())):08x} {text}\n"
 
 
 def read_line(line: bytes, key: str = "") -> Any | None:
-    """Return the value of a line of `checked_line`, given without its end; None where it is damaged or of another
-    key."""
+    """Return the value of a line from `checked_line` (without its end); None if damaged or of another key."""
     checksum, _, text = line.partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text, zlib.crc32(key.encode())):
         return None
@@ -30,7 +29,7 @@ def read_line(line: bytes, key: str = "") -> Any | None:
 
 
 class CheckedJsonl:
-    """A file that is only appended to: a header line, then one checked line for each entry.
+    """File that only grows: a header line, then a line with a checksum for each entry.
 
     An entry has reached the file when `append` returns. A line that a crash cut off is ended by the next `append`.
 
@@ -45,7 +44,7 @@ class CheckedJsonl:
         self._file: IO[bytes] | None = None
 
     def create(self, header: str) -> None:
-        """Start the file with the line `header` (with its end); the file has it from the moment it has its name."""
+        """Create the file with the line `header`; it appears together with this line."""
         write_text(self.path, header)
         self._open_file()
 
@@ -55,7 +54,7 @@ class CheckedJsonl:
             return file.readline().rstrip(b"\n")
 
     def entries(self) -> Iterator[tuple[int, Any | None]]:
-        """Yield (byte offset, value) of every line after the header; the value of a damaged line is None."""
+        """Yield (byte offset, value) of every line after the header; None for a damaged line."""
         with open_file(self.path, "journal") as file:
             offset = len(file.readline())
             for line in file:
@@ -63,14 +62,14 @@ class CheckedJsonl:
                 offset += len(line)
 
     def read(self, offsets: Iterable[int]) -> Iterator[Any]:
-        """Yield the entries whose lines begin at `offsets`; one is in memory at a time."""
+        """Yield the entries at these byte `offsets`, one in memory at a time."""
         with open_file(self.path, "journal") as file:
             for offset in offsets:
                 file.seek(offset)
                 yield read_line(file.readline().rstrip(b"\n"), self.key)
 
     def append(self, *values: Any) -> int:
-        """Write entries at the end; returns the byte offset of the first.
+        """Append entries; return the byte offset of the first one.
 
         Raises:
             OSError: they cannot be written, such as on a full disk; none of them is in the file, now or later.

@@ -21,11 +21,11 @@ STATED_BY = {METHOD: "method_file", "dataset.file_sha256": "dataset_file"}
 
 
 class ClassNotNamed(SettingsError):
-    """A run can be opened only with a class in a file, and the command names no such file."""
+    """A run needs a class in a file, and the command names no such file."""
 
 
 def file_words(records: Iterable[Record]) -> dict[tuple[str, str, str], str]:
-    """Return words that tell the contents of one file from each other: what the file holds now, or when it was run.
+    """Return words that tell versions of a file apart: "as it is now", or the date of a run.
 
     The label of a content's runs stands in place of these words.
 
@@ -51,7 +51,7 @@ def file_words(records: Iterable[Record]) -> dict[tuple[str, str, str], str]:
 
 
 def last_finished(records: Iterable[Record]) -> str:
-    """Return when the last of some runs was finished, as records state it: later times come later in the alphabet."""
+    """Return when the last of these runs finished; later times sort later as text."""
     return max(record.run.provenance.finished for record in records)
 
 
@@ -80,7 +80,7 @@ def _moment(finished: str, clock: str) -> str:
 
 
 def _stated_file(folder: Path, entry: str) -> ClassFile | None:
-    """Return the file that a run's config.yaml states; None where it states none, or cannot be read."""
+    """Return the file that a run's config.yaml states; None if it states none, or cannot be read."""
     try:
         values = load_yaml(folder / "config.yaml")
     except (OSError, ValueError):
@@ -91,12 +91,12 @@ def _stated_file(folder: Path, entry: str) -> ClassFile | None:
 
 
 def class_not_named(folder: Path, reference: str, name: str) -> ClassNotNamed:
-    """Return the refusal to open a run whose class the command does not name: the file that is wanted, and its date.
+    """Return the error for a run whose class the command does not name, with the needed file and its date.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         reference: the file as the run's configuration states it.
-        name: of the class.
+        name: the name of the class.
     """
     if not name.isidentifier():
         name = "CLASS"  # a configuration may be anybody's, and what is printed is to be copied
@@ -105,9 +105,11 @@ def class_not_named(folder: Path, reference: str, name: str) -> ClassNotNamed:
     used = f"this run used {name} in {file.path.name}{f' of {when}' if when else ''}"
     kept = ClassFile(folder / SOURCE, file.sha256)
     state = "is not there any more" if file.sha256_now is None else "has changed since"
-    way_out = f"expected a file with that content (its sha256 begins with {file.sha256[:12]}): --method FILE.py:{name}"
+    way_out = f"Give the old file (its sha256 begins with {file.sha256[:12]}): --method OLD.py:{name}"
     if file.is_unchanged:
-        state, way_out = "the command does not name", f"name it: --method {shlex.quote(f'{file.path}:{name}')}"
+        state, way_out = "the command does not name", f"Name it: --method {shlex.quote(f'{file.path}:{name}')}"
     elif kept.is_unchanged:
-        way_out = f"the run keeps it: --method {shlex.quote(f'{kept.path}:{name}')}"
-    return ClassNotNamed(f"{folder}: {used}, which {state}; {way_out}; read that file first if the run is not your own")
+        way_out = f"Give the copy that the run keeps: --method {shlex.quote(f'{kept.path}:{name}')}"
+    return ClassNotNamed(
+        f"{folder}: {used}, which {state}. {way_out}. The file's code is run: read it first if the run is not your own"
+    )

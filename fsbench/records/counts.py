@@ -32,7 +32,7 @@ TRUTH = ("gt", "void", "valid", "present")
 
 
 def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFrame":
-    """Build the count table: rows sorted by (episode, slot), with each episode's query; every episode exactly once.
+    """Build the count table: rows sorted by (episode, slot), every episode once.
 
     Raises RecordError when episodes are missing, so that a partial result never looks complete.
     """
@@ -76,11 +76,11 @@ def _named_rows(manifest: Manifest) -> tuple[list[str], list[tuple[Any, ...]]]:
 
 
 def check_rows(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
-    """Check that a table has the rows that its manifest names, in their order.
+    """Check that a table has exactly the rows of its manifest, in order.
 
     Args:
         frame: the table, with the columns of `count_schema`.
-        manifest: of the run.
+        manifest: the manifest of the run.
         file: the table was read from, named in messages.
 
     Raises:
@@ -100,18 +100,18 @@ def check_rows(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
 
 
 def official_rows(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """Return the rows that scores count: those of draw 0 that do not only calibrate, which are all of most runs."""
+    """Return the rows that scores use: draw 0, without calibration episodes."""
     frame = tested_rows(frame)
     return frame.filter(frame[DRAW] == 0).drop(DRAW) if DRAW in frame.columns else frame
 
 
 def tested_rows(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """Return the rows of all episodes that do not only calibrate."""
+    """Return the rows of all episodes except those for calibration."""
     return frame.filter(~frame[CALIBRATES]).drop(CALIBRATES) if CALIBRATES in frame.columns else frame
 
 
 def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
-    """Add the numbers of the images that each row's answer follows from, which intervals ask for.
+    """Add to each row the numbers of the images on which its answer depends; intervals need them.
 
     Returns:
         The count table with a column `SUPPORTS`, and `QUERIES` where an episode has several query images. Without them
@@ -141,7 +141,7 @@ def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
 
 
 def counts_sha256(frame: "pl.DataFrame") -> str:
-    """Hash all counts, decisions and failures; the same for any number of ranks, workers and any batch size.
+    """Return a hash of all counts, decisions and failures, whatever the number of processes, workers or batch.
 
     Scores and region measures, which are real numbers, are not in it. They have hashes of their own, see
     `columns_sha256`.
@@ -150,7 +150,7 @@ def counts_sha256(frame: "pl.DataFrame") -> str:
 
 
 def columns_sha256(frame: "pl.DataFrame") -> dict[str, str]:
-    """Hash each column of real numbers, as float32; a gap is one value more."""
+    """Return a hash of each column of real numbers, as float32; a missing value is one more value."""
     found = {}
     for name in REALS:
         values = np.array(frame[name].to_numpy(), dtype="<f4")  # a gap becomes NaN
@@ -160,7 +160,7 @@ def columns_sha256(frame: "pl.DataFrame") -> dict[str, str]:
 
 
 def truth_sha256(frame: "pl.DataFrame", with_pixels: bool = True) -> str:
-    """Hash the truth in a table, which is the same whatever a method answers.
+    """Return a hash of the truth in a table, which is the same for all methods.
 
     Args:
         frame: the table, whose rows are sorted.
@@ -177,7 +177,7 @@ def _whole_numbers_sha256(frame: "pl.DataFrame", *names: str) -> str:
 
 
 def hashes(frame: "pl.DataFrame") -> dict[str, Any]:
-    """Return the entries of `Run` that hold the hashes of a whole count table."""
+    """Return the hashes of a count table that `Run` holds."""
     return {
         "counts_sha256": counts_sha256(frame),
         "columns_sha256": columns_sha256(frame),

@@ -16,12 +16,12 @@ MOST_CHARACTERS = 300
 
 
 def title(records: Sequence[Record]) -> str:
-    """Describe what the runs of a group have in common."""
+    """Describe what the runs of a table have in common."""
     return records[0].protocol.title(records[0].header)
 
 
 def warnings(records: Sequence[Record]) -> list[str]:
-    """Say why scores of a group's runs are missing, or are no result of the protocol, or mean less than they seem to.
+    """Say why scores of a table are missing, are no result of the protocol, or mean less than they seem to.
 
     The most important comes first; what holds for several methods is said once.
     """
@@ -38,7 +38,7 @@ def warnings(records: Sequence[Record]) -> list[str]:
 
 
 def notes(records: Sequence[Record]) -> list[str]:
-    """List what else a reader may want to know of a group's runs: rules of the test, what single runs did, its lists.
+    """List further notes about the runs of a table: rules, lists, and what single runs did.
 
     What holds for several methods is said once.
     """
@@ -50,18 +50,18 @@ def notes(records: Sequence[Record]) -> list[str]:
     dropped = {number: name for record in records for number, name in _dropped_classes(record).items()}
     if dropped:
         names = [dropped[number] for number in sorted(dropped)]
-        lines.append(f"classes left out because they have too few images (DROP_SMALL): {', '.join(printed(names))}")
+        lines.append(f"classes left out, because they have too few images (DROP_SMALL): {', '.join(printed(names))}")
     if header.lists not in LISTS:
         lines.append(_image_lists(header))
     return list(dict.fromkeys(lines))
 
 
 def all_notes(records: Sequence[Record]) -> list[str]:
-    """Return the warnings and the notes of a group's runs."""
+    """Return the warnings and notes about the runs of a table."""
     return [*warnings(records), *notes(records)]
 
 
-LISTS = {"derived": "made by a rule of fsbench, not the authors' own"}
+LISTS = {"derived": "made by fsbench's own rule (the authors' lists are not here)"}
 """Source of image lists that are not the authors', as a header has it -> in words. It is told as a warning."""
 _ORIGINS = {"official", "unverified", "derived", "official set in another order", "given", "incomplete"}
 """Words of the suite for it; others may be anybody's."""
@@ -78,7 +78,7 @@ def _unproved(header: Header) -> str:
     """Say of a data set with a published name whose lists are not the official ones that nothing shows which it is."""
     if header.lists == "official" or header.dataset not in published_names():
         return ""
-    return f"; that the images are those of the published {header.dataset} follows from its name alone"
+    return f"; only the name says that these are the images of the published {header.dataset}"
 
 
 def _by_methods(records: Sequence[Record], remarks: Callable[[Run], Iterable[str]]) -> list[str]:
@@ -95,29 +95,27 @@ def _remarks(run: Run) -> list[str]:
 
 
 def header_warnings(header: Header) -> list[str]:
-    """Say why the figures of a manifest's episodes are no result of the protocol."""
+    """Say why scores on a manifest's episodes are no result of the protocol."""
     lines = []
     if header.requested != header.official_episodes:
         lines.append(
-            f"{header.requested} instead of the protocol's {header.official_episodes} episodes: a trial, not a result"
+            f"a trial, not a result: {header.requested} episodes, and the protocol has {header.official_episodes}"
         )
     if header.own_list:
-        lines.append(
-            f"the episodes are a list of one's own, not those that {header.protocol} draws: no result of the protocol"
-        )
+        lines.append(f"no result of {header.protocol}: the episodes are a list of one's own, not drawn by the protocol")
     elif header.selection is not None:
         lines.append(
-            "the episodes were chosen from a list, perhaps by what methods score on them: figures of these episodes, "
-            "no result of the protocol"
+            f"no result of {header.protocol}: somebody chose these episodes from a list, perhaps by the scores of "
+            "methods on them"
         )
     return lines
 
 
 def shorter(records: Sequence[Record]) -> list[str]:
-    """Say of which folds fewer episodes are there than were asked for, as where a list ends before."""
+    """Name the folds with fewer episodes than were asked for, for example because their list ends."""
     headers = {record.header.fold: record.header for record in records}
     return [
-        f"fold {fold} has {header.episodes} of the {header.requested} episodes that were asked for"
+        f"fold {fold} has only {header.episodes} of the {header.requested} episodes that were asked for"
         for fold, header in sorted(headers.items())
         if header.episodes is not None and header.episodes < header.requested
     ]
@@ -131,7 +129,7 @@ def _dropped_classes(record: Record) -> dict[int, str]:
 
 
 def printed(entries: Sequence[Any]) -> list[str]:
-    """Return what is printed of a list in a record, which may come from anybody: no flood, and how much is left out."""
+    """Shorten a list from a record, which may be anybody's, and say how much is left out."""
     texts = [str(entry) for entry in entries[:MOST_ENTRIES]]
     long = f" … ({{}} characters, the first {MOST_CHARACTERS} shown)"
     lines = [
@@ -150,7 +148,7 @@ def _undefined(records: Sequence[Record]) -> str:
         f"{f'fold {fold} has' if has_folds else 'there are'} no episodes of {', '.join(printed(names))}"
         for fold, names in sorted(by_fold.items())
     )
-    return f"mIoU is not defined: {lacking}; {records[0].protocol.counting.on_absent} there"
+    return f"mIoU is not defined: {lacking}, and without them {records[0].protocol.counting.on_absent}"
 
 
 def _random_networks(backbone: str, weights: str) -> str:
@@ -163,54 +161,58 @@ def _random_networks(backbone: str, weights: str) -> str:
 def _failures(number: int) -> str:
     """Return the note on episodes that a method could not answer."""
     if number == 1:
-        return "1 episode failed; its prediction is empty and counts"
-    return f"{number} episodes failed; their predictions are empty and count"
+        return "1 episode failed; it counts as an empty prediction"
+    return f"{number} episodes failed; they count as empty predictions"
 
 
 def _run_warnings(run: Run) -> list[str]:
     """List why one run's scores mean less than they seem to."""
     backbone, lines = run.identity.backbone, []
     if backbone.weights.startswith("random"):
-        lines.append(f"{_random_networks(backbone.name, backbone.weights)} weights; its figures mean nothing")
+        lines.append(f"{_random_networks(backbone.name, backbone.weights)} weights; the scores mean nothing")
     elif backbone.weights.startswith("unofficial"):
-        lines.append(f"backbone {backbone.name} has weights other than the official ones")
+        lines.append(f"backbone {backbone.name} does not have the official weights")
     if run.failed_episodes:
         lines.append(_failures(run.failed_episodes))
     if run.handed_in is not None:
-        unchecked = "; whether each follows from its own episode alone cannot be checked" * (run.asked_alone is None)
-        asked = f"; {run.asked_alone} episodes were asked alone as well, and answered alike" if run.asked_alone else ""
+        unchecked = ". Nobody can check whether a prediction used more than its own episode" * (run.asked_alone is None)
+        asked = f". {_asked_alone(run.asked_alone)}" if run.asked_alone else ""
         lines.append(
-            f"handed in: its predictions were counted here, and nothing else of the method is known{unchecked}{asked}"
+            f"handed in: fsbench counted the predictions and knows nothing else of the method{unchecked}{asked}"
         )
     if run.checkpoint_variant == ON_TRUST:
         lines.append(
-            "the authors' checkpoint does not state its variant (support side, image size), which is taken on trust; a "
-            "config.yaml beside it would state it"
+            "the authors' checkpoint does not say for which variant it was trained (support side, image size); the "
+            "settings of the run are taken on trust. A config.yaml beside the checkpoint would say it"
         )
     annotation = run.identity.support_annotation
     if annotation in WEAK:
         lines.append(
-            f"supports are labelled with {ANNOTATIONS[annotation].words}, not with masks: no published score with "
-            "masks stands beside it"
+            f"supports are labelled with {ANNOTATIONS[annotation].words}, not with masks, so published scores with "
+            "masks are not comparable"
         )
     return lines
+
+
+def _asked_alone(episodes: int) -> str:
+    return f"{episodes} episodes were also asked alone, with equal answers"
 
 
 def _run_notes(run: Run, on_repetition: str) -> list[str]:
     """List what else is peculiar to one run, in the protocol's words for repetitions."""
     lines = []
     if run.asked_alone and run.handed_in is None:
-        lines.append(f"{run.asked_alone} episodes were asked alone as well, and answered alike")
+        lines.append(_asked_alone(run.asked_alone))
     if (before := run.went_on) is not None:
-        changed = " although its code had changed" if before.code == "changed" else ""
+        changed = ", although its code had changed" if before.code == "changed" else ""
         lines.append(
-            f"went on after an interruption: {before.episodes} episodes were answered before, and {before.asked_again} "
-            f"of them were asked again and answered alike{changed}"
+            f"went on after an interruption: {before.episodes} episodes had been answered. {before.asked_again} of "
+            f"these {before.episodes} were asked again, with equal answers{changed}"
         )
     if run.presence == "any_pixel":
-        lines.append("only segments; a way counts as present where any pixel is predicted as it")
+        lines.append("does not say whether a way is present; a way counts as present if the mask has any pixel of it")
     if run.identity.support_annotation == "all_ways":
-        lines.append("is told what a support shows of the episode's other ways; others are told its own way alone")
+        lines.append("sees in a support the masks of all ways of the episode, where other methods see only one way")
     for kernels, consequence in (
         (run.made.unordered_kernels, "training it again gives other weights"),
         (run.provenance.unordered_kernels, f"a repeated test may {on_repetition} otherwise"),

@@ -24,7 +24,7 @@ _LINE_OF_OURS = re.compile(r"[][()—]")
 
 
 def comparable(records: Iterable[Record]) -> list[list[Record]]:
-    """Group runs on the same episodes of the same images under the same protocol, folds on one copy of the data.
+    """Group runs that may be compared: equal episodes, images and protocol; folds from one copy of the data.
 
     Tests that differ in ways and shots alone follow each other, by these numbers; the others stand as they come.
 
@@ -48,7 +48,7 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
 
 
 def check_folds(group: Iterable[Record]) -> None:
-    """Raise RecordError where runs that are said to be of two folds of one test share what no two folds do.
+    """Raise RecordError if runs that claim to be two folds of one test share what folds cannot share.
 
     Folds of a test have other novel classes each. Those of scans, and of tests of other classes, may have these in
     common, and where there are few scans some of their episodes as well; but not all folds have the same ones.
@@ -71,10 +71,10 @@ def check_folds(group: Iterable[Record]) -> None:
 
 
 def check_trainings(group: Iterable[Record]) -> None:
-    """Raise RecordError where runs of a method that differ in the seed have the same weights, or count the same pixels
-    on the whole test: then they are one training (statistics spec §13.3).
+    """Raise RecordError if two trainings of a method are one: equal weights, or equal counts on the whole test.
 
-    Methods that are not trained are left out, and classifiers, which may draw from the seed after their training.
+    Methods that are not trained are left out, and classifiers, which may draw from the seed after their training
+    (statistics specification §13.3).
     """
     of_fold: dict[tuple[str, int, str], list[Record]] = {}
     for record in group:
@@ -123,8 +123,9 @@ def _no_folds(first: Record, other: Record, shared: str) -> RecordError:
 
 
 def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) -> tuple[Any, ...]:
-    """Return all that must be equal in a group: of a record's header, with the test's seed or without it, and the copy
-    of the data (`COPY`), of which runs of several folds have no image in common that would tell it.
+    """Return everything that must be equal for runs to be compared.
+
+    These are entries of the header, with or without the test's seed, and the copy of the data (`COPY`).
 
     Runs of all episodes of a protocol are equal whatever their number, since folds may have lists of other lengths. So
     a trial must not ask for just as many episodes as the list of one of its folds has. Episodes that were chosen from a
@@ -150,7 +151,7 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
 
 
 def short_test_name(record: Record) -> str:
-    """Return a name of a record's test for files and addresses, equal for all folds and seeds of the test.
+    """Return a name of a record's test for files and addresses, the same for all its folds and seeds.
 
     It begins with what tells the test from others in words, and ends with a hash.
     """
@@ -162,7 +163,7 @@ def short_test_name(record: Record) -> str:
 
 
 def has_all_folds(folds: Collection[int], header: Header) -> bool:
-    """Return whether runs of these folds are the whole test: its score is the mean over all folds."""
+    """Return whether these folds are the whole test, so that the mean over them is its score."""
     return len(folds) == header.folds == max(folds) + 1
 
 
@@ -220,18 +221,18 @@ def all_runs(runs: Runs) -> list[Record]:
 
 
 def first_trainings(runs: Runs) -> dict[int, Record]:
-    """Return the first training of each fold, where single answers are shown."""
+    """Return the first training of each fold, for displays of single answers."""
     return {fold: trainings[0] for fold, trainings in runs.items()}
 
 
 def names_of_tests(groups: Sequence[list[Record]], titles: Sequence[str] | None = None) -> list[str]:
-    """Return a name for each group of `comparable`: its title, with what tells it from others of the same title.
+    """Return a name for each group of `comparable`: its title, plus what differs between equal titles.
 
     That is the test's seed where it is another in each of them, else a number.
 
     Args:
         groups: runs that may be compared.
-        titles: of the groups; those of their protocols unless given.
+        titles: the titles of the groups; those of their protocols unless given.
     """
     titles = titles or [group[0].protocol.title(group[0].header) for group in groups]
     names = []
@@ -248,12 +249,12 @@ def names_of_tests(groups: Sequence[list[Record]], titles: Sequence[str] | None 
 
 
 def known_images(record: Record) -> tuple[str, str | None, str | None]:
-    """Return what tells a run's episodes, and the contents of their images and label maps, from those of others."""
+    """Return what identifies a run's episodes, and the contents of their images and label maps."""
     return record.manifest_sha256, record.run.identity.files_sha256, record.run.identity.painting
 
 
 def two_paintings(records: Iterable[Record]) -> str | None:
-    """Return a sentence on runs whose label maps were painted by different rules, by their names; None of one rule."""
+    """Say that runs' label maps were drawn by different rules; None if by one."""
     rules = sorted({record.run.identity.painting or "a rule that the record does not name" for record in records})
     if len(rules) <= 1:
         return None
@@ -261,8 +262,9 @@ def two_paintings(records: Iterable[Record]) -> str | None:
 
 
 def variants(records: list[Record]) -> dict[str, list[Record]]:
-    """Collect the runs that differ in the fold and the training's seed only, under a label that tells them from others
-    of the same method.
+    """Group runs that differ only in fold and seed, under a label that tells them apart.
+
+    Labels are those of methods, with what differs between several of one method.
 
     Several runs of one fold and seed that differ in nothing that words can tell (two checkpoints, say) stand alone,
     under the hash that ends their folder's name: which folds belong together is not known. Runs of the same method in a
@@ -274,7 +276,7 @@ def variants(records: list[Record]) -> dict[str, list[Record]]:
 def variants_of_groups(
     groups: Sequence[list[Record]], weights: Callable[[Record], str] = lambda record: "", across: Collection[str] = ()
 ) -> list[dict[str, list[Record]]]:
-    """Collect the runs of every group as `variants` does, under labels that mean the same in all groups.
+    """Group every group's runs as `variants` does, with labels that mean the same in all groups.
 
     A label names the settings in which runs of the method differ within any of the groups, and those of the method and
     its backbone, and those of `across`, in which runs on one data set differ at all; then the weights, where runs of
@@ -283,7 +285,7 @@ def variants_of_groups(
 
     Args:
         groups: each of runs that may be compared.
-        weights: the word for the weights of a run; empty where there is none.
+        weights: the word for the weights of a run; empty if there is none.
         across: further entries of an identity that tell runs of different groups apart.
     """
     told = _distinguishing_settings(groups, across)
@@ -387,7 +389,7 @@ def _label(method: str, words: Iterable[str]) -> str:
 
 
 def run_settings(record: Record) -> dict[str, Any]:
-    """Return a run's identity by dotted keys, without the fold, the training's seed and what follows from them.
+    """Return a run's identity by dotted keys, without fold, seed and what follows from them.
 
     Of hashes it has those of `STATED_BY` alone.
     """
@@ -399,5 +401,5 @@ def run_settings(record: Record) -> dict[str, Any]:
 
 
 def fold_of(record: Record) -> int:
-    """Return the number of the fold that a run was tested on."""
+    """Return the number of a run's test fold."""
     return int(record.header.fold)

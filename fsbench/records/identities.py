@@ -85,7 +85,7 @@ class _Rows:
 
 
 def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: Path) -> None:
-    """Check that a run keeps the identities of its protocol.
+    """Check that a run's counts are possible under its protocol, such as hits not above predicted pixels.
 
     Args:
         frame: the counts of all its episodes, with the columns that they have.

@@ -20,13 +20,13 @@ PREDICTION = "prediction"
 
 
 class Journal:
-    """Rows of the episodes that are evaluated already, in a folder where every process appends to a file of its own.
+    """Rows of evaluated episodes, in a folder with one file for each process.
 
     A damaged line is left out: its episode is evaluated again. The checksum of a line includes the identity, so that
     it counts also where the first line of its file, which names that, is damaged.
 
     Args:
-        folder: of the files.
+        folder: the folder of the files.
         identity: hash of everything the results follow from; files of another identity are removed.
     """
 
@@ -40,13 +40,13 @@ class Journal:
             yield {name: value for name, value in row.items() if name != PREDICTION}
 
     def predictions(self) -> Iterator[tuple[int, int, bool, Prediction]]:
-        """Yield (episode, way, decision on its presence, prediction) of all processes, where one was kept."""
+        """Yield (episode, way, present or not, prediction) from all processes, for kept predictions."""
         for row in self._rows():
             if isinstance(row.get(PREDICTION), dict) and "slot" in row:
                 yield row["episode"], row["slot"], row["decided"], row[PREDICTION]
 
     def done(self, keep: Keep = "none") -> frozenset[int]:
-        """Return the numbers of the evaluated episodes whose predictions are kept as far as `keep` asks for."""
+        """Return the numbers of evaluated episodes whose predictions are kept as `keep` asks."""
         return frozenset(row["episode"] for row in self._rows() if holds(row.get(PREDICTION), keep))
 
     def _rows(self) -> Iterator[dict[str, Any]]:
@@ -54,11 +54,11 @@ class Journal:
             yield from rows or ()
 
     def damaged(self) -> list[str]:
-        """List the file and number of every line that is left out."""
+        """List file and line number of every damaged line."""
         return [line for line, rows in self._episodes() if rows is None]
 
     def open(self) -> "JournalWriter":
-        """Start this process's file, and remove files of another identity."""
+        """Open this process's file; remove files of another evaluation."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self._files():
             if self._is_foreign(path):
@@ -67,7 +67,7 @@ class Journal:
         return JournalWriter(self.folder / name, self.identity)
 
     def remove(self) -> None:
-        """Remove the folder of a finished evaluation, if it is there."""
+        """Remove the folder of a finished evaluation, if it exists."""
         with suppress(FileNotFoundError):
             shutil.rmtree(self.folder)
 
@@ -89,7 +89,7 @@ class Journal:
 
 
 def _checked_rows(value: Any) -> list[dict[str, Any]] | None:
-    """Return the rows of a line; None where they are none."""
+    """Return the rows of a line; None if they are none."""
     is_rows = isinstance(value, list) and all(
         isinstance(row, dict) and type(row.get("episode")) is int for row in value
     )
@@ -97,7 +97,7 @@ def _checked_rows(value: Any) -> list[dict[str, Any]] | None:
 
 
 class JournalWriter:
-    """Appends one process's results; each call reaches the file before it returns.
+    """Writes one process's results; each call reaches the file before it returns.
 
     The file has its header when it gets its name: other processes remove files without theirs.
     """
@@ -111,10 +111,10 @@ class JournalWriter:
         results: "Iterable[SegmentationResult | ClassificationResult]",
         keep: Callable[[int], Keep] = lambda episode: "none",
     ) -> None:
-        """Write the rows of each result, an episode a line.
+        """Write the rows of results, one episode per line.
 
         Args:
-            results: of a batch.
+            results: the results of a batch.
             keep: how much of an episode's prediction stands in its line, by its number.
         """
         self.file.append(*(_rows(result, keep(result.episode)) for result in results))

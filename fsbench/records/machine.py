@@ -21,7 +21,7 @@ PACKAGES = ("torch", "lightning", "timm", "opencv-python-headless", *COUNTING)
 
 
 def provenance(packages: Iterable[str] = COUNTING, device: str | None = None) -> dict[str, Any]:
-    """Return the time, the commit, the versions and the device of an evaluation that ends now.
+    """Return time, commit, versions and device of an evaluation that ends now.
 
     Args:
         packages: whose versions are recorded.
@@ -39,7 +39,7 @@ def provenance(packages: Iterable[str] = COUNTING, device: str | None = None) ->
 
 
 def processor() -> str:
-    """Return the model of this machine's CPU, or its architecture where the model is not known."""
+    """Return the model of this machine's CPU, or its architecture if unknown."""
     with suppress(OSError):
         if model := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
             return model[1].strip()
@@ -47,7 +47,7 @@ def processor() -> str:
 
 
 def commit() -> str | None:
-    """Return the commit of the suite's code; None where it is no checkout or git is not installed."""
+    """Return the commit of fsbench's code; None outside a checkout or without git."""
     if not IS_CLONE:  # installed packages may stand in a clone of something else
         return None
     describe = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]

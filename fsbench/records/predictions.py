@@ -46,7 +46,7 @@ LAYERS = ("soft", "attention")
 
 
 def encode(result: "SegmentationResult", keep: Keep) -> list[Prediction]:
-    """Encode the prediction of an episode, a way at a time, as JSON values."""
+    """Encode an episode's prediction as JSON values, way by way."""
     label_map = result.label_map
     texts = encode_ways(label_map, len(result.classes))
     ways: list[Prediction] = [{"size": list(label_map.shape), "rle": text} for text in texts]
@@ -73,7 +73,7 @@ def _compress(content: bytes) -> str:
 
 
 def holds(prediction: Any, keep: Keep) -> bool:
-    """Return whether a row of the journal with this `prediction` needs no other evaluation to keep that much."""
+    """Return whether a journal row with this `prediction` already keeps as much as asked."""
     if keep == "none":
         return True
     needed = LAYERS if keep == "soft" else ()
@@ -87,10 +87,10 @@ def write_predictions(
     keep: Keep,
     attention_meaning: str = "",
 ) -> KeptPredictions | None:
-    """Write `predictions.parquet`, or remove the one of an earlier start where nothing is kept.
+    """Write `predictions.parquet`; remove an earlier one if nothing is kept.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         kept: (episode, way, decision, prediction) in any order; of several for one way, which are equal, one is taken.
         counts: the count table of the run.
         keep: how much to keep.
@@ -98,7 +98,7 @@ def write_predictions(
 
     Returns:
         The entry of run.json: how much is kept, the file's sha256, and the meaning of attention where there are such
-        maps; None where nothing is kept.
+        maps; None if nothing is kept.
 
     Raises:
         RecordError: a prediction is missing, so that a partial file never looks complete.
@@ -154,7 +154,7 @@ def label_map_of(ways: Sequence[Mapping[str, Any]]) -> np.ndarray:
 
 
 class StoredPredictions:
-    """The predictions of a finished run, decoded an episode at a time.
+    """Predictions of a finished run, decoded one episode at a time.
 
     Args:
         record: the run.
@@ -192,11 +192,11 @@ class StoredPredictions:
         return label_map
 
     def ways(self, episode: int) -> list[dict[str, Any]]:
-        """Return the stored rows of an episode's ways in order, with `size` (height, width), masks not decoded."""
+        """Return the stored rows of an episode's ways, with `size` (height, width) and encoded masks."""
         return self._ways[episode]
 
     def check_pixels(self) -> None:
-        """Raise RecordError unless every mask has runs that fill it, and the pixels that were counted.
+        """Raise RecordError unless every mask can be decoded and has the pixels that were counted.
 
         It is a tenth of the time that `label_map` takes for all episodes.
         """
@@ -221,11 +221,11 @@ class StoredPredictions:
         return np.array(self.decided(episode), bool), np.array(scores, np.float32)
 
     def decided(self, episode: int) -> list[bool]:
-        """Return the decision on the presence of each way."""
+        """Return whether each way was called present."""
         return [row["decided"] for row in self._ways[episode]]
 
     def soft_masks(self, episode: int) -> np.ndarray | None:
-        """Return the soft masks (N, `SOFT_SIDE`, `SOFT_SIDE`) uint8 of an episode, 255 for certain; None without.
+        """Return the soft masks (N, `SOFT_SIDE`, `SOFT_SIDE`) uint8 of an episode; None if not kept.
 
         Raises RecordError where they are none.
         """
@@ -237,7 +237,7 @@ class StoredPredictions:
         return np.stack([_cells(content) for content in contents])
 
     def attention(self, episode: int) -> np.ndarray | None:
-        """Return the attention maps (N, `SOFT_SIDE`, `SOFT_SIDE`) float32 of an episode, in [0, 1]; None without.
+        """Return the attention maps (N, `SOFT_SIDE`, `SOFT_SIDE`) float32 in [0, 1]; None if not kept.
 
         A value is off by at most 1/510 of what lies between the least and the largest of its map.
 
@@ -287,10 +287,10 @@ def _attention_map(content: bytes) -> np.ndarray | None:
 
 
 def read_predictions(record: Record) -> StoredPredictions | None:
-    """Read the predictions of a finished run, which may be anybody's.
+    """Read and check the predictions of a finished run, which may be anybody's.
 
     Returns:
-        None where the run kept none, or its file is not there.
+        None if the run kept none, or its file is not there.
 
     Raises:
         RecordError: the file is not the one of the run, or damaged. Tables and pages do without it.

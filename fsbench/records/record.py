@@ -29,7 +29,7 @@ Built = TypeVar("Built")
 
 @dataclass(frozen=True)
 class Record:
-    """A finished run."""
+    """A finished run: its `run.json`, manifest and counts."""
 
     path: Path
     run: Run
@@ -44,7 +44,7 @@ class Record:
 
     @cached_property
     def flat_identity(self) -> dict[str, Any]:
-        """The run's identity by dotted keys, as "method.width"."""
+        """The run's identity as {dotted key: value}, such as "method.width"."""
 
         def walk(prefix: str, value: Any) -> dict[str, Any]:
             if isinstance(value, dict):
@@ -55,17 +55,17 @@ class Record:
 
     @property
     def protocol(self) -> Protocol:
-        """The test that the run is about. Raises SettingsError where its protocol is not known here."""
+        """Protocol of the run's test. Raises SettingsError if it is not known here."""
         return protocol_of(self.header)
 
     @cached_property
     def header(self) -> Header:
-        """Header of the checked manifest: the test. Raises RecordError as `manifest` does."""
+        """Header of the checked manifest. Raises RecordError as `manifest` does."""
         return self.manifest.header
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The test. Raises RecordError where its header says otherwise than its episodes."""
+        """The test's manifest. Raises RecordError if its header contradicts its episodes."""
         with _blaming(self.path):
             manifest = read_checked_manifest(self.path / "manifest.jsonl", self.manifest_sha256)
             return replace(manifest, own_list=True) if self.run.identity.own_list else manifest
@@ -81,7 +81,7 @@ class Record:
 
     @cached_property
     def undefined_classes(self) -> list[str]:
-        """Names of the classes that no episode shows, where the protocol's mIoU is not defined without them."""
+        """Names of classes that no episode shows, if the protocol's mIoU needs them."""
         if not self.protocol.counting.on_absent:  # else the counts need not be read
             return []
         return [
@@ -91,14 +91,17 @@ class Record:
 
     @cached_property
     def every_draw(self) -> "pl.DataFrame":
-        """The counts of the test with all draws of the supports, with a column `draw` where there are several, and the
-        columns of `with_images`."""
+        """Counts of the test with all draws of supports; with several, a column `draw`.
+
+        It also has the columns of `with_images`.
+        """
         return with_images(tested_rows(self.every_episode), self.manifest)
 
     @cached_property
     def every_episode(self) -> "pl.DataFrame":
-        """The counts of all episodes, with a column `draw` where there are several draws of the supports, and a column
-        `calibrates` where some episodes only calibrate.
+        """Counts of all episodes, with columns `draw` and `calibrates` if needed.
+
+        `draw` is there with several draws of supports, `calibrates` if some episodes only calibrate.
 
         It has no images: who only reads or checks counts is spared them, and statistics take `episodes`.
 
@@ -115,7 +118,7 @@ class Record:
 
 
 def read_record(path: Path) -> Record | None:
-    """Read the record in folder `path`; None when the run is not finished. Raises RecordError when it is damaged."""
+    """Read the record in folder `path`; None if the run is unfinished. Raises RecordError if it is damaged."""
     run = read_run(path / "run.json")
     if run is not None and not is_file(counts := path / "episodes.parquet"):
         raise counts_refusal(counts, "it is missing")
@@ -133,7 +136,7 @@ def _blaming(folder: Path) -> Iterator[None]:
 
 
 def leave_out_damaged(records: Sequence[Record], refused: list[str], build: Callable[[list[Record]], Built]) -> Built:
-    """Return `build(records)`, without the runs that turn out to be damaged in it.
+    """Return `build(records)` without the runs that prove damaged while building.
 
     Args:
         records: finished runs.
@@ -185,7 +188,7 @@ def _run_folders(root: Path) -> Iterator[Path]:
 
 
 def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = None) -> list[Record]:
-    """Find the finished runs below several folders, each once, however many copies of it there are.
+    """Find the finished runs below several folders; copies of a run count once.
 
     Which of two records of one run is the genuine one cannot be told where they differ: both are left out.
 
@@ -222,7 +225,7 @@ def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = N
 
 
 def truth_outlier_records(records: Iterable[Record]) -> list[Record]:
-    """Return the records whose truth is another than that of most runs on the same episodes of the same files.
+    """Return records whose truth differs from that of most runs on the same episodes and files.
 
     They are all runs of these episodes where no truth is the most frequent.
     """
@@ -242,9 +245,9 @@ def truth_outlier_records(records: Iterable[Record]) -> list[Record]:
 
 
 def finished_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
-    """Find the finished runs below `folders`, each once, and messages about those that are damaged.
+    """Find the finished runs below `folders`, copies once, with messages about damaged ones.
 
-    Raises RecordError or SettingsError where there is no sound one.
+    Raises RecordError or SettingsError if there is no sound one.
     """
     folders, refused = list(folders), list[str]()
     records = find_distinct_records(folders, refused)

@@ -16,10 +16,10 @@ Counted = TypeVar("Counted", bound=Counting)
 
 @dataclass(frozen=True)
 class Answering(Generic[Counted]):
-    """A test, and the one who answers it.
+    """A test, and a method that answers it.
 
     Attributes:
-        name: of whoever answers, for messages and tables.
+        name: the name of whoever answers, for messages and tables.
         test: a test, or its protocol; with the side of its answers, where that decides their size.
         begin: makes whoever answers ready for a test, and yields the function that answers a batch.
         begin_fresh: the same, of a copy that remembers nothing, where one can be made.
@@ -37,11 +37,11 @@ class Answering(Generic[Counted]):
 
 @dataclass(frozen=True)
 class Share(Generic[Counted]):
-    """The episodes of a test that one of those who answer it still has to answer.
+    """Episodes of a test that one of several methods still has to answer.
 
     Attributes:
         answering: the test, and who answers it.
-        numbers: of the episodes that are left.
+        numbers: the numbers of the episodes that are left.
         journal: where this process's results go.
         keep: how much is kept of an episode's prediction, by its number.
         around: what each of its batches is answered in, such as its own log.
@@ -55,7 +55,7 @@ class Share(Generic[Counted]):
 
     @contextmanager
     def taking(self) -> Iterator[Callable[[Any], None]]:
-        """Yield the function that evaluates a batch; its results are in the journal when it returns."""
+        """Yield a function that evaluates a batch and writes its results to the journal."""
         left = frozenset(self.numbers)
         with self.answering.begin() as answer, closing(self.journal.open()) as writer:
 
@@ -74,13 +74,13 @@ def evaluate_episodes(
     show: Callable[[Sized[Any]], Iterable[Any]],
     part_of: Callable[[Any, frozenset[int]], Any] = lambda batch, left: batch,
 ) -> None:
-    """Evaluate the episodes of a test that are left, and load each batch once for all who answer it.
+    """Evaluate the unfinished episodes of a test; each batch is loaded once for all methods.
 
     Args:
-        shares: of those who answer, each of the same test.
+        shares: the shares of those who answer, each of the same test.
         show: iterates over batches, and may show how far they are.
         part_of: gives each of several who answer a batch of its own, of the batch and the numbers of the episodes that
-            it has left; None where it has none of them left.
+            it has left; None if it has none of them left.
     """
     left = [frozenset(share.numbers) for share in shares]
     numbers = list(dict.fromkeys(chain.from_iterable(share.numbers for share in shares)))

@@ -53,7 +53,7 @@ LONGEST_LABEL = 60
 
 
 def is_label(text: str) -> bool:
-    """Return whether a text can be a run's label: short, visible, without what encloses the suite's own words."""
+    """Return whether a text can be a run's label: short, visible, without brackets, parentheses and long dashes."""
     return len(text) <= LONGEST_LABEL and text.isprintable() and text == text.strip() and not set(text) & set("()[]—")
 
 
@@ -73,17 +73,17 @@ Rate = Annotated[float, Field(ge=0, le=1e7)]
 
 
 class Entries(BaseModel):
-    """A group of entries; those that it does not know are kept."""
+    """Group of entries in a run.json; unknown entries are kept."""
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the entries that were given, as the plain values that they were read from."""
+        """Return the entries as the plain values that were read."""
         return self.model_dump(exclude_unset=True)
 
 
 class OptimizerStep(Entries):
-    """The episodes (or images) of an optimiser step.
+    """How many episodes (or images) make an optimiser step, over processes and micro-batches.
 
     Attributes:
         batch_size: of a process and a micro-batch where `processes` is there, else of the whole step.
@@ -111,14 +111,14 @@ from a checkpoint, its hash."""
 
 
 class MethodSettings(Entries):
-    """A method's name among the configuration files, its class's name in lower case, and its settings."""
+    """Method of a run: its configuration's name, its class in lower case, and its settings."""
 
     name: Name
     type: Text = ""
 
 
 class BackboneSettings(Entries):
-    """A backbone, its weights in words, and the types that its features are rounded to and computed in."""
+    """Backbone of a run: its name, weights, and numeric types of features and computation."""
 
     name: Name
     weights: Name
@@ -127,7 +127,7 @@ class BackboneSettings(Entries):
 
 
 class Identity(Entries):
-    """Everything that can change the result of a run; the hash of these entries ends its folder's name.
+    """Everything that can change a run's result; its folder's name ends with a hash of this.
 
     Attributes:
         files_sha256: hash of the contents of the test's images and label files.
@@ -160,16 +160,16 @@ class Identity(Entries):
 
     @property
     def digits(self) -> str:
-        """First digits of the hash of all entries, by which the name of the run's folder ends."""
+        """First digits of the hash over all entries, which end the name of the run's folder."""
         return fingerprint(self.as_json())[:10]
 
 
 class Training(Entries):
-    """The training behind a run's weights. None stands for what a record does not tell.
+    """How a run's weights were trained; None for what the record does not say.
 
     Attributes:
         image_size, precision, tf32: of the training.
-        settings: of the trainer and of the training data, as in the identity of a run that trains.
+        settings: the settings of the trainer and of the training data, as in the identity of a run that trains.
         method: settings of the method that was trained.
         chosen_by: score by which the checkpoint was chosen; LAST where nothing was validated.
         episodes, official_episodes: number of validation episodes, and the protocol's.
@@ -194,7 +194,7 @@ class Training(Entries):
 
 
 class TrainedOn(Entries):
-    """The data that another run's weights were trained on, with the number of its base classes."""
+    """Data on which another run's weights were trained, with the number of base classes."""
 
     dataset: Name
     fold: Count
@@ -203,12 +203,12 @@ class TrainedOn(Entries):
 
 
 class Weights(Entries):
-    """The weights of a run.
+    """Weights of a run: their origin, file and hash.
 
     Attributes:
-        origin: TRAINED_HERE, AUTHORS, OTHER_RUN or UNTRAINED; None where predictions made elsewhere were counted.
-        training: None where nothing was trained, or a checkpoint does not tell.
-        trained_on: None where the data are those of the run, or a checkpoint does not tell.
+        origin: TRAINED_HERE, AUTHORS, OTHER_RUN or UNTRAINED; None if predictions made elsewhere were counted.
+        training: None if nothing was trained, or a checkpoint does not tell.
+        trained_on: None if the data are those of the run, or a checkpoint does not tell.
     """
 
     origin: Origin | None
@@ -217,7 +217,7 @@ class Weights(Entries):
 
 
 class Told(Entries):
-    """Facts that a method is told of the test's classes, beyond its own training.
+    """What a method was told about the test's classes beyond its own training.
 
     Attributes:
         supervision: labels that it gets in training and of the supports.
@@ -232,7 +232,7 @@ class Told(Entries):
 
 
 class HandedIn(Entries):
-    """Where the predictions of a run come from that were counted here, and of whose method nothing else is known.
+    """Source of predictions that were made elsewhere and counted here.
 
     Attributes:
         answers_sha256: hash of the masks, the decisions on presence and their scores as they were counted; the identity
@@ -243,7 +243,7 @@ class HandedIn(Entries):
 
 
 class WentOn(Entries):
-    """The part of an evaluation that stood from before, where it was interrupted and went on.
+    """Part of an evaluation that an earlier, interrupted start had done.
 
     Attributes:
         episodes: number of episodes that were answered before the last start.
@@ -257,12 +257,12 @@ class WentOn(Entries):
 
 
 class Cost(Entries):
-    """Parameters, and what the evaluation took; None of an evaluation that had nothing left to do.
+    """Parameters, time and memory of an evaluation; None if it had nothing left to do.
 
     Attributes:
         peak_mib: None as well where others were evaluated in the same process.
         kept_features: how often, of all times that an image was needed, its features were there from an earlier
-            episode, from 0 to 1; None where no features are kept.
+            episode, from 0 to 1; None if no features are kept.
     """
 
     trainable_parameters: Count | None
@@ -274,7 +274,7 @@ class Cost(Entries):
 
 
 class KeptPredictions(Entries):
-    """Kind of predictions in `predictions.parquet`, the file's hash, and the meaning of its attention maps, if any."""
+    """Kind of the stored predictions, the file's hash, and the meaning of attention maps."""
 
     kept: Keep = "none"
     sha256: Name = ""
@@ -282,7 +282,7 @@ class KeptPredictions(Entries):
 
 
 class TrainingOutcome(Entries):
-    """Results of the run's own training, calibration or adaptation; nothing where there was none."""
+    """Results of a run's own training, calibration or adaptation; empty without one."""
 
     calibration: dict[str, Any] | None = None
     adaptation: dict[str, Any] | None = None
@@ -297,10 +297,10 @@ class TrainingOutcome(Entries):
 
 
 class Provenance(Entries):
-    """Time, code, machine and kernels of the evaluation.
+    """Time, code, machine and kernels of an evaluation.
 
     Attributes:
-        variables: of the environment, that choose instructions or kernels; unset where none is set.
+        variables: the variables of the environment, that choose instructions or kernels; unset where none is set.
     """
 
     finished: Text = ""
@@ -318,18 +318,18 @@ class Provenance(Entries):
 
 
 class RunFacts(Entries):
-    """A finished run without what follows from its counts: who answered, and how.
+    """Facts about a finished run except those computed from its counts.
 
     Attributes:
         id: name of its folder.
-        label: that the user gave the run, the last one; "", and not written, where there is none.
+        label: the label that the user gave the run, the last one; "", and not written, if there is none.
         identity: everything that can change its result.
         checkpoint_sha256: of the checkpoint that was evaluated.
         checkpoint_variant: whether an authors' checkpoint states its variant; None for other runs.
         told: None, and not written, where predictions made elsewhere were counted.
         handed_in: None, and not written, where the method was run here; else predictions made elsewhere were counted.
         asked_alone: number of episodes that were asked alone as well, before the test, and answered alike, see
-            `fsbench.records.asked_alone`; None where answers were handed in, whose method nobody can ask.
+            `fsbench.records.asked_alone`; None if answers were handed in, whose method nobody can ask.
         went_on: None, and not written, where nothing was interrupted, or the run's identity tells its code.
         presence: rule by which a way counts as present.
         beyond_authors_rule: in words, that the authors' rule does not cover the test's number of shots, and why; empty
@@ -361,14 +361,14 @@ class RunFacts(Entries):
 
 
 class Run(RunFacts):
-    """A finished run, without its counts.
+    """Content of `run.json`: a finished run without its counts.
 
     Attributes:
         scores: by their names; NaN of one that the protocol does not define on these episodes.
         augmented_episodes: number of episodes with augmented supports.
         failed_episodes: number of episodes that the method could not answer.
         dropped_classes: names of classes that were left out for want of images.
-        predictions: None where none are kept.
+        predictions: None if none are kept.
         counts_sha256: hash of the counts, see `fsbench.records.counts.counts_sha256`.
         columns_sha256: column of real numbers that scores follow from -> its hash.
         truth_sha256: hash of the truth in the counts.
@@ -385,12 +385,12 @@ class Run(RunFacts):
 
     @property
     def counted(self) -> str:
-        """Hash of all that was counted: whole numbers, real ones, and the truth."""
+        """Hashes of everything that was counted: whole numbers, real numbers, and the truth."""
         return fingerprint([self.counts_sha256, self.columns_sha256, self.truth_sha256])
 
 
 def run_name(words: str) -> str:
-    """Return words as the name of a run, which may be in a bundle: of other characters dashes are left.
+    """Turn words into a name of a run; characters that bundles do not allow become dashes.
 
     >>> run_name("my own-demo-1a2b")
     'my-own-demo-1a2b'
@@ -399,7 +399,7 @@ def run_name(words: str) -> str:
 
 
 def read_run(file: Path) -> Run | None:
-    """Read a run.json, which may be anybody's; None where there is none.
+    """Read and check a run.json, which may be anybody's; None if there is none.
 
     Raises RecordError that names entries that are missing, or the first with another type or range.
     """

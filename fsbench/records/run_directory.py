@@ -28,7 +28,7 @@ log = logging.getLogger("fsbench")
 
 
 class RunDirectory:
-    """The folder of a run, held by one process group at a time.
+    """Folder of a run, held by one group of processes at a time.
 
     Entering it takes the run's lock, finishes a replacement that a killed process began, and decides what is left to
     do. Unless `is_complete`, it also creates the folder to write to, removes half-written files of killed processes,
@@ -88,7 +88,7 @@ class RunDirectory:
 
     @contextmanager
     def logged(self) -> Iterator[None]:
-        """Send messages of the suite and of Lightning, and warnings, to this run's log instead of the screen."""
+        """Send log messages and warnings to the run's log instead of the screen, within the block."""
         _redirection.enter(self._handlers)
         try:
             yield
@@ -111,23 +111,23 @@ class RunDirectory:
             error.add_note(f"the traceback is in {self.path / 'run.log'}")
 
     def write_json(self, name: str, values: Any) -> None:
-        """Write plain values to the file `name` of `path`; other ranks than 0 write nothing."""
+        """Write plain values to the file `name` in the run's folder; only rank 0 writes."""
         if self.rank == 0:
             write_text(self.path / name, json.dumps(values, indent=2) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """Write `text` to the file `name` of `path`; other ranks than 0 write nothing."""
+        """Write `text` to the file `name` in the run's folder; only rank 0 writes."""
         if self.rank == 0:
             write_text(self.path / name, text)
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Write `content` to the file `name` of `path`; other ranks than 0 write nothing."""
+        """Write `content` to the file `name` in the run's folder; only rank 0 writes."""
         if self.rank == 0:
             with replacing(self.path / name) as temporary:
                 temporary.write_bytes(content)
 
     def publish(self) -> None:
-        """Let the complete record in `path` take its place; called by rank 0 after the last file was written."""
+        """Move the complete record to its final place; rank 0 calls it after writing the last file."""
         if self.path != self.folder:
             replace(self.folder)
 
@@ -138,12 +138,12 @@ def _lock_file(folder: Path) -> Path:
 
 
 def held(folder: Path) -> AbstractContextManager[None]:
-    """Hold the lock of the run in `folder` in a block. Raises SettingsError where another process works on the run."""
+    """Hold the lock of the run in `folder` within the block. Raises SettingsError if another process works on it."""
     return locked(_lock_file(folder), refusal=f"another process is working on {folder}; wait for it or stop it")
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether a process works on the run in `folder` now, on this machine or on one that shares the disk."""
+    """Return whether a process is working on the run in `folder`, on this or another machine with the same disk."""
     file = _lock_file(folder)
     if not file.exists():
         return False
@@ -222,7 +222,7 @@ def _log_handlers(file: Path) -> list[logging.Handler]:
 
 
 def staging_folder(folder: Path) -> Path:
-    """Return the folder in which the finished run of `folder` is repeated."""
+    """Return the folder in which a finished run is repeated before it replaces `folder`."""
     return folder.with_name(folder.name + ".again")
 
 
@@ -232,7 +232,7 @@ def _replaced_folder(folder: Path) -> Path:
 
 
 def is_current(folder: Path) -> bool:
-    """Return whether the record in `folder` counts: it is neither a rerun in progress nor a run already replaced."""
+    """Return whether the record in `folder` counts, so is no repetition in progress and not replaced."""
     replaced = re.fullmatch(r"\.(.+)\.replaced", folder.name)
     if replaced:
         return not folder.with_name(replaced[1]).exists()
@@ -240,7 +240,7 @@ def is_current(folder: Path) -> bool:
 
 
 def is_finished(folder: Path) -> bool:
-    """Return whether a run has a complete record in `folder`, and no newer one waits to take its place.
+    """Return whether `folder` has a complete record, and no newer one waits to replace it.
 
     `run.json` is written last. The record may still be damaged, which `fsbench.records.record.read_record` says.
     """
@@ -248,7 +248,7 @@ def is_finished(folder: Path) -> bool:
 
 
 def is_interrupted(folder: Path) -> bool:
-    """Return whether a process was killed while a finished rerun took the place of `folder`.
+    """Return whether a process was killed while a repeated run replaced `folder`.
 
     Entering the run's `RunDirectory` finishes the replacement.
     """
@@ -256,7 +256,7 @@ def is_interrupted(folder: Path) -> bool:
 
 
 def replace(folder: Path) -> None:
-    """Atomically replace `folder` by its finished rerun; resume an interrupted replacement. Requires the run's lock."""
+    """Atomically replace `folder` by its finished repetition, or finish an interrupted replacement. Needs the lock."""
     new, old = staging_folder(folder), _replaced_folder(folder)
     if (new / COMPLETE).is_file():
         if folder.exists():

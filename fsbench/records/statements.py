@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StatedRun:
-    """A run.json beside the manifest and the counts (all rows) that it is about."""
+    """A run.json with the manifest and all count rows that it describes."""
 
     run: Run
     manifest: Manifest
@@ -34,11 +34,11 @@ class StatedRun:
 
 
 def check_statements(run: Run, manifest: Manifest, counts: "pl.DataFrame", file: Path) -> None:
-    """Raise RecordError unless a run.json says what follows from its own entries, its manifest and its counts.
+    """Raise RecordError if a run.json contradicts itself, its manifest or its counts.
 
     Args:
         run: its content.
-        manifest: of the run; its header says what its episodes are.
+        manifest: the manifest of the run; its header says what its episodes are.
         counts: the rows that the manifest names, all of them.
         file: the run.json, named in messages.
     """
@@ -354,9 +354,9 @@ SAME_TEST = (
 
 
 def official_list(header: Header) -> tuple[str, Manifest] | None:
-    """Return the official episodes that come with the suite for the test that a header claims, and their file's name.
+    """Return the official episodes for a header's test that ship with fsbench, with their file's name.
 
-    None where there are none: the test has other lists, or the header says that its episodes are not the protocol's.
+    None if there are none: the test has other lists, or the header says that its episodes are not the protocol's.
     """
     if not header.is_official:
         return None
@@ -370,7 +370,7 @@ def official_list(header: Header) -> tuple[str, Manifest] | None:
 
 
 def is_official(own: Manifest, official: Manifest) -> bool:
-    """Return whether a manifest is the official one, or a trial, which has the first of its episodes."""
+    """Return whether a manifest is the official one, or a trial of its first episodes."""
     number = len(own.episodes)
     is_trial = number < len(official.episodes) and own.episodes == official.episodes[:number]
     return own.sha256 == official.sha256 or is_trial

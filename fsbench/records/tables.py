@@ -43,7 +43,7 @@ COUNTS_REMEDY = "expected the counts as the run wrote them; get the record again
 
 @dataclass(frozen=True)
 class Column:
-    """Values that may stand in a column.
+    """Allowed values of a column of a parquet file.
 
     Attributes:
         type: its Polars type, by name.
@@ -60,10 +60,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """Columns of a parquet file.
+    """Columns of a parquet file, with the values that each may hold.
 
     Attributes:
-        kind: of the file, which limits its size, see `fsbench.base.files.opening.LIMITS`.
+        kind: the kind of the file, which limits its size, see `fsbench.base.files.opening.LIMITS`.
         columns: by their names.
         remedy: end of every refusal: what was expected and what to do.
     """
@@ -73,7 +73,7 @@ class Schema:
     remedy: str
 
     def types(self, *names: str) -> dict[str, Any]:
-        """Return the Polars types of some columns by their names; of all that every file has where none is given."""
+        """Return {column: Polars type} for the given columns, by default those that every file has."""
         # spared until it is needed
         import polars as pl
 
@@ -82,14 +82,14 @@ class Schema:
 
 
 def refusal(path: Path, problem: str, remedy: str) -> RecordError:
-    """Return the error of a file that cannot be used, which names its run; `remedy` is what was expected, and to do."""
+    """Return the error for an unusable file of a run; `remedy` says what was expected and what to do."""
     error = RecordError(f"{path} cannot be used ({problem}); {remedy}")
     error.folder = path.parent
     return error
 
 
 def counts_refusal(path: Path, problem: str) -> RecordError:
-    """Return the error of counts that cannot be used."""
+    """Return the error for unusable counts."""
     return refusal(path, problem, COUNTS_REMEDY)
 
 
@@ -149,13 +149,16 @@ FOOTER: Mapping[str, Statement[Any]] = {
 
 
 def largest_way(header: Header) -> int:
-    """Count the ways that an episode may have: in the fully augmented setting, any class of the fold adds one;
-    where all classes are asked for at once, these are the ways."""
+    """Return the largest number of ways of an episode.
+
+    In the fully augmented setting, any class of the fold adds a way; if all classes are asked for at once, they are the
+    ways.
+    """
     return len(header.class_ids) if header.setting == "fully_augmented" or header.all_classes else header.way
 
 
 def read_parquet(path: Path, schema: Schema) -> "pl.DataFrame":
-    """Return the table of a parquet file that may be anybody's.
+    """Read and check a parquet file that may be anybody's.
 
     Raises:
         RecordError: in one line, the file, what was found and what was expected: it cannot be read, is too large, has
@@ -179,7 +182,7 @@ def read_parquet(path: Path, schema: Schema) -> "pl.DataFrame":
 
 
 def write_parquet(path: Path, frame: "pl.DataFrame") -> None:
-    """Write a table; the file has its name when it is whole."""
+    """Write a table; the file appears once it is complete."""
     with replacing(path) as temporary:
         frame.write_parquet(temporary)
 

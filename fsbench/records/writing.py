@@ -29,10 +29,10 @@ def write_record(
     attention_meaning: str = "",
     listeners: Iterable[Listener] = (),
 ) -> Record:
-    """Write the record of a test that was answered: its episodes, counts, predictions and `run.json`, which comes last.
+    """Write the record of an answered test: episodes, counts, predictions and, last, `run.json`.
 
     Args:
-        folder: of the run, which exists.
+        folder: the folder of the run, which exists.
         test: what was answered.
         frame: the counts of all its episodes, see `fsbench.records.counts.to_frame`.
         facts: what is known of whoever answered.
@@ -58,7 +58,7 @@ def write_record(
 
 
 def label_run(record: Record, label: str | None) -> Record:
-    """Return a finished run with another label, which its `run.json` gets; nothing else of the record changes.
+    """Give a finished run another label in its `run.json`; nothing else changes.
 
     Args:
         record: the run.
@@ -77,10 +77,10 @@ def label_run(record: Record, label: str | None) -> Record:
 
 
 def write_files(folder: Path, run: Run, frame: "pl.DataFrame", listeners: Iterable[Listener] = ()) -> Record:
-    """Write `episodes.parquet` and `run.json`, the latter last: a folder with it is complete.
+    """Write `episodes.parquet`, then `run.json`; a folder with the latter is complete.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         run: contents of `run.json`.
         frame: the count table.
         listeners: called with the record before `run.json` is written, so that a run that is killed while they are told

@@ -5,16 +5,24 @@ two methods are told apart is a row's corrected p: nothing is computed here.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fsbench.data.episodes.manifest import Header
 from fsbench.protocols.reading import metric_named
-from fsbench.records.card import StatedCard, ranking_groups
+from fsbench.records.card import (
+    LAST,
+    NOTHING_TRAINED,
+    NOVEL_CLASSES,
+    SUPPORTS_ALONE,
+    UNKNOWN,
+    StatedCard,
+    ranking_groups,
+)
 from fsbench.results.rows.parts import SIZES
-from fsbench.results.rows.row import ALL, MEAN, SIZE, ResultRow, fold_in_words, scores_in
+from fsbench.results.rows.row import ALL, MEAN, SIZE, ResultRow, fold_in_words, reaches_of, scores_in
 from fsbench.results.sheets.cells import amount, is_too_few, probability, rounded, signed
 from fsbench.scores.estimate import ROUNDING, Estimate, Scope
-from fsbench.scores.trainings import Reach
+from fsbench.scores.trainings import Reach, ranked_together
 
 NAMED = 3
 """Number of methods that a sentence names; more are counted."""
@@ -22,21 +30,47 @@ NAMED = 3
 MOST_PAIRS = 40
 """Number of further pairs that have a sentence; the table has them all."""
 
-CONDITION_WORDS = {
-    "novel pixels": "pixels of the test's classes in training",
-    "supervision": "labels",
-    "backbone saw test images": "backbone saw test images",
-    "checkpoint choice": "checkpoint chosen by",
-    "saw test classes": "networks that saw the test's classes",
-    "told": "labelled images of the test's classes",
-    "handed in": "handed in",
+HANDED_IN = "handed in"
+ANY_VALUE = "any other value"
+CONDITION_WORDS: dict[str, dict[str, str]] = {
+    "novel pixels": {
+        "no": "{was} trained on no image that shows the test's classes",
+        "unlabelled": "{was} trained on images that show the test's classes, without labels",
+        "labelled": "{was} trained with labels of the test's classes",
+        UNKNOWN: "may have been trained on images that show the test's classes",
+    },
+    "supervision": {UNKNOWN: "got labels of an unknown kind", ANY_VALUE: "got {value}"},
+    "told": {
+        SUPPORTS_ALONE: "",
+        UNKNOWN: "may have learned from further labelled images of the test's classes",
+        ANY_VALUE: "learned from {value} of the test beside the supports",
+    },
+    "checkpoint choice": {
+        NOTHING_TRAINED: "{was} not trained",
+        LAST: "{its} checkpoint is the last of the training",
+        NOVEL_CLASSES: "{its} checkpoint was chosen on the test's own classes",
+        "released": "{its} checkpoint is the one that the authors released",
+        UNKNOWN: "{its} checkpoint was chosen in an unknown way",
+        ANY_VALUE: "{its} checkpoint was chosen on {value}",
+    },
+    "backbone saw test images": {
+        "no": "",
+        "yes": "{its} backbone was trained on images of the test",
+        UNKNOWN: "{its} backbone may have been trained on images of the test",
+    },
+    "saw test classes": {
+        "no": "",
+        "yes": "{its} networks were trained with labels of the test's classes",
+        UNKNOWN: "{its} networks may have been trained with labels of the test's classes",
+    },
+    HANDED_IN: {"no": "", "yes": "{its} answers were made elsewhere"},
 }
-"""Condition of a card -> what it says to a reader, before its value."""
+"""Condition of a card -> its value, or `ANY_VALUE` -> what it says of a method; "" for what goes without saying."""
 
 
 @dataclass(frozen=True)
 class Conclusions:
-    """What a comparison comes to.
+    """What follows from a comparison, in sentences.
 
     Attributes:
         sentences: at most six, the most important first, one more for each further score with a starred difference,
@@ -57,16 +91,18 @@ def conclude(
     baseline: str | None = None,
     margin: float | None = None,
 ) -> Conclusions:
-    """Say what the differences of methods come to: in their first score with intervals, and wherever one is starred.
+    """Say in sentences what follows from differences of methods.
+
+    The sentences are about the first score with intervals, and wherever a difference has a star.
 
     Args:
         rows: differences of the methods of one test, each two or all from `baseline`, and those on object sizes.
-        header: of the test's manifest, of any fold.
-        cards: of the methods.
+        header: the header of the test's manifest, of any fold.
+        cards: the cards of the methods.
         comparisons: number of comparisons that were corrected together.
         rank_all: whether methods of different cards are ranked together.
         baseline: the only method that others are compared with.
-        margin: differences up to so many points count as none; None where nobody says how many.
+        margin: differences up to so many points count as none; None if nobody says how many.
     """
     by_metric: dict[str, dict[str, list[ResultRow]]] = {}
     for row in rows:
@@ -74,7 +110,8 @@ def conclude(
             by_metric.setdefault(row.metric, {}).setdefault(row.fold, []).append(row)
     metric, *others = sorted(by_metric, key=lambda name: not metric_named(name).has_interval)
     mixed = len({row.is_of_these for row in rows}) > 1
-    words = _Words(metric, comparisons, margin, mixed)
+    groups = ranking_groups(cards, rank_all)
+    words = _Words(metric, comparisons, margin, mixed, groups)
     sentences: list[str] = []
     rest: list[str] = []
     pairs: list[ResultRow] = []
@@ -89,7 +126,7 @@ def conclude(
         sizes = [row for row in rows if (row.part_kind, row.metric, row.fold) == (SIZE, metric, fold)]
         sentences += _told_of(where, words.differences(on_fold, baseline))
         for other in (name for name in others if fold in by_metric[name]):
-            further, of_other = _Words(other, comparisons, margin, mixed), by_metric[other][fold]
+            further, of_other = replace(words, metric=other), by_metric[other][fold]
             starred = further.starred(of_other, first)
             sentences += _told_of(where, starred)
             if not starred or len(order) > 2:
@@ -103,15 +140,15 @@ def conclude(
     every = [row for on_fold in by_metric[metric].values() for row in on_fold]
     sentences.append(_test(header, decisive, comparisons, every))
     rest += [f"{f'Fold {row.fold}: ' if several else ''}{words.pair(row)}" for row in pairs[:MOST_PAIRS]]
-    rest += [f"{len(pairs) - MOST_PAIRS} more pairs stand in the table."] if len(pairs) > MOST_PAIRS else []
+    rest += [f"The table has {len(pairs) - MOST_PAIRS} more pairs."] if len(pairs) > MOST_PAIRS else []
     return Conclusions(sentences, rest)
 
 
 def conclude_alone(scores: Mapping[str, Mapping[str, Estimate]], metric: str, why: str) -> Conclusions:
-    """Say what the first methods score, where nothing is compared.
+    """Say what the first methods score, if nothing is compared.
 
     Args:
-        scores: of each method, by metric; the best method first.
+        scores: the scores of each method, by metric; the best method first.
         metric: name of the score.
         why: sentence that says why nothing is compared.
     """
@@ -124,29 +161,69 @@ def conclude_alone(scores: Mapping[str, Mapping[str, Estimate]], metric: str, wh
 
 
 def conditions_in_words(cards: Mapping[str, StatedCard], rank_all: bool) -> list[str]:
-    """Say in what the conditions of methods differ, and that these are not ranked together; nothing of equal ones.
+    """Say how methods' conditions differ, and that they are not ranked together; nothing if equal.
 
     Args:
-        cards: of each method, or of each sign that stands for methods of equal conditions.
+        cards: the cards of each method, or of each sign that stands for methods of equal conditions.
         rank_all: whether they are ranked together all the same.
     """
     number = ranking_groups(cards)
     groups = [[name for name in number if number[name] == group] for group in dict.fromkeys(number.values())]
     if len(groups) < 2:
         return []
-    of_group = {_listed(names): cards[names[0]].conditions for names in groups}
+    conditions = [cards[names[0]].conditions for names in groups]
+    known = [values for values in conditions if _is_known(values)]
+    differing = [name for name in CONDITION_WORDS if len({values[name] for values in known}) > 1]
     together = "" if len(groups) == len(cards) else "all "
-    differing = [name for name in CONDITION_WORDS if len({values[name] for values in of_group.values()}) > 1]
-    words = [
-        f"{CONDITION_WORDS[name]}: {', '.join(f'{who} {values[name]}' for who, values in of_group.items())}"
-        for name in differing
+    ranked = "ranked together, although they differ" if rank_all else f"not {together}ranked together"
+    sentences = [
+        _conditions(names, {name: values[name] for name in differing}) if _is_known(values) else _unknown(names, values)
+        for names, values in zip(groups, conditions, strict=True)
     ]
-    ranked = "ranked together all the same" if rank_all else f"not {together}ranked together"
-    return [f"{_joined([*cards])} worked under different conditions and are {ranked}: {'; '.join(words)}"]
+    return [". ".join([f"{_joined([*cards])} are {ranked}", *filter(None, sentences)])]
+
+
+def _is_known(conditions: Mapping[str, str]) -> bool:
+    """Return whether anything is known of a method but who made its answers."""
+    return any(value != UNKNOWN for name, value in conditions.items() if name != HANDED_IN)
+
+
+def _unknown(names: Sequence[str], conditions: Mapping[str, str]) -> str:
+    """Say of methods that nothing else is known of them."""
+    subject = _listed(names)
+    if conditions[HANDED_IN] == "yes":
+        return f"{subject}'s answers were made elsewhere, and nothing else of {subject} is known"
+    return f"Nothing of {subject}'s training is known"
+
+
+def _conditions(names: Sequence[str], values: Mapping[str, str]) -> str:
+    """Say in a sentence under which conditions methods worked; "" where all of them go without saying.
+
+    Args:
+        names: of the methods, all of the same conditions.
+        values: condition -> its value; folds with different values have all of them, with " / " between.
+    """
+    if values.get("checkpoint choice") == NOTHING_TRAINED:
+        values = {name: value for name, value in values.items() if name != "novel pixels"}
+    subject = _listed(names)
+    was, its = ("was", "its") if len(names) == 1 else ("were", "their")
+    clauses: list[str] = []
+    for name, value in values.items():
+        words, every = CONDITION_WORDS[name], value.split(" / ")
+        templates = [words.get(one, words.get(ANY_VALUE, "")) for one in every]
+        whose = its if clauses else f"{subject}'s"
+        said = [each.format(was=was, its=whose, value=one) for each, one in zip(templates, every, strict=True) if each]
+        if said:
+            clauses.append(" or ".join(said) + ", depending on the fold" * (len(every) > 1))
+    if not clauses:
+        return ""
+    if not clauses[0].startswith(subject):
+        clauses[0] = f"{subject} {clauses[0]}"
+    return clauses[0] if len(clauses) == 1 else f"{', '.join(clauses[:-1])}, and {clauses[-1]}"
 
 
 def p_in_words(row: ResultRow) -> str:
-    """Say the p of a difference, alone and corrected, or why there is none."""
+    """Write the p of a difference, before and after correction, or why there is none."""
     if row.is_tested:
         return f"p {probability(row.estimate.p)}, corrected {probability(row.corrected)}"
     return _why_untested(row.estimate)
@@ -161,12 +238,14 @@ class _Words:
         comparisons: number of comparisons that are corrected together.
         margin: see `conclude`.
         is_mixed: whether some differences hold for other trainings, too, and some do not.
+        groups: method -> number of the group that it is ranked in.
     """
 
     metric: str
     comparisons: int
     margin: float | None
-    is_mixed: bool = False
+    is_mixed: bool
+    groups: Mapping[str, int]
 
     def _end(self, value: float) -> str:
         return signed(value, metric_named(self.metric).digits(1))
@@ -181,7 +260,7 @@ class _Words:
         """Say which of two methods is better; of more, how the best one or the baseline compares with the others.
 
         Args:
-            rows: of one fold.
+            rows: the rows of one fold.
             baseline: see `conclude`.
         """
         order, between = _ordered(rows)
@@ -193,22 +272,29 @@ class _Words:
         better = [self._by(label, between[label, one]) for label in apart if order.index(label) < order.index(one)]
         worse = [self._by(label, between[one, label]) for label in apart if order.index(label) > order.index(one)]
         even = [self._even(between[label, one]) for label in others if label not in apart]
-        score = rounded(scores[one], self.metric)
-        sentences = [f"{one} has {self.metric} {score}." if baseline else f"{one} has the best {self.metric}, {score}."]
+        place = "" if baseline else f"the {self._superlative(rows)} "
+        sentences = [f"{one} has {place}{self.metric}{',' if place else ''} {rounded(scores[one], self.metric)}."]
         if better:
-            sentences.append(f"Better than it: {_listed(better)}; in parentheses the 95 % interval.")
+            sentences.append(f"Better than {one}: {_listed(better)}; in parentheses the 95 % interval.")
         if even:
             listed = _listed(even)
-            sentences.append(f"Not told apart from it: {listed}; in parentheses the 95 % interval of the difference.")
+            sentences.append(f"Not told apart from {one}: {listed}; in parentheses what the difference may be (95 %).")
         if worse:
-            sentences.append(f"It is better than {_listed(worse)}; in parentheses the 95 % interval.")
+            sentences.append(f"{one} is better than {_listed(worse)}; in parentheses the 95 % interval.")
         return sentences
+
+    def _superlative(self, rows: Sequence[ResultRow]) -> str:
+        """Return how the first score is called: the best one alone where all methods are ranked together."""
+        reaches = ranked_together(reaches_of(rows))
+        if len({(self.groups.get(label), reaches.get(label)) for label in scores_in(rows)}) == 1:
+            return "best"
+        return "highest" if metric_named(self.metric).sign > 0 else "lowest"
 
     def starred(self, rows: Sequence[ResultRow], one: str) -> list[str]:
         """Say in a sentence which methods are told apart from `one`; nothing where none is.
 
         Args:
-            rows: of one fold.
+            rows: the rows of one fold.
             one: the method that the first score's sentences are about.
         """
         order, between = _ordered(rows)
@@ -235,32 +321,34 @@ class _Words:
             higher, ends = "higher" if a > b else "lower", f"95 % interval {self._ends(found)}"
             said = f"{scores}, {self._size(a - b)} {higher} ({ends}){same}"
             return f"{first} is better than {second}{supports}{which}: {said}{numbers}."
-        ends = f"the difference may be anything from {amount(self._ends(found), self.metric)} (95 % interval)"
         ahead = ""
         if row.trained and found.low <= 0 <= found.high and not row.trained.these.low <= 0 <= row.trained.these.high:
             better = first if (a - b) * metric_named(self.metric).sign > 0 else second
             ahead = f": with these trainings {better} is ahead, another training may reverse it"
         reach = which if row.is_of_these else ""
         return (
-            f"{first} and {second} are not told apart{supports}{reach}{ahead}: {scores}; {ends}{same}"
-            f"{numbers.replace('may reverse it', 'may score otherwise')}{self._chance(row)}."
+            f"{first} and {second} are not told apart{supports}{reach}{ahead}: {scores}{self._possible(row)}{same}"
+            f"{numbers.replace('may reverse it', 'may score otherwise')}."
         )
 
     def _equivalence(self, row: ResultRow) -> str:
-        """Say whether two methods are equivalent within the margin; "" where that is no question."""
+        """Say whether two methods are equivalent within the margin; "" if that is no question."""
         same = row.is_equivalent(self.margin)
         if self.margin is None or same is None or (row.significant and not same):
             return ""
         return f"; {'' if same else 'not '}shown to be equivalent within ± {self.margin:g} points"
 
-    def _chance(self, row: ResultRow) -> str:
-        """Say why a difference whose interval leaves out 0 is not told apart; "" of others."""
-        if row.estimate.low <= 0 <= row.estimate.high:
-            return ""
+    def _possible(self, row: ResultRow) -> str:
+        """Say what a difference that is not told apart may be; if its interval leaves out 0, why that is no proof."""
+        found = row.estimate
+        if found.low <= 0 <= found.high:
+            return f"; anything from {amount(self._ends(found), self.metric)} is possible (95 % interval)"
+        higher = "higher" if found.value > 0 else "lower"
+        p = f"corrected p {probability(row.corrected)}, p alone {probability(found.p)}"
+        why = f"among {self.comparisons} comparisons this may be chance ({p})"
         if row.is_borrowed:
-            return "; a fold has one training and takes the spread of the other folds, so that this is no evidence"
-        p = f"p is {probability(row.estimate.p)}, and {probability(row.corrected)} corrected"
-        return f". The interval leaves out 0, but among {self.comparisons} comparisons one may do so by chance ({p})"
+            why = "a fold has only one training, which is too few to tell"
+        return f", {self._size(found.value)} {higher} (95 % interval {self._ends(found)}); {why}"
 
     def _even(self, row: ResultRow) -> str:
         """Say what a method scores, and how far it may be from the one that `row` subtracts."""
@@ -302,10 +390,10 @@ class _Words:
                 few.append(name)
         said = [(head, _joined(names)) for head, names in clauses.items() if names]
         if not said:
-            return [f"No object size has images enough to tell {first} and {second} apart."] if few else []
-        words = [f"{head} {'it' if i else second} on {names}" for i, (head, names) in enumerate(said)]
-        words += [f"too few images show {_joined(few)}"] if few else []
-        return [f"By object size (share of the image), {first} is {'; '.join(words)}."]
+            return [f"No object size has enough images to tell {first} and {second} apart."] if few else []
+        words = "; ".join(f"{head} {second} on objects of {names}" for head, names in said)
+        too_few = f" Too few images show objects of {_joined(few)}." if few else ""
+        return [f"By object size (share of the image), {first} is {words}.{too_few}"]
 
 
 def _told_of(where: str, sentences: Sequence[str]) -> list[str]:
@@ -344,18 +432,23 @@ def _test(header: Header, rows: Sequence[ResultRow], comparisons: int, every: Se
     a_fold = " a fold" * (is_mean or len(rows) > 1)
     episodes = f"the same {row.episodes_of_fold:,} episodes{a_fold} ({images}) for all methods"
     on = ", ".join(filter(None, (f"{header.way}-way {header.shot}-shot", where, episodes)))
-    many = f", corrected for all {comparisons:,} comparisons by Holm's method," * (comparisons > 1)
+    if not comparisons:
+        return f"Test: {header.rules}, {on}. Nothing could be tested: {_why_untested(row.estimate)}."
+    correction = f" after Holm's correction ({comparisons:,} comparisons)" * (comparisons > 1)
     covers = any(row.estimate.covers_trainings for row in every)
     is_of_these = any(row.is_of_these for row in every)
     if not is_of_these:
         holds = f"other images of these classes{' and other trainings' * covers}, not for other classes"
     elif covers:
-        holds = "other images of these classes and, unless it says 'with these weights', other trainings"
+        holds = (
+            "other images of these classes, not for other classes; and for other trainings, where the line does not "
+            "say 'with these weights'"
+        )
     else:
         holds = "other images of these classes and the same weights, not for another training or other classes"
     return (
-        f"Test: {header.rules}, {on}. A difference counts where the paired test's p{many} is below 0.05. "
-        f"It holds for {holds}."
+        f"Test: {header.rules}, {on}. A difference counts if p < 0.05{correction}. A difference that counts holds for "
+        f"{holds}."
     )
 
 
@@ -386,7 +479,7 @@ def _why_untested(found: Estimate) -> str:
         return "identical on these episodes"
     if is_too_few(found):
         return f"too few images ({found.queries}) for an interval"
-    return "no test" + ", since no image moves the difference" * (sum(found.variances[:2]) <= ROUNDING)
+    return "no test" + ": no image changes the difference" * (sum(found.variances[:2]) <= ROUNDING)
 
 
 def _size_name(name: str) -> str:
@@ -395,7 +488,7 @@ def _size_name(name: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """List the first names, and count the others."""
+    """List the first names, and count those that follow."""
     more = len(names) - NAMED
     return _joined(names) if more <= 0 else f"{', '.join(names[:NAMED])} and {more} more"
 

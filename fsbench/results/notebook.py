@@ -22,7 +22,7 @@ WIDTH = 120
 
 @dataclass(frozen=True)
 class Table:
-    """Tables of runs; only runs of one test stand in one.
+    """Tables of runs, one for each test, for notebooks and programs.
 
     Attributes:
         blocks: the tables.
@@ -34,7 +34,7 @@ class Table:
 
     @property
     def frame(self) -> "pl.DataFrame":
-        """All scores, a row for each method and fold, or for each class or object size where these were asked for.
+        """All scores as a data frame: a row for each method and fold, or each class or object size if asked for.
 
         See `fsbench.results.rows.wide.wide_frame` for the columns.
         """
@@ -68,7 +68,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Differences:
-    """Paired differences of methods on the same episodes.
+    """Paired differences of methods on the same episodes, for notebooks and programs.
 
     Attributes:
         comparisons: all numbers, of each test.
@@ -78,7 +78,7 @@ class Differences:
 
     @property
     def frame(self) -> "pl.DataFrame":
-        """A row for each difference, method - minus; see `fsbench.results.rows.row.COLUMNS` for the columns."""
+        """A row for each difference, `method` minus `minus` (columns: `fsbench.results.rows.row.COLUMNS`)."""
         return rows_frame(row for comparison in self.comparisons for row in comparison.rows)
 
     @property

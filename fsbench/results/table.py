@@ -15,7 +15,7 @@ Place = Literal["best", "second", ""]
 
 
 class Form(StrEnum):
-    """How the cells of a column are written."""
+    """How a column's cells are written."""
 
     NAME = "name"
     """Words that a narrow text may shorten, such as a method with its settings."""
@@ -52,7 +52,7 @@ class Column:
         head: its name, as it is printed.
         form: how its cells are written.
         meaning: the head in words, for a reader who points at it.
-        key: its name in data and in the address of a page; "" where it is in neither.
+        key: its name in data and in the address of a page; "" if it is in neither.
         metric: name of the score that its cells are of, which says its digits, its unit and which of two is better; ""
             of other columns.
         part: part that its scores are of, such as a fold; "" of other columns.
@@ -80,7 +80,7 @@ class Column:
 
     @property
     def is_words(self) -> bool:
-        """Whether its cells are words, which are aligned on the left."""
+        """Whether the column's cells are words, aligned left."""
         return self.form in (Form.NAME, Form.WORDS)
 
 
@@ -90,14 +90,14 @@ METHOD = Column("method", Form.NAME)
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table.
+    """Cell of a table: a value, its mark, and how it is shown.
 
     Attributes:
-        value: a number or words; None where there is none.
+        value: a number or words; None if there is none.
         estimate: the score or difference that the value is of, with its interval.
         place: its place in its column.
         mark: a sign behind it, which `Sheet.signs` explains.
-        letters: letters of its column's groups of methods that are not told apart; "" where nothing was compared.
+        letters: letters of its column's groups of methods that are not told apart; "" if nothing was compared.
         note: where the figure comes from, if that is not plain.
         metric: name of its score, where its column has several.
     """
@@ -116,7 +116,7 @@ Value = Cell | Estimate | float | str | None
 
 
 def score_cell(score: Estimate | None, mark: str = "", place: Place = "") -> Cell:
-    """Return the cell of a score or a difference; an empty one where there is none."""
+    """Return the cell of a score or difference; empty if there is none."""
     return Cell() if score is None else Cell(score.value, score, place, mark)
 
 
@@ -147,7 +147,7 @@ class Table:
     Attributes:
         columns: from the left; those of words come first.
         lines: each with a cell for each column.
-        caption: what the table shows; "" where the title of its sheet says it.
+        caption: what the table shows; "" if the title of its sheet says it.
     """
 
     columns: Sequence[Column]
@@ -156,7 +156,7 @@ class Table:
 
     @classmethod
     def from_columns(cls, *columns: tuple[Column, Iterable[Value]], caption: str = "") -> "Table":
-        """Return the table of some columns, each with its values from above.
+        """Return a table from columns with their values.
 
         >>> table = Table.from_columns((Column("method"), ["emat"]), (Column("pairs", Form.COUNT), [120]))
         >>> [cell.value for cell in table.lines[0].cells]
@@ -169,7 +169,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Tables of one test, and what stands above and below them.
+    """Tables of one test, with the texts above and below them.
 
     What intervals, stars and uncommon scores mean follows from the cells: `fsbench.results.sheets.legend` says it.
 

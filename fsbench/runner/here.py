@@ -57,13 +57,13 @@ SHOWN = ("torch", "lightning", "timm", "numpy", "polars", "pydantic")
 
 @dataclass(frozen=True)
 class Finding:
-    """A thing that runs need or may use, and whether it is here.
+    """One thing that runs need or may use, and whether it is here.
 
     Attributes:
         thing: the thing.
         verdict: "ok"; "absent" where only some runs need it; "failed" where runs would break or be wrong.
         found: what is there, or what is wrong.
-        advice: the command that helps, or what to do; "" where there is nothing to do.
+        advice: the command that helps, or what to do; "" if there is nothing to do.
     """
 
     thing: str
@@ -73,7 +73,7 @@ class Finding:
 
 
 def lacking(asked: Sequence[str], roots: Mapping[str, str]) -> list[Finding]:
-    """Return what this machine lacks for all that is asked for, each thing once.
+    """Return everything that this machine lacks for the requested runs, each once.
 
     Args:
         asked: methods, data sets and backbones. Methods and data sets are looked at together, each method with each
@@ -118,7 +118,7 @@ def _as_finding(missing: Missing) -> Finding:
 
 
 def machine(runs: Path) -> Iterator[Finding]:
-    """Yield the packages, the environment and the room that every run needs.
+    """Yield findings about packages, environment and free space.
 
     Args:
         runs: folder of the runs.
@@ -157,7 +157,7 @@ def _is_installed(package: str) -> bool:
 
 
 def unmet_requirements(extra: str) -> list[str]:
-    """Return in words which of the requirements of fsbench and of one of its extras do not hold.
+    """Say which requirements of fsbench and of an extra are not met.
 
     Where fsbench is no installed package, or nothing reads requirements, only the presence of packages is looked at.
     """
@@ -197,7 +197,7 @@ def _room(name: str, folder: Path, way_out: str) -> Finding:
 
 
 def software() -> Iterator[Finding]:
-    """Yield the versions of the suite and of Python, the programs it asks for, and its extras."""
+    """Yield findings about versions of fsbench and Python, programs, and extras."""
     yield Finding("fsbench", "ok", f"{__version__}, commit {commit() or 'not known'}")
     yield Finding("Python", "ok", f"{platform.python_version()} on {platform.system()}")
     for program, purpose in (("git", "the commit in records"), ("sbatch", "fsbench grid --executor slurm")):
@@ -212,7 +212,7 @@ def software() -> Iterator[Finding]:
 
 
 def data(roots: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield every data set of the suite: whether its folder and its official lists are here. No image is opened.
+    """Yield a finding for every data set: its folder and official lists. No image is opened.
 
     Args:
         roots: folders by the data sets' names, in place of the configured ones.
@@ -232,7 +232,7 @@ def data(roots: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def weights() -> Iterator[Finding]:
-    """Yield every published weight file: whether it is here."""
+    """Yield a finding for every published weight file."""
     for name, file in weight_files().items():
         if file.path.is_file():
             yield Finding(f"weights {name}", "ok", short_path(file.path))
@@ -241,18 +241,18 @@ def weights() -> Iterator[Finding]:
 
 
 def lasts_long(asked: Sequence[str]) -> bool:
-    """Return whether a run of what is asked for is one on real images; see `lacking`."""
+    """Return whether a requested run uses real images (see `lacking`)."""
     known = [name for name in asked if name in names("data") and is_shipped("data", name)]
     return any(dataset_source(name).kind != "drawn" for name in known)
 
 
 def has_gpu() -> bool:
-    """Return whether a GPU may be here, as far as that is seen without torch."""
+    """Return whether there may be a GPU, without importing torch."""
     return platform.system() != "Linux" or bool(driver())
 
 
 def cache_findings() -> Iterator[Finding]:
-    """Yield what the cache takes of its room, and the files, size and last use of each kind of entry."""
+    """Yield findings about the cache: its size, and files and last use of each kind."""
     entries = cache_entries()
     size = in_units(sum(entry.size for entry in entries))
     words = f"{size} of {in_units(cache_size())} (FSBENCH_CACHE, FSBENCH_CACHE_SIZE)"
@@ -266,7 +266,7 @@ def cache_findings() -> Iterator[Finding]:
 
 
 def devices() -> Iterator[Finding]:
-    """Yield the processor and every GPU that torch sees; without one, what torch is built for."""
+    """Yield findings about the processor and every GPU."""
     try:
         import torch  # heavy, and absent in the light installation
     except ModuleNotFoundError:
@@ -292,7 +292,7 @@ def devices() -> Iterator[Finding]:
 
 
 def driver() -> str:
-    """Return the version of NVIDIA's driver; "" where there is none."""
+    """Return the version of NVIDIA's driver; "" without one."""
     with suppress(OSError):
         # "Kernel Module  535.104.05  Sat ...", of late also "Open Kernel Module for x86_64  560.35.05  Release ..."
         found = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)\s", Path("/proc/driver/nvidia/version").read_text())

@@ -1,4 +1,4 @@
-"""`fsbench.load_training`: the episodes that the suite trains on, as plain tensors for a training loop of one's own."""
+"""`fsbench.load_training`: fsbench's training episodes as plain tensors, for a user's training loop."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,11 +28,11 @@ Normalisation = Literal["imagenet", "none"] | tuple[Sequence[float], Sequence[fl
 
 
 class TrainingData(Dataset[dict[str, Tensor]]):
-    """Training episodes as dictionaries of tensors, which a plain `DataLoader` stacks; see `load_training`.
+    """Training episodes as dictionaries of tensors, for a plain `DataLoader` (see `load_training`).
 
     Args:
-        episodes: that are drawn.
-        normalisation: of the images.
+        episodes: the episodes that are drawn.
+        normalisation: the normalisation of the images.
     """
 
     def __init__(self, episodes: TrainingEpisodes, normalisation: Normalisation):
@@ -40,7 +40,10 @@ class TrainingData(Dataset[dict[str, Tensor]]):
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that stay alive see it, too
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw the episodes of another epoch from now on; call it before each epoch. Raises SettingsError below 0."""
+        """Set the epoch whose episodes are drawn; call it before each epoch.
+
+        Raises SettingsError below 0.
+        """
         if epoch < 0:
             raise SettingsError(f"epoch is {epoch}, expected 0 or more")
         self._epoch.fill_(epoch)
@@ -85,7 +88,7 @@ def load_training(
     cache_mib: int = 0,
     **task: Any,
 ) -> TrainingData:
-    """Open the 1-way episodes of base classes that the suite's methods train on, for a training loop of one's own.
+    """Open 1-way episodes of base classes for a user's own training loop.
 
     Item i of an epoch follows from the seed, the epoch and i alone. Shuffle by the loader, `DataLoader(data, 8,
     shuffle=True)`, and call `data.set_epoch(e)` before epoch e.

@@ -59,12 +59,12 @@ def presence_from_mask(prediction: np.ndarray, ways: int) -> tuple[np.ndarray, n
 
 @dataclass(frozen=True)
 class SegmentationAnswer:
-    """A method's answer to one episode, before anybody compares it with the truth.
+    """A method's answer to one episode, before it is compared with the truth.
 
     Attributes:
         label_map: (h, w) integers, 0 background, 1..N ways, of the size that the episode asks for.
         present: (N,) bool, way is present; None for methods that only segment.
-        score: (N,) float32, how sure the method is that the way is present, in [0, 1]; None where it is `present`.
+        score: (N,) float32, how sure the method is that the way is present, in [0, 1]; None if it is `present`.
         soft, attention, failed: see `SegmentationResult`.
     """
 
@@ -78,7 +78,7 @@ class SegmentationAnswer:
 
 @dataclass(frozen=True)
 class SegmentationResult:
-    """Counts and decisions of one evaluated episode; enough for every metric.
+    """Counts and decisions of one evaluated episode, from which every metric follows.
 
     Attributes:
         episode: number in the manifest.
@@ -138,7 +138,7 @@ def count_answer(
 
     Args:
         answer: the method's.
-        truth: of the same episode.
+        truth: the truth of the same episode.
         fit: brings a label map to the size of the truth, where an answer is asked for at another one.
 
     Raises:
@@ -197,7 +197,7 @@ def count_answer(
 
 
 def check_finite(values: np.ndarray, name: str, place: str) -> None:
-    """Raise NumericsError with the first value that is NaN or infinite, and the way (dimension 0) it belongs to."""
+    """Raise NumericsError for the first value that is NaN or infinite, naming its way (dimension 0)."""
     wrong = np.argwhere(~np.isfinite(values))
     if not len(wrong):
         return

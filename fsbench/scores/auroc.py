@@ -10,7 +10,7 @@ from fsbench.scores.rows import Groups
 
 @dataclass(frozen=True, eq=False)
 class RankedPairs:
-    """(episode, way) pairs by the order of their presence scores, as comparisons of present with absent ones.
+    """(episode, way) pairs, present and absent, ranked by their presence scores.
 
     Attributes:
         present: (n,) bool, the query shows the way.
@@ -24,15 +24,15 @@ class RankedPairs:
 
     @classmethod
     def from_scores(cls, present: np.ndarray, score: np.ndarray) -> "RankedPairs":
-        """Return pairs by their scores (n,)."""
+        """Rank pairs by their scores (n,)."""
         return cls(present.astype(bool), score.astype(float))
 
     def take(self, rows: np.ndarray) -> "RankedPairs":
-        """Return some of the pairs, by their places or as a mask."""
+        """Return some of the pairs, by position or mask."""
         return replace(self, present=self.present[rows], score=self.score[rows])
 
     def wins(self) -> np.ndarray:
-        """Return each pair's comparisons (n,) in which the present one has the higher score, equal ones as a half."""
+        """Return, for each pair, how often the present one scores higher (n,); ties count half."""
         absent, present = np.sort(self.score[~self.present]), np.sort(self.score[self.present])
 
         def below(values: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -41,12 +41,12 @@ class RankedPairs:
         return np.where(self.present, below(absent, self.score), len(present) - below(present, self.score))
 
     def total(self) -> np.ndarray:
-        """Return wins and comparisons, (1, 2)."""
+        """Return the number of wins and of comparisons, (1, 2)."""
         present = int(self.present.sum())
         return np.array([[self.wins()[self.present].sum(), present * (len(self.present) - present)]])
 
     def without(self, groups: Groups, stratum: np.ndarray) -> np.ndarray:
-        """Return wins and comparisons (G, 2) of all pairs but those of each group, whatever their strata are."""
+        """Return wins and comparisons (G, 2) without the pairs of each group."""
         (wins, _), own = self.total()[0], self.wins()
         touched = np.bincount(groups.group, own[groups.row], groups.number)
         shown = np.bincount(groups.group, self.present[groups.row], groups.number)

@@ -11,7 +11,7 @@ DILATION_RATIO = 0.02
 
 
 def boundary_distance(height: int, width: int) -> int:
-    """Return the distance in pixels up to which a pixel counts as near the edge; at least 1."""
+    """Return how many pixels from the edge count as boundary, at least 1."""
     return max(1, round(DILATION_RATIO * float(np.hypot(height, width))))
 
 

@@ -29,7 +29,7 @@ def bin_index(probability: np.ndarray) -> np.ndarray:
 
 
 def bin_sums(probability: np.ndarray, happened: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Sum cases by bin: (BINS, 3) of weights, weighted probabilities, and weights of the cases that happened.
+    """Sum cases by bin, (BINS, 3): weights, weighted probabilities, and weights of cases that came true.
 
     Args:
         probability: (n,) from 0 to 1.
@@ -50,7 +50,7 @@ def calibration_error(totals: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class BinnedErrors:
-    """Errors of rows by bin, for products of different query images alone (statistics spec §6).
+    """Calibration errors of rows by bin, for products of different query images (statistics §6).
 
     Attributes:
         errors: (n, BINS) sum of weight times probability, minus what happened.
@@ -66,12 +66,12 @@ class BinnedErrors:
 
     @classmethod
     def from_sums(cls, sums: np.ndarray, query: np.ndarray) -> "BinnedErrors":
-        """Return the errors of rows' sums (n, BINS, 3), see `bin_sums`."""
+        """Return the errors for rows' sums (n, BINS, 3) of `bin_sums`."""
         weight, probability, happened = np.moveaxis(sums.astype(float), -1, 0)
         return cls(probability - happened, weight, query)
 
     def take(self, rows: np.ndarray) -> "BinnedErrors":
-        """Return some of the rows, by their places or as a mask."""
+        """Return some of the rows, by position or mask."""
         return replace(self, errors=self.errors[rows], weights=self.weights[rows], query=self.query[rows])
 
     def total(self) -> np.ndarray:
@@ -117,14 +117,14 @@ def squared_error(totals: np.ndarray) -> np.ndarray:
 
 
 def presence_sums(score: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Set each row's presence score into its bin: (R, BINS, 3), see `bin_sums`; of scores and presence (R,)."""
+    """Sum presence scores and presence (R,) of each row by bin, (R, BINS, 3) as in `bin_sums`."""
     sums = np.zeros((len(score), BINS, 3))
     sums[np.arange(len(score)), bin_index(score)] = np.stack([np.ones(len(score)), score, present], 1)
     return sums
 
 
 def soft_mask_sums(pixels: Pixels) -> np.ndarray:
-    """Sum the pixels of each way's soft mask by bin: (N + 1, BINS, 3), see `bin_sums`; nothing in slot 0.
+    """Sum the pixels of each way's soft mask by bin, (N + 1, BINS, 3) as in `bin_sums`; slot 0 is empty.
 
     A cell's probability stands against the truth of its pixels. Pixels that do not count are left out, void ones that
     do are not the way.
@@ -152,7 +152,7 @@ def _edges(length: int, side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def binned_errors(table: "CountTable", rows: np.ndarray) -> BinnedErrors:
-    """Take sums by bin (R, BINS, 3) of a count table's rows as errors of its (episode, way) pairs."""
+    """Turn sums by bin (R, BINS, 3) of a count table into errors of its (episode, way) pairs."""
     return BinnedErrors.from_sums(rows[table.pairs], table.pair_rows.query)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassificationResult:
-    """Predictions on one evaluated episode.
+    """Predictions for one classification episode.
 
     Attributes:
         episode: number in the manifest.
@@ -30,7 +30,7 @@ class ClassificationResult:
     named: np.ndarray
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return rows of a count table, one a way, whose unit is a query image.
+        """Return rows of a count table, one for each way.
 
         `tp` of the way's `gt` images were recognised, `pred` images were taken for it. Columns that only masks have are
         empty, or 0 where they are hashed with the counts.
@@ -60,7 +60,7 @@ class ClassificationResult:
 
 
 def accuracy_statistics(frame: "pl.DataFrame", keep: np.ndarray | None = None) -> ScoreStatistics:
-    """Count the right and all query images of every way of an episode, over the rows `keep` (all when None).
+    """Count right and all query images of every way, over the rows `keep` (None: all).
 
     A row has the q query images of its way and the supports of all ways, clusters of either kind where the table has
     the column `QUERIES` or `SUPPORTS`; a record holds how many of the query images were right, and not which.

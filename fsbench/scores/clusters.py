@@ -18,7 +18,7 @@ FEW_SETS = 3
 
 
 class ImageClusters(NamedTuple):
-    """Clusters of rows by their images.
+    """Rows of counts grouped by the images on which they depend.
 
     Attributes:
         groups: the rows of each cluster.
@@ -32,7 +32,7 @@ class ImageClusters(NamedTuple):
 
 
 class PartGroups(NamedTuple):
-    """The clusters that have rows in one part.
+    """Clusters that have rows in one part of a score, such as a fold.
 
     Attributes:
         cluster: (g,) their numbers.
@@ -47,7 +47,7 @@ class PartGroups(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """The rows of a test, part by part.
+    """Rows of a test, part by part, with the images on which they depend.
 
     Attributes:
         parts: rows of each part.
@@ -68,7 +68,7 @@ class Design:
         return same_parts and all(own is its or own.is_alike(its) for own, its in pairs)
 
     def joined(self, other: "Design") -> "Design":
-        """Return the design of rows that depend on the supports of both.
+        """Return the design of rows that depend on the supports of two designs.
 
         Raises ValueError where the other rows are not about the same query images in the same order.
         """
@@ -78,12 +78,12 @@ class Design:
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """Place of each part's first row among all, and the number of all rows behind them, (P + 1,)."""
+        """First row of each part, and the number of all rows, (P + 1,)."""
         return np.concatenate([[0], np.cumsum([len(rows) for rows in self.parts])])
 
     @property
     def rows(self) -> int:
-        """Number n of all rows."""
+        """Number of all rows."""
         return int(self.starts[-1])
 
     @property
@@ -93,7 +93,7 @@ class Design:
 
     @cached_property
     def names_supports(self) -> bool:
-        """Whether the supports of all rows are known, and there are any."""
+        """Whether the supports of all rows are known."""
         if self.is_fitted:
             return True
         tables = [rows.support for rows in self.parts if rows.support is not None]
@@ -101,7 +101,7 @@ class Design:
 
     @cached_property
     def clusters(self) -> dict[str, Groups]:
-        """Kind "query", "support" or "cell", a query image with a set of supports -> clusters.
+        """{"query", "support" or "cell" (a query with its supports): clusters of rows}.
 
         Where supports are not known there are none of that kind, and cells are the query images. A row without supports
         among others that have some is in no cluster of supports. Where a class has few disjoint support sets the
@@ -122,12 +122,12 @@ class Design:
 
     @cached_property
     def _supports(self) -> ImageClusters | None:
-        """The clusters of supports, however few disjoint sets a class has; None where supports are not known."""
+        """The clusters of supports, however few disjoint sets a class has; None if supports are not known."""
         return None if self._support_sets is None else _clusters(self._support_sets)
 
     @property
     def supports(self) -> int:
-        """Number of clusters of support images, of a fitted method of its runs; 0 where supports are not known."""
+        """Number of clusters of support images; 0 if supports are unknown."""
         return 0 if self._supports is None else self._supports.groups.number
 
     @cached_property
@@ -145,12 +145,12 @@ class Design:
 
     @property
     def has_few_sets(self) -> bool:
-        """Whether a class has so few disjoint support sets that without one of them hardly a row of it is left."""
+        """Whether a class has so few separate support sets that leaving one out leaves hardly any row."""
         return self.support_sets < FEW_SETS
 
     @cached_property
     def stratum(self) -> np.ndarray:
-        """Number (n,) from 0 of the class of each row in its run of its fold."""
+        """Number (n,), from 0, of each row's class within its run and fold."""
         part = self._by_row(range(len(self.parts)))
         return _number(np.stack([part, np.concatenate([rows.stratum for rows in self.parts])], 1))
 
@@ -176,7 +176,7 @@ class Design:
 
     @cached_property
     def free(self) -> dict[str, int]:
-        """Kind "query" or "support" -> free clusters: clusters minus the groups that they are compared in (§4.3)."""
+        """{"query" or "support": number of clusters minus groups}, the degrees of freedom (§4.3)."""
         fold = self._by_row(self.fold)
         levels = [self._class_of_fold, fold, np.zeros_like(fold)]
         levels_of = {"query": levels, "support": levels[1:] if self.is_fitted else levels}
@@ -190,7 +190,7 @@ class Design:
 
     @cached_property
     def queries_of_row(self) -> float:
-        """Mean number of query clusters of a row: 1 for masks."""
+        """Mean number of query images of a row; 1 for masks."""
         return len(self.clusters["query"].row) / self.rows
 
     @cached_property
@@ -210,12 +210,12 @@ class Design:
 
     @cached_property
     def supports_of_row(self) -> float:
-        """Mean number J of support clusters of a row; 0 where supports are not known."""
+        """Mean number J of support images of a row; 0 if supports are unknown."""
         return len(self.clusters["support"].row) / self.rows if self._has("support") else 0.0
 
     @cached_property
     def roles(self) -> tuple[np.ndarray, float]:
-        """The clusters (I, 2), of queries and of supports, of each image that is both, and the constant a (§4.2).
+        """Clusters (I, 2) of each image that is both query and support, and the constant a (§4.2).
 
         a is the share of the cells' variance that the product of an image's two influences lacks: the rows that ask it
         are in the mean that the rows of its supports are compared with. No image has both clusters where a class or a
@@ -234,7 +234,7 @@ class Design:
 
     @cached_property
     def by_part(self) -> dict[str, list[PartGroups]]:
-        """Kind of clusters -> for each part, those that have rows in it."""
+        """{kind of cluster: for each part, its clusters}."""
         return {kind: list(self._divided(groups)) for kind, groups in self.clusters.items()}
 
     def _divided(self, groups: Groups) -> Iterator[PartGroups]:

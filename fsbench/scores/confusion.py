@@ -24,7 +24,7 @@ FAILED = "failed"
 
 
 class VoidRule(ABC):
-    """Rule for counting void pixels, which have no true class.
+    """Rule for counting void pixels, whose class is unknown.
 
     Attributes:
         words: what void pixels count as, and what follows from it for a figure.
@@ -42,15 +42,15 @@ class VoidRule(ABC):
 
     @abstractmethod
     def pixels(self, counts: np.ndarray) -> np.ndarray:
-        """Return the number of pixels (...) that count, from counts (..., 6) of any slots."""
+        """Return the number of counted pixels (...) from counts (..., 6) of any slots."""
 
     @abstractmethod
     def counted_pixels(self, truth: np.ndarray) -> np.ndarray:
-        """Return the pixels (h, w) bool of a truth (h, w) that count, where pixels are looked at one by one."""
+        """Return which pixels (h, w) bool of a truth (h, w) are counted."""
 
 
 class VoidIgnored(VoidRule):
-    """Void pixels are left out of prediction and truth."""
+    """Void pixels are ignored in prediction and truth."""
 
     words = "left out: the uncertain border band costs nothing, worth points on PASCAL; COCO has no void"
 
@@ -70,7 +70,7 @@ class VoidIgnored(VoidRule):
 
 
 class VoidIsBackground(VoidRule):
-    """Void pixels are background: what is predicted there counts in unions."""
+    """Void pixels are background: predictions there count as false alarms."""
 
     words = "background: predicting the object's border band costs IoU"
 
@@ -90,7 +90,7 @@ class VoidIsBackground(VoidRule):
 
 
 class PresentOnly(VoidIgnored):
-    """Void pixels are left out, and where a truth lacks a class, or the background, nothing of it is counted.
+    """Void pixels are ignored, and a class (or background) counts only in queries that show it.
 
     What is predicted of it there costs nothing (PANet and PPNet, atlas-runs.md §9).
     """
@@ -118,7 +118,7 @@ VOID_RULES: dict[str, VoidRule] = {"background": VoidIsBackground(), "ignore": V
 
 
 def void_rule(name: str) -> VoidRule:
-    """Return the rule of a name, of `VOID_RULES` or of an installed package; SettingsError where there is none."""
+    """Return the rule of this name, from fsbench or a package. Raises SettingsError if there is none."""
     found = VOID_RULES.get(name) or plug_in_part(name, VoidRule)
     if found is None:
         raise SettingsError(f"void is '{name}', of which there is no rule{known_names(name, tuple(VOID_RULES))}")
@@ -133,14 +133,14 @@ def intersection_union(counts: np.ndarray, void: str) -> tuple[np.ndarray, np.nd
 def way_ious(counts: np.ndarray, void: str) -> list[float | None]:
     """Compute the IoU, from 0 to 1, of an episode's ways from their counts (N, 6).
 
-    It is None where there is nothing to find and nothing was predicted.
+    It is None if there is nothing to find and nothing was predicted.
     """
     pairs = zip(*(values.tolist() for values in intersection_union(counts, void)), strict=True)
     return [intersection / union if union else None for intersection, union in pairs]
 
 
 def background_intersection_union(counts: np.ndarray, void: str) -> tuple[np.ndarray, np.ndarray]:
-    """Compute those of the background (...) from counts (..., 6) of slot 0 (any foreground)."""
+    """Compute the background's intersections and unions (...) from counts (..., 6) of slot 0."""
     return void_rule(void).background(counts)
 
 

@@ -28,7 +28,7 @@ QUERIES = "queries"
 
 @dataclass(frozen=True, eq=False)
 class CountTable:
-    """Rows of (episode, way) pairs, and of whole episodes, whose values are summed.
+    """Table of counts for (episode, way) pairs and whole episodes, whose values are summed.
 
     Shapes: `n` pairs, `E` episodes, `C` classes.
 
@@ -38,7 +38,7 @@ class CountTable:
         pairs: (rows,) bool, the rows of the pairs.
         void_rule: rule for void pixels.
         is_whole: the pairs are all there are, and sums over whole episodes exist.
-        header: of the run; None where the counts are of none.
+        header: the header of the run; None if the counts are of none.
     """
 
     frame: "pl.DataFrame"
@@ -49,7 +49,7 @@ class CountTable:
     header: "Header | None" = None
 
     def column(self, name: str) -> np.ndarray:
-        """Return a column of the table at the pairs, (n,)."""
+        """Return a column of the table for the pairs, (n,)."""
         return self.frame[name].to_numpy()[self.pairs]
 
     @cached_property
@@ -64,12 +64,12 @@ class CountTable:
 
     @cached_property
     def rightly_decided(self) -> np.ndarray:
-        """Whether the presence of each way was decided rightly, (n,) bool."""
+        """Whether each way's presence was decided correctly, (n,) bool."""
         return np.asarray(self.column("present") == self.column("decided"))
 
     @cached_property
     def episodes(self) -> np.ndarray:
-        """The rows of slot 0, (rows,) bool, one of each of the E episodes: any foreground."""
+        """Rows of slot 0 (any foreground), (rows,) bool: one for each episode."""
         return np.asarray(self.frame["slot"].to_numpy() == 0)
 
     @cached_property
@@ -79,12 +79,12 @@ class CountTable:
 
     @cached_property
     def pair_rows(self) -> Rows:
-        """The images that each pair depends on: the query, and the supports of its way."""
+        """Images on which each pair depends: the query and its way's supports."""
         return self._rows(self.pairs, self.column("class_id"))
 
     @cached_property
     def episode_rows(self) -> Episodes | None:
-        """The images that the episodes of a whole run depend on, with the supports of all ways; None for a part."""
+        """Images on which whole episodes depend, with all ways' supports; None for a part."""
         if not self.is_whole:
             return None
         number = self.frame["episode"].to_numpy()
@@ -106,36 +106,36 @@ class CountTable:
         return Rows(query, support if support is not None and support.shape[1] else None, cls)
 
     def independent_names(self, kept: np.ndarray) -> list[str]:
-        """Return what the queries of the rows `kept` (rows,) bool of the frame are samples of: themselves, or scans."""
+        """Return the independent samples of the rows `kept` (rows,) bool: query images, or scans."""
         names = self.frame["query"].filter(kept).to_list()
         return names if self.header is None else [self.header.independent_name(name) for name in names]
 
     @cached_property
     def class_places(self) -> np.ndarray:
-        """The place of each pair's class among `class_ids`, (n,)."""
+        """Position of each pair's class in `class_ids`, (n,)."""
         place = {number: i for i, number in enumerate(self.class_ids)}
         return np.array([place[number] for number in self.column("class_id").tolist()], dtype=int)
 
     def by_pair(self, values: np.ndarray) -> RowSum:
-        """Take values (n, ...) of the pairs to be added up."""
+        """Make a sum of values (n, ...) over pairs."""
         return RowSum(values)
 
     def by_class(self, values: np.ndarray) -> RowSum:
-        """Take values (n, ...) of the pairs to be added up by class: (C, ...)."""
+        """Make a sum of values (n, ...) over pairs, by class (C, ...)."""
         return RowSum(values, self.class_places, len(self.class_ids))
 
     def by_episode(self, values: np.ndarray) -> RowSum:
-        """Take values (E, ...) of the episodes of a whole run to be added up."""
+        """Make a sum of values (E, ...) over whole episodes."""
         return RowSum(values, of_episodes=True)
 
     def statistics(self, metrics: Sequence[Metric]) -> ScoreStatistics:
-        """Sum what `metrics` need, each sum once."""
+        """Compute the sums that `metrics` need, each once."""
         counted = {one.name: self.sum(one) for metric in metrics for one in metric.sums}
         sums = {name: found for name, found in counted.items() if found is not None}
         return ScoreStatistics(self.pair_rows, sums, tuple(metrics), self.is_whole, self.episode_rows)
 
     def sum(self, one: Sum) -> Any:
-        """Return the values of a sum, counted when it is first asked for; None where there is none."""
+        """Return the values of a sum, computed once; None if it does not exist."""
         if one.name not in self._sums:
             self._sums[one.name] = self._count(one)
         return self._sums[one.name]
@@ -153,7 +153,7 @@ class CountTable:
 
 
 def episode_scores(frame: "pl.DataFrame", void: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the IoU (E,) of a count table's episodes by ascending number, and how many decisions are wrong (E,)."""
+    """Return the IoU (E,) of each episode, and its number of wrong presence decisions (E,)."""
     _, episode = np.unique(frame["episode"].to_numpy(), return_inverse=True)
     ways = (frame["slot"] > 0).to_numpy()
     counts = np.column_stack([frame[name].to_numpy() for name in COUNTS])

@@ -50,7 +50,7 @@ def holm(p: Sequence[float], weights: Sequence[float] | None = None) -> list[flo
 
 
 def family_weights(first: Sequence[bool]) -> list[float]:
-    """Weigh a family for `holm`: 0.8 for the comparisons of the first metric on the whole test, 0.2 for all others.
+    """Weigh comparisons for `holm`: those of the first metric on the whole test 0.8, all others 0.2.
 
     Each part is shared equally; where one is empty, the other has all.
 
@@ -64,7 +64,7 @@ def family_weights(first: Sequence[bool]) -> list[float]:
 
 
 def adjust(p: Sequence[float], first: Sequence[bool]) -> list[float]:
-    """Adjust the p-values of everything that a command prints; see `holm` and `family_weights`.
+    """Correct the p of everything that a command prints (see `holm` and `family_weights`).
 
     Args:
         p: of each comparison; NaN of one that is not tested, which is outside the family.
@@ -76,12 +76,12 @@ def adjust(p: Sequence[float], first: Sequence[bool]) -> list[float]:
 
 
 def smallest_difference(found: Estimate, power: float = POWER) -> float:
-    """Return the smallest true difference, in points, that such a test shows with a probability of `power` (§8)."""
+    """Return the smallest true difference, in points, that the test finds with probability `power` (§8)."""
     return (t_quantile(0.5 + LEVEL / 2, found.df) + t_quantile(power, found.df)) * found.error
 
 
 def times_larger(found: Estimate, effect: float = 1.0, power: float = POWER) -> Factor:
-    """Return how many times as many query and support images show a true difference of `effect` points (§8).
+    """Return how many times as many images find a true difference of `effect` points (§8).
 
     Args:
         found: the difference on the test at hand.
@@ -95,12 +95,14 @@ def times_larger(found: Estimate, effect: float = 1.0, power: float = POWER) -> 
 
 
 def beside_published(found: Estimate, published: float, digits: int = 1) -> Literal["above", "below", "not told apart"]:
-    """Say where a score lies beside a published one, whose sampling error is taken as as large as ours (§9).
+    """Say whether a score is above, below or not told apart from a published one (§9).
+
+    The published score's sampling error is assumed to equal ours.
 
     Args:
         found: our score.
         published: the figure.
-        digits: of the figure after the point; half a unit of the last is rounding.
+        digits: the digits of the figure after the point; half a unit of the last is rounding.
     """
     away = found.value - published
     margin = t_quantile(0.5 + LEVEL / 2, found.df) * sqrt(2) * found.error + 0.5 * 10.0**-digits
@@ -115,7 +117,7 @@ def equivalent(found: Estimate, margin: float) -> bool:
 
 
 def indistinguishable(ranked: Sequence[str], different: set[frozenset[str]]) -> list[list[str]]:
-    """Group methods that do not differ: the longest stretches of `ranked` without a pair of `different`.
+    """Group methods that do not differ: longest stretches of `ranked` without a pair in `different`.
 
     A method that differs from both neighbours is in no group.
     """
@@ -131,7 +133,7 @@ def indistinguishable(ranked: Sequence[str], different: set[frozenset[str]]) -> 
 
 
 def compact_letters(ranked: Sequence[str], different: set[frozenset[str]]) -> dict[str, str]:
-    """Give methods letters so that two of them share one exactly where they do not differ.
+    """Give methods letters so that two share a letter exactly if they do not differ.
 
     The algorithm inserts one difference after the other: a letter that both have becomes two, one without either, and
     a letter whose methods another one has as well is dropped (Piepho, 2004, J. Comput. Graph. Stat. 13, 456).

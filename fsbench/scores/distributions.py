@@ -29,7 +29,7 @@ def t_below(value: float, df: float) -> float:
 
 
 def t_quantile(probability: float, df: float) -> float:
-    """Return the value that Student's t with `df` degrees of freedom is below with `probability`, from 0 to 1.
+    """Return the quantile of Student's t with `df` degrees of freedom at `probability`.
 
     >>> round(t_quantile(0.975, 10), 3)
     2.228
@@ -38,7 +38,7 @@ def t_quantile(probability: float, df: float) -> float:
 
 
 def t_exceeded(tail: float, df: float) -> float:
-    """Return the value that Student's t with `df` degrees of freedom exceeds with probability `tail`, from 0 to 0.5.
+    """Return the value that Student's t with `df` degrees of freedom exceeds with probability `tail`.
 
     >>> round(t_exceeded(0.025, 10), 3)
     2.228
@@ -58,7 +58,7 @@ _LEAST_ODDS = 1e-100
 
 
 def beta_quantile(probability: float, a: float, b: float) -> float:
-    """Return the value that a beta variable with parameters `a` and `b` is below with `probability`, from 0 to 1.
+    """Return the quantile of the beta distribution with parameters `a` and `b` at `probability`.
 
     >>> round(beta_quantile(0.975, 8, 3), 3)
     0.933
@@ -79,7 +79,7 @@ def beta_quantile(probability: float, a: float, b: float) -> float:
 
 
 def chi_squared_quantile(probability: float, df: float) -> float:
-    """Return the value that chi-squared with `df` degrees of freedom is below with `probability`, from 0 to 1.
+    """Return the quantile of chi-squared with `df` degrees of freedom at `probability`.
 
     >>> round(chi_squared_quantile(0.95, 1), 3)
     3.841

@@ -35,7 +35,7 @@ ROUNDING = 1e-18
 
 
 class Scope(StrEnum):
-    """How far an interval and a test reach (§5)."""
+    """What an interval covers: other queries and supports, these supports only, or nothing (§5)."""
 
     IMAGES = "images"
     """Other query images and other supports."""
@@ -49,11 +49,11 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score, or the difference of two, in points.
+    """A score, or a difference of two, in points, with error, interval and p.
 
     Attributes:
         value: the score or difference.
-        low, high: ends of its 95 % interval; NaN where there is none.
+        low, high: ends of its 95 % interval; NaN if there is none.
         scope: how far the interval reaches.
         error: its standard error.
         df: degrees of freedom of the error.
@@ -83,22 +83,22 @@ class Estimate:
 
     @property
     def has_interval(self) -> bool:
-        """Whether the ends of the interval are known."""
+        """Whether there is an interval."""
         return self.low == self.low and self.high == self.high
 
     def reversed(self) -> "Estimate":
-        """Return the same difference the other way round."""
+        """Return the difference with both methods exchanged."""
         return replace(self, value=-self.value, low=-self.high, high=-self.low)
 
     def root(self) -> "Estimate":
-        """Return the root of a squared error, whose value and ends below 0 become 0."""
+        """Return the square root of a squared error; negative values and ends become 0."""
         value, low, high = (sqrt(max(end, 0.0)) if end == end else nan for end in (self.value, self.low, self.high))
         return replace(self, value=value, low=low, high=high)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The score of `method` minus that of `other`, in points; `scores` are those of the two."""
+    """Score of `method` minus that of `other`, in points, with both scores in `scores`."""
 
     method: str
     other: str
@@ -108,7 +108,7 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class Influences:
-    """A score with the influence of each cluster: the score minus the score without the cluster's rows (§3).
+    """A score with the influence of each cluster of images: how far the score moves without it (§3).
 
     Attributes:
         value: the score.
@@ -124,7 +124,7 @@ class Influences:
 
 
 def estimates(folds: Sequence[ScoreStatistics], fold_of: Sequence[int] | None = None) -> dict[str, Estimate]:
-    """Estimate the mean over folds of the mean over each fold's runs, of the scores that all have.
+    """Estimate scores as means over folds of means over runs.
 
     Args:
         folds: statistics of each run.
@@ -188,13 +188,13 @@ def differences(
 def gains(
     folds: Sequence[ScoreStatistics], others: Sequence[ScoreStatistics], fold_of: Sequence[int] | None = None
 ) -> dict[str, Estimate]:
-    """Estimate the mean score of `others` minus that of `folds`: two ways to score the same rows."""
+    """Estimate the mean score of `others` minus that of `folds`, which score the same rows in two ways."""
     found = differences({"others": others, "folds": folds}, [("others", "folds")], fold_of)
     return {metric: one.difference for metric, (one,) in found.items()}
 
 
 def mean_of_rows(values: np.ndarray, rows: Rows) -> Estimate:
-    """Estimate the mean of one value (n,) a row, with the p of the test that it is 0."""
+    """Estimate the mean of one value (n,) per row, with the p of a test against 0."""
     sums = {"value": RowSum(np.stack([np.asarray(values, float), np.ones(len(values))], 1))}
     test = MetricParts.from_statistics(_Mean(), [ScoreStatistics(rows, sums, (_Mean(),), is_whole=False)])
     return conclude(test.influences(test.design), test.design)
@@ -263,14 +263,14 @@ def _shared_variance(found: Influences, design: Design, ve: float) -> float:
 
 
 def conclude_metric(found: Influences, design: Design, metric: Metric) -> Estimate:
-    """Conclude, unless the metric is a figure without interval and test."""
+    """Turn influences into an estimate; without interval and p if the metric has none."""
     if not metric.has_interval:
         return Estimate(found.value, scope=Scope.NONE, queries=design.query_images)
     return conclude(found, design)
 
 
 def share_ends(estimate: Estimate, answers: float) -> Estimate:
-    """Give a share of right answers the interval of Clopper and Pearson at its effective size (§6: Korn, Graubard).
+    """Give a share the interval of Clopper and Pearson at its effective size (§6: Korn, Graubard).
 
     Args:
         estimate: the share in percent.
@@ -295,7 +295,7 @@ def share_ends(estimate: Estimate, answers: float) -> Estimate:
 
 @dataclass(frozen=True, eq=False)
 class MetricParts:
-    """A score of a test as the mean over folds of the mean over runs: its parts, and the place of each one's fold.
+    """A score as a mean over parts (runs within folds), with each part's fold.
 
     Attributes:
         metric: the score.
@@ -311,7 +311,7 @@ class MetricParts:
     def from_statistics(
         cls, metric: Metric, statistics: Sequence[ScoreStatistics], fold_of: Sequence[int] | None = None
     ) -> "MetricParts":
-        """Divide the statistics of runs, which all have the score; `fold_of` as in `estimates`."""
+        """Collect the parts of a score from the statistics of runs; `fold_of` as in `estimates`."""
         numbers = range(len(statistics)) if fold_of is None else fold_of
         pairs = [(fold, part) for fold, one in zip(numbers, statistics, strict=True) for part in one.parts(metric)]
         folds = np.unique([fold for fold, _ in pairs], return_inverse=True)[1].ravel()
@@ -319,12 +319,12 @@ class MetricParts:
 
     @cached_property
     def design(self) -> Design:
-        """The images that the rows of the score depend on."""
+        """The images on which the score's rows depend."""
         return Design([part.rows for part in self.parts], self.folds.tolist())
 
     @cached_property
     def values(self) -> np.ndarray:
-        """The score (P,) of each part; NaN where there is nothing to average."""
+        """Score of each part (P,); NaN if there is nothing to average."""
         return np.array([part.value() for part in self.parts])
 
     @property
@@ -333,12 +333,12 @@ class MetricParts:
         return self.metric.is_defined(self.values)
 
     def influences(self, design: Design, start: int = 0) -> Influences:
-        """Compute the score, which is defined, and the influence of each cluster of a design of the same rows.
+        """Compute the score and each cluster's influence on it.
 
         A figure that has no interval has no influences.
 
         Args:
-            design: of these parts, or of more.
+            design: the design of these parts, or of more.
             start: the place of the first of these parts among those of the design.
         """
         value = float(_mean(*self._fold_sums(self.values))[0])
@@ -381,13 +381,13 @@ class MetricParts:
 
 
 def metrics_of_all(statistics: Sequence[ScoreStatistics]) -> list[Metric]:
-    """List the metrics that all statistics have."""
+    """List the metrics that all these statistics have."""
     names = [{metric.name for metric in one.known_metrics} for one in statistics]
     return [metric for metric in statistics[0].known_metrics if all(metric.name in own for own in names)]
 
 
 def design_of(test: MetricParts, known: list[Design]) -> Design:
-    """Return the design of a test, or the one of `known` that is the same; a new one is added."""
+    """Return a test's design, reusing an equal one in `known`; a new one is added."""
     for design in known:
         if design.is_alike(test.design):
             return design
@@ -400,11 +400,11 @@ def _score(found: Influences, design: Design, metric: Metric, statistics: Sequen
 
 
 def as_score(estimate: Estimate, metric: Metric, statistics: Sequence[ScoreStatistics]) -> Estimate:
-    """Let the interval of a score end where scores do; a score has no p.
+    """Limit an interval to the range of scores, and drop the p, which scores do not have.
 
     Args:
         estimate: the score.
-        metric: which it is.
+        metric: the metric which it is.
         statistics: the rows that it is of.
     """
     if not metric.is_squared_error:

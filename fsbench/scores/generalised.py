@@ -30,7 +30,7 @@ NOVEL = Sum("novel", lambda table: _part(table, novel=True))
 
 
 def mean_of_there(sums: np.ndarray, absent: int = 0) -> np.ndarray:
-    """Compute the mean IoU in percent (R,) of a run's sums (R, C, 2) of intersections and unions.
+    """Compute the mean IoU in percent (R,) over classes with pixels, from sums (R, C, 2).
 
     It is the mean over the classes that the run shows or predicts (gfss.md §7), and `absent` more that count as 0.
     """

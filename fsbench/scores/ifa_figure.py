@@ -25,7 +25,10 @@ IFA_FIGURE = "IFA-figure"
 
 @dataclass(frozen=True)
 class IFAFigure(Metric):
-    """The figure, of a test whose 1-shot batches have `batch` episodes, and half as many with more shots."""
+    """The score that IFA's program prints: all episodes of a batch share one label.
+
+    `batch` is the number of 1-shot episodes in a batch; with more shots it is half of that.
+    """
 
     batch: int
 
@@ -40,7 +43,7 @@ class IFAFigure(Metric):
 
     @property
     def sums(self) -> tuple[Sum, ...]:  # type: ignore[override]
-        """The sum of this test: (L, 4) pixels by the label of an episode's batch, see `ifa_sums`."""
+        """The sum that the figure needs: (L, 4) pixels by batch label (see `ifa_sums`)."""
         return (Sum("labelled", self._labelled),)
 
     def _labelled(self, table: "CountTable") -> RowSum | None:
@@ -56,7 +59,7 @@ class IFAFigure(Metric):
 
 
 def ifa_sums(frame: "pl.DataFrame", batch: int, classes: int) -> RowSum:
-    """Give the pixels of every episode the label of its batch.
+    """Sum the pixels of episodes by the label of their batch.
 
     Args:
         frame: the count table of a 1-way test.

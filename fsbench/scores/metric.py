@@ -19,11 +19,11 @@ Totals = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Sum:
-    """A quantity that is added up over rows.
+    """A quantity that is added up over rows of counts.
 
     Attributes:
         name: by which metrics find its total; two sums of one name are one sum.
-        count: takes the values of the rows of a `CountTable`; it returns None where the quantity does not exist, such
+        count: takes the values of the rows of a `CountTable`; it returns None if the quantity does not exist, such
             as the background in some (episode, way) pairs. None: no count table gives it, and it is measured where it
             is asked for (`fsbench.scores.sums.MeasuredSum`).
         columns: columns without which, or with gaps in which, there is no such sum: a table that was counted again
@@ -37,7 +37,7 @@ class Sum:
 
 @dataclass(frozen=True)
 class Metric(ABC):
-    """A score of a run. A subclass gives the attributes and `compute`.
+    """A score of a run; subclasses set the attributes and write `compute`.
 
     Attributes:
         name: as tables and the command line have it.
@@ -72,7 +72,7 @@ class Metric(ABC):
 
     @abstractmethod
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
-        """Compute the score (R,) of R sets of rows: all of them, or all but those of an image.
+        """Compute the score (R,) of R sets of rows, such as all rows, or all without one image.
 
         NaN where there is nothing to average.
 
@@ -83,56 +83,56 @@ class Metric(ABC):
         """
 
     def problem(self) -> str:
-        """Say what is wrong with the values that it has of its own; "" for nothing."""
+        """Say what is wrong with the metric's own settings; "" for nothing."""
         return ""
 
     def is_defined(self, values: np.ndarray) -> bool:
-        """Return whether the mean over parts, whose scores are `values` (P,), is: here where any has something."""
+        """Return whether the mean over parts with scores `values` (P,) is defined; by default if any is."""
         return bool(np.isfinite(values).any())
 
     def row_influences(self, sums: Mapping[str, RowValues]) -> np.ndarray | None:
-        """Return the influence (n,) of each row, of a score that is not computed anew without rows; None of others."""
+        """Return each row's influence (n,) on the score; None if the score is recomputed without rows."""
         return None
 
     @property
     def sign(self) -> int:
-        """Factor that makes more of the score better."""
+        """1 if more is better, -1 if less is."""
         return 1 if self.higher_is_better else -1
 
     @property
     def unit(self) -> str:
-        """Unit of differences; "" of a score from 0 to 1."""
+        """Unit of differences; "" for scores from 0 to 1."""
         return "squared points" if self.is_squared_error else "" if self.maximum == 1 else "points"
 
     @property
     def in_points(self) -> bool:
-        """Whether differences are in points, as sizes and margins that readers ask for are."""
+        """Whether differences are in points."""
         return self.unit == "points"
 
     @property
     def is_measured(self) -> bool:
-        """Whether it needs sums that no count table gives."""
+        """Whether the metric needs sums that count tables do not have."""
         return any(one.count is None for one in self.sums)
 
     @property
     def is_over_shown_classes(self) -> bool:
-        """Whether it is a mean over the classes that are shown (`over_shown_classes`), and nothing where none is."""
+        """Whether the metric is a mean over shown classes only (`over_shown_classes`)."""
         return any(one.name == "truth" for one in self.sums)
 
     def digits(self, percent: int = 2) -> int:
-        """Return the digits after the point to print; percentages have `percent`, scores up to 1 have three."""
+        """Return the number of digits after the point: `percent` for percentages, 3 for scores up to 1."""
         return 3 if self.maximum == 1 else percent
 
 
 def class_mean(shares: np.ndarray, totals: Totals, run: Totals | None) -> np.ndarray:
-    """Average shares (R, C) from 0 to 1 over the classes that are shown, in percent (R,); see `over_shown_classes`."""
+    """Average shares (R, C) over the classes that are shown, in percent (R,)."""
     return over_shown_classes(100 * shares.mean(-1), totals, run)
 
 
 def over_shown_classes(
     mean: np.ndarray, totals: Totals, run: Totals | None, pixels: np.ndarray | None = None
 ) -> np.ndarray:
-    """Turn a mean over all C classes (R,) into one over the classes that are there.
+    """Convert a mean over all C classes (R,) into one over the classes that have pixels.
 
     A class that the whole run never shows counts as 0. One without pixels in some of the rows is left out there; NaN
     where all are.

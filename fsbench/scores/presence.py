@@ -86,7 +86,7 @@ PRESENCE: tuple[Metric, ...] = (AUROC(), FalseAlarmArea(), MeanIoUPresent())
 
 
 def best_threshold(present: np.ndarray, score: np.ndarray) -> float:
-    """Return the threshold t for which most of the decisions `score >= t` are right, present and absent counting alike.
+    """Return the threshold t that makes most decisions `score >= t` right, balanced over present and absent.
 
     Thresholds lie halfway between neighbouring scores; 0 and 2 say that all or none are present. Of equally good ones
     it is the lowest.

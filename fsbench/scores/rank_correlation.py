@@ -10,7 +10,7 @@ from fsbench.scores.rows import Rows
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Mean of Spearman's correlations, one of each query.
+    """Mean of Spearman's correlation over queries.
 
     Attributes:
         mean: -1 to 1. Queries share supports, whose effects are no property's: a test over query images finds a
@@ -23,13 +23,13 @@ class RankCorrelation:
 
 
 def within_query_correlation(values: np.ndarray, scores: np.ndarray) -> RankCorrelation | None:
-    """Correlate values with scores among the draws of each query, and average over queries.
+    """Correlate values with scores over the draws of each query, and average over queries.
 
     Args:
         values, scores: (Q, draws) float; draws with a NaN are left out.
 
     Returns:
-        The mean correlation; None where no query has one.
+        The mean correlation; None if no query has one.
     """
     rho = np.array([spearman(*pair) for pair in zip(values, scores, strict=True)])
     known = np.isfinite(rho)
@@ -39,7 +39,7 @@ def within_query_correlation(values: np.ndarray, scores: np.ndarray) -> RankCorr
 
 
 def clustered_mean(values: np.ndarray, images: np.ndarray) -> Estimate:
-    """Return the mean of one value a query with its interval, and the p of its test against 0, for these supports.
+    """Return the mean of one value per query, with interval and p against 0, for these supports.
 
     Args:
         values: (Q,) float.
@@ -50,7 +50,7 @@ def clustered_mean(values: np.ndarray, images: np.ndarray) -> Estimate:
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
-    """Return Spearman's correlation of the pairs without NaN, equal values with their mean rank.
+    """Return Spearman's correlation of pairs, without those with NaN; ties get their mean rank.
 
     NaN for fewer than three pairs and for a constant side.
     """
@@ -64,7 +64,7 @@ def spearman(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def mean_ranks(values: np.ndarray) -> np.ndarray:
-    """Return the rank (n,) of each value, from 1; equal values share the mean of theirs."""
+    """Return the ranks (n,) of values, from 1; ties get their mean rank."""
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     last = count.cumsum()
     ranks: np.ndarray = (last - (count - 1) / 2)[place]

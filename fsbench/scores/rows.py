@@ -18,11 +18,11 @@ ABSENT = -1
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The images that rows of counts depend on, by numbers that are the same in all folds, ways and runs.
+    """Images on which rows of counts depend, by numbers that are the same in all folds and runs.
 
     Attributes:
         query: (n, q) numbers of the query images; (n,) where each row has one, as all masks have.
-        support: (n, K) numbers of the supports, -1 where a row has fewer; None where a record does not name them.
+        support: (n, K) numbers of the supports, -1 where a row has fewer; None if a record does not name them.
         cls: (n,) class, which tells the strata of a fold; one number for all where rows are about several.
         run: (n,) number of the run within the record; None of one run.
         fitted: the method is fitted once for all queries of a run, so that the run's supports act as one.
@@ -39,26 +39,26 @@ class Rows:
 
     @cached_property
     def stratum(self) -> np.ndarray:
-        """Number (n,) from 0 of each row's stratum, which is its class in its run."""
+        """Number (n,), from 0, of each row's class within its run."""
         cls = np.unique(self.cls, return_inverse=True)[1].ravel()
         if self.run is None:
             return np.asarray(cls)
         return np.asarray(np.unique(self.run * (int(cls.max(initial=0)) + 1) + cls, return_inverse=True)[1].ravel())
 
     def take(self, rows: np.ndarray) -> "Rows":
-        """Return some of the rows, by their places or as a mask."""
+        """Return some of the rows, by position or mask."""
         support, run = (None if values is None else values[rows] for values in (self.support, self.run))
         return replace(self, query=self.query[rows], support=support, cls=self.cls[rows], run=run)
 
     def is_alike(self, other: "Rows") -> bool:
-        """Return whether other rows are about the same images."""
+        """Return whether other rows depend on the same images."""
         return self.fitted == other.fitted and all(
             np.array_equal(own, its) if own is not None and its is not None else own is its
             for own, its in ((getattr(self, name), getattr(other, name)) for name in ("query", "support", "cls", "run"))
         )
 
     def joined(self, other: "Rows") -> "Rows":
-        """Return rows that depend on the supports of these and of others on the same queries.
+        """Return rows that depend on the supports of two sets of rows with the same queries.
 
         Raises ValueError where the queries are others.
         """
@@ -70,7 +70,7 @@ class Rows:
 
 
 class Groups(NamedTuple):
-    """Groups of rows that may overlap, as pairs.
+    """Groups of rows, which may overlap, as (group, row) pairs.
 
     Attributes:
         group: (m,) number of the group.
@@ -84,14 +84,14 @@ class Groups(NamedTuple):
 
 
 class RowValues(Protocol):
-    """Values of rows with a total for any of them."""
+    """Values of rows, and their total for any subset."""
 
     @property
     def of_episodes(self) -> bool:
-        """Whether the rows are whole episodes, not (episode, way) pairs."""
+        """Whether rows are whole episodes, not (episode, way) pairs."""
 
     def take(self, rows: np.ndarray) -> "RowValues":
-        """Return the values of some rows, by their places or as a mask."""
+        """Return the values of some rows, by position or mask."""
 
     def total(self) -> np.ndarray:
         """Return the total (1, ...) of all rows."""
@@ -99,15 +99,15 @@ class RowValues(Protocol):
 
 @runtime_checkable
 class SeparableValues(RowValues, Protocol):
-    """Values of rows whose total is known without some of them; others give influences (`Metric.row_influences`)."""
+    """Values of rows whose total without some rows can be computed."""
 
     def without(self, groups: Groups, stratum: np.ndarray) -> np.ndarray:
-        """Return the totals (G, ...) of all rows but those of each group; `stratum` as in `RowSum.without`."""
+        """Return the totals (G, ...) without the rows of each group; `stratum` as in `RowSum.without`."""
 
 
 @dataclass(frozen=True, eq=False)
 class RowSum:
-    """Values that are added up.
+    """Values of rows that are added up.
 
     Attributes:
         values: (n, ...) integers, or float64.
@@ -123,16 +123,16 @@ class RowSum:
     of_episodes: bool = False
 
     def take(self, rows: np.ndarray) -> "RowSum":
-        """Return the values of some rows, by their places or as a mask."""
+        """Return the values of some rows, by position or mask."""
         return replace(self, values=self.values[rows], place=None if self.place is None else self.place[rows])
 
     def total(self) -> np.ndarray:
-        """Return the total (1, C, ...), or (1, ...) without places."""
+        """Return the total (1, C, ...), or (1, ...) if values are not by class."""
         every = np.arange(len(self.values))
         return self.by_group(Groups(np.zeros_like(every), every, 1))
 
     def without(self, groups: Groups, stratum: np.ndarray) -> np.ndarray:
-        """Return the totals (G, C, ...) of all rows but those of each group, in a test of as many rows of each stratum.
+        """Return the totals (G, C, ...) without the rows of each group, scaled to the same number per stratum.
 
         What is left of a stratum counts more: times the number of its rows, divided by that of the rows that are left
         (statistics spec §3). A total of nothing stays exactly 0.
@@ -157,7 +157,7 @@ class RowSum:
         return total
 
     def by_group(self, groups: Groups) -> np.ndarray:
-        """Return the totals (G, C, ...) of the rows of each group; exact for integers up to 2^53."""
+        """Return the total (G, C, ...) of each group's rows; exact for integers up to 2^53."""
         key, row = groups.group, groups.row
         if self.place is not None:
             place = self.place[row]
@@ -173,14 +173,14 @@ class RowSum:
 
 
 def rows_in_strata(groups: Groups, stratum: np.ndarray) -> np.ndarray:
-    """Count the rows of each group in each stratum, (G, H); `stratum` (n,) as in `RowSum.without`."""
+    """Count each group's rows in each stratum, (G, H)."""
     strata = int(stratum.max()) + 1
     key = groups.group * strata + stratum[groups.row]
     return np.bincount(key, minlength=groups.number * strata).reshape(groups.number, strata)
 
 
 def image_number(name: str) -> int:
-    """Return the number that stands for an image of this name in `Rows`, the same in all records.
+    """Return the number of an image's name in `Rows`, the same in all records.
 
     >>> image_number("2007_000032") == image_number("2007_000032") != image_number("2007_000033")
     True
@@ -196,7 +196,7 @@ def image_numbers(names: Iterable[str]) -> np.ndarray:
 
 
 def padded(listed: Sequence[Sequence[int]]) -> np.ndarray:
-    """Set lists of image numbers under each other, (n, most), with -1 where one has fewer.
+    """Stack lists of image numbers, (n, most), padded with -1.
 
     >>> padded([[5, 7], [6]]).tolist()
     [[5, 7], [6, -1]]

@@ -24,14 +24,14 @@ def episode_statistics(
     metrics: Sequence[Metric] = COMMON,
     header: "Header | None" = None,
 ) -> ScoreStatistics:
-    """Sum a whole run by query image: every score of it (fscs-protocol §7, fss-protocol §7).
+    """Sum a whole run's counts by query image, for all scores (fscs-protocol §7, fss-protocol §7).
 
     Args:
         frame: the count table, with a column `query`.
         class_ids: numbers of the classes that means are taken over.
         void: rule of `fsbench.scores.confusion.VOID_RULES`.
         metrics: the scores that there are.
-        header: of the run, for metrics that ask it.
+        header: the header of the run, for metrics that ask it.
     """
     ways = (frame["slot"] > 0).to_numpy()
     return CountTable(frame, class_ids, ways, void_rule(void), True, header).statistics(metrics)
@@ -45,7 +45,7 @@ def pair_statistics(
     metrics: Sequence[Metric] = COMMON,
     header: "Header | None" = None,
 ) -> ScoreStatistics:
-    """Sum the (episode, way) rows `keep` alone by query image; accuracy is that of single presence decisions.
+    """Sum the (episode, way) rows `keep` by query image; accuracy is then per presence decision.
 
     Args:
         frame: the count table, with a column `query`.
@@ -53,6 +53,6 @@ def pair_statistics(
         class_ids: numbers of the classes of these rows at least.
         void: rule of `fsbench.scores.confusion.VOID_RULES`.
         metrics: the scores that there are.
-        header: of the run, for metrics that ask it.
+        header: the header of the run, for metrics that ask it.
     """
     return CountTable(frame, class_ids, keep, void_rule(void), False, header).statistics(metrics)

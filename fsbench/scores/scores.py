@@ -42,7 +42,7 @@ class MeanIoU(Metric):
 def over_shown_sides(
     both: np.ndarray, totals: Totals, run: Totals | None, unions: Callable[[Totals], np.ndarray]
 ) -> np.ndarray:
-    """Leave out sets of rows in which a side, foreground or background, has no pixels, as such classes are left out.
+    """Leave out sets of rows in which foreground or background has no pixels.
 
     A side that the whole run never shows counts as 0.
 

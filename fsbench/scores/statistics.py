@@ -13,10 +13,10 @@ from fsbench.scores.rows import Groups, Rows, RowValues, SeparableValues
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """The whole episodes of a run, beside its (episode, way) pairs.
+    """Whole episodes of a run, beside its (episode, way) pairs.
 
     Attributes:
-        rows: of the episodes, with the supports of all ways.
+        rows: the rows of the episodes, with the supports of all ways.
         of_pair: (n,) place of each pair's episode among them.
     """
 
@@ -26,7 +26,7 @@ class Episodes:
 
 @dataclass(frozen=True, eq=False)
 class ScoreStatistics:
-    """Sufficient statistics of the scores of a run, or of a part of one.
+    """Sums from which all scores of a run, or of a part of it, can be computed.
 
     Attributes:
         rows: the (episode, way) pairs, or the ways of a classification's episodes.
@@ -45,11 +45,11 @@ class ScoreStatistics:
 
     @cached_property
     def run(self) -> Totals | None:
-        """The sums of all rows, (1, ...), of a whole run; None for a part of one."""
+        """Sums over all rows of a whole run, (1, ...); None for a part."""
         return {name: one.total() for name, one in self.sums.items()} if self.is_whole else None
 
     def only(self, names: Collection[str]) -> "ScoreStatistics":
-        """Keep what the scores `names` need."""
+        """Keep only what the scores `names` need."""
         wanted = tuple(metric for metric in self.metrics if metric.name in names)
         needed = {one.name for metric in wanted for one in metric.sums}
         return replace(self, sums={name: s for name, s in self.sums.items() if name in needed}, metrics=wanted)
@@ -59,18 +59,18 @@ class ScoreStatistics:
         return replace(self, sums={**self.sums, **sums})
 
     def with_given_supports(self) -> "ScoreStatistics":
-        """Take the supports as given, as if the record named none: an interval then holds for these supports alone."""
+        """Treat the supports as fixed: intervals then hold only for these supports."""
         whole = self.episodes
         episodes = None if whole is None else replace(whole, rows=replace(whole.rows, support=None))
         return replace(self, rows=replace(self.rows, support=None), episodes=episodes)
 
     @property
     def known_metrics(self) -> tuple[Metric, ...]:
-        """The metrics whose sums are there."""
+        """Metrics whose sums are available."""
         return tuple(metric for metric in self.metrics if all(one.name in self.sums for one in metric.sums))
 
     def scores(self) -> dict[str, float]:
-        """Compute the wanted scores; NaN where there is nothing to average."""
+        """Compute the requested scores; NaN if there is nothing to average."""
         found = {}
         for metric in self.known_metrics:
             values = [part.value() for part in self.parts(metric)]
@@ -79,7 +79,7 @@ class ScoreStatistics:
         return found
 
     def parts(self, metric: Metric) -> Iterator["ScoredPart"]:
-        """Yield the parts whose mean the score is: the runs within the record, or everything at once."""
+        """Yield the parts over which a score is averaged: runs within the record, or all rows at once."""
         every = np.arange(len(self.rows))
         run = self.rows.run if metric.by_run else None
         for number in [None] if run is None else np.unique(run):
@@ -89,10 +89,10 @@ class ScoreStatistics:
 
 @dataclass(frozen=True, eq=False)
 class ScoredPart:
-    """The rows of a run that a score is computed of at once.
+    """Rows from which one score is computed.
 
     Attributes:
-        statistics: of the whole run.
+        statistics: the statistics of the whole run.
         metric: the score, whose sums are there.
         pairs: (m,) places of the rows.
     """
@@ -103,34 +103,34 @@ class ScoredPart:
 
     @cached_property
     def of_episodes(self) -> bool:
-        """Whether the rows of the score are whole episodes: none of its sums is over pairs."""
+        """Whether the score is about whole episodes, not (episode, way) pairs."""
         return all(self.statistics.sums[one.name].of_episodes for one in self.metric.sums)
 
     @cached_property
     def episodes(self) -> np.ndarray:
-        """Places of the whole episodes."""
+        """Positions of whole episodes."""
         found = self.statistics.episodes
         return np.array([], dtype=int) if found is None else np.unique(found.of_pair[self.pairs])
 
     @cached_property
     def rows(self) -> Rows:
-        """The images that the rows of the score depend on."""
+        """Images on which the score's rows depend."""
         return self.episode_rows if self.of_episodes else self.statistics.rows.take(self.pairs)
 
     @cached_property
     def episode_rows(self) -> Rows:
-        """The images that the whole episodes depend on; those of the pairs where sums of episodes do not exist."""
+        """Images on which whole episodes depend; without sums of episodes, those of pairs."""
         whole = self.statistics.episodes
         return self.statistics.rows.take(self.pairs) if whole is None else whole.rows.take(self.episodes)
 
     @cached_property
     def sums(self) -> dict[str, RowValues]:
-        """The values of the part's rows that the score needs."""
+        """Values of the rows that the score needs."""
         named = {one.name: self.statistics.sums[one.name] for one in self.metric.sums}
         return {name: one.take(self.episodes if one.of_episodes else self.pairs) for name, one in named.items()}
 
     def episode_groups(self, groups: Groups) -> Groups:
-        """Return the whole episodes that the pairs of each group belong to."""
+        """Return the whole episodes to which each group's pairs belong."""
         whole = self.statistics.episodes
         if whole is None:
             return groups
@@ -139,7 +139,7 @@ class ScoredPart:
         return Groups(keys // len(self.episodes), keys % len(self.episodes), groups.number)
 
     def values_without(self, groups: Groups) -> np.ndarray:
-        """Compute the score (G,) without the rows of each group; NaN where nothing is left to average."""
+        """Compute the score (G,) without each group's rows; NaN if nothing is left."""
         has_both = not self.of_episodes and any(one.of_episodes for one in self.sums.values())
         of_episodes = self.episode_groups(groups) if has_both else groups
         totals = {
@@ -152,7 +152,7 @@ class ScoredPart:
         return self.metric.compute(totals, self.statistics.run)
 
     def value(self) -> float:
-        """Compute the score; NaN where there is nothing to average."""
+        """Compute the score; NaN if there is nothing to average."""
         return float(
             self.metric.compute({name: one.total() for name, one in self.sums.items()}, self.statistics.run)[0]
         )

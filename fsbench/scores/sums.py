@@ -71,14 +71,14 @@ REGION_MEASURES = Sum("regions", _regions, REGIONS)
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """The pixels of an episode: what a run stored of them, beside the truth.
+    """Pixels of one episode: prediction and truth.
 
     Attributes:
         prediction: (h, w) integers in 0..N, the label map; 0 is the background.
         truth: (h, w) integers in 0..N, or 255 for void.
         ways: number of ways N.
         void_rule: rule of the test for void pixels.
-        soft: (N, s, s) uint8 soft masks, 255 for certain; None where none were kept.
+        soft: (N, s, s) uint8 soft masks, 255 for certain; None if none were kept.
     """
 
     prediction: np.ndarray
@@ -89,11 +89,11 @@ class Pixels:
 
     @cached_property
     def counted(self) -> np.ndarray:
-        """Pixels (h, w) bool that count: all of them, or all but void ones."""
+        """Which pixels (h, w) bool count: all, or all but void ones."""
         return self.void_rule.counted_pixels(self.truth)
 
     def masks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the masks (h, w) bool of the ways 1..N in prediction and truth, after those of any way (slot 0)."""
+        """Yield prediction and truth masks (h, w) bool: of any way (slot 0), then of ways 1..N."""
         yield self.prediction > 0, (self.truth > 0) & (self.truth != VOID)
         for way in range(1, self.ways + 1):
             yield self.prediction == way, self.truth == way
@@ -104,23 +104,23 @@ AddedUp = Callable[["CountTable", np.ndarray], RowValues | None]
 
 
 def by_class(table: "CountTable", rows: np.ndarray) -> RowValues:
-    """Add up by class, (C, ...)."""
+    """Add rows up by class, (C, ...)."""
     return table.by_class(rows[table.pairs])
 
 
 def by_pair(table: "CountTable", rows: np.ndarray) -> RowValues:
-    """Add up over the (episode, way) pairs, (...)."""
+    """Add up all (episode, way) pairs, (...)."""
     return table.by_pair(rows[table.pairs])
 
 
 def by_episode(table: "CountTable", rows: np.ndarray) -> RowValues | None:
-    """Add up slot 0, any way, over whole episodes, (...); a part of a run has no such sum."""
+    """Add up slot 0 (any way) over whole episodes, (...); parts of a run have no such sum."""
     return table.by_episode(rows[table.episodes]) if table.is_whole else None
 
 
 @dataclass(frozen=True)
 class MeasuredSum(Sum):
-    """A sum that counts do not give: it is measured in a run where a metric that needs it is asked for.
+    """A sum that counts do not give, measured in a run when a metric needs it.
 
     Attributes:
         measure: gives the values of rows; sums of one `measure` share it.
@@ -135,7 +135,7 @@ class MeasuredSum(Sum):
 
 @dataclass(frozen=True)
 class PixelSum(MeasuredSum):
-    """A sum over pixels.
+    """A measured sum over pixels.
 
     Attributes:
         measure: takes the `Pixels` of an episode and returns a row for any way and for each of the N, (N + 1, ...).
@@ -148,7 +148,7 @@ class PixelSum(MeasuredSum):
 
 @dataclass(frozen=True)
 class ScoreSum(MeasuredSum):
-    """A sum over presence scores, of runs whose method gives them.
+    """A measured sum over presence scores.
 
     Attributes:
         measure: takes the scores (R,) from 0 to 1 of the rows, and whether each way is present (R,) bool; returns their

@@ -27,7 +27,7 @@ COMPONENTS = ("query", "support", "interaction")
 
 @dataclass(frozen=True)
 class Cells:
-    """Scores of queries with supports.
+    """Scores of queries with several draws of supports.
 
     Attributes:
         stratum: (n,) number of the class; only queries and supports of one class are compared.
@@ -46,14 +46,14 @@ class Cells:
 
 @dataclass(frozen=True)
 class VarianceComponents:
-    """Variances in squared points.
+    """Parts of the variance of scores, in squared points.
 
     Attributes:
         variances: by name of `COMPONENTS`, without support and interaction where `reason` says why.
         shares: their shares of the sum, from 0 to 1.
         choice: variance between the supports of one query: support and interaction together.
         queries, images, supports: numbers of what is in it.
-        reason: why support and interaction cannot be told apart; empty where they can.
+        reason: why support and interaction cannot be told apart; empty if they can.
     """
 
     variances: dict[str, Estimate]
@@ -89,13 +89,13 @@ class _Class:
 
 
 def variance_components(cells: Cells) -> VarianceComponents | None:
-    """Estimate the parts of the variance, with intervals over query images.
+    """Estimate the parts of the variance (query, support, interaction), with intervals.
 
     Args:
         cells: the scores; those of one query and support are averaged, and queries with one support are left out.
 
     Returns:
-        The parts; None where no class has two query images with two supports each.
+        The parts; None if no class has two query images with two supports each.
     """
     kept = _several_supports(_distinct(cells))
     images, places = np.unique(kept.image, return_inverse=True)
@@ -197,8 +197,8 @@ def _estimate(value: float, without: np.ndarray, free: int, images: int, is_vari
     """Return a figure with its interval for these supports, from its values (G,) without each query image.
 
     Args:
-        value: of all query images.
-        without: of all but one.
+        value: the value of all query images.
+        without: the without of all but one.
         free: degrees of freedom at most.
         images: number of query images.
         is_variance: use a logarithmic scale where all values are positive.

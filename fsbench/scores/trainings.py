@@ -33,7 +33,7 @@ KINDS = ("query", "support", "cell")
 
 
 class Reach(StrEnum):
-    """What an interval says of other trainings (§13.3)."""
+    """What an interval says about other trainings (§13.3)."""
 
     OTHER = "other trainings"
     """It holds for another training, too."""
@@ -44,12 +44,12 @@ class Reach(StrEnum):
 
     @property
     def words(self) -> str:
-        """Words for a table's cell where a method has no interval for other trainings."""
+        """Words in place of a missing interval for other trainings."""
         return "one training" if self is Reach.THESE else str(self)
 
 
 def ranked_together(reaches: Mapping[str, Reach]) -> dict[str, Reach]:
-    """Return for each method how far the intervals of those reach that it is ranked among (§13.6).
+    """Return, for each method, the reach of intervals among which it is ranked (§13.6).
 
     A method without training goes with the widest reach that there is.
 
@@ -62,7 +62,7 @@ def ranked_together(reaches: Mapping[str, Reach]) -> dict[str, Reach]:
 
 @dataclass(frozen=True, eq=False)
 class TrainedPart:
-    """What one set of weights answers: a fold, or all folds where the same weights answer all of them.
+    """Folds answered by one set of weights: one fold, or all folds.
 
     Attributes:
         trainings: for each training the statistics of the part's runs, which all have the same rows.
@@ -87,22 +87,22 @@ class Trained:
 
     @property
     def first(self) -> list[ScoreStatistics]:
-        """The statistics of the first training of every part."""
+        """Statistics of the first training of every part."""
         return [one for part in self.parts for one in part.trainings[0]]
 
     @property
     def folds(self) -> list[int]:
-        """The fold of each of `first`."""
+        """Folds of the statistics in `first`."""
         return [fold for part in self.parts for fold in part.folds]
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What the trainings of a method say of another one (§13.2).
+    """How far the trainings of a method differ, and so another one may (§13.2).
 
     Attributes:
         reach: how far it goes.
-        scores: of each part, those of its trainings.
+        scores: the scores of each part, those of its trainings.
         sd: standard deviation of the score of one training a part; NaN where it is not known.
         terms: of each part with several trainings, its part of the variance and the degrees of freedom of that.
         overlap: what of the terms is in the variance of the images already.
@@ -118,20 +118,20 @@ class Spread:
 
     @property
     def number(self) -> str:
-        """How many trainings there are: "3", or one a part where these differ: "3,3,2"; "" where nothing is trained."""
+        """Number of trainings: "3", or by part "3,3,2"; "" if nothing is trained."""
         counts = [str(len(own)) for own in self.scores]
         return "" if self.reach is Reach.UNTRAINED else counts[0] if len(set(counts)) == 1 else ",".join(counts)
 
 
 @dataclass(frozen=True)
 class TrainedEstimate:
-    """A mean over trainings, or the difference of two.
+    """A mean over trainings, or a difference of two, for other images and for other trainings.
 
     Attributes:
         these: with the interval for other images and these trainings.
-        other: with that for other images and other trainings; None where nothing is said of them.
-        spreads: of the method, or of both; one where these have the same weights.
-        variance: of trainings; NaN where `other` is not stated.
+        other: with that for other images and other trainings; None if nothing is said of them.
+        spreads: the spreads of the method, or of both; one where these have the same weights.
+        variance: the variance of trainings; NaN where `other` is not stated.
         df: degrees of freedom of that variance.
         is_rough: two trainings in all, whose spread is one number: the variance is doubled.
         p_family: p of a difference among several that are corrected together.
@@ -147,31 +147,31 @@ class TrainedEstimate:
 
     @property
     def widest(self) -> Estimate:
-        """The estimate of the widest reach that there is."""
+        """The estimate that covers most: other trainings if known, else other images."""
         return self.other or self.these
 
     @property
     def numbers(self) -> list[str]:
-        """How many trainings a method has, or both: "3", or one a part where these differ: "3,3,2"; "" of none."""
+        """Number of trainings of one or both methods: "3", or by part "3,3,2"; "" if none."""
         return [spread.number for spread in self.spreads]
 
     @property
     def values(self) -> list[float]:
-        """The score of each training, where all weights are of one part; of several there is no score of a training."""
+        """Score of each training, if all weights answer one part; else none."""
         parts = self.spreads[0].scores
         return list(parts[0]) if len(parts) == 1 else []
 
     @property
     def is_borrowed(self) -> bool:
-        """Whether a part with one training takes the spread of the others."""
+        """Whether a part with one training uses the spread of the others."""
         return self.other is not None and any(spread.borrowed for spread in self.spreads)
 
     def each(self, change: Callable[[Estimate], Estimate]) -> "TrainedEstimate":
-        """Return it with both estimates changed."""
+        """Return a copy with both estimates changed by a function."""
         return replace(self, these=change(self.these), other=self.other and change(self.other))
 
     def root(self) -> "TrainedEstimate":
-        """Return the root of a squared error; the spread of its trainings is not that of roots, and is left out."""
+        """Return the square root of a squared error, without the spread of trainings."""
         spreads = [
             replace(one, scores=[[sqrt(max(x, 0.0)) for x in own] for own in one.scores], sd=nan)
             for one in self.spreads
@@ -179,12 +179,12 @@ class TrainedEstimate:
         return replace(self.each(Estimate.root), spreads=spreads)
 
     def reversed(self) -> "TrainedEstimate":
-        """Return the same difference the other way round."""
+        """Return the difference with both methods exchanged."""
         return replace(self.each(Estimate.reversed), spreads=self.spreads[::-1])
 
     @property
     def reach(self) -> Reach | Scope:
-        """How far `widest` goes; a scope where there is no interval at all."""
+        """What `widest` covers; a scope if there is no interval."""
         reaches = {spread.reach for spread in self.spreads}
         if Reach.THESE in reaches:
             return Reach.THESE
@@ -195,7 +195,7 @@ class TrainedEstimate:
 
 @dataclass(frozen=True)
 class TrainedDifference:
-    """The score of `method` minus that of `other`, in points; `scores` are those of the two."""
+    """Score of `method` minus that of `other`, in points, with both scores in `scores`."""
 
     method: str
     other: str
@@ -223,7 +223,7 @@ class _Part:
 
 
 def estimates_over_trainings(trained: Trained) -> dict[str, TrainedEstimate]:
-    """Estimate a method's mean over trainings in every metric that all of them have: metric -> score.
+    """Return {metric: mean over a method's trainings, as an estimate}.
 
     A score is left out where there is nothing to average.
     """
@@ -315,7 +315,7 @@ def _design(trained: Trained, metric: Metric, known: list[Design]) -> Design:
 def _parts(trained: Trained, metric: Metric, design: Design) -> list[_Part]:
     """Return the parts of which all trainings have the score, with the influences of the clusters of the whole test.
 
-    None where their mean is not defined.
+    None if their mean is not defined.
     """
     start, found = 0, []
     if not MetricParts.from_statistics(metric, trained.first, trained.folds).is_defined:

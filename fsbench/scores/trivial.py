@@ -22,12 +22,12 @@ _AT = " at "
 
 
 def label_at(answer: str, side: int | None) -> str:
-    """Return the label of an answer on pixels that are counted at images of `side`; its own where that is None."""
+    """Return the label of an answer without a model, counted at images of `side` (None: the query's size)."""
     return answer if side is None else f"{answer}{_AT}{side} px"
 
 
 def is_trivial(label: str) -> bool:
-    """Return whether a label is that of an answer that needs no model.
+    """Return whether a label belongs to an answer without a model.
 
     >>> is_trivial("(majority)"), is_trivial(label_at("(majority)", 473)), is_trivial("hsnet")
     (True, True, False)
@@ -36,7 +36,7 @@ def is_trivial(label: str) -> bool:
 
 
 def trivial_answers(frame: "pl.DataFrame") -> dict[str, "pl.DataFrame"]:
-    """Derive the count tables of three answers: name of `ANSWERS` -> count table without region measures.
+    """Return {answer without a model: its count table}, derived from a run's counts.
 
     The answers are: everything is way 1 and every way is present; everything is background and no way is present; and
     whichever is more common in the truth of these episodes, for pixels and for presence by themselves.

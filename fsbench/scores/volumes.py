@@ -26,7 +26,7 @@ VOXELS = Sum("voxels", _voxels)
 
 
 class VolumeScore(Metric):
-    """A share of the voxels of a scan, averaged over scans, then over classes.
+    """A share of a scan's voxels, such as Dice, averaged over scans, then over classes.
 
     A scan of which nothing is counted is left out. One in which the share is 0 / 0 makes the score NaN, as in the
     authors' program; of Dice there is none in a test, whose scans show their classes.
@@ -48,9 +48,9 @@ class VolumeScore(Metric):
 
 
 def mean_over_scans(shares: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """Average the shares (R, C, V) of scans, then of classes (R,); those that are not `counted` are left out.
+    """Average shares (R, C, V) over scans, then classes, (R,); entries not in `counted` are left out.
 
-    A class without any scan is left out, too; NaN where there is no other.
+    A class without any scan is left out, too; NaN if there is no other.
     """
     scans = counted.sum(-1)
     by_class = np.where(counted, shares, 0).sum(-1) / np.maximum(scans, 1)

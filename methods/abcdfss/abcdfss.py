@@ -45,7 +45,7 @@ class Image(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """A support and its mask (H, W), 0 or 1."""
+    """A support with its mask (H, W) of 0 and 1."""
 
     image: Image
     mask: Tensor
@@ -61,7 +61,7 @@ class ABCDFSS(Segmenter):
             as for one's own images, both are the same.
         epochs: steps of a fitting (§4).
         learning_rate: of its gradient descent.
-        temperature: of the contrast.
+        temperature: the temperature of the contrast.
         width: channels of adapted features.
         views: V, of each image (§3).
         statistics: of the heads' norm in the comparison; the authors' program never leaves the training mode, so that
@@ -113,11 +113,11 @@ class ABCDFSS(Segmenter):
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        """The class of each way, or its first episode: a property, as Needs is frozen and the setting decides."""
+        """What the method needs: the class of each way, or its first episode, depending on a setting."""
         return Needs(classes="first episodes" if self.adapt_to == "first_episode" else "places")
 
     def num_trainable_parameters(self, ways: int) -> int:
-        """Return the number of values that are fitted to one episode: a set of heads for each way."""
+        """Return the number of values fitted in an episode: one set of heads per way."""
         return ways * self.draws.learned
 
     def begin_test(self, data: Any) -> None:
@@ -130,15 +130,15 @@ class ABCDFSS(Segmenter):
 
     def record_notes(self, data: Any) -> list[str]:
         if self.adapt_to == "every_episode":
-            fitted = "each episode by itself"
+            fitted = "each episode"
         else:
             fitted = (
-                "the first episode of each class in the manifest's order, and used in all of the class, so that the "
-                "result depends on that order"
+                "the first episode of each class and used in all episodes of the class (so the result depends on the "
+                "order of the manifest)"
             )
         return [
-            f"heads are fitted during the test to query and supports of {fitted}; no truth of a query is read",
-            "without the refinement by a dense CRF, which the published rows include",
+            f"heads are fitted during the test to query and supports of {fitted}, without the query's truth",
+            "masks are not refined by a dense CRF, as they are in the published rows",
         ]
 
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -154,7 +154,7 @@ class ABCDFSS(Segmenter):
         return Image(pixels, [level for scale in pyramid for level in scale])
 
     def answer(self, episode: EpisodeBatch) -> Prediction:
-        """Answer the ways of an episode, each with heads of its own.
+        """Answer an episode's ways, each with its own heads.
 
         Overridden because the program draws all heads from one stream of numbers: those of a way follow from its place
         among all ways of all episodes, and its views from that of its class (§7).
@@ -179,7 +179,7 @@ class ABCDFSS(Segmenter):
         return list(supports)
 
     def segment(self, query: Image, support: Sequence[Labelled]) -> Output:
-        """Return the mean of all levels' maps, at the size (h, w) of the first, as the foreground's logit (§6)."""
+        """Return the mean over levels of the maps, at the size (h, w) of the first, as foreground logit (§6)."""
         masks = torch.stack([one.mask for one in support])
         levels = zip(self.heads(query, support), query.levels, *(one.image.levels for one in support), strict=True)
         with torch.no_grad():
@@ -188,13 +188,13 @@ class ABCDFSS(Segmenter):
         return Output(torch.stack([torch.zeros_like(attended), attended], 1), attention=attended.clamp(0, 1))
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return how far the map (H, W) is above its threshold, as the foreground's logit."""
+        """Return the map (H, W) minus its threshold, as foreground logit."""
         full = resized(logits[0, 1], size)
         above = full - threshold(full)
         return torch.stack([torch.zeros_like(above), above])[None]
 
     def heads(self, query: Image, supports: Sequence[Labelled]) -> list[AdaptedHead]:
-        """Return heads that are fitted to a query and its supports, or to the first episode of their class (§2)."""
+        """Return heads fitted to a query and its supports, or to their class's first episode (§2)."""
         opening = self.way_class.opening
         if self.adapt_to == "every_episode" or opening is None:
             return self.fitted(query, supports, self.turn, self.turn)
@@ -211,7 +211,7 @@ class ABCDFSS(Segmenter):
         return self._of_class[key]
 
     def fitted(self, query: Image, supports: Sequence[Labelled], turns: int, sets: int) -> list[AdaptedHead]:
-        """Draw the heads of all levels and fit them (§4).
+        """Draw heads for all levels and fit them (§4).
 
         Args:
             query, supports: images that the heads are fitted to.
@@ -231,12 +231,12 @@ class ABCDFSS(Segmenter):
         return self.draws.heads(turns, sets, shots)
 
     def shears(self) -> Sequence[Shear]:
-        """Return the shears of the views for the class of the way that is answered (§7)."""
+        """Return the shears for views of the present way's class (§7)."""
         place = self.way_class.place
         return class_shears(place + 1, self.views, self.draw_seed)[place]
 
     def level_views(self, query: Image, supports: Sequence[Labelled]) -> Iterator[LevelViews]:
-        """Yield what the head of each level is fitted on, shallow to deep (§3)."""
+        """Yield, for each level, the views to which its head is fitted, shallow to deep (§3)."""
         shears = self.shears()
         seen, *of_supports = (self.view_levels(one, shears) for one in (query, *(own.image for own in supports)))
         masks = views(torch.stack([one.mask for one in supports]), shears).transpose(0, 1).flatten(0, 1)
@@ -258,7 +258,7 @@ class ABCDFSS(Segmenter):
 
 
 def attended_mask(query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
-    """Return the supports' mask as each query position attends to it, (h, w) in [0, 1].
+    """Average the supports' masks by each query position's attention, (h, w) in [0, 1].
 
     The supports of all shots are attended to at once, a block of query positions at a time.
 

@@ -33,7 +33,7 @@ class Shear(NamedTuple):
 
 
 def source_cells(height: int, width: int, shear: Shear) -> tuple[Tensor, Tensor]:
-    """Return for each cell of a sheared plane the cell (h·w,) int64 it is taken from, and whether that exists.
+    """Return, for each cell of a sheared plane, its source cell (h·w,) int64, and whether it exists.
 
     Computed in float64, so that neither a device nor the type of the features decides which cell is nearest.
 
@@ -49,7 +49,7 @@ def source_cells(height: int, width: int, shear: Shear) -> tuple[Tensor, Tensor]
 
 
 def sheared(x: Tensor, shear: Shear) -> Tensor:
-    """Shear maps (..., h, w) by the nearest neighbour; 0 where a cell comes from outside."""
+    """Shear maps (..., h, w) by nearest neighbour; 0 outside."""
     cells, inside = (part.to(x.device) for part in source_cells(x.shape[-2], x.shape[-1], shear))
     return (x.flatten(-2)[..., cells] * inside).view(x.shape)
 
@@ -61,7 +61,7 @@ def views(x: Tensor, shears: Sequence[Shear]) -> Tensor:
 
 @lru_cache(maxsize=8)
 def class_shears(classes: int, views: int, seed: int) -> tuple[tuple[Shear, ...], ...]:
-    """Return the shears of the views of each class, in the order of the classes.
+    """Return the shears of each class's views, in class order.
 
     The program draws them after it has built a ResNet-50, whose first weights come from the same stream.
     """
@@ -81,15 +81,15 @@ def _draw_shear() -> Shear:
 
 
 class HeadDraws:
-    """First weights of the heads, in the order in which the program draws them.
+    """Random first weights of the heads, in the order of the authors' program.
 
     A turn is a way of an episode: its views are drawn, then, where heads are fitted to it, those of all levels.
 
     Args:
-        channels: of each level.
-        width: of the heads.
-        views: of an image.
-        seed: of the program.
+        channels: the channels of each level.
+        width: the width of the heads.
+        views: the views of an image.
+        seed: the seed of the program.
     """
 
     def __init__(self, channels: Sequence[int], width: int, views: int, seed: int):
@@ -103,7 +103,7 @@ class HeadDraws:
         self._places: dict[tuple[int, int, int], Tensor] = {}  # shots, turns, sets: state of the generator
 
     def heads(self, turns: int, sets: int, shots: int) -> list[AdaptedHead]:
-        """Return the first heads of all levels for a turn, on the CPU.
+        """Draw first heads for all levels, on the CPU.
 
         Args:
             turns: number of turns before it.

@@ -17,10 +17,10 @@ PRODUCTS = 2**22
 
 
 class AdaptedHead(nn.Module):
-    """Two 1x1 convolutions with a norm between them, which always takes the statistics of what it is given (§5).
+    """Two 1x1 convolutions with BatchNorm between them, which always uses the batch's statistics (§5).
 
     Args:
-        channels: of the level's features.
+        channels: the channels of the level's features.
         width: channels of the output.
     """
 
@@ -63,7 +63,7 @@ class _Contrast(torch.autograd.Function):
 
 
 def contrast(a: Tensor, b: Tensor, temperature: float = 0.5) -> Tensor:
-    """Return the InfoNCE of each position with its own in the other map, against all others there (§4.1).
+    """Return the InfoNCE loss of each position against all positions of the other map (§4.1).
 
     No matrix of all pairs of positions is kept for the gradient: the memory does not grow with the number of maps.
 
@@ -77,13 +77,13 @@ def contrast(a: Tensor, b: Tensor, temperature: float = 0.5) -> Tensor:
 
 
 def moment_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Return how far mean and variance over positions differ, averaged over maps and channels (`keepvar`, §4.2)."""
+    """Return the difference of mean and variance over positions, averaged over channels (`keepvar`, §4.2)."""
     a, b = a.flatten(2), b.flatten(2)
     return (a.mean(2) - b.mean(2)).abs().mean() + (a.var(2) - b.var(2)).abs().mean()
 
 
 def prototype_loss(a: Tensor, b: Tensor, masks: Tensor, views: int) -> Tensor:
-    """Return how badly foreground prototypes of both forms agree, beside the background's of the second (§4.3).
+    """Return how much the foreground prototypes of two forms differ, against the background's (§4.3).
 
     Args:
         a, b: (K·V, C, h, w), shot by shot.
@@ -105,7 +105,7 @@ def _pooled(x: Tensor, weights: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LevelViews:
-    """Features of one level that a head is fitted on, each in two forms: sheared features, features of the view.
+    """Features of one level in two forms: sheared features, and features of sheared images.
 
     Attributes:
         query: (V, C, h, w) twice.
@@ -118,7 +118,7 @@ class LevelViews:
     masks: Tensor
 
     def loss(self, head: AdaptedHead, temperature: float) -> Tensor:
-        """Return the loss of one step: four passes, each with its own statistics (§4)."""
+        """Return the loss of one step: four passes, each with its own BatchNorm statistics (§4)."""
         q, q_view, s, s_view = (F.normalize(head(x), dim=1, eps=1e-12) for x in (*self.query, *self.support))
         return (
             contrast(q, q_view, temperature)
@@ -130,7 +130,7 @@ class LevelViews:
 
 
 def small_masks(masks: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize masks (M, H, W) to a level (M, h, w): bilinear, corners not aligned, without antialiasing (§4)."""
+    """Resize masks (M, H, W) to a level's size (M, h, w): bilinear, corners not aligned (§4)."""
     return F.interpolate(masks[:, None], tuple(size), mode="bilinear", align_corners=False)[:, 0]
 
 

@@ -49,7 +49,7 @@ class ScaleShift(nn.Module):
 
 
 class DeepPrompts(nn.Module):
-    """Prompts of every block of a ViT, between the class token and the patches; they have no position (VPT-deep).
+    """Learned tokens added in every block of a ViT after the class token, without position (VPT-deep).
 
     Args:
         depth: number of blocks.
@@ -78,7 +78,7 @@ class DeepPrompts(nn.Module):
 
 
 def insert(encoder: nn.Module, tuning: Tuning) -> None:
-    """Insert an adapter into `encoder` and leave only its parameters trainable; "full" leaves all (§8).
+    """Insert an adapter into `encoder` and make only its parameters trainable; "full" makes all trainable (§8).
 
     Raises:
         SettingsError: prompts are wanted in a network that is no ViT.
@@ -101,7 +101,7 @@ def insert(encoder: nn.Module, tuning: Tuning) -> None:
 
 
 def reset(encoder: nn.Module) -> None:
-    """Reset every adapter in `encoder` to initial values; random ones come from torch's global generator."""
+    """Reset all adapters in `encoder`; random values come from torch's global generator."""
     layer: Any
     for layer in encoder.modules():
         if isinstance(layer, ScaleShift | DeepPrompts):

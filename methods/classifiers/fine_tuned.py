@@ -42,7 +42,7 @@ from fsbench.networks.backbones.base import BackboneConfig
 
 
 class Start(NamedTuple):
-    """An episode before its first step.
+    """State of an episode before its first training step.
 
     Attributes:
         net: the network with its initial head.
@@ -56,7 +56,7 @@ class Start(NamedTuple):
 
 
 class FineTuned(Classifier):
-    """Tune a network in every episode.
+    """Base of classifiers that fine-tune a network in every episode.
 
     Args:
         backbone: the pre-trained network.
@@ -119,7 +119,7 @@ class FineTuned(Classifier):
         self._tuned = sum(p.numel() for p in net.parameters() if p.requires_grad)
 
     def check_image_size(self, size: int) -> None:
-        """Raise SettingsError unless the backbone takes the size, and an image or window has P patches for FORT."""
+        """Raise SettingsError unless the backbone accepts the size and there are enough patches for FORT."""
         super().check_image_size(size)
         if self.schedule.alpha:
             check_patches(self.backbone.meta_network(), size, self.patches)
@@ -145,7 +145,7 @@ class FineTuned(Classifier):
         return torch.cat([net(images) for images in query.split(net.head.out_features)])
 
     def start(self, support: Tensor, labels: Tensor) -> Start:
-        """Return an episode before its first step; random numbers are drawn on the CPU whatever the device."""
+        """Prepare an episode's first step; random numbers are drawn on the CPU."""
         ways = int(labels.max()) + 1
         encoder = deepcopy(self.backbone.network(support[0]))
         with self.draws.seeded():  # of the layers' own first values, which are drawn anew
@@ -179,7 +179,7 @@ class FineTuned(Classifier):
 
 @contextmanager
 def on_cpu(module: nn.Module) -> Iterator[None]:
-    """Temporarily replace trainable parameters by uninitialised CPU tensors and copy them back on exit."""
+    """Replace trainable parameters by CPU tensors within the block, and copy them back afterwards."""
     trained = [(p, p.data) for p in module.parameters() if p.requires_grad]
     for parameter, own in trained:
         parameter.data = torch.empty_like(own, device="cpu")

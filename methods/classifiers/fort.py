@@ -41,7 +41,7 @@ def position_prompts(
     patches: int,
     gradient_weight: float = GRADIENT_WEIGHT,
 ) -> PositionPrompts:
-    """Return the position prompts of images: §9.1 for a ViT, §9.3 for a Swin.
+    """Return the most important positions of images: §9.1 for a ViT, §9.3 for a Swin.
 
     Args:
         encoder: the network before it is tuned.
@@ -92,18 +92,18 @@ def roll_out(attention: Sequence[Tensor], component: Tensor, gradient_weight: fl
 
 
 def weighted_focus(importance: Tensor, patches: int) -> Tensor:
-    """Return the P largest entries of every row (B, N), scaled to sum P; zero elsewhere (§9.1, step 6)."""
+    """Keep the P largest entries of every row (B, N), scaled to sum P; others become 0 (§9.1, step 6)."""
     kept, places = importance.topk(patches, -1)
     return torch.zeros_like(importance).scatter(-1, places, kept * patches / kept.sum(-1, keepdim=True))
 
 
 def window_importance(logits: Tensor) -> Tensor:
-    """Average a stage's attention logits (B, W, H, M, M) to the importance of its keys (B, W, M) (§9.3)."""
+    """Average a stage's attention logits (B, W, H, M, M) into each key's importance (B, W, M) (§9.3)."""
     return logits.mean((2, 3))
 
 
 def window_focus(importance: Tensor, patches: int) -> Tensor:
-    """Return 1 at the P most important keys of every window (B, W, M), 0 elsewhere (§9.3)."""
+    """Mark the P most important keys of every window with 1, others with 0 (B, W, M) (§9.3)."""
     return torch.zeros_like(importance).scatter(-1, importance.topk(patches, -1).indices, 1)
 
 
@@ -127,7 +127,7 @@ def check_patches(encoder: nn.Module, size: int, patches: int) -> None:
 
 
 def attention_loss(logits: Sequence[Tensor], focus: PositionPrompts, temperature: float) -> Tensor:
-    """Return the cross-entropy of the position prompts and the attention of every stage, (stages,) (§9.2, §9.3).
+    """Return the cross-entropy of each stage's attention to the position prompts, (stages,) (§9.2, §9.3).
 
     Args:
         logits: attention logits of each stage, (B, H, queries, N) or (B, W, H, M, M); the heads' mean counts.
@@ -182,7 +182,7 @@ def attention_and_gradient(
 
 @contextmanager
 def attention_logits(encoder: nn.Module) -> Iterator[list[Callable[[], Tensor]]]:
-    """Catch queries and keys of the last block (ViT) or of every stage's last block (Swin) while the network runs.
+    """Record queries and keys of the last block (ViT) or each stage's last block (Swin) in a forward pass.
 
     Yields:
         One function for each of these blocks that computes its attention logits, with gradients.

@@ -34,7 +34,7 @@ PROTONET_SCALE = 4000.0
 
 
 class FrozenClassifier(FeatureClassifier):
-    """Fit a classifier to the supports' features in every episode.
+    """Base of classifiers fitted to the supports' frozen features in every episode.
 
     Args:
         backbone: the frozen network.
@@ -53,7 +53,7 @@ class FrozenClassifier(FeatureClassifier):
 
 
 class LinearProbe(FeatureClassifier):
-    """Train a linear head from torch's random weights, in steps of as many supports as there are ways (§8).
+    """Linear head trained on features from torch's random weights; a batch has as many supports as ways (§8).
 
     Args:
         backbone: the frozen network.

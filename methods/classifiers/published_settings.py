@@ -43,13 +43,11 @@ RANDOM = ("vpt", "lora")
 
 
 def tuning_notes(method: Any, data: Any) -> list[str]:
-    """Return a note on a fine-tuned method's settings on `data`; none if they are the published ones."""
+    """Return a note if a fine-tuned method's settings on `data` differ from the published ones."""
     key = (method.backbone.name, method.tuning, data.dataset.name)
     known = data.test.shot == 1 and key in TUNING and (not method.schedule.alpha or key in FORT)
     if not known:
-        return [
-            f"hyper-parameters are our tuning: those for {data.dataset.name} {data.test.shot}-shot are not published"
-        ]
+        return [f"hyper-parameters are fsbench's own: none are published for {data.dataset.name} {data.test.shot}-shot"]
     schedule = method.schedule
     solved = method.head_kind != "default"  # figures without initialisation are printed too
     temperature = TEMPERATURES.get(method.tuning, 1.0) if solved else 1.0
@@ -60,4 +58,4 @@ def tuning_notes(method: Any, data: Any) -> list[str]:
         same = same and FORT[key] == (method.patches, schedule.tau, schedule.alpha)
         same = same and method.gradient_weight == GRADIENT_WEIGHT
     same = same and (method.tuning not in RANDOM or method.prompt_draw == "run")
-    return [] if same else ["hyper-parameters are other than the published ones"]
+    return [] if same else ["hyper-parameters differ from the published ones"]

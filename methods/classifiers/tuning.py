@@ -52,7 +52,7 @@ class LinearClassifier(nn.Module):
 
 @dataclass(frozen=True)
 class Schedule:
-    """Settings of an episode's tuning (§8).
+    """Settings of an episode's fine-tuning (§8).
 
     Attributes:
         optimiser: "sgd" has momentum 0.9, dampening 0.9 and weight decay 1e-3; "adamw" torch's defaults.
@@ -69,7 +69,7 @@ class Schedule:
     tau: float = 1.0
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Build the optimiser of the parameters that require a gradient."""
+        """Build the optimiser for the trainable parameters."""
         trained = [p for p in parameters if p.requires_grad]
         if self.optimiser == "adamw":
             return torch.optim.AdamW(trained, self.learning_rate, fused=True)  # one pass over the numbers, not seven
@@ -77,7 +77,7 @@ class Schedule:
 
 
 def visiting_order(images: int, batch: int, epochs: int, rng: np.random.Generator) -> Iterator[Tensor]:
-    """Yield the indices of each step's support images: each epoch is a fresh permutation, cut into batches (§8)."""
+    """Yield each step's support indices: every epoch is a new permutation, cut into batches (§8)."""
     for _ in range(epochs):
         order = torch.from_numpy(rng.permutation(images))
         yield from order.split(batch)
@@ -117,7 +117,7 @@ def fine_tune(
 def losses(
     network: LinearClassifier, schedule: Schedule, images: Tensor, labels: Tensor, focus: PositionPrompts | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the cross-entropy of a batch and the attention loss of every stage, (0,) without prompts or alpha."""
+    """Return a batch's cross-entropy, and each stage's attention loss (0,) without prompts or alpha."""
     if not schedule.alpha or focus is None:
         return F.cross_entropy(network(images) / schedule.temperature, labels), images.new_zeros(0)
     with attention_logits(network.encoder) as logits:

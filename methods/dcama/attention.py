@@ -21,7 +21,7 @@ POSITIONS = 10_000  # rows of the authors' table, §4
 
 
 def position_table(length: int, channels: int) -> Tensor:
-    """Return sines and cosines of positions 0..length-1, (length, channels), by the authors' operations (§4)."""
+    """Return the sine code of positions 0..length-1, (length, channels), with the authors' operations (§4)."""
     frequency = torch.exp(torch.arange(0, channels, 2).float() * (-(math.log(10000.0) / channels)))
     angle = torch.arange(length).float()[:, None] * frequency
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)[:, :channels]
@@ -39,7 +39,7 @@ def resize_mask(masks: Tensor, height: int, width: int) -> Tensor:
 
 
 class Positions(nn.Module):
-    """Add the position of each token, and drop numbers at random while training (§4).
+    """Adds each token's position code, with dropout in training (§4).
 
     Args:
         channels: C.
@@ -57,7 +57,7 @@ class Positions(nn.Module):
         self.register_buffer("table", position_table(0, channels).T, persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Add a vector for each position to tokens (..., C, T), then drop some numbers in training."""
+        """Add position codes to tokens (..., C, T)."""
         if self.kind == "none":
             return self.dropout(tokens)
         length = tokens.shape[-1]
@@ -69,7 +69,7 @@ class Positions(nn.Module):
 
 
 class MaskAttention(nn.Module):
-    """Attention of one scale, shared by its blocks (§5).
+    """Attention that averages support masks, for one scale; its blocks share it (§5).
 
     Queries and keys are projected; value and output are not.
 
@@ -89,7 +89,7 @@ class MaskAttention(nn.Module):
         self.dropout = dropout
 
     def project(self, which: int, tokens: Tensor) -> Tensor:
-        """Project tokens (B, C, T) to queries (`which` 0) or keys (1), (B, C, T), in the layout of the tokens."""
+        """Project tokens (B, C, T) to queries (`which` 0) or keys (1)."""
         linear = self.linears[which]
         assert isinstance(linear, nn.Linear)
         if tokens.stride(1) == 1:  # channels last
@@ -101,13 +101,13 @@ class MaskAttention(nn.Module):
         return self.attend(self.project(0, query), support, value)
 
     def attend(self, q: Tensor, support: Tensor, value: Tensor) -> Tensor:
-        """Return `forward` of a query that is projected, (B, C, T)."""
+        """Average values for an already projected query (B, C, T)."""
         dropout = self.dropout if self.training else 0.0
         return mask_value_attention(q, self.project(1, support), value, self.heads, dropout)
 
 
 def balanced_sample(values: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """Draw `count` foreground tokens and as many background tokens (§11, `support_pixels`).
+    """Draw `count` foreground and `count` background tokens (§11, `support_pixels`).
 
     Without replacement where there are enough, else with. A side without any token is filled from the other.
 

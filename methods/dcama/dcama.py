@@ -49,7 +49,7 @@ class Support(NamedTuple):
 
 
 class DCAMA(Segmenter):
-    """DCAMA and its ablations.
+    """DCAMA and its ablations: attention from query to support pixels averages the supports' masks.
 
     Args:
         backbone: a pyramid: `resnet50`, `resnet101`, `swin_base` in the paper (§2).
@@ -113,7 +113,7 @@ class DCAMA(Segmenter):
         }
 
     def query(self, image: Pyramid) -> Query:
-        """Return the pyramid with its projected tokens, which in training each pass projects anew."""
+        """Return the pyramid with its projected tokens (projected anew in each training pass)."""
         return Query(image, None if self.training else self.model.project_query(image))
 
     def support(self, image: Pyramid, mask: Tensor) -> Support:
@@ -123,7 +123,7 @@ class DCAMA(Segmenter):
         return supports
 
     def segment(self, query: Query, support: Iterator[Support]) -> Output:
-        """Return logits of one pass over all shots (§8), which are read one at a time where the head can."""
+        """Return logits from all shots together (§8)."""
         several = self.context.images is not None and self.context.images.shape[1] > 1
         if several and query.projected is not None and self.model.joins_shots():
             logits, coarse = self.model.segment_shots(query.pyramid, support, query.projected)
@@ -143,7 +143,7 @@ class DCAMA(Segmenter):
         return None if self.context.episode is None else torch.Generator().manual_seed(self.context.episode)
 
     def support_attention(self, episode: EpisodeBatch, row: float, column: float) -> dict[str, Tensor]:
-        """Return the attention (K, S, S) of a query point to the supports of the first way as "attention" (§12).
+        """Return the attention (K, S, S) of a query point to the supports of the first way (§12).
 
         Mean over heads, blocks and scales, enlarged to the image. `row` and `column` are shares of height and width.
         """

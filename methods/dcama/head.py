@@ -23,7 +23,7 @@ SCALES = (4, 8, 16, 32)  # image side / map side of a pyramid's scales
 
 
 def conv_block(channels: Sequence[int], kernels: Sequence[int]) -> nn.Sequential:
-    """Build three times convolution, GroupNorm, ReLU (§6); `channels` begins with the input's."""
+    """Build three convolutions with GroupNorm and ReLU (§6); `channels` begins with the input's."""
     layers: list[nn.Module] = []
     for inner, outer, kernel in zip(channels, channels[1:], kernels, strict=False):
         layers += [nn.Conv2d(inner, outer, kernel, padding=kernel // 2), nn.GroupNorm(GROUPS, outer), nn.ReLU()]
@@ -31,7 +31,7 @@ def conv_block(channels: Sequence[int], kernels: Sequence[int]) -> nn.Sequential
 
 
 def mixer(*channels: int, last_relu: bool = True) -> nn.Sequential:
-    """Build two 3 x 3 convolutions, each followed by a ReLU (§7)."""
+    """Build two 3 x 3 convolutions with ReLU (§7)."""
     first, second = (nn.Conv2d(i, o, 3, padding=1) for i, o in itertools.pairwise(channels))
     return nn.Sequential(first, nn.ReLU(), second, *([nn.ReLU()] if last_relu else []))
 
@@ -52,7 +52,7 @@ def mean_coarse_mask(coarse: dict[int, Tensor]) -> Tensor:
 
 
 class DCAMAHead(nn.Module):
-    """Segment a query by pyramids of query and supports, and the support masks.
+    """Network that segments a query from pyramids of query and supports, and support masks.
 
     Args:
         channels: channels of the pyramid's scales.
@@ -115,7 +115,7 @@ class DCAMAHead(nn.Module):
         generator: torch.Generator | None = None,
         projected: dict[int, Tensor] | None = None,
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """Return the logits of `forward`, and the `coarse_masks` that they are decoded from."""
+        """Return the logits of `forward`, and the `coarse_masks` from which they are decoded."""
         if masks.shape[-1] != masks.shape[-2] or masks.shape[-1] != 4 * query[0].shape[-1]:
             raise SettingsError(
                 f"DCAMA got an image of {masks.shape[-2]}x{masks.shape[-1]} pixels whose finest features are "
@@ -125,7 +125,7 @@ class DCAMAHead(nn.Module):
         return self.decode(coarse, query, support), coarse
 
     def joins_shots(self) -> bool:
-        """Return whether `segment_shots` is this head's answer: no gradient, all pixels, and attention in chunks."""
+        """Return whether `segment_shots` may be used: no gradient, all pixels, and attention in chunks."""
         device = next(self.parameters()).device
         whole = self.options.support_pixels == "all" and chosen_backend(device) == "chunked"
         return whole and not torch.is_grad_enabled()
@@ -133,7 +133,7 @@ class DCAMAHead(nn.Module):
     def segment_shots(
         self, query: Sequence[Tensor], supports: Iterable[tuple[Sequence[Tensor], Tensor]], projected: dict[int, Tensor]
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """Compute `segment` with one shot in memory at a time.
+        """Compute `segment` with only one shot in memory at a time.
 
         Args:
             query: as in `forward`.
@@ -170,7 +170,7 @@ class DCAMAHead(nn.Module):
         return averages, [maps[:, :, -1:].clone() for maps in support]
 
     def project_query(self, query: Sequence[Tensor]) -> dict[int, Tensor]:
-        """Return the projected tokens (B, L, C, T) of a query's pyramid by scale, which serve all ways."""
+        """Return the projected tokens (B, L, C, T) of each scale of a query, for all ways."""
         return {scale: self._project_query(scale, query[SCALES.index(scale)]) for scale in self.names}
 
     def _project_query(self, scale: int, query: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ class DCAMAHead(nn.Module):
         generator: torch.Generator | None = None,
         projected: dict[int, Tensor] | None = None,
     ) -> dict[int, Tensor]:
-        """Return the coarse masks (B, L, h, w) of every attended scale, in [0, 1] in eval mode.
+        """Return the coarse mask (B, L, h, w) of every scale, in [0, 1] in eval mode.
 
         Args:
             query, support, masks, generator: as in `forward`.
@@ -209,7 +209,7 @@ class DCAMAHead(nn.Module):
         return coarse
 
     def tokens(self, scale: int, query: Tensor, support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the tokens of one scale with their positions, its blocks as samples.
+        """Return one scale's tokens with positions; blocks are samples.
 
         Returns:
             query tokens (B·L, C, T), support tokens (B·L, C, K·T), shot by shot, and their values (B·L, K·T).
@@ -254,7 +254,7 @@ class DCAMAHead(nn.Module):
     def attention_row(
         self, scale: int, query: Sequence[Tensor], support: Sequence[Tensor], masks: Tensor, row: int, column: int
     ) -> Tensor:
-        """Return the attention of one query token to all support pixels, mean over heads.
+        """Return one query token's attention to all support pixels, averaged over heads.
 
         Args:
             scale: scale of the token.

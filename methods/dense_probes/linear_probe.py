@@ -25,7 +25,7 @@ from fsbench.networks.backbones.timm_networks import FrozenViT
 
 
 def class_shares(labels: Tensor, height: int, width: int) -> Tensor:
-    """Return the share of each class in every patch cell, (n, G); void has no share.
+    """Return each class's share of every patch (n, G), void left out.
 
     Args:
         labels: support labels (N, K, S, S): 1 the way's class, 255 void.
@@ -46,7 +46,7 @@ def class_shares(labels: Tensor, height: int, width: int) -> Tensor:
 
 
 def moments(supports: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation (C,) of the supports' tokens (n, C), with which all tokens are standardised."""
+    """Return mean and deviation (C,) of the supports' tokens (n, C), to standardise all tokens."""
     return supports.mean(0), supports.std(0, correction=0).clamp(min=1e-6)
 
 
@@ -93,7 +93,7 @@ class TrainingTokens(NamedTuple):
 
 
 class LinearClassifier(NamedTuple):
-    """A classifier of tokens that are standardised by mean and deviation (C,).
+    """Linear classifier of standardised tokens.
 
     Attributes:
         mean, deviation: of the supports' tokens.
@@ -107,7 +107,7 @@ class LinearClassifier(NamedTuple):
 
 
 class LinearProbeDense(Segmenter):
-    """Segment by a linear classifier of patch tokens that each episode trains on its supports.
+    """Segmentation by a linear classifier of patch tokens, trained on each episode's supports.
 
     Classes without a pixel in the supports are never predicted.
 

@@ -31,7 +31,7 @@ steps."""
 
 
 class TunedProbe(nn.Module):
-    """A network with adapters and a linear classifier of its standardised tokens.
+    """A network with low-rank adapters and a linear classifier of its tokens.
 
     Args:
         network: timm's transformer with adapters.
@@ -73,14 +73,14 @@ def tune(probe: TunedProbe, images: list[Tensor], shares: Tensor, penalty: float
 
 
 class TunedOn(NamedTuple):
-    """A support's tokens with its pixels (3, S, S)."""
+    """A support's tokens and pixels (3, S, S)."""
 
     tokens: TrainingTokens
     pixels: Tensor
 
 
 class TuningSet(NamedTuple):
-    """All supports of an episode.
+    """All supports of an episode, for tuning.
 
     Attributes:
         images: pixels (3, S, S) of each.
@@ -94,7 +94,7 @@ class TuningSet(NamedTuple):
 
 
 class LoraProbeDense(LinearProbeDense):
-    """Segment by a linear classifier and low-rank adapters that each episode trains on its supports.
+    """Segmentation by a linear classifier and low-rank adapters, trained on each episode's supports.
 
     Args:
         backbone: the frozen ViT.
@@ -104,7 +104,7 @@ class LoraProbeDense(LinearProbeDense):
         alpha: alpha / rank scales what an adapter adds.
         learning_rate: of AdamW.
         tuning_steps: steps of AdamW.
-        seed: of the adapters' first values, together with the episode's number.
+        seed: the seed of the adapters' first values, together with the episode's number.
     """
 
     depends_on_way_order = True  # the first steps of AdamW have the sign of a gradient, where rounding decides
@@ -137,7 +137,7 @@ class LoraProbeDense(LinearProbeDense):
         return super().num_trainable_parameters(ways) + adapters
 
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """Return the features, and the pixels that the tuned network reads."""
+        """Return features, and the pixels for the tuned network."""
         return super().encode_image(pixels), pixels
 
     def support(self, image: tuple[Tensor, Tensor], mask: Tensor) -> TunedOn:  # type: ignore[override]
@@ -149,7 +149,7 @@ class LoraProbeDense(LinearProbeDense):
         return TuningSet([support.pixels for of_way in ways for support in of_way], *parts)
 
     def segment(self, query: tuple[Tensor, Tensor], support: TuningSet) -> Competition:  # type: ignore[override]
-        """Tune classifier and adapters on the supports of all ways, and classify the query by them."""
+        """Tune classifier and adapters on all ways' supports, and classify the query."""
         tokens, shares, present = support.tokens, support.shares, support.present
         grid = query[0].shape[-2:]
         logits = tokens.new_full((shares.shape[1], math.prod(grid)), INVALID)

@@ -34,7 +34,7 @@ FACTOR = 10
 
 
 class HDMNet(EnsembleSegmenter):
-    """HDMNet.
+    """HDMNet: hierarchical matching of query and support tokens.
 
     Args:
         backbone: `pspnet_resnet50`, `pspnet_resnet101` or `pspnet_vgg16`; without a base learner also a dilated_* or a
@@ -121,13 +121,13 @@ class HDMNet(EnsembleSegmenter):
 
 
 def poly_adamw(head: nn.Module, learning_rate: float, weight_decay: float, steps: int) -> dict[str, Any]:
-    """Return AdamW for the modules of `head`, and its schedule, as Lightning takes them.
+    """Return AdamW for the modules of `head` with its schedule, in Lightning's form.
 
     Args:
         head: the head.
         learning_rate: rate of the transformer at the start.
         weight_decay: of all groups, norms and biases included.
-        steps: of the whole training.
+        steps: the steps of the whole training.
     """
     groups = [
         {"params": parameters, "lr": learning_rate * (FACTOR if i else 1)}

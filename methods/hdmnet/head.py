@@ -42,13 +42,13 @@ SIMILARITY_SCALE = 10
 
 
 class Shot(NamedTuple):
-    """Results of one shot that the query is matched with.
+    """One shot's features and maps, with which the query is matched.
 
     Attributes:
         prototype: mean of its reduced features under its mask (b, C, 1, 1).
         stages: its tokens (b, h_i·h_i, d) of each stage of the transformer.
         similarity: the query's largest cosines with its object (b, 2, h, h), see `similarity_maps`.
-        distance: of its style from the query's (b, 1, 1, 1).
+        distance: the distance of its style from the query's (b, 1, 1, 1).
     """
 
     prototype: Tensor
@@ -73,7 +73,7 @@ class MatchedOutput(EnsembleOutput):
 def similarity_map(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
     """Return each query pixel's largest cosine with a pixel of the support's object (§3).
 
-    Pixels of the support outside of the object count as 0, so that the result is negative only where there are none.
+    Pixels of the support outside of the object count as 0, so that the result is negative only if there are none.
 
     Args:
         query, support: deep features (b, c, h, h).
@@ -88,7 +88,7 @@ def similarity_map(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
 
 
 def similarity_maps(query: Features, support: Features, mask: Tensor) -> Tensor:
-    """Return the `similarity_map`s of f4 and f3, in this order (b, 2, h, h); f2 stands for f4 where there is none."""
+    """Return the similarity maps of f4 and f3 (b, 2, h, h); f2 replaces a missing f4."""
     deep = [(query.f2, support.f2) if query.f4 is None or support.f4 is None else (query.f4, support.f4)]
     deep += [(query.f3, support.f3)] if query.f3 is not None and support.f3 is not None else []
     maps = [similarity_map(one, other, mask) for one, other in deep]
@@ -96,7 +96,7 @@ def similarity_maps(query: Features, support: Features, mask: Tensor) -> Tensor:
 
 
 class HDMNetHead(nn.Module):
-    """All trainable parts of HDMNet.
+    """All trainable layers of HDMNet.
 
     Args:
         channels: channels of f1 and f2.
@@ -134,7 +134,7 @@ class HDMNetHead(nn.Module):
             self.kshot_rw = reweight_network(shots, reweight_width)
 
     def train(self, mode: bool = True) -> "HDMNetHead":
-        """Set the mode of all but BatchNorm, which is in evaluation always: it keeps mean 0 and variance 1 (§4.4)."""
+        """Set the mode; BatchNorm always stays in evaluation mode, with mean 0 and variance 1 (§4.4)."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
@@ -182,7 +182,7 @@ class HDMNetHead(nn.Module):
         return found
 
     def read_shot(self, query: Features, support: Features, mask: Tensor) -> Shot:
-        """Read one shot with its mask (b, 1, H, H); `query` is aligned (§2-§4)."""
+        """Read a shot with its mask (b, 1, H, H); `query` is already aligned (§2-§4)."""
         support = aligned(support)
         reduced = self.down_supp(torch.cat([support.f2, support.f1], 1))
         prototype = masked_mean(reduced, resize(mask, reduced.shape[-1]))
@@ -209,7 +209,7 @@ class HDMNetHead(nn.Module):
         meta_weight: float = 1.0,
         distillation_weight: float = 1.0,
     ) -> dict[str, Tensor]:
-        """Return the losses of the ensemble, see `ensemble_losses`, and the weighted distillation of its maps (§6)."""
+        """Return the losses of the ensemble, and the weighted distillation of its maps (§6)."""
         losses = ensemble_losses(output, target, base_target, meta_weight)
         distillation = distillation_terms([widened(weights) for weights in output.matching], target).mean()
         losses["loss"] = losses["loss"] + distillation_weight * distillation

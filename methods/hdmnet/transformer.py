@@ -44,7 +44,7 @@ def as_tokens(x: Tensor) -> Tensor:
 
 
 class Projections(nn.Module):
-    """The four linear layers of an attention, all without bias; head j owns neighbouring channels (§4.1)."""
+    """Four linear layers of an attention, without bias; each head has neighbouring channels (§4.1)."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -60,16 +60,16 @@ class Projections(nn.Module):
         return q, k, v
 
     def joined(self, y: Tensor) -> Tensor:
-        """Return the output (b, m, d) of values (b, j, m, d/j) that are weighed already."""
+        """Return the output (b, m, d) from weighted values (b, j, m, d/j)."""
         found: Tensor = self.linear_o(rearrange(y, "b j m d -> b m (j d)"))
         return found
 
 
 class SelfAttention(Projections):
-    """Attention of an image's tokens to (reduced) tokens of the same image (§4.2)."""
+    """Attention of an image's tokens to tokens of the same image, maybe reduced (§4.2)."""
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
-        """Return what the softmax over keys is taken of (b, j, m, n)."""
+        """Return the attention scores before the softmax over keys (b, j, m, n)."""
         return q @ k.mT / (q.shape[-1] ** 0.5 + 1e-9)
 
     def forward(self, query: Tensor, source: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class Matching(Projections):
 
         Returns:
             the output (b, m, d), a sum over foreground tokens that is not normalised, and the matching map (b, m), the
-            mean score over these tokens and heads; 0 where there are none.
+            mean score over these tokens and heads; 0 if there are none.
         """
         foreground = mask.argsort(dim=1, descending=True, stable=True)[:, : int(mask.sum(1).max())]
         mask = mask.gather(1, foreground)[:, None, None]  # samples with fewer keep some that count nothing
@@ -127,7 +127,9 @@ class FeedForward(nn.Module):
 
 
 class ReducedAttention(nn.Module):
-    """Attention whose keys and values come from a map reduced by r; what is beyond a multiple of r is lost (§4.2).
+    """Attention whose keys and values come from a map reduced by r (§4.2).
+
+    Rows and columns beyond a multiple of r are dropped.
 
     Args:
         width: d.
@@ -144,7 +146,7 @@ class ReducedAttention(nn.Module):
             self.norm = nn.LayerNorm(width, EPS)
 
     def source(self, tokens: Tensor) -> Tensor:
-        """Return the tokens (b, n, d) that keys and values come from."""
+        """Return the tokens (b, n, d) for keys and values."""
         return tokens if self.sr is None else self.norm(as_tokens(self.sr(as_map(tokens))))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -153,7 +155,7 @@ class ReducedAttention(nn.Module):
 
 
 class SupportAttention(nn.Module):
-    """The matching of a block, under the authors' name."""
+    """The matching of a block, under the name in the authors' checkpoints."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -165,7 +167,7 @@ class SupportAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """An attention and a feed-forward network, each added to its input (§4.1)."""
+    """Attention and feed-forward network, each added to its input (§4.1)."""
 
     def __init__(self, width: int, attention: nn.Module):
         super().__init__()
@@ -176,14 +178,14 @@ class Block(nn.Module):
         self.drop = nn.Dropout(DROPOUT)
 
     def added(self, tokens: Tensor, attended: Tensor) -> Tensor:
-        """Add what was attended to, and then the feed-forward network, to tokens (b, m, d)."""
+        """Add attention's result, then the feed-forward network's, to tokens (b, m, d)."""
         tokens = tokens + self.drop(attended)
         found: Tensor = tokens + self.ffn(self.norm2(tokens))
         return found
 
 
 class SelfBlock(Block):
-    """A block of one image: tokens (b, m, d) to tokens."""
+    """Block on the tokens (b, m, d) of one image."""
 
     def __init__(self, width: int, heads: int, reduction: int):
         super().__init__(width, ReducedAttention(width, heads, reduction))
@@ -193,7 +195,7 @@ class SelfBlock(Block):
 
 
 class MatchBlock(Block):
-    """A block of a query's tokens and those of its supports, whose LayerNorm they share (§4.3)."""
+    """Block on tokens of a query and its supports, with one LayerNorm for both (§4.3)."""
 
     def __init__(self, width: int, heads: int = 2):
         super().__init__(width, SupportAttention(width, heads))
@@ -205,7 +207,7 @@ class MatchBlock(Block):
 
 
 class Embedding(nn.Module):
-    """The beginning of a stage: a map (b, d, ·, ·) to tokens (b, m, d)."""
+    """Start of a stage: turns a map (b, d, ·, ·) into tokens (b, m, d)."""
 
     def __init__(self, width: int, kernel: int, stride: int, padding: int):
         super().__init__()
@@ -217,7 +219,7 @@ class Embedding(nn.Module):
 
 
 class Match(nn.ModuleList):
-    """A stage's matching, and the fusion of what it finds with the similarity maps, under the authors' names."""
+    """Matching of a stage, fused with the similarity maps; names are those of the authors' checkpoints."""
 
     def __init__(self, width: int):
         super().__init__([MatchBlock(width), Fusion(width)])
@@ -226,8 +228,8 @@ class Match(nn.ModuleList):
         """Return a map (b, d, h_i, h_i) and the matching map (b, h_i, h_i).
 
         Args:
-            tokens: of the query (b, h_i·h_i, d).
-            source: of the supports (b, K·h_i·h_i, d).
+            tokens: the tokens of the query (b, h_i·h_i, d).
+            source: the source of the supports (b, K·h_i·h_i, d).
             mask: (b, K·h_i·h_i), 1 on the object.
             similarity: (b, 2, h, h).
         """
@@ -239,7 +241,7 @@ class Match(nn.ModuleList):
 
 
 class Fusion(nn.Module):
-    """Matched features and similarity maps to d channels (§4.4)."""
+    """Layers that fuse matched features and similarity maps into d channels (§4.4)."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -265,7 +267,7 @@ def parsing(width: int) -> nn.Sequential:
 
 
 class MixTransformer(nn.Module):
-    """The transformer.
+    """HDMNet's transformer: stages of self attention and matching.
 
     Args:
         width: d, a multiple of the most heads.

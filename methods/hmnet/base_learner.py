@@ -38,13 +38,13 @@ TRAINING_IMAGES = {"pascal": 5953, "coco": 82081}
 
 @dataclass
 class BaseOutput(Output):
-    """Probabilities of background and base classes (1, n + 1, h, w) as logits, and the number () of the way's class."""
+    """Logits of background and base classes (1, n + 1, h, w), and the way's class number ()."""
 
     base_class: Tensor | None = None
 
 
 class BaseLearner(Segmenter):
-    """PSPNet, trained from ImageNet weights.
+    """PSPNet as a method: segments base classes, trained from ImageNet weights.
 
     Args:
         backbone: `dilated_resnet50`, `dilated_resnet101` or `dilated_vgg16`, the weights that training starts from.
@@ -112,12 +112,12 @@ class BaseLearner(Segmenter):
         return self.model.segment(image).float().softmax(1)
 
     def support(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the probabilities in a support, and its mask (1, 1, h, w)."""
+        """Return a support's class probabilities and its mask (1, 1, h, w)."""
         found = self.query(image)
         return found, F.interpolate(mask[:, None].float(), (found.shape[-1], found.shape[-1]), mode="area")
 
     def join(self, supports: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
-        """Return the number () of the base class that is seen most under the masks."""
+        """Return the base class number () seen most under the masks."""
         found, masks = (torch.cat(parts) for parts in zip(*supports, strict=True))
         return 1 + (found * masks).sum((0, 2, 3))[1:].argmax()
 
@@ -125,20 +125,20 @@ class BaseLearner(Segmenter):
         return BaseOutput(query, base_class=support)
 
     def read(self, outputs: Iterator[Any], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
-        """Return as foreground where the way's class is the most probable one at the size of the answer."""
+        """Return the pixels whose most probable class is the way's, at the answer's size."""
         (output,) = outputs
         full = self.resize(output.logits, size)[0]
         own = full[output.base_class]
         return Way(own, first_largest(full) == output.base_class, probability=own if self.keeps_soft_masks else None)
 
     def predict(self, ways: Iterable[Way], attention: Sequence[Tensor]) -> Prediction:
-        """Return the prediction; of two ways that show the same base class the later one takes its pixels."""
+        """Return the prediction; if two ways have the same base class, the later one gets its pixels."""
         every = list(ways)
         numbers = torch.stack([number * way.foreground for number, way in enumerate(every, 1)])
         return replace(super().predict(every, attention), label_map=numbers.amax(0))
 
     def batch_loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the loss of whole images with the labels of all base classes, which have no supports."""
+        """Return the loss of whole images labelled with all base classes."""
         logits = self.model.segment(self.features(batch, batch.query)).float()
         return {"loss": pixel_loss(logits, torch.stack(batch.known_truth().label_maps))}
 
@@ -151,7 +151,7 @@ class BaseLearner(Segmenter):
         return super().training_step(batch, batch_idx)
 
     def answers(self, episodes: Sequence[EpisodeBatch]) -> list[SegmentationAnswer]:
-        """Answer whole images, which have no supports, by all base classes (§2.4.5), and episodes as the base does."""
+        """Answer whole images by all base classes (§2.4.5), and episodes as usual."""
         found: list[SegmentationAnswer] = []
         for episode in episodes:
             found += super().answers([episode]) if episode.support.shape[2] else [self.whole_image(episode)]
@@ -168,7 +168,7 @@ class BaseLearner(Segmenter):
 
 
 def resized_logits(logits: Tensor, size: int) -> Tensor:
-    """Resize logits (b, n + 1, h, w) to (b, n + 1, size, size), corners on corners."""
+    """Resize logits (b, n + 1, h, w) to (b, n + 1, size, size), corners aligned."""
     return F.interpolate(logits, (size, size), mode="bilinear", align_corners=True)
 
 

@@ -46,7 +46,7 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 class SupportFeatures(NamedTuple):
-    """Features of the supports at side S, of one shot or as means over shots (§3, §4).
+    """Features of the supports at side S, of one shot or averaged over shots (§3, §4).
 
     Attributes:
         map: (b, C, S, S), masked.
@@ -63,7 +63,7 @@ class SupportFeatures(NamedTuple):
 
 @dataclass
 class Priors:
-    """Priors of one level of features (§4).
+    """Similarity maps of one level of features (§4).
 
     Attributes:
         fg, bg: normalised similarity to the supports' foreground and background (b, K, S, S).
@@ -79,7 +79,7 @@ class Priors:
 
 
 def prior_maps(query: Tensor, support: Tensor, masks: Tensor) -> Priors:
-    """Compare a level's features with the prototypes of the supports, in fp32: half precision would overflow.
+    """Compare features of a level with the supports' prototypes, in fp32 because half precision overflows.
 
     Args:
         query: (b, c, h', h').
@@ -121,7 +121,7 @@ def best_priors(levels: list[Priors]) -> Tensor:
 
 
 class HMNetHead(nn.Module):
-    """All trainable parts of HMNet.
+    """All trainable layers of HMNet.
 
     Args:
         channels: channels of f1 and f2.
@@ -196,7 +196,7 @@ class HMNetHead(nn.Module):
     def read_supports(
         self, query: Features, supports: Iterable[tuple[Features, Tensor]]
     ) -> tuple[SupportFeatures, list[Tensor]]:
-        """Read the supports one by one, so that memory does not grow with them; `query` is aligned.
+        """Read the supports one by one, to save memory; `query` is already aligned.
 
         Returns:
             their means over shots, and the distance of styles (b, 1, 1, 1) of each shot, none without an ensemble.

@@ -36,7 +36,7 @@ MODULES = (
 
 
 class HMNet(EnsembleSegmenter):
-    """HMNet and its ablations.
+    """HMNet and its ablations: Mamba blocks mix query and support.
 
     Args:
         backbone: `pspnet_resnet50`, `pspnet_resnet101` or `pspnet_vgg16`; without a base learner also a dilated_* or a
@@ -177,13 +177,13 @@ def decay_groups(mamba: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def keep_gradients_local(strategy: Strategy) -> AbstractContextManager[Any]:
-    """Return a context in which processes do not exchange gradients: the last micro-batch of a step does it for all."""
+    """Return a context without exchange of gradients; only a step's last micro-batch exchanges them."""
     return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
 
 
 @contextmanager
 def one_update(scaler: torch.amp.GradScaler | None) -> Iterator[None]:
-    """Update the gradient scale of fp16 once, after the steps of all optimisers inside.
+    """Update the fp16 gradient scale once after the steps of all optimisers within the block.
 
     Lightning updates it after each step, and would divide the next optimiser's gradients by another scale than theirs.
     """

@@ -28,7 +28,7 @@ DIRECTIONS = 4
 
 @dataclass(frozen=True)
 class HybridMambaConfig:
-    """Settings of the mixing of query and support.
+    """Settings of the Mamba network that mixes query and support.
 
     Args:
         blocks: number of blocks.
@@ -67,7 +67,7 @@ class HybridMambaConfig:
 
 
 def scan_order(x: Tensor, ratio: int = 1) -> Tensor:
-    """Flatten the maps of each direction into tokens in the order of the scan.
+    """Flatten each direction's maps into tokens in scan order.
 
     Direction 0 goes by rows: patch by patch, and by rows inside a patch. Direction 1 goes by columns in both. 2 and 3
     are 0 and 1 reversed as a whole (§6.4).
@@ -90,7 +90,7 @@ def sum_directions(y: Tensor, side: int, ratio: int = 1) -> Tensor:
 
     Args:
         y: tokens in the order of the scan (b, k, c, L), best in memory (b, L, k, c).
-        side: of the maps.
+        side: the side of the maps.
         ratio: see `scan_order`.
 
     Returns:
@@ -127,7 +127,7 @@ def _step_size_bias(*shape: int) -> Tensor:
 
 
 class ScanParameters(nn.Module):
-    """Projections, A and D of one direction: the interception's own parameters with `qim: basic` (§7)."""
+    """Projections, A and D of one direction; with `qim: basic`, the interception has its own (§7)."""
 
     def __init__(self, inner: int, rank: int, states: int):
         super().__init__()
@@ -192,7 +192,7 @@ class SS2D(nn.Module):
         return out_q, self._project_out(y_s, z_s, self.out_proj_s)
 
     def scan(self, x: Tensor) -> Tensor:
-        """Scan every map (b, d, S, S) by itself in four directions: the self core (§6.3)."""
+        """Scan every map (b, d, S, S) alone in four directions: the self core (§6.3)."""
         y = selective_scan(**self.scan_arguments(self.tokens(x)))
         assert isinstance(y, Tensor)
         return sum_directions(y.unflatten(1, (DIRECTIONS, -1)), x.shape[-1])
@@ -211,7 +211,7 @@ class SS2D(nn.Module):
         return y_q, resize(y_s, side)
 
     def recap(self, x_q: Tensor, small_s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scan the query with the support recapped before its patches: support recapped Mamba (§6.4).
+        """Scan the query with the support repeated before each of its patches (support recapped Mamba, §6.4).
 
         Args:
             x_q: query (b, d, S, S).
@@ -237,7 +237,7 @@ class SS2D(nn.Module):
         return sum_directions(y_q, side, ratio), sum_directions(y_s, small_s.shape[-1]), state.mean(1)
 
     def intercept(self, small_q: Tensor, state: Tensor) -> Tensor:
-        """Read the support's state (b, d, N) with every token of (b, d, s, s) by itself: query intercepted Mamba."""
+        """Read the support's state (b, d, N) with each query token alone (query intercepted Mamba)."""
         u = small_q.flatten(2)
         inner, n = u.shape[1], self.config.states
         weights: tuple[Tensor, ...]
@@ -256,7 +256,7 @@ class SS2D(nn.Module):
         return y.unflatten(2, small_q.shape[2:])
 
     def tokens(self, x: Tensor, ratio: int = 1) -> ScanTokens:
-        """Project maps (b, d, h, w) to the inputs of the scan, in its order; fp32 also under autocast."""
+        """Project maps (b, d, h, w) to scan inputs in scan order, in fp32 also under autocast."""
         n = self.config.states
         x = x.contiguous(memory_format=torch.channels_last)
         low = F.linear(x.permute(0, 2, 3, 1), self.x_proj_weight.flatten(0, 1)).permute(0, 3, 1, 2)
@@ -267,7 +267,7 @@ class SS2D(nn.Module):
         return ScanTokens(u.flatten(1, 2).float(), delta.float(), B.float(), C.float())
 
     def scan_arguments(self, tokens: ScanTokens) -> dict[str, Any]:
-        """Return the arguments of `selective_scan` for these tokens."""
+        """Return the arguments of `selective_scan` for tokens."""
         return tokens._asdict() | self._scan_weights()
 
     def _scan_weights(self) -> dict[str, Any]:
@@ -304,7 +304,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Scan and feed-forward of both streams, with shared norms (§6.1)."""
+    """Scan and feed-forward network for query and support, with shared norms (§6.1)."""
 
     def __init__(self, width: int, config: HybridMambaConfig, hybrid: bool):
         super().__init__()
@@ -315,7 +315,7 @@ class Block(nn.Module):
         self.mlp_s = Mlp(width)
 
     def forward(self, q: Tensor, s: Tensor, with_support: bool = True) -> tuple[Tensor, Tensor]:
-        """Mix query and support (b, S, S, C); without `with_support` the support is returned as it came."""
+        """Mix query and support (b, S, S, C); without `with_support`, the support is returned unchanged."""
         residual_q, residual_s = self.self_attention(self.ln_1(q), self.ln_1(s), with_support)
         q = q + residual_q
         q = q + self.mlp_q(self.ln_2(q))
@@ -325,7 +325,7 @@ class Block(nn.Module):
         return q, s + self.mlp_s(self.ln_2(s))
 
     def freeze_support(self) -> None:
-        """Freeze the parameters of the support stream that no loss depends on.
+        """Freeze parameters of the support stream that no loss depends on.
 
         Called for blocks whose support no later block learns from. Without it, training on several processes would wait
         for gradients that never come.
@@ -338,7 +338,7 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """The blocks, one level down as in the authors' checkpoints (`layers.0.blocks`)."""
+    """Container of the blocks, nested as in the authors' checkpoints (`layers.0.blocks`)."""
 
     def __init__(self, blocks: list[Block]):
         super().__init__()

@@ -29,7 +29,7 @@ GROUPS = 4  # groups of every GroupNorm, §4.4
 
 
 class MaskedScale(NamedTuple):
-    """A support's features of one scale where its mask is not 0; a cosine with any other pixel is 0 (§4.2).
+    """A support's features at one scale, only where its mask is not 0 (§4.2).
 
     Attributes:
         features: unit features (L, C, n) of each of B samples.
@@ -43,7 +43,7 @@ class MaskedScale(NamedTuple):
 
 
 class HSNet(Segmenter):
-    """HSNet.
+    """HSNet: hypercorrelations, squeezed by 4-D convolutions.
 
     Args:
         backbone: a pyramid: `resnet50_v1` or `resnet101_v1` in the paper (§4.1).
@@ -67,7 +67,7 @@ class HSNet(Segmenter):
         self.add_networks()
 
     def add_networks(self) -> None:
-        """Add what is trained; its numbers are drawn in this order."""
+        """Create the trained layers, in this order of random numbers."""
         self.hpn_learner = HyperpixelLearner(self.backbone.blocks[1:], self.width)
 
     def query(self, image: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -75,7 +75,7 @@ class HSNet(Segmenter):
         return [unit(scale) for scale in image]
 
     def support(self, image: Sequence[Tensor], mask: Tensor) -> list[MaskedScale]:
-        """Multiply features (B, L, C, hs, ws) by their mask, and keep what is left as unit vectors (§4.2)."""
+        """Mask features (B, L, C, hs, ws), and keep the rest as unit vectors (§4.2)."""
         return [masked(scale, mask) for scale in image]
 
     def segment(self, query: Sequence[Tensor], support: Sequence[MaskedScale]) -> Tensor:
@@ -91,7 +91,7 @@ class HSNet(Segmenter):
 
 
 def masked(scale: Tensor, mask: Tensor) -> MaskedScale:
-    """Keep the features (B, L, C, hs, ws) where masks (B, S, S), resized corner to corner, are not 0."""
+    """Keep features (B, L, C, hs, ws) where resized masks (B, S, S) are not 0."""
     plane = (scale.shape[-2], scale.shape[-1])
     weights = resize_mask(mask, plane).flatten(1)
     pixels = tuple(weight.nonzero()[:, 0] for weight in weights)
@@ -100,7 +100,7 @@ def masked(scale: Tensor, mask: Tensor) -> MaskedScale:
 
 
 def correlate(query: Tensor, support: MaskedScale) -> KeptCorrelation | Tensor:
-    """Return the cosines (B, L, hq, wq, hs, ws) of unit features, negative ones as 0, of which the kept are stored."""
+    """Return cosines (B, L, hq, wq, hs, ws) of unit features, clamped at 0."""
     dtype = torch.promote_types(query.dtype, torch.float32)
     kept = [features.to(dtype) for features in support.features]
     plane = (query.shape[-2], query.shape[-1])
@@ -109,7 +109,7 @@ def correlate(query: Tensor, support: MaskedScale) -> KeptCorrelation | Tensor:
 
 
 def squeeze(inner: int, widths: Sequence[int], kernels: Sequence[int], strides: Sequence[int]) -> nn.Sequential:
-    """Build three times 4-D convolution, GroupNorm, ReLU (§4.4).
+    """Build three 4-D convolutions with GroupNorm and ReLU (§4.4).
 
     The ReLU is the norm's; an identity keeps its number, which is in the names of the authors' checkpoints.
     """
@@ -121,7 +121,7 @@ def squeeze(inner: int, widths: Sequence[int], kernels: Sequence[int], strides: 
 
 
 class HyperpixelLearner(nn.Module):
-    """Squeeze the correlations of three scales to two-class logits (§4.4).
+    """Network that squeezes correlations of three scales into two-class logits (§4.4).
 
     Args:
         blocks: number of correlated blocks at 1/8, 1/16 and 1/32.
@@ -158,7 +158,7 @@ class HyperpixelLearner(nn.Module):
 
 
 def enlarge_query(x: Tensor, like: Tensor) -> Tensor:
-    """Resize the query's plane of (B, C, h, w, hs, ws) to that of `like`, at every support position."""
+    """Resize the query plane of (B, C, h, w, hs, ws) to that of `like`."""
     planes = to_planes(x)
     larger = F.interpolate(planes.flatten(0, 2), like.shape[2:4], mode="bilinear", align_corners=True)
     return from_planes(larger.unflatten(0, planes.shape[:3]))

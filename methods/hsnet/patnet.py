@@ -30,7 +30,7 @@ AnchorRule = Literal["index", "scale"]
 
 
 def anchor_numbers(blocks: Sequence[int], rule: AnchorRule) -> list[list[int]]:
-    """Return the number 0, 1 or 2 of the anchors of each map, scale by scale (§1).
+    """Return which anchor (0, 1 or 2) each map uses, by scale (§1).
 
     Both rules are the same for ResNet-50. By number, VGG-16's conv5_1 has the anchors of conv4, and its pooled map
     those of conv5.
@@ -66,7 +66,7 @@ def scaled_rows(rows: Tensor) -> Tensor:
 
 
 def prototypes(features: Tensor, mask: Tensor) -> Tensor:
-    """Return the means (B, L, 2, C) float64 of features outside and inside of a mask (§2.2); 0 where nothing is.
+    """Return the mean features outside and inside of a mask, (B, L, 2, C) float64 (§2.2); 0 if empty.
 
     Args:
         features: (B, L, C, h, w).
@@ -79,7 +79,7 @@ def prototypes(features: Tensor, mask: Tensor) -> Tensor:
 
 
 def coefficients(features: Tensor, basis: Tensor) -> Tensor:
-    """Return the coefficients (B, L, 2, P) float64 of features in two rows, as the authors' pinv gives them (§2).
+    """Return coefficients (B, L, 2, P) float64 of features in two rows, by the authors' pinv (§2).
 
     A row of zeros has the coefficient 0. The rows may be nearly parallel, so all of it is computed in float64.
 
@@ -95,7 +95,7 @@ def coefficients(features: Tensor, basis: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class AnchoredPair:
-    """Query and masked support of one scale, in coefficients of the support's prototypes: all but the anchors (§2).
+    """Query and masked support of one scale, expressed by the support's prototypes (§2).
 
     Attributes:
         query: (B, L, 2, P) float64.
@@ -103,7 +103,7 @@ class AnchoredPair:
         pixels: (n,) numbers of the kept pixels in the support's map, of each sample.
         query_plane: (h, w).
         support_plane: (hs, ws).
-        dtype: of the features.
+        dtype: the dtype of the features.
     """
 
     query: Tensor
@@ -115,7 +115,7 @@ class AnchoredPair:
 
     @classmethod
     def between(cls, query: Tensor, support: Tensor, mask: Tensor) -> "AnchoredPair":
-        """Express features (B, L, C, ·, ·) by the prototypes of the support, which `mask` (B, S, S) parts."""
+        """Express features (B, L, C, ·, ·) by the support's prototypes inside and outside of `mask`."""
         basis = scaled_rows(prototypes(support, mask))
         weights = resize_mask(mask, (support.shape[-2], support.shape[-1])).flatten(1)
         own = coefficients(support.flatten(3), basis) * weights[:, None, None]
@@ -132,7 +132,7 @@ class AnchoredPair:
         )
 
     def correlation(self, anchors: Tensor) -> KeptCorrelation:
-        """Return the cosines of the features once `anchors` (L, 2, C), scaled rows, have replaced the prototypes (§3).
+        """Return cosines after `anchors` (L, 2, C) have replaced the prototypes (§3).
 
         A transformed feature is two coefficients in the basis of the anchors, so a product of two needs the products
         of the anchors alone.
@@ -180,7 +180,7 @@ class Support(NamedTuple):
 
 
 class PATNet(HSNet):
-    """PATNet.
+    """PATNet: HSNet on features that are transformed to learned anchors.
 
     Args:
         backbone: a pyramid: `resnet50_v1` or `vgg16` in the paper (§1).
@@ -249,7 +249,7 @@ class PATNet(HSNet):
     @staticmethod
     @torch.no_grad()
     def pairs(query: Sequence[Tensor], support: Sequence[Tensor], masks: Tensor) -> list[AnchoredPair]:
-        """Return the pair of each scale; arguments as of `correlations`."""
+        """Return the query and support pair of each scale."""
         return [AnchoredPair.between(q, s, masks) for q, s in zip(query, support, strict=True)]
 
     def anchored(self, pairs: Sequence[AnchoredPair], anchors: Sequence[Tensor]) -> list[KeptCorrelation]:
@@ -259,7 +259,7 @@ class PATNet(HSNet):
         return [pair.correlation(stack) for pair, stack in zip(pairs, stacks, strict=True)]
 
     def outputs(self, query: Sequence[Tensor], supports: Iterator[Support]) -> Iterator[Output]:
-        """Segment a way as HSNet does; with fine-tuning, by the anchors that are tuned to all of its supports."""
+        """Segment a way as HSNet does; with fine-tuning, by anchors tuned to its supports."""
         if not self.tuning_steps or self.context.classes is not None:  # training has no fine-tuning
             yield from super().outputs(query, supports)
             return
@@ -269,13 +269,15 @@ class PATNet(HSNet):
             yield Output(self.segment_with(query, support, anchors))
 
     def segment_with(self, query: Sequence[Tensor], support: Support, anchors: Sequence[Tensor]) -> Tensor:
-        """Return the logits of `segment` by these anchors (2, C) of the numbers 0, 1 and 2."""
+        """Segment with these anchors (2, C), numbered 0, 1 and 2."""
         pairs = self.pairs(query, support.scales, support.mask)
         logits: Tensor = self.hpn_learner(self.anchored(pairs, anchors)[::-1])
         return logits
 
     def tune(self, query: Sequence[Tensor], supports: Sequence[Support]) -> list[Tensor]:
-        """Fine-tune the anchors to a way of an episode, from the trained ones (§6); no truth of the query is read.
+        """Tune the anchors to a way of an episode, starting from the trained ones (§6).
+
+        The query's truth is not used.
 
         The query's prototypes are those of the predicted mask, which is soft, so that the anchors have a gradient; they
         approach the prototypes of each support. Of a support no more is read than two coefficients a position and its
@@ -317,6 +319,7 @@ class PATNet(HSNet):
             return super().record_notes(data)
         return [
             f"the anchors are fine-tuned to query and supports of each episode (TFI), by {self.tuning_steps} steps of "
-            f"Adam at {self.tuning_rate:g} with a soft mask; the authors' program has no such test, the loop is ours",
+            f"Adam at {self.tuning_rate:g} with a soft mask; the authors' program has no such test, the loop is "
+            "fsbench's own",
             *super().record_notes(data),
         ]

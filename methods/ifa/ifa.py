@@ -47,7 +47,7 @@ class Outputs(NamedTuple):
 
     Attributes:
         refined, queries: of the queries (B, 2, S, S): refined in the first round (None without), and of each round.
-        itself: of the queries by the prototypes of their own masks.
+        itself: the itself of the queries by the prototypes of their own masks.
         supports: of the supports (K·B, 2, S, S), all items' first shots first, by the prototypes of their own masks.
         support_rounds: of the supports in each round.
     """
@@ -60,7 +60,7 @@ class Outputs(NamedTuple):
 
     @classmethod
     def gathered(cls, parts: Sequence["Outputs"]) -> "Outputs":
-        """Return the outputs of the parts of a batch one after the other, as those of several GPUs are gathered."""
+        """Concatenate the outputs for parts of a batch, as if gathered from several GPUs."""
         if len(parts) == 1:
             return parts[0]
         refined, queries, itself, supports, support_rounds = zip(*parts, strict=True)
@@ -69,14 +69,14 @@ class Outputs(NamedTuple):
         return cls(first, each, torch.cat(itself), torch.cat(supports), other)
 
     def losses(self, query: Tensor, support: Tensor, program: Program) -> Tensor:
-        """Return the loss of a program (§5).
+        """Return the loss of one of the authors' programs (§5).
 
         Without a refined output the authors' base training holds the queries' second round against the supports'
         masks, a slip that one shot alone bears.
 
         Args:
             query: masks of the queries (B, S, S).
-            support: of the supports (K·B, S, S), in their order.
+            support: the support of the supports (K·B, S, S), in their order.
             program: the program.
         """
 
@@ -113,7 +113,7 @@ def step_outputs(
         query_masks, support_masks: (B, S, S) and (K·B, S, S).
         refine: refine the query in the first round.
         order: how prototypes of items meet their shots.
-        rounds: of the loop.
+        rounds: the rounds of the loop.
     """
     side = query_masks.shape[-1]
     shots = list(zip(support.split(len(query)), support_masks.split(len(query)), strict=True))
@@ -140,21 +140,21 @@ def rate_factor(done: int, steps: int) -> float:
 
 
 class LabelledSupport(NamedTuple):
-    """Images (1, 3, S, S) uint8 and their masks (1, S, S), of which a network learns."""
+    """Images (1, 3, S, S) uint8 with masks (1, S, S), from which a network learns."""
 
     image: Tensor
     mask: Tensor
 
 
 class Adapted(NamedTuple):
-    """A network that was adapted to the supports of a way, and their prototypes in its features."""
+    """A network adapted to a way's supports, with their prototypes in its features."""
 
     network: nn.Module
     start: Prototypes
 
 
 class IFA(Segmenter):
-    """IFA.
+    """IFA: iterative few-shot adaptation by prototypes that queries make of themselves.
 
     Adapted to the supports of an episode, which is ours, it has a network for each way: query and supports are then
     images until `join` has made that network.
@@ -224,24 +224,24 @@ class IFA(Segmenter):
         adaptation = self.adaptation
         if adaptation.images == "episode":
             return [
-                f"adapted to the supports of each episode, in {adaptation.epochs} steps from the trained weights; that "
-                "is ours (ifa.md §7)"
+                f"adapted to the supports of each episode, in {adaptation.epochs} steps from the trained weights; this "
+                "rule is fsbench's own (ifa.md §7)"
             ]
         if adaptation.images == "none":
-            return ["not adapted to the test's images, as IFA's published rows are"]
+            return ["not adapted to the test's images; IFA's published rows are"]
         images = data.adaptation_images(adaptation).images_a_class
         return [
-            f"told {images} labelled images a class of the test's own pool before the test (adaptation: target-pool), "
-            "which are queries and supports of its episodes, too",
-            "the adaptation's items follow from the seed, the epoch and their number, and are learned in the order of "
-            "their numbers by one process; the authors' follow from the clock",
+            f"learned from {images} labelled images a class of the test's own pool before the test (adaptation: "
+            "target-pool); queries and supports of the test are among these images",
+            "the adaptation draws its items by seed, epoch and number, and one process learns them in order; the "
+            "authors' program draws them by the clock",
         ]
 
     # Test
 
     @property
     def sees_pixels(self) -> bool:  # type: ignore[override]
-        """True where a network is still to learn from what it is shown."""
+        """Whether images, not features, are needed, because a network is still to be trained."""
         return self.training or self.adaptation.images == "episode"
 
     raw_images = sees_pixels  # an image is changed before it is normalised
@@ -258,11 +258,11 @@ class IFA(Segmenter):
         return None
 
     def support(self, image: Tensor, mask: Tensor) -> LabelledSupport | Prototypes:
-        """Return the means inside and outside of the mask; the image itself, where a network is to learn from it."""
+        """Return mean features inside and outside of the mask, or the image if a network learns from it."""
         return LabelledSupport(image, mask) if self.sees_pixels else masked_prototypes(image, mask)
 
     def join(self, supports: Iterator[Any]) -> Adapted | Prototypes:
-        """Return the mean prototypes of all shots; in features of a network that is adapted to them, where so set."""
+        """Return the mean prototypes of all shots, in an adapted network's features if so set."""
         if not self.sees_pixels:
             return mean_prototypes(list(supports))
         shots = list(supports)
@@ -284,7 +284,7 @@ class IFA(Segmenter):
     def losses(
         self, query: Tensor, supports: Iterator[tuple[Tensor, Tensor]], target: Target, program: Program = "base"
     ) -> dict[str, Tensor]:
-        """Return the loss of a program, which learns from the masks of supports, too."""
+        """Return the loss of one of the authors' programs, which also uses the supports' masks."""
         images, masks = (torch.stack(part) for part in zip(*supports, strict=True))
         labelled = normalise(query), normalise(images), target.labels == 1, masks  # void is background (§2)
         return {"loss": self.image_loss(self.network, *labelled, program)}
@@ -327,7 +327,7 @@ class IFA(Segmenter):
         return self.optimisation(self.network, self.learning_rate, steps)
 
     def optimisation(self, network: nn.Module, rate: float, steps: int) -> dict[str, Any]:
-        """Return SGD for the learned weights of a network and its schedule over `steps`, as Lightning takes them."""
+        """Return SGD for a network's learned weights with its schedule over `steps`, in Lightning's form."""
         learned = learned_parameters(network)
         optimizer = torch.optim.SGD(learned, rate, self.momentum, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: rate_factor(done, steps))
@@ -348,7 +348,7 @@ class IFA(Segmenter):
         return self.optimisation(network, self.adaptation.learning_rate, steps)
 
     def adapted_to(self, shots: Sequence[LabelledSupport]) -> nn.Module:
-        """Return a copy of the network that was adapted to the supports of a way, from the trained one.
+        """Return a copy of the trained network adapted to a way's supports.
 
         In each step one of them, drawn from the episode's number and that of the step, is changed at the images' size
         and becomes the query; all ways draw alike.

@@ -27,14 +27,14 @@ several items and shots takes those of other items, or each over its own (§4, d
 
 
 class Prototypes(NamedTuple):
-    """Foreground and background that features are compared with."""
+    """Foreground and background vectors with which features are compared."""
 
     foreground: Tensor
     background: Tensor
 
 
 class Own(NamedTuple):
-    """Prototypes that features make of themselves: two (b, C, 1, 1), and the local background (b, C, h, w)."""
+    """Prototypes made from the query's own features: two (b, C, 1, 1), and a local background (b, C, h, w)."""
 
     foreground: Tensor
     background: Tensor
@@ -58,18 +58,18 @@ def masked_prototypes(x: Tensor, mask: Tensor) -> Prototypes:
 
 
 def by_own_mask(x: Tensor, mask: Tensor) -> Tensor:
-    """Return the similarity (b, 2, h, w) of features with the prototypes of their own masks (b, H, W)."""
+    """Return the similarity (b, 2, h, w) of features with prototypes of their own masks (b, H, W)."""
     return similarity(x, masked_prototypes(x, mask))
 
 
 def mean_prototypes(shots: Sequence[Prototypes]) -> Prototypes:
-    """Return the plain mean over the shots."""
+    """Average prototypes over shots."""
     foreground, background = (torch.stack(part).mean(0) for part in zip(*shots, strict=True))
     return Prototypes(foreground, background)
 
 
 def local_background(x: Tensor, background: Tensor) -> Tensor:
-    """Return for each position the mean of background features, weighted by how alike they are (§3).
+    """Average background features for each position, weighted by similarity (§3).
 
     Args:
         x: (C, N) features.
@@ -83,7 +83,7 @@ def local_background(x: Tensor, background: Tensor) -> Tensor:
 
 
 def self_support(x: Tensor, logits: Tensor) -> Own:
-    """Make prototypes of the positions that are surely foreground or background, item by item (§3).
+    """Make prototypes from positions that are surely foreground or background, for each item (§3).
 
     Which these are has no gradient; their features have one.
 
@@ -100,13 +100,13 @@ def self_support(x: Tensor, logits: Tensor) -> Own:
 
 
 def _sure(probability: Tensor, least: float) -> Tensor:
-    """Return the places where a probability (N,) is above `least`, or its 12 largest where there is none."""
+    """Return the places where a probability (N,) is above `least`, or its 12 largest if there is none."""
     places = (probability > least).nonzero()[:, 0]
     return places if len(places) else probability.topk(FEWEST).indices
 
 
 def enhanced(x: Tensor, logits: Tensor, foreground: Tensor) -> Prototypes:
-    """Return prototypes that features make of themselves; a given foreground is half of theirs (§4).
+    """Mix prototypes from features themselves with a given foreground, half each (§4).
 
     Args:
         x: features (b, C, h, w).
@@ -118,7 +118,7 @@ def enhanced(x: Tensor, logits: Tensor, foreground: Tensor) -> Prototypes:
 
 
 class Round(NamedTuple):
-    """Outputs of one round of the loop; None where it does not make them.
+    """Outputs of one round of iteration; None for outputs it does not make.
 
     Attributes:
         refined: logits of the refined query (b, 2, h, w).
@@ -136,10 +136,10 @@ class Round(NamedTuple):
 def one_round(
     start: Prototypes, query: Tensor, support: Tensor | None, refines: bool, order: ShotOrder = "program"
 ) -> Round:
-    """Segment the queries with prototypes of their own and, with these, the supports (§4).
+    """Segment queries by their own prototypes, then supports by these (§4).
 
     Args:
-        start: of the supports, or of the round before.
+        start: the start of the supports, or of the round before.
         query: features (b, C, h, w).
         support: features (K·b, C, h, w) of all items' first shot, then of the second, and so on; None tests.
         refines: make the query's prototypes a second time.
@@ -178,7 +178,7 @@ def _match_shot(shot: Tensor, foreground: Tensor, *given: Tensor) -> tuple[Tenso
 
 
 def in_turn(function: Callable[..., Result], shots: Sequence[tuple[Tensor, ...]]) -> list[Result]:
-    """Call a function for one shot after the other, each with its arguments.
+    """Call a function for each shot, one after the other.
 
     With several shots a call keeps its arguments alone: the gradients compute what is in between again, so that memory
     holds that of one shot at a time.

@@ -64,7 +64,7 @@ class SignedBottleneck(Bottleneck):
 
 
 class LearnedResNet(nn.Module):
-    """Layers 0 to 3 of a dilated ResNet, of which the convolutions of layers 2 and 3 are learned (§1).
+    """Layers 0 to 3 of a dilated ResNet; convolutions of layers 2 and 3 are learned (§1).
 
     BatchNorm stays in evaluation mode with the scale and shift that it begins with.
 
@@ -104,7 +104,7 @@ class LearnedResNet(nn.Module):
 
 
 def learned_network(weights: FrozenBackbone, vit_blocks: tuple[int, int]) -> LearnedResNet | LearnedTokens:
-    """Build the network to learn from first weights; `vit_blocks` are as of `LearnedTokens`."""
+    """Build the network with first weights; `vit_blocks` as in `LearnedTokens`."""
     if isinstance(weights, OwnSizeViT):
         return LearnedTokens(weights, vit_blocks)
     assert isinstance(weights, ImageNetLayers)
@@ -112,7 +112,7 @@ def learned_network(weights: FrozenBackbone, vit_blocks: tuple[int, int]) -> Lea
 
 
 class IFAReleasedFormat(ReleasedFormat):
-    """Layout of the authors' checkpoints: the whole network without a prefix, the stem's convolutions in one module."""
+    """Layout of the authors' checkpoints: no prefix, and the stem's convolutions in one module."""
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
         if not {"layer0.0.0.weight", "layer0.1.weight", "layer3.0.conv1.weight"} <= state.keys():

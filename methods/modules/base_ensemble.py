@@ -31,7 +31,7 @@ from fsbench.networks.backbones.base import BackboneConfig
 
 @dataclass(kw_only=True)
 class EnsembleOutput(Output):
-    """Output of a head: `logits` (b, 2, h, w) decide, the ensemble, or `meta` without a base learner.
+    """Output of a head: `logits` (b, 2, h, w) are the ensemble's or, without base learner, `meta`'s.
 
     Attributes:
         meta: (b, 2, h, w), logits of the meta learner.
@@ -53,7 +53,7 @@ def merge_layer() -> nn.Conv2d:
 
 
 def reweight_network(shots: int, width: int) -> nn.Module:
-    """Build the network from sorted distances (b, K, 1, 1) to the shots' weights before the softmax.
+    """Build the network that turns sorted distances (b, K, 1, 1) into shot weights before the softmax.
 
     Args:
         shots: K.
@@ -67,19 +67,19 @@ def reweight_network(shots: int, width: int) -> nn.Module:
 
 
 def gram(x: Tensor) -> Tensor:
-    """Return the cosines between channels: (b, c, h, w) -> (b, c, c), in fp32 or more."""
+    """Return the cosines between channels, (b, c, h, w) -> (b, c, c), in fp32 at least."""
     flat = widened(x).flatten(2)
     norm = flat.norm(dim=2)
     return flat @ flat.mT / (norm[:, :, None] * norm[:, None] + 1e-7)
 
 
 def gram_distance(query: Tensor, support: Tensor) -> Tensor:
-    """Return the distance of styles of each shot, of `gram`s: (b, c, c), (b, K, c, c) -> (b, K, 1, 1)."""
+    """Return the style distance of each shot's Gram matrix from the query's, (b, K, 1, 1)."""
     return ((query[:, None] - support).norm(dim=(2, 3)) / query.shape[1])[..., None, None]
 
 
 def shot_weights(distances: Tensor, reweight: nn.Module, sorted_order: bool) -> Tensor:
-    """Return learned weights (b, K, 1, 1) of the shots, which follow from their distances in ascending order.
+    """Return learned weights (b, K, 1, 1) of the shots from their sorted distances.
 
     Args:
         distances: (b, K, 1, 1).
@@ -106,7 +106,7 @@ def base_map(logits: Tensor, own_class: Tensor | None) -> Tensor:
     """Return the probability of any base class but the episode's own (b, 1, h, w).
 
     Args:
-        logits: of background and base classes (b, n + 1, h, w).
+        logits: the logits of background and base classes (b, n + 1, h, w).
         own_class: (b,) number of the episode's class among the base classes, from 0, while training.
     """
     probability = widened(logits).softmax(1)
@@ -118,12 +118,12 @@ def base_map(logits: Tensor, own_class: Tensor | None) -> Tensor:
 
 
 def join(head: nn.Module, meta: Tensor, distance: Tensor, base: Tensor) -> Tensor:
-    """Join meta and base learner to (b, 2, h, w), which are no probabilities any more.
+    """Join the maps of meta and base learner to (b, 2, h, w); they are no probabilities.
 
     Args:
         head: has trained `merge_layer`s "gram_merge" and "cls_merge".
         meta: logits of the meta learner (b, 2, h, w).
-        distance: of styles (b, 1, 1, 1).
+        distance: the distance of styles (b, 1, 1, 1).
         base: `base_map` (b, 1, h, w).
     """
     merge: Any = head
@@ -142,9 +142,9 @@ def ensemble_losses(
     frozen, is no part of what is minimised: it only tells how well that learner does.
 
     Args:
-        output: of the head.
+        output: the output of the head.
         target: 0 background, 1 the episode's class.
-        base_target: 0 background, 1..n base classes; None where they are not known.
+        base_target: 0 background, 1..n base classes; None if they are not known.
         meta_weight: factor of the meta learner's loss.
     """
 
@@ -199,7 +199,7 @@ class EnsembleFormat(ReleasedFormat):
 
 
 class EnsembleSegmenter(StageSegmenter):
-    """Base of methods that may join a base learner; subclasses set `head`, and `settings`, which a checkpoint states.
+    """Base of methods with an optional base learner; subclasses set `head` and `settings`.
 
     Attributes:
         joins_base_learner: whether the answer is an ensemble with the base learner of the backbone.
@@ -239,7 +239,8 @@ class EnsembleSegmenter(StageSegmenter):
         self.joins_base_learner, self.learned_shots = base_learner, shots
         if base_learner or "head.kshot_rw." not in self.ensemble_parts:
             self.authors_shots = AuthorsShots(
-                (shots,), "the authors train weights of shots for each number; here the shots count alike (shots: 1)"
+                (shots,),
+                "for each number the authors train weights of the shots; here all shots weigh alike (shots: 1)",
             )
 
     def checkpoint_settings(self) -> dict[str, Any]:
@@ -285,7 +286,7 @@ class EnsembleSegmenter(StageSegmenter):
 
     @property
     def own_class(self) -> Tensor | None:
-        """Places (B,) of the ways' classes among the base classes, from 0, in training; None without a base learner."""
+        """Numbers (B,) of the ways' classes among base classes in training; None without base learner."""
         numbers = self.context.classes
         if not self.joins_base_learner or numbers is None:
             return None
@@ -294,7 +295,7 @@ class EnsembleSegmenter(StageSegmenter):
     def base_targets(self, base: Tensor | None, target: Target) -> Tensor | None:
         """Return the labels of base classes (B, S, S) for the loss of the base learner's logits `base`.
 
-        None where they are not known, or the base learner has fewer classes; one with random weights has 60.
+        None if they are not known, or the base learner has fewer classes; one with random weights has 60.
         """
         fits = base is not None and base.shape[1] > len(self.base_classes)
         return torch.stack(list(target.base_maps)) if target.base_maps and fits else None
@@ -306,7 +307,7 @@ class EnsembleSegmenter(StageSegmenter):
             return self.backbone.base_logits(f4, self.training)
 
     def query(self, image: Features) -> tuple[Features, Tensor | None]:
-        """Return the features, and the base learner's logits where there is one."""
+        """Return the features, with the base learner's logits if there is one."""
         return image, self.base_logits(image.f4) if self.joins_base_learner and image.f4 is not None else None
 
     def answer(self, episode: EpisodeBatch) -> Prediction:

@@ -33,7 +33,7 @@ last layer alone."""
 
 
 def query_features(tokens: Tensor, heads: int) -> Tensor:
-    """Turn backbone tokens (..., L, 1+T, H·e), class token first, to unit vectors (..., H·L, T, e), head-major (§2)."""
+    """Turn backbone tokens (..., L, 1+T, H·e) into unit vectors (..., H·L, T, e), head-major (§2)."""
     return _split_heads(tokens[..., 1:, :], heads)
 
 
@@ -77,7 +77,7 @@ def kept_tokens(masks: Tensor, side: int, class_token: bool) -> Tensor:
 
 
 class Norm(nn.GroupNorm):
-    """The learner's normalisation; where no gradient is wanted, it writes its result over its input, group by group.
+    """Normalisation layer; without gradients, it overwrites its input.
 
     An input of EMAT's has 60 MiB, and there are several at once where its answer takes the most memory.
     """
@@ -97,7 +97,7 @@ def norm(channels: int) -> nn.GroupNorm:
 
 
 def added(x: Tensor, y: Tensor) -> Tensor:
-    """Return x + y; where no gradient is wanted and both are of one type, y is lost, whose place the sum takes."""
+    """Return x + y; without gradients the sum overwrites y."""
     in_place = not torch.is_grad_enabled() and x.dtype == y.dtype and not torch.compiler.is_exporting()
     return y.add_(x) if in_place else x + y
 
@@ -140,7 +140,7 @@ class AttentionLayer(nn.Module):
     out_norm: nn.GroupNorm
 
     def reduce(self, x: Correlated, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the short cut before its norm (B, out, T, Td), and what is attended to (B, D, T, Td).
+        """Return the short cut before its norm (B, out, T, Td), and the attention's values (B, D, T, Td).
 
         Both are tensors of their own, over which the caller writes.
         Factors of a correlation get no gradient; the backward pass computes the correlation again.
@@ -156,13 +156,13 @@ class AttentionLayer(nn.Module):
 
 
 def aggregation(hidden: int, out: int) -> nn.Sequential:
-    """Build the layers between what is attended to, of `hidden` channels, and a layer's output (§3.2)."""
+    """Build the layers between attention with `hidden` channels and a layer's output (§3.2)."""
     conv = nn.Conv2d(hidden, out, 1, bias=False)
     return nn.Sequential(norm(hidden), nn.ReLU(inplace=True), conv, norm(out), nn.ReLU(inplace=True))
 
 
 class AttentionBlock(nn.Module):
-    """A masked attention layer and its feed-forward.
+    """Masked attention layer with feed-forward layer.
 
     Args:
         attn: the attention layer.
@@ -182,7 +182,7 @@ class AttentionBlock(nn.Module):
 
 
 class Learner(nn.Module):
-    """Read presence and mask logits from correlation tokens (§3.5).
+    """Network that reads presence and mask from correlation tokens (§3.5).
 
     Args:
         blocks: attention blocks; the last one leaves one image token (and the class token).
@@ -203,7 +203,7 @@ class Learner(nn.Module):
         self.decoder1_seg, self.decoder2_seg = decoder(width, 3)
 
     def forward(self, query: Tensor, support: Tensor, kept: Sequence[Tensor]) -> tuple[Tensor | None, Tensor]:
-        """Classify and segment.
+        """Return presence and mask logits.
 
         Args:
             query: `query_features` (B, C, T, e), or (1, C, T, e) for all samples.
@@ -266,7 +266,7 @@ class SupportTokens(NamedTuple):
 
 
 class FewShotClassifierSegmenter(Segmenter):
-    """Base of methods that classify and segment by the correlation of frozen tokens; subclasses set `learner`.
+    """Base of EMAT and CST: classifies and segments by correlations of tokens; subclasses set `learner`.
 
     Args:
         backbone: the frozen ViT.
@@ -321,7 +321,7 @@ class FewShotClassifierSegmenter(Segmenter):
         return support_features(*self._compared(encoded), self.support_side, self.class_token)
 
     def support(self, image: Tensor, mask: Tensor) -> SupportTokens:
-        """Tell the tokens (B, C, Ts, e) under masks (B, S, S)."""
+        """Return support tokens (B, C, Ts, e) with their masks (B, S, S)."""
         return SupportTokens(image, self.learner.kept_by_block(mask))
 
     def segment(self, query: Tensor, support: SupportTokens) -> Output:

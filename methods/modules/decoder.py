@@ -13,12 +13,12 @@ def reduction(channels: int, width: int) -> nn.Sequential:
 
 
 def dropped_reduction(channels: int, width: int, dropout: float = 0.5) -> nn.Sequential:
-    """Build the layer that reduces frozen features: `reduction`, and dropout of a share of the channels."""
+    """Build a `reduction` of frozen features, with dropout of channels."""
     return nn.Sequential(*reduction(channels, width), nn.Dropout2d(dropout))
 
 
 def two_convolutions(width: int) -> nn.Sequential:
-    """Build two 3x3 convolutions of C = `width` channels without bias, each with ReLU; added to their input."""
+    """Build two 3x3 convolutions of `width` channels with ReLU; their result is added to their input."""
     layers: list[nn.Module] = []
     for _ in range(2):
         layers += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.ReLU()]

@@ -28,7 +28,7 @@ ANY_CLASSES = 60  # base classes of random weights: enough for every data set of
 
 @dataclass(frozen=True)
 class PSPNetSpec:
-    """A network and its weight file.
+    """Description of a PSPNet and its weight file.
 
     Attributes:
         kind: network of the trunk.
@@ -50,7 +50,7 @@ PSPNETS = {
 
 
 class DilatedLayers(FrozenBackbone):
-    """Layers 0 to 4 of a PSPNet; gives `Features` of one image, without gradient and without a batch dimension."""
+    """Base of frozen PSPNets: layers 0 to 4 give one image's `Features`, without a batch dimension."""
 
     spec: PSPNetSpec
 
@@ -69,7 +69,7 @@ class DilatedLayers(FrozenBackbone):
         return features
 
     def last_layer(self, f2: Tensor) -> Tensor:
-        """Return layer4 of f2 (b, c, h, w), which may be masked, of images of the size that was encoded last."""
+        """Apply layer4 to f2 (b, c, h, w), which may be masked."""
         assert self._size is not None
         layer4 = self.network(f2.new_empty(3, *self._size)).layer4
         assert isinstance(layer4, nn.Module)
@@ -92,7 +92,7 @@ class FrozenPSPNet(DilatedLayers):
         return len(self.state["base_learner.2.bias"]) - 1
 
     def check_base_classes(self, asked: int) -> None:
-        """Raise SettingsError where the base learner has another number of base classes than the test asks for.
+        """Raise SettingsError if the base learner's number of base classes is not the test's.
 
         One with random weights may have more, of which the first are taken.
         """

@@ -13,7 +13,7 @@ from fsbench.networks.backbones.timm_networks import FrozenViT, patch_maps
 
 
 class OwnSizeViT(FrozenViT):
-    """A ViT for images of the size that its position table is stored for."""
+    """A ViT that only takes images of its stored size."""
 
     def check_image_size(self, size: int) -> None:
         if size != self.side:
@@ -26,7 +26,7 @@ class OwnSizeViT(FrozenViT):
 
 
 class LearnedTokens(nn.Module):
-    """Some blocks of a ViT that are learned. Features are standardised tokens.
+    """Blocks of a ViT, from one that is learned to the last one used; features are standardised tokens.
 
     Args:
         weights: the ViT.

@@ -7,7 +7,7 @@ LORA_LAYERS = r".*attn\.(qkv|proj)"
 
 
 def insert_lora(network: nn.Module, rank: int, alpha: int) -> None:
-    """Insert adapters into a timm transformer in place; only they are trained then.
+    """Insert low-rank adapters into a timm transformer, in place; only they are trained.
 
     Their first values, which leave the network's output as it is, come from torch's global generator of the CPU.
 

@@ -11,14 +11,14 @@ AREA = 0.0005  # added to a mask's sum, §3
 
 
 def resize(x: Tensor, side: int) -> Tensor:
-    """Resize (b, c, ·, ·) to (b, c, side, side), bilinear with aligned corners, as every resize of the model."""
+    """Resize (b, c, ·, ·) to (b, c, side, side), bilinear with aligned corners."""
     if x.shape[-2:] == (side, side):
         return x
     return F.interpolate(x, (side, side), mode="bilinear", align_corners=True)
 
 
 def resize_twice(x: Tensor, side: int, size: tuple[int, int]) -> Tensor:
-    """Resize logits (b, c, ·, ·) to the side of a method's images, in their own precision, and then to (h, w)."""
+    """Resize logits (b, c, ·, ·) to the side of the method's images, then to (h, w)."""
     return F.interpolate(resize(x, side), size, mode="bilinear", align_corners=True).float()
 
 
@@ -28,5 +28,5 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def widened(x: Tensor) -> Tensor:
-    """Return features in fp32, or as they are where they have more."""
+    """Return features in fp32, or in their own type if that is wider."""
     return x if x.dtype == torch.float64 else x.float()

@@ -1,4 +1,4 @@
-"""What PFENet and BAM know of a query before they decode it: its features, the supports' prototypes and their priors.
+"""Comparison of a query with its supports in PFENet and BAM: features, prototypes and priors.
 
 Sections are those of bam.md.
 
@@ -18,7 +18,7 @@ from fsbench.networks.ops.correlation import prior_mask
 
 @dataclass
 class Comparison:
-    """A query beside its supports.
+    """A query's features with what its supports say about it.
 
     Attributes:
         query: (b, C, h, h).
@@ -32,12 +32,12 @@ class Comparison:
 
 
 def masked_layer4(support: Features, labels: Tensor, layer4: Callable[[Tensor], Tensor] | None) -> Features:
-    """Return the supports' features with f3 = layer4 of the masked f2 (§2).
+    """Return the supports' features with f3 recomputed as layer4 of the masked f2 (§2).
 
     Args:
         support: features (b·K, c, ·, ·), shots fastest.
         labels: support labels (b, K, H, W); 1 is foreground, anything else is not.
-        layer4: the last layer of the frozen network; None where it cannot be had alone: then f3 is masked itself.
+        layer4: the last layer of the frozen network; None if it cannot be had alone: then f3 is masked itself.
     """
     masks = support_masks(labels, support.f2.shape[-1])
     if layer4 is None:
@@ -54,7 +54,7 @@ def support_masks(labels: Tensor, side: int) -> Tensor:
 def compare(
     query: Features, support: Features, labels: Tensor, down_query: nn.Module, down_supp: nn.Module
 ) -> Comparison:
-    """Compare queries with their supports (§2, §3).
+    """Return the query's reduced features with prototypes and prior masks of its supports (bam.md §2, §3).
 
     Args:
         query: features (b, c, ·, ·), f1 of the size of f2.

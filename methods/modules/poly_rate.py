@@ -21,7 +21,7 @@ def poly_schedule(
 
 
 def module_parameters(head: torch.nn.Module, names: Iterable[str]) -> list[list[torch.nn.Parameter]]:
-    """Return the parameters of those modules of a head that there are, by name: authors have a group for each."""
+    """Return the parameters of those of the named modules that a head has."""
     return [list(getattr(head, name).parameters()) for name in names if hasattr(head, name)]
 
 
@@ -32,13 +32,13 @@ def tenfold_sgd(
     weight_decay: float,
     steps: int,
 ) -> dict[str, Any]:
-    """Return SGD with ten times the rate for all `groups`, and `poly_schedule`, as Lightning takes them.
+    """Return SGD with a tenfold rate for all `groups`, and `poly_schedule`, in Lightning's form.
 
     Args:
         groups: parameters of each group.
         learning_rate: rate before the authors' factor of ten.
         momentum, weight_decay: of all groups, biases included.
-        steps: of the whole training.
+        steps: the steps of the whole training.
     """
     listed = [{"params": list(group)} for group in groups]
     optimizer = torch.optim.SGD(listed, 10 * learning_rate, momentum, weight_decay=weight_decay)

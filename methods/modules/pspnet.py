@@ -46,7 +46,7 @@ Kind = Literal["resnet50", "resnet101", "vgg16"]
 def resnet_layers(
     counts: Sequence[int] = (3, 4, 6, 3), first_dilations: tuple[int, int] = (2, 4)
 ) -> list[nn.Sequential]:
-    """Build a ResNet with a deep stem; its last two stages are dilated by 2 and 4 instead of strided (§2.1).
+    """Build a ResNet with a deep stem; its last two stages are dilated by 2 and 4, not strided (§2.1).
 
     Args:
         counts: blocks of each stage.
@@ -136,7 +136,7 @@ class Trunk(nn.Module):
 
 
 class PSPNet(Trunk):
-    """Semantic segmentation of base classes; class 0 is background.
+    """Network for semantic segmentation of base classes; class 0 is background.
 
     Args:
         kind: network of the trunk.

@@ -18,7 +18,7 @@ DIAM_NAMES = (("bottleneck.", "cls."), ("classifier.", "base_learner.2."))
 
 
 def to_hmnet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the PSPNet's weights of a file under HMNet's names.
+    """Return a file's PSPNet weights under HMNet's names.
 
     Args:
         state: weights of a PSPNet alone, whose last layers are `cls.{0..4}` and whose layers come twice (`encoder.*`),
@@ -38,12 +38,12 @@ def to_hmnet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_bam_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a PSPNet's weights, which have HMNet's names, under those of BAM's checkpoints."""
+    """Return PSPNet weights, given under HMNet's names, under BAM's names."""
     return {renamed(key, [(own, bams) for bams, own in BAM_NAMES]): value for key, value in state.items()}
 
 
 def renamed(key: str, beginnings: Iterable[tuple[str, str]]) -> str:
-    """Return a name whose beginning is one of the former ones with the latter in its place."""
+    """Return a name with its beginning replaced according to a table."""
     for former, latter in beginnings:
         if key.startswith(former):
             return latter + key.removeprefix(former)

@@ -21,7 +21,7 @@ DEEPEST = 4
 
 
 def stated_settings(checkpoint: Path) -> dict[str, Any]:
-    """Return the settings that the file beside `checkpoint` states, under our names; empty without a file.
+    """Return the settings stated in the file beside `checkpoint`, under fsbench's names; empty without it.
 
     Returns:
         "method" (METHOD.NAME), "support_side" (from METHOD.SUPPORT_DIM) and "image_size" (IMG_SIZE), those that are
@@ -61,7 +61,7 @@ def _read(file: Path) -> dict[Any, Any]:
 
 
 def _value(file: Path, content: dict[Any, Any], key: str, section: str | None = None) -> Any:
-    """Return the value of `key`, in whatever section it stands or in `section` alone; None where it is not there."""
+    """Return the value of `key`, in whatever section it stands or in `section` alone; None if it is not there."""
     values = []
     if section is not None:
         inside = content.get(section)

@@ -25,9 +25,9 @@ VISUAL = "visual"
 
 
 class Sam3Segmenter(Segmenter):
-    """Base of methods that ask SAM 3 for each way by itself: a support is a photo with a box.
+    """Base of methods that ask SAM 3 for each way alone; a support is an image with a box.
 
-    A subclass's `segment` returns detections, or None where it has no answer for a way, which has then no pixels and
+    A subclass's `segment` returns detections, or None if it has no answer for a way, which has then no pixels and
     makes the episode a failed one. `query_scores`, `objects` and `maps` say what detections are on the query.
 
     Args:
@@ -61,15 +61,15 @@ class Sam3Segmenter(Segmenter):
         return "no" if self.backbone.weights_id.startswith("random") else "unknown"
 
     def record_notes(self, data: Any) -> list[str]:
-        """Say what the network may have seen, and what it is told."""
-        told = "told boxes and class names" if self.text == "class" else "told boxes alone (no class names)"
+        """Say what the network may have seen in training, and what it is given."""
+        told = "gets boxes and class names" if self.text == "class" else "gets boxes only (no class names)"
         if self.saw_test_classes == "unknown":
             told += f"; {self.backbone.release} may have seen the test's classes: its training data are not disjoint "
             told += "from those of COCO and PASCAL"
         return [told]
 
     def text_of(self, way: EpisodeBatch) -> str:
-        """Return the text that asks for the only way of an episode.
+        """Return the text prompt for the only way of an episode.
 
         Raises:
             SettingsError: class names are wanted, and the episode tells none.
@@ -99,11 +99,11 @@ class Sam3Segmenter(Segmenter):
                 yield None if given.isnan().any() else (*given.tolist(),)
 
     def query_scores(self, found: Any, size: tuple[int, int]) -> Tensor:
-        """Return the largest score (h, w) float32 of the detections over each pixel of the query, 0 of none."""
+        """Return each query pixel's largest detection score (h, w) float32; 0 without one."""
         raise NotImplementedError
 
     def objects(self, found: Any, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the mask (·, ·) over the query, at any size, and the score () of each detection."""
+        """Yield each detection's mask (·, ·) over the query, at any size, and its score ()."""
         raise NotImplementedError
 
     def maps(self, found: Any, size: tuple[int, int]) -> dict[str, Tensor | Sketch]:
@@ -111,17 +111,17 @@ class Sam3Segmenter(Segmenter):
         raise NotImplementedError
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the steps of the prediction over the query, see `fsbench.core.query_maps.HasQueryMaps`."""
+        """Return the steps of the prediction as maps over the query."""
         height, width = episode.query_sizes[0].tolist()
         ways = self.way_outputs(episode)
         return join_ways([{} if found is None else self.maps(found, (height, width)) for found in ways])
 
     def decide(self, ways: Iterator[Iterator[Any]], size: tuple[int, int]) -> Prediction:
-        """Give each pixel to the way with the largest score over it, the first of equal ones."""
+        """Assign each pixel to the way with the largest score, the first on ties."""
         return self.label_map([one for outputs in ways for one in outputs], size)
 
     def label_map(self, found: Sequence[Any], size: tuple[int, int]) -> Prediction:
-        """Return the prediction of the detections of each way, of which None has no pixels and is a failure."""
+        """Return the prediction from each way's detections; None (a failure) has no pixels."""
         scores = [torch.zeros(size) if one is None else self.query_scores(one, size).cpu() for one in found]
         keeps = self.keeps_soft_masks
         prediction = self.predict([Way(s, s > 0, probability=s if keeps else None) for s in scores], [])

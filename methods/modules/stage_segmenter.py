@@ -20,14 +20,14 @@ from fsbench.networks.backbones.base import BackboneConfig
 
 
 class LabelledStages(NamedTuple):
-    """Features of supports (b, c, ·, ·), f3 of the masked f2, and their masks."""
+    """Features of supports (b, c, ·, ·), with f3 from the masked f2, and their masks."""
 
     features: Features
     mask: Tensor
 
 
 class StageSegmenter(Segmenter):
-    """Features by image, and answers at the query's size.
+    """Base of methods on PSPNet's features, with answers at the query's size.
 
     Attributes:
         vit_blocks: blocks of the demo's ViT that stand for layers 2, 3 and 4. Features near its end tell the base
@@ -46,7 +46,7 @@ class StageSegmenter(Segmenter):
         return as_features(tensors)
 
     def support(self, image: Features, mask: Tensor) -> LabelledStages:
-        """Return features whose f3 is layer4 of the masked f2."""
+        """Return features whose f3 is recomputed from the masked f2."""
         layer4 = self.backbone.last_layer if isinstance(self.backbone, DilatedLayers) else None
         return LabelledStages(masked_layer4(image, mask[:, None], layer4), mask)
 
@@ -59,7 +59,7 @@ class StageSegmenter(Segmenter):
         return LabelledStages(as_features(levels), torch.stack([shot.mask for shot in shots], 1))
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Bring logits to the side of the method's images first, in half precision under autocast, as the authors."""
+        """Resize logits to the images' side first, in half precision under autocast."""
         return resize_twice(logits, self.context.side, size)
 
 
@@ -77,10 +77,10 @@ def check_rates(**values: float) -> None:
 
 
 def as_features(levels: Sequence[Tensor]) -> Features:
-    """Return three or four levels as `Features`, of which the fourth may be missing."""
+    """Return three or four levels of maps as `Features`."""
     return Features(levels[0], levels[1], levels[2], levels[3] if len(levels) > 3 else None)
 
 
 def known(features: Features) -> tuple[Tensor, ...]:
-    """Return the levels that there are: f4 only with a base learner."""
+    """Return the levels that exist: f4 only with a base learner."""
     return tuple(level for level in features if level is not None)

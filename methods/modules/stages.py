@@ -15,7 +15,7 @@ from fsbench.networks.backbones.timm_networks import PYRAMIDS, FrozenPyramid, to
 
 
 class FrozenStages(FrozenPyramid):
-    """A pyramid as features for HMNet without a base learner.
+    """A pyramid network that gives `Features` for HMNet without a base learner.
 
     A ResNet or Swin gives its last maps at 1/8, 1/16 and 1/32. The demo's ViT, whose maps are all of one size, gives
     three of its blocks.
@@ -65,5 +65,5 @@ def widths(backbone: FrozenBackbone) -> tuple[int, int]:
 
 
 def aligned(x: Features) -> Features:
-    """Resize f1 to f2: VGG's f1 is twice as large as the others (§2.3)."""
+    """Resize f1 to the size of f2; VGG's f1 is twice as large (§2.3)."""
     return x._replace(f1=resize(x.f1, x.f2.shape[-1]))

@@ -17,7 +17,7 @@ SCALE = 0.1
 
 
 class AdapterShape(NamedTuple):
-    """Sizes of the adapter of a block.
+    """Sizes of a block's adapter.
 
     Attributes:
         block: its number in Hiera, from 0.
@@ -34,7 +34,7 @@ class AdapterShape(NamedTuple):
 def adapter_shapes(
     width: int, blocks_per_stage: Sequence[int], stages: Collection[int], factor: float
 ) -> list[AdapterShape]:
-    """Return the adapters of a Hiera.
+    """Return the adapters' sizes for a Hiera.
 
     Args:
         width: channels of its first stage; they double at each further one.
@@ -54,7 +54,7 @@ def adapter_shapes(
 
 
 class Adapter(nn.Module):
-    """A bottleneck beside a block's MLP; it begins as 0. Names are those of the authors' checkpoints.
+    """Bottleneck beside a block's MLP; it starts as 0. Names are those of the authors' checkpoints.
 
     Args:
         channels: c.
@@ -110,7 +110,7 @@ SAM = re.compile(r"^(?:module\.)?sam\.")
 
 
 class AdapterFile(ReleasedFormat):
-    """Adapters under the names of their places in SAM 2; in a file of the whole network the rest is the backbone's."""
+    """Layout of checkpoints with adapters, alone or within the whole network."""
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
         places = {name: NAME.match(name) for name in state}

@@ -24,7 +24,7 @@ def prompt_picture(image: Tensor, prompt: Prompt) -> Tensor:
 
     Args:
         image: (3, D, D) uint8.
-        prompt: of the support.
+        prompt: the prompt of the support.
     """
     if isinstance(prompt, Tensor):
         return _dimmed_outside(image, prompt > 0)

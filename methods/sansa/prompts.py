@@ -1,4 +1,4 @@
-"""Prompts of supports: the mask, or points that stand for pixels, a box or scribbles (sansa.md §5).
+"""Prompts of supports: the mask, or points for pixels, a box or scribbles (sansa.md §5).
 
 Shapes: (D, D) an image as episodes have it, n points, S side of SAM 2's square.
 """
@@ -23,7 +23,7 @@ Box = tuple[int, int, int, int]
 
 
 def prompt_mask(mask: Tensor, side: int) -> Tensor:
-    """Bring masks (b, D, D) of 0 and 1 to the square (b, S, S) float32: whatever pixel they touch is 1."""
+    """Resize masks (b, D, D) of 0 and 1 to (b, S, S) float32: every touched pixel becomes 1."""
     resized = F.interpolate(
         mask[:, None].float(), (side, side), mode="bilinear", align_corners=False, antialias=True
     )  # fmt: skip
@@ -37,7 +37,7 @@ def component_boxes(mask: np.ndarray) -> list[Box]:
 
 
 def merged_boxes(boxes: list[Box]) -> list[Box]:
-    """Join boxes one by one: each with the first kept one that it overlaps, which grows; else it is kept itself."""
+    """Join overlapping boxes one by one: each grows the first kept box that it overlaps, else it is kept."""
     kept: list[Box] = []
     for x1, y1, x2, y2 in boxes:
         for place, (a1, b1, a2, b2) in enumerate(kept):
@@ -66,7 +66,7 @@ def prompt_points(mask: Tensor, kind: Kind, streams: AnnotationStreams) -> Point
     """Draw the points of a support's mask (D, D) in pixels of the image, for one frame.
 
     Args:
-        mask: of 0 and 1, or bool.
+        mask: the mask of 0 and 1, or bool.
         kind: any but "mask".
         streams: drawn from; boxes and empty masks draw nothing.
     """
@@ -79,7 +79,7 @@ def prompt_points(mask: Tensor, kind: Kind, streams: AnnotationStreams) -> Point
 
 
 def in_square(prompts: PointPrompts, size: tuple[int, int], side: int) -> PointPrompts:
-    """Move points of an image (H, W) to the square of `side` pixels."""
+    """Scale points of an image (H, W) to a square of `side` pixels."""
     height, width = size
     factors = torch.tensor([side / width, side / height], device=prompts.points.device)
     return PointPrompts(prompts.points * factors, prompts.labels)

@@ -27,7 +27,7 @@ Prompt = Tensor | PointPrompts
 
 
 class Frame(NamedTuple):
-    """The answer to a frame of b videos, and what later frames know of it.
+    """Answer to a frame of b videos, and its memory for later frames.
 
     Attributes:
         low_res: (b, 4g, 4g) logits.
@@ -43,7 +43,7 @@ class Frame(NamedTuple):
 
 
 def mask_logits(square: Tensor) -> Tensor:
-    """Return the logits (b, S/4, S/4) that a mask prompt (b, S, S) of 0 and 1 puts into memory."""
+    """Return the logits (b, S/4, S/4) with which a mask prompt (b, S, S) enters memory."""
     logits, size = (20 * square - 10)[:, None], 2 * [square.shape[-1] // 4]
     return F.interpolate(logits, size, mode="bilinear", align_corners=False, antialias=True)[:, 0]
 
@@ -94,7 +94,7 @@ def prompted_frame(model: Any, frames: EncodedFrames, prompts: Sequence[Prompt],
 
 
 def target_frame(model: Any, frames: EncodedFrames, earlier: Sequence[Frame]) -> tuple[Tensor, Tensor]:
-    """Return logits (b, 4g, 4g) and pointer of a frame by the memory of the earlier ones, of which there is one."""
+    """Return logits (b, 4g, 4g) and pointer of a frame from the memory of at least one earlier frame."""
     memories, pointers = [frame.memory for frame in earlier], [frame.pointer for frame in earlier]
     deep = attend_to_memory(model, frames.deep, memories, pointers)
     return decode_frames(model, frames, deep, embed_points(model, None, len(deep)), None, best=True)

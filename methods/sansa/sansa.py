@@ -66,7 +66,7 @@ class TrainingVideos(NamedTuple):
 
 
 class SANSA(Segmenter):
-    """Segment the query as a frame that follows the supports', which are prompted.
+    """SANSA: the query is a video frame that follows the prompted supports, in SAM 2.
 
     A way is a video, whose length is drawn for each training episode; all frames count in the loss.
 
@@ -174,12 +174,12 @@ class SANSA(Segmenter):
 
     @property
     def network(self) -> Any:
-        """SAM 2, where the method is."""
+        """SAM 2 on the method's device."""
         return self.backbone.network(torch.empty(0, device=self.device))
 
     @property
     def kept_as(self) -> str:  # type: ignore[override]
-        """Training keeps what the adapters do not change; whole encodings are kept while the adapters stay."""
+        """Kind of what is kept of images: in training features of the frozen stages, else whole encodings."""
         return "features" if self.training else "encodings"
 
     trains_on_backbone = True  # in training `encode_image` returns what the frozen stages do
@@ -197,7 +197,7 @@ class SANSA(Segmenter):
         return EncodedFrames((fine, finer), deep)
 
     def support(self, image: EncodedFrames, mask: Tensor) -> Frame | TrainingSupport:
-        """Return the frame of a support that its mask prompts."""
+        """Return a support's frame, prompted by its mask."""
         if self.training:
             return TrainingSupport(image, mask)
         return prompted_frame(self.network, image, [self.test_prompt(mask[0])], self._size)
@@ -206,7 +206,7 @@ class SANSA(Segmenter):
         return list(supports)
 
     def segment(self, query: EncodedFrames, support: list[Any]) -> Tensor | list[TrainingVideos]:
-        """Return the logits (1, 2, 4g, 4g) of a video's last frame, 0 for the background; in training all videos."""
+        """Return logits (1, 2, 4g, 4g) of a video's last frame; in training, of all videos."""
         if self.training:
             return self.training_videos(query, support)
         set_memory_dropout(self.network, 0.0)
@@ -218,16 +218,16 @@ class SANSA(Segmenter):
         return self.context.side, self.context.side
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Bring logits to the images' size, then to that of the label map."""
+        """Resize logits to the images' size, then to the label map's."""
         full = F.interpolate(logits.float(), self._size, mode="bilinear", align_corners=False)
         return full if size == self._size else F.interpolate(full, size, mode="bilinear", align_corners=False)
 
     def test_prompt(self, mask: Tensor) -> Prompt:
-        """Return the prompt of a support's mask (D, D) bool in evaluation; the mask alone decides what is drawn."""
+        """Return the prompt for a support's mask (D, D) bool in a test; it depends on the mask only."""
         return _prompt(mask, self.prompt, AnnotationStreams.of_episode(0, _digest(mask)))
 
     def training_prompts(self, mask: Tensor, epoch: int) -> Prompt:
-        """Return the prompt of a support's mask (D, D) bool in training, drawn anew in each epoch."""
+        """Draw the prompt for a support's mask (D, D) bool in training."""
         streams = AnnotationStreams.of_episode(0, _digest(mask), epoch)
         if self.training_prompt != "multi":
             return _prompt(mask, self.training_prompt, streams)
@@ -235,7 +235,7 @@ class SANSA(Segmenter):
         return _prompt(mask, streams.amounts.choice(KINDS), streams)
 
     def training_videos(self, query: EncodedFrames, supports: list[TrainingSupport]) -> list[TrainingVideos]:
-        """Run the videos of a batch, which show 1 to K supports, drawn for each; those of one length together."""
+        """Run a batch's videos with 1 to K supports each, videos of one length together."""
         set_memory_dropout(self.network, self.dropout)
         epoch = 0 if self._trainer is None else self.trainer.current_epoch
         counts = [random.Random(f"{epoch} {episode}").randint(1, len(supports)) for episode in self.context.episodes]
@@ -264,7 +264,7 @@ class SANSA(Segmenter):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return prompts, memory and attention to it, see `fsbench.core.query_maps.HasQueryMaps`."""
+        """Return prompts, memory, and attention to it, as pictures and maps."""
         maps: dict[str, Tensor] = {}
         query, supports = self.ask(episode)
         ways = [self.join(of_way) for of_way in supports]

@@ -28,7 +28,7 @@ MLP_RATIO = 8
 
 
 class SegICHead(nn.Module):
-    """Neck, prompt encoder, mask decoder, and projections of texts and prototypes.
+    """Trained part of SegIC: neck, prompt encoder, mask decoder, and projections of texts and prototypes.
 
     Args:
         channels: C.
@@ -59,7 +59,7 @@ class SegICHead(nn.Module):
         self.inst_type_embed = nn.Embedding(2, width)
 
     def cross_tokens(self, texts: Tensor, prototypes: Tensor, own: Tensor) -> Tensor:
-        """Return the tokens of every answer: its text, then all prototypes, each marked as its own or not (§5).
+        """Return each answer's tokens: its text, then all prototypes, marked as its own or not (§5).
 
         Args:
             texts: (n, ·) vectors of the texts.
@@ -73,20 +73,20 @@ class SegICHead(nn.Module):
         return torch.cat([self.prompt_proj(texts)[:, None], marked], 1)
 
     def single_tokens(self, texts: Tensor, prototypes: Tensor) -> Tensor:
-        """Return the tokens (n, 2, D) of every answer's own text and prototype, without a mark (§10)."""
+        """Return each answer's own text and prototype as tokens (n, 2, D) (§10)."""
         return torch.stack([self.prompt_proj(texts), self.inst_proj(prototypes)], 1)
 
     def sparse(
         self, tokens: Tensor, side: int, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None = None
     ) -> Tensor:
-        """Return points, padding or box, and tokens (n, ·, D) as one row of prompts (n, P, D) (§6).
+        """Join points, padding or box, and tokens (n, ·, D) into prompts (n, P, D) (§6).
 
         Args:
             tokens: texts and prototypes.
             side: S, of the square in whose pixels points and boxes are.
             points: (n, ·, 2), x and y.
             labels: (n, ·), 1 for an answer's own points and 0 for those of others.
-            boxes: (n, 4), x and y of two corners; where there are none, a padding point follows the points.
+            boxes: (n, 4), x and y of two corners; if there are none, a padding point follows the points.
         """
         if points is None and boxes is None:
             return tokens
@@ -176,7 +176,7 @@ def head_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class SegICFile(ReleasedFormat):
-    """The learned weights alone, with the drawn frequencies of positions; DINOv2 and CLIP come from their own files."""
+    """Layout of checkpoints: learned weights only; DINOv2 and CLIP have their own files."""
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
         plain = {name.removeprefix("module."): value for name, value in state.items()}

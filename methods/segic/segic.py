@@ -58,7 +58,7 @@ class Prompts(NamedTuple):
 
 
 class SegIC(Segmenter):
-    """Segment by the resemblance to the supports' object, which prompts a decoder.
+    """SegIC: similarity to the supports' object prompts a mask decoder.
 
     All ways are answered together: each sees the prototypes of all, those of its own marked (§9). Of several shots, the
     prototypes stand side by side and their similarities are averaged, which is this project's rule; training has one.
@@ -75,7 +75,7 @@ class SegIC(Segmenter):
         width: channels of the decoder.
         learning_rate, weight_decay: of AdamW (§10).
         decay_epoch: after so many epochs the rate is a tenth.
-        seed: of what training draws, together with the epoch and the number of the episode.
+        seed: the seed of what training draws, together with the epoch and the number of the episode.
     """
 
     backbone: ViTAndText
@@ -155,8 +155,8 @@ class SegIC(Segmenter):
         return self.settings
 
     def record_notes(self, data: Any) -> list[str]:
-        """Say what the network is told, and what it has seen."""
-        notes = [f"told masks {'and class names' if self.names else 'alone (no class names)'}"]
+        """Say what the network has seen in training, and what it is given."""
+        notes = [f"gets masks {'and class names' if self.names else 'only (no class names)'}"]
         if self.is_authors:
             notes.append(
                 "trained by its authors on all classes of COCO and LVIS, and on ADE20K; most test images of COCO and "
@@ -178,7 +178,7 @@ class SegIC(Segmenter):
         return prototypes(image[0], mask.float(), self.small_objects)
 
     def all_ways(self, supports: Iterator[Iterator[Tensor]]) -> Iterator[Iterator[Prompts]]:
-        """Return the prototypes (K, C) of each way with its tokens, which tell of the prototypes of all (§9)."""
+        """Return each way's prototypes (K, C) and tokens; tokens depend on the prototypes of all ways (§9)."""
         ways = [torch.cat(list(of_way)) for of_way in supports]
         own = torch.eye(len(ways), dtype=torch.bool, device=ways[0].device).repeat_interleave(len(ways[0]), 1)
         texts = torch.stack([self.text(text) for text in self.texts(0, len(ways))])
@@ -186,7 +186,7 @@ class SegIC(Segmenter):
         return (iter([Prompts(way, row)]) for way, row in zip(ways, tokens.split(1), strict=True))
 
     def segment(self, query: Query, support: Prompts) -> Output:
-        """Return the object's logits (1, 1, S, S) by the similarity, its peak and the tokens (§6, §7)."""
+        """Return the object's logits (1, 1, S, S) from similarity, its peak, and tokens (§6, §7)."""
         maps = self.similarity(query, support)
         points = self.peak_point(maps)
         low_res = self.head(query.neck, maps, support.tokens, points[:, None], points.new_ones(1, 1))
@@ -199,7 +199,7 @@ class SegIC(Segmenter):
         return similarity(support.prototypes[None], query.features, self.context.side, self.tau)
 
     def inside(self, maps: Tensor) -> Tensor:
-        """Return maps (..., S, S) over the square as far as there is an image, (..., h, w)."""
+        """Cut maps (..., S, S) to the part that the image fills, (..., h, w)."""
         height, width = self.context.inner
         return maps[..., :height, :width]
 
@@ -208,7 +208,7 @@ class SegIC(Segmenter):
         return best_points(maps if self.peak == "square" else self.inside(maps))
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Bring an object's logits to the image (1, 2, h, w); those of the background are 0."""
+        """Resize an object's logits to the image, (1, 2, h, w), with 0 for the background."""
         full = at_original(logits, self.context.inner, size)
         return torch.cat([torch.zeros_like(full), full], 1)
 
@@ -236,7 +236,7 @@ class SegIC(Segmenter):
     # Training
 
     def losses(self, query: Tensor, supports: Iterator[tuple[Tensor, Tensor]], target: Target) -> dict[str, Tensor]:
-        """Return the losses of both directions: the query by the support, and the support by that answer (§10)."""
+        """Return the losses of both directions: the query by the support, and the support by the answer (§10)."""
         ((support, masks),) = supports
         streams = [f"{self.seed} {self.current_epoch} {number}" for number in self.context.episodes]
         drawn = [draw_turns(random.Random(stream), 2) for stream in streams]
@@ -259,7 +259,7 @@ class SegIC(Segmenter):
         return [optimizer], [torch.optim.lr_scheduler.MultiStepLR(optimizer, [self.decay_epoch], 0.1)]
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return each way's similarity with its peak, see `fsbench.core.query_maps.HasQueryMaps`."""
+        """Return each way's similarity map with its peak."""
         maps: dict[str, Tensor | Sketch] = {}
         query, supports = self.ask(episode)
         ways = [self.similarity(query, self.join(of_way)) for of_way in supports]

@@ -29,7 +29,7 @@ DrawPoints = Callable[[int], Tensor]
 
 
 class Turn(NamedTuple):
-    """Random choices for the answer to one image.
+    """Random choices for one image of a training pair.
 
     Attributes:
         named: its text names the class.
@@ -49,7 +49,7 @@ def draw_turns(rng: random.Random, images: int) -> list[Turn]:
 
 
 class Side(NamedTuple):
-    """One image of a pair.
+    """One image of a training pair.
 
     Attributes:
         features: (C, g, g).
@@ -99,7 +99,7 @@ def both_directions(
     Args:
         head: learned part.
         queries, supports: b pairs.
-        turns: of the b queries, then of the b supports.
+        turns: the turns of the b queries, then of the b supports.
         tau: divisor of similarities.
 
     Returns:
@@ -120,7 +120,7 @@ def both_directions(
 def step_losses(
     forward: Tensor, reverse: Tensor, queries: Sequence[Side], supports: Sequence[Side], draw: DrawPoints
 ) -> dict[str, Tensor]:
-    """Return the losses of a step; "loss" is half of the sum of the others.
+    """Return a step's losses; "loss" is half the sum of the others.
 
     Args:
         forward, reverse: logits of `both_directions`.
@@ -157,6 +157,6 @@ def values_at(maps: Tensor, points: Tensor) -> Tensor:
 
 
 def episode_points(streams: Sequence[str]) -> DrawPoints:
-    """Return what draws the points of a mask of each episode from a stream of its own."""
+    """Return a function that draws points of a mask, with a random stream for each episode."""
     own = [torch.Generator().manual_seed(random.Random(stream).getrandbits(63)) for stream in streams]
     return lambda count: torch.stack([torch.rand(count, 2, generator=stream) for stream in own])

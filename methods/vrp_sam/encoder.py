@@ -50,12 +50,12 @@ def pseudo_mask(support: Tensor, query: Tensor, mask: Tensor) -> Tensor:
 
 
 class PromptAttention(nn.Module):
-    """Prompts attend to a map, or to each other (§6.2).
+    """Attention of prompts to a map, or to each other (§6.2).
 
     Args:
         width: C.
-        heads: of the attention.
-        name: of the attention in the authors' checkpoints.
+        heads: the heads of the attention.
+        name: the name of the attention in the authors' checkpoints.
     """
 
     def __init__(self, width: int, heads: int, name: str):
@@ -88,12 +88,12 @@ class PromptAttention(nn.Module):
 
 
 class PromptGenerator(nn.Module):
-    """Learned queries that read the support, then the query image, and become prompts (§6).
+    """Learned queries that attend to support and query image and become prompts (§6).
 
     Args:
         width: C.
         prompts: n.
-        heads: of each attention.
+        heads: the heads of each attention.
     """
 
     def __init__(self, width: int = 256, prompts: int = 50, heads: int = 4):
@@ -125,7 +125,7 @@ def _tokens(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Encoded(NamedTuple):
-    """Prompts with what they came from; a support is a row (b·K), shots fastest.
+    """Prompts with the maps from which they are made.
 
     Attributes:
         prototype: (b·K, C, 1, 1).
@@ -142,18 +142,18 @@ class Encoded(NamedTuple):
 
 
 def annotated_cells(annotation: Tensor, side: int) -> Tensor:
-    """Bring annotations (b, H, W) to a map (b, 1, side, side), nearest: single points mostly vanish (§3)."""
+    """Resize annotations (b, H, W) to (b, 1, side, side), nearest; single points mostly vanish (§3)."""
     return F.interpolate(annotation[:, None].float(), (side, side), mode="nearest")
 
 
 class VisualPromptEncoder(nn.Module):
-    """All trainable parts of VRP-SAM.
+    """All trainable layers of VRP-SAM.
 
     Args:
         channels: channels of the outputs of layers 2 and 3.
         width: C.
         prompts: n.
-        heads: of each attention.
+        heads: the heads of each attention.
     """
 
     def __init__(self, channels: tuple[int, int], width: int = 256, prompts: int = 50, heads: int = 4):

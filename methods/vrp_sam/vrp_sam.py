@@ -61,7 +61,7 @@ def sam_square(pixels: Tensor, side: int) -> Tensor:
 
 
 class TrunkAndSam(SquareSam, DilatedLayers):
-    """Layers 0 to 4 with ImageNet weights, and SAM; `Features` f1, f2 and f3 are the outputs of layers 2, 3 and 4."""
+    """Frozen trunk and SAM; `Features` f1, f2 and f3 are the outputs of the trunk's layers 2, 3 and 4."""
 
     def __init__(self, config: BackboneConfig):
         self.spec = TRUNKS[config.name]
@@ -93,7 +93,7 @@ class TrunkAndSam(SquareSam, DilatedLayers):
 
 
 class StagesAndSam(SquareSam, FrozenStages):
-    """A pyramid of the suite as the trunk, ours, and SAM; its last layer cannot be had alone."""
+    """A pyramid network in place of the trunk (fsbench's own variant), and SAM."""
 
 
 def frozen_networks(config: BesideSamConfig) -> TrunkAndSam | StagesAndSam:
@@ -121,14 +121,14 @@ def mask_losses(logits: Tensor, masks: Tensor) -> dict[str, Tensor]:
 def cosine_adamw(
     parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float, steps: int
 ) -> dict[str, Any]:
-    """Return AdamW, decay on everything, with a rate that falls to 0 along a cosine, as Lightning takes them (§8)."""
+    """Return AdamW with decay on all parameters and a cosine schedule to 0, in Lightning's form (§8)."""
     optimizer = torch.optim.AdamW(list(parameters), lr=learning_rate, weight_decay=weight_decay)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 class VRPSAMReleasedFormat(ReleasedFormat):
-    """Layout of the authors' checkpoints: `module.` before all names, the trunk's layers beside the encoder (§11)."""
+    """Layout of the authors' checkpoints: all names under `module.`, the trunk beside the encoder (§11)."""
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
         plain = {key.removeprefix(self.wrapper): value for key, value in state.items()}
@@ -145,17 +145,17 @@ class VRPSAMReleasedFormat(ReleasedFormat):
 
 
 class Query(NamedTuple):
-    """A query's features of the trunk, and SAM's encoding (B, C, ·, ·)."""
+    """A query's trunk features and SAM encoding (B, C, ·, ·)."""
 
     stages: Features
     encoding: Tensor
 
 
 class Annotated(NamedTuple):
-    """Supports of a way, a row (b·K) each, shots fastest.
+    """Annotated supports of a way, one row (b·K) each, shots fastest.
 
     Attributes:
-        features: of the trunk (b·K, c, ·, ·), f3 of the annotated f2.
+        features: the features of the trunk (b·K, c, ·, ·), f3 of the annotated f2.
         annotation: (b·K, S, S), `cells` the same on the map (b·K, 1, h, h).
     """
 
@@ -165,7 +165,7 @@ class Annotated(NamedTuple):
 
 
 class VRPSAM(StageSegmenter):
-    """Segment by prompts for SAM that an encoder makes of annotated supports.
+    """VRP-SAM: an encoder turns annotated supports into prompts for SAM.
 
     Each way is segmented by itself; a pixel in the predictions of several goes to the one with the largest logit (§10).
     Of several shots the prompts are joined, in the order of the supports; training has one.
@@ -175,10 +175,10 @@ class VRPSAM(StageSegmenter):
         annotation: how supports are annotated, in training and test alike: drawn from their masks (§3).
         width: channels of the encoder, those of SAM's prompts.
         prompts: their number.
-        heads: of the encoder's attentions.
+        heads: the heads of the encoder's attentions.
         learning_rate: first rate of AdamW, which falls to 0 along a cosine (§8).
         weight_decay: of AdamW.
-        seed: of drawn annotations, together with the episode's number, and the epoch in training.
+        seed: the seed of drawn annotations, together with the episode's number, and the epoch in training.
     """
 
     backbone: TrunkAndSam | StagesAndSam
@@ -186,7 +186,7 @@ class VRPSAM(StageSegmenter):
     needs = Needs(annotation_option="--model.annotation")
     trains_one_shot = True
     decides_by_order = True  # §8: fp32
-    authors_shots = AuthorsShots((1,), "the authors' function for more is called by none of their scripts")  # §10
+    authors_shots = AuthorsShots((1,), "no script of the authors calls their function for more")  # §10
     released_format = VRPSAMReleasedFormat("module.")
     attention_meaning = (
         "pseudo mask: largest cosine of deep features with one of the support's annotated cells, mean over shots"
@@ -223,7 +223,7 @@ class VRPSAM(StageSegmenter):
 
     @property
     def supervision(self) -> tuple[Supervision, ...]:
-        """Masks of training queries, and what supports are annotated with."""
+        """Kinds of labels used: masks of training queries, and annotations of supports."""
         kinds: dict[Annotation, tuple[Supervision, ...]] = {
             "mask": ("masks",),
             "box": ("masks", "boxes"),
@@ -250,7 +250,7 @@ class VRPSAM(StageSegmenter):
         return LabelledStages(image, mask)
 
     def join(self, supports: Iterator[LabelledStages]) -> Annotated:  # type: ignore[override]
-        """Annotate supports; each way begins its episode's stream anew, so that their order is the same."""
+        """Annotate the supports; every way starts its episode's random stream anew."""
         epoch = None if self.context.classes is None else self.current_epoch
         streams = [AnnotationStreams.of_episode(self.seed, number, epoch) for number in self.context.episodes]
         features, masks = super().join(supports)
@@ -277,7 +277,7 @@ class VRPSAM(StageSegmenter):
     resize = Segmenter.resize
 
     def as_one(self, shots: Iterator[Shot]) -> Way:
-        """Compare ways by their logits: the largest whose probability is above one half (§10)."""
+        """Give each pixel to the way with the largest logit whose probability is above one half (§10)."""
         return decided(super().as_one(shots))
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
@@ -287,7 +287,7 @@ class VRPSAM(StageSegmenter):
         return cosine_adamw(self.head.parameters(), *self.rates, self.total_steps)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the steps of the prediction over the query, see `fsbench.core.query_maps.HasQueryMaps`."""
+        """Return the steps of the prediction as maps over the query."""
         with torch.no_grad():
             query, supports = self.ask(episode)
             images = episode.images[episode.support[0, :, 0]]

@@ -255,14 +255,14 @@ def test_a_test_with_fewer_episodes_than_asked_for_says_so(honest_run):
     named = Record(honest_run.path, honest_run.run)
     vars(named).update(header=honest_run.header.model_copy(update={"requested": 1000}))
     assert shorter([honest_run]) == []
-    assert shorter([named]) == ["fold 0 has 6 of the 1000 episodes that were asked for"]
+    assert shorter([named]) == ["fold 0 has only 6 of the 1000 episodes that were asked for"]
 
 
 def test_a_published_name_shows_nothing_of_the_data(honest_run):
     """Lists whose checksums are the authors' do."""
     header = honest_run.header
     for dataset, lists, words in (
-        ("pascal", "derived", ["that the images are those of the published pascal follows from its name alone"]),
+        ("pascal", "derived", ["only the name says that these are the images of the published pascal"]),
         ("pascal", "official", []),
         ("blocks", "derived", []),
     ):

@@ -136,9 +136,9 @@ def test_the_statistics_of_the_comparison_are_of_the_features_at_hand_or_of_the_
 
 def test_settings_and_notes():
     notes = [" ".join(method(adapt_to=mode).record_notes(None)) for mode in ("first_episode", "every_episode")]
-    assert "the first episode of each class in the manifest's order" in notes[0]
-    assert "each episode by itself" in notes[1]
-    assert all("without the refinement" in own for own in notes)
+    assert "query and supports of the first episode of each class and used in all episodes of the class" in notes[0]
+    assert "query and supports of each episode, without" in notes[1]
+    assert all("not refined by a dense CRF" in own for own in notes)
     assert method().needs.classes == "first episodes" and method(adapt_to="every_episode").needs.classes == "places"
     assert ABCDFSS(BackboneConfig("resnet50_v2", "random:1")).num_trainable_parameters(1) == 974_080
     for settings, words in (

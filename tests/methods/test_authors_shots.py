@@ -36,7 +36,7 @@ def test_learned_weights_of_shots_are_for_their_own_number(method):
 
     assert covered().authors_shots.numbers == (1,) and covered(shots=5).authors_shots.numbers == (5,)
     assert covered().beyond_authors_rule(1) == "" and covered(shots=5).beyond_authors_rule(5) == ""
-    assert "which covers 1: the authors train weights of shots" in covered().beyond_authors_rule(5)
+    assert "which covers 1: for each number the authors train weights" in covered().beyond_authors_rule(5)
 
 
 def test_without_a_base_learner_hmnet_has_no_weights_of_shots():

@@ -121,11 +121,11 @@ def test_adaptation_to_an_episode_is_a_plain_loop_and_leaves_the_method_as_it_wa
 def test_a_run_says_what_it_is_adapted_to():
     data = SimpleNamespace(adaptation_images=lambda adaptation: SimpleNamespace(images_a_class=adaptation.epochs))
     told, drawn = ifa(adaptation=Adaptation()).record_notes(data)
-    assert told.startswith("told 20 labelled images a class of the test's own pool before the test")
-    assert "learned in the order of their numbers by one process" in drawn
+    assert told.startswith("learned from 20 labelled images a class of the test's own pool before the test")
+    assert "one process learns them in order" in drawn
     assert "adapted to the supports of each episode, in 2 steps" in ifa(adaptation=STRICT).record_notes(data)[0]
     assert ifa(adaptation=STRICT).needs.adaptation is None
-    assert ifa().record_notes(data) == ["not adapted to the test's images, as IFA's published rows are"]
+    assert ifa().record_notes(data) == ["not adapted to the test's images; IFA's published rows are"]
 
 
 @pytest.mark.parametrize(

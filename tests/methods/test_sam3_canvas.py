@@ -197,4 +197,4 @@ def test_a_row_says_what_it_was_told(tmp_path):
     save_file(method().backbone.state, tmp_path / "model.safetensors")
     read = SAM3Canvas(Sam3NetConfig("sam3_demo", str(tmp_path / "model.safetensors")), text="class")
     assert read.saw_test_classes == "unknown"
-    assert read.record_notes(None)[0].startswith("told boxes and class names; SAM 3 may have seen the test's classes")
+    assert read.record_notes(None)[0].startswith("gets boxes and class names; SAM 3 may have seen the test's classes")

@@ -218,7 +218,7 @@ def test_points_need_metas_file_and_boxes_do_with_the_hubs(tmp_path):
     metas = Sam3NetConfig("sam3_demo", str(tmp_path / "sam3.pt"))
     assert SAM3Exemplars(metas).backbone.digest == points.digest
     assert SAM3Exemplars(metas, form="box").backbone.digest == boxes.backbone.digest
-    assert boxes.record_notes(None)[0].startswith("told boxes alone (no class names); SAM 3 may have seen")
+    assert boxes.record_notes(None)[0].startswith("gets boxes only (no class names); SAM 3 may have seen")
     for name, keys in {"points_pool": 2, "points_": 6}.items():
         part = {key: value for key, value in official_state(points.state).items() if name not in key}
         torch.save(part, tmp_path / "part.pt")

@@ -166,7 +166,7 @@ Check the archives with md5sum.
         return instances.paint(file_name, self.first_polygon_only)
 
     def annotated_classes(self, name: str) -> tuple[frozenset[int], frozenset[int]]:
-        """Return the classes of all objects of image `name`, those that others cover included, and of its crowds."""
+        """Return the classes of all objects in image `name`, including hidden objects and crowds."""
         folder, _, file_name = name.partition("/")
         return self._annotations(folder).annotated_classes(file_name)
 
@@ -203,7 +203,7 @@ Check the archives with md5sum.
         self.check_images(names, folder, f"the list {split}/fold{fold}")
 
     def check_images(self, names: set[str], folder: str, source: str) -> None:
-        """Raise DataError unless all `names` are photos of `folder` with an entry in its annotation file."""
+        """Raise DataError unless `folder` has a photo, and its annotation file an entry, for each of `names`."""
         foreign = [name for name in names if not name.startswith(f"{folder}/")]
         if foreign:
             raise DataError(f"{source} has {min(foreign)}; expected images of {folder}; fetch the authors' file again")
@@ -395,7 +395,7 @@ Check the archives with md5sum.
         return super().candidates(part)
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
-        """Return the official test lists of the four folds, joined; None where no folder has them."""
+        """Return the official test lists of all four folds, joined; None if no folder has them."""
         if split != "val":
             return None
         lists = [
@@ -418,7 +418,7 @@ Check the archives with md5sum.
 
     @property
     def parted(self) -> Coco:
-        """COCO-20i of the same folder."""
+        """The same data set with its four folds, COCO-20i."""
         return Coco(str(self.root), self.lists, self.allow_unverified_lists)
 
 

@@ -67,7 +67,7 @@ class CocoImages(OfficialImageLists):
 
 @KnownAbsence.register(Coco)
 class CocoAbsence(KnownAbsence):
-    """Classes that a photo surely lacks, for the protocol presence.
+    """Which classes a COCO photo surely does not show, for the protocol presence.
 
     They are those without any annotation there, however small, covered or crowded.
     """
@@ -80,18 +80,18 @@ class CocoAbsence(KnownAbsence):
         return number not in objects and number not in crowds
 
     def is_whole(self, name: str, number: int) -> bool:
-        """Return whether the photo has no crowd of the class, whose pixels no label map shows."""
+        """Return whether the photo has no crowd of the class; label maps do not show crowds."""
         return number not in self.data.annotated_classes(name)[1]
 
 
 def line_of(name: str) -> str:
-    """Return the line of the authors' list about an image."""
+    """Return the line of the authors' list for an image."""
     path = PurePosixPath(name)
     return f"{path} val/{path.stem}.png"
 
 
 class CocoFirstPolygons(Coco):
-    """COCO-20i with label maps as DIaM's, which show the first polygon of an object and no further one."""
+    """COCO-20i with DIaM's label maps, which show only the first polygon of each object."""
 
     first_polygon_only = True
     label_maps_are = f"{Coco.label_maps_are}. Of an object the first polygon alone is painted"
@@ -130,7 +130,7 @@ class CocoValidation(ValidationImages):
 
 
 class CocoClassViews(Coco):
-    """COCO-20i with images whose names go on behind a photo's, with `@` and a class number."""
+    """COCO-20i with names `<photo>@<class number>`: a photo, seen for one of its classes."""
 
     def image_path(self, name: str) -> Path:
         return super().image_path(view_photo(name))
@@ -176,7 +176,7 @@ class CocoLargeObjects(CocoClassViews):
 
 @LargeObjectTest.register(Coco)
 class CocoTest(LargeObjectTest):
-    """The images of each class that have large objects of it."""
+    """For each class, the images with large objects of it."""
 
     data: Coco
 
@@ -196,7 +196,7 @@ class CocoTest(LargeObjectTest):
 
 
 class AnnotatedObject(NamedTuple):
-    """An entry of the annotation file; `segmentation` is None of a crowd, whose pixels nobody asks for."""
+    """Entry of an annotation file; `segmentation` is None for a crowd, whose pixels are not used."""
 
     id: int
     image: int
@@ -227,7 +227,7 @@ class AnnotatedObjects:
             self.by_id[item.id] = item
 
     def pools(self, name_of: Callable[[int], str]) -> BoxPools:
-        """Return the images of each class in CPython's order of the set that their ids were added to (§6.2).
+        """Return the images of each class in the order in which CPython iterates a set of their ids (§6.2).
 
         Args:
             name_of: gives the name of an image.
@@ -245,14 +245,14 @@ class AnnotatedObjects:
         return [item for item in self.of_image.get((image, number), ()) if not item.is_crowd]
 
     def large(self, image: int, number: int) -> list[AnnotatedObject]:
-        """Return those of them that may be a support's box."""
+        """Return the objects of a class in an image that are large enough for a support's box."""
         return [item for item in self.plain(image, number) if item.area > SMALLEST_SUPPORT]
 
 
 def load_objects(
     objects: AnnotatedObjects, number: int, supports: Sequence[int], has_pixels: bool, rng: random.Random
 ) -> list[AnnotatedObject] | None:
-    """Draw an object of each support (§6.3); None, with nothing drawn, where the query's mask `has_pixels` not."""
+    """Draw one object of each support (§6.3); None, without drawing, if the query's mask has no pixels."""
     return [rng.choice(objects.large(image, number)) for image in supports] if has_pixels else None
 
 
@@ -333,7 +333,7 @@ def _object(entry: dict[str, Any]) -> AnnotatedObject:
 
 @BoxTest.register(Coco)
 class CocoBoxes(BoxTest):
-    """Images of val2014, and the box of one object of each support."""
+    """COCO's test of the protocol fss_sam3: images of val2014, and the box of one object for each support."""
 
     data: Coco
     draws_objects = True

@@ -19,7 +19,7 @@ from fsbench.datamodules.datasets.demo.shapes import SHAPES, Outline, blob
 
 
 def ground(rng: np.random.RandomState, height: int, width: int) -> np.ndarray:
-    """Return a canvas (height, width, 3) float64: two colors mixed by noise of a coarse and a finer scale."""
+    """Draw a background (height, width, 3) float64: two colors mixed by coarse and fine noise."""
     mix = 0.7 * smooth_noise(rng, height, width, 3) + 0.3 * smooth_noise(rng, height, width, rng.randint(6, 20))
     return two_tone(mix, random_colors(rng, 0.6))
 
@@ -33,7 +33,7 @@ def random_colors(rng: np.random.RandomState, saturation: float = 0.9) -> Colors
 
 
 def place_distractor(rng: np.random.RandomState, height: int, width: int) -> tuple[Stencil, np.ndarray]:
-    """Draw a textured blob, a smoothly shaded shape or a stroke at a random place.
+    """Draw a textured blob, a shaded shape or a stroke at a random position.
 
     Returns:
         Its stencil in an image of height x width, and its colors (h, w, 3) float64.

@@ -39,19 +39,19 @@ _IMAGES_VERSION, _IMAGES_STREAM = 1, 2
 
 
 def drawn_dataset(seed: int = 0, train: int = TRAIN, val: int = VAL) -> DrawnFolder:
-    """Return the demo for segmentation, as a folder that can be made."""
+    """Return the folder description of the drawn segmentation demo."""
     line = f"{STAMP}.dataset: version {VERSION}, seed {seed}, {train} training and {val} validation images"
     return DrawnFolder(DESCRIPTION, line, partial(_write, line=line, seed=seed, train=train, val=val))
 
 
 def drawn_images(seed: int = 0, per_class: int = PER_CLASS) -> DrawnFolder:
-    """Return the demo for classification, as a folder that can be made."""
+    """Return the folder description of the drawn classification demo."""
     line = f"{STAMP}.photos: version {_IMAGES_VERSION}, seed {seed}, {per_class} photos of each class"
     return DrawnFolder(IMAGES_DESCRIPTION, line, partial(_write_images, line=line, seed=seed, per_class=per_class))
 
 
 def scene_classes(seed: int, count: int) -> list[list[int]]:
-    """Draw the classes of `count` scenes, so that all classes appear in the same number of scenes, give or take one."""
+    """Draw the classes of `count` scenes so that each class is in the same number of scenes, plus or minus one."""
     rng = np.random.RandomState([seed, 1])
     sizes = rng.choice(len(OBJECTS), count, p=OBJECTS) + 1
     waiting: list[int] = []

@@ -102,13 +102,13 @@ def two_tone(mix: np.ndarray, colors: Colors) -> np.ndarray:
 
 
 def lay(canvas: np.ndarray, shape: Stencil, color: np.ndarray) -> None:
-    """Paint `color` (h, w, 3) through the stencil onto `canvas` (H, W, 3), in place."""
+    """Paint `color` (h, w, 3) onto `canvas` (H, W, 3) where the stencil covers it, in place."""
     region = canvas[shape.window]
     region += shape.opacity[..., None] * (color - region)
 
 
 def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
-    """Convert hue (which wraps), saturation and value of [0, 1] to a color (3,) red, green, blue."""
+    """Convert a color from hue (wrapping at 1), saturation and value in [0, 1] to (3,) red, green, blue."""
     position = (np.array([5.0, 3.0, 1.0]) + 6 * hue) % 6
     return value - value * saturation * np.clip(np.minimum(position, 4 - position), 0, 1)
 

@@ -64,7 +64,7 @@ class _Scene:
 
 
 def draw_scene(seed: int | Sequence[int], classes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one scene; a pure function of its arguments.
+    """Draw one scene, which depends only on the arguments.
 
     Args:
         seed: seed of a `RandomState`; equal seeds give equal scenes on every machine.

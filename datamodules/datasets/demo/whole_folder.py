@@ -19,7 +19,7 @@ _PATIENCE_SECONDS = 0.2
 
 
 def first_line(file: Path) -> str:
-    """Return the first line of `file`, empty where it cannot be read."""
+    """Return the first line of `file`; empty if it cannot be read."""
     try:
         with file.open(encoding="utf-8") as lines:
             return lines.readline().rstrip("\n")
@@ -29,11 +29,11 @@ def first_line(file: Path) -> str:
 
 @dataclass(frozen=True)
 class DrawnFolder:
-    """A folder that is drawn by a rule.
+    """Folder whose files fsbench draws.
 
     Attributes:
         file: name of the file in it whose first line tells how it was made.
-        line: that first line; a folder with another one holds something else.
+        line: the line that first line; a folder with another one holds something else.
         write: fills a folder, including `file`, over files of the same names.
     """
 
@@ -42,11 +42,11 @@ class DrawnFolder:
     write: Callable[[Path], None]
 
     def is_in(self, root: Path) -> bool:
-        """Return whether `root` is the folder that `make` would write."""
+        """Return whether `root` already holds the files that `make` would write."""
         return first_line(root / self.file) == self.line
 
     def place(self, root: Path) -> Path:
-        """Return `root`, or the folder beside it if a demo of another kind is there.
+        """Return `root`, or a folder beside it if `root` holds another kind of demo.
 
         Its name ends with the numbers of `line`: version, seed and how many images.
         """
@@ -56,13 +56,13 @@ class DrawnFolder:
         return root.with_name("-".join([root.name, *self._numbers]))
 
     def ensure(self, root: Path) -> Path:
-        """Return the place for which `root` was asked for, where the folder is made if it is absent."""
+        """Return the folder to use for `root`, and draw its files if they are missing."""
         folder = self.place(root)
         self.make(folder)
         return folder
 
     def make(self, root: Path) -> None:
-        """Fill `root`, which is empty or absent, unless it is there.
+        """Draw the files into `root`, which is empty or missing, unless they are there.
 
         Everything is written beside the folder and renamed at the end, so that an interrupted generation leaves nothing
         that looks complete; the next one writes over what is left.

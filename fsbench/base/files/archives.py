@@ -23,7 +23,7 @@ DAMAGED = (
 
 
 def is_zip(path: Path) -> bool:
-    """Return whether a file begins as zip archives do. Raises EOFError for an empty one, OSError as `open_file`."""
+    """Return whether a file begins like a zip archive. Raises EOFError if it is empty, OSError as `open_file`."""
     with open_file(path, "archive") as file:
         start = file.read(4)
     if not start:
@@ -32,7 +32,7 @@ def is_zip(path: Path) -> bool:
 
 
 def archive_problem(path: Path) -> str:
-    """Return in words why a tar or zip archive is not whole, by its end and the sums in it; "" where it is whole."""
+    """Say why a tar or zip archive is incomplete or damaged, by its end and its sums; "" if it is not."""
     try:
         if page := start_of_page(path):
             return f"a web page that begins with {page!r}"
@@ -50,7 +50,7 @@ def archive_problem(path: Path) -> str:
 
 @contextmanager
 def open_zip(path: Path, kind: str = "archive") -> Iterator[zipfile.ZipFile]:
-    """Open a zip archive, as large as files of `kind` may be.
+    """Open a zip archive, up to the size limit for files of `kind`.
 
     Raises:
         OSError: as `open_file`.
@@ -63,11 +63,11 @@ def open_zip(path: Path, kind: str = "archive") -> Iterator[zipfile.ZipFile]:
 
 
 class CompressedEntriesError(ValueError):
-    """A zip archive whose entries should be stored as they are has compressed ones."""
+    """A zip archive has compressed entries where only stored ones are allowed."""
 
 
 def check_stored(file: BinaryIO) -> None:
-    """Raise CompressedEntriesError where `file`, open at its start, is a zip archive with compressed entries.
+    """Raise CompressedEntriesError if `file`, open at its start, is a zip archive with compressed entries.
 
     torch reads these too, of any size, and writes none. The file is at its start afterwards.
     """
@@ -80,7 +80,7 @@ def check_stored(file: BinaryIO) -> None:
 
 @contextmanager
 def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
-    """Open a tar archive, compressed or not. Raises OSError as `open_file`, and whatever `tarfile` does."""
+    """Open a tar archive, compressed or not. Raises OSError as `open_file`, and tarfile's errors."""
     with open_file(path, "archive") as file, tarfile.open(fileobj=file) as archive:
         yield archive
 
@@ -111,14 +111,14 @@ def tar_entries(tar: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
 
 
 def start_of_page(path: Path) -> str:
-    """Return the first words of a file that is a web page, whatever its name says; "" for any other file."""
+    """Return the first words of a file if it is a web page; "" otherwise."""
     with open_file(path, "archive") as file:
         start = file.read(512).decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     return start[:40].strip() if re.match(r"<(!doctype html|html|head|\?xml|!--)", start, re.IGNORECASE) else ""
 
 
 def check_expansion(path: Path, size: int) -> None:
-    """Raise ValueError where the contents of the archive `path`, so far of `size` bytes, cannot be those of photos."""
+    """Raise ValueError if the archive `path` unpacks to `size` bytes, too much for photos."""
     most = _EXPANSION * path.stat().st_size + 64 * MIB
     if size > most:
         raise ValueError(f"its files have more than {in_units(most)}, {_EXPANSION} times the archive")

@@ -23,7 +23,7 @@ _TEXTS = 1024
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an .npz file of the cache; nothing is unpickled.
+    """Return the arrays of an .npz file from the cache, without unpickling anything.
 
     Raises:
         OSError: as `open_file`.
@@ -54,7 +54,7 @@ def read_parquet(
     check_types: Callable[[Mapping[str, str]], None],
     check_values: Callable[["pl.DataFrame"], None],
 ) -> "pl.DataFrame":
-    """Return the table of a parquet file. Its columns and rows are looked at before anything is decompressed.
+    """Return the table of a parquet file, after checking its columns and number of rows.
 
     Columns of numbers are read and checked first, and texts then, a few rows at a time: few bytes of a file may stand
     for as many texts as anybody likes. No column keeps a flag of the file that says that it is sorted: Polars would

@@ -30,7 +30,7 @@ _FILE = re.compile(r"fsbench-([0-9a-f]{32})\.[a-z0-9]+")
 
 @dataclass(frozen=True)
 class Entry:
-    """A part of the cache that is kept or goes as a whole.
+    """Files of the cache that are kept or removed together.
 
     Attributes:
         kind: name of its folder.
@@ -45,14 +45,14 @@ class Entry:
     used: float
 
     def remove(self) -> None:
-        """Remove its files, as far as this user may."""
+        """Remove the entry's files, as far as this user may."""
         for file in self.files:
             with suppress(OSError):
                 file.unlink()
 
 
 def entry_path(kind: str, key: str) -> Path:
-    """Return where an entry is, without the suffix of its files.
+    """Return the path of a cache entry, without its files' suffix.
 
     Args:
         kind: lower-case letters and digits, with hyphens; the name of a folder.
@@ -63,7 +63,7 @@ def entry_path(kind: str, key: str) -> Path:
 
 
 def cache_entries() -> list[Entry]:
-    """Return what is in the cache; what was used longest ago comes first."""
+    """Return the entries of the cache, the one used longest ago first."""
     found: dict[tuple[str, str], list[Path]] = defaultdict(list)
     for file in _files():
         if (match := _FILE.fullmatch(file.name)) and file.is_file() and not file.is_symlink():
@@ -78,7 +78,7 @@ def cache_entries() -> list[Entry]:
 
 
 def trim_cache() -> None:
-    """Remove what killed processes left, and what was used longest ago until the cache is within its size.
+    """Remove leftovers of killed processes, then the oldest entries until the cache fits its size.
 
     Raises SettingsError where `$FSBENCH_CACHE_SIZE` is no size.
     """
@@ -96,7 +96,7 @@ def trim_cache() -> None:
 
 
 def clean_cache(kinds: Sequence[str] = (), days: float = 0.0) -> list[Entry]:
-    """Remove entries of some kinds, or of all, that were not used for so many days; return them."""
+    """Remove entries of some or all kinds that were not used for the given days; return them."""
     latest = time.time() - days * DAY
     chosen = [entry for entry in cache_entries() if (not kinds or entry.kind in kinds) and entry.used <= latest]
     for entry in chosen:
@@ -105,7 +105,7 @@ def clean_cache(kinds: Sequence[str] = (), days: float = 0.0) -> list[Entry]:
 
 
 def mark_used(*files: Path) -> None:
-    """Note that files of the cache are used now; who may not write to them leaves them as they are."""
+    """Set the time of last use of cache files; do nothing if they cannot be written to."""
     for file in files:
         with suppress(OSError):
             os.utime(file)

@@ -19,7 +19,7 @@ _NEW, _OLD = "new", "old"
 
 
 def check_free(out: Path, mark: str, kind: str) -> None:
-    """Check that a folder of a command may be written to `out`.
+    """Raise SettingsError unless a command may write its folder to `out`.
 
     Args:
         out: the folder.
@@ -38,8 +38,10 @@ def check_free(out: Path, mark: str, kind: str) -> None:
 
 
 def check_removable(folder: Path, mark: str, name: str = "") -> None:
-    """Raise SettingsError about `name` (the folder where none is given) if `folder` has a file besides `mark` that
-    `replacing_folder` did not write."""
+    """Raise SettingsError if `folder` has files that `replacing_folder` did not write, except `mark`.
+
+    `name` stands for the folder in the message.
+    """
     listing = folder / LISTING
     written = set(read_text(listing, "list").splitlines()) if is_file(listing) else set()
     foreign = [file for file in _files(folder) if file not in written | {LISTING, mark}]
@@ -51,7 +53,7 @@ def check_removable(folder: Path, mark: str, name: str = "") -> None:
 
 
 def remove_written(folder: Path, mark: str) -> None:
-    """Remove a folder that `replacing_folder` wrote; raises what `check_removable` does, and removes nothing then."""
+    """Remove a folder that `replacing_folder` wrote; raises as `check_removable`, before anything is removed."""
     check_removable(folder, mark)
     shutil.rmtree(folder)
 
@@ -64,7 +66,7 @@ def _files(folder: Path) -> list[str]:
 
 @contextmanager
 def replacing_folder(out: Path, mark: str, kind: str) -> Iterator[Path]:
-    """Give a folder to write to, which takes the place of `out` when the block ends without an error.
+    """Give a folder to write to; if the block ends without an error, it replaces `out`.
 
     The arguments are those of `check_free`, which is asked again before anything is replaced.
     """
@@ -80,7 +82,7 @@ def replacing_folder(out: Path, mark: str, kind: str) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(out: Path, way_out: str | None = None) -> Iterator[Path]:
-    """Give an empty folder of the name of `out`, to be filled and moved to `out`; if it is not, it is removed.
+    """Give an empty folder, with the name of `out`, that is removed at the end unless it was moved to `out`.
 
     It is in a hidden folder beside `out`, which a killed process leaves behind and the next one that writes `out`
     removes. A folder that was to be replaced at that moment gets its place back.

@@ -30,7 +30,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints
 
 @contextmanager
 def open_image(source: Path | bytes, kind: str = "image") -> Iterator[Image.Image]:
-    """Open an image file, or the content of one, without decoding its pixels; closed at the end of the block.
+    """Open an image file or its content without decoding pixels; it is closed at the end of the block.
 
     Args:
         source: the file or its content.
@@ -105,7 +105,7 @@ def _strictly(load: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def check_pixels(width: int, height: int, kind: str = "image") -> None:
-    """Raise ValueError where an image has more pixels than its kind may have."""
+    """Raise ValueError if an image has more pixels than allowed for its kind."""
     most = IMAGE_PIXELS if kind == "image" else MASK_PIXELS
     if width * height > most:
         raise ValueError(f"it has {width}x{height} pixels; {_too_large(most)}")

@@ -8,7 +8,7 @@ from fsbench.base.files.opening import is_file, is_folder
 
 
 def composed(name: str) -> str:
-    """Return a name with its accents as parts of their letters, whichever form of Unicode it is written in.
+    """Return a name in Unicode's composed form, in which letters and accents are one character.
 
     macOS and ZIP files from there write them as characters of their own; the two look the same.
 
@@ -19,7 +19,7 @@ def composed(name: str) -> str:
 
 
 def two_alike(names: Iterable[str]) -> tuple[str, str] | None:
-    """Return the first two names that are the same but for their form of Unicode, upper and lower case, and spaces.
+    """Return the first two names that differ only by Unicode form, case or spaces.
 
     >>> two_alike(["cat", "dog", "Cat "])
     ('cat', 'Cat ')
@@ -34,7 +34,7 @@ def two_alike(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def existing_form(path: Path) -> Path | None:
-    """Return a file or folder that exists under this path, or under the one path that only writes accents otherwise."""
+    """Return the path of an existing file or folder, also if its accents have another Unicode form."""
     if is_file(path) or is_folder(path):
         return path
     parent = None if str(path).isascii() or path.parent == path else existing_form(path.parent)
@@ -43,7 +43,7 @@ def existing_form(path: Path) -> Path | None:
 
 
 def other_case(path: Path, suffixes: Sequence[str] = ()) -> str:
-    """Return a remark on a file that does not exist: that another one differs from it by case alone; else "".
+    """Return a remark that a file with another case exists in place of a missing one; "" if there is none.
 
     Args:
         path: the file.

@@ -59,7 +59,7 @@ _KINDS = {
 
 
 class NotReadable(OSError):
-    """A path that is no regular file, or a file that is too large; `strerror` says which."""
+    """A path is not a regular file, or the file is too large; `strerror` says which."""
 
     def __init__(self, reason: str, path: str | Path):
         super().__init__(errno.EINVAL, reason, str(path))
@@ -69,7 +69,7 @@ class NotReadable(OSError):
 
 
 def open_file(path: str | Path, kind: str) -> io.BufferedReader:
-    """Open a file for reading.
+    """Open a regular file for reading, up to the size limit of its kind.
 
     Args:
         path: the file.
@@ -98,7 +98,7 @@ def open_file(path: str | Path, kind: str) -> io.BufferedReader:
 
 @contextmanager
 def opened_files() -> Iterator[set[str]]:
-    """Collect the absolute paths of the files that this process opens in the block, but for those of the cache."""
+    """Collect the absolute paths of the files that this process opens in the block, except the cache's."""
     found: set[str] = set()
     _listeners.append(found)
     try:
@@ -108,7 +108,7 @@ def opened_files() -> Iterator[set[str]]:
 
 
 def note_opened(paths: Iterable[str | Path]) -> None:
-    """Let `opened_files` have files whose contents are known without opening them."""
+    """Add files to `opened_files` whose contents are known without opening them."""
     if _listeners:
         names = [os.path.abspath(path) for path in paths]  # noqa: PTH100 - twice the time
         for found in _listeners:
@@ -126,7 +126,7 @@ def _open_plain_file(path: str, flags: int) -> int:
 
 
 def is_file(path: str | Path) -> bool:
-    """Return whether `path` is a regular file, or may be one that cannot be looked at; never raises."""
+    """Return whether `path` is a regular file (also if access is denied); never raises."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - Path.stat costs twice the time
     except OSError as error:
@@ -136,12 +136,12 @@ def is_file(path: str | Path) -> bool:
 
 
 def is_folder(path: str | Path) -> bool:
-    """Return whether `path` is a folder that can be looked at; never raises."""
+    """Return whether `path` is a readable folder; never raises."""
     return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for names that are too long
 
 
 def in_units(size: int) -> str:
-    """Return a number of bytes in words.
+    """Write a number of bytes with its unit.
 
     >>> in_units(5 << 20), in_units(1023 << 10)
     ('5 MiB', '1023 KiB')
@@ -159,7 +159,7 @@ def read_bytes(path: str | Path, kind: str) -> bytes:
 
 
 def read_text(path: str | Path, kind: str) -> str:
-    """Return the text of a file in UTF-8, without a byte order mark and with lines that end as Unix has them.
+    """Return the text of a UTF-8 file, without byte order mark and with Unix line ends.
 
     Raises:
         OSError: as `open_file`.
@@ -170,7 +170,7 @@ def read_text(path: str | Path, kind: str) -> str:
 
 
 def read_json(path: str | Path, kind: str, **more: Any) -> Any:
-    """Return the value of a JSON file; `more` goes to `json.loads`.
+    """Return the value of a JSON file; `more` is passed to `json.loads`.
 
     Raises:
         OSError: as `open_file`.
@@ -180,7 +180,7 @@ def read_json(path: str | Path, kind: str, **more: Any) -> Any:
 
 
 def parse_json(content: str | bytes, **more: Any) -> Any:
-    """Return the value of a JSON text; `more` goes to `json.loads`.
+    """Return the value of a JSON text; `more` is passed to `json.loads`.
 
     Raises ValueError where it is none, nested too deep, has halves of characters, or a key twice in one object, of
     which others may take the other value. A hook in `more` sees to its own objects.
@@ -212,7 +212,7 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def is_text(text: str) -> bool:
-    """Return False if a text has halves of characters (surrogates), which no file in UTF-8 can hold."""
+    """Return whether a text can be written in UTF-8, so has no lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -238,7 +238,7 @@ def gunzip(content: bytes, kind: str) -> bytes:
 
 @contextmanager
 def standard_error_logged() -> Iterator[list[str]]:
-    """Send lines that the block writes to the standard error, also by libraries in other languages, to the log.
+    """Send everything that the block writes to the standard error to the log, also from C libraries.
 
     What counts of them is raised as well. The whole process is silent meanwhile, so the block should be short.
 

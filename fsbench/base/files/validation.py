@@ -26,7 +26,7 @@ _SHOULD = re.compile(r"^\w+ should (be |have )?")
 
 
 def first_problem(error: "ValidationError", content: Any = None, keys: Sequence[str] = ()) -> str:
-    """Return the first problem of a pydantic ValidationError in words: the entry, the value, what was expected.
+    """Describe the first problem of a pydantic ValidationError: the entry, its value, and what was expected.
 
     A wrong name comes before the entry that it may have been meant for.
 

@@ -20,14 +20,14 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.\d+\.new")
 
 
 def sha256_file(path: Path) -> str:
-    """Return the sha256 of a file. Raises OSError where it is none that can be read."""
+    """Return the sha256 of a file. Raises OSError if it cannot be read."""
     with open_file(path, "archive") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; renamed to `path` when the block ends well, removed otherwise.
+    """Give a temporary path to write to; it is renamed to `path` if the block succeeds, else removed.
 
     Args:
         path: the file.
@@ -74,21 +74,23 @@ def _sync(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file by `replacing` and raise what that does."""
+    """Write a text file through `replacing`."""
     with replacing(path) as temporary:
         temporary.write_text(text)
 
 
 def remove_halves(folder: Path, deep: bool = True) -> None:
-    """Remove what killed processes left of files they were writing in `folder` (`deep`: and below it); for who alone
-    writes there."""
+    """Remove files in `folder` that killed processes left unfinished; with `deep`, also below it.
+
+    Only one process may be writing there.
+    """
     for path in folder.rglob(".*.new") if deep else folder.glob(".*.new"):
         if is_half(path.name):
             path.unlink(missing_ok=True)
 
 
 def is_half(name: str) -> bool:
-    """Return whether a file of this name is one that `replacing` has not given its own yet."""
+    """Return whether a name is that of a temporary file of `replacing`."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
@@ -96,7 +98,7 @@ def is_half(name: str) -> bool:
 def locked(
     path: Path, way_out: str = "choose another folder of runs with RUNS=<folder>", refusal: str | None = None
 ) -> Iterator[None]:
-    """Hold the lock file `path`; no other process can meanwhile.
+    """Hold the lock file `path` within the block, so that no other process can.
 
     The lock ends with this process, however that ends: no child inherits it (as `flock` would have it: workers of a
     killed loader hold on for seconds). The file is gone when nobody needs it.
@@ -141,7 +143,7 @@ _OTHER_FOLDER = "choose another (of runs with RUNS=<folder> or --runs <folder>)"
 
 
 def make_folder(path: Path, way_out: str = _OTHER_FOLDER) -> Path:
-    """Create `path` and return it. Raises SettingsError, which ends with `way_out`, where nothing can be written."""
+    """Create `path` and return it. Raises SettingsError, ending with `way_out`, if that is impossible."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):  # has no name that a killed process could leave behind
@@ -152,7 +154,7 @@ def make_folder(path: Path, way_out: str = _OTHER_FOLDER) -> Path:
 
 
 def check_can_be_made(path: Path, way_out: str = _OTHER_FOLDER) -> None:
-    """Raise SettingsError, which ends with `way_out`, where the folder `path` could not be made or written to.
+    """Raise SettingsError, ending with `way_out`, if the folder `path` could not be made or written to.
 
     Nothing is made.
     """
@@ -171,7 +173,7 @@ def _not_writable(path: Path, number: int, way_out: str) -> SettingsError:
 
 
 def fingerprint(values: Any) -> str:
-    """Return the sha256 of plain values in canonical JSON.
+    """Return the sha256 of plain values, written as canonical JSON.
 
     >>> fingerprint({"b": 1, "a": [2]}) == fingerprint({"a": [2], "b": 1})
     True

@@ -50,7 +50,7 @@ def _loader() -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """Return the value of a YAML text. Raises ValueError, in one line, where it is none."""
+    """Return the value of a YAML text. Raises ValueError, in one line, if it is invalid."""
     import yaml  # spared until it is needed
 
     try:
@@ -64,7 +64,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def load_yaml(path: Path) -> Any:
-    """Return the value of a YAML file. Raises OSError and ValueError where that cannot be done."""
+    """Return the value of a YAML file. Raises OSError or ValueError if it cannot be read."""
     return parse_yaml(read_text(path, "settings"))
 
 
@@ -91,11 +91,11 @@ def read_yaml(file: Path, schema: Any, what: str) -> Any:
 
 
 def validate_yaml(file: Path, content: Any, schema: Any, part: str = "") -> Any:
-    """Return the instance of `schema` that a YAML file's `content` describes; raises as `read_yaml`.
+    """Return an instance of `schema` from a YAML file's `content`; raises as `read_yaml`.
 
     Args:
         file: for messages.
-        content: of the file, or of a part of it.
+        content: the content of the file, or of a part of it.
         schema: a pydantic model or a dataclass.
         part: name of the part, for messages; "" for the whole.
     """

@@ -8,7 +8,7 @@ from pydantic import Field
 
 @dataclass(frozen=True)
 class Episode:
-    """One task: a query and, per way, the names of its support images. Ways are in the order they were drawn.
+    """One task: a query and, for each way, the names of its support images. Ways are in the order of the draw.
 
     `draw` numbers the draws of the supports for one query; 0 is the official one. An episode that `calibrates` is about
     base classes and is no part of the test: the protocol chooses a threshold by it.
@@ -26,7 +26,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class ClassificationEpisode:
-    """One task: positions of its classes in the data set's sorted list, and of images in each class's.
+    """One task of classification: its classes and images, by their positions in the data set's lists.
 
     Attributes:
         number: number in the list of episodes.

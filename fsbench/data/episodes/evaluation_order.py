@@ -18,7 +18,7 @@ SERVED = 4
 
 
 def evaluation_order(episodes: Iterable[Episode]) -> list[Episode]:
-    """Return the episodes so that equal images meet.
+    """Return the episodes in an order in which equal images come close together.
 
     With one shot, images that come often come in episodes of several classes: `queries_first` over all of them. With
     more shots, the supports of a class come again and again, and where images come seldom, it is in episodes of the
@@ -37,7 +37,7 @@ def evaluation_order(episodes: Iterable[Episode]) -> list[Episode]:
 
 
 def queries_first(episodes: Iterable[Episode]) -> list[Episode]:
-    """Return the episodes grouped by query, queries before they are needed as supports where that can be.
+    """Group the episodes by query, each query before it is needed as a support if possible.
 
     Next comes the query whose supports include the fewest images that are queries still to come and have not been
     encoded yet: each of them will be encoded twice.
@@ -63,7 +63,7 @@ def queries_first(episodes: Iterable[Episode]) -> list[Episode]:
 
 
 def supports_together(ordered: Sequence[Episode]) -> list[Episode]:
-    """Return the episodes with equal supports side by side, within blocks of `BLOCK` queries that keep their order.
+    """Put episodes with equal supports side by side, within blocks of `BLOCK` queries.
 
     A method can then compute them together, while few queries wait for their next supports. Where the supports of a
     block serve fewer than `SERVED` episodes in the mean, the order stays: nothing would be shared, and all waited for.
@@ -80,8 +80,10 @@ def supports_together(ordered: Sequence[Episode]) -> list[Episode]:
 
 
 def next_uses(episodes: Sequence[Episode]) -> list[dict[str, int | None]]:
-    """Return for each episode the names of its images, each with the place of the next episode of the sequence that
-    shows it, or None where there is none."""
+    """Return, for each episode, its images with the position of the next episode that shows them; None for no other.
+
+    The list is for a cache that drops images which come again last.
+    """
     later: dict[str, int] = {}
     uses: list[dict[str, int | None]] = []
     for place in reversed(range(len(episodes))):

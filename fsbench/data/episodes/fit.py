@@ -23,12 +23,12 @@ def image_hash(data: SegmentationData, name: str) -> str:
 def hash_images(
     manifest: Manifest, data: SegmentationData, progress: Callable[[list[str]], Any] = iter
 ) -> dict[str, str]:
-    """Return the hashes of all images of `manifest`, as the local data have them; `progress` wraps the names."""
+    """Return the hashes of all images of `manifest` in the local data; `progress` wraps the names."""
     return {name: image_hash(data, name) for name in progress(manifest.image_names)}
 
 
 def mismatches(manifest: Manifest, data: AnyData, progress: Callable[[list[str]], Any] = iter) -> list[str]:
-    """Return the reasons against using `manifest` with a data set, a sentence each; none if it fits.
+    """Return why `manifest` does not fit a data set, a sentence each; none if it fits.
 
     With image hashes every photo and label map must be the same; without, every image must be there and show the class
     that it stands for.
@@ -108,7 +108,7 @@ def _of_other_size(manifest: Manifest, data: SegmentationData) -> list[str]:
 
 
 def check_fits(manifest: Manifest, data: AnyData, source: str) -> None:
-    """Raise DataError unless `manifest`, read from `source`, fits the local data, and these their own description."""
+    """Raise DataError unless `manifest`, read from `source`, fits the local data."""
     found = mismatches(manifest, data)
     if found:
         raise DataError(

@@ -49,7 +49,7 @@ _UNUSUAL = ("draw", "calibrates")
 
 
 class StatedTask(BaseModel, Task, frozen=True):
-    """A task as a file of JSON states it: each of its fields, but for those of `MAY_LACK`."""
+    """A task as JSON states it: all its fields, except those that `MAY_LACK` names."""
 
     model_config = ConfigDict(strict=True)
 
@@ -88,7 +88,7 @@ class StatedTask(BaseModel, Task, frozen=True):
 
 
 class Header(StatedTask, frozen=True):
-    """First line of a manifest: the task that its episodes follow from, and the test that they are of.
+    """First line of a manifest: the task, and the test to which its episodes belong.
 
     Attributes:
         kind: "classification", or None of masks.
@@ -107,7 +107,7 @@ class Header(StatedTask, frozen=True):
         min_class_size: in classification, entries up to which the images of a smaller class are repeated.
         filled_classes, small_classes: in classification, number of classes that are repeated, and of those that have
             fewer images than the authors' program repeats up to.
-        official_sha256: hash of the manifest of draw 0 alone, where there are several.
+        official_sha256: hash of the manifest of draw 0 alone, if there are several.
         calibration_ids: base classes of the episodes that calibrate (`Episode.calibrates`); empty without any.
         calibration_images: images that these are drawn from in words.
         slices: images are slices of scans (`fsbench.data.volumes`): what is scored, and what is drawn alike, is a scan.
@@ -165,31 +165,31 @@ class Header(StatedTask, frozen=True):
         return names
 
     def independent_name(self, image: str) -> str:
-        """Return the name of what image `image` is an independent sample as: its scan where it is a slice, or itself.
+        """Return the independent sample that an image belongs to: the scan of a slice, else the image.
 
         Images of one name count as one in intervals and tests.
         """
         return scan_of(image) if self.slices else image
 
     def marked(self, own_list: bool) -> "Header":
-        """Return the header, as that of a list of one's own where `own_list` says so."""
+        """Return the header, marked as a user's own list if `own_list` says so."""
         return self.model_copy(update={"own_list": True}) if own_list else self
 
     @property
     def is_official(self) -> bool:
-        """Whether the episodes are those that the protocol draws, and neither a list of one's own nor a choice."""
+        """Whether the episodes are the protocol's own draw, not a user's list or choice."""
         return not self.own_list and self.selection is None
 
     @property
     def rules(self) -> str:
-        """The protocol in words, which a list of one's own is not of: its answers are counted by the protocol."""
+        """The protocol in words; for a user's list, "counted by" the protocol."""
         rules = f"{self.protocol} v{self.version}"
         episodes = "list of one's own" if self.own_list else "chosen episodes"
         return f"protocol {rules}" if self.is_official else f"{episodes}, counted by {rules}"
 
     @property
     def protocol_entries(self) -> Mapping[str, Any]:
-        """Entries that a protocol has besides these, by their names and unchecked."""
+        """Further entries of the header that a protocol adds, by name and unchecked."""
         return self.model_extra or {}
 
 
@@ -212,7 +212,7 @@ def check_header(entries: Any, path: Path) -> Header:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Episodes and the test that they are of.
+    """Episodes with the test to which they belong.
 
     Attributes:
         entries: the header as plain JSON values, in the order that the hash covers.
@@ -230,7 +230,7 @@ class Manifest:
 
     @cached_property
     def text(self) -> str:
-        """Lines that the hash covers: the header, then the episodes."""
+        """Lines that the hash covers: header and episodes."""
         rows = [self.entries, *map(episode_entries, self.episodes)]
         return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
@@ -241,22 +241,22 @@ class Manifest:
 
     @cached_property
     def header(self) -> Header:
-        """The test that the episodes are of; whole images, which are no test, have none."""
+        """Header of the test; whole images, which are no test, have none."""
         return Header.model_validate(self.entries).marked(self.own_list)
 
     @property
     def tested_episodes(self) -> tuple[Episode, ...]:
-        """Episodes of all draws, without those that only calibrate."""
+        """Episodes of all draws, except those only for calibration."""
         return tuple(one for one in self.episodes if not one.calibrates)
 
     @property
     def official_episodes(self) -> tuple[Episode, ...]:
-        """Episodes of draw 0, the official ones, without those that only calibrate."""
+        """Episodes of draw 0, the official draw, except those only for calibration."""
         return tuple(one for one in self.tested_episodes if one.draw == 0)
 
     @property
     def class_ids(self) -> list[int]:
-        """Classes that the mIoU averages over, whether or not an episode shows them."""
+        """Classes over which mIoU is averaged, whether or not an episode shows them."""
         return list(self.entries["class_ids"])
 
     @property
@@ -267,7 +267,7 @@ class Manifest:
         )
 
     def write(self, path: Path) -> None:
-        """Write the manifest to `path`, compressed where that ends in .gz."""
+        """Write the manifest to `path`, compressed if that ends in .gz."""
         end: dict[str, Any] = {
             "sha256": self.sha256,
             "images": dict(self.images),
@@ -279,7 +279,7 @@ class Manifest:
 
 
 def episode_entries(episode: Episode) -> dict[str, Any]:
-    """Return an episode's row, without what is as in most episodes, so that old files keep their hash."""
+    """Return an episode's JSON entries; usual values are left out, so that old files keep their hash."""
     entries = {name: value for name, value in vars(episode).items() if name not in _UNUSUAL or value}
     return {"index": entries.pop("number"), **entries}
 
@@ -435,7 +435,7 @@ def _check_episodes(episodes: Sequence[Episode | ClassificationEpisode], kind: s
 
 
 def _fault(episode: Episode | ClassificationEpisode) -> str:
-    """Say in what an episode contradicts itself; "" where it does not."""
+    """Say in what an episode contradicts itself; "" if it does not."""
     if not 0 <= episode.number < 1 << 31:
         return f"has the index {episode.number}, and indices go from 0 to {(1 << 31) - 1}"
     supports = episode.supports if isinstance(episode, Episode) else episode.support
@@ -481,7 +481,7 @@ def description(manifest: Manifest, listed: int = 0) -> Iterator[str]:
     """Yield the lines that describe a manifest: summary, lists, images, ways and shots, classes, some episodes.
 
     Args:
-        manifest: of masks, or of classification, whose images have no names.
+        manifest: the manifest of masks, or of classification, whose images have no names.
         listed: number of episodes that have a line, the first ones.
     """
     header = manifest.header

@@ -39,7 +39,7 @@ T = TypeVar("T", bound="Task")
 
 @dataclass(frozen=True)
 class Task(Options):
-    """The choices that the episodes of a test follow from, besides data set and protocol.
+    """Choices that decide a test's episodes besides data set and protocol, such as ways, shots and fold.
 
     Each field is documented where it is declared. `classes` is no choice: a test is about novel classes. In a header
     the number of episodes that were asked for is `requested`.
@@ -86,7 +86,7 @@ class Task(Options):
 
     @classmethod
     def arguments(cls, trains: bool = False) -> list[Field[Any]]:
-        """Return the fields that can be chosen; with `trains` those that training episodes follow from."""
+        """Return the fields that users may choose; with `trains`, those that training episodes use."""
         return [one for one in fields(cls) if one.init and (not trains or one.metadata.get("trains"))]
 
     @classmethod
@@ -98,11 +98,11 @@ class Task(Options):
         usual: Mapping[str, Any] | None = None,
         beside: Iterable[str] = (),
     ) -> T:
-        """Return the task of some values by the names of fields, of which None is no choice.
+        """Return a task from values by field name; None means not chosen.
 
         Args:
             given: the values.
-            whose: of what they are, for the error's text.
+            whose: the whose of what they are, for the error's text.
             trains: whether those fields are known alone that training episodes follow from.
             usual: values of fields that are not chosen, instead of their defaults.
             beside: further names that are known where the values come from, of which one may have been misspelt.
@@ -119,7 +119,7 @@ class Task(Options):
         return task
 
     def check(self) -> None:
-        """Raise SettingsError for a value of another type than its field's, or a number below its least."""
+        """Raise SettingsError for a value of the wrong type, or a number below the field's minimum."""
         hints = get_type_hints(type(self))
         for one in self.arguments():
             name, value = one.metadata.get("option", one.name), getattr(self, one.name)
@@ -132,24 +132,24 @@ class Task(Options):
                 check_at_least(least, {name: value})
 
     def about(self, classes: Classes) -> "ManifestTask":
-        """Return the task of the same choices whose episodes are about other classes."""
+        """Return the same task for other classes."""
         return ManifestTask(**{one.name: getattr(self, one.name) for one in Task.arguments()}, classes=classes)
 
     def header_entries(self) -> dict[str, Any]:
-        """Return the entries that every header of an official manifest has of the task, in the order of its hash."""
+        """Return the task's entries in a manifest's header, in the order that the hash covers."""
         return {one.name: getattr(self, one.name) for one in fields(self) if one.name in Task.ELSEWHERE}
 
 
 @dataclass(frozen=True)
 class ManifestTask(Task):
-    """A task whose episodes may be about other classes than a test's: those of a validation, or base classes."""
+    """A task whose episodes may be about a validation's classes or base classes, not only a test's."""
 
     classes: Classes = "novel"
 
 
 @dataclass(frozen=True)
 class ClassificationTask(Task):
-    """The choices that the episodes of a test of classification follow from, in which all classes take part.
+    """Choices that decide the episodes of a classification test; all classes take part.
 
     `fold` is 0: there are no folds.
     """
@@ -175,7 +175,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def takes_task(trains: bool = False) -> Callable[[F], F]:
-    """Return a decorator of a function with `**task`, after which `help` shows the fields of a task by their names.
+    """Decorator of a function with `**task`: `help` then shows the task's fields by name.
 
     Args:
         trains: show those alone that training episodes follow from.

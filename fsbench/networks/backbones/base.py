@@ -29,7 +29,7 @@ PRODUCTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 @dataclass
 class BackboneConfig:
-    """Name and weights of the frozen network a method builds on.
+    """Name and weights of the frozen network on which a method builds.
 
     Args:
         name: a key of `VITS` in `fsbench.networks.backbones.timm_networks`; for methods on pyramids, of its `PYRAMIDS`;
@@ -51,7 +51,7 @@ class BackboneConfig:
 
 
 class Architecture(Protocol):
-    """Entry of a table of networks, of which only the weight file is used here."""
+    """Entry of a table of networks; here only its weight file is used."""
 
     @property
     def weights(self) -> WeightFile: ...
@@ -85,7 +85,7 @@ def find_spec(name: str, known: Mapping[str, Any], kind: type | tuple[type, ...]
 
 
 class FrozenBackbone:
-    """Frozen network that encodes one image at a time and keeps features of images that come again.
+    """Frozen network that encodes images and keeps features of images that come again.
 
     Deliberately no `nn.Module`: its weights are in no checkpoint, no optimizer and no DDP bucket. Images are encoded
     singly, so that a feature cannot depend on the rest of a batch. The network is built for the size of the first
@@ -98,7 +98,7 @@ class FrozenBackbone:
         name: the backbone's name in the configuration.
         cache: features kept in memory.
         cache_dtype: type in which they are kept.
-        precision: in which the network computes.
+        precision: the precision in which the network computes.
         weights_id: file and checksum of the weights, for records.
         passes: the last passes of the network, where methods that are tested together share them, see `share_passes`.
         builds_apart: building the network, whose first weights are drawn and replaced, leaves torch's generator as it
@@ -130,12 +130,12 @@ class FrozenBackbone:
 
     @cached_property
     def state(self) -> dict[str, Tensor]:
-        """Weights under this suite's names, on the CPU."""
+        """Weights under fsbench's names, on the CPU."""
         return self.convert_state_dict(self._read_weights())
 
     @property
     def identity_settings(self) -> dict[str, str]:
-        """Settings of the network, besides name and weights, that a run's identity has."""
+        """Settings of the network, besides name and weights, that are part of a run's identity."""
         return {}
 
     @property
@@ -145,11 +145,11 @@ class FrozenBackbone:
 
     @property
     def token_side(self) -> int:
-        """Pixels of a side of the square that a token, or a position of a map, stands for; 16 unless it is known."""
+        """Side in pixels of the square that one token, or map position, covers; 16 unless known."""
         return 16
 
     def saw_classes_of(self, dataset: str) -> KnownOrNot:
-        """Return whether the network was trained with labels of the test's classes of the data set of this name.
+        """Return whether the network was trained with labels of this data set's test classes.
 
         Published weights of other tasks count as "no", as in the field's tables.
         """
@@ -173,7 +173,7 @@ class FrozenBackbone:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the weights themselves, whatever file they came in."""
+        """sha256 of the weights, independent of their file."""
         return state_digest(self.state)
 
     def encode(self, pixels: Tensor) -> Any:
@@ -188,7 +188,7 @@ class FrozenBackbone:
         return self.passed("features", pixels, features)
 
     def passed(self, kind: str, pixels: Tensor, encode: Callable[[], Any]) -> Any:
-        """Encode an image, or return a copy of its encoding for another method that is tested together with this one.
+        """Encode an image, or return another method's encoding of it in the same test.
 
         Args:
             kind: name of the question that `encode` asks of the network.
@@ -201,16 +201,16 @@ class FrozenBackbone:
 
     @property
     def networks(self) -> "list[FrozenBackbone]":
-        """This network, and a second one beside it if there is one."""
+        """This network and, if there is one, a second one beside it."""
         return [self]
 
     @property
     def spared_seconds(self) -> float:
-        """Seconds of the encodings that another method's took the place of."""
+        """Seconds saved by using other methods' encodings."""
         return sum(network.passes.spared for network in self.networks if network.passes is not None)
 
     def forget_passes(self) -> None:
-        """Drop the encodings for other methods, which have seen the images."""
+        """Drop encodings kept for other methods."""
         for network in self.networks:
             if network.passes is not None:
                 network.passes.forget()
@@ -227,7 +227,7 @@ class FrozenBackbone:
         return self._model
 
     def check_unnarrowed(self) -> None:
-        """Raise SettingsError where a precision is asked for of a network that the method tunes."""
+        """Raise SettingsError if a precision is set for a network that the method tunes."""
         if self.precision != "fp32":
             raise SettingsError(
                 f"backbone_precision is {self.precision}, which is for frozen networks, but the method tunes copies of "
@@ -235,7 +235,7 @@ class FrozenBackbone:
             )
 
     def in_its_precision(self, model: nn.Module) -> nn.Module:
-        """Prepare the layers of a new network for its precision; return the network."""
+        """Convert a new network's layers to its precision, and return it."""
         if self.precision != "fp32":
             for module in model.modules():
                 if isinstance(module, PRODUCTS):
@@ -244,7 +244,7 @@ class FrozenBackbone:
 
     @contextmanager
     def computing(self, device: torch.device) -> Iterator[None]:
-        """Let the network compute on `device` in its precision, without gradients."""
+        """Context in which the network computes on `device` in its precision, without gradients."""
         narrow = NARROW.get(self.precision)
         with torch.no_grad(), torch.autocast(device.type, narrow) if narrow else nullcontext():
             yield
@@ -254,7 +254,7 @@ class FrozenBackbone:
         raise NotImplementedError
 
     def encode_together(self, pixels: Tensor) -> list[Any]:
-        """Return the features of every normalised image of (M, 3, H, W) by one pass, for training.
+        """Encode normalised images (M, 3, H, W) in one pass, for training.
 
         They differ from those of `encode` in their last digits where kernels do by the number of images.
         """
@@ -272,26 +272,26 @@ class FrozenBackbone:
         return [self._features(model, image[None]) for image in images]
 
     def new_network(self) -> nn.Module:
-        """Build the network with first weights, of the sizes in which its weights are stored."""
+        """Build the network with random weights, in the sizes of its stored weights."""
         raise NotImplementedError
 
     def new_copy(self, pixels: Tensor) -> nn.Module:
-        """Build a copy of the network for images like `pixels` (3, H, W), in eval mode, that may be changed."""
+        """Build a copy of the network for images like `pixels` (3, H, W), in eval mode, for tuning."""
         return self._build(pixels.shape[1], pixels.shape[2]).to(pixels.device)
 
     def draw_weights(self, model: nn.Module) -> None:
-        """Draw weights of a new network from torch's generator, where its own first ones will not do."""
+        """Draw a new network's weights from torch's generator, if its own first ones are unsuitable."""
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weights that features depend on, under this suite's names; `state` is not changed."""
+        """Return the weights that features need, under fsbench's names, without changing `state`."""
         return state
 
     def describe_state(self, state: Mapping[str, Tensor]) -> str:
-        """Describe in words the network that weights belong to; "" for those of a family that is not known."""
+        """Say in words to which network weights belong; "" for an unknown family."""
         return ""
 
     def expected_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return what `convert_state_dict` compares weights with: the network's own, without memory for their values.
+        """Return tensors without values, with the names and shapes that weights must have.
 
         Args:
             state: the weights, under this suite's names.
@@ -308,7 +308,7 @@ class FrozenBackbone:
         return model.state_dict()
 
     def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weights in `state` that features depend on, under this suite's names; `state` is not changed.
+        """Return the weights in `state` that features need, under fsbench's names.
 
         Raises:
             CheckpointError: they are of another network, or keys or shapes do not fit.
@@ -344,7 +344,7 @@ class FrozenBackbone:
 
 
 def share_passes(backbones: Sequence[FrozenBackbone]) -> None:
-    """Let equal networks of methods that are tested together encode each image once.
+    """Let methods tested together share one encoding of each image, if their networks are equal.
 
     They are equal in class, weights and every setting. Each method keeps features within its part of the bound on them.
     """
@@ -361,7 +361,7 @@ def share_passes(backbones: Sequence[FrozenBackbone]) -> None:
 
 
 def in_float32(features: Any) -> Any:
-    """Return a tensor, or a tuple of tensors and None, named or not, with every tensor in float32."""
+    """Convert every tensor in a tensor or (named) tuple to float32."""
     if features is None or isinstance(features, Tensor):
         return features if features is None else features.float()
     widened = [in_float32(one) for one in features]
@@ -385,10 +385,10 @@ def _read_described(path: Path, state: tuple[int, ...], origin: str) -> dict[str
 
 
 class NoBackbone(FrozenBackbone):
-    """No network, for methods that have none: images of every size are taken, and nothing is encoded.
+    """Stands for a network in methods that have none.
 
     Args:
-        config: not looked at, so that a data set whose configuration names a backbone does as well.
+        config: ignored, so that configurations of data sets may name a backbone.
     """
 
     def __init__(self, config: BackboneConfig):
@@ -406,7 +406,7 @@ class NoBackbone(FrozenBackbone):
 
 
 class WithSecondNetwork(FrozenBackbone):
-    """Two frozen networks as one: with one configuration, one precision, one cache and one identity.
+    """Two frozen networks handled as one, with one configuration, cache and identity.
 
     A subclass has it before the first network's own class, and builds the second one. Random weights are those of both,
     unless the configuration's `<key>_weights` says otherwise.
@@ -432,7 +432,7 @@ class WithSecondNetwork(FrozenBackbone):
         """Build the second network.
 
         Args:
-            config: of both; its fields for the second one may be absent.
+            config: the config of both; its fields for the second one may be absent.
             weights: of the second one: its file, `random` or `random:SEED`; None for the file's usual place.
         """
         raise NotImplementedError
@@ -455,7 +455,7 @@ class WithSecondNetwork(FrozenBackbone):
 
 
 def joint_origin(origins: Mapping[str, str]) -> str:
-    """Return the origin of the weights of several networks for records, the least trusted one first.
+    """Return the origin of several networks' weights for records, the least trusted first.
 
     Args:
         origins: network -> origin of its weights.

@@ -31,7 +31,7 @@ class FeatureStore:
         self._sound = np.zeros(images, dtype=bool)
 
     def has(self, image: int) -> bool:
-        """Return True if the feature of image number `image` is stored and undamaged."""
+        """Return whether the feature of image number `image` is stored and intact."""
         if not self._sound[image] and self.checksums[image]:
             self._sound[image] = self.checksums[image] == _checksum(self.values[image])
         return bool(self._sound[image])

@@ -25,7 +25,7 @@ INSTALL = "pip install 'fsbench[promptable]'"
 
 @dataclass(frozen=True)
 class HubNet:
-    """Network that transformers builds, and its weight file.
+    """Description of a network from transformers, with its weight file.
 
     Attributes:
         model: name of the model's class in transformers.
@@ -39,10 +39,10 @@ class HubNet:
 
 
 def transformers_class(name: str, needed_by: str) -> Any:
-    """Return a class of transformers, which is optional and takes seconds to import.
+    """Import a class of transformers, which is optional and slow to import.
 
     Args:
-        name: of the class.
+        name: the name of the class.
         needed_by: what needs it, for the message.
 
     Raises:
@@ -66,12 +66,12 @@ def transformers_class(name: str, needed_by: str) -> Any:
 
 
 def is_installed() -> bool:
-    """Return whether transformers is there, without importing it."""
+    """Return whether transformers is installed, without importing it."""
     return sys.modules.get(PACKAGE) is not None or (PACKAGE not in sys.modules and find_module(PACKAGE) is not None)
 
 
 def not_installed(needed_by: str) -> SettingsError:
-    """Return the error of a missing transformers."""
+    """Return the error for a missing transformers."""
     return SettingsError(f"{needed_by} needs {PACKAGE}, which is not installed; {INSTALL}")
 
 
@@ -90,11 +90,11 @@ def new_network(net: HubNet, needed_by: str) -> nn.Module:
 
 @contextmanager
 def transformers_attention(config: Any, name: str, attention: Callable[..., Any]) -> Iterator[None]:
-    """Let the modules of a configuration of transformers compute another attention within the block.
+    """Replace the attention of transformers' modules within the block.
 
     Args:
-        config: of the modules.
-        name: of the attention among those of transformers.
+        config: the config of the modules.
+        name: the name of the attention among those of transformers.
         attention: called as transformers' own.
     """
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS  # optional, and heavy
@@ -109,7 +109,7 @@ def transformers_attention(config: Any, name: str, attention: Callable[..., Any]
 
 
 def draw_weights(model: nn.Module) -> None:
-    """Draw a network's weights from torch's generator, so that its answers depend on images and prompts.
+    """Draw a network's weights from torch's generator, large enough that answers depend on the input.
 
     transformers' own first weights of SAM are so small (1e-10) that they do not. Layers get numbers of the standard
     deviation (inputs)^-1/2; embeddings and tables of positions 1; norms and biases stay as they are.
@@ -138,7 +138,7 @@ FAMILIES = {
 
 
 def describe_family(state: Mapping[str, Tensor]) -> str:
-    """Describe weights by their family and size: "SAM with 12 blocks of 768 channels"; "" for those of another."""
+    """Describe weights, such as "SAM with 12 blocks of 768 channels"; "" for another family."""
     for family, blocks in FAMILIES.items():
         norm = re.compile(rf"{blocks}\.(\d+)\.(?:layer_?)?norm(?:1|_before)\.weight$")
         widths = {int(found[1]): len(value) for name, value in state.items() if (found := norm.match(name))}
@@ -148,7 +148,7 @@ def describe_family(state: Mapping[str, Tensor]) -> str:
 
 
 class FrozenHubNetwork(FrozenBackbone):
-    """Frozen network of transformers, built once whatever the size of the images.
+    """Frozen network from transformers, the same for all image sizes.
 
     It is built when an image first needs it, maybe between two draws of a training, and so draws nothing itself.
 
@@ -175,7 +175,7 @@ class FrozenHubNetwork(FrozenBackbone):
         return self._model
 
     def check_image_size(self, size: int) -> None:
-        """Take every size: images are resized to what the network takes."""
+        """Accept every size, since images are resized to the network's."""
 
     def new_network(self) -> nn.Module:
         """Build the network with first weights, frozen; subclasses may leave out parts that they do not use."""

@@ -35,7 +35,7 @@ class _Pass:
 
 
 class Passes:
-    """The last passes of one network. An image is known by its pixels, so that no two can be taken for one another.
+    """Recent encodings of one network, found by an image's pixels.
 
     Whoever asks gets a copy, which it may change.
 
@@ -52,7 +52,7 @@ class Passes:
         self._passes: deque[_Pass] = deque()
 
     def get(self, kind: Hashable, pixels: Tensor, encode: Callable[[], Any]) -> Any:
-        """Return what the network gives of an image, made by `encode` where that was not asked before.
+        """Return the encoding of an image, made by `encode` if it is new.
 
         Args:
             kind: what is asked of the network: the same for the same question alone.
@@ -72,7 +72,7 @@ class Passes:
         return features
 
     def forget(self) -> None:
-        """Drop the images that all methods have seen."""
+        """Drop images that all methods have seen."""
         self._passes.clear()
 
 

@@ -32,7 +32,7 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 @dataclass
 class SamConfig(BackboneConfig):
-    """Name and weights of a promptable network.
+    """Name and weights of a promptable network (SAM).
 
     Args:
         name: a key of `SAMS`.
@@ -48,7 +48,7 @@ class SamConfig(BackboneConfig):
 
 @dataclass(frozen=True)
 class Preparation:
-    """How images are brought to SAM's square, and prompts and masks to it and back.
+    """Resizing of images to SAM's square, and of prompts and masks to it and back.
 
     The longest side becomes S, and the rest of the square is 0.
 
@@ -80,7 +80,7 @@ class Preparation:
         return torch.from_numpy(np.stack(planes)).to(image.device)
 
     def to_square(self, coordinates: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return (x, y) pairs (…, 2k) of an image (H, W) in the square, float32 (persam.md §2.3)."""
+        """Scale points (x, y) (…, 2k) of an image (H, W) to the square, float32 (persam.md §2.3)."""
         height, width = self.size_in_square(size)
         factors = torch.tensor([width / size[1], height / size[0]], dtype=torch.float64, device=coordinates.device)
         return (coordinates.double() * factors.repeat(coordinates.shape[-1] // 2)).float()
@@ -97,7 +97,7 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts for one image, each for masks of its own.
+    """Prompts for one image; each gives its own masks.
 
     Attributes:
         points: (B, n, 2), x and y in pixels of the image; None without points.
@@ -140,11 +140,11 @@ class Masks:
 
 @dataclass(frozen=True)
 class PromptableNetwork:
-    """SAM with the preparation of its images.
+    """SAM, with the resizing of its images and masks.
 
     Attributes:
         model: a SamModel of transformers, frozen.
-        preparation: of its images.
+        preparation: the preparation of its images.
         dtype: type that it computes in.
         prompts: prompts that are decoded at a time, where there are many.
     """
@@ -175,7 +175,7 @@ class PromptableNetwork:
         return encoding.float()
 
     def decode_embeddings(self, encodings: Tensor, prompts: Tensor) -> Tensor:
-        """Decode one mask of each image from learned prompts alone, without points, boxes or mask (vrp-sam.md §7).
+        """Decode one mask per image from learned prompts only (vrp-sam.md §7).
 
         Gradients pass through the frozen decoder to the prompts.
 
@@ -204,10 +204,10 @@ class PromptableNetwork:
     def decode(
         self, encoding: Tensor, size: tuple[int, int], prompts: Prompts, multimask: bool, **further: Any
     ) -> Masks:
-        """Decode masks of all prompts at once; callers with many give them in parts, see `prompts`.
+        """Decode the masks of all prompts at once.
 
         Args:
-            encoding: of the image (1, C, h, w), from `encode`.
+            encoding: the encoding of the image (1, C, h, w), from `encode`.
             size: (H, W) of the image.
             prompts: in pixels of the image.
             multimask: three masks of each prompt instead of one.
@@ -232,7 +232,7 @@ class PromptableNetwork:
 
 @dataclass(frozen=True)
 class SamNet(HubNet):
-    """SAM, whose square has `side` pixels on a side."""
+    """Description of a SAM, whose square has `side` pixels."""
 
     side: int = 1024
 
@@ -337,13 +337,13 @@ _SHARED = "shared_image_embedding.positional_embedding", "prompt_encoder.shared_
 
 
 def metas_name(name: str) -> str:
-    """Return Meta's name of a tensor of SAM from that of transformers."""
+    """Translate a SAM tensor's name from transformers to Meta's."""
     back = [(re.escape(own), metas) for metas, own in reversed(_SAM)]
     return renamed(name.replace(_SHARED[1], _SHARED[0]), back)
 
 
 def names_of_transformers(state: Mapping[str, Tensor], first: Names = ()) -> dict[str, Tensor]:
-    """Return weights of SAM under the names of transformers.
+    """Rename SAM's weights as in transformers.
 
     Args:
         state: under those names, or Meta's.
@@ -359,7 +359,7 @@ def names_of_transformers(state: Mapping[str, Tensor], first: Names = ()) -> dic
 
 
 class FrozenSam(FrozenHubNetwork):
-    """Frozen SAM whose encodings are kept for images that come again."""
+    """Frozen SAM that keeps encodings of images that come again."""
 
     known: ClassVar = SAMS
     kind = SamNet
@@ -393,7 +393,7 @@ class FrozenSam(FrozenHubNetwork):
 
 @dataclass
 class BesideSamConfig(BackboneConfig):
-    """Names and weights of a network and of the promptable network beside it.
+    """Names and weights of a network and a SAM beside it.
 
     Args:
         name, weights, cache_mib, cache_dtype, precision: of the network, as of `BackboneConfig`; what is
@@ -410,7 +410,7 @@ class BesideSamConfig(BackboneConfig):
 
 
 class BesideSam(WithSecondNetwork):
-    """Base of frozen networks with a frozen SAM beside them, which is prompted where their features say."""
+    """Base of frozen networks with a frozen SAM, which is prompted by their features."""
 
     second_key = "sam"
     sam: FrozenSam

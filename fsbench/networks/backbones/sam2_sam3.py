@@ -100,7 +100,7 @@ BlockChange = Callable[[int, nn.Module, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Sam2VideoNet(HubNet):
-    """SAM 2 with its memory.
+    """Description of a SAM 2 with memory.
 
     Attributes:
         side: S.
@@ -122,7 +122,7 @@ def sam2_video_settings(
     """Return the settings of transformers' Sam2VideoConfig for a SAM 2.0.
 
     Args:
-        vision: of the image encoder, from `hiera_settings`.
+        vision: the vision of the image encoder, from `hiera_settings`.
         image: S.
         width: C.
         memory_layers, memory_mlp: layers of the memory attention and width of their MLPs.
@@ -233,7 +233,7 @@ _POINTS = re.compile(r"^prompt_encoder\.point_embed(?:dings)?\.(\d)\.weight$")
 
 
 def names_for_videos(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights of SAM 2, under Meta's names or those of transformers, as `new_sam2_video` has them."""
+    """Rename SAM 2's weights, from Meta's names or transformers', as in `new_sam2_video`."""
     whole = names_of_transformers(state, _SAM2)
     if parts := sorted(name for name in whole if _POINTS.match(name)):
         whole["prompt_encoder.point_embed.weight"] = torch.cat([whole.pop(name) for name in parts])
@@ -241,7 +241,7 @@ def names_for_videos(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class FrozenSam2(FrozenHubNetwork):
-    """Frozen SAM 2 with its memory, of which `encode` computes the stages before the first that a method adapts.
+    """Frozen SAM 2 with memory. `encode` computes only the stages before the first adapted one.
 
     Attributes:
         first_stage: the first of Hiera's stages, from 0, that is not computed by `encode`.
@@ -265,7 +265,7 @@ class FrozenSam2(FrozenHubNetwork):
 
 
 def stage_blocks(model: Any) -> list[range]:
-    """Return the numbers of the blocks of each of Hiera's stages."""
+    """Return the block numbers of each of Hiera's stages."""
     ends = [-1, *model.vision_encoder.backbone.stage_ends]
     return [range(start + 1, end + 1) for start, end in pairwise(ends)]
 
@@ -276,7 +276,7 @@ def frozen_stages(model: Any, images: Tensor, count: int) -> tuple[Tensor, ...]:
     Args:
         model: SAM 2.
         images: (b, 3, D, D), normalised; resized to S bilinearly, antialiased.
-        count: of stages, 0 to 4.
+        count: the count of stages, 0 to 4.
 
     Returns:
         The map (b, c, ·, ·) of each stage on its way out of the encoder, and the input (b, h, w, c) of the next stage.
@@ -325,12 +325,12 @@ class EncodedFrames:
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The three maps."""
+        """The three feature maps."""
         return *self.fine, self.deep
 
 
 def finish_encoding(model: Any, features: Sequence[Tensor], change: BlockChange | None = None) -> EncodedFrames:
-    """Compute the stages of the image encoder that `frozen_stages` left, and join the last two.
+    """Compute the image encoder's stages after `frozen_stages`, and join the last two.
 
     Args:
         model: SAM 2.
@@ -468,8 +468,8 @@ def attend_to_memory(model: Any, deep: Tensor, memories: Sequence[Tensor], point
     Args:
         model: SAM 2.
         deep: (b, C, g, g), the frame's deep map.
-        memories: of each earlier frame, (b, 64, g, g).
-        pointers: of each earlier frame, (b, C).
+        memories: the memories of each earlier frame, (b, 64, g, g).
+        pointers: the pointers of each earlier frame, (b, C).
 
     Returns:
         (b, C, g, g).
@@ -540,10 +540,10 @@ class Sam3Net(HubNet):
 
 @dataclass(frozen=True)
 class Concept:
-    """Question to SAM 3: a text, boxes of examples, or both.
+    """What to look for with SAM 3: a text, boxes of examples, or both.
 
     Attributes:
-        input_ids, attention_mask: (1, 32) int64, the text's tokens and where there are any.
+        input_ids, attention_mask: (1, 32) int64, the text's tokens and if there are any.
         boxes: (P, 4) float32, centre, width and height in parts of the square.
         labels: (P,) int64, 1 for examples of the concept and 0 for others.
     """
@@ -556,7 +556,7 @@ class Concept:
 
 @dataclass(frozen=True)
 class Detections:
-    """Answers of SAM 3.
+    """Objects that SAM 3 detects: masks, boxes and scores.
 
     Attributes:
         scores: (Q,) in [0, 1], of the detection times that of the concept's presence.
@@ -569,7 +569,7 @@ class Detections:
     boxes: Tensor
 
     def kept(self, threshold: float) -> "Detections":
-        """Return those above a score."""
+        """Return the detections above a score."""
         keep = self.scores > threshold
         return Detections(self.scores[keep], self.masks[keep], self.boxes[keep])
 
@@ -582,7 +582,7 @@ class Detections:
 
 
 def detections(logits: Tensor, presence: Tensor, masks: Tensor, boxes: Tensor) -> Detections:
-    """Return the detections of the network's outputs for one image.
+    """Read the detections from the network's outputs for one image.
 
     Args:
         logits: (Q,) of the detections.
@@ -618,7 +618,7 @@ def sam3_settings(
         pretrain: side in pixels of the images that the table of positions belongs to.
         vit_dim, vit_depth, vit_heads, vit_mlp, global_blocks: of the image encoder.
         dim, heads, mlp: width, heads and width of the MLP of everything behind it.
-        layers: of the encoder of boxes, and of encoder and decoder of detections.
+        layers: the layers of the encoder of boxes, and of encoder and decoder of detections.
         queries: Q.
         roi: side of a box's features in cells.
         text: `vocab`, `dim`, `mlp`, `depth`, `heads` and `projection` of the text encoder.
@@ -671,8 +671,7 @@ SAM3S = {
 
 
 class Levels(NamedTuple):
-    """Feature maps of one image at three sizes, the finest first, and a code for the place of each cell; the detector
-    reads both.
+    """Feature maps of one image at three sizes, finest first, with position codes, for the detector.
 
     Attributes:
         maps: (1, C, 4g, 4g), (1, C, 2g, 2g) and (1, C, g, g).
@@ -696,7 +695,7 @@ def is_sam31(state: Mapping[str, Tensor]) -> bool:
 
 
 class FrozenSam3(FrozenHubNetwork):
-    """Frozen SAM 3, or the detector of SAM 3.1, which is the same but for a level that nothing reads.
+    """Frozen SAM 3, or the detector of SAM 3.1, which lacks a level that nothing reads.
 
     Attributes:
         release: "SAM 3" or "SAM 3.1", told by the names in the file once it is read.
@@ -724,7 +723,7 @@ class FrozenSam3(FrozenHubNetwork):
             return set(self.new_network().state_dict())
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return weights under the names of transformers, without what the network has not; a further layer stays.
+        """Rename weights as in transformers, and drop those that the network does not have.
 
         The level that SAM 3.1 lacks and nothing reads is zeros.
         """
@@ -751,12 +750,12 @@ class FrozenSam3(FrozenHubNetwork):
         return super().convert_state_dict(state)
 
     def lacks_only(self, start: str, state: dict[str, Tensor]) -> bool:
-        """Return whether weights lack every tensor of the network whose name starts so, and no other."""
+        """Return whether weights lack exactly the tensors whose names start like this."""
         lacking = self._names.difference(self.own_names(state))
         return bool(lacking) and lacking == {name for name in self._names if name.startswith(start)}
 
     def concept(self, text: str, boxes: Tensor | None = None, labels: Tensor | None = None) -> Concept:
-        """Return the concept of a text and boxes (P, 4), if any, examples unless `labels` (P,) say otherwise.
+        """Make a concept of a text and optional boxes (P, 4); `labels` (P,) may mark negative examples.
 
         Raises CheckpointError where the text's tokens cannot be read.
         """
@@ -772,7 +771,7 @@ class FrozenSam3(FrozenHubNetwork):
         return _detections_of(self.outputs(image, concept, device))
 
     def outputs(self, image: Tensor, concept: Concept, device: torch.device) -> Any:
-        """Return what transformers' Sam3Model gives for a square (3, S, S) uint8."""
+        """Return the outputs of transformers' Sam3Model for a square (3, S, S) uint8."""
         with self.asked(device) as model:
             return model(
                 pixel_values=self.pixels(image.to(device)),
@@ -784,13 +783,13 @@ class FrozenSam3(FrozenHubNetwork):
 
     @contextmanager
     def asked(self, device: torch.device) -> Iterator[Any]:
-        """Yield the network on a device, which computes in its own precision, whatever the run's."""
+        """Context that yields the network on a device, in its own precision."""
         model = self.network(torch.empty(0, device=device))
         with torch.autocast(device.type, enabled=False), self.computing(device):
             yield model
 
     def pixels(self, image: Tensor) -> Tensor:
-        """Return what the network sees (1, 3, S, S) float32 of an image (3, H, W) uint8, stretched to the square.
+        """Stretch an image (3, H, W) uint8 to the network's input (1, 3, S, S) float32.
 
         Bilinear with antialias, in whole numbers (sam3-exemplars.md §2); a square is not resized.
         """
@@ -802,7 +801,7 @@ class FrozenSam3(FrozenHubNetwork):
         return (square / 255 - 0.5) / 0.5
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Encode an image (3, H, W) uint8 to (V, g, g), of which `levels` are made at little cost."""
+        """Encode an image (3, H, W) uint8 to (V, g, g), from which `levels` are cheap to compute."""
 
         def tokens() -> Tensor:
             with self.asked(pixels.device) as model:
@@ -814,13 +813,13 @@ class FrozenSam3(FrozenHubNetwork):
         return encoded
 
     def levels(self, encoded: Tensor) -> Levels:
-        """Return what the detector reads of an encoding (1, V, g, g); the last level is dropped, as by the network."""
+        """Compute the detector's input from an encoding (1, V, g, g)."""
         with self.asked(encoded.device) as model:
             maps, places = model.vision_encoder.neck(encoded)
         return Levels(tuple(one.float() for one in maps[:-1]), places[:-1])
 
     def deepest(self, encoded: Tensor) -> Tensor:
-        """Return the deepest level alone, (1, C, g, g): all that examples are made of."""
+        """Return only the deepest level (1, C, g, g), from which example tokens are made."""
         with self.asked(encoded.device) as model:
             deepest: Tensor = model.vision_encoder.neck.fpn_layers[DEEPEST](encoded).float()
         return deepest
@@ -833,7 +832,7 @@ class FrozenSam3(FrozenHubNetwork):
         return tokens
 
     def find(self, image: Levels, concept: Concept, examples: Tensor) -> Detections:
-        """Find in an image the concept of a text and of examples' tokens (1, m, C), wherever these come from."""
+        """Detect, in an encoded image, the concept of a text and example tokens (1, m, C)."""
         return _detections_of(self.find_outputs(image, concept, examples))
 
     def find_outputs(self, image: Levels, concept: Concept, examples: Tensor) -> Any:
@@ -856,7 +855,7 @@ class FrozenSam3(FrozenHubNetwork):
 
 
 class FrozenSam3WithPoints(FrozenSam3):
-    """Frozen SAM 3 with the layers for examples that are points, which Meta's files have and the hub's form has not."""
+    """Frozen SAM 3 with layers for point examples, which only Meta's files have."""
 
     def new_network(self) -> nn.Module:
         model: Any = super().new_network()
@@ -957,7 +956,7 @@ def _has_metas_names(state: Mapping[str, Tensor]) -> bool:
 
 
 def names_of_sam3(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights of SAM 3 under the names of transformers, from those (of its model of videos, too) or Meta's.
+    """Rename SAM 3's weights as in transformers, from its other models' names or Meta's.
 
     Names without a counterpart keep theirs.
     """

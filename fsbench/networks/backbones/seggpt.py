@@ -45,7 +45,7 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class SegGPTNet(HubNet):
-    """SegGPT's network; its settings are those of transformers' `SegGptConfig`."""
+    """Description of SegGPT's network; settings as in transformers' `SegGptConfig`."""
 
     @property
     def side(self) -> int:
@@ -99,7 +99,7 @@ def seggpt_to_transformers_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def paint(
     model: Any, query: Tensor, examples: Tensor, targets: Tensor, embedding: Embedding, variant: EnsembleVariant
 ) -> Tensor:
-    """Let SegGPT paint the mask of a query as the examples' are painted (§3, §4).
+    """Let SegGPT paint the query's mask like its examples' masks (§3, §4).
 
     Args:
         model: transformers' SegGPT.
@@ -137,7 +137,7 @@ def _mean_in_each_stream(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, 
 
 
 class FrozenSegGPT(FrozenHubNetwork):
-    """Frozen SegGPT. It has no features of one image: it sees query, examples and their masks together."""
+    """Frozen SegGPT, which sees query, examples and their masks together."""
 
     known = SEGGPTS
     kind = SegGPTNet
@@ -154,7 +154,7 @@ class FrozenSegGPT(FrozenHubNetwork):
     def paint(
         self, query: Tensor, examples: Tensor, targets: Tensor, embedding: Embedding, variant: EnsembleVariant
     ) -> Tensor:
-        """Return the query's mask (3, S, S) as the network paints it, normalised; arguments as of `paint`."""
+        """Return the query's painted, normalised mask (3, S, S); arguments as in `paint`."""
         self.check_image_size(query.shape[-1])
         model = self.network(query)
         with self.computing(query.device):

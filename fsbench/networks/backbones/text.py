@@ -36,7 +36,7 @@ class TextConfig(BackboneConfig):
 
 
 class Texts:
-    """Turn texts into tokens with those of start and end.
+    """Tokeniser that adds start and end tokens.
 
     Args:
         config: of the network. Networks with random weights, which know no words, read texts byte by byte unless it
@@ -62,7 +62,7 @@ class Texts:
         return {} if self.file is None or not self.file.is_file() else {"tokenizer": sha256_file(self.file)}
 
     def tokens(self, text: str, known: int) -> list[int]:
-        """Return the tokens of a text, for a network that knows `known` of them.
+        """Return the tokens of a text, for a network with a vocabulary of `known` tokens.
 
         Raises:
             CheckpointError: the file is missing, damaged, or of another network.
@@ -125,7 +125,7 @@ CLIP_TEXTS = {
 
 
 class FrozenClipText(FrozenHubNetwork):
-    """Frozen text encoder of CLIP. It sees no images."""
+    """Frozen text encoder of CLIP; it encodes no images."""
 
     known: ClassVar = CLIP_TEXTS
     called = "text encoder"
@@ -174,7 +174,7 @@ class ViTAndTextConfig(BackboneConfig):
             says otherwise.
         text: a key of `CLIP_TEXTS`.
         text_weights: its weight file, `random` or `random:SEED`; None for the file's usual place.
-        tokenizer: of the text encoder, as of `TextConfig`.
+        tokenizer: the tokenizer of the text encoder, as of `TextConfig`.
     """
 
     text: str = "clip_text_vitl14"
@@ -183,7 +183,7 @@ class ViTAndTextConfig(BackboneConfig):
 
 
 class ViTAndText(WithSecondNetwork, FrozenViT):
-    """Frozen ViT that describes images, with a frozen text encoder that describes classes by their names."""
+    """Frozen ViT for images with a frozen text encoder for class names."""
 
     second_key = "text"
     text: FrozenClipText

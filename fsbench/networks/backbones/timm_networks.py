@@ -37,7 +37,7 @@ _PUBLISHED = weight_files()
 
 @dataclass(frozen=True)
 class ViT:
-    """Architecture of a vision transformer and its official weight file.
+    """Description of a vision transformer and its official weight file.
 
     Attributes:
         arguments: arguments of timm's VisionTransformer; with the entry `network`, of the network that timm builds by
@@ -55,7 +55,7 @@ class ViT:
 
     @property
     def image_size(self) -> int:
-        """Side in pixels of the images that the stored position grid belongs to."""
+        """Side in pixels of images for which the position table is stored."""
         return int(self.table_side * self.arguments["patch_size"])
 
 
@@ -147,7 +147,7 @@ def new_vit(arguments: dict[str, Any], size: int | tuple[int, int]) -> nn.Module
 
     Args:
         arguments: as in `ViT.arguments`.
-        size: of the images, in pixels.
+        size: the size of the images, in pixels.
 
     Raises:
         SettingsError: the installed timm has no network of that name.
@@ -256,14 +256,14 @@ def check_size(patch: int, height: int, width: int) -> None:
 
 
 class FrozenTimmNetwork(FrozenBackbone):
-    """Frozen network that timm builds."""
+    """Frozen network from timm."""
 
     def expected_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         with torch.device("meta"):
             return self.own_names(_with_periods(self.new_network(), state))
 
     def describe_state(self, state: Mapping[str, Tensor]) -> str:
-        """Describe the patches of the network that weights belong to; empty where there are none."""
+        """Say in words which patches weights are for; empty if unknown."""
         patches, registers = state.get("patch_embed.proj.weight"), state.get("reg_token")
         if patches is None or patches.ndim != 4:
             return ""
@@ -393,7 +393,7 @@ def patch_maps(model: Any, images: Tensor, norm: bool, block: int = -1) -> Tenso
 
 @contextmanager
 def scaled_coordinates(model: Any, factors: Sequence[float]) -> Iterator[None]:
-    """Let each block of a network with rotary positions have its patch coordinates times a factor of its own.
+    """Within the block, multiply each block's patch coordinates by a factor (rotary positions).
 
     That is what DINOv3's training does with factors drawn anew for each block (insid3.md §3).
 
@@ -421,7 +421,7 @@ def rotation_table(grid: tuple[int, int], periods: Tensor, factor: float) -> Ten
     Args:
         grid: height h and width w, in patches.
         periods: (D/4,), of the D channels of a head.
-        factor: of the coordinates, which are -1 to 1 from edge to edge.
+        factor: the factor of the coordinates, which are -1 to 1 from edge to edge.
 
     Returns:
         (h·w, 2·D): sines first.
@@ -437,7 +437,7 @@ def rotation_table(grid: tuple[int, int], periods: Tensor, factor: float) -> Ten
 
 @dataclass(frozen=True)
 class PyramidNet:
-    """Architecture of a network with a pyramid of features, and its official weight file.
+    """Description of a network with a feature pyramid, and its official weight file.
 
     ResNets and Swin-B are timm's with the authors' weights and give the tensors that the authors' hooks give: of a
     ResNet's bottleneck the sum before its last ReLU, of a Swin block its output before any merging or norm
@@ -687,7 +687,7 @@ def _folded_resnet(model: Any, first: int) -> nn.Module:
 
 
 def token_maps(tokens: Tensor, side: int) -> Tensor:
-    """Return the patches of `vit_tokens` of one image as maps of all blocks (L, C, h, w), scaled by `VIT_SCALE`.
+    """Return the patch tokens of all blocks for one image as maps (L, C, h, w), scaled by `VIT_SCALE`.
 
     Args:
         tokens: (L, 1 + T, C).
@@ -697,7 +697,7 @@ def token_maps(tokens: Tensor, side: int) -> Tensor:
 
 
 def token_pyramid(tokens: Tensor, side: int) -> Pyramid:
-    """Make a pyramid from the tokens of a plain ViT with patches of 8 pixels, without any weights of its own.
+    """Make a feature pyramid from the tokens of a ViT with patches of 8 pixels, without weights.
 
     At 1/8 are the tokens of the last four blocks, at 1/16 and 1/32 their averages over 2x2 and 4x4 patches; at 1/4 the
     tokens of the first block, which is nearest to the pixels, enlarged bilinearly. All are scaled by `VIT_SCALE`.
@@ -721,7 +721,7 @@ SIXTEENTH = 2
 
 
 class PyramidTokens(FrozenPyramid):
-    """Frozen network whose maps at 1/16 of the image are taken for tokens, as those of a vision transformer.
+    """Frozen convolutional network that gives its maps at 1/16 of the image as tokens, like a ViT.
 
     A network for images like those it will see is trained to tell objects apart at this scale; the maps at 1/32 are
     sharper about the class and too coarse for a mask.
@@ -742,12 +742,12 @@ class PyramidTokens(FrozenPyramid):
 
 
 def frozen_tokens(config: BackboneConfig) -> FrozenViT | PyramidTokens:
-    """Build the frozen network of a name, whose features are tokens of patches."""
+    """Build the frozen network `name`, which gives patch tokens."""
     return PyramidTokens(config) if config.name in PYRAMIDS and config.name not in VITS else FrozenViT(config)
 
 
 def patch_features(backbone: Any, pixels: Tensor) -> Tensor:
-    """Return the features (h, w, C) float32 of length 1 of an image's patches, by the last layer of a frozen network.
+    """Return unit features (h, w, C) float32 of an image's patches, from a frozen network's last layer.
 
     Args:
         backbone: gives tokens (L, 1 + T, C), those of a square grid after a class token, or a pyramid, of which the
@@ -791,7 +791,7 @@ when a feature changes, so that features stored by older code are encoded again;
 
 @dataclass(frozen=True)
 class EncoderNet:
-    """Network that timm builds by its name, for images of one size, and its official weight file.
+    """Description of a timm network with one feature per image, and its official weight file.
 
     Attributes:
         timm: timm's name of the network.
@@ -860,7 +860,7 @@ class Encoder(FrozenTimmNetwork):
         return feature
 
     def check_tunable(self) -> None:
-        """Raise SettingsError for a network that cannot be fine-tuned here."""
+        """Raise SettingsError if this network cannot be fine-tuned here."""
         if isinstance(self.spec, EncoderNet) and self.spec.unit:
             raise SettingsError(f"{self.name} only gives features here; expected another backbone for fine-tuning")
         self.check_unnarrowed()
@@ -992,7 +992,7 @@ def _without(state: dict[str, Tensor], *starts: str) -> dict[str, Tensor]:
 
 
 def swin_to_timm_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a Swin's weights with every patch merging counted to the stage after it, as timm does.
+    """Rename a Swin's weights as in timm, which counts patch merging to the next stage.
 
     Its authors count it to the stage before. Weights under timm's names and of other networks are returned unchanged.
     """

@@ -25,7 +25,7 @@ class Clusters:
         centres: (k, C).
         labels: (n,) int64, the nearest centre before the last update.
         passes: passes of the loop; 0 for one cluster.
-        converged: False where the limit of passes ended it.
+        converged: False if the limit of passes ended it.
     """
 
     centres: Tensor

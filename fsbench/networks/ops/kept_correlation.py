@@ -20,7 +20,7 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class KeptCorrelation:
-    """Correlations of B samples, of which those with dropped support pixels are known to be 0.
+    """Correlations of B samples, only with support pixels that the mask keeps; all others are 0.
 
     Attributes:
         query: unit features (B, L, C, P).
@@ -63,7 +63,7 @@ class KeptCorrelation:
 
 
 def keep_correlation(query: Tensor, support: Tensor, mask: Tensor) -> KeptCorrelation:
-    """Prepare the correlation of queries and masked supports (classical-baselines §4.2).
+    """Prepare correlations of queries and masked supports (classical-baselines §4.2).
 
     Args:
         query: `unit(...)` of (B, L, C, hq, wq) features.
@@ -86,7 +86,7 @@ def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def unit(x: Tensor, dim: int = 2) -> Tensor:
-    """Divide features by their norm over `dim`, to which 1e-5 is added (§4.2); in float32 at least."""
+    """Divide features by their norm over `dim` plus 1e-5 (§4.2), in float32 at least."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))  # squares of half precision overflow
     if x.requires_grad:  # the square root has no gradient at 0
         return x / (x.norm(dim=dim, keepdim=True) + EPSILON)
@@ -94,7 +94,7 @@ def unit(x: Tensor, dim: int = 2) -> Tensor:
 
 
 def pick(x: Tensor, pixels: Tensor) -> Tensor:
-    """Return the given pixels (·, ·, n) of (·, ·, S), in the layout of `x`."""
+    """Return the selected pixels (·, ·, n) of (·, ·, S)."""
     if x.stride(1) == 1:  # channels last
         return x.mT.index_select(1, pixels).mT
     return x.gather(2, pixels.expand(*x.shape[:2], -1))  # many times as fast on a CPU as an index

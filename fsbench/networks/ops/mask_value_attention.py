@@ -41,7 +41,7 @@ def chosen_backend(device: torch.device) -> str:
 def mask_value_attention(
     q: Tensor, k: Tensor, value: Tensor, heads: int, dropout: float = 0.0, backend: Backend | None = None
 ) -> Tensor:
-    """Average `value` with the attention of `q` to `k`.
+    """Average `value` (a support mask) by the attention of `q` to `k`.
 
     Args:
         q: (B, C, T) queries, channels first, head-major.
@@ -71,7 +71,7 @@ def mask_value_attention(
 
 
 class PartialAverage(NamedTuple):
-    """Averages over a part of the keys, and what joins them with those over other parts.
+    """Averages over a part of the keys, in a form that can be joined with other parts.
 
     Attributes:
         value: averages (B, heads, T).
@@ -89,7 +89,7 @@ class PartialAverage(NamedTuple):
 
 @torch.no_grad()
 def partial_average(q: Tensor, k: Tensor, value: Tensor, heads: int) -> PartialAverage:
-    """Average `value` over keys that are a part of all, in chunks and without a gradient.
+    """Average `value` over a part of the keys, in chunks, without gradient.
 
     The mean over heads of the joined parts is `mask_value_attention` of all keys. Arguments are as there.
     """

@@ -92,7 +92,7 @@ def masked_attention(
 
 
 def autocast_arguments(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Convert tensors to the autocast dtype where autocast is on."""
+    """Convert tensors to autocast's type if autocast is on."""
     device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):
         return tensors
@@ -319,5 +319,5 @@ def _exponentials(query: Tensor, k: Tensor, is_safe: bool, room: Tensor) -> Tens
 
 
 def wide_type(tensor: Tensor) -> torch.dtype:
-    """Return the tensor's type, or float32 where that is wider."""
+    """Return float32, or the tensor's type if that is wider."""
     return torch.promote_types(tensor.dtype, torch.float32)

@@ -14,7 +14,7 @@ from fsbench.networks.ops.support_planes import PlaneWindows, from_planes, to_pl
 
 
 class GroupNormReLU(nn.GroupNorm):
-    """GroupNorm over the channels of 4-D activations, then ReLU.
+    """GroupNorm over the channels of 4-D activations, followed by ReLU.
 
     Outside of the window of a `PlaneWindows` all positions of a channel are equal: they count in mean and variance, but
     are computed once.

@@ -19,7 +19,7 @@ from torch.autograd.function import FunctionCtx
 
 @dataclass(frozen=True)
 class PlaneWindows:
-    """Activations of B samples that differ from a constant only in a window of support positions.
+    """Activations of B samples that are constant outside a window of support positions.
 
     Attributes:
         windows: planes (rows, columns, C, hq, wq) of each sample's window, contiguous.

@@ -31,7 +31,7 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def _kind(dtype: torch.dtype) -> str:
-    """Return the word for types that stand for one another in a file of weights."""
+    """Return one word for all numeric types that may replace each other in a weight file."""
     if dtype in FLOATS:
         return "floating"
     is_integer = not (dtype.is_floating_point or dtype.is_complex or dtype == torch.bool)
@@ -73,7 +73,7 @@ def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> N
 
 
 def fit_unwrapped(state: dict[str, Tensor], fit: Callable[[dict[str, Tensor]], T], what: str) -> T:
-    """Return `fit(state)`; where `fit` refuses it, that of the weights without a beginning that all their keys share.
+    """Return `fit(state)`; if that fails, retry without the beginning that all keys share.
 
     A training on several GPUs or a compiled one adds such a beginning, `module.` or `_orig_mod.`, and so does a module
     that holds the network as its `model`. A line of the log says which was left out.
@@ -107,14 +107,14 @@ def fit_unwrapped(state: dict[str, Tensor], fit: Callable[[dict[str, Tensor]], T
 
 
 def renamed(name: str, table: Iterable[tuple[str, str]]) -> str:
-    """Return a name after all of a table's regular expressions and their replacements, one after the other."""
+    """Apply a table of regular expressions and replacements to a name, in order."""
     for pattern, new in table:
         name = re.sub(pattern, new, name)
     return name
 
 
 def state_digest(state: dict[str, Tensor]) -> str:
-    """Return the sha256 over names and float32 values, in the order of the names; DINOv2's mask token is left out."""
+    """Return the sha256 of names and float32 values, in name order, without DINOv2's mask token."""
     digest = hashlib.sha256()
     for key in sorted(state.keys() - {"mask_token"}):
         digest.update(key.encode() + state[key].detach().cpu().float().contiguous().numpy().tobytes())

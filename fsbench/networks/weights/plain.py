@@ -47,7 +47,7 @@ RESTORED: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def plain_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of a checkpoint that holds plain values, with notes where values had another type.
+    """Convert a checkpoint to plain values, with notes on the original types.
 
     Equal texts are one object: pickle writes an object once, and a text that was read from a file is another object
     than the equal one of the program. So equal checkpoints have equal bytes.
@@ -66,7 +66,7 @@ def plain_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def restored_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return what `plain_checkpoint` was given, from what it returned; the checkpoint is changed.
+    """Undo `plain_checkpoint`, in place.
 
     Raises:
         Exception: of any kind where the notes do not fit the entries.
@@ -76,7 +76,7 @@ def restored_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain(value: Any, place: Place, types: dict[Place, Note]) -> Any:
-    """Return a plain copy of an entry; the notes on it and what it holds are added to `types`.
+    """Convert an entry to plain values; notes on types are added to `types`.
 
     Args:
         value: the entry.

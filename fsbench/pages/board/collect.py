@@ -22,13 +22,13 @@ _TEMPORARY = re.compile(r"[^\s'\"(]*fsbench-bundle-[^/\s]+/")
 
 @dataclass(frozen=True)
 class VerifiedBundle:
-    """A bundle in which nothing failed.
+    """A bundle that passed all checks.
 
     Attributes:
         hand_in: its file, and when that was handed in.
         sha256: of the file, by which the board's copy is named.
         listing: card, licence and hashes.
-        findings: of its verification, without failed ones.
+        findings: the findings of its verification, without failed ones.
         runs: by id.
         copies: equal files, which were handed in later.
     """
@@ -42,18 +42,18 @@ class VerifiedBundle:
 
     @property
     def name(self) -> str:
-        """Its file, relative to the folder of bundles."""
+        """Its file's path below the folder of bundles."""
         return self.hand_in.name
 
     @property
     def copy(self) -> str:
-        """Path of the copy within the board."""
+        """Path of its copy on the leaderboard."""
         return f"bundles/{self.sha256[:32]}{ENDING}"
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A file that is no bundle, or a bundle in which a check failed; `reason` is one line."""
+    """A file that is not a bundle, or a bundle that failed a check; `reason` is one line."""
 
     name: str
     reason: str
@@ -73,7 +73,7 @@ def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Pa
     """Verify every bundle below a folder.
 
     Args:
-        folder: of bundles, files that end in .fsb; others are passed over.
+        folder: the folder of bundles, files that end in .fsb; others are passed over.
         site: folder of the board, which gets a copy of each bundle that is not refused.
         report: gets a line for each file.
         besides: folder without symbolic links whose files are passed over, such as that of the board before.

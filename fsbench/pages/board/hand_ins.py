@@ -16,7 +16,7 @@ class HandIn:
     Attributes:
         place: number of the change of the branch that brought it. No contributor chooses it, unlike a date.
         name: the file, relative to the folder of bundles.
-        date: of that change, as 2024-02-03; "" where it is not known.
+        date: the date of that change, as 2024-02-03; "" if it is not known.
     """
 
     place: int
@@ -28,7 +28,7 @@ class HandIn:
 
 
 def hand_ins(folder: Path, pattern: str) -> dict[str, HandIn]:
-    """Return when the files of `folder` that fit `pattern` first came into the branch that is checked out, by name.
+    """Return {file: when it first came into the current branch}, for files of `folder` that match `pattern`.
 
     Empty where the folder is in no repository of git's.
     """

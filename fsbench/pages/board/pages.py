@@ -30,11 +30,11 @@ FILTERS = {
 """Filters of rows besides the method's name: name in the address of the page -> words."""
 
 MARKS = {
-    "~": "some of the others saw other episodes, and are compared by the errors of both scores",
-    "†": "the ranked rows differ in trials or in the backbone's data, which no rank accounts for",
-    "‡": "ranked among all groups, as this board was asked to",
-    "°": "for these supports alone",
-    "¹": "for these trainings alone, since a method was trained once",
+    "~": "some rows saw other episodes and are compared by the errors of both scores",
+    "†": "the ranked rows differ in the number of trials or in the backbone's data, which ranks do not account for",
+    "‡": "ranked among the rows of all groups (--rank-all)",
+    "°": "for these supports only",
+    "¹": "for these trainings only: a method was trained once",
 }
 """Mark of a rank (`Rank.words`) -> its meaning."""
 
@@ -43,7 +43,7 @@ class Pages:
     """Writes the pages of a leaderboard. File names follow from hashes alone, never from what a bundle says.
 
     Args:
-        folder: of the leaderboard.
+        folder: the folder of the leaderboard.
         rows: with their ranks.
         tests: columns.
         collection: all bundles.
@@ -102,7 +102,7 @@ class Pages:
             self._write(f"rows/{row.id}.html", "row.html", up="../", row=row, record_entry=cite_record(row))
 
     def bundles(self) -> None:
-        """Write the page of all bundles: shown, refused, there twice."""
+        """Write the page of all bundles: shown, refused, or repeated."""
         self._write("bundles.html", "bundles.html", up="")
 
     def _write(self, file: str, template: str, **values: Any) -> None:
@@ -151,7 +151,7 @@ def _twins(tests: Sequence[Test]) -> set[str]:
 
 
 def filter_values(row: Row) -> dict[str, str]:
-    """Return what a row is filtered by, under the names of `FILTERS`."""
+    """Return the values by which a row can be filtered, by names of `FILTERS`."""
     card = row.card
     values = {
         "backbone": row.backbone, "year": row.year, "novel": card.novel_pixels,

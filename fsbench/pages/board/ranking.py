@@ -22,7 +22,7 @@ Reached = tuple[Scope, Reach]
 
 
 def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
-    """Group rows by the conditions of their cards, the strictest first."""
+    """Group rows by the conditions of their cards, strictest first."""
     groups: dict[Conditions, list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row.card.conditions.values()), []).append(row)
@@ -34,13 +34,13 @@ def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
 
 
 def rank_rows(rows: Sequence[Row], tests: Sequence[Test], rank_all: bool = False) -> int:
-    """Give every cell whose score has an interval its rank among the rows of the same conditions.
+    """Rank every cell with an interval among the rows with the same conditions.
 
     The whole table is one family: what is told apart in any column and group holds for all pairs at once. Each is
     about the first score of a whole test, so that all have the same weight (statistics spec §7).
 
     Args:
-        rows: of the table; their cells get the ranks.
+        rows: the rows of the table; their cells get the ranks.
         tests: its columns.
         rank_all: whether rows of all conditions are ranked together.
 
@@ -76,7 +76,7 @@ class _Column:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A comparison of two rows of a column, by their places in it; `p` is NaN where there is no test."""
+    """A comparison of two rows of a column, by their places in it; `p` is NaN if there is no test."""
 
     better: int
     worse: int
@@ -135,7 +135,7 @@ def _paired_differences(column: _Column) -> dict[tuple[int, int], TrainedEstimat
 
 
 def _rank(column: _Column, pairs: Sequence[_Pair], different: Sequence[bool]) -> None:
-    """Give the cells of a column the places that they may have, by the pairs that are told apart."""
+    """Give the cells of a column their possible places, from the pairs that are told apart."""
     count = len(column.rows)
     apart = [pair for pair, is_different in zip(pairs, different, strict=True) if is_different]
     by_errors = {place for pair in pairs if not pair.saw_the_same for place in (pair.better, pair.worse)}
@@ -149,8 +149,8 @@ def _rank(column: _Column, pairs: Sequence[_Pair], different: Sequence[bool]) ->
             by_errors=place in by_errors,
             mixed=mixed,
             across=across,
-            conditional=column.reach[0] is Scope.THESE_SUPPORTS,
-            single=column.reach[1] is Reach.THESE,
+            conditional=count > 1 and column.reach[0] is Scope.THESE_SUPPORTS,
+            single=count > 1 and column.reach[1] is Reach.THESE,
         )
 
 

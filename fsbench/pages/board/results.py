@@ -16,11 +16,11 @@ from fsbench.scores.trainings import Trained, TrainedEstimate, estimates_over_tr
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run without its counts, which are too many to be kept of hundreds of runs.
+    """A run's scores and statistics without its counts, to save memory.
 
     Attributes:
         record: `run.json` and the header of the manifest; its folder is gone.
-        statistics: of the scores that the leaderboard shows.
+        statistics: the statistics of the scores that the leaderboard shows.
         truth: hash of the episodes' classes and true pixels: runs on the same label maps have the same.
     """
 
@@ -30,17 +30,17 @@ class RunResult:
 
     @property
     def key(self) -> tuple[str, str]:
-        """The id of the run and the hash of its counts: equal of copies of one run alone."""
+        """Run id and hash of counts, equal only for copies of one run."""
         return self.record.run.id, self.record.run.counted
 
     @property
     def test_files(self) -> tuple[str | None, ...] | None:
-        """Hashes and rules that the truth follows from (`known_images`); None where the record names no files."""
+        """Hashes and rules on which the truth depends (`known_images`); None if the record names no files."""
         return None if self.record.run.identity.files_sha256 is None else known_images(self.record)
 
     @property
     def finished(self) -> str:
-        """Date on which the run was finished, "" where the record does not say so."""
+        """Date on which the run finished; "" if unknown."""
         found = re.match(r"(19|20)\d\d-\d\d-\d\d(?!\d)", self.record.run.provenance.finished)
         return found[0] if found else ""
 
@@ -68,7 +68,7 @@ Trainings = tuple[RunResult, ...]
 
 
 def trained_of(folds: Sequence[Trainings]) -> Trained:
-    """Return the statistics of a method with all its trainings of some folds."""
+    """Return a method's statistics with all its trainings on some folds."""
     by_path = {run.record.path: run.statistics for trainings in folds for run in trainings}
     records = [tuple(run.record for run in trainings) for trainings in folds]
     return trained_on(records, lambda _, record: by_path[record.path])

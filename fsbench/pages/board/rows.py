@@ -23,11 +23,11 @@ from fsbench.scores.trainings import TrainedEstimate
 
 @dataclass(frozen=True)
 class Test:
-    """A column: one data set, protocol, way, shot and setting.
+    """Column of a leaderboard: data set, protocol, way, shot and setting.
 
     Attributes:
         id: begins with what tells it from others in words, and ends with a hash.
-        header: of the manifest of one of its runs; seed and episodes may differ among them.
+        header: the header of the manifest of one of its runs; seed and episodes may differ among them.
         metric: the score that ranks.
         title: all that its runs have in common, in words.
     """
@@ -53,13 +53,13 @@ class Test:
 
     @property
     def is_trial(self) -> bool:
-        """True if it has other than the protocol's episodes, or another number of them."""
+        """Whether the episodes are not the protocol's, or fewer."""
         return self.header.requested != self.header.official_episodes or not self.header.is_official
 
 
 @dataclass(frozen=True)
 class Rank:
-    """The places that a row may have among those it is ranked with: `first` to `last` of `count`.
+    """Possible places of a row, `first` to `last`, among `count` rows.
 
     Attributes:
         by_errors: some of the others saw other episodes, and were compared by the errors of both scores.
@@ -87,7 +87,7 @@ class Rank:
 
 @dataclass
 class Cell:
-    """A method's trainings on a test, by fold; `rank` is None where folds are missing or the score has no interval."""
+    """A method's trainings on a test; `rank` is None if folds or an interval are missing."""
 
     test: Test
     folds: dict[int, Trainings]
@@ -104,17 +104,17 @@ class Cell:
 
     @property
     def is_complete(self) -> bool:
-        """True if every fold of the test is there."""
+        """Whether every fold of the test is there."""
         return has_all_folds(self.folds, self.test.header)
 
     @cached_property
     def trained(self) -> dict[str, TrainedEstimate]:
-        """The mean over all folds and trainings; empty where a fold is missing."""
+        """Mean over all folds and trainings; empty if a fold is missing."""
         return mean_scores([self.folds[fold] for fold in sorted(self.folds)]) if self.is_complete else {}
 
     @property
     def scores(self) -> dict[str, Estimate]:
-        """The mean score over all folds and trainings, by metric, with the widest interval that there is."""
+        """The mean score over all folds and trainings, by metric, each with its widest interval."""
         return {name: score.widest for name, score in self.trained.items()}
 
     @cached_property
@@ -128,14 +128,14 @@ class Cell:
 
     @property
     def folds_there(self) -> str:
-        """The folds that are there, in words, where others are missing."""
+        """The available folds, in words, if others are missing."""
         numbers = ", ".join(map(str, sorted(self.folds)))
         return f"only fold{'s' * (len(self.folds) > 1)} {numbers} of {self.test.header.folds}"
 
 
 @dataclass
 class Row:
-    """A method, or a variant of one, of a bundle.
+    """A method, or a variant of one, in a bundle.
 
     Attributes:
         label: the method, and what tells it from its variants in the same bundle.
@@ -157,13 +157,13 @@ class Row:
 
     @cached_property
     def id(self) -> str:
-        """Hash of the runs and the card: the same wherever the bundle lies and whatever it is called."""
+        """Hash of runs and card, whatever the bundle's file is called."""
         keys = sorted(key for cell in self.cells.values() for key in cell.keys)
         return fingerprint([self.label, keys, self.own_card.model_dump(mode="json")])[:12]
 
     @property
     def hand_ins(self) -> list[HandIn]:
-        """All hand-ins of these runs with this card, the oldest first."""
+        """All bundles with these runs and this card, oldest first."""
         return sorted({self.bundle.hand_in, *self.bundle.copies, *self.copies})
 
     @property
@@ -173,7 +173,7 @@ class Row:
 
     @cached_property
     def card(self) -> StatedCard:
-        """The method's card, as it holds for these runs: proved by their records, stated or unknown."""
+        """The method's card for these runs, each entry proved, stated or unknown."""
         known = backbone_data().get(self.backbone, "")
         return merge_cards([resolve_card(self.own_card.stated, record, known) for record in self.records])
 
@@ -183,7 +183,7 @@ class Row:
 
     @property
     def year(self) -> str:
-        """Year of the method's paper, by its card or by the atlas; of one without a paper that of the latest run."""
+        """Year of the method's paper, else of its latest run."""
         stated = re.search(r"\byear\s*=\s*[{\"]?\s*(\d{4})\b", self.own_card.bibtex or "", re.IGNORECASE)
         if stated:
             return stated[1]
@@ -192,23 +192,23 @@ class Row:
 
     @property
     def finished(self) -> str:
-        """Date of the latest run whose record states it, as 2024-02-03; "" where none does."""
+        """Date of the latest run, as 2024-02-03; "" if unknown."""
         return max((run.finished for cell in self.cells.values() for run in cell.runs), default="")
 
     @property
     def age(self) -> tuple[int, bool, str, str]:
-        """Sorting key of rows from the oldest on: the hand-in, then the date of the runs, then the bundle's name."""
+        """Key that sorts rows from the oldest on."""
         return self.hand_ins[0].place, not self.finished, self.finished, self.bundle.name
 
     @property
     def notes(self) -> list[str]:
-        """Remarks of the runs that a reader must know, each line once."""
+        """Notes of the runs, each once."""
         lines = [line for cell in self.cells.values() for line in all_notes([run.record for run in cell.runs])]
         return list(dict.fromkeys([*self.equals, *lines]))
 
     @property
     def checks(self) -> dict[str, int]:
-        """Findings of the verification, passed or not possible, each with the number of runs it is true of."""
+        """Findings of the verification, each with its number of runs."""
         ids = {record.run.id for record in self.records}
         counts: dict[str, int] = {}
         for finding in self.bundle.findings:
@@ -298,9 +298,10 @@ def _name_equals(rows: Sequence[Row]) -> list[str]:
             same = min(first.cells[name].keys) == min(other.cells[name].keys)
             under = f"card (they differ in {_differing(first, other)})" if same else "name"
             line = (
-                f"{first.label} in {first.bundle.hand_in} and {other.label} in {other.bundle.hand_in}, finished "
-                f"{first.finished or 'at an unknown date'} and {other.finished or 'at an unknown date'} as they say, "
-                f"have the same counts on {first.cells[name].test.title}: one may be the other under another {under}"
+                f"{first.label} in {first.bundle.hand_in} and {other.label} in {other.bundle.hand_in} have the same "
+                f"counts on {first.cells[name].test.title}. By their records, {first.label} finished "
+                f"{first.finished or 'at an unknown date'} and {other.label} {other.finished or 'at an unknown date'}. "
+                f"They may be one result under another {under}"
             )
             if line not in lines:
                 first.equals.append(line)
@@ -344,7 +345,7 @@ def _leave_out_copies(rows: Iterable[Row]) -> list[str]:
         title = row.cells.pop(name).test.title
         other.copies += row.hand_ins
         lines.append(
-            f"{row.bundle.name}: the runs of {row.label} on {title} are those of {other.bundle.name}, with the same "
-            "card, and are shown once, with both hand-ins"
+            f"{row.bundle.name} and {other.bundle.name} have the same runs of {row.label} on {title}, with the same "
+            "card: they are shown once, with both hand-ins"
         )
     return lines

@@ -35,9 +35,9 @@ def read_comparable_records(folders: Sequence[Path], chosen: Sequence[int]) -> d
 
 
 def standing(record: Record, number: int) -> str:
-    """Return why no score counts an episode of a run: it calibrates, or draws the supports of another one anew.
+    """Say why an episode of a run is in no score: it calibrates, or redraws another episode's supports.
 
-    It is "" where scores count it.
+    It is "" if scores count it.
     """
     (episode,) = (one for one in record.manifest.episodes if one.number == number)
     if episode.calibrates:

@@ -17,19 +17,19 @@ from fsbench.results.pictures.steps import STEP_KEYS, explain_captions, step_pan
 
 ERRORS = "IoU of each way (–: nothing to find, nothing drawn), over the errors on the gray image:"
 KEYS = {
-    "soft mask": "soft mask: probability of a way by itself, from 0 (dark blue) over gray to 1 (yellow)",
-    "others left out": f"others left out: of more than {MANY} ways, soft masks of those that are there or predicted",
-    "looks from": "looks from: the cross is the point of the query whose attention follows",
+    "soft mask": "soft mask: probability of one way, from 0 (dark blue) over gray to 1 (yellow)",
+    "others left out": f"others left out: of more than {MANY} ways only those that are there or predicted are drawn",
+    "looks from": "looks from: the cross is a point of the query; the next panels show its attention",
     "attention": f"attention: of that point to each support, {SCALE}",
     "without the mask": "without the mask: the same attention if the support's mask hid nothing",
-    "removed": "removed: the share of it that the mask hides, and where",
+    "removed": "removed: which share of the attention the mask hides, and where",
     **STEP_KEYS,
 }
 """Part of a caption -> what its panel shows, in words."""
 
 
 def panel_key(panels: Iterable[Panel]) -> list[KeyEntry]:
-    """Explain in words and colors what the captions of a prediction's panels leave open."""
+    """Explain words and colors of a prediction's panels."""
     return [ERRORS, *error_key(), *explain_captions(panels, KEYS)]
 
 
@@ -41,8 +41,8 @@ def prediction_panels(
     Args:
         episode: A batch of one episode, with its truth.
         label_map: (h, w), the prediction in way slots.
-        ious: IoU of each way; None where there is nothing to find and nothing was predicted.
-        foreground: Soft masks (N, s, s) of any size, from 0 to 1; None where there are none.
+        ious: IoU of each way; None if there is nothing to find and nothing was predicted.
+        foreground: Soft masks (N, s, s) of any size, from 0 to 1; None if there are none.
     """
     own, query, truth, colors = _drawn_over(episode, len(ious))
     shown = [way for way in range(1, len(ious) + 1) if (truth == way).any()]
@@ -56,7 +56,7 @@ def prediction_panels(
 
 
 def method_panels(method: Any, episode: EpisodeBatch, ways: int, pixel: tuple[float, float] | None) -> list[Panel]:
-    """Draw what a method can show of its steps, and for 1-way episodes its attention to the supports.
+    """Draw a method's steps and, for 1-way episodes, its attention to the supports.
 
     Args:
         method: Predicts the episode.
@@ -76,7 +76,7 @@ def method_panels(method: Any, episode: EpisodeBatch, ways: int, pixel: tuple[fl
 
 
 def predicted_foreground(method: Any, episode: EpisodeBatch) -> np.ndarray | None:
-    """Return the soft masks (N, h, w) of a method's prediction of one episode; None where it has none."""
+    """Return the soft masks (N, h, w) of a prediction; None if the method has none."""
     method.keeps_soft_masks = True  # else it may leave out what only soft masks need
     probability = method.predict_shots(episode.without_truth()).foreground()
     return None if probability is None else probability.cpu().numpy()
@@ -91,7 +91,7 @@ def _drawn_over(episode: EpisodeBatch, ways: int) -> tuple[np.ndarray, np.ndarra
 
 
 def soft_mask_panels(foreground: np.ndarray, query: np.ndarray, ways: Collection[int]) -> list[Panel]:
-    """Draw the soft mask of each way; of more than `MANY` those in `ways` alone, and say how many are left out.
+    """Draw each way's soft mask; with more than `MANY` ways, only those in `ways`.
 
     Args:
         foreground: (N, h, w) of any size, from 0 to 1.

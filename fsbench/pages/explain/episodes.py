@@ -41,7 +41,7 @@ class EpisodePrediction:
     """A method's prediction of an episode.
 
     Attributes:
-        iou: By way; None where there is nothing to find and nothing was predicted.
+        iou: By way; None if there is nothing to find and nothing was predicted.
         present: Decision on the presence of each way.
         score: Confidence of each decision.
         panels: Figures; the caption of the first is left to the caller.
@@ -64,7 +64,7 @@ class EpisodePanels:
 
     Attributes:
         classes: Names by way.
-        standing: Why no score counts it, in words; "" where scores do.
+        standing: Why no score counts it, in words; "" if scores do.
         panels: Figures of the supports, the query and the truth.
         predictions: By method.
     """
@@ -78,7 +78,7 @@ class EpisodePanels:
 def compare_episodes(
     folders: Sequence[Path], chosen: Sequence[int], pixel: tuple[float, float] | None
 ) -> tuple[dict[int, EpisodePanels], list[str]]:
-    """Predict episodes again with the methods of finished runs; without a method's class, show what its run kept.
+    """Predict episodes again with finished runs' methods; without a method's class, show stored predictions.
 
     Args:
         folders: Folders of runs on the same episodes.

@@ -68,7 +68,7 @@ def measure_support(pixels: np.ndarray, mask: np.ndarray) -> tuple[float, float,
         mask: (H, W) bool, the object.
 
     Returns:
-        As `fsbench.results.studies.supports.sensitivity.PROPERTIES` describes them; NaN where there is no object, or
+        As `fsbench.results.studies.supports.sensitivity.PROPERTIES` describes them; NaN if there is no object, or
         nothing beside it.
     """
     size = float(mask.mean())
@@ -83,7 +83,7 @@ def measure_support(pixels: np.ndarray, mask: np.ndarray) -> tuple[float, float,
 def _clutter(pixels: np.ndarray, mask: np.ndarray) -> float:
     """Return the mean difference of brightness between neighbouring pixels beside an object, in percent of the range.
 
-    It is NaN where there are no two neighbours. Arguments are as of `measure_support`.
+    It is NaN if there are no two neighbours. Arguments are as of `measure_support`.
     """
     scale = min(1.0, CLUTTER_SIDE / max(pixels.shape[:2]))
     size = max(round(pixels.shape[0] * scale), 2), max(round(pixels.shape[1] * scale), 2)
@@ -155,7 +155,7 @@ def similarities(
 
 
 def _object_feature(grid: "Tensor", mask: np.ndarray) -> "Tensor | None":
-    """Return the mean feature (D,) of length 1 of the patches (h, w, D) of an object; None where it has none."""
+    """Return the mean feature (D,) of length 1 of the patches (h, w, D) of an object; None if it has none."""
     import torch  # which the other properties spare
 
     rows, columns = grid.shape[:2]

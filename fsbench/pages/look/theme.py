@@ -16,7 +16,7 @@ ADDRESS, SEARCH, PAGE = LOOK / "state.js", LOOK / "search.js", LOOK / "page.js"
 
 
 def template_environment(*folders: Path) -> Environment:
-    """Return an environment that finds templates in `folders`, the first first, then in the shared look.
+    """Return a template environment that searches `folders`, then the shared templates.
 
     It escapes what templates are given.
     """
@@ -27,13 +27,13 @@ def template_environment(*folders: Path) -> Environment:
 
 
 def content_hash(text: str) -> str:
-    """Return the hash that a content security policy names an inline script or style by."""
+    """Return the hash by which a content security policy allows an inline script or style."""
     return "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 @dataclass(frozen=True)
 class Inlined:
-    """Scripts or styles that stand inside a page, and their hashes as its content security policy lists them."""
+    """Scripts or styles inside a page, with their hashes for its content security policy."""
 
     texts: list[Markup]
     hashes: Markup
@@ -46,10 +46,10 @@ def read_inlined(files: Sequence[Path]) -> Inlined:
 
 
 def page_scripts(*own: Path) -> Inlined:
-    """Read the scripts of a page: those of every page, and its `own`."""
+    """Read a page's scripts: the shared ones, then its `own`."""
     return read_inlined([ADDRESS, SEARCH, *own, PAGE])
 
 
 def page_styles(*own: Path) -> Inlined:
-    """Read the styles of a page: that of every page, and its `own`."""
+    """Read a page's styles: the shared one, then its `own`."""
     return read_inlined([STYLE, *own])

@@ -28,14 +28,14 @@ class Section(NamedTuple):
 
 
 def analysis_section(folder: Path, analysis: Analysis[T], table: T, salt: str, prefix: str = "") -> Section:
-    """Write the plots of a table into `folder`, and return what its section of a page shows.
+    """Write the plots of a table into `folder`, and return its section of a page.
 
     Args:
-        folder: of the page.
+        folder: the folder of the page.
         analysis: how the table is shown.
         table: what is shown.
         salt: keeps the ids of plots on one page apart.
-        prefix: of the names of its files, where a page shows several tables of a kind.
+        prefix: the prefix of the names of its files, where a page shows several tables of a kind.
     """
     plots, files = {}, {}
     for name, paint in analysis.panels(table).items():

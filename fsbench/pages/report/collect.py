@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class StudyComparison(NamedTuple):
-    """Methods compared in pairs: on the whole test, and by parts of its episodes. All that has a p is one family.
+    """Pairwise comparisons of methods, on the whole test and on breakdowns, corrected together.
 
     Attributes:
         pairs: On the whole test, or None; see `compare_study`.
@@ -55,7 +55,7 @@ class StudyComparison(NamedTuple):
 
 @dataclass
 class Study:
-    """Runs that may be compared.
+    """Runs that may be compared, for one set of pages.
 
     Attributes:
         number: From 1, in the order of the pages.
@@ -75,33 +75,33 @@ class Study:
 
     @property
     def shown(self) -> dict[str, dict[int, Record]]:
-        """Label -> the run of each fold whose single answers are shown: the first training."""
+        """{label: run of each fold whose single answers are shown}, the first training."""
         return {label: first_trainings(runs) for label, runs in self.methods.items()}
 
     @property
     def protocol(self) -> Protocol:
-        """The test that the runs are about."""
+        """The test of the runs."""
         return self.records[0].protocol
 
     @property
     def scope(self) -> str:
-        """The fold that plots show, in words; "" where there are no folds."""
+        """The fold that plots show, in words; "" without folds."""
         return fold_in_words(shown_fold(self.block))
 
     @property
     def warnings(self) -> list[str]:
-        """Why the figures are no result of the protocol, or less sure than they look; empty where they are."""
+        """Why the scores are no result of the protocol, or less certain than they look."""
         return [*header_warnings(self.records[0].header), *shorter(self.records)]
 
     @property
     def shown_scores(self) -> dict[str, dict[str, Estimate]]:
-        """Metric -> score on the shown fold, of each method that has it, the best first."""
+        """{metric: score of each method on the shown fold}, best first."""
         fold = shown_fold(self.block)
         return {label: self.block.lines[label, fold] for label in self.methods if (label, fold) in self.block.lines}
 
     @property
     def conclusions(self) -> Conclusions:
-        """Sentences on what the comparison of the methods comes to, and on what it leaves out."""
+        """Sentences on what the comparison shows and leaves out."""
         comparison, remark, _ = self.compared.result()
         if comparison is None:
             return conclude_alone(self.shown_scores, self.block.metrics[0], remark)
@@ -130,7 +130,7 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
 
 
 def select_methods(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
-    """Return the runs of the methods `names`; all where there are no names.
+    """Return the runs of the methods `names`, or all runs.
 
     Raises SettingsError for a name without runs.
     """
@@ -152,7 +152,7 @@ def collect(
     measure: Measure | None = None,
     rank_all: bool = False,
 ) -> list[Study]:
-    """Group records into studies.
+    """Group runs into studies, each with runs that may be compared.
 
     Args:
         records: Finished runs.
@@ -248,6 +248,6 @@ def _rank_methods(group: list[Record], block: Block) -> Methods:
 
 
 def shown_fold(block: Block) -> str:
-    """Return the fold whose scores stand for a method in plots: the mean where a method has all folds."""
+    """Return the fold whose scores plots show: the mean if a method has all folds."""
     folds = [fold for _, fold in block.method_lines]
     return "mean" if "mean" in folds else max(sorted(set(folds)), key=folds.count)

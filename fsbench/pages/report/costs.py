@@ -24,7 +24,7 @@ TIMED = 100
 
 @dataclass(frozen=True)
 class RunCost:
-    """A method's score, and its costs by the keys of `COSTS`; None where its runs do not state them."""
+    """A method's score and costs, by keys of `COSTS`; None if unknown."""
 
     method: str
     score: Estimate
@@ -48,7 +48,7 @@ def run_costs(study: Study, metric: str) -> list[RunCost]:
 
 
 def fewest_episodes(study: Study) -> int:
-    """Return the number of episodes that the shortest of a study's runs has."""
+    """Return the number of episodes of a study's shortest run."""
     return min(record.header.requested for record in study.records)
 
 
@@ -59,7 +59,7 @@ def devices(study: Study) -> list[str]:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the positions of points (cost, score) that no other one beats.
+    """Return the positions of points (cost, score) that no other point beats.
 
     A point is beaten by a higher score at the same or a lower cost, and by the same score at a lower cost.
     """

@@ -23,7 +23,7 @@ KINDS = {kind: PART_KINDS[kind].head if kind in PART_KINDS else kind for kind in
 
 
 class Bearing(IntEnum):
-    """Strength of a difference: whether two methods are told apart, and whether that is for these supports alone."""
+    """What may be said of a difference: told apart or not, in general or only for these supports."""
 
     EVEN = 0
     APART = 1
@@ -42,7 +42,7 @@ class Bearing(IntEnum):
 
 
 def bearing(row: ResultRow) -> Bearing:
-    """Return how far a difference is told apart, by its corrected p."""
+    """Return what may be said of a difference, by its corrected p."""
     if is_too_few(row.estimate):
         return Bearing.FEW
     if not row.estimate.has_interval:
@@ -54,7 +54,7 @@ def bearing(row: ResultRow) -> Bearing:
 
 @dataclass(frozen=True)
 class Differences:
-    """Differences of methods on parts of a test.
+    """Differences between methods on breakdowns of a test.
 
     Attributes:
         methods: Labels, the best first.
@@ -67,11 +67,11 @@ class Differences:
     rows: list[ResultRow]
 
     def kinds(self) -> list[str]:
-        """Return the kinds of parts that there are, in the order of `KINDS`."""
+        """Return the available kinds of breakdown, in the order of `KINDS`."""
         return [kind for kind in KINDS if any(row.part_kind == kind for row in self.rows)]
 
     def between(self, first: str, second: str, kind: str, metric: str) -> list[ResultRow]:
-        """Return the differences first minus second on the parts of a kind, the largest first."""
+        """Return the differences first minus second by one kind of breakdown, largest first."""
         chosen = (row for row in self.rows if row.part_kind == kind and row.metric == metric)
         found = [row for row in chosen if {row.method, row.minus} == {first, second}]
         return sorted(
@@ -79,10 +79,10 @@ class Differences:
         )
 
     def as_data(self) -> dict[str, Any]:
-        """Return everything as the page's script takes it.
+        """Return everything in the form that the page's script reads.
 
         Scores are in thousandths, (M, P) for M methods and P parts; ends of intervals (pairs of methods, 2 P) and
-        values of `Bearing` (pairs of methods, P), first minus second of each two; None where there is none.
+        values of `Bearing` (pairs of methods, P), first minus second of each two; None if there is none.
         """
         parts = {(row.part_kind, row.part, row.fold): row for row in self.rows}
         part_place = {key: place for place, key in enumerate(parts)}
@@ -107,13 +107,13 @@ class Differences:
 
 
 def widest(rows: Sequence[ResultRow]) -> float:
-    """Return the end of these intervals that is farthest from zero, which bars span on either side; 1 for none."""
+    """Return the largest distance of interval ends from zero, for the length of bars; 1 if there are none."""
     ends = [abs(end) for row in rows if row.estimate.has_interval for end in (row.estimate.low, row.estimate.high)]
     return max(ends, default=0.0) or 1.0
 
 
 def thousandths(values: np.ndarray) -> list[list[int | None]]:
-    """Return a table of numbers in thousandths, rounded, as a page's script takes it; None for NaN."""
+    """Return numbers in rounded thousandths for the page's script; None for NaN."""
     return [[None if np.isnan(value) else round(1000 * value) for value in line] for line in values.tolist()]
 
 
@@ -126,7 +126,7 @@ def _end_thousandths(ends: np.ndarray) -> list[list[int | None]]:
 def differences_by_part(
     methods: Methods, metrics: Sequence[str], most: int | None, measure: Measure | None = None
 ) -> Differences | None:
-    """Take the methods that have runs of the same folds apart by the parts of their episodes.
+    """Compare methods with the same folds on breakdowns of their episodes.
 
     Their p are for each difference alone: since a reader looks for the largest, they are to be corrected together with
     all others of the page. Kinds with a single part are left out, since the whole test says the same.
@@ -139,7 +139,7 @@ def differences_by_part(
         measure: As in `Request`.
 
     Returns:
-        The differences, or None where there are fewer than two such methods, or no two have one of the metrics.
+        The differences, or None if there are fewer than two such methods, or no two have one of the metrics.
     """
     compared, _ = comparable_methods(methods, most)
     if len(compared) < 2:

@@ -31,7 +31,7 @@ class FoldEpisodes:
     Attributes:
         episodes: The manifest's.
         class_names: The manifest's, by number.
-        iou: Label of a method -> (E,) from 0 to 1, NaN where there is none.
+        iou: Label of a method -> (E,) from 0 to 1, NaN if there is none.
         wrong: Label of a method -> (E,) number of ways whose presence is decided wrongly.
         size: (E,) share of the query that shows any way, from 0 to 1; NaN where no method has counts.
     """
@@ -74,7 +74,7 @@ def object_sizes(frame: "pl.DataFrame") -> np.ndarray:
 
 
 def worth_a_look(folds: Mapping[int, FoldEpisodes], labels: Sequence[str], count: int) -> dict[int, list[int]]:
-    """Choose the episodes to draw: for each pair of methods the best, the worst and those they disagree about.
+    """Choose episodes to draw: for each pair of methods the best, the worst, and those they disagree on.
 
     Pairs of the first labels come first, until `MOST_DRAWN` episodes are chosen.
 
@@ -98,7 +98,7 @@ def worth_a_look(folds: Mapping[int, FoldEpisodes], labels: Sequence[str], count
 def _choose_for_pair(
     folds: Mapping[int, FoldEpisodes], first: str, second: str, count: int
 ) -> dict[tuple[int, int], None]:
-    """Return the chosen (fold, position) of a pair of methods, in order; empty where they share no fold."""
+    """Return the chosen (fold, position) of a pair of methods, in order; empty if they share no fold."""
     shared = [fold for fold, episodes in folds.items() if {first, second} <= episodes.iou.keys()]
     if not shared:
         return {}

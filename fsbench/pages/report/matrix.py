@@ -23,7 +23,7 @@ def compare_study(
     rank_all: bool = False,
     beside: Sequence[ResultRow] = (),
 ) -> tuple[Comparison | None, str]:
-    """Compare the methods on the folds that they share.
+    """Compare a study's methods on the folds that they share.
 
     Args:
         methods: The best first.
@@ -38,9 +38,9 @@ def compare_study(
     """
     taken, remark = comparable_methods(methods, most)
     if len(methods) < 2:
-        return None, "One method alone: there is nothing to compare."
+        return None, "Nothing to compare: there is only one method."
     if len(taken) < 2:
-        return None, "No two methods have runs of the same fold."
+        return None, "Nothing to compare: no two methods have runs of the same fold."
     try:
         compared = metrics if len(taken) <= ALL_METRICS else metrics[:1]
         return compare_methods(taken, Comparing(compared, measure=measure, rank_all=rank_all), beside), remark
@@ -49,9 +49,9 @@ def compare_study(
 
 
 def comparable_methods(methods: Methods, most: int | None) -> tuple[Methods, str]:
-    """Take the methods, and their runs of the folds, that are compared; returns them and a remark on what is left out.
+    """Choose the methods and folds to compare; returns them and a remark on what is left out.
 
-    These are the most folds that two methods share, and all methods that have them.
+    The folds are the largest set that two methods share; the methods are all that have these folds.
 
     Args:
         methods: The best first.
@@ -65,13 +65,13 @@ def comparable_methods(methods: Methods, most: int | None) -> tuple[Methods, str
     beyond = [label for label in test.methods if label not in taken]
     notes = [
         *test.notes,
-        *([f"left out, beyond the {limit} best (--compare shows more): {', '.join(beyond)}"] if beyond else []),
+        *([f"left out after the first {limit} methods (--compare shows more): {', '.join(beyond)}"] if beyond else []),
     ]
     return taken, " ".join(f"{note[0].upper()}{note[1:]}." for note in notes)
 
 
 def matrix_cells(rows: Sequence[ResultRow], fold: str) -> dict[tuple[str, str], tuple[float, ResultRow]]:
-    """Return the cells of a fold's matrix.
+    """Return the cells of a fold's matrix of pairs.
 
     Returns:
         (row, column) -> points by which the row's method is higher, and the difference.

@@ -67,7 +67,7 @@ class Pages:
         command: The command that makes the report.
         refused: Messages about runs that are left out.
         results: Measured beside reported, of the papers whose rows are there.
-        atlas: Published figures with these runs among them; None where none are of their data sets.
+        atlas: Published figures with these runs among them; None if none are of their data sets.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Pages:
         return self.root / f"study-{study.number}"
 
     def index(self) -> None:
-        """Write the first page: of every study its conclusions, then its best methods."""
+        """Write the first page: each study's conclusions, then its best methods."""
         fronts = {study.number: front_table(study) for study in self.studies}
         self._write(self.root / "index.html", "index.html", up="", fronts=fronts)
 
@@ -211,7 +211,7 @@ class Pages:
         return self._analysis(study, SUPPORTS, sensitivity_tables(study.records))
 
     def _annotations(self, study: Study) -> Section | None:
-        """Write what weaker annotations cost; None where no method has runs with masks and others."""
+        """Write what weaker annotations cost; None if no method has runs with masks and others."""
         if not has_losses(study.records):
             return None
         return self._analysis(study, ANNOTATIONS, annotation_tables(study.records))

@@ -58,7 +58,7 @@ def draw_svg(paint: "Callable[[Axes], None]", salt: str, width: float = 6.0, hei
 
 
 def adapt_to_theme(svg: str) -> str:
-    """Adapt an SVG to a page without inline styles: `style` becomes attributes, `INK` the text's color."""
+    """Adapt an SVG to a page without inline styles and with its text color."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' style="([^"]*)"', lambda match: _attributes(match[1]), svg)
@@ -193,7 +193,7 @@ def heat_plot(
     Args:
         rows: Names of classes.
         columns: Labels of methods; of differences, the first is what the others are compared with.
-        values: (rows, columns) scores or differences, NaN where there is none.
+        values: (rows, columns) scores or differences, NaN if there is none.
         scale: Where the colors of differences end on either side of zero; None: scores, colored from least to greatest.
         metric: Of the values.
         salt: Keeps the ids of plots on one page apart.

@@ -13,7 +13,7 @@ from fsbench.records.record import Record
 
 @dataclass(frozen=True)
 class RunCard:
-    """A run on the page of runs; `facts` are (name, value) in order."""
+    """Facts (name, value) about a run on the page of runs."""
 
     anchor: str
     method: str
@@ -31,7 +31,7 @@ def run_cards(study: Study) -> list[RunCard]:
 
 
 def anchors(study: Study) -> dict[tuple[str, int], str]:
-    """Return (method, fold) -> anchor of the card of its first training."""
+    """Return {(method, fold): anchor of its first training's entry on the page of runs}."""
     return {(card.method, card.fold): card.anchor for card in reversed(run_cards(study))}
 
 

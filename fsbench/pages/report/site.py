@@ -36,7 +36,7 @@ class ReportOptions:
         explorer: How much of single episodes is shown.
         most: Largest number of methods that are compared in pairs; None: about 20.
         command: The command that makes the report.
-        methods: Names of the only methods that are shown; all where there are none.
+        methods: Names of the only methods that are shown; all if there are none.
         measure: Measures what `metrics` beyond the counts need of a run; another process may be asked to.
         rank_all: Whether rows of different cards are ranked together.
     """

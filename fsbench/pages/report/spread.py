@@ -12,11 +12,11 @@ from fsbench.scores.estimate import Estimate
 
 
 def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int, episodes: int) -> str:
-    """Return in one sentence why the score is not plotted against a cost of `COSTS`; "" if it can be.
+    """Say why a cost is not plotted; "" if it can be.
 
     Args:
-        costs: of the methods that have the score.
-        kind: of the cost.
+        costs: the costs of the methods that have the score.
+        kind: the kind of the cost.
         metric: name of the score.
         methods: number of all methods.
         episodes: number that the shortest run has.
@@ -27,14 +27,17 @@ def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int
     if not costs:
         return f"No plots: no method has {metric}."
     if not known:
-        return f"No plot against {name}: the runs do not state it."
+        return f"No plot against {name}: the runs do not state {name}."
     if kind == "seconds" and episodes < TIMED:
-        return f"No plot against {name}: a speed of {episodes} episodes is one of starting up; {TIMED} tell more."
+        return (
+            f"No plot against {name}: the time of {episodes} episodes is mostly the time of starting; expected {TIMED} "
+            "episodes or more."
+        )
     if len(costs) == 1:
-        reason = "one method alone has no trade-off" if methods == 1 else f"{costs[0].method} alone has {metric}"
-        return f"No plots: {reason}; its figures are in the table below."
+        reason = "there is only one method" if methods == 1 else f"only {costs[0].method} has {metric}"
+        return f"No plots: {reason}. The figures are in the table below."
     if len(known) == 1:
-        return f"No plot against {name}: {known[0][1].method} alone states it."
+        return f"No plot against {name}: only {known[0][1].method} states {name}."
     if _all_equal(value for value, _ in known):
         return f"No plot against {name}: {every} {known[0][0] or 0.0:,.6g}."
     if _all_equal(end for _, cost in known for end in (cost.score.value, cost.score.low, cost.score.high)):
@@ -64,13 +67,13 @@ def size_scores(study: Study, metric: str) -> SizeScores:
 
 
 def size_plot_gap(sizes: SizeScores) -> str:
-    """Return in one sentence why the scores by object size are not plotted; "" if they can be."""
+    """Say why scores by object size are not plotted; "" if they can be."""
     scores = {name: [of_method[name] for of_method in sizes.values() if name in of_method] for name in SIZES}
     if not any(scores.values()) and sizes:
-        return "No plot: no object size has images enough for an interval."
+        return "No plot: no object size has enough images for an interval."
     bins = [name for name, of_bin in scores.items() if of_bin]
     if not bins:
-        return "No plot: these runs have no figures by object size."
+        return "No plot: these runs have no scores by object size."
     if len(bins) == 1:
         return f"No plot: only objects of {bins[0]} % of their image have an interval."
     if _all_equal(
@@ -81,11 +84,9 @@ def size_plot_gap(sizes: SizeScores) -> str:
 
 
 def curve_plot_gap(curves: Sequence[Curve]) -> str:
-    """Return in one sentence why there is no plot of learning curves; "" if there can be one."""
+    """Say why learning curves are not plotted; "" if they can be."""
     if not curves:
-        return (
-            "No plot: none of these runs has a learning curve beside its record (nothing was trained, or it is gone)."
-        )
+        return "No plot: no run has a learning curve beside its record (nothing was trained, or the curve was removed)."
     if max(len(curve.epochs) for curve in curves) < 2:
         scores = ", ".join(f"{curve.method}, fold {curve.fold}: {curve.values[0]:.2f}" for curve in curves[:8])
         more = f" and {len(curves) - 8} more" if len(curves) > 8 else ""

@@ -22,7 +22,7 @@ from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
 
 @dataclass(frozen=True)
 class OneNovelClass(BaseAndNovel):
-    """All base classes and one novel class in an episode.
+    """Draw in which an episode asks for all base classes and one novel class.
 
     Where a query shows a base class, the novel class is any of the fold's, which the query seldom shows.
 
@@ -44,7 +44,7 @@ class OneNovelClass(BaseAndNovel):
     # Which episodes are there?
 
     def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
-        """Draw the episodes of `task`; opens label maps. Raises DataError where a novel class has too few images."""
+        """Draw the episodes of `task`; opens label maps. Raises DataError if a novel class has too few images."""
         pairs, novel, base = self._shown_pairs(data), data.test_classes(task.fold), data.train_classes(task.fold)
         small = [n for n in sorted(novel) if len(pairs.images_of.get(n, ())) <= task.shot]
         pool = Pool(pairs.pairs, pairs.images_of, sorted(novel), "image_first")
@@ -100,7 +100,7 @@ def bam_gfss_episodes(
         base: base classes, which come first in an episode and have no supports.
         novel: novel classes, ascending, one of which is drawn for an episode.
         shot: K.
-        seed: of torch's generator, which the processes' seeds follow from.
+        seed: the seed of torch's generator, which the processes' seeds follow from.
         streams: their number.
 
     Raises:

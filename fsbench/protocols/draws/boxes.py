@@ -31,7 +31,7 @@ SMALLEST_SUPPORT = 1000
 
 @dataclass(frozen=True)
 class BoxPools:
-    """Images that episodes are drawn from, by class.
+    """Queries and supports by class, for tests with boxed supports.
 
     Attributes:
         targets: class number -> images that show it, in drawing order.
@@ -42,7 +42,7 @@ class BoxPools:
     supports: Mapping[int, Sequence[str]]
 
     def usable(self, class_ids: Sequence[int], shot: int) -> list[int]:
-        """Return the classes with a query and K + 1 supports, ascending; others do not exist."""
+        """Return the classes with a query and K + 1 supports, ascending."""
         return [
             number
             for number in sorted(class_ids)
@@ -51,7 +51,7 @@ class BoxPools:
 
 
 class BoxTest(Provider):
-    """Facts that the test needs of a data set; those of any data set follow from its label maps.
+    """What the protocol fss_sam3 needs of a data set; by default it follows from label maps.
 
     Pools are of pixels, and the box of a support is that of the largest connected part of its mask.
     """
@@ -61,17 +61,17 @@ class BoxTest(Provider):
     """Whether objects of supports are drawn by a second stream, which goes on from fold to fold."""
 
     def view(self) -> SegmentationData:
-        """Return the data set as the test sees it."""
+        """Return the data set in the form of this test."""
         return self.data
 
     @property
     def origin(self) -> str:
-        """Source of images and boxes in words."""
+        """Where images and boxes come from, in words."""
         return DERIVED
 
     @property
     def sha256(self) -> str:
-        """Hash of everything that pools of all folds and boxes follow from, besides label maps and images."""
+        """Hash of everything, besides images and label maps, on which pools and boxes depend."""
         pools = self.pools()
         return fingerprint([{str(n): list(names) for n, names in of.items()} for of in (pools.targets, pools.supports)])
 
@@ -83,15 +83,15 @@ class BoxTest(Provider):
         return pixel_pools({name: data.class_pixels(name)[0] for name in names}, range(1, len(data.class_names) + 1))
 
     def load(self, episode: Episode, rng: random.Random) -> Episode | None:
-        """Return the episode with names by which `box` knows the drawn objects; None where it is unusable (§6.4)."""
+        """Return the episode with names that identify the drawn objects; None if it is unusable (§6.4)."""
         return episode
 
     def box(self, name: str, number: int, mask: np.ndarray) -> Box | None:
-        """Return the box of a support; None where it has none.
+        """Return the box of a support; None if there is none.
 
         Args:
-            name: of the support.
-            number: of the class.
+            name: the name of the support.
+            number: the number of the class.
             mask: (H, W), not 0 where the support shows the class.
         """
         return largest_part_box(mask)
@@ -99,7 +99,7 @@ class BoxTest(Provider):
 
 @dataclass(frozen=True)
 class BoxedSupports(Draw):
-    """The query shows the class; a support is one box. To the seed the number of the fold is added."""
+    """Draw of the protocol fss_sam3: supports are single boxes; the seed is increased by the fold."""
 
     seed: int | dict[str, int] | None = 123
 
@@ -114,7 +114,7 @@ class BoxedSupports(Draw):
     )
 
     def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
-        """Draw the episodes of `task`, unusable ones replaced by the next (§6.4).
+        """Draw the episodes of `task`; unusable ones are replaced by the next (§6.4).
 
         Raises:
             DataError: no class has a query and enough supports, also of an earlier fold that shares the stream of
@@ -145,7 +145,7 @@ class BoxedSupports(Draw):
         )  # fmt: skip
 
     def support_candidates(self, data: SegmentationData, task: Task, official: Manifest) -> Mapping[int, Sequence[str]]:
-        """Return the supports of the official episodes by class: on COCO each is a drawn object."""
+        """Return the supports of the official episodes by class."""
         return official_supports(official)
 
     def data(self, data: SegmentationData, fold: int = 0, shot: int = 1) -> SegmentationData:
@@ -205,7 +205,7 @@ def drawn_episodes(pools: BoxPools, class_ids: Sequence[int], shot: int, seed: i
         pools: with a query and K + 1 supports of each class.
         class_ids: usable classes, ascending.
         shot: K.
-        seed: of the fold's stream.
+        seed: the seed of the fold's stream.
     """
     rng = random.Random(seed)
     for episode in count():
@@ -216,13 +216,13 @@ def drawn_episodes(pools: BoxPools, class_ids: Sequence[int], shot: int, seed: i
 
 
 def own_fold(test: BoxTest, drawn: Sequence[Sequence[Episode]], number: int, seed: int) -> tuple[list[Episode], int]:
-    """Load the first `number` episodes of the last fold, after all of those before it, and count the replaced ones.
+    """Load the last fold's first `number` episodes, after all earlier folds, and count replaced ones.
 
     Args:
-        test: of the data set.
+        test: the test of the data set.
         drawn: episodes of each fold, from the first on that shares the stream.
-        number: of the last fold's episodes that are wanted.
-        seed: of the stream that objects are drawn from.
+        number: the number of the last fold's episodes that are wanted.
+        seed: the seed of the stream that objects are drawn from.
     """
     rng = random.Random(seed)
     for of_fold in drawn[:-1]:
@@ -233,7 +233,7 @@ def own_fold(test: BoxTest, drawn: Sequence[Sequence[Episode]], number: int, see
 
 
 def loaded_episodes(test: BoxTest, drawn: Sequence[Episode], rng: random.Random) -> Iterator[tuple[Episode, bool]]:
-    """Load a fold's episodes in order; an unusable one is replaced by the next usable, which keeps its own turn.
+    """Load a fold's episodes in order; an unusable one is replaced by the next usable.
 
     Yields each episode, and whether it stands in for another. Raises DataError where none is usable.
     """
@@ -251,7 +251,7 @@ def loaded_episodes(test: BoxTest, drawn: Sequence[Episode], rng: random.Random)
 
 
 def largest_object_box(labels: np.ndarray, objects: np.ndarray, number: int) -> Box | None:
-    """Return the box of the largest object of a class (§4), PASCAL's; None where the class has no object.
+    """Return the box of a class's largest object (§4), for PASCAL; None if there is none.
 
     The largest is that of the most pixels in the whole object map. Width and height lack the last pixel, as in the
     authors' program.
@@ -259,7 +259,7 @@ def largest_object_box(labels: np.ndarray, objects: np.ndarray, number: int) -> 
     Args:
         labels: (H, W) class map.
         objects: (H, W) object map: 0 background, 255 void.
-        number: of the class.
+        number: the number of the class.
     """
     of_class = labels == number
     found = [int(value) for value in np.unique(objects[of_class]) if value not in (0, 255)]

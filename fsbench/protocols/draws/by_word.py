@@ -16,7 +16,7 @@ _KNOWN: Mapping[str, DrawRule] = {**ATLAS, **hsnet.OWN}
 
 
 def draw_rule(word: str) -> DrawRule:
-    """Return the rule of a word, or that which an installed package names so.
+    """Return the draw rule of a word, from fsbench or an installed package.
 
     Raises:
         SettingsError: there is none.
@@ -28,5 +28,5 @@ def draw_rule(word: str) -> DrawRule:
 
 
 def one_stream(word: str, pool: Pool, *, shot: int, seed: int = 0, workers: int = 0) -> Iterator[Episode]:
-    """Draw the 1-way episodes of a pool by a word, as a program with this seed and so many loader processes does."""
+    """Draw a pool's 1-way episodes by a rule, as a program with this seed and number of processes."""
     return draw_rule(word).episodes(EpisodeSource(pool, Streams(seed, workers), max(len(pool.pairs), 1), shot=shot))

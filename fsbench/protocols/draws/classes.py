@@ -30,7 +30,7 @@ and query of one episode (§2). Without, `min_class_size` is None."""
 
 @dataclass(frozen=True)
 class ImagesOfClasses(Draw):
-    """N classes and K + q images of each; all classes of the data set take part."""
+    """Draw of a classification test: N classes, with K + q images of each."""
 
     episodes: dict[str, Count] = field(default_factory=lambda: {OTHERS: 2000})
     ways: Literal["any", "one"] = "any"
@@ -93,12 +93,12 @@ class ImagesOfClasses(Draw):
         }
 
     def check_task(self, name: str, data: ClassificationData, task: ClassificationTask) -> None:  # type: ignore[override]
-        """Raise SettingsError for a fold; what else there is not the draw refuses."""
+        """Raise SettingsError for a fold, which such tests do not have."""
         if task.fold != 0:
             raise SettingsError(f"unknown fold {task.fold} for {data.name}; classification has no folds, only 0")
 
     def check_draws(self, task: ClassificationTask) -> None:  # type: ignore[override]
-        """Refuse nothing."""
+        """Do nothing: further draws are always possible."""
 
     def first_shots(self, episode: ClassificationEpisode, shot: int) -> ClassificationEpisode:
         return replace(episode, support=tuple(way[:shot] for way in episode.support))
@@ -122,7 +122,7 @@ class ImagesOfClasses(Draw):
         return redraw
 
     def without_copies(self, data: ClassificationData, task: ClassificationTask, official: Manifest) -> Manifest:
-        """Return the official episodes with other supports where one is a copy of a query."""
+        """Replace supports that are copies of a query, and return the episodes."""
         photos = _photos(data) if data.source.kind == "own" else ()
         if len(set(chain.from_iterable(photos))) == sum(map(len, photos)):
             return official
@@ -194,9 +194,9 @@ def classification_episodes(
     Args:
         class_sizes: number of images of every class.
         way, shot, queries: N, K and q, the queries of each class.
-        seed: of the list; every episode is drawn from (seed, its number).
+        seed: the seed of the list; every episode is drawn from (seed, its number).
         min_class_size: smaller classes are repeated in a circle up to so many entries; None leaves them as they are.
-        names: of the classes, for what is said about them; their positions are said without.
+        names: the names of the classes, for what is said about them; their positions are said without.
 
     Raises SettingsError for more ways than classes, DataError for classes with fewer than K + q entries.
     """

@@ -29,7 +29,7 @@ Count = int | Literal["all"]
 
 @dataclass(frozen=True)
 class OfficialEpisodes:
-    """The official episodes of a task, and what the header of their manifest says of them.
+    """Official episodes of a task, with the entries of their manifest's header.
 
     Attributes:
         episodes: in their order.
@@ -54,10 +54,10 @@ class OfficialEpisodes:
 
 @dataclass(frozen=True)
 class Draw(ABC):
-    """A draw of episodes of masks; a subclass is the rule of a family of tests.
+    """How a test's episodes are drawn; subclasses are the rules of families of tests.
 
     Attributes:
-        seed: of the episodes, or by data set; None where every episode is seeded with its own number.
+        seed: the seed of the episodes, or by data set; None if every episode is seeded with its own number.
         episodes: by data set, number of test and of validation episodes, or "all" for one per listed pair.
         ways: "any" number of classes in an episode, or "one".
         empty_queries: whether a query may show none of its episode's classes.
@@ -74,7 +74,7 @@ class Draw(ABC):
         calibrates: it has further episodes that only calibrate.
         trains: it has a list of base classes to train on.
         without_training: advice for those who ask for a training where it has none.
-        filter_novel: training images that show a novel class are left out; None where only some of them are.
+        filter_novel: training images that show a novel class are left out; None if only some of them are.
         settings: names of the evaluation settings that are defined (`fsbench.data.episodes.settings`).
         all_episodes: "all" episodes in the words of the atlas, where a data set has no number of its own.
         published: by data set, lists and draw in the words of the atlas.
@@ -118,7 +118,7 @@ class Draw(ABC):
 
     @abstractmethod
     def official_episodes(self, data: Any, task: Any) -> OfficialEpisodes:
-        """Draw the official episodes of `task` from the data set `data`; opens label maps where a rule asks for them.
+        """Draw the official episodes of `task` from `data`; opens label maps if needed.
 
         Raises:
             SettingsError: the data set has no such test.
@@ -126,18 +126,18 @@ class Draw(ABC):
         """
 
     def data(self, data: Any, fold: int = 0, shot: int = 1) -> Any:
-        """Return the data set as the names of episodes of a test in `fold` with `shot` shots mean it.
+        """Return the data set in the form to which the episodes' names refer.
 
         Raises SettingsError where the data set has no such test.
         """
         return data.in_fold(fold, shot) if isinstance(data, SegmentationData) else data
 
     def tested_images(self, data: SegmentationData, setting: str) -> Iterable[str]:
-        """Return the names of the images that the tests of all folds take their queries and supports from.
+        """Return the names of all images from which tests of any fold are drawn.
 
         Args:
             data: the data set.
-            setting: of the tests.
+            setting: the setting of the tests.
 
         Raises:
             FsbenchError: a list of another fold cannot be made of the data that are here.
@@ -145,17 +145,17 @@ class Draw(ABC):
         return data.test_images
 
     def box_of(self, data: Any) -> BoxOf | None:
-        """Return the function that gives a support's box, in tests that tell boxes; None in tests that tell masks."""
+        """Return a function that gives a support's box; None if the test gives masks."""
         return None
 
     def task_of(self, header: Header) -> Any:
-        """Return the task that the episodes of a manifest with this header follow from."""
+        """Return the task from a manifest's header."""
         stated = {one.name: getattr(header, one.name) for one in fields(ManifestTask)}
         is_official = header.seed == self.official_seed(header.dataset)
         return ManifestTask(**stated | {"episodes": header.requested, "seed": None if is_official else header.seed})
 
     def with_own_ways(self, data: Any, task: Task) -> Task:
-        """Return `task` with the number of ways that its episodes have, where it follows from fold or draw.
+        """Return `task` with the number of ways that its episodes really have.
 
         On a data set of one's own a fold of fewer classes has as many ways as classes. One with a published protocol
         keeps the number, which is refused when episodes are drawn, and so does a draw that tells nothing else here.
@@ -165,7 +165,7 @@ class Draw(ABC):
         return replace(task, way=min(task.way, len(data.test_classes(task.fold))))
 
     def header_entries(self, data: Any, task: Any, drawn: OfficialEpisodes) -> dict[str, Any]:
-        """Return the entries of a header behind protocol, version and data set, in the order that its hash covers."""
+        """Return the header's entries after protocol, version and data set, in the order of the hash."""
         numbers = sorted(drawn.class_ids)
         return {
             **replace(task, empty=self.may_be_empty(task)).header_entries(),
@@ -185,11 +185,11 @@ class Draw(ABC):
         }
 
     def with_calibration(self, data: Any, task: Any, test: Manifest) -> Manifest:
-        """Return the manifest `test` with episodes that only calibrate behind its own; by default without any."""
+        """Return the manifest `test` with calibration episodes added; by default none."""
         return test
 
     def seed_on(self, dataset: str, task: Any) -> int | None:
-        """Return the seed of a test on a data set: that of `task`, or the official one."""
+        """Return the seed for a data set: that of `task`, or the official one."""
         return self.official_seed(dataset) if task.seed is None else int(task.seed)
 
     def official_seed(self, dataset: str) -> int | None:
@@ -198,7 +198,7 @@ class Draw(ABC):
 
     @property
     def averaged_seeds(self) -> tuple[int, ...]:
-        """Seeds of the test whose mean its authors report; none where there is one."""
+        """Seeds over which the authors average; none if they use one."""
         return (self.seed, *self.further_seeds) if isinstance(self.seed, int) and self.further_seeds else ()
 
     def may_be_empty(self, task: Task) -> bool:
@@ -211,16 +211,16 @@ class Draw(ABC):
         return pairs if count == "all" else count
 
     def fixed_episode_count(self, dataset: str) -> int | None:
-        """Return the number of test episodes on `dataset` where it does not depend on the list, else None."""
+        """Return the number of test episodes on `dataset`; None if it depends on the list."""
         some, more = (self.episode_count(dataset, pairs) for pairs in (1, 2))
         return some if some == more else None
 
     def calibration_count(self, episodes: int) -> int:
-        """Return how many episodes only calibrate beside `episodes` of the test, where the data allow; by default 0."""
+        """Return the number of calibration episodes for a test of `episodes`; by default 0."""
         return 0
 
     def tests_held_out(self, dataset: str) -> bool:
-        """Return whether the test's classes on a data set are those that it keeps for choosing a checkpoint."""
+        """Return whether the test's classes on a data set are those kept for choosing a checkpoint."""
         return False
 
     def novel_classes(self, header: Header) -> list[int]:
@@ -228,23 +228,23 @@ class Draw(ABC):
         return header.class_ids
 
     def classes_on(self, known: Published, fold: int, classes: Classes) -> set[int] | None:
-        """Return the classes of a fold that a mean may be over on a published data set; None where nobody knows."""
+        """Return the classes over which a fold's mean is taken on a published data set; None if unknown."""
         of_fold = {"novel": known.test_classes, "base": known.train_classes}.get(classes)
         return None if of_fold is None else set(of_fold(fold))
 
     def query_may_support(self, header: Header) -> bool:
-        """Return whether a query may be among its own supports: classes are repeated, or the program draws so."""
+        """Return whether a query may be one of its own supports."""
         return bool(header.filled_classes)
 
     @property
     def in_validation(self) -> "Draw":
-        """The draw of the test that chooses a training's checkpoint: this, unless the authors' program has another."""
+        """The draw for the test that chooses a checkpoint; by default this one."""
         return self
 
     # Which other supports has an episode?
 
     def check_draws(self, task: Task) -> None:
-        """Raise SettingsError where further or nested draws of the supports would be another test."""
+        """Raise SettingsError if further or nested draws of supports are impossible."""
         if task.setting in ("partially_augmented", "fully_augmented"):
             raise SettingsError(
                 f"the setting {task.setting} has neither draws (found {task.draws}) nor nested_in (found "
@@ -256,7 +256,7 @@ class Draw(ABC):
         return replace(episode, supports=tuple(way[:shot] for way in episode.supports))
 
     def support_redraw(self, data: Any, task: Any, official: Manifest) -> SupportRedraw:
-        """Return how an episode gets other supports of its classes.
+        """Return a function that draws other supports for an episode.
 
         Args:
             data: the data set.
@@ -268,7 +268,7 @@ class Draw(ABC):
         return redraw_of_names(photo_of, candidates, self.supports_repeat)
 
     def without_copies(self, data: Any, task: Any, official: Manifest) -> Manifest:
-        """Return the official episodes with other supports where one is a copy of the query.
+        """Replace supports that are copies of the query, and return the episodes.
 
         Those of published data sets stay as they are. Raises DataError where a class has too few other images.
         """
@@ -277,7 +277,7 @@ class Draw(ABC):
         return replace(official, episodes=tuple(apart(one, seed, one.number, 0) for one in official.episodes))
 
     def support_candidates(self, data: SegmentationData, task: Task, official: Manifest) -> Mapping[int, Sequence[str]]:
-        """Return the images by class that further draws take supports from."""
+        """Return {class: images} from which further draws take supports."""
         raise SettingsError(
             "the test has no images to draw other supports from; leave draws, nested_in and copies of images out"
         )
@@ -311,7 +311,7 @@ class Draw(ABC):
         Raises DataError where label maps contradict the data set's classes.
 
         Args:
-            name: of the protocol, for messages.
+            name: the name of the protocol, for messages.
             data: the data set.
             task: what is asked for.
         """
@@ -328,7 +328,7 @@ class Draw(ABC):
         data.check_classes(None if task.drop_small else task.fold)
 
     def check_choices(self, name: str, setting: str, way: int) -> None:
-        """Raise SettingsError for a setting or a number of ways that the protocol of this name does not define."""
+        """Raise SettingsError for a setting or number of ways that the protocol does not define."""
         if setting not in SETTINGS:
             raise SettingsError(unknown_setting(setting))
         if setting not in self.settings:
@@ -344,14 +344,14 @@ class Draw(ABC):
         return self.description or self.default_description
 
     def seed_words(self) -> str:
-        """Say what the seed is and who changes it."""
+        """Say which seed the test has, and how to change it."""
         if self.seed is None:
             return "the episode's index"
         remark = self.seed_remark or "--data.test.seed repeats a test with other episodes"
         return f"{words_by_dataset(self.seed)}; {remark}"
 
     def draw_zero(self, header: Header) -> str:
-        """Say in a few words which draw of the supports number 0 of a test is."""
+        """Describe draw 0 of the supports, the official one."""
         if header.nested_in is not None:
             return f"the first {header.shot} of {header.nested_in} supports, drawn as the protocol draws so many"
         if header.lists.startswith("official") and header.seed == self.official_seed(header.dataset):
@@ -359,26 +359,26 @@ class Draw(ABC):
         return "that of the test without further draws (its lists or seed are not the published ones)"
 
     def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
-        """Return the lists and the draw in the words of the atlas; None where no program of authors tests so."""
+        """Return lists and draw in the words of the atlas; None if no published program draws so."""
         return self.published.get(dataset) if "published" in vars(type(self)) else None  # a plug-in's states its own
 
     def seeds_condition(self, dataset: str) -> str:
-        """Return the seed of the episodes in the words of the atlas."""
+        """Return the seed in the words of the atlas."""
         return "index of the episode" if self.seed is None else str(self.official_seed(dataset))
 
     def episodes_condition(self, dataset: str) -> str:
-        """Return the number of episodes of a fold in the words of the atlas."""
+        """Return the number of episodes in the words of the atlas."""
         if value_on(self.episodes, dataset) == "all":
             return ALL_EPISODES.get(dataset, self.all_episodes)
         return str(self.episode_count(dataset, 0))
 
     @property
     def dependence(self) -> str:
-        """What else changes the episodes, in the words of the atlas."""
+        """What else changes the episodes (such as workers), in the words of the atlas."""
         return "no"
 
     def title(self, header: Header) -> str:
-        """Describe the runs of a test."""
+        """Describe a test in the heading of a table."""
         empty = "queries may be empty" if header.empty else "no empty queries"
         return (
             f"{header.dataset} · {header.way}-way {header.shot}-shot · "
@@ -394,12 +394,12 @@ class Draw(ABC):
         return str(header.requested)
 
     def notes(self, header: Header) -> list[str]:
-        """List what a reader must know of the episodes of a test."""
+        """List notes for readers about the episodes of a test."""
         notes, usual = [], self.official_seed(header.dataset)
         if header.draws > 1:
             notes.append(
-                f"scores count draw 0 of the supports alone, {self.draw_zero(header)}, of {header.draws} that were "
-                "evaluated; compare them with: fsbench table --by draw"
+                f"{header.draws} draws of the supports were evaluated, and scores count only draw 0, "
+                f"{self.draw_zero(header)}; to compare the draws: fsbench table --by draw"
             )
         if header.nested_in is not None:
             notes.append(
@@ -411,11 +411,11 @@ class Draw(ABC):
         return notes
 
     def further_choices(self) -> list[Choice]:
-        """List the choices that only such a draw has, for the end of a list."""
+        """List choices that only this kind of draw has."""
         return []
 
     def choices(self) -> list[Choice]:
-        """List the choices that every draw has with what follows from them."""
+        """List the choices of every draw with their consequences."""
         original = self.settings == ("original",)
         return [
             Choice("episodes are drawn", self.drawing),

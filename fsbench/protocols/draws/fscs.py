@@ -21,11 +21,11 @@ ClassPixels = Callable[[str], tuple[dict[int, int], int]]
 
 
 class AugmentedSettings(Provider):
-    """The augmented settings on a data set."""
+    """How the augmented settings of fscs work on a data set."""
 
     @property
     def threshold(self) -> float:
-        """Share of an image that a further class must cover to be used (θ of §4)."""
+        """Share of an image that a further class must cover to be used (θ, §4)."""
         return 0.07
 
 
@@ -51,7 +51,7 @@ def augment(
     class_pixels: ClassPixels,
     threshold: float,
 ) -> Episode:
-    """Use the support masks' other annotated classes too (fscs-protocol §4).
+    """Add the support images' other annotated classes as shots or ways (fscs-protocol §4).
 
     `targets` None is the partially augmented setting (the episode's own ways); a list of class ids is the fully
     augmented one, in which a class of the list that is not yet a way becomes one. `rng` must be the state that

@@ -56,13 +56,13 @@ def further_draws(official: Manifest, draws: int, redraw: SupportRedraw) -> tupl
 
 
 def with_draws(official: Manifest, draws: int, further: tuple[Any, ...]) -> Manifest:
-    """Return the manifest of the official episodes and those of `further_draws`, `draws` in all."""
+    """Return the manifest with `draws` draws of supports: the official one and `further_draws`."""
     entries = official.entries | {"draws": draws, "official_sha256": official.sha256}
     return Manifest(entries, official.episodes + further)
 
 
 def redraw_of_names(photo_of: PhotoOf, candidates: Mapping[int, Sequence[str]], supports_repeat: bool) -> SupportRedraw:
-    """Return a function that draws other supports for an episode: as many as it has, none from the query's photo.
+    """Return a function that draws as many other supports for an episode, none from the query's photo.
 
     Args:
         photo_of: gives the photo of an image.
@@ -96,8 +96,9 @@ def redraw_of_names(photo_of: PhotoOf, candidates: Mapping[int, Sequence[str]], 
 def redraw_copies(
     data: SegmentationData, names: Iterable[str], redraw: Callable[[PhotoOf], SupportRedraw]
 ) -> Callable[..., Episode]:
-    """Return a function of an episode and numbers that seed a generator: it draws other supports for the episode where
-    one is a copy of the query, as only data sets of the user's own have them.
+    """Return a function that draws other supports for an episode if one is a copy of its query.
+
+    Its arguments are an episode and numbers that seed a generator. Only users' own data have copies.
 
     Args:
         data: the data set.
@@ -129,13 +130,13 @@ def redraw_copies(
 
 
 def redraw_copies_in(data: SegmentationData, pool: Pool, supports_repeat: bool = False) -> Callable[..., Episode]:
-    """Return `redraw_copies` of episodes that are drawn from a pool, whose supports may repeat or not."""
+    """Return `redraw_copies` for episodes drawn from a pool."""
     names = {*pool.images, *chain.from_iterable(pool.images_of.values())}
     return redraw_copies(data, names, lambda photo_of: redraw_of_names(photo_of, pool.images_of, supports_repeat))
 
 
 def queries_apart(data: SegmentationData, queries: Sequence[str], supports: Iterable[str]) -> list[str]:
-    """Return the queries that are no support, nor a copy of one, of supports that serve all queries of a run.
+    """Return the queries that are neither supports of the run nor copies of them.
 
     Of published data sets all are returned.
     """
@@ -154,13 +155,13 @@ def _endless_places(rng: np.random.Generator, number: int) -> Iterator[int]:
 
 
 def draw_distinct(rng: np.random.Generator, items: Sequence[Item], number: int) -> tuple[Item, ...]:
-    """Draw `number` of `items`, which are drawn again only where there are too few of them."""
+    """Draw `number` of `items`, repeating items only if there are too few."""
     places = rng.choice(len(items), number, replace=len(items) < number)
     return tuple(items[place] for place in places)
 
 
 def official_supports(manifest: Manifest) -> dict[int, list[str]]:
-    """Return the distinct supports of a manifest's episodes by class, in order of appearance.
+    """Return {class: distinct supports} of a manifest's episodes.
 
     They are what further draws take where a test has no list besides its episodes.
     """

@@ -31,7 +31,7 @@ Name = TypeVar("Name")
 
 
 class SupportsOfRun(NamedTuple):
-    """Supports of a run by novel class (K images each), and the images that are its queries."""
+    """Supports of a run by novel class (K each), and its queries."""
 
     supports: tuple[tuple[str, ...], ...]
     queries: tuple[str, ...]
@@ -48,7 +48,7 @@ def draw_runs(
     only_one_novel: bool = True,
     refill: Refill = "official",
 ) -> Iterator[SupportsOfRun]:
-    """Draw the supports of consecutive runs from one stream of Python's generator (§5).
+    """Draw the supports of consecutive runs from one Python generator (§5).
 
     Args:
         queries: images that may be queries, in list order.
@@ -56,7 +56,7 @@ def draw_runs(
         shown: image -> classes that its label map shows.
         shot: K.
         runs: their number.
-        seed: of the generator before the first run.
+        seed: the seed of the generator before the first run.
         only_one_novel: a support shows no other novel class.
         refill: slots of a class with too few images are filled from all supports so far, which for every class but the
             first are mostly of others, as the authors' program does; or from the class's own.
@@ -96,16 +96,16 @@ def draw_runs(
 
 
 class ValidationImages(Provider):
-    """The validation images of a data set in the order of its authors' list, which decides the draw of supports."""
+    """Validation images of a data set in the authors' order, which decides the draw of supports."""
 
     data: SegmentationData
 
     def view(self) -> SegmentationData:
-        """Return the data set with label maps as the authors have them."""
+        """Return the data set with the authors' label maps."""
         return self.data
 
     def images(self) -> tuple[Sequence[str], str]:
-        """Return the names, and the origin of their order (see `PairList`)."""
+        """Return the names, and where their order comes from."""
         return self.data.candidates("val"), DERIVED
 
 
@@ -116,7 +116,7 @@ def lines_sha256(lines: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class BaseAndNovel(Draw):
-    """A draw of episodes about base and novel classes at once; a subclass says which there are."""
+    """Base of draws in which episodes ask for base and novel classes at once."""
 
     ways: Literal["any", "one"] = "any"
     empty_queries: bool = True
@@ -127,7 +127,7 @@ class BaseAndNovel(Draw):
         return ValidationImages.of(data).view()
 
     def images(self, data: SegmentationData) -> PairList:
-        """Return the validation images in their order, each for all classes."""
+        """Return the validation images, in order, each for all classes."""
         names, origin = ValidationImages.of(data).images()
         return PairList(tuple[Pair, ...]((name, 0) for name in names), origin)
 
@@ -142,7 +142,7 @@ class BaseAndNovel(Draw):
         dropped: Sequence[int],
         **first: Any,
     ) -> OfficialEpisodes:
-        """Return episodes with what a header says of them: the classes are the base ones, then the novel ones."""
+        """Return episodes with header entries; classes are base ones, then novel ones."""
         pairs, ordered = self.images(data), [*sorted(data.train_classes(task.fold)), *sorted(novel)]
         entries = {"all_classes": True, "novel_ids": sorted(novel), **first}
         return OfficialEpisodes(
@@ -158,7 +158,7 @@ class BaseAndNovel(Draw):
 
 @dataclass(frozen=True)
 class SupportsForAll(BaseAndNovel):
-    """A draw whose supports serve all queries of a run.
+    """Base of draws in which one set of supports serves all queries of a run.
 
     Attributes:
         support_pixels: by data set, pixels of its class that a support shows at least.
@@ -167,7 +167,7 @@ class SupportsForAll(BaseAndNovel):
     support_pixels: dict[str, int] = field(default_factory=lambda: {OTHERS: 16 * 32 * 32, "demo": 256})
 
     def least_pixels(self, dataset: str) -> int:
-        """Return how many pixels of its class a support on `dataset` shows at least."""
+        """Return how many pixels of its class a support must show."""
         return int(value_on(self.support_pixels, dataset))
 
     def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
@@ -184,7 +184,7 @@ class SupportsForAll(BaseAndNovel):
 
 @dataclass(frozen=True)
 class FixedSupports(SupportsForAll):
-    """Runs of queries that are all answered with the same supports, as DIaM draws them.
+    """Draw of DIaM: runs of queries with fixed supports.
 
     Attributes:
         episodes: by data set, queries of a run, or "all" that are no supports; some are drawn anew for each run.
@@ -260,7 +260,7 @@ class FixedSupports(SupportsForAll):
     def candidates(
         self, dataset: str, pixels: Mapping[Name, Mapping[int, int]], classes: Collection[int], novel: Sequence[int]
     ) -> tuple[list[Name], dict[int, list[Name]]]:
-        """Return the images that may be queries, and those that may be supports of each novel class (§2).
+        """Return the images that may be queries, and those that may be supports, by novel class (§2).
 
         Args:
             dataset: its name.
@@ -325,13 +325,13 @@ class FixedSupports(SupportsForAll):
 def fixed_supports(
     shown: Mapping[str, Mapping[int, int]], novel: Sequence[int], shot: int, seed: int, least: int
 ) -> dict[int, tuple[str, ...]]:
-    """Draw the supports of all queries as CAPL's program does.
+    """Draw the supports for all queries as CAPL's program does.
 
     Args:
         shown: training image, in list order -> pixels of each class.
         novel: the novel classes, ascending.
         shot: K.
-        seed: of Python's generator.
+        seed: the seed of Python's generator.
         least: pixels of its class that a support shows.
 
     Returns:
@@ -360,7 +360,7 @@ def fixed_supports(
 
 
 def queries_by_novel_class(shown: Mapping[str, Mapping[int, int]], novel: Sequence[int]) -> list[str]:
-    """Return the images that show a class in the order that CAPL's program asks for them.
+    """Return images that show a class, in the order of CAPL's program.
 
     Args:
         shown: validation image, in list order -> pixels of each class, without background and void.
@@ -375,7 +375,7 @@ def queries_by_novel_class(shown: Mapping[str, Mapping[int, int]], novel: Sequen
 
 @dataclass(frozen=True)
 class TrialSupports(SupportsForAll):
-    """All queries are answered with the same supports of training images, drawn by trials, as CAPL draws them."""
+    """Draw of CAPL: fixed supports from training images, drawn by trials."""
 
     published: ClassVar[Mapping[str, ListsAndDraw]] = {
         "pascal": ListsAndDraw("gfss", "16384 support only", "fixed support set, by trials")

@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 
 
 def draw(rng: np.random.RandomState, items: Sequence[Item]) -> Item:
-    """Draw one of `items` as `choice(items, 1, replace=False)` does."""
+    """Draw one of `items` like `choice(items, 1, replace=False)`."""
     return items[rng.permutation(len(items))[0]]
 
 
@@ -40,7 +40,7 @@ def draw_episode(
 
 
 def draw_query(episode: int, rng: np.random.RandomState, pool: Pool, shot: int) -> Pair:
-    """Draw the query of an episode, an image and its class, by the pool's rule."""
+    """Draw an episode's query (an image and its class) by the pool's rule."""
     if pool.query_sampling == "sequential":
         return pool.pairs[episode % len(pool.pairs)]
     if pool.query_sampling == "image_first":
@@ -77,7 +77,7 @@ def _draw_supports(
 
 
 def different_supports(query: str, shot: int, drawn: Iterator[str]) -> tuple[str, ...]:
-    """Take `shot` different images that are not the query, of those that are drawn one after the other."""
+    """Draw `shot` different images that are not the query."""
     taken: list[str] = []
     while len(taken) < shot:
         name = next(drawn)
@@ -87,7 +87,7 @@ def different_supports(query: str, shot: int, drawn: Iterator[str]) -> tuple[str
 
 
 def repeated_supports(rng: np.random.RandomState, images: Sequence[str], query: str, shot: int) -> tuple[str, ...]:
-    """Draw `shot` supports from `images`, which may repeat; `images` show at least one other than `query`."""
+    """Draw `shot` supports from `images` with repetition, none of them `query`."""
     supports: list[str] = []
     while len(supports) < shot:
         name = draw(rng, images)
@@ -108,7 +108,7 @@ def hsnet_episode(episode: int, rng: np.random.RandomState, pool: Pool, shot: in
 def episode_with_repeats(
     episode: int, query: str, number: int, rng: np.random.RandomState, pool: Pool, shot: int
 ) -> Episode:
-    """Draw the supports of a query as HSNet's program does, and return its 1-way episode.
+    """Draw a query's supports as HSNet's program does, and return the 1-way episode.
 
     Raises TooFewImages where the program would loop forever.
     """

@@ -17,12 +17,12 @@ LEAST = 2 * 32 * 32
 
 @dataclass(frozen=True)
 class ReleasedImages:
-    """The image list of one fold as the authors of a PFENet-like program released it.
+    """Released image list of one fold of a PFENet-like program.
 
     Attributes:
         path: file of the list.
         names: image names in list order.
-        members: (image, class) pairs of the second released file; None where only the images are known.
+        members: (image, class) pairs of the second released file; None if only the images are known.
     """
 
     path: Path
@@ -31,20 +31,20 @@ class ReleasedImages:
 
 
 class ImageLists(Provider):
-    """The image lists of a data set; these, of any, follow from its images."""
+    """Image lists of a data set for PFENet-like programs."""
 
     data: SegmentationData
 
     def image_order(self, part: Part) -> Sequence[str]:
-        """Return the images of `part` in the order that the programs go through them."""
+        """Return the images of `part` in the order of the programs."""
         return self.data.candidates(part)
 
     def released(self, part: Part, fold: int) -> ReleasedImages | None:
-        """Return the published list, or None to have it derived."""
+        """Return the published list; None if it must be derived."""
         return None
 
     def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
-        """Return where `pairs` come from (see `PairList`); DataError where they contradict the `released` file."""
+        """Say where `pairs` come from. Raises DataError if they contradict the `released` file."""
         return self.data.list_origin(pairs, f"pfenet-{part}", fold)
 
 
@@ -142,7 +142,7 @@ def pairs_by_pixels(
     min_pixels: int,
     unwanted_from: int = 1,
 ) -> tuple[Pair, ...]:
-    """Return the pairs with `min_pixels` or more; an image with `unwanted_from` of an `unwanted` class has none."""
+    """Return pairs with at least `min_pixels`, without images that show too much of an `unwanted` class."""
     pairs = []
     for name in names:
         pixels, _ = class_pixels(name)

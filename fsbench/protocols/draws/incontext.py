@@ -28,7 +28,7 @@ PATIENCE = 1000
 
 @dataclass(frozen=True)
 class EpisodeRun:
-    """The test of one fold and number of shots.
+    """The episodes of one fold and number of shots, drawn by a data set's own rule.
 
     Attributes:
         class_ids: numbers of the classes in the order of the data set's files; they depend on the fold and, in some
@@ -47,23 +47,23 @@ class EpisodeRun:
 
 
 class OwnEpisodes(Provider):
-    """The test of a data set that is made for the protocol, and has a rule of its own and no lists."""
+    """Rule of a data set that draws its own episodes for the protocol incontext, instead of lists."""
 
     data: SegmentationData
 
     @abstractmethod
     def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
-        """Return the test of `fold` with `shot` supports; DataError where a class cannot supply them."""
+        """Return the test of `fold` with `shot` supports. Raises DataError if a class has too few images."""
 
 
 class EachPairOnce(Provider):
-    """Says that a test of the data set asks for each pair of its list once at most."""
+    """Marks a data set whose tests use each pair of the list at most once."""
 
 
 def own_episodes(
     own: OwnEpisodes, run: EpisodeRun, task: Task, official: int, first_entries: Mapping[str, Any]
 ) -> OfficialEpisodes:
-    """Draw the episodes of a data set with a rule of its own.
+    """Draw the episodes of a data set by its own rule.
 
     Args:
         own: the data set's rule.
@@ -109,17 +109,17 @@ def episodes_of_objects(
     shot: int,
     seed: int = 0,
 ) -> Iterator[Episode]:
-    """Draw the episodes of PACO-Part (§3.5): a class, a photo of it, an object in that; supports, which may repeat.
+    """Draw PACO-Part's episodes (§3.5): a class, a photo, an object in it; then supports, which may repeat.
 
     An episode with a view without pixels is drawn again as a whole, class included, as INSID3 does; the other programs
-    fail there, and draw the same where there is none.
+    fail there, and draw the same if there is none.
 
     Args:
         photos_of: class number -> its photos in the order of the annotation file.
         views_of: photo, class number -> the photo's objects that show the class, at least one; asked for drawn photos.
         is_empty: view -> whether its box has no pixels.
         shot: K.
-        seed: of the stream.
+        seed: the seed of the stream.
     """
     rng, numbers = np.random.RandomState(seed), list(photos_of)
     for episode in count():
@@ -159,14 +159,14 @@ def episodes_of_parts(
     shot: int,
     seed: int = 0,
 ) -> Iterator[Episode]:
-    """Draw the episodes of PASCAL-Part (§3.4): class after class; photos do not repeat within an episode.
+    """Draw PASCAL-Part's episodes (§3.4), class by class; no photo is twice in an episode.
 
     Args:
         names_of: class number (a part of a kind of object) -> photos as listed, maybe several times.
         objects_of: photo, class number -> the photo's objects of that kind: their views, None for those without the
             part.
         shot: K.
-        seed: of the stream.
+        seed: the seed of the stream.
     """
     rng, numbers = np.random.RandomState(seed), list(names_of)
     for episode in count():

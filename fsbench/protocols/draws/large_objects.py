@@ -24,7 +24,7 @@ from fsbench.protocols.provider import Provider
 
 @dataclass(frozen=True)
 class LargeObjectImages:
-    """The images that tests of a fold are drawn from.
+    """Images with large objects, from which a fold's episodes are drawn.
 
     Attributes:
         images_of: class number -> names of its images in drawing order, classes as in the annotation file. A name
@@ -39,22 +39,22 @@ class LargeObjectImages:
 
 
 class LargeObjectTest(Provider):
-    """The test of a data set with annotated objects."""
+    """What the protocol fssdino needs of a data set with annotated objects."""
 
     data: SegmentationData
 
     @abstractmethod
     def view(self) -> SegmentationData:
-        """Return the data set as the test sees it, with the label maps of the names of `images`."""
+        """Return the data set with label maps that show only large objects."""
 
     @abstractmethod
     def images(self, fold: int) -> LargeObjectImages:
-        """Return the images of the novel classes of `fold`; DataError where the annotations do not serve for them."""
+        """Return the images of the novel classes of `fold`. Raises DataError if the annotations do not fit."""
 
 
 @dataclass(frozen=True)
 class LargeObjectSupports(Draw):
-    """The query and its supports are images with large objects of a class, which show nothing else."""
+    """Draw in which queries and supports show large objects of a class, and nothing else counts."""
 
     published: ClassVar[Mapping[str, ListsAndDraw]] = {
         "coco": ListsAndDraw("own", "2048 per object", "class then image, different supports")
@@ -121,7 +121,7 @@ def fssdino_episodes(
     Args:
         images_of: class number -> its images in drawing order; classes are drawn in this order.
         way, shot: N and K.
-        seed: of the generator.
+        seed: the seed of the generator.
 
     Raises:
         TooFewImages: the program would end there.

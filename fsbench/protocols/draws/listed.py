@@ -35,7 +35,7 @@ _MOST_WORDS = 1 << 34
 
 @dataclass(frozen=True)
 class Validation:
-    """Values of the draw that chooses the checkpoint of a training, where a program has others there; None where not.
+    """Draw values for the test that chooses a checkpoint, if its program has others; None for the same.
 
     Attributes:
         seed, episodes, passes: see `Listed`.
@@ -48,7 +48,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Listed(PairDraw):
-    """Lists and a rule by their words; 1-way, or N-way where `ways` and `empty_queries` say so.
+    """Draw from lists by a named rule, 1-way, or N-way with `ways` and `empty_queries`.
 
     Attributes:
         image_lists: a word of `fsbench.protocols.draws.lists`, or words by data set.
@@ -72,7 +72,7 @@ class Listed(PairDraw):
         network_words: numbers that the network's initialisation takes from torch's generator before the loader.
         base_seeds: seeds of the loader's passes, where they are known and do not follow from these numbers.
         numpy_in_workers: NumPy's state in loader processes.
-        states_streams: headers and choices say what episodes hang on; False where the test's version alone stands for
+        states_streams: headers and choices say what episodes hang on; False if the test's version alone stands for
             it.
         all_episodes: what "all" episodes are in the words of the atlas.
     """
@@ -103,11 +103,11 @@ class Listed(PairDraw):
     # Words and their parts
 
     def words_on(self, dataset: str) -> ListsAndDraw:
-        """Return the words of lists, smallest object and draw on a data set, of which some are the suite's own."""
+        """Return the words for lists, smallest object and rule on a data set."""
         return ListsAndDraw(*(value_on(one, dataset) for one in (self.image_lists, self.min_object, self.episode_draw)))
 
     def lists_on(self, dataset: str) -> Lists:
-        """Return the part of the lists on a data set."""
+        """Return how lists are made on a data set."""
         image_lists, min_object, _ = self.words_on(dataset)
         return lists.lists_with(image_lists, min_object)
 
@@ -117,7 +117,7 @@ class Listed(PairDraw):
 
     @property
     def default_description(self) -> str:  # type: ignore[override]
-        """Lists and draw in words, those of data sets that differ behind the usual ones."""
+        """Description of lists and draw; data sets that differ come last."""
         words = {
             dataset: f"{self.rule_on(dataset).words}. Lists: {self.lists_on(dataset).words}"
             for dataset in self._named_datasets()
@@ -127,17 +127,17 @@ class Listed(PairDraw):
 
     @property
     def supports_repeat(self) -> bool:  # type: ignore[override]
-        """An image may be a support twice; never where every episode is seeded with its number."""
+        """Whether an image may be a support twice; never if every episode has its own seed."""
         return self.seed is not None and self.rule_on(OTHERS).supports_repeat
 
     @property
     def filter_novel(self) -> bool | None:  # type: ignore[override]
-        """Training images that show a novel class are left out."""
+        """Whether training images that show a novel class are left out."""
         return self.lists_on(OTHERS).filter_novel
 
     @property
     def settings(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Names of the settings that are defined."""
+        """Names of the settings that the protocol defines."""
         return SETTINGS if self.all_settings else ("original",)
 
     # Which episodes are there?
@@ -151,7 +151,7 @@ class Listed(PairDraw):
         return own_episodes(own, run, task, official, self.first_entries(data))
 
     def _own(self, data: SegmentationData) -> OwnEpisodes | None:
-        """Return the rule that a data set has of its own for such a test; None where it has lists."""
+        """Return the rule that a data set has of its own for such a test; None if it has lists."""
         if self.own_rules is None:
             return None
         own = OwnEpisodes.find(data)
@@ -194,7 +194,7 @@ class Listed(PairDraw):
 
     @property
     def may_be_shorter(self) -> bool:  # type: ignore[override]
-        """A test may end before it has the episodes that were asked for, since its list does."""
+        """Whether a test may have fewer episodes than asked for, because its list ends."""
         return self.passes is not None or self.own_rules is not None
 
     def stream(self, data: SegmentationData, pool: Pool, task: Task) -> Iterator[Episode]:
@@ -277,7 +277,7 @@ class Listed(PairDraw):
 
     @property
     def drawn_by(self) -> dict[str, Any]:
-        """The settings that the episodes hang on, by their names."""
+        """Settings on which the episodes depend, by name."""
         names = [name for one in dependences(self.depends_on) for name in one.settings]
         if "base_seeds" in names or self.run:
             names.append("run")

@@ -18,7 +18,7 @@ Pairs = Callable[[SegmentationData, Part, int], PairList]
 
 @dataclass(frozen=True)
 class Lists:
-    """The lists of a test.
+    """Rule that makes a test's lists of images.
 
     Attributes:
         words: the rule in a sentence.
@@ -26,11 +26,11 @@ class Lists:
         by_image: images are listed, and a query may be asked for any class that it shows; else pairs.
         blocks: the classes of fold f are 20 consecutive ones on COCO, where those of most programs are every fourth.
         trains: it has a list of the base classes, to train on.
-        filter_novel: images that show a novel class are left out there; None where only some of them are.
-        unfiltered: gives that list with these images; None where the program has no such list.
+        filter_novel: images that show a novel class are left out there; None if only some of them are.
+        unfiltered: gives that list with these images; None if the program has no such list.
         least_support: a support below the data set's smallest object is drawn again.
         held_out: the classes are those that the data set keeps for validation, where it keeps some.
-        atlas: word of the atlas for lists that have none of their own; "" where theirs is one.
+        atlas: word of the atlas for lists that have none of their own; "" if theirs is one.
     """
 
     words: str
@@ -54,7 +54,7 @@ class Lists:
         return list(range(1 + len(novel) * fold, 1 + len(novel) * (fold + 1)))
 
     def pool(self, data: SegmentationData, pairs: PairList, class_ids: Sequence[int], rule: str) -> Pool:
-        """Return what episodes are drawn from by the rule of a draw, which is one of `Pool.query_sampling`."""
+        """Turn a list into the pool from which a draw takes queries and supports."""
         images = self.images_by_class(data, pairs, class_ids)
         shown = (lambda name: list(data.class_pixels(name)[0])) if self.by_image else None
         return Pool(pairs.pairs, images, sorted(class_ids), rule, shown)  # type: ignore[arg-type]  # a draw's own word
@@ -62,14 +62,14 @@ class Lists:
     def images_by_class(
         self, data: SegmentationData, pairs: PairList, class_ids: Sequence[int]
     ) -> Mapping[int, Sequence[str]]:
-        """Return class number -> images in the order that supports are drawn from."""
+        """Return {class number: its images}, in the order in which supports are drawn."""
         if not self.least_support:
             return data.support_images(pairs)
         names = list(dict.fromkeys(name for name, _ in pairs.pairs))
         return {number: [name for name in names if data.class_pixels(name)[0].get(number)] for number in class_ids}
 
     def may_support(self, data: SegmentationData) -> Callable[[str, int], bool]:
-        """Return whether an image may be a support of a class of its list."""
+        """Return whether an image may be a support of a class in its list."""
         if not self.least_support:
             return lambda name, number: True
         return lambda name, number: data.class_pixels(name)[0].get(number, 0) >= data.min_pixels
@@ -170,7 +170,7 @@ _SIZED = ("pfenet", "bam")
 
 
 def lists_with(image_lists: str, min_object: str) -> Lists:
-    """Return the lists of two words, made for the number of pixels that "<N> query+support" has.
+    """Return the lists for two words, with the number of pixels in "<N> query+support".
 
     Args:
         image_lists: a word of `KNOWN`.
@@ -187,14 +187,14 @@ def lists_with(image_lists: str, min_object: str) -> Lists:
 
 
 def check_known(image_lists: str) -> None:
-    """Raise SettingsError unless there are lists of this word."""
+    """Raise SettingsError unless lists of this name exist."""
     if image_lists not in KNOWN:
         known = known_names(image_lists, tuple(KNOWN))
         raise SettingsError(f"image_lists is '{image_lists}', of which there is no part{known}")
 
 
 def check_least(image_lists: str, min_object: str) -> None:
-    """Raise SettingsError unless a list has objects of this size."""
+    """Raise SettingsError unless this is a known smallest size of objects."""
     fitting = LEAST.get(min_object, _SIZED if _ANY_SIZE.fullmatch(min_object) else None)
     if fitting is None:
         raise SettingsError(

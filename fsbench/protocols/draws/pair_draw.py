@@ -19,7 +19,7 @@ from fsbench.protocols.draws.pools import Pool, TooFewImages, ordinary_pool, too
 
 @dataclass(frozen=True)
 class PairDraw(Draw):
-    """A draw from lists of pairs of an image and a class; a subclass says in `stream` how episodes follow from them."""
+    """Draw from lists of (image, class) pairs; a subclass yields the episodes in `stream`."""
 
     trains: ClassVar[bool] = True
 
@@ -27,17 +27,17 @@ class PairDraw(Draw):
 
     @abstractmethod
     def stream(self, data: SegmentationData, pool: Pool, task: Task) -> Iterator[Episode]:
-        """Yield the episodes of `task` without end, of which the test takes the first ones.
+        """Yield the episodes of `task` without end; the test takes the first ones.
 
         Raises TooFewImages where a class cannot supply its supports.
         """
 
     def first_entries(self, data: SegmentationData) -> Mapping[str, Any]:
-        """Return further entries of the header, before those of the numbers; by default none."""
+        """Return further entries of the header, which stand before the numbers; by default none."""
         return {}
 
     def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
-        """Draw the episodes of `task`; opens masks where a rule asks for pixels.
+        """Draw the episodes of `task`; opens masks if the rule needs pixels.
 
         Raises:
             SettingsError: more ways than classes, or an empty query needs a second class.
@@ -67,7 +67,7 @@ class PairDraw(Draw):
         )  # fmt: skip
 
     def least_classes(self, task: Task) -> int:
-        """Return the number of classes that a test needs: a query without any support class shows another one."""
+        """Return how many classes a test needs; a query without a support class shows another class."""
         return 2 if task.empty else 1
 
     def support_candidates(self, data: SegmentationData, task: Task, official: Manifest) -> Mapping[int, Sequence[str]]:
@@ -77,7 +77,7 @@ class PairDraw(Draw):
     # From which lists?
 
     def test_pool(self, data: SegmentationData, task: Task) -> tuple[PairList, Pool, int | None]:
-        """Return the list of the test, the pool, and the number of episodes where the test has its own."""
+        """Return the test's list and pool, and its number of episodes if it has a fixed one."""
         if task.classes == "base":
             pairs, class_ids = base_validation_pairs(data, task.fold, self.pairs), data.train_classes(task.fold)
         elif task.classes == "held_out":
@@ -90,7 +90,7 @@ class PairDraw(Draw):
         return pairs, self.pool(data, pairs, class_ids), None
 
     def pairs(self, data: SegmentationData, part: Part, fold: int) -> PairList:
-        """Return the list of the base classes in training images ("trn"), or of the novel ones in test images."""
+        """Return the list of base classes in training images ("trn"), or of novel classes in test images ("val")."""
         return pair_list(data, part, fold)
 
     def setting_pairs(self, data: SegmentationData, setting: str, fold: int) -> PairList:
@@ -98,7 +98,7 @@ class PairDraw(Draw):
         return self.pairs(data, "val", fold)
 
     def pool(self, data: SegmentationData, pairs: PairList, class_ids: Sequence[int]) -> Pool:
-        """Return what episodes about `pairs` are drawn from."""
+        """Turn (image, class) pairs into a pool: queries in list order, supports by class."""
         return ordinary_pool(data, pairs, class_ids)
 
     def _all_lists_sha256(self, data: SegmentationData, task: Task) -> str:
@@ -132,11 +132,11 @@ class PairDraw(Draw):
         return filtered_list(data, fold, name, lambda: self.pairs(data, "trn", fold))
 
     def lists_word(self, data: SegmentationData) -> str:
-        """Return a word by which the lists of a data set are told from those of other draws."""
+        """Return a word that tells this draw's lists of a data set from other draws' lists."""
         return "hsnet"
 
     def unfiltered_pairs(self, data: SegmentationData, fold: int) -> PairList:
-        """Return the training list of a test that leaves out images with novel classes, with these images."""
+        """Return the training list including images that show novel classes."""
         raise SettingsError("the test has no training list with images of novel classes; leave FILTER_NOVEL out")
 
     def training_pool(self, data: SegmentationData, task: Task, filter_novel: bool | None = None) -> Pool:

@@ -22,7 +22,7 @@ _PAIRS: "WeakKeyDictionary[SegmentationData, dict[Part, list[Pair]]]" = WeakKeyD
 
 
 def pair_list(data: SegmentationData, split: str, fold: int) -> PairList:
-    """Return the list `split` of `fold`: the published one where the data set has it, else by the rule of the suite.
+    """Return the list `split` of `fold`: the published one if it is here, else one made by fsbench's rule.
 
     Args:
         data: the data set.
@@ -43,7 +43,7 @@ def pair_list(data: SegmentationData, split: str, fold: int) -> PairList:
 
 
 def kept_list(data: SegmentationData, split: str, fold: int, make: Callable[[], PairList]) -> PairList:
-    """Return a list of a data set, which `make` makes when it is first asked for.
+    """Return a list of a data set, made by `make` at the first call and kept.
 
     Raises:
         SettingsError: there is no such fold.
@@ -63,19 +63,19 @@ def kept_list(data: SegmentationData, split: str, fold: int, make: Callable[[], 
 
 
 def without_other_classes(data: SegmentationData, names: Sequence[str], classes: Sequence[int]) -> list[str]:
-    """Return those training images `names` that show no pixel of a class besides `classes`, in their order."""
+    """Return the training images among `names` that show no class besides `classes`, in order."""
     data.count_pixels("trn", names)
     allowed = frozenset({*classes, 0, VOID})
     return [name for name in names if allowed.issuperset(n for n, k in data.class_pixels(name)[0].items() if k)]
 
 
 def filtered_list(data: SegmentationData, fold: int, name: str, make: Callable[[], PairList]) -> PairList:
-    """Return a training list without the images that show a pixel of another class than the base classes of `fold`.
+    """Return a training list without images that show other classes than the base classes of `fold`.
 
     Args:
         data: the data set.
         fold: fold whose classes are novel.
-        name: of the list that is filtered.
+        name: the name of the list that is filtered.
         make: returns it.
     """
 
@@ -96,7 +96,7 @@ def _derived_list(data: SegmentationData, split: str, fold: int) -> PairList:
 
 
 def note_derived(data: SegmentationData, part: Part, split: str, fold: int, origin: str) -> None:
-    """Say that a derived list stands for a published one, unless its `origin` is that it equals this."""
+    """Note that a derived list replaces a published one, unless its `origin` says that they are equal."""
     if data.has_published_list(split, fold) and not origin.startswith("official"):
         substitute_list(data, part, f"the authors' list {split}", f"one by a rule of the suite ({origin})")
 
@@ -134,7 +134,7 @@ def _size_restricted(data: SegmentationData, size: str, fold: int) -> tuple[Pair
 def base_validation_pairs(
     data: SegmentationData, fold: int, pairs: Callable[[SegmentationData, Part, int], PairList]
 ) -> PairList:
-    """Return the base classes of `fold` in test images: the test lists of the other folds, a pair of each in turn.
+    """Return base classes of `fold` in test images: pairs of the other folds' test lists, in turn.
 
     The first episodes are thereby about all of these classes. Raises SettingsError for a data set of one fold.
 

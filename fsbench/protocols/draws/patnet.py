@@ -29,17 +29,17 @@ def epoch_seed(epoch: int, seed: int) -> int:
 
 
 def item_order(length: int, seed: int) -> list[int]:
-    """Return the order of an epoch's items: of torch's generator, the loader takes one number, the order the next."""
+    """Return the order of an epoch's items, from torch's generator after the loader has taken one number."""
     return torch_permutation(length, next(islice(loader_seeds(seed), 1, None)))
 
 
 def recurring_epoch(pool: Pool, length: int, seed: int, shot: int = 1, background: bool = False) -> list[Episode]:
-    """Draw the episodes of an epoch in their order; an episode's number is that of its item.
+    """Draw the episodes of an epoch, in order; an episode's number is that of its item.
 
     Args:
         pool: what is drawn from.
         length: number of items.
-        seed: of the epoch.
+        seed: the seed of the epoch.
         shot: supports of an episode, which may repeat.
         background: allow queries that show none of the support class, which the program has not; they are drawn from
             its stream as the suite draws them.

@@ -10,7 +10,7 @@ from fsbench.data.dataset import Pair, PairList, QuerySampling, SegmentationData
 
 
 class TooFewImages(DataError):
-    """A class cannot supply the supports that were asked for."""
+    """A class has fewer images than the supports need."""
 
     def __init__(self, number: int, usable: int, shot: int):
         super().__init__(f"class {number} has {usable} usable support images, {shot} are needed")
@@ -19,7 +19,7 @@ class TooFewImages(DataError):
 
 @dataclass(frozen=True)
 class Pool:
-    """Everything that episodes of one setting are drawn from.
+    """Queries and supports from which the episodes of one setting are drawn.
 
     Attributes:
         pairs: queries with their classes, in list order.
@@ -54,7 +54,7 @@ class Pool:
 
 
 def ordinary_pool(data: SegmentationData, pairs: PairList, class_ids: Sequence[int]) -> Pool:
-    """Return the pool of the settings original, partially and fully augmented, of HSNet's protocol, and of training."""
+    """Return the pool for HSNet's protocol, for training, and for the settings original and augmented."""
     return Pool(pairs.pairs, data.support_images(pairs), sorted(class_ids), data.query_sampling)
 
 
@@ -63,7 +63,7 @@ LEAVE_OUT = "leave these classes out with DROP_SMALL=1 (--drop-small); the recor
 
 
 def lower_shots(shot: int, option: str = "SHOT") -> str:
-    """Return the advice to take fewer shots, with a comma behind it; "" at one shot, which cannot be lowered.
+    """Return the advice to use fewer shots, followed by a comma; "" at one shot.
 
     >>> lower_shots(5), lower_shots(1)
     ('lower SHOT, ', '')
@@ -80,7 +80,7 @@ def too_few_images(
     option: str = "SHOT",
     dropped: bool = False,
 ) -> str:
-    """Return the message that names the classes of `pool` with fewer than `needed` images and the `option` to lower.
+    """Return the error about classes of `pool` with fewer than `needed` images; `option` is what to lower.
 
     `dropped` says that such classes are left out, and that too few others remain.
     """

@@ -32,9 +32,9 @@ RIM = 10
 
 
 class KnownAbsence(Provider):
-    """Knowledge of a data set about images that do not show a class.
+    """What a data set knows about images that do not show a class, for the protocol presence.
 
-    A data set without one does not know it: its label maps show one class of an image alone.
+    A data set that annotates only one class in each image has no such knowledge, and no provider.
     """
 
     data: SegmentationData
@@ -43,24 +43,26 @@ class KnownAbsence(Provider):
 
     @abstractmethod
     def surely_lacks(self, name: str, number: int) -> bool:
-        """Return whether image `name` surely shows nothing of class `number`; False where that is not known."""
+        """Return whether image `name` surely shows nothing of class `number`; False if unknown."""
 
     def is_whole(self, name: str, number: int) -> bool:
-        """Return whether image `name`, which is listed for class `number`, shows it and all of it is annotated."""
+        """Return whether image `name`, listed for class `number`, shows it and annotates all of it."""
         return True
 
     def own_pairs(self, classes: Classes, fold: int, shot: int) -> PairList | None:
-        """Return the images of the novel or base classes in test images; None where they are listed as usual."""
+        """Return the images of novel or base classes in test images; None for the usual lists."""
         return None
 
     def lacking(self, number: int, images_of: Mapping[int, Sequence[str]]) -> Sequence[Sequence[str]]:
-        """Return groups of images that may lack class `number`: those of each other class, so that both halves of the
-        queries show something that a test asks for."""
+        """Return groups of images that may lack class `number`, one for each other class of the test.
+
+        So both halves of the queries show something that a test asks for.
+        """
         return [names for other, names in images_of.items() if other != number]
 
 
 class CompleteLabelMaps(KnownAbsence):
-    """A data set whose label maps show all classes of an image; large void is an object that nobody named."""
+    """Data set whose label maps show all classes in an image; large void areas may hide any object."""
 
     words = (
         f"the label map has no pixel of the class, and no void more than {RIM} pixels from an object, which may be "
@@ -86,7 +88,7 @@ def has_unnamed(labels: np.ndarray) -> bool:
 
 @dataclass(frozen=True)
 class PresencePool:
-    """Images that episodes are drawn from, by class.
+    """Images of each class, and those without it, from which episodes are drawn.
 
     Attributes:
         data: the data set.
@@ -105,7 +107,7 @@ class PresencePool:
     excluded: frozenset[Path] = frozenset()
 
     def unusable(self, shot: int) -> dict[int, str]:
-        """Return the classes that no episodes can be about, with the reason in words."""
+        """Return {class: reason} for classes that cannot be asked for."""
         reasons = {}
         for number in self.class_ids:
             photos: set[Path] = set()
@@ -120,11 +122,11 @@ class PresencePool:
         return reasons
 
     def without(self, numbers: Sequence[int] | Mapping[int, str]) -> "PresencePool":
-        """Return the pool without episodes about `numbers`; their images still lack other classes."""
+        """Return the pool without episodes about `numbers`; their images may still serve as absent queries."""
         return replace(self, class_ids=[number for number in self.class_ids if number not in numbers])
 
     def episode(self, place: int, rng: np.random.RandomState, shot: int) -> Episode:
-        """Draw episode `place`: classes take turns in pairs of a query that shows the class and one that lacks it.
+        """Draw episode `place`: classes take turns, each with a query that shows it, then one that lacks it.
 
         Raises:
             DataError: the class cannot supply the query's supports.
@@ -193,7 +195,7 @@ def _shuffled(rng: np.random.RandomState | np.random.Generator, items: Sequence[
 
 @dataclass(frozen=True)
 class Presence(PairDraw):
-    """Half of the queries show the class, the others surely do not.
+    """Draw in which half of the queries show the class, and the others surely do not.
 
     Attributes:
         calibration: number of episodes about base classes that a threshold of presence is chosen on, at most as many
@@ -215,7 +217,7 @@ class Presence(PairDraw):
     # Which episodes are there?
 
     def with_calibration(self, data: SegmentationData, task: Task, test: Manifest) -> Manifest:
-        """Return the manifest `test` with the episodes about base classes behind its own, where there are any."""
+        """Return the manifest `test` with further episodes about base classes, for calibration."""
         if task.classes != "novel" or not self.calibration:
             return test
         drawn = self._calibration_episodes(data, task, test)
@@ -238,7 +240,7 @@ class Presence(PairDraw):
         return self._stream(_presence_pool(data, pool.images_of, pool.class_ids), task, 0)
 
     def test_pool(self, data: SegmentationData, task: Task) -> tuple[PairList, Pool, int | None]:
-        """Return the list of the test and its pool.
+        """Return the test's list and pool.
 
         Raises:
             DataError: a class has too few images, or none surely lacks it, and such classes may not be left out.
@@ -265,7 +267,7 @@ class Presence(PairDraw):
         return redraw
 
     def without_copies(self, data: SegmentationData, task: Task, official: Manifest) -> Manifest:
-        """Return the official episodes, whose supports are drawn from other photos than the query."""
+        """Return the official episodes unchanged: their supports never come from the query's photo."""
         return official
 
     def tested_images(self, data: SegmentationData, setting: str) -> Iterable[str]:
@@ -280,15 +282,15 @@ class Presence(PairDraw):
 
     @property
     def in_validation(self) -> Draw:
-        """The draw without episodes that only calibrate."""
+        """The same draw without calibration episodes."""
         return replace(self, calibration=0)
 
     def may_be_empty(self, task: Task) -> bool:
-        """Return True: half of the queries are, also for methods that only segment."""
+        """Return True: half of the queries do not show the class."""
         return True
 
     def least_classes(self, task: Task) -> int:
-        """Return 1: where absent queries come from is the data set's to say."""
+        """Return 1: the data set decides where queries without the class come from."""
         return 1
 
     def _listed(self, data: SegmentationData, task: Task) -> tuple[PairList, Pool]:
@@ -311,7 +313,7 @@ class Presence(PairDraw):
         """Draw the episodes about base classes, with the images that they are drawn from in words.
 
         They are of training images where the data set has them, else of test images that no episode of the test shows;
-        None where there are no base classes.
+        None if there are no base classes.
         """
         found = self._base_images(data, task)
         if found is None:
@@ -328,7 +330,7 @@ class Presence(PairDraw):
         return [replace(one, number=first + one.number, calibrates=True) for one in drawn], images
 
     def _base_images(self, data: SegmentationData, task: Task) -> tuple[Mapping[int, Sequence[str]], str] | None:
-        """Return the images of each base class, and which they are; None where the data set has no base classes."""
+        """Return the images of each base class, and which they are; None if the data set has no base classes."""
         shot = task.nested_in or task.shot  # that the classes of the test were chosen for
         base = replace(task.about("base"), shot=shot)
         own = _known(data).own_pairs("base", task.fold, shot)

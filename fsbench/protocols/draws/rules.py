@@ -14,7 +14,7 @@ OF_DATASET = "of the data set"
 
 @dataclass(frozen=True)
 class EpisodeSource:
-    """Everything that a draw takes.
+    """What a draw takes: the pool, seeded random generators, and numbers of ways and shots.
 
     Attributes:
         pool: images, pairs and classes.
@@ -39,11 +39,11 @@ class EpisodeSource:
 
     @property
     def seed(self) -> int:
-        """Seed of the main process; 0 where episodes have seeds of their own, which only some draws know."""
+        """Seed of the main process; 0 if every episode has its own seed."""
         return self.streams.seed or 0
 
     def images(self, number: int, least: int, query: str | None = None) -> Sequence[str]:
-        """Return the images of a class; TooFewImages unless `least` of them are not the query."""
+        """Return the images of a class. Raises TooFewImages unless `least` of them are not the query."""
         images = self.pool.images_of.get(number, ())
         usable = len(set(images) - {query})
         if usable < least:
@@ -56,7 +56,7 @@ Episodes = Callable[[EpisodeSource], Iterator[Episode]]
 
 @dataclass(frozen=True)
 class DrawRule:
-    """A rule by which episodes are drawn, a word of `episode_draw`.
+    """Rule by which episodes are drawn, with its name in `episode_draw`.
 
     Attributes:
         words: the rule in a sentence.
@@ -74,7 +74,7 @@ class DrawRule:
 
     @property
     def needs(self) -> Literal["images", "pairs", "classes"]:
-        """The entries of the list that it goes through, or classes."""
+        """What the rule goes through: images of a list, pairs of a list, or classes."""
         return {"image_first": "images", "sequential": "pairs"}.get(self.rule, "classes")  # type: ignore[return-value]
 
 

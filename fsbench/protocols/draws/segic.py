@@ -23,16 +23,16 @@ LOADERS_BEFORE = {"fss1000": 4}
 
 
 class ProgramEpisodes(OwnEpisodes):
-    """The test of a data set that the program draws by a rule of its own."""
+    """Rule of a data set whose episodes SegIC's program draws in a way of its own."""
 
 
 def process_streams(seed: int, place: int, processes: int = 8, workers: int = 4) -> Iterator[Generators]:
-    """Yield the generators that each episode is drawn from, in the order of their numbers (§8.2).
+    """Yield the random generator of each episode, in the order of episode numbers (§8.2).
 
     The processes get the episodes in turn, and so do the loader processes of each.
 
     Args:
-        seed: of process 0; each other adds its number.
+        seed: the seed of process 0; each other adds its number.
         place: number of the loader among those of the run, from 0.
         processes, workers: their numbers.
     """
@@ -46,12 +46,12 @@ def process_streams(seed: int, place: int, processes: int = 8, workers: int = 4)
 
 
 def process_episodes(pool: Pool, shot: int, streams: Iterable[Generators]) -> Iterator[Episode]:
-    """Yield the episodes of a data set with lists, drawn by NumPy's generators (§8.2).
+    """Draw the episodes of a data set with lists, by NumPy's generators (§8.2).
 
     Args:
         pool: images and classes.
         shot: K; the program knows one.
-        streams: of `process_streams`.
+        streams: the streams of `process_streams`.
     """
     for episode, generators in enumerate(streams):
         query, number = draw_query(episode, generators.numpy, pool, 1)
@@ -64,7 +64,7 @@ def process_episodes(pool: Pool, shot: int, streams: Iterable[Generators]) -> It
 
 @dataclass(frozen=True)
 class LvisFold:
-    """A fold of LVIS as the program has it.
+    """Fold of LVIS as SegIC's program builds it.
 
     Attributes:
         categories: ids of its categories, ascending.

@@ -20,7 +20,7 @@ _AT_ONCE = 1 << 20
 
 @dataclass(frozen=True)
 class Generators:
-    """The generators of one process, from which its episodes are drawn.
+    """Random generators of one process, from which its episodes are drawn.
 
     Attributes:
         python: that of the module `random`.
@@ -32,12 +32,12 @@ class Generators:
 
     @classmethod
     def seeded(cls, seed: int) -> "Generators":
-        """Seed both as a main process does."""
+        """Seed both generators as a program's main process does."""
         return cls(random.Random(seed), np.random.RandomState(seed))
 
     @classmethod
     def for_worker(cls, base: int, worker: int) -> "Generators":
-        """Seed both as torch's loader (1.9 and newer) seeds its worker process of this number.
+        """Seed both generators as torch's loader (1.9 and newer) seeds this worker.
 
         Args:
             base: seed of the loader's pass.
@@ -48,10 +48,10 @@ class Generators:
 
 
 def loader_seeds(seed: int, taken: int = 0) -> Iterator[int]:
-    """Yield the base seeds that torch's loader gives its processes, pass after pass, after `torch.manual_seed(seed)`.
+    """Yield the base seed of each pass of torch's loader after `torch.manual_seed(seed)`.
 
     Args:
-        seed: of torch.
+        seed: the seed of torch.
         taken: 32-bit numbers that are taken from torch's generator before the loader starts, as by a network's
             initialisation.
     """
@@ -62,7 +62,7 @@ def loader_seeds(seed: int, taken: int = 0) -> Iterator[int]:
 
 
 def torch_words(seed: int, taken: int = 0) -> Iterator[int]:
-    """Yield the 32-bit numbers of torch's generator on a CPU, which is the Mersenne Twister of NumPy's legacy one.
+    """Yield the 32-bit numbers of torch's CPU generator, which equals NumPy's legacy Mersenne Twister.
 
     The first `taken` are passed over.
     """
@@ -88,14 +88,14 @@ NumpyInWorkers = Literal["seeded", "copied"]
 
 @dataclass(frozen=True)
 class Streams:
-    """The processes that draw episodes, and how they are seeded.
+    """Processes that draw episodes, and how they are seeded.
 
     Attributes:
         seed: of all generators of the main process before the first pass; None seeds each episode with its number.
         workers: loader processes; with 0 the main process draws, whose generators run on over the passes.
         network_words: 32-bit numbers that the network's initialisation takes from torch's generator between the seed
             and the loader.
-        base_seeds: seeds that the loader takes for its passes, where they are known otherwise; empty where they follow
+        base_seeds: seeds that the loader takes for its passes, where they are known otherwise; empty if they follow
             from `seed`.
         numpy: NumPy's state in loader processes.
     """
@@ -107,7 +107,7 @@ class Streams:
     numpy: NumpyInWorkers = "seeded"
 
     def items(self, length: int) -> Iterator[tuple[int, Generators]]:
-        """Yield the places 0 to `length` - 1, pass after pass, each with the generators that its episode is drawn from.
+        """Yield positions 0 to `length` - 1, pass after pass, each with the generators of its episode.
 
         Item i of a pass is served by process i mod `workers`, whose generators are seeded anew for each pass.
 
@@ -142,12 +142,12 @@ class Streams:
 
 @dataclass(frozen=True)
 class Dependence:
-    """A word of `depends_on`, of which a row may join several by a plus sign.
+    """What else an episode depends on, such as workers or GPUs (a word of `depends_on`).
 
     Attributes:
         words: what follows, for people.
         settings: the settings of `fsbench.protocols.draws.listed.Listed` that it hangs on.
-        in_spirit: why episodes drawn here need not be those of the program; empty where they are.
+        in_spirit: why episodes drawn here need not be those of the program; empty if they are.
     """
 
     words: str
@@ -194,7 +194,7 @@ DEPENDENCE_WORDS: Mapping[str, str] = {
 
 
 def dependences(word: str) -> tuple[Dependence, ...]:
-    """Return the parts that a word of `depends_on` joins.
+    """Split a value of `depends_on` at its plus signs.
 
     >>> dependences("workers+gpus")[1].settings
     ('gpus',)
@@ -217,7 +217,7 @@ class Seeds:
     """The seeds of a test's runs.
 
     Attributes:
-        values: a seed for each run, the first that of the test; empty where each episode is seeded with its own number.
+        values: a seed for each run, the first that of the test; empty if each episode is seeded with its own number.
         in_spirit: why they need not be those of the program.
     """
 
@@ -252,7 +252,7 @@ def drawn_seeds(number: int, seed: int) -> tuple[int, ...]:
 
 
 def parse_seeds(text: str) -> Seeds | None:
-    """Return the seeds that a row states; None where they are not known, or stated in free words.
+    """Return the seeds that a row states; None if unknown or given in free text.
 
     >>> parse_seeds("1234-1236").values
     (1234, 1235, 1236)
@@ -265,7 +265,7 @@ def parse_seeds(text: str) -> Seeds | None:
 
 
 def episode_generators(seed: int) -> Iterator[np.random.Generator]:
-    """Yield a generator of its own for each episode, of `seed`, the number of the episode and the epoch 0."""
+    """Yield a generator for each episode, seeded by `seed`, the episode's number and epoch 0."""
     number = 0
     while True:
         yield np.random.default_rng((seed, number, 0))

@@ -8,7 +8,7 @@ from fsbench.protocols.draws.whole_images import BACKGROUND
 
 
 def superpixel_pool(data: VolumeData, fold: int, shot: int) -> Pool:
-    """Return every slice of a fold's training scans, scan by scan, without classes.
+    """Return all slices of a fold's training scans, without classes.
 
     Args:
         data: the data set.
@@ -20,7 +20,7 @@ def superpixel_pool(data: VolumeData, fold: int, shot: int) -> Pool:
 
 
 def slices_with_test_classes(data: VolumeData, fold: int, names: Sequence[str]) -> frozenset[str]:
-    """Return those of some slices that show a class which the fold tests (setting 2, §1)."""
+    """Return the slices that show a class tested in the fold (setting 2, §1)."""
     classes = data.test_classes(fold)
     shown = ((scan, z) for number in classes for scan, slices in data.class_slices[number].items() for z in slices)
     return frozenset(slice_name(scan, z) for scan, z in shown).intersection(names)

@@ -24,11 +24,11 @@ OFFICIAL = "official"
 
 
 class SliceQuery(NamedTuple):
-    """A slice of a query scan.
+    """Slice of a query scan, with its class and the part of the scan.
 
     Attributes:
         scan, z: the slice.
-        part: of the scan, from 0, whose support it gets.
+        part: the part of the scan, from 0, whose support it gets.
         counts: what is predicted in it counts.
         shows: it has a pixel of the class.
     """
@@ -41,7 +41,7 @@ class SliceQuery(NamedTuple):
 
 
 def support_slices(listed: Sequence[int], parts: int) -> list[int]:
-    """Return the slice in the middle of each part of a support scan (§3.2).
+    """Return the middle slice of each part of a support scan (§3.2).
 
     The parts divide the list of slices that show the class, not the range from the first to the last of them.
 
@@ -58,7 +58,7 @@ def support_slices(listed: Sequence[int], parts: int) -> list[int]:
 
 
 def part_of(z: int, first: int, last: int, parts: int) -> int:
-    """Return the part of a query scan that slice z lies in, of a class that is seen from slice first to last (§3.3).
+    """Return the part of a query scan in which slice z lies; the class shows from slice first to last (§3.3).
 
     >>> print(*(part_of(z, 3, 9, parts=3) for z in range(2, 11)))
     0 0 0 1 1 2 2 2 2
@@ -88,10 +88,10 @@ def slice_queries(
 
 @dataclass(frozen=True)
 class EverySlice(Draw):
-    """Every slice of the query scans is a query about each class of the fold.
+    """Draw in which every slice of the query scans is a query for each class of the fold.
 
     Attributes:
-        parts: of a scan, each of which has a support of its own; an odd number.
+        parts: the parts of a scan, each of which has a support of its own; an odd number.
         margin: slices beside those from the first to the last that shows the class which count as well; null counts
             all slices of a scan.
         support_scans: places of the K support scans among the scans of a fold and those behind it; by default the last
@@ -185,7 +185,7 @@ class EverySlice(Draw):
         return data.fold_scans(task.fold, task.shot, self.support_scans or None)
 
     def may_be_empty(self, task: Task) -> bool:
-        """Return True: a slice between two that show the class counts, and may lack it."""
+        """Return True: a slice between two that show the class may lack it."""
         return True
 
     # In words
@@ -212,10 +212,10 @@ class EverySlice(Draw):
         notes = super().notes(header)
         where = "in every slice of a scan" if self.margin is None else "from the first to the last slice that shows it"
         notes.append(
-            f"a class counts {where}; the range that decides a query's support is that of its truth, as in all papers "
-            "of this test: nobody who does not know it can segment so"
+            f"a class counts {where}. Which support a query gets follows from where its truth shows the class, as in "
+            "all papers of this test; without the truth nobody can segment so"
         )
-        notes.append("intervals and tests take scans as samples: n images are n scans")
+        notes.append("intervals and tests take each scan as one sample: n images are n scans")
         return notes
 
     def choices(self) -> list[Choice]:

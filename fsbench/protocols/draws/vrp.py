@@ -20,10 +20,10 @@ SEED = 321
 
 @dataclass(frozen=True)
 class Division:
-    """How the authors' program divides its work.
+    """How VRP-SAM's program divides its work over processes.
 
     Attributes:
-        processes: of the distributed training.
+        processes: the processes of the distributed training.
         batch: episodes that a process takes at a time.
         workers: loader processes of each in training; the validation has none.
     """
@@ -37,7 +37,7 @@ OFFICIAL = Division()
 
 
 def classes_shown(pool: Pool) -> Callable[[str], list[int]]:
-    """Return a function from an image to the classes that it shows, ascending: by its label map, or by the pairs."""
+    """Return a function from an image to its classes, ascending, by label map or by pairs."""
     if pool.classes_of is not None:
         return pool.shown
     shown: dict[str, list[int]] = {}
@@ -47,7 +47,7 @@ def classes_shown(pool: Pool) -> Callable[[str], list[int]]:
 
 
 def vrp_episode(episode: int, pool: Pool, shown: Callable[[str], list[int]], streams: Generators, shot: int) -> Episode:
-    """Draw the 1-way episode of an item; supports may repeat.
+    """Draw the 1-way episode of an item as VRP-SAM's program does; supports may repeat.
 
     Where a data set lists its queries (PASCAL), item `episode` is an image of the list, and its class one of those that
     it shows. Else (COCO) the class is drawn first, and the item's number counts for nothing.
@@ -73,7 +73,7 @@ def vrp_episode(episode: int, pool: Pool, shown: Callable[[str], list[int]], str
 def validation_episodes(
     pool: Pool, streams: Generators, shot: int, process: int = 0, processes: int = OFFICIAL.processes
 ) -> Iterator[Episode]:
-    """Draw the episodes that a process validates, one after the other, without end.
+    """Draw the episodes of one process's validation, without end.
 
     All processes begin with streams of one seed, so that on COCO each has the same episodes: 250 of 1000 are distinct.
     """
@@ -84,7 +84,7 @@ def validation_episodes(
 
 
 def training_epoch(pool: Pool, epoch: int, shot: int = 1, division: Division = OFFICIAL) -> list[list[Episode]]:
-    """Draw the episodes of an epoch of the training, for each process in its order.
+    """Draw the episodes of a training epoch, separately for each process.
 
     The order of the items is that of the first epoch in all of them. Worker w of every process has the same streams, so
     that on COCO all processes train on the same episodes.
@@ -106,12 +106,12 @@ def training_epoch(pool: Pool, epoch: int, shot: int = 1, division: Division = O
 
 
 def filled_length(pool: Pool, division: Division = OFFICIAL) -> int:
-    """Return the number of episodes of an epoch of the training, over all processes."""
+    """Return the number of episodes of a training epoch, over all processes."""
     return -(-len(pool.images) // division.processes) * division.processes
 
 
 def training_steps(pool: Pool, epoch: int, shot: int = 1, division: Division = OFFICIAL) -> list[Episode]:
-    """Draw the episodes of an epoch in the order of the optimiser's steps, each with those of all processes."""
+    """Draw the episodes of a training epoch in the order of optimiser steps."""
     processes = training_epoch(pool, epoch, shot, division)
     starts = range(0, len(processes[0]), division.batch)
     return [episode for start in starts for own in processes for episode in own[start : start + division.batch]]

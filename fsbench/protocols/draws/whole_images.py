@@ -25,7 +25,7 @@ BACKGROUND = 0
 
 
 def whole_image_pool(data: SegmentationData, fold: int, filter_novel: bool | None = None) -> Pool:
-    """Return every training image, in list order, with the base classes; no episodes can be drawn from it.
+    """Return all training images, in list order, with the base classes; episodes cannot be drawn from it.
 
     Args:
         data: the data set.
@@ -41,14 +41,14 @@ def whole_image_pool(data: SegmentationData, fold: int, filter_novel: bool | Non
 
 @dataclass(frozen=True)
 class WholeImages(Draw):
-    """Every image of the test part, for all base classes of a fold."""
+    """Draw in which every image of the test part is labelled with all base classes of a fold."""
 
     kind: ClassVar[str | None] = "whole images"
     is_test: ClassVar[bool] = False
     default_description: ClassVar[str] = "every image of the test part, in the order of PFENet's lists"
 
     def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
-        """Return the images, or as many from the start of the list as `task` asks for."""
+        """Return the images, or the first ones if `task` asks for fewer."""
         names = list(ImageLists.of(data).image_order("val"))[: task.episodes]
         episodes = tuple(Episode(i, name, BACKGROUND, (), ()) for i, name in enumerate(names))
         return OfficialEpisodes(episodes, data.train_classes(task.fold), len(episodes), len(episodes))
@@ -60,6 +60,6 @@ class WholeImages(Draw):
 
 
 def with_classes(manifest: Manifest) -> list[Episode]:
-    """Return the images of a manifest as they are loaded: each asks for all of its classes, without supports."""
+    """Return a manifest's images as episodes without supports, each asking for all its classes."""
     classes = tuple(sorted(manifest.class_ids))
     return [replace(image, classes=classes, supports=((),) * len(classes)) for image in manifest.episodes]

@@ -46,11 +46,11 @@ MOST_LABEL = 254
 
 
 class AnswersError(ValueError):
-    """An answer or a file of answers cannot be taken; the message says what was found and what was expected."""
+    """An answer or a file of answers is wrong; the message says what was found and expected."""
 
 
 class Answers:
-    """A file that answers are appended to. An answer has reached the file when `add` returns.
+    """File to which answers are appended; an answer is on the disk when `add` returns.
 
     A file that is there is gone on with: if its writer was killed in the middle of the last line, that line is cut off.
 
@@ -105,7 +105,7 @@ class Answers:
         """Store the answer to an episode.
 
         Args:
-            number: of the episode.
+            number: the number of the episode.
             mask: (h, w) integers or bool, 0 background and 1 to N the ways, of the size that the episode asks for.
             presence: N bools, whether the query shows the way at all; None lets it follow from the mask. It is told of
                 all episodes or of none, and so is its score.
@@ -172,7 +172,7 @@ class Answers:
                 return
 
     def _go_on(self, header: bytes) -> None:
-        """Read what is there, cut off what a killed writer began, and write the header where there is none."""
+        """Read what is there, cut off what a killed writer began, and write the header if there is none."""
         self._file.seek(0)
         end, first = 0, None
         for place, line in enumerate(io.BufferedReader(io.FileIO(self._file.fileno(), closefd=False))):
@@ -228,18 +228,18 @@ class Answers:
 
 
 def line_of(value: Any) -> bytes:
-    """Return a value as a line of the file (bytes): the CRC-32 of its JSON, then that."""
+    """Return a value as a line of the file, in bytes: the CRC-32 of its JSON, then the JSON."""
     text = json.dumps(value, sort_keys=True, allow_nan=False).encode("ascii")
     return b"%08x " % zlib.crc32(text) + text + b"\n"
 
 
 def header_line(test: Optional[str]) -> bytes:
-    """Return the first line of a file of answers to the test of this sha256, or to one that is not named (None)."""
+    """Return the first line of a file of answers to the test with this sha256 (None: unknown)."""
     return line_of({"format": FORMAT, "test": test, "version": VERSION})
 
 
 def read_line(line: bytes) -> Any:
-    """Return the value of a line; None where it is damaged."""
+    """Return the value of a line; None if it is damaged."""
     checksum, _, text = line.rstrip(b"\r\n").partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text):
         return None
@@ -262,7 +262,7 @@ def _distinct(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
 
 
 def read_header(line: bytes, name: str) -> Optional[str]:
-    """Return the sha256 of the test that a file's first line names, or None; `name` is the file's in messages."""
+    """Return the test's sha256 from a file's first line, or None; messages call the file `name`."""
     value = read_line(line)
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise AnswersError("%s is no file of answers; expected one that answers.py wrote" % name)
@@ -278,7 +278,7 @@ def read_header(line: bytes, name: str) -> Optional[str]:
 
 
 def read_answer(line: bytes, place: int, name: str) -> Answer:
-    """Return the answer of line `place` (from 0, the header) of the file `name`, checked but for its runs.
+    """Read and check the answer on line `place` (0 is the header) of the file `name`, except its runs.
 
     Returns:
         A dict with "number", and "labels", or "size", "runs", "presence" and "score" (lists or None).
@@ -311,7 +311,7 @@ def read_answer(line: bytes, place: int, name: str) -> Answer:
 
 
 def what_is_told(answer: Answer) -> Told:
-    """Return whether an answer, as `read_answer` returns it, tells presence, and whether it tells its score."""
+    """Return whether an answer states presence, and whether it states a score."""
     return answer.get("presence") is not None, answer.get("score") is not None
 
 
@@ -324,7 +324,7 @@ def encode(mask: np.ndarray) -> str:
 
 
 def decode(runs: str, height: int, width: int) -> np.ndarray:
-    """Return the mask (height, width) uint8 of its runs. Raises AnswersError where they do not fill it."""
+    """Decode the runs of a mask to (height, width) uint8. Raises AnswersError if they do not fill it."""
     pixels = height * width
     try:
         stream = zlib.decompressobj()
@@ -345,7 +345,7 @@ def decode(runs: str, height: int, width: int) -> np.ndarray:
 
 
 def check_mask(mask: Any, number: int) -> np.ndarray:
-    """Return a mask as (h, w) uint8. Raises AnswersError where it is no label map."""
+    """Return a mask as (h, w) uint8. Raises AnswersError if it is not a label map."""
     for name in ("detach", "cpu"):  # of torch's tensors
         mask = getattr(mask, name)() if hasattr(mask, name) else mask
     mask = np.asarray(mask)
@@ -369,7 +369,7 @@ def check_mask(mask: Any, number: int) -> np.ndarray:
 
 
 def too_large(largest: int, ways: int) -> str:
-    """Say what is wrong with a mask whose largest value stands for no way, and what to write instead."""
+    """Say that the largest value of a mask is no way, and what to write instead."""
     if largest == 255:
         return "marks a way with 255; write %s, and 0 for the background" % (
             "1" if ways == 1 else "its number, from 1 to %s" % (ways or "N")
@@ -436,7 +436,7 @@ def _whole(value: Any, what: str) -> int:
 
 
 def _is_size(size: Any) -> bool:
-    """Return whether a value is [height, width], or None where the answer's own size is taken."""
+    """Return whether a value is [height, width], or None if the answer's own size is taken."""
     if size is None:
         return True
     sides = isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
@@ -451,7 +451,7 @@ def _is_sha256(text: Any) -> bool:
 
 
 def read_kit_folder(folder: str) -> Tuple[str, Asked]:
-    """Read what a kit asks for.
+    """Read from a kit's folder which answers it asks for.
 
     Returns:
         The sha256 of the test, and number of an episode -> {"ways": N, "size": [h, w] or None, "queries": of
@@ -479,7 +479,7 @@ def read_kit_folder(folder: str) -> Tuple[str, Asked]:
 
 
 def check_asked(answer: Answer, asked: Asked, largest: Optional[int]) -> None:
-    """Check an answer against what its test asks for.
+    """Check that an answer has the form for which its test asks.
 
     Args:
         answer: as `read_answer` returns it.

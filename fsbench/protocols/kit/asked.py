@@ -11,7 +11,7 @@ from fsbench.protocols.test import Test
 
 
 def image_shape(data: SegmentationData, name: str) -> tuple[int, int]:
-    """Return height and width of image `name` as the data set takes it, from the header of its file where it is one.
+    """Return height and width of image `name` as the data set reads it, from the file's header if possible.
 
     Raises:
         DataError: the file is absent or no image.
@@ -29,14 +29,14 @@ def image_shape(data: SegmentationData, name: str) -> tuple[int, int]:
 
 
 def asked_size(test: Test, query: str) -> list[int] | None:
-    """Return the size [h, w] of the answer for a query, or None where the method's input size decides it."""
+    """Return the size [h, w] of the answer to a query; None if the method's input size decides it."""
     shape = image_shape(test.data, query)
     size = test.protocol.view.answer_size(shape, test.image_size)
     return None if size is None else list(size)
 
 
 def asked_answers(test: Test) -> Asked:
-    """Return by the number of each episode the ways, the size and the number of queries of its answer.
+    """Return, for each episode number, the ways, size and number of queries that its answer needs.
 
     They are as `fsbench.protocols.kit.answers.read_kit_folder` reads them from a kit.
     """

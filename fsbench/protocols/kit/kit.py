@@ -40,7 +40,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 
 class Kit(StatedTask, frozen=True):
-    """Content of `kit.json`: the task that the manifest follows from, with what else makes the test.
+    """Content of `kit.json`: the test's task, and hashes of the kit's files.
 
     Attributes:
         format, version: of the folder.
@@ -76,7 +76,7 @@ class Kit(StatedTask, frozen=True):
 
     @property
     def sha256(self) -> str:
-        """Hash of everything that is in the kit, but for its example."""
+        """Hash of the kit's contents, except its example."""
         return fingerprint(self.model_dump())
 
 
@@ -101,7 +101,7 @@ KIT: Mapping[str, Statement[Any]] = {
 
 
 def read_kit(folder: Path) -> Kit:
-    """Read what a kit says of itself; its other files are not opened.
+    """Read a kit's `kit.json`, without opening its other files.
 
     Raises:
         RecordError: the folder is no kit.
@@ -118,7 +118,7 @@ def read_kit(folder: Path) -> Kit:
 
 
 def check_kit(folder: Path, kit: Kit) -> None:
-    """Compare the files of a kit with the hashes that it states.
+    """Check the files of a kit against their stated hashes.
 
     Raises:
         RecordError: a file is absent or was changed.
@@ -136,7 +136,7 @@ def check_kit(folder: Path, kit: Kit) -> None:
 
 
 def count_episodes(folder: Path) -> int:
-    """Return how many episodes a kit has, those of all draws. Raises RecordError where its episodes cannot be read."""
+    """Return the number of episodes in a kit, over all draws. Raises RecordError if they cannot be read."""
     try:
         return len(answers.read_kit_folder(str(folder))[1])
     except answers.AnswersError as error:
@@ -144,7 +144,7 @@ def count_episodes(folder: Path) -> int:
 
 
 def paths_tell_classes(test: Test, root: Path | None = None) -> bool:
-    """Return whether paths of queries, from the folder `root` on, are named by classes of the data set.
+    """Return whether folders in paths of queries have names of classes.
 
     A folder is, or a file but for the number at its end. In classification a folder is a class, whatever its name.
     """
@@ -176,7 +176,7 @@ def write_kit(
     copy_images: bool = False,
     progress: Callable[[Test], Any] = iter,
 ) -> tuple[Kit, Path]:
-    """Write the kit of a test to the folder `out`, which is there whole or not at all.
+    """Write the kit of a test to the folder `out`, completely or not at all.
 
     A folder that is this kit already stays as it is.
 

@@ -48,10 +48,10 @@ class HandedInAnswer:
     """An answer to one episode.
 
     Attributes:
-        number: of the episode.
+        number: the number of the episode.
         label_map: (h, w) uint8, 0 background, 1..N ways, of the size that the test asks for; None in classification.
-        presence: (N,) bool, way is present; None where it follows from the label map.
-        score: (N,) float32 in [0, 1], how sure that is; None where there is none.
+        presence: (N,) bool, way is present; None if it follows from the label map.
+        score: (N,) float32 in [0, 1], how sure that is; None if there is none.
         labels: in classification, (q,) int64, the way from 1 of each query in the order that the test shows them.
     """
 
@@ -188,7 +188,7 @@ def _handed_in(stored: Stored, asked: Asked) -> HandedInAnswer:
 
 
 def _read_presence(path: Path, files: Mapping[int, Path]) -> dict[int, dict[str, Any]]:
-    """Read presence and score by the number of the episode, of each of `files`; empty where the file is absent."""
+    """Read presence and score by the number of the episode, of each of `files`; empty if the file is absent."""
     if not is_file(path):
         return {}
     try:
@@ -253,14 +253,14 @@ def _foreign(number: int, path: Path, count: int) -> AnswersError:
 
 
 class StoredAnswers:
-    """Answers to the episodes of a test, all of which were read and checked; masks are decoded one at a time.
+    """Checked answers to the episodes of a test; masks are decoded one at a time.
 
     Args:
         sources: answers to different episodes, by their numbers.
         asked: by the test.
 
     Attributes:
-        numbers: of the answered episodes, in the order of the test.
+        numbers: the numbers of the answered episodes, in the order of the test.
         missing: numbers of the episodes without an answer.
         image_size: side S of the answers where the test counts pixels at the method's input size; else None.
 
@@ -290,7 +290,7 @@ class StoredAnswers:
         return map(self.__getitem__, self.numbers)
 
     def __getitem__(self, number: int) -> HandedInAnswer:
-        """Return the answer to episode `number`. Raises KeyError where there is none."""
+        """Return the answer to episode `number`. Raises KeyError if there is none."""
         return _handed_in(self._stored[number], self._asked)
 
     def _check_told(self) -> None:
@@ -318,11 +318,11 @@ class StoredAnswers:
 
 
 def read_answers(paths: Sequence[Path], test: Test, partial: bool = False) -> StoredAnswers:
-    """Read and check all answers to a test that are in some files or folders.
+    """Read and check all answers to a test from files or folders.
 
     Args:
         paths: files of `answers.py`, folders of PNGs, or some of each, which answer different episodes.
-        test: that they answer.
+        test: the test that they answer.
         partial: take answers to some episodes alone.
 
     Raises:
@@ -334,7 +334,7 @@ def read_answers(paths: Sequence[Path], test: Test, partial: bool = False) -> St
 
 
 def check_answers(paths: Sequence[Path], test: str, asked: Asked, partial: bool = False) -> StoredAnswers:
-    """Read and check answers to the test whose manifest has the sha256 `test`, and which asks for `asked`.
+    """Read and check answers to the test with the sha256 `test`, which asks for `asked`.
 
     Raises:
         RecordError: as `read_answers` does.

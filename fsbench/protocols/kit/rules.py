@@ -13,7 +13,7 @@ from fsbench.scores.confusion import void_rule
 def rules(
     test: Test, has_boxes: bool, base_classes: list[str], copied: bool, told: bool, image_entries: Collection[str] = ()
 ) -> str:
-    """Return the text of RULES.md.
+    """Return the text of a kit's RULES.md.
 
     Args:
         test: whose protocol says what counts.

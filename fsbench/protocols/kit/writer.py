@@ -10,7 +10,7 @@ from fsbench.protocols.test import Test
 
 
 class Answers(answers.Answers):
-    """A file that answers to a test are appended to. An answer has reached the file when `add` returns.
+    """File to which answers to a test are appended; an answer is on the disk when `add` returns.
 
     A file that is there is gone on with: if its writer was killed in the middle of the last line, that line is cut off.
     Programs without fsbench write the same file by `answers.py` of a kit.
@@ -48,7 +48,7 @@ class Answers(answers.Answers):
         """Store the answer to an episode.
 
         Args:
-            number: of the episode, or the episode itself.
+            number: the number of the episode, or the episode itself.
             mask: (h, w) integers or bool, 0 background and 1 to N the ways, of the size that the episode asks for.
             presence: N bools, whether the query shows the way at all; None lets it follow from the mask.
             score: N numbers from 0 to 1, how sure that is; only together with `presence`.

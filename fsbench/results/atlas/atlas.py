@@ -33,7 +33,7 @@ REMARKED = ("seeds", "depends_on", "runs", "min_object", "kshot", "fb_iou", "pre
 
 @dataclass(frozen=True)
 class Reported:
-    """A figure of an entry: printed where and for which rows of tables.
+    """A published figure: its value, and where it was printed.
 
     Attributes:
         figure: the line of the csv file.
@@ -53,12 +53,12 @@ class Reported:
 
 @dataclass(frozen=True)
 class Entry:
-    """A method with a backbone under a test.
+    """A method with a backbone under a test, with its published figures.
 
     Attributes:
         id: method/data set/backbone in lower case, and a variant where there is one.
         method, backbone, variant, dataset: as shown.
-        program: that made the figures; None where none was found.
+        program: the program that made the figures; None if none was found.
         changes: conditions that these figures have otherwise than the program.
         figures: the reported figures, those of the method's own source first.
         ours: a run of this suite, whose conditions are all in `changes`.
@@ -76,7 +76,7 @@ class Entry:
 
     @cached_property
     def conditions(self) -> Mapping[str, str]:
-        """Conditions by column; "not found" of each where no program was found."""
+        """{column: condition}; "not found" for all if no program was found."""
         columns = (*TEST, *TOLD, *REMARKED)
         if self.program is None:
             known = dict.fromkeys(columns, NOT_FOUND) | {"dataset": self.dataset}
@@ -86,22 +86,22 @@ class Entry:
 
     @property
     def test(self) -> tuple[str, ...]:
-        """The values of `TEST`."""
+        """Values of the conditions in `TEST`, which define the test."""
         return tuple(self.conditions[name] for name in TEST)
 
     @property
     def told(self) -> tuple[str, ...]:
-        """The values of `TOLD`."""
+        """Values of the conditions in `TOLD`: what the method is given."""
         return tuple(self.conditions[name] for name in TOLD)
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Remarks about the entry: no program of it was found, or it was read in part, or something is not proven."""
+        """Remarks: no program was found, it was read in part, or something is not proven."""
         unread = () if self.program or self.ours else ("no evaluation program found",)
         return (*unread, *(self.program.marks if self.program else ()))
 
     def cells(self) -> Mapping[tuple[str, str, str], Reported]:
-        """Return the figures of the whole test by (way, shot, metric): the first of each, as they are sorted."""
+        """Return {(way, shot, metric): first figure} for the whole test."""
         found: dict[tuple[str, str, str], Reported] = {}
         for each in self.figures:
             if each.figure.is_whole:
@@ -111,7 +111,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Rank:
-    """Places that a figure may have among `size` that share its test, and whose methods were told the same.
+    """Range of places of a figure among `size` figures of the same test whose methods get the same labels.
 
     Other images move figures: `first` counts those that are surely higher, `last` those that are surely lower.
     """
@@ -126,7 +126,7 @@ class Rank:
 
 @dataclass(frozen=True)
 class Spread:
-    """How far other images move a score: half of the 95 % interval of a run of such a test, in points."""
+    """How far other images move a score: half the 95 % interval of a run of that test, in points."""
 
     half: float
     entry: Entry
@@ -140,7 +140,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Group:
-    """Entries that share a test; or a single one, whose test is nobody else's or not known.
+    """Entries that share a test, or one entry whose test is unique or not fully known.
 
     Attributes:
         conditions: those of the test, by column.
@@ -158,7 +158,7 @@ class Group:
         return tuple(dict.fromkeys(entry.program.id for entry in self.entries if entry.program))
 
     def ranks(self, atlas: "Atlas") -> Mapping[tuple[str, tuple[str, str, str]], Rank]:
-        """Ranks by (id of the entry, (way, shot, metric)).
+        """{(entry id, (way, shot, metric)): rank}.
 
         There is none for a figure without one of another method beside it, none where `atlas` has no run that tells how
         far other images move it, and none that leaves every place open. Backbones and variants of one evaluation
@@ -191,7 +191,7 @@ class Atlas:
     entries: Sequence[Entry]
 
     def groups(self) -> list[Group]:
-        """Return the entries by the test that they share: data sets in order, the largest groups first."""
+        """Return the entries grouped by test, by data set, largest group first."""
         together: dict[tuple[str, ...], list[Entry]] = {}
         for entry in self.entries:
             known = not any(map(is_unsure, TEST, entry.test))
@@ -212,13 +212,13 @@ class Atlas:
         )  # fmt: skip
 
     def rows(self) -> Mapping[tuple[str, int], Entry]:
-        """Return the entries by the (file, line) of their figures."""
+        """Return {(file, line) of a figure: entry}."""
         return {(each.file, each.line): entry for entry in self.entries for each in entry.figures}
 
     def spread(self, conditions: Mapping[str, str], cell: tuple[str, str, str]) -> Spread | None:
-        """Return how far other images move a figure (way, shot, metric) of a test, by the runs of such a test.
+        """Return how far other images move a figure (way, shot, metric) of a test, from runs of that test.
 
-        That is the widest of the whole tests, or else of single folds; None where there is no run.
+        That is the widest of the whole tests, or else of single folds; None if there is no run.
         """
         found = [
             Spread(one.half, entry, one)
@@ -236,7 +236,7 @@ class Atlas:
 
 
 def is_alike(ours: str, theirs: str, name: str) -> bool:
-    """Return whether a run's word of a condition is a published one; lists by a rule of ours stand for any."""
+    """Return whether a run's condition equals a published one; lists made by our rule match any."""
     return ours == theirs or (name == "image_lists" and ours not in get_args(ImageLists))
 
 
@@ -254,7 +254,7 @@ def _sorted(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 
 @cache
 def shipped_atlas() -> Atlas:
-    """Return the atlas that comes with the suite, read once in a process."""
+    """Return the atlas that ships with fsbench, read once per process."""
     return read_atlas(strict=False)
 
 
@@ -262,7 +262,7 @@ def read_atlas(folder: Path = FOLDER, strict: bool = True) -> Atlas:
     """Read the atlas, and join the figures of `folder` and of the folder above it with the evaluation programs.
 
     Args:
-        folder: of the atlas.
+        folder: the folder of the atlas.
         strict: a figure that no rule of `links.yaml` is about is an error; else it is left out.
 
     Raises:

@@ -12,7 +12,7 @@ ROUNDING = 0.1
 
 
 def summary(atlas: Atlas) -> list[str]:
-    """Return in lines how much the atlas holds, and how much of it is not known."""
+    """Return lines that say how much the atlas holds, and how much is unknown."""
     programs, groups = atlas.programs, atlas.groups()
     cells = [(program, column) for program in programs for column in EVIDENCED]
     missing = sum(getattr(program, column) == NOT_FOUND for program, column in cells)
@@ -31,7 +31,7 @@ def summary(atlas: Atlas) -> list[str]:
 
 
 def odd_means(atlas: Atlas) -> list[str]:
-    """Return, in lines, the printed means that are not those of the printed folds; they are kept as printed."""
+    """Return lines about printed means that differ from the mean of the printed folds."""
     return [line for entry in atlas.entries for line in _odd_means(entry)]
 
 

@@ -23,7 +23,7 @@ _CHANGE = re.compile(r"\(([+-]\d+(?:\.\d+)?)(?: \[|\))")
 
 @dataclass(frozen=True)
 class Effect:
-    """How far a condition moved the mIoU: from `low` to `high` points, over so many methods and tests.
+    """Measured effect of a condition on mIoU: `low` to `high` points, over methods and tests.
 
     Attributes:
         condition: a column of the atlas.
@@ -44,7 +44,7 @@ class Effect:
 
 
 def read_effects() -> list[Effect]:
-    """Return the measured effects of all result files; none where there are no files."""
+    """Return the measured effects of all result files; none if there are no files."""
     found: list[Effect] = []
     for file in sorted(EFFECTS.glob("*.json")):
         content = read_json(file, "record")

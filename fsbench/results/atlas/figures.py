@@ -18,7 +18,10 @@ SAME = tuple(name for name in COLUMNS if name != "value")
 
 
 class Figure(BaseModel):
-    """A figure; `printed` is its value as it stands. `fold` is a number, "mean", or "test" or "-" without folds."""
+    """A published figure; `printed` is its value as printed.
+
+    `fold` is a number, "mean", or "test" or "-" if there are no folds.
+    """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,7 +39,7 @@ class Figure(BaseModel):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is of the whole test, and not of one of its folds."""
+        """Whether it is about the whole test, not one fold."""
         return self.fold in ("mean", "test", "-", "all")
 
 
@@ -45,12 +48,12 @@ def _words(value: object) -> object:
 
 
 class Rule(BaseModel):
-    """Which rows of a file belong to which evaluation program; patterns are those of file names.
+    """Which rows of a file belong to which evaluation program, by patterns.
 
     Attributes:
         method, setting, metric, backbone, dataset, shot: patterns of the cells; one of several must fit.
         test: the method of the evaluation program, or "not found" where none was to be had.
-        name: of the method where it is not that of the program.
+        name: the name of the method where it is not that of the program.
         variant: what the figure is of besides the method, in a word or two; part of its id.
         repeated: another paper's or repository's print of the figure.
         changes: conditions that this figure has otherwise than the program, by column.
@@ -75,7 +78,7 @@ class Rule(BaseModel):
     skip: str = ""
 
     def fits(self, cells: Mapping[str, str]) -> bool:
-        """Whether the rule is about the row with these cells."""
+        """Whether the rule applies to a row with these cells."""
         return all(pattern.fullmatch(cells[cell]) for cell, pattern in self._patterns)
 
     @cached_property
@@ -90,7 +93,7 @@ class Rule(BaseModel):
 
 
 class Links(BaseModel):
-    """All rules: names of data sets, and by file the rules in order, the first that fits decides."""
+    """Names of data sets, and for each file its rules; the first that fits a row decides."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
@@ -99,7 +102,7 @@ class Links(BaseModel):
 
 
 def read_links(file: Path) -> Links:
-    """Read the rules. Raises SettingsError for a file that is no such rules."""
+    """Read the rules. Raises SettingsError for an invalid file."""
     links: Links = read_yaml(file, Links, "rules about reported figures")
     for name, rules in links.files.items():
         for i, rule in enumerate(rules, start=1):
@@ -111,7 +114,7 @@ def read_links(file: Path) -> Links:
 def read_figures(
     file: Path, rules: Sequence[Rule], datasets: Mapping[str, str], strict: bool = True
 ) -> list[tuple[Figure, Rule, int]]:
-    """Read the figures of a csv file, each with its rule and its line; rows of studies and costs are left out.
+    """Read the figures of a csv file with their rules and lines; studies and costs are left out.
 
     Raises:
         DataError: a line is no figure, no rule is about it, its value is no percentage, or another line has the same

@@ -25,13 +25,13 @@ Cell = tuple[str, str, str]
 
 
 def known_moves(atlas: Atlas, entry: Entry, cell: Cell, difference: float | None = None) -> list[str]:
-    """Say how far other images move a score of the test of an entry, in sentences; a command is indented.
+    """Say how far other images move a score of an entry's test, or which command tells.
 
     Args:
         atlas: with the runs that are at hand.
-        entry: of the test.
+        entry: the entry of the test.
         cell: the score.
-        difference: of two figures, which is then judged by the runs.
+        difference: the difference of two figures, which is then judged by the runs.
     """
     spread = atlas.spread(entry.conditions, cell)
     if spread is None:
@@ -41,20 +41,20 @@ def known_moves(atlas: Atlas, entry: Entry, cell: Cell, difference: float | None
     lists = spread.entry.conditions["image_lists"]
     own = "" if lists == entry.conditions["image_lists"] else f", image lists: {lists}"
     found = [
-        f"Other images move a score of such a test by ±{spread.half:.1f}, and the difference of two scores by up to "
+        f"Other images move a score of this test by ±{spread.half:.1f}, and the difference of two scores by up to "
         f"±{spread.of_difference:.1f} (95 %; {spread.entry.method}{fold}{own}, {figure.source.partition(': ')[0]})."
     ]
     if not figure.is_whole:
         return [*found, "The mean over all folds moves less."]
     if difference is not None:
         within = abs(difference) <= spread.of_difference
-        verdict = "may come from other images alone" if within else "is more than other images make"
-        found.append(f"{abs(difference):g} {verdict}.")
+        verdict = "no more than other images may explain" if within else "more than other images explain"
+        found.append(f"{abs(difference):g} is {verdict}.")
     return found
 
 
 def published_moves(atlas: Atlas, entry: Entry, cell: Cell) -> Iterator[str]:
-    """Yield what is published of a score of such a test: its spread over seeds of the test, and over its folds."""
+    """Yield published spreads of a score on such a test: over seeds of the test, and over folds."""
     test = (entry.dataset, cell, entry.conditions["image_lists"])
     for study in seed_studies():
         if (study.dataset, study.cell, study.image_lists(atlas)) == test:
@@ -75,7 +75,7 @@ def published_moves(atlas: Atlas, entry: Entry, cell: Cell) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class SeedStudy:
-    """A published standard deviation of one network's score over seeds of the test."""
+    """Published standard deviation of one network's score over seeds of the test."""
 
     method: str
     dataset: str
@@ -85,7 +85,7 @@ class SeedStudy:
     source: str
 
     def image_lists(self, atlas: Atlas) -> str:
-        """Return whose image lists the method's program goes through; "" where none was read."""
+        """Image lists of the program behind the study; "" if unknown."""
         own = (one for one in atlas.programs if (one.method, one.dataset) == (self.method, self.dataset))
         return next((program.image_lists for program in own), "")
 
@@ -106,12 +106,12 @@ def seed_studies() -> tuple[SeedStudy, ...]:
 
 def _unknown(entry: Entry, cell: Cell) -> Iterator[str]:
     """Say that nobody here knows how far other images move a score, and which command tells."""
-    words = "Other images: how far they move a score of this test is not known here"
+    words = "It is not known here how far other images move a score of this test"
     command = tell_command(entry, cell)
     if command is None:
         yield f"{words}."
         return
-    yield f"{words}. This tells in about {minutes(entry)} minutes on a CPU:"
+    yield f"{words}. This command tells in about {minutes(entry)} minutes on a CPU:"
     yield f"  {command}"
 
 
@@ -122,9 +122,9 @@ def minutes(entry: Entry) -> int:
 
 
 def tell_command(entry: Entry, cell: Cell) -> str | None:
-    """Return the command that runs a method without training under an entry's test.
+    """Return a command that runs a training-free method under an entry's test.
 
-    None where that cannot be run, or where a run of it would not be known to be of the same images.
+    None if the test cannot be run, or if nobody would know that a run of it has the same images.
     """
     dataset = _dataset(entry)
     if entry.program is None or dataset is None or not is_runnable(entry.program.id):
@@ -141,7 +141,7 @@ def tell_command(entry: Entry, cell: Cell) -> str | None:
 
 
 def _dataset(entry: Entry) -> str | None:
-    """Return our name of an entry's data set; None where the suite has no such data."""
+    """Return our name of an entry's data set; None if the suite has no such data."""
     return next((ours for ours, name in ATLAS_NAMES.items() if name == entry.dataset), None)
 
 

@@ -8,7 +8,7 @@ from fsbench.base.errors import SettingsError, did_you_mean
 from fsbench.protocols.conditions import is_unsure
 from fsbench.protocols.program_rows import slug
 from fsbench.results.atlas.atlas import REMARKED, TEST, TOLD, Atlas, Entry, Reported
-from fsbench.results.atlas.words import LABELS, VERBS, differences
+from fsbench.results.atlas.words import LABELS, differences, phrase
 
 NAMED = 3
 """Conditions that the sentence names; the table has all."""
@@ -16,11 +16,11 @@ NAMED = 3
 
 @dataclass(frozen=True)
 class FigurePair:
-    """The figures of two methods in one cell of their tables.
+    """Figures of two methods for the same way, shot and metric.
 
     Attributes:
-        way, shot, metric: of both.
-        one, other: each with the entry that has it.
+        way, shot, metric: the same for both figures.
+        one, other: the two figures, each with its entry of the atlas.
     """
 
     way: str
@@ -31,14 +31,14 @@ class FigurePair:
 
     @property
     def difference(self) -> float:
-        """The figure of the other less that of the one, in points, with the digits that both are printed with."""
+        """Second figure minus the first, in points, with the digits of both."""
         ours, theirs = (each.figure for _, each in (self.one, self.other))
         digits = max(len(figure.printed.partition(".")[2]) for figure in (ours, theirs))
         return round(theirs.value - ours.value, digits)
 
     @property
     def sentence(self) -> str:
-        """Say what both figures are, and which is higher by how much."""
+        """State both figures, and which is higher by how much."""
         names = [entry.method for entry, _ in (self.one, self.other)]
         backbones = [entry.backbone for entry, _ in (self.one, self.other)]
         same = backbones[0] == backbones[1]
@@ -55,7 +55,7 @@ class FigurePair:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two tests, one of each method, and what keeps their figures apart.
+    """Two tests, one for each method, and what differs between them.
 
     Attributes:
         one, other: an entry of each program.
@@ -70,24 +70,25 @@ class Pair:
 
     @cached_property
     def apart(self) -> list[str]:
-        """The conditions that differ, or of which nobody can tell, in the order of `TEST` and `TOLD`."""
+        """Conditions that differ, or cannot be compared, in the order of `TEST` and `TOLD`."""
         return [name for name, *_ in differences(self.one, self.other)]
 
     @property
     def sentence(self) -> str:
-        """Say in one sentence whether figures of the two compare, and by what they are kept apart."""
+        """Say in one sentence whether the figures are comparable, and what differs if not."""
         names = f"{self.one.method} and {self.other.method}"
         for entry in (self.one, self.other):
             if entry.program is None:
-                return f"not known: no evaluation program of {entry.method} was found, so nothing is known of its test"
+                return f"not known: no evaluation program of {entry.method} was found"
         if not self.apart:
-            return f"comparable: {names} share the test on {self.one.dataset} and were told the same"
+            return f"comparable: {names} share the test on {self.one.dataset} and get the same labels and help"
         sure = [name for name in self.apart if not self._is_unsure(name)]
         if not sure:
             labels = "; ".join(LABELS[name] for name in self.apart)
-            return f"not known to be comparable: of {names} it is open what they do ({labels})"
+            return f"not known to be comparable: nobody can tell whether {names} agree in {labels}"
         if set(sure) <= set(TOLD):
-            return f"the same test, but no common rank, as the methods were told otherwise: {self._clauses(sure)}"
+            told = "; ".join(_told(entry, sure) for entry in (self.one, self.other))
+            return f"the same test, but no common rank, because the methods get different help: {told}"
         return f"not comparable: {self._clauses(sure)}"
 
     def _clauses(self, names: Sequence[str]) -> str:
@@ -98,13 +99,13 @@ class Pair:
 
     def _clause(self, name: str) -> str:
         ours, theirs = (entry.conditions[name] for entry in (self.one, self.other))
-        return f"{self.one.method} {VERBS[name]} '{ours}', {self.other.method} '{theirs}'"
+        return f"{self.one.method} {phrase(name, ours)}, {self.other.method} {phrase(name, theirs)}"
 
     def _is_unsure(self, name: str) -> bool:
         return any(is_unsure(name, entry.conditions[name]) for entry in (self.one, self.other))
 
     def words(self) -> list[tuple[str, str, str, str]]:
-        """List each condition: a mark, its label, and the words of both.
+        """List for each condition a mark, its label, and its value in both tests.
 
         The mark is "≠" where the two keep figures apart, "?" where nobody can tell, and "" else.
         """
@@ -116,8 +117,16 @@ class Pair:
         return found
 
 
+def _told(entry: Entry, names: Sequence[str]) -> str:
+    """Say what a method gets, and whether it saw the test's classes; `names` are the conditions that are said."""
+    phrases = [phrase(name, entry.conditions[name]) for name in names]
+    gets = [words for words in phrases if words.startswith("gets ")]
+    joined = [words.removeprefix("gets ") if place else words for place, words in enumerate(gets)]
+    return f"{entry.method} {' and '.join([*joined, *(words for words in phrases if words not in gets)])}"
+
+
 def pair_named(atlas: Atlas, one: str, other: str | None) -> Pair:
-    """Return two tests by their names.
+    """Return the tests of two methods, found by name.
 
     Args:
         atlas: where they are.

@@ -73,7 +73,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 
 
 def known_words() -> dict[str, dict[str, str]]:
-    """Return `WORDS` and the words that metrics of protocols bring, with the meanings of these metrics."""
+    """Return `WORDS`, with words and meanings that protocols' metrics add."""
     metrics = known_metrics().values()
     own = {
         "metric": {metric.atlas_metric: metric.meaning for metric in metrics if metric.atlas_metric},

@@ -22,7 +22,7 @@ NOW, ACCEPTED = "now", "accepted"
 
 
 class Outcome(StrEnum):
-    """Answer to the question what became of the protocol's usual scores."""
+    """What happened to the scores, compared with accepted ones."""
 
     EQUAL = "equal"
     """Every count is the accepted one."""
@@ -36,15 +36,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Verdict on a method's scores beside the accepted ones.
+    """Comparison of a method's scores with accepted ones.
 
     Attributes:
         method: its name.
-        outcome: of all scores that are shown, over all folds that were run.
+        outcome: the outcome of all scores that are shown, over all folds that were run.
         comparison: paired differences, now minus accepted.
         title: what was tested.
         notes: what a reader must know.
-        episodes: of all folds together.
+        episodes: the episodes of all folds together.
         different: episodes of these with other counts.
     """
 
@@ -60,7 +60,7 @@ class Verdict:
     def sentence(self) -> str:
         """The outcome in one line."""
         if self.outcome is Outcome.EQUAL:
-            return f"{self.method}: equal: all counts of {self.episodes} episodes are the accepted ones"
+            return f"{self.method}: equal: all {self.episodes} episodes have the accepted counts"
         first, *others = self.comparison.tables[ALL].values()
         shown = [*first, *(row for rows in others for row in rows if row.significant)]
         other = f"{self.different} of {self.episodes} episodes have other counts"
@@ -80,11 +80,11 @@ class Verdict:
 
 
 def judge(now: Sequence[Record], accepted: Sequence[Record]) -> Verdict:
-    """Hold runs of a method against accepted ones.
+    """Compare runs of a method with accepted runs.
 
     Args:
         now: a run for each fold, of one method and test.
-        accepted: of the same folds.
+        accepted: the accepted of the same folds.
 
     Raises:
         RecordError: a run is damaged, or they are not on the same episodes with the same truth.
@@ -93,7 +93,7 @@ def judge(now: Sequence[Record], accepted: Sequence[Record]) -> Verdict:
     by_fold: Methods = {NOW: _by_fold(now, NOW), ACCEPTED: _by_fold(accepted, ACCEPTED)}
     if by_fold[NOW].keys() != by_fold[ACCEPTED].keys():
         found, expected = (", ".join(map(str, sorted(folds))) for folds in by_fold.values())
-        raise SettingsError(f"the runs are of fold {found}, the accepted ones of fold {expected}; expected equal folds")
+        raise SettingsError(f"the runs are of fold {found}, the accepted runs of fold {expected}; expected equal folds")
     comparison = compare_methods(by_fold, Comparing(baseline=ACCEPTED, rank_all=True))
     different = sum(_different_episodes(run, by_fold[ACCEPTED][fold][0]) for fold, (run,) in by_fold[NOW].items())
     outcome = _outcome(comparison.rows) if different else Outcome.EQUAL
@@ -107,8 +107,8 @@ def _by_fold(records: Sequence[Record], whose: str) -> dict[int, Trainings]:
     folds = [fold_of(record) for record in records]
     if len(names) != 1 or len(set(folds)) != len(folds):
         raise SettingsError(
-            f"the runs of {whose} are {len(records)} of {', '.join(names) or 'no method'}; expected one run a fold of "
-            "one method; name it with --method, or leave the other runs out"
+            f"found {len(records)} runs ({whose}) of {', '.join(names) or 'no method'}; expected one method with one "
+            "run for each fold; name the method with --method, or leave runs out"
         )
     return runs_by_fold(records)
 
@@ -121,7 +121,7 @@ def _different_episodes(now: Record, accepted: Record) -> int:
 
 
 def _outcome(rows: Sequence[ResultRow]) -> Outcome:
-    """Return the outcome of the rows of all scores: worse where any score of any fold is told to be."""
+    """Return the outcome over all scores: worse if any score of any fold is worse."""
     told = [metric_named(row.metric).sign * row.estimate.value for row in rows if row.significant]
     if any(value < 0 for value in told):
         return Outcome.WORSE

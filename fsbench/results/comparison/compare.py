@@ -22,11 +22,11 @@ from fsbench.scores.trainings import ranked_together
 
 @dataclass(frozen=True)
 class Asked:
-    """Questions of a reader besides the differences themselves.
+    """What a reader wants of a comparison: breakdowns, effect, margin, and so on.
 
     Attributes:
         effect: difference in points that a larger test is to find.
-        margin: differences up to so many points count as none; None where nobody says how many.
+        margin: differences up to so many points count as none; None if nobody says how many.
     """
 
     effect: float = 1.0
@@ -40,7 +40,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The tables of a comparison.
+    """Differences of methods on one test, with notes and conclusions.
 
     Attributes:
         title: what the runs have in common.
@@ -69,7 +69,7 @@ class Comparison:
 
     @property
     def tables(self) -> dict[str, dict[str, list[ResultRow]]]:
-        """The rows by the kind of their part and by metric."""
+        """{kind of breakdown, metric: rows}."""
         found: dict[str, dict[str, list[ResultRow]]] = {}
         for row in self.rows:
             found.setdefault(row.part_kind, {}).setdefault(row.metric, []).append(row)
@@ -78,7 +78,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Comparing:
-    """How methods are compared.
+    """Options of a comparison of methods.
 
     Attributes:
         metrics: names of scores; None for those of the protocol.
@@ -98,7 +98,7 @@ class Comparing:
     asked: Asked = Asked()
 
     def request(self, test: ComparedTest) -> Request:
-        """Return the rows that are wanted of a test. Raises SettingsError for a breakdown that it does not have."""
+        """Return the rows to compute for a test. Raises SettingsError for a breakdown it does not have."""
         protocol = _some_record(test.methods).protocol
         protocol.check_breakdowns(self.by)
         names = protocol.default_metrics if self.metrics is None else self.metrics
@@ -123,7 +123,9 @@ def compare_methods(
 def compare_tests(
     tests: Sequence[ComparedTest], comparing: Comparing = Comparing(), beside: Sequence[ResultRow] = ()
 ) -> list[Comparison]:
-    """Compare the methods of each test in pairs; all comparisons are corrected together, but those of each trial apart.
+    """Compare the methods of each test in pairs.
+
+    All comparisons are corrected together, except those of trials, which are corrected by themselves.
 
     Args:
         tests: see `fsbench.results.rows.comparable.compared_tests`.
@@ -169,7 +171,7 @@ def compare_tests(
                 corrected[middle:end],
             )
     results = [comparisons[place] for place in range(len(compared))]
-    results[0].warnings.extend(f"a test is left out: {error}" for error in refused)
+    results[0].warnings.extend(f"one test is left out: {error}" for error in refused)
     return results
 
 
@@ -252,7 +254,7 @@ def _pairs(labels: list[str], baseline: str | None) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class SizeOfTest:
-    """Differences that a test can find (statistics spec §8).
+    """What a test of this size can find (statistics §8).
 
     Attributes:
         smallest: the smallest true difference that a test like this one finds in 80 of 100 cases.
@@ -268,7 +270,7 @@ class SizeOfTest:
 
 
 def size_of_test(row: ResultRow, asked: Asked) -> SizeOfTest | None:
-    """Return what a whole test can find; None of scores that are not in points, and without an interval."""
+    """Return what a whole test can find; None for scores that are not in points or have no interval."""
     found = row.estimate
     if row.part_kind not in (ALL, FOLD) or not metric_named(row.metric).in_points or not found.has_interval:
         return None
@@ -288,7 +290,7 @@ def _groups(rows: Sequence[ResultRow], among: Mapping[str, object]) -> dict[str,
 
 
 def orders(rows: Sequence[ResultRow]) -> dict[str, tuple[list[str], set[frozenset[str]]]]:
-    """Return fold -> its methods, the best first, and the pairs of them that are told apart.
+    """Return, for each fold, its methods, best first, and the pairs that are told apart.
 
     A fold without a common scope (`common_scope`) is left out.
 
@@ -306,7 +308,7 @@ def orders(rows: Sequence[ResultRow]) -> dict[str, tuple[list[str], set[frozense
 
 
 def common_scope(rows: Sequence[ResultRow]) -> Scope | None:
-    """Return what some differences hold for; None where that is not the same, or there is no test.
+    """Return what all these differences hold for; None if they differ in it, or none is tested.
 
     Identical answers go with any others.
     """
@@ -319,13 +321,13 @@ def _explanations(rows: Sequence[ResultRow], folds: list[int], is_complete: bool
     """Say what the differences leave open."""
     lines = []
     if not is_complete and len(folds) > 1:
-        lines.append(f"only folds {numbers_of(folds)} are there, so there is no mean")
+        lines.append(f"only folds {numbers_of(folds)} have runs, so there is no mean over folds")
     if asked.margin is not None:
         lines.append(
-            f"within ± {asked.margin:g}: yes where the 90 % interval of the difference lies inside, each comparison by "
-            "itself; no yes is no sign of a difference"
+            f"within ± {asked.margin:g}: yes if the 90 % interval of the difference lies inside ± {asked.margin:g} "
+            "(each comparison by itself, not corrected). Where yes is missing, the methods need not differ"
         )
     others = [metric for metric in dict.fromkeys(row.metric for row in rows) if not metric_named(metric).in_points]
     if others:
-        lines.append(f"sizes and margins are in points, so {', '.join(others)} has none")
+        lines.append(f"sizes of tests and margins are in points, which {', '.join(others)} is not")
     return lines

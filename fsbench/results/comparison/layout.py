@@ -34,7 +34,7 @@ ROOM = 30
 
 
 def to_sheet(comparison: Comparison, every: bool = False, all_pairs: bool = True) -> Sheet:
-    """Lay out a table per kind of part and metric below what follows from them in words.
+    """Lay out a comparison: conclusions in words, then a table for each breakdown and metric.
 
     Args:
         comparison: what is shown.
@@ -47,16 +47,16 @@ def to_sheet(comparison: Comparison, every: bool = False, all_pairs: bool = True
     if is_cut:
         pairs, tables = sum(map(len, tables)), _with_best(tables)
         cut = (
-            f"{sum(map(len, tables))} of {pairs:,} differences are shown, those of the best method from the next ones; "
-            "--all shows all, --baseline METHOD those from one method"
+            f"Shown are {sum(map(len, tables))} of {pairs:,} differences: the first method against the next ones. "
+            "--all shows all differences, --baseline METHOD those from one method"
         )
         notes = [cut, *(shorten([note], (400,))[note] for note in notes)]
     conclusions, asked = comparison.conclusions, comparison.asked
     signs = {"second": _differences_in_words(comparison.rows), **DIFFERENCE_SIGNS}
     if every:
         signs |= {
-            "finds": "finds: the smallest true difference that a test of this size finds in 80 of 100 cases",
-            f"{asked.effect:g}": f"for {asked.effect:g}: how many times as many images a test needs to find a "
+            "finds": "finds: the smallest true difference that such a test finds in 80 of 100 cases",
+            f"{asked.effect:g}": f"for {asked.effect:g}: how many times as many images a test needs to find a true "
             f"difference of {asked.effect:g} (--effect), with a 95 % interval; more episodes of the same images do not "
             "help",
         }
@@ -81,7 +81,7 @@ def _differences_in_words(rows: Sequence[ResultRow]) -> str:
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Return what JSON says of a comparison: its fields, with the rows by kind of part and metric."""
+    """Return a comparison as JSON values: its fields, with rows by breakdown and metric."""
     values = {field.name: getattr(comparison, field.name) for field in fields(comparison)}
     tables = {
         kind: {metric: [_line(row, comparison.asked) for row in rows] for metric, rows in of_kind.items()}
@@ -142,7 +142,7 @@ def _table(rows: Sequence[ResultRow], asked: Asked, every: bool) -> Table:
     """Lay out a line per comparison; sizes of tests and margins stand beside scores in points alone.
 
     Args:
-        rows: of one kind of part and metric.
+        rows: the rows of one kind of part and metric.
         asked: what was asked of the comparisons.
         every: show p before its correction and sizes of tests, too.
     """
@@ -185,14 +185,14 @@ def _table(rows: Sequence[ResultRow], asked: Asked, every: bool) -> Table:
 
 
 def _these_ends(row: ResultRow, digits: int) -> str | None:
-    """Write the interval for these trainings alone; None where it is the only one."""
+    """Write the interval for these trainings alone; None if it is the only one."""
     if row.trained is None or not row.estimate.covers_trainings:
         return None
     return f"[{signed(row.trained.these.low, digits)}, {signed(row.trained.these.high, digits)}]"
 
 
 def times(size: SizeOfTest) -> str:
-    """Write how many times as many images a test needs, and the 95 % interval of that number."""
+    """Write how many times as many images a test needs, with its 95 % interval."""
     low, high = multiple(size.times_low), multiple(size.times_high)
     return f"{multiple(size.times)}× ({low}–{high})"
 
@@ -202,7 +202,7 @@ def _place(metric: str, fold: str) -> str:
 
 
 def plot(path: Path, comparisons: Sequence[Comparison]) -> None:
-    """Plot the critical-difference diagram of every fold (or their mean) and metric, of each test below the other.
+    """Draw the critical-difference diagram of each fold (or the mean) and metric, one test below the other.
 
     Methods stand at their scores, with a bar over those that are not told apart; where bars cannot say that of every
     pair (`bars`), the reason stands in place of the diagram. Raises SettingsError where `path` has another ending than
@@ -210,7 +210,7 @@ def plot(path: Path, comparisons: Sequence[Comparison]) -> None:
     """
     check_plot(path)
     if not all(comparison.alike for comparison in comparisons):
-        raise SettingsError("--plot needs every two methods compared; leave --baseline out")
+        raise SettingsError("--plot needs the differences of all pairs of methods; leave --baseline out")
     from matplotlib.figure import Figure  # slow to import
 
     sizes = [_figure_size(comparison) for comparison in comparisons]
@@ -252,7 +252,7 @@ def _draw_diagrams(part: "SubFigure", comparison: Comparison) -> None:
 
 
 def bars(rows: Sequence[ResultRow]) -> tuple[list[list[str]], str]:
-    """Group methods for the bars of a diagram, so that two share a bar exactly where they are not told apart.
+    """Group methods into the bars of a diagram: two share a bar exactly if they are not told apart.
 
     Args:
         rows: differences of one fold and metric, of every two methods; whatever cards they have.
@@ -265,15 +265,15 @@ def bars(rows: Sequence[ResultRow]) -> tuple[list[list[str]], str]:
     for row in rows:
         if not row.is_tested and row.estimate.scope is not Scope.IDENTICAL:
             untested = f"{row.method} and {row.minus} could not be tested"
-            return [], f"No diagram: {untested}, so no bar can say what they are."
+            return [], f"No diagram: {untested}, so it is not known whether a bar joins them."
         (different if row.significant else alike).add(frozenset((row.method, row.minus)))
     groups = indistinguishable(order, different)
     for two in sorted(alike, key=sorted):
         if not any(two <= set(group) for group in groups):
             first, second = sorted(two, key=order.index)
             return [], (
-                f"No diagram: {first} and {second} are not told apart, and a method between them is told apart from "
-                "one of the two, so that a bar would say more than the table."
+                f"No diagram: {first} and {second} are not told apart, but a method between {first} and {second} is "
+                "told apart from one of them. A bar over all three would be wrong."
             )
     return groups, ""
 

@@ -22,7 +22,7 @@ from fsbench.scores.sums import MeasuredSum, Pixels, PixelSum, ScoreSum
 
 @dataclass(frozen=True)
 class Measures:
-    """Values that were measured of a run for sums beyond its counts.
+    """Values measured from a run's masks, for scores that its counts do not give.
 
     Attributes:
         rows: name of a sum -> values (R, ...) of the R rows of the run's count table.
@@ -33,19 +33,19 @@ class Measures:
     missing: Mapping[str, str] = field(default_factory=dict)
 
     def sums(self, metrics: Sequence[Metric], table: CountTable) -> dict[str, RowValues]:
-        """Return what `metrics` add up of these values at the rows of a count table, by names of sums."""
+        """Return {name: sum} of these values for `metrics`, at the rows of a count table."""
         measured = {one for metric in metrics for one in measured_sums(metric) if one.name in self.rows}
         found = {one.name: one.added_up(table, self.rows[one.name]) for one in measured}
         return {name: values for name, values in found.items() if values is not None}
 
 
 def measured_sums(metric: Metric) -> list[MeasuredSum]:
-    """Return the sums of a metric that its counts do not give."""
+    """Return the sums of a metric that counts do not give."""
     return [one for one in metric.sums if isinstance(one, MeasuredSum)]
 
 
 def measure(record: Record, metrics: Collection[str], open_truth: Callable[[Record], Truth]) -> Measures:
-    """Measure what `metrics` need beyond counts of a run of segmentation.
+    """Measure what `metrics` need of a segmentation run beyond its counts.
 
     Args:
         record: the finished run.

@@ -47,7 +47,7 @@ def read_truth(record: Record, data: SegmentationData) -> Truth:
 
 
 def input_resolution(record: Record) -> int:
-    """Return the side of the images that the run's method saw. Raises RecordError where the record does not tell."""
+    """Return the side of the images that the run's method saw. Raises RecordError if the record does not say."""
     side = record.run.identity.image_size
     if not side or side > LARGEST_SIDE:
         raise RecordError(f"run.json has the image size {side}; expected a side from 1 to {LARGEST_SIDE}")
@@ -63,7 +63,7 @@ def own_resolution(record: Record) -> int:
 
 
 def stored_predictions(record: Record) -> StoredPredictions:
-    """Read a run's predictions. Raises RecordError where it has none, or a file that is not its."""
+    """Read a run's predictions. Raises RecordError if there are none or the file is another run's."""
     stored = read_predictions(record)
     if stored is None:
         raise RecordError("the run kept no predictions (repeat it with FORCE=1)")
@@ -86,7 +86,7 @@ def recount(record: Record, truth: Truth, resolution: int, view: View | None = N
 
     Args:
         record: the finished run.
-        truth: of its episodes.
+        truth: the truth of its episodes.
         resolution: `ORIGINAL`, or the side of a square in pixels.
         view: that of another test, whose rule brings the truth there; the run's own unless given.
 

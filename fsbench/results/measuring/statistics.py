@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def whole_statistics(record: Record, frame: "pl.DataFrame", measures: "Measures | None" = None) -> ScoreStatistics:
-    """Sum a whole count table on the episodes of `record`, with what was measured of it beyond counts."""
+    """Sum a whole count table of `record`, with what was measured beyond counts."""
     metrics, counting = askable_metrics(record.protocol), record.protocol.counting
     statistics = counting.statistics(frame, record.header, metrics)
     if measures is None:
@@ -29,7 +29,7 @@ def whole_statistics(record: Record, frame: "pl.DataFrame", measures: "Measures 
 def subset_statistics(
     record: Record, frame: "pl.DataFrame", keep: np.ndarray, measures: "Measures | None" = None
 ) -> ScoreStatistics:
-    """Sum the (episode, way) rows `keep` (rows,) bool of a count table, as `whole_statistics` sums all."""
+    """Sum the rows `keep` (rows,) bool of a count table, as `whole_statistics` sums all."""
     metrics, counting = askable_metrics(record.protocol), record.protocol.counting
     statistics = counting.subset_statistics(frame, keep, record.header, metrics)
     if measures is None:

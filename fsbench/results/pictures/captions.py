@@ -15,7 +15,7 @@ def truth_caption(names: Sequence[str], ways: Collection[int]) -> str:
 
 
 def presence_caption(names: Sequence[str], present: Sequence[bool]) -> str:
-    """Name the classes that a method decides are present."""
+    """Name the classes that a method calls present."""
     named = [name for name, decision in zip(names, present, strict=True) if decision]
     return f"predicted: {', '.join(named) or 'not present'}"
 
@@ -25,10 +25,10 @@ MANY = 6
 
 
 def iou_caption(ious: Sequence[float | None], ways: Collection[int]) -> str:
-    """Write the IoU of every way in percent, or in words how it is where the query shows none.
+    """Write the IoU of every way in percent, or in words if the query does not show it.
 
     Args:
-        ious: From 0 to 1; None where there is nothing to find and nothing was predicted.
+        ious: From 0 to 1; None if there is nothing to find and nothing was predicted.
         ways: The ways that the query shows.
     """
     if ways:

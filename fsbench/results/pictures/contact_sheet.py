@@ -22,13 +22,13 @@ MAX_SHOTS = 2
 
 
 class DrawnPrediction(NamedTuple):
-    """The prediction of an episode.
+    """Prediction of an episode, as a picture shows it.
 
     Attributes:
         label_map: (h, w), in way slots. One of another size than its image (metrics at the input size) is stretched
             over it.
         present: Decision on every way.
-        iou: IoU of every way, from 0 to 1, None where there is nothing to find and nothing was predicted; None
+        iou: IoU of every way, from 0 to 1, None if there is nothing to find and nothing was predicted; None
             altogether where it is not known.
     """
 
@@ -38,7 +38,7 @@ class DrawnPrediction(NamedTuple):
 
 
 def choose(episodes: Sequence[Episode], count: int = 8) -> list[Episode]:
-    """Choose `count` episodes spread evenly over the list, the same for every method."""
+    """Choose `count` episodes, evenly spread over the list; the same for every method."""
     if len(episodes) <= count:
         return list(episodes)
     return [episodes[round(i)] for i in np.linspace(0, len(episodes) - 1, count)]

@@ -11,7 +11,7 @@ SIDE = 96
 
 
 def way_colors(pixels: np.ndarray, slots: np.ndarray, ways: int) -> np.ndarray:
-    """Return the colors (n, 3) uint8 in which the ways of an image are painted, in turn from way 1.
+    """Return the colors (n, 3) uint8 of an image's ways, from way 1.
 
     Several ways have the palette's, since keys and other images of the episode name them so. A single way has the one
     of them that differs most from its object and from the image: whose lesser mean distance in CIELAB from the pixels

@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Crop(NamedTuple):
-    """A part of an image: its first row and column, its height and width in pixels."""
+    """Part of an image: its first row and column, height and width in pixels."""
 
     top: int
     left: int
@@ -19,7 +19,7 @@ class Crop(NamedTuple):
 
 
 def crop_around(mask: np.ndarray, proportion: float) -> Crop:
-    """Return the largest part of an image whose height is `proportion` times its width and that holds the object.
+    """Return the largest crop of an image that shows the object and has the proportion height / width.
 
     It lies around the middle of the object's box, as far as the image goes. An object that is larger than such a part,
     which would be cut, has the whole image.

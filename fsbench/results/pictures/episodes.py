@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class LabeledImage(NamedTuple):
-    """An image and the way of each of its pixels.
+    """An image with the way of each pixel.
 
     Attributes:
         caption: Words for the image.
@@ -41,16 +41,16 @@ class LabeledImage(NamedTuple):
 
     @property
     def colors(self) -> np.ndarray:
-        """The colors (n, 3) uint8 of the ways wherever the image is drawn, see `way_colors`."""
+        """Colors (n, 3) uint8 of the ways, wherever the image is drawn (see `way_colors`)."""
         return way_colors(self.pixels, self.slots, self.total)
 
     @property
     def ways(self) -> list[int]:
-        """The ways that the image shows, from 1."""
+        """Ways that the image shows, from 1."""
         return _foreground_ways(self.slots)
 
     def paint(self, size: tuple[int, int] | None = None) -> np.ndarray:
-        """Return the image with its ways over it, at its own size or fitted into `size` (width, height)."""
+        """Draw the ways over the image, at its own size or fitted into `size` (width, height)."""
         return paint_slots(self.pixels if size is None else fit_image(self.pixels, size), self.slots, self.colors)
 
 
@@ -81,7 +81,7 @@ def _read_pixels(data: SegmentationData, name: str) -> np.ndarray:
 
 
 def batch_support_images(episode: "EpisodeBatch", names: Sequence[str]) -> list[LabeledImage]:
-    """Return the supports of a batch of one episode, whose ways have `names`; a base class may have none."""
+    """Return the supports of a batch of one episode; `names` are those of its ways."""
     images = []
     for slot, name in enumerate(names, 1):
         of_way = episode.valid[0, slot - 1].nonzero().flatten().tolist()
@@ -93,13 +93,13 @@ def batch_support_images(episode: "EpisodeBatch", names: Sequence[str]) -> list[
 
 
 def batch_query_image(episode: "EpisodeBatch", names: Sequence[str]) -> LabeledImage:
-    """Return the query and the truth of a batch of one episode, whose ways have `names`."""
+    """Return query and truth of a batch of one episode; `names` are those of its ways."""
     slots = episode.known_truth().label_maps[0].cpu().numpy()
     return LabeledImage(truth_caption(names, _foreground_ways(slots)), batch_query_pixels(episode), slots, len(names))
 
 
 def batch_query_pixels(episode: "EpisodeBatch") -> np.ndarray:
-    """Return the query (H, W, 3) uint8 of a batch of one episode, without padding: the part that the truth covers.
+    """Return the query (H, W, 3) uint8 of a batch of one episode, without padding.
 
     Where an answer is asked for at a larger size than the truth's, the truth is its top left corner.
     """
@@ -113,7 +113,7 @@ def batch_query_pixels(episode: "EpisodeBatch") -> np.ndarray:
 
 
 def letterbox_part(episode: "EpisodeBatch") -> tuple[int, int] | None:
-    """Return height and width of the query in a letterbox of the method's own; None where it lies in none.
+    """Return height and width of the query in the method's own letterbox; None without one.
 
     Truth, answer and what a method shows of itself then lie over the image alone.
     """

@@ -10,7 +10,7 @@ HIT, ALARM, MISSED, OTHER = 1, 2, 3, 4
 
 
 def error_map(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the kind of every pixel (h, w) of a prediction; 0 is right background, void stays 255.
+    """Return the kind of error of every pixel (h, w): 0 right background, void 255.
 
     Args:
         prediction: Label map (h, w) in way slots.

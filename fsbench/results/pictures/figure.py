@@ -41,7 +41,7 @@ LETTERS = round(POINTS / 72 * DPI)
 
 
 class FigureRow(NamedTuple):
-    """A row of tiles.
+    """Row of tiles in a figure.
 
     Attributes:
         label: Written at its left, from bottom to top.
@@ -161,7 +161,7 @@ def _figure(headings: Sequence[str], rows: Sequence[FigureRow], key: Sequence[tu
 
 
 def with_font(svg: str, words: Iterable[str]) -> str:
-    """Put the letters of `words` into an SVG whose text is text, so that it looks the same everywhere.
+    """Embed the letters of `words` into an SVG, so that its text looks the same everywhere.
 
     The font is DejaVu Sans, which anybody may embed. Where it is not installed, the SVG stays as it is.
     """

@@ -12,7 +12,7 @@ from fsbench.results.sheets.names import wrap_name
 
 @cache
 def font_file() -> Path | None:
-    """Return the file of DejaVu Sans, which comes with matplotlib and knows more scripts than Pillow's own font."""
+    """Return the file of DejaVu Sans, which comes with matplotlib and covers many scripts."""
     spec = find_spec("matplotlib")  # its folder alone: it takes long to import
     file = Path(spec.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf" if spec and spec.origin else None
     return file if file and file.is_file() else None
@@ -20,11 +20,11 @@ def font_file() -> Path | None:
 
 @cache
 def font(size: int) -> Any:
-    """Return DejaVu Sans with letters of `size` pixels, or Pillow's own font where matplotlib is not installed."""
+    """Return DejaVu Sans at `size` pixels; without matplotlib, Pillow's own font."""
     file = font_file()
     return ImageFont.truetype(str(file), size) if file else ImageFont.load_default(size)
 
 
 def wrap_text(text: str, width: float, size: int) -> list[str]:
-    """Break a text of letters of `size` into lines of at most `width` pixels, at words where they are short enough."""
+    """Break text of `size` pixels into lines of at most `width` pixels, at words if possible."""
     return wrap_name(text, lambda line: font(size).getlength(line) <= width)

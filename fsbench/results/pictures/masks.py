@@ -35,7 +35,7 @@ SCALE = "from least (dark blue) over gray to most (yellow)"
 
 
 def line_width(shape: tuple[int, ...]) -> int:
-    """Return the width in pixels of each of an outline's lines on an image of `shape` (H, W, ...)."""
+    """Return the width in pixels of an outline's lines on an image of `shape` (H, W, ...)."""
     return max(1, round(max(shape[:2]) / LINES_PER_SIDE))
 
 
@@ -65,7 +65,7 @@ def paint_mask(pixels: np.ndarray, mask: np.ndarray, color: Color) -> np.ndarray
 
 
 def paint_errors(pixels: np.ndarray, prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Lay the colors of errors over the gray image, see `error_map`, and hatch void."""
+    """Draw the colors of errors (see `error_map`) over the gray image, and hatch void."""
     kinds = resize_labels(error_map(prediction, truth), *pixels.shape[:2])
     shown = np.where(kinds == VOID, 0, kinds)
     painted = hatch(_lay_over(gray(pixels), shown, _label_colors(shown, ERROR_COLORS), ERROR_FILL), kinds == VOID)
@@ -73,7 +73,7 @@ def paint_errors(pixels: np.ndarray, prediction: np.ndarray, truth: np.ndarray) 
 
 
 def heat_map(values: np.ndarray, image: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
-    """Lay colors from dark blue (low) over gray to yellow (high) over the gray image.
+    """Draw values over the gray image: dark blue (low) over gray to yellow (high).
 
     Args:
         values: (h, w), of any size; the colors are resized to the image's.
@@ -88,13 +88,13 @@ def heat_map(values: np.ndarray, image: np.ndarray, limits: tuple[float, float] 
 
 
 def gray(pixels: np.ndarray) -> np.ndarray:
-    """Return an image without its colors, from dark to light gray: neither black nor white."""
+    """Return an image in gray, without black and white."""
     level = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
     return np.repeat((56 + level // 2)[..., None], 3, axis=2).astype(np.uint8)
 
 
 def hatch(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Draw thin slanted lines, each dark beside light, over the pixels `where` (H, W) bool."""
+    """Draw slanted lines over the pixels `where` (H, W) bool, each dark beside light."""
     painted = pixels.copy()
     if not where.any():
         return painted
@@ -124,7 +124,7 @@ def _darken(pixels: np.ndarray, line: np.ndarray) -> np.ndarray:
 
 
 def outline(labels: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the lines of an outline are, as masks (H, W) uint8: inside the labels above 0, and outside."""
+    """Return the two lines of an outline as masks (H, W) uint8: inside and outside of labels above 0."""
     window = np.ones((2 * width + 1, 2 * width + 1), dtype=np.uint8)
     largest = cv2.dilate(labels, window)
     inner = (labels > 0) & (cv2.erode(labels, window) != largest)

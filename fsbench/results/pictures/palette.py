@@ -48,5 +48,5 @@ def way_color(way: int) -> Color:
 
 
 def hex_color(color: Color | np.ndarray) -> str:
-    """Return a color as pages and plots name it, such as "#f080ff"."""
+    """Return a color in the form "#f080ff"."""
     return "#" + "".join(f"{int(part):02x}" for part in color)

@@ -12,7 +12,7 @@ COLORS = np.concatenate([WAY_COLORS, WAY_COLORS // 3])
 
 
 def paint_regions(image: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """Lay a color for each region half transparent over the gray image, with dark lines between regions.
+    """Draw half transparent colors for regions over the gray image, with dark lines between them.
 
     Args:
         image: (H, W, 3) uint8.

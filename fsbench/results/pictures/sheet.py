@@ -35,7 +35,7 @@ def error_colors() -> list[tuple[Color, str]]:
 
 
 def error_key() -> list[KeyEntry]:
-    """Return the key of error maps."""
+    """Return the legend of error maps."""
     return [*error_colors(), "hatched: void"]
 
 
@@ -47,7 +47,7 @@ def way_key(names: Sequence[str]) -> list[tuple[Color, str]]:
 def write_sheet(
     path: Path, rows: Sequence[Sequence[Panel]], tile: tuple[int, int], key: Sequence[KeyEntry] = ()
 ) -> None:
-    """Write rows of panels, as `draw_sheet` draws them, as a PNG to `path`."""
+    """Draw rows of panels (see `draw_sheet`) and write them as a PNG to `path`."""
     sheet = draw_sheet(rows, tile, key)
     with replacing(path) as temporary:
         sheet.save(temporary, format="PNG")

@@ -19,7 +19,7 @@ OFF_OBJECT: Color = (60, 120, 255)
 
 
 def draw_sketch(sketch: Sketch, image: np.ndarray) -> np.ndarray:
-    """Return an image (H, W, 3) uint8, in gray, with a sketch over it."""
+    """Draw a sketch over an image, and return it (H, W, 3) uint8, in gray."""
     drawn = gray(image) if sketch.values is None else heat_map(sketch.values, image)
     if sketch.regions is not None:
         slots = np.where(sketch.regions > 0, (sketch.regions - 1) % len(COLORS) + 1, 0)
@@ -49,7 +49,7 @@ def _groups(given: np.ndarray, count: int) -> list[int]:
 
 
 def group_color(group: int) -> Color:
-    """Return the color of a group of a sketch."""
+    """Return the color of a group in a sketch."""
     if group <= 0:
         return OFF_OBJECT
     red, green, blue = COLORS[(group - 1) % len(COLORS)].tolist()
@@ -87,7 +87,7 @@ STEP_KEYS = {
 
 
 def explain_captions(panels: Iterable[Panel], keys: Mapping[str, str] = STEP_KEYS) -> list[KeyEntry]:
-    """Explain in words the captions that `keys` names, each by the longest name in it."""
+    """Explain the captions in `keys`, each by the longest known name in it."""
     names = {max((part for part in keys if part in caption), key=len, default="") for caption, _ in panels}
     return [words for part, words in keys.items() if part in names]
 

@@ -20,12 +20,12 @@ METRICS = ("mIoU", "FB-IoU")
 
 
 def is_in_atlas(record: Record) -> bool:
-    """Return whether a run is about masks on a data set that the atlas has."""
+    """Return whether a run is a segmentation run on a data set of the atlas."""
     return record.header.dataset in ATLAS_NAMES and record.protocol.has_masks
 
 
 def atlas_metrics(record: Record) -> list[str]:
-    """Return the names of a run's scores that the atlas has."""
+    """Return the names of a run's scores that the atlas also has."""
     own = [metric.name for metric in record.protocol.metrics if metric.atlas_metric]
     return list(dict.fromkeys((*METRICS, *own)))
 
@@ -37,15 +37,15 @@ def run_entry(
     programs: Sequence[Program],
     number: int,
 ) -> Entry:
-    """Return the entry of a method's runs of one test.
+    """Return a method's runs of one test as an entry of the atlas.
 
     Args:
-        label: of the method.
+        label: the label of the method.
         records: its runs.
         scores: by fold, as rows name it, and by metric. That of the mean, or of the only fold, is a figure of the whole
             test; another fold stands by itself.
-        programs: of the atlas.
-        number: of the test, which tells entries of one label apart.
+        programs: the programs of the atlas.
+        number: the number of the test, which tells entries of one label apart.
     """
     first = records[0]
     header, backbone = first.header, first.run.identity.backbone.name
@@ -70,7 +70,7 @@ def run_entry(
 
 
 def entries_at_hand(records: Iterable[Record], programs: Sequence[Program]) -> list[Entry]:
-    """Return an entry for each method of each test that finished runs are of, as far as the atlas has the data set."""
+    """Return finished runs as entries of the atlas, one for each method and test on its data sets."""
     found = []
     for number, group in enumerate(comparable([record for record in records if is_in_atlas(record)]), start=1):
         for label, members in variants(group).items():

@@ -24,11 +24,11 @@ _REPEATED = "printed by others than its authors"
 
 @dataclass(frozen=True)
 class PublishedBeside:
-    """Published rows of a run's data set by whether they share its test.
+    """Published rows on a run's data set, sorted by whether they share its test.
 
     Attributes:
         method: label of the run.
-        conditions: of its test, by column of the atlas.
+        conditions: the conditions of its test, by column of the atlas.
         shared: (method, backbone, shot, metric, printed figure, source) of the rows that share the test and were told
             the same.
         marks: remarks about their programs and figures, such as "BAM: partly read".
@@ -47,10 +47,10 @@ class PublishedBeside:
 
 
 def published_beside(label: str, record: Record, atlas: Atlas) -> PublishedBeside:
-    """Sort the atlas's rows of a run's data set by whether they share its test.
+    """Sort the atlas's rows on a run's data set by whether they share its test.
 
     Args:
-        label: of the run in tables.
+        label: the label of the run in tables.
         record: one of its folds.
         atlas: published figures.
     """
@@ -87,7 +87,7 @@ def published_beside(label: str, record: Record, atlas: Atlas) -> PublishedBesid
 
 
 def beside_sheet(found: Sequence[PublishedBeside]) -> Sheet:
-    """Lay the published rows beside several runs out: a table for each test, and notes of what others differ in."""
+    """Lay out published rows beside runs, a table for each test, with notes on how other rows differ."""
     tables, notes = [], []
     by_test: dict[tuple[tuple[str, str], ...], list[PublishedBeside]] = {}
     for each in found:
@@ -106,11 +106,9 @@ def _reasons(each: PublishedBeside) -> str:
     """Say in a line what other rows differ in, the most frequent first."""
     if not each.others:
         dataset = each.conditions["dataset"]
-        return f"all of the atlas's rows of {dataset} do" if each.shared else f"the atlas has no rows of {dataset}"
+        return f"all rows of {dataset} are shown" if each.shared else f"the atlas has no rows of {dataset}"
     by_number = sorted(each.reasons.items(), key=lambda item: (-item[1], item[0]))
-    words = [f"{LABELS[name]} ({number})" for name, number in by_number]
+    words = ", ".join(f"{LABELS[name]} ({number} row{'s' * (number > 1)})" for name, number in by_number)
     hidden = max(each.unknown.values(), default=0)
-    more = f"; of {hidden} something is not known" if hidden else ""
-    return (
-        f"{each.others} rows of {each.conditions['dataset']} do not, by {', '.join(words) or 'what is not known'}{more}"
-    )
+    why = [f"they differ in {words}"] * bool(words) + [f"of {hidden} rows something is not known"] * bool(hidden)
+    return f"{each.others} rows of {each.conditions['dataset']} are not shown: {'; '.join(why)}"

@@ -35,10 +35,10 @@ _CHOICES = {
 
 
 def run_conditions(record: Record, programs: Sequence[Program] = ()) -> dict[str, str]:
-    """State the conditions of a run, by column of the atlas: its protocol's, and what the run has otherwise.
+    """Return {column of the atlas: condition} for a run's test.
 
     Args:
-        record: of the run.
+        record: the record of the run.
         programs: of the atlas; that of the run's method says what the method is told besides, and what chose the
             checkpoint that its authors released.
     """
@@ -116,12 +116,12 @@ def _checkpoint(record: Record, programs: Sequence[Program]) -> str:
 
 
 def protocol_differences(ours: Protocol, theirs: Protocol, dataset: str) -> list[str]:
-    """Say in which conditions two protocols differ on a data set, those that only one states left out."""
+    """Say in which conditions two protocols differ on a data set, if both state them."""
     return _differences(asdict(ours.conditions(dataset)), asdict(theirs.conditions(dataset)), "")
 
 
 def program_differences(record: Record, published: PublishedScore) -> list[str]:
-    """Say in which conditions a run's test differs from the program that made a score, as the atlas has it."""
+    """Say in which conditions a run's test differs from the program behind a published score."""
     theirs, size = dict(published.conditions), str(record.run.identity.image_size)
     ours = asdict(record.protocol.conditions(record.header.dataset))
     return _differences(ours, theirs, size, theirs.get("network_size", ""))

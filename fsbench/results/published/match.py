@@ -17,7 +17,7 @@ for its own supports, or there is none."""
 
 @dataclass(frozen=True)
 class PublishedComparison:
-    """A score of ours and a reported one.
+    """A measured score beside a published one.
 
     `difference` is ours minus theirs; `verdict` one of `VERDICTS` (statistics §9), or "not comparable: …", then without
     a difference; `differs` is then all that differs. `caveats` is what is not known of scores that are
@@ -42,7 +42,7 @@ def match_published(
     members: Sequence[Record],
     published: Sequence[PublishedScore],
 ) -> list[PublishedComparison]:
-    """Compare a row of ours with what is reported for the same method on the same test.
+    """Compare a measured row with published scores of the same method on the same test.
 
     Of each metric those that differ least stand: where some can be compared, what cannot is left out. A score that
     several tables repeat stands once.

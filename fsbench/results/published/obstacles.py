@@ -34,7 +34,7 @@ _PRECISIONS = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed", "64": "6
 
 
 def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
-    """List all that differs between the making of a run's score and that of a reported one.
+    """List everything that differs between how a run's score and a published one were made.
 
     Compared are data set, fold, way, shot, protocol, setting, episodes and lists; the conditions of the protocol with
     those that the atlas has of the program which made the score; the method's options; the backbone
@@ -49,7 +49,7 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
         matter.
 
     Returns:
-        A phrase for each difference, such as "image size 400 instead of 700"; empty where the two may be compared. A
+        A phrase for each difference, such as "image size 400 instead of 700"; empty if the two may be compared. A
         fact that the record lacks is "not recorded" and never taken as equal.
     """
     reasons = [published.doubt] if published.doubt else []
@@ -87,7 +87,7 @@ def _is_of_its_program(protocol: str, published: PublishedScore) -> bool:
 
 
 def same_method(record: Record, published: PublishedScore) -> bool:
-    """Return True if a run's method has the class and the options that a reported score's has."""
+    """Return whether a run's method has the class and options of a published score's method."""
     method = record.run.identity.method.as_json()
     return published.kind == method.get("type") and all(
         _is_option(frozen(method.get(key)), value) for key, value in published.options
@@ -142,7 +142,7 @@ def _image_and_numbers(made: Identity | Training, paper: PaperSettings, where: s
 
 
 def caveats(record: Record, published: PublishedScore) -> list[str]:
-    """List what is not known of the making of a reported score, and yet keeps nobody from comparing.
+    """List what is unknown about a published score, without preventing a comparison.
 
     That is TF32, and what the atlas remarks about the program.
     """
@@ -153,7 +153,7 @@ def caveats(record: Record, published: PublishedScore) -> list[str]:
 
 
 def program_remarks(published: PublishedScore) -> list[str]:
-    """Return what the atlas remarks about the program that made a reported score."""
+    """Return the atlas's remarks about the program behind a published score."""
     return [f"the program of the reported score: {mark}" for mark in published.marks]
 
 

@@ -42,7 +42,7 @@ Shipped = Callable[[str, str, str | None], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class PaperSettings:
-    """The settings a reported score was made with, besides those of its test; None where they are not known.
+    """Settings behind a published score, besides its test; None if unknown.
 
     Attributes:
         image_size: side of the images in pixels.
@@ -68,24 +68,24 @@ class PaperSettings:
 
 @dataclass(frozen=True)
 class PublishedScore:
-    """A reported score.
+    """A score that a paper or repository published.
 
     Attributes:
         method, backbone, stated: names as printed; `stated` is the setting.
         dataset, fold, way, shot, metric: as ours; `fold` is a number or "mean".
         value, digits: the score, and digits after its point.
         source: where it is printed.
-        protocol: that it was made under.
+        protocol: the protocol that it was made under.
         kind: class of our method, and `options` that make it the same method.
-        setting: of the test, as ours.
+        setting: the setting of the test, as ours.
         backbones: ours that are the printed one; none where the source does not say.
         options: settings of the method, "any" for any but false.
         episodes, seed: of the test, where they are not the protocol's.
-        annotation: of the supports, as ours.
-        doubt: why it is no target; "" where it is one.
+        annotation: the annotation of the supports, as ours.
+        doubt: why it is no target; "" if it is one.
         configuration: name of our method in `configs/methods`, whose settings are the paper's.
         made_with: these settings.
-        row: id of the score's row in the atlas; "" where it has none.
+        row: id of the score's row in the atlas; "" if it has none.
         conditions: those of the program that made the score, by column of the atlas; none where it was not found.
         marks: what the atlas remarks about this program, such as "partly read".
     """
@@ -121,10 +121,10 @@ def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedSco
     """Read the scores of our methods in all csv files of `folder`, each once.
 
     Args:
-        shipped: returns the settings that our configuration files state, which are the papers'.
-        folder: of the csv files and their mapping.
+        shipped: returns the settings in our configuration files, which are those of the papers.
+        folder: folder of the csv files and their mapping.
 
-    Raises DataError for whatever the mapping does not know.
+    Raises DataError for names that the mapping does not know.
     """
     from fsbench.results.atlas.atlas import read_atlas, shipped_atlas  # spared until it is needed
 
@@ -162,7 +162,7 @@ class _Line:
 
     Attributes:
         cells: column -> text.
-        rules: of this file in the mapping.
+        rules: the rules of this file in the mapping.
         names: the whole mapping, whose names hold for all files.
         where: file and line, for messages.
         shipped: see `read_published`.
@@ -175,7 +175,7 @@ class _Line:
     shipped: Shipped
 
     def score(self) -> PublishedScore | None:
-        """Return the line's score; None where it is none of ours."""
+        """Return the line's score; None if it is none of ours."""
         cells = self.cells
         fold = cells.get("fold", self.rules.get("fold", ""))
         if not self._is_ours() or fold in NO_SCORE:
@@ -301,7 +301,7 @@ def _option(key: str, value: str) -> Any:
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the entries of nested settings by dotted keys.
+    """Return nested settings as {dotted key: value}.
 
     >>> flat({"a": {"b": 1}, "c": 2})
     {'a.b': 1, 'c': 2}
@@ -314,5 +314,5 @@ def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def frozen(value: Any) -> Any:
-    """Turn a list into a tuple, as options are compared and hashed."""
+    """Turn lists into tuples, so that options can be compared and hashed."""
     return tuple(value) if isinstance(value, list) else value

@@ -26,11 +26,11 @@ Methods = dict[str, Runs]
 
 @dataclass(frozen=True)
 class ComparedTest:
-    """Methods with runs of one test, on the same episodes.
+    """Methods with runs of one test on the same episodes.
 
     Attributes:
         methods: two or more.
-        name: of the test; "" for its title.
+        name: the name of the test; "" for its title.
         notes: runs and folds that are left out, in words.
     """
 
@@ -42,12 +42,12 @@ class ComparedTest:
 def compared_tests(
     folders: Sequence[Path], folds: Sequence[int] = (), refused: list[str] | None = None
 ) -> list[ComparedTest]:
-    """Group the runs in `folders` by their lists of episodes, so that a trial beside longer runs is a test of its own.
+    """Group the runs in `folders` by their episodes; a trial is a test of its own.
 
     A folder's runs of one method belong together where it has one of each fold. The test of most episodes comes first.
 
     Args:
-        folders: of the runs.
+        folders: the folders of the runs.
         folds: numbers of the folds to compare; all when empty.
         refused: see `find_records`.
 
@@ -72,7 +72,7 @@ def compared_tests(
             alone += [run.path.name for runs in methods.values() for run in all_runs(runs)]
     if not tests:
         labels, painted = list(label_methods(records, folders)), two_paintings(records)
-        found = f"runs of {', '.join(labels)}, but no two on the same episodes" if labels[1:] else "no finished run"
+        found = f"runs of {', '.join(labels)}, no two on the same episodes" if labels[1:] else "no finished run"
         raise SettingsError(
             f"found {f'only {labels[0]}' if len(labels) == 1 else found} in {', '.join(map(str, folders))}"
             f"{f' ({painted})' if painted else ''}; expected "
@@ -80,12 +80,12 @@ def compared_tests(
             *(f"left out: {message}" for message in refused or ()),
         )
     if alone:
-        tests[0].notes.append(f"not compared, since no other method ran the same episodes: {', '.join(alone)}")
+        tests[0].notes.append(f"not compared, because no other method ran the same episodes: {', '.join(alone)}")
     return tests
 
 
 def label_methods(records: Sequence[Record], folders: Sequence[Path]) -> Methods:
-    """Return the methods of runs that may be compared: a label that tells each from the others -> its runs by fold.
+    """Return {label: runs by fold} for runs that may be compared, with distinct labels.
 
     The runs of one method in a folder belong together where it has one of each fold and seed, and those of several
     folders where their settings are the same and their folds or seeds are others. Else the label names the settings in
@@ -125,7 +125,7 @@ def _are_of_one_method(some: Sequence[Record], others: Sequence[Record]) -> bool
 
 
 def common_folds(test: ComparedTest, baseline: str | None = None) -> ComparedTest:
-    """Keep the most folds that two methods share, and the methods that have all of them; notes say what is left out.
+    """Keep the largest set of folds that two methods share, and the methods with all of them; notes name the rest.
 
     Where no two share a fold, all is kept. With a `baseline` one of the two is the method of that label.
     """
@@ -142,11 +142,12 @@ def common_folds(test: ComparedTest, baseline: str | None = None) -> ComparedTes
     cut = [label for label in kept if len(methods[label]) > len(folds)]
     if cut:
         notes.append(
-            f"compared on the folds that all have ({numbers_of(folds)}); not counted: further folds of {', '.join(cut)}"
+            f"compared on fold {numbers_of(folds)}, which all methods have; further folds of {', '.join(cut)} are not "
+            "counted"
         )
     without = [label for label in methods if label not in kept]
     if without:
-        notes.append(f"left out, without runs of the same folds ({numbers_of(folds)}): {', '.join(without)}")
+        notes.append(f"left out, because not all of fold {numbers_of(folds)} was run: {', '.join(without)}")
     return replace(test, methods=kept, notes=notes)
 
 
@@ -161,14 +162,13 @@ def _is_sound(record: Record, refused: list[str]) -> bool:
 
 
 def check_same(methods: Methods) -> None:
-    """Raise RecordError unless all methods have runs of the same folds, on the same episodes with the same truth, and
-    all folds are of one copy of the data."""
+    """Raise RecordError unless all methods have runs of the same folds, episodes, truth and copy of the data."""
     label, first = next(iter(methods.items()))
     for other, records in methods.items():
         if set(first) != set(records):
             raise RecordError(
-                f"{label} has runs of fold {numbers_of(first)}, {other} of {numbers_of(records)}; run what is missing, "
-                "or compare what both have with --fold"
+                f"{label} has runs of fold {numbers_of(first)}, {other} of fold {numbers_of(records)}; run the missing "
+                "folds, or compare the folds that both have with --fold"
             )
         for record in (own for own in all_runs(records) if own is not first[fold_of(own)][0]):
             mine = first[fold_of(record)][0]
@@ -190,23 +190,23 @@ def check_same(methods: Methods) -> None:
     if len(parts) > 1:
         folds = " and ".join(f"fold {numbers_of({fold_of(record) for record in part})}" for part in parts)
         raise RecordError(
-            f"the runs of {folds} saw other copies of the data, or are of other tests; expected all folds of one test "
-            "on the same images and label maps; run them again on one copy"
+            f"the runs of {folds} saw different copies of the data, or belong to different tests; expected all folds "
+            "of one test on the same images and label maps; run the folds again on one copy"
         )
 
 
 def numbers_of(folds: Iterable[int]) -> str:
-    """List fold numbers in words."""
+    """Write a list of fold numbers in words."""
     return ", ".join(map(str, sorted(folds)))
 
 
 def _differing(first: Record, second: Record) -> str:
-    """Say in which entries two headers differ, in plain values where there are any."""
+    """Say in which entries two headers differ, in plain values if there are any."""
     ours, theirs = first.header.model_dump(), second.header.model_dump()
     keys = [key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]
     plain = [key for key in keys if not isinstance(ours.get(key), (list, dict)) and not key.endswith("sha256")]
     words = [f"{key} is {ours.get(key)} and {theirs.get(key)}" for key in plain] or [f"{key} differs" for key in keys]
     if first.manifest_sha256 != second.manifest_sha256:
         return ", ".join(words) or "the episodes themselves differ"
-    same = "they have equal names, and the files of their images or label maps differ"
+    same = "the names are equal, but the files of the images or label maps differ"
     return two_paintings([first, second]) or same

@@ -26,46 +26,46 @@ be 0 or nothing."""
 
 
 def is_of_absent(metric: str) -> bool:
-    """Return whether a score means something of the pairs `ABSENT`; one over shown classes does not."""
+    """Return whether a score is meaningful for queries that do not show the class."""
     return not metric_named(metric).is_over_shown_classes
 
 
 def ways(frame: "pl.DataFrame") -> np.ndarray:
-    """Select the (episode, way) pairs (rows,) bool of a count table, without the rows of whole episodes."""
+    """Select the rows (rows,) bool of a count table that are about one way, not the whole episode."""
     return np.asarray((frame["slot"] > 0).to_numpy())
 
 
 def pairs_by_size(frame: "pl.DataFrame") -> dict[str, np.ndarray]:
-    """Select the (episode, way) pairs of each bin of `SIZES`, and of `ABSENT`: name -> (rows,) bool."""
+    """Return {bin of `SIZES` or `ABSENT`: selected (episode, way) rows (rows,) bool}."""
     bins = {name: pairs_between(frame, lower, upper) for name, (lower, upper) in SIZES.items()}
     return bins | {ABSENT: pairs_by_presence(frame)[ABSENT]}
 
 
 def pairs_by_presence(frame: "pl.DataFrame") -> dict[str, np.ndarray]:
-    """Select the (episode, way) pairs whose query shows the way, and the others: name -> (rows,) bool."""
+    """Return {name: selected rows (rows,) bool}, for queries that show the way and those that do not."""
     way, present = ways(frame), frame["present"].to_numpy()
     return {SHOWN: way & present, ABSENT: way & ~present}
 
 
 def pairs_between(frame: "pl.DataFrame", lower: float, upper: float) -> np.ndarray:
-    """Select the (episode, way) pairs (rows,) bool whose object takes a share of [lower, upper) of its query."""
+    """Select rows (rows,) bool whose object covers a share of [lower, upper) of its query."""
     way, present = ways(frame), frame["present"].to_numpy()
     share = (frame["gt"] / (frame["void"] + frame["valid"])).to_numpy()
     return np.asarray(way & present & (lower <= share) & (share < upper))
 
 
 def pairs_by_class(frame: "pl.DataFrame", header: Header) -> dict[str, np.ndarray]:
-    """Select the (episode, way) pairs of each class: name of the class -> (rows,) bool."""
+    """Return {class name: selected (episode, way) rows (rows,) bool}."""
     way, number = ways(frame), frame["class_id"].to_numpy()
     return {name: way & (number == int(key)) for key, name in header.class_names.items()}
 
 
 @dataclass(frozen=True)
 class PartKind:
-    """A kind of parts that a run is broken down into.
+    """Kind of breakdown of a run, such as by size or by class.
 
     Attributes:
-        head: of a column that names the parts.
+        head: the head of a column that names the parts.
         select: takes a count table and the header of its run; name of a part -> its (episode, way) pairs (rows,) bool.
         over_folds: whether all folds have the same parts, so that there is a mean over folds.
         needs_masks: whether only runs of segmentation have such parts.
@@ -86,5 +86,5 @@ PART_KINDS = {
 
 
 def metrics_of_part(metrics: Iterable[str], kind: str, name: str) -> list[str]:
-    """Return the scores that mean something on a part: no IoU where the query does not show the class."""
+    """Return the scores that are meaningful on a part; no IoU if its queries do not show the class."""
     return [metric for metric in metrics if is_of_absent(metric) or kind == CLASS or name != ABSENT]

@@ -16,7 +16,7 @@ from fsbench.results.rows.scoring import ComparedPart, Request, Sums, correct, d
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A method at one value of a setting: its runs, or a part of them.
+    """A method at one value of a setting, such as 5 shots: its runs, or a part of them.
 
     Attributes:
         method: its label.
@@ -43,8 +43,8 @@ class Point:
 
         Args:
             method: its label.
-            kind: of the part that the number is, see `fsbench.results.rows.row`.
-            number: of shots, ways, pixels, percent or objects.
+            kind: the kind of the part that the number is, see `fsbench.results.rows.row`.
+            number: the number of shots, ways, pixels, percent or objects.
             records: its runs, one of each fold and training.
             select: chooses rows (rows,) bool by a record; None for whole runs.
         """
@@ -54,16 +54,16 @@ class Point:
 
     @property
     def is_part(self) -> bool:
-        """Whether the point is a part of its runs."""
+        """Whether the point uses only a part of its runs' episodes."""
         return self.scope.select is not None
 
     def scores(self, test: str, sums: Sums) -> list[ResultRow]:
-        """Return a row for each score that the point has, on a test of that name."""
+        """Return a row for each score of the point; `test` is the test's name."""
         return scores_on(self.scope, self.method, self.runs, test, sums)
 
 
 def paired_differences(pairs: Sequence[tuple[Point, Point]], request: Request, sums: Sums) -> list[ResultRow]:
-    """Compare points of the same queries in pairs, the first minus the second; their p are not corrected yet.
+    """Compare points with the same queries in pairs, first minus second; p is not corrected yet.
 
     Returns:
         The differences by score, then in the order of `pairs`.
@@ -88,12 +88,12 @@ def _point_row(row: ResultRow, first: Point, second: Point) -> ResultRow:
 
 @dataclass(frozen=True)
 class PointTable:
-    """Methods at the values of a setting, and how they differ.
+    """Methods at several values of a setting, with their differences.
 
     Attributes:
         title: name of the test that its rows have.
         metrics: names of the scores, the headline first.
-        differences: of points that ask the same queries.
+        differences: the differences of points that ask the same queries.
         notes: what a reader must know.
         comparisons: number of comparisons, of all tables together, that their p are corrected for.
     """
@@ -109,7 +109,7 @@ T = TypeVar("T", bound=PointTable)
 
 
 def correct_tables(tables: Sequence[T]) -> list[T]:
-    """Correct the p of the differences of all tables together."""
+    """Correct the p of all differences in several tables together."""
     main = {table.title: table.metrics[0] for table in tables}
     corrected = correct([row for table in tables for row in table.differences], main)
     rows, comparisons = iter(corrected), sum(not isnan(row.corrected) for row in corrected)

@@ -85,13 +85,13 @@ _COUNTS = ("images", "pairs", "episodes")
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One score, or the difference of two; see `COLUMNS`.
+    """One score, or the difference of two (see `COLUMNS`).
 
     Attributes:
         estimate: the value with its interval, error and test: of several trainings those for other trainings, too.
         trained: what trainings say of it, with the interval for these alone; None of what no training is known of.
         minus_part: part at which `minus` is, where that is another than `part`.
-        scores: of a difference, the scores of `method` and `minus`; NaN for a score.
+        scores: the scores of a difference, the scores of `method` and `minus`; NaN for a score.
         folds: number of folds that it is the mean over.
         parent: label of the method whose runs were scored; "" for an answer that needs no model.
     """
@@ -117,12 +117,12 @@ class ResultRow:
 
     @property
     def p_family(self) -> float:
-        """The p of a difference among several that are corrected together."""
+        """p of a difference after correction together with all others."""
         return self.trained.p_family if self.trained else self.estimate.p
 
     @property
     def trainings(self) -> str:
-        """How many trainings there are, "3"; of a difference of both, "3 and 5", or "3 and –"; "" of none."""
+        """Number of trainings, "3"; for a difference of both, "3 and 5", or "3 and –"; "" if nothing is trained."""
         numbers = self.trained.numbers if self.trained else []
         return " and ".join(number or "–" for number in numbers) if any(numbers) else ""
 
@@ -133,23 +133,23 @@ class ResultRow:
 
     @property
     def significant(self) -> bool:
-        """Whether two methods are told apart: p after its correction is below 0.05, and no fold lacks trainings."""
+        """Whether two methods are told apart: corrected p below 0.05, and no fold lacks trainings."""
         return self.corrected < ALPHA and not self.is_borrowed
 
     @property
     def is_of_these(self) -> bool:
-        """Whether it holds for these trainings alone, since most folds of a method have one."""
+        """Whether the row holds only for these trainings, since most folds have one."""
         return self.trained is not None and Reach.THESE in (spread.reach for spread in self.trained.spreads)
 
     @property
     def is_borrowed(self) -> bool:
-        """Whether a fold with one training takes the spread of the other folds."""
+        """Whether a fold with one training uses the spread of other folds."""
         return self.trained is not None and self.trained.is_borrowed
 
     def is_equivalent(self, margin: float | None) -> bool | None:
-        """Return whether two methods are equivalent within a margin in points.
+        """Whether two methods are equivalent within a margin in points.
 
-        None where no margin was asked for, and of scores that are not in points.
+        None if no margin was asked for, and of scores that are not in points.
         """
         if margin is None or not metric_named(self.metric).in_points:
             return None
@@ -161,7 +161,7 @@ class ResultRow:
         return round(self.episodes / self.folds)
 
     def reversed(self) -> "ResultRow":
-        """Return the same difference the other way round: `minus` less `method`."""
+        """Return the same difference with both methods exchanged."""
         return replace(
             self,
             method=self.minus,
@@ -175,7 +175,7 @@ class ResultRow:
         )
 
     def cells(self) -> dict[str, Any]:
-        """Return the cells of the row by the names of `COLUMNS`; NaN stands for no number."""
+        """Return {column of `COLUMNS`: value}; NaN means no number."""
         trained = self.trained
         found = trained.these if trained else self.estimate
         other = trained.other if trained else None
@@ -207,7 +207,7 @@ class ResultRow:
 
 
 def fold_in_words(fold: str) -> str:
-    """Name the fold of a row; "" where there are no folds.
+    """Name the fold of a row; "" if there are no folds.
 
     >>> fold_in_words("0"), fold_in_words(MEAN), fold_in_words(ALL)
     ('fold 0', 'mean over folds', '')
@@ -216,17 +216,17 @@ def fold_in_words(fold: str) -> str:
 
 
 def scores_of(rows: Iterable[ResultRow]) -> dict[str, Estimate]:
-    """Return metric -> score, or difference, of rows that have a value, with the interval of the widest reach."""
+    """Return {metric: score or difference} of rows with a value, each with its widest interval."""
     return {row.metric: row.estimate for row in rows if not isnan(row.estimate.value)}
 
 
 def scores_in(rows: Iterable[ResultRow]) -> dict[str, float]:
-    """Collect each method's score from differences of one fold and metric."""
+    """Return each method's score from differences of one fold and metric."""
     return {name: score for row in rows for name, score in zip((row.method, row.minus), row.scores, strict=True)}
 
 
 def reaches_of(rows: Iterable[ResultRow]) -> dict[str, Reach]:
-    """Return how far the trainings of each method reach, in scores or differences of one fold and metric."""
+    """Return, for each method, whether its interval covers other trainings, from rows of one fold and metric."""
     found = {}
     for row in rows:
         for place, name in enumerate(filter(None, (row.method, row.minus))):
@@ -237,13 +237,13 @@ def reaches_of(rows: Iterable[ResultRow]) -> dict[str, Reach]:
 
 
 def ranked(rows: Sequence[ResultRow]) -> list[str]:
-    """Return the methods of some differences of one fold and metric, the best first."""
+    """Return the methods in differences of one fold and metric, best first."""
     scores = scores_in(rows)
     return sorted(scores, key=lambda label: -metric_named(rows[0].metric).sign * scores[label])
 
 
 def rows_frame(rows: Iterable[ResultRow]) -> "pl.DataFrame":
-    """Return rows as a data frame with the columns of `COLUMNS`; a number that does not exist is null."""
+    """Return rows as a data frame with the columns `COLUMNS`; a missing number is null."""
     # spared until it is needed
     import polars as pl
 

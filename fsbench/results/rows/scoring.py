@@ -42,14 +42,14 @@ Measure = Callable[[Record], "Measures"]
 
 @dataclass(frozen=True)
 class Request:
-    """The rows that are wanted of a test.
+    """Which scores and breakdowns to compute for a test.
 
     Attributes:
         metrics: names of the scores.
         by: kinds of parts besides the whole test: "fold", "size", "class", "presence". Scores of folds are always
             there.
         trivial: whether the answers that need no model are scored on the same episodes.
-        measure: measures what scores beyond the counts need of a run; None where nobody asks for them.
+        measure: measures what scores beyond the counts need of a run; None if nobody asks for them.
         test: name of the test; its title unless given.
     """
 
@@ -66,7 +66,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Scored:
-    """Whoever is scored: a method, or an answer that follows from the counts of its runs.
+    """Who is scored: a method, or an answer derived from the counts of its runs.
 
     Attributes:
         label: as it stands in rows.
@@ -84,7 +84,7 @@ class Scored:
 
 @dataclass
 class Sums:
-    """Statistics of runs, each summed when it is first needed.
+    """Statistics of runs, computed at first use.
 
     Attributes:
         measure: as in `Request`.
@@ -97,7 +97,7 @@ class Sums:
     _whole: dict[tuple[Path, str], ScoreStatistics] = field(default_factory=dict)
 
     def frame(self, record: Record, answer: str = "") -> "pl.DataFrame":
-        """Return the counts of a run's predictions, or of another answer on its episodes."""
+        """Return the counts of a run, or those of a derived answer on its episodes."""
         if not answer:
             return record.episodes
         if (record.path, answer) not in self._frames:
@@ -107,7 +107,7 @@ class Sums:
         return self._frames[record.path, answer]
 
     def whole(self, record: Record, answer: str = "") -> ScoreStatistics:
-        """Return the statistics of a whole run."""
+        """Return the statistics of a run's whole count table."""
         key = record.path, answer
         if key not in self._whole:
             self._whole[key] = whole_statistics(record, self.frame(record, answer), self._measured(record, answer))
@@ -116,7 +116,7 @@ class Sums:
     def trained(
         self, folds: Sequence[Trainings], metrics: Sequence[str], kept: Sequence[np.ndarray] | None, answer: str = ""
     ) -> Trained:
-        """Return the statistics of a method, or of another answer on its episodes, in some scores.
+        """Return the statistics of a method with all its trainings, in some scores.
 
         Args:
             folds: the method's trainings of each fold.
@@ -132,12 +132,12 @@ class Sums:
         return trained_on(folds, statistics, is_free=bool(answer) and answer in ANSWERS)
 
     def part(self, record: Record, keep: np.ndarray, answer: str = "") -> ScoreStatistics:
-        """Return the statistics of the (episode, way) rows `keep` (rows,) bool alone."""
+        """Return the statistics of the count rows `keep` (rows,) bool."""
         return subset_statistics(record, self.frame(record, answer), keep, self._measured(record, answer))
 
     @property
     def missing_in_words(self) -> list[str]:
-        """Say which scores that were asked for which runs do not have, in a line for each reason."""
+        """Say which requested scores are missing for which runs, a line for each reason."""
         by_reason: dict[tuple[str, tuple[str, ...]], list[str]] = {}
         for (metric, reason), runs in self._lacking.items():
             by_reason.setdefault((reason, tuple(runs)), []).append(metric)
@@ -156,7 +156,7 @@ class Sums:
 def trained_on(
     folds: Sequence[Trainings], statistics: Callable[[int, Record], ScoreStatistics], is_free: bool = False
 ) -> Trained:
-    """Sum up a method with all its trainings: a part for each fold, or one where the same weights answer all folds.
+    """Collect a method's trainings by fold, or as one part if the same weights answer all folds.
 
     Args:
         folds: the method's trainings of each fold.
@@ -174,14 +174,14 @@ def trained_on(
 
 
 def further_answers(record: Record) -> Mapping[str, FurtherAnswer]:
-    """Return the answers that the protocol derives from a run's counts; none under most protocols."""
+    """Return answers that the protocol derives from a run's counts, such as a calibrated one; usually none."""
     if not record.protocol.counting.calibrated:
         return {}
     return record.protocol.counting.further_answers(record.episodes, record.every_episode, record.header)
 
 
 def is_whole(runs: Runs) -> bool:
-    """Return whether a test has several folds and a method has a run of each: then there is a mean over them."""
+    """Return whether a test has several folds and a method has runs of all, so that there is a mean."""
     record = next(iter(runs.values()))[0]
     return len(runs) == record.header.folds > 1
 
@@ -193,7 +193,7 @@ def score_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow
     score that does not exist has a row without a value.
 
     Args:
-        methods: of one test, see `fsbench.records.grouping.comparable`.
+        methods: the methods of one test, see `fsbench.records.grouping.comparable`.
         request: what is wanted.
         sums: what was summed of their runs before; it keeps what is summed now.
     """
@@ -211,11 +211,11 @@ def score_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow
 
 
 def method_lines(test: str, label: str, runs: Runs) -> Iterator[tuple[ResultRow, list[Trainings]]]:
-    """Yield what the rows of each fold have in common, then those of the mean where all folds are there.
+    """Yield the shared columns of each fold's rows, then those of the mean if all folds are there.
 
     Args:
         test: name of the test.
-        label: of the method.
+        label: the label of the method.
         runs: its trainings of each fold, by ascending fold.
 
     Yields:
@@ -232,7 +232,7 @@ def method_lines(test: str, label: str, runs: Runs) -> Iterator[tuple[ResultRow,
 
 
 def run_name(trainings: Trainings) -> str:
-    """Return the name of the only run's folder; "" of several trainings."""
+    """Return the folder name of the only run; "" for several trainings."""
     return trainings[0].path.name if len(trainings) == 1 else ""
 
 
@@ -276,7 +276,7 @@ def _kinds(record: Record, by: Sequence[str]) -> Iterator[tuple[str, PartKind]]:
 
 
 def fold_name(folds: Sequence[Trainings]) -> str:
-    """Name the folds of a method's runs as rows do: "mean" of several, the number of one, "all" of classification."""
+    """Name a method's folds: "mean" of several, the number of one, "all" in classification."""
     if len(folds) > 1:
         return MEAN
     return str(fold_of(folds[0][0])) if folds[0][0].protocol.has_masks else ALL
@@ -289,11 +289,11 @@ def score_part(
     kept: Sequence[np.ndarray],
     frames: "Sequence[pl.DataFrame]",
 ) -> Iterator[ResultRow]:
-    """Yield a row for each score, without a value where there is none.
+    """Yield a row for each score, without a value if there is none.
 
     Args:
         row: what the rows have in common.
-        trained: statistics of all trainings; None where a fold has nothing of the part.
+        trained: statistics of all trainings; None if a fold has nothing of the part.
         metrics: names of the scores.
         kept: (rows,) bool of each fold, the pairs that count.
         frames: count table of each fold.
@@ -309,7 +309,7 @@ def score_part(
 
 
 def with_estimate(row: ResultRow, found: TrainedEstimate) -> ResultRow:
-    """Return a row with its value, and what trainings say of it."""
+    """Return a row with its value, interval and trainings."""
     return replace(row, estimate=found.widest, trained=found)
 
 
@@ -321,7 +321,7 @@ def _estimates(trained: Trained) -> dict[str, TrainedEstimate]:
 
 
 def pairs_and_episodes(kept: Sequence[np.ndarray], frames: "Sequence[pl.DataFrame]") -> tuple[int, int]:
-    """Count the (episode, way) pairs that are kept of each fold, and their episodes, over all folds."""
+    """Count the selected (episode, way) pairs of each fold, and their episodes over all folds."""
     numbers = [frame["episode"].to_numpy()[keep] for keep, frame in zip(kept, frames, strict=True)]
     return sum(map(len, numbers)), sum(len(np.unique(one)) for one in numbers)
 
@@ -345,9 +345,9 @@ def _trivial_rows(methods: Methods, request: Request, sums: Sums) -> list[Result
 
 
 def counted_sides(methods: Methods) -> dict[str, int | None]:
-    """Return for each method the side of the images that its pixels are counted at, where methods differ in it.
+    """Return, for each method, the image side at which its pixels are counted, if methods differ.
 
-    The truth, and so the answers that need no model, are others at each side. None where they are the same for all.
+    The truth, and so the answers that need no model, are others at each side. None if they are the same for all.
     """
     sides = {
         label: record.run.identity.image_size if record.protocol.view.counts_at_input_size else None
@@ -358,7 +358,7 @@ def counted_sides(methods: Methods) -> dict[str, int | None]:
 
 @dataclass(frozen=True)
 class ComparedPart:
-    """The part of some folds that methods are scored or compared on.
+    """Part of some folds on which methods are scored or compared.
 
     Attributes:
         fold, part_kind, part: as in `ResultRow`.
@@ -373,7 +373,7 @@ class ComparedPart:
     select: Callable[[Record], np.ndarray] | None = None
 
     def keep(self, runs: Runs) -> list[np.ndarray]:
-        """Return the rows (rows,) bool of the part in a method's runs of each fold, which all trainings have."""
+        """Return the selected rows (rows,) bool of each fold, the same for all trainings."""
         select = self.select or (lambda record: ways(record.episodes))
         return [select(runs[fold][0]) for fold in self.folds]
 
@@ -382,7 +382,7 @@ class ComparedPart:
         return sums.trained([runs[fold] for fold in self.folds], metrics, None if self.select is None else kept)
 
     def row(self, runs: Runs, kept: Sequence[np.ndarray], test: str) -> ResultRow:
-        """Return what rows of the part have in common, of methods with such runs."""
+        """Return the shared columns of the part's rows."""
         records = [runs[fold][0] for fold in self.folds]
         pairs, episodes = pairs_and_episodes(kept, [record.episodes for record in records])
         return ResultRow(
@@ -400,7 +400,7 @@ class ComparedPart:
 
 
 def compared_parts(first: Runs, by: Sequence[str] = ()) -> list[ComparedPart]:
-    """List what is compared: the mean over folds where all are there, else single folds; then their parts."""
+    """List what is compared: the mean over folds, or single folds if some are missing; then breakdowns."""
     folds = sorted(first)
     whole, has_folds = is_whole(first), first[folds[0]][0].protocol.has_masks
     single = [ComparedPart(str(fold) if has_folds else ALL, ALL, ALL, [fold]) for fold in folds]
@@ -424,7 +424,7 @@ def _pairs(parts: PartKind, name: str, record: Record) -> np.ndarray:
 def difference_rows(
     methods: Methods, pairs: Sequence[tuple[str, str]], request: Request, sums: Sums
 ) -> list[ResultRow]:
-    """Compare methods of one test in pairs: paired differences, each with its interval and the p of it alone.
+    """Compare methods of one test in pairs: differences with intervals and uncorrected p.
 
     Args:
         methods: with runs of the same folds, on the same episodes, see `fsbench.results.rows.comparable.check_same`.
@@ -441,7 +441,7 @@ def difference_rows(
 def differences_on(
     scope: ComparedPart, methods: Methods, pairs: Sequence[tuple[str, str]], request: Request, sums: Sums
 ) -> list[ResultRow]:
-    """Compare methods in pairs on one part, as `difference_rows` does; no rows where a fold shows nothing of it.
+    """Compare methods in pairs on one part; no rows if a fold has nothing of it.
 
     The rows of the count tables that the part consists of are those that it selects of the first method's runs.
 
@@ -471,17 +471,17 @@ def differences_on(
 
 
 def have_same_weights(some: Trainings, others: Trainings) -> bool:
-    """Return whether the trainings of two methods on a fold have the same weights, each with one of the other."""
+    """Return whether two methods' trainings of a fold use the same weights, one for one."""
     hashes = [[weights_sha256(record) for record in trainings] for trainings in (some, others)]
     return hashes[0] == hashes[1] and None not in hashes[0]
 
 
 def scores_on(scope: ComparedPart, label: str, runs: Runs, test: str, sums: Sums) -> list[ResultRow]:
-    """Score a method on one part of its runs: a row for each score that it has there.
+    """Score a method on one part of its runs, a row for each score.
 
     Args:
         scope: the part.
-        label: of the method.
+        label: the label of the method.
         runs: its trainings of each fold.
         test: name of the test.
         sums: what was summed of its runs before; it keeps what is summed now.
@@ -501,7 +501,7 @@ def _first(methods: Methods) -> Runs:
 
 
 def correct(rows: Sequence[ResultRow], main: str | Mapping[str, str]) -> list[ResultRow]:
-    """Return all differences of a request with their p corrected together, by Holm's method with weights (spec §7).
+    """Correct the p of all differences together, by Holm's method with weights (statistics §7).
 
     A difference between means over trainings enters a family with a p of its own (§13.4).
 

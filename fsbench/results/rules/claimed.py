@@ -45,12 +45,12 @@ FEW_EPISODES = 1000
 
 @dataclass(frozen=True)
 class Claim:
-    """A score that somebody states.
+    """A score that somebody claims.
 
     Attributes:
         value: the score.
         digits: digits after the point that it is stated with.
-        source: who states it; "" where only the number is given.
+        source: who states it; "" if only the number is given.
     """
 
     value: float
@@ -59,7 +59,7 @@ class Claim:
 
     @classmethod
     def from_text(cls, text: str, source: str = "") -> "Claim":
-        """Return the claim of a number such as 57.6. Raises SettingsError for another text than a percentage."""
+        """Return the claim from a number such as 57.6. Raises SettingsError if it is not a percentage."""
         value = float(text) if NUMBER.fullmatch(text) else -1.0
         if not 0 <= value <= 100:
             raise SettingsError(f"--claimed is '{text}', expected a score from 0 to 100 such as 57.6")
@@ -67,14 +67,14 @@ class Claim:
 
     @classmethod
     def from_entry(cls, entry: Entry, record: Record, metric: str) -> "Claim | None":
-        """Return the figure of a row of the atlas with the ways and shots of a run; None where it has none."""
+        """Return the claim from a row of the atlas, for a run's ways and shots; None if it has no figure."""
         cell = entry.cells().get((str(record.header.way), str(record.header.shot), metric))
         if cell is None:
             return None
         return cls.from_text(cell.figure.printed or f"{cell.figure.value:g}", f"{entry.id} ({cell.figure.source})")
 
     def is_reached(self, value: float) -> bool:
-        """Return whether a score rounds to the claim, with the digits that it is stated with."""
+        """Return whether a score rounds to the claim."""
         return abs(value - self.value) <= 0.5 * 10**-self.digits * (1 + 1e-9)
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ class Claim:
 
 
 def changed_words(runs: Sequence[Record], recount: Recount) -> Iterator[Rule]:
-    """Yield the rule of the runs' own test, then every rule that changes one word of it.
+    """Yield the rules of the runs' own test, then each rule set in which one choice differs.
 
     Args:
         runs: with masks, of one method: of a fold, or of all.
@@ -129,7 +129,7 @@ def _first_episodes(record: Record) -> "pl.DataFrame":
 
 @dataclass
 class Claimed:
-    """The runs of one test by several rules beside a claim.
+    """Scores of one test's runs under several rules, beside a claim.
 
     Attributes:
         title: what the runs have in common.
@@ -150,7 +150,7 @@ class Claimed:
     notes: list[str]
 
     def as_data(self) -> dict[str, Any]:
-        """Return everything as values of JSON; rows have the columns of `fsbench.results.rows.row.COLUMNS`."""
+        """Return everything as JSON values; rows have the columns `fsbench.results.rows.row.COLUMNS`."""
         return {
             "test": self.title,
             "claimed": self.claim.value,
@@ -162,13 +162,13 @@ class Claimed:
 
     @property
     def shown(self) -> list[ResultRow]:
-        """The mean of each method that has one, and the folds of the others."""
+        """The mean of each method; for methods without one, its folds."""
         means = {row.method for row in self.rows if row.fold == MEAN}
         return [row for row in self.rows if row.fold == MEAN or row.method not in means]
 
     @property
     def reached(self) -> list[ResultRow]:
-        """The shown scores that round to the claim, without those of rules that change nothing."""
+        """Shown scores that round to the claim, except under rules that change nothing."""
         own = {(row.method, row.fold): row.estimate.value for row in self.shown if row.rule == OWN}
         return [
             row
@@ -179,7 +179,7 @@ class Claimed:
 
     @property
     def beside(self) -> list[str]:
-        """The claim beside each score by the runs' own test: their difference, and whether other images may make it."""
+        """For each score by the runs' own test: its difference to the claim, and whether other images may cause it."""
         several = len({row.fold for row in self.shown}) > 1
         found = []
         for row in (row for row in self.shown if row.rule == OWN):
@@ -187,13 +187,14 @@ class Claimed:
             fold = f" on {fold_in_words(row.fold)}" if several and row.fold != MEAN else ""
             words = f"claimed {self.claim}, {row.method}{fold} {score.value:.2f}: {gap:.2f} apart"
             if isnan(score.low):
-                found.append(f"{words}. There are too few images for an interval")
+                found.append(f"{words}. Too few images for an interval")
                 continue
             inside = score.low <= self.claim.value <= score.high
             found.append(
-                f"{words}. The claim lies {'inside' if inside else 'outside'} its 95 % interval [{score.low:.2f}, "
-                f"{score.high:.2f}]: other images of these classes{' and other trainings' * score.covers_trainings} "
-                f"{'may' if inside else 'do not'} make the difference"
+                f"{words}. The claim lies {'inside' if inside else 'outside'} the 95 % interval of {row.method}, "
+                f"[{score.low:.2f}, {score.high:.2f}]: other images of these classes"
+                f"{' and other trainings' * score.covers_trainings} {'may' if inside else 'do not'} explain the "
+                "difference"
             )
         return found
 
@@ -205,7 +206,7 @@ class Claimed:
             nearest = min(self.shown, key=lambda row: abs(row.estimate.value - self.claim.value))
             return f"{self.claim}{source} is reached by none of these rules; the nearest is {self._in_words(nearest)}"
         reached = "; ".join(map(self._in_words, self.reached))
-        return f"{self.claim}{source} is reached by: {reached}. Other changes could reach it, too"
+        return f"{self.claim}{source} is reached by: {reached}. Other changes could reach {self.claim}, too"
 
     def _in_words(self, row: ResultRow) -> str:
         several = len({one.fold for one in self.shown}) > 1
@@ -218,12 +219,12 @@ def _rule_words(rule: str) -> str:
 
 
 def is_score(text: str) -> bool:
-    """Return whether a claim is a number, and no row of the atlas."""
+    """Return whether a claim is a number, not a row of the atlas."""
     return NUMBER.fullmatch(text) is not None
 
 
 def claimed(records: Iterable[Record], claim: str, entries: Mapping[str, Entry], recount: Recount) -> list[Claimed]:
-    """Score runs by every rule that changes one word of their test, beside a claimed score.
+    """Score runs under every rule set that changes one choice of their test, beside a claimed score.
 
     Args:
         records: finished runs.
@@ -253,8 +254,8 @@ def claimed(records: Iterable[Record], claim: str, entries: Mapping[str, Entry],
         stated = Claim.from_text(claim) if is_score(claim) else Claim.from_entry(entries[claim], first, main)
         if stated is None:
             lacking.append(
-                f"--claimed is {claim}, which states no {main} with {first.header.way} ways and {first.header.shot} "
-                "shots; expected a row that does, or the number itself"
+                f"--claimed is {claim}, a row without {main} for {first.header.way} ways and {first.header.shot} "
+                "shots; expected a row that has it, or the number itself"
             )
             continue
         found.append(_group(group, test, stated, recount))
@@ -280,13 +281,13 @@ def _group(records: list[Record], test: str, claim: Claim, recount: Recount) -> 
 
 
 LEFT_OPEN = (
-    "each line changes one word and takes the same predictions; another list of episodes, another training or several "
-    "changes at once may reach the claim, too, and cannot be had from these runs"
+    "Each line changes one rule and uses the same predictions. Another list of episodes, another training or several "
+    "changes at once may reach the claim, too; these runs cannot tell"
 )
 
 
 def to_sheet(item: Claimed) -> Sheet:
-    """Lay out a line for each rule: the score of each method's mean, or of its folds where there is no mean."""
+    """Lay out a line for each rule: the score of each method's mean, or of its folds if there is no mean."""
     runs = list(dict.fromkeys((row.method, row.fold) for row in item.shown))
     several = len({fold for _, fold in runs}) > 1
     heads = [f"{name}, {fold_in_words(fold)}" if several else name for name, fold in runs]

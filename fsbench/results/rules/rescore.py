@@ -33,7 +33,7 @@ AT_INPUT = -1
 
 @dataclass(frozen=True)
 class Choices:
-    """Rules to score by, each by itself, beside another protocol's metric.
+    """Rules by which runs are scored again, one at a time, beside another protocol's metric.
 
     Attributes:
         void: what void pixels count as.
@@ -48,7 +48,7 @@ class Choices:
 
 @dataclass
 class Rescored:
-    """Runs that may be compared by several rules, and what a reader must know.
+    """Runs of one test scored by several rules, with notes.
 
     Attributes:
         title: what the runs have in common.
@@ -70,12 +70,12 @@ class Rescored:
         return [*self.ruled.rows, *self.ruled.differences]
 
     def as_data(self) -> dict[str, Any]:
-        """Return everything as values of JSON; rows have the columns of `fsbench.results.rows.row.COLUMNS`."""
+        """Return everything as JSON values; rows have the columns `fsbench.results.rows.row.COLUMNS`."""
         return {"test": self.title, "rows": rows_frame(self.rows).to_dicts(), "notes": self.notes}
 
 
 def rescore(records: Iterable[Record], target: Protocol | None, choices: Choices, recount: Recount) -> list[Rescored]:
-    """Score runs under their own protocol's metric, that of another, and other choices.
+    """Score runs by their own protocol's metric, by another's, and by single other rules.
 
     Args:
         records: finished runs.
@@ -118,7 +118,7 @@ def _rescored(
 def rescoring_rules(
     record: Record, metrics: Sequence[str], target: Protocol | None, choices: Choices, recount: Recount
 ) -> Iterator[Rule]:
-    """Yield the run's own metric, that of another protocol with its single choices, and each further choice by itself.
+    """Yield the run's own metric, another protocol's metric, its single choices, and further choices.
 
     Args:
         record: the run.
@@ -225,7 +225,7 @@ def _too_many_ways(record: Record, target: Protocol) -> bool:
 
 
 def undefined(record: Record, own: Protocol, target: Protocol) -> str:
-    """Say why the counts of `record` do not give the metric of `target`; "" when they do."""
+    """Say why the counts of `record` do not give the metric of `target`; "" if they do."""
     if _too_many_ways(record, target):
         return f"{target.name} knows one way, the run has up to {largest_way(record.header)}"
     if target.draw.asks_base_classes != own.draw.asks_base_classes:
@@ -239,13 +239,11 @@ def undefined(record: Record, own: Protocol, target: Protocol) -> str:
         )
     if _truth_rule(target) != _truth_rule(own):
         return (
-            f"{own.name} and {target.name} take other pixels of the truth at the size at which they count; evaluate "
-            f"again under {target.name}"
+            f"{own.name} and {target.name} resize the truth by different rules before they count; evaluate again under "
+            f"{target.name}"
         )
     if (target.view.frame, target.view.resize == "padded") != (own.view.frame, own.view.resize == "padded"):
-        return (
-            f"{own.name} and {target.name} lay masks over the query in other ways; evaluate again under {target.name}"
-        )
+        return f"{own.name} and {target.name} place masks on the query differently; evaluate again under {target.name}"
     return ""
 
 
@@ -262,7 +260,7 @@ def _size_in_words(protocol: Protocol) -> str:
 
 
 def presence_from_counts(record: Record) -> "pl.DataFrame":
-    """Return a run's counts, presence decided by the rule `any_pixel`: void pixels count, in slot 0 as in the ways."""
+    """Return a run's counts with presence decided by `any_pixel`: a way is present if any pixel shows it."""
     # spared until it is needed
     import polars as pl
 
@@ -274,22 +272,23 @@ def _warnings(records: list[Record], target: Protocol | None, choices: Choices) 
     own = segmentation_of(header)
     notes = []
     if choices.sizes is not None:
-        notes.append("of some objects alone: their queries alone, and accuracy is that of presence decisions")
+        notes.append("objects of some sizes: only the queries that show them count; accuracy is of presence decisions")
     if target is not None and own.name != target.name:
         notes.append(
-            f"same episodes: drawn and predicted under {own.name}; {target.name}'s own figure needs a run under it"
+            f"the episodes were drawn and predicted under {own.name}; a score of {target.name} needs a run under "
+            f"{target.name}"
         )
     if target is not None and header.empty and not target.draw.empty_queries:
         notes.append(f"queries may be empty here; under {target.name} every query shows the class")
     if header.version != own.version:
-        notes.append(f"made under {own.name} v{header.version}; the own metric here is that of v{own.version}")
+        notes.append(f"made under {own.name} v{header.version}; the own metric here follows v{own.version}")
     if largest_way(header) > 1:
         notes.append(f"FB-IoU-any: {metric_named('FB-IoU-any').meaning}")
     return notes
 
 
 def to_sheet(item: Rescored) -> Sheet:
-    """Lay out a line per run and rule; the difference to the run's own figures stands beside each figure."""
+    """Lay out a line for each run and rule, with the difference to the run's own score."""
     moves = {(row.method, row.fold, row.rule, row.metric): row.estimate for row in item.ruled.differences}
     scored: dict[tuple[str, str, str], dict[str, ResultRow]] = {}
     for row in item.ruled.rows:
@@ -306,7 +305,5 @@ def to_sheet(item: Rescored) -> Sheet:
             score, move = scores[metric].estimate, moves.get((method, fold, rule, metric))
             cells += [score_cell(None if isnan(score.value) else score), score_cell(move) if move else Cell("")]
         lines.append(Line(cells))
-    difference = (
-        f"difference: to the run's own figure, {in_units(item.metrics)}, with the interval of the difference itself"
-    )
+    difference = f"difference: minus the run's own figure, {in_units(item.metrics)}, 95 % interval of the difference"
     return Sheet(item.title, [Table(columns, lines)], notes=[*item.notes, difference])

@@ -40,12 +40,12 @@ def _own_counts(record: Record) -> "pl.DataFrame":
 
 @dataclass(frozen=True)
 class Rule:
-    """A way to score the runs of a test.
+    """A set of counting rules and metrics by which runs are scored.
 
     Attributes:
         label: the rule in words; `OWN` for that of the test.
         metrics: names of the scores.
-        word: which word of the test is another; "" for its own.
+        word: the word which word of the test is another; "" for its own.
         counts: returns the count table of a run; raises FsbenchError where the run does not hold it.
         counting: how counts become scores; None for the counting of the run's protocol.
         keep: selects the (episode, way) pairs (rows,) bool of a count table that are scored; None for whole tests.
@@ -69,7 +69,7 @@ class Rule:
 
 @dataclass
 class RuleScores:
-    """The runs of one test by several rules.
+    """Runs of one test scored by several rules.
 
     Attributes:
         rows: the scores, each with its `rule`; one that cannot be had has no value.
@@ -95,7 +95,7 @@ def score_by_rules(
     rules: Callable[[Sequence[Record]], Iterable[Rule]],
     with_differences: bool = False,
 ) -> RuleScores:
-    """Score the methods of one test by rules, fold by fold, and the mean where a method has all folds.
+    """Score the methods of one test by several rules: each fold, and the mean if all folds are there.
 
     Args:
         records: finished runs with masks that may be compared.
@@ -124,11 +124,11 @@ def _score_line(
             first = [trainings[0].path for trainings in folds]
             kept = [keep[path] for path in first]
             if rule.label != OWN and not all(keep.any() for keep in kept):
-                raise SettingsError("the run has none of these")
+                raise SettingsError("the run has no such episodes")
         except FsbenchError as error:
             if rule.label == OWN:  # the run is damaged
                 raise
-            found.missing.append(f"{rule.label} cannot be had: {user_message(error)}")
+            found.missing.append(f"{rule.label} cannot be computed: {user_message(error)}")
             found.rows += score_part(part, None, rule.metrics, [], [])
             continue
         sums = _sums(rule, folds, frames, keep)

@@ -22,7 +22,7 @@ CONDITIONAL = "°"
 
 
 def write_cell(cell: Cell, column: Column) -> str:
-    """Write a cell without its mark; "–" where it has no value. A word stands as it is in every column.
+    """Write a cell without its mark; "–" if it has no value.
 
     >>> write_cell(Cell(0.9312), Column("kept", Form.SHARE)), write_cell(Cell(12345), Column("pairs", Form.COUNT))
     ('93 %', '12,345')
@@ -58,13 +58,13 @@ def write_cell(cell: Cell, column: Column) -> str:
 
 
 def cell_mark(cell: Cell, column: Column) -> str:
-    """Return what stands behind a cell: its mark, or the star of methods that are told apart."""
+    """Return the mark behind a cell, or the star of methods that are told apart."""
     is_apart = column.form is Form.CORRECTED and isinstance(cell.value, float) and cell.value < ALPHA
     return cell.mark or STAR * is_apart
 
 
 def write_heads(columns: Sequence[Column]) -> list[str]:
-    """Return the heads of columns that stand side by side: the short one where the metric stands on the left."""
+    """Return the heads of columns, short ones if the metric stands on the left."""
     left = ["", *(column.metric for column in columns)]
     return [
         column.short if column.short and column.metric == metric else column.head
@@ -73,7 +73,7 @@ def write_heads(columns: Sequence[Column]) -> list[str]:
 
 
 def probability(p: float) -> str:
-    """Write a p-value, with more digits where rounding hides on which side of 0.05 it is; "–" where there is none."""
+    """Write a p, with more digits if rounding hides its side of 0.05; "–" if there is none."""
     if isnan(p):
         return MISSING
     if p < 0.001:
@@ -85,7 +85,7 @@ def probability(p: float) -> str:
 
 
 def rounded(value: float | None, metric: str) -> str:
-    """Write a score without its interval; ROM and RUM, which end at 1, have a third digit."""
+    """Write a score without its interval; ROM and RUM, on a scale of 1, get a third digit."""
     return MISSING if value is None else f"{value:.{metric_named(metric).digits()}f}"
 
 
@@ -100,7 +100,7 @@ def figure(score: Estimate | None, metric: str) -> str:
 
 
 def ends(score: Estimate, digits: int) -> str:
-    """Write the interval of a score, or why it has none; "" where there is nothing to say."""
+    """Write the interval of a score, or why it has none; "" if there is nothing to say."""
     if score.has_interval:
         return f"[{score.low:.{digits}f}, {score.high:.{digits}f}]{mark(score)}"
     return few_images(score) if is_too_few(score) else ""
@@ -118,7 +118,7 @@ def moved(difference: Estimate, digits: int, separator: str = " ") -> str:
 
 
 def multiple(number: float) -> str:
-    """Write how many times as many, without powers of ten.
+    """Write how many times as many, such as 2.5, without powers of ten.
 
     >>> [multiple(number) for number in (0.01, 2.46, 73.4, 1400)]
     ['<0.1', '2.5', '73', '1,400']
@@ -127,14 +127,14 @@ def multiple(number: float) -> str:
 
 
 def signed(end: float, digits: int) -> str:
-    """Write the end of a difference's interval, with more digits where rounding hides on which side of 0 it is."""
+    """Write an end of a difference's interval, with more digits if rounding hides its side of 0."""
     while end != 0 and float(f"{end:.{digits}f}") == 0 and digits < MOST_DIGITS:
         digits += 1
     return f"{end:+.{digits}f}"
 
 
 def amount(number: str, metric: str) -> str:
-    """Write a number, such as a difference, with the unit of its score; one without a unit stands alone.
+    """Write a number with the unit of its score, if it has one.
 
     >>> amount("1.20", "mIoU"), amount("1.20", "presence-CE2"), amount("0.012", "ROM")
     ('1.20 points', '1.20 squared points', '0.012')
@@ -143,7 +143,7 @@ def amount(number: str, metric: str) -> str:
 
 
 def is_too_few(score: Estimate) -> bool:
-    """Return whether too few images are why there is no interval: query images, or of a share supports.
+    """Return whether an interval is missing because of too few query images or supports.
 
     Few query images are too few also where no one of them moves the score.
     """
@@ -155,7 +155,7 @@ def is_too_few(score: Estimate) -> bool:
 
 
 def few_images(score: Estimate) -> str:
-    """Write the number of images that are too few, or of the classes that stand for their supports."""
+    """Write the number of images (or classes that stand for supports) that is too small for an interval."""
     is_share = score.scope is Scope.THESE_SUPPORTS or score.error == score.error  # only its ends are not known
     supports = score.classes or score.supports
     if not (is_share and 0 < supports < score.queries):
@@ -166,22 +166,22 @@ def few_images(score: Estimate) -> str:
 
 
 def mark(score: Estimate) -> str:
-    """Return the mark of an interval that holds for these supports alone; "" of others."""
+    """Return the mark of an interval that holds only for these supports; "" for others."""
     return CONDITIONAL if score.has_interval and score.scope is Scope.THESE_SUPPORTS else ""
 
 
 def places(
     cells: Sequence[str], scores: Sequence[Estimate | None], groups: Sequence[int], metric: str
 ) -> list[Literal["best", "second", ""]]:
-    """Name the best and the second figure of a column, as far as they are printed, among those of the same group.
+    """Find the best and second cell of a column within each group that is ranked together.
 
     A figure without an interval has no place: it may be so by chance alone. Others keep the place behind it.
 
     Args:
         cells: figures as they are printed; what is printed alike has the same place.
-        scores: what they stand for, None where there is none.
-        groups: of the rows; rows of different groups are not ranked together, and one alone has no place.
-        metric: of the column.
+        scores: what they stand for, None if there is none.
+        groups: the groups of the rows; rows of different groups are not ranked together, and one alone has no place.
+        metric: the metric of the column.
     """
     sign = metric_named(metric).sign
     named: list[Literal["best", "second", ""]] = [""] * len(cells)

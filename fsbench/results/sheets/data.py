@@ -17,7 +17,7 @@ NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]\d+)?( \[[-+\d., ]+\]°?| \(\d+ (?:images
 
 
 def word(text: str) -> str:
-    """Write a cell of CSV so that no spreadsheet takes it for a formula: names may be anybody's."""
+    """Write a cell of CSV so that no spreadsheet runs it as a formula."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not NUMBER.fullmatch(text) else text
 
 
@@ -64,7 +64,7 @@ def sheets_json(sheets: Sequence[Sheet]) -> str:
 
 
 def table_records(table: Table) -> list[dict[str, float | str | None]]:
-    """Return the lines of a table as values by the keys of its columns, or by their heads where they have no key.
+    """Return a table's lines as {column key or head: value}.
 
     Of scores and differences the ends of the interval follow, as mIoU low and mIoU high; a column of intervals alone is
     left out.
@@ -86,12 +86,12 @@ def table_records(table: Table) -> list[dict[str, float | str | None]]:
 
 
 def as_json(items: Sequence[Any]) -> str:
-    """Write dataclasses, or values of JSON that hold some, as JSON; NaN, which stands for no number, is null."""
+    """Write dataclasses or JSON values as JSON; NaN becomes null."""
     return json.dumps(_plain(items), indent=2, ensure_ascii=False) + "\n"
 
 
 def plain_score(score: Estimate) -> dict[str, Any]:
-    """Return a score with its interval, and what that holds for, as values of JSON."""
+    """Return a score with its interval and scope as JSON values."""
     values: dict[str, Any] = _plain(score)
     return values
 

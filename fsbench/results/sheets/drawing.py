@@ -37,7 +37,7 @@ def fold_words(folds: Sequence[int]) -> str:
 
 
 def shared_fold_words(folds: Iterable[Sequence[int]], several: str) -> str:
-    """Name the folds of all figures, or say `several` where they are of different folds.
+    """Name the folds of all figures, or say `several` if they differ.
 
     >>> shared_fold_words([[0], [0]], "several"), shared_fold_words([[0], [0, 1]], "several")
     ('fold 0', 'several')
@@ -56,13 +56,13 @@ def row_fold_words(folds: Iterable[str]) -> str:
 
 
 def check_plot(path: Path) -> None:
-    """Raise SettingsError unless the name of a figure ends as one of `PLOTS`."""
+    """Raise SettingsError unless a figure's name ends with one of `PLOTS`."""
     if path.suffix not in PLOTS:
         raise SettingsError(f"--plot is {path}, expected a name that ends in {', '.join(PLOTS)}")
 
 
 def save_figure(path: Path, figure: "Figure") -> None:
-    """Write a figure to `path`, whose ending says the format: the same bytes from the same runs.
+    """Write a figure to `path` in the format of its suffix; equal runs give equal bytes.
 
     Raises:
         SettingsError: the ending is none of `PLOTS`.
@@ -75,12 +75,12 @@ def save_figure(path: Path, figure: "Figure") -> None:
 
 
 def whiskers(scores: Sequence[Estimate]) -> list[list[float]]:
-    """Return the lengths of error bars below and above some scores, as matplotlib takes them; NaN draws none."""
+    """Return the lengths of error bars below and above scores, for matplotlib; NaN draws none."""
     return [[max(s.value - s.low, 0) for s in scores], [max(s.high - s.value, 0) for s in scores]]
 
 
 def whole_names(names: Iterable[str], width: int = 34) -> dict[str, str]:
-    """Return names as they stand in figures: whole, in lines of at most `width` letters.
+    """Break names into lines of at most `width` letters, for figures.
 
     >>> whole_names(["emat", "prototype_demo (support_annotation box)"], width=24)
     {'emat': 'emat', 'prototype_demo (support_annotation box)': 'prototype_demo (support_\\nannotation box)'}
@@ -89,12 +89,12 @@ def whole_names(names: Iterable[str], width: int = 34) -> dict[str, str]:
 
 
 def most_lines(names: Iterable[str], width: int = 34) -> int:
-    """Return the number of lines of the one of `whole_names` that has most."""
+    """Return the largest number of lines among `whole_names`."""
     return max((words.count("\n") + 1 for words in whole_names(names, width).values()), default=1)
 
 
 def name_rows(axis: "Axes", methods: Sequence[str], remarks: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Make a row of the axes for each method, the first on top, named by it and by a remark below its name."""
+    """Make a row of the axes for each method, top down, labelled with its name and a remark."""
     names = whole_names(methods, ROW_NAME)
     words = [f"{names[method]}\n{remarks.get(method, '')}".rstrip() for method in methods]
     axis.set_ylim(len(words) - 0.5, -0.5)

@@ -13,7 +13,7 @@ GAP = 2
 
 @dataclass(frozen=True)
 class Fitted:
-    """A sheet as there is room for it.
+    """A sheet cut to the available width.
 
     Attributes:
         sheet: with the columns that are shown, and names as they are printed.
@@ -27,7 +27,7 @@ class Fitted:
 
 
 def fit(sheet: Sheet, width: int | None) -> Fitted:
-    """Fit the tables of a sheet to `width` characters; None: any width.
+    """Fit a sheet's tables to `width` characters; None means any width.
 
     First there shall be room for names (`Column.room`), by leaving out columns; if all that may go do not do, for 12
     characters of each, and for the suite's own labels where that can be. Names get what is left; they stay whole in a
@@ -53,7 +53,7 @@ def fit(sheet: Sheet, width: int | None) -> Fitted:
 
 
 def cell_texts(table: Table) -> list[list[str]]:
-    """Write the cells of a table, a list for each column, with room for a mark where other cells of it have one."""
+    """Write a table's cells by column, with room for marks."""
     texts = []
     for column, cells in zip(table.columns, _by_column(table), strict=True):
         marks = [cell_mark(cell, column) for cell in cells]

@@ -17,7 +17,7 @@ PLACES = {"best": Markup("<strong{}>{}</strong>"), "second": Markup("<u{}>{}</u>
 
 
 def html(sheets: Sequence[Sheet]) -> str:
-    """Write sheets as HTML for a notebook, every name escaped."""
+    """Write sheets as HTML for a notebook; names are escaped."""
     parts: list[str] = []
     for sheet in sheets:
         shown = fit(sheet, None).sheet
@@ -35,7 +35,7 @@ def table_html(table: Table) -> Markup:
 
 
 def body_html(table: Table) -> Markup:
-    """Write the head and the lines of a table, numbers as scripts order them."""
+    """Write a table's head and lines, with numbers in a form that scripts can sort."""
     head = [
         Markup('<th scope="col"{}>{}</th>').format(
             attributes(class_=_word(column), title=column.meaning), _printable(word)
@@ -72,7 +72,7 @@ def _words(text: str, cell: Cell) -> Markup:
 
 
 def head_html(column: Column) -> Markup:
-    """Write the head of a column of figures that a reader orders, chooses and downloads."""
+    """Write a column head that readers can sort by, choose and download."""
     is_error = bool(column.metric) and metric_named(column.metric).sign < 0
     return Markup("<th{}>{}</th>").format(
         attributes(
@@ -112,7 +112,7 @@ def cell_html(cell: Cell, column: Column, *, has_letters: bool = False, bar: str
 
 
 def score_html(cell: Cell, column: Column, *, has_letters: bool = False) -> Markup:
-    """Write a figure, its letters, and of a score its interval."""
+    """Write a score with its letters and interval."""
     words = write_cell(cell, column)
     unit = column.unit if words.endswith(column.unit) else ""
     number = PLACES[cell.place].format(Markup(' class="number"'), _printable(words.removesuffix(unit))) + unit
@@ -124,7 +124,7 @@ def score_html(cell: Cell, column: Column, *, has_letters: bool = False) -> Mark
 
 
 def attributes(**values: object) -> Markup:
-    """Write the attributes of an element: those that are "", None or False are left out, True has no value."""
+    """Write an HTML element's attributes; "", None and False are left out, True has no value."""
     known = {name.rstrip("_").replace("_", "-"): value for name, value in values.items()}
     return Markup("").join(
         Markup(" {}").format(name) if value is True else Markup(' {}="{}"').format(name, _printable(str(value)))

@@ -71,7 +71,7 @@ def _table_lines(table: Table, caption: str) -> list[str]:
 
 
 def tex(cell: str) -> str:
-    """Return a text with the characters that mean something to LaTeX escaped."""
+    """Return a text with LaTeX's special characters escaped."""
     return cell.translate(_LATEX)
 
 

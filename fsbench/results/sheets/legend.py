@@ -1,4 +1,4 @@
-"""What stands below tables: what intervals, marks and uncommon scores mean."""
+"""Lines below tables, which explain intervals, marks and uncommon scores."""
 
 from collections.abc import Iterable, Sequence
 from math import floor
@@ -13,13 +13,11 @@ from fsbench.scores.scores import DEFAULT
 INTERVAL_NOTE = "[low, high]: 95 % interval for other images of these classes"
 """Begin of the note on intervals."""
 CONDITIONAL_NOTE = (
-    f"{CONDITIONAL}: the interval holds for the supports of this test alone, since they are few; other supports may "
-    "turn it round (--draws 5 tests five choices of them)"
+    f"{CONDITIONAL}: holds for the few supports of this test only; other supports may reverse it (--draws 5 tests five "
+    "choices of supports)"
 )
-FEW_NOTE = "(n images): there is no interval, since n images are too few for one"
-FEW_CLASSES_NOTE = (
-    "(n classes): there is no interval, since the supports of a class count as one here and n classes are too few"
-)
+FEW_NOTE = "(n images): too few images for an interval"
+FEW_CLASSES_NOTE = "(n classes): too few classes for an interval; all supports of a class count as one here"
 
 MOST_NOTES = 5
 """Lines below a table, unless all are asked for."""
@@ -28,7 +26,7 @@ _SCORES = (Form.SCORE, Form.INTERVAL, Form.FIGURE)
 
 
 def foot(sheet: Sheet, names: Sequence[str] = (), left_out: Sequence[str] = ()) -> list[str]:
-    """Return the lines below the tables of a sheet: notes, and what stands in the tables.
+    """Return the lines below a sheet's tables: notes and explanations.
 
     Args:
         sheet: as it is shown.
@@ -36,8 +34,8 @@ def foot(sheet: Sheet, names: Sequence[str] = (), left_out: Sequence[str] = ()) 
         left_out: heads of columns that there is no room for.
     """
     notes = [*names, *sheet.notes]
-    notes += [f"no room for {', '.join(left_out)}: a wider terminal shows more"] * bool(left_out)
-    legend = [*sheet.legend, *filter(None, ["; ".join(explain(sheet))])]
+    notes += [f"not shown: {', '.join(left_out)}; a wider terminal has room"] * bool(left_out)
+    legend = [*sheet.legend, *filter(None, [". ".join(explain(sheet))])]
     room = MOST_NOTES - len(legend)
     if not sheet.is_short or len(notes) <= room:
         return [*notes, *legend]
@@ -47,7 +45,7 @@ def foot(sheet: Sheet, names: Sequence[str] = (), left_out: Sequence[str] = ()) 
 
 
 def explain(sheet: Sheet) -> list[str]:
-    """Say what stands in the tables of a sheet: marks, uncommon scores, intervals and why some are lacking, stars."""
+    """Explain what a sheet's tables show: marks, uncommon scores, intervals and missing ones, stars."""
     columns: list[Column] = [column for table in sheet.tables for column in table.columns]
     cells = [
         (cell, column)
@@ -65,14 +63,14 @@ def explain(sheet: Sheet) -> list[str]:
     return [
         *dict.fromkeys(words for sign, words in sheet.signs.items() if sign in marks),
         *meanings(metrics),
-        *[f"{INTERVAL_NOTE}{weights}; scores are {scale(metrics)}"] * has_intervals,
+        *[f"{INTERVAL_NOTE}{weights}", f"Scores {scale(metrics)}"] * has_intervals,
         *(note for note in notes if note != CONDITIONAL_NOTE or CONDITIONAL not in sheet.signs),
         *[family_note(sheet.comparisons)] * (STAR in marks and sheet.comparisons > 0),
     ]
 
 
 def weights_in_words(intervals: Iterable[Estimate]) -> str:
-    """Say for which weights some intervals hold, where those of one table do not differ in it."""
+    """Say for which weights intervals hold, if those of a table agree in it."""
     covered = {found.covers_trainings for found in intervals if found.has_interval}
     if len(covered) > 1:
         return ""
@@ -80,7 +78,7 @@ def weights_in_words(intervals: Iterable[Estimate]) -> str:
 
 
 def in_units(metrics: Iterable[str]) -> str:
-    """Say what differences of some scores are in, and name the scores where they are in several units.
+    """Say in which unit differences of scores are, naming scores if units differ.
 
     >>> in_units(["mIoU", "FB-IoU"]), in_units(["ROM"])
     ('in points', 'on a scale of 1')
@@ -110,14 +108,14 @@ def scale(metrics: Iterable[str]) -> str:
 def meanings(metrics: Iterable[str]) -> list[str]:
     """Explain uncommon scores."""
     return [
-        f"{name}: {metric_named(name).meaning}{'; its root is shown' * metric_named(name).is_squared_error}"
+        f"{name}: {metric_named(name).meaning}{'; shown is its root' * metric_named(name).is_squared_error}"
         for name in metrics
         if name not in DEFAULT
     ]
 
 
 def scope_notes(estimates: Iterable[Estimate]) -> list[str]:
-    """Say for what some intervals hold, and why some scores or differences have none."""
+    """Say for what intervals hold, and why some scores or differences have none."""
     estimates = list(estimates)
     few = list(filter(is_too_few, estimates))
     return [
@@ -129,27 +127,25 @@ def scope_notes(estimates: Iterable[Estimate]) -> list[str]:
 
 
 def support_set_notes(estimates: Iterable[Estimate]) -> list[str]:
-    """Say where a class has few disjoint support sets, so that classes were left out instead of supports (§2)."""
+    """Say which classes have few separate support sets, so that classes are left out instead (§2)."""
     few = [one for one in estimates if one.classes and (one.has_interval or is_too_few(one))]
     notes = []
     for is_conditional in (False, True):
         sets = [floor(10 * one.support_sets) / 10 for one in few if bool(mark(one)) == is_conditional]
         if not sets:
             continue
-        number = f"{min(sets):.1f}" if min(sets) == max(sets) else f"{min(sets):.1f} to {max(sets):.1f}"
+        number = f"{min(sets):g}" if min(sets) == max(sets) else f"{min(sets):g} to {max(sets):g}"
         then = (
-            "there are too few classes, too, so that intervals hold for these supports alone"
+            f", and there are few classes, so the intervals with {CONDITIONAL} hold for these supports only"
             if is_conditional
-            else "therefore the supports of a class count as one, and intervals are as wide as classes differ"
+            else ", so the interval follows from how far classes differ"
         )
-        notes.append(
-            f"the episodes of a class share few supports ({number} disjoint sets, less than {FEW_SETS}); {then}"
-        )
+        notes.append(f"Each class has only {number} separate support sets ({FEW_SETS} are needed){then}")
     return notes
 
 
 def family_note(comparisons: int) -> str:
-    """Say for how many comparisons at once a star holds (statistics §7)."""
+    """Say how many comparisons were corrected together (statistics §7)."""
     if comparisons == 1:
-        return "a star says told apart: p is below 0.05 (the only comparison here)"
-    return f"a star says told apart: p is below 0.05 after Holm's correction for all {comparisons} comparisons"
+        return f"{STAR}: p < 0.05 (the only comparison)"
+    return f"{STAR}: p < 0.05 after Holm's correction ({comparisons:,} comparisons)"

@@ -10,7 +10,7 @@ from fsbench.results.table import Sheet, Table
 
 
 def markdown_row(cells: Sequence[str], bold: Collection[int] = ()) -> str:
-    """Write a row of a Markdown table, with the cells whose numbers are in `bold` bold."""
+    """Write a row of a Markdown table; cells with numbers in `bold` are bold."""
     words = [escape(cell).strip().replace("|", "\\|") for cell in cells]
     return "| " + " | ".join(f"**{cell}**" if i in bold else cell for i, cell in enumerate(words)) + " |"
 

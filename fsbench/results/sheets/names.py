@@ -10,9 +10,9 @@ COMFORTABLE, LEAST = 24, 12
 def shorten(
     names: Iterable[str], widths: Sequence[int] = (34, 46, 58), numbers: Mapping[str, int] | None = None
 ) -> dict[str, str]:
-    """Shorten names to what there is room for: name -> its ends, since variants differ there.
+    """Shorten names to the room that there is, keeping their ends, where variants differ.
 
-    The first of `widths` is taken at which no two short names are the same; where there is none, the same ones are
+    The first of `widths` is taken at which no two short names are the same; if there is none, the same ones are
     numbered.
 
     Args:
@@ -38,10 +38,10 @@ def _ends(name: str, width: int) -> str:
 
 
 def wrap_name(name: str, fits: Callable[[str], bool]) -> list[str]:
-    """Break a name into lines, after spaces, "_" and "/" where that is enough, so that it is whole where it stands.
+    """Break a name into lines, after spaces, "_" and "/" if possible.
 
     Args:
-        name: of a method, with its settings, or other words.
+        name: the name of a method, with its settings, or other words.
         fits: whether there is room for a line.
 
     >>> wrap_name("prototype_demo (support_annotation box)", lambda line: len(line) <= 20)

@@ -35,7 +35,7 @@ def text(sheets: Sequence[Sheet], width: int | None = None, wrap: bool = False) 
 
 
 def table_lines(table: Table, rule: bool = True) -> list[str]:
-    """Align a table, words on the left and figures on the right; returns a line each, the head first.
+    """Align a table as text lines, the head first: words left, figures right.
 
     Args:
         table: what is written.

@@ -11,14 +11,14 @@ ROUGH, BORROWED, THESE = " rough", "~", "¹"
 """Marks of intervals for other trainings."""
 
 MARK_SIGNS = {
-    ROUGH: "rough: two trainings, whose spread is one number",
-    BORROWED: f"{BORROWED}: a fold has one training and takes the spread of the other folds, so there is no star",
+    ROUGH: "rough: only two trainings, so their spread is one number",
+    BORROWED: f"{BORROWED}: no star, because a fold with one training takes the spread of the other folds",
 }
 """Mark -> its meaning."""
 SCORE_SIGNS = {
     **MARK_SIGNS,
-    SPREAD: "other images: 95 % interval for other images of these classes and these trainings; and other trainings: "
-    "for other trainings, too; sd: standard deviation over trainings",
+    SPREAD: "other images: 95 % interval for other images of these classes and these trainings. and other trainings: "
+    "95 % interval for other images and other trainings. sd: standard deviation over trainings",
 }
 """Mark, or end of a head, in tables of scores -> its meaning."""
 DIFFERENCE_SIGNS = {
@@ -30,7 +30,7 @@ DIFFERENCE_SIGNS = {
 
 
 def training_mark(found: TrainedEstimate | None) -> str:
-    """Return the mark of an interval for other trainings; "" where there is nothing to say."""
+    """Return the mark of an interval that covers other trainings, such as "rough"; "" for none."""
     return "" if found is None else ROUGH * found.is_rough + BORROWED * found.is_borrowed
 
 

@@ -20,7 +20,7 @@ Paint = Callable[["Axes"], None]
 
 
 class Titled(Protocol):
-    """A table of what follows from runs: a dataclass with a title, which JSON holds whole, and CSV as rows."""
+    """A table derived from runs, with a title; JSON holds all of it, CSV its rows."""
 
     @property
     def title(self) -> str: ...
@@ -34,14 +34,14 @@ T = TypeVar("T", bound=Titled)
 
 @dataclass(frozen=True)
 class Analysis(Generic[T]):
-    """How one kind of table is shown.
+    """How one kind of study is written and drawn.
 
     Attributes:
-        name: of its files.
+        name: the name of its files.
         sheet: lays a table out.
         panels: returns what is drawn of a table, by name.
         height: returns the height in inches of a table's panels.
-        width: of a panel in a figure, in inches.
+        width: the width of a panel in a figure, in inches.
         named_rows: whether all panels have the same row for each method, which a figure names once; else the panels
             have the same legend, which a figure shows once.
     """
@@ -62,7 +62,7 @@ class Analysis(Generic[T]):
         """Write a figure of all tables, one below the other.
 
         Args:
-            path: of the file; its ending says the format.
+            path: the path of the file; its ending says the format.
             tables: what is drawn.
             caption: a line below them.
 

@@ -20,7 +20,7 @@ Line = tuple[str, str]
 
 @dataclass
 class Block:
-    """Rows that may be compared, what they have in common, and what a reader must know.
+    """Rows of one table: methods that may be compared, with what they share and notes.
 
     Attributes:
         title: what the rows have in common.
@@ -58,12 +58,12 @@ class Block:
 
     @cached_property
     def lines(self) -> dict[Line, dict[str, Estimate]]:
-        """Metric -> score on the whole test or fold, of each method and fold; without those that do not exist."""
+        """For each method and fold: {metric: score on the whole test or fold}, if it exists."""
         return {line: scores_of(parts[ALL]) for line, parts in self.parts(ALL).items()}
 
     @cached_property
     def trained(self) -> dict[Line, dict[str, TrainedEstimate]]:
-        """Metric -> mean over trainings with its two intervals, for each method and fold."""
+        """For each method and fold, the mean over trainings of each metric, with its two intervals."""
         return {
             line: {row.metric: row.trained for row in parts[ALL] if row.trained is not None}
             for line, parts in self.parts(ALL).items()
@@ -71,45 +71,45 @@ class Block:
 
     @property
     def reaches(self) -> dict[str, Reach]:
-        """Method -> how far its trainings reach, in the first score of the whole test, or of its last fold."""
+        """{method: whether its interval covers other trainings}, for the first score."""
         return reaches_of(
             row for line in self.whole_lines for row in self.parts(ALL)[line][ALL] if row.metric == self.metrics[0]
         )
 
     @cached_property
     def method_lines(self) -> dict[Line, dict[str, Estimate]]:
-        """The lines of methods, without those of answers that need no model."""
+        """Lines of methods, without answers that need no model."""
         return {line: scores for line, scores in self.lines.items() if not is_trivial(line[0])}
 
     @property
     def whole_lines(self) -> dict[Line, dict[str, Estimate]]:
-        """The line of the mean of each method that has one, and all lines of the others."""
+        """The mean of each method, or all its lines if it has no mean."""
         means = {method for method, fold in self.method_lines if fold == MEAN}
         lines = self.method_lines.items()
         return {(method, fold): scores for (method, fold), scores in lines if fold == MEAN or method not in means}
 
     @property
     def shown_rows(self) -> list[ResultRow]:
-        """The rows without the means of answers that need no model, of which tables show the folds."""
+        """Rows that tables show: all except means of answers that need no model."""
         return [row for row in self.rows if not is_trivial(row.method) or row.fold != MEAN]
 
     @cached_property
     def answers(self) -> list[ResultRow]:
-        """The rows of answers that need no model."""
+        """Rows of answers that need no model."""
         return [row for row in self.rows if is_trivial(row.method)]
 
     def answers_beside(self, method: str) -> list[ResultRow]:
-        """Return the rows of answers that need no model on the pixels that a method is counted on."""
+        """Return the rows of answers without a model, counted at a method's image size."""
         end = label_at("", self.sides.get(method))
         return [row for row in self.answers if row.method.endswith(end)]
 
     @cached_property
     def runs(self) -> dict[Line, str]:
-        """Name of the folder of the run that each line is of; "" of several runs and of other answers."""
+        """For each line, the folder name of its run; "" for several runs or other answers."""
         return {(row.method, row.fold): row.run for row in self.rows}
 
     def parts(self, kind: str) -> dict[Line, dict[str, list[ResultRow]]]:
-        """Return the rows of each line by their part, also where they have no value.
+        """For each line, its rows by breakdown, also without a value.
 
         Answers that need no model have a line for each fold alone.
 
@@ -126,17 +126,20 @@ class Block:
 
     @property
     def marks(self) -> dict[str, str]:
-        """Method -> what stands behind its name: the sign of its card, and that its predictions were handed in."""
+        """{method: text behind its name}: the sign of its card, and whether its predictions were handed in."""
         return {name: sign + HANDED_IN * self.cards[name].handed_in for name, sign in self.signs.items()}
 
     @property
     def signs(self) -> dict[str, str]:
-        """Method -> sign of its card; "" for all where the conditions of the cards are the same."""
+        """{method: sign of its card}; "" for all if their conditions are equal."""
         number = ranking_groups(self.cards)
         return {name: _mark(number[name]) if len(set(number.values())) > 1 else "" for name in self.cards}
 
     def ranked_among(self, methods: Sequence[str]) -> list[int]:
-        """Return the number of the group that each of `methods` is ranked in: of equal cards and reach of intervals."""
+        """Return the number of the group in which each of `methods` is ranked.
+
+        A group shares the card and what intervals cover.
+        """
         groups, reaches = ranking_groups(self.cards, self.rank_all), ranked_together(self.reaches)
         kinds = [(groups.get(name, 0), reaches.get(name)) for name in methods]
         return [kinds.index(kind) for kind in kinds]

@@ -32,23 +32,23 @@ BREAKDOWNS = ("fold", "size", "class", "cost", "card")
 """Breakdowns in full; "all" stands for them, and for a line of each run."""
 
 SIZE_NOTES = (
-    "object size: the share of the query's pixels, void included, that shows the class. These are the episodes of the "
-    "test, sorted; the size-restricted settings (0-5, 5-10, 10-15, 0-15) are other tests with other episodes",
-    f"{ABSENT}: queries that do not show the class. There is no object to find, so there is accuracy alone: how often "
-    "the method says so",
+    "object size: share of the query's pixels (void included) that show the class. Same episodes, grouped by it. The "
+    "settings 0-5, 5-10, 10-15 and 0-15 are tests of their own",
+    f"{ABSENT}: queries without the class; accuracy is how often the method says so",
 )
 
 PUBLISHED_NOTES = (
-    "reported: as printed, made under the protocol and setting named after it; difference: measured minus reported; "
-    "above and below: measured is, by more than t · √2 · its error and half a unit of the last digit that is reported, "
-    "as if other images had made the reported figure; else it is not told apart",
-    "how far another training or choice of the checkpoint would have moved either figure is not known, nor what "
-    "repeated seeds did",
+    "reported: as printed, under the protocol and setting that follow the figure. difference: measured minus reported. "
+    "above, below: the difference is more than other images explain, which is t · √2 · the error of the measured score "
+    "and half a unit of the last reported digit (as if the reported score came from other images). Otherwise the two "
+    "scores are not told apart",
+    "Not known: how far another training or another choice of the checkpoint moves the measured or the reported score, "
+    "and what repeated seeds do to it",
 )
 
 
 def to_sheet(block: Block, by: Sequence[str] = ()) -> Sheet:
-    """Return the tables of a block, with figures by class where the block has them.
+    """Return the tables of a block, with the breakdowns `by`.
 
     Args:
         block: the rows.
@@ -74,8 +74,8 @@ def to_sheet(block: Block, by: Sequence[str] = ()) -> Sheet:
     explained = meanings(block.metrics)
     folds = method_folds(block)
     few = (
-        f"{len(folds)} of {block.folds} folds are there, so there is no mean; --by fold shows the intervals and other "
-        "scores of each fold"
+        f"{len(folds)} of {block.folds} folds have runs, so there is no mean over folds. --by fold shows each fold "
+        "with its intervals and all scores"
     )
     notes = [
         *block.warnings,
@@ -84,8 +84,8 @@ def to_sheet(block: Block, by: Sequence[str] = ()) -> Sheet:
         *([*_differences(block), *PUBLISHED_NOTES, *_repetitions(block)] if block.published else []),
         *(note for note in block.notes if note not in explained),
     ]
-    own = " on images of its method's size" * any(block.sides.values())
-    above = f"{NOT_ABOVE} marks a score that is not shown to be above the best answer without a model{own}"
+    own = " (on images of the method's size)" * any(block.sides.values())
+    above = f"{NOT_ABOVE}: may be no better than an answer without a model{own}"
     return Sheet(
         block.title,
         [*tables, *(table for table in further if table.lines)],
@@ -145,7 +145,7 @@ def every_run(block: Block) -> Table:
     return Table.from_columns(
         *_method_and_fold(block.lines),
         *((Column(m, Form.FIGURE, metric=m), [_marked(block, line, m) for line in block.lines]) for m in block.metrics),
-        caption="every run, and the answers that need no model",
+        caption="every run, and answers without a model",
     )
 
 
@@ -155,7 +155,7 @@ def _method_and_fold(lines: Collection[Key]) -> list[tuple[Column, list[Value]]]
 
 
 def by_fold(block: Block, metric: str) -> Table:
-    """Return a line for each method, as papers print it: the folds side by side, then their mean."""
+    """Return a line for each method: its folds side by side, then their mean."""
     folds = sorted({fold for _, fold in block.lines}, key=lambda fold: (fold == MEAN, len(fold), fold))
     heads = {fold: fold if fold == MEAN else f"fold {fold}" for fold in folds}
     methods = dict.fromkeys(method for method, _ in block.lines)
@@ -171,7 +171,7 @@ def by_fold(block: Block, metric: str) -> Table:
 
 
 def by_class(block: Block) -> Table:
-    """Return a line for each class of a method and fold: classes differ from fold to fold."""
+    """Return a line for each method, fold and class."""
     every = [(*line, name, rows) for line, parts in block.parts(CLASS).items() for name, rows in parts.items()]
     scores = [scores_of(rows) for *_, rows in every]
     metrics = [metric for metric in block.metrics if any(metric in own for own in scores)]
@@ -181,19 +181,19 @@ def by_class(block: Block) -> Table:
         (Column("class"), [name for *_, name, _ in every]),
         *((Column(short.get(m, m), Form.FIGURE, metric=m), [own.get(m) for own in scores]) for m in metrics),
         (Column("pairs", Form.COUNT), [rows[0].pairs for *_, rows in every]),
-        caption="by class, over all its (episode, way) pairs",
+        caption="by class, over all (episode, way) pairs that ask for it",
     )
 
 
 def costs(block: Block) -> Table:
-    """Return a line for each fold of a method that says what its runs cost."""
+    """Return a line for each method and fold with the cost of its runs."""
     known = {line: own for line, own in block.costs.items() if own[0].trainable_parameters is not None}
     columns = [(each.column, [each.value(own) for own in known.values()]) for each in COSTS]
     return Table.from_columns(*_method_and_fold(known), *columns, caption="cost")
 
 
 def cards(block: Block) -> Table:
-    """Return a line for each method with the entries of its card."""
+    """Return a line for each method with its card."""
     names = next(iter(block.cards.values())).words if block.cards else {}
     methods = [Cell(name, mark=block.marks[name]) for name in block.cards]
     columns = [(Column(name), [card.words[name] for card in block.cards.values()]) for name in names]
@@ -201,7 +201,7 @@ def cards(block: Block) -> Table:
 
 
 def reported(block: Block) -> Table:
-    """Return a line for each score of ours and reported score of the same method on the same test.
+    """Return a line for each measured score and published score of the same method on the same test.
 
     A verdict names the note that says why scores cannot be compared, or what of them is not known.
     """
@@ -232,7 +232,7 @@ def _marked(block: Block, line: Key, metric: str) -> Cell:
 def _note(item: PublishedComparison) -> str:
     """Name what keeps a score from being compared, or else what of it is not known; empty for neither."""
     if item.differs:
-        return f"differs from the reported one: {'; '.join(item.differs)}"
+        return f"not the reported experiment: {'; '.join(item.differs)}"
     return "; ".join(item.caveats)
 
 
@@ -259,7 +259,7 @@ def _repetitions(block: Block) -> list[str]:
             least, most = (rounded(end(scores.values()), metric) for end in (min, max))
             where = "" if fold == ALL else f", {fold if fold == MEAN else f'fold {fold}'}"
             lines.append(
-                f"{len(scores)} runs stand beside {metric} {value:g}{where}: from {least} to {most}, each compared by "
-                "itself"
+                f"{metric} {value:g}{where} is compared with {len(scores)} runs, which score {least} to {most}; each "
+                "run is compared by itself"
             )
     return lines

@@ -27,11 +27,11 @@ _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class CostColumn:
-    """A column of costs.
+    """A column of costs, such as seconds.
 
     Attributes:
         column: how it is shown.
-        entry: of a run's `Cost`.
+        entry: the entry of a run's `Cost`.
         join: makes one number of those of several runs of a method.
     """
 
@@ -41,11 +41,11 @@ class CostColumn:
 
     @property
     def name(self) -> str:
-        """Its name in data, with the unit."""
+        """The column's name in data, with its unit."""
         return f"{self.column.head}{self.column.unit}"
 
     def value(self, costs: Iterable[Cost]) -> float | None:
-        """Return what some runs of a method cost; None where none of them says it."""
+        """Return the cost of a method's runs; None if unknown."""
         return join_costs(costs, self.entry, self.join)
 
     def cell(self, costs: Iterable[Cost]) -> Cell:
@@ -54,7 +54,7 @@ class CostColumn:
 
 
 def join_costs(costs: Iterable[Cost], entry: str, join: Callable[[Sequence[float]], float] = max) -> float | None:
-    """Return one number of an entry of some runs' costs; None where none of them has it."""
+    """Return one number of runs' costs; None if no run has it."""
     known = [float(cost) for cost in (getattr(each, entry) for each in costs) if cost is not None]
     return join(known) if known else None
 
@@ -73,7 +73,7 @@ COSTS = (
 
 
 def score_columns(block: Block) -> list[Column]:
-    """List the columns of scores: each metric by fold and its mean, and the interval of the first metric.
+    """List the columns of scores: each metric by fold and mean, with the first metric's interval.
 
     Shown unless somebody chooses others are the folds of the first metric and the mean of each, or the only fold.
     """
@@ -111,14 +111,14 @@ def score_columns(block: Block) -> list[Column]:
     return columns
 
 
-_TRAININGS = "number of trainings (seeds), one a fold where folds differ"
-_SPREAD = "standard deviation over trainings, of the score of one set of trainings"
+_TRAININGS = "number of trainings (seeds); a number for each fold where folds differ"
+_SPREAD = "standard deviation of the score over trainings"
 
 
 def training_notes(block: Block) -> list[str]:
-    """Say of which methods there is one training alone, and which folds of others lack a training."""
+    """Name methods with a single training, and folds that lack one."""
     single = [name for name, reach in block.reaches.items() if reach is Reach.THESE]
-    notes = [f"one training of {', '.join(single)}: another may score otherwise"] if single else []
+    notes = [f"{', '.join(single)}: only one training; another training may score otherwise"] if single else []
     seeds_of = []
     for method in (name for name, reach in block.reaches.items() if reach is Reach.OTHER):
         of_fold = {fold: seeds for (name, fold), seeds in block.seeds.items() if name == method}
@@ -130,7 +130,7 @@ def training_notes(block: Block) -> list[str]:
 
 
 def score_cells(block: Block, methods: Sequence[str], column: Column, is_ranked: bool = True) -> list[Cell]:
-    """Return the cells of methods in a column of scores, with their places, and the marks of scores that show nothing.
+    """Return the cells of a score column, with places, and `!` for scores that may be no better than no model.
 
     Args:
         block: the rows.
@@ -155,7 +155,7 @@ def score_cells(block: Block, methods: Sequence[str], column: Column, is_ranked:
 
 
 def best_line(block: Block, columns: Sequence[Column]) -> Line:
-    """Return the line of the best answer without a model in each column of scores, which is its cell's note."""
+    """Return the line of the best answer without a model, column by column."""
     cells = [Cell(BEST)]
     for column in columns:
         is_score = bool(column.metric) and column.form is Form.SCORE
@@ -170,14 +170,14 @@ def best_line(block: Block, columns: Sequence[Column]) -> Line:
 
 
 def fold_label(block: Block, fold: str) -> str:
-    """Name a fold as papers do, by its number of classes and its number: 5⁰; empty where there are no folds."""
+    """Name a fold as papers do, such as 5⁰ (number of classes, fold); empty without folds."""
     if fold == ALL or block.folds == 1:
         return ""
     return f"{block.classes[fold]}{fold.translate(_SUPERSCRIPTS)}" if fold in block.classes else f"fold {fold}"
 
 
 def fold_signs(block: Block) -> dict[str, str]:
-    """Say what heads of columns such as 5⁰ mean: the label of a fold -> its meaning, or that of all folds.
+    """Explain column heads such as 5⁰: {label: meaning}.
 
     Nothing of folds whose heads say it themselves.
     """
@@ -185,9 +185,9 @@ def fold_signs(block: Block) -> dict[str, str]:
     labels = {fold: label for fold, label in labels.items() if label}
     numbers = {block.classes[fold] for fold in labels}
     if len(labels) > 1 and len(numbers) == 1:
-        words = f"{', '.join(labels.values())} are folds {', '.join(labels)}, with {numbers.pop()} classes each"
+        words = f"{', '.join(labels.values())}: folds {', '.join(labels)}, {numbers.pop()} classes each"
         return dict.fromkeys(labels.values(), words)
-    return {label: f"{label} is fold {fold}, with {block.classes[fold]} classes" for fold, label in labels.items()}
+    return {label: f"{label}: fold {fold}, {block.classes[fold]} classes" for fold, label in labels.items()}
 
 
 def method_folds(block: Block) -> list[str]:
@@ -197,6 +197,6 @@ def method_folds(block: Block) -> list[str]:
 
 
 def card_notes(block: Block) -> list[str]:
-    """Say what the signs stand for."""
+    """Explain the signs of cards."""
     of_sign = {sign.strip(): block.cards[name] for name, sign in block.signs.items() if sign}
     return conditions_in_words(of_sign, block.rank_all)

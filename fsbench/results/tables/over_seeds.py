@@ -10,7 +10,7 @@ from fsbench.scores.estimate import Estimate
 
 
 def means_over_seeds(blocks: Mapping[int, Block], seeds: Sequence[int]) -> list[str]:
-    """Return a line for each method with its means over the seeds of a test, or with the seeds that it lacks.
+    """Return a line for each method with its mean over a test's seeds, or with the missing seeds.
 
     Nothing is averaged over some of the seeds, so that none is ever chosen.
 
@@ -36,8 +36,8 @@ def means_over_seeds(blocks: Mapping[int, Block], seeds: Sequence[int]) -> list[
         figures = [f"{name} {rounded(mean(own), name)} ± {rounded(stdev(own), name)}" for name, own in values.items()]
         lines.append(f"{method}, mean ± standard deviation over test seeds {named}: {', '.join(figures)}")
     lines += [
-        f"the protocol's result is the mean over test seeds {named} (TEST_SEED=, --test-seed); seeds {missing} are "
-        f"missing of {', '.join(methods)}"
+        f"the protocol's result is the mean over test seeds {named}. Not run yet: seeds {missing} of "
+        f"{', '.join(methods)} (--test-seed)"
         for missing, methods in lacking.items()
     ]
     return lines

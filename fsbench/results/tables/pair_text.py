@@ -17,7 +17,7 @@ FIRST = 24
 
 
 def pair_text(atlas: Atlas, pair: Pair, methods: Mapping[str, str], width: int = 120) -> str:
-    """Set two tests side by side: first what both print, and how far other images move such a figure.
+    """Write two published tests side by side: figures, how far other images move them, then conditions.
 
     Args:
         atlas: with the runs that are at hand.
@@ -36,19 +36,20 @@ def pair_text(atlas: Atlas, pair: Pair, methods: Mapping[str, str], width: int =
         labels = textwrap.wrap(f"{mark or ' '} {label}", FIRST, subsequent_indent="  ", drop_whitespace=False)
         cells = [row[FIRST:] for row in wrapped_row("", words, FIRST, column)]
         lines += [f"{one:<{FIRST}}{cell}".rstrip() for one, cell in zip_longest(labels, cells, fillvalue="")]
-    lines += ["", "≠ keeps figures apart; ? nobody can tell. Their words: fsbench atlas words", ""]
+    lines += ["", "≠: figures do not compare. ?: nobody can tell. What the words mean: fsbench atlas words", ""]
     lines += commands(pair, methods)
     if pair.elsewhere:
         row = f"{slug(pair.one.method)}/{slug(pair.elsewhere[0])}"
-        also = f"Both are on {', '.join(pair.elsewhere)}, too: name a row, such as {row}"
+        also = f"Both methods also have figures on {', '.join(pair.elsewhere)}; name a row, such as {row}"
         lines += ["", *textwrap.wrap(also, width, break_on_hyphens=False)]
     return "\n".join(lines)
 
 
 def figure_lines(atlas: Atlas, pair: Pair) -> list[str]:
-    """Return the figures of two methods with their difference, then how far other images move them, a text each."""
+    """Return both methods' figures with their difference, then how far other images move them."""
     if not pair.figures:
-        return [f"No figure of {pair.one.method} and {pair.other.method} on {pair.one.dataset} is of one kind."]
+        names = f"{pair.one.method} and {pair.other.method}"
+        return [f"{names} print no figure of the same ways, shots and metric on {pair.one.dataset}."]
     first = pair.figures[0]
     entry = first.one[0]
     sources = dict.fromkeys(f"{one.method}: {reported.figure.source}" for one, reported in (first.one, first.other))
@@ -61,12 +62,12 @@ def figure_lines(atlas: Atlas, pair: Pair) -> list[str]:
 
 
 def commands(pair: Pair, methods: Mapping[str, str]) -> list[str]:
-    """Return the commands that put both methods under the test of one of them, `methods` as in `pair_text`."""
+    """Return the commands that test both methods under one of the two tests; `methods` as in `pair_text`."""
     found = list(_tests(pair, methods))
     if not found:
         return ["Neither test can be run here (see: fsbench list protocols)."]
     if not pair.apart:
-        return ["They compare as they are. Runs of yours stand beside them by", *found]
+        return ["The figures can be compared. To compare runs of your own with them:", *found]
     return ["To make them comparable, run both under one test:", *found]
 
 
@@ -86,6 +87,6 @@ def _tests(pair: Pair, methods: Mapping[str, str]) -> Iterator[str]:
 
 
 def _test_of(entry: Entry) -> tuple[str, str] | None:
-    """Return the protocol of an entry's program and our name of its data set; None where the suite has no such data."""
+    """Return the protocol of an entry's program and our name of its data set; None if the suite has no such data."""
     dataset = next((ours for ours, name in ATLAS_NAMES.items() if name == entry.dataset), None)
     return (f"atlas:{entry.program.id}", dataset) if entry.program and dataset else None

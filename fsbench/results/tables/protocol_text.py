@@ -27,10 +27,10 @@ def explain_choices(protocol: Protocol) -> dict[str, str]:
 
 
 def one_line_each(protocols: Sequence[Protocol], methods: Mapping[str, Sequence[str]], width: int) -> str:
-    """List protocols, a line each: its name, ways, data sets, what is special, and the methods that take it.
+    """List protocols, one per line: name, ways, data sets, what is special, and the methods that take it.
 
     Args:
-        protocols: that are listed.
+        protocols: the protocols that are listed.
         methods: by the name of a protocol, those that take it by themselves.
         width: characters of a line; where they are too few, data sets are left out, then methods.
     """

@@ -11,10 +11,10 @@ JOINT = " · "
 
 
 def side_by_side(blocks: Sequence[Block]) -> Sheet | None:
-    """Return the scores of every method under every test, a line for each pair; None of one test.
+    """Return every method's scores under every test, a line for each pair; None for a single test.
 
-    A line has the mean over folds; a method without one has a line for each fold. The score that ranks in its test has
-    its interval.
+    A line has the mean over folds; a method without a mean has a line for each fold. Only the score that ranks in its
+    test has its interval.
 
     Args:
         blocks: a table for each test.
@@ -46,7 +46,7 @@ def side_by_side(blocks: Sequence[Block]) -> Sheet | None:
         # signs of cards are of one table alone
         mark = block.marks.get(method, "").removeprefix(block.signs.get(method, ""))
         lines.append(Line([Cell(method, mark=mark), Cell(test), *[Cell(fold)] * has_folds, *cells]))
-    notes = ["the test is a column here, and no rank or difference goes across tests"]
+    notes = ["Scores of different tests cannot be compared, so there are no ranks and no differences here"]
     title = JOINT.join([*shared, f"{len({block.title for block in blocks})} tests side by side"])
     return Sheet(title, [Table(columns, lines)], notes=notes)
 

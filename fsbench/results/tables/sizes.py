@@ -19,13 +19,13 @@ Parts = Mapping[Key, Mapping[str, list[ResultRow]]]
 
 
 def sizes(block: Block) -> Table:
-    """Return the first score by object size: of the mean of each method, or of each fold where it has no mean."""
+    """Return the first score by object size, for each method's mean, or its folds without one."""
     lines = {line: of for line, of in _lines(block).items() if line in block.whole_lines}
     return _table(block, lines, block.metrics[0], list(SIZES), Form.SCORE)
 
 
 def sizes_in_full(block: Block, metric: str) -> Table:
-    """Return one score by object size of every fold and mean: with intervals, and with the numbers of pairs."""
+    """Return a score by object size for every fold and mean, with intervals and numbers of pairs."""
     lines = _lines(block)
     known = [name for name in (*SIZES, ABSENT) if any(metric in scores_of(of[name]) for of in lines.values())]
     table = _table(block, lines, metric, known, Form.FIGURE)
@@ -47,7 +47,7 @@ def _lines(block: Block) -> Parts:
 
 
 def _table(block: Block, lines: Parts, metric: str, names: Sequence[str], form: Form) -> Table:
-    """Return lines of methods, then the best answer without a model on each fold; no lines where there is no score.
+    """Return lines of methods, then the best answer without a model on each fold; no lines if there is no score.
 
     Args:
         block: all rows.

@@ -42,7 +42,7 @@ def build_blocks(
     rank_all: bool = False,
     label: Callable[[Sequence[Record]], Methods] | None = None,
 ) -> list[Block]:
-    """Build the table blocks of finished runs.
+    """Build the blocks of tables from finished runs, one for each test.
 
     Args:
         records: in any order; each group that may be compared is a block.
@@ -51,7 +51,7 @@ def build_blocks(
         metrics: names of scores; None for those of the protocol.
         published: reported scores, set beside the rows they belong to.
         backbone_data: name of a backbone -> what it was trained on, for cards that tell it.
-        measure: measures what scores beyond the counts need of a run; None where nobody asks for them.
+        measure: measures what scores beyond the counts need of a run; None if nobody asks for them.
         rank_all: whether rows of different cards are ranked together.
         label: labels the methods of runs that may be compared; `methods_of` unless given.
     """
@@ -77,7 +77,7 @@ def build_blocks(
 
 
 def methods_of(records: Sequence[Record]) -> Methods:
-    """Return the methods of a group of runs that may be compared: label -> trainings of each fold, in their order."""
+    """Return {label: trainings of each fold} for runs that may be compared."""
     return {label: runs_by_fold(members) for label, members in variants(list(records)).items()}
 
 

@@ -18,7 +18,7 @@ NOT_ABOVE = "!"
 def best_without_model(
     answers: Iterable[ResultRow], fold: str, metric: str, size: str = ALL
 ) -> tuple[str, float] | None:
-    """Return the label and the score of the best answer without a model; None where there is none.
+    """Return label and score of the best answer without a model; None if there is none.
 
     Args:
         answers: rows of such answers.
@@ -31,7 +31,7 @@ def best_without_model(
 
 
 def values_without_model(answers: Iterable[ResultRow], fold: str, metric: str, size: str = ALL) -> dict[str, float]:
-    """Return label -> score of each answer without a model that has one; arguments as in `best_without_model`."""
+    """Return {label: score} of answers without a model; arguments as in `best_without_model`."""
     kinds = (ALL, FOLD) if size == ALL else (SIZE,)
     return {
         row.method: row.estimate.value
@@ -42,7 +42,7 @@ def values_without_model(answers: Iterable[ResultRow], fold: str, metric: str, s
 
 
 def is_above(score: Estimate, metric: str, best: float) -> bool:
-    """Return whether a score is shown to be above the best answer without a model: its interval excludes that.
+    """Return whether a score is above the best answer without a model: its interval excludes that.
 
     A score without an interval is compared by its value. Nothing can be above an answer that has the best score there
     is, such as presence where every query shows the class; there every score counts as above. Of errors, below is
@@ -57,18 +57,18 @@ def is_above(score: Estimate, metric: str, best: float) -> bool:
 
 
 def mark_of(answers: Iterable[ResultRow], fold: str, metric: str, score: Estimate | None, size: str = ALL) -> str:
-    """Return the mark of a method's score that is not shown to be above the best answer without a model, else "".
+    """Return "!" if a method's score may be no better than the best answer without a model, else "".
 
     Args:
         answers, fold, metric, size: as in `best_without_model`.
-        score: of the method; None where it has none.
+        score: the score of the method; None if it has none.
     """
     best = best_without_model(answers, fold, metric, size)
     return NOT_ABOVE if best is not None and score is not None and not is_above(score, metric, best[1]) else ""
 
 
 def no_better_than_blind(block: "Block") -> list[str]:
-    """Return a line for each method with a fold, or a mean, that is not above the best support-blind baseline there.
+    """Return a line for each method that may be no better than a baseline which sees no support.
 
     Nothing is said without such baselines, and where mIoU, which is compared, is not shown.
     """
@@ -86,7 +86,7 @@ def no_better_than_blind(block: "Block") -> list[str]:
             where = {ALL: "", MEAN: "mean: "}.get(fold, f"fold {fold}: ")
             found.setdefault(method, []).append(f"{where}{value:.2f}, {blind} has {least:.2f}")
     return [
-        f"{method} is not above a baseline that sees no support (mIoU; {'; '.join(folds)}): nothing here shows that it "
-        "uses its supports"
+        f"{method} scores no higher than a baseline that sees no support (mIoU, {'; '.join(folds)}). Nothing shows "
+        f"that {method} uses its supports"
         for method, folds in found.items()
     ]

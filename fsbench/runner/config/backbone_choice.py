@@ -10,7 +10,7 @@ AUTO = "auto"
 
 
 def needed_weights(method: str, dataset: str | None = None) -> str | None:
-    """Return the name of the published weights that a run takes; None where they come with the repository.
+    """Return the name of the weight file that a run needs; None if it comes with fsbench.
 
     Args:
         method: a method or an alias.
@@ -24,7 +24,7 @@ def needed_weights(method: str, dataset: str | None = None) -> str | None:
 
 
 def backbone_at_hand(backbone: str | None, method: str, dataset: str | None = None) -> str | None:
-    """Return the backbone that is asked for; for `AUTO`, None (that of method and data set) or `PHOTO_NETWORK`.
+    """Return the backbone to use; for `AUTO`, None (the method's own) or `PHOTO_NETWORK`.
 
     `PHOTO_NETWORK` is taken where the weights of the own backbone are absent, its own are here, and the table of
     weights says that it suits the method.

@@ -19,12 +19,12 @@ from fsbench.runner.config.run_config import RunConfig
 
 
 def wrong_names(runs: Sequence[RunConfig]) -> list[FsbenchError]:
-    """Return an error about each name, word or folder that is wrong in any of the runs, each once."""
+    """Return an error for each wrong name, word or folder in the runs, each once."""
     return _distinct(error for run in runs for error in _of_run(run))
 
 
 def absent_files(runs: Sequence[RunConfig]) -> list[FsbenchError]:
-    """Return an error about each file or folder that any of the runs needs and that is absent."""
+    """Return an error for each missing file or folder that the runs need."""
     return _distinct(missing.error for run in runs for missing in missing_files(run))
 
 
@@ -60,7 +60,7 @@ def _of_task(run: RunConfig) -> Iterator[FsbenchError]:
 
 
 def _fact(run: RunConfig, name: str) -> Any:
-    """Return an attribute of the data set's class, whose import needs no torch; None where it has none."""
+    """Return an attribute of the data set's class, whose import needs no torch; None if it has none."""
     try:
         return getattr(resolve_name(str(setting(run.values, "data.dataset.class_path"))), name, None)
     except (ImportError, AttributeError, ValueError):

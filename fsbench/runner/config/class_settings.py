@@ -1,4 +1,4 @@
-"""Settings of a class that has no YAML file: what a name, or FILE.py:Class, stands for on the command line.
+"""Settings of a class without a YAML file, given by a name or FILE.py:Class on the command line.
 
 The class is imported, which tells its task.
 """
@@ -26,7 +26,7 @@ _EXPECTED = {"methods": "fsbench's Segmenter or Classifier", "data": "fsbench's 
 
 
 def settings_of_object(kind: str, plug_in: PlugIn) -> dict[str, Any]:
-    """Return the settings that choose an object that a package names.
+    """Return the settings that select an object named by a package.
 
     Args:
         kind: "methods", "data" or "backbones".
@@ -47,11 +47,11 @@ def settings_of_object(kind: str, plug_in: PlugIn) -> dict[str, Any]:
 
 
 def with_class_file(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the settings of a YAML file; a class that is FILE.py:Class beside it is named by its module.
+    """Return a YAML file's settings, with FILE.py:Class beside it replaced by its module's name.
 
     Args:
         settings: content of a file that the command names; not changed.
-        folder: that file's.
+        folder: the folder that file's.
 
     Raises:
         SettingsError: FILE.py cannot be imported, or has no such class.
@@ -73,7 +73,7 @@ def _replaced(settings: Mapping[str, Any], place: tuple[str, ...], value: str) -
 
 
 def settings_of_file(kind: str, text: str, known: Iterable[str]) -> dict[str, Any]:
-    """Return the settings that choose FILE.py:Class, which the command names.
+    """Return the settings that select FILE.py:Class, which the command names.
 
     Args:
         kind: "methods" or "data".

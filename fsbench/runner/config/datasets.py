@@ -11,7 +11,7 @@ from fsbench.runner.config.registry import check_known, names, read_config
 
 
 def choose_dataset(given: str | None, stated: str, source: str) -> str:
-    """Return the name of the data set `given`, or else the one that a file states.
+    """Return the data set `given`, else the one that a file names.
 
     Args:
         given: by the user; may be FILE.py:Class or FILE.yaml.
@@ -33,7 +33,7 @@ def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str]
     """Build a data set of configs/data.
 
     Args:
-        name: of configs/data or of an installed package.
+        name: the name of configs/data or of an installed package.
         root: its folder instead of the configuration's.
         lists: its folders with official list files instead of the configuration's.
 
@@ -61,10 +61,10 @@ def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str]
 
 
 def root_of(name: str | None, given: str) -> str:
-    """Return the folder of a data set that a user names as DIR or, as for several data sets, DATASET=DIR.
+    """Return the folder of a data set from DIR or DATASET=DIR.
 
     Args:
-        name: of the data set; None where a file states it.
+        name: the name of the data set; None if a file states it.
         given: the user's words. A path may have an equals sign, too, unless a data set's name stands before it.
 
     Raises:
@@ -86,7 +86,7 @@ def root_of(name: str | None, given: str) -> str:
 
 
 def usual_root(name: str) -> Path | None:
-    """Return the folder of a data set that its configuration names; None where it names none.
+    """Return the folder of a data set from its configuration; None if it names none.
 
     Raises SettingsError for an unknown data set.
     """

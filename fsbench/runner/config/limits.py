@@ -30,12 +30,12 @@ MOST_PROCESSES = 4096
 
 
 def whole(least: int = -MOST, most: int = MOST) -> Callable[[str], int]:
-    """Return a type for argparse: a whole number from `least` to `most`."""
+    """Return an argparse type for whole numbers from `least` to `most`."""
     return _number(int, "a whole number", least, most)
 
 
 def real(least: float, most: float) -> Callable[[str], float]:
-    """Return a type for argparse: a finite number from `least` to `most`."""
+    """Return an argparse type for finite numbers from `least` to `most`."""
     return _number(float, "a number", least, most)
 
 
@@ -58,7 +58,7 @@ def _number(kind: Callable[[str], Number], words: str, least: float, most: float
 
 
 def check_output_file(path: Path, option: str) -> None:
-    """Raise SettingsError unless a file can be written at `path`, which `option` gave."""
+    """Raise SettingsError unless the file `path`, given by `option`, can be written."""
     folder = path.absolute().parent
     if path.is_dir():
         raise SettingsError(f"{option} is {path}, which is a folder; expected the name of a file")
@@ -71,7 +71,7 @@ def check_output_file(path: Path, option: str) -> None:
 
 
 def existing_folder(text: str | None, option: str) -> Path | None:
-    """Return the folder that `option` gave as `text`, None where it gave none; SettingsError where there is no such."""
+    """Return the folder `text`, given by `option`; None if not given. Raises SettingsError if it does not exist."""
     path = Path(text).expanduser() if text else None
     if path is not None and not path.is_dir():
         raise SettingsError(f"{option} is {path}, which is no folder; expected the folder that holds the files")
@@ -79,7 +79,7 @@ def existing_folder(text: str | None, option: str) -> Path | None:
 
 
 def check_replaced(path: Path, option: str, kind: str, check: Callable[[Path], object]) -> None:
-    """Raise SettingsError if writing to `path`, which `option` gave, would replace a file of another kind.
+    """Raise SettingsError if writing `path`, given by `option`, would replace a file of another kind.
 
     Args:
         path: the file to write; where it is absent or empty, there is nothing to lose.
@@ -98,7 +98,7 @@ def check_replaced(path: Path, option: str, kind: str, check: Callable[[Path], o
 
 
 def check_name(name: str, what: str) -> None:
-    """Raise SettingsError unless `name` can be part of a folder's name: one path segment, not long, all visible."""
+    """Raise SettingsError unless `name` can be part of a folder's name: short, visible, without slashes."""
     if not name or len(os.fsencode(name)) > LONGEST_NAME or not name.isprintable() or set(name) & set("/\\"):
         raise SettingsError(
             f"{what} is {name!r}, expected a name of 1 to {LONGEST_NAME} bytes without / and control characters, since "
@@ -115,7 +115,7 @@ _OWN_WORDS = re.compile(r"^of \d+ \w+( \d{4})?, \d\d:\d\d|as it is now$|^[0-9a-f
 
 
 def check_label(label: str | None) -> None:
-    """Raise SettingsError unless `label` can be the label of a run; None stands for none."""
+    """Raise SettingsError unless `label` can be a run's label; None passes."""
     if label is not None and not is_label(label):
         raise SettingsError(
             f"the label is {label!r}, expected at most {LONGEST_LABEL} visible characters without spaces at its ends "
@@ -138,7 +138,7 @@ _LEAST = {
 
 
 def check_trainer(settings: Mapping[str, Any]) -> None:
-    """Raise SettingsError for a number of the trainer that is too small, too many processes or a precision no run has.
+    """Raise SettingsError for trainer numbers that are too small, too many processes, or an unknown precision.
 
     Args:
         settings: the trainer's arguments as plain values, as far as they are stated.
@@ -159,7 +159,7 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
 
 
 def device_count(devices: Any) -> int:
-    """Return the number of devices that the trainer's setting says, as a number or a list of indices; else 0."""
+    """Return the number of devices in a trainer setting (a number or a list); else 0."""
     if isinstance(devices, list):
         return len(devices)
     return int(devices) if str(devices).isdecimal() else 0
@@ -170,7 +170,7 @@ _PLAIN = (dict, list, tuple, str, int, float, bool, object, NoneType)
 
 
 def check_nulls(kind: Any, values: Mapping[str, Any], key: str) -> None:
-    """Raise SettingsError for a null where a class's argument takes none, which the parser does not look at.
+    """Raise SettingsError for a null where a class's argument does not accept one.
 
     Args:
         kind: the class, or a dataclass; a function is not checked.
@@ -204,7 +204,7 @@ def _takes_null(hint: Any) -> bool:
 
 
 def check_plain_values(values: Any, key: str = "") -> None:
-    """Raise SettingsError for a number in a configuration that is beyond 64 bits, or nan.
+    """Raise SettingsError for a configured number beyond 64 bits, or nan.
 
     Args:
         values: plain values of a configuration.

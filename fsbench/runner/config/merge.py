@@ -27,7 +27,7 @@ ASKING = ("help", "print_config")
 
 
 def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `first` with the entries of `second`; a class in place of another one begins without arguments.
+    """Return `first` overridden by `second`; a replaced class starts without arguments.
 
     >>> merge_settings({"data": {"a": 1, "b": 2}}, {"data": {"b": 3}})
     {'data': {'a': 1, 'b': 3}}
@@ -44,7 +44,7 @@ def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[
 
 
 def merge_files(files: Iterable[str | Path | Mapping[str, Any]]) -> dict[str, Any]:
-    """Merge configuration files, and settings among them.
+    """Merge configuration files and settings, later ones overriding earlier ones.
 
     Returns:
         Nested values, as the YAML files have them, without defaults of classes.
@@ -81,7 +81,7 @@ def _check_class_keys(values: Mapping[str, Any], place: str) -> None:
 
 @cache
 def shipped_settings(method: str, dataset: str, backbone: str | None = None) -> dict[str, Any]:
-    """Merge the files of a run's configuration; not to be changed. Class defaults are not known here.
+    """Merge the files of a run's configuration, without class defaults. The result must not be changed.
 
     Args:
         method, dataset, backbone: names of configs/methods (or an alias), configs/data and configs/backbones.
@@ -93,9 +93,9 @@ def shipped_settings(method: str, dataset: str, backbone: str | None = None) -> 
 
 
 def split_arguments(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    """Yield (key, value) of `--key=value` and `--key value`, also of those behind a `--`.
+    """Yield (key, value) from `--key=value` and `--key value`.
 
-    The value is None where there is none; the key is empty for a word that belongs to no key.
+    The value is None if there is none; the key is empty for a word that belongs to no key.
 
     >>> list(split_arguments(["--data.image_size=64", "--trainer.max_epochs", "3", "--help", "x"]))
     [('data.image_size', '64'), ('trainer.max_epochs', '3'), ('help', 'x')]
@@ -115,7 +115,7 @@ def split_arguments(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]
 
 
 def parted_arguments(arguments: Sequence[str], options: Iterable[str] = ()) -> tuple[list[str], list[str]]:
-    """Part arguments in LightningCLI's form into the files of `--config` and all others, each as one word.
+    """Split LightningCLI arguments into files of `--config` and all others.
 
     Args:
         arguments: such as `--config=FILE --data.image_size 64`.
@@ -157,7 +157,7 @@ def _nearest(word: str, options: Iterable[str]) -> str:
 
 
 def with_nulls(values: Mapping[str, Any], arguments: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
-    """Put the nulls of arguments into values, since the parser reads `null` of a text as a word.
+    """Insert the nulls of arguments into values, since the parser reads `null` as a word.
 
     Args:
         values: nested values.
@@ -183,7 +183,7 @@ def with_nulls(values: Mapping[str, Any], arguments: Iterable[str]) -> tuple[dic
 
 
 def stated_values(arguments: Iterable[str], as_texts: bool = False) -> dict[str, Any]:
-    """Return what arguments say as nested values, as far as it is seen without the classes that take them.
+    """Return arguments as nested values, as far as possible without their classes.
 
     Args:
         arguments: each of the form `--key=value`; `--key+=value` and questions are passed over.
@@ -202,7 +202,7 @@ def stated_values(arguments: Iterable[str], as_texts: bool = False) -> dict[str,
 
 
 def _value(text: str) -> Any:
-    """Return the value that a text on the command line stands for; the text itself where it is no YAML."""
+    """Return the value of a text on the command line; the text itself if it is not YAML."""
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -210,17 +210,17 @@ def _value(text: str) -> Any:
 
 
 def asks(arguments: Sequence[str]) -> bool:
-    """Return whether the arguments ask for help or the configuration instead of a run."""
+    """Return whether arguments ask for help or the configuration, not for a run."""
     return any(key.rpartition(".")[2] in ASKING for key, _ in split_arguments(arguments))
 
 
 def setting(values: Mapping[str, Any], key: str) -> Any:
-    """Return the value of a dotted key such as `data.training.batch_size`; None where it is not stated."""
+    """Return the value of a dotted key such as `data.training.batch_size`; None if not stated."""
     return value_at(values, full_key(key))
 
 
 def value_at(values: Mapping[str, Any], parts: Iterable[str]) -> Any:
-    """Return the value at `parts` of nested values; None where there is none."""
+    """Return the nested value at `parts`; None if there is none."""
     value: Any = values
     for part in parts:
         if not isinstance(value, Mapping) or part not in value:
@@ -230,7 +230,7 @@ def value_at(values: Mapping[str, Any], parts: Iterable[str]) -> Any:
 
 
 def full_key(key: str) -> list[str]:
-    """Split a key of the command line, which leaves `init_args` out, into its parts in a file.
+    """Split a key of the command line, without `init_args`, into its parts in a file.
 
     >>> full_key("data.dataset.root")
     ['data', 'init_args', 'dataset', 'init_args', 'root']

@@ -17,14 +17,14 @@ from fsbench.runner.config.run_config import RunConfig
 
 @dataclass(frozen=True, order=True)
 class Missing:
-    """A file or folder that a run needs and that is absent.
+    """A missing file or folder that a run needs, and how to get it.
 
     Attributes:
         kind: "data", "weights", "checkpoint" or "lists".
-        name: of it.
+        name: the name of it.
         place: where it should be.
-        command: that brings it.
-        error: that says all of it.
+        command: the command that brings it.
+        error: the error that says all of it.
     """
 
     kind: str
@@ -38,7 +38,7 @@ class Missing:
 
 
 def missing_dataset(name: str, root: str | None) -> list[Missing]:
-    """Return the data set where its folder `root` is absent or empty: how it is fetched, or how its folder is named.
+    """Return how to get a data set whose folder `root` is missing or empty; None if it is there.
 
     Data sets that are drawn are never absent; those of packages and of the user's own files tell it themselves.
     """
@@ -62,18 +62,18 @@ def missing_dataset(name: str, root: str | None) -> list[Missing]:
 
 
 def missing_data(run: RunConfig) -> list[Missing]:
-    """Return the run's data set where its folder is absent or empty."""
+    """Return the run's data set if its folder is missing or empty."""
     return missing_dataset(run.dataset, setting(run.values, "data.dataset.root"))
 
 
 def missing_weights(run: RunConfig) -> list[Missing]:
-    """Return the weights of the run's own backbone, and of the network beside it, where their files are absent."""
+    """Return the weights of the run's networks whose files are missing."""
     named = backbone_weights(merge_files(run.files))
     return [missing for name, _ in named for missing in missing_network(name)]
 
 
 def backbone_weights(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return name and weights, as settings state them, of a run's backbone and of the promptable network beside it.
+    """Return name and weights, as settings state them, of a run's backbone and its promptable network.
 
     Args:
         values: the run's merged settings.
@@ -87,7 +87,7 @@ def backbone_weights(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def missing_network(name: str) -> list[Missing]:
-    """Return the weights of a network of the table where their file is absent from its usual place."""
+    """Return a network's weights if their file is missing."""
     file = weight_files().get(name)
     if file is None or file.path.is_file():
         return []
@@ -96,7 +96,7 @@ def missing_network(name: str) -> list[Missing]:
 
 
 def missing_files(run: RunConfig) -> Iterator[Missing]:
-    """Yield the weights, the checkpoint, the data set and the lists that a run needs and that are absent."""
+    """Yield weights, checkpoint, data set and lists that a run needs and that are missing."""
     values = run.values
     for name, weights in backbone_weights(values):
         if weights is None:
@@ -124,12 +124,12 @@ def missing_files(run: RunConfig) -> Iterator[Missing]:
 
 
 def distinct(missing: Iterable[Missing]) -> list[Missing]:
-    """Sort what is missing, each thing once."""
+    """Sort missing things, each once."""
     return sorted(set(missing))
 
 
 def methods_by_weights() -> dict[str, list[str]]:
-    """Return the methods and aliases that take each backbone of the table by themselves."""
+    """Return {backbone: methods and aliases that use it by default}."""
     found: dict[str, list[str]] = {name: [] for name in weight_files()}
     for method in [*names("methods"), *aliases()]:
         name = needed_weights(method)

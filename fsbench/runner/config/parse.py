@@ -50,7 +50,7 @@ DATA_SEED = "data.init_args.seed"
 
 @dataclass
 class SharedParts:
-    """Everything that the runs of one plan have in common, made once.
+    """Objects that the runs of a plan share, built once.
 
     Attributes:
         datasets: data sets that were built, by their class and its arguments in words; with their lists and the
@@ -67,7 +67,7 @@ class RunOptions:
     """Settings of a run besides model, data and trainer.
 
     Args:
-        name: of the method in tables, the stem of its file in configs/methods.
+        name: the name of the method in tables, the stem of its file in configs/methods.
         runs: folder of all runs.
         checkpoint: evaluate this checkpoint (ours or the authors') instead of training.
         force: run again although the record exists.
@@ -86,7 +86,7 @@ class RunOptions:
             channels take longer in several, which wait for one another; sums differ in their last digits.
         keep_predictions: what is kept of the predictions of segmentation: nothing, masks, or soft masks and attention,
             too, where the method has any. Files alone follow from it, no figures.
-        label: that the run gets in tables and pages; its last one is kept where none is given.
+        label: the label that the run gets in tables and pages; its last one is kept where none is given.
         asked_alone: ask this many episodes alone as well, of a fresh copy of the method, before the test: a method
             that answers them otherwise in the test remembers other episodes, and its run fails.
     """
@@ -153,7 +153,7 @@ class ParsedRun(LightningCLI):
             self.config = parser.parse_args(self.arguments, namespace=self.config)
 
     def _completed(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return values with the method and the data set of the arguments where there are none yet: both are needed."""
+        """Return values with the method and the data set of the arguments if there are none yet: both are needed."""
         stated = stated_values(self.arguments, as_texts=True)
         for place in (("model",), ("data", "init_args", "dataset")):
             if value_at(values, place) is None and (given := value_at(stated, place)) is not None:
@@ -162,7 +162,7 @@ class ParsedRun(LightningCLI):
 
     @property
     def config_text(self) -> str:
-        """All settings as YAML, the `config.yaml` of a run."""
+        """All settings as YAML, for the run's `config.yaml`."""
         return str(self.parser.dump(self.config, skip_none=False, skip_validation=True))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -188,7 +188,7 @@ class ParsedRun(LightningCLI):
             self.config["model.init_args.backbone.weights"] = "random"  # which are replaced before they are drawn
 
     def instantiate_classes(self) -> None:
-        """Check what the parser does not look at; `build` makes the classes."""
+        """Check what the parser does not; the classes are built later, by `build`."""
         self._leave_out_missing_weights()
         values = self.config.as_dict()
         check_plain_values(values)
@@ -197,7 +197,7 @@ class ParsedRun(LightningCLI):
         check_nulls(RunOptions, values["run"], "run")
 
     def varied(self, values: Mapping[str, Any]) -> "ParsedRun":
-        """Return the run with other values of `VARIED`, of types that the parser leaves as they are."""
+        """Return the same run with other values of the settings in `VARIED`."""
         check_plain_values(values)
         run = copy(self)
         run.config = self.config.clone()
@@ -208,7 +208,7 @@ class ParsedRun(LightningCLI):
         return run
 
     def build(self) -> "ParsedRun":
-        """Seed the random numbers, build model and data module, and return the run.
+        """Seed random numbers, build method and data module, and return the run.
 
         Raises:
             FsbenchError: a constructor raised it.
@@ -248,15 +248,15 @@ class ParsedRun(LightningCLI):
             raise self._refusals[-1] if self._refusals else SettingsError(_explain(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Build no trainer: the runner does when it is known that something is to be done."""
+        """Do nothing: the runner builds the trainer once it is needed."""
         return None
 
     def build_method(self) -> Any:
-        """Build the method alone. Raises CheckpointError for missing weights."""
+        """Build only the method. Raises CheckpointError for missing weights."""
         return self._without("data")["model"]
 
     def build_data(self) -> Any:
-        """Build the data module alone."""
+        """Build only the data module."""
         return self._without("model")["data"]
 
     def _without(self, group: str) -> Any:
@@ -277,7 +277,7 @@ class ParsedRun(LightningCLI):
 def parse_values(
     values: Mapping[str, Any], arguments: Sequence[str] = (), build: bool = True, shared: SharedParts | None = None
 ) -> ParsedRun:
-    """Let the parser judge merged settings and arguments over them, and build what they name.
+    """Check merged settings, with arguments on top, by the parser, and build what they name.
 
     Args:
         values: nested values, as YAML files have them.
@@ -312,7 +312,7 @@ def parse_values(
 
 
 def parse_judged(config: Namespace, build: bool = True) -> ParsedRun:
-    """Return the run of settings that the parser has judged, the `config` of one; see `parse_values`."""
+    """Return the run of settings that the parser has checked."""
     quiet()
     _load_class_files(config.as_dict())
     run = ParsedRun(config)
@@ -329,7 +329,7 @@ def _load_class_files(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_keys(values: Mapping[str, Any]) -> str:
-    """Return the keys of a run's groups in words; of model and data those of the classes that merged settings name."""
+    """List the keys of a run's settings in words, with those of the classes that they name."""
     model, data = setting(values, "model.class_path"), setting(values, "data.class_path") or DATA_MODULE
     groups: dict[str, Any] = {"run": RunOptions, "data": data, "model": model, "trainer": Trainer}
     lines = [
@@ -345,7 +345,7 @@ def describe_keys(values: Mapping[str, Any]) -> str:
 
 
 def option_names(kind: Any) -> list[str]:
-    """Return the arguments of a class by their keys, such as `image_size`; of dataclasses among them `test.way`."""
+    """Return a class's arguments by key, such as `image_size`; for dataclasses such as `test.way`."""
     names: list[str] = []
     for name, parameter in inspect.signature(kind).parameters.items():
         groups = [part for part in (parameter.annotation, *get_args(parameter.annotation)) if is_dataclass(part)]
@@ -354,7 +354,7 @@ def option_names(kind: Any) -> list[str]:
 
 
 def quiet() -> None:
-    """Keep Lightning's notices (seeds, devices, tips) off the screen; a run's go to its log."""
+    """Hide Lightning's notices (seeds, devices, tips) on the screen."""
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")  # Lightning's own call of torch
     warnings.filterwarnings("ignore", message=r".*configure_optimizers` will be overridden")  # as was asked for
     warnings.filterwarnings("ignore", message="The `srun` command is available")  # not every run on a cluster is a job
@@ -368,7 +368,7 @@ def quiet() -> None:
 
 
 def _import_class(path: str) -> type | None:
-    """Return a class by its full name; None where it cannot be imported."""
+    """Return a class by its full name; None if it cannot be imported."""
     try:
         found = resolve_name(path)
     except Exception:  # whatever its module raises

@@ -42,7 +42,7 @@ def _named(kind: str) -> dict[str, NamedFile | PlugIn]:
 
 @cache
 def names(kind: str) -> dict[str, str]:
-    """Return the names of configs/`kind` and of packages, each with the first comment line of its file.
+    """Return {name: first comment line} of the files in configs/`kind`, of fsbench and packages.
 
     Raises:
         SettingsError: a name is given twice.
@@ -61,7 +61,7 @@ def names(kind: str) -> dict[str, str]:
 
 
 def read_config(kind: str, name: str) -> dict[str, Any]:
-    """Return the settings of a known name of `kind`: of its file, or those that choose its class; not to be changed.
+    """Return the settings of a known name of `kind`, from its file or for its class; not to be changed.
 
     Raises:
         SettingsError: a file or a class that is named cannot be used.
@@ -86,7 +86,7 @@ def _config(kind: str, name: str) -> Path | dict[str, Any]:
 
 
 def shipped_file(path: str | Path) -> Path:
-    """Return `path`; where it is absent and begins with configs/, as in the guides, fsbench's own file of that name."""
+    """Return `path`, or fsbench's own file if `path` is missing and begins with configs/."""
     path = Path(path)
     own = CONFIGS.parent / path
     if path.parts[:1] == (CONFIGS.name,) and not is_file(path) and ".." not in path.parts and is_file(own):
@@ -95,7 +95,7 @@ def shipped_file(path: str | Path) -> Path:
 
 
 def grid_file(name: str | Path) -> Path:
-    """Return the file of a grid: a path, or a name of configs/grids.
+    """Return a grid's file from a path or a name of configs/grids.
 
     Raises:
         SettingsError: it is neither.
@@ -116,19 +116,19 @@ def _is_path(name: str) -> bool:
 
 
 def is_shipped(kind: str, name: str) -> bool:
-    """Return whether a name of `kind` is fsbench's own, not a package's or a file of the user's."""
+    """Return whether a name of `kind` belongs to fsbench, not to a package or a user's file."""
     one = _named(kind).get(name)
     return isinstance(one, NamedFile) and one.plug_in is None
 
 
 def plug_in_of(kind: str, name: str) -> PlugIn | None:
-    """Return the entry point that a name of `kind` comes from; None for fsbench's own and for files of the user's."""
+    """Return the entry point behind a name of `kind`; None for fsbench's own names and users' files."""
     one = _named(kind).get(name)
     return one.plug_in if isinstance(one, NamedFile) else one
 
 
 def plug_in_classes() -> set[str]:
-    """Return the full names of the classes that packages name, by entry points or in their configuration files."""
+    """Return the full names of all classes that packages name."""
     classes: set[str] = set()
     for one in (*_named("methods").values(), *_named("data").values()):
         if isinstance(one, PlugIn):
@@ -139,7 +139,7 @@ def plug_in_classes() -> set[str]:
 
 
 def plug_in_of_class(class_path: str) -> PlugIn | None:
-    """Return an entry point of the package that has the class, or whose files name it; None for fsbench's classes."""
+    """Return the entry point of the package that has or names a class; None for fsbench's classes."""
     if class_path.startswith("fsbench."):
         return None
     files = [one for kind in ("methods", "data") for one in _named(kind).values() if isinstance(one, NamedFile)]
@@ -156,7 +156,7 @@ def _class_paths(values: Any) -> Iterator[str]:
 
 
 def label(kind: str, name: str) -> str:
-    """Return the name that stands for `name` in runs and tables: itself, or that of the class or file."""
+    """Return the name shown for `name` in runs and tables: itself, or its class or file."""
     if is_class_file(name):
         return name.rpartition(":")[2].lower()
     return Path(name).name.partition(".")[0] if _is_path(name) else name
@@ -170,7 +170,7 @@ def dataset_class(name: str) -> str:
 
 
 def dataset_source(name: str) -> Source:
-    """Return where the data set `name` comes from, as its class says, which is imported.
+    """Return where the data set `name` comes from, from its class.
 
     Raises SettingsError where that cannot be done.
     """
@@ -187,7 +187,7 @@ def dataset_source(name: str) -> Source:
 
 
 def task_of(kind: str, name: str) -> TaskName:
-    """Return the task of configs/`kind`/`name`, its key `task`.
+    """Return the task of configs/`kind`/`name`.
 
     Raises SettingsError for a file that has none.
     """
@@ -201,7 +201,7 @@ def task_of(kind: str, name: str) -> TaskName:
 
 
 def names_by_task(kind: str) -> tuple[dict[TaskName, dict[str, str]], list[str]]:
-    """Return names of `kind` and what they are, by task, and what is wrong with those whose task is not known."""
+    """Return {task: names of `kind` with descriptions}, and problems with names whose task is unknown."""
     found: dict[TaskName, dict[str, str]] = {task: {} for task in TASKS}
     problems = []
     for name, line in names(kind).items():
@@ -213,7 +213,7 @@ def names_by_task(kind: str) -> tuple[dict[TaskName, dict[str, str]], list[str]]
 
 
 def methods_by_protocol() -> dict[str, list[str]]:
-    """Return the methods that take each protocol by themselves, as their configurations say."""
+    """Return {protocol: methods that use it by default}."""
     found: dict[str, list[str]] = {}
     for known in names_by_task("methods")[0].values():
         for name in known:
@@ -223,14 +223,14 @@ def methods_by_protocol() -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """A method of configs/methods, with the backbone of configs/backbones that was asked for (None: its own)."""
+    """A method of configs/methods with a chosen backbone (None: its own)."""
 
     method: str
     backbone: str | None = None
 
     @property
     def name(self) -> str:
-        """Name of its runs: the alias where the pair has one, the method with its own backbone, else both names."""
+        """Name in runs: the alias of the pair, the method (with its own backbone), or both names."""
         for alias, choice in aliases().items():
             if choice == self:
                 return alias
@@ -247,7 +247,7 @@ def aliases() -> dict[str, MethodChoice]:
 
 
 def choose_method(name: str, backbone: str | None = None) -> MethodChoice:
-    """Return the method, or the alias's method and backbone, that `name` stands for.
+    """Return the method, or an alias's method and backbone, for `name`.
 
     Raises SettingsError for unknown names, and where an alias is given together with another backbone than its own.
     """
@@ -276,7 +276,7 @@ def _own_backbone(method: str) -> str | None:
 
 
 def check_known(kind: str, what: str, name: str) -> None:
-    """Raise SettingsError unless there is a `name` of `kind`; `what` names the kind in the message."""
+    """Raise SettingsError unless `name` of `kind` exists; `what` names the kind in the message."""
     if kind == "data" and (is_class_file(name) or _is_path(name)):
         read_config(kind, name)
     elif kind == "protocols":
@@ -324,7 +324,7 @@ def method_classes() -> dict[str, Any]:
 
 
 def read_settings(file: Path) -> dict[str, Any]:
-    """Read a configuration file as plain values, which are not to be changed; FILE.py:Class beside it is imported."""
+    """Read a configuration file as plain values, not to be changed; imports FILE.py:Class beside it."""
     return with_class_file(_read(file), file.parent)
 
 
@@ -345,7 +345,7 @@ def _read(file: Path) -> dict[str, Any]:
 def config_files(
     method: str, dataset: str | None = None, fast: bool = False, backbone: str | None = None
 ) -> list[Path | dict[str, Any]]:
-    """Return the configuration files of a run, later ones over earlier ones; of a class without one its settings.
+    """Return the configuration files of a run, later ones overriding earlier ones.
 
     These are base.yaml, the method's, in a trial its smaller networks, the data set's, what method and data set need
     together, the backbone's, what method and backbone need together, and those of a trial: of any, on the data set, of

@@ -59,7 +59,7 @@ def _of_task(name: str, default: Any = None) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskOptions:
-    """Options of a run that its test follows from; None leaves the configuration's value."""
+    """Options of a run that choose its test; None keeps the configuration's value."""
 
     fold: int = _of_task("fold", 0)  # whose number is part of names and of paths
     way: int | None = _of_task("way")
@@ -75,7 +75,7 @@ class TaskOptions:
 
 @dataclass(frozen=True)
 class RunConfig(TaskOptions):
-    """A run; None, False and () leave the configuration's value.
+    """All options of a run; None, False and () keep the configuration's value.
 
     `{fold}`, `{method}`, `{dataset}` and `{seed}` may stand in `checkpoint`, `weights` and `manifest`. `checkpoint` may
     also be a folder with `fold-<f>/best.ckpt` (the authors' layout). The manifest says what is tested where the other
@@ -179,17 +179,17 @@ class RunConfig(TaskOptions):
 
     @cached_property
     def choice(self) -> MethodChoice:
-        """The method with its backbone. Raises SettingsError for names that are unknown or do not fit."""
+        """The method with its backbone. Raises SettingsError for unknown or unsuitable names."""
         return choose_method(self.method, self._backbone)
 
     @cached_property
     def files(self) -> list[Path | dict[str, Any]]:
-        """The configuration files, later ones over earlier ones, see `config_files`, which raises what this does."""
+        """The run's configuration files, later ones overriding earlier ones."""
         return config_files(self.method, self.dataset, self.fast, self._backbone)
 
     @cached_property
     def file_values(self) -> dict[str, Any]:
-        """The settings of the files and, over them, of the options, as nested plain values.
+        """Settings of the files overridden by the options, as nested plain values.
 
         Raises:
             SettingsError: for what the data set does not have, unknown names, and files that cannot be read.
@@ -202,14 +202,14 @@ class RunConfig(TaskOptions):
 
     @cached_property
     def values(self) -> dict[str, Any]:
-        """All settings as they are stated, those of `extra` included; classes may read some of these otherwise.
+        """All settings as stated, also those of `extra`.
 
         Raises what `file_values` does.
         """
         return merge_settings(self.file_values, stated_values(self.arguments))
 
     def parse(self, build: bool = True, shared: "SharedParts | None" = None) -> "ParsedRun":
-        """Let the classes of the run judge its settings; see `parse_values`. Imports torch."""
+        """Check the run's settings by its classes. Imports torch."""
         from fsbench.runner.config.parse import parse_values
 
         return parse_values(self.file_values, self.arguments, build, shared)
@@ -221,16 +221,16 @@ class RunConfig(TaskOptions):
 
     @property
     def own_protocol(self) -> str | None:
-        """The protocol that the method takes by itself.
+        """The method's default protocol.
 
-        None where one was asked for, by option, manifest or argument, and for classification.
+        None if one was asked for, by option, manifest or argument, and for classification.
         """
         asked = any(full_key(one.removeprefix("--").partition("=")[0]) == PROTOCOL for one in self.arguments)
         return None if self.protocol or self.manifest or asked else setting(self.file_values, "data.test.protocol")
 
     @property
     def backbone_note(self) -> str:
-        """A sentence where `backbone` is auto and another one is taken because the weights of its own are absent."""
+        """A sentence if `backbone` is auto and replaces the method's own, whose weights are missing."""
         own = needed_weights(self.method, self.dataset) if self.backbone == AUTO and self._backbone else None
         if own is None:
             return ""
@@ -246,12 +246,12 @@ class RunConfig(TaskOptions):
 
     @property
     def arguments(self) -> list[str]:
-        """Arguments in LightningCLI's form on top of files and options, each `--key=value`."""
+        """Further settings as LightningCLI arguments `--key=value`."""
         return parted_arguments(self.extra, option_names())[1]
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The values that the options set, by the configuration's dotted keys. Raises what `file_values` does."""
+        """Values set by the options, by dotted key. Raises as `file_values`."""
         _ = self.files  # names that are unknown come first
         is_segmentation = task_of("data", self.dataset) == "segmentation"
         given: dict[Option, Any] = {}
@@ -319,7 +319,7 @@ PROTOCOL = full_key("data.test.protocol")
 
 
 def run_configs(axes: Mapping[str, Sequence[Any]], **common: Any) -> list[RunConfig]:
-    """Return a run for each combination of values, each once, the first axis slowest.
+    """Return a run for each combination of values, each once.
 
     Args:
         axes: values by the names of fields, such as `{"method": ["cst", "emat"], "fold": [0, 1]}`.
@@ -353,11 +353,11 @@ class Option:
         kind: str, int or bool; a bool is a switch.
         several: whether it takes several values, with commas; of one run where it is no axis.
         help: its line in `--help`.
-        argument: the field of a test's task that it sets; None where it is no option of a test's task.
+        argument: the field of a test's task that it sets; None if it is no option of a test's task.
         switches_off: it is a switch that sets its field to False; others set it to True.
         flag: its name on the command line without the dashes where that is not the field's; "" for none at all.
-        key: the configuration's key that it sets, as it is; None where it sets more or other ones.
-        axis: its key in a grid's file, where it may be a list; None where all runs share it.
+        key: the configuration's key that it sets, as it is; None if it sets more or other ones.
+        axis: its key in a grid's file, where it may be a list; None if all runs share it.
         grid: whether a grid's file may set it.
         least: smallest number that it takes.
         segmentation_only: whether classification has no such option.
@@ -400,12 +400,12 @@ def run_options() -> tuple[Option, ...]:
 
 
 def task_options() -> dict[str, Option]:
-    """Return the options of a run that are of its test's task, by the names of the task's fields."""
+    """Return the options that choose a test, by the names of the task's fields."""
     return {option.argument: option for option in run_options() if option.argument is not None}
 
 
 def asked_options(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of fields of a test's task by the names of the fields of a run that set them."""
+    """Translate fields of a task to the options of a run that set them."""
     return {one.field: task[name] for name, one in task_options().items() if name in task}
 
 

@@ -39,7 +39,7 @@ NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def parse_stored(config: Path, settings: Mapping[str, Any] = NONE, build: bool = True) -> ParsedRun:
-    """Read the configuration of a finished run, and build what it names.
+    """Read a finished run's configuration and build what it names.
 
     Args:
         config: its config.yaml.
@@ -54,7 +54,7 @@ def parse_stored(config: Path, settings: Mapping[str, Any] = NONE, build: bool =
 
 
 def parse_stored_data(config: Path, settings: Mapping[str, Any] = NONE) -> ParsedRun:
-    """Read the configuration of a finished run for its data alone: its method's class is neither needed nor loaded.
+    """Read a finished run's configuration for its data only; the method's class is not loaded.
 
     Args:
         config, settings: as of `parse_stored`, which raises what this does.

@@ -103,8 +103,7 @@ def open_manifest(
     lists: Sequence[str] = (),
     image_size: int | None = None,
 ) -> Test:
-    """Open the test of a manifest's file as it stands, such as that of a finished run; the arguments are as of
-    `load_test`, and so is what is raised."""
+    """Open the test of a manifest's file; arguments and errors as in `load_test`."""
     read = read_checked_manifest(file)
     rules = protocol_of(read.header)
     name = choose_dataset(dataset, read.header.dataset, f"the manifest {file}")

@@ -16,7 +16,7 @@ SHOTS = (1, 5)
 
 
 def check_shapes(subject: Subject) -> str:
-    """Predictions have the shapes, types and ranges of `Prediction`, labels those of `Classifier.answer`."""
+    """Check the shapes, types and ranges of predictions."""
     words, method = _examine(subject.method, subject.episode()), subject.method
     if subject.segments and predict(method, subject.episode(), keep=False).attention is not None:
         raise ViolationError(
@@ -26,7 +26,7 @@ def check_shapes(subject: Subject) -> str:
 
 
 def check_ways_and_shots(subject: Subject) -> str:
-    """Every number of ways and shots is predicted, or refused with a SettingsError that says why.
+    """Check that every number of ways and shots is predicted, or refused with a reason.
 
     No number of shots is refused that the authors' rule covers by the method's own words.
     """
@@ -68,7 +68,7 @@ def _examine_authors_shots(subject: Subject) -> None:
 
 
 def check_empty_supports(subject: Subject) -> str:
-    """A support mask without foreground, of background or void alone, still gives a valid answer."""
+    """Check that support masks without foreground still give a valid answer."""
     if not subject.segments:
         raise NotApplicableError("classifiers get no masks")
     for value in (0, 255):
@@ -82,7 +82,7 @@ def check_empty_supports(subject: Subject) -> str:
 
 
 def check_empty_query(subject: Subject) -> str:
-    """A query that shows none of the ways gives a valid answer."""
+    """Check that a query without any way gives a valid answer."""
     if not subject.segments:
         raise NotApplicableError("every query image of a classifier is of one of the classes")
     episode = subject.episode(4, query_shows=False)

@@ -24,11 +24,11 @@ SHOWN = 100
 
 @dataclass(frozen=True)
 class SyntheticImages:
-    """Images by their places, each of one class, as methods on stored features ask their data module for them.
+    """Stands for a data module of classification with synthetic images.
 
     Attributes:
         size: S.
-        seed: of colours, discs and noise.
+        seed: the seed of colours, discs and noise.
     """
 
     size: int
@@ -68,7 +68,7 @@ def segmentation_episode(
 
     Args:
         episode: its number, from which its classes and images follow.
-        seed: of colours, discs and noise.
+        seed: the seed of colours, discs and noise.
         ways, shots, size: N, K and S.
         query_shows: whether the query shows any way.
         training: give the truth at (S, S), as a training step has it, instead of a size of the query's own.
@@ -109,7 +109,7 @@ def segmentation_episode(
 
 
 class SyntheticData(SegmentationData):
-    """The data set that synthetic episodes are of, as a method is told of it.
+    """Stands for the data set of synthetic episodes.
 
     Args:
         batches: the episodes of a test.
@@ -133,7 +133,7 @@ class SyntheticData(SegmentationData):
         raise DataError(f"{name} is drawn and has no file; expected a method that takes its images from the episode")
 
     def label_map(self, name: str) -> np.ndarray:
-        """Raise TruthError: while a method predicts, nobody else asks for labels."""
+        """Raise TruthError: a method must not read labels while it predicts."""
         raise TruthError(
             "a method asked its data set for the labels of an image while it predicts; expected a prediction from the "
             "supports and the query's image alone"
@@ -141,12 +141,12 @@ class SyntheticData(SegmentationData):
 
 
 def training_batch(seed: int, shots: int, size: int) -> EpisodeBatch:
-    """Draw a batch of two 1-way episodes with their truth at (S, S), as a training step gets it."""
+    """Draw a training batch of two 1-way episodes with their truth at (S, S)."""
     return collate([segmentation_episode(i, seed, 1, shots, size, training=True) for i in range(2)])
 
 
 def telling_episodes(episode: int, seed: int, ways: int, shots: int, size: int) -> list[EpisodeBatch]:
-    """Return episodes that give out the truth of another: its query is a support, with its mask, of each way shown.
+    """Return episodes in which the query of another episode is a support, with its mask.
 
     Args:
         episode, seed, ways, shots, size: of the other, see `segmentation_episode`.
@@ -164,7 +164,7 @@ def telling_episodes(episode: int, seed: int, ways: int, shots: int, size: int) 
 
 
 def telling_images(episode: ImageEpisode) -> ImageEpisode:
-    """Return the episode of classification whose supports are another's queries, of which it has as many."""
+    """Return a classification episode whose supports are another episode's queries."""
     supports = episode.support.numel()
     images = None if episode.images is None else torch.cat([episode.images[supports:], episode.images[:supports]])
     return replace(episode, number=episode.number + SHOWN, support=episode.query, query=episode.support, images=images)

@@ -1,4 +1,4 @@
-"""The checks of a method under pytest: the fixture `fsbench_check` stands for each of them in turn.
+"""The checks of a method under pytest: the fixture `fsbench_check` runs each of them in turn.
 
     @pytest.mark.fsbench_method("./mine.py:Mine")
     def test_contract(fsbench_check):
@@ -32,7 +32,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def fsbench_check(request: pytest.FixtureRequest) -> Callable[[], None]:
-    """One check of the marked method: a function that skips where it does not apply, and fails with its line."""
+    """Return one check of the marked method as a function that fails, or skips if it does not apply."""
     method, name = request.param
 
     def check() -> None:

@@ -37,7 +37,7 @@ RESIDENT_MIB = 48
 
 
 def check_half_precision(subject: Subject) -> str:
-    """Autocast to bf16, and on CUDA also to fp16, gives finite answers near those of fp32."""
+    """Check that bf16 (on CUDA also fp16) gives finite answers close to those of fp32."""
     if not subject.segments:
         raise NotApplicableError("classifiers answer with labels alone, no number of which could be near")
     words = []
@@ -59,7 +59,7 @@ def check_half_precision(subject: Subject) -> str:
 
 
 def _distance(method: Method, subject: Subject, number: int, device: str, dtype: torch.dtype) -> float:
-    """Return how far half precision moves an answer, 1 for as far as it may; infinity for NaN or infinity."""
+    """Return how far half precision changes an answer, as a share of what is allowed; infinity for NaN or infinity."""
     ways = 5 if subject.shots == 1 and subject.takes_ways(5) is None else subject.ways
     episode = subject.episode(60 + number, ways)
     full = _values(method, copied(episode).to(device))
@@ -87,7 +87,7 @@ def _values(method: Method, episode: object) -> Tensor:
 
 
 def check_memory(subject: Subject) -> str:
-    """Memory stays flat over many episodes: live tensors, Python's own memory, and that of the process.
+    """Check that memory stays flat over many episodes: tensors, Python's memory, the process.
 
     The backbone's cache, which has a bound of its own, is off meanwhile.
     """

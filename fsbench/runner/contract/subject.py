@@ -34,7 +34,7 @@ Answer = dict[str, Tensor]
 
 
 class NotApplicableError(Exception):
-    """A check has nothing to look at in this method; the message says why."""
+    """A check does not apply to this method; the message says why."""
 
 
 class ViolationError(Exception):
@@ -51,12 +51,12 @@ class ViolationError(Exception):
 
 
 class Subject:
-    """A method under check.
+    """A method under check, with its settings.
 
     Args:
         build: builds the method anew with first weights from torch's generator; pickled for another process.
         size: side S of the images.
-        seed: of first weights, noise and episodes.
+        seed: the seed of first weights, noise and episodes.
         memory_episodes: number of episodes of the check of memory.
 
     Attributes:
@@ -80,12 +80,12 @@ class Subject:
 
     @cached_property
     def ways(self) -> int:
-        """Number of ways of most episodes: two, or else the first of `WAYS` that the method takes."""
+        """Number of ways in most checks: two, or the first of `WAYS` that the method accepts."""
         return next((ways for ways in WAYS if self.takes_ways(ways) is None), WAYS[0])
 
     @cached_property
     def method(self) -> Method:
-        """The method that most checks look at, in eval mode."""
+        """The method that most checks use, in eval mode."""
         return self.fresh()
 
     @property
@@ -94,7 +94,7 @@ class Subject:
 
     @property
     def training_shots(self) -> int:
-        """Number of shots of a training episode: one, unless the method refuses it."""
+        """Number of shots in training: one, unless the method refuses it."""
         try:
             self.method.check_shots(self.shots, 1)
         except SettingsError:
@@ -102,7 +102,7 @@ class Subject:
         return 1
 
     def fresh(self, offset: int = 0, noise: float = NOISE) -> Method:
-        """Build the method with other first weights for each `offset`, in eval mode.
+        """Build the method anew, in eval mode; another `offset` gives other first weights.
 
         Noise on all learned weights lets a branch that starts at zero change the answers, too.
         """
@@ -119,7 +119,7 @@ class Subject:
         return method.eval()
 
     def takes_shots(self, shots: int) -> str | None:
-        """Return None if the method takes this many shots in a test, else its reason."""
+        """Return None if the method accepts this number of shots, else its reason."""
         try:
             self.method.check_shots(shots, None)
         except SettingsError as error:
@@ -127,7 +127,7 @@ class Subject:
         return None
 
     def takes_ways(self, ways: int) -> str | None:
-        """Return None if the method takes this many ways in a test, else the reason with which it refuses them."""
+        """Return None if the method accepts this number of ways, else its reason."""
         if ways == 1 and not self.segments:
             return "there is no question with one class alone"
         try:
@@ -147,7 +147,7 @@ class Subject:
 
 
 def run_test(method: Method, batches: Sequence[Any], after: Callable[[], object] = lambda: None) -> list[Any]:
-    """Return the results of batches by a test as in a run, without the truth; `after` each one that is called."""
+    """Return the results of batches in a test like that of a run; `after` is called after each."""
     results: list[Any] = []
     data: Any = SimpleNamespace(dataset=SyntheticData(batches)) if method.task == "segmentation" else None
 
@@ -161,7 +161,7 @@ def run_test(method: Method, batches: Sequence[Any], after: Callable[[], object]
 
 
 def answers(method: Method, episodes: Sequence[Episode], together: bool = True) -> list[Answer]:
-    """Return a method's answers to copies of episodes in one test, as one batch or one by one."""
+    """Return a method's answers to copies of episodes, in one batch or one by one."""
     copies = [copied(episode) for episode in episodes]
     batches = [join(method, copies)] if together else [join(method, [one]) for one in copies]
     return [_answer(result) for result in run_test(method, batches)]
@@ -173,12 +173,12 @@ def answer(method: Method, episode: Episode) -> Answer:
 
 
 def join(method: Method, episodes: Sequence[Episode]) -> Any:
-    """Return episodes as a batch of the method's kind."""
+    """Join episodes into a batch of the method's kind."""
     return collate(episodes) if method.task == "segmentation" else list(episodes)  # type: ignore[arg-type]
 
 
 def copied(episode: Episode) -> Episode:
-    """Return an episode with tensors of its own."""
+    """Return a copy of an episode with its own tensors."""
     if isinstance(episode, EpisodeBatch):
         return episode.to("cpu", copy=True)
     images = None if episode.images is None else episode.images.clone()
@@ -186,7 +186,7 @@ def copied(episode: Episode) -> Episode:
 
 
 def require_same(first: Answer, second: Answer, found: str, advice: str, expected: str = "equal bits") -> None:
-    """Raise ViolationError, which says what was `found`, unless all bits of two answers are equal."""
+    """Raise ViolationError unless two answers have equal bits; `found` says what differs."""
     for name, value in first.items():
         other = second[name]
         if value.shape != other.shape:
@@ -201,7 +201,7 @@ def require_same(first: Answer, second: Answer, found: str, advice: str, expecte
 def require_all_same(
     one: Sequence[Answer], other: Sequence[Answer], found: str, advice: str, expected: str = "equal bits"
 ) -> None:
-    """Compare answers to the same episodes in pairs, as `require_same`; `found` may have a place `{episode}`."""
+    """Compare answers to the same episodes, as `require_same`; `found` may contain `{episode}`."""
     for number, (first, second) in enumerate(zip(one, other, strict=True)):
         require_same(first, second, found.format(episode=f"episode {number}"), advice, expected)
 

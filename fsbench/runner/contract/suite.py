@@ -92,13 +92,13 @@ def build_subject(
     extra: Sequence[str] = (),
     memory_episodes: int = 200,
 ) -> Subject:
-    """Make a registered method ready for its checks, with its configuration for the demo and random weights.
+    """Build a method with its demo configuration and random weights, for its checks.
 
     Args:
         name: a method or an alias, as `fsbench bench --method` takes it.
         backbone: its backbone; by default the demo's, or the method's own where it does not take that.
         size: side of the images; by default the first of `SIZES` that it takes.
-        seed: of weights and episodes.
+        seed: the seed of weights and episodes.
         extra: further arguments in LightningCLI's form.
         memory_episodes: number of episodes of the check of memory.
 
@@ -135,7 +135,7 @@ def select_checks(names: Sequence[str]) -> list[str]:
 
 
 def run_check(name: str, subject: Subject) -> Outcome:
-    """Run one check; an exception of the method is an outcome, too.
+    """Run one check and return its outcome, also if the method raises an exception.
 
     After a basic check has failed, later ones do not apply: its fault would show in them as well.
     """

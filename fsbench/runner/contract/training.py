@@ -30,7 +30,7 @@ RATE = 2e-3
 
 
 def check_gradients(subject: Subject) -> str:
-    """The loss of a batch has a gradient for every trainable parameter, and none for a frozen one."""
+    """Check that every trainable parameter has a gradient, and no frozen one has."""
     method = _build_for_training(subject)
     _loss(method, subject).backward()
     named = dict(method.named_parameters())
@@ -60,7 +60,7 @@ def check_gradients(subject: Subject) -> str:
 
 
 def check_overfit(subject: Subject) -> str:
-    """The loss of one batch falls to `FACTOR` of its first value within `STEPS` steps of AdamW."""
+    """Check that the loss of one batch falls to `FACTOR` of its start within `STEPS` steps of AdamW."""
     method = _build_for_training(subject, noise=0.0)
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], RATE, weight_decay=0.0)
     first = value = math.nan
@@ -109,7 +109,7 @@ def _shorten(names: list[str]) -> str:
 
 
 def check_checkpoint(subject: Subject) -> str:
-    """A checkpoint after two steps, read back into a new object, gives the same answers and an equal describe().
+    """Check that a checkpoint, read into a new object, gives the same answers and describe().
 
     It is written by Lightning as in a run, with the states of optimisers, schedules and callbacks. Of a method that
     needs more than batches to be trained, such as a data module, it has the weights alone.

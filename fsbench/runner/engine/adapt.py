@@ -39,7 +39,7 @@ LONGEST = timedelta(days=365)
 
 
 def adapt(experiment: Experiment, trainer: L.Trainer, directory: RunDirectory) -> dict[str, Any]:
-    """Adapt the method unless that is done, and load the outcome into it. Every process calls this.
+    """Adapt the method to the test's images unless that is done; load the result. Every process calls this.
 
     Args:
         experiment: the run, with its trained method.

@@ -17,11 +17,11 @@ from fsbench.protocols.loop import Answerer, Counting, count_answers
 def answering(
     method: Method, data: DataModule | None = None, precision: Callable[[], AbstractContextManager[Any]] = nullcontext
 ) -> Iterator[Answerer]:
-    """Make `method` ready for a test, and yield the function that answers a batch of it.
+    """Prepare `method` for a test, and yield a function that answers a batch.
 
     Args:
         method: on the device where it is to compute.
-        data: what is tested; None where single batches are.
+        data: what is tested; None if single batches are.
         precision: makes the context of each batch's answers, such as autocast; by default that of the method's own
             weights.
     """
@@ -42,7 +42,7 @@ def answering(
 
 
 def evaluate_batch(method: Method, test: Counting, batch: Any) -> list[Any]:
-    """Let a method answer a batch that carries its truth, and count the answers; the result of each of its episodes.
+    """Let a method answer a batch and count the answers; return each episode's result.
 
     It is for use in eval mode and in `torch.inference_mode`.
 
@@ -59,14 +59,14 @@ def evaluate_batch(method: Method, test: Counting, batch: Any) -> list[Any]:
 
 
 def fresh_copy(method: Method) -> Method:
-    """Return a copy of a method that shares its frozen network, which keeps nothing now, and its trainer if any."""
+    """Return a copy of a method that shares its frozen network but keeps no features."""
     method.backbone.cache.clear()
     shared = (method.backbone, vars(method).get("_trainer"))
     return copy.deepcopy(method, {id(part): part for part in shared})
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is the GPU if there is one. Raises SettingsError for unavailable ones."""
+    """Return the device of a name; "auto" is a GPU if there is one. Raises SettingsError if unavailable."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -25,7 +25,7 @@ THREADS = torch.get_num_threads()
 
 
 class PlacelessCheckpoint(ModelCheckpoint):
-    """Lightning's callback that keeps weights, with a state that names files without their folder.
+    """Lightning's checkpoint callback with a state that names files without their folder.
 
     So a checkpoint tells nobody where it was made, has the same bytes wherever that was, and a training goes on in a
     folder that was moved. The score of the weights that were kept last is restored, too, which Lightning's
@@ -68,12 +68,12 @@ class PerStepSeed(Callback):
 
 
 class FiniteLoss(Callback):
-    """End a training whose loss is NaN or infinite before it is validated, and where an epoch ends.
+    """End a training whose loss becomes NaN or infinite.
 
     A single such loss may be that of half precision, which skips the step; after a last one nothing is learned.
 
     Args:
-        name: of the method, for the message.
+        name: the name of the method, for the message.
     """
 
     def __init__(self, name: str):
@@ -97,7 +97,7 @@ class FiniteLoss(Callback):
 
 
 class ReadableCheckpoint(Callback):
-    """Write a checkpoint after a training's second batch, read it back and remove it.
+    """After a training's second batch, write a checkpoint, read it back and remove it.
 
     An entry that cannot be read so ends the training at once instead of after its first epoch. It waits for a step of
     the optimiser, without which its state and that of a schedule may be empty, and for a batch more, so that the other
@@ -166,7 +166,7 @@ class EpisodicValidation(Callback):
 
 
 class ForgottenFeatures(Callback):
-    """Forget the features that are kept of images where training and validation may be of two data sets.
+    """Drop kept features between training and validation if they may use different data sets.
 
     Features are kept by the images' names, which are unique in one data set alone.
     """
@@ -179,7 +179,7 @@ class ForgottenFeatures(Callback):
 
 
 class TimeEstimate(Callback):
-    """Say after the second step of a training how long the rest takes at that pace; validations come on top."""
+    """Print, after the second training step, how long the rest will take without validations."""
 
     def __init__(self) -> None:
         self.began: float | None = None
@@ -199,7 +199,7 @@ class TimeEstimate(Callback):
 
 
 class ProgressInLines(Callback):
-    """Say every ten seconds how far the run is, and each validation's score: for pipes and files, which have no bar."""
+    """Print progress every ten seconds, and each validation's score, where no bar can be shown."""
 
     def __init__(self) -> None:
         self.lines = ProgressLines()

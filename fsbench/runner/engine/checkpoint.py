@@ -48,7 +48,7 @@ ARGUMENTS = tuple(
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write checkpoints of plain values beside their final place, read them back and rename them.
+    """Writes checkpoints of plain values to a temporary file, reads them back and renames them.
 
     Lightning's own way goes through the system's temporary folder: where that is another disk, a killed process leaves
     half of a checkpoint. Equal checkpoints have equal bytes, also where one is of a training that was stopped and went
@@ -73,7 +73,7 @@ def _is_code(value: Any) -> bool:
 
 
 def read_outcome(finished: Path) -> dict[str, Any]:
-    """Read the outcome of a finished training or adaptation, which names a checkpoint beside it, and its hash.
+    """Read which checkpoint a finished training or adaptation produced, and its hash.
 
     Raises:
         RecordError: the file is absent or damaged, or the checkpoint is another one.
@@ -97,7 +97,7 @@ def read_outcome(finished: Path) -> dict[str, Any]:
 
 
 def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -> dict[str, Any]:
-    """Load trained weights, ours or the authors', into `method`; an authors' backbone replaces the one in use.
+    """Load trained weights, fsbench's or the authors', into `method`, with the authors' backbone if included.
 
     Args:
         method: the method.
@@ -147,9 +147,9 @@ def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -
 
 
 def checkpoint_weights_origin(method: Method, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the origin of a checkpoint that `method` loaded, the facts of its training, and its training data.
+    """Return a loaded checkpoint's origin, how it was trained, and on which data.
 
-    Facts and data are None where the checkpoint tells none; classes are counted, not listed. The origin is "another
+    Facts and data are None if the checkpoint tells none; classes are counted, not listed. The origin is "another
     run" also of a bare state_dict without a backbone, which nothing tells from one of ours.
     """
     released = method.released_format.split(checkpoint["state_dict"]) is not None
@@ -163,7 +163,7 @@ def checkpoint_weights_origin(method: Method, checkpoint: Mapping[str, Any]) -> 
 
 
 def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Mapping[str, ReleasedFormat]) -> str:
-    """Convert the authors' checkpoint to ours, leaving the backbone out, or ours to theirs, putting it in.
+    """Convert an authors' checkpoint to fsbench's form, without backbone, or back, with backbone.
 
     Args:
         source: the checkpoint, ours or the authors'.
@@ -214,7 +214,7 @@ def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Ma
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint beside its place, read it back and rename it.
+    """Write a checkpoint to a temporary file, read it back and rename it.
 
     It goes through a file of Python's: torch's own files do not say that a disk is full.
 
@@ -250,7 +250,7 @@ def _trained_on(source: Path, written_by: dict[str, Any], weights: Path | None) 
 
 
 def trained_steps(folder: Path) -> int:
-    """Return the training steps of the last checkpoint in a run's folder; 0 where nothing is trained.
+    """Return the number of training steps of a run's last checkpoint; 0 if nothing is trained.
 
     Raises:
         CheckpointError: it cannot be read.

@@ -48,7 +48,7 @@ RecordListener = Callable[[Journal, Record], None]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The test of a run, as far as it is not evaluated yet.
+    """The part of a run's test that is not evaluated yet.
 
     Attributes:
         experiment: the run, with its method ready.
@@ -68,17 +68,17 @@ class Evaluation:
 
     @cached_property
     def answered_by(self) -> Answering[Test]:
-        """The test with the method, which answers this process's share of the episodes."""
+        """The test and the method, which answers this process's share of episodes."""
         return _answering(self.experiment, self.trainer)
 
     @cached_property
     def keep(self) -> Keep:
-        """How much the run keeps of its predictions; of classification nothing, since its counts are the answers."""
+        """Which predictions the run keeps; none in classification, where counts are the answers."""
         return self.experiment.options.keep_predictions if self.experiment.data.protocol.has_masks else "none"
 
     @cached_property
     def asked(self) -> list[int]:
-        """Numbers of the episodes that are asked alone as well, in this order."""
+        """Numbers of the episodes that are also asked alone, in this order."""
         in_order = self.answered_by.in_order(self.experiment.data.manifest.episodes)
         return episodes_to_ask(in_order, self.experiment.options.asked_alone)
 
@@ -91,13 +91,13 @@ class Evaluation:
 
     @cached_property
     def alone(self) -> Tally:
-        """The answers of a fresh copy of the method to the episodes that are asked alone; every rank takes part."""
+        """Answers of a fresh copy of the method to episodes asked alone; every rank takes part."""
         if not self.asked:
             return Tally()
         return in_each_process(self.trainer, partial(_ask_alone, self.trainer, self.answered_by, self.asked))
 
     def begin(self, around: Callable[[], AbstractContextManager[Any]] = nullcontext) -> Share[Test]:
-        """Return what is left, after the episodes that are asked alone were asked; `around` is that of `Share`."""
+        """Ask the episodes that are asked alone, then return the remaining episodes."""
         for line in self.journal.damaged():
             log.warning("%s of the journal is damaged; its episode is evaluated again", line)
         done = self.journal.done(self.keep)
@@ -113,7 +113,7 @@ class Evaluation:
         return Share(self.answered_by, left, self.journal, keep_of, around)
 
     def end(self, cost: Cost, kernels: set[str]) -> Record | None:
-        """Make the record of all ranks' journals, and let it take its place before any rank goes on.
+        """Write the record of all ranks' journals on rank 0; the other ranks wait.
 
         Returns:
             The record on rank 0, None on the other ranks.
@@ -147,7 +147,7 @@ class Evaluation:
 
 
 def evaluate(evaluation: Evaluation) -> Record | None:
-    """Evaluate the episodes of a run that are not done yet, each process its share, and make the record.
+    """Evaluate the unfinished episodes of a run, split over processes, and write the record.
 
     Returns:
         The record on rank 0, None on the other ranks.
@@ -174,7 +174,7 @@ def evaluate(evaluation: Evaluation) -> Record | None:
 
 
 def evaluate_together(evaluations: Sequence[Evaluation]) -> list[Record | None]:
-    """Evaluate runs of one test on one device together: each image is loaded once, and encoded once by each network.
+    """Evaluate runs of one test together: each image is loaded once and encoded once per network.
 
     A run's seconds are those that it takes alone, without what the others do and with the passes of its network that
     another made. Memory is not told: no run has had the process for itself.
@@ -303,7 +303,7 @@ def _showing(evaluation: Evaluation) -> Callable[[Any], Iterable[Any]]:
 
 
 def _cost(evaluation: Evaluation, share: Share[Test], seconds: float | None, peak_mib: float | None) -> Cost:
-    """Return what this start's evaluation took; `peak_mib` is None where others ran in the same process."""
+    """Return what this start's evaluation took; `peak_mib` is None if others ran in the same process."""
     method, way = evaluation.experiment.method, evaluation.experiment.data.test.way
     cache = method.backbone.cache
     asked = cache.hits + cache.misses
@@ -359,7 +359,7 @@ def _facts(
 
 
 def _told(experiment: Experiment) -> Told:
-    """Return what the method is told of the test's classes."""
+    """Return what the method was told about the test's classes."""
     data, method = experiment.data, experiment.method
     adaptation = method.needs.adaptation
     more = {} if adaptation is None else {"labelled_images": data.adaptation_images(adaptation).images_a_class}

@@ -34,7 +34,7 @@ FLOAT32 = ("32-true", "32")
 
 
 class Experiment:
-    """A method, its data, and the settings of one run.
+    """A run: a method, its data, and settings.
 
     Constructing it runs every check that needs no training: that the parts fit together, that the checkpoint belongs to
     the method, that nothing was trained on the test's classes. It builds no frozen network: that happens when the first
@@ -54,7 +54,7 @@ class Experiment:
         checkpoint_variant: whether an authors' checkpoint states its variant, see `stated_variant.py`.
         checkpoint_weights: origin and training of the checkpoint, see `checkpoint_weights_origin`; empty without one.
         processes: number of processes that share a training step.
-        division: how a training step is divided over processes and micro-batches; None where nothing is trained.
+        division: how a training step is divided over processes and micro-batches; None if nothing is trained.
 
     Raises:
         SettingsError: the parts do not fit together.
@@ -143,7 +143,7 @@ class Experiment:
 
     @property
     def beyond_authors_rule(self) -> str:
-        """Words that the authors' rule does not cover the test's number of shots; "" where it does."""
+        """Says that the authors' rule does not cover the test's number of shots; "" if it does."""
         return self.method.beyond_authors_rule(self._shots_at_a_time)
 
     def _load_checkpoint(self, path: Path) -> None:
@@ -163,12 +163,12 @@ class Experiment:
 
     @property
     def config_text(self) -> str:
-        """The configuration as YAML, for the record; without the label, which may change and stands in run.json."""
+        """The configuration as YAML, without the label, which may change."""
         return self.parsed.varied({"run.label": None}).config_text
 
     @property
     def label(self) -> str:
-        """The run's label: the one that is given, else that of the record that it repeats."""
+        """The run's label: the given one, else that of the record it repeats."""
         if self.options.label is not None:
             return self.options.label
         with suppress(RecordError):  # a damaged record is repeated as well
@@ -178,14 +178,14 @@ class Experiment:
 
     @cached_property
     def seen_elsewhere(self) -> dict[str, list[str]]:
-        """Another data set that weights were trained on -> names of the test's classes among those of the training."""
+        """{other data set of a training: test classes that it contained}."""
         own = self.data.trained_on if self.trains else self._checkpoint_data
         trainings = [one for one in (own, self.method.backbone.trained_on) if one]
         return {one["dataset"]: seen for one in trainings if (seen := self.data.seen_test_classes(one))}
 
     @property
     def saw_test_classes(self) -> KnownOrNot:
-        """Whether anything was trained with labels of the test's classes: the method's own networks, or its weights.
+        """Whether the method's networks or weights were trained with labels of the test's classes.
 
         Unknown of a checkpoint that does not tell what it was trained on, unless it is the authors'.
         """
@@ -207,7 +207,7 @@ class Experiment:
 
     @property
     def trains(self) -> bool:
-        """True if the run trains the method: it learns, and no checkpoint is given."""
+        """Whether the run trains the method: it learns, and no checkpoint is given."""
         return self.method.learns and self.checkpoint is None
 
     @property
@@ -217,22 +217,22 @@ class Experiment:
 
     @cached_property
     def identity(self) -> Identity:
-        """Everything that can change the result."""
+        """Everything that can change the run's result."""
         return run_identity(self)
 
     @cached_property
     def folder(self) -> Path:
-        """Folder where the record is or will be: words for people, then the first digits of the identity's hash."""
+        """Folder of the record: words, then the first digits of the identity's hash."""
         words = self.data.test_words
         for word in words:
             check_name(word, "the name of the data set, the protocol or the setting")
         return Path(self.options.runs) / run_name("-".join([self.options.name, *words, self.identity.digits]))
 
     def record(self) -> Record | None:
-        """Return the record, or None while the run is not finished."""
+        """Return the record; None if the run is unfinished."""
         return read_record(self.folder)
 
     @property
     def is_done(self) -> bool:
-        """True if a complete record exists and no forced rerun is requested or interrupted."""
+        """Whether a complete record exists, and no repetition is requested or unfinished."""
         return not self.options.force and is_finished(self.folder) and self.record() is not None

@@ -57,7 +57,7 @@ def run_identity(experiment: "Experiment") -> Identity:
 
 
 def shared_walk(experiment: "Experiment") -> str | None:
-    """Return a hash of a run's test, frozen network and machine: runs of equal ones can be evaluated together.
+    """Return a hash of a run's test, frozen network and machine; runs with the same can be evaluated together.
 
     None for a run that learns or adapts before its test, takes several devices, classifies, or has a logger, which may
     have one run of a process at a time.
@@ -74,7 +74,7 @@ def shared_walk(experiment: "Experiment") -> str | None:
 
 
 def feature_rounding(method: Method) -> dict[str, str]:
-    """Return the types that features are computed in and rounded to, each where it is not float32."""
+    """Return the numeric types of computing and keeping features, if not float32."""
     backbone = method.backbone
     types = {"cache_dtype": backbone.cache_dtype, "backbone_precision": backbone.precision}
     return {name: kind for name, kind in types.items() if kind not in ("float32", "fp32")}
@@ -133,7 +133,7 @@ def _training(experiment: "Experiment") -> dict[str, Any] | None:
 
 
 def adaptation_identity(data: DataModule, adaptation: Adaptation) -> dict[str, str]:
-    """Return what an adaptation draws from the test's own pool, and what chooses its epoch; settings are elsewhere."""
+    """Return which images an adaptation draws from the test, and what chooses its epoch."""
     hashes = data.adaptation_images(adaptation).hashes
     if adaptation.choice == "last":
         return hashes

@@ -34,7 +34,7 @@ OFFLINE = ("offline", "dryrun")
 
 
 def wandb_mode() -> str:
-    """Return what the variable WANDB says, or else W&B's own WANDB_MODE, or "off".
+    """Return the mode from the variable WANDB, else from W&B's own WANDB_MODE, else "off".
 
     Raises SettingsError for another word, or where the two are against each other.
     """
@@ -90,7 +90,7 @@ def wandb_logger(experiment: Experiment, work: Path) -> WandbLogger | None:
 
 
 def earlier_curves(folder: Path, steps: int) -> Iterator[Mapping[str, float]]:
-    """Yield the values of each step below `steps` in the curves of a run's earlier starts, under W&B's names.
+    """Yield each step's values, below `steps`, from the curves of a run's earlier starts.
 
     Of a step that was trained twice, the later values count.
     """
@@ -125,7 +125,7 @@ def _start(**arguments: Any) -> Any:
 
 @rank_zero_only
 def log_record(loggers: Iterable[Logger], record: Record, step: int) -> None:
-    """Log the scores of a finished run, of its classes and of its object sizes; the loggers are not used afterwards.
+    """Log a finished run's scores, also by class and object size, as the last use of the loggers.
 
     They are test/<metric>, test/class/<class>/<metric> and test/size/<bin>/<metric>.
 

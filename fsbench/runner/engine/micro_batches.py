@@ -14,7 +14,7 @@ STEPS = ("limit_train_batches", "val_check_interval")
 
 
 def check_accumulation(trainer: dict[str, Any], accumulation: int) -> None:
-    """Raise SettingsError for settings of the trainer that contradict the division of a step.
+    """Raise SettingsError if trainer settings contradict how a step is divided.
 
     Args:
         trainer: arguments of Lightning's Trainer as plain values.
@@ -36,7 +36,7 @@ def check_accumulation(trainer: dict[str, Any], accumulation: int) -> None:
 
 
 def in_micro_batches(trainer: dict[str, Any], accumulation: int, automatic: bool) -> dict[str, Any]:
-    """Return those arguments of Lightning's Trainer that count micro-batches, from settings that count steps.
+    """Convert trainer settings that count steps to Lightning's, which count micro-batches.
 
     Args:
         trainer: arguments of Lightning's Trainer, in steps.
@@ -56,7 +56,7 @@ def _whole(value: Any) -> int | None:
 
 
 def step_division_facts(division: StepDivision, method: Method, synchronised: bool) -> dict[str, Any]:
-    """Return the division of a training step for the record.
+    """Return how a training step is divided, for the record.
 
     Args:
         division: the division.
@@ -71,7 +71,7 @@ def step_division_facts(division: StepDivision, method: Method, synchronised: bo
 
 
 def out_of_memory(division: StepDivision, error: torch.OutOfMemoryError) -> str:
-    """Return a message about a training that did not fit into a device's memory."""
+    """Return the error for a training that does not fit into a device's memory."""
     smaller = [n for n in range(1, division.micro_batch) if division.share % n == 0]
     advice = (
         f"give MICRO_BATCH={smaller[-1]} (--data.training.micro_batch) or less; the batch stays {division.batch_size}"

@@ -12,14 +12,14 @@ from fsbench.runner.engine.validation_plan import CHOSEN_BY
 
 
 def weights_origin(experiment: Experiment) -> dict[str, Any]:
-    """Return where the weights of a run come from, and the facts of their training where they are known."""
+    """Return where a run's weights come from, and how they were trained if known."""
     if experiment.trains:
         return {"origin": TRAINED_HERE, "training": training_facts(experiment)}
     return experiment.checkpoint_weights or {"origin": UNTRAINED, "training": None}
 
 
 def training_facts(experiment: Experiment) -> dict[str, Any]:
-    """Return the entries of `fsbench.records.run.Training` for the training of `experiment`, as JSON values.
+    """Return the record's entries about the training of `experiment`, as JSON values.
 
     Its record and its checkpoints have them, and later runs tell them again.
     """
@@ -38,9 +38,9 @@ def training_facts(experiment: Experiment) -> dict[str, Any]:
 
 
 def plug_in_origins(experiment: Experiment) -> list[dict[str, str | None]]:
-    """Return an entry for the method, the data set, the backbone and the protocol that came from outside fsbench.
+    """Return an entry for each part (method, data set, backbone, protocol) from outside fsbench.
 
-    Each has `part` and `name`, and `package`, `version` and `commit` (None where it is not known) or `file`, `sha256`
+    Each has `part` and `name`, and `package`, `version` and `commit` (None if it is not known) or `file`, `sha256`
     and, of a method, `kept`, the name of the file's copy in the run's folder.
     """
     options, data = experiment.options, experiment.data

@@ -15,7 +15,7 @@ from fsbench.scores.confusion import COUNTS, way_ious
 
 
 class PredictionSheet:
-    """The sheet of a run's predictions; empty for classification.
+    """Picture of some predictions of a run; empty in classification.
 
     Args:
         data: the run's data.
@@ -32,7 +32,7 @@ class PredictionSheet:
         self.shown = frozenset(episode.number for episode in self.episodes)
 
     def draw(self, journal: Journal, record: Record) -> None:
-        """Draw the sheet into the folder of `record` from the predictions in the journal."""
+        """Draw the picture into the folder of `record`, from predictions in the journal."""
         ways: dict[int, dict[int, tuple[Any, bool]]] = {}
         for episode, slot, decided, prediction in journal.predictions():
             if episode in self.shown:

@@ -23,12 +23,12 @@ from fsbench.scores.confusion import COUNTS
 
 
 def load_run(folder: Path, settings: Mapping[str, Any] = NONE, checkpoint: Path | None = None) -> Experiment:
-    """Load the experiment of the finished run in `folder`, with its trained method in eval mode.
+    """Load the finished run in `folder` with its trained method, in eval mode.
 
     On a CPU its frozen network takes the kernels that the record names.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         settings: values by their dotted keys on top of its own, such as `data.dataset.root` where the data are here.
         checkpoint: file of the method that the run trained, in place of the one in the folder.
 
@@ -61,7 +61,7 @@ def load_run(folder: Path, settings: Mapping[str, Any] = NONE, checkpoint: Path 
 def reopen_at(
     record: Record, chosen: Iterable[int], settings: Mapping[str, Any] = NONE, checkpoint: Path | None = None
 ) -> tuple[Experiment, Iterator[EpisodeBatch]]:
-    """Load a run and some of its test episodes, on a GPU if there is one; for use in `torch.inference_mode`.
+    """Load a run and some of its test episodes, on a GPU if there is one.
 
     Args:
         record: the finished run.
@@ -87,7 +87,7 @@ def reopen_at(
 
 
 def reopen_data_at(record: Record, chosen: Iterable[int]) -> tuple[DataModule, Iterator[EpisodeBatch]]:
-    """Load some test episodes of a finished run without its method, whose class need not be there.
+    """Load some test episodes of a finished run without its method.
 
     Args:
         record, chosen: as of `reopen_at`, which raises what this does.
@@ -108,7 +108,7 @@ def _episodes(data: DataModule, chosen: Iterable[int]) -> Iterator[EpisodeBatch]
 
 
 def check_counts(record: Record, results: Iterable[SegmentationResult]) -> None:
-    """Raise RecordError unless the counts and decisions of `results` equal those in the record.
+    """Raise RecordError unless `results` have the record's counts and decisions.
 
     Presence scores and region measures, where both have them, are equal but for rounding.
     """

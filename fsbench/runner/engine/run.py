@@ -37,7 +37,7 @@ log = logging.getLogger("fsbench")
 
 @kept_global_state()
 def run(config: RunConfig) -> Record | None:
-    """Complete a run: train what is not trained, evaluate what is not evaluated, write one record.
+    """Complete a run: train and evaluate what is not done, and write its record.
 
     Returns:
         The record; None on ranks other than 0.
@@ -51,7 +51,7 @@ def run(config: RunConfig) -> Record | None:
 
 @kept_global_state()
 def run_together(runs: Iterable[ParsedRun]) -> None:
-    """Complete runs of one test that train nothing, see `fsbench.runner.engine.identity.shared_walk`, in one walk.
+    """Complete several runs of one test together, none of which trains.
 
     Each has its own folder, log and journal, and is built when the ones before it are ready. What one of them raises
     ends all; the same runs made one by one go on.
@@ -72,13 +72,13 @@ def run_together(runs: Iterable[ParsedRun]) -> None:
 
 @kept_global_state()
 def run_parsed(parsed: ParsedRun) -> Record | None:
-    """Complete the run of settings that were read already; see `run`."""
+    """Complete a run from parsed settings (see `run`)."""
     with leaving_process_group():
         return run_experiment(Experiment(parsed))
 
 
 def run_experiment(experiment: Experiment) -> Record | None:
-    """Complete an experiment. Every rank calls this.
+    """Complete an experiment; every rank calls this.
 
     Returns:
         The record on rank 0, None on the other ranks.

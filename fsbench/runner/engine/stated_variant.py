@@ -22,7 +22,7 @@ OPTIONS = {"support_side": "--model.support_side {}", "image_size": "--data.imag
 
 
 def check_stated(method: Method, stated: Mapping[str, Any], image_size: int | None, whose: str) -> Variant:
-    """Compare the settings stated beside an authors' checkpoint with those of the method.
+    """Compare the settings beside an authors' checkpoint with those of the method.
 
     Args:
         method: the method as it is built.
@@ -53,7 +53,7 @@ def check_stated(method: Method, stated: Mapping[str, Any], image_size: int | No
 
 
 def describe_stated(stated: Mapping[str, Any]) -> str:
-    """Describe stated settings in words: "support_side 12, image_size 700", or that they are taken on trust."""
+    """Describe stated settings, such as "support_side 12, image_size 700", or that they are taken on trust."""
     words = ", ".join(f"{key} {value}" for key, value in stated.items())
     return f"{words} ({STATED_VARIANT})" if stated else f"{ON_TRUST}, as no config.yaml is beside it"
 

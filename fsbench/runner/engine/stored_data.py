@@ -17,7 +17,7 @@ from fsbench.runner.config.stored import NONE, parse_stored_data
 
 
 def open_dataset(record: Record, settings: Mapping[str, Any] = NONE) -> SegmentationData:
-    """Open the data set that a finished run was tested on. No network is built, and no checkpoint is read.
+    """Open the data set of a finished run, without network or checkpoint.
 
     Args:
         record: the finished run.
@@ -30,7 +30,7 @@ def open_dataset(record: Record, settings: Mapping[str, Any] = NONE) -> Segmenta
 
 
 def open_data_module(record: Record, settings: Mapping[str, Any] = NONE) -> DataModule:
-    """Build the data module that a finished run was tested with, which also says how its episodes are loaded.
+    """Build the data module of a finished run's test.
 
     Args:
         record, settings: as in `open_dataset`.
@@ -48,7 +48,7 @@ def open_data_module(record: Record, settings: Mapping[str, Any] = NONE) -> Data
 
 
 def check_same_data(data: DataModule, record: Record) -> None:
-    """Raise RecordError unless the episodes and files of `data` are those that a run was tested on."""
+    """Raise RecordError unless `data` has the run's episodes and files."""
     if data.manifest.sha256 != record.manifest_sha256:
         raise RecordError("the data here are not the data that the run was tested on: they give other episodes")
     here, then = data.tested.data.painting, record.run.identity.painting
@@ -74,7 +74,7 @@ def open_truth(record: Record, settings: Mapping[str, Any] = NONE) -> Truth:
 
 
 class SupportLabels:
-    """The labels of supports that a run's method was given in its test, drawn again from the data set.
+    """Labels of supports as a run's method got them, drawn again from the data set.
 
     Args:
         record: the finished run, of segmentation.

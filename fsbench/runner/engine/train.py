@@ -26,10 +26,10 @@ log = logging.getLogger("fsbench")
 
 @dataclass(frozen=True)
 class Preparation:
-    """Outcome of making the method of a run ready for its test: training, calibration, adaptation, or none of them.
+    """Result of preparing a run's method for its test: training, calibration, adaptation, or none.
 
     Attributes:
-        checkpoint_sha256: hash of the checkpoint that the training or the adaptation chose; None where there was none.
+        checkpoint_sha256: hash of the checkpoint that the training or the adaptation chose; None if there was none.
         facts: entries of the record about it: the checkpoint's name and validation mIoU and the cost of the training,
             the calibrated settings, the outcome of the adaptation.
     """
@@ -41,7 +41,7 @@ class Preparation:
 def prepare_method(
     experiment: Experiment, trainer: L.Trainer, data: WithheldData, directory: RunDirectory, best: ModelCheckpoint
 ) -> Preparation:
-    """Train the method if the run trains it, else calibrate it if it calibrates; then adapt it if it adapts.
+    """Train or calibrate the method as its run needs, then adapt it if it adapts.
 
     Args:
         experiment: the run.
@@ -85,7 +85,7 @@ def _train(
 def _fit(
     experiment: Experiment, trainer: L.Trainer, data: WithheldData, last: Path, best: ModelCheckpoint
 ) -> dict[str, Any]:
-    """Train from the checkpoint `last`, or from the first epoch where there is none."""
+    """Train from the checkpoint `last`, or from the first epoch if there is none."""
     log.info("training %s", f"continues from {last}" if last.is_file() else "starts")
     division = experiment.division
     assert division is not None

@@ -34,7 +34,7 @@ from fsbench.runner.engine.withheld_validation import Count
 
 
 def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L.Trainer, ModelCheckpoint]:
-    """Build the trainer that trains and evaluates `experiment` in `folder`.
+    """Build the Lightning trainer of `experiment`, which writes to `folder`.
 
     Args:
         experiment: the run.

@@ -20,21 +20,21 @@ LEAST = {"first_validation": 0, "middle_validation": 0, "validation_every": 1, "
 
 
 def validation_schedule(options: RunOptions) -> ValidationSchedule:
-    """Return the schedule of validations that a run's options name."""
+    """Return the schedule of validations from a run's options."""
     return ValidationSchedule(options.first_validation, options.middle_validation, options.validation_every)
 
 
 def validation_options(options: RunOptions) -> dict[str, int]:
-    """Return those options of validation and early end that differ from their defaults, for the run's identity."""
+    """Return non-default options of validation and early stopping, for a run's identity."""
     given = {name: getattr(options, name) for name in LEAST}
     return {name: value for name, value in given.items() if value != getattr(RunOptions, name)}
 
 
 def check_validation(options: RunOptions, trainer: dict[str, Any], validates: bool) -> None:
-    """Raise SettingsError for a training that would never validate, by two rules, or by one where it shall not.
+    """Raise SettingsError if a training would never validate, or has contradicting rules for it.
 
     Args:
-        options: of the run.
+        options: the options of the run.
         trainer: arguments of Lightning's Trainer as plain values.
         validates: whether a validation chooses the checkpoint.
     """
@@ -66,7 +66,7 @@ def check_validation(options: RunOptions, trainer: dict[str, Any], validates: bo
 
 
 class ValidationPlan(Callback):
-    """Validate by a schedule, and end the training where its best score has not improved for too many epochs.
+    """Callback that validates by a schedule, and stops a training that no longer improves.
 
     Args:
         schedule: when to validate.
@@ -79,7 +79,7 @@ class ValidationPlan(Callback):
         self.score = BestScore(patience)
 
     def end(self, trainer: L.Trainer) -> str | None:
-        """Return why the training of `trainer` ended before its last epoch; None if it did not."""
+        """Say why the training of `trainer` stopped early; None if it did not."""
         if not self.score.is_over or trainer.current_epoch == trainer.max_epochs:
             return None
         return f"{CHOSEN_BY} did not exceed {self.score.best:.6g} in {self.score.waited} epochs (run.patience)"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class ValidationSchedule:
-    """The moments at which a training validates.
+    """When a training validates.
 
     Attributes:
         first_epoch: the first epoch that ends with a validation.
@@ -22,7 +22,7 @@ class ValidationSchedule:
     every: int = 1
 
     def validations(self, epoch: int, steps_per_epoch: int) -> list[tuple[int, float]]:
-        """Return the validations of `epoch` in order; a short epoch may have both after its last step.
+        """Return the validations of `epoch`, in order.
 
         Returns:
             For each the step after which it follows, and the epoch's number in a checkpoint stored then, which is half
@@ -39,7 +39,7 @@ class ValidationSchedule:
 
 @dataclass
 class BestScore:
-    """The best validation score so far and the number of epochs begun since.
+    """Best validation score so far, and the number of epochs since.
 
     A score is an improvement if it is strictly greater than the best so far, which is 0 at first.
 
@@ -55,15 +55,15 @@ class BestScore:
 
     @property
     def is_over(self) -> bool:
-        """True if the training ends before the next epoch."""
+        """Whether the training stops before the next epoch."""
         return self.patience is not None and self.waited >= self.patience
 
     def begin_epoch(self) -> None:
-        """Count an epoch that begins."""
+        """Count a new epoch."""
         self.waited += 1
 
     def update(self, score: float) -> bool:
-        """Take a validation's score; return whether it is an improvement."""
+        """Add a validation's score; return whether it is the best."""
         if score <= self.best:
             return False
         self.best, self.waited = score, 0

@@ -22,7 +22,7 @@ Count = Callable[[Any, Any], list[Any]]
 
 
 class VisibleBatches(Iterable[Any]):
-    """The batches of a loader without their truth.
+    """Batches of a loader without their truth.
 
     Args:
         length: their number.
@@ -40,7 +40,7 @@ class VisibleBatches(Iterable[Any]):
 
 
 class WithheldData(L.LightningDataModule):
-    """The data of a training as its trainer has them.
+    """A training's data as its trainer sees them, without the truth of validation.
 
     Args:
         data: the data module.
@@ -77,7 +77,7 @@ class WithheldData(L.LightningDataModule):
         return self._validation()
 
     def teardown(self, stage: str) -> None:
-        """End the processes of the validation's loader, as Lightning does those of a loader that it knows."""
+        """End the validation loader's processes."""
         self._end()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -85,10 +85,10 @@ class WithheldData(L.LightningDataModule):
 
 
 def withhold_validation(name: str, data: DataModule) -> tuple[WithheldData, Count]:
-    """Return the data as a trainer has them, and the function that counts the validation.
+    """Return the data without validation truth, and a function that counts the validation.
 
     Args:
-        name: of the method, for messages.
+        name: the name of the method, for messages.
         data: the data module, whose validation parts a batch from its truth and counts an answer.
     """
     truths: dict[int, Any] = {}

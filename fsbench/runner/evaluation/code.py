@@ -18,10 +18,10 @@ NO_CODE = ("__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__"
 
 
 def code_sha256(model: Any) -> str:
-    """Hash the code that runs when an object is called: its own, and all functions and classes of its user's it names.
+    """Return a hash of an object's code, with all functions and classes of the user's that it names.
 
-    Numbers and texts that the code names are part of it, and those that the object holds. What else objects hold, such
-    as weights and lists, is not; of what is installed the name is.
+    The hash covers numbers and texts that the code names or the object holds. It does not cover other contents of the
+    object, such as weights and lists. Of installed packages it covers only the names.
     """
     parts: list[str] = []
     left, seen = [model], dict[int, Any]()  # objects, which stay: another would get the number of one that is gone

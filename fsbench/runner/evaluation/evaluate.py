@@ -47,7 +47,7 @@ def evaluate(
     progress: bool = True,
     **options: Any,
 ) -> Result:
-    """Let a model answer a test, and count its answers as every run of the suite counts them.
+    """Let a model answer a test, and count its answers like those of any run.
 
     What is done is kept: after Ctrl-C, or a crash of the model, the same call goes on where it was.
 
@@ -157,7 +157,7 @@ def _evaluate_rest(
 
     Args:
         answered_by: the test, and who answers it.
-        journal: of the results; nothing of it stays where they are none, or none that a test may have.
+        journal: the journal of the results; nothing of it stays where they are none, or none that a test may have.
         code: hash of the code that answers.
         asked: episodes that are asked alone as well, in this order.
         progress: show how far it is.
@@ -212,13 +212,13 @@ def _check_alike(answered_by: Answering[Test], journal: Journal, done: Sequence[
         listed = ", ".join(map(str, differing[:NAMED])) + ", …" * (len(differing) > NAMED)
         raise SettingsError(
             f"{name} answers {len(differing)} of {len(chosen)} finished episodes differently than before the "
-            f"interruption: {listed}; expected the same model; nothing is lost: bring the earlier one back to go on, "
-            "start again with resume=False, or give another name"
+            f"interruption: {listed}; expected the same model; nothing is lost: go on with the earlier model, start "
+            "again with resume=False, or give another name"
         )
-    changed = ", since its code has changed" if state == "changed" else "; what its objects hold cannot be compared"
+    changed = ", although its code has changed" if state == "changed" else ""
     print_note(
-        f"{name} goes on after an interruption: {len(done)} episodes were answered before, and {len(chosen)} of them "
-        f"were asked again and answered alike{changed}"
+        f"{name} goes on after an interruption: {len(done)} episodes had been answered. {len(chosen)} of these "
+        f"{len(done)} were asked again, with equal answers{changed}"
     )
     return WentOn(episodes=len(done), asked_again=len(chosen), code=state)
 
@@ -291,12 +291,12 @@ def _takes_no_episode(network: Any, episode: VisibleEpisode | VisibleImages, err
 
 
 def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:
-    """Return what a function answered as it is counted.
+    """Check a function's answer and return it in the form that is counted.
 
     Args:
         output: a mask (h, w), or (mask, presence), or (mask, presence, score); arrays, lists or tensors. In
             classification the way from 1 of each query image.
-        episode: that was answered.
+        episode: the episode that was answered.
 
     Raises:
         SettingsError: it is none of these.

@@ -40,7 +40,7 @@ PREDICTED = "predicted"
 
 
 def read_given_card(file: str | Path | None, name: str) -> str | None:
-    """Return the text of a card that was given with answers, before they are counted; None where there is none.
+    """Read and check a card given with answers; None if there is none.
 
     Raises SettingsError where it is none, or of another method than `name`.
     """
@@ -70,20 +70,20 @@ def record_answers(
     went_on: WentOn | None = None,
     label: str | None = None,
 ) -> Record:
-    """Write the record of a test that somebody answered; where these very answers have one, return it.
+    """Write the record of an answered test; if these answers already have one, return it.
 
     Its identity is the test and the hash of the answers: exchanged answers are another run.
 
     Args:
         test: with the side of its answers, where the protocol counts at that size.
-        name: of whoever answered, in tables.
+        name: the name of whoever answered, in tables.
         counted: the counts and predictions of all episodes.
         runs: folder of all runs.
         card: text of the method's card, which is kept beside the record, if one was given.
-        cost: of the answers.
-        asked_alone: number of episodes that were asked alone as well; None where nobody could ask.
+        cost: the cost of the answers.
+        asked_alone: number of episodes that were asked alone as well; None if nobody could ask.
         went_on: the part that stood from before an interruption, if there was one.
-        label: of the run, see `fsbench.records.writing.label_run`.
+        label: the label of the run, see `fsbench.records.writing.label_run`.
 
     Raises:
         SettingsError: the folder cannot be written.
@@ -137,7 +137,7 @@ def _presence_rule(test: Test, frame: "pl.DataFrame") -> str:
 
 
 def answers_sha256(frame: "pl.DataFrame", kept: Iterable[tuple[int, int, bool, Prediction]]) -> str:
-    """Hash the answers to a test as they were counted: masks, decisions on presence and their scores.
+    """Return a hash of all answers to a test: masks, presence and scores.
 
     Args:
         frame: the count table.

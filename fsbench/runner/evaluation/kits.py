@@ -1,4 +1,4 @@
-"""`load_kit_test`: the test that a kit was made of, from one's own data."""
+"""`load_kit_test`: draw the test of a kit again from a user's data."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -24,7 +24,7 @@ def load_kit_test(
     image_size: int | None = None,
     most: int | None = None,
 ) -> Test:
-    """Draw the test of a kit again, which holds no truth, from one's own data.
+    """Draw the test of a kit again from the user's data, to get its truth.
 
     Args:
         kit: what the kit says of itself.

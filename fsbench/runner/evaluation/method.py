@@ -31,12 +31,12 @@ OPTIONS = ("image_size", "workers", "device", "input_resize")
 def answer_by_method(
     method: Any, test: Test, name: str, **options: Any
 ) -> tuple[Answering[Test], tuple[int | None, int | None], list[Any]]:
-    """Return a test that a method's object answers.
+    """Let a method's object answer a test, and return the test with the answers.
 
     Args:
         method: a `Segmenter`, with the weights that it is to answer with.
         test: the test.
-        name: of the method in tables.
+        name: the name of the method in tables.
         **options: `image_size`, side of the images that the method sees, needed unless the test states it; `workers`,
             processes that load; `device`, "cpu" or "cuda", that of the method unless given; `input_resize`, as
             `--data.input_resize` of a run, how images become that side: by the protocol's rule unless given.

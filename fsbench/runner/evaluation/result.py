@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 class Result:
-    """The result of a test. `fsbench table` shows the same numbers.
+    """The result of a test, with the numbers that `fsbench table` shows.
 
     Args:
         record: the finished run.
-        test: what was tested, which pictures are drawn of; None where it is not at hand.
+        test: what was tested, which pictures are drawn of; None if it is not at hand.
 
     Attributes:
         record: the finished run.
@@ -47,7 +47,7 @@ class Result:
 
     @property
     def name(self) -> str:
-        """Name of whoever answered."""
+        """Name of the method or function that answered."""
         return self.record.run.identity.method.name
 
     @property
@@ -57,20 +57,20 @@ class Result:
 
     @cached_property
     def scores(self) -> dict[str, float]:
-        """Every score of the run by its name, computed from the counts. Raises RecordError where they are damaged."""
+        """{score: value} of the run, computed from its counts. Raises RecordError if they are damaged."""
         statistics = self.record.protocol.statistics(self.record.episodes, self.record.header)
         return statistics.scores()
 
     @property
     def frame(self) -> "pl.DataFrame":
-        """The counts that scores follow from, a row for each (episode, slot); slot 0 is any foreground.
+        """Counts from which scores follow, a row for each (episode, slot); slot 0 is any foreground.
 
         Raises RecordError where they are damaged.
         """
         return self.record.episodes.drop(SUPPORTS, QUERIES, strict=False)  # lists, which CSV has no place for
 
     def interval(self, metric: str) -> Estimate:
-        """Return a score and the ends of its 95 % interval, as tables show them: NaN where the images are too few.
+        """Return a score and its 95 % interval, as tables show them; NaN with too few images.
 
         Args:
             metric: name of the score, see `fsbench list`, or FILE.py:Class of one of your own.
@@ -85,7 +85,7 @@ class Result:
         return scores[names[0]]
 
     def by(self, part: str) -> "pl.DataFrame":
-        """Break the run down.
+        """Return the scores of a breakdown, such as by size or class.
 
         Args:
             part: "class", or "size" of the objects (share of the query's pixels in percent).
@@ -103,7 +103,7 @@ class Result:
         return wide_frame(self._rows(part), part).drop("test", "method", "fold", "run")
 
     def show(self, worst: int = 5, test: Test | None = None) -> "Image.Image":
-        """Draw the episodes with the lowest IoU: supports, the query's truth, what was predicted, and its errors.
+        """Draw the episodes with the lowest IoU: supports, truth, prediction and errors.
 
         Args:
             worst: number of episodes.
@@ -190,7 +190,7 @@ class Result:
 
 
 def measure_for(metrics: Sequence[str]) -> Measure | None:
-    """Return what measures a run for those of `metrics` that its counts do not give; None where all follow from them.
+    """Return a function that measures those of `metrics` that counts do not give; None if counts give all.
 
     It can be sent to another process.
     """

@@ -27,11 +27,11 @@ def score(
     partial: bool = False,
     progress: bool = True,
 ) -> Result:
-    """Count the answers to a test that are in a file, by the same code as every run.
+    """Count the answers to a test in a file, by the same code as any run.
 
     Args:
         answers: a file that `Answers` wrote, a folder of PNGs `<number>.png` (label maps 0 to N), or several.
-        test: that they answer.
+        test: the test that they answer.
         name: in tables.
         runs: folder of all runs.
         card: file that states what no record of such answers proves, see `fsbench bundle --new-card`.

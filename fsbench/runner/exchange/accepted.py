@@ -17,7 +17,7 @@ _MARK = "run.json"
 
 
 def accept_runs(records: Sequence[Record], folder: Path, say: Callable[[str], None]) -> None:
-    """Copy runs into a folder of accepted ones, and remove those there whose place they take.
+    """Copy runs into a folder of accepted runs, replacing those of the same method and fold.
 
     These are the other runs of the same methods on the same fold, data set and protocol, with as many ways and shots:
     what was accepted before the test or the method's settings were changed. Nothing is written before it is known that
@@ -25,7 +25,7 @@ def accept_runs(records: Sequence[Record], folder: Path, say: Callable[[str], No
 
     Args:
         records: finished runs.
-        folder: of the accepted runs, which may hold those of other methods and tests.
+        folder: the folder of the accepted runs, which may hold those of other methods and tests.
         say: gets a line for each run that is accepted or removed.
 
     Raises:

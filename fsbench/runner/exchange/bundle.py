@@ -1,4 +1,4 @@
-"""A bundle: finished runs in one file (zip), without images and weights, to be checked by whoever gets it.
+"""A bundle: finished runs in one file (zip), without images and weights, which others can check.
 
 It holds a folder for each run, named by its id, with run.json, episodes.parquet, manifest.jsonl and config.yaml, where
 asked for predictions.parquet, and `bundle.json`: the format, a card of each method, the licence of the results, and the
@@ -57,7 +57,7 @@ class Listing(BaseModel):
     Attributes:
         format: 2; a bundle of another format is refused.
         made_by: name and version of the program.
-        licence: of the results.
+        licence: the licence of the results.
         cards: name of a method -> its card.
         runs: name of a run -> its files -> their hashes.
     """
@@ -71,7 +71,7 @@ class Listing(BaseModel):
     runs: Annotated[dict[str, dict[str, _Sha256]], Field(min_length=1, max_length=MOST_RUNS)]
 
     def card_of(self, method: str) -> Card:
-        """Return the card of a method. Raises RecordError where the bundle has none."""
+        """Return a method's card. Raises RecordError if the bundle has none."""
         card = self.cards.get(method)
         if card is None:
             raise RecordError(
@@ -82,7 +82,7 @@ class Listing(BaseModel):
 
 @dataclass(frozen=True)
 class StatedListing:
-    """The listing of a bundle beside its runs, all of which are sound."""
+    """Listing of a bundle with its runs, for checking its statements."""
 
     listing: Listing
     records: Sequence[Record]
@@ -117,7 +117,7 @@ def write_bundle(
     Args:
         records: finished runs.
         cards: name of a method -> its card, for each method of the runs and no other.
-        licence: of the results, an SPDX name such as CC-BY-4.0.
+        licence: the licence of the results, an SPDX name such as CC-BY-4.0.
         made_by: name and version of the program.
         out: file to write.
         predictions: whether the predictions that runs kept come along.
@@ -146,7 +146,7 @@ def write_bundle(
 
 
 def run_contents(records: Sequence[Record], predictions: bool) -> dict[str, dict[str, bytes]]:
-    """Return what travels of finished runs: name of a run -> its files -> their contents, in the order of the names.
+    """Return {run: {file: content}} of the files that a bundle holds.
 
     Args:
         records: finished runs.
@@ -236,7 +236,7 @@ def unpack(bundle: Path) -> Iterator[tuple[Path, Listing]]:
 
 
 def read_listing(bundle: Path) -> Listing:
-    """Return what a bundle says that it holds; nothing is unpacked. Raises RecordError where the file is no bundle."""
+    """Read a bundle's listing without unpacking it. Raises RecordError if it is not a bundle."""
     with _open(bundle) as (_, listing):
         return listing
 

@@ -11,7 +11,7 @@ from fsbench.records.record import Record
 
 
 def read_cards(given: Sequence[str], methods: Sequence[str]) -> dict[str, Card]:
-    """Return the card of each method that one is given for.
+    """Return {method: card} from files of cards.
 
     Args:
         given: each `METHOD=FILE`; or a file (YAML) that states its method or holds for the only one; or a folder of
@@ -59,7 +59,7 @@ def read_cards(given: Sequence[str], methods: Sequence[str]) -> dict[str, Card]:
 
 
 def new_cards(records: Sequence[Record]) -> dict[str, str]:
-    """Return cards to fill in: the name of a file, which follows from the method's, and its text.
+    """Return {file name: text} of cards to fill in, one for each method.
 
     A card asks only for the entries that not all records of its method prove alike.
     """

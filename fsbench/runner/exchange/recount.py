@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataAtHand:
-    """Data of one's own that stand for those of a record.
+    """The user's data that take the place of a record's.
 
     Attributes:
         root: folder of the data set.
@@ -30,11 +30,11 @@ class DataAtHand:
 
 
 def differing_episodes(stored: StoredPredictions, data: DataAtHand) -> list[int]:
-    """Return the numbers of the episodes whose counts in a run's record do not follow from its predictions.
+    """Return the episodes whose counts in a record do not follow from its stored predictions.
 
     Args:
-        stored: of a run of segmentation, which may be anybody's.
-        data: that the run was tested on.
+        stored: the stored of a run of segmentation, which may be anybody's.
+        data: the data that the run was tested on.
 
     Raises:
         DataError: the data cannot be read.
@@ -57,11 +57,11 @@ def differing_episodes(stored: StoredPredictions, data: DataAtHand) -> list[int]
 
 
 def count_again(stored: StoredPredictions, test: Test) -> "pl.DataFrame":
-    """Count the stored predictions of a run of segmentation against the truth of its test.
+    """Count a run's stored predictions again, against the truth of its test.
 
     Args:
         stored: masks at the size at which pixels were counted.
-        test: that the run answered.
+        test: the test that the run answered.
 
     Returns:
         The count table that the run has if its counts follow from its predictions.

@@ -12,7 +12,7 @@ CERTAINTY = 95
 
 
 def public_seed(bundle_sha256: str, public_value: str) -> str:
-    """Return the seed that follows from a bundle and from a value that nobody knew when the bundle was made.
+    """Return a seed from a bundle and a value that nobody knew when it was made.
 
     Whoever has both draws the same sample, and the bundle's maker could not foresee it.
     """
@@ -25,8 +25,8 @@ def sample_episodes(numbers: Sequence[int], size: int, seed: str, run: str) -> l
     Samples of different sizes share nothing: an honest prefix that served for a small one is of no use for a larger.
 
     Args:
-        numbers: of all episodes.
-        size: of the sample; all episodes where there are no more.
+        numbers: the numbers of all episodes.
+        size: the size of the sample; all episodes if there are no more.
         seed: any text.
         run: id of the run, since each has a sample of its own.
 
@@ -40,7 +40,7 @@ def sample_episodes(numbers: Sequence[int], size: int, seed: str, run: str) -> l
 
 
 def most_differing(episodes: int, sample: int) -> int:
-    """Return the upper bound of the number of episodes that differ where none of a sample does.
+    """Return an upper bound for the number of differing episodes, if none of a sample differs.
 
     It is the largest number D for which a sample without any of them is no rarer than 5 %: the exact bound of Clopper
     and Pearson, for draws without replacement (hypergeometric).
@@ -60,7 +60,7 @@ def most_differing(episodes: int, sample: int) -> int:
 
 
 def agreement(episodes: int, sample: int) -> str:
-    """Say that a sample of a run's episodes agrees, and how many of all may differ nevertheless.
+    """Say that a sample of episodes agrees, and how many of all may still differ.
 
     >>> agreement(1000, 20)
     '20 of 1000 episodes agree: with 95 % certainty fewer than 14 % of the episodes differ (at most 137)'

@@ -21,7 +21,7 @@ Status = Literal["ok", "failed", "not checked"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Result of one check of a run, or of the whole bundle where `run` is None; `what` says it in words."""
+    """Result of one check of a run, or of the whole bundle if `run` is None, in words."""
 
     run: str | None
     status: Status
@@ -30,13 +30,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Repetition:
-    """How some episodes are predicted again.
+    """How sampled episodes are predicted again.
 
     Attributes:
         episodes: number of episodes of each run, drawn at random.
-        seed: of the draw, see `fsbench.runner.exchange.sample`; a fresh one is foreseen by nobody.
+        seed: the seed of the draw, see `fsbench.runner.exchange.sample`; a fresh one is foreseen by nobody.
         settings: values by their dotted keys that say where data and weights are here.
-        checkpoint: of the runs that trained.
+        checkpoint: the checkpoint of the runs that trained.
     """
 
     episodes: int
@@ -52,8 +52,8 @@ def verify(
 
     Args:
         bundle: the file.
-        repetition: how some of its episodes are predicted again; None where no weights are at hand.
-        data: against which predictions that were handed in are counted again; None where none are at hand.
+        repetition: how some of its episodes are predicted again; None if no weights are at hand.
+        data: against which predictions that were handed in are counted again; None if none are at hand.
 
     Returns:
         The listing with the card, and the findings in the order of the runs.
@@ -68,7 +68,7 @@ def verify(
 def verify_unpacked(
     folder: Path, listing: Listing, repetition: Repetition | None = None, data: DataAtHand | None = None
 ) -> list[Finding]:
-    """Verify the runs of a bundle that `unpacked` has put into `folder`; the arguments are as of `verify`."""
+    """Verify the runs of a bundle unpacked into `folder`; arguments as in `verify`."""
     findings = [Finding(None, "ok", "every file has the sha256 that is listed")]
     sound: list[Record] = []
     for name in listing.runs:

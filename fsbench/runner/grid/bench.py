@@ -21,7 +21,7 @@ from fsbench.runner.grid.run import POLL_SECONDS
 
 
 def bench(runs: Sequence[RunConfig]) -> tuple[list[Record], list[str]]:
-    """Make the runs that have no record yet, one after the other, and wait for those that another process makes.
+    """Make all missing runs one after the other; wait for those that another process is making.
 
     Every run is checked before the first one starts. Each is a process of its own, which keeps its peak memory honest
     and its failure its own; but those of one test and one frozen network that train nothing are evaluated together, in
@@ -84,10 +84,10 @@ def _make_together(walk: Sequence[tuple[PlannedRun, str]]) -> dict[Path | None, 
     """Evaluate runs together; return the records of those that are done then, by their folders."""
     for item, label in walk:
         print_progress(f"{label}: {_how(item)} in {item.folder}")
-    print_progress(f"these {len(walk)} see the same images through one network, and are evaluated together")
+    print_progress(f"the {len(walk)} runs above use the same images and network and are evaluated together")
     status = _wait_for(Process(start_run(*(Job(item.config, None, item.settings) for item, _ in walk)), is_apart=False))
     if status != 0:
-        print_progress(f"they ended before all was done ({describe_exit(status)}); what is left is made one by one")
+        print_progress(f"the runs evaluated together stopped ({describe_exit(status)}); the rest is run one by one")
     # after a failure a record of a forced run may be the old one
     done = [item.folder for item, _ in walk if item.folder is not None and not (status and item.config.force)]
     return {folder: record for folder in done if (record := finished_record(folder))}
@@ -149,8 +149,7 @@ def _labels(runs: Sequence[RunConfig]) -> list[str]:
 
 
 def plan_runs(runs: Sequence[RunConfig]) -> list[PlannedRun]:
-    """Look up and check every run on this machine, without building its frozen network; one that a seed does not
-    change is there once.
+    """Look up and check every run without building its network; runs that no seed changes count once.
 
     Raises FsbenchError for the first that cannot be made.
     """
@@ -167,13 +166,13 @@ def plan_runs(runs: Sequence[RunConfig]) -> list[PlannedRun]:
 
 
 def protocol_words(runs: Sequence[RunConfig]) -> str:
-    """Return one line on the protocols of runs: the several asked for, or those that methods take by themselves.
+    """Return one line about the protocols of runs, if there are several or they are defaults.
 
-    It is empty where one was asked for, and where all take fscs, the suite's own.
+    It is empty if one was asked for, and where all take fscs, the suite's own.
     """
     asked = list(dict.fromkeys(run.protocol for run in runs if run.protocol))
     if len(asked) > 1:
-        return f"protocols: {', '.join(asked)}; each gets its own table, and one table shows them side by side"
+        return f"protocols: {', '.join(asked)}; each has its own table, and one more table shows them side by side"
     methods: dict[str, dict[str, None]] = {}
     for run in runs:
         if run.own_protocol is not None:
@@ -182,5 +181,5 @@ def protocol_words(runs: Sequence[RunConfig]) -> str:
         return ""
     taken = "; ".join(f"{protocol} for {', '.join(names)}" for protocol, names in methods.items())
     mixed = len(methods) > 1
-    apart = "figures of different protocols are not comparable, so each gets its own table; " if mixed else ""
-    return f"default protocol: {taken} ({apart}PROTOCOL=<name> sets one for all)"
+    apart = "scores of different protocols cannot be compared, so each has its own table; " if mixed else ""
+    return f"default protocol: {taken} ({apart}--protocol NAME sets one for all)"

@@ -41,12 +41,12 @@ context = multiprocessing.get_context("forkserver")
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be made.
+    """A run to be made, with its settings.
 
     Attributes:
         run: the run.
         log: where its output goes; None for this process's standard error, where Ctrl-C reaches the run as well.
-        settings: all its settings, as the parser has judged them in planning; None where it was not asked.
+        settings: all its settings, as the parser has judged them in planning; None if it was not asked.
     """
 
     run: RunConfig
@@ -60,13 +60,13 @@ class Job:
         return devices if isinstance(devices, int) else 1
 
     def parse(self, build: bool = True) -> "ParsedRun":
-        """Build the run from its settings, which are judged unless they were; see `RunConfig.parse`."""
+        """Build the run from its settings."""
         from fsbench.runner.config.parse import parse_judged  # with torch
 
         return self.run.parse(build) if self.settings is None else parse_judged(self.settings, build)
 
     def write_config(self) -> Path:
-        """Write all settings of the run to a file of `fsbench bench --config`, named by its contents."""
+        """Write the run's settings to a file for `fsbench bench --config`, named by its contents."""
         text = self.parse(build=False).config_text
         file = make_folder(Path(self.run.runs) / ".grid" / "configs") / f"{fingerprint(text)[:20]}.yaml"
         write_text(file, text)
@@ -74,7 +74,7 @@ class Job:
 
 
 def start_server() -> None:
-    """Let the fork server begin to import, unless it has begun. It ends with the last of this process and its forks.
+    """Start the fork server, unless it is running; it ends with this process.
 
     Raises SettingsError where the folder of temporary files has no room for the name of its socket.
     """
@@ -85,7 +85,7 @@ def start_server() -> None:
 
 
 def start_run(*jobs: Job) -> BaseProcess:
-    """Start a run on one device in a process that ends when this one does, however that happens.
+    """Start a run on one device in a process that ends with this one.
 
     All its output is appended to its log. With one it has a session of its own: Ctrl-C in a terminal reaches this
     process alone.
@@ -102,7 +102,7 @@ def start_run(*jobs: Job) -> BaseProcess:
 
 
 def start_command(config: Path, log: Path | None = None) -> "subprocess.Popen[bytes]":
-    """Start `fsbench bench --config` with a file of settings; `log` is that of a `Job`."""
+    """Start `fsbench bench --config` with a settings file; `log` as in `Job`."""
     command = [sys.executable, "-m", "fsbench", "bench", f"--config={config}"]
     if log is None:
         return subprocess.Popen(command, stdout=sys.__stderr__, env=child_environment())

@@ -17,7 +17,7 @@ log = logging.getLogger("fsbench")
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """Estimated seconds of training and evaluation of a run, its memory, and the source of the estimate.
+    """Estimated seconds of a run's training and evaluation, its memory, and where the estimate comes from.
 
     The memory is not known where all runs were evaluated together with others.
     """
@@ -33,7 +33,7 @@ class CostEstimate:
 
 
 class Estimates:
-    """Estimates from finished runs; runs with an unreadable manifest are left out with a warning."""
+    """Estimates of cost from finished runs."""
 
     def __init__(self, records: Iterable[Record]):
         self.records: dict[str, list[Record]] = {}

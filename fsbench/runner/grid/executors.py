@@ -25,10 +25,10 @@ class Running(Protocol):
     """A started job."""
 
     def poll(self) -> int | None:
-        """Return the exit status, or None while it runs."""
+        """Return the exit status; None while the job runs."""
 
     def ending(self) -> str:
-        """Return how the job ended, in words."""
+        """Say how the job ended."""
 
     def stop(self) -> None:
         """Interrupt the job; finished episodes and epochs are kept."""
@@ -81,15 +81,15 @@ class Process:
         self.is_apart = is_apart
 
     def poll(self) -> int | None:
-        """Return the exit status, or None while it runs."""
+        """Return the exit status; None while the run is going on."""
         return self.process.poll() if isinstance(self.process, subprocess.Popen) else self.process.exitcode
 
     def ending(self) -> str:
-        """Return how it ended, in words."""
+        """Say how the run ended."""
         return _failed(self.poll() or 0)
 
     def wait(self, seconds: float | None = None) -> int | None:
-        """Wait for its end, or no longer than some seconds; return the exit status, or None while it runs."""
+        """Wait for the end, at most some seconds; return the exit status, None while it runs."""
         if isinstance(self.process, subprocess.Popen):
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(seconds)
@@ -98,7 +98,7 @@ class Process:
         return self.poll()
 
     def stop(self) -> None:
-        """End the process, unless it has ended: finished episodes and epochs are kept."""
+        """Stop the process if it runs; finished episodes and epochs are kept."""
         if self.poll() is not None or (not self.is_apart and self.wait(3) is not None):
             return
         for seconds in (3, 27) if self.is_apart else (None,):  # twice: a run that has just started hears none
@@ -153,9 +153,9 @@ class Submitit:
 
     Args:
         cluster: "slurm", or "local" for processes that submitit starts.
-        folder: of submitit's scripts and logs, visible to all nodes.
+        folder: the folder of submitit's scripts and logs, visible to all nodes.
         at_once: jobs of an array that run at a time.
-        parameters: of submitit, e.g. slurm_partition, timeout_min, mem_gb, gpus_per_node.
+        parameters: the parameters of submitit, e.g. slurm_partition, timeout_min, mem_gb, gpus_per_node.
     """
 
     def __init__(self, cluster: str, folder: Path, at_once: int, parameters: Mapping[str, Any]):
@@ -187,7 +187,7 @@ class Submitit:
         self.variables = _visible_gpus(asked) if cluster == "local" else {}
 
     def start(self, jobs: Sequence[Job]) -> list[Running]:
-        """Start one array for each number of tasks, which all jobs of an array share.
+        """Start the jobs as arrays, one for each number of tasks.
 
         Without SLURM, Lightning starts the ranks itself.
         """
@@ -263,10 +263,10 @@ def _visible_gpus(asked: int | None) -> dict[str, str | None]:
 
 
 class BenchCall:
-    """Calls `fsbench bench --config` in a job of submitit. A run that is out of time is requeued and goes on.
+    """Call of `fsbench bench --config` in a submitit job; a run out of time is requeued and continues.
 
     Args:
-        variables: of the environment that the run gets; None for one that it does not get.
+        variables: the variables of the environment that the run gets; None for one that it does not get.
     """
 
     def __init__(self, variables: Mapping[str, str | None]):
@@ -293,7 +293,7 @@ class BenchCall:
         return status
 
     def checkpoint(self, config: Path, log: Path) -> Any:
-        """Stop the run, which keeps finished episodes and epochs; return the call that goes on (submitit asks it)."""
+        """Stop the run and return the call that continues it, for submitit."""
         from submitit.helpers import DelayedSubmission
 
         if self.process is not None:

@@ -43,17 +43,17 @@ State = Literal["done", "repeated", "stopped", "waiting", "running elsewhere", "
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that was asked for, and what is known of it.
+    """A requested run, and what is known about it.
 
     Attributes:
         config: what was asked for.
-        folder: where its record is or will be; None where that does not follow yet.
+        folder: where its record is or will be; None if that does not follow yet.
         record: its record, if it is done.
         error: why it cannot be made.
         lacks: files that it needs and that are absent.
         waits: whether it starts from the checkpoint of a training that is not done.
         cost: its estimated cost; None when unknown, or when it is done.
-        settings: all its settings, as the parser has judged them; None where it was not asked.
+        settings: all its settings, as the parser has judged them; None if it was not asked.
         walk: of runs that can be evaluated together, what they share, see `fsbench.runner.engine.identity.shared_walk`;
             None of others, and where it was not looked up.
         takes_seed: whether its result depends on the run's seed: it trains, adapts, or classifies, which may draw.
@@ -72,7 +72,7 @@ class PlannedRun:
 
     @cached_property
     def state(self) -> State:
-        """The state of the run when it was first asked for."""
+        """State of the run when it was first asked for."""
         if self.error is not None:
             return "refused"
         if self.record is not None:
@@ -86,21 +86,21 @@ class PlannedRun:
 
     @property
     def is_ready(self) -> bool:
-        """True if the run can be made now, and is to be."""
+        """Whether the run can and should be made now."""
         return self.state in ("waiting", "stopped", "repeated")
 
     @property
     def refused(self) -> str:
-        """Why the run cannot be made, in a line; empty if it can."""
+        """Why the run cannot be made; empty if it can."""
         return "" if self.error is None else user_message(self.error).splitlines()[0]
 
     @property
     def obstacle(self) -> str:
-        """Why the run cannot be made, or what it lacks, in a line; empty if it can be made."""
+        """Why the run cannot be made, or what is missing; empty if it can be made."""
         return self.refused or "; ".join(str(thing) for thing in self.lacks)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what was asked for and what is known as plain values."""
+        """Return the request and what is known about it as plain values."""
         return run_values(self.config) | {
             "state": self.state,
             "folder": None if self.folder is None else str(self.folder),
@@ -111,7 +111,7 @@ class PlannedRun:
 
 
 class Planner:
-    """Looks runs up in one folder of runs, whose records are read at most once.
+    """Looks up runs in a folder of runs, whose records are read once.
 
     Args:
         runs: the folder of all runs.
@@ -130,7 +130,7 @@ class Planner:
 
     @cached_property
     def shared(self) -> "SharedParts":
-        """Everything that the runs have in common. Imports torch, which a grid whose runs are all noted spares."""
+        """What the runs have in common. Imports torch, which a fully known grid avoids."""
         from fsbench.runner.config.parse import SharedParts
 
         return SharedParts()
@@ -141,7 +141,7 @@ class Planner:
         return Estimates(find_records(self.runs, []) if self.runs.is_dir() else [])
 
     def plan(self, run: RunConfig) -> PlannedRun:
-        """Look up a run and estimate its cost; one that cannot be built, or whose record is damaged, is refused."""
+        """Look up a run and estimate its cost; a run that cannot be built or read is refused."""
         item = self.look_up(run)
         if item.record is not None:
             try:
@@ -151,7 +151,7 @@ class Planner:
         return item if item.state in ("done", "refused") else replace(item, cost=self.estimates.estimate(run))
 
     def look_up(self, run: RunConfig, on_this_machine: bool = False) -> PlannedRun:
-        """Look up a run without its cost. What it lacks is looked up where it has no record.
+        """Look up a run and, if it has no record, what it lacks.
 
         Args:
             run: the run.
@@ -171,7 +171,7 @@ class Planner:
         return PlannedRun(run, folder, record, takes_seed=takes_seed)
 
     def build(self, run: RunConfig, on_this_machine: bool = False) -> PlannedRun:
-        """Read the data of a run and build its method, but for the frozen network.
+        """Build a run's data and method without the frozen network.
 
         Args:
             run: the run.
@@ -202,14 +202,14 @@ class Planner:
 
 
 def plan(runs: Iterable[RunConfig], folder: Path, recheck: bool = False) -> list[PlannedRun]:
-    """Look runs up in a folder of runs; see `Planner`. One that a seed does not change is there once."""
+    """Look up runs in a folder (see `Planner`); runs that no seed changes count once."""
     planner = Planner(folder, recheck)
     with at_one_moment():
         return without_repeats([planner.plan(run) for run in runs])
 
 
 def without_repeats(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Keep one of runs that differ in the seed alone, where it changes nothing: one that is done, else the first."""
+    """Drop runs that differ only in a seed that changes nothing: one that is done is kept, else the first."""
     chosen: dict[tuple[object, ...], PlannedRun] = {}
     for item in planned:
         key = *run_variant(item.config), item.config.fold
@@ -224,12 +224,12 @@ def _takes_seed(experiment: "Experiment") -> bool:
 
 
 def finished_record(folder: Path) -> Record | None:
-    """Return the record in `folder`; None where its run is not finished. Raises RecordError where it is damaged."""
+    """Return the record in `folder`; None if unfinished. Raises RecordError if damaged."""
     return read_record(folder) if is_finished(folder) else None
 
 
 def run_folder(run: RunConfig, takes_notes: bool = True) -> Path:
-    """Return the folder of the run's record as its identity says now, and note it; see `Planner`.
+    """Return the folder of a run's record, by its identity, and note it.
 
     Raises FsbenchError where the run cannot be built.
     """
@@ -239,7 +239,7 @@ def run_folder(run: RunConfig, takes_notes: bool = True) -> Path:
 
 
 def run_fingerprint(run: RunConfig) -> str:
-    """Return a hash of all settings as they are stated and of the states of files that options name.
+    """Return a hash of a run's stated settings and of the states of its files.
 
     It does not depend on the folder of the runs.
     """
@@ -273,7 +273,7 @@ def _file_list(run: RunConfig, listed: str) -> Path:
 
 
 def _noted(run: RunConfig) -> tuple[Path | None, bool]:
-    """Return the folder that is noted for a run, and whether it takes the seed; no folder where there is no note, a
+    """Return the folder that is noted for a run, and whether it takes the seed; no folder if there is no note, a
     damaged one or one of other files."""
     try:
         note = read_json(_note(run), "record")

@@ -12,8 +12,8 @@ from fsbench.runner.grid.summary import Summary
 from fsbench.runner.grid.words import option_words, run_values, run_variant
 
 COST = (
-    "time and memory: the median of earlier runs of the method, on the machine that ran them; ?: never run here "
-    "(trials do not count)"
+    "time and memory: median of earlier runs of the method, on the machine that ran them. ?: never run here (trials do "
+    "not count)"
 )
 STATE_WORDS = {"lacks files": "lacking files", "waits": "waiting for a training", "repeated": "to be repeated"}
 """States of runs in other words, for any number of them."""
@@ -21,7 +21,7 @@ SCORES = "scores: mean over folds and seeds (fsbench table shows intervals); sd:
 
 
 def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str] = ()) -> Sheet:
-    """Return the sheet of a grid: a line for each run that is not done, one for each variant, and `remarks`."""
+    """Return a grid's sheet: a line for each unfinished run, and one for each variant, with `remarks`."""
     options = ["options"] * (len({option_words(item.config) for item in planned}) > 1)
     todo, scores = _to_do(planned, [*TASK, *options]), _scores(results, [*TASK, *options])
     notes = [*missing_lines(planned), *[COST] * bool(todo.lines), SCORES, *absent_scores(results), *remarks]
@@ -29,7 +29,7 @@ def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks:
 
 
 def count_states(planned: Sequence[PlannedRun]) -> str:
-    """Return how many runs are done, how many others there are by their states, and the time that these take.
+    """Say how many runs are in each state, and how long the rest takes.
 
     For example: 1 of 3 runs done, 1 stopped, 1 waiting; 81 s left.
     """
@@ -42,7 +42,7 @@ def count_states(planned: Sequence[PlannedRun]) -> str:
 
 
 def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
-    """Return the sheet of a dry run: a line for each run, what is missing, and where results will be."""
+    """Return the sheet of a dry run: each run, what is missing, and where results will be."""
     columns = [Column(""), *RUN, Column("protocol"), FOLD, *STATE]
     lines, folders, refused = [], [], []
     for number, item in enumerate(planned, 1):
@@ -55,13 +55,13 @@ def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
         if item.folder is not None:
             folders.append(f"[{number}] {'is' if item.state == 'done' else 'writes to'} {item.folder}")
     if any(item.lacks for item in planned):
-        folders.append(f"runs with missing files will write to {runs}/; their folders' names depend on these files")
+        folders.append(f"runs with missing files write to {runs}/; the folder's name is known once the files are there")
     if any(item.folder is None and item.state == "waiting" for item in planned):
-        folders.append(f"the folder in {runs}/ has its name once the images of the demo are drawn")
+        folders.append(f"runs on the demo write to {runs}/; the folder's name is known once the demo is drawn")
     protocols = list(dict.fromkeys(item.config.protocol or item.config.own_protocol or "–" for item in planned))
     mixed = [
-        f"warning: these runs use {len(protocols)} protocols, {', '.join(protocols)}; figures of different protocols "
-        "are not comparable, so each protocol has its own table; PROTOCOL=<name> (--protocol) sets one for all"
+        f"warning: these runs use {len(protocols)} protocols, {', '.join(protocols)}. Scores of different protocols "
+        "cannot be compared, so each protocol has its own table. --protocol NAME sets one for all"
     ]
     notes = [*mixed * (len(protocols) > 1), *missing_lines(planned), *refused, *folders, COST]
     return Sheet(f"{count_states(planned)}. This is a plan: nothing was run", [Table(columns, lines)], notes=notes)
@@ -99,7 +99,7 @@ def _cost(item: PlannedRun) -> list[Cell]:
 
 
 def missing_lines(planned: Iterable[PlannedRun]) -> list[str]:
-    """Return a line for each thing that runs lack, with the command that brings it."""
+    """Return a line for each missing thing, with the command that brings it."""
     return [f"missing: {thing}" for thing in distinct(thing for item in planned for thing in item.lacks)]
 
 
@@ -137,22 +137,22 @@ def _scores(results: Sequence[Summary], task: Sequence[str]) -> Table:
 
 
 def absent_scores(results: Sequence[Summary]) -> list[str]:
-    """Return a line on scores that are of some folds or seeds alone, and one for each reason why a score is absent."""
+    """Return lines about scores that lack folds or seeds, or are missing."""
     lines = []
     if any(item.value is not None and not item.is_whole for item in results):
         lines.append(
-            "a row with fewer folds or seeds than there are has the score of these only, not of the whole test"
+            "a row in which folds or seeds are missing: the mean of those that are done, not of the whole test"
         )
     for metric in dict.fromkeys(item.metric for item in results):
         absent = [item for item in results if item.metric == metric and item.value is None and item.of is not None]
         if absent:
             names = dict.fromkeys(f"{item.variant.name} on {item.variant.dataset}" for item in absent)
-            lines.append(f"–: the runs of {', '.join(names)} have no {metric}")
+            lines.append(f"–: {', '.join(names)} {'has' if len(names) == 1 else 'have'} no {metric}")
     return lines
 
 
 def time_left(planned: Iterable[PlannedRun]) -> str:
-    """Return the estimated time of what is not done; "?" where nothing is known of any run."""
+    """Return the estimated time of unfinished runs; "?" if nothing is known."""
     left = [item for item in planned if item.state not in ("done", "refused")]
     known = [item.cost.seconds for item in left if item.cost is not None]
     if not left or not known:
@@ -161,7 +161,7 @@ def time_left(planned: Iterable[PlannedRun]) -> str:
 
 
 def as_json(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str]) -> str:
-    """Return as JSON all runs, the scores of every variant with those of each seed, and `remarks`."""
+    """Return all runs, and each variant's scores by seed, as JSON."""
     runs = [item.as_dict() for item in planned]
     scores = [vars(item) | {"variant": run_values(item.variant)} for item in results]
     return json.dumps({"runs": runs, "scores": scores, "notes": list(remarks)}, indent=2) + "\n"

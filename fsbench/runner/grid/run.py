@@ -30,7 +30,7 @@ LAST_LINES = 8
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that ended without a record, how it did in words, and the file that it printed to."""
+    """A run that ended without a record: how, and the file of its output."""
 
     item: PlannedRun
     ending: str
@@ -38,7 +38,7 @@ class Failure:
 
 
 def run_missing(planned: Sequence[PlannedRun], runs: Path, executor: Executor) -> list[Failure]:
-    """Make every run that can be made, in the order of the plan; a failed one stops no other.
+    """Make every possible run in the order of the plan; a failure stops no other run.
 
     On KeyboardInterrupt and SIGTERM the running ones are stopped, and keep what they finished.
 
@@ -86,7 +86,7 @@ def run_missing(planned: Sequence[PlannedRun], runs: Path, executor: Executor) -
                     at = [f"{run_label(item.config)}: {progress_text(item.folder, log)}" for item, log, _ in running]
                     where = f" ({'; '.join(at)})" if at else ""
                     left = sum(item.is_ready for item in waiting)
-                    print_progress(f"{done} done, {len(running)} interrupted{where}, {left} left")
+                    print_progress(f"{done} done, {len(running)} stopped{where}, {left} waiting")
             raise
     display.close()
     return failures
@@ -124,7 +124,7 @@ def _log_file(run: RunConfig, runs: Path) -> Path:
 
 
 def last_lines(log: Path) -> list[str]:
-    """Return a log's last lines that are not empty; of progress bars only the last state."""
+    """Return a log's last non-empty lines, with only the last state of progress bars."""
     if not log.is_file():
         return []
     lines = [line.rpartition("\r")[2].rstrip() for line in log.read_bytes().decode(errors="replace").split("\n")]
@@ -182,18 +182,18 @@ class _Display:
 
 
 def progress_text(folder: Path | None, log: Path) -> str:
-    """Return the present step of the run in `folder` in words; of a training what its log said last."""
+    """Describe the present step of the run in `folder`."""
     if folder is None or not folder.is_dir():
-        return "starts"
+        return "starting"
     parts = list(folder.glob("evaluation/part-*.jsonl"))
     if parts:
         done = sum(max(part.read_bytes().count(b"\n") - 1, 0) for part in parts)
-        return f"evaluates, {done} episodes done"
+        return f"evaluation: {done} episodes done"
     said = [line for line in last_lines(log) if line.startswith(("training", "validation"))]
     if said:
         return one_line(said[-1], 120)
     for curves in folder.glob("curves/**/metrics.csv"):
         with curves.open(newline="") as file:
             epochs = [row.get("epoch") for row in csv.DictReader(file)]
-        return f"trains, epoch {epochs[-1]}" if epochs else "trains"
-    return "begins"
+        return f"training: epoch {epochs[-1]}" if epochs else "training"
+    return "starting"

@@ -17,15 +17,15 @@ ENDED = {
 
 
 class AccountWatcher(SlurmInfoWatcher):
-    """Looks the states of jobs up with `sacct`; all but `ENDED` go on, suspended jobs too."""
+    """Watches jobs with `sacct`."""
 
     def is_done(self, job_id: str, mode: str = "standard") -> bool:
-        """Return whether a job will not run again."""
+        """Return whether a job has ended for good."""
         return self.get_state(job_id, mode).partition(" ")[0] in ENDED
 
 
 class QueueWatcher(AccountWatcher):
-    """Looks the states of jobs up with `squeue`, all of the user's in one call."""
+    """Watches jobs with `squeue`, all of the user's in one call."""
 
     def _make_command(self) -> list[str] | None:
         if not self._registered - self._finished:
@@ -33,7 +33,7 @@ class QueueWatcher(AccountWatcher):
         return ["squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i|%T"]
 
     def read_info(self, string: bytes | str) -> dict[str, dict[str, str]]:
-        """Return the state of each registered job; one that has left the queue was completed some minutes ago."""
+        """Return each registered job's state; a job that is no longer in the queue counts as completed."""
         text = string if isinstance(string, str) else string.decode()
         states = dict(line.strip().split("|", 1) for line in text.splitlines() if "|" in line)
         shown = {job: states.get(job, "COMPLETED") for job in self._registered}
@@ -41,7 +41,7 @@ class QueueWatcher(AccountWatcher):
 
 
 def choose_watcher() -> None:
-    """Let jobs be looked up with `squeue` where `sacct` does not answer, and say so."""
+    """Use `squeue` instead of `sacct` if that does not answer, and say so."""
     command = ["sacct", "--noheader", "--jobs=1"]
     try:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -19,7 +19,7 @@ NEEDED = ("methods", "datasets", "folds")
 
 @cache
 def grid_schema() -> Any:
-    """Return the pydantic model of a grid's file: a list or one value for each axis, one for other options of a run."""
+    """Return the pydantic model of a grid's file: axes with one or more values, and single options."""
     from pydantic import BeforeValidator, ConfigDict, Field, create_model  # other commands spare its import
 
     def listed(value: Any) -> Any:

@@ -13,7 +13,7 @@ from fsbench.runner.grid.words import option_words, run_variant, task_words
 
 @dataclass(frozen=True)
 class Summary:
-    """A variant's score: mean over folds and seeds, and its standard deviation over seeds.
+    """A variant's mean score over folds and seeds, with the standard deviation over seeds.
 
     Attributes:
         variant: a run of the variant.
@@ -23,7 +23,7 @@ class Summary:
         done: number of seeds that the score is a mean over.
         metric: name of the score.
         seeds: mean over these folds by seed.
-        value: mean over the seeds; None where no run is done.
+        value: mean over the seeds; None if no run is done.
         deviation: standard deviation over seeds of the mean over folds, whose trainings have nothing in common; None
             for fewer than two seeds.
     """
@@ -40,12 +40,12 @@ class Summary:
 
     @property
     def is_whole(self) -> bool:
-        """True if all folds of the data set and all seeds that were asked for are in the score."""
+        """Whether the score covers all folds and all requested seeds."""
         return self.folds == self.of and self.done == self.wanted
 
 
 def by_variant(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
-    """Group the runs that differ in fold and seed alone."""
+    """Group runs that differ only in fold and seed."""
     variants: dict[tuple[str, ...], list[PlannedRun]] = {}
     for item in planned:
         variants.setdefault(run_variant(item.config), []).append(item)
@@ -53,7 +53,7 @@ def by_variant(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
 
 
 def summaries(planned: Sequence[PlannedRun], metrics: Sequence[str]) -> list[Summary]:
-    """Return the scores of every variant, over the folds and seeds that are done."""
+    """Return each variant's scores over the finished folds and seeds."""
     results = []
     for items in by_variant(planned):
         wanted = {item.config.seed for item in items}
@@ -77,7 +77,7 @@ def summaries(planned: Sequence[PlannedRun], metrics: Sequence[str]) -> list[Sum
 
 
 def remarks(planned: Sequence[PlannedRun]) -> list[str]:
-    """Return the notes that a reader of the scores needs, each with its variants where it does not hold for all."""
+    """Return notes for readers of the scores, naming variants if they differ."""
     by_note: dict[str, list[str]] = {}
     with_runs = 0
     for items in by_variant(planned):

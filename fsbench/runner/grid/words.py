@@ -7,21 +7,21 @@ from fsbench.runner.config.run_config import DEFAULT_PROTOCOL, RunConfig
 
 
 def run_label(run: RunConfig) -> str:
-    """Return method, data set, fold, task, what supports are labelled with, and seeds, in words."""
+    """Describe a run: method, data set, fold, task, labels of supports, and seeds."""
     seed = "" if run.seed is None else f"seed {run.seed}"
     words = (run.name, run.dataset, f"fold {run.fold}", task_words(run), *_of_test(run), seed)
     return " ".join(word for word in words if word)
 
 
 def task_words(run: RunConfig) -> str:
-    """Return way, shot, setting and protocol in words, as far as they were asked for or the method has its own."""
+    """Describe way, shot, setting and protocol, if chosen or particular to the method."""
     words = [] if run.way is None and run.shot is None else [f"{run.way or 1}-way {run.shot or 1}-shot"]
     protocol = run.protocol or (run.own_protocol if run.own_protocol != DEFAULT_PROTOCOL else None)
     return " ".join([*words, *(word for word in (run.setting, protocol) if word)])
 
 
 def option_words(run: RunConfig) -> str:
-    """Return the other options in words; "–" where there are none."""
+    """Describe the other options; "–" if there are none."""
     words = [f"checkpoint {run.checkpoint}"] if run.checkpoint else []
     words += _of_test(run)
     words += [f"{run.image_size} px"] if run.image_size else []
@@ -36,7 +36,7 @@ def _of_test(run: RunConfig) -> list[str]:
 
 
 def run_variant(run: RunConfig) -> tuple[str, ...]:
-    """Return what a run has in common with those of other folds and seeds.
+    """Return the settings that a run shares with other folds and seeds.
 
     A run without a seed has the configuration's, which may be one of theirs: it stands alone, lest a run be counted
     twice.

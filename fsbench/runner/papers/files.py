@@ -1,4 +1,4 @@
-"""Papers as files: `configs/papers/<name>.yaml` lists the tables of a paper and the runs that their rows stand for."""
+"""Papers as files: `configs/papers/<name>.yaml` lists the tables of a paper and the runs that repeat their rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,11 +22,11 @@ class _Strict(BaseModel):
 
 
 class PrintedName(_Strict):
-    """Names under which a row's figures stand in the files of `benchmarks/published`.
+    """Names of a row in the files of `benchmarks/published`.
 
     Attributes:
         method, backbone: the columns of these names.
-        stated: the column `setting`; None where data set, way, shot and setting tell the row.
+        stated: the column `setting`; None if data set, way, shot and setting tell the row.
         source: beginning of the column `source` instead of the table's.
     """
 
@@ -37,7 +37,7 @@ class PrintedName(_Strict):
 
 
 class Remark(_Strict):
-    """A reason, and the tasks it is about; an empty list means any."""
+    """A reason with the tasks to which it applies (none: all)."""
 
     why: str
     datasets: list[str] = []
@@ -46,14 +46,14 @@ class Remark(_Strict):
 
 
 class BaseLearner(_Strict):
-    """A training whose best checkpoint is the backbone's weights, on the same data set and fold."""
+    """Training whose best checkpoint becomes the backbone's weights, on the same data set and fold."""
 
     method: str
     backbone: str | None = None
 
 
 class RowEntry(_Strict):
-    """Rows of a table that differ in data set, way, shot and setting alone.
+    """Rows of a table that differ only in data set, way, shot and setting.
 
     What a paper trained with is in the files of its method; `batch` and `epochs` repeat what the paper states, so that
     a method's file that says something else is seen.
@@ -61,7 +61,7 @@ class RowEntry(_Strict):
     Attributes:
         method, backbone, protocol, settings: names of `fsbench bench`.
         datasets, folds, ways, shots: as in a grid.
-        reported: names of the figures; None where `benchmarks/published` has none of the row.
+        reported: names of the figures; None if `benchmarks/published` has none of the row.
         ablation: file of configs/ablations without its ending.
         options: arguments in LightningCLI's form that change training or test.
         task: further fields of the test's task, so that the training is shared with other rows.
@@ -106,7 +106,7 @@ class Table(_Strict):
 
 
 class Paper(_Strict):
-    """A paper: its title and, by their printed numbers, its tables that have rows of methods of this suite."""
+    """A paper: its title, and its tables with methods of fsbench."""
 
     title: str
     tables: dict[str, Table] = Field(min_length=1)
@@ -114,7 +114,7 @@ class Paper(_Strict):
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A row of a table: one method on one task, over all its folds."""
+    """Row of a paper's table: one method on one task, over all folds."""
 
     paper: str
     table: str
@@ -127,13 +127,13 @@ class PaperRow:
 
     @property
     def method(self) -> str:
-        """Name of the method in tables, its backbone included where that is not its own."""
+        """Name of the method in tables, with its backbone if that is not its own."""
         name = choose_method(self.entry.method, self.entry.backbone).name
         return f"{name} ({self.variant})" if self.variant else name
 
     @property
     def variant(self) -> str:
-        """Ablation and options of the test in words."""
+        """Ablation and test options, in words."""
         entry = self.entry
         words = [Path(entry.ablation).name] if entry.ablation else []
         words += [f"{name}={value}" for name, value in asked_options(entry.task).items()]
@@ -141,14 +141,14 @@ class PaperRow:
 
     @property
     def task(self) -> str:
-        """Data set, way, shot, setting and protocol in words."""
+        """Data set, way, shot, setting and protocol, in words."""
         setting = "" if self.setting == "original" else self.setting
         words = (self.dataset, f"{self.way}-way {self.shot}-shot", setting, self.entry.protocol)
         return " ".join(word for word in words if word)
 
     @property
     def cannot_equal(self) -> list[str]:
-        """Reasons why the figures cannot be expected to come out."""
+        """Reasons why the paper's figures cannot be expected."""
         return [
             remark.why
             for remark in self.entry.cannot_equal
@@ -158,7 +158,7 @@ class PaperRow:
         ]
 
     def stated_setting(self, what: Literal["batch", "epochs"]) -> int | None:
-        """Return the batch or the epochs that the paper states; None where it states none."""
+        """Return the batch size or epochs that the paper states; None if it does not."""
         value: int | Mapping[str, int] | None = getattr(self.entry, what)
         return value.get(self.dataset) if isinstance(value, Mapping) else value
 

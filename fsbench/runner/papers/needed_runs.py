@@ -16,12 +16,12 @@ from fsbench.runner.papers.files import PaperRow, RowEntry
 
 @dataclass(frozen=True)
 class PaperRun:
-    """A run of a paper.
+    """A run needed for a paper's table.
 
     Attributes:
         config: the run, without checkpoint and weights.
         base: the run whose best checkpoint is the backbone's weights.
-        tested: the run whose best checkpoint it tests; None where it trains, or learns nothing.
+        tested: the run whose best checkpoint it tests; None if it trains, or learns nothing.
         released: file of the authors' checkpoint that it tests instead; "" for none.
     """
 
@@ -32,7 +32,7 @@ class PaperRun:
 
     @property
     def needs(self) -> list["PaperRun"]:
-        """Runs that must be done before."""
+        """Runs that must be done first."""
         return [run for run in (self.base, self.tested) if run is not None]
 
 
@@ -41,7 +41,7 @@ RowRuns = dict[PaperRow, list[PaperRun]]
 
 
 def why_no_runs(entry: RowEntry, released: bool) -> str:
-    """Return why rows have no runs, with the authors' checkpoints or with trainings; "" where they have."""
+    """Say why rows have no runs, from authors' checkpoints or own trainings; "" if they have."""
     if not entry.cannot_run and released and entry.checkpoint == "trained" and not entry.released:
         return "where the authors' checkpoints lie is not laid down; test them with make bench CKPT=<file>"
     return entry.cannot_run
@@ -54,7 +54,7 @@ def paper_runs(rows: Sequence[PaperRow], roots: Mapping[str, str], released: boo
     where one table is wanted: a table has the same runs whether it is asked for alone or not.
 
     Args:
-        rows: of the paper.
+        rows: the rows of the paper.
         roots: folder of a data set by its name, instead of the configuration's.
         released: test the authors' checkpoints instead of training.
         **common: fields of all runs, such as `seed=5`.
@@ -85,7 +85,7 @@ def paper_runs(rows: Sequence[PaperRow], roots: Mapping[str, str], released: boo
 
 
 def with_preparations(wanted: Iterable[PaperRun]) -> list[PaperRun]:
-    """Return the runs `wanted`, each once, and before them those whose checkpoints they start from."""
+    """Return the runs `wanted`, each once, after the runs whose checkpoints they need."""
     ordered: dict[PaperRun, None] = {}
     for run in wanted:
         for needed in run.needs:
@@ -98,7 +98,7 @@ PLACEHOLDER = "(checkpoint of a training that is not done)"
 
 
 def plan_runs(ordered: Iterable[PaperRun], runs: Path, recheck: bool = False) -> dict[PaperRun, PlannedRun]:
-    """Look every run up.
+    """Look up every run of a paper.
 
     Args:
         ordered: the runs, those that make a checkpoint before those that start from it.
@@ -135,7 +135,7 @@ def _with_files(run: PaperRun, planned: Mapping[PaperRun, PlannedRun]) -> RunCon
 def run_paper(
     ordered: Sequence[PaperRun], runs: Path, executor: Executor
 ) -> tuple[dict[PaperRun, PlannedRun], list[Failure]]:
-    """Run everything that is missing and lacks nothing, until nothing more can be run.
+    """Make all missing runs that lack nothing, until none is left.
 
     Args:
         ordered: the runs, see `with_preparations`.

@@ -16,7 +16,7 @@ from fsbench.runner.papers.results import RESULT_NOTES, RowResult, numbered, ref
 
 @dataclass(frozen=True)
 class PaperPlan:
-    """All that is known of a paper's runs, or of those of one table.
+    """What is known about a paper's runs, or about those of one table.
 
     Attributes:
         name, paper: the paper.
@@ -37,7 +37,7 @@ class PaperPlan:
 
 
 def to_sheet(plan: PaperPlan, table: str | None = None) -> Sheet:
-    """Return the sheet of a plan: a line for each table, or with `table` one for each of its rows, and its results."""
+    """Return a plan's sheet: a line for each table, or for each row of one `table`, with results."""
     notes: list[str] = []
     if table is None:
         tables = [_tables(plan)]
@@ -92,7 +92,7 @@ def list_papers(papers: dict[str, Paper], rows: dict[str, int]) -> Table:
 
 
 def remarks(row: PaperRow, figures: Sequence[PublishedScore]) -> list[str]:
-    """Return why the figures of a row cannot be expected to come out, as far as that is known before anything runs."""
+    """Say why a row's figures cannot be expected, as far as known before any run."""
     settings = row.request.values
     found = list(row.cannot_equal)
     if all(figure.doubt for figure in figures):

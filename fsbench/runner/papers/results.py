@@ -21,18 +21,18 @@ NOT_COMPARABLE = "not comparable"
 
 
 RESULT_NOTES = (
-    "above, below: the measured figure differs from the reported one by more than t · √2 · its error and half a unit "
-    "of the last reported digit; this treats the reported figure as measured on other images. Otherwise the two are "
-    "not told apart. These supports only: the interval says nothing about other supports. No interval: there are too "
-    "few images for one",
-    "another training gives another figure; by how much is not known for either of the two, nor whether the paper "
-    "repeated seeds",
+    "above, below: the difference is more than other images explain, which is t · √2 · the error of the measured score "
+    "and half a unit of the last reported digit (as if the reported score came from other images). Otherwise the two "
+    "scores are not told apart. These supports only: the interval says nothing about other supports. No interval: too "
+    "few images for an interval",
+    "Not known: how far another training moves the measured or the reported score, and whether the paper repeated "
+    "seeds",
 )
 
 
 @dataclass(frozen=True)
 class RowResult:
-    """A score of ours and the figure of a paper's row.
+    """A measured score beside the figure of a paper's row.
 
     Attributes:
         row: the row.
@@ -44,17 +44,17 @@ class RowResult:
 
     @property
     def verdict(self) -> str:
-        """One of `fsbench.results.published.match.VERDICTS`, or not comparable."""
+        """How the score compares: one of `VERDICTS`, or not comparable."""
         return NOT_COMPARABLE if self.comparison.difference is None else self.comparison.verdict
 
     @property
     def why(self) -> str:
-        """Why the two cannot be compared; "" where they can."""
+        """Why the two cannot be compared; "" if they can."""
         return self.comparison.verdict.removeprefix("not comparable: ") if self.comparison.difference is None else ""
 
 
 def row_results(records: Mapping[PaperRow, Sequence[Record]], published: Sequence[PublishedScore]) -> list[RowResult]:
-    """Compare the records of each row with its figures; a mean stands only where every fold is there."""
+    """Compare each row's records with its figures; a mean needs every fold."""
     results: list[RowResult] = []
     for row, members in records.items():
         figures = row_scores(row, published)
@@ -68,7 +68,7 @@ def row_results(records: Mapping[PaperRow, Sequence[Record]], published: Sequenc
 def results_in_block(
     papers: Mapping[str, Paper], block: Block, runs: Mapping[str, Sequence[Record]], published: Sequence[PublishedScore]
 ) -> list[RowResult]:
-    """Compare whatever of a table of ours a row of a paper stands for, in the order of papers and rows.
+    """Compare a table's scores with the rows of papers that they repeat.
 
     Args:
         papers: by their names.
@@ -97,7 +97,7 @@ def _in_block(
 
 
 def published_scores(folder: Path = FOLDER) -> list[PublishedScore]:
-    """Read the reported scores of our methods, each with what the configuration shipped for it states.
+    """Read published scores, with settings from the shipped configurations.
 
     Raises DataError for whatever the mapping in `folder` does not know.
     """
@@ -105,7 +105,7 @@ def published_scores(folder: Path = FOLDER) -> list[PublishedScore]:
 
 
 def row_scores(row: PaperRow, published: Iterable[PublishedScore]) -> list[PublishedScore]:
-    """Return the figures among `published` that `row` names, of every fold and metric."""
+    """Return the figures in `published` that `row` names, for every fold and metric."""
     name = row.entry.reported
     if name is None:
         return []
@@ -122,7 +122,7 @@ def row_scores(row: PaperRow, published: Iterable[PublishedScore]) -> list[Publi
 
 
 def refer(notes: list[str], texts: Iterable[str]) -> str:
-    """Add texts to numbered notes, each once; return the references to them, as "[1] [2]"."""
+    """Add texts to numbered notes, each once; return references such as "[1] [2]"."""
     numbers = []
     for text in texts:
         if text not in notes:
@@ -132,12 +132,12 @@ def refer(notes: list[str], texts: Iterable[str]) -> str:
 
 
 def numbered(notes: Sequence[str]) -> list[str]:
-    """Return notes with the numbers by which `refer` refers to them."""
+    """Return notes with their numbers from `refer`."""
     return [f"[{number}] {text}" for number, text in enumerate(notes, 1)]
 
 
 def results_table(results: Sequence[RowResult], notes: list[str], caption: str) -> Table:
-    """Lay out a line for each score of ours and reported figure.
+    """Lay out a line for each measured score and published figure.
 
     Why two cannot be compared, or what is not known of them, goes to `notes`.
     """

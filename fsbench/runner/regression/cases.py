@@ -45,7 +45,7 @@ TRUTH = ("slot", "class_id", "gt", "void", "valid", "present")
 
 @dataclass(frozen=True)
 class Case:
-    """A regression case.
+    """A regression case: a method with settings, on a few episodes.
 
     Attributes:
         name: name of the case and of its file.
@@ -71,13 +71,13 @@ class Case:
 
     @property
     def file(self) -> Path:
-        """File of the accepted outcome."""
+        """File with the accepted outcome."""
         return self.folder / f"{self.name}.json"
 
     def configuration(
         self, data: Path, runs: Path, part: Literal["test", "training"], checkpoint: Path | None = None
     ) -> RunConfig:
-        """Compose the configuration of a run.
+        """Return the configuration of the case's run.
 
         Args:
             data: folder of the drawn data set.
@@ -113,7 +113,7 @@ class EpisodeDiff:
 
 @dataclass(frozen=True)
 class Findings:
-    """Differences between two outcomes of a case that exceed what is allowed.
+    """Differences between two outcomes beyond what is allowed.
 
     Attributes:
         lines: differing settings, losses and scores, a sentence each; where settings differ, nothing else is compared.
@@ -129,12 +129,12 @@ class Findings:
 
     @property
     def any(self) -> bool:
-        """True if anything differs by more than it may."""
+        """Whether anything differs too much."""
         return bool(self.lines or self.moved)
 
 
 def diff_outcomes(before: Outcome, now: Outcome, pixels: int = PIXELS) -> Findings:
-    """Compare a case's outcome with the accepted one; `pixels` of an episode's mask may differ."""
+    """Compare a case's outcome with the accepted one; up to `pixels` may differ in a mask."""
     if settings := _settings(before.identity, now.identity):
         return Findings([f"something else was run, so nothing is compared: {'; '.join(settings)}"])
     episodes = [_episode(a, b, pixels) for a, b in zip(before.answers, now.answers, strict=False)]
@@ -254,7 +254,7 @@ def read_cases(names: Sequence[str] = (), folder: Path | None = None) -> list[Ca
 
 
 def _check_case(name: str, options: Mapping[str, Any], file: Path) -> None:
-    """Raise SettingsError for a name that is no file's, and for an option that there is not."""
+    """Raise SettingsError for an invalid file name or an unknown option."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name, re.ASCII):
         raise SettingsError(f"{file} has a case {name!r}, expected a name of letters, digits, - and _")
     known = {"method", "pixels"} | {option.name for option in fields(RunConfig)}

@@ -17,7 +17,7 @@ from fsbench.scores.confusion import COUNTS
 
 
 class Row(NamedTuple):
-    """Columns of a run's record that are compared, of one slot of an episode."""
+    """Compared columns of a run's record, for one slot of an episode."""
 
     slot: int
     class_id: int
@@ -67,7 +67,7 @@ class CaseEpisode:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a regression case.
+    """Result of a regression case.
 
     Attributes:
         identity: identity of the run, and how its counts are scored: `void`, `class_ids`.
@@ -178,7 +178,7 @@ def read_outcome(path: Path) -> Outcome | None:
 
 
 def write_outcome(path: Path, outcome: Outcome) -> None:
-    """Write an outcome as JSON, a line for each episode, so that a change shows which episodes moved."""
+    """Write an outcome as JSON, one line per episode, so that diffs show which episodes changed."""
     head = {key: value for key, value in vars(outcome).items() if key != "answers"}
     lines = [f"  {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
     answers = ",\n".join(f"    {json.dumps(asdict(answer))}" for answer in outcome.answers)

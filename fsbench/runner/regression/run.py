@@ -41,7 +41,7 @@ PACKAGES = ("torch", "timm", "numpy", "pillow", "opencv-python-headless")
 
 
 def draw_dataset(folder: Path) -> Path:
-    """Write the data set that `cases.yaml` names to `folder`, and return the folder."""
+    """Draw the data set of `cases.yaml` into `folder`, and return the folder."""
     dataset = yaml.safe_load((cases.FOLDER / "cases.yaml").read_text())["dataset"]
     resolve_name(dataset["class_path"])(root=str(folder), **dataset["init_args"])
     return folder
@@ -49,14 +49,14 @@ def draw_dataset(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class CaseRun:
-    """The outcome of a case, with the data set and the episodes that are needed to draw it."""
+    """Outcome of a case, with the data set and episodes needed to draw it."""
 
     outcome: Outcome
     data: SegmentationData
     episodes: tuple[Episode, ...]
 
     def draw(self, path: Path, before: Outcome, moved: Sequence[EpisodeDiff]) -> None:
-        """Draw a row for each episode that moved: the mask accepted before, the mask now, and their difference.
+        """Draw a row for each changed episode: accepted mask, present mask, difference.
 
         Args:
             path: image file to write.
@@ -74,7 +74,7 @@ class CaseRun:
 
 
 def observe(case: Case, data: Path) -> CaseRun:
-    """Train a few steps if the method learns, then test it with disturbed first weights.
+    """Train a few steps if the method learns, then test it with slightly changed first weights.
 
     Args:
         case: method and settings.
@@ -110,7 +110,7 @@ def observe(case: Case, data: Path) -> CaseRun:
 
 
 def disturb_weights(method: Method, seed: int) -> dict[str, Tensor]:
-    """Return first weights plus noise, so that a branch whose first weights are near zero also changes the masks."""
+    """Add noise to first weights, so that branches that start near zero also matter."""
     noise = np.random.RandomState(seed)
     learned = {name for name, _ in method.named_parameters()}
     state = dict(method.state_dict())
@@ -133,7 +133,7 @@ def _answers(record: Record) -> list[CaseEpisode]:
 
 
 def environment() -> dict[str, str]:
-    """Return the package versions and the processor's instruction set, on which rounding depends."""
+    """Return package versions and the processor's instruction set, on which rounding depends."""
     versions = {name: metadata.version(name) for name in PACKAGES}
     return versions | {"instructions": torch.backends.cpu.get_cpu_capability()}
 

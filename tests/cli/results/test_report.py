@@ -44,7 +44,7 @@ def test_a_subset_from_the_page_runs_and_counts_as_before(warm, bench_arguments,
     arguments = [word for word in bench_arguments("prototype", tmp_path / "again") if "data.test.episodes" not in word]
     done = warm(*arguments, "--manifest", manifest)
     assert done.returncode == 0, done.stderr
-    assert "the episodes were chosen from a list" in " ".join(done.stdout.split())
+    assert "somebody chose these episodes from a list" in " ".join(done.stdout.split())
     whole, part = (pl.read_parquet(next(folder.glob("*/episodes.parquet"))) for folder in (runs, tmp_path / "again"))
     chosen = part["episode"].unique().to_list()
     assert 0 < len(chosen) < 9

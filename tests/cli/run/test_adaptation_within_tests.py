@@ -27,7 +27,5 @@ def test_adaptation_follows_from_the_manifest_alone(method, spawn, finish, small
     for name in ("killed", "divided"):
         record = the_record(tmp_path / name)
         assert record.run.counts_sha256 == whole.run.counts_sha256 and record.episodes.equals(whole.episodes), name
-    by_itself = (
-        "the first episode of each class in the manifest's order" if method == "abcdfss" else "each episode by itself"
-    )
-    assert any(by_itself in remark for remark in whole.run.remarks)
+    fitted = "query and supports of " + ("the first episode of each class" if method == "abcdfss" else "each episode")
+    assert any(fitted in remark for remark in whole.run.remarks)

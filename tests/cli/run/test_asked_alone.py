@@ -38,7 +38,7 @@ def test_a_method_that_remembers_fails(warm, bench_arguments, tmp_path):
     arguments = bench_arguments("mine.py:Remembers", "runs", "--data.image_size=64")
     found = warm(*arguments, "--asked-alone", "4")
     assert found.returncode == 1, found.stderr
-    assert re.search(r"remembers answers [34] of 4 episodes otherwise in the test than alone: \d, \d", found.stderr)
+    assert re.search(r"remembers answers [34] of 4 episodes differently alone than in the test: \d, \d", found.stderr)
     assert not find_records(tmp_path / "runs")
     assert warm(*arguments).returncode == 0, "which nobody asks for"
     late = warm(*arguments, "--asked-alone", "4")
@@ -67,4 +67,4 @@ def check_records(folder, said):
     (asked,), (other,) = (find_records(folder / name) for name in ("asked", "plain"))
     assert (asked.run.asked_alone, other.run.asked_alone) == (3, 0)
     assert asked.path.name == other.path.name and asked.run.counts_sha256 == other.run.counts_sha256
-    assert "3 episodes were asked alone as well, and answered alike" in said
+    assert "3 episodes were also asked alone, with equal answers" in said

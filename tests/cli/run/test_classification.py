@@ -66,7 +66,7 @@ def test_bench_prints_the_table(bench, photos, tmp_path, capsys):
     assert ": done before, in " in told.err  # the run that is there: another one would be a process of its own
     assert "imagefolder · classification · 5-way 1-shot, 4 queries a class · protocol fort v1" in told.out
     assert re.search(r"fort +\d+\.\d\d  +[\[(]", told.out) and re.search(r"\(best without a model\) +20\.00", told.out)
-    assert "hyper-parameters are our tuning: those for imagefolder 1-shot are not published" in told.out
+    assert "hyper-parameters are fsbench's own: none are published for imagefolder 1-shot" in told.out
     assert "mIoU" not in told.out
     (folder,) = (tmp_path / "runs").glob("fort-*")
     run = json.loads((folder / "run.json").read_text())

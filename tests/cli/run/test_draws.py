@@ -28,7 +28,7 @@ def test_draw_0_of_a_run_is_the_official_run(runs, capsys):
     other = drawn.every_draw.filter(pl.col("draw") == 1).drop("draw", "episode")
     assert not other.equals(plain.episodes.drop("episode"))
     assert main(["table", str(drawn.path)]) == 0
-    assert "scores count draw 0 of the supports alone, that of the test without further draws" in " ".join(
+    assert "scores count only draw 0, that of the test without further draws" in " ".join(
         capsys.readouterr().out.split()
     )
 

@@ -41,7 +41,7 @@ def test_a_dry_run_draws_nothing_and_leaves_a_demo_that_was_made_otherwise(tmp_p
     for more in ([], ["--data.dataset.seed=7"]):
         assert main([*words, *more]) == 0
         shown = capsys.readouterr().out
-        assert "0 of 1 runs done, 1 waiting; " in shown and "once the images of the demo are drawn" in shown
+        assert "0 of 1 runs done, 1 waiting; " in shown and "known once the demo is drawn" in shown
         assert main([*words, *more, "--format=json"]) == 0
         assert json.loads(capsys.readouterr().out)[0]["folder"] is None
         Path("demo").mkdir(exist_ok=True)
@@ -103,7 +103,7 @@ def test_what_is_missing(tmp_path, monkeypatch, capsys):
         "missing: weights dinov2_vits14 not in none/dinov2_vits14_pretrain.pth: fsbench weights fetch dinov2_vits14",
         "missing: checkpoint a.ckpt not in a.ckpt: correct the path of --ckpt",
         "missing: lists pascal not in mine: correct the path of --lists, or leave it out",
-        "runs with missing files will write to runs/",
+        "runs with missing files write to runs/",
     ):
         assert shown.count(expected) == 1, expected
     assert files(tmp_path) == [] == list(Path("runs").glob("*"))

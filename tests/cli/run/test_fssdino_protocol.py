@@ -74,7 +74,7 @@ def test_real_photos_are_tested_tabled_and_drawn(warm, tmp_path, real_data):
         assert done.returncode == 0 and "FB-IoU-classes" in done.stdout, done.stderr
         assert not re.search(r"(?<!FSSDINO's )FB-IoU(?!-classes)", done.stdout)
     done = warm("table", str(runs), "--protocol", "fscs")
-    assert "fssdino and fscs lay masks over the query in other ways; evaluate again under fscs" in done.stdout
+    assert "fssdino and fscs place masks on the query differently; evaluate again under fscs" in done.stdout
     done = warm("table", str(runs), "--metrics", "mIoU,FB-IoU,FB-IoU-classes", "--format", "json")
     assert done.returncode == 0 and json.loads(done.stdout)
 

@@ -37,7 +37,7 @@ def test_a_grid_runs_what_is_missing_and_goes_past_failures(warm, grid, tmp_path
     assert done.returncode == 1
     assert "emat demo fold 0 failed (status 2); the end of runs/.grid/logs/emat-demo-fold-0-" in done.stderr
     assert "training ended without a validation" in done.stderr and done.stderr.count(": done") == 2
-    assert "2 of 3 runs done, 1 stopped" in done.stdout and "9 instead of the protocol's" in done.stdout
+    assert "2 of 3 runs done, 1 stopped" in done.stdout and "a trial, not a result: 9 episodes" in done.stdout
     (scores,) = (line.split() for line in done.stdout.splitlines() if "1 of 1" in line)
     assert re.search(r"2 of 4 1 of 1( \d+\.\d\d){3}$", " ".join(scores)), scores
     assert "not of the whole test" in done.stdout and "prototype: one seed, since nothing is trained" in done.stdout

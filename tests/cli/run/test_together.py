@@ -11,7 +11,7 @@ from tests.cli.commands import images_of
 from tests.cli.processes import SERVER, children, in_journal, interrupt, same, wait_for
 
 METHODS = ("prototype", "linear_probe_dense")
-TOGETHER = "these 2 see the same images through one network, and are evaluated together"
+TOGETHER = "the 2 runs above use the same images and network and are evaluated together"
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def test_a_list_of_ones_own_says_so_everywhere(blocks_folder, tmp_path, capsys):
     assert main([*scored, "--name", "mine", "--runs", str(runs)]) == 0
     out = capsys.readouterr()[0]
     assert OWN in out and "protocol pfenet" not in out
-    assert "* the episodes are a list of one's own, not those that pfenet draws: no result of the protocol" in out
+    assert "* no result of pfenet: the episodes are a list of one's own, not drawn by the protocol" in out
     (record,) = fsbench.load_runs(runs).records
     assert record.header.own_list and record.manifest.header == record.header and not record.header.is_official
     assert any("not those that the protocol draws" in why for why in why_not_comparable(record, published_scores()[0]))

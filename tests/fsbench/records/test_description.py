@@ -30,9 +30,9 @@ def test_a_flood_of_remarks_is_shortened_with_a_count(record):
 def test_classes_that_are_left_out_have_names(record):
     lacking = changed(record, dropped_classes=["blue", "red"])
     lacking.__dict__["header"] = record.header.model_copy(update={"dropped_classes": [3, 1]})
-    assert "classes left out because they have too few images (DROP_SMALL): red, blue" in all_notes([lacking])
+    assert "classes left out, because they have too few images (DROP_SMALL): red, blue" in all_notes([lacking])
     older = changed(lacking, dropped_classes=...)
-    assert "classes left out because they have too few images (DROP_SMALL): 1, 3" in all_notes([older])
+    assert "classes left out, because they have too few images (DROP_SMALL): 1, 3" in all_notes([older])
 
 
 def test_what_is_short_is_printed_whole(record):
@@ -58,16 +58,16 @@ def test_the_same_remark_on_several_runs_comes_once_with_the_methods(record, sha
 )  # fmt: skip
 def test_networks_of_random_weights_are_named_without_those_of_official_ones(record, weights, expected):
     lines = all_notes([changed(record, {"backbone": {"weights": weights}})])
-    assert [line for line in lines if "random" in line] == [f"m: {expected}; its figures mean nothing"]
+    assert [line for line in lines if "random" in line] == [f"m: {expected}; the scores mean nothing"]
 
 
 @pytest.mark.parametrize(
     ("entries", "line"),
     [
-        ({"failed_episodes": 1}, "m: 1 episode failed; its prediction is empty and counts"),
-        ({"failed_episodes": 3}, "m: 3 episodes failed; their predictions are empty and count"),
+        ({"failed_episodes": 1}, "m: 1 episode failed; it counts as an empty prediction"),
+        ({"failed_episodes": 3}, "m: 3 episodes failed; they count as empty predictions"),
         ({"identity": {"support_annotation": "all_ways"}},
-         "m: is told what a support shows of the episode's other ways; others are told its own way alone"),
+         "m: sees in a support the masks of all ways of the episode, where other methods see only one way"),
     ],
 )  # fmt: skip
 def test_what_holds_of_a_run_alone_is_said(record, entries, line):
@@ -78,4 +78,4 @@ def test_what_holds_of_a_run_alone_is_said(record, entries, line):
 def test_a_variant_that_is_taken_on_trust_is_said(record):
     for variant, count in ((ON_TRUST, 1), (STATED_VARIANT, 0), (None, 0), (..., 0)):
         lines = all_notes([changed(record, checkpoint_variant=variant)])
-        assert sum("does not state its variant" in line for line in lines) == count
+        assert sum("does not say for which variant" in line for line in lines) == count

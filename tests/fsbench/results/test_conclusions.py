@@ -40,11 +40,12 @@ def sentences(*rows, **more):
         (a_line(-3.4, -0.001, 0.01), "1.7 points higher (95 % interval +0.001 to +3.4)."),
         (
             a_line(1.2, 3.4, 0.06),
-            "leaves out 0, but among 7 comparisons one may do so by chance (p is 0.010, and 0.060 corrected).",
+            "not told apart: mIoU 2.30 against 0.00, 2.3 points higher (95 % interval +1.2 to +3.4); among 7 "
+            "comparisons this may be chance (corrected p 0.060, p alone 0.010)",
         ),
         (
             a_line(-1.2, 3.4, 0.3),
-            "not told apart: mIoU 1.10 against 0.00; the difference may be anything from -1.2 to +3.4 points (95 %",
+            "not told apart: mIoU 1.10 against 0.00; anything from -1.2 to +3.4 points is possible (95 % interval)",
         ),
         (a_line(1.2, 3.4, 0.01, "these supports"), "A is better than B with these supports: mIoU 2.30"),
         (a_line(-0.2, 0.4, 0.3), "(95 % interval); shown to be equivalent within ± 0.5 points."),
@@ -74,7 +75,7 @@ def test_a_margin_is_no_matter_where_methods_are_told_apart():
     ("queries", "said", "cell"),
     [
         (1, "(too few images (1) for an interval)", "+5.00 (1 image)"),
-        (40, "(no test, since no image moves the difference)", "+5.00"),
+        (40, "(no test: no image changes the difference)", "+5.00"),
     ],
 )
 def test_what_no_image_moves_is_no_proof(queries, said, cell):
@@ -108,12 +109,12 @@ def test_of_a_baseline_the_better_ones_come_first():
     found, rest = sentences(*rows, baseline="own")
     assert found[:4] == [
         "own has mIoU 0.00.",
-        "Better than it: more by 2.0 points (+1.0 to +3.0); in parentheses the 95 % interval.",
-        "Not told apart from it: even 0.10 (-1.0 to +1.2); in parentheses the 95 % interval of the difference.",
-        "It is better than less by 2.0 points (+1.0 to +3.0); in parentheses the 95 % interval.",
+        "Better than own: more by 2.0 points (+1.0 to +3.0); in parentheses the 95 % interval.",
+        "Not told apart from own: even 0.10 (-1.0 to +1.2); in parentheses what the difference may be (95 %).",
+        "own is better than less by 2.0 points (+1.0 to +3.0); in parentheses the 95 % interval.",
     ]
     assert found[4].startswith("Test: protocol p v1, 1-way 5-shot, mean over 4 folds, the same 0 episodes a fold (40 ")
-    assert "corrected for all 7 comparisons by Holm's method, is below 0.05." in found[4] and not rest
+    assert "counts if p < 0.05 after Holm's correction (7 comparisons)." in found[4] and not rest
 
 
 def test_a_score_without_intervals_concludes_nothing_where_there_is_another():
@@ -150,13 +151,24 @@ def test_of_several_the_first_score_decides_whose_stars_are_told():
 
 
 def test_what_is_not_ranked_together_is_named_by_groups():
-    few, many = StatedCard(supervision="boxes"), StatedCard(supervision="masks")
-    words = "worked under different conditions and are not"
+    few = StatedCard(supervision="boxes", checkpoint_choice="last / base classes", saw_test_classes="yes")
+    many = StatedCard(supervision="masks", saw_test_classes="no", handed_in=True)
+    own = (
+        "got boxes, {its} checkpoint is the last of the training or {its} checkpoint was chosen on base classes, "
+        "depending on the fold, and {its} networks were trained with labels of the test's classes"
+    )
+    others = "got masks, its checkpoint was chosen in an unknown way, and its answers were made elsewhere"
     assert conditions_in_words({"†": few, "‡": many}, False) == [
-        f"† and ‡ {words} ranked together: labels: † boxes, ‡ masks"
+        f"† and ‡ are not ranked together. † {own.format(its='its')}. ‡ {others}"
     ]
     assert conditions_in_words({"a": few, "b": many, "c": few}, False) == [
-        f"a, b and c {words} all ranked together: labels: a and c boxes, b masks"
+        f"a, b and c are not all ranked together. a and c {own.format(its='their')}. b {others}"
     ]
-    assert "are ranked together all the same: labels" in conditions_in_words({"†": few, "‡": many}, True)[0]
+    elsewhere, untrained = StatedCard(handed_in=True), StatedCard(checkpoint_choice="nothing trained")
+    assert conditions_in_words({"†": untrained, "‡": elsewhere}, False) == [
+        "† and ‡ are not ranked together. ‡'s answers were made elsewhere, and nothing else of ‡ is known"
+    ]
+    assert conditions_in_words({"†": few, "‡": many}, True)[0].startswith(
+        "† and ‡ are ranked together, although they differ. "
+    )
     assert conditions_in_words({"a": few, "c": few}, False) == []

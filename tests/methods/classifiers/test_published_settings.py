@@ -30,11 +30,11 @@ def test_remarks_on_hyper_parameters():
     assert not any(said(name, "cub") for name in (*vit, *swin, "vpt", "lp"))
     assert not said("lora", "cub", head="default", temperature=1.0)
     changes = {"optimiser": "sgd"}, {"temperature": 1.0}, {"head": "protonet"}, {"head": "default"}, {"epochs": 9}
-    assert all("other than the published" in said("lora", "cub", **change)[0] for change in changes)
-    assert "other than the published" in said("vpt", "cub", prompt_draw="episode")[0]
-    assert "other than the published" in said("fort", "cub", gradient_weight=0.5)[0]
-    assert "other than the published" in said("lp", "cub", epochs=21)[0]
-    assert "are not published" in said("lp", "cub", shot=5)[0] and "are not published" in said("lp", "cars")[0]
+    assert all("differ from the published" in said("lora", "cub", **change)[0] for change in changes)
+    assert "differ from the published" in said("vpt", "cub", prompt_draw="episode")[0]
+    assert "differ from the published" in said("fort", "cub", gradient_weight=0.5)[0]
+    assert "differ from the published" in said("lp", "cub", epochs=21)[0]
+    assert "none are published" in said("lp", "cub", shot=5)[0] and "none are published" in said("lp", "cars")[0]
     assert not any(said(name, "pets") for name in vit)
     for unknown in (said("fort", "cub", shot=5), said("ft", "cars"), said("fort_swin", "pets"), said("vpt", "pets")):
-        assert "are not published" in unknown[0]
+        assert "none are published" in unknown[0]

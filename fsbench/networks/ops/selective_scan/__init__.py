@@ -32,7 +32,9 @@ def selective_scan(
     return_last_state: bool = False,
     backend: Backend | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Scan tokens. Arguments are those of mamba-ssm's `selective_scan_fn`, and `initial_state` and `backend`.
+    """Run the selective scan of Mamba over tokens.
+
+    Arguments are those of mamba-ssm's `selective_scan_fn`, with `initial_state` and `backend`.
 
     Args:
         u: (b, D, L) inputs; u, delta, z and variable B, C share one dtype.

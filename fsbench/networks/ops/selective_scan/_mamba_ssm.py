@@ -53,7 +53,7 @@ def scan(
     state: Tensor | None,
     return_last_state: bool,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Scan tokens; arguments and result are those of `selective_scan`, with as many groups in B as in C.
+    """Scan tokens by mamba-ssm's kernel; arguments and result as in `selective_scan`.
 
     Raises:
         SettingsError: the package is missing; the kernel has no initial state; or, later, a gradient

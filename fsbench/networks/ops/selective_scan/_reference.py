@@ -19,7 +19,7 @@ def scan(
     decay: Tensor | None,
     offset: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Scan tokens; the contract of every back end.
+    """Reference of the selective scan, which every back end must equal.
 
     Args:
         u, delta: (b, D, L).
@@ -60,7 +60,7 @@ def scan_by_doubling(
     decay: Tensor | None,
     offset: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Scan all tokens at once in log2(L) steps, which a graph can hold; arguments are those of `scan`.
+    """Scan all tokens in log2(L) steps, which can be traced into a graph; arguments as in `scan`.
 
     Each token is an affine map of the state, state -> a · state + b; maps of 1, 2, 4, … tokens are composed of two of
     half as many. All states exist at once, several times: (b, D, N, L) numbers each.

@@ -34,7 +34,7 @@ def intercept(
     delta_softplus: bool = False,
     backend: Backend | None = None,
 ) -> Tensor:
-    """Read `state` with every token.
+    """Read a scan's `state` with every token, without changing it.
 
     Args:
         u, delta: (b, d, l).

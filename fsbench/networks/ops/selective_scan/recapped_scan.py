@@ -32,7 +32,7 @@ def recapped_scan(
     delta_softplus: bool = False,
     backend: Backend | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Scan windows with the segment S recapped before each of them, from a zero state.
+    """Scan windows from a zero state, with the segment S repeated before each of them.
 
     Args:
         u_s, delta_s: inputs of S (b, D, T).

@@ -10,10 +10,10 @@ LINE, LETTER, GAP = 17, 7.2, 14
 
 @dataclass(frozen=True)
 class Island:
-    """An island with its names.
+    """Test that several programs share, with their names.
 
     Attributes:
-        number: of its group on the page; 0 where nobody can stand beside, its test not being known.
+        number: the number of its group on the page; 0 where nobody can stand beside, its test not being known.
         names: methods on it.
         x, y, width, height: of the box around it.
         kind: "shared", "alone" or "unknown".
@@ -29,7 +29,7 @@ class Island:
 
 
 def place_islands(groups: Sequence[tuple[int, Sequence[str], str]]) -> tuple[list[Island], float]:
-    """Place islands in rows, in their order, each row as high as its highest.
+    """Place islands in rows, in order; a row is as high as its highest island.
 
     Args:
         groups: (number, names, kind) of each.

@@ -18,7 +18,7 @@ from fsbench.results.atlas.effects import Effect, read_effects
 from fsbench.results.atlas.moves import Cell, known_moves
 from fsbench.results.atlas.pairs import NAMED, USUAL_BACKBONE
 from fsbench.results.atlas.vocabulary import known_words, meaning
-from fsbench.results.atlas.words import LABELS, MEANING, VERBS
+from fsbench.results.atlas.words import LABELS, MEANING, PHRASES, VERBS
 
 FILTERS = tuple(name for name in (*TEST, *TOLD, "min_object", "depends_on") if name != "dataset")
 """Conditions that rows are filtered by, besides data set, shot, backbone and method."""
@@ -33,23 +33,23 @@ _SOURCES = {"dataset": "data set", "program": "whole program"}
 
 
 def write_atlas_page(atlas: Atlas, out: Path) -> Path:
-    """Write the page on its own. Returns the file."""
+    """Write the atlas as a single page; returns the file."""
     write_text(out, atlas_page(atlas))
     return out
 
 
 def atlas_page(atlas: Atlas) -> str:
-    """Return the page on its own, as the manual has it."""
+    """Return the atlas as a single page, for the manual."""
     common = {"up": "", "has_papers": False, "has_atlas": False, "refused": (), "command": "fsbench atlas page",
               "version": __version__}  # fmt: skip
     return render_atlas(template_environment(TEMPLATES), atlas, common)
 
 
 def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, Any]) -> str:
-    """Return the page.
+    """Return the HTML of the atlas page.
 
     Args:
-        environment: of the report's templates.
+        environment: the environment of the report's templates.
         atlas: what is shown, runs of ours included.
         common: what the template of all pages takes.
     """
@@ -66,7 +66,7 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
         "meaning": MEANING, "words": known_words(), "unknown": UNKNOWN, "open": OPEN,
         "groups": {str(each["number"]): each["words"] for each in shown},
         "usual_backbone": USUAL_BACKBONE,
-        "tests": tests, "names": list(tests), "verbs": VERBS, "remarked": REMARKED, "named": NAMED,
+        "tests": tests, "names": list(tests), "verbs": VERBS, "phrases": PHRASES, "remarked": REMARKED, "named": NAMED,
     }  # fmt: skip
     sets = list(dict.fromkeys(group.conditions["dataset"] for group in groups))
     values = {name: sorted({entry.conditions[name] for entry in atlas.entries}) for name in FILTERS}

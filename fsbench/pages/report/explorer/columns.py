@@ -16,7 +16,7 @@ NO_IOU, NO_RUN = -1, -2
 
 
 def explorer_columns(study: Study) -> dict[str, Any]:
-    """Return the data that the page starts with; shares are in thousandths.
+    """Return the data with which the explorer starts; shares are in thousandths.
 
     Each entry of `columns`, `iou` and `wrong` has a value for every episode, fold after fold:
 
@@ -26,7 +26,7 @@ def explorer_columns(study: Study) -> dict[str, Any]:
     - `iou`, `wrong`: by method, the IoU, and the number of ways whose presence is decided wrongly.
 
     `told` has a method's words for what it was told in place of its supports' masks, by position; see `told_words`.
-    A fold's `runs` has the folder of each method's run as a word of a command line, None where there is none.
+    A fold's `runs` has the folder of each method's run as a word of a command line, None if there is none.
     """
     labels, names = list(study.methods), _Names()
     columns: dict[str, list[Any]] = {
@@ -88,7 +88,7 @@ def explorer_columns(study: Study) -> dict[str, Any]:
 
 
 def told_words(record: Record) -> str:
-    """Return words for what a run's method was told in place of its supports' whole masks; "" where it got these."""
+    """Say what a method got in place of its supports' masks; "" if it got masks."""
     identity = record.run.identity
     weak = ANNOTATIONS[identity.support_annotation].words
     share = f"{100 * identity.kept_support:g} % of " if identity.kept_support < 1 else ""

@@ -24,7 +24,7 @@ QUALITY = 82
 
 
 def open_data(runs: Iterable[Record], place: str, missing: list[str]) -> "SegmentationData | None":
-    """Open the data set of `runs`, which share it; None where it is not at hand, with a sentence in `missing`."""
+    """Open the data set that `runs` share; None if it is not here, with a sentence added to `missing`."""
     reason = "there is no config.yaml beside the records"
     for record in runs:
         if not (record.path / "config.yaml").is_file():
@@ -46,7 +46,7 @@ def open_data(runs: Iterable[Record], place: str, missing: list[str]) -> "Segmen
 def open_support_labels(
     record: Record, place: str, missing: list[str]
 ) -> "Callable[[Episode], list[list[np.ndarray]]] | None":
-    """Return what draws the labels of a run's supports; None where its data are not at hand, as `open_data`."""
+    """Return a function that draws a run's support labels; None if its data are missing."""
     try:
         from fsbench.runner.engine.stored_data import SupportLabels
 

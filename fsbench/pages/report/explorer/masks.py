@@ -23,9 +23,9 @@ Ways = list[dict[str, Any]]
 
 @dataclass
 class MethodMasks:
-    """The masks of one run: kept ones, or those of `again`, by number of the episode.
+    """Masks of one run by episode number: stored ones, or predicted `again`.
 
-    `attention_meaning` is the method's, "" where it has no attention maps or does not say. `frame` is the protocol's:
+    `attention_meaning` is the method's, "" if it has no attention maps or does not say. `frame` is the protocol's:
     masks that were counted in one are laid over the image again, and have no `LAYERS`.
     """
 
@@ -35,7 +35,7 @@ class MethodMasks:
     frame: int | None = None
 
     def ways(self, episode: int) -> Ways | None:
-        """Return the ways of an episode; None where its prediction is not known.
+        """Return the ways of an episode; None if its prediction is unknown.
 
         Raises RecordError where the run kept others than were counted.
         """
@@ -73,7 +73,7 @@ def study_masks(
 def run_masks(
     record: Record, chosen: Sequence[int], place: str, missing: list[str], report: Callable[[str], None]
 ) -> MethodMasks:
-    """Return the masks of a run; `place` names it in messages. Where it kept none, it predicts `chosen` again."""
+    """Return the masks of a run; without stored ones, predict `chosen` again. `place` names it in messages."""
     try:
         stored = read_predictions(record)
         if stored is not None:
@@ -99,7 +99,7 @@ def run_masks(
     except Exception as error:  # unreadable images, too little memory: the numbers are shown without masks
         missing.append(f"No masks of {place}: {reason}; {type(error).__name__}: {error}")
     else:
-        missing.append(f"{place}: masks of {len(results)} episodes only, predicted again: {reason}.")
+        missing.append(f"{place}: masks of only {len(results)} episodes, which were predicted again: {reason}.")
         return MethodMasks(None, {result.episode: _ways(result) for result in results}, meaning, _frame(record))
     return MethodMasks()
 

@@ -25,7 +25,7 @@ BLOCK = 25
 
 @dataclass(frozen=True)
 class ExplorerOptions:
-    """How much of its episodes a page shows.
+    """How many episodes and images an explorer shows.
 
     Attributes:
         again: Episodes that are predicted again for each pair of methods, of runs that kept no predictions.
@@ -74,8 +74,8 @@ def write_explorer(study: Study, folder: Path, options: ExplorerOptions, report:
             _write_images(files, data, columns, position, report, missing)
             cut |= files.is_full
     missing += [
-        f"{label}: scores and masks of single episodes are those of seed {runs[min(runs)][0].run.identity.seed}, one "
-        "of its trainings."
+        f"{label} has several trainings: scores and masks of single episodes here are of seed "
+        f"{runs[min(runs)][0].run.identity.seed}."
         for label, runs in study.methods.items()
         if any(len(trainings) > 1 for trainings in runs.values())
     ]
@@ -83,7 +83,8 @@ def write_explorer(study: Study, folder: Path, options: ExplorerOptions, report:
         missing.append("Images are left out (--no-photos).")
     elif cut:
         missing.append(
-            f"Images of the episodes on which methods differ most, {options.budget / 2**20:.0f} MiB (--photo-budget)."
+            f"Only episodes on which methods differ most have images, {options.budget / 2**20:.0f} MiB in all "
+            "(--photo-budget)."
         )
     layers = {"soft": any(name == "soft" for name, _ in shown), "attention": _meanings(masks, shown)}
     write_data_file(folder, "data", columns | {"block": BLOCK, "images": sorted(files.written), **layers})
@@ -91,7 +92,7 @@ def write_explorer(study: Study, folder: Path, options: ExplorerOptions, report:
 
 
 def _meanings(masks: Mapping[int, Mapping[int, MethodMasks]], shown: set[tuple[str, int]]) -> dict[str, str]:
-    """Return the meaning of each method's attention by its position, of those that have any; "" where none is said."""
+    """Return the meaning of each method's attention by its position, of those that have any; "" if none is said."""
     methods = sorted(number for name, number in shown if name == "attention")
     said = {
         number: [of_fold[number].attention_meaning for of_fold in masks.values() if number in of_fold]
@@ -139,7 +140,7 @@ class _FoldWriter:
                     }
                     write_data_file(self.folder, f"{layer}-{name}", maps)
         if unread:
-            missing.append(f"No truth of {len(unread)} of {len(episodes)} episodes of {self.place}; {unread[0]}")
+            missing.append(f"No truth for {len(unread)} of {len(episodes)} episodes of {self.place}: {unread[0]}")
         return found
 
     def _truth(self, episode: "Episode", size: tuple[int, int] | None, unread: list[str]) -> dict[str, Any] | None:

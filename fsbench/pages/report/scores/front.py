@@ -17,13 +17,13 @@ MOST = 8
 
 @dataclass(frozen=True)
 class FrontTable:
-    """The table of a study on the first page.
+    """A study's table on the first page.
 
     Attributes:
         columns: Folds of the first metric, and their mean.
         lines: The best methods, then the best answer without a model: its name, then cells of `columns` alone.
-        bars: The interval of each line that is drawn; None where a line lacks it.
-        axis: Ticks from the least to the greatest end of the bars; empty where there is nothing to compare.
+        bars: The interval of each line that is drawn; None if a line lacks it.
+        axis: Ticks from the least to the greatest end of the bars; empty if there is nothing to compare.
         legend: What heads such as 5⁰ and marks such as † mean, in sentences.
         part: Fold whose bars are drawn.
         has_trainings: Whether a method has several trainings.
@@ -69,17 +69,17 @@ def front_table(study: Study) -> FrontTable:
 
 
 def legend(block: Block) -> list[str]:
-    """Explain heads such as 5⁰ and the signs of cards, in a sentence each; nothing where there are none."""
+    """Explain column heads such as 5⁰ and signs of cards, a sentence each."""
     return [*fold_legend(block), *mark_legend(block)]
 
 
 def fold_legend(block: Block) -> list[str]:
-    """Explain heads such as 5⁰ in sentences."""
+    """Explain column heads such as 5⁰."""
     return [f"{words}." for words in ["; ".join(dict.fromkeys(fold_signs(block).values()))] if words]
 
 
 def mark_legend(block: Block) -> list[str]:
-    """Explain the signs of cards in sentences."""
+    """Explain the signs of cards."""
     return [f"{words}." for words in card_notes(block)]
 
 

@@ -28,7 +28,7 @@ class HeatMap:
         methods: Labels, the best first.
         names: Of the classes.
         folds: Of each class.
-        values: (methods, names) scores; None where there is none.
+        values: (methods, names) scores; None if there is none.
     """
 
     methods: list[str]
@@ -37,18 +37,18 @@ class HeatMap:
     values: list[list[Estimate | None]]
 
     def numbers(self) -> np.ndarray:
-        """Return the scores (methods, names), NaN where there is none."""
+        """Return the scores (methods, classes), NaN where missing."""
         values = [[np.nan if score is None else score.value for score in scores] for scores in self.values]
         return np.array(values, dtype=float).reshape(len(self.methods), len(self.names))
 
     def differences(self, baseline: int) -> np.ndarray:
-        """Return the scores (methods, names) minus those of the method of that number."""
+        """Return the scores (methods, classes) minus those of method number `baseline`."""
         numbers = self.numbers()
         return numbers - numbers[baseline]
 
 
 def class_heat_map(study: Study, metric: str) -> HeatMap:
-    """Return the score of every method on every class of every fold; those of the first fold first."""
+    """Return every method's score on every class, fold after fold."""
     lines = {line: of for line, of in study.block.parts(CLASS).items() if line[1] != "all" and line[0] in study.methods}
     places: dict[tuple[str, str], None] = {}
     scores: dict[tuple[str, tuple[str, str]], Estimate | None] = {}
@@ -62,7 +62,7 @@ def class_heat_map(study: Study, metric: str) -> HeatMap:
 
 
 def score_scale(study: Study, metric: str) -> tuple[float, float] | None:
-    """Return the least and the greatest end of the intervals of methods, which small axes span.
+    """Return the range of all intervals, for small axes.
 
     None of a single interval, which would always fill them, and where all ends are the same.
     """
@@ -73,7 +73,7 @@ def score_scale(study: Study, metric: str) -> tuple[float, float] | None:
 
 
 def difference_scale(differences: np.ndarray) -> float:
-    """Return where a diverging scale ends on either side: a plain number that few of the differences exceed."""
+    """Return the end of a diverging scale: a round number that few differences exceed."""
     known = np.abs(differences[~np.isnan(differences) & (differences != 0)])
     if not known.size:
         return 1.0
@@ -83,7 +83,7 @@ def difference_scale(differences: np.ndarray) -> float:
 
 
 def difference_level(value: float | None, scale: float, metric: str) -> str:
-    """Return the CSS class of a difference: better in `STEPS` steps b1 to b5, worse w1 to w5, "even", or "none"."""
+    """Return a difference's CSS class: b1 to b5 (better), w1 to w5 (worse), "even" or "none"."""
     if value is None or np.isnan(value):
         return "none"
     better = value * metric_named(metric).sign
@@ -92,7 +92,7 @@ def difference_level(value: float | None, scale: float, metric: str) -> str:
 
 
 def score_level(value: float | None, low: float, high: float) -> str:
-    """Return the CSS class of a score on a scale: one of 11 colors, or "none"."""
+    """Return a score's CSS class: one of 11 colors, or "none"."""
     if value is None or np.isnan(value):
         return "none"
     return f"h{round(10 * min(max((value - low) / (high - low), 0), 1))}" if high > low else "h5"

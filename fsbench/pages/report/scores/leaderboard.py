@@ -20,11 +20,11 @@ from fsbench.scores.trivial import is_trivial
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The table of a study.
+    """A study's table of methods.
 
     Attributes:
         table: the best method first; then further answers that the protocol derives from the methods' runs, the best
-            figures of answers that need no model, where there are several, and these answers.
+            figures of answers that need no model, if there are several, and these answers.
         without_letters: methods of which no differences were tested.
         conditional: whether letters hold for these supports alone.
     """

@@ -18,7 +18,7 @@
   const hint = () => { // why no row is shown
     const typed = value(field("method")), names = [...new Set(rows.map((row) => row.dataset.method))];
     const lost = pageSearch.parts(typed).find((part) => !names.some((name) => name.toLowerCase().includes(part)));
-    if (!lost) return "; other filters hide what there is: Show all";
+    if (!lost) return "; a filter hides all rows: Show all";
     const found = near(lost, names);
     return `; no method is called “${lost}”${found.length ? `, there is ${found.join(", ")}` : ""}`;
   };
@@ -52,10 +52,10 @@
   });
   const words = (name, from, to) => {
     const label = data.labels[name];
-    if (unknown.includes(from) && unknown.includes(to)) return `${label}: not known of either`;
-    if (unknown.includes(from)) return `${label}: not known here (${to} there)`;
-    if (unknown.includes(to)) return `${label}: ${from}; not known of the chosen row`;
-    if (from === to) return `${label}: ${from}, which leaves open by which rule`;
+    if (unknown.includes(from) && unknown.includes(to)) return `${label}: not known of both rows`;
+    if (unknown.includes(from)) return `${label}: not known (chosen row: ${to})`;
+    if (unknown.includes(to)) return `${label}: ${from} (chosen row: not known)`;
+    if (from === to) return `${label}: ${from} (both rows; the exact rule is not known)`;
     return `${label}: ${from}, expected ${to}`;
   };
   const explain = () => {
@@ -70,16 +70,16 @@
       if (!target) continue;
       if (row.dataset.row === chosen) { place.textContent = "the chosen row"; continue; }
       const found = own.program || own.ours ? differences(own, target) : null;
-      if (found === null) { place.textContent = "no evaluation program was found: nothing is known of its test"; continue; }
+      if (found === null) { place.textContent = "no evaluation program was found, so the test is not known"; continue; }
       if (own.dataset !== target.dataset) { place.textContent = `another data set: ${own.dataset}`; continue; }
-      if (!found.length) { place.append(make("span", "shares the test, told the same", "shares")); continue; }
+      if (!found.length) { place.append(make("span", "the same test, the same labels and help", "shares")); continue; }
       const list = make("ul");
       for (const name of found) {
         const line = make("li", words(name, own.conditions[name], target.conditions[name]));
         line.title = [own, target].map((entry) => entry.conditions[name]).filter((word) => meaning(name, word)).map((word) => `${word}: ${meaning(name, word)}`).concat(data.meaning[name] ?? []).join("\n");
         list.append(line);
       }
-      if (data.test.every((name) => !found.includes(name))) place.append(make("span", "shares the test, but was told otherwise:", "shares"));
+      if (data.test.every((name) => !found.includes(name))) place.append(make("span", "the same test, but different help:", "shares"));
       place.append(list);
     }
     if (target) for (const row of rows) row.querySelector(".why-narrow").append(...all(".why", row)[0].cloneNode(true).childNodes);
@@ -128,12 +128,20 @@
   const unsure = (name, word) => unknown.includes(word) || (data.open[name] ?? []).includes(word);
   const verdict = (one, other, apart) => {
     const sure = apart.filter((name) => ![one, other].some((each) => unsure(name, each.conditions[name])));
-    const clauses = sure.slice(0, data.named).map((name) => `${one.method} ${data.verbs[name]} '${one.conditions[name]}', ${other.method} '${other.conditions[name]}'`);
+    const phrase = (name, word) => data.phrases[name]?.[word] ?? `${data.verbs[name]} '${word}'`;
+    const clauses = sure.slice(0, data.named).map((name) => [one, other].map((each) => `${each.method} ${phrase(name, each.conditions[name])}`).join(", "));
     const rest = sure.length - clauses.length;
     if (rest) clauses.push(`and ${rest} more condition${rest > 1 ? "s differ" : " differs"}`);
-    if (!apart.length) return `comparable: ${one.method} and ${other.method} share the test on ${one.set} and were told the same`;
-    if (!sure.length) return `not known to be comparable: of ${one.method} and ${other.method} it is open what they do (${apart.map((name) => data.labels[name]).join("; ")})`;
-    if (sure.every((name) => data.told.includes(name))) return `the same test, but no common rank, as the methods were told otherwise: ${clauses.join("; ")}`;
+    if (!apart.length) return `comparable: ${one.method} and ${other.method} share the test on ${one.set} and get the same labels and help`;
+    if (!sure.length) return `not known to be comparable: nobody can tell whether ${one.method} and ${other.method} agree in ${apart.map((name) => data.labels[name]).join("; ")}`;
+    if (sure.every((name) => data.told.includes(name))) {
+      const told = [one, other].map((each) => {
+        const phrases = sure.map((name) => phrase(name, each.conditions[name])), gets = phrases.filter((words) => words.startsWith("gets "));
+        const all = gets.map((words, i) => (i ? words.slice("gets ".length) : words));
+        return `${each.method} ${[...all, ...phrases.filter((words) => !gets.includes(words))].join(" and ")}`;
+      });
+      return `the same test, but no common rank, because the methods get different help: ${told.join("; ")}`;
+    }
     return `not comparable: ${clauses.join("; ")}`;
   };
   const near = (text, names) => { // names that share a run of letters with what was typed
@@ -167,7 +175,7 @@
   };
   const showFigures = (one, other) => {
     const said = sentences(one, other);
-    const lines = said ? [...said, ...data.tests[one.name].moves] : [`No figure of ${one.method} and ${other.method} on ${one.set} is of one kind.`];
+    const lines = said ? [...said, ...data.tests[one.name].moves] : [`${one.method} and ${other.method} print no figure of the same ways, shots and metric on ${one.set}.`];
     figuresBox.replaceChildren(...lines.map((line) => make(line.startsWith(" ") ? "pre" : "p", line.trim())));
     const bodiesOf = (test) => {
       const own = entriesOf(test), plain = own.filter(([, e]) => !e.changes.length);
@@ -211,7 +219,7 @@
     }));
     const tests = [one, other].filter((each, i, list) => each.protocol && each.dataset && list.findIndex((found) => found.protocol === each.protocol) === i);
     beside.lastElementChild.replaceChildren(
-      make("p", tests.length ? "Any method, or a program of your own, under one of the two tests:" : "Neither test can be run here."),
+      make("p", tests.length ? "To run any method, or a program of your own, under one of the two tests:" : "Neither test can be run here."),
       ...tests.map((each) => make("pre", `fsbench bench --method METHOD --dataset ${each.dataset} --protocol ${each.protocol}\nfsbench kit ${each.dataset} --protocol ${each.protocol} --out kit`)),
     );
     beside.hidden = false;
@@ -241,7 +249,7 @@
       all(`[data-shot="${each}"]`, table).forEach((place) => { place.hidden = Boolean(empty); });
     }
     all("figure.sea").forEach((each) => { each.hidden = Boolean(set) && each.dataset.data !== set; });
-    said.textContent = `${shown} of ${rows.length} rows, ${groups} tests${shown ? "" : hint()}${asked_of && shown ? "; the tests of these two" : ""}`;
+    said.textContent = `${shown} of ${rows.length} rows, ${groups} tests${shown ? "" : hint()}${asked_of && shown ? "; only the tests of the two methods" : ""}`;
   };
   const changed = () => {
     pageState.set(Object.fromEntries([...fields.map((each) => [each.dataset.state, value(each) === usual(each) ? null : value(each)]), ...pairFields.map((each) => [each.dataset.pair, each.value.trim() || null]), ["row", chosen]]));
@@ -324,7 +332,7 @@
       }), ...(different ? [told(entry).join("; ")] : [])];
       const caption = [
         `${metric}, ${way}-way. ${data.groups[group]}.`, repeated ? "r: printed by others than its authors." : "",
-        different ? "Rows that were told differently have no common rank." : "", ...marked.map((line) => `${line}.`),
+        different ? "Rows that get different help have no common rank." : "", ...marked.map((line) => `${line}.`),
       ].filter(Boolean).join(" ");
       return [
         "% needs \\usepackage{booktabs}", "\\begin{table}", `\\caption{${tex(caption)}}`, `\\begin{tabular}{ll${"r".repeat(shots.length)}${different ? "l" : ""}}`, "\\toprule",

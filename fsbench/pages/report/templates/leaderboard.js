@@ -34,7 +34,7 @@
       out.push(...group.map((head) => head.textContent));
     }
     field("left-out").hidden = out.length === 0;
-    field("left-out").textContent = `Left out for want of width: ${out.join(", ")}; “Columns” shows them.`;
+    field("left-out").textContent = `The page is too narrow for ${out.join(", ")}; “Columns” shows them.`;
     place();
   };
   const choose = (columns) => {

@@ -16,18 +16,18 @@ from fsbench.results.rows.scoring import Request, Sums, compared_parts
 from fsbench.results.sheets.legend import in_units
 
 MASK = "mask"
-LEFT_OUT = "left out, other folds, weights or settings than with masks"
+LEFT_OUT = "left out, because folds, weights or settings differ from the run with masks"
 
 
 @dataclass(frozen=True)
 class AnnotationTable(PointTable):
-    """The methods of one test that have runs with masks and with weaker annotations.
+    """Methods of one test that have runs with masks and with weaker annotations.
 
     The differences are those of a method with a weak annotation, which is their part, to itself with masks: by metric,
     then by method, the best with masks first, then by annotation.
 
     Attributes:
-        scores: of each method with masks and with each weak annotation.
+        scores: the scores of each method with masks and with each weak annotation.
         runs: method -> annotation -> folders of its runs, by ascending fold.
     """
 
@@ -46,7 +46,7 @@ class AnnotationTable(PointTable):
 
 
 def annotation_tables(records: Sequence[Record], asked: Request = Request(())) -> list[AnnotationTable]:
-    """Compare runs that differ in the annotation of their supports alone, a table for each test.
+    """Compare runs that differ only in the annotation of supports, a table for each test.
 
     The p of all tables are corrected together.
 
@@ -149,9 +149,9 @@ def _table(records: Sequence[Record], asked: Request) -> AnnotationTable:
 
 def _explanations(metrics: Sequence[str]) -> list[str]:
     return [
-        f"− masks: the same method on the same episodes with masks, {in_units(metrics)}; the "
+        f"− masks: minus the score of the same method with masks on the same episodes, {in_units(metrics)}. The "
         "query's truth is a mask in all runs",
-        "[low, high]: 95 % interval of the difference: other images of these classes, the same weights; kept: the "
-        "share of the score with masks",
+        "[low, high]: 95 % interval of the difference for other images of these classes, same weights. kept: share of "
+        "the score with masks",
         "trained methods were trained with masks",
     ]

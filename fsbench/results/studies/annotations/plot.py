@@ -18,18 +18,18 @@ LOOKS = dict(zip(WEAK, zip(COLORS, "sov^D", strict=False), strict=True))
 
 
 def panels(table: AnnotationTable) -> dict[str, Paint]:
-    """Return the one panel that is drawn of a table."""
+    """Return the only panel of a table's figure."""
     return {"annotations": partial(plot_losses, table=table)}
 
 
 def plotted(table: AnnotationTable) -> list[ResultRow]:
-    """Return the losses that are drawn: those of the first metric, and of the first fold where there is no mean."""
+    """Return the losses to draw: of the first metric, and of the mean or the first fold."""
     first = table.differences[0]
     return [loss for loss in table.differences if (loss.metric, loss.fold) == (table.metrics[0], first.fold)]
 
 
 def plot_losses(axis: "Axes", table: AnnotationTable) -> None:
-    """Draw the differences to masks with their intervals: a row for each method, in it a mark for each annotation."""
+    """Draw the differences to masks with intervals: a row for each method, a mark for each annotation."""
     losses = plotted(table)
     masks = {loss.method: f"masks {loss.scores[1]:.1f}" for loss in losses}
     methods = list(masks)

@@ -11,14 +11,14 @@ from fsbench.scores.estimate import Estimate
 from fsbench.scores.support_variance import COMPONENTS
 
 GIVEN_SUPPORTS = (
-    f"[low, high]{CONDITIONAL}: 95 % interval of other query images with these supports; for others nothing follows "
-    "from what was chosen among these"
+    f"[low, high]{CONDITIONAL}: 95 % interval for other query images with these supports. Nothing follows for other "
+    "supports"
 )
 """Meaning of the mark of intervals here."""
 
 
 def to_sheet(table: SensitivityTable) -> Sheet:
-    """Lay out scores by choice of the supports, parts of the variance and properties."""
+    """Lay out scores by draw of the supports, parts of the variance, and properties of supports."""
     tables = [_choices(table.lines), _per_query(table.lines), _parts(table.lines), _properties(table.lines)]
     shown = [each for each in tables if each.lines]
     return Sheet(table.title, shown, notes=table.notes, signs={CONDITIONAL: GIVEN_SUPPORTS})
@@ -75,7 +75,7 @@ def _properties(methods: Sequence[SupportSensitivity]) -> Table:
 
 
 def _deviation(variance: Estimate) -> Estimate:
-    """Return the square roots of a variance and its ends; an estimate below 0 stands for none.
+    """Return the square roots of a variance and its ends; a value below 0 has none.
 
     Scores from 0 to 100 have no part that deviates by more than 50.
     """

@@ -24,7 +24,7 @@ def panels(table: SensitivityTable) -> dict[str, Paint]:
 
 
 def plot_choices(axis: "Axes", lines: Sequence[SupportSensitivity]) -> None:
-    """Draw the score of the test with the worst, the official and the best draw of every query, the first on top."""
+    """Draw the score with each query's worst, official and best draw of supports."""
     name_rows(axis, [line.method for line in lines])
     for row, line in enumerate(lines):
         worst, best = line.scores["worst draw"], line.scores["best draw"]
@@ -41,7 +41,7 @@ def plot_choices(axis: "Axes", lines: Sequence[SupportSensitivity]) -> None:
 
 
 def plot_parts(axis: "Axes", lines: Sequence[SupportSensitivity]) -> None:
-    """Draw the shares of query, support and interaction in the variance; empty where they cannot be told apart."""
+    """Draw the shares of query, support and interaction in the variance; empty if they cannot be separated."""
     name_rows(axis, [line.method for line in lines])
     for row, line in enumerate(lines):
         shares = {} if line.parts is None else line.parts.shares

@@ -44,7 +44,7 @@ Measure = Callable[[Record], Properties]
 
 @dataclass(frozen=True)
 class SupportSensitivity:
-    """A method's dependence on its supports.
+    """How much a method's score depends on the choice of supports.
 
     Attributes:
         method: its label.
@@ -55,9 +55,9 @@ class SupportSensitivity:
         gains: differences of the choices `ORACLE_CHOICES` to the official draw, without p.
         per_query: mean over queries of the episode's score (see `EPISODE_SCORE`) of the worst, mean and best draw.
         gap: mean over queries of the best draw minus the mean of all.
-        parts: parts of the variance of the episode's score; None where no class has two query images.
+        parts: parts of the variance of the episode's score; None if no class has two query images.
         properties: rank correlations within a query of what supports are with the episode's score, by name.
-        folds: of the runs; empty of a data set without folds.
+        folds: the folds of the runs; empty of a data set without folds.
     """
 
     method: str
@@ -73,7 +73,7 @@ class SupportSensitivity:
     folds: tuple[int, ...] = ()
 
     def rows(self, test: str) -> list[ResultRow]:
-        """Return every number as a row of a test of that name."""
+        """Return every number as a result row; `test` is the test's name."""
         fold = MEAN if len(self.folds) > 1 else str(*self.folds) or ALL
         scored = ResultRow(test, self.method, fold, self.metric, Estimate(nan), part_kind=DRAWS)
         episode = replace(scored, metric="score of an episode")
@@ -96,10 +96,10 @@ class SupportSensitivity:
 
 @dataclass(frozen=True)
 class SensitivityTable:
-    """Methods on one test.
+    """Dependence on supports of all methods of one test.
 
     Attributes:
-        title: of the test.
+        title: the title of the test.
         lines: the methods, that with the highest official score first.
         notes: what a reader must know.
     """
@@ -122,7 +122,9 @@ EPISODE_SCORE = {
 
 
 def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None) -> list[SensitivityTable]:
-    """Compare the draws of supports of every method, a table for each test; of several trainings that of least seed.
+    """Compare the draws of supports of every method, a table for each test.
+
+    Of several trainings, the one with the smallest seed is used.
 
     Args:
         records: finished runs; those with one draw are left out.
@@ -151,7 +153,9 @@ def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None
 
 
 def _seed_notes(several: Sequence[str]) -> list[str]:
-    return [f"{', '.join(several)}: of several trainings that of the least seed"] if several else []
+    return (
+        [f"{', '.join(several)}: trained several times; the training with the lowest seed is shown"] if several else []
+    )
 
 
 def support_sensitivity(label: str, records: Sequence[Record], measure: Measure | None = None) -> SupportSensitivity:
@@ -188,7 +192,7 @@ def support_sensitivity(label: str, records: Sequence[Record], measure: Measure 
 
 @dataclass(frozen=True)
 class EpisodeTable:
-    """Episodes of all draws by ascending number.
+    """Scores of episodes over all draws of supports.
 
     Attributes:
         number: (n,) of the episode.
@@ -209,7 +213,7 @@ class EpisodeTable:
     score: np.ndarray
 
     def by_query(self) -> np.ndarray:
-        """Return the scores (Q, draws)."""
+        """Return the scores (queries, draws)."""
         order = np.lexsort((self.draw, self.query))
         table: np.ndarray = self.score[order].reshape(-1, int(self.draw.max()) + 1)
         return table
@@ -323,20 +327,20 @@ def _notes(record: Record, lines: Sequence[SupportSensitivity]) -> list[str]:
     """List what a reader of a table must know."""
     notes = [EPISODE_SCORE[record.protocol.has_masks]]
     notes.append(
-        f"best and worst: of the {record.header.draws} draws of a query, chosen by that score on this test, so that "
-        "the best is too good to be expected elsewhere, and the best of more draws would be better still; no test asks "
-        f"whether they differ from draw 0, which is {record.protocol.draw.draw_zero(record.header)}"
+        f"best, worst: of the {record.header.draws} draws of each query, chosen by the score on this test. Elsewhere "
+        "expect less than the best; with more draws the best would be higher still. No test asks whether best or worst "
+        f"differ from draw 0, which is {record.protocol.draw.draw_zero(record.header)}"
     )
     notes.append(
-        "parts of the variance within a class: their standard deviation in points, and their share; choice: support "
-        "and interaction together"
+        "parts of the variance within a class: standard deviation in points, and share of the variance. choice: "
+        "support and interaction together"
     )
     notes += dict.fromkeys(f"{line.method}: {line.parts.reason}" for line in lines if line.parts and line.parts.reason)
     if any(line.properties for line in lines):
         names = {name for line in lines for name in line.properties}
         notes += [f"{name}: {PROPERTIES[name]}" for name in PROPERTIES if name in names]
         notes.append(
-            "rank correlation (Spearman) of a property with the score among the draws of one query, mean over queries; "
-            "it describes these draws: queries share supports, so that it has neither an interval nor a test that holds"
+            "rank correlation (Spearman) of a property with the score over the draws of a query, mean over queries. It "
+            "describes these draws only: queries share supports, so no interval or test of it would hold"
         )
     return notes

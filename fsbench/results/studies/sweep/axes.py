@@ -9,11 +9,11 @@ from fsbench.results.rows.row import KEPT, OBJECTS, SHOTS, SIDE, WAYS
 
 @dataclass(frozen=True)
 class AxisWords:
-    """A number that curves go by, in words.
+    """Words for a number that curves go along, such as shots.
 
     Attributes:
         symbol: head of its column.
-        label: of the axis in figures.
+        label: the label of the axis in figures.
     """
 
     symbol: str
@@ -22,11 +22,11 @@ class AxisWords:
 
 @dataclass(frozen=True)
 class CurveAxis(AxisWords):
-    """A number by which runs of one method differ.
+    """A number in which runs of one method differ, such as shots or ways.
 
     Attributes:
-        number: of a run.
-        entry: of a manifest's header, or of a run's identity, that is the number.
+        number: the number of a run.
+        entry: the entry of a manifest's header, or of a run's identity, that is the number.
         of_episodes: whether the number decides which episodes there are; else the runs of a curve have the same.
         example: command that makes runs of several such numbers.
     """

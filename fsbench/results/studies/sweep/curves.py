@@ -22,16 +22,16 @@ COSTS = {"seconds": "seconds of an episode", "peak_mib": "peak memory in MiB"}
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A method at one number of an axis.
+    """A method at one value of a curve's axis.
 
     Attributes:
-        number: of shots, ways, pixels, percent or objects.
+        number: the number of shots, ways, pixels, percent or objects.
         scores: by name of the metric, with intervals; mean over folds.
         runs: folders, one of each fold.
-        folds: of the runs; empty of a data set without folds.
-        seconds: of an episode, mean over folds; None where no episode was left to do, and of a part of the runs.
+        folds: the folds of the runs; empty of a data set without folds.
+        seconds: of an episode, mean over folds; None if no episode was left to do, and of a part of the runs.
         peak_mib: largest memory of the runs; None like `seconds`.
-        beyond: words that the authors' rule does not cover this number of shots; empty where it does.
+        beyond: words that the authors' rule does not cover this number of shots; empty if it does.
     """
 
     number: float
@@ -44,7 +44,7 @@ class CurvePoint:
 
     @property
     def rows(self) -> list[ResultRow]:
-        """The scores, then the known costs."""
+        """Its scores, then its known costs."""
         costs = ((name, getattr(self, key)) for key, name in COSTS.items())
         known = [(name, Estimate(cost)) for name, cost in costs if cost is not None]
         scores = list(self.scores.values())
@@ -53,7 +53,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Curve:
-    """A method's points by ascending number."""
+    """A method's points, ascending along the axis."""
 
     method: str
     points: list[CurvePoint]
@@ -61,7 +61,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class CurveTable(PointTable):
-    """Methods on tests, or parts of one, that differ in one number alone.
+    """Curves of several methods whose tests differ only in the axis.
 
     The differences are between points that ask the same queries; see `curve_differences`.
 
@@ -79,22 +79,22 @@ class CurveTable(PointTable):
 
     @property
     def headlines(self) -> list[str]:
-        """The metrics that are drawn and tested: the first, and accuracy where there is one beside it."""
+        """Metrics that are drawn and tested: the first, and accuracy if there is one."""
         return headlines(self.metrics)
 
     @property
     def shown_metrics(self) -> list[str]:
-        """The metrics that a table shows, the last of which it may leave out: the headlines and the first two."""
+        """Metrics that a table shows: the headlines and the first two."""
         return list(dict.fromkeys([*self.headlines, *self.metrics[:2]]))
 
     @property
     def numbers(self) -> list[float]:
-        """All numbers of the axis, ascending."""
+        """All values of the axis, ascending."""
         return sorted({point.number for point in self.points})
 
     @property
     def points(self) -> list[CurvePoint]:
-        """The points of all curves."""
+        """Points of all curves."""
         return [point for curve in self.curves for point in curve.points]
 
     @property
@@ -104,7 +104,7 @@ class CurveTable(PointTable):
 
 
 def headlines(metrics: Sequence[str]) -> list[str]:
-    """Return the first of some metrics, and accuracy where it is another of them."""
+    """Return the first metric, and accuracy if it is another of them."""
     return [metrics[0], *(name for name in metrics[1:] if name == "accuracy")]
 
 
@@ -120,8 +120,8 @@ def curve_tables(
     if not tables:
         raise SettingsError(
             f"no two tests of these runs differ in one number alone ({', '.join(axes)}); expected the runs of a grid "
-            f"over it: {AXES[next(iter(axes))].example}. Two tests of the same number, which saw other images or "
-            "episodes, are left out: give the runs of one of them"
+            f"over it: {AXES[next(iter(axes))].example}. If two tests have the same number but other images or "
+            "episodes, give the runs of one of the two tests"
         )
     return tables
 
@@ -129,7 +129,7 @@ def curve_tables(
 def found_tables(
     records: Sequence[Record], axes: Collection[str] = tuple(AXES), asked: Request = Request(())
 ) -> list[CurveTable]:
-    """Collect curves, a table for each set of tests that differ in one number alone; maybe none.
+    """Collect curves, a table for each set of tests that differ in one number; may be empty.
 
     The p-values of all of them are corrected together.
 
@@ -178,7 +178,7 @@ def _split(group: Sequence[Record], axis: str) -> list[list[Record]]:
 
 
 def _table(groups: list[list[Record]], axis: str, asked: Request) -> CurveTable | None:
-    """Collect the curves of groups that differ in one number; None where no method has two of them."""
+    """Collect the curves of groups that differ in one number; None if no method has two of them."""
     first, entry = groups[0][0], AXES[axis].entry
     points = [
         Point.at_number(label, axis, AXES[axis].number(group[0]), members)
@@ -194,7 +194,7 @@ def _table(groups: list[list[Record]], axis: str, asked: Request) -> CurveTable 
 
 
 def collect(points: Sequence[Point], asked: Request, usual: tuple[str, ...], axis: str, best_at: int) -> CurveTable:
-    """Score the points of curves, and compare them; p are not corrected yet.
+    """Score the points of curves and compare them; p is not corrected yet.
 
     Args:
         points: methods at numbers. Parts of runs without the headline score are left out.
@@ -256,12 +256,12 @@ def _scored(point: Point, test: str, sums: Sums) -> CurvePoint:
 
 BEYOND = "+"
 """Mark of points beyond the authors' rule."""
-SEVERAL_FOLDS = "several folds: means over them"
+SEVERAL_FOLDS = "several folds: the mean over the folds"
 """Note on the scores."""
 SAME_EPISODES = {
-    SIDE: "the same episodes for every side; a protocol that counts pixels at the input counts others",
-    KEPT: "the same episodes for every share; of each support that share of the object is labelled, see "
-    "--data.test.kept_support",
+    SIDE: "every side has the same episodes; a protocol that counts at the input's size counts other pixels",
+    KEPT: "every share has the same episodes; in each support this share of the object is labelled "
+    "(--data.test.kept_support)",
 }
 """Axis -> the note that says what all runs of a curve have in common."""
 
@@ -271,11 +271,13 @@ def _notes(table: CurveTable) -> list[str]:
     if table.axis in SAME_EPISODES:
         notes.append(SAME_EPISODES[table.axis])
     elif table.nested and table.axis == SHOTS:
-        notes.append("the same queries for every number of shots; supports are the first of one draw")
+        notes.append("every number of shots has the same queries; the supports are the first ones of one draw")
     elif table.axis == SHOTS:
-        notes.append("shots have episodes of their own; --data.test.nested_in 80 gives all numbers the same queries")
+        notes.append(
+            "every number of shots has its own episodes; --data.test.nested_in 80 gives every number the same queries"
+        )
     else:
-        notes.append("with more ways a query has more classes to be told from; figures of different N are other tests")
+        notes.append("more ways are a harder test: a query must be told from more classes")
     for curve in table.curves:
         symbol = WORDS[table.axis].symbol
         for beyond in dict.fromkeys(point.beyond for point in curve.points if point.beyond):
@@ -284,13 +286,14 @@ def _notes(table: CurveTable) -> list[str]:
         missing = [f"{n:g}" for n in table.numbers if n not in {point.number for point in curve.points}]
         if missing:
             notes.append(
-                f"{curve.method} has no run with {table.axis} {', '.join(missing)}: not run yet, or its rule ends "
-                "before (fsbench grid says which)"
+                f"{curve.method} has no run with {table.axis} {', '.join(missing)}: not run yet, or more than the "
+                "method takes (fsbench grid says which)"
             )
     if len(table.devices) > 1:
-        notes.append(f"time and memory are of different devices ({', '.join(table.devices)}) and cannot be compared")
+        devices = ", ".join(table.devices)
+        notes.append(f"time and memory cannot be compared: they were measured on different devices ({devices})")
     else:
-        notes.append(f"seconds of an episode, loading included, and peak memory, measured on {table.devices[0]}")
+        notes.append(f"seconds of an episode, loading included, and peak memory: measured on {table.devices[0]}")
     return notes
 
 
@@ -298,7 +301,7 @@ def difference_notes(differences: Sequence[ResultRow]) -> list[str]:
     """Explain the differences between points, and why there are none along curves."""
     notes = []
     if not any(map(is_along, differences)):
-        notes.append("the points of a curve are not of the same queries, so that no test compares them with each other")
+        notes.append("the points of a curve have different queries, so no test compares the points with each other")
     if differences:
-        notes.append("differences: in points, of the same queries, with the 95 % interval of the difference itself")
+        notes.append("differences: in points, same queries, 95 % interval of the difference")
     return notes

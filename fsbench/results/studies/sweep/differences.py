@@ -15,7 +15,7 @@ from fsbench.results.rows.scoring import Request, Sums
 
 
 def curve_differences(points: Sequence[Point], request: Request, sums: Sums) -> list[ResultRow]:
-    """Compare the points of curves that ask the same queries.
+    """Compare points of curves that ask the same queries.
 
     Along a curve each point is compared with the one before it, and the last with the first; at each number every two
     methods are.
@@ -47,7 +47,7 @@ def curve_differences(points: Sequence[Point], request: Request, sums: Sums) -> 
 
 
 def is_along(row: ResultRow) -> bool:
-    """Return whether a difference is between two numbers of one method; else it is between two methods at one."""
+    """Return whether a difference is along one method's curve, not between two methods at one value."""
     return bool(row.minus_part)
 
 

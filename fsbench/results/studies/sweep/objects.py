@@ -22,7 +22,7 @@ Objects = Callable[[Record], Mapping[tuple[int, int], int]]
 
 
 def object_tables(records: Sequence[Record], objects: Objects, asked: Request = Request(())) -> list[CurveTable]:
-    """Score the (episode, way) pairs of each number of objects, a table for each set of runs that may be compared.
+    """Score (episode, way) pairs by the query's number of objects, a table for each test.
 
     Args:
         records: finished runs of segmentation.
@@ -68,11 +68,11 @@ def _notes(pairs: Mapping[str, Mapping[float, int]]) -> list[str]:
     held = {label: ", ".join(f"{number:g}: {count}" for number, count in own.items()) for label, own in pairs.items()}
     alike = len(set(held.values())) == 1
     return [
-        f"objects: regions of the class in the query's labels, connected in 8 directions, with 1 % of its pixels or "
-        f"more; {MOST} stands for {MOST} and more; those that touch count as one",
+        "objects: connected regions of the class in the query's labels (8 directions), with 1 % of its pixels or "
+        f"more. Objects that touch count as one. {MOST}: {MOST} and more",
         *(
             f"(episode, way) pairs{'' if alike else f' of {label}'} by number: {counts}"
             for label, counts in list(held.items())[: 1 if alike else None]
         ),
-        "classes differ from number to number, so a curve is no effect of it",
+        "other numbers of objects come with other classes, so a curve does not show the effect of the number alone",
     ]

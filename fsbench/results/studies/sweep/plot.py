@@ -23,7 +23,7 @@ CROSSED = "crossed out: too few images for an interval"
 
 
 def panels(table: CurveTable) -> dict[str, Paint]:
-    """Return the panels that are drawn of a table: its headlines and known costs."""
+    """Return the panels of a table's figure: headline metrics and known costs."""
     costs = [cost for cost in COSTS if any(getattr(point, cost) is not None for point in table.points)]
     return {name: partial(plot_panel, table=table, panel=name) for name in [*table.headlines, *costs]}
 

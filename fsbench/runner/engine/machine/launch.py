@@ -19,7 +19,7 @@ from fsbench.base.errors import SettingsError
 
 @dataclass(frozen=True)
 class Launcher:
-    """A program that starts the processes of a run, by what it sets in the environment of each.
+    """A program that starts several processes, recognised by the environment variables it sets.
 
     Attributes:
         variables: all that it sets for a process.
@@ -36,7 +36,7 @@ class Launcher:
     most_nodes: float = inf
 
     def has_started(self, given: set[str], devices: int, nodes: int) -> bool:
-        """Return whether it has started this process as one of that many, and set all that is `given`."""
+        """Return whether it started this process as one of that many, with all variables."""
         own, count = set(self.variables), devices * nodes
         return (
             own <= given <= own | set(self.more)
@@ -70,7 +70,7 @@ IN_JOB = {
 
 
 def check_launch(devices: int, nodes: int) -> None:
-    """Raise SettingsError where the environment has a rank that is not this process's in a run of that many processes.
+    """Raise SettingsError if the environment's rank does not fit a run of that many processes.
 
     Args:
         devices: processes on each node.
@@ -100,7 +100,7 @@ def check_launch(devices: int, nodes: int) -> None:
 
 
 def in_job() -> bool:
-    """Return whether SLURM's tasks are the processes of a run: not under torchrun, nor in a shell of SLURM's.
+    """Return whether SLURM's tasks are the processes of a run.
 
     Lightning takes a job for such a shell by its name alone, but any job may be called "bash". Of several tasks that
     srun has started, none has a terminal, unless they are the processors of a shell (`srun -n 4 --pty bash`).
@@ -121,16 +121,15 @@ def _has_terminal() -> bool:
 
 
 def is_first() -> bool:
-    """Return whether this is the first process of the launch that has started it: it prints what all of them know."""
+    """Return whether this is the first process of its launch, which prints for all."""
     rank = "RANK" if TorchElasticEnvironment.detect() else "SLURM_PROCID" if in_job() else ""
     return os.environ.get(rank, "0") == "0"
 
 
 def plugins_in_job(given: Any) -> list[Any]:
-    """Return the plugins of a Trainer, `given` and one more: in a job Lightning shall not requeue it.
+    """Add a plugin to a Trainer's that keeps Lightning from requeueing a SLURM job.
 
-    At SIGUSR1 it would write a checkpoint amid an epoch, from which the run would go on in another way than it does
-    from an epoch's end.
+    At SIGUSR1, Lightning would write a checkpoint in the middle of an epoch. A run must continue from an epoch's end.
     """
     plugins = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
     if in_job() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):

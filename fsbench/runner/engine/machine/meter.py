@@ -13,7 +13,7 @@ import torch.distributed
 
 
 class Meter:
-    """Measure time and peak memory from its construction on.
+    """Measures time and peak memory since its construction.
 
     Peak memory is the most that CUDA allocated on the device, or the largest resident size of the process on the CPU
     (Linux lets us reset it; elsewhere it is the largest since the process began).
@@ -53,7 +53,7 @@ class Meter:
 
 
 def release_memory() -> None:
-    """Give freed memory back to the system, so that it does not hide what comes next (glibc only)."""
+    """Return freed memory to the system (glibc only), so that later peaks can be measured."""
     gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)

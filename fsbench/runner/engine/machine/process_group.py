@@ -16,7 +16,7 @@ VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "RANK", "W
 
 
 def in_each_process(trainer: L.Trainer, work: Callable[[], Outcome]) -> Outcome:
-    """Call `work` in every process of a trainer, which are started and connected unless they are already.
+    """Call `work` in every process of a trainer, starting them if needed.
 
     Returns:
         What it returns in this process.
@@ -32,7 +32,7 @@ def in_each_process(trainer: L.Trainer, work: Callable[[], Outcome]) -> Outcome:
 
 @contextmanager
 def leaving_process_group() -> Iterator[None]:
-    """Leave the group of ranks that the block has joined, if any, at its end, and the environment as it was before.
+    """Leave a process group joined in the block, and restore the environment.
 
     A thread of gloo that enters the interpreter while Python takes it apart would abort the process. After a failure
     the group of another backend (NCCL) is not left: that could wait for a collective of ranks that wait for this

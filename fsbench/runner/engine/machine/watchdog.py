@@ -28,7 +28,7 @@ log = logging.getLogger("fsbench")
 
 
 def describe_exit(status: int) -> str:
-    """Return how a process with the exit status `status` ended, in words.
+    """Describe in words how a process with this exit status ended.
 
     >>> describe_exit(2), describe_exit(-9)
     ('status 2', 'killed by SIGKILL; out of memory?')
@@ -39,12 +39,12 @@ def describe_exit(status: int) -> str:
 
 
 def child_environment() -> dict[str, str]:
-    """Return the environment for a child process that is to end when this process does, however that happens."""
+    """Return the environment for a child process that ends when this process does."""
     return os.environ | safe_imports() | {PARENT: str(os.getpid())}
 
 
 def safe_imports() -> dict[str, str]:
-    """Return the variables with which a child process imports this suite, and nothing from its working folder.
+    """Return variables with which a child process imports fsbench and nothing from its working folder.
 
     That may be a folder of downloads, where `python -m` would take any `fsbench` for ours. A checkout that is not
     installed is named in PYTHONPATH, where `python -m fsbench` in it has found it in the working folder.
@@ -56,7 +56,7 @@ def safe_imports() -> dict[str, str]:
 
 @contextmanager
 def kept_environment(names: Iterable[str]) -> Iterator[None]:
-    """Give environment variables of this process back the values that they had before the block."""
+    """Restore environment variables after the block."""
     before = {name: os.environ.get(name) for name in names}
     try:
         yield
@@ -70,7 +70,7 @@ def kept_environment(names: Iterable[str]) -> Iterator[None]:
 
 @contextmanager
 def changed_environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables of this process within the block, and give them back the values that they had."""
+    """Set environment variables within the block."""
     with kept_environment(variables):
         os.environ.update(variables)
         yield
@@ -78,7 +78,7 @@ def changed_environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def sigterm_exits() -> Iterator[None]:
-    """Raise SystemExit at SIGTERM within the block, so that child processes can be stopped first."""
+    """Turn SIGTERM into SystemExit within the block, so that child processes can be stopped first."""
 
     def leave(signum: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + signum)
@@ -91,7 +91,7 @@ def sigterm_exits() -> Iterator[None]:
 
 
 class Watchdog:
-    """End this process, from a thread that runs within the block, when a process that it needs is gone.
+    """Ends this process, from a thread, when another process that it needs is gone.
 
     Args:
         ranks: returns the processes that this one started: the ranks 1, 2, …
@@ -117,7 +117,7 @@ class Watchdog:
         self._variables.__exit__(None, None, None)
 
     def lost_peer(self) -> RunError | None:
-        """Return the error about another process that ended before this one failed; None where all are there.
+        """Return the error about another process that ended first; None if all are there.
 
         A collective fails when the other process closes its connections, which then takes a while to end.
         """

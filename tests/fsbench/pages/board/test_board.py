@@ -121,9 +121,14 @@ def test_what_lacks_folds_stands_below_without_a_rank(site):
     filters, incomplete = rest.split('<section id="incomplete">')
     assert [f'data-method="{name}"' in ranked for name in ("good", "bad", "boxes", "half")] == [True] * 3 + [False]
     assert 'id="controls"' in filters and 'data-method="half"' in incomplete.partition("</section>")[0]
-    assert "rank 1 of 2†" in ranked and "† the ranked rows differ in trials" in ranked and "‡" not in ranked
+    assert (
+        "rank 1 of 2†" in ranked and "† the ranked rows differ in the number of trials" in ranked and "‡" not in ranked
+    )
     good = row_id(table_rows(site)["good"])
-    assert "; rank 1 of 2†; † the ranked rows differ in trials" in (site / "rows" / f"{good}.html").read_text()
+    assert (
+        "; rank 1 of 2†; † the ranked rows differ in the number of trials"
+        in (site / "rows" / f"{good}.html").read_text()
+    )
     half = row_id(table_rows(site)["half"])
     assert "; no mean: only fold 0 of 2" in (site / "rows" / f"{half}.html").read_text()
 
@@ -135,7 +140,7 @@ def test_a_reproduced_method_has_the_year_of_its_paper():
 
 def test_ranks_count_rows_of_equal_cards(site):
     rows = table_rows(site)
-    assert "holds for all 2 comparisons of this table at once" in (site / "index.html").read_text()  # of two columns
+    assert "correction (2 comparisons in this table)" in (site / "index.html").read_text()  # of two columns
     assert [rank for _, rank in cells(rows["good"]).values()] == ["1 of 2†"] * 2  # the other had more trials
     assert [rank for _, rank in cells(rows["bad"]).values()] == ["2 of 2†"] * 2
     assert [rank for _, rank in cells(rows["boxes"]).values()] == ["1 of 1"]
@@ -217,12 +222,12 @@ def test_what_is_told_apart_holds_for_the_whole_table(make, hand_in, tmp_path):
     hand_in("near", near[1])
     hand_in("far", far[1])
     assert board(tmp_path) == 0 and ranks_of(tmp_path / "site") == {"near": ["1 of 2"], "far": ["2 of 2"]}
-    assert "One pair of rows is compared (p below 0.05)." in (tmp_path / "site/index.html").read_text()
+    assert "Two rows are told apart if p &lt; 0.05 (one comparison)." in (tmp_path / "site/index.html").read_text()
     hand_in("near", [*near[1], *near[2]])
     hand_in("far", [*far[1], *far[2]])
     assert board(tmp_path) == 0
     assert ranks_of(tmp_path / "site") == {"near": ["1–2 of 2"] * 2, "far": ["1–2 of 2"] * 2}
-    assert "holds for all 2 comparisons of this table at once" in (tmp_path / "site/index.html").read_text()
+    assert "correction (2 comparisons in this table)" in (tmp_path / "site/index.html").read_text()
 
 
 @pytest.mark.slow(3)
@@ -234,7 +239,7 @@ def test_all_pairs_on_the_same_episodes_are_compared_by_their_difference(make, h
     ranks = ranks_of(tmp_path / "site")
     assert len(ranks) == 14 and not any("~" in rank for (rank,) in ranks.values())
     assert ranks["m12"] == ["13 of 14"] and ranks["m13"] == ["14 of 14"]
-    assert "holds for all 91 comparisons of this table at once" in (tmp_path / "site/index.html").read_text()
+    assert "correction (91 comparisons in this table)" in (tmp_path / "site/index.html").read_text()
 
 
 def one_support(record: Record) -> Record:
@@ -338,11 +343,11 @@ def test_a_run_in_two_bundles_is_one_row(make, hand_in, tmp_path):
     index = (tmp_path / "site/index.html").read_text()
     rows = re.findall(r'<tr id="row.*?</tr>', index, re.S)
     assert len(rows) == 2 and ['data-trials="3"' in row for row in rows].count(True) == 1
-    assert all(len(cells(row)) == 1 and "counts equal another row" in row for row in rows)
+    assert all(len(cells(row)) == 1 and "another row has the same counts" in row for row in rows)
     log = log_lines(tmp_path, "twice: ")
     assert len(log) == 3 and log[0] == "twice: d.fsb is the same file as b.fsb"
-    assert "a.fsb: the runs of m" in log[1] and "those of b.fsb, with the same card" in log[1]
-    assert log[2].endswith("one may be the other under another card (they differ in trials)")
+    assert "a.fsb and b.fsb have the same runs of m on" in log[1] and "with the same card" in log[1]
+    assert log[2].endswith("They may be one result under another card (they differ in trials)")
     (shown,) = [row for row in rows if 'data-trials="3"' in row]
     assert "handed in as a.fsb, then b.fsb, then d.fsb" in shown
     page = (tmp_path / f"site/rows/{row_id(shown)}.html").read_text()
@@ -362,7 +367,7 @@ def test_a_stolen_run_under_another_name_hides_nothing(make, hand_in, tmp_path):
     hand_in("b-later", [finished(record, year="2025") for record in genuine[:1]])
     assert board(tmp_path, "--strict") == 0
     index = (tmp_path / "site/index.html").read_text()
-    assert table_rows(tmp_path / "site").keys() == {"m", "mine"} and index.count("counts equal another row") == 2
+    assert table_rows(tmp_path / "site").keys() == {"m", "mine"} and index.count("another row has the same counts") == 2
     (line,) = log_lines(tmp_path, "same counts")
     assert all(words in line for words in ("z-genuine.fsb", "mine in a-stolen.fsb", "2023-02-03", "another name"))
     for row in table_rows(tmp_path / "site").values():
@@ -405,7 +410,7 @@ def test_of_equal_rows_the_older_is_first(make, hand_in, tmp_path):
     assert list(table_rows(tmp_path / "site")) == ["z", "a"]
     (line,) = log_lines(tmp_path, "same counts")
     assert line.startswith("twice: z in z.fsb (handed in at an unknown date) and a in a.fsb")
-    assert "finished 2023-02-03 and 2025-02-03 as they say" in line
+    assert "By their records, z finished 2023-02-03 and a 2025-02-03." in line
 
 
 def test_names_are_words(make, hand_in, tmp_path):
@@ -448,7 +453,7 @@ def test_nothing_to_rank_and_nothing_asked(make, hand_in, tmp_path, capsys):
     hand_in("half", [finished(make("half", 0, 3))])
     assert board(tmp_path) == 0
     page = (tmp_path / "site/index.html").read_text()
-    assert "nothing to rank" in page and "only fold 0 of 2" in page and '<table id="board"' not in page
+    assert "Nothing to rank" in page and "only fold 0 of 2" in page and '<table id="board"' not in page
     capsys.readouterr()
     for words in ([], [str(tmp_path / "absent")], ["x", "--new", "y"], ["x", "y"], ["x", "--gallery", "3"]):
         assert main(["report", "--board", *words]) == 2

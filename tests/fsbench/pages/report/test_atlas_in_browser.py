@@ -77,9 +77,9 @@ def test_filter_group_why_not_export_and_address(chromium, atlas, page_file):
         assert "metrics at: original, square, expected network input, torch nearest" in why
         assert "image lists: bam, expected hsnet" in why and "void" not in why
         same = page.locator("[data-row='asnet-fss/pascal-5i/resnet-50'] .why").inner_text()
-        assert same == "shares the test, told the same"
+        assert same == "the same test, the same labels and help"
         labels = page.locator("[data-row='afanet/pascal-5i/resnet-50'] .why").inner_text()
-        assert labels.startswith("shares the test, but was told otherwise") and "image label, expected mask" in labels
+        assert labels.startswith("the same test, but different help") and "image label, expected mask" in labels
         page.get_by_text("Conditions, places in the sources, figures").click()
         assert "juhongm999/hsnet" in page.locator("#chosen").inner_text()
 
@@ -148,7 +148,7 @@ def test_several_names_find_rows_and_what_hides_them_is_said(chromium, atlas, pa
         method.fill("EMAT")
         page.locator("#conditions > summary").click()
         page.get_by_label("Void pixels (255)").select_option("ignored")
-        assert output.inner_text().endswith("other filters hide what there is: Show all")
+        assert output.inner_text().endswith("a filter hides all rows: Show all")
 
 
 @pytest.mark.slow(2)

@@ -112,7 +112,7 @@ def test_numbers_are_those_of_the_tables(report):
         assert html.escape(str(record.path)) in runs
     remarks = re.findall(r'<p class="remark">(.*?)</p>', page)
     assert any("half" in remark for remark in remarks)  # has not the folds of the others
-    assert "no object size has images enough for an interval" in page
+    assert "no object size has enough images for an interval" in page
     assert {"comparison.csv", "comparison.tex", "table.tex", "classes.svg"} <= {
         path.name for path in (report / "study-1").iterdir()
     }
@@ -287,7 +287,7 @@ def test_damaged_records_are_said_and_left_out(odd):
     page = (odd.folder / "index.html").read_text()
     assert "broken-" in page and "strange-" in page and 'role="alert"' in page
     study = (study_of(odd.folder, 'data-method="half"') / "index.html").read_text()
-    assert "No plots: good alone has mIoU; its figures are in the table below." in study
+    assert "No plots: only good has mIoU. The figures are in the table below." in study
     assert main(["report", str(odd.folder / "nothing"), "--out", str(odd.folder.parent / "r2")]) == 2
 
 
@@ -341,4 +341,4 @@ def test_the_first_page_has_every_fold_and_says_what_is_a_trial(report):
     assert ticks[0] <= min(ends) < ticks[1] and ticks[-2] < max(ends) <= ticks[-1]
     for name in ("index.html", "study-1/index.html", "study-1/explorer.html", "study-1/runs.html"):
         said = (report / name).read_text()
-        assert '<p class="remark">24 instead of the protocol&#39;s 1000 episodes: a trial, not a result</p>' in said
+        assert '<p class="remark">a trial, not a result: 24 episodes, and the protocol has 1000</p>' in said

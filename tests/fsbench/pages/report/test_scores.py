@@ -128,7 +128,7 @@ def test_one_correction_holds_for_all_that_a_page_says(study):
         assert apart == (highest < 0.05)
         left -= weights[first]
     assert 0 < sum(apart for *_, apart in tested) < len(tested)
-    assert any(f"for all {pairs.comparisons} comparisons" in line for line in explain(to_sheet(pairs)))
+    assert any(f"({pairs.comparisons} comparisons)" in line for line in explain(to_sheet(pairs)))
 
 
 def test_a_difference_turned_around_has_the_other_sign(study):
@@ -198,15 +198,15 @@ def test_a_plot_that_would_show_nothing_says_why():
     gap = partial(cost_plot_gap, metric="mIoU", methods=2, episodes=100)
     assert "all methods have 3." in gap(costs, "total") and gap(costs, "memory") == ""
     assert "do not state" in gap(costs, "seconds") and "no method has mIoU" in gap([], "total")
-    assert "one method alone" in cost_plot_gap(costs[:1], "total", "mIoU", 1, 100)
-    assert gap(costs[:1], "total") == "No plots: a alone has mIoU; its figures are in the table below."
+    assert "there is only one method" in cost_plot_gap(costs[:1], "total", "mIoU", 1, 100)
+    assert gap(costs[:1], "total") == "No plots: only a has mIoU. The figures are in the table below."
     assert "the 2 methods with both figures have 3." in cost_plot_gap(costs, "total", "mIoU", 3, 100)
     flat = [RunCost(name, Estimate(5, 5, 5), {"total": x}) for name, x in (("a", 1.0), ("b", 2.0))]
     assert "all methods have the same score" in gap(flat, "total")
     assert size_plot_gap({"a": {"0-5": one, "5-10": other}}) == ""
     assert "only objects of 0-5 %" in size_plot_gap({"a": {"0-5": one}})
-    assert "no object size has images enough" in size_plot_gap({"a": {}})
-    assert "no figures by object size" in size_plot_gap({})
+    assert "no object size has enough images" in size_plot_gap({"a": {}})
+    assert "no scores by object size" in size_plot_gap({})
     assert curve_plot_gap([Curve("a", 0, [0, 1], [3.0, 4.0])]) == ""
     assert "needs two validations" in curve_plot_gap([Curve("a", 0, [0], [3.0]), Curve("b", 0, [0], [4.0])])
     assert "3.00 throughout" in curve_plot_gap([Curve("a", 0, [0, 1], [3.0, 3.0])])
@@ -228,7 +228,7 @@ def test_only_the_methods_that_are_asked_for(study, tmp_path, capsys):
 def test_a_speed_of_few_episodes_is_not_plotted_and_draws_no_front():
     one, other = Estimate(5, 4, 6), Estimate(7, 6, 8)
     costs = [RunCost(name, score, {"seconds": x}) for name, score, x in (("a", one, 0.1), ("b", other, 0.2))]
-    assert "a speed of 20 episodes is one of starting up" in cost_plot_gap(costs, "seconds", "mIoU", 2, 20)
+    assert "the time of 20 episodes is mostly the time of starting" in cost_plot_gap(costs, "seconds", "mIoU", 2, 20)
     assert cost_plot_gap(costs, "seconds", "mIoU", 2, TIMED) == ""
     drawn = [cost_plot(costs, "seconds", "mIoU", "s", has_front=front).count("stroke-dasharray") for front in (0, 1)]
     assert drawn == [0, 1]

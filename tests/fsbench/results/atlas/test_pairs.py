@@ -25,13 +25,16 @@ def test_every_condition_that_parts_figures_has_a_verb():
 
 def test_the_sentence_names_what_keeps_figures_apart():
     assert sentence("BAM", "HMNet") == (
-        "not comparable: BAM makes inputs by 'letterbox', HMNet 'squash, OpenCV'; BAM counts at 'original, square', "
-        "HMNet 'original, height and width'"
+        "not comparable: BAM makes inputs by 'letterbox', HMNet makes inputs by 'squash, OpenCV'; BAM counts at "
+        "'original, square', HMNet counts at 'original, height and width'"
     )
     assert sentence("bam/pascal-5i", "msanet/pascal-5i") == (
-        "comparable: BAM and MSANet share the test on PASCAL-5i and were told the same"
+        "comparable: BAM and MSANet share the test on PASCAL-5i and get the same labels and help"
     )
-    assert sentence("HSNet", "AFANet").startswith("the same test, but no common rank, as the methods were told otherwi")
+    assert sentence("HSNet", "AFANet") == (
+        "the same test, but no common rank, because the methods get different help: HSNet gets masks and no further "
+        "help; AFANet gets image labels and class names"
+    )
     assert sentence("PAM", "HSNet").startswith("not known: no evaluation program of PAM was found")
     assert sentence("HSNet", "PANet").endswith("more conditions differ")
 
@@ -90,14 +93,14 @@ def test_the_figures_come_first_and_what_is_known_of_their_error(tmp_path):
     ]
     bam, cell = pair.figures[0].one[0], ("1", "1", "mIoU")
     *_, unknown, command = known_moves(atlas, bam, cell)
-    assert unknown.endswith("is not known here. This tells in about 20 minutes on a CPU:")
+    assert unknown.endswith("move a score of this test. This command tells in about 20 minutes on a CPU:")
     assert command.endswith(" --dataset pascal --fold 0,1,2,3 --protocol atlas:bam/pascal-5i")
     seeds = [line for line in known_moves(atlas, atlas.entry("hmnet/coco-20i/resnet-50"), cell) if "seeds" in line]
     assert "HMNet's score has a standard deviation of 0.3 over the seeds 0,1,2,3,321 (HMNet paper Table 6)." in seeds[1]
     (said, verdict) = known_moves(with_run(atlas, bam, 1.0), bam, cell, 0.71)
     assert "by ±1.0, and the difference of two scores by up to ±1.4 (95 %; x, " in said
-    assert verdict == "0.71 may come from other images alone."
-    assert known_moves(with_run(atlas, bam, 0.2), bam, cell, 0.71)[1] == "0.71 is more than other images make."
+    assert verdict == "0.71 is no more than other images may explain."
+    assert known_moves(with_run(atlas, bam, 0.2), bam, cell, 0.71)[1] == "0.71 is more than other images explain."
     assert known_moves(with_run(atlas, bam, 1.0, "0"), bam, cell, 0.71)[1] == "The mean over all folds moves less."
 
 

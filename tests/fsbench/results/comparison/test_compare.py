@@ -109,7 +109,7 @@ def test_everything_that_is_printed_is_one_family(three):
     weights = [0.8 / sum(main) if first else 0.2 / (len(main) - sum(main)) for first in main]
     expected = plain_holm([x.estimate.p for _, _, x in tested], weights)
     assert [x.corrected for _, _, x in tested] == pytest.approx(expected)
-    assert any(f"Holm's correction for all {len(tested)} comparisons" in line for line in explain(to_sheet(found)))
+    assert any(f"Holm's correction ({len(tested)} comparisons)" in line for line in explain(to_sheet(found)))
 
 
 def test_breakdowns_fit_the_width_with_a_margin(three):
@@ -117,7 +117,7 @@ def test_breakdowns_fit_the_width_with_a_margin(three):
     for width in (80, 120):
         fitted = fit(to_sheet(found, every=True), width).sheet
         assert max(len(line) for table in fitted.tables for line in table_lines(table)) <= width
-    assert any("within ± 5: yes where the 90 % interval" in note for note in found.notes)
+    assert any("within ± 5: yes if the 90 % interval" in note for note in found.notes)
     for short in (fit(to_sheet(found, every=True), 54).sheet, fit(to_sheet(found), None).sheet):
         assert "finds" not in heads(short.tables[0]) and "finds: " not in " ".join(explain(short))
 
@@ -137,7 +137,7 @@ def test_sizes_and_margins_are_asked_of_scores_in_points_alone(make):
     in_points = {"finds", "for 1", "within ± 2"}
     assert in_points <= of_miou and not in_points & of_rom
     assert "first − second: on a scale of 1 (mIoU: in points), same" in " ".join(explain(to_sheet(found)))
-    assert "sizes and margins are in points, so ROM has none" in found.notes
+    assert "sizes of tests and margins are in points, which ROM is not" in found.notes
     assert not [note for note in found.notes if note.startswith("ROM") and "points" in note]
 
 
@@ -255,7 +255,7 @@ def test_refusals(three, make, tmp_path, refusal):
     assert "is no folder" in refusal(tmp_path / "nowhere")
     other = [make("m", 0, way=2).path, make("n", 0, episodes=20).path]
     message = refusal(three[0], *other, "--fold", "0")
-    assert message.startswith("found runs of good, m, n, but no two on the same episodes in ")
+    assert message.startswith("found runs of good, m, n, no two on the same episodes in ")
     assert all(str(path) in message for path in other)
 
 
@@ -325,7 +325,7 @@ def test_bars_say_what_the_table_says_whatever_the_cards():
     assert bars(pairs(AB=0.01, AC=0.01, BC=0.01)) == ([], "")
     assert bars(pairs("error", AB=0.3, AC=0.01, BC=0.4))[0] == [["C", "B"], ["B", "A"]]
     found, why = bars(pairs(AB=0.01, AC=0.3, BC=0.4))
-    assert not found and "A and C are not told apart, and a method between them is" in why
+    assert not found and "A and C are not told apart, but a method between A and C is" in why
     found, why = bars(pairs(AB=0.01, AC=nan, BC=0.4))
     assert not found and "A and C could not be tested" in why
 
@@ -445,20 +445,20 @@ def test_a_trial_beside_longer_runs_is_a_comparison_of_its_own(three, make, tmp_
     for fold in (0, 1):
         shutil.rmtree(runs / f"fair-{fold}")  # then the trials alone are of two methods
     (trial,) = compare_tests(compared_tests([runs]))
-    assert "not compared, since no other method ran the same episodes: good-0, good-1" in trial.warnings
+    assert "not compared, because no other method ran the same episodes: good-0, good-1" in trial.warnings
 
 
 def test_methods_are_compared_on_the_most_folds_that_two_share(three, make):
     lone = make("lone", 0, 3).path
     found = compare([*three, lone], ["mIoU"])
     assert {line.fold for line in found.tables["all"]["mIoU"]} == {"mean"} and len(found.methods) == 3
-    assert found.warnings[0] == "left out, without runs of the same folds (0, 1): lone"
+    assert found.warnings[0] == "left out, because not all of fold 0, 1 was run: lone"
     assert to_sheet(found).notes[0] == found.warnings[0]
     with_lone = compare([*three, lone], ["mIoU"], baseline="lone")
     assert len(with_lone.tables["all"]["mIoU"]) == 3 and {x.fold for x in with_lone.tables["all"]["mIoU"]} == {"0"}
     two = compare([three[0], lone], ["mIoU"])
     assert {line.fold for line in two.tables["all"]["mIoU"]} == {"0"} and list(two.methods) == ["good", "lone"]
-    assert two.warnings[0] == "compared on the folds that all have (0); not counted: further folds of good"
+    assert two.warnings[0] == "compared on fold 0, which all methods have; further folds of good are not counted"
 
 
 @pytest.mark.parametrize("count", [7, 40])
@@ -484,7 +484,7 @@ def test_of_many_methods_the_best_against_the_next_come_first(three, count):
     ):
         assert [[cell.value for cell in line.cells[:2]] for line in table.lines] == [[first, one] for one in others]
     shown, pairs = 2 * next_ones, count * (count - 1)
-    assert short.notes[0].startswith(f"{shown} of {pairs:,} differences are shown, those of the best method")
+    assert short.notes[0].startswith(f"Shown are {shown} of {pairs:,} differences: the first method against")
     assert len(text([short], 120, True).splitlines()) < 60
     assert [len(table.lines) for table in whole.tables] == [pairs // 2] * 2
     baseline = replace(many, rows=[row for row in rows if row.method == "m0"], alike={})

@@ -26,7 +26,7 @@ def test_rows_on_the_same_test_stand_beside_a_run_and_others_are_counted(officia
     sheet = beside_sheet([found, found])
     assert [table.caption for table in sheet.tables] == ["dcama, dcama"]
     assert sheet.notes[0].startswith(
-        f"dcama, dcama: {found.others} rows of PASCAL-5i do not, by S, side of the network"
+        f"dcama, dcama: {found.others} rows of PASCAL-5i are not shown: they differ in S, side of the network"
     )
     assert sheet.notes[1:] == ["HSNet, Swin-B: printed by others than its authors"]
     partly = [

@@ -44,7 +44,7 @@ def test_differences_are_a_note_under_the_table(official, figures, capsys, tmp_p
     for form in ("text", "markdown", "latex"):
         assert main(["table", str(tmp_path), "--no-trivial", "--published", "--format", form]) == 0
         text = capsys.readouterr().out
-        assert text.count("not comparable (1)") == 2 and text.count(f"(1) differs from the reported one: {words}") == 1
+        assert text.count("not comparable (1)") == 2 and text.count(f"(1) not the reported experiment: {words}") == 1
     assert main(["table", str(tmp_path), "--no-trivial", "--published", "--format", "csv"]) == 0
     rows = [row for row in csv.DictReader(capsys.readouterr().out.splitlines()) if row["part_kind"] == "reported"]
     assert [row["rule"] for row in rows] == [f"original: not comparable: {words}"] * 2

@@ -222,7 +222,7 @@ def test_two_tests_of_the_same_words_have_two_names(settings, tmp_path):
     groups = rescore([*settings["1"], *others[:2]], load_protocol("pfenet"), Choices(), lambda *_: None)
     assert len({row.test for group in groups for row in group.rows}) == 2
     both = fsbench.load_runs(*(one.path for one in [*settings["1"], *settings["5"], *others[:2]]))
-    with pytest.raises(SettingsError, match="Two tests of the same number, which saw other images"):
+    with pytest.raises(SettingsError, match="If two tests have the same number but other images"):
         both.results("mIoU", by="shots")
 
 
@@ -299,7 +299,7 @@ def test_a_test_without_what_is_asked_is_left_out_of_a_comparison(make):
     found = fsbench.load_runs(*(run.path for run in runs))
     (comparison,) = found.compare(baseline="c", metrics="mIoU").comparisons
     assert len(comparison.methods) == 3
-    assert any(line.startswith("a test is left out: no method 'c' to compare with") for line in comparison.warnings)
+    assert any(line.startswith("one test is left out: no method 'c' to compare with") for line in comparison.warnings)
 
 
 def test_methods_that_folders_tell_apart_have_one_label_in_scores_and_differences(make, tmp_path):

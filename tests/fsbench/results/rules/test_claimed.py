@@ -81,7 +81,7 @@ def test_a_mean_is_over_the_folds(item):
 def test_what_cannot_be_had_is_said_with_its_reason(records, item):
     label = "compared at the size that the method sees"
     assert not any(row.rule == label for row in item.rows)
-    assert item.missing[0].startswith(f"{label} cannot be had: run.json has the image size")
+    assert item.missing[0].startswith(f"{label} cannot be computed: run.json has the image size")
 
 
 @pytest.mark.parametrize(
@@ -104,11 +104,11 @@ def test_the_verdict_names_the_rules_that_reach_the_claim(records, item):
     assert f"m, void pixels are left out ({wanted:.2f})" in found.verdict and "is reached by: " in found.verdict
     assert to_sheet(found).lead == [*found.beside, found.verdict] and len(found.beside) == 1
     own = next(row.estimate for row in found.shown if row.rule == OWN)
-    ends = f"its 95 % interval [{own.low:.2f}, {own.high:.2f}]: other images of these classes"
+    ends = f"the 95 % interval of m, [{own.low:.2f}, {own.high:.2f}]: other images of these classes"
     assert found.beside[0].startswith(f"claimed {wanted:.2f}, m {own.value:.2f}: ") and ends in found.beside[0]
     (inside,), (outside,) = (claimed(records, f"{at:.2f}", {}, refuse) for at in (own.low + 0.1, own.high + 0.1))
-    assert f"lies inside {ends} may make" in inside.beside[0]
-    assert f"lies outside {ends} do not make" in outside.beside[0]
+    assert f"lies inside {ends} may explain" in inside.beside[0]
+    assert f"lies outside {ends} do not explain" in outside.beside[0]
     (none,) = claimed(records, "0.01", {}, refuse)
     assert "is reached by none of these rules; the nearest is m" in none.verdict
 

@@ -112,7 +112,7 @@ def test_another_resolution_needs_predictions_and_void_alone_does_not(spilled):
     assert not scores(group, rule) and rule in rules(group)
     (missing,) = group.ruled.missing
     reason = "hsnet counts pixels at the method's input size, the run's counts are at the query's original size"
-    assert missing.startswith(f"{rule} cannot be had: {reason}") and missing in group.notes
+    assert missing.startswith(f"{rule} cannot be computed: {reason}") and missing in group.notes
     assert missing.endswith("evaluate again under hsnet; stored predictions: the run kept no predictions")
     expected = scores(rescored([spilled], PFENET), "metric of pfenet v1, same episodes")
     assert scores(group, "only void: ignore") == expected
@@ -174,7 +174,7 @@ def test_several_ways_under_a_protocol_of_one_are_not_defined(make):
     own = scores(group, OWN)
     assert group.metrics == ("mIoU", "FB-IoU", "FB-IoU-any", "accuracy")
     assert own["FB-IoU-any"].value >= own["FB-IoU"].value
-    assert "metric of pfenet v1, same episodes cannot be had: pfenet knows one way" in group.ruled.missing[0]
+    assert "metric of pfenet v1, same episodes cannot be computed: pfenet knows one way" in group.ruled.missing[0]
 
 
 def test_the_own_protocol_is_not_shown_twice(whole):
@@ -186,12 +186,12 @@ def test_the_own_protocol_is_not_shown_twice(whole):
 def test_readers_are_told_whose_episodes_these_are(whole):
     group = rescored([whole], PFENET)
     text = "\n".join(group.notes)
-    assert "same episodes: drawn and predicted under fscs; pfenet's own figure needs a run under it" in text
+    assert "the episodes were drawn and predicted under fscs; a score of pfenet needs a run under pfenet" in text
     assert "queries may be empty here; under pfenet every query shows the class" in text
-    assert "24 instead of the protocol's 1000 episodes: a trial, not a result" in text
+    assert "a trial, not a result: 24 episodes, and the protocol has 1000" in text
     earlier = changed(whole)
     earlier.__dict__["header"] = whole.header.model_copy(update={"version": 0})
-    assert "made under fscs v0; the own metric here is that of v1" in rescored([earlier], PFENET).notes
+    assert "made under fscs v0; the own metric here follows v1" in rescored([earlier], PFENET).notes
 
 
 def test_a_mean_only_over_every_fold(make):
@@ -226,7 +226,7 @@ def test_the_command_prints_and_writes_nothing(make, tmp_path, capsys):
     heads = ["method", "fold", "figures", "mIoU", "difference", "FB-IoU", "difference", "accuracy", "difference"]
     assert f"| {' | '.join(heads)} |" in printed["markdown"]
     head = next(line for line in printed["text"].splitlines() if line.startswith("method"))
-    assert head.split() == heads[:5] and "no room for FB-IoU, difference, accuracy" in printed["text"]
+    assert head.split() == heads[:5] and "not shown: FB-IoU, difference, accuracy;" in printed["text"]
 
 
 def test_what_cannot_be_rescored_is_refused(whole, tmp_path, capsys):
@@ -273,5 +273,5 @@ def test_counts_at_the_input_size_do_not_give_those_at_the_original(whole):
     counted = "incontext518 counts pixels at 518 x 518, the run's counts are at 1024 x 1024"
     assert reason == f"{counted}; evaluate again under incontext518"
     assert undefined(whole, large, replace(small, view=replace(small.view, query_size=1024))) == ""
-    reason = "fscs and fssdino lay masks over the query in other ways; evaluate again under fssdino"
+    reason = "fscs and fssdino place masks on the query differently; evaluate again under fssdino"
     assert undefined(whole, FSCS, load_protocol("fssdino")) == reason

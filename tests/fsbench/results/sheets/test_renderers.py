@@ -69,9 +69,9 @@ def test_digits_stand_below_each_other_and_marks_behind_them() -> None:
 
 def test_the_legend_follows_from_the_cells() -> None:
     (legend,) = [line for line in write_sheets("text", [sheet("emat", "hsnet")]).splitlines() if line.startswith("* ")]
-    assert legend.startswith("* folds of 5; ! is low; ROM: ")
-    assert "95 % interval" in legend and "scores are in percent (ROM: from 0 to 1)" in legend
-    assert legend.endswith("p is below 0.05 after Holm's correction for all 3 comparisons")
+    assert legend.startswith("* folds of 5. ! is low. ROM: ")
+    assert "95 % interval" in legend and "Scores in percent (ROM: from 0 to 1)" in legend
+    assert legend.endswith("*: p < 0.05 after Holm's correction (3 comparisons)")
     assert "not there" not in legend
     bare = replace(sheet("emat"), tables=[Table(COLUMNS[:1], [Line([Cell("emat")])])])
     assert "* " not in write_sheets("text", [bare])
@@ -83,8 +83,8 @@ def test_why_an_interval_is_lacking_follows_from_the_cells() -> None:
     given = [score_cell(estimate(40, scope=Scope.THESE_SUPPORTS)), score_cell(few)]
     written = write_sheets("text", [Sheet("a test", [Table([column], [Line([cell]) for cell in given])])])
     assert "40.00 [38.50, 41.50]°" in written and "50.00 (4 images)" in written
-    assert "°: the interval holds for the supports of this test alone" in written
-    assert "(n images): there is no interval" in written
+    assert "°: holds for the few supports of this test only" in written
+    assert "(n images): too few images for an interval" in written
 
 
 def test_columns_go_by_their_ranks_and_their_heads_follow() -> None:
@@ -96,7 +96,7 @@ def test_columns_go_by_their_ranks_and_their_heads_follow() -> None:
         "method mIoU 5⁰ 5¹ mean p",
         "method mIoU mean ROM p",
     ]
-    assert any(line == "* no room for mIoU 5⁰, 5¹, 95 % interval: a wider terminal shows more" for line in fitting[3])
+    assert any(line == "* not shown: mIoU 5⁰, 5¹, 95 % interval; a wider terminal has room" for line in fitting[3])
     assert not any("folds of 5" in line for line in fitting[3]), "a head is explained that nobody sees"
 
 

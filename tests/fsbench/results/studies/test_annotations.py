@@ -52,11 +52,14 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
     assert [loss.scores for loss in losses] == [pytest.approx((score, scores[0])) for score in scores[1:]]
     found = {row.part: row.estimate.value for row in table.scores}
     assert found == pytest.approx(dict(zip(("mask", "box", "point"), scores, strict=True)))
-    assert any("left out, other folds, weights or settings than with masks: b with box" in note for note in table.notes)
+    assert any(
+        "left out, because folds, weights or settings differ from the run with masks: b with box" in note
+        for note in table.notes
+    )
     for width in (80, 120):
         shown = ANNOTATIONS.write([table], "text", width, wrap=True)
         assert max(map(len, shown.splitlines())) <= width and "− masks" in shown
-        assert "correction for all 2 comparisons" in " ".join(shown.split())
+        assert "correction (2 comparisons)" in " ".join(shown.split())
     assert ANNOTATIONS.write([table], "csv") == rows_csv([*table.scores, *losses])
     ANNOTATIONS.save_figure(tmp_path / "losses.svg", [table])
     check_figure(tmp_path / "losses.svg")
@@ -93,7 +96,7 @@ def test_runs_that_differ_in_more_than_the_annotation_are_not_compared(records, 
     masks, boxes, points = records[:3]
     (table,) = annotation_tables([masks, annotated(boxes, "box", **entry), points])
     assert [loss.part for loss in table.differences] == ["point"]
-    assert any(note.endswith("settings than with masks: a with box") for note in table.notes)
+    assert any(note.endswith("differ from the run with masks: a with box") for note in table.notes)
     assert not has_losses([masks, annotated(boxes, "box", **entry)])
 
 

@@ -23,10 +23,10 @@ def test_a_method_with_all_seeds_has_a_mean_and_others_say_what_they_lack():
     found = means_over_seeds(blocks, (0, 1, 2))
     assert found == [
         "a, mean ± standard deviation over test seeds 0, 1, 2: mIoU 41.00 ± 1.00",
-        "the protocol's result is the mean over test seeds 0, 1, 2 (TEST_SEED=, --test-seed); seeds 0 are missing of b",
+        "the protocol's result is the mean over test seeds 0, 1, 2. Not run yet: seeds 0 of b (--test-seed)",
     ]
     (line,) = means_over_seeds({1: blocks[1]}, (0, 1, 2))
-    assert line.endswith("seeds 0, 2 are missing of a, b")
+    assert line.endswith("Not run yet: seeds 0, 2 of a, b (--test-seed)")
 
 
 def test_of_several_folds_their_mean_counts():

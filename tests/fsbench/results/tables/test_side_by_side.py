@@ -40,7 +40,7 @@ def test_the_test_is_a_column_and_figures_are_those_of_each_table(blocks):
     assert rows[1]["accuracy"] == f"{next(iter(second.lines.values()))['accuracy'].value:.2f}"
     assert (
         not any(cell.place for line in sheet.tables[0].lines for cell in line.cells)
-        and "no rank or difference" in sheet.notes[0]
+        and "no ranks and no differences" in sheet.notes[0]
     )
     assert sheet.title.endswith("2 tests side by side") and "1-way" not in sheet.title and "original" in sheet.title
 
@@ -57,7 +57,7 @@ def test_one_test_has_none_and_tables_of_one_test_are_numbered(blocks):
 def test_it_fits_the_terminal(blocks, width):
     shown = text([side_by_side(blocks)], width, wrap=True)
     assert max(map(len, shown.splitlines())) <= width
-    assert ("no room for" in shown) == (width < 80) and "mIoU" in shown
+    assert ("a wider terminal has room" in shown) == (width < 80) and "mIoU" in shown
 
 
 def test_every_format_names_the_test(blocks):

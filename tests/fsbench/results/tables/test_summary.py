@@ -49,10 +49,10 @@ def test_it_fits(classes, width):
 def test_what_is_left_out_is_said_and_other_formats_leave_nothing_out():
     fitted = fit(to_sheet(block()), 80)
     assert "95 % interval" not in grid_of(fitted.sheet.tables[0])[0]
-    assert "* no room for 95 % interval: a wider terminal shows more" in render([block()], "text", width=80)
+    assert "* not shown: 95 % interval; a wider terminal has room" in render([block()], "text", width=80)
     for form in ("markdown", "latex"):
         text = render([block()], form, width=20)
-        assert "[49.15, 52.15]" in text and "no room for" not in text
+        assert "[49.15, 52.15]" in text and "a wider terminal" not in text
         assert LONG in text.replace("\\_", "_")
 
 
@@ -86,11 +86,11 @@ def test_one_fold_and_no_folds():
 
 def test_some_folds_have_no_mean():
     grid = grid_of(short_table(block(present=2)))
-    (missing,) = [note for note in to_sheet(block(present=2)).notes if "folds are there" in note]
+    (missing,) = [note for note in to_sheet(block(present=2)).notes if "folds have runs" in note]
     assert grid[0] == ["method", "mIoU 5⁰", "5¹"] and grid[2][1:] == ["51.00", "51.10"]
-    assert missing.startswith("2 of 4 folds are there, so there is no mean; --by fold shows")
+    assert missing.startswith("2 of 4 folds have runs, so there is no mean over folds. --by fold shows")
     assert grid[-1] == ["(best without a model)", "20.00", "19.00"]
-    percent = f"{INTERVAL_NOTE}, same weights; scores are in percent"
+    percent = f"{INTERVAL_NOTE}, same weights. Scores in percent"
     assert percent not in render([block(present=2)], "text")  # nor is any interval explained
     assert percent in render([block(present=2)], "text", ["fold"]) and percent in render([block()], "text")
     both = render([block(metrics=("mIoU", "ROM"))], "text")

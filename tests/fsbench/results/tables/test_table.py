@@ -101,7 +101,7 @@ def test_runs_on_other_images_stand_in_a_table_of_their_own(make):
     for number, block in enumerate(blocks, 1):
         told = f"table {number} of 2 of this test (fold 0, 1): its runs saw other images, label maps or episodes"
         assert any(line.startswith(told) for line in block.warnings)
-    with pytest.raises(RecordError, match="they have equal names, and the files of their images or label maps differ"):
+    with pytest.raises(RecordError, match="the names are equal, but the files of the images or label maps differ"):
         check_same({"m": {0: (runs[0],)}, "n": {0: (runs[1],)}})
 
 
@@ -148,7 +148,7 @@ def test_folds_of_two_copies_of_the_data_are_never_averaged(make):
     (corrected,) = build_blocks([again, second])
     assert lines([corrected]) == [("m", "0"), ("m", "1"), ("m", "mean")]
     mixed = {name: {0: (first,), 1: (second,)} for name in ("now", "accepted")}
-    with pytest.raises(RecordError, match="the runs of fold 0 and fold 1 saw other copies of the data"):
+    with pytest.raises(RecordError, match="the runs of fold 0 and fold 1 saw different copies of the data"):
         check_same(mixed)
 
 
@@ -253,7 +253,7 @@ def test_by_size_tells_strata_from_size_restricted_settings(table):
     assert len(rows) == 3 and sum(map(int, rows[0][4:])) == 24  # of two folds and their mean
     start = lines.index(["mIoU", "by", "object", "size"])
     assert ABSENT not in lines[start + 1]  # an IoU of nothing means nothing
-    assert "These are the episodes of the test, sorted" in printed and "(0-5, 5-10, 10-15, 0-15) are other" in printed
+    assert "Same episodes, grouped by it. The settings 0-5, 5-10, 10-15 and 0-15 are" in printed
 
 
 def test_by_fold_sets_the_folds_side_by_side(table):
@@ -291,9 +291,9 @@ def test_readers_are_told_what_a_number_is_not(make):
     (block,) = build_blocks([make("m", 0, weights="random (seed 0)")], trivial=True)
     text = " ".join([*block.warnings, *block.notes])
     assert "too narrow" not in text and "of the same images" not in text  # few images have no interval
-    assert "24 instead of the protocol's 1000 episodes: a trial, not a result" in text
-    assert "backbone b has random (seed 0) weights; its figures mean nothing" in text
-    assert "image lists: made by a rule of fsbench, not the authors' own" in text
+    assert "a trial, not a result: 24 episodes, and the protocol has 1000" in text
+    assert "backbone b has random (seed 0) weights; the scores mean nothing" in text
+    assert "image lists: made by fsbench's own rule (the authors' lists are not here)" in text
     assert [method for method, _ in block.lines] == ["m", "(all foreground)", "(all background)", "(majority)"]
 
 

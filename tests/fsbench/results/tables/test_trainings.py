@@ -119,7 +119,7 @@ def test_sentences_say_how_far_a_difference_reaches(tmp_path):
     (comparison,) = load_runs(runs).compare(metrics="mIoU").comparisons
     first, test = comparison.conclusions.sentences[0], comparison.conclusions.sentences[-1]
     assert first.startswith("emat is better than cst, whatever the training: ") and first.endswith("5 and 5 trainings.")
-    assert test.endswith("It holds for other images of these classes and other trainings, not for other classes.")
+    assert test.endswith("holds for other images of these classes and other trainings, not for other classes.")
     runs = write_trainings(tmp_path / "one", {"emat": (0.7,), "cst": (0.4, 0.45)})
     (comparison,) = load_runs(runs).compare(metrics="mIoU").comparisons
     first = comparison.conclusions.sentences[0]

@@ -115,7 +115,7 @@ def stored(mine, tmp_path):
 
 def test_a_stored_run_never_makes_a_file_run(stored, mine):
     with pytest.raises(
-        SettingsError, match=r"used Constant in mine.py, which the command does not name; name it: --me"
+        SettingsError, match=r"used Constant in mine.py, which the command does not name. Name it: --me"
     ):
         parse_stored(stored)
     assert times(mine) == 0
@@ -138,9 +138,7 @@ def test_a_stored_run_takes_the_named_file_with_its_content_wherever_it_lies(sto
 def test_a_stored_run_refuses_a_named_file_with_another_content(stored, mine):
     mine.write_text(mine.read_text() + "# changed\n")
     name_class_files(["mine.py:Constant"])
-    with pytest.raises(
-        SettingsError, match=r"which has changed since; expected a file with that content \(its sha256 "
-    ):
+    with pytest.raises(SettingsError, match=r"which has changed since. Give the old file \(its sha256 "):
         parse_stored(stored)
     assert times(mine) == 0
 
@@ -148,7 +146,7 @@ def test_a_stored_run_refuses_a_named_file_with_another_content(stored, mine):
 def test_a_copy_beside_the_run_is_offered_where_it_is_the_file_of_the_run_and_run_where_it_is_named(stored, mine):
     kept = mine.rename(stored.with_name("method.py"))
     with pytest.raises(
-        SettingsError, match=r"which is not there any more; the run keeps it: --method .*/method.py:Con"
+        SettingsError, match=r"which is not there any more. Give the copy that the run keeps: --method .*/method.py:Con"
     ):
         parse_stored(stored)
     assert times(mine) == 0
@@ -156,7 +154,7 @@ def test_a_copy_beside_the_run_is_offered_where_it_is_the_file_of_the_run_and_ru
     assert parse_stored(stored, build=False).config.model.class_path.endswith(".Constant") and times(mine) == 1
     class_file._named.clear()
     kept.write_text(METHOD + "# another\n")
-    with pytest.raises(SettingsError, match=r"which is not there any more; expected a file with that content"):
+    with pytest.raises(SettingsError, match=r"which is not there any more. Give the old file"):
         parse_stored(stored)
 
 

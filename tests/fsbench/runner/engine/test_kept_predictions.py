@@ -206,7 +206,9 @@ def test_a_bad_file_of_predictions_stops_nobody(runs_of_prototype, tmp_path, cap
     assert main(["table", str(runs)]) == 0
     assert "predictions.parquet" not in capsys.readouterr().out
     assert main(["table", str(bad), "--resolution", "24"]) == 0
-    assert "only resolution: 24 x 24 cannot be had: stored predictions:" in " ".join(capsys.readouterr().out.split())
+    assert "only resolution: 24 x 24 cannot be computed: stored predictions:" in " ".join(
+        capsys.readouterr().out.split()
+    )
     assert good.is_dir()
 
 

@@ -51,9 +51,9 @@ def remembering(episode):
 def test_a_model_that_remembers_is_refused_by_its_episodes(test, tmp_path, model):
     SHOWN.clear()
     asked = episodes_to_ask(test.manifest.episodes, 8)
-    with pytest.raises(ContractError, match=r"mine answers \d of 8 episodes otherwise in the test than alone") as found:
+    with pytest.raises(ContractError, match=r"mine answers \d of 8 episodes differently alone than in") as found:
         evaluated(model, test, tmp_path)
-    named = str(found.value).split("alone: ")[1].split(";")[0].split(", ")
+    named = str(found.value).split("the test: ")[1].split(";")[0].split(", ")
     assert {int(number) for number in named} <= set(asked)
     assert not list(tmp_path.iterdir()), "nothing is recorded, and nothing to go on from"
 
@@ -65,7 +65,7 @@ def test_another_model_is_recorded_with_the_number_of_its_episodes(test, tmp_pat
     assert record.run.asked_alone == 8
     assert (record.path, record.run.counts_sha256) == (plain.path, plain.run.counts_sha256)
     assert evaluated(forgetful, test, tmp_path, 0).record.run.asked_alone == 8, "what was found stays"
-    assert "; 8 episodes were asked alone as well, and answered alike" in str(
+    assert ". 8 episodes were also asked alone, with equal answers" in str(
         fsbench.load_runs(tmp_path).table(trivial=False)
     )
 
@@ -92,7 +92,7 @@ def test_of_answers_in_a_file_nobody_can_ask(test, tmp_path):
     record = fsbench.score(tmp_path / "mine.fsa", test, name="mine", runs=tmp_path / "runs", progress=False).record
     assert record.run.asked_alone is None and '"asked_alone": null' in (record.path / "run.json").read_text()
     words = str(fsbench.load_runs(tmp_path / "runs").table(trivial=False))
-    assert "whether each follows from its own episode alone cannot be checked" in words
+    assert "Nobody can check whether a prediction used more than its own episode" in words
 
 
 def test_queries_that_were_shown_before_are_asked_first(test):

@@ -114,7 +114,7 @@ def test_an_interrupted_evaluation_goes_on_and_says_so(test, tmp_path, error, ca
     again = Stops(6, error)
     result = quietly(again, test, tmp_path)
     assert first.asked == [0, 1, 2, 3] and again.asked == [0, 1, 2, 3, 4, 5]  # some of those before are asked again
-    said = "4 episodes were answered before, and 4 of them were asked again and answered alike"
+    said = "4 episodes had been answered. 4 of these 4 were asked again, with equal answers, although its code ha"
     assert said in capsys.readouterr().err and said in "".join(notes([result.record]))
     assert result.record.run.went_on == WentOn(episodes=4, asked_again=4, code="changed")  # it stops later
     assert result.record.run.counts_sha256 == quietly(middle, test, tmp_path).record.run.counts_sha256

@@ -78,7 +78,7 @@ def test_a_change_is_held_against_the_accepted_run(blocks_folder, command, tmp_p
     assert "no run is accepted yet" in summary.read_text()
     assert command(good, "--accept") == 0
     assert command(good, "--fail-on", "changed", *given) == 0
-    assert "mine: equal: all counts of 24 episodes" in summary.read_text()
+    assert "mine: equal: all 24 episodes have the accepted counts" in summary.read_text()
     capsys.readouterr()
     assert command(bad, *given) == command(bad, "--fail-on", "changed") == 1 and command(bad, "--fail-on", "never") == 0
     assert capsys.readouterr().out.count("mine: worse: mIoU") == 3

@@ -212,6 +212,6 @@ def test_predictions_that_were_handed_in(make, tmp_path, capsys):
         )
         rows = rows_of(tmp_path)
         ranks.append({name: re.search(r'"rank">rank (.*?)</span>', row)[1] for name, row in rows.items()})
-        assert "predictions handed in: nothing else of the method is known" in rows["theirs"]
+        assert "predictions handed in; nothing else of the method is known" in rows["theirs"]
         assert "predictions handed in" not in rows["ours"]
-    assert ranks == [{"ours": "1 of 1", "theirs": "1 of 1"}, {"ours": "2 of 2‡", "theirs": "1 of 2‡"}]
+    assert ranks == [{"ours": "1 of 1", "theirs": "1 of 1"}, {"ours": "2 of 2‡¹", "theirs": "1 of 2‡¹"}]

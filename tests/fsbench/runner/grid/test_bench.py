@@ -61,17 +61,17 @@ def line(*methods: str, dataset: str = "pascal", **options: object) -> str:
 
 
 def test_the_line_names_what_was_taken_and_nothing_where_it_was_asked_for():
-    assert line("dcama") == "default protocol: hsnet for dcama (PROTOCOL=<name> sets one for all)"
+    assert line("dcama") == "default protocol: hsnet for dcama (--protocol NAME sets one for all)"
     assert line("dcama", "emat", "hsnet", "prototype") == (
-        "default protocol: hsnet for dcama, hsnet; fscs for emat, prototype (figures of different "
-        "protocols are not comparable, so each gets its own table; PROTOCOL=<name> sets one for all)"
+        "default protocol: hsnet for dcama, hsnet; fscs for emat, prototype (scores of different protocols cannot be "
+        "compared, so each has its own table; --protocol NAME sets one for all)"
     )
     assert line("emat", "cst") == line("dcama", "emat", dataset="demo") == line("nn", dataset="cub") == ""
     assert line("dcama", protocol="fscs") == line("dcama", "hmnet", manifest="episodes.jsonl.gz") == ""
     several = [RunConfig("dcama", "pascal", protocol=protocol) for protocol in ("hsnet", "fscs")]
     assert (
         protocol_words(several)
-        == "protocols: hsnet, fscs; each gets its own table, and one table shows them side by side"
+        == "protocols: hsnet, fscs; each has its own table, and one more table shows them side by side"
     )
     for given in (("--data.test.protocol=fscs",), ("--data.test.protocol", "fscs")):
         assert line("dcama", extra=given) == ""

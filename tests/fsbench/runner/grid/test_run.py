@@ -109,7 +109,7 @@ def test_an_interrupt_stops_what_runs(tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt):
         run_missing(cells, tmp_path, executor)
     assert len(started) == 2 and all(job.stopped for job in started)
-    assert "0 done, 2 interrupted (prototype demo fold 0 1-way 1-shot seed 0: starts; " in capsys.readouterr().err
+    assert "0 done, 2 stopped (prototype demo fold 0 1-way 1-shot seed 0: starting; " in capsys.readouterr().err
 
 
 def test_a_run_that_another_process_makes_is_left_to_it(tmp_path, monkeypatch, capsys):
@@ -134,13 +134,13 @@ def test_a_run_that_another_process_makes_is_left_to_it(tmp_path, monkeypatch, c
 
 def test_what_a_run_is_at(tmp_path):
     log = tmp_path / "nowhere.log"
-    assert progress_text(None, log) == progress_text(tmp_path / "nowhere", log) == "starts"
-    assert progress_text(tmp_path, log) == "begins"
+    assert progress_text(None, log) == progress_text(tmp_path / "nowhere", log) == "starting"
+    assert progress_text(tmp_path, log) == "starting"
     (tmp_path / "curves/version_0").mkdir(parents=True)
     (tmp_path / "curves/version_0/metrics.csv").write_text("loss,epoch,step\n0.5,0,10\n0.4,1,20\n")
-    assert progress_text(tmp_path, log) == "trains, epoch 1"
+    assert progress_text(tmp_path, log) == "training: epoch 1"
     (tmp_path / "evaluation").mkdir()
     for name, lines in (("part-1-a", 4), ("part-2-b", 3)):
         (tmp_path / f"evaluation/{name}.jsonl").write_text("{}\n" * lines)
-    assert progress_text(tmp_path, log) == "evaluates, 5 episodes done"
+    assert progress_text(tmp_path, log) == "evaluation: 5 episodes done"
     assert last_lines(log) == []

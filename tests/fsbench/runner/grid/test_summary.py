@@ -63,7 +63,7 @@ def test_a_score_that_no_run_has_says_so():
 
     whole = {(0, 0): 50.0, (1, 0): 60.0}
     assert reasons(whole, ["mIoU"]) == []
-    assert reasons(whole, ["mIoU", "ROM"]) == ["–: the runs of prototype on demo have no ROM"]
+    assert reasons(whole, ["mIoU", "ROM"]) == ["–: prototype on demo has no ROM"]
 
 
 def test_what_makes_scores_no_results_is_said(make):
@@ -75,7 +75,7 @@ def test_what_makes_scores_no_results_is_said(make):
     trial = make("emat", 0, weights="random (seed 0)", episodes=6)
     random, few, lists = remarks([planned("emat", trial), planned("prototype", make("prototype", 0, episodes=1000))])
     assert lists.startswith("image lists: ")
-    assert few == "emat folder 1-way 1-shot: 6 instead of the protocol's 1000 episodes: a trial, not a result"
+    assert few == "emat folder 1-way 1-shot: a trial, not a result: 6 episodes, and the protocol has 1000"
     assert random.startswith("emat folder 1-way 1-shot: emat: backbone b has random (seed 0) weights")
 
 

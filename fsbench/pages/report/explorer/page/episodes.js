@@ -55,7 +55,7 @@ class Episodes {
 
   iouWords(i, method) {
     const value = this.iou[method][i];
-    return value === NO_RUN ? "no run" : value === NO_IOU ? "nothing to find or found" : `${(value / 10).toFixed(1)} %`;
+    return value === NO_RUN ? "no run" : value === NO_IOU ? "nothing to find, nothing found" : `${(value / 10).toFixed(1)} %`;
   }
 
   // Return how far the IoU of two methods differ; rightly predicting nothing counts as 1. -1 where neither has any.

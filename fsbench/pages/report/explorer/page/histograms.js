@@ -19,7 +19,7 @@ class FilterPanel {
       place.append(box);
       this.parts.push(dimension.number ? new RangeFilter(box, dimension, this) : new ChoiceFilter(box, dimension, this));
     }
-    if (same.length) place.append(make("p", `No filter by ${same.join(", ")}: equal or unknown in all episodes.`, { class: "hint" }));
+    if (same.length) place.append(make("p", `No filter by ${same.join(", ")}: all episodes have the same value, or none.`, { class: "hint" }));
   }
 
   values(dimension) {

@@ -66,13 +66,13 @@ class Tags {
   // Take over the tags of a file that `text` made; returns a sentence about it.
   read(text) {
     let content;
-    try { content = JSON.parse(text); } catch { return "This is no file of tags: expected the JSON that Export writes."; }
+    try { content = JSON.parse(text); } catch { return "This file has no tags: expected the JSON that Export tags writes."; }
     const known = this.episodes.folds.map((fold) => fold.sha256), theirs = Object.values(content?.manifests ?? {});
-    if (!content?.tags || !theirs.some((sha256) => known.includes(sha256))) return "These tags are of other episodes: their manifests have other hashes.";
+    if (!content?.tags || !theirs.some((sha256) => known.includes(sha256))) return "These tags belong to other episodes: the hashes of the manifests differ.";
     this.load();
     const found = this.add(content.tags);
     this.keep();
-    return `${found} tags of episodes were taken over.`;
+    return `${found} tags of episodes were imported.`;
   }
 }
 

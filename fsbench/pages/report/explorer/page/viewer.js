@@ -80,7 +80,7 @@ class Viewer {
     element("viewer-body").hidden = i < 0;
     if (i < 0) return;
     element("viewer-title").textContent = episodes.title(i);
-    element("viewer-place").textContent = place >= 0 ? `${place + 1} of ${count} shown` : "not among the shown";
+    element("viewer-place").textContent = place >= 0 ? `${place + 1} of ${count} shown` : "not among the shown episodes";
     element("split").value = String(state.split);
     element("names-a").textContent = `A: ${episodes.methods[a]}, ${episodes.iouWords(i, a)}`;
     element("names-b").textContent = `B: ${episodes.methods[b]}, ${episodes.iouWords(i, b)}`;
@@ -126,7 +126,7 @@ class Viewer {
     if (words.hidden) return;
     const ofMethod = (method) => {
       const range = layers.attentionRange(method), meaning = episodes.attentionOf(method);
-      if (meaning === null) return "no such map is kept";
+      if (meaning === null) return "the run kept no attention";
       const values = range ? ` (${range.map((value) => value.toPrecision(2)).join(" to ")})` : "; none of this episode";
       return `${meaning || "its record does not say what it is"}${values}`;
     };

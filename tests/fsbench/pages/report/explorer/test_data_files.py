@@ -101,7 +101,7 @@ def test_images_end_at_the_budget(study, explored, monkeypatch):
     files = {path.stem: path.stat().st_size for path in (study / "explorer").glob("*.jpg")}
     data = data_file(study, "data")
     assert 0 < sum(files.values()) <= budget and sorted(map(int, files)) == data["images"]
-    assert "Images of the episodes on which methods differ most" in (study / "explorer.html").read_text()
+    assert "Only episodes on which methods differ most have images" in (study / "explorer.html").read_text()
     spread = data["columns"]["spread"][:24]
     assert data["columns"]["query"][spread.index(max(spread))] in data["images"]
 

@@ -59,11 +59,11 @@ def test_tags_stay_and_travel(reading, tmp_path):
     with reading() as reader:  # another browser
         assert reader.page.get_by_role("group", name="Tag", exact=True).inner_text().endswith("none yet")
         reader.page.set_input_files("#tag-import", tmp_path / "tags.json")
-        expect(reader.page.locator("#tag-said")).to_have_text("25 tags of episodes were taken over.")
+        expect(reader.page.locator("#tag-said")).to_have_text("25 tags of episodes were imported.")
         (tmp_path / "tags.json").write_text(text.replace(reader.data["folds"][0]["sha256"], "x").replace(
             reader.data["folds"][1]["sha256"], "y"))  # fmt: skip
         reader.page.set_input_files("#tag-import", tmp_path / "tags.json")
-        expect(reader.page.locator("#tag-said")).to_contain_text("other hashes")
+        expect(reader.page.locator("#tag-said")).to_contain_text("belong to other episodes")
 
 
 def tab(reader, is_deaf=False):

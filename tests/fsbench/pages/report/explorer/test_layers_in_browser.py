@@ -66,7 +66,7 @@ def test_attention_is_a_layer_of_the_method_that_has_it(reading):
         expect(page.locator("#view")).to_have_attribute("data-shown", "0.3 attention")
         expect(words).to_have_text(
             "Attention, from the least (dark blue) to the most (yellow) of the episode. "
-            f"A, m0: {ATTENDS} (0.0039 to 0.75). B, m1: no such map is kept. "
+            f"A, m0: {ATTENDS} (0.0039 to 0.75). B, m1: the run kept no attention. "
         )
         pixels = view_pixels(page)
         row = pixels[len(pixels) // 3]
