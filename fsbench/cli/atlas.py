@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "compare", help="say whether figures of two methods can be compared, and if not, what differs"
     )
     pair.add_argument("one", metavar="A", help="a method (BAM), or a method on a data set (bam/pascal-5i)")
-    pair.add_argument("other", metavar="B", help="the other method, named like A")
+    pair.add_argument("other", metavar="B", nargs="?", help="the other method, named like A")
     add_runs_folder(pair)
     pair.set_defaults(function=_compare)
     for each in (check, page):

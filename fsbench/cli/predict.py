@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.terminal import print_error, print_line, print_note, shorten_hashes
-from fsbench.predict.scans import check_no_scan
+from fsbench.predict.scans import check_no_scans
 from fsbench.runner.config.backbone_choice import AUTO
 from fsbench.runner.config.limits import real, whole
 from fsbench.runner.config.registry import check_known, choose_method
@@ -71,6 +71,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="remove results in --out that were made with other settings"
     )
+    parser.add_argument(
+        "--no-check", action="store_true",
+        help="do not predict each labelled photo from the others: faster, but nothing is said of how good masks are, "
+        "nor of whether a photo shows a class at all",
+    )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="show no line for every photo, no notes and no progress")
     parser.set_defaults(function=_predict)
 
@@ -167,17 +172,20 @@ def print_checks(predictor: "Predictor") -> None:
     print_line(f"on your labelled photos, each left out once: {', '.join(check.masks for check in checks.values())}")
     share = predictor.share_in_negatives()
     if share is not None:
-        use = "; it makes little use of them" if share > 0.5 else ""
-        print_line(f"marked as not it: {predictor.name} still gives {100 * share:.0f} % of these pixels a class{use}")
+        use = "; the other negatives help little" if share > 0.5 else ""
+        print_line(
+            f"marked as not it, each photo left out once: {predictor.name} gives {100 * share:.0f} % of these pixels a "
+            f"class{use}"
+        )
 
 
 def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     check_method(options)
-    for query in options.query:
-        check_no_scan(query)
+    check_no_scans(options.query, (*options.support, *options.negative))
     # torch: seconds, which help and refused options do without
     from fsbench.predict.folder import predict_folder
     from fsbench.predict.images import find_images
+    from fsbench.predict.leave_one_out import ClassCheck
 
     refused: list[str] = []
     images = find_images(options.query, options.out, refused)
@@ -188,7 +196,8 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     weights = shorten_hashes(predictor.method.backbone.weights_id)
     print_line(f"{predictor.name} on {weights}, {predictor.image_size} pixels, {predictor.device}")
     print_line(f"labelled photos: {shots}; score of a class: {predictor.score_meaning}")
-    print_checks(predictor)
+    if not options.no_check:
+        print_checks(predictor)
     summary = predict_folder(
         predictor,
         images,
@@ -202,9 +211,10 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     resumed = f" ({summary.resumed} of them by an earlier call)" if summary.resumed else ""
     print_line(f"{total} of {len(images)} photos predicted{resumed}")
     print_line("what the method found (nobody has checked it):")
-    for name, check in predictor.checks.items():
+    unchecked = {name: ClassCheck(name, problem="--no-check") for name in predictor.classes}
+    for name, check in (predictor.checks or unchecked).items():
         found, number = ("present", summary.present) if check.tells else ("a mask", summary.marked)
-        share = f"all {total}" if number[name] == total else f"{number[name]} of {total}"
+        share = f"all {total}" if number[name] == total > 1 else f"{number[name]} of {total}"
         print_line(f"  {name}: {found} in {share} photos. {check.presence}.")
     folders = "labels/, overlays/, steps/" if options.steps else "labels/, overlays/"
     print_line(f"{options.out}: {folders}, annotations.json, scores.csv")

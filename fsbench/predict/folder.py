@@ -198,11 +198,11 @@ def _difference(written: Any, identity: Mapping[str, Any]) -> str:
     """Describe in what an identity differs from the written one, in the words of an error message."""
     if not isinstance(written, dict):
         return "its journal does not say which"
-    for key, value in identity.items():
-        if written.get(key) != value:
-            before = written.get(key)
+    for key in (*identity, *written):
+        before, value = written.get(key), identity.get(key)
+        if before != value:
             if key == "method":
-                before, value = before.get("name") if isinstance(before, dict) else None, value["name"]
+                before, value = before.get("name") if isinstance(before, dict) else None, identity["method"]["name"]
             return f"another {key}" if key in HASHED or before == value else f"{key} was {before}, now {value}"
     return "of another version of fsbench"
 

@@ -17,9 +17,8 @@ from fsbench.base.files import is_file, is_folder
 from fsbench.data.image_io import read_upright
 from fsbench.data.transforms import RESIZES
 from fsbench.data.warping import resize_by_opencv
-from fsbench.predict.scans import check_no_scan
+from fsbench.predict.scans import SUFFIXES, check_no_scan, check_no_scans
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif")
 PREVIEW = 1600
 """Longest side of an overlay in pixels."""
 
@@ -82,9 +81,7 @@ def find_images(queries: Sequence[Path], out: Path | None = None, refused: list[
                 raise SettingsError(f"{paths[name]} and {path} would have the same name; give the folder above both")
             paths[name] = path
     if not paths:
-        for query in queries:
-            for file in sorted(query.rglob("*")):
-                check_no_scan(file)
+        check_no_scans(queries, ())
         raise DataError(
             f"there is no photo in {', '.join(map(str, queries))}; expected files that end with {', '.join(SUFFIXES)}"
         )

@@ -95,6 +95,8 @@ class ClassCheck:
     @property
     def presence(self) -> str:
         """Say whether scores tell images with the class ("it") from others, and what was measured."""
+        if self.problem:
+            return f"Whether a photo shows it at all was not measured ({self.problem})"
         if not self.shown or not self.absent:
             return f"Whether a photo shows it at all cannot be told: {TOO_FEW}"
         seen = f"labelled photos with it scored {_span(self.shown)}, photos without it {_span(self.absent)}"

@@ -205,7 +205,16 @@ class Predictor:
     def add(self, supports: Sequence[Support], negatives: Sequence[Support] = ()) -> "Predictor":
         """Add supports that `read_supports` returned, and negatives that `read_negatives` returned."""
         self.method.backbone.cache.clear()
-        return self._take([*self.supports, *supports], [*self.negatives, *negatives])
+        names: dict[tuple[tuple[int, ...], str], str] = {}
+
+        def named(support: Support) -> Support:
+            """Give a photo that is here already, under whatever name, the name that it has."""
+            key = support.pixels.shape, digest(torch.from_numpy(support.pixels))
+            return replace(support, image_name=names.setdefault(key, support.image_name))
+
+        return self._take(
+            [named(one) for one in (*self.supports, *supports)], [named(one) for one in (*self.negatives, *negatives)]
+        )
 
     def clear(self) -> "Predictor":
         """Remove all supports and negatives."""
@@ -227,29 +236,38 @@ class Predictor:
         Returns:
             What was measured, by the names of the classes.
         """
-        supports, negatives = self.supports, self.negatives
-
-        def ask(photo: Support) -> ImageResult:
-            kept = ([one for one in given if one.image_name != photo.image_name] for given in (supports, negatives))
-            return self._take(*kept).predict(photo.pixels)
-
-        try:
-            checks = leave_one_out(supports, negatives, ask)
-        finally:
-            self._take(supports, negatives)
+        checks = leave_one_out(self.supports, self.negatives, self._predict_without_itself)
         self.checks = checks
         return checks
+
+    def _predict_without_itself(self, photo: Support) -> ImageResult:
+        """Predict a labelled photo with the others as supports and negatives."""
+        supports, negatives, checks = self.supports, self.negatives, self.checks
+        kept = ([one for one in given if one.image_name != photo.image_name] for given in (supports, negatives))
+        try:
+            return self._take(*kept).predict(photo.pixels)
+        finally:
+            self._take(supports, negatives)
+            self.checks = checks
 
     def share_in_negatives(self) -> float | None:
         """Return the share of pixels in negatives' marked regions that still get a class.
 
-        It is 0 for a method that takes such a region for background. At most ten photos are asked; None if no
-        negative marks a region.
+        Each photo is predicted with the others as supports and negatives; at most ten are. None where fewer than two
+        photos have such a region, or where the photo of the only support has one, too.
         """
-        marked = [one for one in self.negatives if one.classes][:MOST_ASKED]
-        regions = [np.isin(one.labels, [*one.classes]) for one in marked]
-        taken = [(self.predict(one.pixels).label_map[region] > 0) for one, region in zip(marked, regions, strict=True)]
-        return float(np.concatenate(taken).mean()) if marked else None
+        marked: dict[str, list[Support]] = {}
+        for one in self.negatives:
+            if one.classes:
+                marked.setdefault(one.image_name, []).append(one)
+        shown = {one.image_name for one in self.supports}
+        if len(marked) < 2 or (len(shown) == 1 and shown <= marked.keys()):
+            return None
+        taken = []
+        for regions in list(marked.values())[:MOST_ASKED]:
+            found = self._predict_without_itself(regions[0]).label_map > 0
+            taken += [found[np.isin(one.labels, [*one.classes])] for one in regions]
+        return float(np.concatenate(taken).mean())
 
     @property
     def support_set(self) -> SupportSet:
@@ -275,7 +293,7 @@ class Predictor:
     def score_meaning(self) -> str:
         """Meaning of a class's score, in words."""
         own = self.method.predicts_presence
-        return "the method's own, for being present" if own else "share of the photo's pixels with the class"
+        return "how sure the method is that a photo shows it" if own else "share of the photo's pixels with the class"
 
     def __call__(
         self, query: str | Path | Sequence[str | Path], refused: list[str] | None = None, threads: int = 2
@@ -436,7 +454,7 @@ class Predictor:
     @property
     def identity(self) -> dict[str, Any]:
         """Everything except the device on which a prediction depends, as plain values."""
-        support = self.support_set
+        support, unmeasured = self.support_set, {} if self.checks else {"no_check": True}
         arguments = {key: value for key, value in self.settings["model"]["init_args"].items() if key != "backbone"}
         return {
             "method": {
@@ -454,6 +472,7 @@ class Predictor:
             "only_present": self.only_present,
             "megapixels": self.max_pixels / 1e6,
             "classes": list(support.classes),
+            **unmeasured,
             "support": fingerprint(
                 [
                     support.rows.tolist(),

@@ -27,9 +27,9 @@ from fsbench.data.orientation import apply_orientation, fit_labels, fits_both_wa
 from fsbench.data.palettes import SeenColours
 from fsbench.data.transforms import RESIZES
 from fsbench.predict.embedded import embedded_file, embedded_picture, labels_on_photo
-from fsbench.predict.images import SUFFIXES, find_images
+from fsbench.predict.images import find_images
 from fsbench.predict.labelme import paint_labelme
-from fsbench.predict.scans import check_no_scan
+from fsbench.predict.scans import SUFFIXES, check_no_scan
 
 FORMS = "[name=]photo:mask.png, photo:labelme.json, labelme.json, coco.json or a folder of these"
 PHOTOS, MASKS = "photos", "masks"
@@ -172,7 +172,7 @@ def read_supports(
 
     Args:
         given: Texts, each one of `FORMS`, or their parsed form. A folder has JSON files of LabelMe or COCO, or
-            `photos/` and `masks/`, in which a photo and its mask have one name.
+            `photos/` and `masks/`, in which a photo and its mask have one name, or photos with such masks beside them.
         classes: "1=cat,2=dog" names the numbers of label maps; "cat,dog" chooses among classes that have names.
         root: Folder of the images of JSON files, instead of the file's own.
 
@@ -201,7 +201,7 @@ def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list
 
     Args:
         given: Texts, each a photo, a folder of photos, or one of `FORMS`, whose marked regions are then none of the
-            classes; a name says what they show instead.
+            classes; a name says what they show instead. A folder may have photos with masks and without.
         root: Folder of the images of JSON files, instead of the file's own.
 
     Returns:
@@ -217,7 +217,10 @@ def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list
         path = Path(text).expanduser()
         check_no_scan(path)
         if is_folder(path) and not (is_folder(path / MASKS) or any(path.glob("*.json"))):
-            photos += [image.path for image in find_images([path])]
+            pairs = _photos_with_masks(path)
+            specs += [("", photo, mask) for photo, mask in pairs]
+            paired = {file for pair in pairs for file in pair}
+            photos += [image.path for image in find_images([path]) if image.path not in paired]
         elif is_file(path) and path.suffix.lower() in SUFFIXES:
             photos.append(path)
         elif not {":", "="} & set(text) and not text.lower().endswith(".json") and not path.exists():
@@ -335,21 +338,30 @@ def parse_support(text: str) -> list[SupportSpec]:
 
 def _specs_of_folder(folder: Path) -> list[SupportSpec]:
     files = sorted(file for file in folder.glob("*.json") if is_file(file))
-    if files:
-        return [("", None, file) for file in files]
-    found: list[SupportSpec] = []
-    for mask in sorted((folder / MASKS).glob("*.png")):
-        near = (folder / PHOTOS).glob("*")
-        photos = [photo for photo in near if mask.stem in (photo.stem, photo.name) and photo.suffix.lower() in SUFFIXES]
-        if len(photos) != 1:
-            number = "no photo" if not photos else f"{len(photos)} photos"
-            raise DataError(f"the mask {mask} has {number} of its name in {folder / PHOTOS}; expected one")
-        found.append(("", photos[0], mask))
+    found: list[SupportSpec] = [("", None, file) for file in files]
+    found = found or [("", photo, mask) for photo, mask in _photos_with_masks(folder)]
     if not found:
         raise SettingsError(
             f"the folder {folder} has no support; expected JSON files of LabelMe or COCO in it, or {PHOTOS}/ and "
-            f"{MASKS}/, where a photo and its mask have one name"
+            f"{MASKS}/, where a photo and its mask have one name, or photos with such masks beside them"
         )
+    return found
+
+
+def _photos_with_masks(folder: Path) -> list[tuple[Path, Path]]:
+    """Return the photos of a folder and their masks: those in `photos/` and `masks/`, else those that lie together."""
+    together = not is_folder(folder / MASKS)
+    near = folder if together else folder / PHOTOS
+    photos = [photo for photo in sorted(near.glob("*")) if photo.suffix.lower() in SUFFIXES]
+    found: list[tuple[Path, Path]] = []
+    for mask in sorted((folder if together else folder / MASKS).glob("*.png")):
+        own = [photo for photo in photos if mask.stem in (photo.stem, photo.name) and photo != mask]
+        if not own and together:
+            continue  # a photo without a mask, or one whose mask this is not
+        if len(own) != 1:
+            number = "no photo" if not own else f"{len(own)} photos"
+            raise DataError(f"the mask {mask} has {number} of its name in {near}; expected one")
+        found.append((own[0], mask))
     return found
 
 

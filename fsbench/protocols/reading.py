@@ -11,6 +11,7 @@ A file names the parts of a test, each with its values:
 With `base` it says in what it differs from another file.
 """
 
+import copy
 import json
 import re
 from collections.abc import Mapping
@@ -54,7 +55,11 @@ from fsbench.scores.volumes import VOLUME
 
 ATLAS = "atlas:"
 """Start of the names of protocols that are rows of the atlas (`fsbench.protocols.rows`)."""
+HANDED_IN = Path("protocol")
+"""Stands in messages for the file of a protocol that is given as its content."""
 LISTED = "listed"
+DEFAULT_PROTOCOLS = {"segmentation": "fscs", "classification": "fort"}
+"""Protocols of methods whose configurations name none, by their tasks."""
 DRAWS: Mapping[str, type[Draw]] = {
     name: draw
     for module in (listed, presence, large_objects, boxes, gfss, bam_gfss, volumes, classes)
@@ -89,18 +94,17 @@ def load_protocol(name: str | Path | Mapping[str, Any]) -> Protocol:
     """Return the protocol of a name, a file or a row of the atlas.
 
     Args:
-        name: of `configs/protocols`, of a row of the atlas, or a file FILE.yaml; or the parts of such a file, as the
-            header of a manifest has them.
+        name: of `configs/protocols`, of a row of the atlas, or a file FILE.yaml; or the content of such a file.
 
     Raises:
         SettingsError: the name is unknown, a value is bad, the row cannot be run, or a file of one's own has the name
             of a protocol that is here.
     """
     if isinstance(name, Mapping):
-        return _protocol_of_parts(json.dumps(name))
+        return _own_protocol(_with_base(copy.deepcopy(dict(name)), HANDED_IN, ()), HANDED_IN)
     if is_protocol_file(name):
         note_opened({Path(name)})
-        return _protocol_of_file(Path(name))
+        return _own_protocol(_content(Path(name), ()), Path(name))
     protocol, files = _load(str(name))
     note_opened(files)
     return protocol
@@ -112,7 +116,9 @@ def stored_protocol(name: str | Mapping[str, Any]) -> Protocol:
     Raises:
         SettingsError: as `load_protocol` does, and for the name of a file.
     """
-    if isinstance(name, str) and is_protocol_file(name):
+    if isinstance(name, Mapping):
+        return _protocol_of_parts(json.dumps(name))
+    if is_protocol_file(name):
         raise SettingsError(_unknown(name[:100]))
     return load_protocol(name)
 
@@ -122,17 +128,22 @@ def is_protocol_file(name: str | Path) -> bool:
     return Path(name).suffix in (".yaml", ".yml")
 
 
-def _protocol_of_file(path: Path) -> Protocol:
-    """Return the protocol of a file of one's own, with its parts; that of its name where both are equal."""
-    protocol = read_protocol(path)
+def _own_protocol(content: dict[str, Any], where: Path) -> Protocol:
+    """Return the protocol of a file of one's own, with its parts; that of its name where both are equal.
+
+    Args:
+        content: of the file, with that of its base.
+        where: the file, for messages.
+    """
+    protocol = _made_protocol(where, copy.deepcopy(content))
     if protocol.name in protocol_names() and load_protocol(protocol.name) == protocol:
         return load_protocol(protocol.name)
     try:
-        return _protocol_of_parts(json.dumps(_content(path, ())))
+        return _protocol_of_parts(json.dumps(content))
     except TypeError as error:  # YAML has dates, too
-        raise SettingsError(f"{path}: {error}; expected texts, numbers, lists and mappings") from error
+        raise SettingsError(f"{where}: {error}; expected texts, numbers, lists and mappings") from error
     except SettingsError as error:
-        raise SettingsError(f"{path}: {error}") from error
+        raise SettingsError(f"{where}: {error}") from error
 
 
 MOST_PARTS, LONGEST_TEXT, LARGEST_NUMBER = 20_000, 500, 100_000
@@ -180,7 +191,8 @@ def _load(name: str) -> tuple[Protocol, set[str]]:
 
 def _unknown(name: str) -> str:
     """Return the message about an unknown name: a method's names its protocol, a program's of the atlas its rows."""
-    method = named_files("methods", CONFIGS).get(name)
+    aliased = load_yaml(CONFIGS / "aliases.yaml").get(name, {})
+    method = named_files("methods", CONFIGS).get(aliased.get("method", name))
     if method is not None and (own := protocol_of_method(load_yaml(method.path) or {})):
         return f"'{name}' is a method, not a protocol; {name} is tested under {own}: give --protocol {own}"
     if rows := _rows().rows_of_program(name):
@@ -189,11 +201,18 @@ def _unknown(name: str) -> str:
 
 
 def protocol_of_method(settings: Mapping[str, Any]) -> str | None:
-    """Return the protocol that a method's configuration names; None if it names none."""
+    """Return the protocol that a method is tested under: the one that its configuration names, else that of its task.
+
+    Args:
+        settings: the configuration, as plain values.
+
+    Returns:
+        The protocol's name; None where the configuration names neither a protocol nor a task.
+    """
     found = settings
     for key in ("data", "init_args", "test"):
         found = found.get(key) or {}
-    protocol: str | None = found.get("protocol")
+    protocol: str | None = found.get("protocol") or DEFAULT_PROTOCOLS.get(settings.get("task", ""))
     return protocol
 
 
@@ -491,11 +510,7 @@ def _made_protocol(path: Path, content: Mapping[str, Any]) -> Protocol:
 
 
 def _content(path: Path, derived: tuple[str, ...]) -> dict[str, Any]:
-    """Return the content of a file, that of its base among it; `derived` are the names of files that have it as base.
-
-    Values of a part join those of the base's part, unless it has another rule; a value by data set is that of the file
-    or that of the base, and no mixture of both.
-    """
+    """Return the content of a file with that of its base; `derived` are the names of files that have it as base."""
     try:
         content = load_yaml(path)
     except (OSError, ValueError) as error:
@@ -503,14 +518,23 @@ def _content(path: Path, derived: tuple[str, ...]) -> dict[str, Any]:
         raise SettingsError(f"cannot read {path} ({error}); expected a protocol in YAML{near}") from error
     if not isinstance(content, dict):
         raise SettingsError(f"{path} holds {type(content).__name__}, expected a mapping with {', '.join(_KEYS)}")
+    return _with_base(content, path, derived)
+
+
+def _with_base(content: dict[str, Any], where: Path, derived: tuple[str, ...]) -> dict[str, Any]:
+    """Return the content of the file `where` with that of its base; see `_content`.
+
+    Values of a part join those of the base's part, unless it has another rule; a value by data set is that of the file
+    or that of the base, and no mixture of both.
+    """
     base = content.pop("base", None)
     if base is None:
         return content
     files = named_files("protocols", CONFIGS)
     if not isinstance(base, str) or base not in files:
-        raise SettingsError(f"{path} has the base {base!r}{known_names(str(base), protocol_names())}")
+        raise SettingsError(f"{where} has the base {base!r}{known_names(str(base), protocol_names())}")
     if base in derived:
-        raise SettingsError(f"{path} has the base {base}, whose own base it is; expected a file without it")
+        raise SettingsError(f"{where} has the base {base}, whose own base it is; expected a file without it")
     usual = _content(files[base].path, (*derived, base))
     return usual | {key: _joined(usual.get(key), own) if key in _PARTS else own for key, own in content.items()}
 

@@ -371,7 +371,14 @@ def test_a_protocol_of_ones_own_travels_with_its_kit_and_its_records(command, fo
     assert record.protocol == test.protocol and record.protocol.draw.episodes == {"others": 4}
     Path("mine.yaml").write_text(text + "counting: {void: background}\n")
     other = load_test("folder", root=folder[2], protocol="mine.yaml")
-    evaluate(lambda episode: np.ones(episode.size), other, name="x", runs="runs", progress=False)
+    assert (
+        evaluate("prototype", other, runs="named", backbone="demo", progress=False).record.header
+        == other.manifest.header
+    )
+    changed = evaluate(lambda episode: np.ones(episode.size), other, name="x", runs="runs", progress=False)
+    for path in (record.path, changed.path):  # of two tests, so that neither takes the other's place
+        assert command("compare", path, "--accepted", "accepted", "--accept")[0] == 0
+    assert len(list(Path("accepted").iterdir())) == 2
     _, out, _ = command("table", "runs")
     assert "protocol mine v1 · 4 episodes a fold · table 1 of 2" in out and "table 2 of 2" in out
 

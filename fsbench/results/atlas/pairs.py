@@ -131,7 +131,7 @@ def _told(entry: Entry, names: Sequence[str]) -> str:
     return f"{entry.method} {' and '.join([*joined, *(words for words in phrases if words not in gets)])}"
 
 
-def pair_named(atlas: Atlas, one: str, other: str) -> Pair:
+def pair_named(atlas: Atlas, one: str, other: str | None) -> Pair:
     """Return the tests of two methods, found by name.
 
     Args:
@@ -140,9 +140,18 @@ def pair_named(atlas: Atlas, one: str, other: str) -> Pair:
             it is the first on which both have a row.
 
     Raises:
-        SettingsError: nothing has such a name, or the two share no data set.
+        SettingsError: nothing has such a name, there is no other, or the two share no data set.
     """
-    ours, theirs = _entries_named(atlas, one), _entries_named(atlas, other)
+    ours = _entries_named(atlas, one)
+    if other is None:
+        methods = {slug(entries[0].method): entries[0].method for entries in ours.values()}
+        (own, method), *_ = methods.items()
+        rows = " and ".join(f"{own}/{slug(dataset)}" for dataset in ours)
+        raise SettingsError(
+            f"{one} is one method; expected two whose figures are compared, such as: fsbench atlas compare {own} "
+            f"{'hsnet' if own != 'hsnet' else 'bam'}; the atlas has {method} as {rows} (fsbench atlas page shows them)"
+        )
+    theirs = _entries_named(atlas, other)
     if len(ours) == len(theirs) == 1:
         (first,), (second,) = ours.values(), theirs.values()
         sets = [next(iter(own)) for own in (ours, theirs)]
@@ -199,13 +208,17 @@ def _comparability(pair: tuple[Entry, Entry]) -> tuple[bool | str, ...]:
 
 
 def _entries_named(atlas: Atlas, name: str) -> Mapping[str, list[Entry]]:
-    """Return entries by the data sets on which a method is, PASCAL-5i first, or those of a named data set or row."""
+    """Return entries by the data sets on which a method is, PASCAL-5i first, or those of a named data set or row.
+
+    Signs and capitals are nothing: dcsam is DC-SAM.
+    """
     head, _, tail = name.rpartition("/")
-    wanted = {
+    forms = (
         slug(name),
         f"{slug(head)}/{slug(tail)}",
         "/".join(map(slug, name.split("/"))),
-    }  # methods have slashes, too
+    )  # methods have slashes, too
+    wanted = {form.replace("-", "") for form in forms}
     found: dict[str, list[Entry]] = {}
     order = sorted(
         (entry for entry in atlas.entries if not entry.ours),
@@ -218,9 +231,10 @@ def _entries_named(atlas: Atlas, name: str) -> Mapping[str, list[Entry]]:
     )
     for entry in order:
         method = slug(entry.program.method if entry.program else entry.method)
-        if entry.id in wanted:
+        if entry.id.replace("-", "") in wanted:
             return {entry.dataset: [entry]}
-        if wanted & {method, slug(entry.method), f"{method}/{slug(entry.dataset)}"}:
+        names = (method, slug(entry.method), f"{method}/{slug(entry.dataset)}")
+        if wanted & {one.replace("-", "") for one in names}:
             if entry.program and not entry.changes:
                 entry = replace(entry, method=entry.program.method)
             found.setdefault(entry.dataset, []).append(entry)

@@ -54,16 +54,19 @@ COLUMNS = {
     "low": "lower end of its 95 % interval for other images and the same weights; null without one",
     "high": "upper end of that interval",
     "scope": 'what the interval holds for: "images", "these supports", "identical" or "none"',
-    "error": "standard error",
-    "df": "degrees of freedom of the error",
+    "error": "standard error, for other images and the same weights",
+    "df": "degrees of freedom of that error",
     "trainings": "number of trainings (seeds): 3, or 3,3,2 where folds have other numbers; of a difference those of "
     "both: 3 and 5, 3 and –; empty where nothing is trained",
     "sd_trainings": "standard deviation over trainings; null with one training",
     "low_other": "lower end of its 95 % interval for other images and other trainings; null where these are too few",
     "high_other": "upper end of that interval",
+    "error_other": "standard error, for other images and other trainings",
+    "df_other": "degrees of freedom of that error",
     "df_trainings": "degrees of freedom of the variance of trainings",
     "rough": "whether there are two trainings in all, whose spread is one number",
-    "p": "of the test that a difference is 0, by itself: for other trainings, too, where there are several",
+    "p": "of the test that a difference is 0, by itself: for other trainings, too, where `error_other` is stated, else "
+    "for the same weights",
     "p_family": "p as it is corrected together with others",
     "corrected": "p after Holm's correction over all differences of the request",
     "images": "number of query images",
@@ -74,8 +77,8 @@ COLUMNS = {
 """Column of `rows_frame` -> what it holds. The columns are stable."""
 
 _NUMBERS = (
-    "value", "low", "high", "error", "df", "sd_trainings", "low_other", "high_other", "df_trainings", "p", "p_family",
-    "corrected",
+    "value", "low", "high", "error", "df", "sd_trainings", "low_other", "high_other", "error_other", "df_other",
+    "df_trainings", "p", "p_family", "corrected",
 )  # fmt: skip
 _COUNTS = ("images", "pairs", "episodes")
 
@@ -189,6 +192,8 @@ class ResultRow:
             "sd_trainings": sd,
             "low_other": other.low if other else nan,
             "high_other": other.high if other else nan,
+            "error_other": other.error if other else nan,
+            "df_other": other.df if other else nan,
             "df_trainings": trained.df if other and trained else nan,
             "rough": bool(trained and trained.is_rough),
             "p": self.estimate.p,

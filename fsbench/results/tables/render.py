@@ -70,8 +70,15 @@ def _parts(block: Block, kind: str) -> dict[Line, dict[str, list[ResultRow]]]:
 
 def _of_trainings(found: TrainedEstimate) -> dict[str, Any]:
     """Return what JSON says of a mean over trainings."""
-    known = {"number": found.numbers[0], "sd": found.spreads[0].sd, "df": found.df, "rough": found.is_rough}
-    return known | {"interval": found.these, "interval_other_trainings": found.other}
+    return {
+        "trainings": found.numbers[0],
+        "mean": found.these.value,
+        "sd_trainings": found.spreads[0].sd,
+        "interval": found.these,
+        "interval_other_trainings": found.other,
+        "df_trainings": found.df,
+        "rough": found.is_rough,
+    }
 
 
 def _values(block: Block) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import argparse
 import inspect
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -107,12 +108,24 @@ def check_name(name: str, what: str) -> None:
         raise SettingsError(f"{what} is {name!r}, expected a name that does not begin with a dot; its folder is hidden")
 
 
+_MARKS = "†‡§¶‖*~≠"
+"""Characters by which tables mark names and scores."""
+_OWN_WORDS = re.compile(r"^of \d+ \w+( \d{4})?, \d\d:\d\d|as it is now$|^[0-9a-f]{12}$|^seed \d")
+"""Words by which tables tell runs without a label from each other."""
+
+
 def check_label(label: str | None) -> None:
     """Raise SettingsError unless `label` can be a run's label; None passes."""
     if label is not None and not is_label(label):
         raise SettingsError(
             f"the label is {label!r}, expected at most {LONGEST_LABEL} visible characters without spaces at its ends "
             "and without parentheses, brackets and —, which tables put around labels"
+        )
+    if label is not None and (set(label) & set(_MARKS) or _OWN_WORDS.search(label)):
+        raise SettingsError(
+            f"the label is {label!r}, which could be taken for what tables say of runs by themselves; expected one "
+            f"without the marks {' '.join(_MARKS)} and without words such as 'of 28 Nov, 10:49', 'as it is now' and "
+            "'seed 1'; choose other words"
         )
 
 

@@ -214,11 +214,10 @@ def names_by_task(kind: str) -> tuple[dict[TaskName, dict[str, str]], list[str]]
 
 def methods_by_protocol() -> dict[str, list[str]]:
     """Return {protocol: methods that use it by default}."""
-    usual = {"segmentation": protocol_of_method(read_settings(CONFIGS / "base.yaml")) or "", "classification": "fort"}
     found: dict[str, list[str]] = {}
-    for task, known in names_by_task("methods")[0].items():
+    for known in names_by_task("methods")[0].values():
         for name in known:
-            found.setdefault(protocol_of_method(read_config("methods", name)) or usual[task], []).append(name)
+            found.setdefault(protocol_of_method(read_config("methods", name)) or "", []).append(name)
     return found
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.task import ClassificationTask, Task
 from fsbench.networks.weights.table import fetch_command
-from fsbench.protocols.reading import is_protocol_file, load_protocol, read_checked_manifest
+from fsbench.protocols.reading import DEFAULT_PROTOCOLS, is_protocol_file, load_protocol, read_checked_manifest
 from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, needed_weights
 from fsbench.runner.config.datasets import root_of
 from fsbench.runner.config.merge import (
@@ -33,8 +33,8 @@ from fsbench.runner.config.registry import MethodChoice, choose_method, config_f
 if TYPE_CHECKING:
     from fsbench.runner.config.parse import ParsedRun, SharedParts
 
-DEFAULT_PROTOCOL = "fscs"
-"""Protocol of methods whose configuration names no other (configs/base.yaml)."""
+DEFAULT_PROTOCOL = DEFAULT_PROTOCOLS["segmentation"]
+"""Protocol of segmenting methods whose configuration names no other (configs/base.yaml)."""
 NO_DATASET = "folder"
 """Stands where the configuration of a method alone needs a data set: it sets nothing."""
 

@@ -11,7 +11,7 @@ from fsbench.data.episodes.fit import check_fits
 from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.data.episodes.task import ClassificationTask, Task, takes_task
 from fsbench.protocols.own_lists import marked_if_own
-from fsbench.protocols.reading import load_protocol, protocol_of, read_checked_manifest
+from fsbench.protocols.reading import DEFAULT_PROTOCOLS, load_protocol, protocol_of, read_checked_manifest
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import choose_dataset, open_dataset
 from fsbench.runner.config.registry import read_config, task_of
@@ -76,7 +76,7 @@ def load_test(
         )
     data = open_dataset(dataset, root, folders)
     task_name = task_of("data", dataset)
-    rules = load_protocol(protocol or ("fort" if task_name == CLASSIFICATION else "fscs"))
+    rules = load_protocol(protocol or DEFAULT_PROTOCOLS[task_name])
     if rules.task != task_name:
         raise SettingsError(
             f"{dataset} is a data set of {task_name}, and the protocol {rules.name} one of {rules.task}; expected both "
@@ -91,8 +91,8 @@ def load_test(
     data = rules.draw.data(data, asked.fold, asked.shot)
     asked = rules.draw.with_own_ways(data, asked)
     opened = where | {"dataset": dataset, "image_size": image_size} | asked_options(vars(asked))
-    if task_name != CLASSIFICATION:
-        opened["protocol"] = rules.name if rules.parts is None or isinstance(protocol, Mapping) else str(protocol)
+    if task_name != CLASSIFICATION and rules.parts is None:
+        opened["protocol"] = rules.name
     return _with_episodes(Test(rules.manifest(data, asked), data, rules, image_size, opened))
 
 

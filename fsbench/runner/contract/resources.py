@@ -9,9 +9,8 @@ from torch import Tensor
 
 from fsbench.core.method import Method
 from fsbench.data.batch import EpisodeBatch
-from fsbench.protocols.reading import load_protocol
+from fsbench.protocols.reading import DEFAULT_PROTOCOLS, load_protocol
 from fsbench.runner.contract.subject import (
-    PROTOCOLS,
     Episode,
     NotApplicableError,
     Subject,
@@ -126,7 +125,7 @@ def check_memory(subject: Subject) -> str:
 def _answer(method: Method, episode: Episode) -> None:
     """Answer an episode by the test step alone, as no trainer is to hold memory."""
     with torch.inference_mode():
-        evaluate_batch(method, load_protocol(PROTOCOLS[method.task]), join(method, [episode]))
+        evaluate_batch(method, load_protocol(DEFAULT_PROTOCOLS[method.task]), join(method, [episode]))
 
 
 def _in_use() -> tuple[float, float]:

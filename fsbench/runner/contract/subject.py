@@ -16,7 +16,7 @@ from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, ImageEpisode, collate
 from fsbench.protocols.loop import evaluate_batches
-from fsbench.protocols.reading import load_protocol
+from fsbench.protocols.reading import DEFAULT_PROTOCOLS, load_protocol
 from fsbench.runner.config.parse import quiet
 from fsbench.runner.contract.episodes import SyntheticData, SyntheticImages, image_episode, segmentation_episode
 from fsbench.runner.engine.answering import answering
@@ -27,9 +27,6 @@ WAYS = (2, 1, 3, 4, 5)
 """Numbers of ways, the first of which that the method takes is that of most episodes."""
 NOISE = 0.1
 """Standard deviation of the noise on first weights, as a share of that of the weights themselves."""
-
-PROTOCOLS = {"segmentation": "fscs", "classification": "fort"}
-"""Protocols that count the answers, by task."""
 
 Episode = EpisodeBatch | ImageEpisode
 Answer = dict[str, Tensor]
@@ -159,7 +156,7 @@ def run_test(method: Method, batches: Sequence[Any], after: Callable[[], object]
         after()
 
     with answering(method, data) as answerer:
-        evaluate_batches(batches, load_protocol(PROTOCOLS[method.task]), answerer, add, method.registry_name)
+        evaluate_batches(batches, load_protocol(DEFAULT_PROTOCOLS[method.task]), answerer, add, method.registry_name)
     return results
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fsbench.base.environment import check_environment
-from fsbench.base.errors import ContractError, FsbenchError, SettingsError, did_you_mean
+from fsbench.base.errors import ContractError, SettingsError, did_you_mean
 from fsbench.base.files import fingerprint, locked, make_folder, read_text, write_text
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_note
@@ -260,18 +260,34 @@ def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
 
 
 def _ask(model: Any, episode: VisibleEpisode | VisibleImages) -> Any:
-    """Return what a function answers; SettingsError where a network cannot take an episode."""
+    """Return what a function answers; SettingsError for a network that takes something else than an episode."""
     try:
         return model(episode)
     except Exception as error:
-        if isinstance(error, FsbenchError) or not hasattr(model, "state_dict"):  # not a torch.nn.Module
+        if not hasattr(model, "state_dict") or not _takes_no_episode(model, episode, error):
             raise
         raise SettingsError(
-            f"{type(model).__name__}, a torch.nn.Module, failed on an episode ({type(error).__name__}: {error}); "
+            f"{type(model).__name__}, a torch.nn.Module, takes no episode ({type(error).__name__}: {error}); "
             "expected a function from an episode to a mask; wrap the network in one, which makes its tensors of "
             "episode.query and of the image and mask of each episode.supports[way][shot], and returns a mask of "
             "episode.size: fsbench.evaluate(answer, test)"
         ) from error
+
+
+def _takes_no_episode(network: Any, episode: VisibleEpisode | VisibleImages, error: Exception) -> bool:
+    """Return whether a network failed since it got an episode, not since its own code is wrong.
+
+    It then has other arguments, or took the episode for a tensor.
+    """
+    from torch import Tensor  # a network is here, and so is torch
+
+    try:
+        signature(network.forward).bind(episode)
+    except TypeError:
+        return True
+    if isinstance(error, AttributeError):
+        return error.obj is episode and hasattr(Tensor, error.name)
+    return isinstance(error, TypeError) and type(episode).__name__ in str(error)
 
 
 def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:

@@ -1,5 +1,6 @@
 """A method by its name that answers a test: built, trained if need be, and run as by `fsbench bench`."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ def evaluate_named(method: str, test: Test, runs: str | Path, progress: bool, op
     given = dict(options)
     workers = given.pop("workers", 0)  # processes of loaders hang where a notebook's threads were forked
     extra = [f"--data.loading.workers={workers}"]
+    parts = test.protocol.parts
+    extra += [] if parts is None else [f"--data.test.protocol={json.dumps(parts)}"]
     extra += [] if progress else ["--trainer.enable_progress_bar=false"]
     config = RunConfig(**opened | given | {"method": method, "fold": fold, "runs": str(runs), "extra": tuple(extra)})
     experiment = Experiment(config.parse())

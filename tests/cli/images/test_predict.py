@@ -237,21 +237,25 @@ def test_methods_without_training_take_the_small_backbone(method, photos, suppor
 def test_results_of_other_settings_are_kept_unless_forced(photos, support, tmp_path, capsys):
     (photos / "m.jpg").unlink()
     out = tmp_path / "out"
-    assert predict(*support, "--query", photos, "--out", out)[0] == 0
+    unchecked = [*support, "--no-check"]
+    assert predict(*unchecked, "--query", photos, "--out", out)[0] == 0
     before = files(out)
     for change, reason in (
         (["--only-present"], "only_present was False, now True"),
         (["--image-size", "160"], "image_size was 128, now 160"),
         (["--weights", "random"], "weights was official"),
     ):
-        assert predict(*support, "--query", photos, "--out", out, *change)[0] == 2
+        assert predict(*unchecked, "--query", photos, "--out", out, *change)[0] == 2
         *notes, error = capsys.readouterr().err.splitlines()
         assert reason in error and "choose another --out, or --force" in error
         assert all(note.startswith("fsbench: note: ") for note in notes), notes
-    assert predict(*support[1:], "--query", photos, "--out", out)[0] == 2
-    assert "another support" in capsys.readouterr().err
+    for change, reason in (unchecked[1:], "another support"), (support, "no_check was True, now None"):
+        assert predict(*change, "--query", photos, "--out", out)[0] == 2
+        assert reason in capsys.readouterr().err
     assert files(out) == before
-    assert predict(*support[1:], "--query", photos / "z.jpg", "--out", out, "--force")[0] == 0
+    status, said = predict(*unchecked[1:], "--query", photos / "z.jpg", "--out", out, "--force")
+    assert status == 0 and "left out once" not in said
+    assert "all 1 photos. Whether a photo shows it at all was not measured (--no-check)." in said, said
     assert {n for n in files(out) if "/" in n} == {"labels/z.jpg.png", "overlays/z.jpg.jpg"}
 
 

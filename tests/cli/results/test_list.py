@@ -35,6 +35,9 @@ def test_list_protocols_has_a_line_for_each(command, monkeypatch, columns, heads
 @pytest.mark.parametrize(
     ("name", "said"),
     [
+        ("nn", "'nn' is a method, not a protocol; nn is tested under fort: give --protocol fort"),
+        ("emat_seg", "'emat_seg' is a method, not a protocol; emat_seg is tested under fscs: give --protocol fscs"),
+        ("hsnet_vgg16", "hsnet_vgg16 is tested under hsnet: give --protocol hsnet"),
         ("hmnet", "'hmnet' is a method, not a protocol; hmnet is tested under pfenet: give --protocol pfenet"),
         ("dcsam", "give --protocol atlas:dc-sam/coco-20i or atlas:dc-sam/pascal-5i"),
     ],

@@ -89,3 +89,24 @@ def test_a_scan_is_refused_with_the_command_that_makes_pictures_of_it(tmp_path):
     subprocess.run(command, shell=True, cwd=tmp_path, check=True)
     slices = [np.asarray(Image.open(tmp_path / "slices" / f"{z:03}.png")) for z in range(3)]
     np.testing.assert_allclose(slices, values / 59 * 255, atol=1)
+
+
+def test_of_a_slice_in_a_file_the_whole_series_becomes_pictures(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    values = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    for z in range(3):
+        image = sitk.GetImageFromArray(values[z : z + 1])
+        image.SetOrigin((0, 0, z))
+        image.SetMetaData("0008|0060", "CT")  # whose slices have positions
+        image.SetMetaData("0020|000e", "1.2.3")  # the series
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(tmp_path / f"{2 - z}.dcm"))  # names in another order than the slices
+        writer.Execute(image)
+    command = [sys.executable, "-X", "importtime", "-m", "fsbench", "predict", "--support", "cat=0.dcm:0.dcm"]
+    said = subprocess.run([*command, "--query", "."], cwd=tmp_path, capture_output=True, text=True)
+    assert said.returncode == 2 and "| torch\n" not in said.stderr and "0.dcm is a slice of a scan" in said.stderr
+    advice = said.stderr.rstrip().splitlines()[-1].replace("python", sys.executable, 1)
+    subprocess.run(advice, shell=True, cwd=tmp_path, check=True)
+    slices = [np.asarray(Image.open(tmp_path / "slices" / f"{z:03}.png")) for z in range(3)]
+    np.testing.assert_allclose(slices, values / 59 * 255, atol=1)

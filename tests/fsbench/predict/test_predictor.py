@@ -121,7 +121,11 @@ def test_what_is_not_it_becomes_background(name):
     after = predictor.predict(query)
     assert (after.label_map[truth == 1] == 1).mean() > 0.8 and (after.label_map[truth == 2] == 0).all()
     assert predictor.classes == ("block",) and len(after.classes) == 1 and set(np.unique(after.label_map)) == {0, 1}
-    assert predictor.share_in_negatives() == 0 and predictor.identity != identity
+    assert predictor.share_in_negatives() is None and predictor.identity != identity
+    predictor.negative([blocks((45, orange))])
+    assert predictor.share_in_negatives() is None, "the same photo again is no second one"
+    predictor.negative([blocks((60, orange))])
+    assert predictor.share_in_negatives() == 0 and len(predictor.negatives) == 4
     if name == "fssdino":  # which decides each way by itself: the mask is what it was, but for what the negative takes
         assert not ((after.label_map == 1) & (before.label_map == 0)).any()
 

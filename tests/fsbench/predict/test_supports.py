@@ -723,6 +723,20 @@ def test_negatives_are_photos_and_marked_regions(folder):
         read_negatives(["nome"])
 
 
+def test_masks_beside_photos_are_no_photos(folder):
+    """Neither of supports, nor of what it is not."""
+    (folder / "beside").mkdir()
+    for name in ("marked.jpg", "plain.png", "dotted.png"):
+        Image.fromarray(PHOTO).save(f"beside/{name}")
+    for name in ("marked.png", "dotted.png.png"):
+        Image.fromarray(MASK * 255).save(f"beside/{name}")
+    read, _ = read_negatives(["beside"])
+    names = ["beside/plain.png", "beside/dotted.png", "beside/marked.jpg"]
+    assert [one.image_name for one in read] == names
+    assert [one.classes for one in read] == [{}, *[{1: "something else"}] * 2]
+    assert [one.image_name for one in read_supports(["beside"])[0]] == names[1:]
+
+
 def test_of_many_photos_without_the_classes_the_first_are_read(folder):
     """Each takes memory, and is asked for the check alone."""
     (folder / "none").mkdir()

@@ -298,6 +298,17 @@ def test_parts_of_a_stranger_keep_nobody_waiting(change, message):
         stored_protocol(OWN | change)
 
 
+def test_the_content_of_a_file_is_as_good_as_the_file(tmp_path):
+    content = {"base": "pfenet", "name": "mine", "version": 3, "summary": "mine", "view": {"query_size": "input"}}
+    protocol = load_protocol(content)
+    assert protocol == load_protocol(own_file(tmp_path, "base: pfenet\nview: {query_size: input}"))
+    assert load_protocol(protocol.parts) == stored_protocol(protocol.parts) == protocol and "base" in content
+    with pytest.raises(SettingsError, match="the key 'base' is unknown"):
+        stored_protocol(content)
+    with pytest.raises(SettingsError, match=r"^protocol has the base 'pfe'; did you mean 'pfenet'"):
+        load_protocol(content | {"base": "pfe"})
+
+
 def test_a_list_names_no_file_of_its_readers_machine(tmp_path):
     secret = tmp_path / "secret.yaml"
     secret.write_text("password: 1\n")

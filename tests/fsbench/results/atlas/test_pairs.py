@@ -122,3 +122,8 @@ def test_the_command_gives_an_answer_the_words_and_commands_that_are_known(capsy
     assert [load_protocol(words[-1]).name for words in asked] == ["atlas:bam/pascal-5i", "atlas:hmnet/pascal-5i"]
     assert main(["atlas", "compare", "HSNt", "BAM"]) == 2
     assert "did you mean" in capsys.readouterr().err
+    assert main(["atlas", "compare", "dcsam"]) == 2
+    assert (
+        "dcsam is one method; expected two whose figures are compared, such as: fsbench atlas compare dc-sam hsnet; "
+        "the atlas has DC-SAM as dc-sam/pascal-5i and dc-sam/coco-20i"
+    ) in capsys.readouterr().err

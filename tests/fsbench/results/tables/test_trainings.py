@@ -83,7 +83,10 @@ def test_folds_may_have_other_numbers_of_trainings(tmp_path):
     assert found.spreads[0].sd == pytest.approx(sqrt(2 * (spread / 2) ** 2))  # the other fold borrows it
     assert "seeds of the trainings: emat 0, 1, fold 1 has no record of seed 1" in block.warnings
     (row,) = (row for row in block.rows if (row.fold, row.metric, row.part_kind) == ("mean", "mIoU", "all"))
-    assert row.cells()["trainings"] == "2,1" and row.cells()["low_other"] == found.other.low
+    cells, other = row.cells(), found.other
+    assert cells["trainings"] == "2,1" and cells["df_trainings"] == found.df
+    assert [cells[f"{name}_other"] for name in ("low", "error", "df")] == [other.low, other.error, other.df]
+    assert (cells["error"], cells["df"]) == (found.these.error, found.these.df)
 
 
 def test_two_seeds_of_one_training_are_refused_and_left_out(tmp_path):
@@ -107,7 +110,7 @@ def test_differences_hold_for_other_trainings_where_both_have_several(runs, caps
     out = capsys.readouterr().out
     assert "seed" not in out and "trainings" in out and "other images" in out
     assert "¹: with these weights" in out and any("hsnet" in line and "]¹" in line for line in out.splitlines())
-    assert "It holds for other images of these classes and, unless it says 'with these weights', other tr" in out
+    assert "and for other trainings, where the line does not say 'with these weights'" in " ".join(out.split())
 
 
 def test_sentences_say_how_far_a_difference_reaches(tmp_path):
@@ -131,8 +134,8 @@ def test_a_borrowed_spread_is_the_reason_why_nothing_is_starred(tmp_path):
     (row,) = (row for row in comparison.rows if row.fold == "mean")
     assert row.is_borrowed and not row.significant and row.corrected < 0.05
     first = comparison.conclusions.sentences[0]
-    assert "not told apart" in first and "a fold has one training and takes the spread" in first
-    assert "reverse" not in first and "by chance" not in first
+    assert "not told apart" in first and "a fold has only one training, which is too few to tell" in first
+    assert "reverse" not in first and "may be chance" not in first
 
 
 def test_what_comes_next_is_a_comparison_also_of_trainings(tmp_path, capsys):

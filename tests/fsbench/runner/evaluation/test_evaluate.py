@@ -230,7 +230,12 @@ def test_a_change_of_one_answer_in_eight_is_seen(tmp_path, monkeypatch):
         (lambda e: None, "the answer is object"),
         (
             torch.nn.Linear(2, 2),
-            r"Linear, a torch.nn.Module, failed on an episode .*; expected a function from an episode",
+            r"Linear, a torch.nn.Module, takes no episode \(TypeError: linear.*; expected a function from an episode",
+        ),
+        (torch.nn.Bilinear(2, 2, 2), r"Bilinear, a torch.nn.Module, takes no episode .*missing 1 required positional"),
+        (
+            torch.nn.Flatten(),
+            r"Flatten, a torch.nn.Module, takes no episode \(AttributeError: .* no attribute 'flatten'",
         ),
         (7, "evaluate was given a int; expected a function of an episode, a method, or its name"),
     ],
@@ -240,6 +245,31 @@ def test_what_cannot_be_counted_is_refused_in_a_line(test, tmp_path, model, mess
         quietly(model, test, tmp_path, name="mine")
     assert len(str(refused.value).splitlines()) == 1
     assert not list((tmp_path / "runs").glob("*/run.json"))
+
+
+class Failing(torch.nn.Module):
+    """A network that takes an episode and fails in code of its own."""
+
+    def __init__(self, statement):
+        super().__init__()
+        self.statement = statement
+
+    def forward(self, episode):
+        exec(self.statement)
+
+
+@pytest.mark.parametrize(
+    ("statement", "error", "message"),
+    [
+        ("episode.quary", AttributeError, "'VisibleEpisode' object has no attribute 'quary'"),
+        ("1 / 0", ZeroDivisionError, "division by zero"),
+        ("episode.query.resize(1, 'x')", TypeError, "'str' object cannot be interpreted as an integer"),
+        ("raise RuntimeError('CUDA out of memory')", RuntimeError, "CUDA out of memory"),
+    ],
+)
+def test_an_error_of_a_networks_own_code_is_shown_as_it_is(test, tmp_path, statement, error, message):
+    with pytest.raises(error, match=message):
+        quietly(Failing(statement), test, tmp_path, name="mine")
 
 
 ASKED = []
