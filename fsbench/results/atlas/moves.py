@@ -16,6 +16,8 @@ from fsbench.protocols.rows import is_runnable
 from fsbench.results.atlas.atlas import IMAGES, Atlas, Entry, is_alike
 from fsbench.results.atlas.figures import COLUMNS
 
+WITHIN = "The difference is no more than other images may explain."
+BEYOND = "The difference is more than other images explain."
 EPISODES_A_MINUTE = 200
 """Episodes that `prototype` answers with efficientnet_lite0 on two cores of a CPU."""
 _SEEDS = re.compile(r".*\bseeds ([\d,]+): std")
@@ -47,9 +49,7 @@ def known_moves(atlas: Atlas, entry: Entry, cell: Cell, difference: float | None
     if not figure.is_whole:
         return [*found, "The mean over all folds moves less."]
     if difference is not None:
-        within = abs(difference) <= spread.of_difference
-        verdict = "no more than other images may explain" if within else "more than other images explain"
-        found.append(f"The difference is {verdict}.")
+        found.append(WITHIN if abs(difference) <= spread.of_difference else BEYOND)
     return found
 
 

@@ -207,6 +207,11 @@ def _comparability(pair: tuple[Entry, Entry]) -> tuple[bool | str, ...]:
     )
 
 
+def named_by_program(entry: Entry) -> Entry:
+    """Return an entry under its program's name of the method, unless its figures have conditions of their own."""
+    return replace(entry, method=entry.program.method) if entry.program and not entry.changes else entry
+
+
 def _entries_named(atlas: Atlas, name: str) -> Mapping[str, list[Entry]]:
     """Return entries by the data sets on which a method is, PASCAL-5i first, or those of a named data set or row.
 
@@ -235,9 +240,7 @@ def _entries_named(atlas: Atlas, name: str) -> Mapping[str, list[Entry]]:
             return {entry.dataset: [entry]}
         names = (method, slug(entry.method), f"{method}/{slug(entry.dataset)}")
         if wanted & {one.replace("-", "") for one in names}:
-            if entry.program and not entry.changes:
-                entry = replace(entry, method=entry.program.method)
-            found.setdefault(entry.dataset, []).append(entry)
+            found.setdefault(entry.dataset, []).append(named_by_program(entry))
     if not found:
         methods = sorted({entry.method for entry in atlas.entries}, key=str.lower)
         near = did_you_mean(name[:100], methods)

@@ -15,8 +15,8 @@ from fsbench.protocols.programs import EVIDENCED, Program
 from fsbench.protocols.rows import row_names
 from fsbench.results.atlas.atlas import REMARKED, TEST, TOLD, Atlas, Entry, Group, Rank
 from fsbench.results.atlas.effects import Effect, read_effects
-from fsbench.results.atlas.moves import Cell, known_moves
-from fsbench.results.atlas.pairs import NAMED, USUAL_BACKBONE
+from fsbench.results.atlas.moves import BEYOND, WITHIN, Cell, known_moves
+from fsbench.results.atlas.pairs import NAMED, USUAL_BACKBONE, named_by_program
 from fsbench.results.atlas.vocabulary import known_words, meaning
 from fsbench.results.atlas.words import LABELS, MEANING, PHRASES, VERBS
 
@@ -57,7 +57,7 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
     numbers = _numbers(groups)
     shown = [_group_values(group, number) for group, number in zip(groups, numbers, strict=True)]
     ranks = {key: rank for group in groups for key, rank in group.ranks(atlas).items()}
-    entries = {entry.id: _entry_values(entry, ranks) for group in groups for entry in group.entries}
+    entries = {entry.id: _entry_values(atlas, entry, ranks) for group in groups for entry in group.entries}
     effects, tests = read_effects(), _tests(atlas)
     figures = sorted({(f["way"], f["metric"]) for e in entries.values() for f in e["figures"] if f["whole"]})
     figures.sort(key=lambda each: (each != USUAL, each))
@@ -65,7 +65,7 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
         "entries": entries, "labels": LABELS, "test": TEST, "told": TOLD, "shots": SHOTS,
         "meaning": MEANING, "words": known_words(), "unknown": UNKNOWN, "open": OPEN,
         "groups": {str(each["number"]): each["words"] for each in shown},
-        "usual_backbone": USUAL_BACKBONE,
+        "usual_backbone": USUAL_BACKBONE, "within": WITHIN, "beyond": BEYOND,
         "tests": tests, "names": list(tests), "verbs": VERBS, "phrases": PHRASES, "remarked": REMARKED, "named": NAMED,
     }  # fmt: skip
     sets = list(dict.fromkeys(group.conditions["dataset"] for group in groups))
@@ -92,11 +92,10 @@ def _tests(atlas: Atlas) -> dict[str, dict[str, Any]]:
         if entry.program is None:
             continue
         own = {name: str(getattr(entry.program, name)) for name in entry.changes}
-        cell = next(iter(sorted(entry.cells(), key=lambda cell: cell != ("1", "1", "mIoU"))), None)
         protocol = f"atlas:{entry.program.id}"
         found.setdefault(
             f"{entry.program.method}, {entry.dataset}",
-            {"entry": entry.id, "own": own, "moves": known_moves(atlas, entry, cell) if cell else [],
+            {"entry": entry.id, "own": own,
              "protocol": protocol if protocol in known else "",
              "dataset": next((ours for ours, name in ATLAS_NAMES.items() if name == entry.dataset), "")},
         )  # fmt: skip
@@ -129,8 +128,9 @@ def _group_values(group: Group, number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _entry_values(entry: Entry, ranks: Mapping[tuple[str, Cell], Rank]) -> dict[str, Any]:
+def _entry_values(atlas: Atlas, entry: Entry, ranks: Mapping[tuple[str, Cell], Rank]) -> dict[str, Any]:
     """Return what the page's script knows of an entry; `ranks` are by its id and the cell of a figure."""
+    is_compared = entry.program is not None and not entry.ours
     program = entry.program
     cells = {id(each): cell for cell, each in entry.cells().items()}
     figures = []
@@ -143,6 +143,7 @@ def _entry_values(entry: Entry, ranks: Mapping[tuple[str, Cell], Rank]) -> dict[
                 "value": figure.printed, "source": figure.source, "repeated": each.repeated, "note": each.note,
                 "setting": figure.setting, "whole": figure.is_whole, "first": cell is not None,
                 "rank": str(rank) if rank else "",
+                **(_moves(atlas, named_by_program(entry), cell) if cell and is_compared else {}),
             }
         )  # fmt: skip
     return {
@@ -157,6 +158,13 @@ def _entry_values(entry: Entry, ranks: Mapping[tuple[str, Cell], Rank]) -> dict[
             "evidence": {name: list(places) for name, places in program.places.items()},
         },
     }  # fmt: skip
+
+
+def _moves(atlas: Atlas, entry: Entry, cell: Cell) -> dict[str, Any]:
+    """Return how far other images move a score, in sentences, and beyond what number a difference is more than that."""
+    spread = atlas.spread(entry.conditions, cell)
+    judged = spread is not None and spread.reported.figure.is_whole
+    return {"moves": known_moves(atlas, entry, cell), "explained": spread.of_difference if spread and judged else None}
 
 
 def _absence(program: Program, name: str) -> str:

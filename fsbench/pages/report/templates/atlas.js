@@ -156,26 +156,32 @@
   const figuresBox = document.getElementById("figures");
   let asked_of = null; // bodies of the two tests that are compared
   const entriesOf = (test) => Object.entries(data.entries).filter(([, e]) => !e.ours && e.program?.id === data.entries[test.entry].program.id);
-  const sentences = (one, other) => {
-    const of = (entry, like) => entry.figures.find((f) => f.first && f.way === like.way && f.shot === like.shot && f.metric === like.metric);
-    const common = (a, b) => a.figures.filter((f) => f.first && of(b, f));
+  const of = (entry, like) => entry.figures.find((f) => f.first && f.way === like.way && f.shot === like.shot && f.metric === like.metric);
+  const common = (a, b) => a.figures.filter((f) => f.first && of(b, f));
+  const pairOf = (one, other) => { // the entries whose figures are shown
     const [ours, theirs] = [one, other].map((test) => entriesOf(test).map(([id, entry]) => ({ id, ...entry })));
     const named = ([a, b]) => `${a.backbone}|${b.backbone}|${a.id}|${b.id}`;
     const far = ([a, b]) => [Boolean(a.changes.length || b.changes.length), a.backbone !== b.backbone, Boolean(a.variant || b.variant), a.backbone !== data.usual_backbone].reduce((sum, each) => 2 * sum + each, 0);
     const [pair] = ours.flatMap((a) => theirs.map((b) => [a, b])).filter(([a, b]) => common(a, b).length).sort((x, y) => far(x) - far(y) || (named(x) < named(y) ? -1 : 1));
-    if (!pair) return null;
-    const [a, b] = pair, shared = common(a, b), metric = (shared.find((f) => f.metric === "mIoU") ?? shared[0]).metric;
-    const order = (f) => [f.way, f.shot].map((word) => word.padStart(9)).join();
-    return shared.filter((f) => f.metric === metric).sort((x, y) => order(x).localeCompare(order(y))).map((f) => {
-      const values = [f.value, of(b, f).value], digits = Math.max(...values.map((value) => (value.split(".")[1] ?? "").length));
-      const gap = Number((values[1] - values[0]).toFixed(digits)), same = a.backbone === b.backbone;
-      const [first, second] = [[one, a], [other, b]].map(([test, entry], i) => `${entry.changes.length ? entry.method : test.method}${same ? "" : ` (${entry.backbone})`} ${values[i]}`);
-      return `${/^\d+$/.test(f.way) ? `${f.way}-way ` : ""}${f.shot}-shot ${metric}${same ? `, ${a.backbone}` : ""}: ${first} and ${second}; ${gap ? `${(gap > 0 ? other : one).method} is ${Math.abs(gap)} higher` : "they are equal"}.`;
-    });
+    return pair;
   };
-  const showFigures = (one, other) => {
-    const said = sentences(one, other);
-    const lines = said ? [...said, ...data.tests[one.name].moves] : [`${one.method} and ${other.method} print no figure of the same ways, shots and metric on ${one.set}.`];
+  const sentences = (one, other, a, b) => {
+    const shared = common(a, b), metric = (shared.find((f) => f.metric === "mIoU") ?? shared[0]).metric;
+    const order = (f) => [f.way, f.shot].map((word) => word.padStart(9)).join();
+    const shown = shared.filter((f) => f.metric === metric).sort((x, y) => order(x).localeCompare(order(y))), least = shown[0];
+    const said = [[one, least], [other, of(b, least)]].map(([test, f]) => `${test.method}: ${f.source}`);
+    const apart = Math.abs(of(b, least).value - least.value) > least.explained + 1e-9;
+    const verdict = least.explained === null ? [] : [apart ? data.beyond : data.within];
+    const figures = shown.map((f) => {
+      const values = [f.value, of(b, f).value], digits = Math.max(...values.map((value) => (value.split(".")[1] ?? "").length));
+      const gap = (values[1] - values[0]).toFixed(digits), same = a.backbone === b.backbone, names = [one.method, other.method];
+      const [first, second] = [a, b].map((entry, i) => `${names[i]}${same ? "" : ` (${entry.backbone})`} ${values[i]}`);
+      return `${/^\d+$/.test(f.way) ? `${f.way}-way ` : ""}${f.shot}-shot ${metric}${same ? `, ${a.backbone}` : ""}: ${first} and ${second}; ${Number(gap) ? `${names[Number(gap > 0)]} is ${gap.replace("-", "")} higher` : "they are equal"}.`;
+    });
+    return [...figures, `Printed in: ${[...new Set(said)].join("; ")}.`, ...least.moves, ...verdict];
+  };
+  const showFigures = (one, other, pair) => {
+    const lines = pair ? sentences(one, other, ...pair) : [`${one.method} and ${other.method} print no figure of the same ways, shots and metric on ${one.set}.`];
     figuresBox.replaceChildren(...lines.map((line) => make(line.startsWith(" ") ? "pre" : "p", line.trim())));
     const bodiesOf = (test) => {
       const own = entriesOf(test), plain = own.filter(([, e]) => !e.changes.length);
@@ -203,11 +209,13 @@
       if (!typed[0].includes(",") && moved[0]) one = moved[0];
       else if (!typed[1].includes(",") && moved[1]) other = moved[1];
     }
+    const pair = pairOf(one, other);
+    if (pair) [one, other] = [one, other].map((test, i) => ({ ...test, method: pair[i].changes.length ? pair[i].method : test.method, conditions: pair[i].conditions }));
     const names = [...data.test, ...data.told];
     const apart = names.filter((name) => one.conditions[name] !== other.conditions[name] || unsure(name, one.conditions[name]));
     answer.textContent = `${verdict(one, other, apart).replace(/^./, (letter) => letter.toUpperCase())}.`;
     answer.className = apart.length ? "apart" : "alike";
-    showFigures(one, other);
+    showFigures(one, other, pair);
     const head = make("tr"), body = beside.querySelector("tbody");
     head.append(make("th", "condition"), make("th", one.name, "word"), make("th", other.name, "word"));
     beside.querySelector("thead").replaceChildren(head);
