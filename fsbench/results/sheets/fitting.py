@@ -96,7 +96,7 @@ def _fitting(table: Table, width: int) -> list[int]:
     ranks = [column.rank for column in table.columns]
     longest = _longest(table, texts)
     last = max(ranks, default=0)
-    for most in ({place: table.columns[place].room for place in longest}, _least(table)):
+    for most in ({place: table.columns[place].room for place in longest}, _least_with_labels(table)):
         enough = sum(min(length, most[place]) for place, length in longest.items())
         for rank in range(last + 1):
             places = [place for place, own in enumerate(ranks) if own == 0 or own > rank]
@@ -116,11 +116,17 @@ def _longest(table: Table, texts: Sequence[Sequence[str]]) -> dict[int, int]:
 
 
 def _least(table: Table) -> dict[int, int]:
+    """Return the least room for each column of names with their marks: no name is cut below `LEAST` characters."""
+    cells = _by_column(table)
+    return {place: LEAST + max((len(cell.mark) for cell in cells[place]), default=0) for place in _names(table)}
+
+
+def _least_with_labels(table: Table) -> dict[int, int]:
     """Return the least room for each column of names in which the suite's own labels are whole."""
     labels = [line for line in table.lines if line.kind in ("best answer", "count")]
     return {
-        place: max([LEAST, *(len(str(line.cells[place].value)) + len(line.cells[place].mark) for line in labels)])
-        for place in _names(table)
+        place: max([least, *(len(str(line.cells[place].value)) + len(line.cells[place].mark) for line in labels)])
+        for place, least in _least(table).items()
     }
 
 
@@ -140,7 +146,7 @@ def _shorten(table: Table, width: int, numbers: Mapping[str, int]) -> tuple[Tabl
     texts = cell_texts(table)
     room = _room(table.columns, texts, range(len(table.columns)), width)
     longest = _longest(table, texts)
-    for least in (_least(table), dict.fromkeys(longest, LEAST)):
+    for least in (_least_with_labels(table), _least(table)):
         if room >= sum(min(length, least[place]) for place, length in longest.items()):
             break
     else:
@@ -152,8 +158,8 @@ def _shorten(table: Table, width: int, numbers: Mapping[str, int]) -> tuple[Tabl
         room -= own
         cells = [line.cells[place] for line in table.lines]
         longer = [cell for cell in cells if len(str(cell.value)) + len(cell.mark) > own]
-        marks = max((len(cell.mark) for cell in longer), default=0)
-        columns[place] = shorten([str(cell.value) for cell in longer], (own - marks,), numbers)
+        room_of_name = max(own - max((len(cell.mark) for cell in longer), default=0), LEAST)
+        columns[place] = shorten([str(cell.value) for cell in longer], (room_of_name,), numbers)
         found |= columns[place]
     lines = [_rename(line, columns) for line in table.lines]
     return replace(table, lines=lines), found

@@ -12,28 +12,42 @@ def shorten(
 ) -> dict[str, str]:
     """Shorten names to the room that there is, keeping their ends, where variants differ.
 
-    The first of `widths` is taken at which no two short names are the same; if there is none, the same ones are
+    Where all names with brackets belong to one method, its name is dropped first: what is in the brackets tells its
+    variants apart. The first of `widths` is taken at which no two short names are the same; if there is none, the same ones are
     numbered.
 
     Args:
         names: those that are to be told apart.
         widths: characters, the least first.
-        numbers: a number for each name; their order unless given.
+        numbers: a number for each name, also of those that are whole; their order unless given.
+
+    >>> list(shorten(["nearest (knn.py as it is now)", "nearest (one neighbour)"], [22]).values())
+    ['…(knn.py as it is now)', '…(one neighbour)']
     """
     names = list(dict.fromkeys(names))
     numbers = numbers or {name: number for number, name in enumerate(names, 1)}
+    common = _common_method(numbers)
     for width in widths:
-        short = {name: _ends(name, width) for name in names}
+        short = {name: _ends(name, width, common) for name in names}
         if len(set(short.values())) == len(names):
             return short
     room = widths[-1] - len(f"{len(numbers)}: ")
     used = list(short.values())
     return {
-        name: f"{numbers[name]}: {_ends(name, room)}" if used.count(short[name]) > 1 else short[name] for name in names
+        name: f"{numbers[name]}: {_ends(name, room, common)}" if used.count(short[name]) > 1 else short[name]
+        for name in names
     }
 
 
-def _ends(name: str, width: int) -> str:
+def _common_method(names: Iterable[str]) -> str:
+    """Return the method, with the space behind it, to which all names with brackets belong; "" if there are several."""
+    heads = [head for head, bracket, _ in (name.partition("(") for name in names) if head and bracket]
+    return heads[0] if len(heads) > 1 and len(set(heads)) == 1 else ""
+
+
+def _ends(name: str, width: int, common: str = "") -> str:
+    if common and len(name) > width and name.startswith(f"{common}("):
+        name = f"…{name.removeprefix(common)}"
     return name if len(name) <= width else f"{name[: (width - 1) // 2]}…{name[-(width // 2) :]}"
 
 
