@@ -79,6 +79,15 @@ class Study:
         return {label: first_trainings(runs) for label, runs in self.methods.items()}
 
     @property
+    def shown_training(self) -> str:
+        """Which training single answers are of, in sentences; "" if no method has several."""
+        several = any(len(trainings) > 1 for runs in self.methods.values() for trainings in runs.values())
+        words = (
+            "If a method has several trainings, this shows the one with the lowest seed. The leaderboard has them all."
+        )
+        return words if several else ""
+
+    @property
     def protocol(self) -> Protocol:
         """The test of the runs."""
         return self.records[0].protocol

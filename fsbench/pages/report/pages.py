@@ -185,7 +185,7 @@ class Pages:
             marks_meaning=mark_legend(study.block), folds_meaning=fold_legend(study.block),
             cards=breakdowns.cards(study.block),
             anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=scripts,
-            has_front=fewest_episodes(study) >= TIMED,
+            has_front=fewest_episodes(study) >= TIMED, has_cost_plots=any(f"cost-{kind}" in plots for kind in PLOTTED),
             costs=run_costs(study, metric), cost_figures=PLOTTED, devices=devices(study), protocol=study.protocol,
             table_command=table_command, all_runs=all_runs,
             has_trainings=Reach.OTHER in study.block.reaches.values(),
@@ -229,11 +229,23 @@ class Pages:
             column.key: max(len(line.cells[i].letters) for line in leaderboard.lines("method"))
             for i, column in enumerate(leaderboard.columns, 1)
         }
+        scales = {metric: heat.score_scale(study, metric) for metric in study.block.metrics}
         return {
             "leaderboard": leaderboard,
             "lettered": {key for key, longest in letters.items() if longest},
             "longest_letters": max(letters.values(), default=0),
-            "scales": {metric: heat.score_scale(study, metric) for metric in study.block.metrics},
+            "scales": scales,
+            "has_thin_lines": heat.has_thin_lines(study, [metric for metric, scale in scales.items() if scale]),
+            "rough": [
+                label
+                for label in study.methods
+                if any(
+                    found.is_rough
+                    for (method, _), of_line in study.block.trained.items()
+                    if method == label
+                    for found in of_line.values()
+                )
+            ],
         }
 
     def _differences(self, study: Study, classes: heat.HeatMap) -> dict[str, Any]:
@@ -293,7 +305,7 @@ class Pages:
 
     def _difference_plot(self, folder: Path, comparison: Comparison) -> Markup:
         """Draw which methods are told apart in the first metric."""
-        of_metric = replace(comparison, rows=next(iter(comparison.tables["all"].values())))
+        of_metric = replace(comparison, title="", rows=next(iter(comparison.tables["all"].values())))
         plot_differences(folder / "apart.svg", [of_metric])
         svg = adapt_to_theme((folder / "apart.svg").read_text()).replace("#ffffff", "none")
         svg = svg.replace("<svg ", '<svg fill="currentColor" ', 1)  # letters are shapes there

@@ -31,7 +31,7 @@ NAMED = 16
 """Number of methods that a plot names, the best ones."""
 
 
-def draw_svg(paint: "Callable[[Axes], None]", salt: str, width: float = 6.0, height: float = 3.8) -> str:
+def draw_svg(paint: "Callable[[Axes], None]", salt: str, width: float = 5.2, height: float = 3.6) -> str:
     """Draw an SVG.
 
     Args:
@@ -44,7 +44,7 @@ def draw_svg(paint: "Callable[[Axes], None]", salt: str, width: float = 6.0, hei
     from matplotlib.figure import Figure
 
     parts = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
-    style = dict.fromkeys(parts, INK) | {"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 10}
+    style = dict.fromkeys(parts, INK) | {"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 11}
     style |= {"axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
     out = io.StringIO()
     with rc_context(cast(Any, style)):
@@ -118,14 +118,14 @@ def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str, *, ha
         axis.margins(x=0.1)
         _name_below(axis)
 
-    return draw_svg(paint, salt, height=3.8 + _legend_height(names))
+    return draw_svg(paint, salt, height=3.6 + _legend_height(names))
 
 
 def size_plot(sizes: SizeScores, metric: str, salt: str) -> str:
     """Plot the score in each bin of object sizes with its interval, the methods side by side.
 
     Below a bin stands the number of its query images. No line leads from bin to bin, since other images are in each;
-    a score without an interval, of too few images, is left out.
+    a score of too few images is left out, and one that is 0 on every image has no interval.
     """
     shown = [*sizes][:NAMED]
     step = 0.7 / max(len(shown), 1)
@@ -140,7 +140,7 @@ def size_plot(sizes: SizeScores, metric: str, salt: str) -> str:
                     images[name] = max(images[name], score.queries)
                     _draw_score(axis, at + (number - (len(shown) - 1) / 2) * step, score, look)
                     look.pop("label", None)
-        axis.set_xticks(range(len(SIZES)), [f"{name} %\n{images[name] or 'too few'} images" for name in SIZES])
+        axis.set_xticks(range(len(SIZES)), [f"{name} %\n{images[name] or 'too few'}\nimages" for name in SIZES])
         axis.set_xlim(-0.5, len(SIZES) - 0.5)
         axis.set_xlabel("object's share of the query image")
         axis.set_ylabel(metric)
@@ -159,13 +159,13 @@ def _draw_score(axis: "Axes", x: float, score: Estimate, look: Mapping[str, Any]
 def _name_below(axis: "Axes") -> None:
     """Put the names in two columns below the axes: beside points they cover each other."""
     assert axis.figure is not None
-    axis.figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=2)
+    axis.figure.legend(loc="outside lower left", frameon=False, fontsize=10, ncols=2)
 
 
 def _legend_height(names: Mapping[str, str]) -> float:
     """Return the height in inches of names in two columns, of which the first is filled first."""
     lines, half = [name.count("\n") + 1 for name in names.values()], ceil(len(names) / 2)
-    return 0.06 * half + 0.12 * max(sum(lines[:half]), sum(lines[half:]))
+    return 0.075 * half + 0.15 * max(sum(lines[:half]), sum(lines[half:]))
 
 
 def curve_plot(curves: Sequence[Curve], salt: str) -> str:
@@ -181,7 +181,7 @@ def curve_plot(curves: Sequence[Curve], salt: str) -> str:
                 axis.plot(curve.epochs, curve.values, label=name, linewidth=1.2, markersize=3.5, **look)
         axis.set_xlabel("epoch")
         axis.set_ylabel("validation mIoU")
-        axis.legend(frameon=False, fontsize=9)
+        axis.legend(frameon=False, fontsize=10)
 
     return draw_svg(paint, salt)
 

@@ -9,7 +9,10 @@ from fsbench.pages.report.curves import Curve
 from fsbench.results.costs import PLOTTED
 from fsbench.results.rows.parts import SIZES
 from fsbench.results.rows.row import SIZE, scores_of
-from fsbench.scores.estimate import Estimate
+from fsbench.scores.estimate import FEW_QUERIES, Estimate, Scope
+
+FEWEST_PLOTTED = 3
+"""Number of methods from which a plot against a cost shows more than its table."""
 
 
 def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int, episodes: int) -> str:
@@ -43,6 +46,8 @@ def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int
         return f"No plot against {name}: {every} {known[0][0] or 0.0:,.6g}."
     if _all_equal(end for _, cost in known for end in (cost.score.value, cost.score.low, cost.score.high)):
         return f"No plot against {name}: {every} the same score."
+    if len(known) < FEWEST_PLOTTED:
+        return "No plots of two methods: the table below says as much."
     return ""
 
 
@@ -53,18 +58,23 @@ SizeScores = Mapping[str, Mapping[str, Estimate]]
 def size_scores(study: Study, metric: str) -> SizeScores:
     """Return the scores of methods on each object size of the shown fold, the best method first.
 
-    A score without an interval is left out: it is one of too few images.
+    A score of too few images is left out. One without an interval is kept if it is 0 on every image.
     """
     lines, fold = study.block.parts(SIZE), shown_fold(study.block)
     return {
         label: {
             name: score
             for name in SIZES
-            if (score := scores_of(lines[label, fold].get(name, ())).get(metric)) and score.has_interval
+            if (score := scores_of(lines[label, fold].get(name, ())).get(metric))
+            and (score.has_interval or _is_zero(score))
         }
         for label in study.methods
         if (label, fold) in lines
     }
+
+
+def _is_zero(score: Estimate) -> bool:
+    return score.scope is Scope.IDENTICAL and score.queries >= FEW_QUERIES
 
 
 def size_plot_gap(sizes: SizeScores) -> str:

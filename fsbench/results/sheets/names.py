@@ -13,8 +13,8 @@ def shorten(
     """Shorten names to the room that there is, keeping their ends, where variants differ.
 
     Where all names with brackets belong to one method, its name is dropped first: what is in the brackets tells its
-    variants apart. The first of `widths` is taken at which no two short names are the same; if there is none, the same ones are
-    numbered.
+    variants apart. The first of `widths` is taken at which no two short names are the same; if there is none, the same
+    ones are numbered.
 
     Args:
         names: those that are to be told apart.

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from math import ceil, floor, log10
 
 from fsbench.pages.report.collect import Study, shown_fold
+from fsbench.pages.report.scores.heat import has_thin_lines
 from fsbench.pages.report.scores.leaderboard import build_leaderboard
 from fsbench.results.table import Column, Line
 from fsbench.results.tables.blocks import Block
@@ -27,6 +28,7 @@ class FrontTable:
         legend: What heads such as 5⁰ and marks such as † mean, in sentences.
         part: Fold whose bars are drawn.
         has_trainings: Whether a method has several trainings.
+        has_thin_lines: Whether a bar has two intervals, one of them for these trainings alone.
         methods: Number of methods in `lines`.
         folds: Number of folds that methods have.
     """
@@ -38,6 +40,7 @@ class FrontTable:
     legend: list[str]
     part: str
     has_trainings: bool
+    has_thin_lines: bool
     methods: int
     folds: int
 
@@ -63,6 +66,7 @@ def front_table(study: Study) -> FrontTable:
         legend(study.block),
         shown_fold(study.block),
         Reach.OTHER in study.block.reaches.values(),
+        bool(axis) and has_thin_lines(study, [study.block.metrics[0]]),
         len(methods),
         len(method_folds(study.block)),
     )

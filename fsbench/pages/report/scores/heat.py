@@ -1,5 +1,6 @@
 """The scores of methods by class, and the scales that their colors and small axes span."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import floor, log10
 
@@ -62,14 +63,25 @@ def class_heat_map(study: Study, metric: str) -> HeatMap:
 
 
 def score_scale(study: Study, metric: str) -> tuple[float, float] | None:
-    """Return the range of all intervals, for small axes.
+    """Return the range of all scores and intervals, for small axes.
 
-    None of a single interval, which would always fill them, and where all ends are the same.
+    None of a single score, whose interval would always fill them, without intervals, and where all ends are the same.
     """
     lines = study.block.lines.items()
-    intervals = [scores[metric] for (method, _), scores in lines if method in study.methods and metric in scores]
-    ends = [end for interval in intervals if interval.has_interval for end in (interval.low, interval.high)]
-    return (min(ends), max(ends)) if len(ends) > 2 and max(ends) > min(ends) else None
+    found = [scores[metric] for (method, _), scores in lines if method in study.methods and metric in scores]
+    ends = [end for each in found if each.has_interval for end in (each.low, each.high)]
+    known = [*ends, *(each.value for each in found if each.value == each.value)]
+    return (min(known), max(known)) if ends and len(found) > 1 and max(known) > min(known) else None
+
+
+def has_thin_lines(study: Study, metrics: Collection[str]) -> bool:
+    """Return True if a bar of one of these metrics has two intervals: for other trainings, and for these alone."""
+    return any(
+        found.other is not None and found.other.has_interval and found.these.has_interval
+        and (found.other.low, found.other.high) != (found.these.low, found.these.high)
+        for (method, _), of_line in study.block.trained.items() if method in study.methods
+        for metric, found in of_line.items() if metric in metrics
+    )  # fmt: skip
 
 
 def difference_scale(differences: np.ndarray) -> float:

@@ -180,9 +180,14 @@
     });
     return [...figures, `Printed in: ${[...new Set(said)].join("; ")}.`, ...least.moves, ...verdict];
   };
+  const command = (text) => { // breaks at spaces alone, not within --protocol
+    const shown = make("pre");
+    shown.append(...text.split(/([ \n])/).map((word) => (word.trim() ? make("span", word) : word)));
+    return shown;
+  };
   const showFigures = (one, other, pair) => {
     const lines = pair ? sentences(one, other, ...pair) : [`${one.method} and ${other.method} print no figure of the same ways, shots and metric on ${one.set}.`];
-    figuresBox.replaceChildren(...lines.map((line) => make(line.startsWith(" ") ? "pre" : "p", line.trim())));
+    figuresBox.replaceChildren(...lines.map((line) => (line.startsWith(" ") ? command(line.trim()) : make("p", line))));
     const bodiesOf = (test) => {
       const own = entriesOf(test), plain = own.filter(([, e]) => !e.changes.length);
       return (plain.length ? plain : own).map(([id]) => rows.find((row) => row.dataset.row === id)?.parentElement);
@@ -228,7 +233,7 @@
     const tests = [one, other].filter((each, i, list) => each.protocol && each.dataset && list.findIndex((found) => found.protocol === each.protocol) === i);
     beside.lastElementChild.replaceChildren(
       make("p", tests.length ? "To run any method, or a program of your own, under one of the two tests:" : "Neither test can be run here."),
-      ...tests.map((each) => make("pre", `fsbench bench --method METHOD --dataset ${each.dataset} --protocol ${each.protocol}\nfsbench kit ${each.dataset} --protocol ${each.protocol} --out kit`)),
+      ...tests.map((each) => command(`fsbench bench --method METHOD --dataset ${each.dataset} --protocol ${each.protocol}\nfsbench kit ${each.dataset} --protocol ${each.protocol} --out kit`)),
     );
     beside.hidden = false;
   };

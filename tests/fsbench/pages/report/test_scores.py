@@ -197,7 +197,9 @@ def test_a_plot_that_would_show_nothing_says_why():
     one, other = Estimate(5, 4, 6), Estimate(7, 6, 8)
     costs = [RunCost("a", one, {"total": 3.0, "memory": 1.0}), RunCost("b", other, {"total": 3.0, "memory": 2.0})]
     gap = partial(cost_plot_gap, metric="mIoU", methods=2, episodes=100)
-    assert "all methods have 3." in gap(costs, "total") and gap(costs, "memory") == ""
+    assert "all methods have 3." in gap(costs, "total")
+    assert gap(costs, "memory") == "No plots of two methods: the table below says as much."
+    assert gap([*costs, RunCost("c", other, {"memory": 3.0})], "memory") == ""
     assert "do not state" in gap(costs, "seconds") and "no method has mIoU" in gap([], "total")
     assert "there is only one method" in cost_plot_gap(costs[:1], "total", "mIoU", 1, 100)
     assert gap(costs[:1], "total") == "No plots: only a has mIoU. The figures are in the table below."
@@ -230,7 +232,7 @@ def test_a_speed_of_few_episodes_is_not_plotted_and_draws_no_front():
     one, other = Estimate(5, 4, 6), Estimate(7, 6, 8)
     costs = [RunCost(name, score, {"seconds": x}) for name, score, x in (("a", one, 0.1), ("b", other, 0.2))]
     assert "the time of 20 episodes is mostly the time of starting" in cost_plot_gap(costs, "seconds", "mIoU", 2, 20)
-    assert cost_plot_gap(costs, "seconds", "mIoU", 2, TIMED) == ""
+    assert cost_plot_gap(costs, "seconds", "mIoU", 2, TIMED).startswith("No plots of two methods")
     drawn = [cost_plot(costs, "seconds", "mIoU", "s", has_front=front).count("stroke-dasharray") for front in (0, 1)]
     assert drawn == [0, 1]
 
