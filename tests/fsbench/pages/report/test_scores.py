@@ -245,6 +245,6 @@ def test_sizes_stand_with_their_intervals_and_images_and_without_a_line_between_
     }
     svg = size_plot(dict.fromkeys("abcdef", sizes), "mIoU", "s")
     assert svg.count('id="LineCollection') == 6 * (3 + 1)  # an interval for each size that has one, and in the legend
-    assert all(f">{number} images<" in svg for number in (27, 31, 33)) and svg.count(">too few images<") == 1
+    assert all(f">{number}<" in svg for number in (27, 31, 33)) and svg.count(">too few<") == 1
     paths = re.findall(r'<path d="([^"]*)"', svg)
     assert not [path for path in paths if path.count("L") >= 2 and "z" not in path], "no line leads from size to size"
