@@ -39,7 +39,7 @@ class Needs:
 
     @property
     def before_test(self) -> str:
-        """Words for what the method does with labelled images before a test; "" for nothing."""
+        """What the method does with labelled images before a test, in words; "" for nothing."""
         if self.adaptation is not None:
             return "adapts itself to labelled images of the test's own pool"
         return "calibrates itself on base classes" if self.calibration else ""

@@ -36,10 +36,13 @@ class ReleasedFormat:
     has_backbone: bool = True
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
-        """Split an authors' checkpoint into learned and backbone weights, under fsbench's names.
+        """Split an authors' checkpoint into the method's learned weights and the backbone's, under fsbench's names.
+
+        Args:
+            state: the checkpoint's {name: tensor}.
 
         Returns:
-            Both state dicts, or None if `state` has another layout.
+            The state dicts (learned, backbone); None if the names in `state` are not those of the authors' layout.
         """
         frozen = self.wrapper + self.backbone
         backbone = {key.removeprefix(frozen): value for key, value in state.items() if key.startswith(frozen)}
@@ -49,7 +52,7 @@ class ReleasedFormat:
         return {key: value for key, value in own.items() if self.stored(key)}, backbone
 
     def join(self, learned: dict[str, Tensor], backbone: dict[str, Tensor]) -> dict[str, Any]:
-        """Return the content of an authors' file, backbone weights first."""
+        """Return a checkpoint in the authors' layout from learned and backbone weights under fsbench's names."""
         state = {self.backbone + key: value for key, value in backbone.items()} | self.complete(learned)
         wrapped = {self.wrapper + key: value for key, value in state.items()}
         return wrapped if self.wrapper else {"state_dict": wrapped}
