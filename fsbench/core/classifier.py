@@ -104,7 +104,7 @@ class Classifier(Method):
             return self.classify(query, support, episode.labels(self.device))
 
     def inputs(self, episode: ImageEpisode) -> tuple[Tensor, Tensor]:
-        """Return (supports, queries) of an episode as `classify` takes them: images, or features where it reads these."""
+        """Return (supports, queries) of an episode as `classify` takes them: by default normalised images."""
         return episode.pixels()
 
     def num_trainable_parameters(self, ways: int) -> int:

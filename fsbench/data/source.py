@@ -25,12 +25,12 @@ class Archive:
 
     @property
     def name(self) -> str:
-        """Name of the archive's file."""
+        """File name of the archive: the last part of its address."""
         return self.url.rpartition("/")[2]
 
     @property
     def digest(self) -> Digest | None:
-        """The published checksum."""
+        """The archive's published md5; None if there is none."""
         return Digest("md5", self.md5) if self.md5 else None
 
 
@@ -69,15 +69,15 @@ class Source:
         return (self.instructions % {archive.name: f"md5 {archive.md5}" for archive in self.archives}).splitlines()
 
     def archive(self, name: str) -> Archive:
-        """Return the archive whose file has this name."""
+        """Return the archive whose file is called `name`."""
         return next(archive for archive in self.archives if archive.name == name)
 
     def missing(self, problem: str) -> DataError:
-        """Return a DataError: `problem` first, then what to fetch from where."""
+        """Return the error for missing data: `problem`, then instructions for getting the data."""
         return _with_guide(problem, self.guide)
 
     def missing_lists(self, problem: str) -> DataError:
-        """Return a DataError: `problem` first, then where to get the lists."""
+        """Return the error for missing image lists: `problem`, then where to get the authors' lists."""
         return _with_guide(problem, self.lists.splitlines())
 
 

@@ -49,7 +49,7 @@ _UNUSUAL = ("draw", "calibrates")
 
 
 class StatedTask(BaseModel, Task, frozen=True):
-    """A task as JSON states it: all its fields, except those that `MAY_LACK` names."""
+    """A test's settings as a JSON file states them: all fields of `Task` are required, except those in `MAY_LACK`."""
 
     model_config = ConfigDict(strict=True)
 
@@ -165,39 +165,39 @@ class Header(StatedTask, frozen=True):
         return names
 
     def independent_name(self, image: str) -> str:
-        """Return the independent sample that an image belongs to: the scan of a slice, else the image.
+        """Return the independent sample that an image belongs to: the scan of a slice, else the image itself.
 
-        Images of one name count as one in intervals and tests.
+        Images with the same such name count as one in confidence intervals and tests.
         """
         return scan_of(image) if self.slices else image
 
     def marked(self, own_list: bool) -> "Header":
-        """Return the header, marked as a user's own list if `own_list` says so."""
+        """Return the header, marked as that of a user's own list of episodes if `own_list`."""
         return self.model_copy(update={"own_list": True}) if own_list else self
 
     @property
     def is_official(self) -> bool:
-        """Whether the episodes are the protocol's own draw, not a user's list or choice."""
+        """Whether the episodes are the ones that the protocol draws, not a user's list or a selection."""
         return not self.own_list and self.selection is None
 
     @property
     def rules(self) -> str:
-        """The protocol in words; for a user's list, "counted by" the protocol."""
+        """The protocol's name and version in words; for a user's list or a selection, "… counted by" the protocol."""
         rules = f"{self.protocol} v{self.version}"
         episodes = "list of one's own" if self.own_list else "chosen episodes"
         return f"protocol {rules}" if self.is_official else f"{episodes}, counted by {rules}"
 
     @property
     def protocol_entries(self) -> Mapping[str, Any]:
-        """Further entries of the header that a protocol adds, by name and unchecked."""
+        """Further entries of the header, {name: JSON value}, that a protocol adds; they are not checked."""
         return self.model_extra or {}
 
 
 def check_header(entries: Any, path: Path) -> Header:
-    """Return the header that the first line of the manifest `path` holds.
+    """Validate the parsed first line of the manifest file `path`, and return it as a header.
 
     Raises:
-        RecordError: an entry is not there, or has another type or range.
+        RecordError: an entry is missing, or has another type or range.
     """
     try:
         return Header.model_validate(entries)
@@ -230,18 +230,18 @@ class Manifest:
 
     @cached_property
     def text(self) -> str:
-        """Lines that the hash covers: header and episodes."""
+        """The lines that the hash is computed of: header and episodes, one JSON object a line."""
         rows = [self.entries, *map(episode_entries, self.episodes)]
         return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
     @cached_property
     def sha256(self) -> str:
-        """Hash that names the manifest."""
+        """sha256 (hexadecimal) of header and episodes, which identifies the manifest."""
         return _sha256(self.text)
 
     @cached_property
     def header(self) -> Header:
-        """Header of the test; whole images, which are no test, have none."""
+        """The validated header with the test's settings; not available for lists of whole images without a test."""
         return Header.model_validate(self.entries).marked(self.own_list)
 
     @property
@@ -256,12 +256,12 @@ class Manifest:
 
     @property
     def class_ids(self) -> list[int]:
-        """Classes over which mIoU is averaged, whether or not an episode shows them."""
+        """Numbers of the classes that mIoU is averaged over, whether or not an episode shows them."""
         return list(self.entries["class_ids"])
 
     @property
     def image_names(self) -> list[str]:
-        """Distinct images of the episodes, sorted."""
+        """Names of all query and support images, each once, sorted."""
         return sorted(
             {name for e in self.episodes for name in (e.query, *(name for way in e.supports for name in way))}
         )
@@ -279,7 +279,10 @@ class Manifest:
 
 
 def episode_entries(episode: Episode) -> dict[str, Any]:
-    """Return an episode's JSON entries; usual values are left out, so that old files keep their hash."""
+    """Return an episode as a JSON object; optional entries with their usual value are left out.
+
+    So the hash of manifests written before these entries existed stays the same.
+    """
     entries = {name: value for name, value in vars(episode).items() if name not in _UNUSUAL or value}
     return {"index": entries.pop("number"), **entries}
 
@@ -296,10 +299,14 @@ def _images_sha256(images: Mapping[str, str]) -> str:
 
 
 def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
-    """Read the manifest of a file.
+    """Read a list of episodes from a manifest file.
+
+    Args:
+        path: the file; compressed if its name ends in .gz.
+        sha256: the expected checksum of the manifest; None for any.
 
     Raises:
-        RecordError: it is damaged, was altered, or is not the one of `sha256`.
+        RecordError: the file is absent, damaged or altered, or has another checksum.
     """
     try:
         data = read_bytes(path, "manifest")
@@ -458,11 +465,11 @@ def _schemas(kind: str | None) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
 
 
 def summary(manifest: Manifest, drawn: bool = False) -> str:
-    """Describe a manifest in one line.
+    """Describe a manifest in one line: episodes, data set, fold, ways, shots, protocol and checksum.
 
     Args:
         manifest: header and episodes.
-        drawn: its protocol drew it here. Of a file it is not known whose episodes it has, whatever protocol it names.
+        drawn: True if its protocol has just drawn it. Of a file that names a protocol this is not known.
     """
     header = manifest.header
     task = f"{header.way}-way {header.shot}-shot, {header.setting.replace('_', ' ')}"
@@ -481,8 +488,8 @@ def description(manifest: Manifest, listed: int = 0) -> Iterator[str]:
     """Yield the lines that describe a manifest: summary, lists, images, ways and shots, classes, some episodes.
 
     Args:
-        manifest: the manifest of masks, or of classification, whose images have no names.
-        listed: number of episodes that have a line, the first ones.
+        manifest: a list of segmentation or classification episodes.
+        listed: how many episodes get a line each; the first ones do.
     """
     header = manifest.header
     yield summary(manifest)
@@ -515,9 +522,9 @@ def _mask_lines(manifest: Manifest) -> Iterator[str]:
 
 
 def differences(first: Manifest, second: Manifest) -> list[str]:
-    """Return the lines that compare two manifests, none if they are equal.
+    """Return lines that compare two manifests; [] if they are equal.
 
-    They are the entries of the headers that differ, the number of episodes that do, and the first three of those.
+    They show the entries of the headers that differ, the number of episodes that differ, and the first three of those.
     """
     if first.sha256 == second.sha256:
         return []
