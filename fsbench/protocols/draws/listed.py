@@ -35,10 +35,12 @@ _MOST_WORDS = 1 << 34
 
 @dataclass(frozen=True)
 class Validation:
-    """Draw values for the test that chooses a checkpoint, if its program has others; None for the same.
+    """Values of `Listed` for the validation that chooses a checkpoint, where they differ from the test's.
 
     Attributes:
-        seed, episodes, passes: see `Listed`.
+        seed: seed of the episodes; None for that of the test.
+        episodes: number of episodes; None for that of the test.
+        passes: most passes over the list of queries; None for that of the test.
     """
 
     seed: int | None = None
@@ -103,21 +105,21 @@ class Listed(PairDraw):
     # Words and their parts
 
     def words_on(self, dataset: str) -> ListsAndDraw:
-        """Return the words for lists, smallest object and rule on a data set."""
+        """Return the names of the rules for lists, smallest object and draw on a data set."""
         return ListsAndDraw(*(value_on(one, dataset) for one in (self.image_lists, self.min_object, self.episode_draw)))
 
     def lists_on(self, dataset: str) -> Lists:
-        """Return how lists are made on a data set."""
+        """Return the rule by which image lists are made on a data set."""
         image_lists, min_object, _ = self.words_on(dataset)
         return lists.lists_with(image_lists, min_object)
 
     def rule_on(self, dataset: str) -> DrawRule:
-        """Return the rule of the draw on a data set."""
+        """Return the rule by which episodes are drawn on a data set."""
         return by_word.draw_rule(self.words_on(dataset).episode_draw)
 
     @property
     def default_description(self) -> str:  # type: ignore[override]
-        """Description of lists and draw; data sets that differ come last."""
+        """How lists are made and episodes drawn, in words; data sets with other rules come last."""
         words = {
             dataset: f"{self.rule_on(dataset).words}. Lists: {self.lists_on(dataset).words}"
             for dataset in self._named_datasets()
@@ -127,12 +129,12 @@ class Listed(PairDraw):
 
     @property
     def supports_repeat(self) -> bool:  # type: ignore[override]
-        """Whether an image may be a support twice; never if every episode has its own seed."""
+        """Whether an image may be a support twice in an episode; False if every episode has its own seed."""
         return self.seed is not None and self.rule_on(OTHERS).supports_repeat
 
     @property
     def filter_novel(self) -> bool | None:  # type: ignore[override]
-        """Whether training images that show a novel class are left out."""
+        """Whether training images that show a novel class are left out; None if only some of them are."""
         return self.lists_on(OTHERS).filter_novel
 
     @property
@@ -277,7 +279,7 @@ class Listed(PairDraw):
 
     @property
     def drawn_by(self) -> dict[str, Any]:
-        """Settings on which the episodes depend, by name."""
+        """{name: value} of the fields that the episodes depend on besides the seed, such as `workers`."""
         names = [name for one in dependences(self.depends_on) for name in one.settings]
         if "base_seeds" in names or self.run:
             names.append("run")
