@@ -106,7 +106,7 @@ class PixelCounting:
         return count_answer(answer, truth, view.fit)
 
     def counted_rows(self, episode: Any) -> list[tuple[int, int, str | None]]:
-        """Return (slot, class number, query) of each row of an episode's counts; slot 0 is any foreground, 1..N ways."""
+        """Return (slot, class number, query) of each row of an episode's counts; slot 0: any foreground, 1..N: ways."""
         return [(slot, number, episode.query) for slot, number in enumerate((0, *episode.classes))]
 
     def row_images(self, episode: Any) -> list[RowImages]:

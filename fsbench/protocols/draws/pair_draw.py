@@ -96,7 +96,7 @@ class PairDraw(Draw):
         return pairs, self.pool(data, pairs, class_ids), None
 
     def pairs(self, data: SegmentationData, part: Part, fold: int) -> PairList:
-        """Return the (image, class) list of base classes in "trn" images, or of novel classes in "val" (test) images."""
+        """Return the (image, class) list of base classes in "trn" images, or novel ones in "val" (test) images."""
         return pair_list(data, part, fold)
 
     def setting_pairs(self, data: SegmentationData, setting: str, fold: int) -> PairList:

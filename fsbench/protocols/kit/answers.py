@@ -46,7 +46,7 @@ MOST_LABEL = 254
 
 
 class AnswersError(ValueError):
-    """An answer or a file of answers is wrong; the message says what was found and expected."""
+    """A prediction, or a file of predictions, is wrong; the message says what was found and what was expected."""
 
 
 class Answers:
@@ -228,18 +228,18 @@ class Answers:
 
 
 def line_of(value: Any) -> bytes:
-    """Return a value as a line of the file, in bytes: the CRC-32 of its JSON, then the JSON."""
+    """Return a value as a line of the answers file, in bytes: the CRC-32 of its JSON text, then the JSON text."""
     text = json.dumps(value, sort_keys=True, allow_nan=False).encode("ascii")
     return b"%08x " % zlib.crc32(text) + text + b"\n"
 
 
 def header_line(test: Optional[str]) -> bytes:
-    """Return the first line of a file of answers to the test with this sha256 (None: unknown)."""
+    """Return the first line of an answers file for the test with this sha256; None if the test is unknown."""
     return line_of({"format": FORMAT, "test": test, "version": VERSION})
 
 
 def read_line(line: bytes) -> Any:
-    """Return the value of a line; None if it is damaged."""
+    """Return the JSON value of a line of an answers file; None if the line is damaged."""
     checksum, _, text = line.rstrip(b"\r\n").partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text):
         return None
@@ -262,7 +262,7 @@ def _distinct(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
 
 
 def read_header(line: bytes, name: str) -> Optional[str]:
-    """Return the test's sha256 from a file's first line, or None; messages call the file `name`."""
+    """Return the test's sha256 from the first line of the answers file `name`; None if the line does not state it."""
     value = read_line(line)
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise AnswersError("%s is no file of answers; expected one that answers.py wrote" % name)
@@ -278,10 +278,11 @@ def read_header(line: bytes, name: str) -> Optional[str]:
 
 
 def read_answer(line: bytes, place: int, name: str) -> Answer:
-    """Read and check the answer on line `place` (0 is the header) of the file `name`, except its runs.
+    """Read and check the answer on line `place` (0 is the header) of the answers file `name`, except its mask's runs.
 
     Returns:
-        A dict with "number", and "labels", or "size", "runs", "presence" and "score" (lists or None).
+        A dict with "number" and, in classification, "labels"; for masks "size", "runs", "presence" and "score" (lists
+        or None).
     """
     value = read_line(line)
     where = "line %d of %s" % (place + 1, name)
@@ -311,12 +312,12 @@ def read_answer(line: bytes, place: int, name: str) -> Answer:
 
 
 def what_is_told(answer: Answer) -> Told:
-    """Return whether an answer states presence, and whether it states a score."""
+    """Return two flags: whether an answer states the presence of its ways, and whether it states a score for that."""
     return answer.get("presence") is not None, answer.get("score") is not None
 
 
 def encode(mask: np.ndarray) -> str:
-    """Return the runs of a mask (h, w) uint8 as text."""
+    """Return a mask (h, w) uint8 as run-length text."""
     flat = mask.ravel()
     starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
     lengths = np.diff(np.concatenate([starts, [len(flat)]])).astype("<u4")
@@ -324,7 +325,11 @@ def encode(mask: np.ndarray) -> str:
 
 
 def decode(runs: str, height: int, width: int) -> np.ndarray:
-    """Decode the runs of a mask to (height, width) uint8. Raises AnswersError if they do not fill it."""
+    """Decode run-length text to a mask (height, width) uint8.
+
+    Raises:
+        AnswersError: the runs do not fill the mask.
+    """
     pixels = height * width
     try:
         stream = zlib.decompressobj()
@@ -345,7 +350,11 @@ def decode(runs: str, height: int, width: int) -> np.ndarray:
 
 
 def check_mask(mask: Any, number: int) -> np.ndarray:
-    """Return a mask as (h, w) uint8. Raises AnswersError if it is not a label map."""
+    """Return a predicted mask as (h, w) uint8.
+
+    Raises:
+        AnswersError: it is not a label map of integers or bool.
+    """
     for name in ("detach", "cpu"):  # of torch's tensors
         mask = getattr(mask, name)() if hasattr(mask, name) else mask
     mask = np.asarray(mask)
@@ -369,7 +378,7 @@ def check_mask(mask: Any, number: int) -> np.ndarray:
 
 
 def too_large(largest: int, ways: int) -> str:
-    """Say that the largest value of a mask is no way, and what to write instead."""
+    """Return the message that a mask's largest value is above the number of ways, and what to write instead."""
     if largest == 255:
         return "marks a way with 255; write %s, and 0 for the background" % (
             "1" if ways == 1 else "its number, from 1 to %s" % (ways or "N")
@@ -451,11 +460,11 @@ def _is_sha256(text: Any) -> bool:
 
 
 def read_kit_folder(folder: str) -> Tuple[str, Asked]:
-    """Read from a kit's folder which answers it asks for.
+    """Read from a kit's folder which answers its test asks for.
 
     Returns:
-        The sha256 of the test, and number of an episode -> {"ways": N, "size": [h, w] or None, "queries": of
-        classification, or None}.
+        The sha256 of the test, and {episode number: {"ways": N, "size": [h, w] or None, "queries": number of queries in
+        classification, or None}}.
     """
     try:
         with open(os.path.join(folder, "kit.json"), "rb") as file:
@@ -479,15 +488,15 @@ def read_kit_folder(folder: str) -> Tuple[str, Asked]:
 
 
 def check_asked(answer: Answer, asked: Asked, largest: Optional[int]) -> None:
-    """Check that an answer has the form for which its test asks.
+    """Check that an answer has the form that its test asks for.
 
     Args:
-        answer: as `read_answer` returns it.
-        asked: as `read_kit_folder` returns it.
+        answer: the answer, as `read_answer` returns it.
+        asked: what the test asks for, as `read_kit_folder` returns it.
         largest: largest label of the mask; None in classification.
 
     Raises:
-        AnswersError: the test does not have the episode, or asks for another answer.
+        AnswersError: the test does not have the episode, or asks for another form of answer.
     """
     number = answer["number"]
     if number not in asked:

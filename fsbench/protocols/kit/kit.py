@@ -76,7 +76,7 @@ class Kit(StatedTask, frozen=True):
 
     @property
     def sha256(self) -> str:
-        """Hash of the kit's contents, except its example."""
+        """Hash of the kit's contents, except its example program."""
         return fingerprint(self.model_dump())
 
 
@@ -101,10 +101,10 @@ KIT: Mapping[str, Statement[Any]] = {
 
 
 def read_kit(folder: Path) -> Kit:
-    """Read a kit's `kit.json`, without opening its other files.
+    """Read the description `kit.json` of a kit's folder, without opening its other files.
 
     Raises:
-        RecordError: the folder is no kit.
+        RecordError: the folder is not a kit.
     """
     content: Any = None
     try:
@@ -118,7 +118,7 @@ def read_kit(folder: Path) -> Kit:
 
 
 def check_kit(folder: Path, kit: Kit) -> None:
-    """Check the files of a kit against their stated hashes.
+    """Compare the files of a kit with the hashes that its `kit.json` states.
 
     Raises:
         RecordError: a file is absent or was changed.
@@ -136,7 +136,11 @@ def check_kit(folder: Path, kit: Kit) -> None:
 
 
 def count_episodes(folder: Path) -> int:
-    """Return the number of episodes in a kit, over all draws. Raises RecordError if they cannot be read."""
+    """Return the number of episodes in a kit, over all draws of supports.
+
+    Raises:
+        RecordError: the kit's list of episodes cannot be read.
+    """
     try:
         return len(answers.read_kit_folder(str(folder))[1])
     except answers.AnswersError as error:
@@ -144,9 +148,10 @@ def count_episodes(folder: Path) -> int:
 
 
 def paths_tell_classes(test: Test, root: Path | None = None) -> bool:
-    """Return whether folders in paths of queries have names of classes.
+    """Return whether the paths of query images give away their classes, since folders or files are named like classes.
 
-    A folder is, or a file but for the number at its end. In classification a folder is a class, whatever its name.
+    In classification every folder counts as a class's, whatever its name. A number at the end of a file's name is
+    ignored.
     """
     if test.protocol.task == "classification":
         return True
