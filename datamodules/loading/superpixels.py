@@ -102,12 +102,12 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
 
 
 def change(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Augment an image with its mask: turn, shift, shear, zoom, bend, and change the image's contrast (§6.3).
+    """Augment an image with its mask: rotation, shift, shear, zoom, elastic deformation, and the image's contrast.
 
     Args:
         image: (S, S) float32, normalised.
-        mask: (S, S) uint8, 1 the way.
-        rng: what is drawn from.
+        mask: (S, S) uint8, 1 the object.
+        rng: the random generator.
 
     Returns:
         Image (S, S) float32 and mask (S, S) uint8.
@@ -134,13 +134,13 @@ def affine_matrix(side: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def displacements(side: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw how far each pixel of a square moves, (2, S, S), for an elastic deformation."""
+    """Draw how far in pixels each pixel of a square moves down and right, (2, S, S), for an elastic deformation."""
     fields = rng.uniform(-1, 1, (2, side, side))
     return np.stack([ELASTIC * cv2.GaussianBlur(field, (KERNEL, KERNEL), SIGMA) for field in fields])
 
 
 def change_contrast(image: np.ndarray, gamma: float) -> np.ndarray:
-    """Apply a power `gamma` to an image's values as shares of their range, which stays the same."""
+    """Apply a power `gamma` to an image's values, scaled to 0..1 over their range; the range stays the same."""
     low = image.min()
     width = image.max() - low + SMALL
     return np.asarray(width * ((image - low + SMALL) / width) ** gamma + low, dtype=np.float32)

@@ -56,6 +56,6 @@ class TrainingImages(Dataset[EpisodeBatch]):
 
 
 def image_truth(number: int, labels: np.ndarray, classes: Sequence[int]) -> EpisodeTruth:
-    """Return the truth of a whole image: n for the n-th of `classes` in its label map (S, S) uint8, void 255."""
+    """Return the ground truth of a whole image: label map (S, S) uint8 with n for the n-th of `classes`, 255 void."""
     present = np.isin(np.arange(1, len(classes) + 1), labels)
     return EpisodeTruth(number, (labels.shape[0], labels.shape[1]), labels, present, np.array(classes, dtype=np.int64))

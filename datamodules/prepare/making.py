@@ -17,14 +17,14 @@ OTHER_ROOT = "give another folder with --root"
 def making_place(target: Path) -> Iterator[Path]:
     """Give a temporary folder in which only this process makes the files of `target`.
 
-    It lies beside the folder itself where `target`, or a folder above it, is a link: no rename leads to another disk.
-    What a killed process left is there again; a block that ends well leaves nothing.
+    It is on the same disk as `target`, also where that, or a folder above, is a link. Files that a killed process left
+    in it are there again; a block that ends well leaves nothing.
 
     Args:
-        target: folder that is to have the files; it may be there already.
+        target: folder that is to get the files; it may exist.
 
     Raises:
-        SettingsError: another process makes files of the same folder, as where two roots share one by links.
+        SettingsError: another process makes files of the same folder.
         DataError: the disk refuses to write or to rename.
     """
     goal, place = target.resolve(), _place(target)
@@ -38,11 +38,11 @@ def making_place(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def disk_errors(goal: Path) -> Iterator[None]:
-    """Turn disk errors in the block into one line about the folder `goal`.
+    """Within the block, turn disk errors into one-line errors about the folder `goal`.
 
     Raises:
         DataError: any error of the disk.
-        BrokenPipeError: nobody reads the output any more, which is no matter of the disk.
+        BrokenPipeError: nobody reads the output any more, which is not an error of the disk.
     """
     try:
         yield
@@ -58,7 +58,7 @@ def disk_errors(goal: Path) -> Iterator[None]:
 def remove_leftover(target: Path) -> None:
     """Remove temporary files that a killed process left for the complete folder `target`.
 
-    It stays where it cannot be removed: another process works there, or the disk is for reading only.
+    They stay if they cannot be removed: another process is working there, or the disk is read-only.
     """
     place = _place(target)
     if place.is_dir() or source_note(place).exists():
@@ -118,7 +118,7 @@ def discard(making: Path) -> None:
 
 
 def source_note(making: Path) -> Path:
-    """Return the file beside `making` that names the archive from which it is made."""
+    """Return the path of the file beside the temporary folder `making` that names the archive it is made from."""
     return making.with_name(f"{making.name}.from")
 
 
