@@ -104,10 +104,10 @@ def rows(source: Path, columns: int, form: str) -> list[list[str]]:
 
 
 def by_class(labels: Mapping[str, str], folder: Path, source: Path) -> dict[str, list[str]]:
-    """Turn {image: class} into {class: its images}, both sorted.
+    """Turn {image name: class name} into {class name: its images}, both sorted.
 
     Args:
-        labels: {image path: class name}.
+        labels: {image name: class name}.
         folder: folder that must have the images.
         source: file that lists them, for the message.
 

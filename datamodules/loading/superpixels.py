@@ -134,7 +134,7 @@ def affine_matrix(side: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def displacements(side: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw how far in pixels each pixel of a square moves down and right, (2, S, S), for an elastic deformation."""
+    """Draw how far in pixels each pixel of a square moves, down and across: (2, S, S), for an elastic deformation."""
     fields = rng.uniform(-1, 1, (2, side, side))
     return np.stack([ELASTIC * cv2.GaussianBlur(field, (KERNEL, KERNEL), SIGMA) for field in fields])
 

@@ -26,7 +26,7 @@ class Statement(Generic[T]):
 
 
 def contradicted(statements: Mapping[str, Statement[T]], by: T) -> Iterator[str]:
-    """Say, one after the other, which statements of a file contradict `by`, the thing that they are about."""
+    """Yield in words which statements of a file contradict `by`, the thing that the statements are about."""
     for statement in statements.values():
         if statement.contradicted is not None:
             yield from statement.contradicted(by)

@@ -23,11 +23,11 @@ _TEXTS = 1024
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an .npz file from the cache, without unpickling anything.
+    """Return {name: array} of an .npz file from the cache, without unpickling anything.
 
     Raises:
-        OSError: as `open_file`.
-        ValueError: it is damaged or holds other things.
+        OSError: the file is absent, unreadable or too large.
+        ValueError: it is damaged or holds anything but arrays.
     """
     with open_file(path, "cache") as file:
         try:
