@@ -13,7 +13,7 @@ class Options:
 
     @property
     def differing(self) -> dict[str, Any]:
-        """{name: value} of options, except those in `ELSEWHERE`, that differ from their defaults, for a run's identity."""
+        """{name: value} of options, except those in `ELSEWHERE`, with other than their default values."""
         own = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in self.ELSEWHERE}
         usual = {one.name: one.default for one in fields(self)}
         return {name: value for name, value in own.items() if value != usual[name]}
