@@ -471,7 +471,7 @@ class EpisodicDataModule(DataModule):
 
     @property
     def test_loading(self) -> LoadingConfig:
-        """How test episodes are loaded; only their supports may have other labels than masks."""
+        """Settings by which test episodes are loaded; only test supports may have weaker labels than masks."""
         is_other = self.support_annotation in WEAK or self._tells_all_ways
         return replace(
             self._loading(self.protocol.view),

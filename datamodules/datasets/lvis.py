@@ -325,7 +325,10 @@ class LvisProgramEpisodes(ViewEpisodes, ProgramEpisodes):
 
 @KnownAbsence.register(Lvis)
 class LvisAbsence(KnownAbsence):
-    """Which categories an LVIS photo surely lacks, for the protocol presence; annotators checked only some."""
+    """Which categories an LVIS photo surely lacks, for tests in which half of the queries lack the class.
+
+    Annotators checked only some categories in each photo.
+    """
 
     data: Lvis
     words = "the category is among the photo's neg_category_ids, and not among its not_exhaustive_category_ids"

@@ -50,16 +50,15 @@ def default_lists(lists: Sequence[str] | None, *roots: Path) -> list[str]:
 
 
 def list_folders(folders: Sequence[str | Path], dataset: str, subfolder: str | None = None) -> list[Path]:
-    """Return the folders that hold the lists of a data set: of `folders` themselves, or one level below them (`hsnet`,
-    `emat-size`, `hmnet` in a folder of all lists).
+    """Return the folders that hold the lists of a data set: of `folders` themselves, or one level below them.
 
     Args:
-        folders: as the user gave them.
-        dataset: its name.
-        subfolder: the authors' folder of its lists; its name unless another is said.
+        folders: folders as the user gave them; also a folder of all lists, with `hsnet`, `hmnet` and others in it.
+        dataset: name of the data set.
+        subfolder: the authors' folder of the data set's lists; `dataset` unless given.
 
     Raises:
-        DataError: a folder has lists of no data set, or none has those of this one.
+        DataError: a folder has no lists of any data set, or none has those of this one.
     """
     subfolder = subfolder or dataset
     found: list[Path] = []

@@ -25,9 +25,10 @@ from fsbench.protocols.draws.pools import Pool, TooFewImages
 
 @dataclass(frozen=True)
 class AdaptationImages:
-    """The labelled images of an adaptation (ifa.md §7); item i of epoch e follows from (seed, e, i) alone.
+    """The labelled images that a method adapts to (ifa.md §7); item i of epoch e depends on (seed, e, i) alone.
 
-    Classes take turns; an image of the class is drawn and thrown away, and K supports beside it, which may repeat.
+    Classes take turns. For each item an image of the class is drawn and discarded, as the authors' program does, and
+    then K supports, which may repeat; one of them, randomly changed, becomes the query.
 
     Attributes:
         data: the data set.
@@ -71,7 +72,7 @@ class AdaptationImages:
             ) from None
 
     def epoch(self, epoch: int) -> Sequence[Episode]:
-        """Return the items of an epoch in their order."""
+        """Return the items of an epoch as episodes, in their order."""
         return [self.episode(epoch, item) for item in range(self.per_epoch)]
 
     @property

@@ -97,8 +97,11 @@ def flip(image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledIm
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of `side`, padded with mean colour and void where the image is smaller; drawn again, up to 31 times,
-    while it keeps too little of the foreground (label 1). The last one is kept in any case."""
+    """A random square crop of `side`, padded with mean colour and void where the image is smaller.
+
+    It is drawn again, up to 31 times, while it keeps too little of the foreground (label 1); the last one is kept in
+    any case.
+    """
 
     side: int
 
@@ -183,7 +186,12 @@ class Draws:
 
     @classmethod
     def of_image(cls, factors: tuple[float, float], rng: random.Random) -> "Draws":
-        """Draw the changes of one image, in the order of the authors' program."""
+        """Draw the changes of one training image, in the order in which the authors' program draws them.
+
+        Args:
+            factors: least and largest factor of the image's size.
+            rng: the random generator.
+        """
         factor, angle = Scale(factors).draw(rng), Rotate().draw(rng)
         return cls(factor, angle, rng.random() < 0.5, rng.random() < 0.5)
 
@@ -206,9 +214,9 @@ class Draws:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes of a training image, ending in a crop of `side`.
+    """Random changes of a training image (size, rotation, blur, flip), ending in a crop of `side`.
 
-    `factors` are 0.9 to 1.1 for PASCAL and 0.8 to 1.25 for COCO.
+    `factors`, the least and largest change of size, are 0.9 and 1.1 for PASCAL, 0.8 and 1.25 for COCO.
     """
 
     side: int

@@ -28,18 +28,18 @@ TRIES = 100  # slices that are looked at for an item, as a multiple of their num
 
 
 class SuperpixelEpisodes(Dataset[EpisodeBatch]):
-    """1-way 1-shot episodes of unlabelled slices; item (epoch, i) is a function of (seed, epoch, i) alone.
+    """1-way 1-shot episodes of unlabelled slices, with superpixels as classes; item i follows from seed, epoch and i.
 
     Args:
         data: the data set.
-        names: slices of the scans that are trained on, scan by scan.
-        avoided: those of them in whose place another slice is drawn.
-        length: items of an epoch, which go through the slices again and again; None for one of each slice.
-        size: side S.
-        seed: the seed of all that is drawn.
+        names: slices of the training scans, scan by scan.
+        avoided: slices among them that are replaced by another one.
+        length: items of an epoch, which goes through the slices again and again; None for one item of each slice.
+        size: side S of the images.
+        seed: the seed of all random draws.
 
     Raises:
-        DataError: there is no slice, or none but avoided ones.
+        DataError: there is no slice, or only avoided ones.
     """
 
     def __init__(

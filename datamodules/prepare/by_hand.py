@@ -52,7 +52,7 @@ def take_file(job: Job, file: str, source: Source, root: Path | None = None) -> 
     """Copy the authors' `file` from the folder of `--from` into the root, unless it is there.
 
     Raises:
-        DataError: the file is in neither place; `source` tells what to fetch from where.
+        DataError: the file is in neither place; the message says what to fetch from where.
     """
     target = (root or job.root) / file
     if is_file(target):

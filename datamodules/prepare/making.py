@@ -72,10 +72,10 @@ def has_content(path: Path) -> bool:
 
 
 def publish(making: Path, target: Path) -> None:
-    """Rename the finished folder or file `making` to `target` (or to the target of that link).
+    """Rename the finished folder or file `making` to `target`, or to what `target` links to.
 
-    It gets its name by a rename, so that half of it is never seen; what was made on another disk is copied first. A
-    folder that has (hidden) files keeps them.
+    The name appears only when everything is complete; what was made on another disk is copied first. A folder that has
+    (hidden) files keeps them.
     """
     goal = target.resolve()
     goal.parent.mkdir(parents=True, exist_ok=True)

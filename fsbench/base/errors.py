@@ -38,17 +38,16 @@ GOES_ON = "run the same command again to continue"
 
 
 class FsbenchError(Exception):
-    """Base of the errors that are meant for the user: input, files or settings are wrong.
+    """Base class of errors that are meant for the user: input, files or settings are wrong.
 
     Args:
-        message: one line: what was found, what was expected, what to do. Line ends of a name in it are escaped, and the
-            middle of a long line is left out where it is shown (`fsbench.base.terminal.LONGEST`): a file may hold any
-            number of names and numbers.
-        *further: lines that say how, each shown on a line of its own. They may also be in the message, each after a
-            line end and two spaces.
+        message: one line: what was found, what was expected, what to do. Line ends of names in it are escaped, and a
+            long line is shortened in the middle when it is printed (`fsbench.base.terminal.LONGEST`).
+        *further: lines with instructions, each printed on a line of its own. They may also be in the message, each
+            after a line end and two spaces.
 
     Attributes:
-        is_told: another process says it, so that nothing is to be added on the screen.
+        is_told: another process prints the error, so that this one should not.
     """
 
     is_told = False

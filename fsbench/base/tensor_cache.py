@@ -25,22 +25,19 @@ class Kept(NamedTuple):
 
 
 class FeatureCache:
-    """Tensors, or tuples of them, by kind and key, at most `max_bytes` in all; `bytes` are there now.
+    """Cache of tensors, or tuples of tensors, by kind and key, of at most `max_bytes`; `bytes` is the present size.
 
-    They are handed out themselves, and nobody may write to them.
+    Cached tensors are handed out without copying, and must not be written to. A tensor that is a view of a larger one
+    is copied before it is kept, since it would hold the memory of the whole.
 
-    A tensor that is a part of a larger one, such as one image's of a batch, is copied: a view would hold the memory of
-    the whole.
-
-    What makes room for a new tensor is the kind with the biggest tensors, since every entry saves the encoding of one
-    image, and a query's features are several times as big as a support's. Within that kind go first the
-    tensors that were kept before `forget_expectations` and not used since, then the one that is expected to be used
-    last. While nothing is expected, it is the one that was used longest ago.
+    When the cache is full, an entry of the kind with the biggest tensors is dropped: first one kept before
+    `forget_expectations` and not used since, then the one that is expected to be used last. Without expectations it is
+    the one used longest ago.
 
     Args:
-        max_bytes: bound on what is kept.
-        dtype: type that float32 tensors are kept in. A narrower one rounds every tensor that passes through, also one
-            that is not kept, so that a value does not depend on how often it was asked for.
+        max_bytes: bound on the size of all kept tensors.
+        dtype: type in which float32 tensors are kept. A narrower type rounds every tensor that passes through, even one
+            that is not kept, so that a value does not depend on how often it was requested.
     """
 
     def __init__(self, max_bytes: int, dtype: CacheDtype = "float32"):

@@ -31,7 +31,7 @@ TRACED = (67, 61)
 
 
 class UntraceableError(SettingsError):
-    """A method cannot be traced into a graph."""
+    """A method cannot be traced into a graph for export."""
 
 
 class Decision(NamedTuple):
@@ -168,7 +168,7 @@ class ImageGraph(nn.Module):
         """Segment an image (H, W, 3) uint8.
 
         Returns:
-            labels (H, W) uint8, 0 background, 1..N ways; present (N,) int8, 1 or 0, and -1 where nobody can tell;
+            labels (H, W) uint8, 0 background, 1..N ways; present (N,) int8, 1 or 0, and -1 if it cannot be decided;
             score (N,) float32, NaN where `present` is -1. Of methods that only segment, the score of a way is its share
             of the pixels.
         """

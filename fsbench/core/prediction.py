@@ -48,24 +48,22 @@ class Instances:
 
 @dataclass
 class Prediction:
-    """A method's prediction of one episode.
+    """A method's prediction of one episode with N ways (classes).
 
     Attributes:
         label_map: (h, w) integers, 0 background, 1..N ways, of the size `EpisodeBatch.query_sizes`.
-        present: (N,) bool, way is present; None for methods that only segment (the protocol derives it from the mask).
-        presence_score: (N,) float in [0, 1], how sure the method is that the way is present; None like `present`.
-        logits: (N, 2, h, w), each way by itself, entry 1 its foreground; what the ensembles of one-shot predictions
-            need (`nshot_strategy`), else it may be None.
-        probability: (N, h, w) in [0, 1], the foreground of each way by itself if there are no logits: of
-            predictions that combine one-shot passes (`Combined.probability` in shot_ensemble.py), and of methods that
-            have probabilities alone (PSPNet: two ways that take the same base class share one soft mask, while only the
-            last of them has the pixels). None if the method has no such probability.
-        attention: (N, ·, ·) in [0, 1] over the query, how much each place attends to, or resembles, the supports'
-            foreground of each way, as the method's `attention_meaning` says. A map that the forward pass computes
-            anyway, on its own grid; None if there is none, or the method's `keeps_soft_masks` is False.
-        instances: the objects that ways consist of, where the method finds them by itself and its `keeps_instances` is
-            set.
-        failed: the method could not answer, at least for a way, which has no pixels then; records count such episodes.
+        present: (N,) bool, whether the query shows each way; None for methods that only segment (presence then follows
+            from the label map).
+        presence_score: (N,) float in [0, 1], how sure the method is that a way is present; None where `present` is
+            None.
+        logits: (N, 2, h, w), background and foreground of each way by itself; needed by ensembles of one-shot
+            predictions (`nshot_strategy`), else it may be None.
+        probability: (N, h, w) in [0, 1], foreground of each way by itself, for predictions without logits: combined
+            one-shot predictions, and methods that have only probabilities. None without any.
+        attention: (N, ·, ·) in [0, 1] over the query, how much each position attends to, or resembles, the supports'
+            foreground of each way, on the method's own grid. None if there is none, or `keeps_soft_masks` is False.
+        instances: the single objects of all ways, if the method finds them and its `keeps_instances` is set.
+        failed: the method could not answer for some way, which then has no pixels; records count such episodes.
     """
 
     label_map: Tensor

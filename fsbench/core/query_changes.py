@@ -22,8 +22,8 @@ class QueryChanges:
     """Random changes of a query: flips, quarter turns, maybe shuffled quadrants, then brightness and colour.
 
     Attributes:
-        flip: probability of each of both flips.
-        shuffle: shuffle the quadrants.
+        flip: probability of a horizontal flip, and of a vertical one.
+        shuffle: whether the quadrants are shuffled.
     """
 
     flip: float = 0.5

@@ -16,15 +16,16 @@ TRAINED_ON = "fsbench_data"
 
 @dataclass(frozen=True)
 class ReleasedFormat:
-    """Layout of a method's checkpoints as its authors released them.
+    """Layout of a method's checkpoints as its authors published them.
 
     Attributes:
-        wrapper: prefix of every name; a file that has one is a bare state_dict, no Lightning checkpoint.
-        backbone: prefix of the names of the frozen backbone, after the wrapper.
-        complete: adds to the learned weights what the authors store and we compute.
-        stored: False for names of theirs that we compute.
-        stated: reads the settings that a file beside a checkpoint states and its weights do not show, under our names;
-            None if the authors keep no such file.
+        wrapper: prefix of every weight's name; if it is not "", the file is a bare state_dict, not a Lightning
+            checkpoint.
+        backbone: prefix, after the wrapper, of the names of the frozen backbone's weights.
+        complete: function that adds to the learned weights those that the authors store and fsbench computes.
+        stored: function of a weight's name; False for weights that the authors store and fsbench computes.
+        stated: function that reads settings from a file beside a checkpoint, under fsbench's names; None if the authors
+            keep no such file.
         has_backbone: whether the authors' files hold the frozen backbone.
     """
 

@@ -35,9 +35,10 @@ State = Any
 
 
 class Segmenter(ImageFeatures):
-    """Base class of few-shot segmentation methods; subclasses define `support` and `segment`, and `loss` and
-    `configure_optimizers` if they learn. A method that cannot treat each class (way) by itself defines `answer`
-    instead; one that computes parts of several episodes together defines `answers`.
+    """Base class of few-shot segmentation methods; subclasses define `support` and `segment`.
+
+    A method that learns defines `loss` and `configure_optimizers` as well. One that cannot treat each class (way) by
+    itself defines `answer` instead; one that computes parts of several episodes together defines `answers`.
 
     Attributes:
         context: facts about the episode or training batch being answered.

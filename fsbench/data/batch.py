@@ -121,7 +121,7 @@ class WayClass:
 
 @dataclass
 class EpisodeBatch:
-    """B episodes. Each distinct image is stored once; episodes refer to its row.
+    """A batch of B episodes with N ways and K shots; each distinct image is stored once, and episodes refer to its row.
 
     Attributes:
         images: (M, 3, S, S) uint8 RGB; `pixels` normalises them on the device.
@@ -129,26 +129,24 @@ class EpisodeBatch:
         query: (B,) int64 rows of `images`.
         support: (B, N, K) int64 rows of `images`.
         support_labels: (B, N, K, S, S) uint8: 1 the way's class, 0 anything else, 255 void.
-        valid: (B, N, K) bool; False if ragged support sets are padded.
-        query_sizes: (B, 2) int64, (height, width) of a predicted label map: the truth's, or that of a protocol's
-            frame, from which the evaluation stretches it.
-        episodes: (B,) int64 indices in the manifest.
-        truth: hidden when a method predicts; None if there is none, as for one's own images.
-        recurs: the same pixels may come again in another batch; False for random changes of training images, whose
-            features no cache need keep.
-        next_shown: in an evaluation, for names of images the place in its order of the next episode that shows each;
-            None if no later one does, so that nothing of the image need be kept.
-        support_ways: (B, N, K, S, S) uint8, all that supports show of their episode: 0 background, 1..N ways, 255 void;
-            None unless the data module gives it (`data.test.support_annotation: all_ways`, with several ways, or one to
-            which the setting adds others).
-        ways: (B,) int64 number of ways of each episode, where some have no support; None if all have one, so that
+        valid: (B, N, K) bool; False for supports that are padding.
+        query_sizes: (B, 2) int64, (height, width) of the label map to predict: that of the ground truth, or that of a
+            protocol's padded square, which the evaluation then stretches.
+        episodes: (B,) int64 episode numbers in the test's list.
+        truth: the ground truth; hidden while a method predicts, None if there is none, as for a user's own images.
+        recurs: whether the same pixels may come again in another batch; False for random changes of training images,
+            whose features need not be cached.
+        next_shown: in an evaluation, {image name: position of the next episode that shows the image}, None for no later
+            one, so that a cache can drop the image.
+        support_ways: (B, N, K, S, S) uint8 label maps of all ways in every support: 0 background, 1..N ways, 255 void;
+            None unless the test's supports are labelled so (`data.test.support_annotation: all_ways`, several ways).
+        ways: (B,) int64 number of ways of each episode, if some ways have no support; None if all have one, so that
             whatever is not `valid` is padding.
-        hints: the hints of each episode, on the CPU; None if the method asks for none.
-        counted_pixels: (B, S, S) bool, pixels of the query that a method may look at, where the protocol tells them: a
-            padded image's own, without void where it tells that, too; those of the image in a method's own letterbox.
-            None if nothing is told.
-        way_classes: the class of each way of each episode, see `fsbench.core.needs.Needs.classes`; None if nobody
-            asks, or there is no test.
+        hints: further inputs of each episode, on the CPU; None if the method asks for none.
+        counted_pixels: (B, S, S) bool, pixels of the query that are not padding (nor void, if the protocol reveals it);
+            None if the protocol does not say.
+        way_classes: identity of the class of each way of each episode; None if the method does not ask for it, or there
+            is no test.
     """
 
     images: Tensor
@@ -177,7 +175,7 @@ class EpisodeBatch:
         return self.support_labels == 1
 
     def pixels(self, row: int) -> Tensor:
-        """Image `row` as (3, S, S) float32, normalised with the ImageNet statistics."""
+        """Return image `row` as (3, S, S) float32, normalised with the ImageNet statistics."""
         return normalise(self.images[row])
 
     def photo(self, row: int) -> Tensor:

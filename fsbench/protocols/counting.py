@@ -62,12 +62,13 @@ class RowImages(NamedTuple):
 
 @dataclass(frozen=True)
 class PixelCounting:
-    """Counting of a segmentation test: pixels of an answer against the truth, by way.
+    """Counting of a segmentation test: true and false positive pixels of a prediction, for each way (class).
 
     Attributes:
         void: rule for void pixels, a key of `fsbench.scores.confusion.VOID_RULES`.
         absent: rule for a class that no episode is about.
-        calibrated: another answer has the threshold of presence that is best on episodes about base classes.
+        calibrated: whether scores are also computed with another threshold of presence, the best one on episodes about
+            base classes.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}

@@ -99,8 +99,9 @@ class CocoFirstPolygons(Coco):
 
 @ValidationImages.register(Coco)
 class CocoValidation(ValidationImages):
-    """The images of the protocol gfss (gfss.md §2): the 40137 of DIaM's list where a folder of lists has it as
-    `gfss/coco/val.txt`, else all by name.
+    """The validation images of the protocol gfss on COCO (gfss.md §2).
+
+    They are the 40137 of DIaM's list if a folder of lists has it as `gfss/coco/val.txt`, else all by name.
     """
 
     data: Coco

@@ -212,15 +212,15 @@ def check_header(entries: Any, path: Path) -> Header:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Episodes with the test to which they belong.
+    """A list of episodes, with the test to which they belong.
 
     Attributes:
-        entries: the header as plain JSON values, in the order that the hash covers.
-        episodes: in classification these are `ClassificationEpisode`s, which name images by their places in the data
-            set's list.
-        images: names -> hashes by `fsbench.data.episodes.fit.image_hash`; empty unless the manifest is to be used with
-            other copies of the data. The hash of the manifest does not cover it.
-        own_list: the episodes are not those that the protocol draws. No file says so of itself: it is found out.
+        entries: the header as plain JSON values, in the order in which they are hashed.
+        episodes: the episodes; in classification `ClassificationEpisode`s, which name images by their positions in the
+            data set's list.
+        images: {image name: hash of photo and label map}; empty unless the manifest is meant for other copies of the
+            data. The hash of the manifest does not cover it.
+        own_list: whether the episodes are a user's own, not those that the protocol draws; found out by drawing them.
     """
 
     entries: dict[str, Any]
@@ -246,12 +246,12 @@ class Manifest:
 
     @property
     def tested_episodes(self) -> tuple[Episode, ...]:
-        """Episodes of all draws, except those only for calibration."""
+        """Episodes of all draws of supports, without those that only calibrate a threshold."""
         return tuple(one for one in self.episodes if not one.calibrates)
 
     @property
     def official_episodes(self) -> tuple[Episode, ...]:
-        """Episodes of draw 0, the official draw, except those only for calibration."""
+        """Episodes of draw 0 of the supports, the official one, without those that only calibrate a threshold."""
         return tuple(one for one in self.tested_episodes if one.draw == 0)
 
     @property

@@ -24,10 +24,10 @@ from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
 class OneNovelClass(BaseAndNovel):
     """Draw in which an episode asks for all base classes and one novel class.
 
-    Where a query shows a base class, the novel class is any of the fold's, which the query seldom shows.
+    If the query shows a base class, the novel class is drawn from all of the fold's, and the query seldom shows it.
 
     Attributes:
-        streams: by data set, number of random streams that take turns (loader processes of the official program).
+        streams: {data set: number of random generators that take turns}, the loader processes of the official program.
     """
 
     streams: dict[str, int] = field(default_factory=lambda: {OTHERS: 8})

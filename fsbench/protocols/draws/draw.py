@@ -29,15 +29,16 @@ Count = int | Literal["all"]
 
 @dataclass(frozen=True)
 class OfficialEpisodes:
-    """Official episodes of a task, with the entries of their manifest's header.
+    """Official episodes of a test, with entries for their manifest's header.
 
     Attributes:
-        episodes: in their order.
-        class_ids: classes of the test, in the order of the header.
+        episodes: the episodes in order.
+        class_ids: class numbers of the test, in the order of the header.
         requested, official: numbers of episodes that were asked for, and that the protocol has.
-        lists, sha256, all_sha256: origin of the lists in words, their hash, and that of the lists of every fold.
-        dropped: classes that were left out for want of images.
-        first, last: further entries of the header, before and behind those of the numbers and lists.
+        lists, sha256, all_sha256: where the image lists come from, in words; their hash; and that of the lists of all
+            folds.
+        dropped: numbers of classes that were left out for lack of images.
+        first, last: further entries of the header, before and after those of the numbers and lists.
     """
 
     episodes: tuple[Any, ...]
@@ -118,7 +119,7 @@ class Draw(ABC):
 
     @abstractmethod
     def official_episodes(self, data: Any, task: Any) -> OfficialEpisodes:
-        """Draw the official episodes of `task` from `data`; opens label maps if needed.
+        """Draw the official episodes of a test from a data set; reads label maps if the rule needs them.
 
         Raises:
             SettingsError: the data set has no such test.

@@ -195,13 +195,15 @@ class SupportsForAll(BaseAndNovel):
 
 @dataclass(frozen=True)
 class FixedSupports(SupportsForAll):
-    """Draw of DIaM: runs of queries with fixed supports.
+    """Draw of DIaM: in each of several runs, all queries share one set of supports.
 
     Attributes:
-        episodes: by data set, queries of a run, or "all" that are no supports; some are drawn anew for each run.
+        episodes: {data set: number of queries of a run}, drawn anew for each run, or "all" images that are not
+            supports.
         runs: number of runs, each with supports of its own.
-        only_one_novel: a support shows no other novel class.
-        refill: what fills the slots of a class with too few images, see `draw_runs`.
+        only_one_novel: whether a support shows no other novel class.
+        refill: how missing supports of a class with too few images are filled: "official", from all supports drawn so
+            far; else from the class's own.
     """
 
     runs: int = 5

@@ -22,15 +22,16 @@ class Lists:
 
     Attributes:
         words: the rule in a sentence.
-        pairs: gives the list of a part of the data, "val" that of the test.
-        by_image: images are listed, and a query may be asked for any class that it shows; else pairs.
-        blocks: the classes of fold f are 20 consecutive ones on COCO, where those of most programs are every fourth.
-        trains: it has a list of the base classes, to train on.
-        filter_novel: images that show a novel class are left out there; None if only some of them are.
-        unfiltered: gives that list with these images; None if the program has no such list.
-        least_support: a support below the data set's smallest object is drawn again.
-        held_out: the classes are those that the data set keeps for validation, where it keeps some.
-        atlas: word of the atlas for lists that have none of their own; "" if theirs is one.
+        pairs: function from a data set, a part ("val" for the test) and a fold to the list.
+        by_image: whether images are listed, and a query may be asked for any class that it shows; else (image, class)
+            pairs are.
+        blocks: whether the classes of a fold of COCO are 20 consecutive ones, where most programs take every fourth.
+        trains: whether there is a list of base classes to train on.
+        filter_novel: whether images that show a novel class are left out of the training list; None if only some are.
+        unfiltered: function that makes the training list with these images; None if the program has no such list.
+        least_support: whether a support below the data set's smallest object size is drawn again.
+        held_out: whether the test's classes are those that the data set reserves for validation, if it does.
+        atlas: word of the atlas for lists that have none of their own; "" if their name is one.
     """
 
     words: str
