@@ -31,8 +31,8 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
         episodes: the episodes in the order in which they are read.
         config: how they are loaded.
         next_shown: for each position {image name: position of the next episode that shows it, or None}. The cache of
-            decoded files drops by it what is needed last if one process loads all episodes. With several processes an
-            image may be needed next in another one: then the least recently used files are dropped.
+            decoded files drops by it what is needed last, if one process loads all episodes. With several processes,
+            which do not know each other's episodes, the least recently used files are dropped.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class VisibleSupport:
         name: the name of the image in the data set.
         file: the file of the image.
         number: number of the class that it is labelled with.
-        box: (x, y, width, height) in pixels where the test tells a box and no mask; None elsewhere.
+        box: (x, y, width, height) in pixels, if the test labels supports with boxes instead of masks; else None.
     """
 
     name: str
@@ -71,16 +71,16 @@ class VisibleSupport:
 
 @dataclass(frozen=True)
 class VisibleEpisode:
-    """An episode as a method may see it, without its truth; images are read on access.
+    """An episode as a method may see it, without its ground truth; images are read on access.
 
     Attributes:
         number: the number of the episode in its manifest.
-        query_name: of the query image in the data set.
-        query_file: of the query image, whose stored form a data set of one's own turns by its EXIF entry.
-        classes: handles of the N ways; label n of an answer is `classes[n - 1]`.
-        supports: by way, the K labelled images; none of a base class that methods are to know by their training.
-        answer_size: gives the size of an answer for a query of a size, both (height, width); None if the answer
-            itself decides it.
+        query_name: name of the query image in the data set.
+        query_file: file of the query image; in a user's own data set `query` is turned by the file's EXIF entry.
+        classes: class numbers of the N ways; label n of a predicted mask is `classes[n - 1]`.
+        supports: for each way the K labelled images; () for a base class that methods know from their training.
+        answer_size: function from the query's (height, width) to that of the mask to predict; it returns None if the
+            mask has the size of the method's input.
 
     Examples:
         >>> import fsbench
@@ -160,9 +160,9 @@ class VisibleImages:
 
     Attributes:
         number: the number of the episode in its manifest.
-        classes: handles of the N ways; label n of an answer, from 1, is `classes[n - 1]`.
-        supports: by way, the K images of it.
-        queries: images to name the class of, in an order that says nothing of their classes.
+        classes: class numbers of the N ways; label n of an answer, from 1, is `classes[n - 1]`.
+        supports: for each way its K images.
+        queries: images to classify, in an order that gives away no classes.
     """
 
     number: int
@@ -187,20 +187,19 @@ class VisibleImages:
 
 @dataclass(frozen=True)
 class Test:
-    """Episodes of a data set, and the protocol by which they are seen and answers are counted.
+    """Episodes of a data set, and the protocol by which images are resized and predictions are scored.
 
-    It parts what is seen from what is counted, wherever a test is evaluated: in a run, in the validation of a training,
-    in a function in Python, in a file of masks. `len(test)` is the number of its episodes, `test[i]` the i-th as
-    whoever answers it sees it, without its truth.
+    It separates what a method sees from the ground truth, wherever a test is evaluated: in a run, in the validation of
+    a training, in a Python function, in a file of masks. `len(test)` is the number of episodes, `test[i]` the i-th one
+    without its ground truth.
 
     Attributes:
-        manifest: the episodes.
-        data: the data set, as the protocol's draw has it.
-        protocol: the published test: its view, its counting, its metrics and words.
-        image_size: side in pixels of the images that are answered; it decides the size of answers where the protocol
-            counts pixels at that size, and None elsewhere.
-        opened: options of a run that make the same test, for methods of the suite by their names; empty if nobody
-            knows them.
+        manifest: the list of episodes.
+        data: the data set, in the form of the protocol's draw.
+        protocol: the published test.
+        image_size: side in pixels of the method's images, which is the size of predictions if the protocol counts
+            pixels at that size; else None.
+        opened: {name: value} of a run's options that make the same test; empty if they are unknown.
 
     Examples:
         >>> import fsbench

@@ -89,18 +89,18 @@ def input_rule(resize: Resize, own: InputResize) -> str:
 
 @dataclass(frozen=True)
 class View:
-    """Sizes of images and masks in a test, and what methods are told about them.
+    """Sizes of images, masks and ground truth in a test, and what methods may know about them.
 
     Attributes:
-        resize: how images and masks become S x S.
+        resize: name of the rule by which images and masks become S x S.
         query_size: size at which pixels are counted.
-        frame: side in pixels of the padded square in which prediction and truth lie before they are stretched to the
-            query's original size; None if they lie over the image itself.
-        label_resize: how the truth of a query becomes S x S, where images become so by another rule.
-        keeps_padding: the truth of a padded image keeps its padding, which is void, so that those of several images
-            have one size; else it ends where the image does.
-        weak_supports: supports may be labelled with less than whole masks.
-        tells_void: methods are told which of a query's pixels are void; else only where padding is.
+        frame: side in pixels of the padded square in which prediction and ground truth lie before they are stretched to
+            the query's original size; None if they lie over the image itself.
+        label_resize: rule by which the ground truth of a query becomes S x S, if it is not `resize`.
+        keeps_padding: whether the ground truth of a padded image keeps its padding, as void, so that all have one size;
+            else it ends where the image does.
+        weak_supports: whether supports may be labelled with less than whole masks.
+        tells_void: whether methods get to know which of a query's pixels are void; else only where padding is.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}

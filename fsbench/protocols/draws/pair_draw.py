@@ -104,7 +104,7 @@ class PairDraw(Draw):
         return self.pairs(data, "val", fold)
 
     def pool(self, data: SegmentationData, pairs: PairList, class_ids: Sequence[int]) -> Pool:
-        """Turn (image, class) pairs into a pool: queries in list order, supports by class."""
+        """Return the pool of an (image, class) list: queries in list order, supports by class."""
         return ordinary_pool(data, pairs, class_ids)
 
     def _all_lists_sha256(self, data: SegmentationData, task: Task) -> str:

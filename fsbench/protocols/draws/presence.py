@@ -68,7 +68,7 @@ class KnownAbsence(Provider):
 
 
 class CompleteLabelMaps(KnownAbsence):
-    """Data set whose label maps show all classes in an image; large void areas may hide any object."""
+    """Knowledge about absent classes from label maps that show every object; large void areas may hide any class."""
 
     words = (
         f"the label map has no pixel of the class, and no void more than {RIM} pixels from an object, which may be "
@@ -288,7 +288,7 @@ class Presence(PairDraw):
 
     @property
     def in_validation(self) -> Draw:
-        """The same draw without calibration episodes."""
+        """The same draw without the episodes on which a threshold of presence is calibrated."""
         return replace(self, calibration=0)
 
     def may_be_empty(self, task: Task) -> bool:

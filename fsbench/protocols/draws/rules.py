@@ -60,14 +60,14 @@ Episodes = Callable[[EpisodeSource], Iterator[Episode]]
 
 @dataclass(frozen=True)
 class DrawRule:
-    """Rule by which episodes are drawn, with its name in `episode_draw`.
+    """Rule by which episodes are drawn.
 
     Attributes:
         words: the rule in a sentence.
-        episodes: yields the episodes of a source, without end unless the program has one.
-        rule: what `Pool.query_sampling` is for it; "of the data set" takes that of the data set.
-        supports_repeat: an image may be a support twice.
-        query_may_support: a query may be among its own supports.
+        episodes: function that yields the episodes of an `EpisodeSource`, without end unless the program has one.
+        rule: value of `Pool.query_sampling` that the rule needs; "of the data set" takes the data set's own.
+        supports_repeat: whether an image may be a support twice in an episode.
+        query_may_support: whether a query may be among its own supports.
     """
 
     words: str

@@ -91,11 +91,11 @@ class EverySlice(Draw):
     """Draw in which every slice of the query scans is a query for each class of the fold.
 
     Attributes:
-        parts: the parts of a scan, each of which has a support of its own; an odd number.
-        margin: slices beside those from the first to the last that shows the class which count as well; null counts
-            all slices of a scan.
-        support_scans: places of the K support scans among the scans of a fold and those behind it; by default the last
-            ones, which are the first of the next fold.
+        parts: odd number of parts of a scan, each of which has a support of its own.
+        margin: how many slices before the first and after the last one that shows the class are scored as well; null
+            scores all slices of a scan.
+        support_scans: positions of the K support scans among the fold's scans followed by the next ones; by default the
+            last ones, which are the first scans of the next fold.
     """
 
     seed: int | dict[str, int] | None = None

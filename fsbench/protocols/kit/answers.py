@@ -50,22 +50,23 @@ class AnswersError(ValueError):
 
 
 class Answers:
-    """File to which answers are appended; an answer is on the disk when `add` returns.
+    """File to which predictions ("answers") for a test are appended; an answer is on the disk when `add` returns.
 
-    A file that is there is gone on with: if its writer was killed in the middle of the last line, that line is cut off.
+    An existing file is continued. If its writer was killed in the middle of the last line, that line is cut off.
 
     Args:
         path: the file, such as "mine.fsa". Each process that answers needs a file of its own; `fsbench score` takes
             several.
         test: folder of a kit, against which every answer is checked, or the sha256 of a manifest; None for a file that
-            does not say what it answers.
-        asked: against which every answer is checked, as `read_kit_folder` gives it; that of the kit unless given.
+            does not state its test.
+        asked: form of the answer that each episode needs, as `read_kit_folder` returns it; that of the kit unless
+            given.
 
     Attributes:
         done: numbers of the episodes that have an answer.
 
     Raises:
-        AnswersError: the file is no file of answers, is damaged, answers another test, or another process writes it.
+        AnswersError: the file is not a file of answers, is damaged, is for another test, or another process writes it.
 
     Examples:
         >>> import tempfile
@@ -102,18 +103,19 @@ class Answers:
             raise
 
     def add(self, number: Any, mask: Any = None, presence: Any = None, score: Any = None, labels: Any = None) -> None:
-        """Store the answer to an episode.
+        """Store the prediction ("answer") of an episode.
 
         Args:
             number: the number of the episode.
             mask: (h, w) integers or bool, 0 background and 1 to N the ways, of the size that the episode asks for.
-            presence: N bools, whether the query shows the way at all; None lets it follow from the mask. It is told of
-                all episodes or of none, and so is its score.
-            score: N numbers from 0 to 1, how sure that is; only together with `presence`.
-            labels: in classification, in place of a mask, the way from 1 to N of each query image.
+            presence: N bools, whether the query shows each way at all; None if that follows from the mask. Give it for
+                all episodes or for none, and likewise the score.
+            score: N numbers from 0 to 1, how sure the method is that each way is present; only together with
+                `presence`.
+            labels: in classification, instead of a mask, the way from 1 to N of each query image.
 
         Raises:
-            AnswersError: the episode has an answer, or the answer is none that could be counted.
+            AnswersError: the episode already has an answer, or the answer has a form that cannot be scored.
         """
         if self._file.closed:
             raise AnswersError("%s is closed; expected answers before close()" % self.path)
