@@ -25,17 +25,17 @@ from fsbench.protocols.test import Test
 
 
 class DataModule(L.LightningDataModule, ABC):
-    """Data module whose episodes come from a manifest, for methods of the same `task`.
+    """Base class of data modules whose test episodes are a fixed list, for methods of the same `task`.
 
-    Members of training (`training_…`, `validation_manifest`, `calibration_episodes`, `adaptation_images`,
-    `step_division`) are used only with methods that learn, calibrate or adapt; a data module without them refuses.
+    Members for training (`training_…`, `validation_manifest`, `calibration_episodes`, `adaptation_images`,
+    `step_division`) are used only with methods that learn, calibrate or adapt; here they raise an error.
 
     Args:
         dataset: images and classes.
         test: fold, ways and shots of the test.
         image_size: side in pixels that images are resized to.
         loading: how files become batches.
-        seed: the seed of what training draws.
+        seed: the seed of random draws in training.
     """
 
     task: str
@@ -177,7 +177,7 @@ class DataModule(L.LightningDataModule, ABC):
 
     @property
     def tested(self) -> Test:
-        """The test: its data, episodes and protocol."""
+        """The test that is evaluated: data, episodes and protocol."""
         return Test(self.manifest, self.dataset, self.protocol, self.image_size)
 
     @property

@@ -54,9 +54,9 @@ class OwnFile(NamedTuple):
     """Content of LVIS's own file: objects of each photo, and categories that annotators checked (Gupta et al. 2019).
 
     Attributes:
-        verified: what is known of each photo, by its name `val2017/….jpg`.
-        names: the names of the categories by their id, ascending; empty if objects were not asked for.
-        categories: category id -> {photo: {'annotations': its objects of the category}}, in the order of `names`; a
+        verified: {photo name `val2017/….jpg`: what annotators checked in it}.
+        names: {category id: name}, ascending; empty if objects were not read.
+        categories: {category id: {photo: {'annotations': its objects of the category}}}, in the order of `names`; a
             category without an object in this part has no photos.
     """
 

@@ -51,21 +51,21 @@ class BinaryMasks(OneClassImages):
 
 
 class ListedMasks(BinaryMasks):
-    """A data set of another domain (cd-fss-protocol §2): a folder of files for each class, which take turns in a test.
+    """A data set of another domain (cd-fss-protocol §2), with a folder of files for each class; classes take turns.
 
-    A name is the path of a listed file below `root`, so that an image with several classes has a name for each. There
-    is one fold, whose classes are all of the data set; methods are trained on another.
+    An image's name is the path of a listed file below `root`, so that an image with several classes has a name for
+    each. There is one fold with all classes; methods are trained on another data set.
 
     Args:
         root: the folder that the names are relative to, or one that holds it as one of `inner`.
 
     Attributes:
-        inner: folders below the root that the authors' may be; the first is where `fsbench data prepare` makes it.
-        mark: folder in the authors' one, by which it is recognised.
-        folders: folder of the listed files of every class, in the order of the classes.
-        suffix: the part between the first and the second dot of a listed file's name; "" lists every name.
-        listed: number of listed images of the complete data, where that is known.
-        listed_of: name of a class -> the same of this class.
+        inner: where the authors' folder may be below the root; `fsbench data prepare` makes the first.
+        mark: a folder in the authors' folder, by which that is recognised.
+        folders: for each class, in order, the folder of its listed files.
+        suffix: the part between the first and the second dot of a listed file's name; "" lists every file.
+        listed: number of listed images of the complete data, if known.
+        listed_of: {class name: number of its listed images of the complete data}.
     """
 
     folds = 1

@@ -42,17 +42,17 @@ FOLDS = 5
 
 
 class Volumes(VolumeData):
-    """Prepared scans. Fold f tests the organs of group f // 5 in the scans of the authors' fold f % 5.
+    """A data set of prepared scans; fold f tests the organs of group f // 5 in the scans of the authors' fold f % 5.
 
-    A slice is cut to its first 256 rows and columns: files of CT have 257 (§2). Larger ones are refused, smaller ones
-    taken as they are.
+    A slice is cut to its first 256 rows and columns, since files of CT have 257. Larger slices are refused, smaller
+    ones taken unchanged.
 
     Attributes:
-        groups: class numbers that are tested together, while the other group may be seen in training.
-        starts: places of scans, ascending by id, where the folds begin, and where the last one ends.
-        published_scans: ids of the scans of the complete data, ascending as numbers.
-        scaled_by: what intensities are normalised by: their own "scan", or all "training scans" of the fold.
-        inner: folders below the root that the authors' may be.
+        groups: groups of class numbers that are tested together, while the other group may be seen in training.
+        starts: positions, among the scans by ascending id, where the folds begin, then where the last one ends.
+        published_scans: ids of the scans of the complete data, in numeric order.
+        scaled_by: what normalises intensities: the slice's own "scan", or all "training scans" of the fold.
+        inner: where the authors' folder may be below the root.
     """
 
     classes_of_fold: ClassVar[int | None] = 2

@@ -16,13 +16,13 @@ from fsbench.datamodules.loading.items import LoadingConfig, labelled_image, who
 
 
 class TrainingImages(Dataset[EpisodeBatch]):
-    """Training images, augmented or resized; item (epoch, i) is a function of (seed, epoch, i) alone.
+    """Training images, changed at random or only resized; item (epoch, i) depends on (seed, epoch, i) alone.
 
     Args:
         data: the data set.
-        names: the images.
+        names: names of the images.
         classes: numbers of the base classes.
-        config: side S, and how images are resized without an augmentation.
+        config: side S, and how images are resized if they are not changed at random.
         augmentation: random changes, or None.
         seed: the seed of the random changes.
     """

@@ -95,12 +95,12 @@ def publish(making: Path, target: Path) -> None:
 
 
 def publish_into(making: Path, target: Path, names: Set[str] | None = None) -> None:
-    """Move the finished files in `making` into the folder `target`, which may hold others.
+    """Move the finished files in the temporary folder `making` into the folder `target`, which may hold other files.
 
     Args:
-        making: the place where they were made, which is removed.
-        target: the folder, made when absent.
-        names: the names of the files; None moves all, of which a killed process may have left more.
+        making: the temporary folder, which is removed.
+        target: the folder, created if absent.
+        names: names of the files to move; None moves all, which may include files that a killed process left.
     """
     target.resolve().mkdir(parents=True, exist_ok=True)  # a link may lead to a folder that is not there yet
     for path in sorted(making.iterdir()):

@@ -23,20 +23,20 @@ _FORMAT = "instances-3"
 
 @dataclass(frozen=True)
 class CocoInstances:
-    """Objects of all images in a COCO annotation file; of crowds, only the classes.
+    """Objects of all images in a COCO annotation file, as flat arrays; of crowds, only the classes.
 
     Attributes:
-        path: The file.
-        sha256: Of the file.
+        path: the file.
+        sha256: checksum of the file.
         file_names: M image file names, ascending.
-        sizes: (M, 2) int32 height and width.
-        starts: (M + 1,) int64; image m has the objects starts[m] to starts[m + 1], ascending annotation id.
-        classes: (J,) uint8 class number of every object: the rank of its category id, from 1.
-        polygon_starts: (J + 1,) int64, the polygons of every object.
-        vertex_starts: (Q + 1,) int64, the vertices of every polygon.
-        vertices: (V, 2) int16 x and y, truncated toward zero.
-        crowds: (C, 2) int64 image m and class number of every crowd, ascending.
-        rles: Object -> run-length mask, for the objects that are given as one.
+        sizes: (M, 2) int32, height and width of each image.
+        starts: (M + 1,) int64; image m has the objects starts[m] to starts[m + 1], by ascending annotation id.
+        classes: (J,) uint8, class number of every object: the rank of its category id, from 1.
+        polygon_starts: (J + 1,) int64; object j has the polygons polygon_starts[j] to polygon_starts[j + 1].
+        vertex_starts: (Q + 1,) int64; polygon q has the vertices vertex_starts[q] to vertex_starts[q + 1].
+        vertices: (V, 2) int16, x and y, truncated toward zero.
+        crowds: (C, 2) int64, image m and class number of every crowd, ascending.
+        rles: {object number: run-length mask}, for the objects whose mask is given in that form.
     """
 
     path: Path

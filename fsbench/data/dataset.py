@@ -300,16 +300,19 @@ class Drawn(ABC):
 
 
 class ClassificationData(ABC):
-    """A data set of images with one class each; it opens no image.
+    """A data set of images with one class each; images are not opened here.
 
-    A new data set sets the four attributes and implements `image_path`.
+    A new data set sets the first four attributes and implements `image_path`.
 
     Attributes:
         name: name of the data set in records and tables.
-        class_names: names of the classes, in the order that episodes number them from 0.
-        images: for every class, the names of its images in list order.
-        origin: source of the list: "derived" (by a rule of the suite), or another word of the data set.
-        images_are_files, turns_images, painting, source: as of `SegmentationData`.
+        class_names: names of the classes, in the order in which episodes number them from 0.
+        images: for every class the names of its images in list order.
+        origin: where the list comes from: "derived" (by fsbench's rule), or another word of the data set.
+        images_are_files: whether each image is a file.
+        turns_images: whether images are turned by their EXIF entries.
+        painting: None; segmentation data sets name here how label maps are painted.
+        source: where the files come from.
     """
 
     images_are_files: ClassVar[bool] = True

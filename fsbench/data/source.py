@@ -9,13 +9,13 @@ from fsbench.base.errors import DataError
 
 @dataclass(frozen=True)
 class Archive:
-    """A published archive: its address, checksum, and the files that are needed from it.
+    """A published archive: its address, its checksum, and which files of it are needed.
 
     Attributes:
         url: its address.
-        md5: its published checksum, None if there is none.
-        files: patterns of the files to take from it, where unpacking them is all that there is to preparing.
-        most: how many files of each folder are taken, the first by name; None takes all.
+        md5: its published checksum; None if there is none.
+        files: patterns of the needed files, if unpacking them is all that has to be done.
+        most: how many files are taken of each folder, the first by name; None takes all.
     """
 
     url: str
@@ -39,8 +39,8 @@ class ByHand:
     """An archive that users must download themselves.
 
     Attributes:
-        what: the data set in words.
-        names: file names under which it is known, the usual one first.
+        what: words for the data set.
+        names: names that the archive's file may have, the usual one first.
     """
 
     what: str
@@ -52,8 +52,8 @@ class Source:
     """Where a data set comes from, and how to get it.
 
     Attributes:
-        kind: published by its authors, drawn by the suite when it is needed, or a folder of the user's own.
-        lists: where to get its authors' lists, which differ from those that follow from annotations; "" without any.
+        kind: "published" by its authors, "drawn" (generated) by fsbench when it is needed, or a user's "own" folder.
+        lists: instructions for getting the authors' image lists, if they differ from derived ones; "" otherwise.
         archives: the published archives.
         instructions: what to fetch from where; `%(<archive>)s` stands for an archive's checksum.
     """

@@ -88,31 +88,31 @@ class StatedTask(BaseModel, Task, frozen=True):
 
 
 class Header(StatedTask, frozen=True):
-    """First line of a manifest: the task, and the test to which its episodes belong.
+    """First line of a manifest: the settings of the test to which its episodes belong.
 
     Attributes:
-        kind: "classification", or None of masks.
-        protocol, version: the published test.
-        protocol_parts: content of the file that makes the protocol, of one that is known by no name.
-        dataset, folds: data set and number of folds.
-        lists: origin of the lists of images in words, "official" first where they are.
+        kind: "classification", or None for masks.
+        protocol, version: name and version of the published test.
+        protocol_parts: content of the protocol's file, for a user's own protocol; None for one with a name in fsbench.
+        dataset, folds: name of the data set, and number of its folds.
+        lists: where the image lists come from, in words that begin with "official" if they are.
         lists_sha256, all_lists_sha256: hashes of the fold's lists and of those of every fold.
-        dropped_classes: classes that were left out for want of images.
-        all_classes: every episode is about all of `class_ids`, whatever `way` is.
-        requested, official_episodes, episodes: numbers of episodes that were asked for, that the protocol has, and
-            that there are.
-        class_ids: classes that the mean IoU averages over.
-        class_names: number of a class, as text -> its name.
-        queries: in classification, the queries of each class.
-        min_class_size: in classification, entries up to which the images of a smaller class are repeated.
+        dropped_classes: numbers of classes that were left out for lack of images.
+        all_classes: whether every episode asks for all of `class_ids`, whatever `way` is.
+        requested, official_episodes, episodes: numbers of episodes that were asked for, that the protocol has, and that
+            there are.
+        class_ids: numbers of the classes that the mean IoU averages over.
+        class_names: {class number as text: its name}.
+        queries: in classification, number of queries of each class.
+        min_class_size: in classification, number of images up to which those of a smaller class are repeated.
         filled_classes, small_classes: in classification, number of classes that are repeated, and of those that have
             fewer images than the authors' program repeats up to.
-        official_sha256: hash of the manifest of draw 0 alone, if there are several.
-        calibration_ids: base classes of the episodes that calibrate (`Episode.calibrates`); empty without any.
-        calibration_images: images that these are drawn from in words.
-        slices: images are slices of scans (`fsbench.data.volumes`): what is scored, and what is drawn alike, is a scan.
-        selection: name of a choice of episodes and hash of the manifest that they were chosen from.
-        own_list: the episodes are not those that the protocol draws; a record has it in its run's identity.
+        official_sha256: hash of the manifest of draw 0 alone, if there are several draws of supports.
+        calibration_ids: base classes of the episodes on which a threshold is calibrated; empty without any.
+        calibration_images: images that these episodes are drawn from, in words.
+        slices: whether images are slices of scans, so that a scan is one independent sample.
+        selection: name of a selection of episodes, and hash of the manifest that they were selected from.
+        own_list: whether the episodes are a user's own, not those that the protocol draws; part of a run's identity.
     """
 
     model_config = ConfigDict(extra="allow")

@@ -55,33 +55,34 @@ class OfficialEpisodes:
 
 @dataclass(frozen=True)
 class Draw(ABC):
-    """How a test's episodes are drawn; subclasses are the rules of families of tests.
+    """Base class of the rules by which a test's episodes are drawn.
 
     Attributes:
-        seed: the seed of the episodes, or by data set; None if every episode is seeded with its own number.
-        episodes: by data set, number of test and of validation episodes, or "all" for one per listed pair.
+        seed: seed of the episodes, or {data set: seed}; None if every episode is seeded with its own number.
+        episodes: {data set: number of test and of validation episodes}, or "all" for one per entry of the list.
         ways: "any" number of classes in an episode, or "one".
         empty_queries: whether a query may show none of its episode's classes.
-        further_seeds: seeds of the other runs whose mean the program reports.
-        description: how episodes are drawn, in words; "" for those of the rule.
+        further_seeds: seeds of the other runs whose mean the authors report.
+        description: how episodes are drawn, in words; "" for the rule's default words.
         seed_remark: remark on the seed, in words; "" for the usual one.
-        kind: `kind` in the header of its manifests.
-        supports_repeat: the supports of an episode may repeat, so that two images of a class are enough.
-        draws_slices: images are slices of scans, of which a scan is an independent sample.
-        asks_base_classes: episodes are about base classes, too, for which there are no supports.
-        is_test: records are of it, so that headers name the protocol.
-        seed_may_be_index: a seed of None is known to it.
-        has_masks: its episodes are of images with masks; else of images whose class is named.
-        calibrates: it has further episodes that only calibrate.
-        trains: it has a list of base classes to train on.
-        without_training: advice for those who ask for a training where it has none.
-        filter_novel: training images that show a novel class are left out; None if only some of them are.
+        kind: `kind` in the header of its manifests: "classification", or None for masks.
+        supports_repeat: whether an image may be a support twice, so that two images of a class are enough.
+        draws_slices: whether images are slices of scans, of which a whole scan is one independent sample.
+        asks_base_classes: whether episodes also ask for base classes, which have no supports.
+        is_test: whether results are recorded, so that headers name the protocol.
+        seed_may_be_index: whether a seed of None is allowed.
+        has_masks: whether images have masks; else each image has one class.
+        calibrates: whether there are further episodes on which only a threshold is calibrated.
+        trains: whether there is a list of base classes to train on.
+        without_training: advice in the error for training where there is no such list.
+        filter_novel: whether training images that show a novel class are left out; None if only some of them are.
         settings: names of the evaluation settings that are defined (`fsbench.data.episodes.settings`).
-        all_episodes: "all" episodes in the words of the atlas, where a data set has no number of its own.
-        published: by data set, lists and draw in the words of the atlas.
+        all_episodes: words of the atlas for "all" episodes, if a data set has no number of its own.
+        published: {data set: lists and draw in the words of the atlas}.
         depends_on: what else changes the episodes, in the words of the atlas.
-        may_be_shorter: a test may end before it has the episodes that were asked for, since its list does.
-        empty_queries_show_anything: a query that shows none of its episode's classes may show any other, or nothing.
+        may_be_shorter: whether a test may have fewer episodes than asked for, because its list ends.
+        empty_queries_show_anything: whether a query that shows none of its episode's classes may show any other, or
+            none.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
