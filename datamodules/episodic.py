@@ -167,7 +167,7 @@ class EpisodicDataModule(DataModule):
 
     @cached_property
     def source(self) -> SegmentationData:
-        """The data set that methods are trained on."""
+        """The data set that methods are trained on: the tested one, unless another was given."""
         return self.dataset if self._make_source is None else self._make_source()
 
     @property

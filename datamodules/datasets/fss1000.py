@@ -47,10 +47,10 @@ ARCHIVE = ByHand(
 
 @dataclass(frozen=True)
 class Splits:
-    """Class names of training, validation and test, in byte order, and where the split comes from.
+    """Class names of training, validation and test in byte order, and where this split of the classes comes from.
 
-    The test classes are the choice of the data set's authors and the rest was drawn at random by HSNet's, so the split
-    cannot be derived (fss-protocol §3.3).
+    The test classes were chosen by the data set's authors, and the other classes were divided at random by HSNet's
+    authors. So the split cannot be derived (fss-protocol §3.3).
     """
 
     trn: tuple[str, ...]

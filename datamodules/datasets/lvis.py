@@ -112,7 +112,7 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
         self.require_parts((self.file, "coco"), expected)
 
     def require_list(self) -> None:
-        """Raise DataError unless the authors' list is there, in whose order the published tests draw."""
+        """Raise DataError if the authors' list of annotations is absent; published tests draw in its order."""
         if self.file != FILE:
             raise self.source.missing(
                 f"{self.root} has {self.file} and no {FILE}, whose order decides the episodes of the published tests; "

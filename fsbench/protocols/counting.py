@@ -264,7 +264,7 @@ class ClassificationTruth:
 
 @dataclass(frozen=True)
 class ImageCounting:
-    """Counting of a classification test: query images whose class is named correctly."""
+    """Counting of a classification test: query images whose class was predicted correctly."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     task: ClassVar[str] = "classification"

@@ -263,7 +263,10 @@ class Protocol:
         return self.counting.statistics(frame, header, self.metrics)
 
     def subset_statistics(self, frame: "pl.DataFrame", keep: "np.ndarray", header: Header) -> "ScoreStatistics":
-        """Sum the rows `keep` (rows,) bool of a table of counts, over the classes among them."""
+        """Sum the rows `keep` (rows,) bool of a table of counts into the numbers that scores are computed from.
+
+        Scores are then averaged over the classes in these rows.
+        """
         return self.counting.subset_statistics(frame, keep, header, self.metrics)
 
     def check_breakdowns(self, by: Sequence[str]) -> None:

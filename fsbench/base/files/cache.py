@@ -52,12 +52,11 @@ class Entry:
 
 
 def entry_path(kind: str, key: str) -> Path:
-    """Return the path of a cache entry, without its files' suffix.
+    """Return the path of a disk-cache entry, without the suffixes of its files.
 
     Args:
-        kind: lower-case letters and digits, with hyphens; the name of a folder.
-        key: at least 32 hexadecimal digits: a hash of everything that the content follows from, of which the first 32
-            count.
+        kind: name of the entry's folder: lower-case letters and digits, with hyphens.
+        key: at least 32 hexadecimal digits, a hash of everything that the content depends on; the first 32 count.
     """
     return cache_folder() / kind / f"fsbench-{key[:32]}"
 

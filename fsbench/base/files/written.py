@@ -83,9 +83,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_halves(folder: Path, deep: bool = True) -> None:
-    """Remove files in `folder` that killed processes left unfinished; with `deep`, also below it.
+    """Remove temporary files in `folder`, with `deep` also below it, that killed processes left unfinished.
 
-    Only one process may be writing there.
+    No other process may be writing there.
     """
     for path in folder.rglob(".*.new") if deep else folder.glob(".*.new"):
         if is_half(path.name):

@@ -245,7 +245,7 @@ _FORMS = (
 
 
 def drawn_seeds(number: int, seed: int) -> tuple[int, ...]:
-    """Return the seeds that a program draws for its runs with NumPy's legacy generator.
+    """Return the `number` seeds that a program draws for its runs with numpy's legacy generator, seeded with `seed`.
 
     >>> drawn_seeds(5, 123)
     (510, 365, 382, 322, 988)

@@ -11,10 +11,10 @@ from fsbench.protocols.test import Test
 
 
 def image_shape(data: SegmentationData, name: str) -> tuple[int, int]:
-    """Return height and width of image `name` as the data set reads it, from the file's header if possible.
+    """Return (height, width) of image `name` as the data set reads it, from the file's header if possible.
 
     Raises:
-        DataError: the file is absent or no image.
+        DataError: the file is absent or not an image.
     """
     if not data.images_are_files:
         height, width = data.label_map(name).shape
