@@ -72,7 +72,7 @@ class SelfAttention(Projections):
     """Attention of an image's tokens to the tokens of the same image, or to a reduced set of them (§4.2)."""
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
-        """Return the attention logits (b, j, m, n) of queries (b, j, m, d/j) and keys (b, j, n, d/j), before softmax."""
+        """Return the attention logits (b, j, m, n), before softmax, of queries `q` (b, j, m, d/j) and keys `k`."""
         return q @ k.mT / (q.shape[-1] ** 0.5 + 1e-9)
 
     def forward(self, query: Tensor, source: Tensor) -> Tensor:
@@ -196,7 +196,7 @@ class SelfBlock(Block):
 
 
 class MatchBlock(Block):
-    """Transformer block that matches tokens of a query with those of its supports, with one LayerNorm for both (§4.3)."""
+    """Transformer block that matches a query's tokens with its supports' tokens; both share one LayerNorm (§4.3)."""
 
     def __init__(self, width: int, heads: int = 2):
         super().__init__(width, SupportAttention(width, heads))

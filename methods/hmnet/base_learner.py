@@ -112,7 +112,7 @@ class BaseLearner(Segmenter):
         return self.model.segment(image).float().softmax(1)
 
     def support(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a support's probabilities of background and base classes (1, n + 1, h, w), and its mask (1, 1, h, w)."""
+        """Return a support's class probabilities (1, n + 1, h, w), background first, and its mask (1, 1, h, w)."""
         found = self.query(image)
         return found, F.interpolate(mask[:, None].float(), (found.shape[-1], found.shape[-1]), mode="area")
 
