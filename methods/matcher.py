@@ -474,7 +474,7 @@ class Steps:
 
     @property
     def way(self) -> Way:
-        """The prediction as a soft map (D, D), each pixel's best mask score, and the union of the chosen masks (§10)."""
+        """The predicted mask (D, D), union of the chosen masks, with each pixel's best mask score as soft map (§10)."""
         best = self.best_scores()
         inside = best > -torch.inf
         sure = torch.where(inside, best.clamp(1e-6, 1), 0).amax()

@@ -290,7 +290,7 @@ def mixed(weights: Tensor, logits: Tensor) -> Tensor:
 
 
 def tuning_losses(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the dice and the focal loss, scalars, of the logits (P,) of P pixels against a mask (P,) of 0 and 1 (§7)."""
+    """Return the dice and the focal loss (scalars) of the logits (P,) of P pixels against a mask (P,) of 0 and 1."""
     p = logits.sigmoid()
     dice = 1 - (2 * (p * mask).sum() + 1) / (p.sum() + mask.sum() + 1)
     ce = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
@@ -303,13 +303,14 @@ def tune_weights(logits: Sequence[Tensor], masks: Sequence[Tensor], steps: int, 
     """Tune two weights that mix the decoder's three masks, so that they fit the references' masks (§7, §8).
 
     Args:
-        logits: the logits of each reference (3, H, W).
-        masks: the masks of each reference (H, W) bool.
-        steps: the steps of AdamW, its rate falling to 0 along a cosine.
-        lr: the first rate.
+        logits: logits (3, H, W) of the decoder's three masks for each reference.
+        masks: true mask (H, W) bool of each reference.
+        steps: number of steps of AdamW, whose rate falls to 0 along a cosine.
+        lr: initial learning rate.
 
     Returns:
-        Weights (steps + 1, 2) before the first and after each step, and losses (steps, 2), dice and focal, before each.
+        Weights (steps + 1, 2) before the first and after each step, and losses (steps, 2), dice and focal, at the
+        start of each step.
     """
     with torch.inference_mode(False), torch.enable_grad():
         maps = [values.clone().flatten(1) for values in logits]
@@ -458,12 +459,12 @@ class PerSAM(Segmenter):
 
 
 class PerSAMF(PerSAM):
-    """PerSAM-F: PerSAM with two numbers tuned on the supports.
+    """PerSAM-F: PerSAM with two mixing weights of SAM's masks tuned on the supports.
 
     Args:
         backbone, mask_value, k_shot: as of `PerSAM`.
-        steps: the steps of the tuning (§7).
-        lr: its first rate (§7).
+        steps: number of steps of the tuning (§7).
+        lr: initial learning rate of the tuning (§7).
     """
 
     def __init__(
