@@ -271,7 +271,7 @@ class SegIC(Segmenter):
         return [optimizer], [torch.optim.lr_scheduler.MultiStepLR(optimizer, [self.decay_epoch], 0.1)]
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return for display each way's similarity map to the query, with the peak that prompts the decoder, by name."""
+        """Return for display, by name, each way's similarity map to the query, and its peak, the decoder's prompt."""
         maps: dict[str, Tensor | Sketch] = {}
         query, supports = self.ask(episode)
         ways = [self.similarity(query, self.join(of_way)) for of_way in supports]

@@ -142,7 +142,7 @@ class Encoded(NamedTuple):
 
 
 def annotated_cells(annotation: Tensor, side: int) -> Tensor:
-    """Resize annotations (b, H, W) to the feature grid (b, 1, side, side), nearest; single pixels mostly vanish (§3)."""
+    """Resize annotations (b, H, W) to (b, 1, side, side) by nearest neighbour; single pixels mostly vanish (§3)."""
     return F.interpolate(annotation[:, None].float(), (side, side), mode="nearest")
 
 

@@ -48,7 +48,7 @@ TRUNKS = {
 
 
 class SquareSam(BesideSam):
-    """Base of a frozen network with a SAM beside it that encodes the same normalised image, stretched to a square (§2)."""
+    """Base of a frozen network with a SAM that encodes the same normalised image, stretched to a square (§2)."""
 
     def encode_square(self, pixels: Tensor) -> Tensor:
         """Return SAM's encoding (C, h, w) of a normalised image (3, H, W)."""
@@ -274,7 +274,7 @@ class VRPSAM(StageSegmenter):
         return Annotated(features._replace(f3=deep), drawn, cells)
 
     def segment(self, query: Query, support: Annotated) -> Output:
-        """Return logits (B, 2, S, S): 0 for the background, and SAM's mask logits prompted by all supports (§7, §10)."""
+        """Return logits (B, 2, S, S): 0 for the background, and SAM's mask logits, prompted by all supports (§7)."""
         found = self.head(query.stages, support.features, support.cells)
         prompts = found.prompts.unflatten(0, (len(query.encoding), -1)).flatten(1, 2)
         masks = self.backbone.sam.promptable(query.encoding.device).decode_embeddings(query.encoding, prompts)
