@@ -116,7 +116,7 @@ def similarities(query: Tensor, prototypes: Tensor) -> Tensor:
 
 
 def score(query: Tensor, prototypes: Tensor) -> Tensor:
-    """Average the similarities of features (B, C, h, w) with prototypes by their own softmax, (B, h, w)."""
+    """Return the score (B, h, w) of features (B, C, h, w): mean similarity to prototypes, weighted by its softmax."""
     similar = similarities(query, prototypes)
     return (similar.softmax(1) * similar).sum(1)
 

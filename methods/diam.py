@@ -405,7 +405,7 @@ class DIaM(Segmenter):
         return F.relu(f4).float()
 
     def support(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features (c, h, w) and labels (S, S) of a support."""
+        """Return a support's features (c, h, w) and labels (S, S), each taken out of a batch of one."""
         return image[0], mask[0]
 
     def join(self, supports: Iterator[Iterator[tuple[Tensor, Tensor]]]) -> Supports:

@@ -22,7 +22,7 @@ from fsbench.networks.backbones.timm_networks import FrozenViT, PyramidTokens
 
 
 class Memory(NamedTuple):
-    """Unit tokens of supports (M, C), and the way's share of each token's patch (M,)."""
+    """Unit tokens (M, C) of a way's supports, and the share of foreground in each token's patch (M,)."""
 
     keys: Tensor
     shares: Tensor
@@ -64,7 +64,7 @@ class Hummingbird(Segmenter):
         return Memory(tokens, F.adaptive_avg_pool2d(mask.float(), side).flatten())
 
     def join(self, supports: Iterator[Memory]) -> Memory:
-        """Join the memories of all supports."""
+        """Concatenate the tokens of all supports, with their shares of foreground."""
         return Memory(*map(torch.cat, zip(*supports, strict=True)))
 
     def segment(self, query: Tensor, support: Memory) -> Tensor:

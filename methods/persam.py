@@ -87,7 +87,7 @@ def similarity(target: Tensor, encoding: Tensor, preparation: Preparation, size:
 
 
 def extreme_points(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the points (2, 2), x and y, of the largest and the smallest value, and their labels (2,) (§5.6)."""
+    """Return the pixels (2, 2), x and y, of the largest and the smallest value, with point labels (2,) of 1 and 0."""
     width = values.shape[1]
     points = [(place % width, place // width) for place in (first_largest(values), first_largest(-values))]
     return torch.tensor(points, device=values.device), torch.tensor([1, 0], device=values.device)

@@ -81,7 +81,7 @@ class SelfAttention(Projections):
 
 
 class Matching(Projections):
-    """Attention in which each support token is shared out among the query's tokens (§4.3)."""
+    """Attention of query to support tokens whose weights are normalised over the query's tokens (§4.3)."""
 
     def forward(self, query: Tensor, source: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Match tokens of a query with the foreground tokens of its supports.

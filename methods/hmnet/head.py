@@ -235,7 +235,7 @@ class HMNetHead(nn.Module):
             return shot, gram_distance(style, gram(support.f1)[:, None])
 
     def reduce_query(self, query: Features) -> Tensor:
-        """Reduce the query's f1 and f2 to (b, C, S, S) (§3)."""
+        """Reduce the query's backbone features f1 and f2 to one map (b, C, S, S) (§3)."""
         return resize(self.down_query(torch.cat([query.f1, query.f2], 1)), self.side)
 
     def priors(self, query: Features, support: Features, mask: Tensor) -> Tensor:

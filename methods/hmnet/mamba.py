@@ -316,7 +316,7 @@ class SS2D(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU (§6.1)."""
+    """Feed-forward network: two linear layers with a GELU between them (§6.1)."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -328,7 +328,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Scan and feed-forward network for query and support, with shared norms (§6.1)."""
+    """Block of HMNet's Mamba network: a scan and a feed-forward network for query and support, with shared norms."""
 
     def __init__(self, width: int, config: HybridMambaConfig, hybrid: bool):
         super().__init__()

@@ -53,7 +53,7 @@ def backbone_weights(config: BackboneConfig) -> ImageNetLayers | OwnSizeViT:
 
 
 class SignedBottleneck(Bottleneck):
-    """The last block of layer 3, without its last ReLU: features are signed (§1)."""
+    """Residual block for the end of layer 3 of a ResNet, without its last ReLU, so that features are signed (§1)."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))

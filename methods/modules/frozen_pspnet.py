@@ -78,7 +78,7 @@ class DilatedLayers(FrozenBackbone):
 
 
 class FrozenPSPNet(DilatedLayers):
-    """PSPNet trained on the base classes of a fold."""
+    """Frozen PSPNet, trained to segment the base classes of a fold: backbone and base learner at once."""
 
     def __init__(self, config: BackboneConfig):
         if config.name not in PSPNETS:

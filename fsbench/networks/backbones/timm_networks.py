@@ -869,7 +869,7 @@ class Encoder(FrozenTimmNetwork):
         self.check_unnarrowed()
 
     def meta_network(self) -> nn.Module:
-        """Build the network on the meta device, without memory for its weights."""
+        """Return the network built on the meta device, without memory for its weights."""
         with torch.device("meta"):
             return self.new_network()
 
