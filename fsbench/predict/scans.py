@@ -9,7 +9,7 @@ SCANS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".dcm")
 
 
 def check_no_scan(path: Path) -> None:
-    """Raise SettingsError if a file's name is that of a scan; the message has the command that writes its slices."""
+    """Raise SettingsError if a file's name is that of a medical scan, with the command that writes its slices."""
     if not path.name.lower().endswith(SCANS):
         return
     read = f"v = s.Cast(s.RescaleIntensity(s.ReadImage({str(path)!r})), s.sitkUInt8)"
