@@ -45,7 +45,7 @@ class Estimates:
         return self.records[method]
 
     def estimate(self, run: RunConfig) -> CostEstimate | None:
-        """Estimate a run's cost by the median over the most similar finished runs of its method; None if there are none.
+        """Estimate a run's cost by the median of the most similar finished runs of its method; None without any.
 
         The most similar runs have the same data set, way, shot and setting, else the same data set, else any. Seconds
         of evaluation are scaled to the run's number of episodes.

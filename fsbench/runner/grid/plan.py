@@ -241,7 +241,7 @@ def run_folder(run: RunConfig, takes_notes: bool = True) -> Path:
 
 
 def run_fingerprint(run: RunConfig) -> str:
-    """Return a hash of a run's settings as given, and of the states (size, time) of the files that it names.
+    """Return a hash of a run's settings as they are given, and of the states of the files that it uses.
 
     It does not depend on the folder of the runs.
     """
