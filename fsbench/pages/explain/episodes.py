@@ -78,7 +78,7 @@ class EpisodePanels:
 def compare_episodes(
     folders: Sequence[Path], chosen: Sequence[int], pixel: tuple[float, float] | None
 ) -> tuple[dict[int, EpisodePanels], list[str]]:
-    """Predict episodes again with the methods of finished runs; if a method's class is missing, draw stored predictions.
+    """Predict episodes again with the methods of finished runs; without a method's class, draw what is stored.
 
     Args:
         folders: Folders of runs on the same episodes.

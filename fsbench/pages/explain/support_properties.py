@@ -32,8 +32,8 @@ def support_properties(record: Record, similarity: bool = False) -> Properties:
         similarity: whether to also measure how similar supports and query are, by features of the run's backbone.
 
     Returns:
-        The properties (`fsbench.results.studies.supports.sensitivity.Properties`), by ascending episode number; the
-        similarity is NaN for supports without a patch of the object.
+        {property: (episodes,) values by ascending episode number}; empty in classification. The similarity is NaN for
+        supports without a patch of the object.
     """
     if not record.protocol.has_masks:
         return {}
