@@ -71,8 +71,9 @@ def root_of(name: str | None, given: str) -> str:
     Raises:
         SettingsError: the text names another data set.
 
-    Examples: >>> root_of("coco", "/data/coco"), root_of("coco", "coco=/data/coco"), root_of("coco", "seed=1/coco")
-    ('/data/coco', '/data/coco', 'seed=1/coco')
+    Examples:
+        >>> root_of("coco", "/data/coco"), root_of("coco", "coco=/data/coco"), root_of("coco", "seed=1/coco")
+        ('/data/coco', '/data/coco', 'seed=1/coco')
     """
     other, sign, folder = given.partition("=")
     if not sign or (other != name and other not in names("data")):

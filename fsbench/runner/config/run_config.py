@@ -334,8 +334,9 @@ def run_configs(axes: Mapping[str, Sequence[Any]], **common: Any) -> list[RunCon
     Raises:
         SettingsError: the same checkpoint would be used for several folds.
 
-    Examples: >>> [(run.method, run.fold) for run in run_configs({"method": ["cst", "emat"], "fold": [0, 1]})] [('cst',
-    0), ('cst', 1), ('emat', 0), ('emat', 1)]
+    Examples:
+        >>> [(run.method, run.fold) for run in run_configs({"method": ["cst", "emat"], "fold": [0, 1]})]
+        [('cst', 0), ('cst', 1), ('emat', 0), ('emat', 1)]
     """
     runs = [RunConfig(**common, **dict(zip(axes, values, strict=True))) for values in product(*axes.values())]
     folds = {run.fold for run in runs}
