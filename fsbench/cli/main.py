@@ -29,7 +29,7 @@ GROUPS = {
         "compare": "test which methods differ, or whether runs changed",
         "report": "make pages of finished runs, or a leaderboard of bundles",
         "explain": "draw what finished runs predicted and attended to",
-        "atlas": "compare published figures of two methods, or write the page of all",
+        "atlas": "compare published figures of two methods, or write the page",
         "list": "list methods, data, protocols, metrics, and what is here",
     },
     "share results": {
