@@ -89,7 +89,7 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def print_failures(failures: Sequence[Failure], planned: Sequence[PlannedRun]) -> bool:
-    """Print the end of each failed run's log, and why other runs cannot be made; return whether there were any."""
+    """Print the log's end of each failed run, and why other runs cannot be made; return whether there were any."""
     for failure in failures:
         lines = last_lines(failure.log)
         end = f"the end of {failure.log}:" if lines else "it printed nothing"
@@ -103,7 +103,10 @@ def print_failures(failures: Sequence[Failure], planned: Sequence[PlannedRun]) -
 
 
 def choose_executor(options: argparse.Namespace) -> Executor | None:
-    """Return the executor of the runs; None without --run. Raises SettingsError for options that do not fit."""
+    """Return what executes the runs (local processes or a cluster); None without --run, which only lists them.
+
+    Raises SettingsError for options that do not fit together.
+    """
     if not options.run:
         return None
     make_folder(options.runs)

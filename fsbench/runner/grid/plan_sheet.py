@@ -21,7 +21,7 @@ SCORES = "scores: mean over folds and seeds (fsbench table shows intervals); sd:
 
 
 def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str] = ()) -> Sheet:
-    """Return a grid's sheet: a line for each unfinished run, and one for each variant, with `remarks`."""
+    """Lay out a grid of runs: a line for each unfinished run, and scores of each variant, with `remarks` below."""
     options = ["options"] * (len({option_words(item.config) for item in planned}) > 1)
     todo, scores = _to_do(planned, [*TASK, *options]), _scores(results, [*TASK, *options])
     notes = [*missing_lines(planned), *[COST] * bool(todo.lines), SCORES, *absent_scores(results), *remarks]
@@ -42,7 +42,7 @@ def count_states(planned: Sequence[PlannedRun]) -> str:
 
 
 def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
-    """Return the sheet of a dry run: each run, what is missing, and where results will be."""
+    """Lay out requested runs that are not started: what each lacks, and the folder of its results."""
     columns = [Column(""), *RUN, Column("protocol"), FOLD, *STATE]
     lines, folders, refused = [], [], []
     for number, item in enumerate(planned, 1):
@@ -99,7 +99,7 @@ def _cost(item: PlannedRun) -> list[Cell]:
 
 
 def missing_lines(planned: Iterable[PlannedRun]) -> list[str]:
-    """Return a line for each missing thing, with the command that brings it."""
+    """Return a line for each missing file or folder, with the command that brings it."""
     return [f"missing: {thing}" for thing in distinct(thing for item in planned for thing in item.lacks)]
 
 
@@ -137,7 +137,7 @@ def _scores(results: Sequence[Summary], task: Sequence[str]) -> Table:
 
 
 def absent_scores(results: Sequence[Summary]) -> list[str]:
-    """Return lines about scores that lack folds or seeds, or are missing."""
+    """Return lines about variants whose scores are missing or lack folds or seeds."""
     lines = []
     if any(item.value is not None and not item.is_whole for item in results):
         lines.append(
