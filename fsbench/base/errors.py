@@ -166,7 +166,8 @@ def near_path(path: Path) -> str:
         beside = [] if os.path.lexists(path) else [other.name for other in path.absolute().parent.iterdir()]
     except (OSError, ValueError):
         return ""
-    found = difflib.get_close_matches(path.name, beside, 1)
+    alike = [name for name in beside if difflib.get_close_matches(path.stem, [Path(name).stem])]  # not the ending alone
+    found = difflib.get_close_matches(path.name, alike, 1)
     return f"; did you mean '{path.with_name(found[0])}'?" if found else ""
 
 

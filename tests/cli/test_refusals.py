@@ -66,9 +66,9 @@ OF_RUNS = [
 FIVE_SHOTS = "bench --method=hmnet_5shot --dataset=folder --weights=random --model.backbone.name=pspnet_vgg16 \
 --model.width=8 --model.blocks=1"
 OTHERS = [
-    (FIVE_SHOTS, "weights of 5 shots are learned (shots: 5), but the test shows 1 at a time; give SHOT=5"),
+    (FIVE_SHOTS, "weights of 5 shots are learned (shots: 5), but the test shows 1 at a time; give --shot 5"),
     (f"{FIVE_SHOTS} --shot=5 --data.training.training_shot=1", "give data.training.training_shot: 5, or"),
-    (f"{FIVE_SHOTS} --shot=5 --run.nshot_strategy=vote", "shows 1 at a time; give SHOT=5 and no ensemble"),
+    (f"{FIVE_SHOTS} --shot=5 --run.nshot_strategy=vote", "shows 1 at a time; give --shot 5 and no ensemble"),
     ("table nowhere", "nowhere is no folder"),
     ("table .", "no finished run in ."),
     ("table runs --colour", "unrecognized arguments: --colour"),

@@ -63,6 +63,10 @@ class Claim:
         value = float(text) if NUMBER.fullmatch(text) else -1.0
         if not 0 <= value <= 100:
             raise SettingsError(f"--claimed is '{text}', expected a score from 0 to 100 such as 57.6")
+        if 0 < value < 1:
+            raise SettingsError(
+                f"--claimed is {text}, and scores are in percent; did you mean {100 * value:.{max(len(text) - 4, 0)}f}?"
+            )
         return cls(value, len(text.partition(".")[2]), source)
 
     @classmethod

@@ -24,7 +24,14 @@ def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks:
     """Return a grid's sheet: a line for each unfinished run, and one for each variant, with `remarks`."""
     options = ["options"] * (len({option_words(item.config) for item in planned}) > 1)
     todo, scores = _to_do(planned, [*TASK, *options]), _scores(results, [*TASK, *options])
-    notes = [*refusal_lines(planned), *missing_lines(planned), *[COST] * any(item.state not in ("done", "refused") for item in planned), SCORES, *absent_scores(results), *remarks]
+    notes = [
+        *refusal_lines(planned),
+        *missing_lines(planned),
+        *[COST] * any(item.state not in ("done", "refused") for item in planned),
+        SCORES,
+        *absent_scores(results),
+        *remarks,
+    ]
     return Sheet(count_states(planned), [table for table in (todo, scores) if table.lines], notes=notes)
 
 
@@ -159,8 +166,10 @@ def absent_scores(results: Sequence[Summary]) -> list[str]:
         )
     for item in {item.chosen_folds: item for item in scored if item.is_complete and not item.is_whole}.values():
         folds = item.chosen_folds
-        only = f"fold {folds[0]}; the mean is of that fold" if len(folds) == 1 else (
-            f"folds {', '.join(map(str, folds))}; the mean is of these folds"
+        only = (
+            f"fold {folds[0]}; the mean is of that fold"
+            if len(folds) == 1
+            else (f"folds {', '.join(map(str, folds))}; the mean is of these folds")
         )
         lines.append(f"folds {item.folds} of {item.of}: the grid has only {only}")
     for metric in dict.fromkeys(item.metric for item in results):
