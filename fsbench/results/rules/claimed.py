@@ -63,10 +63,6 @@ class Claim:
         value = float(text) if NUMBER.fullmatch(text) else -1.0
         if not 0 <= value <= 100:
             raise SettingsError(f"--claimed is '{text}', expected a score from 0 to 100 such as 57.6")
-        if 0 < value < 1:
-            raise SettingsError(
-                f"--claimed is {text}, and scores are in percent; did you mean {100 * value:.{max(len(text) - 4, 0)}f}?"
-            )
         return cls(value, len(text.partition(".")[2]), source)
 
     @classmethod
@@ -208,7 +204,11 @@ class Claimed:
         source = f" of {self.claim.source}" * bool(self.claim.source)
         if not self.reached:
             nearest = min(self.shown, key=lambda row: abs(row.estimate.value - self.claim.value))
-            return f"{self.claim}{source} is reached by none of these rules; the nearest is {self._in_words(nearest)}"
+            percent = f"; scores are in percent: did you mean {100 * self.claim.value:g}?"
+            return (
+                f"{self.claim}{source} is reached by none of these rules; the nearest is {self._in_words(nearest)}"
+                f"{percent if 0 < self.claim.value < 1 else ''}"
+            )
         reached = "; ".join(map(self._in_words, self.reached))
         return f"{self.claim}{source} is reached by: {reached}. Other changes could reach {self.claim}, too"
 
