@@ -88,7 +88,7 @@ OTHERS = [
     ("check-method prototype --only shape", "did you mean 'shapes'?"),
     ("check-method prototype --size 63", "63"),
     ("check-method prototype --backbone none", "unknown backbone 'none'"),
-    ("reproduce emt", "unknown paper 'emt'; did you mean 'emat'? There are: abcdfss, alpnet, bam, cst"),
+    ("reproduce emt", "unknown paper 'emt'; did you mean 'emat'? (see: fsbench "),
     ("reproduce emat --table 7", "emat has no table '7'; there are: 1"),
     ("reproduce --table 1", "--table and --run need the name of a paper; add one"),
     ("reproduce emat --data-root pascal", "--data-root is 'pascal', expected DATASET=DIR"),
@@ -131,7 +131,8 @@ def test_missing_data_and_weights_say_what_to_fetch(refused):
     coco = refused("bench --method cst --dataset coco --weights random", lines=0)
     assert "data/coco does not exist" in coco.splitlines()[0] and "cocodataset.org" in coco
     dino = refused("bench --method emat --dataset pascal --weights w/x.pth", lines=0)
-    assert "are not at w/x.pth" in dino.splitlines()[0] and "dinov2_vits14_pretrain.pth" in dino and "sha256" in dino
+    assert "data/pascal does not exist" in dino.splitlines()[0] and "are not at w/x.pth" in dino
+    assert "dinov2_vits14_pretrain.pth" in dino and "sha256" in dino
     typo = refused("bench --method emat --dataset pascal --weights w/x.pth --data.image_sice=64", lines=0)
     assert "image_sice" in typo.splitlines()[0] and "are not at w/x.pth" in typo
 

@@ -86,7 +86,7 @@ def test_a_fold_of_ten_and_what_is_refused(scenes):
         gfss.manifest(data, Task(0, way=2))
     with pytest.raises(SettingsError, match="has no base classes to validate on"):
         gfss.manifest(data, ManifestTask(0, classes="base"))
-    with pytest.raises(SettingsError, match="its base model is trained with METHOD=pspnet"):
+    with pytest.raises(SettingsError, match="its base model is trained with --method pspnet"):
         gfss.training_pool(data, Task(0))
 
 
