@@ -101,7 +101,8 @@ class ClassCheck:
             return f"Whether a photo shows it at all cannot be told: {TOO_FEW}"
         seen = f"labelled photos with it scored {_span(self.shown)}, photos without it {_span(self.absent)}"
         if self.threshold is None:
-            return f"Whether a photo shows it at all cannot be told ({seen})"
+            advice = "label more photos, or try another method or network"
+            return f"Whether a photo shows it at all cannot be told ({seen}); {advice}"
         return f"Present means a score above {decimal(self.threshold)} ({seen})"
 
 

@@ -348,7 +348,10 @@ class _Words:
         """Say what a difference that is not told apart may be; if its interval leaves out 0, why that is no proof."""
         found = row.estimate
         if found.low <= 0 <= found.high:
-            return f"; anything from {amount(self._ends(found), self.metric)} is possible (95 % interval)"
+            ends, metric = amount(self._ends(found), self.metric), metric_named(self.metric)
+            if found.covers_trainings and found.high - found.low > 2 * (metric.maximum - metric.minimum):
+                return f"; so few trainings cannot tell how far apart they are (95 % interval {ends})"
+            return f"; anything from {ends} is possible (95 % interval)"
         higher = "higher" if found.value > 0 else "lower"
         p = f"corrected p {probability(row.corrected)}, p alone {probability(found.p)}"
         why = f"among {self.comparisons} comparisons this may be chance ({p})"
@@ -472,8 +475,8 @@ def _training_words(row: ResultRow) -> tuple[str, str]:
     free = [name for name, own in reach.items() if own is Reach.UNTRAINED]
     if not free:
         return ", whatever the training", f"; {row.trainings} trainings{rough}"
-    (trained,) = (name for name in reach if name not in free)
-    return f", whatever the training of {trained}", f"; {row.trainings} trainings, {free[0]} has none{rough}"
+    ((trained, number),) = (pair for pair in zip(reach, row.trained.numbers, strict=True) if pair[0] not in free)
+    return f", whatever the training of {trained}", f"; {number} trainings of {trained}, {free[0]} has none{rough}"
 
 
 def _scope_words(found: Estimate) -> str:

@@ -288,7 +288,7 @@ def _takes_no_episode(network: Any, episode: VisibleEpisode | VisibleImages, err
     except TypeError:
         return True
     if isinstance(error, AttributeError):
-        return error.obj is episode and hasattr(Tensor, error.name)
+        return error.obj is episode and hasattr(Tensor, error.name or "")
     return isinstance(error, TypeError) and type(episode).__name__ in str(error)
 
 

@@ -90,7 +90,7 @@ def test_scores_that_say_everything_is_there_tell_nothing():
     assert not checks["cat"].tells and checks["cat"].p == pytest.approx(2 / 20)
     assert checks["cat"].presence == (
         "Whether a photo shows it at all cannot be told (labelled photos with it scored .90 to .99, photos without it "
-        ".10 to .91)"
+        ".10 to .91); label more photos, or try another method or network"
     )
 
 

@@ -72,7 +72,7 @@ def test_a_prediction_is_the_evaluations(blocks_folder, emat, name):
     assert [presence.pixels > 0 for presence in result.classes] == pixels.tolist()
     assert [presence.pixels / result.label_map.size for presence in result.classes] == pytest.approx(share.tolist())
     own = name in ("prototype", "emat", "seggpt")
-    assert predictor.score_meaning.startswith("the method's own" if own else "share of the photo")
+    assert predictor.score_meaning.startswith("how sure the method is" if own else "share of the photo")
 
 
 def test_supports_are_encoded_once_and_queries_are_forgotten(blocks_folder, demo, monkeypatch):

@@ -346,7 +346,7 @@ def test_the_calibrated_answer_decides_by_base_classes_alone(tmp_path):
     assert f"{threshold:.4g}" in answer.words and "20 episodes about base classes (training images)" in answer.words
     ways = base.filter(pl.col("slot") == 1).to_dicts()
     right = 100 * np.mean([(row["score"] >= threshold) == row["present"] for row in ways])
-    assert f"of which it decides {right:.1f} % rightly" in answer.words
+    assert f"{right:.1f} % of which it decides rightly" in answer.words
     for row, old in zip(answer.frame.to_dicts(), official_rows(every).to_dicts(), strict=True):
         assert row["decided"] == (old["score"] >= threshold)
         assert (row["tp"], row["pred"]) == ((old["tp"], old["pred"]) if row["decided"] else (0, 0))
