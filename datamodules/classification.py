@@ -57,7 +57,7 @@ class ClassificationDataModule(DataModule):
 
     @property
     def test_words(self) -> tuple[str, ...]:
-        """Words for people that name the test in folders and loggers."""
+        """Parts of the names of folders and loggers for this test: data set, protocol, ways and shots."""
         drawn = f"-{self.test.draws}draws" if self.test.draws > 1 else ""
         return self.dataset.name, self.protocol.name, f"{self.test.way}way{self.test.shot}shot{drawn}"
 
@@ -67,9 +67,9 @@ class ClassificationDataModule(DataModule):
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of all images. Episodes and features refer to an image by its position in this list.
+        """Names of all images; episodes and features refer to an image by its position in this tuple.
 
-        Methods see the places of queries, so the order says nothing of the classes; it is the same in every run.
+        Methods see these positions, so the order is a hash's, which gives away no classes; it is the same in every run.
         """
         listed = self._listed
         return tuple(listed[number] for number in self._mixed)
@@ -86,7 +86,7 @@ class ClassificationDataModule(DataModule):
         return sorted(range(len(digests)), key=digests.__getitem__)
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
-        """Do nothing: in classification, no class is kept out of training."""
+        """Do nothing: in classification, no class is excluded from training."""
 
     @cached_property
     def class_places(self) -> tuple[tuple[int, ...], ...]:
@@ -99,15 +99,19 @@ class ClassificationDataModule(DataModule):
 
     @property
     def image_loading(self) -> ImageLoading:
-        """How episodes are loaded; without images if the method takes features."""
+        """Settings by which episodes are loaded; without images if the method takes features."""
         return ImageLoading(self.names, self.class_places, self.image_size, self.seed, not self.needs.features)
 
     def places(self, episode: ClassificationEpisode) -> tuple[Tensor, Tensor]:
-        """Positions in `names` of an episode's supports (N, K) and queries (N, q)."""
+        """Return the positions in `names` of an episode's supports (N, K) and queries (N, q), int64."""
         return self.image_loading.places(episode)
 
     def image(self, place: int) -> Tensor:
-        """One image, (3, S, S) uint8. Raises DataError naming a file that cannot be read."""
+        """Return the image at a position in `names`, (3, S, S) uint8.
+
+        Raises:
+            DataError: its file cannot be read.
+        """
         return centre_image(self.dataset, self.names[place], self.image_size)
 
     def images(self, places: Sequence[int]) -> Iterable[tuple[int, Tensor]]:
@@ -131,7 +135,7 @@ class ClassificationDataModule(DataModule):
         )
 
     def share(self, places: Sequence[int]) -> Sequence[int]:
-        """Return the images that this process encodes."""
+        """Return those of the positions in `names` whose images this process encodes; processes take turns."""
         rank, world = ranks()
         return places[rank::world]
 
@@ -141,7 +145,7 @@ def _first(items: list[Any]) -> Any:
 
 
 class Photos(Dataset[tuple[int, Tensor]]):
-    """Single images of a classification data set, for a loader."""
+    """Single images of a classification data set, as a torch dataset for a loader."""
 
     def __init__(self, data: ClassificationDataModule, places: Sequence[int]):
         self.data, self.size = data.dataset, data.image_size
@@ -156,7 +160,7 @@ class Photos(Dataset[tuple[int, Tensor]]):
 
 
 class ImageEpisodes(Dataset[ImageEpisode]):
-    """The classification episodes of a manifest, decoded one by one."""
+    """The classification episodes of a test, as a torch dataset that decodes them one by one."""
 
     def __init__(self, data: ClassificationDataModule, episodes: Sequence[ClassificationEpisode]):
         self.data, self.episodes = data.dataset, episodes

@@ -25,17 +25,17 @@ from fsbench.protocols.test import Test
 
 
 class DataModule(L.LightningDataModule, ABC):
-    """Data module whose episodes come from a manifest, for methods of the same `task`.
+    """Base class of data modules whose test episodes are a fixed list, for methods of the same `task`.
 
-    Members of training (`training_…`, `validation_manifest`, `calibration_episodes`, `adaptation_images`,
-    `step_division`) are used only with methods that learn, calibrate or adapt; a data module without them refuses.
+    Members for training (`training_…`, `validation_manifest`, `calibration_episodes`, `adaptation_images`,
+    `step_division`) are used only with methods that learn, calibrate or adapt; here they raise an error.
 
     Args:
         dataset: images and classes.
         test: fold, ways and shots of the test.
         image_size: side in pixels that images are resized to.
         loading: how files become batches.
-        seed: the seed of what training draws.
+        seed: the seed of random draws in training.
     """
 
     task: str
@@ -68,11 +68,11 @@ class DataModule(L.LightningDataModule, ABC):
     @property
     @abstractmethod
     def test_words(self) -> tuple[str, ...]:
-        """Words for people that name the test in folders and loggers, e.g. "pascal", "fscs", "fold0", …"""
+        """Parts of the names of folders and loggers for this test, such as ("pascal", "fscs", "fold0", …)."""
 
     @property
     def support_annotation(self) -> SupportAnnotation:
-        """What the test's supports are labelled with (masks, boxes, …; see `fsbench.data.annotations`)."""
+        """Kind of labels of the test's supports ("mask", "box", …; see `fsbench.data.annotations`)."""
         return "mask"
 
     @property
@@ -82,7 +82,7 @@ class DataModule(L.LightningDataModule, ABC):
 
     @cached_property
     def files_sha256(self) -> str:
-        """Hash of the contents of `test_files`, which is part of a run's identity."""
+        """Hash of the contents of the test's image and label files, which is part of a run's identity."""
         return self.tested.files_sha256
 
     @property
@@ -92,34 +92,34 @@ class DataModule(L.LightningDataModule, ABC):
 
     @property
     def base_files(self) -> Sequence[Path]:
-        """Files that training and calibration draw from."""
+        """Image and label files that training and calibration draw from."""
         raise self._untrained()
 
     @property
     def validation_files(self) -> Sequence[Path]:
-        """Files that the validation reads."""
+        """Image and label files that the validation reads."""
         raise self._untrained()
 
     @property
     def base_files_sha256(self) -> str:
-        """Hash of the contents of `base_files`."""
+        """Hash of the contents of the files that training and calibration draw from."""
         raise self._untrained()
 
     @property
     def validation_files_sha256(self) -> str:
-        """Hash of the contents of `validation_files`."""
+        """Hash of the contents of the files that the validation reads."""
         raise self._untrained()
 
     @property
     def test_options(self) -> dict[str, Any]:
-        """Test settings that differ from their defaults, for the run's identity."""
+        """{name: value} of test settings that differ from their defaults, for the run's identity."""
         return self.test.differing
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add to a checkpoint which classes it was trained on; by default nothing."""
+        """Add to a checkpoint which classes the method was trained on; by default nothing."""
 
     def setup(self, stage: str) -> None:
-        """Let Lightning's own Trainer count and log scores here; fsbench's runs do not use this."""
+        """Make Lightning's own Trainer count predictions and log scores; fsbench's runs do not use this."""
         trainer: Any = self.trainer
         if trainer is not None:  # without one, its loaders alone are wanted
             others = [one for one in trainer.callbacks if not isinstance(one, PlainTrainer)]
@@ -139,40 +139,45 @@ class DataModule(L.LightningDataModule, ABC):
 
     @abstractmethod
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
-        """Raise SettingsError if `what` was trained on classes of the test (data set, fold, classes `trained_on`)."""
+        """Raise SettingsError if a checkpoint was trained on classes that are novel in this test.
+
+        Args:
+            trained_on: data set, fold, protocol and class names of its training.
+            what: words for the checkpoint, for the message.
+        """
 
     @property
     def trained_on(self) -> dict[str, Any] | None:
-        """Data set, fold, protocol and class names that a training here learns; None if nothing is trained."""
+        """Data set, fold, protocol and class names that a training here learns, by name; None for no training."""
         return None
 
     def seen_test_classes(self, trained_on: dict[str, Any]) -> list[str]:
-        """Return the test's classes that a training on another data set has seen, compared by name."""
+        """Return the names of the test's classes that a training on another data set has seen."""
         return []
 
     @property
     def training_options(self) -> dict[str, Any]:
-        """Training settings that differ from their defaults, for the run's identity."""
+        """{name: value} of training settings that differ from their defaults, for the run's identity."""
         return self.training.differing
 
     @property
     def training_lists(self) -> str:
-        """Where the lists of base classes come from, e.g. "official" or "derived"."""
+        """Where the image lists of base classes come from, such as "official" or "derived"."""
         raise self._untrained()
 
     @property
     def training_list_notes(self) -> list[str]:
-        """Notes for the record: which training lists replace missing published ones."""
+        """Notes for the run's record: which training lists replace missing published ones."""
         return []
 
     @property
     def training_pool(self) -> Pool:
-        """Images of the base classes, from which training episodes are drawn."""
+        """Possible queries and supports of training episodes: images of the base classes."""
         raise self._untrained()
 
     @property
     def tested(self) -> Test:
-        """The test: its data, episodes and protocol."""
+        """The test that is evaluated: data, episodes and protocol."""
         return Test(self.manifest, self.dataset, self.protocol, self.image_size)
 
     @property
@@ -182,32 +187,36 @@ class DataModule(L.LightningDataModule, ABC):
 
     @property
     def validated(self) -> Test:
-        """The test that chooses the checkpoint; by default the test itself."""
+        """The test on whose scores the checkpoint is chosen; by default the test itself."""
         return self.tested
 
     @property
     def validation_manifest(self) -> Manifest:
-        """The 1-way episodes or whole images that choose the checkpoint."""
+        """The 1-way episodes or whole images on which the checkpoint is chosen."""
         raise self._untrained()
 
     def step_division(self, processes: int) -> StepDivision:
-        """Return how a training step is split over this many processes. Raises SettingsError if it cannot be."""
+        """Return how the episodes of a training step are split over this many processes.
+
+        Raises:
+            SettingsError: they cannot be split equally.
+        """
         return StepDivision(self.training.batch_size, processes, self.training.micro_batch)
 
     def loss_weight(self, batch_idx: int) -> float:
-        """Return the factor of the loss of micro-batch `batch_idx` of an epoch; 1 in every complete step."""
+        """Return the factor of the loss of an epoch's micro-batch `batch_idx`; 1 in every complete step."""
         return 1.0
 
     def calibration_episodes(self) -> Iterator[Any]:
-        """Draw labelled episodes of base classes for methods that calibrate."""
+        """Return labelled episodes of base classes, on which methods calibrate."""
         raise self._untrained()
 
     def adaptation_images(self, adaptation: Adaptation) -> AdaptationImages:
-        """Return the labelled images, from the test's own images, to which a method adapts."""
+        """Return the labelled images of the test's classes to which a method adapts before the test."""
         raise self._untrained()
 
     def whole_validation(self) -> DataLoader[Any]:
-        """Return a loader of all validation episodes for this process, without splitting over processes."""
+        """Return a loader of all validation episodes, so that this process sees them without the other processes."""
         raise self._untrained()
 
     def _untrained(self) -> SettingsError:

@@ -151,7 +151,7 @@ class EpisodicDataModule(DataModule):
 
     @property
     def test_words(self) -> tuple[str, ...]:
-        """Words for people that name the test in folders and loggers."""
+        """Parts of the names of folders and loggers for this test: data set, protocol, fold, ways and shots."""
         task = f"{self.test.way}way{self.test.shot}shot-{self.test.setting.replace('_', '-')}"
         drawn = f"-{self.test.draws}draws" if self.test.draws > 1 else ""
         named = self.support_annotation in WEAK and self.support_annotation != "bbox"  # whose folders go without it
@@ -167,7 +167,7 @@ class EpisodicDataModule(DataModule):
 
     @cached_property
     def source(self) -> SegmentationData:
-        """The data set that methods are trained on."""
+        """The data set that methods are trained on: the tested one, unless another was given."""
         return self.dataset if self._make_source is None else self._make_source()
 
     @property
@@ -184,7 +184,7 @@ class EpisodicDataModule(DataModule):
 
     @cached_property
     def validation_manifest(self) -> Manifest:
-        """The 1-way episodes or whole images that choose the checkpoint."""
+        """The 1-way episodes or whole images on which the checkpoint is chosen."""
         chosen = self.training.validation
         if chosen == "none":
             raise SettingsError(
@@ -227,7 +227,7 @@ class EpisodicDataModule(DataModule):
 
     @cached_property
     def training_pool(self) -> Pool:
-        """Images and base classes for training episodes, or the images of `training_items`."""
+        """Possible queries and supports for training episodes, or the images of other `training_items`."""
         if self.training.training_items == "images":
             return whole_image_pool(self.source, self.source_fold, self.training.filter_novel)
         if self.training.training_items == "superpixels":
@@ -252,7 +252,7 @@ class EpisodicDataModule(DataModule):
 
     @property
     def training_lists(self) -> str:
-        """Origin of the lists of base classes."""
+        """Where the image lists of base classes come from, such as "official" or "derived"."""
         if self.training.training_items != "episodes":
             return DERIVED
         draw = self._training_protocol.training_draw
@@ -321,7 +321,12 @@ class EpisodicDataModule(DataModule):
         return shared_classes(self._novel_names, trained_on["classes"])
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
-        """Raise SettingsError if a checkpoint was trained on classes that are novel in this test."""
+        """Raise SettingsError if a checkpoint was trained on classes that are novel in this test.
+
+        Args:
+            trained_on: data set, fold, protocol and class names of its training.
+            what: words for the checkpoint, for the message.
+        """
         header = self.manifest.header
         seen = [name for name in self._novel_names if name in trained_on["classes"]]
         if trained_on["dataset"] in (self.dataset.name, *self.dataset.same_classes_as) and seen:
@@ -332,7 +337,7 @@ class EpisodicDataModule(DataModule):
 
     @property
     def test_options(self) -> dict[str, Any]:
-        """Non-default settings of the test that only some methods use, for the run's identity."""
+        """{name: value} of non-default test settings that only some methods use, for the run's identity."""
         options = self.test.differing
         if self.support_annotation == "all_ways" and not self._tells_all_ways:
             del options["support_annotation"]
@@ -394,16 +399,16 @@ class EpisodicDataModule(DataModule):
         return self._loader(items, batch_sampler=self._batches)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of the epoch at which a training from this checkpoint continues."""
+        """Return what a checkpoint keeps: the number of the epoch at which a training from it continues."""
         progress: Any = None if self.trainer is None else self.trainer.fit_loop.epoch_progress
         return {} if progress is None else {"next_epoch": progress.current.processed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Set the epoch at which the next training starts, from a checkpoint."""
+        """Set the epoch at which the next training starts, as a checkpoint states it."""
         self._next_epoch = int(state_dict["next_epoch"])
 
     def loss_weight(self, batch_idx: int) -> float:
-        """Return the factor of the loss of this process's micro-batch `batch_idx` of an epoch."""
+        """Return the factor of the loss of this process's micro-batch `batch_idx` of an epoch; 1 in complete steps."""
         return self._batches.loss_weight(batch_idx) if self._batches is not None else 1.0
 
     def val_dataloader(self) -> DataLoader[EpisodeBatch] | list[Any]:
@@ -419,12 +424,12 @@ class EpisodicDataModule(DataModule):
         return evaluation_order(self.validation_manifest.episodes)
 
     def test_dataloader(self) -> DataLoader[EpisodeBatch]:
-        """Return a loader of the unfinished episodes, ordered so that few images are encoded twice."""
+        """Return a loader of the test episodes without an answer yet, ordered so that few images are encoded twice."""
         episodes = evaluation_order(self.unfinished_episodes())
         return self._evaluation_loader(self.dataset, self.protocol.draw, episodes, self.test_loading, once=True)
 
     def calibration_episodes(self, count: int = 200) -> Iterator[EpisodeBatch]:
-        """Return labelled episodes of base classes in training images, with the test's N and K."""
+        """Return labelled episodes of base classes in training images, with the test's numbers of ways and shots."""
         task = replace(self.test, empty=self._background)
         return calibration_episodes(self.source, self.training_pool, task, self._loading(self.protocol.view), count)
 
@@ -466,7 +471,7 @@ class EpisodicDataModule(DataModule):
 
     @property
     def test_loading(self) -> LoadingConfig:
-        """How test episodes are loaded; only their supports may have other labels than masks."""
+        """Settings by which test episodes are loaded; only test supports may have weaker labels than masks."""
         is_other = self.support_annotation in WEAK or self._tells_all_ways
         return replace(
             self._loading(self.protocol.view),

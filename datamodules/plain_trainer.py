@@ -31,9 +31,9 @@ class PlainTrainer(L.Callback):
         self.rows: list[dict[str, Any]] = []
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Tell the data module what the method needs.
+        """Tell the data module what the method needs, and drop cached features.
 
-        Features are forgotten: they are kept by names of images, which another test may have shown otherwise.
+        Features are cached by image names, which another test may have used for other images.
         """
         pl_module.check_data(self.data)
         _check_processes(self.data, stage, trainer)
@@ -106,7 +106,7 @@ class PlainTrainer(L.Callback):
 
 
 def log_scores(method: Method, stage: str, scores: dict[str, float]) -> None:
-    """Log scores, which are equal on all ranks, as `test/<score>`."""
+    """Log scores {name: value}, which are equal on all ranks, as `<stage>/<name>`."""
     kind = torch.float32 if method.device.type == "mps" else torch.float64
     for name, value in scores.items():
         whole = torch.tensor(value, dtype=kind, device=method.device)

@@ -40,27 +40,27 @@ CLASS_WEIGHTS = (0.05, 1.0)  # of background and foreground, §6.4
 
 
 class NoPrototypeError(Exception):
-    """The background has no local prototype; the authors' program skips such a step ("Faulty batch", §6.4)."""
+    """Error: no grid window lies in the background, so it has no prototype; training skips such a step (§6.4)."""
 
 
 # Prototypes (§5) ------------------------------------------------------------------------------------------------------
 
 
 def small_masks(masks: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize masks (K, S, S) to the size (h, w) of features, bilinear, as shares in [0, 1]."""
+    """Resize masks (K, S, S) bilinearly to the feature grid `size` (h, w): shares of foreground in [0, 1]."""
     return F.interpolate(masks[:, None], tuple(size), mode="bilinear", align_corners=False)[:, 0]
 
 
 def local_prototypes(features: Tensor, masks: Tensor, window: int, sure: float = SURE) -> Tensor:
-    """Return the mean features of windows inside their mask, (n, C), shot by shot.
+    """Average features over the windows of a grid that lie in the mask: local prototypes (n, C), shot by shot.
 
-    The features are not masked; rows and columns that fill no window are left out.
+    Within a window all features count, masked or not. Last rows and columns that fill no window are left out.
 
     Args:
         features: (K, C, h, w).
         masks: (K, h, w), shares from 0 to 1.
         window: side of a window.
-        sure: share of a window that the mask must exceed.
+        sure: share of a window that must lie in the mask; only windows above it are kept.
     """
     inside = F.avg_pool2d(masks[:, None], window)[:, 0] > sure
     return F.avg_pool2d(features, window).permute(0, 2, 3, 1)[inside]
@@ -73,12 +73,15 @@ def global_prototypes(features: Tensor, masks: Tensor) -> Tensor:
 
 
 def grid_prototypes(features: Tensor, masks: Tensor, window: int, sure: float = SURE) -> Tensor:
-    """Return the local prototypes, followed by the global one of each shot (`gridconv+`)."""
+    """Return the local prototypes of masked features, then the global one of each shot, (n + K, C) (`gridconv+`).
+
+    Arguments are features (K, C, h, w), masks (K, h, w) of shares, and window and threshold of `local_prototypes`.
+    """
     return torch.cat([local_prototypes(features, masks, window, sure), global_prototypes(features, masks)])
 
 
 def one_prototype(features: Tensor, masks: Tensor) -> Tensor:
-    """Return the mean (1, C) of the shots' global prototypes (`mask`)."""
+    """Return the mean (1, C) over K shots of the features averaged over each mask (`mask` in the authors' program)."""
     return global_prototypes(features, masks).mean(0, keepdim=True)
 
 
@@ -113,16 +116,16 @@ def similarities(query: Tensor, prototypes: Tensor) -> Tensor:
 
 
 def score(query: Tensor, prototypes: Tensor) -> Tensor:
-    """Average the similarities of features (B, C, h, w) with prototypes by their own softmax, (B, h, w)."""
+    """Return the score (B, h, w) of features (B, C, h, w): mean similarity to prototypes, weighted by its softmax."""
     similar = similarities(query, prototypes)
     return (similar.softmax(1) * similar).sum(1)
 
 
 def logits_by(query: Tensor, prototypes: Prototypes) -> Tensor:
-    """Return logits (B, 2, h, w) of background and foreground by prototypes.
+    """Return logits (B, 2, h, w) of background and foreground for query features (B, C, h, w).
 
     Raises:
-        NoPrototypeError: the background has none.
+        NoPrototypeError: there is no background prototype.
     """
     if not len(prototypes.background):
         raise NoPrototypeError
@@ -130,7 +133,7 @@ def logits_by(query: Tensor, prototypes: Prototypes) -> Tensor:
 
 
 def enlarge(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize logits (B, 2, h, w), bilinear, corners not aligned."""
+    """Resize logits (B, 2, h, w) to (B, 2, *size), bilinear, corners not aligned."""
     return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)
 
 
@@ -138,7 +141,10 @@ def enlarge(logits: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def query_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the weighted mean cross-entropy of logits (1, 2, h, w) with labels (1, S, S), 255 void."""
+    """Return the class-weighted cross-entropy (scalar) of logits (1, 2, h, w), enlarged, with labels (1, S, S).
+
+    Labels are 0 background, 1 foreground and 255 void, which is left out.
+    """
     weights = logits.new_tensor(CLASS_WEIGHTS)
     return F.cross_entropy(enlarge(logits, labels.shape[1:]), labels.long(), weights, ignore_index=VOID)
 
@@ -150,10 +156,13 @@ def alignment_loss(query: Tensor, supports: Tensor, logits: Tensor, masks: Tenso
         query: features (1, C, h, w).
         supports: features (K, C, h, w).
         logits: the logits of the query (1, 2, h, w).
-        masks: the masks of the supports (K, S, S).
+        masks: foreground masks of the supports (K, S, S).
+
+    Returns:
+        Cross-entropy of the supports, a scalar.
 
     Raises:
-        NoPrototypeError: no window of the query was found to be background.
+        NoPrototypeError: no window of the query was predicted as background.
     """
     found = logits.detach().argmax(1)
     background, foreground = (found == 0).to(query), (found == 1).to(query)
@@ -166,11 +175,11 @@ def alignment_loss(query: Tensor, supports: Tensor, logits: Tensor, masks: Tenso
 
 @dataclass(frozen=True)
 class DeepLabNet:
-    """Description of a torchvision DeepLabv3.
+    """Description of a torchvision DeepLabv3 with a ResNet trunk.
 
     Attributes:
-        layers: bottlenecks of each stage.
-        weights: its weight file.
+        layers: number of bottleneck blocks in each ResNet stage.
+        weights: weight file of the network.
     """
 
     layers: tuple[int, int, int, int]
@@ -191,9 +200,9 @@ def new_trunk(layers: Sequence[int]) -> nn.Module:
 
 
 class Encoder(nn.Module):
-    """ALPNet's network, under the names of the authors' checkpoints.
+    """ALPNet's feature network, with the parameter names of the authors' checkpoints.
 
-    They store an atrous pyramid, too, which is used in nothing and not learned.
+    The checkpoints also store an atrous pyramid (ASPP), which no computation uses; it is kept and not learned.
 
     Args:
         layers: bottlenecks of each stage.
@@ -220,7 +229,7 @@ class TokenEncoder(nn.Module):
 
     Args:
         weights: the ViT.
-        blocks: as of `LearnedTokens`.
+        blocks: numbers, from 0, of the first block that is learned and of the last one that is used.
     """
 
     def __init__(self, weights: OwnSizeViT, blocks: tuple[int, int]):
@@ -235,7 +244,7 @@ class TokenEncoder(nn.Module):
 
 
 class DeepLabWeights(FrozenBackbone):
-    """First weights of training: torchvision's, trained on COCO's images of PASCAL's classes."""
+    """Weights that ALPNet's training starts from: torchvision's DeepLabv3, trained on COCO with PASCAL's classes."""
 
     spec: DeepLabNet
 
@@ -253,11 +262,11 @@ class DeepLabWeights(FrozenBackbone):
         return DeepLabV3(new_trunk(self.spec.layers), DeepLabHead(2048, 21))
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Drop the auxiliary classifier, which only COCO's training uses."""
+        """Return torchvision's weights without those of the auxiliary classifier, which only its training used."""
         return {key: value for key, value in state.items() if not key.startswith("aux_classifier.")}
 
     def encoder_state(self) -> dict[str, Tensor]:
-        """Return the weights with which an `Encoder` starts, under its names."""
+        """Return these weights under the parameter names of ALPNet's `Encoder`, trunk and atrous pyramid."""
         state = {key: value for key, value in self.state.items() if key.startswith("backbone.")}
         for place in ("0.", "1."):
             own, theirs = f"aspp_out.{place}", f"classifier.{place}"
@@ -266,10 +275,10 @@ class DeepLabWeights(FrozenBackbone):
 
 
 def first_weights(config: BackboneConfig) -> DeepLabWeights | OwnSizeViT:
-    """Return the weights that the training of the network `config.name` begins with.
+    """Return the pretrained weights from which training of the network `config.name` starts.
 
     Raises:
-        SettingsError: ALPNet cannot learn it.
+        SettingsError: ALPNet cannot train a network of this name.
     """
     if config.name in NETWORKS:
         return DeepLabWeights(config)
@@ -281,7 +290,12 @@ def first_weights(config: BackboneConfig) -> DeepLabWeights | OwnSizeViT:
 
 
 def learned_encoder(weights: FrozenBackbone, vit_blocks: tuple[int, int]) -> Encoder | TokenEncoder:
-    """Build the network with first weights; `vit_blocks` as in `LearnedTokens`."""
+    """Build ALPNet's trainable network from pretrained weights: a ResNet or the demo's ViT.
+
+    Args:
+        weights: the pretrained weights.
+        vit_blocks: for a ViT, the numbers, from 0, of the first learned block and of the last one used.
+    """
     if isinstance(weights, OwnSizeViT):
         return TokenEncoder(weights, vit_blocks)
     assert isinstance(weights, DeepLabWeights)
@@ -291,7 +305,7 @@ def learned_encoder(weights: FrozenBackbone, vit_blocks: tuple[int, int]) -> Enc
 
 
 class ALPNetReleasedFormat(ReleasedFormat):
-    """Layout of the authors' checkpoints, which have fsbench's names."""
+    """Layout of ALPNet's published checkpoints, whose parameter names are also fsbench's."""
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
         return (state, {}) if {"encoder.localconv.weight", "encoder.asppconv.weight"} <= state.keys() else None
@@ -304,18 +318,18 @@ class ALPNetReleasedFormat(ReleasedFormat):
 
 
 class Labelled(NamedTuple):
-    """Features (1, C, h, w) of a support with its mask (1, S, S)."""
+    """Features (1, C, h, w) of a support with its foreground mask (1, S, S)."""
 
     features: Tensor
     mask: Tensor
 
 
 class Trained(NamedTuple):
-    """Logits of a training episode's query (1, 2, h, w), and its two losses ().
+    """Logits (1, 2, h, w) of a training episode's query, and the episode's two losses (scalars).
 
     Attributes:
-        query: loss of the query.
-        alignment: loss of the supports, which the query segments in turn.
+        query: cross-entropy of the query.
+        alignment: cross-entropy of the supports, segmented in turn by the query's prediction.
     """
 
     logits: Tensor
@@ -324,7 +338,7 @@ class Trained(NamedTuple):
 
 
 def rate_factor(done: int, milestones: Sequence[int], decay: float) -> float:
-    """Return the factor of the rate after `done` steps: `decay` for each of the ascending `milestones` reached (§6.4).
+    """Return the learning rate's factor after `done` steps: `decay` to the power of the `milestones` reached (§6.4).
 
     >>> [rate_factor(done, [2, 3], 0.5) for done in (0, 1, 2, 3, 9)]
     [1.0, 1.0, 0.5, 0.25, 0.25]
@@ -386,11 +400,11 @@ class ALPNet(Segmenter):
 
     @property
     def sees_pixels(self) -> bool:  # type: ignore[override]
-        """Whether images, not features, are needed: in training."""
+        """Whether the method takes image pixels instead of features, which is the case in training."""
         return self.training
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Return the features (C, h, w) of an image, which are kept until the network changes."""
+        """Return the features (C, h, w) of an image (3, S, S); they are cached until the network changes."""
         features: Tensor = self.encoder(normalised(pixels[None]))[0]
         return features
 
@@ -404,10 +418,10 @@ class ALPNet(Segmenter):
         return Labelled(image, mask)
 
     def join(self, supports: Iterator[Labelled]) -> Prototypes:
-        """Return the prototypes of all shots.
+        """Return background and foreground prototypes of all shots of a way.
 
-        Where the mask leaves no window to the background, this is compared by its mean, which is ours: the authors'
-        program ends there.
+        Where no grid window lies in the background, its mean feature is the only background prototype. This is
+        fsbench's addition; the authors' program fails there.
         """
         features, masks = (torch.cat(parts) for parts in zip(*supports, strict=True))
         background, foreground = small_backgrounds_and_masks(features, masks)
@@ -415,7 +429,7 @@ class ALPNet(Segmenter):
         return found if len(found.background) else found._replace(background=one_prototype(features, background))
 
     def segment(self, query: Tensor, support: Prototypes) -> Output:
-        """Return logits (B, 2, h, w)."""
+        """Return logits (B, 2, h, w) of background and foreground for query features (B, C, h, w)."""
         logits = logits_by(query, support)
         return Output(logits, attention=(logits[:, 1] / SHARPNESS).clamp(0, 1))
 
@@ -433,14 +447,17 @@ class ALPNet(Segmenter):
         self.on_train_batch_end()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """End the training after its last step."""
+        """Stop the trainer once the number of steps set by `steps` is reached."""
         self.trainer.should_stop |= self.global_step >= self.steps
 
     def losses(self, query: Tensor, supports: Iterator[tuple[Tensor, Tensor]], target: Target) -> dict[str, Tensor]:
-        """Return the mean losses of the episodes that have a background prototype.
+        """Return the losses of a step, means over the episodes that have a background prototype.
+
+        Returns:
+            "query" and "alignment", the two losses, and their sum "loss", scalars.
 
         Raises:
-            NoPrototypeError: all are without one.
+            NoPrototypeError: no episode of the step has a background prototype.
         """
         images, masks = (torch.stack(part, 1) for part in zip(*supports, strict=True))
         found: list[Trained] = []
@@ -456,7 +473,7 @@ class ALPNet(Segmenter):
         return {"loss": of_query + alignment, "query": of_query, "alignment": alignment}
 
     def train_on(self, query: Tensor, supports: Tensor, masks: Tensor, labels: Tensor) -> Trained:
-        """Return logits and losses of a training episode.
+        """Return the query's logits and the two losses of one training episode.
 
         Args:
             query: image (1, 3, S, S).
@@ -465,7 +482,7 @@ class ALPNet(Segmenter):
             labels: the labels of the query (1, S, S), 255 void.
 
         Raises:
-            NoPrototypeError: supports or query have no window of background.
+            NoPrototypeError: the supports, or the query's prediction, have no grid window of background.
         """
         features = self.encoder(normalised(torch.cat([supports, query])))
         shots, asked = features[:-1], features[-1:]
@@ -474,7 +491,7 @@ class ALPNet(Segmenter):
         return Trained(logits, query_loss(logits, labels), alignment_loss(asked, shots, logits, masks))
 
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor | None:  # type: ignore[override]
-        """Return the loss of a step; None if it is skipped."""
+        """Return the loss of a step (scalar); None, which skips the step, if no episode has background prototypes."""
         try:
             loss = super().training_step(batch, batch_idx)
         except NoPrototypeError:
@@ -499,7 +516,7 @@ class ALPNet(Segmenter):
 
 
 def normalised(images: Tensor) -> Tensor:
-    """Return images (B, 3, S, S) normalised; 8-bit images by their own mean and deviation."""
+    """Normalise uint8 images (B, 3, S, S), each by its own mean and standard deviation; return others unchanged."""
     if images.dtype != torch.uint8:
         return images
     values = images.float()
@@ -508,7 +525,10 @@ def normalised(images: Tensor) -> Tensor:
 
 
 def small_backgrounds_and_masks(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Return background and foreground of masks (K, S, S) bool as shares (K, h, w) at the size of features."""
+    """Return the shares of background and of foreground in each cell of the feature grid, (K, h, w) each.
+
+    They come from masks (K, S, S) bool; the grid is that of `features` (..., h, w).
+    """
     size = features.shape[-2:]
     return small_masks((~masks).to(features), size), small_masks(masks.to(features), size)
 

@@ -53,15 +53,15 @@ First = Literal["final", "base"]
 
 
 class BAMHead(nn.Module):
-    """All trainable layers of BAM, under the names of the authors' checkpoints.
+    """All trainable layers of BAM, with the parameter names of the authors' checkpoints.
 
     Args:
-        channels: channels of f1 and f2.
-        width: C.
+        channels: channels of the backbone features f1 (layer2) and f2 (layer3).
+        width: C, channels of the head.
         ensemble: join the base learner's prediction.
-        shots: above 1, weights of that many shots are learned; 1 averages them.
-        reweight_width: hidden channels of these weights' network; 0 is one layer that starts as the mean.
-        low_feature: layer whose styles are compared.
+        shots: number of shots whose weights are learned; 1 learns none and averages all shots.
+        reweight_width: hidden channels of the network that weighs the shots; 0 is one layer that starts as the mean.
+        low_feature: layer whose Gram matrices ("style") of query and supports are compared.
         dropout: share of the reduced features' channels that are dropped in training.
     """
 
@@ -97,14 +97,14 @@ class BAMHead(nn.Module):
         base_logits: Tensor | None = None,
         own_class: Tensor | None = None,
     ) -> EnsembleOutput:
-        """Segment the queries.
+        """Segment queries by K supports each, and join the base learner's prediction if the head is an ensemble.
 
         Args:
-            query: features (b, c, ·, ·).
-            support: features (b·K, c, ·, ·) as `masked_layer4` returns them.
+            query: backbone features of the b queries, each level (b, c, ·, ·).
+            support: features of the supports (b·K, c, ·, ·), with f3 computed from the masked f2 (`masked_layer4`).
             labels: support labels (b, K, H, W); 1 is foreground, anything else is not.
             base_logits: logits of the base learner (b, n + 1, h, w); needed with `ensemble`.
-            own_class: (b,) number of the episode's class among the base classes, from 0, while training.
+            own_class: (b,) index of each episode's class among the base classes, from 0, in training; else None.
         """
         query, support = aligned(query), aligned(support)
         distances, weights = self.shot_weights(query, support, labels.shape[1])
@@ -121,7 +121,10 @@ class BAMHead(nn.Module):
         return EnsembleOutput(final, attention=prior, meta=meta, base=base_logits)
 
     def shot_weights(self, query: Features, support: Features, shots: int) -> tuple[Tensor, Tensor]:
-        """Return each shot's style distance and weight, both (b, K, 1, 1) (§4)."""
+        """Return each shot's style distance from the query and its weight among the shots, (b, K, 1, 1) each (§4).
+
+        The style of an image is the Gram matrix of its low-level features.
+        """
         with torch.autocast(query.f1.device.type, enabled=False):
             low = (query.f1, support.f1) if self.low_feature == "layer2" else (query.f2, support.f2)
             distances = gram_distance(gram(low[0]), gram(low[1]).unflatten(0, (-1, shots)))
@@ -131,7 +134,10 @@ class BAMHead(nn.Module):
 
     @staticmethod
     def merge_input(compared: Comparison, weights: Tensor) -> Tensor:
-        """Join query, prototype and prior (b, 2C + 1, h, w), the prior averaged over shots by weight (§4, §5)."""
+        """Concatenate the query's features, the prototype and the prior mask to (b, 2C + 1, h, w) (§4, §5).
+
+        Prototype and prior are means over shots, weighted by `weights` (b, K, 1, 1).
+        """
         prototype = (weights[..., None] * compared.prototypes).sum(1)
         prior = (weights * compared.priors).sum(1, keepdim=True)
         return torch.cat([compared.query, prototype.expand_as(compared.query), prior], 1)
@@ -140,20 +146,20 @@ class BAMHead(nn.Module):
 def join_base(
     logits: Tensor, base_logits: Tensor, size: tuple[int, int], tau: float = 0.9, first: First = "final"
 ) -> tuple[Tensor, Tensor]:
-    """Join the outputs of meta and base learner for novel and base classes, at the answer's size (gfss.md §9).
+    """Join the outputs of meta and base learner to one label map of novel and base classes (gfss.md §9).
 
-    The program has one novel class; of several that are found at a pixel the most probable one is taken.
+    The authors' program has one novel class. Where several novel classes are found at a pixel, the most probable wins.
 
     Args:
-        logits: (N, 2, h, w), the final output for each novel class, entry 1 its foreground.
-        base_logits: (n + 1, h', w'), the base learner's for background and base classes.
-        size: the size of the answer; the logits are resized to it, not their probabilities.
+        logits: (N, 2, h, w), logits of the ensemble for each novel class, entry 1 its foreground.
+        base_logits: (n + 1, h', w'), logits of the base learner for background and n base classes.
+        size: (H, W) of the label map; the logits are resized to it, not their probabilities.
         tau: probability above which a pixel is a novel class.
-        first: see `First`.
+        first: output that wins where both name a class: "final" the novel class, "base" the base class.
 
     Returns:
-        The label map (*size) int64: 0 background, 1 to n base classes, then the novel ones; and the probability
-        (n + N, *size) of each class by itself.
+        The label map (H, W) int64, 0 background, 1 to n base classes, n + 1 to n + N novel classes; and the
+        probability (n + N, H, W) of each class, computed independently of the others.
     """
     final, base = (
         F.interpolate(maps, size, mode="bilinear", align_corners=True) for maps in (logits, base_logits[None])
@@ -233,7 +239,7 @@ class BAM(EnsembleSegmenter):
         return found
 
     def answer(self, episode: EpisodeBatch) -> Prediction:
-        """Answer an episode; base classes without supports are answered by the base learner."""
+        """Segment the query of an episode; classes without supports are base classes, segmented by the base learner."""
         if bool(episode.valid[0].any(1).all()):
             return super().answer(episode)
         self.check_shots(episode.support.shape[2], None)

@@ -28,19 +28,19 @@ BINS, FLAT, TIE = 256, 1e-12, 1e-12
 
 
 def centre_coordinates(height: int, width: int, device: Any = None) -> tuple[Tensor, Tensor]:
-    """Return the coordinates u (1, W) and v (H, 1) of pixel centres, from -1 to 1."""
+    """Return the coordinates of pixel centres, from -1 to 1 over the image: u (1, W) along x, v (H, 1) along y."""
     columns, rows = (torch.arange(n, dtype=torch.float64, device=device) for n in (width, height))
     return 2 * (columns[None] + 0.5) / width - 1, 2 * (rows[:, None] + 0.5) / height - 1
 
 
 def centre_mask(height: int, width: int, radius: float, device: Any = None) -> Tensor:
-    """Return the ellipse (H, W) bool of `radius` half sides around the centre."""
+    """Return the mask (H, W) bool of an ellipse around the image's centre, with semi-axes of `radius` half sides."""
     u, v = centre_coordinates(height, width, device)
     return u**2 + v**2 <= radius**2
 
 
 def border(height: int, width: int, device: Any = None) -> Tensor:
-    """Return the pixels (H, W) bool of the image's border."""
+    """Return the mask (H, W) bool of the pixels along the border of an image."""
     rows, columns = (max(1, int(BORDER * n + 0.5)) for n in (height, width))
     mask = torch.ones(height, width, dtype=torch.bool, device=device)
     mask[rows : height - rows, columns : width - columns] = False
@@ -48,11 +48,11 @@ def border(height: int, width: int, device: Any = None) -> Tensor:
 
 
 def saliency(image: Tensor, sigma: float | None) -> Tensor:
-    """Return the color distance of each pixel (3, H, W) in [0, 1] from the image's border: (H, W) float64.
+    """Return a saliency map (H, W) float64: how far each pixel's colour is from the colours of the image's border.
 
     Args:
-        image: colours, not normalised.
-        sigma: width of the Gaussian by which what is far from the centre counts less; None counts all alike.
+        image: (3, H, W) colours in [0, 1], not normalised.
+        sigma: width of a Gaussian around the centre that weighs the map; None leaves it unweighted.
     """
     x = image.double()
     height, width = x.shape[1:]
@@ -73,9 +73,9 @@ def saliency(image: Tensor, sigma: float | None) -> Tensor:
 
 
 def otsu_threshold(values: np.ndarray) -> float:
-    """Return Otsu's threshold of `values` (H, W) float64: the centre of the last bin of the background.
+    """Return Otsu's threshold of `values` (H, W) float64: the centre of the last histogram bin of the background.
 
-    It is the maximum of `values` where all are the same.
+    If all values are the same, their common value is returned.
     """
     least, most = float(values.min()), float(values.max())
     if most - least < FLAT:
@@ -91,7 +91,10 @@ def otsu_threshold(values: np.ndarray) -> float:
 
 
 def saliency_mask(image: Tensor, sigma: float | None) -> Tensor:
-    """Return the salient pixels (H, W) bool of an image (3, H, W) in [0, 1]."""
+    """Return the mask (H, W) bool of the pixels whose saliency is above Otsu's threshold.
+
+    `image` is (3, H, W) in [0, 1]; `sigma` is the width of the Gaussian centre weight, None for no weight.
+    """
     values = saliency(image, sigma)
     return values > otsu_threshold(values.cpu().numpy())  # nowhere, if all values are the same
 
@@ -100,7 +103,7 @@ class Blind(Segmenter):
     """Base of baselines that ignore the supports.
 
     Args:
-        backbone: none is used.
+        backbone: accepted and not used.
         rule: "saliency" for what differs from the image's border, "centre" for an ellipse, "full" for every pixel.
         radius: the radius of the ellipse, in half sides.
         sigma: width of the Gaussian around the centre by which saliency is weighted; None weights nothing.
@@ -129,25 +132,25 @@ class Blind(Segmenter):
         self.sigma = sigma
 
     def query(self, image: Tensor) -> Tensor:
-        """Return the mask (S, S) bool of an image (1, 3, S, S) uint8."""
+        """Return the foreground mask (S, S) bool that the baseline's rule finds in an image (1, 3, S, S) uint8."""
         return self.mask(image[0].double() / 255)
 
     def join(self, supports: Iterator[Any]) -> None:
-        """Ignore the supports."""
+        """Return None without reading the supports, which the baseline ignores."""
 
     def segment(self, query: Tensor, support: None) -> Tensor:
-        """Return the mask in place of logits."""
+        """Return the query's mask (S, S) bool unchanged, in place of logits."""
         return query
 
     def read(self, outputs: Iterator[Output], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
-        """Resize the mask to (h, w) by nearest neighbour; all ways get the same."""
+        """Resize the query's mask to `size` (h, w) by nearest neighbour; every class of the episode gets this mask."""
         (output,) = outputs
         labels = resize_labels(output.logits.cpu().numpy().astype(np.uint8), *size)
         found = torch.from_numpy(labels).to(output.logits.device) > 0
         return Way(found.float(), found)
 
     def mask(self, image: Tensor) -> Tensor:
-        """Return the rule's foreground (H, W) bool of an image (3, H, W) in [0, 1]."""
+        """Return the foreground mask (H, W) bool of an image (3, H, W) in [0, 1] by the configured rule."""
         height, width = image.shape[1:]
         if self.rule == "full":
             return torch.ones(height, width, dtype=torch.bool, device=image.device)

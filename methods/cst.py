@@ -62,12 +62,15 @@ class CST(FewShotClassifierSegmenter):
 
 
 def first_pool(side: int) -> int:
-    """Return the side after the first layer's pooling; the second layer pools the rest to 1."""
+    """Return the pool size of CST's first layer for a support grid of `side` tokens; the second layer pools to 1."""
     return FIRST_POOL.get(side, side // 3)
 
 
 def cst_learner(channels: int, side: int) -> Learner:
-    """Build CST's learner: two layers pool the support side to 1; the class token is kept apart."""
+    """Build CST's trainable network: two attention layers that pool a support grid of side x side tokens to one.
+
+    `channels` is the number of correlation channels. The class token is not pooled.
+    """
     pool = first_pool(side)
     first = MaskedAttention(channels, WIDTHS[0], pool)
     second = MaskedAttention(WIDTHS[0], WIDTHS[1], side // pool)
@@ -76,12 +79,13 @@ def cst_learner(channels: int, side: int) -> Learner:
 
 
 class MaskedAttention(AttentionLayer):
-    """Attention of pooled support tokens to the kept ones, with a pooled residual path (§3.2).
+    """Attention of pooled support tokens to the support tokens under the mask, with a pooled residual path (§3.2).
 
-    The authors fill the dropped tokens' logits with -1e9; with the class token always kept that equals removing them.
+    The authors set the logits of tokens outside of the mask to -1e9. The class token is always kept, so this equals
+    removing them.
 
     Args:
-        channels: C.
+        channels: C, input channels.
         out: output channels.
         pool: side of the pooling.
     """
@@ -107,7 +111,10 @@ class MaskedAttention(AttentionLayer):
 
 
 def pool_tokens(x: Tensor, size: int) -> Tensor:
-    """Average-pool the support tokens of (B, C, T, Ts) as a square map by size x size; the class token stays."""
+    """Average-pool the support tokens, the last axis of (B, C, T, Ts), as a square map by size x size.
+
+    The first of the Ts tokens is the class token, which stays as it is.
+    """
     batch, channels, positions, tokens = x.shape
     side = round((tokens - 1) ** 0.5)
     pooled = F.avg_pool2d(x[..., 1:].reshape(batch, channels * positions, side, side), size)

@@ -37,14 +37,15 @@ OF_TRUTH = ("upperbound", "imglvl")
 
 @dataclass(frozen=True)
 class AdaptationSettings:
-    """Settings of the optimisation (§6).
+    """Settings of the optimisation that fits a classifier to each query image (§6).
 
     Attributes:
-        iterations, rate: of gradient descent without momentum.
-        weights: factors of the terms ce, kl_pi, entropy and distillation.
-        pi: where the proportions of the classes come from.
-        pi_update_at: iterations, from 1, after which proportions of `self` are taken anew.
-        fine_tune_base: the base classes' part of the classifier is fitted, too.
+        iterations, rate: number of steps and learning rate of gradient descent without momentum.
+        weights: factors of the four loss terms: supports' cross-entropy, divergence of the class shares from pi,
+            entropy of the query, and distillation.
+        pi: source of the expected class shares pi: "self" for the model's own prediction, "uniform", or the truth.
+        pi_update_at: iterations, from 1, after which pi is predicted anew if it is "self".
+        fine_tune_base: whether the classifier's weights of background and base classes are fitted, too.
     """
 
     iterations: int = 100
@@ -56,7 +57,10 @@ class AdaptationSettings:
 
 
 class Classifiers(NamedTuple):
-    """Linear classifiers, one per query image: weights (B, c, C), biases (B, C); background and base classes first."""
+    """Linear classifiers, one per query image: weights (B, c, C) and biases (B, C) for c features and C classes.
+
+    Classes are background, base classes, then novel classes.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -72,16 +76,16 @@ class Classifiers(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Everything to which the classifiers are fitted.
+    """Data to which the classifiers are fitted: support and query features of an episode, with labels and weights.
 
     Attributes:
         support: features (c, M) of all supports.
-        support_labels: (M,) int64, 0 or an index from n on.
+        support_labels: (M,) int64, 0 for background and base classes, or a novel class's index, from n on.
         support_weights: (M,) float32 that sum up to 1 over the pixels that count.
         query: features (B, c, P).
         query_weights: (B, P) float32 that sum up to 1 over the pixels that count; all 0 where none does.
         base: number n of background and base classes.
-        background_factor: weight of background in the supports' term.
+        background_factor: weight of background pixels in the supports' cross-entropy.
     """
 
     support: Tensor
@@ -94,7 +98,7 @@ class Task(NamedTuple):
 
 
 def pixel_weights(valid: Tensor) -> Tensor:
-    """Return each pixel's weight (..., pixels) in a mean over the `valid` pixels."""
+    """Return the weights (..., pixels) float32 of a mean over the `valid` pixels: they sum to 1, all 0 if none is."""
     valid = valid.float()
     return valid / (valid.sum(-1, keepdim=True) + EPS)
 
@@ -102,15 +106,15 @@ def pixel_weights(valid: Tensor) -> Tensor:
 def make_task(
     support: Tensor, support_labels: Tensor, query: Tensor, query_valid: Tensor, base: int, shot: int
 ) -> Task:
-    """Gather what the classifiers are fitted to.
+    """Flatten supports and queries of an episode to the pixel features, labels and weights of a `Task`.
 
     Args:
-        support: features (N·K, c, h, w), class-major.
+        support: features (N·K, c, h, w), all shots of the first class first.
         support_labels: (N·K, H, W) indices of classes, 0 for background and base classes, 255 for void.
         query: features (B, c, h, w).
         query_valid: (B, H, W) bool, pixels that count.
-        base: n.
-        shot: K.
+        base: n, number of background and base classes.
+        shot: K, supports of each class.
     """
     size = support.shape[-2:]
     labels = F.interpolate(support_labels[:, None].float(), size)[:, 0].long().flatten()
@@ -128,7 +132,7 @@ def make_task(
 
 
 def without_void(task: Task) -> Task:
-    """Return a task without void support pixels, mostly padding, which change nothing."""
+    """Return a copy of `task` without its support pixels of weight 0 (void, mostly padding); the loss is the same."""
     counted = task.support_weights > 0
     return task._replace(
         support=task.support[:, counted],
@@ -146,7 +150,11 @@ def prototypes(task: Task, novel: int) -> Tensor:
 
 
 def start(task: Task, base_weight: Tensor, base_bias: Tensor, novel: int) -> Classifiers:
-    """Return the first classifiers: the base model's, (c, n) and (n,), then prototypes with bias 0."""
+    """Return the classifiers before the first step, the same for each query image.
+
+    Background and base classes have the base model's weight (c, n) and bias (n,); each of the `novel` classes has its
+    prototype, the unit mean feature of its support pixels, as weight and 0 as bias.
+    """
     images = len(task.query)
     weight = torch.cat([base_weight, prototypes(task, novel)], 1)
     bias = torch.cat([base_bias, base_bias.new_zeros(novel)])
@@ -154,13 +162,14 @@ def start(task: Task, base_weight: Tensor, base_bias: Tensor, novel: int) -> Cla
 
 
 def proportions(kind: Proportions, logits: Tensor, weights: Tensor, true: Tensor | None) -> Tensor:
-    """Return the predicted share pi (B, C) of each class in query images.
+    """Return the expected share pi (B, C) of each class in the query images.
 
     Args:
-        kind: where they come from.
-        logits: (B, C, P) of the queries.
-        weights: (B, P), see `Task.query_weights`.
-        true: (B, C), those of the truth; needed by the kinds of `OF_TRUTH`.
+        kind: source of the shares: "self" averages the predicted probabilities, "uniform" gives 1 / C to each class,
+            "upperbound" takes the true shares, "imglvl" averages the probabilities of the classes in the image.
+        logits: (B, C, P) of the query pixels.
+        weights: (B, P), weight of each pixel; they sum to 1.
+        true: (B, C), true shares of the classes; needed by the kinds in `OF_TRUTH`.
     """
     if kind == "uniform":
         return torch.full(logits.shape[:2], 1 / logits.shape[1], device=logits.device)
@@ -173,7 +182,7 @@ def proportions(kind: Proportions, logits: Tensor, weights: Tensor, true: Tensor
 
 
 class Losses(NamedTuple):
-    """The four terms (B,) of the loss, before weighting."""
+    """The four terms (B,) of each query image's loss, before weighting."""
 
     ce: Tensor
     kl_pi: Tensor
@@ -182,12 +191,12 @@ class Losses(NamedTuple):
 
 
 def losses(task: Task, classifiers: Classifiers, pi: Tensor, old: Tensor) -> Losses:
-    """Compute the terms of the loss of each image (§6).
+    """Return the four terms (B,) of the loss of each query image (§6).
 
     Args:
-        task: what is fitted.
-        classifiers: at which the terms are taken.
-        pi: (B, C).
+        task: features, labels and weights of supports and queries.
+        classifiers: the present classifiers.
+        pi: (B, C), expected share of each class.
         old: (B, n, P), the base model's probabilities of the query's pixels.
     """
     base = task.base
@@ -209,9 +218,10 @@ def losses(task: Task, classifiers: Classifiers, pi: Tensor, old: Tensor) -> Los
 def gradients(
     task: Task, classifiers: Classifiers, pi: Tensor, old: Tensor, factors: tuple[float, float, float, float]
 ) -> Classifiers:
-    """Compute the gradient of the weighted sum of `losses` in closed form, of each image by itself.
+    """Return the gradient of each image's weighted loss with respect to its classifier, computed in closed form.
 
-    The derivative of each term by the probabilities is known, and that of the softmax is p · (g - <p, g>).
+    Arguments are as in `losses`, with the factors of its four terms. The derivative of each term with respect to the
+    probabilities is known, and the softmax turns it, g, into p · (g - <p, g>).
     """
     ce, kl, entropy, distillation = factors
     base, labels = task.base, task.support_labels
@@ -242,7 +252,7 @@ def gradients(
 
 
 class Adapted(NamedTuple):
-    """Fitted classifiers, with class shares (B, C) before and after."""
+    """Fitted classifiers of the query images, with predicted class shares (B, C) before and after the fitting."""
 
     classifiers: Classifiers
     pi_start: Tensor
@@ -265,12 +275,12 @@ def adapt(
     """Fit a classifier to each query image.
 
     Args:
-        task: what is fitted.
-        base_weight, base_bias: (c, n) and (n,), the base model's.
-        novel: N.
+        task: features, labels and weights of supports and queries.
+        base_weight, base_bias: classifier of the base model, (c, n) and (n,).
+        novel: N, number of novel classes.
         settings: the settings of the optimisation.
-        true: (B, C), the true proportions of the classes, for settings that take them.
-        gradient: computes the gradient of the weighted sum of `losses`.
+        true: (B, C), the true shares of the classes, for values of `settings.pi` that need them.
+        gradient: function that returns the gradient of the weighted loss.
     """
     found = start(task, base_weight, base_bias, novel)
     base, weights = task.base, task.query_weights
@@ -290,7 +300,10 @@ def adapt(
 def autograd(
     task: Task, classifiers: Classifiers, pi: Tensor, old: Tensor, factors: tuple[float, float, float, float]
 ) -> Classifiers:
-    """Compute the same as `gradients`, by autograd."""
+    """Return the gradient of each image's weighted loss with respect to its classifier, computed by autograd.
+
+    Arguments and result are those of `gradients`.
+    """
     with torch.enable_grad():
         leaves = Classifiers(*(tensor.detach().clone().requires_grad_() for tensor in classifiers))
         terms = losses(task, leaves, pi, old)
@@ -303,15 +316,15 @@ adapt_plainly = partial(adapt, gradient=autograd)
 
 
 def enlarge(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the probabilities (B, C, *size) of logits (B, C, h, w)."""
+    """Return the class probabilities (B, C, *size) of logits (B, C, h, w), resized to `size`."""
     return F.interpolate(logits.softmax(1), size, mode="bilinear", align_corners=True)
 
 
 def novel_labels(ways: Tensor, without: int, base: int) -> Tensor:
-    """Convert a map of ways to the classifier's class numbers, base classes as background; void stays.
+    """Convert a label map of an episode's ways to class indices of the classifier, base classes as background.
 
     Args:
-        ways: integers: 0 background, 1 to `without` base classes, from there on novel ones, 255 void.
+        ways: integers: 0 background, 1 to `without` base classes, then novel classes, 255 void.
         without: number of ways that are base classes.
         base: n, the index of the first novel class.
     """
@@ -324,9 +337,9 @@ class Supports(NamedTuple):
     """All supports of an episode.
 
     Attributes:
-        features: (N·K, c, h, w), class-major.
+        features: (N·K, c, h, w), all shots of the first class first.
         labels: (N·K, S, S) int64 indices of classes, 0 for background and base classes, 255 for void.
-        novel, shot: N and K.
+        novel, shot: number N of novel classes, and number K of shots.
     """
 
     features: Tensor
@@ -338,17 +351,17 @@ class Supports(NamedTuple):
 class DIaM(Segmenter):
     """DIaM: generalised few-shot segmentation by a classifier fitted to each query image.
 
-    All ways, and the base classes, are fitted together: the classifier's classes compete for each pixel.
-    Under a protocol that asks for base classes, too, they are labelled; else they are background.
+    All ways and the base classes are fitted together: the classifier's classes compete for each pixel. In generalised
+    tests, base classes are predicted as well; in other tests their pixels become background.
 
     Args:
         backbone: a PSPNet that was trained on the fold's base classes.
         iterations: steps of gradient descent for an image.
-        learning_rate: its rate.
-        ce, kl, entropy, distillation: factors of the four terms.
-        pi: proportions of the classes: "self", the current answer's, or "uniform". Those of the published upper bound
-            need the truth, which no method sees here.
-        pi_update_at: iterations after which proportions of "self" are taken anew.
+        learning_rate: rate of the gradient descent.
+        ce, kl, entropy, distillation: factors of the four terms of the loss.
+        pi: expected class shares in the query: "self" for those of the current prediction, or "uniform". The published
+            upper bound uses the true shares, which no method sees here.
+        pi_update_at: iterations after which the shares of "self" are predicted anew.
         fine_tune_base: fit the base classes' part of the classifier, too.
     """
 
@@ -386,19 +399,20 @@ class DIaM(Segmenter):
         self.settings = AdaptationSettings(iterations, learning_rate, terms, kind, tuple(pi_update_at), fine_tune_base)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Return the features (c, h, w) of an image: the base model's last ones before its classifier."""
+        """Return the features (c, h, w) of an image (3, S, S) that enter the base model's classifier."""
         f4 = self.backbone.encode(pixels).f4
         assert f4 is not None
         return F.relu(f4).float()
 
     def support(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features (c, h, w) and labels (S, S) of a support."""
+        """Return a support's features (c, h, w) and labels (S, S), each taken out of a batch of one."""
         return image[0], mask[0]
 
     def join(self, supports: Iterator[Iterator[tuple[Tensor, Tensor]]]) -> Supports:
-        """Gather the supports of all ways.
+        """Return features and labels of the supports of all ways.
 
-        Where the supports' maps of all ways are known, each shows every novel class that it has; base classes are 0.
+        Where label maps of all ways are known, a support is labelled with every novel class that it shows; otherwise
+        with its own class alone. Base classes are labelled as background.
         """
         ways, asked, shown = [list(of_way) for of_way in supports], self.context.base_classes, self.context.shown
         features = torch.stack([own for of_way in ways for own, _ in of_way])
@@ -409,7 +423,7 @@ class DIaM(Segmenter):
         return Supports(features, torch.stack(labels), len(ways), max(map(len, ways)))
 
     def segment(self, query: Tensor, support: Supports) -> Competition:
-        """Return the logits (B, C, h, w) of queries, each by a classifier of its own (§6)."""
+        """Fit a classifier to each of B queries; return logits (B, C, h, w) of background, base and novel classes."""
         side, counted = self.context.side, self.context.counted
         if counted is None:
             counted = torch.ones(len(query), side, side, dtype=torch.bool, device=query.device)
@@ -418,7 +432,10 @@ class DIaM(Segmenter):
         return Competition(found.logits(task.query).unflatten(-1, query.shape[-2:]))
 
     def compete(self, output: Competition, size: tuple[int, int]) -> Prediction:
-        """Assign each pixel to its most probable class; unrequested base classes become background (§6)."""
+        """Assign each pixel to its most probable class; base classes become background unless the test asks for them.
+
+        `size` is (H, W) of the resulting label map (§6).
+        """
         unasked = 0 if self.context.base_classes else self._base - 1
         probability = enlarge(output.logits, size)[0]
         found = (first_largest(probability) - unasked).clamp(min=0)

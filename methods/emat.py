@@ -71,15 +71,15 @@ class EMAT(FewShotClassifierSegmenter):
         return super().checkpoint_settings() | other
 
     def support_attention(self, episode: EpisodeBatch, row: float, column: float) -> dict[str, Tensor]:
-        """Return the first layer's attention of a query patch to the supports of the first way.
+        """Return how much a query patch attends to each support patch of the first way, in the first attention layer.
 
         Args:
             episode: one episode.
-            row, column: place of the patch as shares of height and width.
+            row, column: position of the patch as shares of height and width.
 
         Returns:
-            "attention", and "without the mask" as if no token were dropped: (K, side, side) each. For every shot they
-            sum to 1 together with the class token's part, which is left out.
+            "attention" and, as if the mask dropped no token, "without the mask": (K, side, side) each for K shots. The
+            values of a shot and its class token, which is left out, sum to 1.
         """
         query = self.query(self.features(episode, episode.query))[0]
         supports = self.support(
@@ -96,12 +96,14 @@ class EMAT(FewShotClassifierSegmenter):
 
 
 def emat_learner(channels: int, side: int, class_token: bool = True, sequential: bool = False) -> Learner:
-    """Build EMAT's learner: the support side goes to side/2, then to side/4 by convolution and to 1 by pooling.
+    """Build EMAT's trainable network, which reduces a support grid of side x side tokens to one token.
+
+    The first layer halves the side by convolution; the second halves it again and pools the rest.
 
     Args:
-        channels: C.
-        side: side of the support's tokens.
-        class_token: tokens start with a class token.
+        channels: C, number of correlation channels.
+        side: side of the grid of support tokens.
+        class_token: whether tokens start with a class token.
         sequential: compute the heads of the attention one after the other.
     """
     first = EfficientMaskedAttention(channels, WIDTHS[0], 0, class_token, sequential)
@@ -111,16 +113,16 @@ def emat_learner(channels: int, side: int, class_token: bool = True, sequential:
 
 
 class LearnableDownscaling(nn.Module):
-    """Halve the support side with a strided convolution, then average-pool it (§3.3, `Down`).
+    """Layer that halves the grid of support tokens by a strided convolution, then average-pools it (§3.3, `Down`).
 
     The class token goes through a linear map of its own.
 
     Args:
-        channels: C.
+        channels: C, input channels.
         out: output channels.
         pool: side of the pooling; 0 for none.
-        class_token: tokens start with a class token.
-        bias: whether the maps have a bias.
+        class_token: whether tokens start with a class token.
+        bias: whether convolution and linear map have a bias.
     """
 
     def __init__(self, channels: int, out: int, pool: int, class_token: bool, bias: bool):
@@ -131,17 +133,28 @@ class LearnableDownscaling(nn.Module):
         self.q_seg = nn.Conv3d(channels, out, (1, 2, 2), stride=(1, 2, 2), bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the tokens (B, out, T, Td) of the smaller support from those (B, C, T, Ts) of the larger."""
+        """Downscale the support axis of correlation tokens (B, C, T, Ts); return (B, out, T, Td).
+
+        T is the number of query tokens, Ts and Td those of the support before and after.
+        """
         return self.mapped(x[..., :1], parities(x, self.pool, self.class_token))
 
     def mapped(self, class_token: Tensor, image: Tensor) -> Tensor:
-        """Return the tokens (B, out, T, Td) of the first token (B, C, T, 1) and of `parities`."""
+        """Apply the layer's linear maps to already pooled tokens; return (B, out, T, Td).
+
+        Args:
+            class_token: class token (B, C, T, 1), used only if the layer has one.
+            image: image tokens (B, 4C, T, ·) as `parities` returns them.
+        """
         weight = rearrange(self.q_seg.weight, "o c 1 i j -> o (c i j) 1 1")
         y = F.conv2d(image, weight, self.q_seg.bias)
         return torch.cat([self.q_cls(class_token), y], -1) if self.class_token else y
 
     def token_biases(self, image_tokens: int) -> Tensor:
-        """Return the biases (out, Td) of the class token, if there is one, and of `image_tokens`; zeros for none."""
+        """Return the layer's bias for each downscaled token, (out, Td); zeros if it has no bias.
+
+        The first column is the class token's, if there is one; `image_tokens` columns of the image tokens follow.
+        """
         columns = [(self.q_cls, 1)] if self.class_token else []
         zeros = self.q_seg.weight.new_zeros(self.q_seg.out_channels)
         biases = [(zeros if c.bias is None else c.bias, n) for c, n in (*columns, (self.q_seg, image_tokens))]
@@ -149,10 +162,11 @@ class LearnableDownscaling(nn.Module):
 
 
 def parities(x: Tensor, pool: int, class_token: bool) -> Tensor:
-    """Split image tokens (B, C, T, Ts) by parity of row and column into channels (B, 4C, T, Td).
+    """Fold 2x2 blocks of support tokens into channels and average-pool them: (B, C, T, Ts) to (B, 4C, T, Td).
 
-    A convolution with kernel and stride 2 is a linear map of these, which the pooling behind it, as every mean, may
-    precede (§8, 5). A stride leaves out odd last rows and columns.
+    A convolution with kernel and stride 2, followed by pooling, is a linear map of the result (§8). The class token
+    is left out if `class_token`, and so are odd last rows and columns, which the stride does not reach. `pool` is the
+    side of the pooling; 0 for none.
     """
     image = x[..., int(class_token) :]
     side, pool = round(image.shape[-1] ** 0.5), max(pool, 1)
@@ -162,7 +176,7 @@ def parities(x: Tensor, pool: int, class_token: bool) -> Tensor:
 
 
 class EfficientMaskedAttention(AttentionLayer):
-    """Attention of downscaled support tokens to kept ones, with a downscaled residual path (§3.3).
+    """Attention of downscaled support tokens to the support tokens under the mask, with a downscaled residual (§3.3).
 
     Args: as those of `LearnableDownscaling`, and
         sequential: compute the heads one after the other.
@@ -205,7 +219,12 @@ class EfficientMaskedAttention(AttentionLayer):
         )
 
     def weights(self, x: Tensor, keep: Tensor) -> Tensor:
-        """Return the attention (B, Ts) of one position, x (B, C, 1, Ts): mean over heads and downscaled queries."""
+        """Return the attention (B, Ts) to each support token, mean over heads and downscaled tokens.
+
+        Args:
+            x: correlation tokens (B, C, 1, Ts) of one query position.
+            keep: (B, Ts) bool, support tokens under the mask.
+        """
         hidden = self.q.q_seg.out_channels
         bias = self.kv.bias
         assert bias is not None

@@ -25,19 +25,19 @@ from fsbench.networks.ops.cosine_kmeans import cosine_kmeans
 
 
 class Support(NamedTuple):
-    """A support's raw features (C, h, w), and its labels (h, w)."""
+    """A support's raw features (C, h, w), and its labels (h, w): 1 its way, 0 anything else, 255 void."""
 
     features: Tensor
     labels: Tensor
 
 
 class SupportClass(NamedTuple):
-    """What a prediction needs of one class's supports: prototypes and Gram matrix.
+    """Prototypes and Gram matrix of one class, computed from its support pixels.
 
     Attributes:
-        prototypes: (P, C).
-        gram: matrix (C, C).
-        converged: whether k-means ended before its limit of passes.
+        prototypes: P cluster centres (P, C).
+        gram: Gram matrix (C, C) of the unit features.
+        converged: whether k-means converged before its limit of iterations.
     """
 
     prototypes: Tensor
@@ -46,7 +46,10 @@ class SupportClass(NamedTuple):
 
 
 class ClassMaps(NamedTuple):
-    """Similarity of a query to one class: cosines (P, h, w) with its prototypes, and its Gram map (h, w)."""
+    """Similarity of a query to one class: cosines (P, h, w) with the class's prototypes, and the Gram map (h, w).
+
+    The Gram map is the quadratic form of the query's features with the class's Gram matrix.
+    """
 
     cosines: Tensor
     gram: Tensor
@@ -55,13 +58,13 @@ class ClassMaps(NamedTuple):
 class FSSDINO(Segmenter):
     """Segmentation by k-means prototypes and Gram matrices of frozen features.
 
-    A pixel of a support is in the channel of each way that it shows, as far as the episode tells (`class_masks`), and
-    in the background's where it shows none; void pixels, as padding, are in none.
+    A support pixel counts for every way that the episode's labels give it, and for the background if they give it
+    none. Void pixels, such as padding, are left out.
 
     Args:
         backbone: the frozen ViT.
-        n_clusters: prototypes of a class.
-        seed: the seed of the first centres of k-means, together with the episode's number.
+        n_clusters: number of prototypes of a class.
+        seed: seed of the first centres of k-means, combined with the episode's number.
         layer: block whose output is compared, from 0 or negative from the end; the final LayerNorm is not applied.
     """
 
@@ -85,14 +88,17 @@ class FSSDINO(Segmenter):
         self.n_clusters, self.seed, self.layer = n_clusters, seed, layer
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Return the raw features (C, h, w) of an image."""
+        """Return the features (C, h, w) of an image, output of the configured ViT block without LayerNorm."""
         return self.backbone.patch_map(pixels, norm=False, block=self.layer)
 
     def support(self, image: Tensor, mask: Tensor) -> Support:
         return Support(image[0], to_grid(mask[None], *image.shape[-2:])[0, 0])
 
     def join(self, supports: Iterator[Iterator[Support]]) -> list[SupportClass | None]:
-        """Return prototypes and Gram matrices of background and ways."""
+        """Return prototypes and Gram matrix of the background and of each way, in this order.
+
+        An entry is None for a class without pixels in the supports.
+        """
         ways = [list(of_way) for of_way in supports]
         labels = torch.stack([torch.stack([one.labels for one in of_way]) for of_way in ways])
         images, shown = self.context.images, self.context.shown
@@ -111,11 +117,14 @@ class FSSDINO(Segmenter):
         return classes
 
     def segment(self, query: Tensor, support: list[SupportClass | None]) -> list[ClassMaps | None]:
-        """Compare the query with background and ways; None for a class without pixels in the supports."""
+        """Return the query's similarity maps to background and ways; None for a class without support pixels."""
         return compare_classes(query[0], support)
 
     def compete(self, output: list[ClassMaps | None], size: tuple[int, int]) -> Prediction:  # type: ignore[override]
-        """Assign each pixel to the class with the largest score, at the images' size (§3.5)."""
+        """Assign each pixel to the class (background or way) with the largest score (§3.5).
+
+        Scores are compared at the side of the method's images; the label map is then resized to `size` (H, W).
+        """
         found, full = decide(class_scores(output, (self.context.side, self.context.side)), size)
         ways = range(1, len(full))
         other = [torch.cat([full[:way], full[way + 1 :]]).amax(0) for way in ways]
@@ -124,7 +133,11 @@ class FSSDINO(Segmenter):
         return Prediction(found, logits=logits, attention=attention)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the maps from which scores are computed."""
+        """Return maps over the query for display: for each class its nearest prototypes, cosines and Gram map.
+
+        Keys are "prototypes", "cosine" and "Gram map" with the way's number, or " of the background"; values are
+        (h, w): the index of the nearest prototype, the largest cosine, and the Gram map.
+        """
         maps: dict[str, Tensor] = {}
         with torch.autocast(episode.images.device.type, enabled=False):
             query, supports = self.ask(episode)
@@ -139,10 +152,10 @@ class FSSDINO(Segmenter):
 
 
 class Draws:
-    """Random choices of k-means: first centres, and new ones for empty clusters.
+    """Random generators of k-means, which draw first centres, and new centres for empty clusters.
 
     Args:
-        seed: the seed of NumPy's legacy generator, and from it of torch's; one number or several.
+        seed: one number or several, from which NumPy's legacy generator and torch's are seeded.
     """
 
     def __init__(self, seed: int | tuple[int, ...]):
@@ -150,12 +163,12 @@ class Draws:
         self.torch = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**31)))
 
     def rows(self, count: int, chosen: int) -> Tensor:
-        """Draw `chosen` of `count` rows without repetition."""
+        """Return the indices (chosen,) int64 of `chosen` rows, drawn from `count` without repetition."""
         return torch.from_numpy(self.numpy.choice(count, chosen, replace=False).astype(np.int64))
 
 
 def to_grid(maps: Tensor, height: int, width: int) -> Tensor:
-    """Resize label maps or masks (B, M, S, S) to the grid by nearest neighbour (§2)."""
+    """Resize label maps or masks (B, M, S, S) to (B, M, height, width) by nearest neighbour (§2)."""
     return F.interpolate(maps.byte(), (height, width), mode="nearest").to(maps.dtype)
 
 
@@ -163,8 +176,8 @@ def class_features(features: Iterable[Tensor], masks: Tensor) -> list[Tensor]:
     """Return the features (n, C) of each class, support by support and row by row (§2).
 
     Args:
-        features: B of (C, h, w), of which one is held at a time.
-        masks: (B, M + 1, h, w) bool.
+        features: features (C, h, w) of each of B supports; only one is held at a time.
+        masks: (B, M + 1, h, w) bool, pixels of background and of M ways in each support.
     """
     rows: list[list[Tensor]] = [[] for _ in masks[0]]
     for one, shown in zip(features, masks, strict=True):
@@ -175,9 +188,10 @@ def class_features(features: Iterable[Tensor], masks: Tensor) -> list[Tensor]:
 
 
 def support_classes(features: list[Tensor], clusters: int, draws: Draws) -> list[SupportClass | None]:
-    """Return the prototypes and the Gram matrix of the features (n, C) of every class; None for a class without any.
+    """Return prototypes and Gram matrix of every class from its features (n, C); None for a class without features.
 
-    Prototypes are centres of k-means (§3.1); with fewer features than clusters they are these, and nothing is drawn.
+    Prototypes are the centres of `clusters` k-means clusters (§3.1). A class with fewer features than clusters has its
+    features themselves as prototypes, and nothing is drawn.
     """
     found: list[SupportClass | None] = []
     for own in features:
@@ -210,12 +224,18 @@ def gram_map(gram: Tensor, query: Tensor) -> Tensor:
 
 
 def compare_classes(query: Tensor, classes: list[SupportClass | None]) -> list[ClassMaps | None]:
-    """Compare a query (C, h, w) with every class; None for a class without pixels in the supports (§3.2, §3.3)."""
+    """Return the similarity maps of query features (C, h, w) to every class; None where `classes` has None.
+
+    A class's maps are the cosines with its prototypes and its Gram map (§3.2, §3.3).
+    """
     return [own and ClassMaps(cosine_maps(own.prototypes, query), gram_map(own.gram, query)) for own in classes]
 
 
 def class_scores(maps: list[ClassMaps | None], size: tuple[int, int]) -> Tensor:
-    """Return the scores (M + 1, H, W) of the classes: mean times largest of their maps; −∞ without pixels (§3.4)."""
+    """Return the score maps (M + 1, H, W) of background and M ways at `size` (H, W) (§3.4).
+
+    A class's score is the mean of its similarity maps times their maximum; it is −∞ for a class without maps (None).
+    """
     known = next((own for own in maps if own is not None), None)
     empty = torch.full(size, -torch.inf, device=None if known is None else known.gram.device)
     scores = []
@@ -235,7 +255,11 @@ def to_size(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def decide(scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return the label map (h, w) of scores (N + 1, S, S), and the scores of its pixels (N + 1, h, w) (§3.5)."""
+    """Return the label map (h, w) int64 by the largest score, and the scores (N + 1, h, w), both resized (§3.5).
+
+    `scores` are (N + 1, S, S), background first; `size` is (h, w), resized to by nearest neighbour. A pixel is
+    background if no class has a score there.
+    """
     # torch's argmax of equal numbers is not defined, so that of a query without any class is not left to it
     label_map = scores.argmax(0).where(scores.amax(0) > -torch.inf, 0)
     return to_size(label_map[None], size)[0].long(), to_size(scores.clamp(min=INVALID), size)
@@ -252,14 +276,14 @@ def _similarities(ways: list[ClassMaps | None]) -> Tensor | None:
 
 
 def class_masks(labels: Tensor, images: Tensor, shown: Tensor | None = None) -> Tensor:
-    """Turn support labels into channels (N·K, N + 1, S, S) bool of background and ways (§2).
+    """Turn support labels into masks (N·K, N + 1, S, S) bool of background and ways for every support (§2).
 
-    A pixel may be in the channels of several ways; it is in the background's if it is in none of them.
+    A pixel may belong to several ways; it is background if it belongs to none of them and is not void.
 
     Args:
-        labels: (N, K, S, S), of the support's own way: 1 the way, 0 anything else, 255 void.
-        images: (N, K) numbers of the images; the supports of one image show the ways of all of them.
-        shown: (N, K, S, S) maps of all ways that a support shows, 1..N; None if only its own way is told.
+        labels: (N, K, S, S), labels of each support's own way: 1 the way, 0 anything else, 255 void.
+        images: (N, K) numbers of the images; supports with the same image share the labels of their ways.
+        shown: (N, K, S, S) label maps 1..N of all ways in a support; None if only its own way is labelled.
     """
     ways, shots = labels.shape[:2]
     masks = torch.zeros(ways, shots, ways + 1, *labels.shape[2:], dtype=torch.bool, device=labels.device)

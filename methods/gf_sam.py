@@ -31,35 +31,38 @@ EMPTY_SIDE = 7
 
 
 def channel_normalised(tokens: Tensor) -> Tensor:
-    """Divide each channel of tokens (g², C) by its length over the image (§3)."""
+    """Divide each channel of tokens (g², C) by the channel's Euclidean norm over the image's g² tokens (§3)."""
     return F.normalize(tokens, dim=0, eps=1e-12)
 
 
 def cosines(support: Tensor, query: Tensor) -> Tensor:
-    """Return the similarity (g², n) of a support's tokens (g², C) with the query's (n, C) (§4)."""
+    """Return the similarity (g², n) of a support's tokens (g², C) with n query tokens (n, C) (§4)."""
     lengths = support.norm(dim=1)[:, None] * query.norm(dim=1)[None]
     return (support @ query.T) / (lengths + 1e-7)
 
 
 def grid_weights(mask: Tensor, side: int) -> Tensor:
-    """Return the weights (g²,) of a mask (H, W) on the grid, bilinear between the corners' middles (§4)."""
+    """Return a mask (H, W) resized bilinearly, with aligned corners, to a grid of side g, flattened to (g²,) (§4)."""
     return F.interpolate(mask[None, None].float(), (side, side), mode="bilinear", align_corners=True).flatten()
 
 
 def mean_map(weights: Tensor, similarity: Tensor) -> Tensor:
-    """Average the similarity of query tokens with support cells by the cells' weights, (n,) (§4)."""
+    """Return each query token's mean similarity (n,) with the support cells, weighted by `weights` (§4).
+
+    `weights` are (g²,) of the support's grid cells, `similarity` is (g², n).
+    """
     cells = len(weights)
     return (weights @ similarity / cells) / (weights.sum() / cells + 1e-7)
 
 
 @dataclass(frozen=True)
 class Prior:
-    """Similarity of query and supports, and where to prompt (§4), each (g, g).
+    """Maps (g, g) of a query's similarity to the supports, and of where to place point prompts (§4).
 
     Attributes:
         pos_mean, pos_max: mean and largest similarity with the foreground.
         neg_mean: mean similarity with the background.
-        prompt_map: weights of the cells as points.
+        prompt_map: weight of each grid cell as a point prompt.
     """
 
     pos_mean: Tensor
@@ -69,7 +72,7 @@ class Prior:
 
 
 def filled_masks(masks: Tensor) -> Tensor:
-    """Return support masks (K, H, W) as float32, with a square in the middle where none has any foreground (§2)."""
+    """Return support masks (K, H, W) as float32; if all are empty, each gets a square in the middle (§2)."""
     masks = masks.float()
     if bool(masks.any()):
         return masks
@@ -80,7 +83,7 @@ def filled_masks(masks: Tensor) -> Tensor:
 
 
 def similarity_prior(query: Tensor, supports: Tensor, masks: Tensor) -> Prior:
-    """Compare the query's tokens with those of the supports (§4).
+    """Return maps of the query's similarity to the supports' foreground and background, and point weights (§4).
 
     Args:
         query: channel-normalised tokens (g², C).
@@ -99,7 +102,10 @@ def similarity_prior(query: Tensor, supports: Tensor, masks: Tensor) -> Prior:
 
 
 def prompt_map(pos_mean: Tensor, pos_max: Tensor, neg_mean: Tensor) -> Tensor:
-    """Return each cell's weight as a point: product of positive maps where the negative one is not larger (§4)."""
+    """Return the weight (g, g) of each grid cell as a point prompt (§4).
+
+    It is the product of mean and largest foreground similarity, and 0 where the background similarity is larger.
+    """
     cross, negative = (_stretched(values) for values in (pos_mean * pos_max, neg_mean))
     return torch.where(negative > cross, torch.zeros_like(cross), cross)
 
@@ -109,7 +115,10 @@ def _stretched(values: Tensor) -> Tensor:
 
 
 def select_points(weights: Tensor, max_points: int) -> Tensor:
-    """Return the cells (n, 2), x and y, with the largest weights in a map (g, g), ordered by x, then y (§5)."""
+    """Return the grid cells (n, 2), x and y, with the largest weights in a map (g, g), ordered by x, then y (§5).
+
+    Their number is the sum of the weights, rounded down, but at most `max_points` and at least 1 if the sum is above 0.
+    """
     total = float(weights.sum())
     count = min(int(total), max_points) or int(total > 0)
     side = weights.shape[-1]
@@ -120,12 +129,15 @@ def select_points(weights: Tensor, max_points: int) -> Tensor:
 
 
 def points_in_pixels(cells: Tensor, grid: int, side: int) -> Tensor:
-    """Return the top left corners (n, 2) int64 of cells of a grid in a square of `side` pixels (§5)."""
+    """Return the top left pixels (n, 2) int64, x and y, of grid cells in an image of `side` x `side` pixels (§5).
+
+    `cells` are (n, 2), x and y, in a grid of side `grid`.
+    """
     return (cells.double() * side / grid).long()
 
 
 def covered_points(masks: Tensor, cells: Tensor) -> Tensor:
-    """Return whether the mask of point i covers point j, (n, n) bool (§7).
+    """Return whether the mask of point i covers point j, as a matrix (n, n) bool (§7).
 
     Args:
         masks: (n, g, g) bool, the masks on the grid.
@@ -135,14 +147,14 @@ def covered_points(masks: Tensor, cells: Tensor) -> Tensor:
 
 
 def graph_components(masks: Tensor, cells: Tensor, connection: str = "weak") -> Tensor:
-    """Return each point's component (n,) int64 in the graph of points and masks that cover them (§7).
+    """Return each point's connected component (n,) int64 in the graph of which masks cover which points (§7).
 
-    Components are numbered by their first points.
+    Components are numbered in the order of their first points.
 
     Args:
         masks: (n, g, g) bool, the masks on the grid.
         cells: (n, 2), x and y of their points.
-        connection: "weak", or "strong" for the count that the authors' program makes beside it.
+        connection: "weak" or "strong" components of the directed graph; the method uses weak ones.
     """
     graph = covered_points(masks, cells).cpu().numpy()
     labels = connected_components(graph, directed=True, connection=connection)[1]
@@ -151,15 +163,18 @@ def graph_components(masks: Tensor, cells: Tensor, connection: str = "weak") -> 
 
 
 def positive_gate(masks: Tensor, components: Tensor, prior: Prior) -> tuple[Tensor, Tensor]:
-    """Keep masks of a component, one by one, that add more positive than negative area (§8).
+    """Find the masks that add more foreground-like than background-like area to their component (§8).
+
+    The masks of a component are visited by descending score.
 
     Args:
         masks: (n, g, g) float32, the masks on the grid, soft.
-        components: (n,).
-        prior: the similarity maps.
+        components: (n,), component of each mask.
+        prior: similarity maps of the query.
 
     Returns:
-        Whether a mask is positive (n,) bool, and the scores (n,) float32.
+        Whether a mask is kept (n,) bool, and scores (n,) float32: for all masks of a component the area gained by the
+        mask visited last.
     """
     half = (prior.pos_mean.max() + prior.pos_mean.min()) / 2
     positive, negative = prior.pos_mean**2, prior.neg_mean * half
@@ -183,16 +198,16 @@ def positive_gate(masks: Tensor, components: Tensor, prior: Prior) -> tuple[Tens
 
 
 def overshooting_gate(unions: Tensor, cells: Tensor, components: Tensor, query: Tensor) -> Tensor:
-    """Keep points whose component is the one most similar to them (§9).
+    """Find the points whose own component is the one most similar and closest to them (§9).
 
     Args:
         unions: (components, g, g) float32, the union of each component's masks on the grid, soft.
         cells: (n, 2), x and y of the points.
-        components: (n,).
+        components: (n,), component of each point.
         query: channel-normalised tokens (g², C).
 
     Returns:
-        (n,) bool, the same for all points of a component that has fewer of its own than of others.
+        Whether a point is kept, (n,) bool; no point of a component is kept if fewer than half of them pass.
     """
     side = unions.shape[-1]
     similarity = cosines(query, query[cells[:, 1] * side + cells[:, 0]])  # (g², n): only the points' columns are asked
@@ -210,17 +225,18 @@ def overshooting_gate(unions: Tensor, cells: Tensor, components: Tensor, query: 
 
 @dataclass(frozen=True)
 class Gated:
-    """Points that pass both gates (§7 to 9), and their merged masks (§10).
+    """Result of clustering, filtering (§7 to 9) and merging (§10) the masks of n points.
 
     Attributes:
         masks: (n, D, D) bool, the masks of the points.
-        components: (n,) int64.
-        positive: (n,) bool.
-        score: (n,) float32.
-        state: (n,) int64: 1 kept by both gates, 2 by one, 0 by none.
-        chosen: numbers of the masks whose union is the prediction, int64.
+        components: (n,) int64, connected component of each point.
+        positive: (n,) bool, whether the mask adds more foreground-like than background-like area.
+        score: (n,) float32, area gained by the component.
+        state: (n,) int64: 1 kept by both filters, 2 by one, 0 by none.
+        chosen: indices of the masks whose union is the prediction, int64.
         mask: (D, D) bool, the prediction.
-        probability: (D, D) float32, how sure it is; NaN where an empty mask was all there was.
+        probability: (D, D) float32, mean similarity of the best mask at each pixel; NaN if an empty mask was all there
+            was.
     """
 
     masks: Tensor
@@ -234,14 +250,17 @@ class Gated:
 
 
 def to_grid(masks: Tensor, side: int, mode: str) -> Tensor:
-    """Resize masks (n, D, D) bool to the grid (n, g, g) float32, a few at a time: "nearest" (§7) or "bilinear" (§8)."""
+    """Resize masks (n, D, D) bool to (n, g, g) float32, g = `side`, a few at a time to save memory.
+
+    `mode` is "nearest" (§7) or "bilinear" (§8).
+    """
     align = {} if mode == "nearest" else {"align_corners": False}
     small = [F.interpolate(part[:, None].float(), (side, side), mode=mode, **align)[:, 0] for part in masks.split(16)]
     return torch.cat(small)
 
 
 def gate_and_merge(masks: Tensor, cells: Tensor, prior: Prior, query: Tensor) -> Gated:
-    """Cluster, filter and merge the masks of points (§7 to 10).
+    """Cluster, filter and merge SAM's masks of n point prompts to one prediction (§7 to 10).
 
     Args:
         masks: (n, D, D) bool, at least one.
@@ -265,7 +284,10 @@ def gate_and_merge(masks: Tensor, cells: Tensor, prior: Prior, query: Tensor) ->
 
 
 def merged_probability(masks: Tensor, pos_mean: Tensor) -> Tensor:
-    """Return the largest of the masks' mean similarities at each pixel (D, D): (n, D, D) bool, (g, g) (§10)."""
+    """Return for each pixel (D, D) the largest mean similarity among the masks that cover it (§10).
+
+    A mask's mean similarity is that of `pos_mean` (g, g), resized, inside the mask. `masks` are (n, D, D) bool.
+    """
     size = (masks.shape[-2], masks.shape[-1])
     similarity = F.interpolate(pos_mean[None, None], size, mode="bilinear", align_corners=False)[0, 0]
     spread = (inside * ((similarity * inside).sum() / inside.sum()) for inside in (mask.float() for mask in masks))
@@ -273,11 +295,11 @@ def merged_probability(masks: Tensor, pos_mean: Tensor) -> Tensor:
 
 
 def point_masks(network: PromptableNetwork, encoding: Tensor, points: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return SAM's mask (n, H, W) bool of each point (§6).
+    """Return the mask (n, H, W) bool that SAM predicts for each point prompt alone (§6).
 
     Args:
         network: SAM.
-        encoding: the encoding of the image.
+        encoding: SAM's encoding of the image.
         points: (n, 2), x and y in pixels of the image.
         size: (H, W) of the image.
     """
@@ -287,7 +309,7 @@ def point_masks(network: PromptableNetwork, encoding: Tensor, points: Tensor, si
 
 
 def dino_pixels(image: Tensor, side: int, antialias: bool) -> Tensor:
-    """Return an image (3, H, W) uint8 normalised for DINOv2, (3, side, side) float32 (§2)."""
+    """Resize an image (3, H, W) uint8 and normalise it for DINOv2: (3, side, side) float32 (§2)."""
     small = F.interpolate(
         image[None].float() / 255, (side, side), mode="bilinear", align_corners=False, antialias=antialias
     )[0]
@@ -297,12 +319,12 @@ def dino_pixels(image: Tensor, side: int, antialias: bool) -> Tensor:
 
 @dataclass(frozen=True)
 class Steps:
-    """Prediction of one way with its intermediate results.
+    """Prediction of one way (class of the episode) with its intermediate results.
 
     Attributes:
-        prior: the similarity maps.
-        cells: (n, 2), the points on the grid.
-        gated: the merged prediction; None without points.
+        prior: similarity maps of the query.
+        cells: (n, 2), x and y of the point prompts on the grid.
+        gated: the filtered and merged masks; None without points.
     """
 
     prior: Prior
@@ -310,7 +332,10 @@ class Steps:
     gated: Gated | None
 
     def way(self, side: int) -> Way:
-        """Return the way at the images' size; it is present if its mask is not empty (§11)."""
+        """Return the prediction as a soft map and a mask (D, D); the class is present if the mask is not empty (§11).
+
+        `side` is D, the side of the images, used for an empty prediction without points.
+        """
         if self.gated is None:
             nothing = torch.zeros(side, side, device=self.cells.device)
             return Way(nothing, nothing > 0, present=nothing.any(), presence_score=nothing.amax())
@@ -320,14 +345,14 @@ class Steps:
 
 
 class Query(NamedTuple):
-    """A query's normalised tokens (g², C), and SAM's encoding."""
+    """A query's channel-normalised tokens (g², C), and SAM's encoding of the image."""
 
     tokens: Tensor
     encoding: Tensor
 
 
 class Support(NamedTuple):
-    """A support's normalised tokens (g², C), and its mask (D, D)."""
+    """A support's channel-normalised tokens (g², C), and its foreground mask (D, D)."""
 
     tokens: Tensor
     mask: Tensor
@@ -340,10 +365,10 @@ def segment_class(
 
     Args:
         network: SAM.
-        query: the query.
-        supports: its supports.
-        side: D.
-        max_points: bound on the points.
+        query: tokens and SAM encoding of the query.
+        supports: tokens and masks of the class's supports.
+        side: D, side of the images in pixels.
+        max_points: largest number of point prompts.
     """
     masks = filled_masks(torch.stack([one.mask for one in supports]))
     prior = similarity_prior(query.tokens, torch.stack([one.tokens for one in supports]), masks)
@@ -391,15 +416,15 @@ class GFSAM(Segmenter):
         self.vit_size, self.max_points, self.antialias = vit_size, max_points, antialias
 
     def check_image_size(self, size: int) -> None:
-        """Take every size: the networks' images are resized to what they take."""
+        """Accept every image size, because images are resized to what the networks take."""
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """Return the tokens (g², C) of an image before the last norm (§1)."""
+        """Return the ViT's patch tokens (g², C) of an image (3, H, W) uint8, before the ViT's last norm (§1)."""
         pixels = dino_pixels(image, self.vit_size, self.antialias)
         return self.backbone.patch_map(pixels, norm=False).flatten(1).T.contiguous()
 
     def as_query(self, encoded: Tensor, image: Tensor) -> tuple[Tensor, ...]:
-        """Return the tokens of an image, and SAM's encoding."""
+        """Return the tokens `encoded` of a query as they are, and SAM's encoding of its image."""
         return encoded, self.backbone.sam.encode(image)
 
     def query(self, image: tuple[Tensor, ...]) -> Query:
@@ -417,7 +442,7 @@ class GFSAM(Segmenter):
         return segment_class(network, query, support, self.context.side, self.max_points)
 
     def decide(self, ways: Iterator[Iterator[Steps]], size: tuple[int, int]) -> Prediction:  # type: ignore[override]
-        """Assign each pixel to the way with the largest soft map, at the images' size (§11)."""
+        """Assign each pixel to the way whose soft map is largest there, then resize the label map to `size` (§11)."""
         steps = [found for outputs in ways for found in outputs]
         prediction = self.predict([one.way(self.context.side) for one in steps], [])
         return replace(
@@ -428,12 +453,16 @@ class GFSAM(Segmenter):
         )
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the steps of the prediction as maps over the query."""
+        """Return the intermediate results of a prediction for display, as maps and sketches over the query by name."""
         return join_ways([step_maps(steps) for steps in self.way_outputs(episode)])
 
 
 def resized_labels(label_map: Tensor, ways: int, size: tuple[int, int]) -> Tensor:
-    """Resize a label map (H, W) of ways to (h, w); a pixel is foreground if more than half of it is."""
+    """Resize a label map (H, W) of 0..`ways` to `size` (h, w).
+
+    Each label is resized bilinearly as a mask. A pixel is foreground if more than half of it is, and has the label with
+    the largest share.
+    """
     if tuple(label_map.shape) == size:
         return label_map
     shares = torch.stack([label_map == way + 1 for way in range(ways)]).float()
@@ -442,7 +471,10 @@ def resized_labels(label_map: Tensor, ways: int, size: tuple[int, int]) -> Tenso
 
 
 def component_objects(steps: Steps) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield each component's kept masks as an object, with its largest soft map."""
+    """Yield each component's merged mask (D, D) bool as an object, with a score () in [0, 1].
+
+    The mask is the union of the component's kept masks, the score the largest mean similarity among them.
+    """
     if steps.gated is None:
         return
     of_chosen = steps.gated.components[steps.gated.chosen]
@@ -454,7 +486,7 @@ def component_objects(steps: Steps) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def step_maps(steps: Steps) -> dict[str, Tensor | Sketch]:
-    """Return the steps of a way's prediction as maps and sketches."""
+    """Return a way's intermediate results by name: similarity maps (g, g), and sketches of points, graph and masks."""
     prior, side = steps.prior, len(steps.prior.prompt_map)
     places = steps.cells.cpu().numpy() / side
     maps: dict[str, Tensor | Sketch] = {

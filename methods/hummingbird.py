@@ -22,7 +22,7 @@ from fsbench.networks.backbones.timm_networks import FrozenViT, PyramidTokens
 
 
 class Memory(NamedTuple):
-    """Unit tokens of supports (M, C), and the way's share of each token's patch (M,)."""
+    """Unit tokens (M, C) of a way's supports, and the share of foreground in each token's patch (M,)."""
 
     keys: Tensor
     shares: Tensor
@@ -33,7 +33,7 @@ class Hummingbird(Segmenter):
 
     Args:
         backbone: the frozen network: a ViT, or one with a pyramid, whose maps at 1/16 are then the tokens.
-        neighbours: k; 30 in the paper (appendix). A smaller memory is taken whole.
+        neighbours: k, number of nearest support tokens; 30 in the paper (appendix). A smaller memory is used whole.
         temperature: divides the cosines; 0.02 in the paper (appendix).
     """
 
@@ -53,32 +53,41 @@ class Hummingbird(Segmenter):
         return F.normalize(self.backbone.encode(pixels)[-1, 1:], dim=-1)
 
     def support(self, image: Tensor, mask: Tensor) -> Memory:
-        """Store one image's tokens (1, T, C) with the mean label of their patches (§3.1)."""
+        """Return one support's tokens with the share of foreground in each token's patch (§3.1).
+
+        Args:
+            image: unit tokens (1, T, C) of the support.
+            mask: foreground mask (1, S, S).
+        """
         tokens = image[0]
         side = round(len(tokens) ** 0.5)
         return Memory(tokens, F.adaptive_avg_pool2d(mask.float(), side).flatten())
 
     def join(self, supports: Iterator[Memory]) -> Memory:
-        """Join the memories of all supports."""
+        """Concatenate the tokens of all supports, with their shares of foreground."""
         return Memory(*map(torch.cat, zip(*supports, strict=True)))
 
     def segment(self, query: Tensor, support: Memory) -> Tensor:
-        """Return the logarithms (B, 2, ·, ·) of background and way shares that query tokens retrieve."""
+        """Return the log-probabilities (B, 2, h, w) of background and way that unit query tokens (B, T, C) retrieve."""
         shares = self.retrieve(query, support).clamp(0, 1)
         side = round(query.shape[1] ** 0.5)
         return logarithms(torch.stack([1 - shares, shares], 1).unflatten(2, (side, side)))
 
     def retrieve(self, query: Tensor, memory: Memory) -> Tensor:
-        """Return the mean share (B, T) of the nearest tokens, by a softmax of their cosines (§3.1, eq. 1 and 2)."""
+        """Return the way's probability (B, T) for each query token (§3.1, eq. 1 and 2).
+
+        It is the way's share in the patches of the token's nearest support tokens, averaged by a softmax of the
+        cosines.
+        """
         nearest = (query @ memory.keys.T).topk(min(self.neighbours, len(memory.keys)), dim=-1)
         attention = (nearest.values / self.temperature).softmax(-1)
         return (attention * memory.shares[nearest.indices]).sum(-1)
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Resize shares, not their logarithms, as the paper does."""
+        """Resize log-probabilities (B, 2, h, w) to `size`, by interpolation of the probabilities themselves."""
         return logarithms(F.interpolate(logits.exp(), size, mode="bilinear"))
 
 
 def logarithms(shares: Tensor) -> Tensor:
-    """Return logarithms of shares, finite also for 0."""
+    """Return the logarithm of shares in [0, 1], elementwise; 0 is replaced by the smallest normal number."""
     return shares.clamp(min=torch.finfo(shares.dtype).tiny).log()

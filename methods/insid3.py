@@ -41,14 +41,14 @@ def unit(x: Tensor, dim: int = 0) -> Tensor:
 
 
 def position_projector(black: Tensor, components: int) -> Tensor:
-    """Build the projector that removes a black image's shared position features (§3).
+    """Return the matrix that removes from features the directions that code positions, found on a black image (§3).
 
     Args:
         black: features (C, h, w) of the black image.
         components: number k of directions that are removed, at most C.
 
     Returns:
-        Projector (C, C), zero for k = C.
+        Projection matrix (C, C), zero for k = C.
     """
     cells = unit(black).flatten(1)
     directions, _, _ = torch.linalg.svd(cells - cells.mean(1, keepdim=True), full_matrices=False)
@@ -57,13 +57,15 @@ def position_projector(black: Tensor, components: int) -> Tensor:
 
 
 def drawn_factors(device: Literal["cpu", "cuda"], depth: int, constructor_draws: int, seed: int = 0) -> list[float]:
-    """Return the coordinate factors that the authors' program draws for the black image, one per block (§3).
+    """Return the random scale of the patch coordinates in each ViT block, as the authors' program draws it (§3).
+
+    The program scales the rotary coordinates when it encodes the black image, whose features show positions.
 
     Args:
-        device: where its network runs, whose generator draws them.
+        device: device of the network, whose random generator is reproduced.
         depth: number of blocks.
-        constructor_draws: numbers that the generator draws before, for first weights.
-        seed: the seed of the program.
+        constructor_draws: numbers that the generator has drawn before, for the network's first weights.
+        seed: random seed of the program.
     """
     bound = math.log(RESCALE)
     if device == "cuda":
@@ -91,7 +93,7 @@ def _philox_word(seed: int, call: int) -> int:
 
 
 def first_weights(channels: int, depth: int) -> int:
-    """Return how many random numbers DINOv3's first weights take, with `channels` and `depth` blocks (§3)."""
+    """Return how many random numbers initialise a DINOv3 of `channels` channels and `depth` blocks (§3)."""
     return 769 * channels + depth * (12 * channels**2 + 9 * channels)
 
 
@@ -101,7 +103,10 @@ def debias(features: Tensor, projector: Tensor) -> Tensor:
 
 
 def mask_to_cells(mask: Tensor, height: int, width: int) -> Tensor:
-    """Convert a mask to grid cells: those more than half in it, else by centre, else one cell (step 1).
+    """Convert a mask to the cells of a feature grid (step 1).
+
+    These are the cells more than half inside; if there is none, those with their centre inside; if there is none, the
+    one cell at the mask's centre of mass.
 
     Args:
         mask: (S, S) bool with at least one pixel.
@@ -126,7 +131,7 @@ def mask_to_cells(mask: Tensor, height: int, width: int) -> Tensor:
 
 
 def forward_similarity(target: Tensor, prototype: Tensor) -> Tensor:
-    """Return the similarity (h, w) of a debiased target (C, h, w) with the prototype (step 3)."""
+    """Return the dot product (h, w) of a target's unit features, positions removed (C, h, w), with a prototype (C,)."""
     return torch.einsum("chw,c->hw", target, prototype)
 
 
@@ -134,13 +139,13 @@ def compare_references(target: Tensor, references: Iterable[Tensor], cells: Tens
     """Compare a target with its references one after the other (steps 2 and 3).
 
     Args:
-        target: debiased (C, h, w).
-        references: debiased, K of (C, h, w).
+        target: features of the target, positions removed (C, h, w).
+        references: features of the K references, positions removed, (C, h, w) each.
         cells: foreground of the references (K, h, w) bool.
 
     Returns:
-        The prototype (C,), the mean over references of the means over foreground, of length 1; and (h, w) bool, the
-        target's cells whose nearest cells are foreground in half of the references or more.
+        The prototype (C,) of unit length, mean over references of their mean foreground features; and (h, w) bool, the
+        target's cells whose most similar cell is foreground in at least half of the references.
     """
     means, votes = [], torch.zeros(target[0].numel(), dtype=torch.int64, device=target.device)
     for reference, inside in zip(references, cells, strict=True):
@@ -152,13 +157,19 @@ def compare_references(target: Tensor, references: Iterable[Tensor], cells: Tens
 
 
 def cells_alike(similarity: Tensor) -> Tensor:
-    """Return the cells (h, w) bool that look like foreground by their similarity with the prototype (step 3)."""
+    """Return the cells (h, w) bool whose similarity with the prototype (h, w) is above 0 (step 3).
+
+    If there is none, the cells above a high quantile of the similarity are returned.
+    """
     alike = similarity > 0
     return alike if bool(alike.any()) else similarity > torch.quantile(similarity, FALLBACK_QUANTILE)
 
 
 def cluster_cells(features: Tensor, tau: float) -> Tensor:
-    """Return the clusters (h, w) int64 of a target's raw unit features (C, h, w) (step 4)."""
+    """Return the cluster number (h, w) int64 of each cell, by average linkage of raw unit features (C, h, w) (step 4).
+
+    `tau` is the cosine down to which clusters are merged.
+    """
     cells = features.flatten(1)
     distances = 1 - (cells.T @ cells).clamp(-1, 1)
     return average_linkage(distances, 1 - tau).view(features.shape[1:])
@@ -166,13 +177,16 @@ def cluster_cells(features: Tensor, tau: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Aggregation:
-    """Seed cluster and scores of the clusters (steps 5 and 6).
+    """The cluster most like the supports (seed), and the scores by which other clusters join it (steps 5 and 6).
 
     Attributes:
-        debiased, original: unit means of the debiased and the raw features (G, C).
+        debiased, original: unit mean features (G, C) of G clusters, with positions removed, and raw.
         seed: number of the seed cluster.
-        cross, intra, area, combined: scores (G,).
-        cells: (h, w) bool, the clusters above the threshold.
+        cross: (G,) mean similarity of each cluster's cells with the prototype.
+        intra: (G,) cosine of each cluster's raw mean with the seed's.
+        area: (G,) share of candidates among a cluster's cells; 1 for the seed.
+        combined: (G,) product of the three scores.
+        cells: (h, w) bool, cells of the clusters whose combined score is above the threshold.
         scores: (h, w), the combined score of each cell's cluster.
     """
 
@@ -190,14 +204,14 @@ class Aggregation:
 def aggregate(
     labels: Tensor, candidates: Tensor, target: Tensor, debiased: Tensor, prototype: Tensor, threshold: float
 ) -> Aggregation:
-    """Choose the seed cluster and the clusters that go with it (steps 5 and 6).
+    """Choose the cluster most similar to the prototype as seed, and score all clusters by likeness to it (steps 5, 6).
 
     Args:
-        labels: clusters (h, w), numbered from 0 without gaps.
-        candidates: (h, w) bool, at least one.
-        target: raw unit features (C, h, w).
-        debiased: the same without positions.
-        prototype: (C,).
+        labels: cluster numbers (h, w), from 0 without gaps.
+        candidates: (h, w) bool, cells that match the supports' foreground; at least one.
+        target: raw unit features of the target (C, h, w).
+        debiased: unit features of the target with positions removed (C, h, w).
+        prototype: mean foreground feature of the supports (C,).
         threshold: score that a cluster must exceed, at least 0.
     """
     members = F.one_hot(labels.flatten()).T.float()  # (G, n)
@@ -216,7 +230,7 @@ def aggregate(
 
 
 def upsample(cells: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize a binary mask (h, w) to `size`, bilinear, more than half (step 7)."""
+    """Resize a binary mask (h, w) bilinearly to `size` (H, W); pixels above one half are foreground (step 7)."""
     resized = F.interpolate(cells[None, None].float(), size, mode="bilinear", align_corners=False)
     return resized[0, 0] > 0.5
 
@@ -226,11 +240,11 @@ class Steps:
     """A prediction with its intermediate results (§4).
 
     Attributes:
-        prototype: (C,).
-        similarity: (h, w).
-        candidates: (h, w) bool.
-        cells: (h, w) bool, the mask on the grid.
-        scores: (h, w), the combined score of each cell's cluster; zero without a candidate.
+        prototype: mean foreground feature of the supports (C,).
+        similarity: similarity of each cell with the prototype (h, w).
+        candidates: (h, w) bool, cells that match the supports' foreground.
+        cells: (h, w) bool, the predicted mask on the feature grid.
+        scores: (h, w), the combined score of each cell's cluster; zero if there is no candidate.
     """
 
     prototype: Tensor
@@ -243,13 +257,13 @@ class Steps:
 def predict_cells(
     labels: Tensor, target: Tensor, debiased: Tensor, references: Iterable[Tensor], cells: Tensor, threshold: float
 ) -> Steps:
-    """Predict the mask of one class on the grid (steps 2, 3, 5 and 6).
+    """Predict the mask of one class on the feature grid by scoring the target's clusters (steps 2, 3, 5 and 6).
 
     Args:
-        labels: the target's clusters (h, w).
-        target: its raw unit features (C, h, w).
-        debiased: the same without positions.
-        references: debiased, K of (C, h, w).
+        labels: cluster number of each of the target's cells (h, w).
+        target: raw unit features of the target (C, h, w).
+        debiased: unit features of the target with positions removed (C, h, w).
+        references: features of the K references, positions removed, (C, h, w) each.
         cells: foreground of the references (K, h, w) bool.
         threshold: score that a cluster must exceed.
     """
@@ -263,7 +277,7 @@ def predict_cells(
 
 
 class QueryImage(NamedTuple):
-    """A query's unit features (C, h, w) with and without positions, and its clusters (h, w)."""
+    """A query's unit features (C, h, w), raw and with positions removed, and its cells' cluster numbers (h, w)."""
 
     features: Tensor
     debiased: Tensor
@@ -271,7 +285,7 @@ class QueryImage(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """A support's unit features (C, h, w), and its foreground (h, w) bool; None without any."""
+    """A support's unit features (C, h, w), and its foreground cells (h, w) bool; None if the mask is empty."""
 
     features: Tensor
     cells: Tensor | None
@@ -289,10 +303,10 @@ class INSID3(Segmenter):
             and than the cells of an image, less one.
         tau: cosine down to which clusters of the target are merged.
         merge_threshold: score that a cluster must exceed to be in the mask, at least 0.
-        basis_coordinates: factors of the patch coordinates of the black image, whose features are the basis of
-            positions: `eval` for none; `released_cuda` and `released_cpu` for those that the released program draws,
-            block by block, with seed 0 on such a device; one number for all blocks, or one for each. Other than `eval`
-            only for networks with rotary positions, and `released_cpu` only for ViT-S, B and L.
+        basis_coordinates: factors of the patch coordinates when the black image is encoded, whose features show the
+            directions of positions: `eval` for no scaling; `released_cuda` and `released_cpu` for the factors that the
+            authors' program draws, block by block, with seed 0 on such a device; one number for all blocks, or one for
+            each. Values other than `eval` need rotary positions, and `released_cpu` a ViT-S, B or L.
     """
 
     backbone: FrozenViT
@@ -359,7 +373,7 @@ class INSID3(Segmenter):
 
     @cached_property
     def basis_factors(self) -> list[float] | None:
-        """Coordinate factors of the black image, one per block; None without scaling."""
+        """Factors that scale the patch coordinates when the black image is encoded, one per block; None for none."""
         coordinates, depth = self.basis_coordinates, self.backbone.depth
         if coordinates == "eval":
             return None
@@ -370,7 +384,10 @@ class INSID3(Segmenter):
         return coordinates if isinstance(coordinates, list) else [float(coordinates)] * depth
 
     def record_notes(self, data: Any) -> list[str]:
-        """Say which position basis is used, if the authors' program may have used several."""
+        """Return a one-line note on how position directions were found, if the network has rotary positions.
+
+        The authors' program may have used several ways there; for other networks the list is empty.
+        """
         if not self.backbone.spec.rotary:
             return []
         if self.basis_coordinates == "eval":
@@ -381,22 +398,25 @@ class INSID3(Segmenter):
         return [f"the basis of positions has scaled coordinates (basis_coordinates {self.basis_coordinates})"]
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Return the unit features (C, h, w) of an image."""
+        """Return the backbone's features (C, h, w) of an image (3, S, S), of unit length at each position."""
         return unit(self.backbone.patch_map(pixels))
 
     def query(self, image: Tensor) -> QueryImage:
-        """Return features with and without positions, and their clusters."""
+        """Return a query's unit features, raw and with positions removed, and its cells' cluster numbers.
+
+        `image` holds the raw unit features (1, C, h, w).
+        """
         return QueryImage(image[0], debias(image[0], self._projector()), cluster_cells(image[0], self.tau))
 
     def support(self, image: Tensor, mask: Tensor) -> Reference:
         return Reference(image[0], mask_to_cells(mask[0], *image.shape[-2:]) if bool(mask.any()) else None)
 
     def join(self, supports: Iterator[Reference]) -> list[Reference]:
-        """Return the supports with foreground."""
+        """Return those supports whose mask has foreground."""
         return [support for support in supports if support.cells is not None]
 
     def segment(self, query: QueryImage, support: list[Reference]) -> Steps | None:
-        """Return the steps of a way; None without foreground in a support."""
+        """Return the predicted mask of a way with its intermediate results; None if no support has foreground."""
         if not support:
             return None
         cells = torch.stack([one.cells for one in support if one.cells is not None])
@@ -406,9 +426,9 @@ class INSID3(Segmenter):
     def read(  # type: ignore[override]
         self, outputs: Iterator[Steps | None], size: tuple[int, int], attention: list[Tensor] | None = None
     ) -> Way:
-        """Return the mask and its clusters' scores, in float32 whatever the run's precision.
+        """Resize a way's mask and its cluster scores to `size` (H, W), in float32 whatever the run's precision.
 
-        The attention is the similarity, at least 0; zeros for a way without foreground (step 3).
+        The similarity to the prototype, at least 0, is appended to `attention`; zeros if no support has foreground.
         """
         (found,) = outputs
         side = self.context.side
@@ -425,7 +445,10 @@ class INSID3(Segmenter):
         return Way(F.interpolate(found.scores[None, None], size, mode="nearest")[0, 0], mask)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the steps of the prediction as maps over the query."""
+        """Return the intermediate results of a prediction for display, as maps (h, w) over the query by name.
+
+        Names are "clusters" and, with the way's number, "similarity", "candidates" and "cluster scores".
+        """
         query, supports = self.ask(episode)
         maps = {"clusters": query.clusters}
         ways = [self.segment(query, self.join(of_way)) for of_way in supports]
@@ -451,6 +474,6 @@ class INSID3(Segmenter):
 
 
 def black_image(side: int, device: torch.device) -> Tensor:
-    """Return a black image (3, S, S), normalised."""
+    """Return a black image (3, S, S), normalised like the method's images."""
     mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
     return (-mean / std).expand(3, side, side)

@@ -41,20 +41,20 @@ SMALL = 1e-6
 
 @dataclass(frozen=True)
 class Prompting:
-    """Settings of the prompts and of the filters of their masks, named as the authors' (§8).
+    """Settings of SAM's prompts, and of the filters of the resulting masks, with the authors' names (§8).
 
     Attributes:
         sample_range: smallest and largest number of points in a prompt.
-        max_iterations: prompts of a size, where there are more than 8 points.
+        max_iterations: number of prompts of each size, where there are more than 8 points.
         use_points: prompt with the matched points themselves, instead of the centres of their clusters.
-        num_centers: number of these.
+        num_centers: number of clusters.
         use_box: give the box around the matched points with each prompt.
-        dense: prompt with each point of a grid, too.
+        dense: also prompt with each point of a regular grid.
         points_per_side: points on a side of the grid.
-        points_per_batch: prompts that are decoded at a time, with their masks at the image's size.
-        pred_iou_thresh, stability_score_thresh: of the grid's masks; 0 for none.
-        multimask: take all three masks of a prompt of matched points.
-        sel_pred_iou_thresh, sel_stability_score_thresh: of the masks of matched points; 0 for none.
+        points_per_batch: number of prompts that are decoded at a time, with masks at the image's size.
+        pred_iou_thresh, stability_score_thresh: least predicted IoU and stability of the grid's masks; 0 for no limit.
+        multimask: keep all three masks that SAM predicts for a prompt of matched points.
+        sel_pred_iou_thresh, sel_stability_score_thresh: the same limits for the masks of matched points.
         box_nms_thresh: IoU of two masks' boxes above which only one stays; 1 for none.
     """
 
@@ -76,17 +76,17 @@ class Prompting:
 
 @dataclass(frozen=True)
 class Merging:
-    """Settings of the scores, filters and merging, named as the authors' (§8).
+    """Settings by which masks are scored, filtered and merged, with the authors' names (§8).
 
     Attributes:
-        alpha, beta, exp: of the score alpha · emd + beta · purity · coverage^exp.
-        emd_filter, purity_filter, coverage_filter: least measure of a mask; 0 for none.
-        score_filter: choose masks whose score is high and near the best, instead of the best ones.
+        alpha, beta, exp: constants of a mask's score alpha · emd + beta · purity · coverage^exp.
+        emd_filter, purity_filter, coverage_filter: least emd, purity and coverage of a mask; 0 for no limit.
+        score_filter: choose the masks whose score is high and near the best, instead of a fixed number of best masks.
         score: 1 minus the score that a mask must exceed, with `score_filter`.
-        score_norm: how far below the best its score may be, with `score_filter`.
+        score_norm: how far a mask's score may be below the best, with `score_filter`.
         topk_scores_threshold: share of the best score that a mask must exceed, without `score_filter`; 0 for none.
-        num_merging_mask: masks that are merged at most.
-        merging_of_several_shots: the same of more than one shot; None for as many.
+        num_merging_mask: largest number of masks that are merged.
+        merging_of_several_shots: the same number for more than one shot; None to use `num_merging_mask`.
     """
 
     alpha: float = 1.0
@@ -104,7 +104,7 @@ class Merging:
 
 
 def unit_tokens(features: Tensor) -> Tensor:
-    """Return the tokens (N, C) of unit length of a feature map (C, g, g) (§2)."""
+    """Flatten a feature map (C, g, g) to tokens (N, C) of unit length (§2)."""
     return F.normalize(features.flatten(1).T, dim=-1, eps=1e-12)
 
 
@@ -112,9 +112,9 @@ def unit_tokens(features: Tensor) -> Tensor:
 
 
 def reference_foreground(masks: Tensor, patch: int) -> Tensor:
-    """Return the cells (K·N,) bool of which any pixel is foreground in masks (K, D, D) bool (§1, §2).
+    """Return which grid cells (K·N,) bool contain a foreground pixel of the support masks (K, D, D) bool (§1, §2).
 
-    Where no mask has any foreground, it is a square in the middle of each.
+    `patch` is the side of a cell in pixels. If all masks are empty, a square in the middle of each is foreground.
     """
     if not bool(masks.any()):
         masks, middle = masks.clone(), masks.shape[-1] // 2
@@ -123,19 +123,22 @@ def reference_foreground(masks: Tensor, patch: int) -> Tensor:
 
 
 def transport_costs(similarity: Tensor) -> Tensor:
-    """Return the costs of a transport between cells of these cosines (§3)."""
+    """Turn the cosines of cells into transport costs, (1 - cosine) / 2, of the same shape (§3)."""
     return (1 - similarity) / 2
 
 
 def match_cells(similarity: Tensor, foreground: Tensor) -> list[int]:
-    """Return the query's cells that match the references' foreground both ways (§3, steps 1 to 4).
+    """Return the query cells that match the references' foreground in both directions (§3, steps 1 to 4).
+
+    Cells are assigned one to one by their cosines, from references to query and back. The better half of the matches
+    is kept where there are many.
 
     Args:
         similarity: cosines (K·N, N) of reference and query cells.
-        foreground: (K·N,) bool, at least one.
+        foreground: (K·N,) bool, the references' foreground cells; at least one.
 
     Returns:
-        Cells without repetition, in the order of a Python set of them.
+        Indices of the query's cells without repetition, in the order of a Python set, like the authors'.
     """
     values, inside = similarity.cpu().numpy(), foreground.cpu().numpy()
     forward = values[inside]
@@ -151,8 +154,16 @@ def match_cells(similarity: Tensor, foreground: Tensor) -> list[int]:
 
 
 def matched_points(cells: list[int], side: int, patch: int) -> tuple[Tensor, Tensor]:
-    """Return the middles of cells of a grid of side g as points (n, 2) int64, x and y of pixels, and the box (4,)
-    around them (§3, steps 4 and 5)."""
+    """Return the centres of grid cells as points in pixels, and the box around them (§3, steps 4 and 5).
+
+    Args:
+        cells: indices of cells, row by row.
+        side: cells on a side of the grid.
+        patch: pixels on a side of a cell.
+
+    Returns:
+        Points (n, 2) int64, x and y, and the box (4,): x0, y0, x1, y1.
+    """
     numbers = torch.tensor(cells)
     points = torch.stack([numbers % side, numbers // side], 1) * patch + patch // 2
     return points, torch.cat([points.amin(0), points.amax(0)]).clamp(0, side * patch - 1)
@@ -162,15 +173,15 @@ def matched_points(cells: list[int], side: int, patch: int) -> tuple[Tensor, Ten
 
 
 def cluster_points(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return centres of clusters of points, by k-means++ (§4).
+    """Return the centres of clusters of points, by k-means++ (§4).
 
     Args:
         points: (n, 2) integers on the CPU, without repetition.
-        count: number of clusters, as many as points at most.
-        generator: the generator of first centres, on the CPU.
+        count: number of clusters; at most n are made.
+        generator: random generator of the first centres, on the CPU.
 
     Returns:
-        (min(count, n), 2) int64, truncated.
+        Centres (min(count, n), 2) int64, coordinates truncated to integers.
     """
     x = points.float()
     count = min(count, len(x))
@@ -199,11 +210,11 @@ def sample_points(points: Tensor, sizes: tuple[int, int], most: int, random: Ran
     Args:
         points: (n, 2).
         sizes: smallest and largest number of points in a subset.
-        most: subsets of a size that are drawn where there are many points; of few points all are taken.
-        random: the random of the draws.
+        most: number of subsets of a size that are drawn where there are many points; of few points all are returned.
+        random: random generator.
 
     Returns:
-        For each size i a tensor (subsets, i, 2).
+        For each size i a tensor (number of subsets, i, 2).
     """
     count = len(points)
     groups = []
@@ -236,7 +247,14 @@ class Candidates(NamedTuple):
 
 
 def good_masks(logits: Tensor, iou: Tensor, least_iou: float, least_stability: float) -> Candidates:
-    """Return those masks of logits (B, m, D, D) that pass the thresholds, prompt after prompt."""
+    """Return the masks of B prompts that pass the thresholds, prompt after prompt.
+
+    Args:
+        logits: m masks of each prompt (B, m, D, D).
+        iou: predicted IoU of the masks (B, m).
+        least_iou: predicted IoU that a mask must exceed; 0 for no limit.
+        least_stability: least stability of a mask; 0 for no limit.
+    """
     logits, iou = logits.flatten(0, 1), iou.flatten()
     if least_iou > 0:
         good = iou > least_iou
@@ -249,11 +267,11 @@ def good_masks(logits: Tensor, iou: Tensor, least_iou: float, least_stability: f
 
 
 def without_overlap(batches: Iterable[Candidates], threshold: float) -> Candidates:
-    """Join batches of masks by descending predicted IoU, without masks whose box overlaps a better one's.
+    """Join batches of masks, sorted by descending predicted IoU, and drop masks whose box overlaps a better one's.
 
     Args:
-        batches: at least one.
-        threshold: IoU of two boxes above which only one stays.
+        batches: batches of masks, at least one.
+        threshold: IoU of two boxes above which only the better mask stays.
     """
     masks, iou, stable = (torch.cat(parts) for parts in zip(*batches, strict=True))
     kept = batched_nms(masks_to_boxes(masks), iou.float(), torch.zeros_like(iou, dtype=torch.int64), threshold)
@@ -261,10 +279,10 @@ def without_overlap(batches: Iterable[Candidates], threshold: float) -> Candidat
 
 
 class Draws:
-    """Random numbers of an episode: Python's for samples, torch's on the CPU for first centres (§9).
+    """Random generators of an episode: Python's draws subsets of points, torch's first cluster centres (§9).
 
     Args:
-        python_seed, torch_seed: of the two generators.
+        python_seed, torch_seed: seeds of the two generators.
     """
 
     def __init__(self, python_seed: int, torch_seed: int):
@@ -277,12 +295,12 @@ class Query:
     """A query's features and encodings, shared by all ways.
 
     Attributes:
-        tokens: the tokens of unit length (N, C).
+        tokens: ViT tokens of unit length (N, C).
         network: SAM.
-        encoding: SAM's of the image.
-        side: D.
-        draws: the draws of its episode, which go on from way to way.
-        grid_masks: those of a grid of single points, see `add_grid`.
+        encoding: SAM's encoding of the image.
+        side: D, side of the image in pixels.
+        draws: random generators of the episode, which all ways use one after the other.
+        grid_masks: masks of a grid of point prompts; empty unless asked for.
     """
 
     tokens: Tensor
@@ -293,14 +311,20 @@ class Query:
     grid_masks: list[Candidates] = field(default_factory=list)
 
     def add_grid(self, settings: Prompting) -> None:
-        """Decode masks for a grid of single points, if settings ask for it."""
+        """Decode masks for a regular grid of point prompts and keep them in `grid_masks`, if `settings.dense`."""
         if settings.dense:
             grid = point_grid(settings.points_per_side, self.side)
             thresholds = settings.pred_iou_thresh, settings.stability_score_thresh
             self.grid_masks.extend(self._decoded(grid, None, False, thresholds, settings.points_per_batch))
 
     def candidates(self, groups: list[Tensor], box: Tensor, settings: Prompting) -> Candidates:
-        """Return the masks of the grid and of prompts (B, n, 2), with the points' box (4,) if used."""
+        """Decode masks for groups of point prompts, add those of the grid, and drop overlapping ones.
+
+        Args:
+            groups: prompts by their number of points n, (B, n, 2) x and y.
+            box: box (4,) around all points, given with each prompt if `settings.use_box`.
+            settings: settings of prompts and filters.
+        """
         found, thresholds = list(self.grid_masks), (settings.sel_pred_iou_thresh, settings.sel_stability_score_thresh)
         for group in groups:
             boxes = box.expand(len(group), 4) if settings.use_box else None
@@ -321,12 +345,12 @@ class Query:
 
 
 class MaskScores(NamedTuple):
-    """Scores of M masks, float32 on the CPU.
+    """How well M masks fit the supports, float32 on the CPU.
 
     Attributes:
-        emd: (M,) 1 minus the cost of the transport from the references' foreground to the mask's cells.
-        purity: (M,) matched points for each cell of the mask.
-        coverage: (M,) share of the matched points.
+        emd: (M,) 1 minus the cost of the optimal transport from the references' foreground to the mask's cells.
+        purity: (M,) matched points in the mask, divided by the mask's number of cells.
+        coverage: (M,) share of all matched points that are in the mask.
     """
 
     emd: Tensor
@@ -335,19 +359,19 @@ class MaskScores(NamedTuple):
 
 
 def mask_cells(masks: Tensor, patch: int) -> Tensor:
-    """Return the cells (M, N) bool of which any pixel is in the masks (M, D, D) bool; all for an empty mask."""
+    """Return which grid cells (M, N) bool contain a pixel of the masks (M, D, D) bool; all cells if a mask is empty."""
     side = masks.shape[-1] // patch
     cells = masks.view(len(masks), side, patch, side, patch).any(4).any(2).flatten(1)
     return cells | ~cells.any(1, keepdim=True)
 
 
 def score_masks(masks: Tensor, points: Tensor, cost: Tensor, patch: int) -> MaskScores:
-    """Compute the scores of masks.
+    """Compute transport score, purity and coverage of masks.
 
     Args:
         masks: (M, D, D) bool.
         points: (n, 2), all matched points, x and y.
-        cost: (R, N), of reference cells that are foreground and the query's cells.
+        cost: transport costs (R, N) from the references' foreground cells to the query's cells.
         patch: side of a cell in pixels.
     """
     cells = mask_cells(masks, patch).cpu()
@@ -368,15 +392,15 @@ def score_masks(masks: Tensor, points: Tensor, cost: Tensor, patch: int) -> Mask
 def choose_masks(scores: MaskScores, settings: Merging, shots: int) -> tuple[Tensor, Tensor]:
     """Choose the masks whose union is the prediction.
 
-    Ties decide which masks these are, so sorting is left to the calls of the authors' program, which are not stable.
+    Ties decide which masks are chosen, so they are sorted by the same unstable calls as in the authors' program.
 
     Args:
-        scores: the scores of at least one mask, in descending order of the IoU that was predicted for the masks.
-        settings: the settings of the choice.
-        shots: K, by which the number of merged masks is chosen.
+        scores: scores of at least one mask, ordered by descending predicted IoU of the masks.
+        settings: settings of filters and merging.
+        shots: K, on which the number of merged masks depends.
 
     Returns:
-        Numbers of the chosen masks, int64, and their scores, float32.
+        Indices of the chosen masks, int64, and their scores, float32.
     """
     several = settings.merging_of_several_shots
     most = settings.num_merging_mask if shots == 1 or several is None else several
@@ -412,13 +436,13 @@ class Steps:
     """A prediction with its intermediate results.
 
     Attributes:
-        points: (n, 2) the matched points, `box` (4,) around them.
-        centres: (k, 2) int64, the points that were sampled.
-        groups: the prompts, by their number of points.
+        points: (n, 2) the matched points, with the box `box` (4,) around them.
+        centres: (k, 2) int64, the points from which prompts were sampled.
+        groups: the prompts, grouped by their number of points.
         candidates: masks that passed the filters, by descending predicted IoU.
-        scores: their measures; None without a mask.
-        chosen: numbers of the masks whose union is the prediction.
-        values: their scores, float32 on the CPU.
+        scores: transport score, purity and coverage of the candidates; None if there is no mask.
+        chosen: indices of the masks whose union is the prediction.
+        values: scores of the chosen masks, float32 on the CPU.
     """
 
     points: Tensor
@@ -432,11 +456,11 @@ class Steps:
 
     @property
     def masks(self) -> Tensor:
-        """The chosen masks (m, D, D)."""
+        """The chosen masks (m, D, D) bool, whose union is the prediction."""
         return self.candidates.masks[self.chosen]
 
     def objects(self) -> Tensor:
-        """Return the object number (m,) int64 of each chosen mask; masks that overlap, in a chain, share one."""
+        """Return an object number (m,) int64 for each chosen mask; masks connected by overlaps share a number."""
         flat = self.masks.flatten(1).float()
         labels = connected_components((flat @ flat.T > 0).cpu().numpy(), directed=False)[1] if len(flat) else []
         return torch.as_tensor(labels, dtype=torch.int64, device=flat.device)
@@ -450,7 +474,7 @@ class Steps:
 
     @property
     def way(self) -> Way:
-        """The way at the images' size, decided by its best masks (§10)."""
+        """The predicted mask (D, D), union of the chosen masks, with each pixel's best mask score as soft map (§10)."""
         best = self.best_scores()
         inside = best > -torch.inf
         sure = torch.where(inside, best.clamp(1e-6, 1), 0).amax()
@@ -461,10 +485,10 @@ def match_and_merge(query: Query, references: Tensor, masks: Tensor, prompting: 
     """Segment one class: match cells, prompt SAM, filter and merge its masks.
 
     Args:
-        query: the query.
+        query: features and encodings of the query.
         references: unit tokens of the supports (K·N, C).
         masks: the supports' masks (K, D, D) bool.
-        prompting, merging: settings.
+        prompting, merging: settings of prompts and masks.
     """
     side = int(len(query.tokens) ** 0.5)
     patch = query.side // side
@@ -485,7 +509,7 @@ def match_and_merge(query: Query, references: Tensor, masks: Tensor, prompting: 
 
 
 class Support(NamedTuple):
-    """A support's unit tokens (N, C), and its mask (D, D)."""
+    """A support's ViT tokens of unit length (N, C), and its foreground mask (D, D)."""
 
     tokens: Tensor
     mask: Tensor
@@ -500,11 +524,11 @@ class Matcher(Segmenter):
 
     Args:
         backbone: the frozen ViT, and SAM beside it.
-        prompting: the prompting which prompts SAM gets, and which of its masks stay.
-        merging: how these are scored and merged.
-        seed: the seed of samples and of first centres, together with the episode's number.
-        seed_mode: how the two become one: `independent` mixes them, so that no two pairs draw alike; `per_episode` adds
-            them, so that an episode draws as the one before it does with the next seed (§9).
+        prompting: settings of the prompts that SAM gets, and of the filters of its masks.
+        merging: settings by which masks are scored and merged.
+        seed: seed of the random subsets of points and first cluster centres, combined with the episode's number.
+        seed_mode: how seed and episode number are combined: `independent` mixes them, so that no two pairs give the
+            same random numbers; `per_episode` adds them, as the authors do (§9).
     """
 
     backbone: ViTAndSam
@@ -550,11 +574,11 @@ class Matcher(Segmenter):
         self.prompting, self.merging, self.seed, self.seed_mode = prompting, merging, seed, seed_mode
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """Return the unit tokens (N, C) of an image (§2)."""
+        """Return the ViT's tokens (N, C) of an image, scaled to unit length (§2)."""
         return unit_tokens(self.backbone.patch_map(normalise(image), norm=False))
 
     def as_query(self, encoded: Tensor, image: Tensor) -> tuple[Tensor, ...]:
-        """Return the unit tokens of an image, and SAM's encoding."""
+        """Return the tokens `encoded` of a query as they are, and SAM's encoding of its image."""
         return encoded, self.backbone.sam.encode(image.byte())
 
     def query(self, image: tuple[Tensor, ...]) -> Query:
@@ -565,7 +589,7 @@ class Matcher(Segmenter):
         return query
 
     def draws(self, episode: int) -> Draws:
-        """Return the random numbers of an episode."""
+        """Return the seeded random generators of the episode with this number."""
         if self.seed_mode == "per_episode":
             return Draws(self.seed + episode, self.seed + episode)
         return Draws(*np.random.SeedSequence([self.seed, episode]).generate_state(2).tolist())
@@ -581,7 +605,7 @@ class Matcher(Segmenter):
         return match_and_merge(query, tokens, masks, self.prompting, self.merging)
 
     def decide(self, ways: Iterator[Iterator[Steps]], size: tuple[int, int]) -> Prediction:  # type: ignore[override]
-        """Assign each pixel to the way with the best mask, at the images' size (§10)."""
+        """Assign each pixel to the way with the best mask score there, then resize the label map to `size` (§10)."""
         steps = [found for outputs in ways for found in outputs]
         prediction = self.predict([found.way for found in steps], [])
         label_map = prediction.label_map
@@ -591,7 +615,7 @@ class Matcher(Segmenter):
         return replace(prediction, label_map=label_map, instances=objects)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the steps of the prediction as maps over the query."""
+        """Return the intermediate results of a prediction for display, as maps and sketches over the query by name."""
         return join_ways([self._maps(steps) for steps in self.way_outputs(episode)])
 
     def _maps(self, steps: Steps) -> dict[str, Tensor | Sketch]:

@@ -40,16 +40,18 @@ DecoderVariant = Literal["authors", "transformers"]
 
 
 def reference_weights(mask: Tensor, value: int, preparation: Preparation, grid: int) -> Tensor:
-    """Resize a reference's mask to the grid like SAM's images (§5.2).
+    """Resize and normalise a reference's mask as if it were an image for SAM, then reduce it to SAM's feature grid.
+
+    Cells above 0 count as foreground (§5.2).
 
     Args:
         mask: (H, W), foreground where it is not 0.
         value: grey level of the foreground.
-        preparation: the preparation of SAM's images; the first channel's numbers are used.
-        grid: g.
+        preparation: how images are prepared for SAM; mean and deviation of the first channel are used.
+        grid: g, side of the feature grid.
 
     Returns:
-        (g, g) float32; cells above 0 are selected.
+        Weights (g, g) float32.
     """
     image = (mask != 0).to(torch.uint8) * value
     resized = (preparation.resize(image[None])[0].float() - MEAN[0]) / STD[0]
@@ -59,7 +61,7 @@ def reference_weights(mask: Tensor, value: int, preparation: Preparation, grid: 
 
 
 def selected_cells(weights: Tensor) -> Tensor:
-    """Return the cells (g, g) bool above 0; if none is, the largest one (§5.3)."""
+    """Return which cells (g, g) bool have a weight above 0; if none has, the cell with the largest weight (§5.3)."""
     selected = weights > 0
     if not bool(selected.any()):
         selected.view(-1)[first_largest(weights)] = True
@@ -67,7 +69,7 @@ def selected_cells(weights: Tensor) -> Tensor:
 
 
 def first_largest(values: Tensor) -> int:
-    """Return the first position of the largest value, row by row."""
+    """Return the flat index of the largest value, the first on ties, row by row."""
     flat = values.flatten()
     return int((flat == flat.max()).nonzero()[0, 0])
 
@@ -78,21 +80,24 @@ def unit(values: Tensor) -> Tensor:
 
 
 def similarity(target: Tensor, encoding: Tensor, preparation: Preparation, size: tuple[int, int]) -> Tensor:
-    """Return the cosine (H, W) of an image's encoding (C, g, g) with a target (C,) (§5.5)."""
+    """Return the cosine of an image's encoding (C, g, g) with a target feature (C,), resized to the image: (H, W)."""
     cosines = torch.einsum("c,chw->hw", unit(target), unit(encoding))
     larger = F.interpolate(cosines[None, None], scale_factor=4, mode="bilinear", align_corners=False)
     return preparation.full_size(larger[0, 0], size)
 
 
 def extreme_points(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the points (2, 2), x and y, of the largest and the smallest value, and their labels (2,) (§5.6)."""
+    """Return the pixels (2, 2), x and y, of the largest and the smallest value, with point labels (2,) of 1 and 0."""
     width = values.shape[1]
     points = [(place % width, place // width) for place in (first_largest(values), first_largest(-values))]
     return torch.tensor(points, device=values.device), torch.tensor([1, 0], device=values.device)
 
 
 def attention_map(values: Tensor, grid: int) -> Tensor:
-    """Return the guidance (g, g) of the decoder's first call, from the similarity (H, W) (§5.7)."""
+    """Return the map (g, g) in (0, 1) that guides the decoder's attention, from the similarity (H, W) (§5.7).
+
+    It is standardised, resized to side `grid`, and put through a sigmoid.
+    """
     standard = (values - values.mean()) / values.std()
     small = F.interpolate(standard[None, None], (grid, grid), mode="bilinear", align_corners=False)
     return small[0, 0].sigmoid()
@@ -101,9 +106,9 @@ def attention_map(values: Tensor, grid: int) -> Tensor:
 def guided_attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **_: Any
 ) -> tuple[Tensor, Tensor]:
-    """Compute attention with the mask added to its weights before a second softmax (§3).
+    """Compute attention whose weights, after the softmax, get a mask added and go through a second softmax (§3).
 
-    The products are divided by the root of their length, as the authors' are: a factor rounds otherwise.
+    It has the signature of transformers' attention functions. Returns the output and the attention weights.
     """
     weights = (query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])).softmax(-1)
     if attention_mask is not None:
@@ -113,8 +118,10 @@ def guided_attention(
 
 @contextmanager
 def authors_decoder(network: PromptableNetwork, target: Tensor | None) -> Iterator[None]:
-    """Let SAM's decoder be guided as the authors' is, within the block: a target (C,) is added to the query of the last
-    attention, too (§3)."""
+    """Guide SAM's decoder as in the authors' program, within a `with` block (§3).
+
+    The attention mask is added after the softmax, and the target (C,), if given, to the query of the last attention.
+    """
 
     def add(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return args, kwargs if target is None else kwargs | {"query": kwargs["query"] + target}
@@ -138,12 +145,16 @@ def decode_guided(
     target: Tensor | None,
     variant: DecoderVariant = "authors",
 ) -> Masks:
-    """Decode masks with target-guided attention and target-semantic prompting (§3).
+    """Decode masks by SAM with target-guided attention and target-semantic prompting (§3).
 
     Args:
-        network, encoding, size, prompts, multimask: as of `PromptableNetwork.decode`.
-        attention: (g, g) or (g²,); None without.
-        target: (C,), not scaled; None without.
+        network: SAM.
+        encoding: SAM's encoding of the image.
+        size: (H, W) of the image.
+        prompts: points, boxes and masks that prompt the decoder.
+        multimask: whether to return three masks of a prompt instead of one.
+        attention: map (g, g) or (g²,) that guides attention; None for no guidance.
+        target: target feature (C,), not scaled; None for none.
         variant: the authors' computation, or the one of transformers, which differs from it.
     """
     with authors_decoder(network, target) if variant == "authors" else nullcontext():
@@ -158,20 +169,20 @@ def decode_guided(
 
 
 def mask_box(mask: Tensor) -> Tensor | None:
-    """Return the box (4,) int64 of a mask's pixels, x0, y0, x1, y1 inclusive; None for an empty mask (§6)."""
+    """Return the bounding box (4,) int64 of a mask (H, W), x0, y0, x1, y1 inclusive; None for an empty mask (§6)."""
     rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
     return torch.stack([columns[0], rows[0], columns[-1], rows[-1]]) if len(rows) else None
 
 
 class Refined(NamedTuple):
-    """A mask of the decoder, chosen by its predicted IoU.
+    """The mask with the largest predicted IoU of one call of SAM's decoder.
 
     Attributes:
         mask: (H, W) bool.
-        low_res: (1, 1, s, s) its logits.
-        score: () its predicted IoU.
-        box: (4,) the box that it was prompted with; None without one.
-        iou: (3,) predicted IoUs of the call; None if none was made.
+        low_res: (1, 1, s, s), logits of the mask.
+        score: (), predicted IoU of the mask.
+        box: (4,), the box of the call's prompt; None if the prompt had no box.
+        iou: (3,), predicted IoUs of all masks of the call; None if no call was made.
     """
 
     mask: Tensor
@@ -182,7 +193,7 @@ class Refined(NamedTuple):
 
 
 def best_mask(network: PromptableNetwork, encoding: Tensor, size: tuple[int, int], prompts: Prompts) -> Refined:
-    """Return the mask of a prompt with the largest predicted IoU, the first on ties."""
+    """Decode three masks for a prompt and return the one with the largest predicted IoU, the first on ties."""
     masks = network.decode(encoding, size, prompts, multimask=True)
     best = first_largest(masks.iou[0])
     low_res, box = masks.low_res[:, best : best + 1], None if prompts.boxes is None else prompts.boxes[0]
@@ -192,7 +203,10 @@ def best_mask(network: PromptableNetwork, encoding: Tensor, size: tuple[int, int
 def refine(
     network: PromptableNetwork, encoding: Tensor, size: tuple[int, int], points: Tensor, labels: Tensor, last: Refined
 ) -> Refined:
-    """Prompt with points, and with a mask's box and logits; an empty mask is returned unchanged (§6, §7)."""
+    """Refine the mask `last`: prompt SAM with the points, and with the mask's box and logits (§6, §7).
+
+    `points` are (m, 2), x and y, `labels` (m,). If the mask is empty, `last` is returned unchanged.
+    """
     box = mask_box(last.mask)
     if box is None:
         return last
@@ -203,11 +217,11 @@ class Steps(NamedTuple):
     """A prediction with its intermediate results: where the object is, and the decoder's calls (§6, §7).
 
     Attributes:
-        points, labels: (m, 2) x and y, (m,).
-        similarity: (H, W).
-        guidance: (g, g) of the first call; None of PerSAM-F, which has none.
-        first: logits (1, s, s) of the first mask.
-        second, third: the masks of the other calls.
+        points, labels: point prompts (m, 2), x and y, and their labels (m,), 1 foreground and 0 background.
+        similarity: cosine (H, W) of the query with the target feature.
+        guidance: map (g, g) that guides attention in the first call; None for PerSAM-F, which has no guidance.
+        first: logits (1, s, s) of the first call's mask.
+        second, third: masks of the second and the third call.
     """
 
     points: Tensor
@@ -226,14 +240,14 @@ def persam(
     target: Tensor,
     variant: DecoderVariant = "authors",
 ) -> Steps:
-    """Segment a query with PerSAM's three calls (§6).
+    """Segment a query with PerSAM's three calls of SAM's decoder (§6).
 
     Args:
         network: SAM.
-        encoding: the encoding of the query.
+        encoding: SAM's encoding of the query.
         size: (H, W) of the query.
-        target: (C,) mean of the encoding over the references' cells.
-        variant: see `decode_guided`.
+        target: mean feature (C,) of the references' foreground cells.
+        variant: "authors" for the authors' decoder, "transformers" for that package's, which differs.
     """
     values = similarity(target, encoding[0], network.preparation, size)
     points, labels = extreme_points(values)
@@ -253,21 +267,30 @@ def max_and_mean(cells: Tensor) -> Tensor:
 def scale_logits(
     network: PromptableNetwork, encoding: Tensor, size: tuple[int, int], values: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the decoder's three masks of the pixel with the largest of values (H, W): logits (3, s, s), (3, H, W)
-    (§7)."""
+    """Prompt SAM with the pixel of the largest value and return the logits of all three masks (§7).
+
+    Args:
+        network: SAM.
+        encoding: SAM's encoding of the image.
+        size: (H, W) of the image.
+        values: similarity (H, W) of the image with the target feature.
+
+    Returns:
+        Logits (3, s, s) as decoded, and (3, H, W) at the image's size.
+    """
     points, labels = (each[None, :1] for each in extreme_points(values))
     low_res = network.decode(encoding, size, Prompts(points, labels), multimask=True).low_res[0]
     return low_res, network.full_size(low_res, size)
 
 
 def mixed(weights: Tensor, logits: Tensor) -> Tensor:
-    """Mix three maps (3, …) with weights (1 − w1 − w2, w1, w2) (§7)."""
+    """Return the weighted sum of three maps (3, …), with weights (1 − w1 − w2, w1, w2) of `weights` (w1, w2) (§7)."""
     every = torch.cat([1 - weights.sum(0, keepdim=True), weights])
     return torch.tensordot(every, logits, dims=1)
 
 
 def tuning_losses(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the dice and the focal loss of logits (P,) against a mask (P,) of 0 and 1 (§7)."""
+    """Return the dice and the focal loss (scalars) of the logits (P,) of P pixels against a mask (P,) of 0 and 1."""
     p = logits.sigmoid()
     dice = 1 - (2 * (p * mask).sum() + 1) / (p.sum() + mask.sum() + 1)
     ce = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
@@ -277,16 +300,17 @@ def tuning_losses(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def tune_weights(logits: Sequence[Tensor], masks: Sequence[Tensor], steps: int, lr: float) -> tuple[Tensor, Tensor]:
-    """Tune the weights of the decoder's three masks on references (§7, §8).
+    """Tune two weights that mix the decoder's three masks, so that they fit the references' masks (§7, §8).
 
     Args:
-        logits: the logits of each reference (3, H, W).
-        masks: the masks of each reference (H, W) bool.
-        steps: the steps of AdamW, its rate falling to 0 along a cosine.
-        lr: the first rate.
+        logits: logits (3, H, W) of the decoder's three masks for each reference.
+        masks: true mask (H, W) bool of each reference.
+        steps: number of steps of AdamW, whose rate falls to 0 along a cosine.
+        lr: initial learning rate.
 
     Returns:
-        Weights (steps + 1, 2) before the first and after each step, and losses (steps, 2), dice and focal, before each.
+        Weights (steps + 1, 2) before the first and after each step, and losses (steps, 2), dice and focal, at the
+        start of each step.
     """
     with torch.inference_mode(False), torch.enable_grad():
         maps = [values.clone().flatten(1) for values in logits]
@@ -313,9 +337,11 @@ def persam_f(
     """Segment a query with PerSAM-F's three calls; the first mask is mixed from three by tuned weights (2,) (§7).
 
     Args:
-        network, encoding, size: as of `persam`.
-        target: (C,), see `max_and_mean`.
-        weights: the weights of the mixture.
+        network: SAM.
+        encoding: SAM's encoding of the query.
+        size: (H, W) of the query.
+        target: target feature (C,) from `max_and_mean`.
+        weights: weights (2,) of the mixture.
     """
     values = similarity(target, encoding[0], network.preparation, size)
     points, labels = (each[:1] for each in extreme_points(values))
@@ -328,7 +354,7 @@ def persam_f(
 
 
 class Reference(NamedTuple):
-    """A support: SAM's encoding, its object's cells (C, n), and its mask (H, W) bool."""
+    """A support: SAM's encoding, the features (C, n) of its n foreground cells, and its mask (H, W) bool."""
 
     encoding: Tensor
     cells: Tensor
@@ -374,7 +400,7 @@ class PerSAM(Segmenter):
 
     @property
     def network(self) -> PromptableNetwork:
-        """SAM on the method's device."""
+        """The SAM network, on the device of the method."""
         return self.backbone.promptable(self.device)
 
     def encode_image(self, image: Tensor) -> Tensor:
@@ -382,7 +408,7 @@ class PerSAM(Segmenter):
         return self.backbone.encode(image)
 
     def query(self, image: Tensor) -> Tensor:
-        """Return the encoding (1, C, g, g) of the only image of a batch."""
+        """Return SAM's encoding (1, C, g, g) of the query, taken out of its batch of one image."""
         return image[0]
 
     def support(self, image: Tensor, mask: Tensor) -> list[Reference]:
@@ -400,7 +426,10 @@ class PerSAM(Segmenter):
     def read(  # type: ignore[override]
         self, outputs: Iterator[Steps], size: tuple[int, int], attention: list[Tensor] | None = None
     ) -> Way:
-        """Take pixels covered by at least half of the masks; among ways, the one with the best IoU wins (§8)."""
+        """Return a way's mask at `size` (H, W): the pixels in at least half of its masks (one for each output).
+
+        The soft map is the mean predicted IoU at every pixel, so that of several ways the one with the best IoU wins.
+        """
         steps = list(outputs)
         mask = torch.stack([s.third.mask for s in steps]).float().mean(0) >= 0.5
         present, full = mask.any(), mask.float()
@@ -413,7 +442,7 @@ class PerSAM(Segmenter):
         return Way(score.expand(size), full > 0.5, present=present, presence_score=sure)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the steps of the prediction as maps over the query."""
+        """Return the intermediate results of a prediction for display, as maps and sketches over the query by name."""
         return join_ways([self._maps(steps) for steps in self.way_outputs(episode)])
 
     def _maps(self, steps: Steps) -> dict[str, Tensor | Sketch]:
@@ -430,12 +459,12 @@ class PerSAM(Segmenter):
 
 
 class PerSAMF(PerSAM):
-    """PerSAM-F: PerSAM with two numbers tuned on the supports.
+    """PerSAM-F: PerSAM with two mixing weights of SAM's masks tuned on the supports.
 
     Args:
         backbone, mask_value, k_shot: as of `PerSAM`.
-        steps: the steps of the tuning (§7).
-        lr: its first rate (§7).
+        steps: number of steps of the tuning (§7).
+        lr: initial learning rate of the tuning (§7).
     """
 
     def __init__(

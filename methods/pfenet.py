@@ -35,14 +35,14 @@ MODULES = (
 
 
 def bin_sides(scales: Sequence[float], side: int) -> list[int]:
-    """Return the pooled sizes of a map of `side` (§3).
+    """Return the sides in pixels to which a square feature map is pooled, the "bins" of PFENet (§3).
 
     Args:
-        scales: sides, all above 1, or shares of the map's side, all from above 0 to 1.
-        side: h.
+        scales: sides in pixels, all above 1; or shares of the map's side, all above 0 and up to 1.
+        side: side of the map.
 
     Raises:
-        SettingsError: both kinds are mixed, or a side would be 0.
+        SettingsError: there are no scales, sides and shares are mixed, or a bin's side would be 0.
     """
     absolute = [scale > 1 for scale in scales]
     sides = [int(scale) if scale > 1 else int(side * scale) for scale in scales]
@@ -56,22 +56,22 @@ def bin_sides(scales: Sequence[float], side: int) -> list[int]:
 
 @dataclass(kw_only=True)
 class BinOutput(Output):
-    """Output of the head: logits (b, 2, h, h), the similarity to the supports' foreground as attention, and the bins'.
+    """Output of PFENet's head: logits (b, 2, h, h), the similarity to the supports' foreground as attention, and more.
 
     Attributes:
-        inner: logits of each bin (b, 2, n, n).
+        inner: logits (b, 2, n, n) of each bin, for features pooled to n x n.
     """
 
     inner: list[Tensor]
 
 
 class PFENetHead(nn.Module):
-    """All trainable layers of PFENet, under the names of the authors' checkpoints.
+    """All trainable layers of PFENet, with the parameter names of the authors' checkpoints.
 
     Args:
-        channels: channels of f1 and f2.
-        width: C.
-        scales: the bins, see `bin_sides`.
+        channels: channels of the backbone features f1 and f2.
+        width: C, channels of the head.
+        scales: sides to which features are pooled (bins), in pixels or as shares of the map's side.
         dropout: share of the reduced features' channels that are dropped in training.
     """
 
@@ -90,11 +90,11 @@ class PFENetHead(nn.Module):
         self.alpha_conv = nn.ModuleList(reduction(2 * width, width) for _ in range(bins - 1))
 
     def forward(self, query: Features, support: Features, labels: Tensor) -> BinOutput:
-        """Segment the queries.
+        """Segment queries by K supports each.
 
         Args:
-            query: features (b, c, ·, ·).
-            support: features (b·K, c, ·, ·) as `masked_layer4` returns them.
+            query: backbone features of the b queries, each level (b, c, ·, ·).
+            support: features of the supports (b·K, c, ·, ·), with f3 computed from the masked f2 (`masked_layer4`).
             labels: support labels (b, K, H, W); 1 is foreground, anything else is not.
         """
         compared = compare(aligned(query), aligned(support), labels, self.down_query, self.down_supp)
@@ -115,7 +115,7 @@ class PFENetHead(nn.Module):
 
     @staticmethod
     def losses(output: BinOutput, target: Tensor, aux_weight: float = 1.0) -> dict[str, Tensor]:
-        """Return the losses of an output against a target (b, S, S) with void 255 (§4)."""
+        """Return the losses of the head's output against a target (b, S, S) of 0 and 1, 255 for void (§4)."""
 
         def entropy(logits: Tensor) -> Tensor:
             return F.cross_entropy(widened(resize(logits, target.shape[-1])), target.long(), ignore_index=VOID)
@@ -125,9 +125,10 @@ class PFENetHead(nn.Module):
 
 
 class PFENetReleasedFormat(ReleasedFormat):
-    """Layout of the authors' checkpoints: all layers under `module.`, also the frozen network's (§8).
+    """Layout of PFENet's published checkpoints: all layers under `module.`, also those of the frozen network (§8).
 
-    The network's statistics may have moved in training, so its layers are both learned weights and a backbone's.
+    BatchNorm statistics of the frozen network may have moved in training, so its layers are read both as learned
+    weights and as those of a backbone.
     """
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
@@ -151,7 +152,7 @@ class PFENet(StageSegmenter):
         backbone: `dilated_resnet50`, `dilated_resnet101` or `dilated_vgg16`; with `backbone_bn: eval` also a pspnet_*
             or a pyramid.
         width: channels of the head.
-        ppm_scales: the bins, from fine to coarse: sides in pixels, or shares of the map's side (§3).
+        ppm_scales: sides to which features are pooled, from fine to coarse: in pixels, or as shares of the map's side.
         backbone_bn: "train" runs the backbone, whose weights stay as they are, with BatchNorm in training mode, as the
             authors' program does: in training each pass is normalised by its own statistics, and those of the test move
             away from ImageNet's (§5). "eval" leaves the network as it is, as BAM does.
@@ -249,9 +250,9 @@ class PFENet(StageSegmenter):
         return self.trunk is None
 
     def training_features(self, pixels: Tensor, supports: bool) -> Features:
-        """Encode a batch's queries, or one shot of all episodes; BatchNorm uses this batch (§7).
+        """Encode images (B, 3, S, S), queries or one shot of all episodes, by the batch's BatchNorm statistics (§7).
 
-        Of supports f3 is not needed: `support` makes it of the masked f2.
+        With `supports`, f3 is not computed, because it comes later from the masked f2; f2 stands in its place.
         """
         assert self.trunk is not None
         with torch.no_grad():
@@ -261,5 +262,5 @@ class PFENet(StageSegmenter):
             return Features(f1, f2, f2, None)
 
     def network_of(self, pixels: Tensor) -> nn.Module | None:
-        """Return None if the method's own trunk encodes images."""
+        """Return the frozen network that encodes `pixels`; None if the method encodes them by a trunk of its own."""
         return super().network_of(pixels) if self.trunk is None else None

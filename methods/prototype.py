@@ -35,8 +35,8 @@ class Prototypes(NamedTuple):
     """Unit prototypes of a support set.
 
     Attributes:
-        foreground: (N, Z, C).
-        background: (Z, C).
+        foreground: (N, Z, C), for N ways and Z backbone layers.
+        background: (Z, C), shared by all ways.
         valid: (N,) bool, True for ways with foreground in their supports.
     """
 
@@ -51,11 +51,11 @@ def normalise(x: Tensor) -> Tensor:
 
 
 def cell_weights(masks: Tensor, height: int, width: int) -> Tensor:
-    """Return the share of foreground in every patch cell (..., T) (step 2).
+    """Return the share of foreground pixels in every patch (..., T), T = height · width (step 2).
 
     Args:
         masks: (..., H, W); positive is foreground.
-        height, width: patches of a column and of a row.
+        height, width: size of the patch grid.
     """
     binary = masks.clamp(max=1).float()
     cell = (binary.shape[-2] // height, binary.shape[-1] // width)
@@ -63,11 +63,12 @@ def cell_weights(masks: Tensor, height: int, width: int) -> Tensor:
 
 
 class SupportSums(NamedTuple):
-    """Sums over the supports' tokens, from which prototypes are computed.
+    """Weighted sums over the supports' tokens, from which prototypes are computed.
 
     Attributes:
-        foreground, rest: tokens weighted with their share of foreground, and with the rest (N, K, Z, C).
-        mass, rest_mass: sums of these weights (N, K).
+        foreground: sums of tokens, weighted by their patch's share of foreground (N, K, Z, C).
+        rest: sums of tokens, weighted by their patch's share of background (N, K, Z, C).
+        mass, rest_mass: sums of the two weights (N, K).
     """
 
     foreground: Tensor
@@ -77,18 +78,21 @@ class SupportSums(NamedTuple):
 
 
 def support_sums(supports: Tensor, weights: Tensor) -> SupportSums:
-    """Sum normalised tokens (N, K, Z, T, C), weighted by foreground (N, K, T) and by background (step 3)."""
+    """Sum normalised tokens (N, K, Z, T, C) over T, weighted by shares of foreground, and of background (step 3).
+
+    `weights` (N, K, T) are the shares of foreground.
+    """
     rest = 1 - weights
     foreground, other = (torch.einsum("nkt,nkztc->nkzc", part, supports) for part in (weights, rest))
     return SupportSums(foreground, other, weights.sum(-1), rest.sum(-1))
 
 
 def build_prototypes(sums: SupportSums, pool: str = "shot") -> Prototypes:
-    """Build the prototypes of a support set (steps 3 and 4).
+    """Return the unit prototypes of each way and of the background (steps 3 and 4).
 
     Args:
-        sums: over the tokens of the supports.
-        pool: "shot" averages each shot and then the shots, "pixel" all tokens of a way at once.
+        sums: weighted sums over the supports' tokens.
+        pool: "shot" averages the tokens of each shot, then the shots; "pixel" averages all tokens of a way at once.
     """
     usable = sums.mass > 0
     if pool == "pixel":
@@ -103,7 +107,7 @@ def build_prototypes(sums: SupportSums, pool: str = "shot") -> Prototypes:
 
 
 def cosines(query: Tensor, prototypes: Prototypes) -> Tensor:
-    """Return the cosines (N + 1, T) of normalised query tokens (Z, T, C), background first, mean over layers."""
+    """Return the cosines (N + 1, T) of normalised query tokens (Z, T, C) with background and ways, mean over layers."""
     every = torch.cat([prototypes.background[None], prototypes.foreground])
     return torch.einsum("ztc,nzc->nt", query, every) / len(query)
 
@@ -112,8 +116,8 @@ def token_logits(similar: Tensor, valid: Tensor, alpha: float, delta: float) -> 
     """Turn cosines (N + 1, T) into logits (N + 1, T) (step 5).
 
     Args:
-        similar: cosines.
-        valid: (N,) bool; the others get `INVALID`.
+        similar: cosines with the background's and the N ways' prototypes.
+        valid: (N,) bool, ways that have a prototype; logits of other ways are `INVALID`.
         alpha: scale of the cosines.
         delta: added to the background's logit.
     """
@@ -122,14 +126,17 @@ def token_logits(similar: Tensor, valid: Tensor, alpha: float, delta: float) -> 
 
 
 def presence(logits: Tensor, top_fraction: float = 0.01) -> Tensor:
-    """Return the presence scores (N,) of token logits (N + 1, T): mean of the largest probabilities (step 7)."""
+    """Return a presence score (N,) for each way: the mean of its largest token probabilities (step 7).
+
+    `logits` are (N + 1, T), background first; `top_fraction` is the share of the T tokens that the mean is taken over.
+    """
     tokens = logits.shape[1]
     top = max(1, round(top_fraction * tokens))
     return logits.softmax(0)[1:].topk(top, dim=1).values.mean(1)
 
 
 class SupportCells(NamedTuple):
-    """Sums over a support's tokens and, if delta is chosen by them, the tokens."""
+    """Weighted sums over a support's tokens; tokens and weights, too, if the background offset is chosen on them."""
 
     sums: SupportSums
     tokens: Tensor | None
@@ -137,7 +144,7 @@ class SupportCells(NamedTuple):
 
 
 class Classes(NamedTuple):
-    """An episode's prototypes, and the offset of the background's logit."""
+    """Prototypes of an episode's background and ways, and the offset `delta` of the background's logit."""
 
     prototypes: Prototypes
     delta: float
@@ -192,7 +199,7 @@ class Prototype(Segmenter):
         self.gate = gate
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Return the normalised patch tokens (Z, T, C) of an image's pixels (3, S, S)."""
+        """Return the patch tokens (Z, T, C) of an image (3, S, S) in Z backbone layers, scaled to unit length."""
         return normalise(self.backbone.encode(pixels)[self.layers, 1:])
 
     def support(self, image: Tensor, mask: Tensor) -> SupportCells:
@@ -202,7 +209,10 @@ class Prototype(Segmenter):
         return SupportCells(sums, *((image, weights[0]) if self.selection == "support" else (None, None)))
 
     def join(self, supports: Iterator[Iterator[SupportCells]]) -> Classes:
-        """Build the prototypes of background and ways, and choose delta."""
+        """Return the prototypes of background and ways, and the offset of the background's logit.
+
+        The offset is the configured one, or is chosen on the supports (`selection="support"`).
+        """
         ways = [list(of_way) for of_way in supports]
         every = [cells.sums for of_way in ways for cells in of_way]
         shape = (len(ways), len(ways[0]))
@@ -217,7 +227,10 @@ class Prototype(Segmenter):
         return Classes(prototypes, self._support_delta(tokens, weights, prototypes))
 
     def segment(self, query: Tensor, support: Classes) -> Competition:
-        """Return token logits, with presence and its scores (steps 5 to 7)."""
+        """Return class logits of the query's tokens, and for each way a presence score and decision (steps 5 to 7).
+
+        `query` holds normalised tokens (1, Z, T, C).
+        """
         prototypes, delta = support
         logits = token_logits(self.compare(query[0], prototypes), prototypes.valid, self.alpha, delta)
         score = presence(logits, self.top_fraction)
@@ -231,7 +244,7 @@ class Prototype(Segmenter):
         return F.interpolate(logits, size, mode="bilinear", align_corners=False)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the cosines from which logits are computed."""
+        """Return for display the query's cosines (h, w) with the prototypes of background and ways, by name."""
         similar, prototypes, _ = self._similar(episode)
         side = round(similar.shape[1] ** 0.5)
         background, *ways = similar.view(-1, side, side)
@@ -242,7 +255,11 @@ class Prototype(Segmenter):
         return maps
 
     def calibrate(self, episodes: Iterable[EpisodeBatch]) -> dict[str, float]:
-        """Choose (alpha, delta) by mIoU and then theta by exact-match accuracy; first best on ties (§2.1, `base`)."""
+        """Set alpha, delta and theta to the values that score best on labelled episodes, and return them by name.
+
+        alpha and delta are chosen together by mIoU, then theta by the share of episodes with exactly the right ways
+        predicted as present; on ties the first wins (§2.1, `base`).
+        """
         sums: dict[int, np.ndarray] = {}  # class -> intersection and union for every (alpha, delta)
         seen: list[tuple[Tensor, Tensor, Tensor]] = []  # cosines, valid ways and true presence of every episode
         for episode in episodes:
@@ -275,7 +292,10 @@ class Prototype(Segmenter):
         return self.compare(query[0], prototypes), prototypes, delta
 
     def compare(self, query: Tensor, prototypes: Prototypes) -> Tensor:
-        """Return the cosines (N + 1, T) of normalised query tokens (Z, T, C), background first."""
+        """Return the cosines (N + 1, T) of normalised query tokens (Z, T, C) with background and ways.
+
+        Without a background prototype, its row holds the constant `background_cosine`.
+        """
         similar = cosines(query, prototypes)
         if self.background == "none":
             return torch.cat([torch.full_like(similar[:1], self.background_cosine), similar[1:]])

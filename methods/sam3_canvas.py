@@ -40,13 +40,15 @@ KEPT, NEGATIVE, TOUCH, SUPPRESSED = 0.5, 0.1, 0.05, 0.5
 
 
 def one_shot_slots(side: int, ratio: float, orient: Orient, swap: bool) -> list[Slot]:
-    """Return the canvas parts of a support and the query (§2); the support's share is rounded down.
+    """Return the rectangles (x, y, width, height) of a support and of the query on a canvas, in pixels (§2).
+
+    The support's share is rounded down.
 
     Args:
-        side: D.
-        ratio: share of the canvas that is the support's.
-        orient: they stand one above the other (vertical) or side by side.
-        swap: the query comes first.
+        side: D, side of the canvas.
+        ratio: share of the canvas that the support takes.
+        orient: "vertical" puts the two one above the other, otherwise they are side by side.
+        swap: whether the query comes first, at the top or left.
     """
     first = int(side * ratio)
     rest = side - first
@@ -57,9 +59,14 @@ def one_shot_slots(side: int, ratio: float, orient: Orient, swap: bool) -> list[
 
 
 def many_shot_slots(side: int, shots: int, ratio: float, layout: Layout) -> list[Slot]:
-    """Return the canvas parts of K supports and the query (§2); the supports' share is rounded.
+    """Return the rectangles (x, y, width, height) of K supports, then of the query, on a canvas, in pixels (§2).
 
-    `l_shape` is for five; of other numbers it is a vertical strip.
+    Args:
+        side: D, side of the canvas.
+        shots: K.
+        ratio: share of the canvas that the supports' strip takes; it is rounded to pixels.
+        layout: "horizontal_strip" at the top, a vertical strip at the left, or "l_shape", which is for five supports;
+            of other numbers it is a vertical strip.
     """
     strip = round(side * ratio)
     rest = side - strip
@@ -81,7 +88,7 @@ def many_shot_slots(side: int, shots: int, ratio: float, layout: Layout) -> list
 
 
 def draw_canvas(images: Sequence[np.ndarray], slots: Sequence[Slot], side: int) -> np.ndarray:
-    """Return the canvas (D, D, 3) uint8 with each image (H, W, 3) uint8 stretched to its part, by PIL's bilinear."""
+    """Return a canvas (D, D, 3) uint8 with each image (H, W, 3) uint8 stretched to its rectangle, bilinear by PIL."""
     canvas = np.zeros((side, side, 3), np.uint8)
     for image, (x, y, width, height) in zip(images, slots, strict=True):
         canvas[y : y + height, x : x + width] = resize_by_pil(image, height, width)
@@ -94,8 +101,8 @@ def canvas_box(box: Sequence[float], size: tuple[int, int], slot: Slot, side: in
     Args:
         box: x, y, width and height in pixels of the support.
         size: (H, W) of the support.
-        slot: the slot of the support.
-        side: D.
+        slot: rectangle (x, y, width, height) of the support on the canvas.
+        side: D, side of the canvas.
     """
     (x, y, width, height), (left, top, slot_width, slot_height) = box, slot
     across, down = slot_width / size[1], slot_height / size[0]
@@ -108,12 +115,15 @@ def canvas_box(box: Sequence[float], size: tuple[int, int], slot: Slot, side: in
 
 
 def score_map(found: Detections, side: int) -> np.ndarray:
-    """Return each canvas pixel's largest detection score (D, D) float32; 0 without one."""
+    """Return the largest score of the detections that cover each canvas pixel, (D, D) float32; 0 where none does."""
     return largest_scores(iter(found.full_size(side)), found.scores, (side, side)).cpu().numpy()
 
 
 def slot_detections(found: Detections, slot: Slot, side: int) -> tuple[Tensor, Tensor]:
-    """Return masks (M, h, w) bool and scores (M,) of detections that reach into the query's part."""
+    """Return masks (M, h, w) bool, cut to the query's rectangle `slot`, and scores (M,) of detections that reach it.
+
+    `side` is the side of the canvas.
+    """
     x, y, width, height = slot
     masks = found.full_size(side)[:, y : y + height, x : x + width]
     reaches = masks.flatten(1).any(1)
@@ -121,23 +131,23 @@ def slot_detections(found: Detections, slot: Slot, side: int) -> tuple[Tensor, T
 
 
 def cut_query(values: np.ndarray, slot: Slot, size: tuple[int, int]) -> np.ndarray:
-    """Return the query's part of a map (D, D) of the canvas at the query's size (H, W), by PIL's nearest pixel."""
+    """Cut the query's rectangle out of a map (D, D) of the canvas; resize it to `size` (H, W), nearest pixel by PIL."""
     x, y, width, height = slot
     return resize_labels_pil(np.ascontiguousarray(values[y : y + height, x : x + width]), *size)
 
 
 def mined_prompts(boxes: Tensor, scores: Tensor, given: Sequence[float], most_negatives: int) -> tuple[Tensor, Tensor]:
-    """Choose prompts among SAM 3's detections in the support alone (§7).
+    """Choose box prompts among SAM 3's detections in the support alone (§7).
 
     Args:
         boxes: (n, 4), x0, y0, x1 and y1 in pixels of the support.
         scores: (n,).
-        given: x, y, width and height of the support's own box, the positive one where nothing is found.
-        most_negatives: negative prompts at most.
+        given: x, y, width and height of the support's own box, which is the only positive prompt if nothing is found.
+        most_negatives: largest number of negative prompts.
 
     Returns:
-        Boxes (P, 4) as `boxes`, and labels (P,): first the positive ones in their order, then the negative ones by
-        descending score.
+        Boxes (P, 4), x0, y0, x1 and y1, and labels (P,), 1 positive and 0 negative: first the positive boxes in their
+        order, then the negative ones by descending score.
     """
     positive = boxes[scores > KEPT]
     is_negative = (scores > NEGATIVE) & (scores <= KEPT)
@@ -181,12 +191,13 @@ def mined_on_canvas(boxes: Tensor, size: tuple[int, int], side: int, ratio: floa
 
 @dataclass(frozen=True)
 class Pasted:
-    """Canvas with a way's supports and the query.
+    """Canvas that shows a way's supports and the query, with box prompts.
 
     Attributes:
         canvas: (D, D, 3) uint8.
-        slot: the slot of the query.
-        boxes: (P, 4) float32 prompts in parts of the canvas, `labels` (P,) 1 for examples.
+        slot: rectangle (x, y, width, height) of the query.
+        boxes: prompts (P, 4) float32, centre, width and height as shares of the canvas; `labels` (P,) are 1 for
+            positive examples.
     """
 
     canvas: np.ndarray
@@ -196,12 +207,12 @@ class Pasted:
 
 
 class Example(NamedTuple):
-    """A support with its box.
+    """A support's photo with the box around its object.
 
     Attributes:
         photo: (H, W, 3) uint8.
-        box: x, y, width and height in pixels of the photo; None without one.
-        text: asks for its way.
+        box: x, y, width and height in pixels of the photo; None if it has no box.
+        text: text prompt for the support's class.
     """
 
     photo: np.ndarray
@@ -214,7 +225,7 @@ class Example(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A way's detections above the threshold, with their canvas."""
+    """SAM 3's detections of one way above the score threshold, with the canvas on which they were made."""
 
     pasted: Pasted
     detections: Detections
@@ -223,19 +234,19 @@ class Found(NamedTuple):
 class SAM3Canvas(Sam3Segmenter):
     """Segmentation by SAM 3 on a canvas of supports and query, one canvas for each way.
 
-    No network sees an image alone, so that query and supports are photos until they are pasted. Photos, boxes and names
-    come beside the images of an episode, which `features` and `supports` are therefore made of.
+    No network sees an image alone, so query and supports stay photos until they are pasted on a canvas. Photos, boxes
+    and class names are read from the episode, beside its square images.
 
     Args:
         backbone: SAM 3.
-        text: "none" asks for what the boxes show; "class" tells the network the class's name, as the authors do.
+        text: "none" prompts with boxes alone; "class" adds the class's name as text, as the authors do.
         threshold: score that a detection must exceed.
-        orient, swap: of the canvas of one support; with `swap` the query comes first.
-        ratio: share of that canvas that is the support's.
-        layout: the layout of the canvas of several supports.
-        ratio_of_several: share of that canvas that is the supports'.
-        most_negatives: negative prompts, found in the support alone, at most; 0 for none. Only for one support below
-            the query.
+        orient, swap: layout of the canvas with one support: vertical or horizontal, and whether the query comes first.
+        ratio: share of the canvas that one support takes.
+        layout: layout of the canvas with several supports.
+        ratio_of_several: share of the canvas that several supports take together.
+        most_negatives: largest number of negative prompts, found in the support alone; 0 for none. Only for one support
+            below the query.
     """
 
     authors_shots = AuthorsShots((1, 5), "the authors lay out no other canvas; here it has a strip of K supports")  # §2
@@ -267,7 +278,7 @@ class SAM3Canvas(Sam3Segmenter):
 
     @property
     def side(self) -> int:
-        """Side D of the canvas, equal to that of SAM 3's images."""
+        """Side D of the canvas in pixels, equal to that of SAM 3's input images."""
         return self.backbone.spec.side
 
     def check_shots(self, test: int, training: int | None) -> None:
@@ -278,11 +289,11 @@ class SAM3Canvas(Sam3Segmenter):
             raise SettingsError(f"{test} shots do not fit on a canvas of {self.side} pixels; lower --shot")
 
     def features(self, batch: EpisodeBatch, rows: Tensor, supports: bool = False) -> np.ndarray:
-        """Return the query's photo (H, W, 3) uint8."""
+        """Return the query's photo (H, W, 3) uint8 in place of features; `rows` is the photo's index in the batch."""
         return _pixels(batch.photo(int(rows)))
 
     def supports(self, way: EpisodeBatch) -> Iterator[Example]:
-        """Yield the supports of a way, from their photos or square images."""
+        """Yield each support of a way as its photo, with box and text prompt."""
         text = self.text_of(way)
         for row, box in zip(way.support[0, 0].tolist(), self.boxes_of(way), strict=True):
             yield Example(_pixels(way.photo(row)), box, text)
@@ -291,7 +302,10 @@ class SAM3Canvas(Sam3Segmenter):
         return list(supports)
 
     def segment(self, query: np.ndarray, support: list[Example]) -> Found | None:
-        """Return a way's detections; None if no support has a box (§4), or memory ends (§5)."""
+        """Paste query and supports on a canvas and return SAM 3's detections above the threshold.
+
+        None, a failed prediction, if no support has a box (§4) or the GPU runs out of memory (§5).
+        """
         try:
             pasted = self.paste(query, support)
             if pasted is None:
@@ -302,12 +316,12 @@ class SAM3Canvas(Sam3Segmenter):
             return None
 
     def detect(self, pasted: Pasted, text: str) -> Detections:
-        """Let SAM 3 detect what a canvas shows."""
+        """Return SAM 3's detections on a canvas, prompted by its boxes and a text."""
         concept = self.backbone.concept(text, pasted.boxes, pasted.labels)
         return self.backbone.detect(torch.from_numpy(pasted.canvas).permute(2, 0, 1), concept, self.device)
 
     def paste(self, query: np.ndarray, support: Sequence[Example]) -> Pasted | None:
-        """Return the canvas of a query (H, W, 3) and supports, with prompts; None without any box."""
+        """Return the canvas of a query (H, W, 3) uint8 and supports, with box prompts; None if no support has a box."""
         slots = self.slots(len(support))
         canvas = draw_canvas([*(one.photo for one in support), query], slots, self.side)
         prompted = [(one, slot) for one, slot in zip(support, slots, strict=False) if one.box is not None]
@@ -322,11 +336,11 @@ class SAM3Canvas(Sam3Segmenter):
         return Pasted(canvas, slots[-1], prompts, torch.ones(len(boxes), dtype=torch.int64))
 
     def query_scores(self, found: Found, size: tuple[int, int]) -> Tensor:
-        """Return each query pixel's largest detection score (h, w) float32; 0 without one."""
+        """Return the largest score of the detections that cover each query pixel, (h, w) float32; 0 where none does."""
         return torch.tensor(cut_query(score_map(found.detections, self.side), found.pasted.slot, size))
 
     def maps(self, found: Found, size: tuple[int, int]) -> dict[str, Tensor | Sketch]:
-        """Return the canvas with its prompts, and what is found on the query with its scores."""
+        """Return for display "canvas" with its prompts, "detections" on the query, and "detection scores" (h, w)."""
         masks = slot_detections(found.detections, found.pasted.slot, self.side)[0].cpu().numpy()
         groups, boxes = np.arange(len(masks)) + 1, np.array([share_box(mask) for mask in masks]).reshape(-1, 4)
         return {
@@ -336,7 +350,7 @@ class SAM3Canvas(Sam3Segmenter):
         }
 
     def slots(self, shots: int) -> list[Slot]:
-        """Return the parts of the supports and of the query."""
+        """Return the rectangles (x, y, width, height) of `shots` supports, then of the query, on the canvas."""
         if shots == 1:
             return one_shot_slots(self.side, self.ratio, self.orient, self.swap)
         return many_shot_slots(self.side, shots, self.ratio_of_several, self.layout)
@@ -353,7 +367,7 @@ class SAM3Canvas(Sam3Segmenter):
         return mined_prompts((found.boxes * scale).cpu(), found.scores.cpu(), support.box, self.most_negatives)
 
     def objects(self, found: Found, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return the detections on the query, each with its mask and score."""
+        """Return mask (h, w) bool, at the size of the query on the canvas, and score () of each detection."""
         return zip(*slot_detections(found.detections, found.pasted.slot, self.side), strict=True)
 
 

@@ -37,9 +37,9 @@ WAVELENGTHS = 10000
 
 
 def relative_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Convert boxes (n, 4) of corners in pixels to centre, width and height as shares of an image (H, W).
+    """Convert boxes (n, 4), x0, y0, x1, y1 in pixels, to centre, width and height as shares of the image size (H, W).
 
-    In float32 (§2).
+    The result is float32 (§2).
     """
     height, width = size
     x0, y0, x1, y1 = (boxes.float() / torch.tensor([width, height, width, height], device=boxes.device)).unbind(1)
@@ -54,13 +54,13 @@ def sines(values: Tensor, width: int) -> Tensor:
 
 
 def embed_points(encoder: Any, pooled: Tensor, points: Tensor, drop_spatial_bias: bool) -> Tensor:
-    """Return embeddings (n, C) of points, without their labels (§3.2).
+    """Return embeddings (n, C) of point prompts, without the embedding of their labels (§3.2).
 
     Args:
-        encoder: SAM 3's encoder of prompts, with the layers for points.
-        pooled: (1, C, g, g), the normalised features that a point takes its own from.
-        points: (n, 2), x and y in parts of the image.
-        drop_spatial_bias: leave out where the points are.
+        encoder: SAM 3's prompt encoder, with the layers for points.
+        pooled: (1, C, g, g), normalised image features, which are sampled at the points.
+        points: (n, 2), x and y as shares of the image.
+        drop_spatial_bias: whether to leave out the positions of the points.
     """
     own = F.grid_sample(pooled, (2 * points - 1)[None, :, None], mode="bilinear", align_corners=False)[0, :, :, 0].T
     found: Tensor = encoder.points_pool_project(own)
@@ -72,9 +72,13 @@ def embed_points(encoder: Any, pooled: Tensor, points: Tensor, drop_spatial_bias
 
 
 def embed_boxes(encoder: Any, pooled: Tensor, boxes: Tensor, drop_spatial_bias: bool) -> Tensor:
-    """Return embeddings (n, C) of boxes (n, 4), without their labels (§3.3).
+    """Return embeddings (n, C) of box prompts, without the embedding of their labels (§3.3).
 
-    Other arguments are as of `embed_points`.
+    Args:
+        encoder: SAM 3's prompt encoder.
+        pooled: (1, C, g, g), normalised image features, which are pooled over the boxes.
+        boxes: (n, 4), centre, width and height as shares of the image.
+        drop_spatial_bias: whether to leave out the positions of the boxes.
     """
     (x, y, width, height), (rows, columns) = boxes.unbind(1), pooled.shape[2:]
     corners = torch.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], 1)
@@ -91,14 +95,14 @@ def embed_boxes(encoder: Any, pooled: Tensor, boxes: Tensor, drop_spatial_bias: 
 def exemplar_tokens(
     encoder: Any, features: Tensor, prompts: Tensor, labels: Tensor, drop_spatial_bias: bool = False
 ) -> Tensor:
-    """Return the tokens (1, n + 1, C) of a way's prompts in one image, with the encoder's own token (§3.4).
+    """Encode n point or box prompts in one image to tokens (1, n + 1, C); one token is the encoder's own (§3.4).
 
     Args:
-        encoder: SAM 3's encoder of prompts.
-        features: (1, C, g, g), the deepest level of the image.
-        prompts: points (n, 2), x and y, or boxes (n, 4), centre, width and height, in parts of the image.
+        encoder: SAM 3's prompt encoder.
+        features: (1, C, g, g), the deepest feature level of the image.
+        prompts: points (n, 2), x and y, or boxes (n, 4), centre, width and height, as shares of the image.
         labels: (n,) int64, 1 on the object and 0 beside it.
-        drop_spatial_bias: leave out where the prompts are.
+        drop_spatial_bias: whether to leave out the positions of the prompts.
     """
     pooled = encoder.vision_layer_norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     embed = embed_points if prompts.shape[1] == 2 else embed_boxes
@@ -122,11 +126,13 @@ def instance_masks(found: Detections, size: tuple[int, int]) -> Iterator[Tensor]
 
 
 def first_apart(shared: Tensor, areas: Tensor) -> Tensor:
-    """Return the numbers (·,) of masks that overlap no kept earlier one by more than half of the smaller.
+    """Return the indices (·,) of the masks that remain when overlapping ones are dropped, the first of each two kept.
+
+    Two masks overlap if they share more than half of the smaller one.
 
     Args:
-        shared: (M, M), areas of what two have in common.
-        areas: (M,).
+        shared: (M, M), area that two masks have in common.
+        areas: (M,), area of each mask.
     """
     overlap = shared / (torch.minimum(areas[:, None], areas) + 1e-6)
     stays = torch.ones(len(areas), dtype=torch.bool, device=areas.device)
@@ -139,7 +145,7 @@ def first_apart(shared: Tensor, areas: Tensor) -> Tensor:
 def mask_boxes(masks: Tensor) -> Tensor:
     """Return the boxes (M, 4) int64 of masks (M, H, W): first and last column and row, x0, y0, x1 and y1 (§5.5).
 
-    The box of an empty mask is inside out, beyond the image.
+    The box of an empty mask has its corners swapped and lies beyond the image.
     """
     beyond = max(masks.shape[1:]) + 1
     ends = []
@@ -151,9 +157,9 @@ def mask_boxes(masks: Tensor) -> Tensor:
 
 
 def suppress(masks: Tensor) -> Tensor:
-    """Return the numbers (·,) of the masks (M, H, W) bool that the authors' program keeps (§5.5).
+    """Return the indices (·,) of the masks (M, H, W) bool that the authors' non-maximum suppression keeps (§5.5).
 
-    Whatever the scores, the first of two that overlap stays: the program's NMS does not get them.
+    The first of two overlapping masks stays whatever the scores are, because the authors' program ignores them.
     """
     kept = torch.arange(len(masks), device=masks.device)
     if len(masks) < 2:
@@ -168,7 +174,11 @@ def suppress(masks: Tensor) -> Tensor:
 
 
 def suppressed(found: Sequence[Detections | None], size: tuple[int, int]) -> list[Detections | None]:
-    """Return each way's detections that the authors' program keeps, with score 1 (§5.5)."""
+    """Apply the authors' non-maximum suppression to the detections of all ways together (§5.5).
+
+    Returns:
+        For each way the remaining detections, with a score of 1; None where `found` has None.
+    """
     masks = [mask for one in found if one is not None for mask in instance_masks(one, size)]
     stays = torch.zeros(len(masks), dtype=torch.bool)
     if masks:
@@ -184,11 +194,11 @@ def _sure(found: Detections, keep: Tensor) -> Detections:
 
 
 class Exemplar(NamedTuple):
-    """Prompt made of a way's supports: tokens of their objects, and a text.
+    """Prompt for SAM 3 made from a way's supports: tokens of their objects, and a text.
 
     Attributes:
         tokens: (1, m, C); None if no support has a box.
-        text: the word that SAM 3 is asked for: "visual", or the name of the class.
+        text: text prompt: "visual", or the name of the class.
     """
 
     tokens: Tensor | None
@@ -227,15 +237,15 @@ class SAM3Exemplars(Sam3Segmenter):
         self.form, self.drop_spatial_bias, self.nms = form, drop_spatial_bias, nms
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """Return SAM 3's encoding (V, g, g) of an image (3, H, W) uint8."""
+        """Return the output (V, g, g) of SAM 3's image encoder for an image (3, H, W) uint8."""
         return self.backbone.encode(image)
 
     def as_support(self, encoded: Tensor) -> Tensor:
-        """Return the deepest level (C, g, g) of an encoding."""
+        """Return the deepest feature level (C, g, g) of a support, computed from its encoding (V, g, g)."""
         return self.backbone.deepest(encoded[None])[0]
 
     def query(self, image: Tensor) -> Levels:
-        """Return the query's features for SAM 3's detector."""
+        """Return the query's feature levels for SAM 3's detector, computed from its encoding (1, V, g, g)."""
         return self.backbone.levels(image)
 
     def supports(self, way: EpisodeBatch) -> Iterator[Exemplar]:
@@ -250,14 +260,15 @@ class SAM3Exemplars(Sam3Segmenter):
                 yield Exemplar(self.support(self.features(way, rows, supports=True), prompts), text)
 
     def support(self, image: Tensor, prompts: Tensor) -> Tensor:
-        """Return the tokens (1, n + 1, C) of a way's prompts in one support.
+        """Encode the prompts in one support to tokens (1, n + 1, C).
 
         Args:
-            image: (1, C, g, g), the deepest level.
-            prompts: (n, 4), centre, width and height in parts of the image; of points (n, 2) will do. All are positive.
+            image: deepest feature level of the support (1, C, g, g).
+            prompts: positive prompts: boxes (n, 4), centre, width and height as shares of the image; where the method
+                encodes points, their centres (n, 2) suffice.
 
         Raises:
-            ValueError: boxes are wanted, and points were given.
+            ValueError: the method encodes boxes, and points were given.
         """
         if self.form == "box" and prompts.shape[1] != 4:
             raise ValueError(f"prompts are {tuple(prompts.shape)}; expected boxes (n, 4), or the form point")
@@ -267,13 +278,13 @@ class SAM3Exemplars(Sam3Segmenter):
             return exemplar_tokens(encoder, image, prompts, labels.to(image.device), self.drop_spatial_bias)
 
     def join(self, supports: Iterator[Exemplar]) -> Exemplar:
-        """Join the supports' tokens; the text is the last one's (§4)."""
+        """Concatenate the tokens of a way's supports; the text prompt is that of the last support (§4)."""
         every = list(supports)
         tokens = [one.tokens for one in every if one.tokens is not None]
         return Exemplar(torch.cat(tokens, 1) if tokens else None, every[-1].text)
 
     def segment(self, query: Levels, support: Exemplar) -> Detections | None:
-        """Return a way's detections above the threshold; None if no support has a box."""
+        """Return SAM 3's detections in the query above the score threshold; None if no support has a box."""
         if support.tokens is None:
             return None
         found = self.backbone.find(query, self.backbone.concept(support.text), support.tokens)
@@ -289,7 +300,7 @@ class SAM3Exemplars(Sam3Segmenter):
         return zip(instance_masks(found, size), found.scores, strict=True)
 
     def maps(self, found: Detections, size: tuple[int, int]) -> dict[str, Tensor | Sketch]:
-        """Return what is found on the query, with the boxes that SAM 3 gives, and its scores."""
+        """Return for display the "detections" on the query, masks and boxes, and the "detection scores" (h, w)."""
         masks = np.array([mask.cpu().numpy() for mask in instance_masks(found, size)]).reshape(-1, *size)
         groups = np.arange(len(masks)) + 1
         sketch = Sketch(boxes=found.boxes.cpu().numpy(), box_groups=groups, regions=stacked_regions(masks, groups))

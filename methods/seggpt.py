@@ -36,7 +36,7 @@ WHITE = (255, 255, 255)
 
 
 def colours(painted: Tensor) -> Tensor:
-    """Convert SegGPT's painted, normalised output (3, ...) to colours from 0 to 255 (§3)."""
+    """Convert SegGPT's output (3, ...), an image in ImageNet normalisation, to colours from 0 to 255 (§3)."""
     mean, std = (painted.new_tensor(v).view(3, *[1] * (painted.ndim - 1)) for v in (IMAGENET_MEAN, IMAGENET_STD))
     return ((painted * std + mean) * 255).clamp(0, 255)
 
@@ -47,7 +47,7 @@ def at_size(painted: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def palette(classes: int) -> Tensor:
-    """Return colours for the background and each class, (1 + classes, 3) int64 (§5, step 4)."""
+    """Return distinct colours for the background (black) and each class, (1 + classes, 3) int64 of 0..255 (§5)."""
     base = int(classes ** (1 / 3)) + 1
     margin = 256 // base
     rows = [(0, 0, 0)]
@@ -59,26 +59,23 @@ def palette(classes: int) -> Tensor:
 
 
 def nearest_colour(painted: Tensor, table: Tensor) -> Tensor:
-    """Return the row of `table` nearest to each colour, the first on ties (§5, step 4).
+    """Return for each pixel the index (h, w) int64 of the nearest colour in `table`, the first on ties (§5).
 
     Args:
-        painted: (3, h, w) from 0 to 255.
-        table: (C, 3).
-
-    Returns:
-        (h, w) int64.
+        painted: colours (3, h, w) from 0 to 255.
+        table: colours (C, 3).
     """
     distances = torch.stack([(painted - colour[:, None, None]).square().sum(0) for colour in table.to(painted)])
     return first_largest(-distances)
 
 
 def paint_mask(mask: Tensor, colour: tuple[int, ...]) -> Tensor:
-    """Return masks (..., S, S) bool in a colour on black, (..., 3, S, S) uint8."""
+    """Paint masks (..., S, S) bool in a colour on black: images (..., 3, S, S) uint8."""
     return mask[..., None, :, :] * mask.new_tensor(colour, dtype=torch.uint8)[:, None, None]
 
 
 class Example(NamedTuple):
-    """A support's pixels (1, 3, S, S), and its mask (1, S, S)."""
+    """A support (example) for SegGPT: its pixels (1, 3, S, S), and its mask (1, S, S)."""
 
     image: Tensor
     mask: Tensor
@@ -124,7 +121,10 @@ class SegGPT(Segmenter):
         return "no" if self.backbone.weights_id.startswith("random ") else "yes"
 
     def saw_classes_of(self, dataset: str) -> KnownOrNot:
-        """Say what is known of the training's data (§7): FSS-1000 was not among them, and of one's own no one knows."""
+        """Return whether SegGPT was trained with labels of this data set's test classes: yes, no or unknown.
+
+        FSS-1000 was not among its training data (§7); of a user's own data it is unknown.
+        """
         saw = self.saw_test_classes
         return saw if saw == "no" or dataset in SEEN else "no" if dataset in UNSEEN else "unknown"
 
@@ -139,11 +139,14 @@ class SegGPT(Segmenter):
         return Example(image, mask)
 
     def join(self, supports: Iterator[Any]) -> list[Any]:
-        """Return the examples of a way; with a palette, those of all ways."""
+        """Return the supports of a way as a list; if ways are painted in a palette, a list for each of all ways."""
         return [list(of_way) for of_way in supports] if self.competes else list(supports)
 
     def segment(self, query: Tensor, support: list[Any]) -> Any:
-        """Return the painted colours (3, S, S), 0 to 255, for a way; with a palette, for all ways."""
+        """Return the image (3, S, S), 0 to 255, that SegGPT paints as the query's mask.
+
+        It is the mask of one way in white on black or, with a palette, of all ways in their colours.
+        """
         if not self.competes:
             return self._colours(query, [(one, WHITE) for one in support])
         own = palette(len(support)).tolist()[1:] if len(support) > 1 else [WHITE]
@@ -151,7 +154,7 @@ class SegGPT(Segmenter):
         return len(support), self._colours(query, examples)
 
     def read(self, outputs: Iterator[Any], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
-        """Mark pixels whose mean colour is above the threshold (§5, step 2)."""
+        """Return a way's mask at `size` (h, w): the pixels whose mean colour is above the threshold (§5, step 2)."""
         (painted,) = outputs
         grey = at_size(painted.logits if isinstance(painted, Output) else painted, size).mean(0)
         inside, score = grey > self.threshold, grey / 255
@@ -159,7 +162,7 @@ class SegGPT(Segmenter):
         return Way(grey, inside, probability=kept, present=inside.any(), presence_score=score.amax())
 
     def compete(self, output: Any, size: tuple[int, int]) -> Prediction:
-        """Assign each pixel to the nearest colour of the palette."""
+        """Assign each pixel, at `size` (h, w), to the way whose palette colour is nearest to the painted colour."""
         count, painted = output
         if count == 1:
             return self.predict([self.read(iter([painted]), size)], [])

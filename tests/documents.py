@@ -20,7 +20,7 @@ PROGRAMS = "make|fsbench|pip|python|torchrun|srun|wandb|export"
 COMMAND = re.compile(rf"(?:\$ )?(?:\w+=\S+ )*(?:{PROGRAMS})\b|…")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 VARIABLE = "(?:METHOD|BACKBONE|DATASET|ARGS|CKPT|WEIGHTS|LISTS|DEVICES)="
-INLINE = re.compile(rf"(?<!`)`((?:[A-Z_]+=\S+ )*(?:{PROGRAMS})(?:\s[^`]+)?|{VARIABLE}[^`]+)`")
+INLINE = re.compile(rf"(?<!`)`((?:[A-Z_]+=[^\s`]+ )*(?:{PROGRAMS})(?:\s[^`]+)?|{VARIABLE}[^`]+)`")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ DerivedPairs = Callable[[str, int], tuple[Pair, ...]]
 
 
 def split_list(data: SegmentationData, split: str, fold: int) -> PairList:
-    """Return the list that a name of `official.csv` stands for: "pfenet-trn" is PFENet's training list."""
+    """Return a data set's (image, class) list by its name in `official.csv`; "pfenet-trn" is PFENet's training list."""
     if not split.startswith("pfenet-"):
         return pair_list(data, split, fold)
     return image_list(data, "trn" if split == "pfenet-trn" else "val", fold)
@@ -33,15 +33,15 @@ def check_lists(
     folders: Sequence[str | Path],
     per_class: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> None:
-    """Report the size of each list, and whether it equals the official list.
+    """Report the size of each (image, class) list, and whether it equals the official list.
 
     Args:
-        report: where the findings go.
+        report: collects the findings.
         data: the data set.
         derived: gives the lists that follow from the data.
-        splits: splits to compare.
-        folders: folders of released lists; with some, the pairs that differ are named.
-        per_class: split -> number of pairs of class 1, 2, … in the official lists of all folds, where it is known.
+        splits: names of the lists to compare.
+        folders: folders of published lists; if there are any, differing pairs are named.
+        per_class: {list name: number of pairs of class 1, 2, … in the official lists of all folds}, where known.
     """
     for split in splits:
         for fold in range(data.folds):

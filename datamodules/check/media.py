@@ -20,14 +20,14 @@ _DECODED = 40
 
 
 def whole_photo(path: Path, decode: bool = False) -> PictureHeader:
-    """Return a photo's header after checking that its file is complete: a JPEG by its end, others by decoding.
+    """Return a photo's header after checking that its file is complete: a JPEG by its end, other formats by decoding.
 
     Args:
         path: the file.
-        decode: decode a JPEG as well.
+        decode: decode JPEGs as well.
 
     Raises:
-        DataError: the file is absent, damaged or cut off, or of a form that a run refuses.
+        DataError: the file is absent, damaged or cut off, or of a form that fsbench refuses.
     """
     header = picture_header(path)
     is_whole = header.format == "PNG" or (header.format in ("JPEG", "MPO") and _has_end(path))
@@ -50,16 +50,16 @@ def check_files(
     labels: Callable[[str], tuple[tuple[int, ...], Path]] | None = None,
     turns_images: bool = False,
 ) -> None:
-    """Report images that cannot be used, that differ in size from their label map, or that are changed when read.
+    """Report images that are unusable, that differ in size from their label map, or that are changed when read.
 
     Args:
-        report: where the findings go.
-        subject: what the files are called in the report.
+        report: collects the findings.
+        subject: words for the files in the report.
         names: images to check.
         image: function from a name to its photo.
-        labels: returns height and width of the label map of a name, as a run reads it, and the file that they are from;
-            None if images have no label map.
-        turns_images: the data set takes images as their EXIF entries turn them.
+        labels: returns height and width of the label map of a name, as a run reads it, and the label map's file; None
+            if images have no label map.
+        turns_images: the data set turns images by their EXIF entries.
     """
     from tqdm import tqdm  # spares commands that draw no progress its import
 
@@ -106,7 +106,7 @@ def check_files(
 
 
 def check_label_maps(report: Report, subject: str, data: SegmentationData, names: Sequence[str]) -> None:
-    """Report on the image and the label map of each of `names`, as a run reads them."""
+    """Report on the image and the label map of each of `names`: unusable files, and differences in size."""
 
     def labels(name: str) -> tuple[tuple[int, ...], Path]:
         return data.label_map(name).shape, data.label_file(name)
@@ -115,6 +115,13 @@ def check_label_maps(report: Report, subject: str, data: SegmentationData, names
 
 
 def report_absent(report: Report, subject: str, absent: Sequence[str], expected: str) -> None:
-    """Report the missing files in `absent` as a problem, if there are any."""
+    """Add the missing files in `absent` to the report as a problem, if there are any.
+
+    Args:
+        report: collects the findings.
+        subject: words for the files.
+        absent: names of the missing files.
+        expected: what was expected, in words.
+    """
     if absent:
         report.problem(subject, f"{len(absent)} missing: {some(sorted(absent))}; expected {expected}")

@@ -18,8 +18,8 @@ class Report:
     """Findings of a check of a data set, in the order in which they were made.
 
     Attributes:
-        complete: verdict on data without problems and differences.
-        findings: (level, subject, text) of each.
+        complete: verdict, in words, on data without problems and differences.
+        findings: (level, subject, text) of each finding.
     """
 
     complete: str = "complete official data"
@@ -42,21 +42,21 @@ class Report:
         self.findings.append(("PROBLEM", subject, text))
 
     def count(self, subject: str, number: int, official: int | None, unit: str) -> None:
-        """Add the number of some things, with the official number if there is one."""
+        """Add the number of some things as a finding; it differs if there is an official number and this is not it."""
         if official is None or number == official:
             self.ok(subject, f"{number} {unit}")
         else:
             self.differs(subject, f"{number} {unit}; the official data have {official}")
 
     def attempt(self, subject: str, compute: Callable[[], T]) -> T | None:
-        """Return `compute()`; where it raises an error meant for the user, add that as a problem and return None."""
+        """Return `compute()`; if it raises an error meant for the user, add the error as a problem and return None."""
         with self.errors(subject):
             return compute()
         return None
 
     @contextmanager
     def errors(self, subject: str) -> Iterator[None]:
-        """Turn an error meant for the user into a problem."""
+        """Within the block, turn an error meant for the user into a problem of the report."""
         try:
             yield
         except FsbenchError as error:
@@ -64,7 +64,7 @@ class Report:
 
     @property
     def usable(self) -> bool:
-        """True if there is no problem."""
+        """True if no finding is a problem."""
         return not any(level == "PROBLEM" for level, _, _ in self.findings)
 
     @property
@@ -78,18 +78,18 @@ class Report:
         return self.complete
 
     def text(self) -> str:
-        """Return the findings as aligned lines."""
+        """Return all findings as aligned lines of text."""
         width = max((len(subject) for _, subject, _ in self.findings), default=0)
         return "\n".join(f"{level:8} {subject:{width}}  {text}" for level, subject, text in self.findings)
 
 
 @runtime_checkable
 class Checked(Protocol):
-    """A data set that `fsbench data check` looks through."""
+    """Base class of data sets that `fsbench data check` can check."""
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on the files in `root`, and on the lists in the folders `lists` where the data set has some."""
+        """Report on the files in `root`, and on published lists in the folders `lists` if the data set has some."""
 
 
 def some(names: Sequence[str], most: int = 5) -> str:

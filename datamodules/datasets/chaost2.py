@@ -57,10 +57,10 @@ A folder that the authors' notebooks made serves as well.
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make `<root>/chaos_MR_T2_normalized` from the archive of the training sets; returns remarks for the user.
+        """Make `<root>/chaos_MR_T2_normalized` from the archive of the training sets; return remarks for the user.
 
         Raises:
-            DataError: the archive is not to be had, or lacks slices or label maps.
+            DataError: the archive is not available, or lacks slices or label maps.
         """
 
         def place(name: PurePosixPath) -> str | None:
@@ -76,15 +76,15 @@ A folder that the authors' notebooks made serves as well.
 
 
 def read_scan(folder: Path) -> tuple["sitk.Image", "sitk.Image"]:
-    """Read a scan of CHAOS and its labels: slices by number, rows from below as NIfTI has them (§2, CHAOST2, 1 and 2).
+    """Read a scan of CHAOS and its labels as volumes: slices ordered by number, rows from below as in NIfTI.
 
     The label of a voxel is the rank of its grey value among those of the scan.
 
     Args:
-        folder: with `DICOM_anon/<name>-<number>.dcm` and `Ground/<name>-<number>.png`.
+        folder: the scan's folder with `DICOM_anon/<name>-<number>.dcm` and `Ground/<name>-<number>.png`.
 
     Raises:
-        DataError: there are none, a file has no number or that of another, a slice has no label map or a label map no
+        DataError: there are no slices, a file has no number or another's, a slice has no label map or a label map no
             slice, both differ in size, or a file cannot be read.
     """
     # spared until it is needed

@@ -75,7 +75,7 @@ publishes a checksum. <root> may also be a folder that a program of the field ha
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Cut the scenes into `<root>/Deepglobe/<1 to 6>/test/{origin,groundtruth}`; returns remarks for the user.
+        """Cut the scenes into `<root>/Deepglobe/<1 to 6>/test/{origin,groundtruth}`; return remarks for the user.
 
         Raises:
             DataError: there is no archive, it has other scenes, or one cannot be decoded.
@@ -127,20 +127,20 @@ for signed-in users, under the terms of use on that page). Put it (archive.zip) 
 
 
 def mask_name(name: str, layout: str) -> str:
-    """Return the mask file of a listed crop `<class>/test/origin/<file>` (cd-fss-protocol §2)."""
+    """Return the path of the mask of a crop `<class>/test/origin/<file>`, by the `layout` of the authors' folders."""
     folder, _, file = name.rpartition("/origin/")
     stem = f"{file[:-11]}_mask_{file[-6:-4]}" if layout == "ifa" else file_stem(file)
     return f"{folder}/groundtruth/{stem}.png"
 
 
 class Crop(NamedTuple):
-    """A crop of a scene.
+    """A crop of a satellite scene.
 
     Attributes:
-        row, column: its place, from 0.
-        place: rows and columns of the scene.
-        is_kept: it has more than one colour, and none of a small share.
-        masks: number of each class that it shows -> pixels (h, w) bool.
+        row, column: position of the crop in the grid of crops, from 0.
+        place: slices of the scene's rows and columns.
+        is_kept: whether it shows two colours or more, and none on only a small share of its pixels.
+        masks: {class number: pixels (h, w) bool} of the classes that it shows.
     """
 
     row: int
@@ -153,7 +153,7 @@ class Crop(NamedTuple):
 def crops(labels: np.ndarray) -> Iterator[Crop]:
     """Yield the 36 crops of a scene's mask (H, W, 3) uint8 RGB, row after row.
 
-    Every colour counts, also black and impure ones: one stray pixel makes a crop that is not kept.
+    Black and impure colours count as well: a single odd pixel is a rare colour, and its crop is marked as not kept.
     """
     height, width = labels.shape[:2]
     packed = labels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)

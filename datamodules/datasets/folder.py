@@ -97,16 +97,21 @@ class Folder(MaskFolder):
         return sorted(self.class_numbers.difference(self.test_classes(fold)))
 
     def candidates(self, part: Part) -> Sequence[str]:
-        """Return the image names in the list file of `part`."""
+        """Return the image names in the list file of a part ("trn" or "val")."""
         names = read_names(self.list_files[part])
         self.require_files(names, self.list_files[part])
         return names
 
     def check_classes(self, fold: int | None, names: Sequence[str] | None = None) -> None:
-        """Raise DataError if the numbers in label maps do not fit the classes of folds.yaml.
+        """Check that the numbers in label maps fit the classes of folds.yaml.
 
-        Those of the test hold 0 and 255 alone, all are numbered from 0, or none, in training neither, shows a class of
-        the fold.
+        Args:
+            fold: the fold whose classes must each be shown by some label map; None if no class must.
+            names: the images to check; None for all images that tests may use.
+
+        Raises:
+            DataError: label maps hold only 0 and 255, seem to be numbered from 0, or show no pixel of a class of the
+                fold.
         """
         classes = [] if fold is None else self.test_classes(fold)
         tested = set(self.count_table(sorted(self.candidates("val") if names is None else names)).labels)
@@ -229,7 +234,7 @@ def _check_copies(report: Report, data: Folder) -> None:
 
 @AugmentedSettings.register(Folder)
 class FolderAugmentedSettings(AugmentedSettings):
-    """Augmented settings of the protocol fscs, as the folder's description says."""
+    """Least object size in the augmented settings of the protocol fscs, as the folder's `folds.yaml` states it."""
 
     data: Folder
 

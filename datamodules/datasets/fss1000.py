@@ -47,10 +47,10 @@ ARCHIVE = ByHand(
 
 @dataclass(frozen=True)
 class Splits:
-    """Class names of training, validation and test, in byte order, and where the split comes from.
+    """Class names of training, validation and test in byte order, and where this split of the classes comes from.
 
-    The test classes are the choice of the data set's authors and the rest was drawn at random by HSNet's, so the split
-    cannot be derived (fss-protocol §3.3).
+    The test classes were chosen by the data set's authors, and the other classes were divided at random by HSNet's
+    authors. So the split cannot be derived (fss-protocol §3.3).
     """
 
     trn: tuple[str, ...]
@@ -59,7 +59,7 @@ class Splits:
     origin: str
 
     def numbers(self, part: str) -> range:
-        """Class numbers of a part: ranks from 1, training before validation before test."""
+        """Return the class numbers of a part: ranks from 1, training before validation before test."""
         first = 1
         for name in PARTS:
             last = first + len(getattr(self, name))
@@ -149,11 +149,11 @@ Its authors publish no checksum; the command verifies the structure: 1000 class 
         return self._present("trn")
 
     def candidates(self, part: Part) -> Sequence[str]:
-        """Return the images of all classes of the part, class by class."""
+        """Return the names of the images of all classes of a part, class by class."""
         return [name for name, _ in self.listed_pairs(part)]
 
     def listed_pairs(self, part: Part) -> Iterable[Pair]:
-        """Yield every image of the part with its class, whatever the object's size; no mask is opened."""
+        """Yield every image of the part with its class, whatever the object's size; no mask is read."""
         for number in self._present(_PART_OF[part]):
             name = self.class_names[number - 1]
             for image in sorted(self._files[name]):
@@ -166,7 +166,7 @@ Its authors publish no checksum; the command verifies the structure: 1000 class 
         return DERIVED if split in SIZE_BINS else self._origin
 
     def support_images(self, pairs: PairList) -> Mapping[int, Sequence[str]]:
-        """Return the images of each class, in numeric order 1 to 10 (fss-protocol §5.3)."""
+        """Return {class number: its images in numeric order 1 to 10, in which supports are drawn}."""
         return {
             number: tuple(sorted(names, key=lambda name: int(name.rpartition("/")[2])))
             for number, names in pairs.images_of.items()
@@ -216,9 +216,9 @@ Its authors publish no checksum; the command verifies the structure: 1000 class 
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make `<root>/FSS-1000/<class>/<number>.{jpg,png}`; nothing is unpacked where class folders are present.
+        """Make `<root>/FSS-1000/<class>/<number>.{jpg,png}`; return remarks for the user.
 
-        Returns remarks for the user.
+        Nothing is unpacked if class folders are present.
         """
 
         def check_structure(making: Path, archive: Path) -> None:
@@ -238,7 +238,7 @@ Its authors publish no checksum; the command verifies the structure: 1000 class 
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on classes, images and splits in `root`; `lists` are folders of released lists."""
+        """Report on classes, images and splits in `root`; `lists` are folders of published lists."""
         folder = report.attempt("folders", lambda: class_folder(root))
         files = report.attempt("folders", lambda: class_files(folder)) if folder else None
         if folder is None or files is None:
@@ -313,7 +313,11 @@ class NoImages(ImageLists):
 
 
 def class_folder(root: Path) -> Path:
-    """Return the folder below `root` with one folder per class. Raises DataError if there is none."""
+    """Return the folder, `root` or below it, that has one folder for each class.
+
+    Raises:
+        DataError: there is none.
+    """
     source = Fss1000.source
     if not root.is_dir():
         raise source.missing(f"the FSS-1000 folder {root} does not exist; expected a folder for each class in it")
@@ -329,7 +333,11 @@ def _class_folder(root: Path) -> Path | None:
 
 
 def class_files(root: Path) -> dict[str, frozenset[int]]:
-    """Return {class: image numbers}. Raises DataError if a photo has no mask or a mask no photo."""
+    """Return {class name: numbers of its images}.
+
+    Raises:
+        DataError: a photo has no mask, or a mask no photo.
+    """
     files: dict[str, frozenset[int]] = {}
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         entries = {path.name for path in folder.iterdir()}
@@ -352,10 +360,11 @@ def names_sha256(names: Sequence[str]) -> str:
 
 
 def read_splits(folders: Sequence[str | Path], allow_unverified: bool = False) -> Splits | None:
-    """Read the released splits `<folder>/fss/{trn,val,test}.txt`; None if no folder has them.
+    """Read the published class splits `<folder>/fss/{trn,val,test}.txt`; None if no folder has them.
 
-    Raises DataError for absent or unreadable files, names that are no folder names, a class in two parts, and (unless
-    `allow_unverified`) a checksum that is not the official one.
+    Raises:
+        DataError: a file is absent or unreadable, a name cannot be a folder's, a class is in two parts, or (unless
+            `allow_unverified`) the checksum is not the official one.
     """
     places = list_folders(folders, "fss1000", "fss")
     if not places:

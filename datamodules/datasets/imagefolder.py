@@ -14,9 +14,9 @@ class ImageFolder(LabelledImages):
 
     Args:
         root: folder of the class folders.
-        lists: as `LabelledImages` has it.
-        classes: take these folders alone.
-        max_images: of each class, the first by name.
+        lists: a list file of classes and images, which replaces the folders' own; also as a list of one.
+        classes: take only these folders.
+        max_images: number of images taken of each class, the first by name.
     """
 
     name = "imagefolder"

@@ -95,11 +95,11 @@ The lists' md5 are 96e4ffcf8b63d9bf0b8c5810bc770995, faff4209dfe56dc8a17ddaa6c48
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
-        """Parts that have a folder: the test part, and the training part if it was made."""
+        """Names of the parts that have a folder: "val", and "trn" if it was made."""
         return tuple(part for part, pair in self.folders.items() if all((self.root / one).is_dir() for one in pair))
 
     def candidates(self, part: Part) -> Sequence[str]:
-        """Return all patches of a part, names ascending."""
+        """Return the names of all patches of a part ("trn" or "val"), ascending."""
         if part not in self.parts:
             raise SettingsError(
                 f"{self.name} has its test part alone in {self.root}; found the part {part}; expected "
@@ -143,10 +143,10 @@ The lists' md5 are 96e4ffcf8b63d9bf0b8c5810bc770995, faff4209dfe56dc8a17ddaa6c48
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Provide the authors' lists beside the patches, which no program can fetch; returns remarks for the user.
+        """Provide the authors' lists; the patches must be there already. Return remarks for the user.
 
         Raises:
-            DataError: the patches are not there, or the lists are not to be had.
+            DataError: the patches are absent, or the lists are not available.
         """
         remarks = provide_lists(job, Isaid.name)
         Isaid(str(job.root), lists=[])
@@ -154,7 +154,7 @@ The lists' md5 are 96e4ffcf8b63d9bf0b8c5810bc770995, faff4209dfe56dc8a17ddaa6c48
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on patches, label maps and lists of iSAID-5i in `root`; `lists` are folders of released lists."""
+        """Report on patches, label maps and lists of iSAID-5i in `root`; `lists` are folders of published lists."""
         data = report.attempt("folders", lambda: Isaid(str(root), lists=[]))
         parts = data.parts if data else ()
         names = report.attempt("patches", lambda: [n for p in parts for n in data.candidates(p)]) if data else None

@@ -78,7 +78,11 @@ with nevi in folder 1, seborrheic keratoses in 2 and melanomas in 3, as IFA numb
         return self.root / mask_name(name)
 
     def list_names(self) -> Mapping[int, tuple[str, ...]]:
-        """List the images of every folder. Raises DataError if a folder holds another kind than its number says."""
+        """Return {class number: names of its images}.
+
+        Raises:
+            DataError: a folder holds another kind of lesion than its number stands for.
+        """
         names = super().list_names()
         for number, kind in enumerate(NUMBERINGS[self.numbering], start=1):
             other = next((name for name in names[number] if lesion_classes().get(file_stem(name), kind) != kind), None)
@@ -94,10 +98,11 @@ with nevi in folder 1, seborrheic keratoses in 2 and melanomas in 3, as IFA numb
     def prepare(cls, job: Job) -> list[str]:
         """Make `<root>/ISIC2018_Task1-2_Training_Input/<1 to 3>`, numbered as IFA does, and the folder of masks.
 
-        Returns remarks for the user.
+        Returns:
+            Remarks for the user.
 
         Raises:
-            DataError: an archive is not to be had, or lacks listed images.
+            DataError: an archive is not available, or lacks listed images.
         """
 
         def check_complete(making: Path, archive: Path) -> None:
@@ -142,7 +147,7 @@ which states the licence.
         self.class_names = ("lesion",)
 
     def list_names(self) -> Mapping[int, tuple[str, ...]]:
-        """List all images, folder after folder."""
+        """Return {1: names of all images}, folder after folder."""
         return {1: tuple(name for names in super().list_names().values() for name in names)}
 
     @classmethod
@@ -152,7 +157,7 @@ which states the licence.
 
 
 def mask_name(name: str) -> str:
-    """Return the mask file of a listed image (cd-fss-protocol §2)."""
+    """Return the path of the mask of the image `name`."""
     return f"{MASKS}/{file_stem(name)}_segmentation.png"
 
 
@@ -164,7 +169,10 @@ def lesion_classes() -> Mapping[str, str]:
 
 
 def numbering_of(root: Path) -> Numbering:
-    """Return how the folders below `root` are numbered, by the first known image of each; if unclear, IFA's way."""
+    """Return whose numbering of kinds of lesions the folders below `root` have, by each folder's first known image.
+
+    If that is unclear, it is IFA's.
+    """
     root = root.expanduser()
     folder = (find_folder(root, Isic.inner, [IMAGES]) or root) / IMAGES
     found = {}

@@ -57,7 +57,7 @@ research, under the terms on that page; nobody publishes a checksum. <root> then
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make `<root>/LungSegmentation/{CXR_png,masks}`; returns remarks for the user.
+        """Make `<root>/LungSegmentation/{CXR_png,masks}`; return remarks for the user.
 
         Raises:
             DataError: there is no archive, or it has another number of masks.
@@ -105,7 +105,7 @@ signed-in users, under the terms on that page). Put it (archive.zip) into DIR, a
 
 
 def image_name(name: str, layout: str) -> str:
-    """Return the image file of a listed mask `masks/<file>` (cd-fss-protocol §2)."""
+    """Return the path of the X-ray of a mask `masks/<file>`, by the rule of `layout`."""
     file = name.rpartition("/")[2]
     stem = file_stem(file).replace("_mask", "") if layout == "dr_adapter" else file[:-9]
     return f"{IMAGES}/{stem}.png"

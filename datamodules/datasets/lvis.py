@@ -41,9 +41,9 @@ _SAMPLE = 60
 
 
 class Verified(NamedTuple):
-    """What annotators checked in a photo: categories that it surely lacks, and those not annotated completely.
+    """What annotators checked in an LVIS photo: categories that it surely lacks, and those not annotated completely.
 
-    Of a category that is neither among them nor annotated nothing is known.
+    Nothing is known about a category that is neither among these nor annotated in the photo.
     """
 
     absent: frozenset[int] = frozenset()
@@ -54,9 +54,9 @@ class OwnFile(NamedTuple):
     """Content of LVIS's own file: objects of each photo, and categories that annotators checked (Gupta et al. 2019).
 
     Attributes:
-        verified: what is known of each photo, by its name `val2017/….jpg`.
-        names: the names of the categories by their id, ascending; empty if objects were not asked for.
-        categories: category id -> {photo: {'annotations': its objects of the category}}, in the order of `names`; a
+        verified: {photo name `val2017/….jpg`: what annotators checked in it}.
+        names: {category id: name}, ascending; empty if objects were not read.
+        categories: {category id: {photo: {'annotations': its objects of the category}}}, in the order of `names`; a
             category without an object in this part has no photos.
     """
 
@@ -114,7 +114,7 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
         self.require_parts((self.file, "coco"), expected)
 
     def require_list(self) -> None:
-        """Raise DataError unless the authors' list is there; the published tests draw in its order."""
+        """Raise DataError if the authors' list of annotations is absent; published tests draw in its order."""
         if self.file != FILE:
             raise self.source.missing(
                 f"{self.root} has {self.file} and no {FILE}, whose order decides the episodes of the published tests; "
@@ -164,10 +164,10 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
 
     @cached_property
     def verified(self) -> Mapping[str, Verified]:
-        """{photo: categories that annotators checked}, from LVIS's own file.
+        """{photo: categories that annotators checked in it}, from LVIS's own file.
 
         Raises:
-            DataError: the file is not there, or contradicts the authors' one.
+            DataError: LVIS's own file is absent, or contradicts the authors' list.
         """
         verified = self._own.verified
         for category, images in self.categories.items():
@@ -180,7 +180,7 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
         return verified
 
     def frequent_categories(self, shot: int) -> list[int]:
-        """Return the categories with more than `shot` images, in the order of the file."""
+        """Return the ids of the categories with more than `shot` images, in the order of the file."""
         return [key for key, images in self.categories.items() if len(images) > shot]
 
     def photo_classes(self) -> Iterator[tuple[str, int]]:
@@ -190,7 +190,7 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
         return [f"{photo}{SEPARATOR}{self._ids[number - 1]}"]
 
     def test_classes(self, fold: int) -> list[int]:
-        """Return the classes of 1-shot tests."""
+        """Return the class numbers of a fold in 1-shot tests; tests with more shots have other classes."""
         self.check_fold(fold)
         return [self.numbers[key] for key in every_tenth(self.frequent_categories(1), fold, self.folds)]
 
@@ -225,10 +225,10 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Put the annotation files and the photos into the root; returns remarks for the user.
+        """Put the annotation files and the photos into the root; return remarks for the user.
 
         Raises:
-            DataError: neither annotation file is to be had, or photos are not.
+            DataError: neither annotation file is available, or photos are not.
         """
         has_own = _take_own_file(job, cls.source)
         has_list = any(is_file(folder / FILE) for folder in _folders(job))
@@ -327,7 +327,10 @@ class LvisProgramEpisodes(ViewEpisodes, ProgramEpisodes):
 
 @KnownAbsence.register(Lvis)
 class LvisAbsence(KnownAbsence):
-    """Which categories an LVIS photo surely lacks, for the protocol presence; annotators checked only some."""
+    """Which categories an LVIS photo surely lacks, for tests in which half of the queries lack the class.
+
+    Annotators checked only some categories in each photo.
+    """
 
     data: Lvis
     words = "the category is among the photo's neg_category_ids, and not among its not_exhaustive_category_ids"
@@ -373,14 +376,14 @@ class LvisAbsence(KnownAbsence):
 
 
 def read_own_file(path: Path, objects: bool) -> OwnFile:
-    """Read the file.
+    """Read LVIS's own annotation file.
 
     Args:
-        path: its place.
-        objects: whether names and objects are wanted, which are a quarter of a million masks.
+        path: the file.
+        objects: whether to read names and objects (a quarter of a million masks) as well.
 
     Raises:
-        DataError: there is no such file, or it is of another form.
+        DataError: there is no such file, or it has another form.
     """
     try:
         content = read_json(path, "annotations", object_hook=_short_object if objects else _without_object)

@@ -81,7 +81,7 @@ No checksum of the files is published; `fsbench data check paco_part --root <roo
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Names of the form `category <id>`; the files have no others."""
+        """Class names of the form `category <id>`; the authors' files have no others."""
         return tuple(f"category {key}" for key in self.category_ids)
 
     @cached_property
@@ -124,18 +124,18 @@ No checksum of the files is published; `fsbench data check paco_part --root <roo
                 yield from ((photo, number) for photo in self.photos(number))
 
     def test_classes(self, fold: int) -> list[int]:
-        """Return the classes of 1-shot tests."""
+        """Return the class numbers of a fold in 1-shot tests; tests with more shots may have other classes."""
         return self.fold_classes(fold, 1)
 
     def photos(self, number: int) -> list[str]:
-        """Return the photos listed for a class, in the order of the file."""
+        """Return the names of the photos listed for class `number`, in the order of the file."""
         return [*self._images[self.category_ids[number - 1]].values()]
 
     def class_views(self, photo: str, number: int) -> Sequence[str]:
-        """Return the views of class `number` in a photo: one for each object that has the part.
+        """Return the image names of class `number` in a photo: one for each object that has the part.
 
         Raises:
-            DataError: there is none. The authors' programs stop where they draw such a photo.
+            DataError: no object has the part. The authors' programs stop where they draw such a photo.
         """
         key = self.category_ids[number - 1]
         views = [f"{photo}{SEPARATOR}{key}{SEPARATOR}{item}" for item in self._objects(self._image_ids[photo], key)]
@@ -208,7 +208,7 @@ No checksum of the files is published; `fsbench data check paco_part --root <roo
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Put the authors' annotation files and COCO's photos of 2017 into the root; returns remarks for the user."""
+        """Put the authors' annotation files and COCO's photos of 2017 into the root; return remarks for the user."""
         for file in FILES.values():
             take_file(job, file, cls.source)
         remarks = [f"{file}: no checksum is published" for file in FILES.values()]

@@ -143,7 +143,10 @@ With both archives in DIR, `fsbench data prepare pascal --root <root> --from DIR
         return list(range(first, first + self.classes_of_fold))
 
     def candidates(self, part: Part) -> Sequence[str]:
-        """Return VOC's segmentation val; for training `train_aug.txt` where it exists, else every other label map."""
+        """Return the image names of a part: VOC's segmentation val for "val"; for training `train_aug.txt`.
+
+        If there is no such file, training has all images with a label map that are not in val.
+        """
         folder = self.root / "ImageSets/Segmentation"
         source = folder / "val.txt"
         if not source.is_file():
@@ -168,7 +171,7 @@ With both archives in DIR, `fsbench data prepare pascal --root <root> --from DIR
         return sorted(names)
 
     def listed_pairs(self, part: Part) -> Iterable[Pair]:
-        """Yield the (image, class) pairs with enough sampled pixels of the class (fss-protocol §3.1)."""
+        """Yield (image, class) pairs with enough of the sampled pixels in the class (fss-protocol §3.1)."""
         names = self.candidates(part)
         split: Literal["trn", "val"] = "trn" if part == "trn" else "val"
         table = self.count_table(names, f"PASCAL-5i {split}", partial(_count, split))
@@ -179,9 +182,9 @@ With both archives in DIR, `fsbench data prepare pascal --root <root> --from DIR
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make `<root>/VOC2012` as the data set reads it; steps that are already done are skipped.
+        """Make `<root>/VOC2012` in the form that the data set reads; return remarks for the user.
 
-        Returns remarks for the user.
+        Steps that are already done are skipped.
         """
         remarks = provide_lists(job, Pascal.name)
         voc = find_folder(job.root, _INNER, ["JPEGImages"]) or job.root / "VOC2012"
@@ -197,7 +200,7 @@ With both archives in DIR, `fsbench data prepare pascal --root <root> --from DIR
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on images, label maps and lists in `root`; `lists` are folders of released lists."""
+        """Report on images, label maps and lists in `root`; `lists` are folders of published lists."""
         data = report.attempt("folders", lambda: Pascal(str(root), lists=[]))
         if data is None:
             return
@@ -257,18 +260,21 @@ class PascalAll(JoinedFolds, Pascal):
 
     @cached_property
     def parted(self) -> Pascal:
-        """The same data set with its four folds, PASCAL-5i."""
+        """PASCAL-5i: the same data set with its four folds."""
         return Pascal(str(self.root), self.lists, self.allow_unverified_lists)
 
 
 @ImageLists.register(Pascal)
 class PascalImages(OfficialImageLists):
-    """PASCAL's image lists of the protocol pfenet: the released ones, or lists in the order that gives them again."""
+    """PASCAL's image lists of the protocol pfenet: the published ones, or derived lists in the same order."""
 
     data: Pascal
 
     def image_order(self, part: Part) -> Sequence[str]:
-        """Return val in the order of val.txt; trn in that of SBD's training images, then VOC's that SBD lacks."""
+        """Return the image names of a part in PFENet's order.
+
+        "val" is in the order of val.txt; training has SBD's training images, then those of VOC that SBD lacks.
+        """
         folder = self.data.root / "ImageSets/Segmentation"
         sbd, voc = folder / SBD_TRAIN, folder / "train.txt"
         if part == "val":
@@ -292,7 +298,7 @@ class PascalImages(OfficialImageLists):
         return found
 
     def released(self, part: Part, fold: int) -> ReleasedImages | None:
-        """Return the released list of PFENet-like programs (hmnet.md §11.1)."""
+        """Return the published image list of PFENet-like programs for a part and fold; None if it is not here."""
         released = find_image_list(self.data.lists, self.data.name, part, fold, lambda image: image.stem)
         if released is not None:
             self.data.require_files(released.names, released.path)
@@ -403,7 +409,7 @@ _NOISE = {
 
 @cache
 def noise_table() -> dict[tuple[str, int, int], tuple[float, ...]]:
-    """Return {(split, rows, columns): (a, b, t, a', b', t')}, which say where pixels are sampled."""
+    """Return the numbers {(split, rows, columns): (a, b, t, a', b', t')} that decide where pixels are sampled."""
     table = {}
     for split, entries in _NOISE.items():
         for entry in entries.split(";"):
@@ -516,10 +522,10 @@ def read_sbd(path: Path) -> np.ndarray:
 
 
 def convert_sbd(annotations: Mapping[str, Path], folder: Path) -> None:
-    """Write `<folder>/<name>.png`, a label map like those of VOC, for every annotation of SBD without one.
+    """Write `<folder>/<name>.png`, a label map like those of VOC, for every annotation of SBD that has none yet.
 
     Args:
-        annotations: image name -> `.mat` file.
+        annotations: {image name: `.mat` file}.
         folder: where label PNGs are written; existing ones are kept.
     """
     from tqdm import tqdm  # spares commands that draw no progress its import

@@ -116,7 +116,7 @@ No checksum of the files is published; `fsbench data check pascal_part --root <r
         return [number for number, item in enumerate(self.classes, start=1) if item.fold == fold]
 
     def listed_images(self, fold: int) -> int:
-        """Return how many validation images `fold` lists, counting repeats and left out classes."""
+        """Return how many validation images are listed for `fold`, counting repeats and classes that are left out."""
         return sum(len(val) for *_, val in self._super_classes.get(fold, ()))
 
     def photo_classes(self) -> Iterator[tuple[str, int]]:
@@ -124,7 +124,7 @@ No checksum of the files is published; `fsbench data check pascal_part --root <r
             yield from ((image, number) for image in dict.fromkeys(item.images))
 
     def class_views(self, photo: str, number: int) -> Sequence[str | None]:
-        """Return a view for each object of the class's kind in a photo; None for an object without the part."""
+        """Return an image name for each object of the class's kind in a photo; None for an object without the part."""
         wanted = self.classes[number - 1]
         return [
             f"{photo}{SEPARATOR}{place}{SEPARATOR}{wanted.part}"
@@ -135,9 +135,9 @@ No checksum of the files is published; `fsbench data check pascal_part --root <r
         ]
 
     def may_show(self, name: str, number: int) -> bool:
-        """Return whether the box of view `name` may show class `number`, on its own or on another object.
+        """Return whether the image `name` (an object's box) may show class `number`, on the object or on another one.
 
-        An object shows a part somewhere in its own box; one without any annotated part may show all of its kind.
+        An object shows a part somewhere in its own box; one without any annotated part may show all parts of its kind.
         """
         wanted, box, photo = self.classes[number - 1], self.crop(name), view_photo(name)
         for place, item in enumerate(self._annotated(photo)):
@@ -148,7 +148,7 @@ No checksum of the files is published; `fsbench data check pascal_part --root <r
 
     @property
     def annotation_files(self) -> Sequence[Path]:
-        """Return the list and the annotations of all photos that it names for tests."""
+        """Return the files of the image list and of the annotations of all photos that it lists for tests."""
         return [
             self.root / LIST,
             *(self.root / ANNOTATIONS / f"{photo}.json" for photo in sorted(self.listed_photos())),
@@ -165,7 +165,7 @@ No checksum of the files is published; `fsbench data check pascal_part --root <r
         return self.class_names.index(f"{item['name']}+{part}") + 1
 
     def crop(self, name: str) -> tuple[slice, slice]:
-        """Return the integer box of the object; its values are taken in the order of the file."""
+        """Return the (rows, columns) of the photo that the object's box covers, its values in the order of the file."""
         box = self._view(name)[0].get("bndbox")
         try:
             left, top, right, bottom = (int(value) for value in box.values())  # type: ignore[union-attr]
@@ -192,10 +192,10 @@ No checksum of the files is published; `fsbench data check pascal_part --root <r
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Put VOC's photos of 2010 beside the authors' annotations; returns remarks for the user.
+        """Put VOC's photos of 2010 beside the authors' annotations; return remarks for the user.
 
         Raises:
-            DataError: the annotations are not there, or the archive is not to be had.
+            DataError: the annotations are absent, or the archive is not available.
         """
         root, voc = _voc_folder(job.root), cls.source.archives[0]
         take_file(job, LIST, cls.source, root)
@@ -222,7 +222,7 @@ class PascalPartEpisodes(ViewEpisodes):
 
 @KnownAbsence.register(PascalPart)
 class PascalPartAbsence(KnownAbsence):
-    """Which parts an object's box surely lacks, for the protocol presence."""
+    """Which parts an object's box surely lacks, for tests in which half of the queries lack the class."""
 
     data: PascalPart
     words = (

@@ -49,7 +49,7 @@ with the scans numbered 0 to 29. A folder that the authors' notebooks made serve
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make `<root>/sabs_CT_normalized` from the archive of the training part; returns remarks for the user.
+        """Make `<root>/sabs_CT_normalized` from the archive of the training part; return remarks for the user.
 
         Raises:
             DataError: there is no archive, or it lacks scans.
@@ -68,5 +68,9 @@ with the scans numbered 0 to 29. A folder that the authors' notebooks made serve
 
 
 def read_scan(file: Path) -> tuple["sitk.Image", "sitk.Image"]:
-    """Read a scan of BTCV and the labels beside it; DataError where one of them is absent or cannot be read."""
+    """Read a scan of BTCV and the labels beside it, as volumes.
+
+    Raises:
+        DataError: one of them is absent or cannot be read.
+    """
     return read_image(file), read_image(file.with_name(file.name.replace("img", "label", 1)))

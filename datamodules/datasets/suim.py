@@ -68,7 +68,7 @@ which merges both parts; nobody publishes a checksum. <root> then holds
     )
 
     def list_names(self) -> Mapping[int, tuple[str, ...]]:
-        """List the masks with foreground, by class."""
+        """Return {class number: names of the masks that have foreground}."""
         every = super().list_names()
         self._number_of = {name: number for number, names in every.items() for name in names}
         self.count_pixels("val", [name for names in every.values() for name in names])
@@ -82,10 +82,10 @@ which merges both parts; nobody publishes a checksum. <root> then holds
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make `<root>/SUIM/{images,masks/<class>}` of both parts; returns remarks for the user.
+        """Make `<root>/SUIM/{images,masks/<class>}` of both parts; return remarks for the user.
 
         Raises:
-            DataError: an archive is not there, or has other images.
+            DataError: an archive is absent, or has other images.
         """
         if cls.is_prepared(job.root):
             return []
@@ -108,7 +108,7 @@ which merges both parts; nobody publishes a checksum. <root> then holds
 
 
 def image_name(name: str) -> str:
-    """Return the image file of a listed mask (cd-fss-protocol §2)."""
+    """Return the path of the image of the mask `name`."""
     return f"{IMAGES}/{file_stem(name)}.jpg"
 
 

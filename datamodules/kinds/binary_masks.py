@@ -23,14 +23,14 @@ from fsbench.datamodules.prepare.making import has_content
 
 
 class BinaryMasks(OneClassImages):
-    """Data set of one-class masks: a pixel shows the class if the mask's grey value is 128 or more."""
+    """Data set whose masks show one class each: where the mask's grey value is 128 or more."""
 
     label_maps_are = "masks of one class each: a pixel shows it where the mask, as grey, is 128 or more"
 
     _table: PixelTable | None = None
 
     def label_map(self, name: str) -> np.ndarray:
-        """(H, W) uint8: 1 where the mask, as grey, is 128 or more (fss-protocol §4, cd-fss-protocol §4), else 0."""
+        """Return the label map (H, W) uint8 of image `name`: 1 where the mask's grey value is 128 or more, else 0."""
         grey = Image.fromarray(read_shades(self.label_file(name))).convert("L")
         return (np.asarray(grey) >= 128).astype(np.uint8)
 
@@ -51,21 +51,21 @@ class BinaryMasks(OneClassImages):
 
 
 class ListedMasks(BinaryMasks):
-    """A data set of another domain (cd-fss-protocol §2): a folder of files for each class, which take turns in a test.
+    """A data set of another domain (cd-fss-protocol §2), with a folder of files for each class; classes take turns.
 
-    A name is the path of a listed file below `root`, so that an image with several classes has a name for each. There
-    is one fold, whose classes are all of the data set; methods are trained on another.
+    An image's name is the path of a listed file below `root`, so that an image with several classes has a name for
+    each. There is one fold with all classes; methods are trained on another data set.
 
     Args:
         root: the folder that the names are relative to, or one that holds it as one of `inner`.
 
     Attributes:
-        inner: folders below the root that the authors' may be; the first is where `fsbench data prepare` makes it.
-        mark: folder in the authors' one, by which it is recognised.
-        folders: folder of the listed files of every class, in the order of the classes.
-        suffix: the part between the first and the second dot of a listed file's name; "" lists every name.
-        listed: number of listed images of the complete data, where that is known.
-        listed_of: name of a class -> the same of this class.
+        inner: where the authors' folder may be below the root; `fsbench data prepare` makes the first.
+        mark: a folder in the authors' folder, by which that is recognised.
+        folders: for each class, in order, the folder of its listed files.
+        suffix: the part between the first and the second dot of a listed file's name; "" lists every file.
+        listed: number of listed images of the complete data, if known.
+        listed_of: {class name: number of its listed images of the complete data}.
     """
 
     folds = 1
@@ -96,7 +96,7 @@ class ListedMasks(BinaryMasks):
         return self.list_names()
 
     def list_names(self) -> Mapping[int, tuple[str, ...]]:
-        """List the files of every class."""
+        """Return {class number: names of its images, ascending}, by the files that are there."""
         return {
             number: tuple(f"{folder}/{file}" for file in listed_files(self.root / folder, self.suffix))
             for number, folder in enumerate(self.folders, start=1)
@@ -125,7 +125,7 @@ class ListedMasks(BinaryMasks):
         return [name for names in self.names.values() for name in names]
 
     def listed_pairs(self, part: Part) -> Iterable[Pair]:
-        """Yield every listed image with its class, whatever the object's size; no mask is opened."""
+        """Yield every listed image with its class, whatever the object's size; no mask is read."""
         for name in self.candidates(part):
             yield name, self._number_of[name]
 
@@ -148,7 +148,7 @@ class ListedMasks(BinaryMasks):
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on folders, files and the number of listed images in `root`; there are no lists."""
+        """Report on folders, files and the number of listed images in `root`; `lists` is not used."""
         data = report.attempt("folders", lambda: cls.detect(root))
         names = report.attempt("lists", lambda: data.candidates("val")) if data else None
         if data is None or names is None:
@@ -164,16 +164,16 @@ class ListedMasks(BinaryMasks):
         data.report_more(report)
 
     def report_more(self, report: Report) -> None:
-        """Report checks that only this data set has; called if the shared checks found it usable."""
+        """Report checks that only this data set has; called if the common checks found it usable."""
 
 
 def listed_files(folder: Path, suffix: str) -> list[str]:
     """Return the names of the files that the authors' programs list in `folder`, ascending (cd-fss-protocol §2).
 
-    Names that start with a dot are never seen.
+    Names that start with a dot are left out.
 
     Args:
-        folder: where they are.
+        folder: the folder.
         suffix: the part of a name between its first and its second dot, case included; "" takes every name.
     """
     names = (path.name for path in folder.iterdir() if not path.name.startswith("."))

@@ -14,10 +14,12 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".ti
 
 
 def class_folders(folder: Path) -> dict[str, tuple[str, ...]]:
-    """Return {sub-folder: image files}, sorted by name; hidden files and other kinds are left out.
+    """Return {sub-folder: names of its image files}, sorted by name; hidden and other files are left out.
 
-    The result is kept in the disk cache and used as long as no folder changes. Raises DataError for a folder
-    that cannot be read and names that are no text.
+    The result is kept in the disk cache and used as long as no folder changes.
+
+    Raises:
+        DataError: a folder cannot be read, or a name is not valid text.
     """
     folders = sorted((entry for entry in _entries(folder) if entry.is_dir()), key=lambda entry: entry.name)
     state = [str(folder.resolve()), [(entry.name, file_state(entry.path)) for entry in folders]]
@@ -70,14 +72,26 @@ def require_images(folders: Mapping[str, Collection[str]], folder: Path) -> None
 def below_folders(
     folders: Mapping[str, Sequence[str]], spoken_name: Callable[[str], str], most: int | None = None
 ) -> list[tuple[str, Sequence[str]]]:
-    """Return the classes of class folders, with the first `most` images of each."""
+    """Return (class name, image paths) of each class folder, with the first `most` images of each.
+
+    Args:
+        folders: {folder: names of its image files}.
+        spoken_name: turns a folder's name into the class's name.
+        most: largest number of images of a class; None for all.
+    """
     return [(spoken_name(name), [f"{name}/{file}" for file in files[:most]]) for name, files in folders.items()]
 
 
 def rows(source: Path, columns: int, form: str) -> list[list[str]]:
-    """Split every line of the text file `source` into `columns` words, the last one with the rest; skip comments.
+    """Split every line of a text file into `columns` words, the last one with the rest; skip comments.
 
-    Raises DataError unless every line has the `form`.
+    Args:
+        source: the file.
+        columns: number of words.
+        form: the expected form of a line, for the message.
+
+    Raises:
+        DataError: a line has fewer words.
     """
     try:
         lines = [line.split(maxsplit=columns - 1) for line in read_text(source, "list").splitlines()]
@@ -90,9 +104,15 @@ def rows(source: Path, columns: int, form: str) -> list[list[str]]:
 
 
 def by_class(labels: Mapping[str, str], folder: Path, source: Path) -> dict[str, list[str]]:
-    """Turn {image: class} into {class: its images}, both sorted.
+    """Turn {image name: class name} into {class name: its images}, both sorted.
 
-    Raises DataError for images that are not in `folder`.
+    Args:
+        labels: {image name: class name}.
+        folder: folder that must have the images.
+        source: file that lists them, for the message.
+
+    Raises:
+        DataError: an image is not in `folder`.
     """
     present = {entry.name for entry in _entries(folder)}
     require_present([name for name in labels if name not in present], len(labels), folder, source)
@@ -103,5 +123,5 @@ def by_class(labels: Mapping[str, str], folder: Path, source: Path) -> dict[str,
 
 
 def spoken(text: str) -> str:
-    """Write a class's name as in a text prompt: `Black_footed_Albatross` -> `black footed albatross`."""
+    """Return a class's name as in a text prompt: `Black_footed_Albatross` -> `black footed albatross`."""
     return text.replace("_", " ").lower()

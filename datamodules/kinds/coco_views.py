@@ -25,21 +25,21 @@ PHOTOS_2017 = (
 
 
 class CocoViews(ViewData):
-    """Data set whose images are views of COCO's photos of 2017; `source` names their archives."""
+    """Data set whose images are crops or classes of COCO's photos of 2017; `source` names their archives."""
 
     def image_path(self, name: str) -> Path:
         return self.root / "coco" / view_photo(name)
 
     @classmethod
     def provide_photos(cls, job: Job, file: str) -> list[str]:
-        """Make `<root>/coco/{val,train}2017` beside the annotations; returns remarks for the user.
+        """Make `<root>/coco/{val,train}2017` beside the annotations; return remarks for the user.
 
         Args:
-            job: with `validation_only` the folders get the photos that tests draw from, and no others.
+            job: the preparation; with `validation_only` only the photos that tests draw from are unpacked.
             file: annotation file that names the photos, for messages.
 
         Raises:
-            DataError: an archive is not to be had or lacks photos.
+            DataError: an archive is not available or lacks photos.
         """
         (job.root / "coco").resolve().mkdir(parents=True, exist_ok=True)  # it may be a link that leads nowhere yet
         if job.validation_only:

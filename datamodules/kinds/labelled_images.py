@@ -58,7 +58,7 @@ class LabelledImages(ClassificationData):
 
     @abstractmethod
     def derive(self) -> list[tuple[str, Sequence[str]]]:
-        """Return the classes and their images, by the data set's rule."""
+        """Return (class name, image names) of each class, by the data set's own rule."""
 
     def _find(self, root: Path) -> Path:
         folder = find_folder(root, self.inner, self.parts)
@@ -70,7 +70,7 @@ class LabelledImages(ClassificationData):
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Unpack the needed files of the archives into the root; returns remarks for the user."""
+        """Unpack the needed files of the archives into the root; return remarks for the user."""
         folder = find_folder(job.root, cls.inner, cls.parts)
         if job.lists is None and folder and all(has_content(folder / part) for part in cls.parts):
             return []

@@ -21,7 +21,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class MaskFolder(SegmentationData):
-    """Data set with an image and a label map for each name; subclasses decide which pairs are listed."""
+    """Data set with an image and a label map for each name; subclasses decide which (image, class) pairs are listed."""
 
     def __init__(self, image_folder: Path, label_folder: Path, class_numbers: Collection[int]):
         self.image_folder = image_folder
@@ -75,7 +75,7 @@ class MaskFolder(SegmentationData):
         return super().class_pixels(name)
 
     def count_pixels(self, part: Part, names: Sequence[str]) -> None:
-        """Add `names` to the table of pixel counts, unless it has them."""
+        """Add the pixel counts of `names` to the data set's table, unless it has them."""
         if not all(any(name in table for table in self._tables.values()) for name in names):
             self.count_table(sorted(names))
 
@@ -93,7 +93,7 @@ class MaskFolder(SegmentationData):
         return sorted({name for name in names if composed(name) not in there})
 
     def require_files(self, names: Sequence[str], source: str | Path) -> None:
-        """Raise DataError unless every name of the list `source` has a photo and a label map."""
+        """Raise DataError if an image of the list `source` lacks its photo or its label map."""
         absent = self.without_image(names)
         if absent:
             remark = other_case(self.image_path(absent[0]), IMAGE_SUFFIXES)
@@ -104,11 +104,16 @@ class MaskFolder(SegmentationData):
             raise DataError(_absent(absent, names, source, "label map (.png)", self.label_folder, remark))
 
     def count_table(self, names: Sequence[str], rule: str = "pixels", count: Callable | None = None) -> PixelTable:
-        """Return the pixel counts of `names`, from `count(labels) -> rows` (see `PixelTable`) or the cache.
+        """Return the pixel counts of `names`, from the disk cache or by counting label maps.
 
-        The name of `rule`, by which `count` counts, is part of the cache's key.
+        Args:
+            names: image names.
+            rule: name of the way of counting, which is part of the cache's key.
+            count: function from a label map to rows (label, pixels, …) of a `PixelTable`; None counts the pixels of
+                each label.
 
-        Raises DataError where a label map holds a number that is no class.
+        Raises:
+            DataError: a label map holds a number that is not a class.
         """
         key = (rule, hashlib.sha256("\n".join(names).encode()).hexdigest())
         if key not in self._tables:
@@ -139,7 +144,8 @@ class MaskFolder(SegmentationData):
 def read_names(path: Path) -> list[str]:
     """Read image names from a list file: a name per line, or an "image label" pair; folders and suffixes are dropped.
 
-    Raises DataError for unreadable and empty lists and for names that occur twice.
+    Raises:
+        DataError: the list is unreadable or empty, or a name occurs twice.
     """
     lines = [line.strip() for line in read_list(path, expected="a text file with a name on a line").splitlines()]
     names = [_name_in(line) for line in lines if line]
@@ -172,7 +178,7 @@ def _absent(
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Write ascending numbers in short, consecutive ones as "1 to 3".
+    """Return ascending numbers as short text, consecutive ones as "1 to 3".
 
     >>> ranges({1, 2, 3, 9, 255})
     '1 to 3, 9, 255'

@@ -21,11 +21,11 @@ from fsbench.protocols.draws.pair_lists import pair_list
 
 
 class OfficialData(SegmentationData):
-    """A data set with official lists of known checksums (fscs-protocol §2).
+    """A data set with official (image, class) lists of known checksums (fscs-protocol §2).
 
     Attributes:
         lists: folders with official lists, see `fsbench.datamodules.lists.official.read_official`.
-        derives_lists: no folders were asked for, so that no list stands for an absent one.
+        derives_lists: the user asked for no folders of lists, so that derived lists replace no missing ones.
         allow_unverified_lists: use lists whose checksum is not the official one.
     """
 
@@ -34,42 +34,42 @@ class OfficialData(SegmentationData):
     allow_unverified_lists: bool
 
     def use_lists(self, lists: list[str] | None, allow_unverified_lists: bool, *roots: Path) -> None:
-        """Use the lists in these folders; for None, those in the folder `lists` of one of `roots`."""
+        """Use the official lists in the folders `lists`; for None, those in the folder `lists` of one of `roots`."""
         self.lists = default_lists(lists, *roots)
         self.derives_lists = lists == []
         self.allow_unverified_lists = allow_unverified_lists
 
     @abstractmethod
     def check_released(self, pairs: PairList, split: str, fold: int) -> None:
-        """Raise DataError unless the released list names classes of `fold` and images that exist."""
+        """Raise DataError if a published list names classes of another fold, or images that do not exist."""
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
-        """Return the released list of `split` and `fold`, after checks; None if no folder has it."""
+        """Return the checked published (image, class) list of a split and fold; None if no folder has it."""
         pairs = read_official(self.lists, self.name, split, fold, self.allow_unverified_lists)
         if pairs is not None:
             self.check_released(pairs, split, fold)
         return pairs
 
     def file_pairs(self, split: str, fold: int) -> tuple[Pair, ...]:
-        """Return our pairs of the classes that the official file of `split` and `fold` has."""
+        """Return the derived (image, class) pairs that correspond to the official list file of a split and fold."""
         return split_list(self, split, fold).pairs
 
     def has_published_list(self, split: str, fold: int) -> bool:
         return not self.derives_lists and (split, fold) in checksums(self.name)
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Say how `pairs` compare with the official list of `split` and `fold`."""
+        """Return in a word how derived (image, class) pairs compare with the official list."""
         return verdict(pairs, self.name, split, fold)
 
 
 class FoldwiseTrainingLists(OfficialData):
-    """Data set whose released training list of a fold has that fold's own classes.
+    """Data set whose published training list of a fold holds that fold's own classes.
 
-    The training list of a fold is therefore joined from the lists of the other folds.
+    The training list of a fold is therefore joined from the published lists of the other folds.
     """
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
-        """Return the official list; a training list is joined from the other folds' own lists."""
+        """Return the published list, None if absent; a training list is joined from the other folds' lists."""
         if split != "trn":
             return super().released_pairs(split, fold)
         others = self._others(fold)
@@ -92,10 +92,10 @@ class FoldwiseTrainingLists(OfficialData):
 
     @abstractmethod
     def require_files(self, names: Sequence[str], source: str | Path) -> None:
-        """Raise DataError unless every name of the list `source` has its files."""
+        """Raise DataError if an image of the list `source` lacks its files."""
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Compare `pairs` with the official list; a derived training list fold by fold."""
+        """Return in a word how derived pairs compare with the official list, for training fold by fold."""
         if split != "trn":
             return super().list_origin(pairs, split, fold)
         own = {other: [pair for pair in pairs if pair[1] in self.test_classes(other)] for other in self._others(fold)}
@@ -107,14 +107,14 @@ class FoldwiseTrainingLists(OfficialData):
 
 
 class JoinedFolds(OfficialData):
-    """Data set with all classes of another one in a single fold; its lists are that one's, joined."""
+    """Data set that has all classes of another one in a single fold; its lists are the other's, joined."""
 
     folds = 1
 
     @property
     @abstractmethod
     def parted(self) -> OfficialData:
-        """The data set with folds, of the same folder."""
+        """The data set with several folds that this one joins."""
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
@@ -124,7 +124,7 @@ class JoinedFolds(OfficialData):
         return not self.derives_lists and (split, fold) in checksums(self.parted.name)
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Compare the pairs of each fold with its official list, and return the worst result."""
+        """Return in a word how derived pairs compare with the official lists: the worst result of all folds."""
         parted = self.parted
         own = [[pair for pair in pairs if pair[1] in parted.test_classes(place)] for place in range(parted.folds)]
         return joined_origin([verdict(part, parted.name, split, place) for place, part in enumerate(own)])
@@ -136,7 +136,7 @@ class OfficialImageLists(ImageLists):
     data: OfficialData
 
     def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
-        """Say how `pairs` compare with the official list."""
+        """Return in a word how (image, class) pairs compare with the official list."""
         if released is None:
             return super().origin(pairs, part, fold, released)
         data, split = self.data, f"pfenet-{part}"

@@ -9,17 +9,27 @@ from fsbench.protocols.draws.incontext import EpisodeRun, OwnEpisodes
 
 
 class ViewEpisodes(OwnEpisodes):
-    """Rule by which episodes of a data set of views are drawn."""
+    """Rule by which episodes are drawn on a data set whose images are views, such as the boxes of single objects."""
 
     data: ViewData
 
     def episode_run(self, class_ids: list[int], length: int | None, episodes: Iterator[Episode]) -> EpisodeRun:
-        """Return a test that checks the masks of each episode when it is drawn."""
+        """Return the episodes of a test, whose masks are checked when an episode is drawn.
+
+        Args:
+            class_ids: numbers of the classes.
+            length: number of episodes, if the data set fixes it.
+            episodes: iterator over the episodes.
+        """
         origin = UNVERIFIED  # no checksum of these files is published (incontext-protocol §8)
         return EpisodeRun(class_ids, length, self.check_episodes(episodes), self.data.annotations_sha256, origin)
 
     def check_episodes(self, episodes: Iterator[Episode]) -> Iterator[Episode]:
-        """Yield `episodes`. Raises DataError for an unreadable mask, before anything is predicted."""
+        """Yield the episodes, after checking that their masks can be read.
+
+        Raises:
+            DataError: a mask cannot be read.
+        """
         usable: set[str] = set()
         for episode in episodes:
             for name in (episode.query, *episode.supports[0]):

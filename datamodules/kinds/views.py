@@ -28,7 +28,7 @@ _DECODED = 40
 
 
 class AnnotatedMask(NamedTuple):
-    """Mask of a view: words that name it in its file, and its `segmentation` (see `union_mask`)."""
+    """Mask of a view: words for its place in the annotation file, and its COCO `segmentation`."""
 
     place: str
     segmentation: Any
@@ -38,9 +38,9 @@ class ViewData(OneClassImages):
     """Data set whose images are views `<photo>@…`, such as one object's box, with label maps of 0 and 1.
 
     Attributes:
-        logged_classes: shots -> number of classes of every fold, in the released run logs (incontext-protocol §3), by
-            which complete annotation files are known.
-        logged_episodes: number of episodes of every fold there.
+        logged_classes: {shots: number of classes of every fold} in the authors' published logs (incontext-protocol §3),
+            by which complete annotation files are recognised.
+        logged_episodes: number of episodes of every fold in these logs.
     """
 
     has_published_protocol = True
@@ -71,22 +71,22 @@ class ViewData(OneClassImages):
 
     @abstractmethod
     def masks(self, name: str) -> Sequence[AnnotatedMask]:
-        """Return the annotated masks of view `name`; its label map is their union."""
+        """Return the annotated masks of the view `name`; its label map is their union."""
 
     @abstractmethod
     def photo_classes(self) -> Iterator[tuple[str, int]]:
-        """Yield (photo, class number) for everything that tests may draw, with any number of shots."""
+        """Yield (photo, class number) for all photos and classes that tests may draw, with any number of shots."""
 
     @abstractmethod
     def class_views(self, photo: str, number: int) -> Sequence[str | None]:
-        """Return the views of class `number` in a listed photo; None for an object that does not show it."""
+        """Return the names of a class's views in a listed photo; None for an object that does not show it."""
 
     def listed_photos(self) -> set[str]:
-        """Return the photos that tests draw from."""
+        """Return the names of the photos that tests draw from."""
         return {photo for photo, _ in self.photo_classes()}
 
     def faults(self) -> Iterator[str]:
-        """Yield a line for each listed photo that no episode can use; a test that draws one fails."""
+        """Yield an error message for each listed (photo, class) that no episode can use; a test that draws it fails."""
         for photo, number in self.photo_classes():
             try:
                 for name in self.class_views(photo, number):
@@ -111,7 +111,7 @@ class ViewData(OneClassImages):
 
     @cached_property
     def annotations_sha256(self) -> str:
-        """Checksum of the annotation files."""
+        """Hash of the contents of the annotation files."""
         return fingerprint(content_digests(self.annotation_files))
 
     def label_map(self, name: str) -> np.ndarray:
@@ -132,7 +132,10 @@ class ViewData(OneClassImages):
         return labels
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
-        """Count the pixels of each class in image `name`; its own class is listed even with 0 pixels."""
+        """Return {0: background pixels, class number: its pixels} of a view and the number of all pixels.
+
+        The view's class is there even with 0 pixels.
+        """
         pixels, total = super().class_pixels(name)
         return {0: pixels.get(0, 0), self.class_number(name): pixels.get(1, 0)}, total
 
@@ -145,19 +148,25 @@ class ViewData(OneClassImages):
         return any(not range(*part.indices(length)) for part, length in sides)
 
     def require_parts(self, parts: Iterable[str], expected: str) -> None:
-        """Raise DataError, saying what to fetch, unless all files and folders `parts` are in the root."""
+        """Raise DataError, saying what to fetch, if one of the files and folders `parts` is not in the root."""
         absent = [part for part in parts if not (self.root / part).exists()]
         if absent:
             raise self.source.missing(f"{self.root} has no {' and no '.join(absent)}; expected {expected}")
 
     @classmethod
     def other_version(cls, file: object, found: str, expected: str) -> DataError:
-        """Return the error for an annotation file in another form than the authors' programs read."""
+        """Return the error for an annotation file that has another form than the authors' programs read.
+
+        Args:
+            file: the file.
+            found: what it holds, in words.
+            expected: what it should hold.
+        """
         return cls.source.missing(f"{file} is of another version: {found}; expected {expected}")
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on annotation files and photos in `root`, by the numbers of released logs; there are no lists."""
+        """Report on annotation files and photos in `root`, by the authors' published logs; `lists` is not used."""
         data = cls.check_annotations(report, root)
         if data is None:
             return
@@ -174,7 +183,7 @@ class ViewData(OneClassImages):
 
     @classmethod
     def check_annotations(cls, report: Report, root: Path) -> Self | None:
-        """Report on the annotation files in `root`; returns the data set, None if it cannot be used."""
+        """Report on the annotation files in `root`; return the data set, or None if it cannot be used."""
         data = report.attempt("folders", lambda: cls(str(root)))
         if data is None or report.attempt("annotations", lambda: data.class_names) is None:
             return None
@@ -191,7 +200,7 @@ class ViewData(OneClassImages):
         return data
 
     def draw_test(self, report: Report, subject: str, protocol: str, task: Task) -> Manifest | None:
-        """Return the test that a protocol draws; None, with a finding in the report, if it cannot be drawn."""
+        """Return the episodes of a protocol's test; None, with a problem in the report, if they cannot be drawn."""
         return report.attempt(subject, lambda: load_segmentation(protocol).manifest(self, task))
 
     def check_episodes(self, report: Report, subject: str, manifest: Manifest) -> None:
@@ -215,16 +224,20 @@ class ViewData(OneClassImages):
 
 @lru_cache(maxsize=100_000)
 def photo_size(path: Path) -> tuple[int, int]:
-    """Return height and width of a photo from its header. Raises DataError if it cannot be read."""
+    """Return height and width of a photo from its header.
+
+    Raises:
+        DataError: the header cannot be read.
+    """
     header = picture_header(path)
     return header.height, header.width
 
 
 def listed_views(pairs: Iterable[Pair]) -> PairList:
-    """Return the list of views with their classes; no official checksum exists for it."""
+    """Return (view, class) pairs as a list that no official checksum verifies."""
     return PairList(tuple(pairs), UNVERIFIED)
 
 
 def view_photo(name: str) -> str:
-    """Return the photo of view `name`."""
+    """Return the name of the photo of a view `<photo>@…`."""
     return name.partition(SEPARATOR)[0]

@@ -42,17 +42,17 @@ FOLDS = 5
 
 
 class Volumes(VolumeData):
-    """Prepared scans. Fold f tests the organs of group f // 5 in the scans of the authors' fold f % 5.
+    """A data set of prepared scans; fold f tests the organs of group f // 5 in the scans of the authors' fold f % 5.
 
-    A slice is cut to its first 256 rows and columns: files of CT have 257 (§2). Larger ones are refused, smaller ones
-    taken as they are.
+    A slice is cut to its first 256 rows and columns, since files of CT have 257. Larger slices are refused, smaller
+    ones taken unchanged.
 
     Attributes:
-        groups: class numbers that are tested together, while the other group may be seen in training.
-        starts: places of scans, ascending by id, where the folds begin, and where the last one ends.
-        published_scans: ids of the scans of the complete data, ascending as numbers.
-        scaled_by: what intensities are normalised by: their own "scan", or all "training scans" of the fold.
-        inner: folders below the root that the authors' may be.
+        groups: groups of class numbers that are tested together, while the other group may be seen in training.
+        starts: positions, among the scans by ascending id, where the folds begin, then where the last one ends.
+        published_scans: ids of the scans of the complete data, in numeric order.
+        scaled_by: what normalises intensities: the slice's own "scan", or all "training scans" of the fold.
+        inner: where the authors' folder may be below the root.
     """
 
     classes_of_fold: ClassVar[int | None] = 2
@@ -76,7 +76,11 @@ class Volumes(VolumeData):
 
     @cached_property
     def scans(self) -> tuple[str, ...]:
-        """Ids of the scans with an image, in numeric order. Raises DataError if there are none, or no labels."""
+        """Ids of the scans with an image, in numeric order.
+
+        Raises:
+            DataError: there is no scan, or images and labels are not of the same scans.
+        """
         images, labels, _ = (self._ids(kind) for kind in (IMAGE, LABEL, SUPERPIXELS))
         if not images or images != labels:
             lacking = sorted(images ^ labels)[:3]
@@ -143,7 +147,11 @@ class Volumes(VolumeData):
         return found
 
     def candidates(self, part: Part) -> Sequence[str]:
-        """Return all slices of all scans; `fold_scans` says which scans a fold tests and trains on."""
+        """Return the names of all slices for "val"; `fold_scans` says which scans a fold tests and trains on.
+
+        Raises:
+            SettingsError: another part is asked for.
+        """
         if part != "val":
             raise SettingsError(
                 f"{self.name} has scans that are for training in one fold and for the test in another, and no part "
@@ -165,18 +173,18 @@ class Volumes(VolumeData):
         return np.ascontiguousarray(values.astype(np.uint8))
 
     def pixels(self, name: str) -> np.ndarray:
-        """Return slice `name` (H, W, 3) uint8, scaled from its volume's smallest value to its largest."""
+        """Return slice `name` (H, W, 3) uint8 grey, scaled from its volume's smallest value to its largest."""
         low, high = value_range(self.image_path(name))
         grey = np.rint((self._slice(IMAGE, name) - low) * (255 / ((high - low) or 1))).astype(np.uint8)
         return np.repeat(grey[..., None], 3, 2)
 
     def intensities(self, name: str) -> np.ndarray:
-        """Return slice `name` (H, W) float32, minus a mean and divided by a standard deviation (§2.1).
+        """Return slice `name` (H, W) float32, minus a mean and divided by a standard deviation.
 
-        They are those of its whole volume, or of all volumes that are for training in the fold.
+        Mean and deviation are those of the slice's volume, or of all training volumes of the fold, as `scaled_by` says.
 
         Raises:
-            SettingsError: the latter, and the data set was not told the fold (`in_fold`).
+            SettingsError: training volumes are needed, and the fold is not known (see `in_fold`).
             DataError: a file cannot be read.
         """
         mean, deviation = self.scale(scan_of(name))
@@ -189,9 +197,11 @@ class Volumes(VolumeData):
         return self.scaled_by == "scan" or bool(self._training)
 
     def prepare_intensities(self) -> None:
-        """Compute the mean and standard deviation that `intensities` need, from the training scans.
+        """Compute the mean and standard deviation of the training scans, if `intensities` are normalised by them.
 
-        Raises as `intensities`.
+        Raises:
+            SettingsError: training scans are needed, and the fold is not known.
+            DataError: a file cannot be read.
         """
         if self.scaled_by != "scan":
             self.scale(self.scans[0])
@@ -203,7 +213,7 @@ class Volumes(VolumeData):
         return [self._file(IMAGE, scan) for scan in scans]
 
     def superpixels(self, name: str) -> np.ndarray:
-        """Return the superpixels (H, W) int32 of slice `name`, numbered from 1; 0 is outside all (§6.1)."""
+        """Return the superpixels (H, W) int32 of slice `name`, numbered from 1; 0 where there is none."""
         values = self._slice(SUPERPIXELS, name)
         self._check_numbers(values, SUPERPIXELS, scan_of(name), f" in slice {slice_number(name)}")
         return np.ascontiguousarray(values.astype(np.int32))
@@ -296,20 +306,21 @@ class Volumes(VolumeData):
         prepare: Prepare,
         threshold: float,
     ) -> list[str]:
-        """Make the first of the folders `inner` from the archive of the scans, unless the root has them already.
+        """Make the folder of prepared scans, the first of `inner`, from their archive, unless the root has it already.
 
         Args:
             job: the preparation.
             archive: the archive.
-            place: gives each wanted file of the archive a path, see `unpack`.
-            scans: lists the scans of the folder with these files, in the order of their ids.
-            prepare, threshold: see `write_scans`.
+            place: gives each wanted file of the archive its path below a folder, None for others.
+            scans: lists the scans in that folder, in the order of their ids.
+            prepare: function from the image and labels of a scan to the prepared ones.
+            threshold: value of the prepared image above which a pixel may be of the patient.
 
         Returns:
             Remarks for the user.
 
         Raises:
-            DataError: the archive is not to be had, is damaged, or has another number of scans, or a scan cannot be
+            DataError: the archive is not available, is damaged, or has another number of scans, or a scan cannot be
                 prepared.
         """
         target = job.root / cls.inner[0]
@@ -330,7 +341,7 @@ class Volumes(VolumeData):
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on the volumes, label volumes and superpixels in `root`, all of which are read."""
+        """Report on the volumes, label volumes and superpixels in `root`, which are read; `lists` is not used."""
         data = report.attempt("folder", lambda: cls(str(root)))
         scans = report.attempt("volumes", lambda: data.scans) if data else None
         if data is None or scans is None:
@@ -396,11 +407,10 @@ class Moments:
 
 
 def moments(values: np.ndarray) -> Moments:
-    """Return the moments of a volume (Z, H, W).
+    """Return number, mean and sum of squared deviations of the voxels of a volume (Z, H, W).
 
-    They are of the values in float32, as programs read them. The mean is summed in float64. Differences from it are
-    rounded to float32, then squared and summed in float64: the standard deviation that follows is exact to 1e-7 of
-    itself wherever it is a thousandth of the mean or more, as in any scan.
+    Values are taken as float32, as programs read them, and summed in float64. The standard deviation that follows is
+    exact to 1e-7 of itself wherever it is a thousandth of the mean or more, as in any scan.
     """
     single = values.astype(np.float32)
     mean = float(single.mean(dtype=np.float64))
@@ -408,7 +418,7 @@ def moments(values: np.ndarray) -> Moments:
 
 
 def kept_moments(content: object) -> Moments | None:
-    """Return the moments in an entry of the disk cache; None if it is missing or damaged."""
+    """Return the moments that an entry of the disk cache holds; None if it is missing or damaged."""
     match content:
         case {"number": int(number), "mean": float(mean), "squares": float(squares)}:
             return Moments(number, mean, squares) if number > 0 and isfinite(mean) and 0 <= squares < inf else None

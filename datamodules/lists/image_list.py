@@ -14,10 +14,12 @@ _KEYS = ("label_names", "image_names", "image_labels")
 
 
 def read_list(path: Path, folder: Path) -> list[tuple[str, Sequence[str]]]:
-    """Read a list file: classes in the order of their numbers, images as listed.
+    """Read a list file of a classification data set: (class name, image names) in the order of class numbers.
 
-    Its image names may be paths of another machine: as much of their end is taken as is found in `folder`. Raises
-    DataError for another form, images that are not there, and lists that are not what their `sha256` says.
+    Image names may be paths of another machine: the part of their end that is found in `folder` counts.
+
+    Raises:
+        DataError: the file has another form or checksum than it states, or an image is not in `folder`.
     """
     names, images, labels, sha256 = _read_arrays(path)
     numbers = sorted(set(labels))
@@ -40,7 +42,7 @@ def read_list(path: Path, folder: Path) -> list[tuple[str, Sequence[str]]]:
 
 
 def write_list(data: ClassificationData, path: Path) -> None:
-    """Write `data` as a list file in the authors' form, with its sha256."""
+    """Write a classification data set's classes and images as a list file in the authors' form, with its sha256."""
     content = {
         "label_names": list(data.class_names),
         "image_names": [name for images in data.images for name in images],
@@ -55,7 +57,14 @@ def write_list(data: ClassificationData, path: Path) -> None:
 
 
 def require_present(absent: Sequence[str], listed: int, folder: Path, source: Path) -> None:
-    """Raise DataError, naming the first of the `absent` images, if there are any."""
+    """Raise DataError, naming the first of the `absent` images, if there are any.
+
+    Args:
+        absent: names of the missing images.
+        listed: number of listed images.
+        folder: where they should be.
+        source: the file that lists them.
+    """
     if absent:
         raise DataError(
             f"{len(absent)} of {listed} images of {source} are not in {folder} (first: {absent[0]}); expected all; "

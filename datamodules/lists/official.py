@@ -29,7 +29,7 @@ LIST_FILES = ("*/test.txt", "*/*/fold*", "*/*/data_list_*", "*/*/*/fold*", "*/*/
 
 
 def missing_list(problem: str, dataset: str) -> DataError:
-    """Return a DataError that says which list is missing and where to get it."""
+    """Return the error about a missing official list of a data set, with where to get it."""
     return _source(dataset).missing_lists(problem)
 
 
@@ -43,23 +43,22 @@ def _source(dataset: str) -> Source:
 
 
 def default_lists(lists: Sequence[str] | None, *roots: Path) -> list[str]:
-    """Return `lists`; if they are None, the first folder `lists` in one of `roots`."""
+    """Return the folders `lists`; if they are None, the first folder named `lists` in one of `roots`, or []."""
     if lists is not None:
         return list(lists)
     return [str(root / "lists") for root in dict.fromkeys(roots) if (root / "lists").is_dir()][:1]
 
 
 def list_folders(folders: Sequence[str | Path], dataset: str, subfolder: str | None = None) -> list[Path]:
-    """Return the folders that hold the lists of a data set: of `folders` themselves, or one level below them (`hsnet`,
-    `emat-size`, `hmnet` in a folder of all lists).
+    """Return the folders that hold the lists of a data set: of `folders` themselves, or one level below them.
 
     Args:
-        folders: as the user gave them.
-        dataset: its name.
-        subfolder: the authors' folder of its lists; its name unless another is said.
+        folders: folders as the user gave them; also a folder of all lists, with `hsnet`, `hmnet` and others in it.
+        dataset: name of the data set.
+        subfolder: the authors' folder of the data set's lists; `dataset` unless given.
 
     Raises:
-        DataError: a folder has lists of no data set, or none has those of this one.
+        DataError: a folder has no lists of any data set, or none has those of this one.
     """
     subfolder = subfolder or dataset
     found: list[Path] = []
@@ -87,11 +86,17 @@ def _has_lists(folder: Path) -> bool:
 def read_official(
     folders: Sequence[str | Path], dataset: str, split: str, fold: int, allow_unverified: bool = False
 ) -> PairList | None:
-    """Return the official list of `split` and `fold`; None if no folder has it.
+    """Return the official (image, class) list of a split and fold; None if no folder has it.
 
     Files are looked for as `<folder>/<dataset>/<split>/fold<f>.txt` or `.pkl`, and under `<dataset>/custom/<split>`,
-    where the authors of the size splits keep them; `<folder>` is one of `list_folders`. The first one that holds the
-    file is used.
+    where the authors of the size splits keep them. The first folder that has the file is used.
+
+    Args:
+        folders: folders of lists, as the user gave them.
+        dataset: name of the data set.
+        split: name of the split.
+        fold: the fold.
+        allow_unverified: accept a file whose checksum is not the official one.
 
     Raises:
         DataError: a folder has no lists, a split lacks this fold, a file cannot be read, or (unless `allow_unverified`)
@@ -114,7 +119,7 @@ def read_official(
 
 
 def verdict(pairs: Sequence[Pair], dataset: str, split: str, fold: int) -> str:
-    """Compare our list with the official one; return `OFFICIAL`, `REORDERED` or `DERIVED`."""
+    """Compare a derived (image, class) list with the official one; return `OFFICIAL`, `REORDERED` or `DERIVED`."""
     known = checksums(dataset).get((split, fold))
     if known is None or len(pairs) != known.pairs:
         return DERIVED
@@ -125,7 +130,7 @@ def verdict(pairs: Sequence[Pair], dataset: str, split: str, fold: int) -> str:
 
 
 def joined_origin(origins: Sequence[str]) -> str:
-    """Return the origin of a list joined from several: the origin of its least certain part."""
+    """Return the origin of a list joined from several: that of the least certain part."""
     certainty = [OFFICIAL, REORDERED, DERIVED, UNVERIFIED]
     return max(origins, key=certainty.index)
 
@@ -142,8 +147,19 @@ def joined_lists(parts: Sequence[PairList | None]) -> PairList | None:
 def verify_list(
     pairs: tuple[Pair, ...], path: Path, dataset: str, split: str, fold: int, allow_unverified: bool
 ) -> PairList:
-    """`pairs` of the file `path` as an official list, which its origin calls unverified where no checksum is known.
-    Raises DataError where the checksum is another and `allow_unverified` does not accept that."""
+    """Return a file's (image, class) pairs as an official list, "unverified" if no checksum is known.
+
+    Args:
+        pairs: the pairs.
+        path: the file, for the message.
+        dataset: name of the data set.
+        split: name of the split.
+        fold: the fold.
+        allow_unverified: accept another checksum than the official one.
+
+    Raises:
+        DataError: the checksum is not the official one, and `allow_unverified` is not set.
+    """
     known = checksums(dataset).get((split, fold))
     found = pairs_sha256(pairs, ordered=True)
     if known is not None and found == known.sha256_ordered:

@@ -23,12 +23,19 @@ _FOLDER = {"trn": "train", "val": "val"}
 def find_image_list(
     folders: Sequence[str | Path], dataset: str, part: Part, fold: int, name_of: Callable[[PurePosixPath], str]
 ) -> ReleasedImages | None:
-    """Return the released list of `part` ("trn" or "val") and `fold`; None if no folder has it.
+    """Return the published image list of a part and fold for PFENet-like programs; None if no folder has it.
 
-    Looked for as `<folder>/<dataset>/fss_list/<train|val>/data_list_<f>.txt` and without `fss_list`. `name_of` turns
-    the path of a photo into the image name of the suite.
+    It is looked for as `<folder>/<dataset>/fss_list/<train|val>/data_list_<f>.txt`, and without `fss_list`.
 
-    Raises DataError for files that cannot be read, and when the two files are not about the same images.
+    Args:
+        folders: folders of lists.
+        dataset: name of the data set.
+        part: "trn" or "val".
+        fold: the fold.
+        name_of: turns the path of a photo into fsbench's image name.
+
+    Raises:
+        DataError: a file cannot be read, or the list's two files name different images.
     """
     for folder in list_folders(folders, dataset):
         for parent in (folder / dataset / "fss_list" / _FOLDER[part], folder / dataset / _FOLDER[part]):

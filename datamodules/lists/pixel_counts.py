@@ -42,12 +42,12 @@ class PixelTable:
 
     @property
     def labels(self) -> list[int]:
-        """Labels of all rows; a label occurs once for each image that shows it."""
+        """Labels of all rows of the table; a label occurs once for each image that shows it."""
         labels: list[int] = self.rows[:, 0].tolist()
         return labels
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
-        """Return the pixels of every label of image `name`, and all its pixels."""
+        """Return {label: its pixels} of image `name`, and the number of all its pixels."""
         rows = self[name]
         return dict(rows[:, :2].tolist()), int(rows[:, 1].sum())
 

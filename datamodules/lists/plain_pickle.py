@@ -259,7 +259,11 @@ def parse_plain_pickle(content: bytes) -> Any:
 
 
 def read_annotation_pickle(path: Path, expected: str) -> Any:
-    """Return the content of a pickle of annotations. Raises DataError, with what was `expected`, if unreadable."""
+    """Return the content of a pickle of annotations; only containers, text and numbers are read, no code is run.
+
+    Raises:
+        DataError: it is unreadable; the message says what was `expected`.
+    """
     try:
         return parse_plain_pickle(read_bytes(path, "annotations"))
     except (OSError, ValueError) as error:

@@ -25,9 +25,10 @@ from fsbench.protocols.draws.pools import Pool, TooFewImages
 
 @dataclass(frozen=True)
 class AdaptationImages:
-    """The labelled images of an adaptation (ifa.md §7); item i of epoch e follows from (seed, e, i) alone.
+    """The labelled images that a method adapts to (ifa.md §7); item i of epoch e depends on (seed, e, i) alone.
 
-    Classes take turns; an image of the class is drawn and thrown away, and K supports beside it, which may repeat.
+    Classes take turns. For each item an image of the class is drawn and discarded, as the authors' program does, and
+    then K supports, which may repeat; one of them, randomly changed, becomes the query.
 
     Attributes:
         data: the data set.
@@ -47,11 +48,15 @@ class AdaptationImages:
 
     @property
     def per_epoch(self) -> int:
-        """Number of items of an epoch."""
+        """Number of training items of an epoch of the adaptation."""
         return self.adaptation.items or len(self.pool.class_ids)
 
     def episode(self, epoch: int, item: int) -> Episode:
-        """Return the image names of an item. Raises DataError if its class has only one image."""
+        """Return the image names of an item of an epoch.
+
+        Raises:
+            DataError: its class has only one image.
+        """
         rng = np.random.RandomState([self.seed, 2, epoch, item])
         if self.adaptation.items is not None and self.pool.query_sampling == "sequential":
             query, number = self.pool.pairs[item % len(self.pool.pairs)]
@@ -67,23 +72,23 @@ class AdaptationImages:
             ) from None
 
     def epoch(self, epoch: int) -> Sequence[Episode]:
-        """Return the items of an epoch in their order."""
+        """Return the items of an epoch as episodes, in their order."""
         return [self.episode(epoch, item) for item in range(self.per_epoch)]
 
     @property
     def steps(self) -> int:
-        """Number of steps of all epochs."""
+        """Number of optimiser steps of all epochs of the adaptation."""
         return self.adaptation.epochs * -(-self.per_epoch // self.adaptation.batch_size)
 
     @cached_property
     def drawn(self) -> list[tuple[int, tuple[str, ...]]]:
-        """Class number and supports of every item, over all epochs."""
+        """(class number, names of its supports) of every item, over all epochs."""
         epochs = (self.epoch(epoch) for epoch in range(self.adaptation.epochs))
         return [(episode.classes[0], episode.supports[0]) for epoch in epochs for episode in epoch]
 
     @property
     def images_a_class(self) -> int:
-        """Number of labelled images of the class that has most, each image counted once."""
+        """Largest number of labelled images of a class, each image counted once."""
         seen: dict[int, set[str]] = {}
         for number, names in self.drawn:
             seen.setdefault(number, set()).update(names)
@@ -91,7 +96,7 @@ class AdaptationImages:
 
     @property
     def names(self) -> list[str]:
-        """Names of all labelled images, each once, sorted."""
+        """Names of all labelled images of the adaptation, each once, sorted."""
         return sorted({name for _, names in self.drawn for name in names})
 
     @property
@@ -101,17 +106,17 @@ class AdaptationImages:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """Hashes of the items, in order, and of the files' contents, for a run's identity."""
+        """{name: hash} of the items, in order, and of the files' contents, for a run's identity."""
         return {"items_sha256": fingerprint(self.drawn), "files_sha256": contents_sha256(self.data, self.names)}
 
     def batches(self, epoch: int) -> Iterator[EpisodeBatch]:
-        """Yield the batches of an epoch; they do not depend on the number of processes or workers."""
+        """Yield the batches of an epoch of the adaptation, the same for any number of processes or workers."""
         episodes, size = self.epoch(epoch), self.adaptation.batch_size
         for start in range(0, len(episodes), size):
             yield collate([self.load(epoch, episode) for episode in episodes[start : start + size]])
 
     def load(self, epoch: int, episode: Episode) -> EpisodeBatch:
-        """Load an item of an epoch as a batch of one: its query is an augmented support."""
+        """Load an item of an epoch as a batch of size 1, whose query is a randomly changed support."""
         config = self.config
         rng = random.Random(repr((self.seed, "adaptation", epoch, episode.number)))
         supports, number = episode.supports[0], episode.classes[0]

@@ -36,12 +36,12 @@ TRIES = 30
 
 @dataclass(frozen=True)
 class Scale:
-    """Resize by a factor drawn uniformly from `factors`."""
+    """Random change that resizes an image by a factor drawn uniformly from `factors` (least, largest)."""
 
     factors: tuple[float, float] = (0.9, 1.1)
 
     def draw(self, rng: random.Random) -> float:
-        """Draw a factor."""
+        """Draw the factor by which the image is resized."""
         low, high = self.factors
         return low + (high - low) * rng.random()
 
@@ -52,12 +52,12 @@ class Scale:
 
 @dataclass(frozen=True)
 class Rotate:
-    """Rotate every second image by an angle drawn from ±`degrees`; the corners get mean colour and void."""
+    """Random change that rotates every second image by an angle from ±`degrees`; corners get mean colour and void."""
 
     degrees: float = 10.0
 
     def draw(self, rng: random.Random) -> float | None:
-        """Draw an angle in degrees, or None for an image that stays as it is."""
+        """Draw an angle in degrees; None for an image that is not rotated."""
         return -self.degrees + 2 * self.degrees * rng.random() if rng.random() < 0.5 else None
 
     def __call__(self, image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledImage:
@@ -70,9 +70,14 @@ class Rotate:
 def rotate(
     pixels: np.ndarray, angle: float, interpolation: int, corners: tuple[float, ...], out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Rotate (h, w, ...) by `angle` degrees about its middle; `corners` is their colour.
+    """Rotate an image (h, w, ...) by an angle about its middle.
 
-    An `out` that is given takes the result's first rows and columns, as many as it has.
+    Args:
+        pixels: the image.
+        angle: in degrees.
+        interpolation: OpenCV's interpolation.
+        corners: colour, by channel, of what comes from outside the image.
+        out: array that takes the first rows and columns of the result, as many as it has.
     """
     height, width = pixels.shape[:2]
     rows, columns = pixels.shape[:2] if out is None else out.shape[:2]
@@ -81,19 +86,22 @@ def rotate(
 
 
 def blur(image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledImage:
-    """Blur every second image with a 5 x 5 Gaussian."""
+    """Blur the image (h, w, 3) with a 5 x 5 Gaussian with probability 1/2; return image and label."""
     return (cv2.GaussianBlur(image, (5, 5), 0) if rng.random() < 0.5 else image), label
 
 
 def flip(image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledImage:
-    """Flip every second image left to right."""
+    """Flip image and label left to right with probability 1/2; return both."""
     return (cv2.flip(image, 1), cv2.flip(label, 1)) if rng.random() < 0.5 else (image, label)
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of `side`, padded with mean colour and void where the image is smaller; drawn again, up to 31 times,
-    while it keeps too little of the foreground (label 1). The last one is kept in any case."""
+    """A random square crop of `side`, padded with mean colour and void where the image is smaller.
+
+    It is drawn again, up to 31 times, while it keeps too little of the foreground (label 1); the last one is kept in
+    any case.
+    """
 
     side: int
 
@@ -105,12 +113,12 @@ class Crop:
         return image[y : y + self.side, x : x + self.side], label
 
     def edges(self, label: np.ndarray) -> tuple[int, int, int, int]:
-        """Return how many pixels are added at the top, at the bottom, on the left and on the right."""
+        """Return how many pixels of padding a label map needs at the top, bottom, left and right."""
         height, width = (max(self.side - n, 0) for n in label.shape)
         return height // 2, height - height // 2, width // 2, width - width // 2
 
     def draw(self, label: np.ndarray, rng: random.Random) -> tuple[np.ndarray, int, int]:
-        """Draw the crop's position; returns its labels, top and left in the padded image."""
+        """Draw the crop's position; return the cropped labels (side, side), and top and left in the padded image."""
         label = self._padded(label)
         foreground = label == 1
         whole = np.count_nonzero(foreground)
@@ -124,7 +132,7 @@ class Crop:
         return label[rows, columns], top, left
 
     def at(self, label: np.ndarray, top: int, left: int) -> np.ndarray:
-        """Return the crop of another label map of the image, at an earlier position."""
+        """Return the crop of another label map of the same image, at a position that `draw` returned."""
         return self._padded(label)[top : top + self.side, left : left + self.side]
 
     def _padded(self, label: np.ndarray) -> np.ndarray:
@@ -136,7 +144,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Squash:
-    """Resize the whole image to a square of `side` pixels, ignoring its aspect; nothing is random."""
+    """Change that resizes the whole image to a square of `side` pixels, ignoring its aspect; nothing is random."""
 
     side: int
 
@@ -144,11 +152,11 @@ class Squash:
         return self.image(image), self.labels(label)
 
     def image(self, image: np.ndarray) -> np.ndarray:
-        """Return an image (h, w, 3) as (side, side, 3)."""
+        """Return an image (h, w, 3) resized bilinearly to (side, side, 3)."""
         return resize_by_opencv(image, self.side, self.side)
 
     def labels(self, label: np.ndarray) -> np.ndarray:
-        """Return a label map (h, w) as (side, side)."""
+        """Return a label map (h, w) resized to (side, side) by nearest pixels."""
         return resize_labels_cv2(label, self.side, self.side)
 
 
@@ -162,12 +170,13 @@ _TOGETHER = 64
 
 @dataclass(frozen=True)
 class Draws:
-    """Random changes drawn for one image, except the position of its crop.
+    """Random changes drawn for one training image, except the position of its crop.
 
     Attributes:
-        factor: the factor of its size.
-        angle: the angle of its rotation in degrees; None for none.
-        blurred, flipped: whether it is.
+        factor: factor of the image's size.
+        angle: angle of its rotation in degrees; None for none.
+        blurred: whether it is blurred.
+        flipped: whether it is flipped left to right.
     """
 
     factor: float
@@ -177,19 +186,24 @@ class Draws:
 
     @classmethod
     def of_image(cls, factors: tuple[float, float], rng: random.Random) -> "Draws":
-        """Draw the changes of one image, in the order of the authors' program."""
+        """Draw the changes of one training image, in the order in which the authors' program draws them.
+
+        Args:
+            factors: least and largest factor of the image's size.
+            rng: the random generator.
+        """
         factor, angle = Scale(factors).draw(rng), Rotate().draw(rng)
         return cls(factor, angle, rng.random() < 0.5, rng.random() < 0.5)
 
     def labels(self, label: np.ndarray) -> np.ndarray:
-        """Apply the changes to a label map (h, w)."""
+        """Return a label map (h, w) after the drawn changes of size, rotation and flip."""
         label = scale(label, self.factor, cv2.INTER_NEAREST)
         if self.angle is not None:
             label = rotate(label, self.angle, cv2.INTER_NEAREST, (VOID,))
         return np.asarray(cv2.flip(label, 1)) if self.flipped else label
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
-        """Apply the changes to an image (h, w, 3) float32."""
+        """Return an image (h, w, 3) float32 after the drawn changes."""
         image = scale(image, self.factor, cv2.INTER_LINEAR)
         if self.angle is not None:
             image = rotate(image, self.angle, cv2.INTER_LINEAR, MEAN)
@@ -200,9 +214,9 @@ class Draws:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes of a training image, ending in a crop of `side`.
+    """Random changes of a training image (size, rotation, blur, flip), ending in a crop of `side`.
 
-    `factors` are 0.9 to 1.1 for PASCAL and 0.8 to 1.25 for COCO.
+    `factors`, the least and largest change of size, are 0.9 and 1.1 for PASCAL, 0.8 and 1.25 for COCO.
     """
 
     side: int
@@ -235,14 +249,17 @@ class Augmentation:
         rng: random.Random,
         out: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """Augment an image with several label maps; `label` decides whether the crop is redrawn (bam.md §8).
+        """Augment an image with several label maps; `label` decides whether the crop is drawn again (bam.md §8).
 
         Args:
-            image, label, rng, out: as in a call.
-            more: label maps (h, w) uint8.
+            image: (h, w, 3) pixels.
+            label: (h, w) uint8, 1 foreground.
+            more: further label maps (h, w) uint8.
+            rng: the random generator.
+            out: array (3, side, side) float32 for the image.
 
         Returns:
-            What a call returns, and `more` as (side, side) uint8.
+            The image (3, side, side) float32, its label (side, side) uint8, and `more` as (side, side) uint8.
         """
         drawn, crop = Draws.of_image(self.factors, rng), Crop(self.side)
         factor, angle, flipped = drawn.factor, drawn.angle, drawn.flipped
@@ -281,10 +298,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class ResizedAugmentation(Augmentation):
-    """Random changes of a training image, resized to the square without a crop (hdmnet.md §8).
-
-    Nothing is drawn for the resizing, and nothing of an object is lost.
-    """
+    """Random changes of a training image, which is then resized to a square instead of cropped (hdmnet.md §8)."""
 
     def with_more(
         self,
@@ -294,7 +308,18 @@ class ResizedAugmentation(Augmentation):
         rng: random.Random,
         out: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """Augment an image with several label maps (arguments and result as in `Augmentation`)."""
+        """Augment an image with several label maps, all resized to a square.
+
+        Args:
+            image: (h, w, 3) pixels.
+            label: (h, w) uint8.
+            more: further label maps (h, w) uint8.
+            rng: the random generator.
+            out: array (3, side, side) float32 for the image.
+
+        Returns:
+            The image (3, side, side) float32, its label (side, side) uint8, and `more` as (side, side) uint8.
+        """
         drawn, squash = Draws.of_image(self.factors, rng), Squash(self.side)
         pixels = squash.image(drawn.pixels(image.astype(np.float32)))
         planes = np.empty((3, self.side, self.side), np.float32) if out is None else out
@@ -315,7 +340,7 @@ def _write_planes(planes: np.ndarray, pixels: np.ndarray, top: int, left: int) -
 
 
 def named_augmentation(name: str, side: int) -> Augmentation | None:
-    """Return the augmentation for squares of `side` by its name in `SCALE_FACTORS`; None for "none"."""
+    """Return the random changes of training images of this name, for squares of `side`; None for "none"."""
     if name == "none":
         return None
     kind = ResizedAugmentation if name.endswith("_resized") else Augmentation

@@ -17,9 +17,10 @@ from fsbench.protocols.draws.pools import Pool
 def calibration_episodes(
     data: SegmentationData, pool: Pool, task: Task, config: LoadingConfig, count: int
 ) -> Iterator[EpisodeBatch]:
-    """Yield `count` episodes from `pool` with the test's N and K (classical-baselines §2.1).
+    """Yield `count` labelled episodes from `pool` with the test's numbers of ways and shots (classical-baselines §2.1).
 
-    Raises DataError where a base class has too few training images for the test's shots.
+    Raises:
+        DataError: a base class has too few training images for the test's shots.
     """
     enough = [number for number in pool.class_ids if len(pool.images_of.get(number, ())) > task.shot]
     if len(enough) < len(pool.class_ids) or len(enough) < task.way:

@@ -60,7 +60,7 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
 
     @property
     def sampler(self) -> "TrainingBatches":
-        """This object: Lightning calls `set_epoch` on a batch sampler's `sampler`."""
+        """This object itself: Lightning calls `set_epoch` on the `sampler` of a batch sampler."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
@@ -85,8 +85,8 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
     def loss_weight(self, number: int) -> float:
         """Return the factor of the loss of this process's micro-batch `number` of the epoch.
 
-        It is 1 but for an incomplete last step: there losses are weighted so that the sum of a step's losses, divided
-        by the number of micro-batches of a complete one, is the mean over the step's episodes.
+        The factor is 1 except in an incomplete last step. There it makes the sum of the step's losses, divided by the
+        number of micro-batches of a complete step, the mean over the step's episodes.
         """
         step, group = self._place(number)
         if step < self.steps:
@@ -103,7 +103,7 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
 class ContiguousDistributedSampler(DistributedSampler[int]):
     """Sampler that gives each process a contiguous share of the items, each item once.
 
-    It is one of PyTorch's kind, in whose place a Trainer puts no other.
+    It is a subclass of PyTorch's distributed sampler, which Lightning's Trainer does not replace.
     """
 
     def __init__(self, length: int):
@@ -114,7 +114,7 @@ class ContiguousDistributedSampler(DistributedSampler[int]):
 
     @property
     def share(self) -> range:
-        """Items of this process."""
+        """Numbers of the items of this process."""
         rank, world = ranks()
         return range(self.length * rank // world, self.length * (rank + 1) // world)
 

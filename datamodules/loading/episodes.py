@@ -23,16 +23,16 @@ from fsbench.protocols.draws.vrp import filled_length, training_steps
 
 
 class ManifestEpisodes(Dataset[EpisodeBatch]):
-    """The segmentation episodes of a manifest, loaded by their position.
+    """The segmentation episodes of a list, as a torch dataset that loads them by their position.
 
     Args:
         draw: the draw of the episodes.
         data: the data set.
-        episodes: in the order in which they are read.
+        episodes: the episodes in the order in which they are read.
         config: how they are loaded.
-        next_shown: for the place of an episode the `next_shown` of its batch. The decoded files of a process that
-            loads all episodes make room by it. One of several loads only some of them, so that an image's next place
-            may be another's: its files make room by last use, and go where nobody shows the image again.
+        next_shown: for each position {image name: position of the next episode that shows it, or None}. The cache of
+            decoded files drops by it what is needed last, if one process loads all episodes. With several processes,
+            which do not know each other's episodes, the least recently used files are dropped.
     """
 
     def __init__(
@@ -72,15 +72,16 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
 
 
 class TrainingEpisodes(Dataset[EpisodeBatch]):
-    """1-way episodes of `shot` supports drawn on the fly; item (epoch, i) is a function of (seed, epoch, i) alone.
+    """1-way training episodes of `shot` supports, drawn when loaded; item (epoch, i) follows from these and the seed.
 
-    Images and labels are changed at random by `augmentation`, if there is one. Queries bring the labels of
-    `base_classes`, if there are any.
+    Images and labels are changed at random by `augmentation`, if given. Queries also have label maps of `base_classes`,
+    if given.
 
     An epoch has one item per training pair where queries are listed (PASCAL), else one per distinct training image
-    (COCO, fscs-protocol §3; PFENet's protocol). With `official` streams items are those of VRP-SAM's program, whatever
-    the seed: one per image, filled up to its processes, in the order of its steps (vrp-sam.md §9). With `recurring`
-    epochs they are those of PATNet's program, in its order: all epochs but the first are the same (patnet.md §5).
+    (COCO, fscs-protocol §3; PFENet's protocol). With `official` streams the items are those of VRP-SAM's program,
+    whatever the seed: one per image, filled up to its processes, in the order of its steps (vrp-sam.md §9). With
+    `recurring` epochs they are those of PATNet's program, in its order: all epochs but the first are the same
+    (patnet.md §5).
     """
 
     def __init__(

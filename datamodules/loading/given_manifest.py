@@ -14,11 +14,17 @@ from fsbench.protocols.reading import read_checked_manifest
 
 
 def read_given_manifest(file: str, data: SegmentationData, protocol: Protocol, task: Task) -> Manifest:
-    """Read the manifest `file` for a test of `task`; mark it if its episodes are the user's own choice.
+    """Read a user's list of episodes for a test; mark it if its episodes are not those that the protocol draws.
+
+    Args:
+        file: path of the list.
+        data: the data set.
+        protocol: the protocol of the test.
+        task: the settings of the test.
 
     Raises:
-        SettingsError: it was drawn for other settings.
-        DataError: it does not fit the data.
+        SettingsError: the list was drawn for other settings.
+        DataError: the list does not fit the data.
     """
     manifest = read_checked_manifest(Path(file).expanduser())
     chosen: dict[str, Any] = {one.name: getattr(task, one.name) for one in Task.arguments()}

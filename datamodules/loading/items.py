@@ -32,12 +32,14 @@ class LoadingConfig:
 
     Attributes:
         size: side S of images in pixels.
-        view: how images and the truth are seen.
+        view: how images and the ground truth are resized.
         cache_bytes: memory of a loader process for decoded files that other episodes need as well.
-        annotation: of the supports, a key of `ANNOTATIONS`; "all_ways" tells also what supports show of the other ways.
-        annotation_seed: of what weak annotations and `kept_support` draw, together with the number of the episode.
-        input_resize: how images and support labels become S x S; the truth is always the protocol's.
-        hints: what the method asks for beside images and masks.
+        annotation: kind of the supports' labels, a key of `ANNOTATIONS`; "all_ways" also gives the pixels of the
+            episode's other ways.
+        annotation_seed: seed of weak annotations and `kept_support`, together with the episode's number.
+        input_resize: how a method resizes images and support labels; the ground truth is always resized as the protocol
+            says.
+        hints: what the method asks for besides images and masks.
         kept_support: share of each support's object that is labelled (`keep_share`); boxes are drawn around all of it.
     """
 
@@ -52,11 +54,11 @@ class LoadingConfig:
 
     @property
     def resize(self) -> str:
-        """The rule of `RESIZES` by which images and support labels are resized."""
+        """Name of the rule in `RESIZES` by which images and support labels are resized."""
         return input_rule(self.view.resize, self.input_resize)
 
     def files(self, data: SegmentationData) -> DecodedImageCache:
-        """Return an empty cache of decoded files."""
+        """Return an empty cache of decoded images and label maps of a data set."""
         measured = self.resize == "intensities"
         return DecodedImageCache(data, RESIZES[self.resize][0], self.size, self.cache_bytes, measured)
 
@@ -68,17 +70,17 @@ def load_episode(
     files: DecodedImageCache | None = None,
     box_of: BoxOf | None = None,
 ) -> EpisodeBatch:
-    """Load one segmentation episode as a batch of one.
+    """Load one segmentation episode as a batch of size 1.
 
     Args:
         data: the data set.
-        episode: its names.
+        episode: names of its images and numbers of its classes.
         config: settings of loading.
-        files: caches what earlier episodes decoded.
-        box_of: gives the boxes of supports to methods that ask for them; None for those of their largest parts.
+        files: cache of decoded files of earlier episodes.
+        box_of: gives the boxes of supports, for methods that ask for them; None for those around a mask's largest part.
 
     Raises:
-        DataError: a file cannot be decoded, or its mask has another size; it is named.
+        DataError: a file cannot be decoded, or a mask has another size than its image; the message names it.
     """
     files, resize_labels = files or config.files(data), RESIZES[config.resize][1]
     names = list(dict.fromkeys([episode.query, *(name for way in episode.supports for name in way)]))
@@ -115,15 +117,14 @@ def load_episode(
 def load_item(
     draw: Draw, data: SegmentationData, episode: Episode, config: LoadingConfig, files: DecodedImageCache
 ) -> EpisodeBatch:
-    """Load a test episode with its truth, as one item of a loader.
+    """Load a test episode with its ground truth, as one item of a loader.
 
     An episode without any support is a whole image.
 
     Args:
-        draw: of the episode, which tells the boxes of supports; where it asks for base classes, a method knows these by
-            its training.
+        draw: the draw of the episode, which may give the boxes of supports or ask for base classes without supports.
         data: the data set, as the draw's `data` returns it.
-        episode: one of the manifest.
+        episode: names of its images and numbers of its classes.
         config: settings of loading, such as the side of images.
         files: cache of decoded files.
 
@@ -175,7 +176,7 @@ def _load_base_and_novel(
 
 
 def whole_image(name: str, image: Tensor, truth: EpisodeTruth) -> EpisodeBatch:
-    """Return an image (3, S, S) and its truth as an episode without supports."""
+    """Return an image (3, S, S) and its ground truth as an episode without supports."""
     ways = len(truth.classes)
     no_support = torch.zeros(1, ways, 0, dtype=torch.int64)
     no_labels = torch.zeros(*no_support.shape, *truth.label_map.shape, dtype=torch.uint8)
@@ -215,12 +216,12 @@ def support_labels(
 
     Args:
         data: the data set.
-        episode: its names.
+        episode: names of its images and numbers of its classes.
         config: settings of loading.
         label_map: gives the label map (H, W) of an image by its name.
 
     Returns:
-        Labels (S, S) uint8: 1 on what is labelled as the way's class, 255 void.
+        For each way a list of K labels (S, S) uint8: 1 on what is labelled as the way's class, 255 void.
     """
     draws = config.annotation in WEAK
     told = []
@@ -303,10 +304,10 @@ def _photo(data: SegmentationData, name: str) -> Tensor:
 
 
 def labelled_image(data: SegmentationData, name: str, classes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Decode image `name`.
+    """Read image `name` with its label map, in which the n-th of `classes` is n.
 
     Returns:
-        Pixels (H, W, 3) uint8, and the label map (H, W) uint8 in which `classes` are 1..n, in their order.
+        Pixels (H, W, 3) uint8 and the label map (H, W) uint8: 0 background, 1..n, 255 void.
 
     Raises:
         DataError: a file cannot be decoded, or image and label map differ in size.
@@ -316,7 +317,11 @@ def labelled_image(data: SegmentationData, name: str, classes: Sequence[int]) ->
 
 
 def read_labelled(data: SegmentationData, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Decode image `name` to pixels (H, W, 3) uint8 and its label map (H, W); raises as `labelled_image` does."""
+    """Read image `name` as pixels (H, W, 3) uint8, and its label map (H, W) of class numbers.
+
+    Raises:
+        DataError: a file cannot be decoded, or image and label map differ in size.
+    """
     labels, pixels = data.label_map(name), image_pixels(data, name)
     check_sizes(data.image_path(name), pixels, labels, data.label_file(name))
     return pixels, labels
@@ -327,11 +332,11 @@ class ImageLoading:
     """Settings of loading for classification.
 
     Attributes:
-        names: names of all images, in an order that says nothing of their classes.
-        class_places: places in `names` of the images of every class.
+        names: names of all images, in an order that gives away no classes.
+        class_places: positions in `names` of the images of every class.
         size: side S of images in pixels.
-        seed: the seed of what methods draw.
-        with_images: load the images, too, and not only their places.
+        seed: the seed for random numbers of methods.
+        with_images: load the images as well, and not only their positions.
     """
 
     names: tuple[str, ...]
@@ -353,7 +358,8 @@ def load_image_episode(
 ) -> ImageEpisode:
     """Load one classification episode; `files` caches decoded images of earlier episodes.
 
-    Raises DataError naming a file that cannot be read.
+    Raises:
+        DataError: a file cannot be read; the message names it.
     """
     support, query = config.places(episode)
     numbers = tuple(number + 1 for number in episode.classes)
@@ -365,8 +371,9 @@ def load_image_episode(
 
 
 def centre_image(data: ClassificationData, name: str, size: int) -> Tensor:
-    """Return the middle of image `name` as (3, S, S) uint8 (fort.md §3).
+    """Return the middle square of image `name` as (3, S, S) uint8, after resizing (fort.md §3).
 
-    Raises DataError, naming the file, if it cannot be read.
+    Raises:
+        DataError: the file cannot be read; the message names it.
     """
     return centre_square(image_pixels(data, name), size)

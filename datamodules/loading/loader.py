@@ -28,13 +28,13 @@ STEP_SECONDS = 0.002
 
 
 class Loader(DataLoader[Any]):
-    """PyTorch's loader, safe to start after a collective and where there is little shared memory.
+    """PyTorch's DataLoader, safe to start after a collective operation and where there is little shared memory.
 
-    Where the workers' batches have no room in it, the process loads them itself, and a note says so.
+    If the workers' batches do not fit into shared memory, this process loads them itself, and a note says so.
 
-    When a collective has ended, a thread of gloo gives its tensors back and for that enters the interpreter. A process
-    forked at that moment hangs before its first line: CPython 3.11 takes a lock in the child that the thread held
-    (about once in 1000 forks of a loaded machine; later versions renew the lock first).
+    After a collective operation, a thread of gloo enters the interpreter to free its tensors. A process forked at that
+    moment hangs: CPython 3.11 takes a lock in the child that the thread held (about once in 1000 forks of a loaded
+    machine; later versions renew the lock first).
     """
 
     def __iter__(self) -> Any:
@@ -76,10 +76,10 @@ def _bytes(items: Sequence[Any]) -> int:
 
 
 class SharedBatches:
-    """Collate function that puts batches into shared memory in a worker process.
+    """Collate function that moves batches into shared memory in a worker process.
 
-    torch moves them there in a thread of the worker, where an error is printed and nobody learns of it: whoever waits
-    for the batch waits for ever. Moved here, the error reaches that process.
+    torch does this in a thread of the worker, where an error is only printed and the waiting process hangs. Here the
+    error reaches the waiting process.
 
     Args:
         collate: makes a batch of items.
@@ -106,10 +106,10 @@ class _Sharing(pickle.Pickler):
 
 
 def end_quietly(worker: int) -> None:
-    """Let a worker process end without a traceback when its command ends (a `worker_init_fn`).
+    """Make a worker process end without a traceback when its command ends (a `worker_init_fn`).
 
-    multiprocessing's thread that hands over batches prints one where the process that takes them is gone, below the
-    line that says why. A data set's own errors go to that process, and through no hook.
+    multiprocessing's thread that hands over batches prints a traceback if the receiving process is gone. Errors of a
+    data set still reach that process.
     """
     sys.excepthook = lambda *_: None
 

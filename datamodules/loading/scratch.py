@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 
 class Scratch(threading.local):
-    """Arrays of a thread that are reused: a new array of a name overwrites the old one."""
+    """Reusable arrays of a thread: a new array with a name overwrites the previous one with that name."""
 
     LARGEST = 1 << 25
     """Bytes of an array that is kept, 32 MiB, for as long as its thread lives; a larger one has fresh memory."""

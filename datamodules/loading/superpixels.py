@@ -28,18 +28,18 @@ TRIES = 100  # slices that are looked at for an item, as a multiple of their num
 
 
 class SuperpixelEpisodes(Dataset[EpisodeBatch]):
-    """1-way 1-shot episodes of unlabelled slices; item (epoch, i) is a function of (seed, epoch, i) alone.
+    """1-way 1-shot episodes of unlabelled slices, with superpixels as classes; item i follows from seed, epoch and i.
 
     Args:
         data: the data set.
-        names: slices of the scans that are trained on, scan by scan.
-        avoided: those of them in whose place another slice is drawn.
-        length: items of an epoch, which go through the slices again and again; None for one of each slice.
-        size: side S.
-        seed: the seed of all that is drawn.
+        names: slices of the training scans, scan by scan.
+        avoided: slices among them that are replaced by another one.
+        length: items of an epoch, which goes through the slices again and again; None for one item of each slice.
+        size: side S of the images.
+        seed: the seed of all random draws.
 
     Raises:
-        DataError: there is no slice, or none but avoided ones.
+        DataError: there is no slice, or only avoided ones.
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
 
 
 def change(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Augment an image with its mask: turn, shift, shear, zoom, bend, and change the image's contrast (§6.3).
+    """Augment an image with its mask: rotation, shift, shear, zoom, elastic deformation, and the image's contrast.
 
     Args:
         image: (S, S) float32, normalised.
-        mask: (S, S) uint8, 1 the way.
-        rng: what is drawn from.
+        mask: (S, S) uint8, 1 the object.
+        rng: the random generator.
 
     Returns:
         Image (S, S) float32 and mask (S, S) uint8.
@@ -134,13 +134,13 @@ def affine_matrix(side: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def displacements(side: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw how far each pixel of a square moves, (2, S, S), for an elastic deformation."""
+    """Draw how far in pixels each pixel of a square moves, down and across: (2, S, S), for an elastic deformation."""
     fields = rng.uniform(-1, 1, (2, side, side))
     return np.stack([ELASTIC * cv2.GaussianBlur(field, (KERNEL, KERNEL), SIGMA) for field in fields])
 
 
 def change_contrast(image: np.ndarray, gamma: float) -> np.ndarray:
-    """Apply a power `gamma` to an image's values as shares of their range, which stays the same."""
+    """Apply a power `gamma` to an image's values, scaled to 0..1 over their range; the range stays the same."""
     low = image.min()
     width = image.max() - low + SMALL
     return np.asarray(width * ((image - low + SMALL) / width) ** gamma + low, dtype=np.float32)

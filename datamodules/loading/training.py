@@ -21,16 +21,16 @@ def augmented_episode(
     augmentation: Augmentation,
     base_classes: Sequence[int] = (),
 ) -> EpisodeBatch:
-    """Load a 1-way episode, a batch of one; each image is augmented on its own, the query first.
+    """Load a 1-way training episode as a batch of size 1; each image is changed at random on its own, the query first.
 
-    No image comes twice, so each has a name of its own.
+    Changed images never recur, so each gets a unique name.
 
     Args:
         data: the data set.
-        episode: its names.
-        seed: what the random changes depend on, and nothing else.
-        augmentation: the changes.
-        base_classes: classes whose labels the query brings along, changed as its image is (bam.md §8); none for none.
+        episode: names of its images and number of its class.
+        seed: numbers that alone decide the random changes.
+        augmentation: the random changes.
+        base_classes: classes whose labels are loaded for the query as well (bam.md §8); () for none.
     """
     rng = random.Random(repr(seed))
     number = episode.classes[0]

@@ -14,11 +14,11 @@ KEPT = 8
 
 
 class WayClasses:
-    """Class of each way of a test, numbered by the whole manifest, so that it is the same in every process.
+    """Identities of the classes of a test, numbered by the whole list of episodes, so that all processes agree.
 
     Args:
-        manifest: the manifest of the test.
-        known: what is told.
+        manifest: the list of episodes of the test.
+        known: what methods may know about the classes.
     """
 
     def __init__(self, manifest: Manifest, known: ClassKnowledge):
@@ -33,7 +33,12 @@ class WayClasses:
         self._kept: OrderedDict[int, EpisodeBatch] = OrderedDict()
 
     def told(self, episode: Episode, load: Callable[[Episode], EpisodeBatch]) -> list[WayClass]:
-        """Return the class of each way of an episode, as the method gets it."""
+        """Return the identity of the class of each way of an episode, as the method gets it.
+
+        Args:
+            episode: the episode.
+            load: loads an episode as a batch, for the first episode of a class.
+        """
         return [WayClass(self._places[number], self._opening(number, load)) for number in episode.classes]
 
     def _opening(self, number: int, load: Callable[[Episode], EpisodeBatch]) -> Opening | None:

@@ -16,13 +16,13 @@ from fsbench.datamodules.loading.items import LoadingConfig, labelled_image, who
 
 
 class TrainingImages(Dataset[EpisodeBatch]):
-    """Training images, augmented or resized; item (epoch, i) is a function of (seed, epoch, i) alone.
+    """Training images, changed at random or only resized; item (epoch, i) depends on (seed, epoch, i) alone.
 
     Args:
         data: the data set.
-        names: the images.
+        names: names of the images.
         classes: numbers of the base classes.
-        config: side S, and how images are resized without an augmentation.
+        config: side S, and how images are resized if they are not changed at random.
         augmentation: random changes, or None.
         seed: the seed of the random changes.
     """
@@ -56,6 +56,6 @@ class TrainingImages(Dataset[EpisodeBatch]):
 
 
 def image_truth(number: int, labels: np.ndarray, classes: Sequence[int]) -> EpisodeTruth:
-    """Return the truth of a whole image: n for the n-th of `classes` in its label map (S, S) uint8, void 255."""
+    """Return the ground truth of a whole image: label map (S, S) uint8 with n for the n-th of `classes`, 255 void."""
     present = np.isin(np.arange(1, len(classes) + 1), labels)
     return EpisodeTruth(number, (labels.shape[0], labels.shape[1]), labels, present, np.array(classes, dtype=np.int64))

@@ -13,15 +13,15 @@ ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 def find_archive(job: Job, archive: ByHand, source: Source) -> Path:
-    """Return the archive from the folder of `--from`, from `<root>/archives` or from the root.
+    """Return a manually downloaded archive from the folder of `--from`, from `<root>/archives` or from the root.
 
     Args:
-        job: its folders.
+        job: the preparation.
         archive: the archive.
-        source: says where to get it.
+        source: says where to get the archive.
 
     Raises:
-        DataError: there is none; its further lines are instructions to fetch it.
+        DataError: the archive is in none of these folders; the message says how to fetch it.
     """
     found = archive_at_hand(job, archive.names)
     if found is not None:
@@ -35,9 +35,9 @@ def find_archive(job: Job, archive: ByHand, source: Source) -> Path:
 
 
 def archive_at_hand(job: Job, names: Sequence[str]) -> Path | None:
-    """Return the archive with one of `names`, or the only one whose name begins alike; None if there is none.
+    """Return an archive's file with one of `names`, or the only one whose name begins alike; None without one.
 
-    Browsers and Google Drive append numbers and dates ("archive (1).zip"), and users pack anew.
+    Browsers and Google Drive append numbers and dates ("archive (1).zip"), and users repack archives.
     """
     stems = tuple(name.lower().removesuffix(".zip") for name in names)
     for folder in _places(job):
@@ -52,7 +52,7 @@ def take_file(job: Job, file: str, source: Source, root: Path | None = None) -> 
     """Copy the authors' `file` from the folder of `--from` into the root, unless it is there.
 
     Raises:
-        DataError: the file is in neither place; `source` tells what to fetch from where.
+        DataError: the file is in neither place; the message says what to fetch from where.
     """
     target = (root or job.root) / file
     if is_file(target):

@@ -26,13 +26,13 @@ def make_folder(
         archive: the archive.
         target: the folder.
         place: gives each file of the archive its path below the folder, or None to leave it out.
-        check: looks for what lacks.
+        check: says what the unpacked folder lacks.
 
     Returns:
         Remarks for the user.
 
     Raises:
-        DataError: the archive is not to be had, is damaged, or lacks files.
+        DataError: the archive is not available, is damaged, or lacks files.
     """
     file = find_archive(job, archive, source) if isinstance(archive, ByHand) else job.obtain(archive)
     with making_place(target) as making:
@@ -47,14 +47,15 @@ def make_folder(
 
 
 def photo_in(folder: str, name: PurePosixPath) -> str | None:
-    """Return the file name of a photo directly in `folder`; None for anything else."""
+    """Return the file name of an archive's entry if it is a photo directly in `folder`; None for anything else."""
     return name.name if name.parent.name == folder and name.suffix == ".jpg" else None
 
 
 def make_photos(job: Job, archive: Archive, target: Path, expected: str) -> None:
     """Copy the photos directly in a folder of the archive into the folder `target`.
 
-    Raises DataError if there are none.
+    Raises:
+        DataError: the archive has no such photos.
     """
     with making_place(target) as making:
         if not unpack(job.obtain(archive), making, partial(photo_in, target.name)):
@@ -63,10 +64,10 @@ def make_photos(job: Job, archive: Archive, target: Path, expected: str) -> None
 
 
 def unpack_wanted_files(job: Job, name: str, source: Source) -> list[str]:
-    """Unpack the needed files of a data set's archives into the root; returns remarks for the user.
+    """Unpack the needed files of a data set's archives into the root; return remarks for the user.
 
-    Archives already unpacked are left out. They are fetched in their order: the smaller ones first, so that a wrong
-    address shows early.
+    Archives that are already unpacked are skipped. Smaller archives are fetched first, so that a wrong address shows
+    early.
     """
     if job.lists is not None:
         raise SettingsError(f"{name} has no released lists; leave --lists out, and give a list file to the run")

@@ -50,15 +50,15 @@ class Job:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def url(self, published: str, name: str) -> str:
-        """Return the address of file `name`: at the mirror if one is given, else the published one."""
+        """Return the address of a file: on the mirror `url_base` if one is given, else the `published` one."""
         return f"{self.url_base.rstrip('/')}/{name}" if self.url_base else published
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Create the root and lock it against other preparations.
+        """Create the root folder and lock it against other preparations within the block.
 
         Raises:
-            SettingsError: another call holds the lock, or the root cannot be written to.
+            SettingsError: another preparation holds the lock, or the root cannot be written to.
         """
         make_folder(self.root, OTHER_ROOT)
         taken = f"another `fsbench data prepare` works in {self.root}; wait for it, or stop it"
@@ -66,7 +66,7 @@ class Job:
             yield
 
     def obtain(self, archive: Archive) -> Path:
-        """Return the verified file of `archive`: from `source`, from `<root>/archives`, or downloaded to the latter.
+        """Return the verified file of an archive: from `source`, from `<root>/archives`, or downloaded to the latter.
 
         Raises:
             DataError: the file has another checksum and `allow_unverified` is not set, or cannot be downloaded.
@@ -88,28 +88,28 @@ class Job:
         return kept
 
     def note(self, path: Path, digest: str | None, verified: bool) -> None:
-        """Record that the archive `path` was used, in the root's `NOTE`.
+        """Record in the root's file `NOTE` that an archive was used.
 
         Args:
             path: the archive.
-            digest: its kind and checksum, "md5 …"; None computes and records its sha256.
-            verified: True when the checksum is the published one.
+            digest: kind and value of its checksum, "md5 …"; None computes and records its sha256.
+            verified: True if the checksum is the published one.
         """
         entry = {"verified": verified, "checksum": digest or f"sha256 {sha256_file(path)}"}
         write_text(self.root / NOTE, json.dumps(read_note(self.root) | {path.name: entry}, indent=1) + "\n")
 
     def require_complete(self, archive: object, is_complete: bool, has_some: bool, found: str, expected: str) -> None:
-        """Raise DataError if an archive lacks files or has other ones, unless `allow_unverified` is set.
+        """Check that an archive has all its files and no others.
 
         Args:
             archive: the archive, or words for several.
             is_complete: whether it has all files, and no others.
-            has_some: whether it has any.
+            has_some: whether it has any file.
             found: what it has, in words.
-            expected: what it should have.
+            expected: what it should have, in words.
 
         Raises:
-            DataError: it is refused.
+            DataError: it is not complete, unless `allow_unverified` is set and it has some files.
         """
         if not is_complete and not (self.allow_unverified and has_some):
             raise DataError(
@@ -135,7 +135,7 @@ class Job:
 
 @runtime_checkable
 class Prepared(Protocol):
-    """Data set that `fsbench data prepare` can prepare."""
+    """Base class of data sets that `fsbench data prepare` can prepare."""
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
@@ -145,7 +145,7 @@ class Prepared(Protocol):
             Remarks for the user.
 
         Raises:
-            DataError: files are not to be had, or are not the published ones.
+            DataError: files are not available, or are not the published ones.
         """
 
 
@@ -155,7 +155,7 @@ def unpublished(name: str) -> str:
 
 
 def read_note(root: Path) -> dict[str, dict[str, object]]:
-    """Return {archive: {"verified", "checksum"}} from the root's note; empty if it is missing or unreadable."""
+    """Return {archive: {"verified", "checksum"}} from the root's file `NOTE`; {} if it is missing or unreadable."""
     try:
         content = read_json(root / NOTE, "record")
     except (OSError, ValueError):

@@ -33,19 +33,24 @@ class ListFile:
 
     @property
     def group(self) -> str:
-        """First folder of `file`, which names the release, such as hsnet."""
+        """First folder of the list's path, which names the release, such as "hsnet"."""
         return self.file.partition("/")[0]
 
 
 @cache
 def list_files(dataset: str) -> tuple[ListFile, ...]:
-    """Read the `<dataset>.list_files.csv` beside the data set: the released files, in order."""
+    """Return the authors' list files of a data set, in order, from its `<dataset>.list_files.csv`."""
     text = read_text(CHECKSUMS / f"{dataset}.list_files.csv", "list")
     return tuple(ListFile(**row) for row in csv.DictReader(text.splitlines()))
 
 
 def provide_lists(job: Job, dataset: str, folder: str = "") -> list[str]:
-    """Put the lists of a data set into `<root>/lists`; with `folder`, those below this folder alone.
+    """Copy or download the published lists of a data set into `<root>/lists`.
+
+    Args:
+        job: the preparation.
+        dataset: name of the data set.
+        folder: only the lists below this folder; "" for all.
 
     Returns:
         Remarks for the user about lists that are not provided.

@@ -17,14 +17,14 @@ OTHER_ROOT = "give another folder with --root"
 def making_place(target: Path) -> Iterator[Path]:
     """Give a temporary folder in which only this process makes the files of `target`.
 
-    It lies beside the folder itself where `target`, or a folder above it, is a link: no rename leads to another disk.
-    What a killed process left is there again; a block that ends well leaves nothing.
+    It is on the same disk as `target`, also where that, or a folder above, is a link. Files that a killed process left
+    in it are there again; a block that ends well leaves nothing.
 
     Args:
-        target: folder that is to have the files; it may be there already.
+        target: folder that is to get the files; it may exist.
 
     Raises:
-        SettingsError: another process makes files of the same folder, as where two roots share one by links.
+        SettingsError: another process makes files of the same folder.
         DataError: the disk refuses to write or to rename.
     """
     goal, place = target.resolve(), _place(target)
@@ -38,11 +38,11 @@ def making_place(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def disk_errors(goal: Path) -> Iterator[None]:
-    """Turn disk errors in the block into one line about the folder `goal`.
+    """Within the block, turn disk errors into one-line errors about the folder `goal`.
 
     Raises:
         DataError: any error of the disk.
-        BrokenPipeError: nobody reads the output any more, which is no matter of the disk.
+        BrokenPipeError: nobody reads the output any more, which is not an error of the disk.
     """
     try:
         yield
@@ -58,7 +58,7 @@ def disk_errors(goal: Path) -> Iterator[None]:
 def remove_leftover(target: Path) -> None:
     """Remove temporary files that a killed process left for the complete folder `target`.
 
-    It stays where it cannot be removed: another process works there, or the disk is for reading only.
+    They stay if they cannot be removed: another process is working there, or the disk is read-only.
     """
     place = _place(target)
     if place.is_dir() or source_note(place).exists():
@@ -72,10 +72,10 @@ def has_content(path: Path) -> bool:
 
 
 def publish(making: Path, target: Path) -> None:
-    """Rename the finished folder or file `making` to `target` (or to the target of that link).
+    """Rename the finished folder or file `making` to `target`, or to what `target` links to.
 
-    It gets its name by a rename, so that half of it is never seen; what was made on another disk is copied first. A
-    folder that has (hidden) files keeps them.
+    The name appears only when everything is complete; what was made on another disk is copied first. A folder that has
+    (hidden) files keeps them.
     """
     goal = target.resolve()
     goal.parent.mkdir(parents=True, exist_ok=True)
@@ -95,12 +95,12 @@ def publish(making: Path, target: Path) -> None:
 
 
 def publish_into(making: Path, target: Path, names: Set[str] | None = None) -> None:
-    """Move the finished files in `making` into the folder `target`, which may hold others.
+    """Move the finished files in the temporary folder `making` into the folder `target`, which may hold other files.
 
     Args:
-        making: the place where they were made, which is removed.
-        target: the folder, made when absent.
-        names: the names of the files; None moves all, of which a killed process may have left more.
+        making: the temporary folder, which is removed.
+        target: the folder, created if absent.
+        names: names of the files to move; None moves all, which may include files that a killed process left.
     """
     target.resolve().mkdir(parents=True, exist_ok=True)  # a link may lead to a folder that is not there yet
     for path in sorted(making.iterdir()):
@@ -118,7 +118,7 @@ def discard(making: Path) -> None:
 
 
 def source_note(making: Path) -> Path:
-    """Return the file beside `making` that names the archive from which it is made."""
+    """Return the path of the file beside the temporary folder `making` that names the archive it is made from."""
     return making.with_name(f"{making.name}.from")
 
 

@@ -96,7 +96,7 @@ def unpack(archive: Path, folder: Path, place: Place) -> int:
 
 
 def check_no_page(archive: Path) -> None:
-    """Raise DataError if the file is a web page with an archive's name."""
+    """Raise DataError if the file is a web page under an archive's name, as failed downloads leave it."""
     start = start_of_page(archive) if archive.is_file() else ""
     if start:
         raise refusal("archive_web_page", archive, start=start)

@@ -37,12 +37,12 @@ Prepare = Callable[["sitk.Image", "sitk.Image"], tuple["sitk.Image", "sitk.Image
 
 @dataclass(frozen=True)
 class RawScan:
-    """A scan and its labels, as published.
+    """A published scan with its labels.
 
     Attributes:
         scan: its id, a number as text.
-        path: file or folder that it is published as.
-        read: gives the image and the labels, each with its geometry, from the path.
+        path: the file or folder in which it is published.
+        read: function from the path to the image and the labels, each a volume with its geometry.
     """
 
     scan: str
@@ -56,14 +56,14 @@ def write_scans(
     """Prepare scans and write them, with superpixels and the list of slices that show each class.
 
     Args:
-        folder: the place where the files are made.
-        scans: in the order of their ids.
+        folder: where the files are written.
+        scans: the published scans, in the order of their ids.
         prepare: `prepare_mr` or `prepare_ct`.
         threshold: value of the prepared image above which a pixel may be of the patient.
-        class_names: name of class number 1 and the following.
+        class_names: names of the classes 1, 2, ….
 
     Raises:
-        DataError: a scan cannot be read or prepared, labels do not cover their image, or a label is no class number.
+        DataError: a scan cannot be read or prepared, labels do not cover their image, or a label is not a class number.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shown: dict[str, dict[str, list[int]]] = {name: {} for name in class_names}
@@ -101,7 +101,7 @@ def slices_with(labels: np.ndarray, number: int) -> list[int]:
 
 
 def class_slices_text(shown: Mapping[str, Mapping[str, Sequence[int]]]) -> str:
-    """Return the text of `classmap_1.json`: {class name: {scan: slices}}, a line per class."""
+    """Return the text of the file `classmap_1.json`, {class name: {scan: slices}}, with a line per class."""
     # spared until it is needed
     import json
 
@@ -113,9 +113,10 @@ def class_slices_text(shown: Mapping[str, Mapping[str, Sequence[int]]]) -> str:
 
 
 def prepare_mr(image: "sitk.Image", labels: "sitk.Image") -> tuple["sitk.Image", "sitk.Image"]:
-    """Cap the brightest 0.5 % of a scan, bring it to 1.25 x 1.25 x 7.7 mm and to 256 x 256 pixels (§2, CHAOST2).
+    """Cap the brightest 0.5 % of an MR scan, resample it to 1.25 x 1.25 x 7.7 mm and cut or pad it to 256 x 256 pixels.
 
-    An integer image stays one until it is cut: its cap and its resampled values are truncated.
+    An integer image stays integer until it is cut: the cap and resampled values are truncated. Returns image and
+    labels.
     """
     values = as_array(image)
     top = np.percentile(values, MR_PERCENTILE)
@@ -129,9 +130,9 @@ def prepare_mr(image: "sitk.Image", labels: "sitk.Image") -> tuple["sitk.Image",
 
 
 def prepare_ct(image: "sitk.Image", labels: "sitk.Image") -> tuple["sitk.Image", "sitk.Image"]:
-    """Window a scan to 0..255, cut 32 pixels off each side, and bring it to 257 x 257 pixels (§2, SABS).
+    """Clip a CT scan to a window, scale it to 0..255, cut 32 pixels off each side, and resample it to 257 x 257 pixels.
 
-    Sizes are one more than 256 and than the number of slices; the last slice, which lies outside, is 0.
+    The number of slices grows by one as well; the last slice, which lies outside, is 0. Returns image and labels.
 
     Raises:
         DataError: nothing is left of a slice, or of the window's values; the message begins with "has".
@@ -157,13 +158,14 @@ def prepare_ct(image: "sitk.Image", labels: "sitk.Image") -> tuple["sitk.Image",
 
 
 def resample(image: "sitk.Image", spacing: Sequence[float]) -> "sitk.Image":
-    """Resample a volume linearly; voxel i lies at i * new / old of the old one, and what is outside is 0 (§2).
+    """Resample a volume linearly to another voxel spacing; what is outside the volume is 0.
 
-    Each axis has int(n * old / new + 1) voxels. An integer volume stays one: values are truncated towards 0.
+    Voxel i lies at i * new / old of the old grid, and each axis has int(n * old / new + 1) voxels. In an integer volume
+    values are truncated towards 0.
 
     Args:
         image: the volume.
-        spacing: (x, y, z) in mm.
+        spacing: the new spacing (x, y, z) in mm.
     """
     # spared until it is needed
     import SimpleITK as sitk
@@ -177,7 +179,11 @@ def resample(image: "sitk.Image", spacing: Sequence[float]) -> "sitk.Image":
 
 
 def resample_labels(labels: "sitk.Image", spacing: Sequence[float]) -> "sitk.Image":
-    """Resample labels, one value after the other, ascending: a voxel of half a value or more gets it (§2)."""
+    """Resample labels to a voxel spacing (x, y, z) in mm, one label after the other, ascending.
+
+    A voxel gets a label that covers more than half of it by linear interpolation; a higher label overwrites a lower
+    one.
+    """
     values = as_array(labels)
     found: np.ndarray | None = None
     for value in np.unique(values).tolist():
@@ -190,7 +196,7 @@ def resample_labels(labels: "sitk.Image", spacing: Sequence[float]) -> "sitk.Ima
 
 
 def cut_or_pad(volume: np.ndarray, padding: float) -> np.ndarray:
-    """Cut or pad every slice of a volume (Z, H, W) to (Z, 256, 256) around its middle (§2, CHAOST2, 5)."""
+    """Return a volume (Z, H, W) with every slice cut or padded around its middle, (Z, 256, 256)."""
     cut = np.full((len(volume), SIDE, SIDE), padding, dtype=volume.dtype)
     (rows, own_rows), (columns, own_columns) = map(_middle, volume.shape[1:])
     cut[:, rows, columns] = volume[:, own_rows, own_columns]
@@ -205,7 +211,7 @@ def _middle(side: int) -> tuple[slice, slice]:
 
 
 def as_array(image: "sitk.Image") -> np.ndarray:
-    """Return the values (Z, H, W) of a volume."""
+    """Return the values (Z, H, W) of a SimpleITK volume."""
     # spared until it is needed
     import SimpleITK as sitk
 
@@ -213,9 +219,9 @@ def as_array(image: "sitk.Image") -> np.ndarray:
 
 
 def with_geometry(values: np.ndarray, like: "sitk.Image") -> "sitk.Image":
-    """Return values (Z, H, W) as a volume with the position and spacing of another one.
+    """Return values (Z, H, W) as a SimpleITK volume with the position and spacing of another one.
 
-    The spacing is that which NIfTI stores, in float32: sizes follow from it.
+    The spacing is rounded to float32, as NIfTI stores it, since sizes follow from it.
     """
     # spared until it is needed
     import SimpleITK as sitk
@@ -231,10 +237,10 @@ def with_geometry(values: np.ndarray, like: "sitk.Image") -> "sitk.Image":
 
 
 def superpixels(image: np.ndarray, threshold: float) -> np.ndarray:
-    """Return the superpixels (H, W) int32 of a prepared slice, inside the patient (§6.1).
+    """Return the superpixels (H, W) int32 of a prepared slice; 0 outside the patient.
 
     Args:
-        image: (H, W) float64.
+        image: the slice (H, W) float64.
         threshold: value above which a pixel may be of the patient.
     """
     # spared until it is needed
@@ -245,9 +251,10 @@ def superpixels(image: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def patient_mask(image: np.ndarray, threshold: float) -> np.ndarray:
-    """Return the largest connected part (H, W) bool of what is above a threshold, its holes filled (§6.1).
+    """Return the largest connected part (H, W) bool of the pixels above a threshold, with its holes filled.
 
-    Corners connect pixels of the part, and sides those of the background. Of equally large parts it is the first.
+    Pixels of the part are connected by sides and corners, those of the background by sides. Of equally large parts the
+    first counts.
     """
     # spared until it is needed
     from scipy import ndimage
@@ -260,9 +267,9 @@ def patient_mask(image: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def renumbered(raw: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Number the superpixels (H, W) int32 inside a mask as the authors' program does (§6.1).
+    """Return superpixels (H, W) int32 inside a mask with the numbers of the authors' program; 0 outside.
 
-    Number 0 is left out, and the last one, m, becomes m + 1: the program means to move 0 there.
+    Superpixel 0 becomes background, and the last number m becomes m + 1: the program's attempt to move 0 there.
     """
     last = int(raw.max())
     found = np.where(inside, raw, 0).astype(np.int32)

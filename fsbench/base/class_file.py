@@ -34,14 +34,14 @@ _named: dict[str, "ClassFile"] = {}
 
 @dataclass(frozen=True)
 class ClassFile:
-    """Python file with a user's class: its absolute path, and the sha256 of the content that is meant."""
+    """Python file with a user's class: its absolute path, and the sha256 of the content that is to be run."""
 
     path: Path
     sha256: str
 
     @classmethod
     def stated(cls, reference: str) -> "ClassFile":
-        """Return the file that a configuration names (see `reference`)."""
+        """Return the file that a configuration names in the form "<path>…<sha256>" of `ClassFile.reference`."""
         path, _, sha256 = reference.partition(SHA256)
         return cls(Path(path), sha256)
 
@@ -55,7 +55,7 @@ class ClassFile:
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether the file still has the content that is meant."""
+        """Whether the file still has the content that its sha256 states."""
         return self.sha256_now == self.sha256
 
     @property
@@ -65,7 +65,7 @@ class ClassFile:
 
     @property
     def reference(self) -> str:
-        """Path and checksum, in the form in which configurations name a file."""
+        """Path and sha256 of the file in one text, as configurations name a user's class file."""
         return f"{self.path}{SHA256}{self.sha256}"
 
 
@@ -75,14 +75,14 @@ def is_class_file(text: str) -> bool:
 
 
 def name_class_file(text: str, folder: Path | None = None) -> tuple[ClassFile, str]:
-    """Note that this process's command names FILE.py:Class, so that its code may be run.
+    """Allow this process to run the code of a file that the user names as FILE.py:Class.
 
     Args:
-        text: file and class.
+        text: file and class, FILE.py:Class.
         folder: the folder that a relative path starts from; None for the working folder.
 
     Returns:
-        The file, and the class's name.
+        The file with the sha256 of its present content, and the class's name.
 
     Raises:
         SettingsError: the file cannot be read.
@@ -101,7 +101,7 @@ def name_class_file(text: str, folder: Path | None = None) -> tuple[ClassFile, s
 
 
 def name_class_files(texts: Iterable[str]) -> None:
-    """Note that this process's command names these classes of methods or data sets, given as FILE.py:Class.
+    """Allow this process to run the code of several files of methods, given as FILE.py:Class.
 
     Raises:
         SettingsError: a text has another form, or its file cannot be read.
@@ -113,10 +113,10 @@ def name_class_files(texts: Iterable[str]) -> None:
 
 
 def find_class(text: str, folder: Path | None = None) -> tuple[ClassFile, type]:
-    """Run the file of FILE.py:Class, which the command names, and return file and class.
+    """Run the file of FILE.py:Class, and return the file and the class.
 
     Args:
-        text: file and class.
+        text: file and class, FILE.py:Class.
         folder: the folder that a relative path starts from; None for the working folder.
 
     Raises:
@@ -136,10 +136,10 @@ def find_class(text: str, folder: Path | None = None) -> tuple[ClassFile, type]:
 
 
 def classes_of_file(file: ClassFile) -> dict[str, type]:
-    """Run a file, once per process, and return the classes it defines by name.
+    """Run a user's file, once per process, and return {name: class} of the classes that it defines.
 
     Raises:
-        SettingsError: it has changed, or cannot be imported.
+        SettingsError: the file has changed, or cannot be imported.
     """
     load_class_file(file.reference)
     found = vars(sys.modules[file.module])
@@ -147,10 +147,10 @@ def classes_of_file(file: ClassFile) -> dict[str, type]:
 
 
 def class_names(path: Path) -> list[str]:
-    """Return the names of the classes that a file defines, without running it; none if it is not Python.
+    """Return the names of the classes that a file defines, without running it; [] if it is not Python.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     try:
         body = ast.parse(read_bytes(path, "settings")).body
@@ -160,19 +160,22 @@ def class_names(path: Path) -> list[str]:
 
 
 def named_file(reference: str) -> ClassFile | None:
-    """Return the file, among those the command names, whose content `reference` states; None if there is none."""
+    """Return the file with the sha256 in `reference` among those that the user named; None if there is none."""
     sha256 = reference.rpartition(SHA256)[2]
     return next((file for file in _named.values() if file.sha256 == sha256), None)
 
 
 def load_class_file(reference: str) -> ClassFile:
-    """Run the file that a configuration names, as a module of its own, once per process.
+    """Run the class file that a configuration names, as a module of its own, once per process.
+
+    Args:
+        reference: path and sha256 of the file, see `ClassFile.reference`.
 
     Returns:
-        The file with this content: the one that the command names, wherever that lies, else the stated one.
+        A file with that sha256: one that the user named, wherever it is, else the one at the stated path.
 
     Raises:
-        SettingsError: it is not there, has changed, or cannot be imported.
+        SettingsError: the file is absent, has changed, or cannot be imported.
     """
     file = named_file(reference)
     if file is not None and file.module in sys.modules:
@@ -201,10 +204,10 @@ def load_class_file(reference: str) -> ClassFile:
 
 
 def unchanged_content(file: ClassFile) -> bytes:
-    """Return the content of the file that a configuration names, if it is unchanged.
+    """Return the content of a user's class file, if it still has its sha256.
 
     Raises:
-        SettingsError: it is not there, or has changed.
+        SettingsError: the file is absent, or has changed.
     """
     try:
         content = read_bytes(file.path, "settings")

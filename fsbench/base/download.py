@@ -40,7 +40,7 @@ class Digest:
     value: str
 
     def compute(self, path: Path) -> str:
-        """Compute the same kind of checksum of the file `path`; shows progress for large files."""
+        """Return the checksum, of this digest's kind, of the file `path`; large files show progress."""
         digest = hashlib.new(self.kind)
         with open_file(path, "archive") as file, _bar(path.stat().st_size, 0, f"Checking {path.name}") as bar:
             while chunk := file.read(CHUNK):
@@ -49,7 +49,7 @@ class Digest:
         return digest.hexdigest()
 
     def problem(self, path: Path) -> str:
-        """Say how the checksum of `path` differs; empty if it does not."""
+        """Return how the checksum of `path` differs from the published one, in words; "" if it does not."""
         checksum = self.compute(path)
         more = "…" if len(self.value) < len(checksum) else ""
         if checksum.startswith(self.value):
@@ -65,7 +65,7 @@ class RetryPolicy:
 
     Attributes:
         timeout: seconds to wait for one answer.
-        retries: attempts after the first one that gain no byte before the download fails.
+        retries: how many further attempts without a new byte there are before the download fails.
         backoff: seconds before the second attempt; doubles with every fruitless one.
     """
 
@@ -75,18 +75,16 @@ class RetryPolicy:
 
 
 def download(url: str, path: Path, problem: Callable[[Path], str], retry: RetryPolicy, instead: str) -> None:
-    """Download `url` to `path`. An unfinished download is kept as `<path>.part`, and a later call continues it.
+    """Download `url` to `path`; an unfinished download is kept as `<path>.part`, and a later call continues it.
 
-    A part goes on only where the server said which version of the file it is of, by an ETag or a date; else the file is
-    sent anew.
+    It is continued only if the server stated the version of the file, by an ETag or a date; otherwise it starts again.
 
     Args:
         url: an http or https address.
         path: target file; its folder is created.
-        problem: says in words how a file differs from the published one, as `Digest.problem` does; "" if it does
-            not.
+        problem: function that says in words how a file differs from the published one; "" if it does not.
         retry: waiting times and attempts.
-        instead: other ways to get the file, which end the messages: "put it there by hand (--from DIR)".
+        instead: other ways to get the file, at the end of error messages: "put it there by hand (--from DIR)".
 
     Raises:
         SettingsError: the address is of another kind than http(s).

@@ -62,8 +62,11 @@ LONGEST_TEMPORARY_FOLDER = 107 - _SOCKET_NAME
 
 
 def check_environment() -> None:
-    """Raise SettingsError for variables that would change a run without a word in its record, and for a rank that is no
-    number, at which the import of Lightning would fail.
+    """Check environment variables before a run.
+
+    Raises:
+        SettingsError: a variable would change a run without being recorded, or a rank is not a number, at which
+            importing Lightning would fail.
     """
     for name in RANKS:
         if not (rank := os.environ.get(name, "0")).isdecimal():
@@ -76,7 +79,7 @@ def check_environment() -> None:
 
 
 def check_temporary_folder() -> None:
-    """Raise SettingsError if the path of the temporary folder is too long for processes' sockets."""
+    """Raise SettingsError if the path of the temporary folder is too long for the sockets of processes."""
     folder = tempfile.gettempdir()
     if (length := len(os.fsencode(folder))) > LONGEST_TEMPORARY_FOLDER:
         raise SettingsError(
@@ -89,8 +92,8 @@ def check_temporary_folder() -> None:
 def without_home() -> Iterator[None]:
     """Within the block, let libraries work for a user whose home folder is missing or read-only.
 
-    A container's user often has neither a name nor a home. Some libraries then fail, others complain on the screen.
-    What they would keep goes to a temporary folder.
+    A container's user often has neither a name nor a home, at which some libraries fail and others print warnings.
+    Their files go to a temporary folder instead.
     """
     try:
         getpass.getuser()  # of a variable, or of the list of users
@@ -108,11 +111,11 @@ def without_home() -> Iterator[None]:
 
 
 def can_be_used(folder: Path) -> bool:
-    """Return whether a folder exists or can be made."""
+    """Return whether a folder exists or can be created."""
     above = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     return above == folder or os.access(above, os.W_OK | os.X_OK)
 
 
 def recorded_variables() -> dict[str, str]:
-    """Return the environment variables that a record names, with their values, unless empty."""
+    """Return {name: value} of the environment variables that a run's record states, without empty ones."""
     return {name: os.environ[name] for name in RECORDED if os.environ.get(name)}

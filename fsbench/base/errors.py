@@ -38,17 +38,16 @@ GOES_ON = "run the same command again to continue"
 
 
 class FsbenchError(Exception):
-    """Base of the errors that are meant for the user: input, files or settings are wrong.
+    """Base class of errors that are meant for the user: input, files or settings are wrong.
 
     Args:
-        message: one line: what was found, what was expected, what to do. Line ends of a name in it are escaped, and the
-            middle of a long line is left out where it is shown (`fsbench.base.terminal.LONGEST`): a file may hold any
-            number of names and numbers.
-        *further: lines that say how, each shown on a line of its own. They may also be in the message, each after a
-            line end and two spaces.
+        message: one line: what was found, what was expected, what to do. Line ends of names in it are escaped, and a
+            long line is shortened in the middle when it is printed (`fsbench.base.terminal.LONGEST`).
+        *further: lines with instructions, each printed on a line of its own. They may also be in the message, each
+            after a line end and two spaces.
 
     Attributes:
-        is_told: another process says it, so that nothing is to be added on the screen.
+        is_told: another process prints the error, so that this one should not.
     """
 
     is_told = False
@@ -111,7 +110,7 @@ class SeveralErrors(FsbenchError):
 
 
 def raise_all(errors: Sequence[FsbenchError]) -> None:
-    """Raise the only error, or all as one `SeveralErrors`; do nothing if there is none."""
+    """Raise the only error, or all as one `SeveralErrors`; do nothing if the list is empty."""
     if errors:
         raise errors[0] if len(errors) == 1 else SeveralErrors(errors)
 
@@ -124,9 +123,10 @@ def check_at_least(lowest: int, settings: dict[str, int | None]) -> None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" with the name in `known` nearest to `word`; empty if none is near.
+    """Return "; did you mean 'x'?" with the name in `known` most similar to `word`; "" if none is similar.
 
-    Labels of runs, such as "emat (seed 1)" and "runs: emat", are near where the method's name is: all of that method.
+    A label such as "emat (seed 1)" or "runs: emat" is similar if the method's name in it is: then all its labels are
+    named.
 
     >>> did_you_mean("emt", ["emat (seed 1)", "emat (seed 2)", "cst"])
     "; did you mean 'emat (seed 1)' or 'emat (seed 2)'?"
@@ -161,7 +161,7 @@ def known_names(word: str, known: Iterable[str], where: str = "") -> str:
 
 
 def near_path(path: Path) -> str:
-    """Return "; did you mean 'x'?" with a similar name beside a missing `path`; empty if there is none."""
+    """Return "; did you mean 'x'?" with a similar name beside a missing `path`; "" if there is none."""
     try:
         beside = [] if os.path.lexists(path) else [other.name for other in path.absolute().parent.iterdir()]
     except (OSError, ValueError):
@@ -172,10 +172,10 @@ def near_path(path: Path) -> str:
 
 
 def user_message(error: BaseException) -> str:
-    """Return the escaped message of `error`, without the traceback that a loader's worker adds.
+    """Return the escaped message of an error, without the traceback that a loader's worker adds.
 
-    Where a worker that is gone led to it, that is told instead: torch says so wherever the process is at that moment,
-    such as in the middle of a file that then seems damaged.
+    If a dead worker process caused the error, the message says that instead: torch raises such an error at any place,
+    where it may look like a damaged file.
     """
     if lost := _loader_failure(list(_causes(error))):
         return one_line(lost)
@@ -187,7 +187,7 @@ def user_message(error: BaseException) -> str:
 
 
 def say_left_out(refused: Sequence[str]) -> int:
-    """Print a message for each run that is left out of the output; return the exit status."""
+    """Print a message for each run that was left out of the output; return the command's exit status."""
     for message in refused:
         print_error(f"left out: {message}")
     return 1 if refused else 0
@@ -197,13 +197,13 @@ def exit_status(work: Callable[[], int], debug: bool, below_bar: bool = False, r
     """Run a command, print an error in one line if it fails, and return its exit status.
 
     Args:
-        work: returns the status of a work that ended: 0, or 1 where some of it failed.
-        debug: whether to raise the error instead.
-        below_bar: whether a bar of progress may stand where the line begins.
-        resumes: whether the same command goes on where this one was interrupted.
+        work: the command's work, which returns 0, or 1 if some of it failed.
+        debug: raise errors instead of printing them.
+        below_bar: a progress bar may stand where the line begins.
+        resumes: the same command continues where this one was interrupted.
 
     Returns:
-        The status: that of `work`, 2 (it could not be done) or 130 (interrupted).
+        The status that `work` returned, 2 if an error ended it, or 130 if it was interrupted.
     """
     try:
         return work()
@@ -248,9 +248,9 @@ _MAKE_ROOM = f"make room or choose another folder; {GOES_ON}"
 
 
 def describe(error: BaseException) -> str:
-    """Return an error that fsbench did not raise in one line, its cause first.
+    """Return an error of another program or library in one line, its cause first.
 
-    A full disk is found behind the errors that it led to; so is the end of a data loader's worker.
+    A full disk, or the end of a data loader's worker, is found behind the errors that it caused.
     """
     chain = list(_causes(error))
     if failed := _loader_failure(chain):
@@ -273,7 +273,7 @@ def describe(error: BaseException) -> str:
 
 
 def missing_package(error: BaseException) -> str:
-    """Return a line about the missing package that caused `error`, and the extra that has it; "" if there is none."""
+    """Return a line about the missing package that caused an error, and the extra that installs it; else ""."""
     for cause in _causes(error):
         package = (
             (getattr(cause, "name", None) or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""

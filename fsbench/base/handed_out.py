@@ -25,7 +25,7 @@ WHOLE: ContextVar[bool] = ContextVar("whole", default=False)
 
 @contextmanager
 def whole_contents() -> Iterator[None]:
-    """Within the block, find writes by comparing all numbers, as `fsbench check-method` does."""
+    """Within the block, detect writes to values handed to a method by comparing all their numbers, not only some."""
     token = WHOLE.set(True)
     try:
         yield
@@ -34,14 +34,14 @@ def whole_contents() -> Iterator[None]:
 
 
 class Seal:
-    """State of a value when it is handed to a method, by which later writes are found.
+    """State of tensors when they are handed to a method, by which later in-place writes are detected.
 
-    torch counts the writes to a tensor and all its views, but neither those through `.data` or numpy nor those to what
-    inference mode made. So some numbers may be compared besides.
+    torch counts the writes to a tensor and its views, but not those through `.data` or numpy, nor those to tensors made
+    in inference mode. So some numbers may be compared as well.
 
     Args:
-        value: a tensor or an array, or groups of them.
-        places: how many numbers, spread over each in the CPU's memory, are compared besides.
+        value: a tensor or an array, or containers of them.
+        places: how many numbers, spread over each tensor in the CPU's memory, are compared as well.
     """
 
     def __init__(self, value: Any, places: int = 0):
@@ -52,7 +52,7 @@ class Seal:
             self._states.append((name, one, writes, _numbers(one, self.places)))
 
     def check(self, call: str, what: str) -> None:
-        """Raise ContractError, naming `what` and `call`, if the value was written to."""
+        """Raise ContractError, naming `what` was written to and by which `call`, if the tensors were written to."""
         for part, one, writes, numbers in self._states:
             is_written = writes is not None and one._version != writes
             if is_written or not (numbers is None or numbers.equal(_numbers(one, self.places))):
@@ -64,12 +64,15 @@ class Seal:
 
 @contextmanager
 def unchanged(call: str, places: int = 0, **given: Any) -> Iterator[None]:
-    """Raise ContractError if the given values are written to within the block; at most `places` numbers are copied.
+    """Within the block, the given values must not be written to; some numbers of each may be copied for comparison.
 
     Args:
-        call: whose block it is, for messages.
-        places: see `Seal`.
-        given: tensors, or groups of them, by the names of arguments.
+        call: the function that runs in the block, for messages.
+        places: how many numbers of each tensor are compared, besides torch's count of writes.
+        **given: tensors, or containers of them, by the names of arguments.
+
+    Raises:
+        ContractError: a value was written to.
     """
     seals = [Seal(value, places) for value in given.values()]
     yield

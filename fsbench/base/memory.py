@@ -12,7 +12,13 @@ def machine_memory() -> int:
 
 
 def check_memory(needed: int, what: str, instead: str) -> None:
-    """Raise SettingsError if `what` needs more bytes than the machine has; `instead` ends the message."""
+    """Raise SettingsError if `needed` bytes are more than the machine has.
+
+    Args:
+        needed: number of bytes.
+        what: what needs them, for the message.
+        instead: what the user can do, at the end of the message.
+    """
     memory = machine_memory()
     if 0 < memory < needed:
         raise SettingsError(

@@ -6,14 +6,14 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class Options:
-    """Base of dataclasses of options."""
+    """Base class of dataclasses of options."""
 
     ELSEWHERE: ClassVar[frozenset[str]] = frozenset()
     """Fields that a run's identity states in entries of their own, or through the manifest's hash."""
 
     @property
     def differing(self) -> dict[str, Any]:
-        """Options that differ from their defaults, for a run's identity, except those in `ELSEWHERE`."""
+        """{name: value} of options, except those in `ELSEWHERE`, with other than their default values."""
         own = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in self.ELSEWHERE}
         usual = {one.name: one.default for one in fields(self)}
         return {name: value for name, value in own.items() if value != usual[name]}

@@ -16,9 +16,9 @@ BENCHMARKS = _FILES / "benchmarks"
 
 
 def cache_folder() -> Path:
-    """Return the folder of caches: `$FSBENCH_CACHE`, or `~/.cache/fsbench`.
+    """Return the folder of the disk cache: `$FSBENCH_CACHE`, or `~/.cache/fsbench`.
 
-    The home folder of a user without one is `/`, as in containers; that it cannot be written to is said by who tries.
+    It need not be writable: in containers the home folder is often `/`.
     """
     try:
         return Path(os.environ.get("FSBENCH_CACHE") or "~/.cache/fsbench").expanduser()
@@ -27,10 +27,10 @@ def cache_folder() -> Path:
 
 
 def cache_size() -> int:
-    """Return how many bytes the folder of caches may take: `$FSBENCH_CACHE_SIZE`, or 20 GB.
+    """Return how many bytes the disk cache may take: `$FSBENCH_CACHE_SIZE`, or 20 GB.
 
     Raises:
-        SettingsError: the variable is no size.
+        SettingsError: the variable is not a size.
     """
     given = os.environ.get("FSBENCH_CACHE_SIZE") or "20GB"
     size = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?) ?([kMGT])(i?)B?", given.strip(), re.IGNORECASE | re.ASCII)

@@ -32,14 +32,14 @@ _WHAT = {"methods": "method", "data": "data set", "backbones": "backbone", "prot
 
 @dataclass(frozen=True)
 class PlugIn:
-    """An entry point of an installed package.
+    """An entry point of an installed package, which adds an object or a folder of configuration files to fsbench.
 
     Attributes:
         group: one of `GROUPS` or `CONFIGS_GROUP`.
         name: its name, by which an object is chosen.
         value: the object as `package.module:Name`, or the folder as `package.folder`.
         package: name of the distribution.
-        version: its version.
+        version: version of the distribution.
     """
 
     group: str
@@ -50,12 +50,12 @@ class PlugIn:
 
     @property
     def class_path(self) -> str:
-        """Full dotted name of the object."""
+        """Full dotted name of the entry point's object."""
         return self.value.replace(":", ".")
 
     @property
     def origin(self) -> str:
-        """The package, in words."""
+        """Words for the package: its name and version."""
         return f"the package {self.package} {self.version}"
 
     def __str__(self) -> str:
@@ -64,20 +64,20 @@ class PlugIn:
 
 @dataclass(frozen=True)
 class NamedFile:
-    """Configuration file of fsbench or, if `plug_in` is given, of a package."""
+    """Configuration file of fsbench or, if `plug_in` is given, of an installed package."""
 
     path: Path
     plug_in: PlugIn | None = None
 
     @property
     def origin(self) -> str:
-        """The file, and whose it is, in words."""
+        """Words for the file: its path, and the package that it belongs to."""
         return f"{self.path} of {self.plug_in.origin if self.plug_in else 'fsbench'}"
 
 
 @cache
 def plug_ins(group: str) -> tuple[PlugIn, ...]:
-    """Return the entry points of a group, sorted."""
+    """Return the entry points of a group, sorted by name and package."""
     found = {
         PlugIn(group, entry.name, entry.value.replace(" ", ""), entry.dist.name, entry.dist.version)
         for entry in metadata.entry_points(group=group)
@@ -87,10 +87,13 @@ def plug_ins(group: str) -> tuple[PlugIn, ...]:
 
 
 def named_objects(kind: str) -> dict[str, PlugIn]:
-    """Return the objects that packages name for `kind`, a key of `GROUPS`.
+    """Return {name: entry point} of the objects of one kind that installed packages add.
+
+    Args:
+        kind: a key of `GROUPS`.
 
     Raises:
-        SettingsError: two packages have the same name.
+        SettingsError: two packages use the same name.
     """
     found: dict[str, PlugIn] = {}
     for one in plug_ins(GROUPS[kind]):
@@ -101,11 +104,15 @@ def named_objects(kind: str) -> dict[str, PlugIn]:
 
 
 def named_files(kind: str, own: Path) -> dict[str, NamedFile]:
-    """Return the files of the folder `kind` by stem: fsbench's `own`, and those of all packages.
+    """Return {file name without .yaml: file} of configuration files of fsbench and all installed packages.
+
+    Args:
+        kind: name of the folder, such as "protocols".
+        own: fsbench's folder of configuration files.
 
     Raises:
-        SettingsError: two files have the same name, a package has a file for a pair of which nothing is its own, or its
-            folder does not exist.
+        SettingsError: two files have the same name, a package has a file for a pair of names of which neither is its
+            own, or its folder does not exist.
     """
     found = {file.stem: NamedFile(file) for file in sorted((own / kind).glob("*.yaml"))}
     for plug_in in plug_ins(CONFIGS_GROUP) if kind in KINDS else ():
@@ -124,7 +131,7 @@ def named_files(kind: str, own: Path) -> dict[str, NamedFile]:
 
 
 def package_files(place: Path) -> list[Path]:
-    """Return the files at this path in the configuration folders of packages.
+    """Return the files at the relative path `place` in the configuration folders of installed packages.
 
     Raises:
         SettingsError: a package's folder does not exist.
@@ -142,7 +149,13 @@ def _own_names(package: str) -> set[str]:
 
 
 def clash(kind: str, name: str, first: str, second: str) -> SettingsError:
-    """Return the error for a name that has two origins."""
+    """Return the error for a name that two packages or files define.
+
+    Args:
+        kind: what has the name, such as "metric".
+        name: the name.
+        first, second: where it is defined, in words.
+    """
     return SettingsError(
         f"two have the name {name} of a {_WHAT.get(kind, kind)}: {first}, and {second}; expected one; rename one, or "
         "uninstall a package"
@@ -167,9 +180,10 @@ def _folder(plug_in: PlugIn) -> Path:
 
 
 def load_entry_point(plug_in: PlugIn) -> Any:
-    """Import the object of an entry point; anything its package prints goes to stderr.
+    """Import and return the object of an entry point; what its package prints goes to stderr.
 
-    Raises SettingsError where its package cannot be imported.
+    Raises:
+        SettingsError: the package cannot be imported.
     """
     try:
         with redirect_stdout(sys.stderr):  # stdout is the command's own, such as a table in JSON
@@ -182,17 +196,17 @@ def load_entry_point(plug_in: PlugIn) -> Any:
 
 
 def plug_in_part(name: str, kind: type | tuple[type, ...], group: str = PROTOCOLS_GROUP) -> Any:
-    """Return the object that a package names like this; None if there is none.
+    """Return the object that an installed package adds under this name; None if there is none.
 
-    Only what an entry point names is imported, as a record of anybody's may name a protocol.
+    Only objects of entry points are imported, since the name may come from anybody's record.
 
     Args:
-        name: the name of a part of a test (a draw, a metric, a rule), or what else `group` has.
+        name: the name of a part of a test (a draw, a metric, a rule), or of another object of `group`.
         kind: its type, or several.
         group: group of the entry points.
 
     Raises:
-        SettingsError: two packages have the name, it is of another kind, or the package cannot be imported.
+        SettingsError: two packages have the name, the object is of another type, or the package cannot be imported.
     """
     named = [one for one in plug_ins(group) if one.name == name]
     if len(named) > 1:
@@ -208,7 +222,7 @@ def plug_in_part(name: str, kind: type | tuple[type, ...], group: str = PROTOCOL
 
 
 def owner(class_path: str) -> PlugIn | None:
-    """Return an entry point of the package that defines `class_path`, if it is a plug-in."""
+    """Return an entry point of the package that defines the class `class_path`; None if that is not a plug-in."""
     first = class_path.partition(".")[0]
     everything = [
         one for group in (*GROUPS.values(), PROTOCOLS_GROUP, METRICS_GROUP, CONFIGS_GROUP) for one in plug_ins(group)

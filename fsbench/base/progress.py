@@ -26,7 +26,7 @@ def duration(seconds: float) -> str:
 
 
 class ProgressLines:
-    """Prints lines of progress, `SECONDS` apart; none if the command is quiet."""
+    """Prints lines of progress, at least `SECONDS` apart; none if the command is quiet."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
@@ -37,7 +37,7 @@ class ProgressLines:
         return time.monotonic() - self._last >= SECONDS
 
     def say(self, text: str) -> None:
-        """Print the line if one is due."""
+        """Print a line of progress if the last one is `SECONDS` ago."""
         if self.is_due:
             self._last = time.monotonic()
             print_progress(text)

@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Statement(Generic[T]):
-    """Check of one entry that a file of ours states about itself.
+    """Check of one entry that one of fsbench's files states about itself.
 
     Attributes:
-        against: what it is held against, in words for docs/guarantees.md; "believed" and why, where nothing is there.
-        contradicted: yields in words what the file says otherwise, with what was found and what follows; None if the
-            entry is believed, or where reading the file holds it against its schema alone.
+        against: what the entry is compared with, in words for docs/guarantees.md; "believed" and why, if with nothing.
+        contradicted: yields in words where the file contradicts the entry, with what was found and what follows; None
+            if the entry is believed, or only compared with a schema when the file is read.
     """
 
     against: str
@@ -26,7 +26,7 @@ class Statement(Generic[T]):
 
 
 def contradicted(statements: Mapping[str, Statement[T]], by: T) -> Iterator[str]:
-    """Say, one after the other, which statements of a file contradict `by`, the thing that they are about."""
+    """Yield in words which statements of a file contradict `by`, the thing that the statements are about."""
     for statement in statements.values():
         if statement.contradicted is not None:
             yield from statement.contradicted(by)

@@ -18,29 +18,26 @@ F = TypeVar("F", bound=Features)
 
 
 class Kept(NamedTuple):
-    """Tensors that the cache keeps of a key, and the seal by which a write to them is found."""
+    """Cached tensors of a key, and the seal by which a write to them is detected."""
 
     value: Features
     seal: Seal
 
 
 class FeatureCache:
-    """Tensors, or tuples of them, by kind and key, at most `max_bytes` in all; `bytes` are there now.
+    """Cache of tensors, or tuples of tensors, by kind and key, of at most `max_bytes`; `bytes` is the present size.
 
-    They are handed out themselves, and nobody may write to them.
+    Cached tensors are handed out without copying, and must not be written to. A tensor that is a view of a larger one
+    is copied before it is kept, since it would hold the memory of the whole.
 
-    A tensor that is a part of a larger one, such as one image's of a batch, is copied: a view would hold the memory of
-    the whole.
-
-    What makes room for a new tensor is the kind with the biggest tensors, since every entry saves the encoding of one
-    image, and a query's features are several times as big as a support's. Within that kind go first the
-    tensors that were kept before `forget_expectations` and not used since, then the one that is expected to be used
-    last. While nothing is expected, it is the one that was used longest ago.
+    When the cache is full, an entry of the kind with the biggest tensors is dropped: first one kept before
+    `forget_expectations` and not used since, then the one that is expected to be used last. Without expectations it is
+    the one used longest ago.
 
     Args:
-        max_bytes: bound on what is kept.
-        dtype: type that float32 tensors are kept in. A narrower one rounds every tensor that passes through, also one
-            that is not kept, so that a value does not depend on how often it was asked for.
+        max_bytes: bound on the size of all kept tensors.
+        dtype: type in which float32 tensors are kept. A narrower type rounds every tensor that passes through, even one
+            that is not kept, so that a value does not depend on how often it was requested.
     """
 
     def __init__(self, max_bytes: int, dtype: CacheDtype = "float32"):
@@ -54,11 +51,11 @@ class FeatureCache:
         self._next_use: dict[Hashable, float] = {}
 
     def get(self, kind: str, key: Hashable, compute: Callable[[], F]) -> F:
-        """The tensor `key` of `kind`, computed when it is not there (and kept when it fits).
+        """Return the tensors of a kind and key from the cache, or else compute them, and keep them if they fit.
 
         Raises:
-            NumericsError: a computed value is too large for the type it is kept in.
-            ContractError: what is kept was written to.
+            NumericsError: a computed value is too large for the type in which it is kept.
+            ContractError: the cached tensors were written to.
         """
         if self._next_use.get(key) == math.inf:
             del self._next_use[key]
@@ -85,10 +82,13 @@ class FeatureCache:
 
     @contextmanager
     def unchanged(self, call: str) -> Iterator[None]:
-        """Raise ContractError if what is handed out within the block is written to within it.
+        """Within the block, tensors that the cache hands out must not be written to.
 
         Args:
-            call: whose block it is, for messages.
+            call: the function that runs in the block, for messages.
+
+        Raises:
+            ContractError: a tensor was written to.
         """
         outer, self._handed = self._handed, {}
         try:
@@ -99,16 +99,16 @@ class FeatureCache:
             self._handed = outer
 
     def forget_counts(self) -> None:
-        """Count hits and misses anew."""
+        """Set the counts of hits and misses to 0."""
         self.hits = self.misses = 0
 
     def knows(self, key: Hashable) -> bool:
-        """Return whether something is kept of `key`, of whatever kind."""
+        """Return whether the cache has tensors of `key`, of any kind."""
         return any(key in entries for entries in self._kinds.values())
 
     @contextmanager
     def closed(self) -> Iterator[None]:
-        """Keep nothing new within the block; what is there stays and is found."""
+        """Within the block, keep no new tensors; those in the cache stay and are found."""
         bound, self.max_bytes = self.max_bytes, -1
         try:
             yield
@@ -116,11 +116,11 @@ class FeatureCache:
             self.max_bytes = bound
 
     def expect(self, key: Hashable, place: int | None) -> None:
-        """Tell when `key` will be used next, whatever is kept of it.
+        """State when `key` will be used next, so that the cache drops what is used last.
 
         Args:
-            key: of a tensor of any kind.
-            place: a number that is the larger the later this is; None for never, which drops it.
+            key: key of tensors of any kind.
+            place: a number that is larger the later the use is; None for never, which drops the tensors.
         """
         if place is None:
             self.forget(key)
@@ -128,14 +128,14 @@ class FeatureCache:
             self._next_use[key] = place
 
     def forget(self, key: Hashable) -> None:
-        """Drop what is kept of `key`, of every kind."""
+        """Drop the tensors of `key`, of every kind."""
         self._next_use.pop(key, None)
         for entries in self._kinds.values():
             if key in entries:
                 self.bytes -= _nbytes(entries.pop(key).value)
 
     def forget_expectations(self) -> None:
-        """Make room by last use again, until more is expected; then what is kept now and not used since goes first."""
+        """Drop what was stated about next uses; tensors that are not used from now on are the first to make room."""
         self._next_use = {key: math.inf for entries in self._kinds.values() for key in entries}
 
     def _evict(self, keep: Features) -> None:
@@ -176,15 +176,15 @@ class FeatureCache:
         return _each(value, lambda tensor: tensor.float() if tensor.dtype == self.dtype else tensor)
 
     def forget_kind(self, kind: str) -> None:
-        """Drop what is kept of this kind, of every key."""
+        """Drop all tensors of this kind."""
         self.bytes -= sum(_nbytes(kept.value) for kept in self._kinds.pop(kind, OrderedDict()).values())
 
     def entry_bytes(self) -> dict[str, int]:
-        """Return the size of the biggest entry of every kind that has any."""
+        """Return {kind: bytes of its biggest entry} for every kind with an entry."""
         return {kind: max(_nbytes(kept.value) for kept in own.values()) for kind, own in self._kinds.items() if own}
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop all tensors and everything stated about next uses."""
         self._kinds.clear()
         self._next_use.clear()
         self.bytes = 0

@@ -80,9 +80,9 @@ def shorten_hashes(text: str) -> str:
 
 
 def escape_in_streams() -> None:
-    """Let the standard streams of this process and its children write what their encoding lacks as `\\uXXXX`.
+    r"""Make the standard streams, also of child processes, write characters that their encoding lacks as `\uXXXX`.
 
-    Else the first such letter, in a name or in a table's head, ends the command.
+    Otherwise the first such character, in a name or in a table's head, ends the command with an error.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # none where the shell closed it
@@ -92,9 +92,9 @@ def escape_in_streams() -> None:
 
 
 def start_in_utf8() -> None:
-    """Begin this process anew in Python's UTF-8 mode where the locale has another encoding.
+    """Restart this process in Python's UTF-8 mode if the locale has another encoding.
 
-    Files of fsbench are UTF-8 everywhere; names of files are those of the disk. The streams keep their encoding.
+    fsbench's files are UTF-8 everywhere; file names are those of the disk, and the streams keep their encoding.
     """
     if getpreferredencoding(False).lower() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
         os.environ["PYTHONUTF8"] = "1"
@@ -102,9 +102,9 @@ def start_in_utf8() -> None:
 
 
 def text_width() -> tuple[int, bool]:
-    """Return the characters of a line on the screen, and whether to wrap words to it.
+    """Return the number of characters of a line on the screen, and whether to wrap text to it.
 
-    In a file or a pipe lines of words stay whole, so that they can be searched.
+    In a file or a pipe text is not wrapped, so that it can be searched.
     """
     wrap = sys.stdout.isatty() or "COLUMNS" in os.environ
     return shutil.get_terminal_size((WIDTH, 24)).columns, wrap
@@ -116,7 +116,7 @@ def print_line(text: str = "", file: TextIO | None = None) -> None:
 
 
 def print_block(text: str, file: TextIO | None = None) -> None:
-    """Print several lines that are laid out already."""
+    """Print several lines as they are laid out; unprintable characters are escaped."""
     print(escape(text, "\n\t"), file=file, flush=True)
 
 
@@ -150,7 +150,7 @@ def print_progress(text: str) -> None:
 
 
 def print_note(text: str) -> None:
-    """Print a remark to the standard error, once a command (see `one_command`), unless that is to be quiet."""
+    """Print a remark to the standard error, once per command (see `one_command`), unless the command is quiet."""
     note = one_line(text)
     if not (is_quiet() or _is_printed(note)):
         print_line(f"fsbench: note: {note}", sys.stderr)
@@ -158,7 +158,7 @@ def print_note(text: str) -> None:
 
 @contextmanager
 def one_command() -> Iterator[None]:
-    """Let all processes that are started within the block print each note once: they share a file of those printed."""
+    """Within the block, let all started processes print each note only once, by a shared file of printed notes."""
     if NOTES in os.environ:  # the command of a command, such as one run of a grid
         yield
         return

@@ -16,7 +16,7 @@ FAILS = {"worse": (Outcome.WORSE,), "changed": (Outcome.WORSE, Outcome.BETTER, O
 
 
 def add_accepted_options(parser: argparse.ArgumentParser) -> list[str]:
-    """Add the options of a comparison with accepted runs, and return their destinations."""
+    """Add the options for comparing runs with accepted (reference) runs, and return their names in the namespace."""
     group = parser.add_argument_group("against accepted runs, for a pull request")
     group.add_argument(
         "--accepted", type=Path, metavar="FOLDER", help="folder of the accepted runs, as --accept writes it"
@@ -35,7 +35,7 @@ def add_accepted_options(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def compare_with_accepted(options: argparse.Namespace) -> int:
-    """Compare runs with the accepted runs of their method, or accept them; return the exit status."""
+    """Compare runs with the accepted (reference) runs of their method, or accept them; return the exit status."""
     now = _select_method(find_distinct_records(options.runs), options.method, options.runs)
     if options.accept:
         accept_runs(now, options.accepted, print_line)

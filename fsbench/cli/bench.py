@@ -63,7 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a run; options that are not given are missing from the namespace."""
+    """Add the options of `fsbench bench` for a run; options that are not given are missing from the namespace."""
     for option in run_options():
         several = "; or several with commas" if option.axis and "commas" not in option.help else ""
         add_option(parser, option, option.field, metavar=option.make_variable, help=option.help + several)
@@ -112,11 +112,11 @@ def read_runs(options: argparse.Namespace, extra: Sequence[str]) -> list[RunConf
     """Return the runs of a command line: every combination of its comma-separated values.
 
     Args:
-        options: parsed by the options of `fsbench bench`.
-        extra: its arguments in LightningCLI's form.
+        options: the parsed options of `fsbench bench`.
+        extra: further arguments in LightningCLI's form, such as `--trainer.max_epochs=5`.
 
     Raises:
-        SettingsError: a value is no number, or nothing was named.
+        SettingsError: a value is no number, or no method is named.
     """
     given: dict[str, Any] = {}
     axes: dict[str, Sequence[Any]] = {"protocol": (None,), "method": ("emat",), "fold": (0,)}

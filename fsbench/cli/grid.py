@@ -130,7 +130,10 @@ def print_failures(failures: Sequence[Failure]) -> None:
 
 
 def choose_executor(options: argparse.Namespace) -> Executor | None:
-    """Return the executor of the runs; None without --run. Raises SettingsError for options that do not fit."""
+    """Return what executes the runs (local processes or a cluster); None without --run, which only lists them.
+
+    Raises SettingsError for options that do not fit together.
+    """
     if not options.run:
         return None
     make_folder(options.runs)

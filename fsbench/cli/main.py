@@ -29,7 +29,7 @@ GROUPS = {
         "compare": "test which methods differ, or whether runs changed",
         "report": "make pages of finished runs, or a leaderboard of bundles",
         "explain": "draw what finished runs predicted and attended to",
-        "atlas": "compare published figures of two methods, or write the page of all",
+        "atlas": "compare published figures of two methods, or write the page",
         "list": "list methods, data, protocols, metrics, and what is here",
     },
     "share results": {
@@ -56,11 +56,11 @@ COMPUTE_NOTHING = (None, *GROUPS["look at results"], "bundle")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one `fsbench` command with the arguments `argv` (default: those of the process).
 
     Returns:
-        The exit status: 0, 1 (some of the work failed), 2 (the work could not be done, for the reason that one line
-        says), 130 (interrupted), 141 (who read the output closed it).
+        The exit status: 0; 1 if some of the work failed; 2 if the work could not be done, for a reason that one line on
+        stderr gives; 130 if interrupted; 141 if the reader of a pipe closed it.
     """
     escape_in_streams()
     if argv is None:

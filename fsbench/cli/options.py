@@ -41,7 +41,7 @@ def add_format(parser: argparse.ArgumentParser, formats: Collection[str]) -> Non
 
 
 def add_rank_all(parser: argparse.ArgumentParser) -> None:
-    """Add the option that ranks methods together whose cards differ."""
+    """Add the option --rank-all, which ranks methods together that were trained under different conditions."""
     parser.add_argument(
         "--rank-all",
         action="store_true",
@@ -51,11 +51,11 @@ def add_rank_all(parser: argparse.ArgumentParser) -> None:
 
 
 def add_table_options(parser: argparse.ArgumentParser, *, more_breakdowns: Sequence[str] = ()) -> None:
-    """Add the options of a table, for `fsbench table` and `fsbench bench`.
+    """Add the options of a table of scores, for `fsbench table` and `fsbench bench`.
 
     Args:
         parser: the parser of the command.
-        more_breakdowns: words that its --by takes beside the breakdowns of a table of scores.
+        more_breakdowns: further words that the command's --by accepts, besides the breakdowns of a table of scores.
     """
     add_format(parser, TABLE_FORMATS)
     add_metrics(parser)
@@ -93,7 +93,7 @@ def check_plot_file(path: Path | None) -> None:
 
 
 def add_class_files(parser: argparse.ArgumentParser) -> None:
-    """Add the option that names files of classes whose code may be run."""
+    """Add the option that names Python files with the user's own classes, whose code may be run."""
     parser.add_argument(
         "--method", action="append", default=[], metavar="FILE.py:Class",
         help="file and class of a method or data set, if the runs used a class in a file (its code is run); may be "
@@ -108,7 +108,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 
 def given_root(options: argparse.Namespace) -> str | None:
-    """Return the folder of --data-root; the data set's name may stand before it."""
+    """Return the folder that --data-root names, as DIR or DATASET=DIR; None if it was not given."""
     return None if options.data_root is None else root_of(getattr(options, "dataset", None), options.data_root)
 
 
@@ -121,7 +121,10 @@ def data_roots(options: argparse.Namespace) -> dict[str, str]:
 
 
 def pairs(texts: Sequence[str], option: str, form: str) -> list[tuple[str, str]]:
-    """Return {key: value} from texts KEY=VALUE. Raises SettingsError for other texts."""
+    """Return (key, value) for each text KEY=VALUE, in order.
+
+    Raises SettingsError for a text of another form; the message names `option` and its expected `form`.
+    """
     parts = [text.partition("=") for text in texts]
     for text, (key, sign, value) in zip(texts, parts, strict=True):
         if not (key and sign and value):
@@ -130,7 +133,7 @@ def pairs(texts: Sequence[str], option: str, form: str) -> list[tuple[str, str]]
 
 
 def given_lists(options: argparse.Namespace) -> list[str]:
-    """Return the folders of --lists."""
+    """Return the folders that --lists names, separated by commas; empty if it was not given."""
     return [word.strip() for word in (options.lists or "").split(",") if word.strip()]
 
 
@@ -142,14 +145,14 @@ def add_episode_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_option(parser: argparse.ArgumentParser, option: Option, dest: str, **how: Any) -> None:
-    """Add an option of a run that is missing from the namespace unless given; `how` are argparse's settings."""
+    """Add an option of a run, stored as `dest` only if it is given; `how` are further arguments of `add_argument`."""
     if option.kind is bool:
         how = {"action": "store_false" if option.switches_off else "store_true"}
     parser.add_argument(f"--{option.name}", dest=dest, default=argparse.SUPPRESS, **{"help": option.help, **how})
 
 
 def given_task(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of a test's task that were given, by the names of the task's fields."""
+    """Return {field of the test's task: value} for the task options that were given, such as way and shot."""
     return {name: getattr(options, name) for name in task_options() if name in options}
 
 

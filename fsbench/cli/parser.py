@@ -20,9 +20,9 @@ SWITCHES = {"true": True, "1": True, "false": False, "0": False}
 
 
 class Parser(argparse.ArgumentParser):
-    """Argument parser whose errors escape control characters, stay short, and suggest the nearest option.
+    """Argument parser with short error messages that escape control characters and suggest the nearest option.
 
-    Yes-or-no options may have a value, as agents of sweeps write them.
+    Yes-or-no options may be written with a value (`--option=True`), as sweep agents write them.
     """
 
     def parse_known_args(  # type: ignore[override]  # its overloads are of other namespaces
@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
     def refuse(self, extra: Sequence[str], options: argparse.Namespace) -> NoReturn:
-        """End with an error about unknown arguments, with the subcommand's nearest option."""
+        """Exit with an error message about unknown arguments, which suggests the subcommand's nearest option."""
         parser = self
         for level in ("command", "action", "list_action"):
             parser = subcommands(parser).get(str(getattr(options, level, None)), parser)
@@ -73,7 +73,7 @@ class CommandLine(Parser):
     """Argument parser of `fsbench`: shows subcommands in groups, and builds the options of only one.
 
     Args:
-        groups: all subcommands; `add_command` brings one's options.
+        groups: all subcommands, by heading; the options of one are added by `add_command`.
     """
 
     def __init__(self, groups: Groups):
@@ -92,7 +92,7 @@ class CommandLine(Parser):
                 commands.add_parser(name, help=line, conflict_handler="resolve")  # `bench` has a --help of its own
 
     def add_command(self, name: str, add_options: Callable[[argparse.ArgumentParser], None]) -> None:
-        """Build the options of the subcommand `name`."""
+        """Add the subcommand `name` with its options, which `add_options` adds to its parser."""
         command = subcommands(self)[name]
         add_options(command)
         for each in all_parsers(command):
@@ -108,7 +108,7 @@ class CommandLine(Parser):
 
 
 def subcommands(parser: argparse.ArgumentParser) -> Mapping[str, Any]:
-    """Return the parsers of a parser's subcommands by name; empty if it has none."""
+    """Return {name: parser} of a parser's subcommands; empty if it has none."""
     found = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     return dict(found[0]) if found else {}
 
@@ -121,9 +121,9 @@ def all_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentPa
 
 
 def given_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, str]:
-    """Return the options of one command that differ from their defaults, as {option name: destination}.
+    """Return {destination: option string} for the options of one command that differ from their defaults.
 
-    Options that every command has are left out.
+    Options that every command has (help, debug, quiet, verbose) are left out.
     """
     given = {}
     for action in parser._actions:
@@ -143,9 +143,9 @@ def _add_verbosity(parser: argparse.ArgumentParser) -> None:
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Raise SettingsError for arguments with characters that no option or record can hold.
+    """Raise SettingsError for command-line arguments that cannot be used.
 
-    Those are bytes that are no UTF-8, and `--option=--`, of which argparse makes an empty list.
+    These are arguments with bytes that are no UTF-8, and `--option=--`, which argparse turns into an empty list.
     """
     for word in words:
         if not is_text(word):
@@ -158,7 +158,7 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def set_verbosity(options: argparse.Namespace) -> None:
-    """Set how much this process and its children print."""
+    """Set how much this process and its children print, by the options --quiet, --verbose and --debug."""
     quiet, verbose = getattr(options, "quiet", False), getattr(options, "verbose", False)
     if quiet and verbose:
         raise SettingsError("--quiet and --verbose were both given; expected one of them")

@@ -128,7 +128,8 @@ def check_method(options: argparse.Namespace) -> None:
 def make_predictor(options: argparse.Namespace) -> "Predictor":
     """Build the predictor that the options of `add_method_options` describe.
 
-    The prototype takes the network of `fsbench[photos]` where nothing else was chosen and its own weights are absent.
+    The method "prototype" uses the backbone of the package extra `fsbench[photos]` if no backbone was chosen and its
+    own weights are missing.
     """
     from fsbench.predict.predictor import Predictor  # imports torch
 
@@ -167,7 +168,7 @@ def predictor_with_supports(options: argparse.Namespace, named: Sequence[str], r
 
 
 def print_checks(predictor: "Predictor") -> None:
-    """Predict the labelled photos, each left out once, and print how good the masks and presence scores are."""
+    """Predict each labelled photo from the others, and print how good masks and presence scores are."""
     checks = predictor.checks or predictor.leave_one_out()
     print_line(f"on your labelled photos, each left out once: {', '.join(check.masks for check in checks.values())}")
     share = predictor.share_in_negatives()

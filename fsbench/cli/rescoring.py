@@ -24,7 +24,7 @@ Item = TypeVar("Item", Rescored, Claimed)
 
 
 def add_rule_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name another protocol or rule."""
+    """Add the options that name another protocol or counting rule by which runs are scored again."""
     rules = parser.add_argument_group("other rules, on the same episodes and predictions; nothing is written")
     rules.add_argument("--protocol", help="score by this protocol's metric, too (see: fsbench list)")
     rules.add_argument(
@@ -47,7 +47,7 @@ def add_rule_options(parser: argparse.ArgumentParser) -> None:
 
 
 def show_rescored(options: argparse.Namespace) -> int:
-    """Print scores of runs by other rules beside their own scores; return the exit status."""
+    """Print scores of runs under other counting rules beside their own scores; return the exit status."""
     if options.claimed is not None:
         return _show_claimed(options)
     choices = Choices(options.void, _resolution(options.resolution), _sizes(options.objects))

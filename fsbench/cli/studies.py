@@ -26,13 +26,13 @@ KIND = "comparison"
 
 
 def by_number(options: argparse.Namespace) -> int:
-    """Print score, time and memory of runs by the numbers of `options.by`, such as shots; return the exit status."""
+    """Print scores, time and memory by a number such as shots, which `options.by` names; return the exit status."""
     axes = [name for name in AXES if name in options.by]
     return _show(options, CURVES, lambda records: curve_tables(records, axes))
 
 
 def by_objects(options: argparse.Namespace) -> int:
-    """Print scores by the number of objects in the query, counted in the runs' data."""
+    """Print scores by the number of objects in the query, counted in the data of the runs; return the exit status."""
 
     def tables(records: Sequence[Record]) -> list[CurveTable]:
         # the data sets: seconds, which other numbers do without
@@ -44,14 +44,14 @@ def by_objects(options: argparse.Namespace) -> int:
 
 
 def by_annotation(options: argparse.Namespace) -> int:
-    """Print what weaker annotations of supports cost, compared with masks; return the exit status."""
+    """Print how much scores drop with weaker annotations of supports than masks; return the exit status."""
     metrics = () if options.metrics is None else metric_names(options.metrics)
     asked = Request(tuple(metrics), measure=measure_for(metrics))
     return _show(options, ANNOTATIONS, lambda records: annotation_tables(records, asked))
 
 
 def by_draw(options: argparse.Namespace) -> int:
-    """Print how scores change with the choice of supports; return the exit status."""
+    """Print how scores change with the random choice of supports; return the exit status."""
     if options.no_properties and options.similarity:
         raise SettingsError("--similarity is a property, and --no-properties leaves all out; expected one of them")
     measure = None if options.no_properties else _measure(options.similarity)

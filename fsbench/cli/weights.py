@@ -134,7 +134,7 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 class Verdict(NamedTuple):
-    """Result of checking a weight file: entry, path, state in a word, problem, and leftover files."""
+    """Result of checking a weights file: its name and path, its state in a word, the problem, and leftover files."""
 
     name: str
     file: str

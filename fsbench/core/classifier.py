@@ -38,7 +38,7 @@ RUN = (1,)
 
 @dataclass(frozen=True)
 class Draws:
-    """Seeded random numbers of an episode.
+    """Seeded random numbers for one classification episode.
 
     Attributes:
         seed: the seed of the run.
@@ -50,14 +50,18 @@ class Draws:
 
     @contextmanager
     def seeded(self) -> Iterator[np.random.Generator]:
-        """Within the block, seed torch's generators for the episode; yields a numpy generator with the same seed."""
+        """Within the block, seed torch's generators from the run's seed and the episode's number.
+
+        Yields:
+            A numpy generator seeded from the same two numbers.
+        """
         numbers = np.random.SeedSequence([self.seed, self.episode])
         with seed_torch(_number(numbers)):
             yield np.random.default_rng(numbers.spawn(1)[0])
 
     @contextmanager
     def seeded_for_run(self) -> Iterator[None]:
-        """Within the block, seed torch's generators by the run's seed, so that every episode draws the same."""
+        """Within the block, seed torch's generators from the run's seed alone, equal for all episodes."""
         with seed_torch(_number(np.random.SeedSequence(self.seed, spawn_key=RUN))):
             yield
 
@@ -67,12 +71,12 @@ def _number(numbers: np.random.SeedSequence) -> int:
 
 
 class Classifier(Method):
-    """Base of methods that classify the images themselves; subclasses write `classify`.
+    """Base class of few-shot image classification methods; subclasses write `classify`.
 
-    They learn in an episode, if at all, so there is no training and no checkpoint.
+    Such a method learns within an episode, if at all: it has no training phase and no checkpoint.
 
     Attributes:
-        draws: the draws of the episode that is answered.
+        draws: the seeded random numbers of the episode being answered.
     """
 
     task = "classification"
@@ -83,28 +87,28 @@ class Classifier(Method):
     draws: Draws
 
     def classify(self, query: Tensor, support: Tensor, labels: Tensor) -> Tensor:
-        """Return the class numbers (M,) int64 of the queries, without gradient.
+        """Return the predicted class numbers (M,) int64, in 0..N-1, of M query images, without gradient.
 
         Args:
-            query: normalised images (M, 3, S, S); for a `FeatureClassifier` features (M, D).
-            support: the same of the supports, (B, 3, S, S) or (B, D).
-            labels: (B,) int64, the supports' labels 0..N-1, each of which is there.
+            query: normalised images (M, 3, S, S) float32; for a `FeatureClassifier` feature vectors (M, D).
+            support: the B labelled images in the same form: (B, 3, S, S) or (B, D).
+            labels: (B,) int64, the class number 0..N-1 of each support; every class has at least one support.
         """
         raise NotImplementedError
 
     def answer(self, episode: ImageEpisode) -> Tensor:
-        """Return the class number of each query image of an episode, (M,) int64, in the order of `query`."""
+        """Return the predicted class numbers (M,) int64 of an episode's queries, in the order of `episode.query`."""
         self.draws = Draws(episode.seed, episode.number)
         with torch.inference_mode(False), torch.no_grad():  # autograd, where it is enabled, can read what is made here
             support, query = self.inputs(episode)
             return self.classify(query, support, episode.labels(self.device))
 
     def inputs(self, episode: ImageEpisode) -> tuple[Tensor, Tensor]:
-        """Return the supports and queries of an episode in the form in which `classify` takes them."""
+        """Return (supports, queries) of an episode as `classify` takes them: by default normalised images."""
         return episode.pixels()
 
     def num_trainable_parameters(self, ways: int) -> int:
-        """Return the number of parameters that are trained in an episode."""
+        """Return the number of parameters that the method trains in an episode with `ways` classes."""
         return 0
 
     def check_shots(self, test: int, training: int | None) -> None:
@@ -122,10 +126,11 @@ class Classifier(Method):
 
 
 class FeatureClassifier(Classifier):
-    """Base of methods that classify by one feature vector of the frozen network per image.
+    """Base class of few-shot classifiers that see one feature vector of the frozen network per image.
 
-    An image is encoded by itself, once for all episodes, runs and processes
-    (`fsbench.networks.backbones.feature_store`; the backbone's `cache_mib: 0` encodes it for every episode again).
+    Each image is encoded on its own, once for all episodes, runs and processes, and its feature is stored on disk
+    (`fsbench.networks.backbones.feature_store`). With the backbone's `cache_mib: 0` it is encoded anew for every
+    episode.
     """
 
     needs = Needs(features=True)
@@ -139,10 +144,10 @@ class FeatureClassifier(Classifier):
                 distributed.barrier()
 
     def encode_shown(self, data: Any) -> None:
-        """Encode the images of unfinished episodes that have no stored feature, split over processes.
+        """Encode the images of all unfinished episodes that have no stored feature yet; processes share the work.
 
         Args:
-            data: the data module of classification.
+            data: the data module of the classification test.
         """
         self.data = data
         if not self.backbone.cache.max_bytes:
@@ -173,7 +178,7 @@ class FeatureClassifier(Classifier):
         return self.features(episode.support.flatten()), self.features(episode.query.flatten())
 
     def features(self, places: Tensor) -> Tensor:
-        """Return the features (n, D) float32 of the images at these positions (n,)."""
+        """Return the features (n, D) float32 of the images at the positions `places` (n,) in the data set."""
         numbers = places.tolist()
         if self.store is None:
             return torch.stack([self._encode(self.data.image(place)) for place in numbers])

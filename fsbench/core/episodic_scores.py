@@ -11,14 +11,14 @@ from fsbench.scores.confusion import COUNTS, background_intersection_union, fb_i
 
 
 class EpisodicScores(Metric):
-    """mIoU, FB-IoU and accuracy of the validation episodes on all ranks, for progress in training.
+    """A torchmetrics metric: mIoU, FB-IoU and accuracy of the validation episodes of all ranks, shown during training.
 
-    States are int64 sums, so the result does not depend on how episodes were spread over ranks.
+    The states are int64 sums, so the result does not depend on how episodes were spread over ranks.
 
     Args:
-        class_ids: numbers of the classes.
-        void: rule for void pixels.
-        over_ranks: sum the episodes of all ranks; False if one of them sees all.
+        class_ids: numbers of the classes that mIoU is the mean of.
+        void: name of the rule for pixels that the ground truth marks as void.
+        over_ranks: sum the episodes of all ranks; False if one rank sees all episodes.
     """
 
     full_state_update = False
@@ -33,7 +33,7 @@ class EpisodicScores(Metric):
         self.add_state("exact", torch.zeros(2, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, result: SegmentationResult) -> None:
-        """Add the counts of an episode."""
+        """Add an episode's pixel counts, and whether it named exactly the classes that the query shows."""
         row = torch.tensor([0, *result.classes.tolist()], device=self.slots.device)
         self.slots.index_add_(0, row, torch.from_numpy(result.counts).to(self.slots.device))
         exact = bool((result.present == result.decided).all())

@@ -31,18 +31,18 @@ TRACED = (67, 61)
 
 
 class UntraceableError(SettingsError):
-    """A method cannot be traced into a graph."""
+    """A method cannot be traced into a graph for export."""
 
 
 class Decision(NamedTuple):
-    """Decision of an exported method about every pixel of a query.
+    """An exported method's decision about every pixel of a query.
 
     Attributes:
-        label_map: (h, w) int64, 0 background, 1..N ways.
-        margin: (h, w), the smallest change by which a pixel's label becomes another: of a probability, or of what ways
-            are compared by, relative to its size where that is above 1.
-        present: (N,) bool; None for methods that only segment.
-        score: (N,) float in [0, 1], how sure the method is that a way is present; None like `present`.
+        label_map: (h, w) int64, 0 background, 1..N the episode's classes (ways).
+        margin: (h, w) float, the smallest change that gives a pixel another label: a change of a probability, or of the
+            score by which ways are compared (relative to that score where it is above 1).
+        present: (N,) bool, whether the query shows each way; None for methods that only segment.
+        score: (N,) float in [0, 1], how sure the method is that a way is present; None where `present` is None.
     """
 
     label_map: Tensor
@@ -52,15 +52,15 @@ class Decision(NamedTuple):
 
 
 class QueryGraph(nn.Module):
-    """A method for tracing: the states of its supports are buffers, and only the query is an input.
+    """A segmentation method as a traceable module: its supports are buffers, and the query is the only input.
 
     Args:
-        method: the method. No step of its `query`, `segment` and `resize` may look at values of the query in Python: a
+        method: the method. Its `query`, `segment` and `resize` must not branch in Python on values of the query: the
             graph is traced once, for all queries.
-        episode: one episode.
+        episode: one episode, whose supports are built in.
 
     Raises:
-        NotImplementedError: the method answers in steps of its own, which are not those of a graph.
+        NotImplementedError: the method overrides the loop over shots and ways, or its network takes raw images.
     """
 
     method: Segmenter
@@ -84,10 +84,10 @@ class QueryGraph(nn.Module):
         self._states = _built_in(self, "state", states)
 
     def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
-        """Decide for every pixel of a query.
+        """Return the label map of a query, with margins and, if the method decides it, presence of each way.
 
         Args:
-            pixels: (3, S, S) float32, normalised.
+            pixels: the query, (3, S, S) float32, normalised.
             size: (h, w) of the label map.
         """
         method = self.method
@@ -137,14 +137,14 @@ def _built_in(module: nn.Module, name: str, state: State) -> Callable[[], State]
 
 
 class ImageGraph(nn.Module):
-    """A method with its supports for tracing, with resizing, normalisation and presence around it.
+    """A segmentation method with built-in supports, as a traceable module from a stored image to a label map.
 
     Args:
-        part: the method with its supports; pixels of ways behind the N-th become background.
-        thresholds: N scores above which an image shows a way; None if scores do not tell whether it does.
-        image_size: S.
+        part: the method with its supports. Pixels of ways after the N-th become background.
+        thresholds: for each of the N ways the score above which an image shows it; None where the score cannot tell.
+        image_size: side S of the square that the method sees.
         resize: rule of `TENSOR_RESIZES` by which images become S x S.
-        only_present: remove the pixels of ways that are not present, by their thresholds or, if there is none, by
+        only_present: remove the pixels of ways that are not present, by their thresholds or, where a way has none, by
             the method's own decision.
     """
 
@@ -168,7 +168,7 @@ class ImageGraph(nn.Module):
         """Segment an image (H, W, 3) uint8.
 
         Returns:
-            labels (H, W) uint8, 0 background, 1..N ways; present (N,) int8, 1 or 0, and -1 where nobody can tell;
+            labels (H, W) uint8, 0 background, 1..N ways; present (N,) int8, 1 or 0, and -1 if it cannot be decided;
             score (N,) float32, NaN where `present` is -1. Of methods that only segment, the score of a way is its share
             of the pixels.
         """
@@ -191,7 +191,17 @@ class ImageGraph(nn.Module):
 
 
 def check_exportable(method: Segmenter, shots: int, resize: str) -> None:
-    """Raise SettingsError if a method with these settings cannot be traced into a graph."""
+    """Check that a method with these settings can be traced into a graph.
+
+    Args:
+        method: the method.
+        shots: number of supports of each class.
+        resize: name of the rule by which images are resized.
+
+    Raises:
+        SettingsError: the backbone rounds to less than float32, several shots are combined by an ensemble, or the rule
+            for resizing has no form for tensors.
+    """
     name = method.registry_name
     rounds = {"precision": method.backbone.precision != "fp32", "cache_dtype": method.backbone.cache_dtype != "float32"}
     for option, narrow in rounds.items():
@@ -212,10 +222,10 @@ def check_exportable(method: Segmenter, shots: int, resize: str) -> None:
 
 
 def with_supports(method: Segmenter, episode: EpisodeBatch) -> QueryGraph:
-    """Return a method with the supports of an episode built in.
+    """Return the method as a module for tracing, with the supports of an episode built in.
 
     Raises:
-        UntraceableError: the method has no steps of its own for supports and queries.
+        UntraceableError: the method does not compute supports and query in separate steps (`support` and `segment`).
     """
     try:
         with torch.no_grad():
@@ -228,7 +238,7 @@ def with_supports(method: Segmenter, episode: EpisodeBatch) -> QueryGraph:
 
 
 def trace(graph: ImageGraph) -> ExportedProgram:
-    """Trace a graph for images of any size from `SMALLEST` pixels on.
+    """Export the module with torch.export, for images of any size from `SMALLEST` pixels on.
 
     Raises:
         UntraceableError: a step of the method cannot be traced.

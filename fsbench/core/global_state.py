@@ -19,10 +19,10 @@ Switch = tuple[Callable[[], Any], Callable[[Any], object]]
 
 
 def allow_tf32(matmul: bool, convolutions: bool) -> None:
-    """Let CUDA use TF32 for matrix products and for convolutions, or not, whatever was set before.
+    """Set whether CUDA uses TF32 for matrix products and for convolutions, whatever was set before.
 
-    torch has an older and a newer interface for each. It refuses to read by the older one where both differ, as
-    Lightning and torch.compile do. So both are set alike, and the CPU is kept from rounding its convolutions.
+    torch has an older and a newer interface for each switch. It refuses to read the older one where the two differ, and
+    Lightning and torch.compile read it. So both are set alike, and convolutions on the CPU stay unrounded.
     """
     torch.set_float32_matmul_precision("high" if matmul else "highest")
     backends.cudnn.allow_tf32 = convolutions
@@ -33,17 +33,19 @@ def allow_tf32(matmul: bool, convolutions: bool) -> None:
 
 
 def tf32_allowed() -> list[bool]:
-    """Return whether CUDA uses TF32 for matrix products, and for convolutions."""
+    """Return two flags: whether CUDA uses TF32 for matrix products, and whether it does for convolutions."""
     return [part.fp32_precision == "tf32" for part in (backends.cuda.matmul, backends.cudnn.conv)]
 
 
 @contextmanager
 def kept_global_state() -> Iterator[dict[str, Any]]:
-    """Restore this process's switches of torch after the block; also a decorator.
+    """Restore this process's global settings of torch, numpy and Python after the block; also usable as a decorator.
 
-    Yields their values by their names.
+    They are the values in `SWITCHES` (TF32, threads, random generators, environment and more) and the filters of
+    warnings.
 
-    They are `SWITCHES` and the filters of warnings.
+    Yields:
+        The values before the block, by the names in `SWITCHES`.
     """
     before = {}
     for name, (get, _) in SWITCHES.items():

@@ -23,11 +23,11 @@ Features = Any
 
 
 class ImageFeatures(Method):
-    """Base of segmentation methods: encodes images and keeps their features.
+    """Base class of segmentation methods: encodes images with the frozen network and caches their features.
 
-    Features are the tokens of whatever network is chosen, a vision transformer or one whose maps at 1/16 of the image
-    are taken for tokens, unless a subclass has another `backbone_type`: `FrozenViT` for what a transformer alone has,
-    `FrozenPyramid` for maps at four scales, both of `fsbench.networks.backbones.timm_networks`.
+    By default the features are tokens: those of a vision transformer, or a map at 1/16 of the image. A subclass may set
+    another `backbone_type`: `FrozenViT` for what a transformer alone has, `FrozenPyramid` for maps at four scales, both
+    of `fsbench.networks.backbones.timm_networks`.
     """
 
     backbone_type: ClassVar[Any] = staticmethod(frozen_tokens)
@@ -47,48 +47,66 @@ class ImageFeatures(Method):
     # What a method says ---------------------------------------------------------------------------------------------
 
     def encode_image(self, pixels: Tensor) -> Any:
-        """Return the features of a normalised image (3, S, S); by default the frozen network's.
+        """Return the features of one normalised image (3, S, S); by default those of the frozen network.
 
-        Where it is overridden, images are encoded alone also in training on a GPU, see `trains_on_backbone`.
+        If a method overrides this, its training images are encoded one at a time, also on a GPU (see
+        `trains_on_backbone`).
         """
         return self.backbone.encode(pixels)
 
     def as_query(self, encoded: Any, image: Tensor) -> Any:
-        """Return what is kept of a query image, from its features and pixels; by default the features."""
+        """Return what is cached of a query image.
+
+        Args:
+            encoded: its features, which are returned unless overridden.
+            image: its pixels (3, S, S).
+        """
         return encoded
 
     def as_support(self, encoded: Any) -> Any:
-        """Return what is kept of a support image; by default the features."""
+        """Return what is cached of a support image, given its features `encoded`; by default these features."""
         return encoded
 
     def as_features(self, tensors: tuple[Tensor, ...] | Tensor) -> Features:
-        """Return kept tensors in the form in which the method reads features."""
+        """Convert cached tensors to the form in which the method reads features; by default unchanged."""
         return tensors
 
     def training_features(self, pixels: Tensor, supports: bool) -> Features:
-        """Return the features of training images (B, 3, S, S), if `trains_features` is set."""
+        """Return the features of training images (B, 3, S, S); called instead of the cache if `trains_features` is set.
+
+        Args:
+            pixels: the images, normalised.
+            supports: True if they are supports, False if they are queries.
+        """
         raise NotImplementedError
 
     def network_of(self, pixels: Tensor) -> torch.nn.Module | None:
-        """Return the frozen network for images like `pixels` (3, S, S); None if the method trains it."""
+        """Return the frozen network that encodes images like `pixels` (3, S, S); None if the method trains it."""
         return self.backbone.network(pixels)
 
     # What the loops over ways ask for -------------------------------------------------------------------------------
 
     def features(self, batch: EpisodeBatch, rows: Tensor, supports: bool = False) -> Features:
-        """Return the features of images `rows` (B,) of a batch.
+        """Return the features of the images in rows `rows` (B,) of a batch.
 
         Args:
-            batch: the images.
-            rows: the rows of one role: queries, or supports of one shot.
-            supports: they are supports.
+            batch: the batch with the images.
+            rows: row numbers of images of one role: queries, or the supports of one shot.
+            supports: True if the images are supports.
         """
         if self.training and self.trains_features:
             return self.training_features(torch.stack([batch.pixels(row) for row in rows.tolist()]), supports)
         return self.as_features(together([self._kept(batch, row, supports) for row in rows.tolist()]))
 
     def support_features(self, batch: EpisodeBatch, rows: Tensor, masks: Tensor) -> Features:
-        """Return the features of images `rows` (B,) as supports with masks (B, S, S)."""
+        """Return the features of the images in rows `rows` (B,) of a batch as supports.
+
+        Args:
+            batch: the batch with the images.
+            rows: row numbers of the supports.
+            masks: (B, S, S), the object's pixels; a method with `blacks_out` sees the image with all other pixels
+                black.
+        """
         if not self.blacks_out:
             return self.features(batch, rows, supports=True)
         images = [batch.pixels(row) * mask for row, mask in zip(rows.tolist(), masks, strict=True)]
@@ -133,37 +151,40 @@ class ImageFeatures(Method):
         return batch.photo(row) if "photos" in self.needs.hints else batch.images[row]
 
     def encode(self, batch: EpisodeBatch, row: int) -> Any:
-        """Return the frozen features of image `row`; in training on a GPU, other images may be encoded with it."""
+        """Return the frozen network's features of the image in row `row` of a batch.
+
+        In training on a GPU, further images of the batch may be encoded in the same pass.
+        """
         if self.raw_images or self._together is None or self._together.batch is not batch:
             return self.encode_image(self._image(batch, row))
         return self._together.encode(row)
 
     @property
     def encodes_together(self) -> bool:
-        """True if the images of a training batch are encoded together, which is faster on a GPU."""
+        """True if several images of a training batch go through the network in one pass, which is faster on a GPU."""
         return self.training and self.device.type == "cuda" and self.trains_on_backbone
 
     @property
     def trains_on_backbone(self) -> bool:
-        """True if training uses the backbone's features, so unless `encode_image` is overridden.
+        """True if training uses the backbone's features unchanged: by default, unless `encode_image` is overridden.
 
-        A method whose own `encode_image` returns just these in training sets it to True.
+        A method whose own `encode_image` returns the backbone's features in training sets this to True.
         """
         return type(self).encode_image is ImageFeatures.encode_image
 
 
 def digest(values: Tensor) -> str:
-    """Return the sha256 of a tensor's contents."""
+    """Return the sha256 (hexadecimal) of the bytes of a tensor."""
     return hashlib.sha256(values.cpu().numpy().tobytes()).hexdigest()
 
 
 def flat(features: Any) -> Any:
-    """Return features as one tensor, or as a tuple of tensors without the entries that are None."""
+    """Return the features of an image as one tensor, or as a tuple of tensors without the entries that are None."""
     return features if isinstance(features, Tensor) else tuple(part for part in features if part is not None)
 
 
 def together(images: Sequence[Any]) -> Features:
-    """Stack the features of several images, tensor by tensor; those of a single image are not copied."""
+    """Stack the features of several images along a new first axis; a single image's are not copied."""
     first = images[0]
     if isinstance(first, Tensor):
         return first[None] if len(images) == 1 else torch.stack(list(images))

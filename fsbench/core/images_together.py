@@ -12,17 +12,18 @@ TOGETHER = 16
 
 
 class ImagesTogether:
-    """Encodes images of a batch on demand, several in one pass of the network.
+    """Encodes images of a batch on demand, up to 16 in one pass of the network.
 
-    A pass takes the image that is asked for and those after it of which the backbone's cache has nothing. What was
-    encoded is given out once, and then forgotten: the cache keeps a copy of what comes again.
+    A pass takes the requested image and further images of the batch that the backbone's cache does not have. The
+    features of an image are returned once and then dropped here: the backbone's cache keeps a copy of those that recur.
 
     Args:
         backbone: the frozen backbone.
-        batch: whose images are asked for by their rows.
+        batch: the batch, whose images are requested by row number.
 
     Attributes:
-        names: the names of the images that were encoded, whose features depend on the others of their pass.
+        names: names of the images encoded here. Their features may differ by rounding from those of an image encoded
+            alone.
     """
 
     def __init__(self, backbone: FrozenBackbone, batch: EpisodeBatch):
@@ -33,7 +34,7 @@ class ImagesTogether:
         self.names: set[str] = set()
 
     def encode(self, row: int) -> Any:
-        """Return the features of image `row`, as `FrozenBackbone.encode` does up to rounding."""
+        """Return the frozen features of the image in row `row`; up to rounding, those of the image encoded alone."""
         if row not in self._encoded:
             names, cache = self.batch.image_names, self.backbone.cache
             left = [other for other in range(len(names)) if other not in self._begun and not cache.knows(names[other])]

@@ -24,11 +24,11 @@ from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
 
 
 class AuthorsShots(NamedTuple):
-    """Numbers of shots for which a method's authors define a rule.
+    """Numbers of shots for which a method's authors define how shots are combined.
 
     Attributes:
-        numbers: numbers of shots that it covers, ascending.
-        why: in a few words, what the authors lack for other numbers, and what is done here instead.
+        numbers: the numbers of shots that the authors' rule covers, ascending.
+        why: in a few words, what the authors do not define for other numbers, and what is done here instead.
     """
 
     numbers: tuple[int, ...]
@@ -36,16 +36,16 @@ class AuthorsShots(NamedTuple):
 
 
 class Method(L.LightningModule):
-    """Base of all methods: a LightningModule on a frozen backbone that answers the episodes of a test.
+    """Base class of all methods: a LightningModule on a frozen backbone that answers the episodes of a test.
 
     Subclass `fsbench.core.segmenter.Segmenter` or `fsbench.core.classifier.Classifier`. Modules and parameters that a
     subclass registers are trainable and stored in checkpoints; the frozen backbone is neither.
 
     Args:
-        backbone: the frozen backbone.
+        backbone: settings of the frozen backbone.
 
     Raises:
-        CheckpointError: its weights are missing.
+        CheckpointError: the backbone's weights are missing.
     """
 
     task: ClassVar[Literal["segmentation", "classification"]]
@@ -97,7 +97,7 @@ class Method(L.LightningModule):
         self.backbone = self.backbone_type(backbone)
 
     def answer_batch(self, batch: Any) -> list[Any]:
-        """Return an answer for each episode of a batch, which has no truth and is on the method's device."""
+        """Return one answer for each episode of a batch, which holds no ground truth and is on the method's device."""
         raise NotImplementedError
 
     def on_device(self, batch: Any) -> Any:
@@ -108,36 +108,37 @@ class Method(L.LightningModule):
         """Prepare for the episodes of a test; `data` is its data module, or None for single batches."""
 
     def end_test(self) -> None:
-        """Drop everything kept for a test, such as features of its images."""
+        """Drop everything kept for the test that ended, such as features of its images."""
 
     @property
     def supervision(self) -> tuple[Supervision, ...]:
-        """Kinds of labels that the method gets for supports and in training; methods with the same are ranked together.
+        """Kinds of labels that the method gets for supports and in training, such as `("boxes", "class names")`.
 
-        A class, or an object by its settings, states another: a method that takes class names beside boxes
-        `("boxes", "class names")`.
+        Only methods with the same kinds are ranked together. By default masks in segmentation and image labels in
+        classification; a subclass overrides it.
         """
         return ("masks",) if self.task == "segmentation" else ("image labels",)
 
     @property
     def saw_test_classes(self) -> KnownOrNot:
-        """Whether networks that come with the method were trained with labels of the test's classes.
+        """Whether the method's pretrained networks saw labels of the test's classes; "no" unless overridden.
 
-        Its own training is not meant, whose classes a run knows and compares. Results are ranked among those of the
-        same answer; what is known beyond it stands in `record_notes`.
+        The method's own training is not meant: a run knows its classes and compares them itself. Methods with different
+        answers are not ranked together. More detail belongs in `record_notes`.
         """
         return "no"
 
     def saw_classes_of(self, dataset: str) -> KnownOrNot:
-        """Return `saw_test_classes` for the data set of this name, if it differs between data sets.
+        """Return whether pretrained networks, the frozen backbone included, saw labels of this data set's classes.
 
-        The frozen network, which may be a user's own file, counts, too.
+        Args:
+            dataset: name of the data set; the answer may differ between data sets.
         """
         own = self.saw_test_classes
         return own if own != "no" else self.backbone.saw_classes_of(dataset)
 
     def record_notes(self, data: Any) -> list[str]:
-        """Return notes about the method's settings on `data`, for the record and below tables."""
+        """Return notes on the method's settings for a data module; they are stored and shown below tables."""
         return []
 
     @property
@@ -146,15 +147,20 @@ class Method(L.LightningModule):
         return max(int(self.trainer.estimated_stepping_batches), 1)
 
     def num_trainable_parameters(self, ways: int) -> int:
-        """Return the number of learned parameters for episodes of `ways` ways."""
+        """Return the number of trainable parameters (the backbone is frozen) for episodes of `ways` classes."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def num_parameters(self, ways: int) -> int:
-        """Return the number of all parameters, frozen ones included, for episodes of `ways` ways."""
+        """Return the number of all parameters, including the frozen backbone's, for episodes of `ways` classes."""
         return self.num_trainable_parameters(ways) + self.backbone.num_parameters
 
     def check_data(self, data: Any) -> None:
-        """Raise SettingsError if the method cannot use this data module."""
+        """Check that the method can be tested on this data module.
+
+        Raises:
+            SettingsError: the data module is of another task, asks for base classes that the method does not label, or
+                its images or batches need more memory than this machine has.
+        """
         if self.task != data.task:
             raise SettingsError(
                 f"{self.registry_name} is a method of {self.task}, and the data module one of {data.task}; expected "
@@ -176,8 +182,8 @@ class Method(L.LightningModule):
     def check_image_size(self, size: int) -> None:
         """Raise SettingsError if the method cannot take square images of `size` pixels.
 
-        Methods and networks compare the tokens of an image with each other or with a support's, so what this machine
-        has memory for is a matrix of all these pairs.
+        Methods compare all tokens of an image with each other or with a support's, so the matrix of these pairs must
+        fit into this machine's memory.
         """
         self.backbone.check_image_size(size)
         side = self.backbone.token_side
@@ -189,11 +195,14 @@ class Method(L.LightningModule):
         )
 
     def check_shots(self, test: int, training: int | None) -> None:
-        """Raise SettingsError if the method cannot use this number of shots.
+        """Check that the method can use these numbers of shots.
 
         Args:
             test: shots of a test episode.
             training: shots of a training episode; None if nothing is trained.
+
+        Raises:
+            SettingsError: the method trains with one shot only, and `training` is another number.
         """
         if self.trains_one_shot and training not in (None, 1):
             raise SettingsError(
@@ -202,16 +211,16 @@ class Method(L.LightningModule):
             )
 
     def beyond_authors_rule(self, shots: int) -> str:
-        """Say that the authors' rule does not cover `shots` shots, and why; "" if it does."""
+        """Return why the authors' rule for combining shots does not cover `shots` shots; "" if it does."""
         if self.authors_shots is None or shots in self.authors_shots.numbers:
             return ""
         covered = " and ".join(map(str, self.authors_shots.numbers))
         return f"the number of shots is beyond the authors' rule, which covers {covered}: {self.authors_shots.why}"
 
     def loss_weight(self, batch_idx: int) -> float:
-        """Return the factor of the loss of micro-batch `batch_idx`, so that a step's gradient is a mean over episodes.
+        """Return the factor for a micro-batch's loss that makes a step's gradient a mean over its episodes.
 
-        It is 1 except in the incomplete last step of an epoch.
+        The factor is 1 except in the incomplete last step of an epoch.
         """
         data = self._data_module()
         return 1.0 if data is None else float(data.loss_weight(batch_idx))
@@ -225,42 +234,47 @@ class Method(L.LightningModule):
         return getattr(trainer, "datamodule", None)
 
     def checkpoint_settings(self) -> dict[str, Any]:
-        """Return the settings on which learned weights depend; a checkpoint with other ones is refused."""
+        """Return {name: value} of settings that weights depend on; checkpoints with other values are refused."""
         return {}
 
     def filter_state_dict(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Filter a checkpoint's weights.
+        """Select the weights of a checkpoint that are loaded; by default all of them.
 
         Args:
-            learned: the checkpoint's weights, without the backbone's.
-            whose: the checkpoint's description, for error messages.
+            learned: the checkpoint's {name: tensor}, without the backbone's weights.
+            whose: words for the checkpoint, for error messages.
 
         Returns:
-            The weights to load, and those of `checkpoint_settings` that are allowed to differ.
+            The weights to load, and the entries of `checkpoint_settings` that may differ from the method's.
         """
         return learned, {}
 
     def calibrate(self, episodes: Iterable[Any]) -> dict[str, float]:
-        """Choose settings on labelled episodes of base classes; called if `needs.calibration`.
+        """Choose settings on labelled episodes of base classes before a test; called only if `needs.calibration`.
 
         Returns:
-            The chosen settings, for the record.
+            The chosen settings, {name: value}, which are stored with the results.
         """
         raise NotImplementedError
 
     def configure_adaptation(self, steps: int) -> dict[str, Any]:
-        """Return optimiser and schedule for an adaptation of this many steps, as `configure_optimizers`.
+        """Return optimiser and schedule of an adaptation, in the form of Lightning's `configure_optimizers`.
 
-        Called only if `needs.adaptation`.
+        An adaptation trains the method for `steps` steps on labelled images of the test's classes. Called only if
+        `needs.adaptation` is set.
         """
         raise NotImplementedError
 
     def adaptation_loss(self, batch: Any) -> Tensor:
-        """Return the loss of a step of the adaptation: of items whose query is a changed support; only as above."""
+        """Return the loss () of one step of adapting to the test's classes; called only if `needs.adaptation`.
+
+        Args:
+            batch: items whose query is a randomly changed copy of a labelled support.
+        """
         raise NotImplementedError
 
     def describe(self) -> dict[str, Any]:
-        """Return what a checkpoint states about the method: name, settings, backbone and its weights."""
+        """Return what a checkpoint states of the method: name, settings, and the backbone's name and sha256."""
         return {
             "method": self.registry_name,
             "settings": self.checkpoint_settings(),
@@ -275,7 +289,7 @@ class Method(L.LightningModule):
             data.on_save_checkpoint(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Load the backbone from an authors' checkpoint; Lightning loads the method's own weights."""
+        """Load the backbone's weights from an authors' checkpoint; Lightning then loads the method's own."""
         state: dict[str, Tensor] = checkpoint["state_dict"]
         learned, backbone = self.released_format.split(state) or (state, {})
         checkpoint["state_dict"], _ = self.filter_state_dict(learned, "the checkpoint")
@@ -288,14 +302,14 @@ class Method(L.LightningModule):
         return self.on_device(batch)
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, list[Any]]:
-        """Answer a validation batch; return the answers and, if the batch has them, the truths."""
+        """Answer a validation batch; return {"answers": one per episode} and, if known, {"truths": ...}."""
         data = self._data
         if data.counts_validation_elsewhere:
             return {"answers": self.answer_batch(batch)}
         return self._parted(data.validated, batch)
 
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, list[Any]]:
-        """Answer a test batch; return the answers and the truths."""
+        """Answer a test batch; return {"answers": one per episode, "truths": the ground truth of each}."""
         return self._parted(self._data.tested, batch)
 
     def _parted(self, test: Any, batch: Any) -> dict[str, list[Any]]:
@@ -303,9 +317,10 @@ class Method(L.LightningModule):
         return {"answers": self.answer_batch(seen), "truths": truths}
 
     def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
-        """Return the answers to a batch, each with its `episode` number, without looking at the truth.
+        """Return a dict for each episode of a batch: its `episode` number and the entries of its answer.
 
-        Of segmentation they have the entries of `SegmentationAnswer`, of classification `labels`.
+        The method does not see the ground truth. Segmentation answers have the fields of `SegmentationAnswer`,
+        classification answers have `labels`.
         """
         test = self._data.tested
         seen, _ = test.part(batch)

@@ -16,17 +16,19 @@ class Needs:
     """What a method needs of its data besides images and masks; the data module provides it.
 
     Attributes:
-        hints: parts of `fsbench.data.batch.Hints` that the method reads; where an episode has none, as of one's own
-            images, it makes do without.
-        features: the method sees features of the frozen network and no images.
-        base_maps: `Segmenter.loss` reads the labels of all base classes of a query
-            (`fsbench.data.batch.Truth.base_maps`).
-        calibration: labelled episodes of base classes before the test, see `Method.calibrate`.
-        adaptation: labelled images of the test's own pool before the test, see `Method.adaptation_loss`; None for none.
-        annotation_option: the method's own option, as the command line has it, for what it makes of the supports'
-            masks: boxes, points or others. Their annotation is then not for the test to choose.
-        classes: what the method is told of the classes of a test's ways, beside its episodes. A method that learns from
-            other episodes gets them in this way alone, so that their order is the manifest's whoever answers.
+        hints: names of the fields of `fsbench.data.batch.Hints` that the method reads. Episodes of a user's own images
+            may lack them; then the method must do without.
+        features: the method gets features of the frozen network instead of images.
+        base_maps: in training, `Segmenter.loss` reads label maps of all base classes of a query.
+        calibration: the method chooses settings on labelled episodes of base classes before the test
+            (`Method.calibrate`).
+        adaptation: settings by which the method is trained on labelled images of the test's classes before the test;
+            None for no such training.
+        annotation_option: command-line option of the method itself for turning supports' masks into boxes, points or
+            others; the test must then leave the supports' masks unchanged. None for methods without one.
+        classes: what the method may know about the classes of a test's ways besides its episodes. A method that learns
+            from other episodes of the test gets them only in this way, so that their order does not depend on who
+            evaluates.
     """
 
     hints: frozenset[Hint] = frozenset()
@@ -39,7 +41,7 @@ class Needs:
 
     @property
     def before_test(self) -> str:
-        """Words for what the method does with labelled images before a test; "" for nothing."""
+        """What the method does with labelled images before a test, in words; "" for nothing."""
         if self.adaptation is not None:
             return "adapts itself to labelled images of the test's own pool"
         return "calibrates itself on base classes" if self.calibration else ""

@@ -14,12 +14,12 @@ from fsbench.data.batch import Hints
 
 @dataclass
 class Output:
-    """What `segment` returns for one way: logits, and optional further values; methods with more losses extend it.
+    """What `segment` returns for one way (class) of an episode; methods with more losses add fields.
 
     Attributes:
-        logits: (B, 2, ·, ·) at any size; the second is the foreground's.
-        presence: (B, 2) logits of the way's presence in the query.
-        attention: (B, ·, ·) in [0, 1], see `Prediction.attention`.
+        logits: (B, 2, ·, ·) at any size: background, then foreground.
+        presence: (B, 2) logits of the way being absent from the query, or present; None for methods that only segment.
+        attention: (B, ·, ·) in [0, 1], how much each query position resembles the supports' foreground; None without.
     """
 
     logits: Tensor
@@ -33,8 +33,9 @@ class Competition:
 
     Attributes:
         logits: (1, N + 1, ·, ·), background first.
-        present: (N,) bool, and its score (N,) in [0, 1]; None of methods that only segment.
-        attention: (N, ·, ·), see `Prediction.attention`.
+        present: (N,) bool, whether the query shows each way; None for methods that only segment.
+        presence_score: (N,) in [0, 1], how sure the method is of that; None where `present` is None.
+        attention: (N, ·, ·) in [0, 1], how much each query position resembles each way's foreground; None without.
     """
 
     logits: Tensor
@@ -45,13 +46,13 @@ class Competition:
 
 @dataclass(frozen=True)
 class Target:
-    """The truth about training queries: where each shows its way.
+    """The ground truth of B one-way training queries: where each query shows its class.
 
     Attributes:
-        labels: (B, S, S) uint8: 1 the way, 0 all else, 255 void.
-        present: (B,) bool.
-        classes: (B,) int64 numbers of the ways' classes.
-        base_maps: see `fsbench.data.batch.Truth`; empty unless the method needs them.
+        labels: (B, S, S) uint8: 1 the class, 0 everything else, 255 void.
+        present: (B,) bool, whether the query shows its class.
+        classes: (B,) int64 class numbers.
+        base_maps: label maps of all base classes in each query; empty unless the method needs them.
     """
 
     labels: Tensor
@@ -62,17 +63,17 @@ class Target:
 
 @dataclass(frozen=True)
 class Context:
-    """Facts about the episode or training batch being answered: sizes, number, hints, labels of other ways.
+    """Facts about the episode or training batch being answered, such as image size and episode numbers.
 
     Attributes:
-        side: S.
-        episodes: numbers of the B episodes, which together with a seed are all that a draw may depend on.
-        classes: (B,) int64 numbers of the ways' classes in training; None elsewhere.
-        images: (N, K) numbers of an episode's supports; equal ones are the same image.
-        shown: (N, K, S, S) uint8, all that supports show of their episode, see `EpisodeBatch.support_ways`.
-        hints: the hints of the B episodes; none where the method asks for none.
-        counted: (B, S, S) bool, pixels of the queries that may be looked at, see `EpisodeBatch.counted_pixels`.
-        base_classes: number of an episode's first ways, which have no support: base classes that it asks for.
+        side: side S of the square images.
+        episodes: numbers of the B episodes; random draws may depend on these and a seed only.
+        classes: (B,) int64 class numbers in training; None elsewhere.
+        images: (N, K) row numbers of an episode's supports in the batch; equal numbers are the same image.
+        shown: (N, K, S, S) uint8 label maps of all ways of the episode in every support (`EpisodeBatch.support_ways`).
+        hints: further information about each of the B episodes; empty where the method asks for none.
+        counted: (B, S, S) bool, pixels of the queries that are not padding (`EpisodeBatch.counted_pixels`).
+        base_classes: how many of the episode's first ways are base classes, which have no support.
     """
 
     side: int
@@ -86,7 +87,7 @@ class Context:
 
     @cached_property
     def inner(self) -> tuple[int, int]:
-        """Height and width of the query without padding, at the top left of its square; S if unknown."""
+        """Height and width of the query without padding, at the top left of its square; (S, S) if unknown."""
         if self.counted is None:
             return self.side, self.side
         return int(self.counted[0].any(1).sum()), int(self.counted[0].any(0).sum())

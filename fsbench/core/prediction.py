@@ -22,10 +22,10 @@ class Instances:
     """Single objects found in a query, each with a mask and a score.
 
     Attributes:
-        masks: (M, ·, ·) bool, over the whole query at any size; those of a way may overlap, and their union has all
-            pixels of the way.
-        ways: (M,) int64, from 1.
-        scores: (M,) float32 in [0, 1], how sure the method is of each.
+        masks: (M, ·, ·) bool, over the whole query at any size. Masks of a way may overlap, and their union is the
+            way's mask.
+        ways: (M,) int64, number of each object's way, counted from 1.
+        scores: (M,) float32 in [0, 1], how sure the method is of each object.
     """
 
     masks: Tensor
@@ -34,7 +34,11 @@ class Instances:
 
     @classmethod
     def of_ways(cls, ways: Iterable[Iterable[tuple[Tensor, Tensor]]]) -> "Instances | None":
-        """Join the objects of each way, each with a mask (·, ·) and a score (); None if there are none."""
+        """Join the objects of all ways into one set; None if there is no object.
+
+        Args:
+            ways: for each way its objects, each a mask (·, ·) bool and a score ().
+        """
         found = [(mask, way, score) for way, objects in enumerate(ways, 1) for mask, score in objects]
         if not found:
             return None
@@ -44,24 +48,22 @@ class Instances:
 
 @dataclass
 class Prediction:
-    """A method's prediction of one episode.
+    """A method's prediction of one episode with N ways (classes).
 
     Attributes:
         label_map: (h, w) integers, 0 background, 1..N ways, of the size `EpisodeBatch.query_sizes`.
-        present: (N,) bool, way is present; None for methods that only segment (the protocol derives it from the mask).
-        presence_score: (N,) float in [0, 1], how sure the method is that the way is present; None like `present`.
-        logits: (N, 2, h, w), each way by itself, entry 1 its foreground; what the ensembles of one-shot predictions
-            need (`nshot_strategy`), else it may be None.
-        probability: (N, h, w) in [0, 1], the foreground of each way by itself if there are no logits: of
-            predictions that combine one-shot passes (`Combined.probability` in shot_ensemble.py), and of methods that
-            have probabilities alone (PSPNet: two ways that take the same base class share one soft mask, while only the
-            last of them has the pixels). None if the method has no such probability.
-        attention: (N, ·, ·) in [0, 1] over the query, how much each place attends to, or resembles, the supports'
-            foreground of each way, as the method's `attention_meaning` says. A map that the forward pass computes
-            anyway, on its own grid; None if there is none, or the method's `keeps_soft_masks` is False.
-        instances: the objects that ways consist of, where the method finds them by itself and its `keeps_instances` is
-            set.
-        failed: the method could not answer, at least for a way, which has no pixels then; records count such episodes.
+        present: (N,) bool, whether the query shows each way; None for methods that only segment (presence then follows
+            from the label map).
+        presence_score: (N,) float in [0, 1], how sure the method is that a way is present; None where `present` is
+            None.
+        logits: (N, 2, h, w), background and foreground of each way by itself; needed by ensembles of one-shot
+            predictions (`nshot_strategy`), else it may be None.
+        probability: (N, h, w) in [0, 1], foreground of each way by itself, for predictions without logits: combined
+            one-shot predictions, and methods that have only probabilities. None without any.
+        attention: (N, ·, ·) in [0, 1] over the query, how much each position attends to, or resembles, the supports'
+            foreground of each way, on the method's own grid. None if there is none, or `keeps_soft_masks` is False.
+        instances: the single objects of all ways, if the method finds them and its `keeps_instances` is set.
+        failed: the method could not answer for some way, which then has no pixels; records count such episodes.
     """
 
     label_map: Tensor
@@ -74,10 +76,10 @@ class Prediction:
     failed: bool = False
 
     def answer(self, place: str, soft: bool) -> SegmentationAnswer:
-        """Return the answer that is counted and stored, as numpy arrays.
+        """Return the answer that is scored and stored, as numpy arrays.
 
         Args:
-            place: method and episode, for messages.
+            place: name of the method and number of the episode, for error messages.
             soft: whether soft masks and attention maps are kept.
 
         Raises:
@@ -98,13 +100,13 @@ class Prediction:
         )
 
     def foreground(self) -> Tensor | None:
-        """Return the probability (N, h, w) float32 of each way against its background; None without one."""
+        """Return each way's foreground probability (N, h, w) float32; None if there are no probabilities."""
         if self.logits is None:
             return None if self.probability is None else self.probability.detach().float()
         return self.logits.detach().float().softmax(1)[:, 1]
 
     def soft_masks(self, side: int) -> Tensor | None:
-        """Return each way's probability, averaged to (N, side, side) uint8 in steps of 1/255; None without one."""
+        """Return each way's mean foreground probability, (N, side, side) uint8, 255 for 1; None without any."""
         probability = self.foreground()
         if probability is None:
             return None
@@ -112,9 +114,9 @@ class Prediction:
         return (255 * cells.nan_to_num().clamp(0, 1)).round().to("cpu").byte()
 
     def attention_maps(self, side: int) -> Tensor | None:
-        """Return the attention map of each way, (N, side, side) float32 in [0, 1] on the CPU; None without one.
+        """Return the attention map of each way, (N, side, side) float32 in [0, 1] on the CPU; None without attention.
 
-        Each cell is the mean over its part of a map that is at least as large, else the map is enlarged bilinearly.
+        A map of at least that size is averaged over the pixels of each cell; a smaller one is enlarged bilinearly.
         """
         if self.attention is None:
             return None

@@ -22,8 +22,8 @@ class QueryChanges:
     """Random changes of a query: flips, quarter turns, maybe shuffled quadrants, then brightness and colour.
 
     Attributes:
-        flip: probability of each of both flips.
-        shuffle: shuffle the quadrants.
+        flip: probability of a horizontal flip, and of a vertical one.
+        shuffle: whether the quadrants are shuffled.
     """
 
     flip: float = 0.5
@@ -74,7 +74,14 @@ def shuffle_quadrants(pixels: np.ndarray, order: list[int]) -> np.ndarray:
 
 
 def shift_colours(image: np.ndarray, hue: float, saturation: float, value: float) -> np.ndarray:
-    """Shift hue, which wraps, and saturation and value, which are clipped to 0 and 255."""
+    """Shift the colours of an image (H, W, 3) RGB uint8; the result has the same shape and type.
+
+    Args:
+        image: the image.
+        hue: added to the hue, in steps of 2 degrees (180 in all); the sum wraps.
+        saturation: added to the saturation, which is clipped to 0..255.
+        value: added to the value (brightness), which is clipped to 0..255.
+    """
     planes = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.float32)
     planes[..., 0] = np.mod(np.rint(planes[..., 0] + hue), 180)
     planes[..., 1:] += np.array([saturation, value], dtype=np.float32)

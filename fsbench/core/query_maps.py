@@ -14,19 +14,20 @@ Step = TypeVar("Step")
 
 @dataclass(frozen=True)
 class Sketch:
-    """What a method can draw over the query: points, boxes, a graph, regions; each may be missing.
+    """Points, boxes, a graph or regions that a method draws over the query; each may be missing.
 
-    Places are shares of the image's width and height, x before y; groups are counted from 1 and have a color each, 0
-    is what lies off the object.
+    Coordinates are fractions of the image's width and height, x before y. Groups are numbered from 1 and drawn in one
+    color each; group 0 is off the object.
 
     Attributes:
-        points: (n, 2) float.
-        groups: (n,) int, those of the points; all in the first one if empty.
-        edges: (e, 2) int, numbers of points, each an arrow from the first to the second.
+        points: (n, 2) float, coordinates.
+        groups: (n,) int, the group of each point; all points are in group 1 if empty.
+        edges: (e, 2) int, pairs of row numbers of `points`, each an arrow from the first to the second.
         boxes: (m, 4) float, x0, y0, x1, y1.
-        box_groups: (m,) int; all in the first one if empty.
-        regions: (h, w) int, the group of each pixel, 0 none; None without.
-        values: (h, w) float below all else, drawn from least to most; None without.
+        box_groups: (m,) int, the group of each box; all boxes are in group 1 if empty.
+        regions: (h, w) int, the group of each pixel, 0 for none; None without regions.
+        values: (h, w) float, a map below everything else, with colors from its least to its largest value; None
+            without.
     """
 
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
@@ -40,18 +41,19 @@ class Sketch:
 
 @runtime_checkable
 class HasQueryMaps(Protocol):
-    """A method that can show maps over the query's patches, or sketches, of how it made a prediction."""
+    """A method that can show the steps of a prediction as maps over the query, or as points, boxes and graphs."""
 
     def query_maps(self, episode: EpisodeBatch) -> Mapping[str, Tensor | Sketch]:
-        """Return {name: map (h, w) or sketch} for an episode, in the order of the method's steps.
+        """Return the steps of the method's prediction of an episode, in order: {name: map or sketch}.
 
-        Numbers with a fraction are drawn from least to most, int64 as regions of a color each, bool as a mask; a
-        picture (h, w, 3) uint8, such as what the network is shown, as it is.
+        A map (h, w) of floats is drawn as colors from its least to its largest value, one of int64 as regions with a
+        color each, one of bool as a mask. A picture (h, w, 3) uint8, such as the network's input, is shown unchanged. A
+        `Sketch` holds points, boxes or graphs.
         """
 
 
 def join_ways(ways: Sequence[Mapping[str, Step]]) -> dict[str, Step]:
-    """Join the steps of several ways; if there are several, a step's name ends with the way's number.
+    """Join the {name: step} of several ways into one dict; if there are several, names end with a way's number.
 
     >>> join_ways([{"points": 3}]), join_ways([{"points": 3}, {"points": 5}])
     ({'points': 3}, {'points 1': 3, 'points 2': 5})
@@ -64,7 +66,12 @@ def join_ways(ways: Sequence[Mapping[str, Step]]) -> dict[str, Step]:
 
 
 def stacked_regions(masks: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Draw masks (n, H, W) bool as regions (H, W), numbered by `groups` (n,), larger masks below; 0 is left out."""
+    """Return masks (n, H, W) bool drawn into one map (H, W) int64 of group numbers, larger masks below smaller ones.
+
+    Args:
+        masks: the masks.
+        groups: (n,) int, the number that each mask is drawn with; masks with 0 are left out.
+    """
     regions = np.zeros(masks.shape[1:], np.int64)
     for k in np.argsort(-masks.sum((1, 2)), kind="stable"):
         if groups[k] > 0:
@@ -73,7 +80,7 @@ def stacked_regions(masks: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def share_box(mask: np.ndarray) -> np.ndarray:
-    """Return the box (4,) of a mask (h, w) as shares of width and height; zeros if the mask is empty."""
+    """Return x0, y0, x1, y1 (4,) of a mask's box as fractions of width and height; zeros if the mask is empty."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     if not len(rows):
         return np.zeros(4)

@@ -16,15 +16,16 @@ TRAINED_ON = "fsbench_data"
 
 @dataclass(frozen=True)
 class ReleasedFormat:
-    """Layout of a method's checkpoints as its authors released them.
+    """Layout of a method's checkpoints as its authors published them.
 
     Attributes:
-        wrapper: prefix of every name; a file that has one is a bare state_dict, no Lightning checkpoint.
-        backbone: prefix of the names of the frozen backbone, after the wrapper.
-        complete: adds to the learned weights what the authors store and we compute.
-        stored: False for names of theirs that we compute.
-        stated: reads the settings that a file beside a checkpoint states and its weights do not show, under our names;
-            None if the authors keep no such file.
+        wrapper: prefix of every weight's name; if it is not "", the file is a bare state_dict, not a Lightning
+            checkpoint.
+        backbone: prefix, after the wrapper, of the names of the frozen backbone's weights.
+        complete: function that adds to the learned weights those that the authors store and fsbench computes.
+        stored: function of a weight's name; False for weights that the authors store and fsbench computes.
+        stated: function that reads settings from a file beside a checkpoint, under fsbench's names; None if the authors
+            keep no such file.
         has_backbone: whether the authors' files hold the frozen backbone.
     """
 
@@ -36,10 +37,13 @@ class ReleasedFormat:
     has_backbone: bool = True
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
-        """Split an authors' checkpoint into learned and backbone weights, under fsbench's names.
+        """Split an authors' checkpoint into the method's learned weights and the backbone's, under fsbench's names.
+
+        Args:
+            state: the checkpoint's {name: tensor}.
 
         Returns:
-            Both state dicts, or None if `state` has another layout.
+            The state dicts (learned, backbone); None if the names in `state` are not those of the authors' layout.
         """
         frozen = self.wrapper + self.backbone
         backbone = {key.removeprefix(frozen): value for key, value in state.items() if key.startswith(frozen)}
@@ -49,7 +53,7 @@ class ReleasedFormat:
         return {key: value for key, value in own.items() if self.stored(key)}, backbone
 
     def join(self, learned: dict[str, Tensor], backbone: dict[str, Tensor]) -> dict[str, Any]:
-        """Return the content of an authors' file, backbone weights first."""
+        """Return a checkpoint in the authors' layout from learned and backbone weights under fsbench's names."""
         state = {self.backbone + key: value for key, value in backbone.items()} | self.complete(learned)
         wrapped = {self.wrapper + key: value for key, value in state.items()}
         return wrapped if self.wrapper else {"state_dict": wrapped}

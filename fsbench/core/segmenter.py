@@ -35,12 +35,13 @@ State = Any
 
 
 class Segmenter(ImageFeatures):
-    """Base of the methods of few-shot segmentation; subclasses define `support` and `segment`, and train by `loss` and
-    `configure_optimizers` if they learn. A method whose ways cannot be parted defines `answer` instead, one that
-    computes parts of several episodes together `answers`.
+    """Base class of few-shot segmentation methods; subclasses define `support` and `segment`.
+
+    A method that learns defines `loss` and `configure_optimizers` as well. One that cannot treat each class (way) by
+    itself defines `answer` instead; one that computes parts of several episodes together defines `answers`.
 
     Attributes:
-        context: the context of what is asked at the moment.
+        context: facts about the episode or training batch being answered.
     """
 
     task = "segmentation"
@@ -73,37 +74,54 @@ class Segmenter(ImageFeatures):
     # What a method says ---------------------------------------------------------------------------------------------
 
     def query(self, image: Features) -> Features:
-        """Return what all ways and shots need of a query's features; computed once for each query."""
+        """Return what all ways and shots need of the queries' features; computed once for each query.
+
+        Args:
+            image: the frozen network's features of B queries; returned unchanged unless overridden.
+        """
         return image
 
     def support(self, image: Features, mask: Tensor) -> State:
-        """Return the state of labelled images: what they show of their way; mask (B, S, S) bool, void is background."""
+        """Return the method's state of B labelled images of one way: whatever `segment` needs to know about them.
+
+        Args:
+            image: the images' features.
+            mask: (B, S, S) bool, the object's pixels; void is background.
+        """
         raise NotImplementedError
 
     def join(self, supports: Iterator[State]) -> State:
-        """Join the states of K supports, given by an iterator; only used with shots = "joined".
+        """Join the states of a way's K supports into one state for `segment`; used only with `shots = "joined"`.
 
-        Where ways compete it gets those of each way.
+        Args:
+            supports: the states; where ways compete, one iterator of states for each way.
         """
         (support,) = supports
         return support
 
     def all_ways(self, supports: Iterator[Iterator[State]]) -> Iterator[Iterator[State]]:
-        """Return the supports of each way of an episode; override it if a way needs the others."""
+        """Return the support states of each way; override this if a way's states depend on the other ways."""
         return supports
 
     def segment(self, query: Features, support: State) -> Any:  # Tensor | Output | Competition
-        """Return logits (B, 2, ·, ·) of one way in the queries, an `Output` with them, or a `Competition`."""
+        """Return where the queries show one way: logits (B, 2, ·, ·), background first, or an `Output` that holds them.
+
+        A method in which background and ways compete returns a `Competition` of all ways.
+
+        Args:
+            query: the result of `query` for B queries.
+            support: the state of one support, or of all supports after `join`.
+        """
         raise NotImplementedError
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Resize logits (B, 2, ·, ·) to the size (h, w) of the decision: bilinear, corners aligned, float32."""
+        """Resize logits (B, 2, ·, ·) to the label map's size (h, w): bilinear, corners aligned, float32."""
         return F.interpolate(_at_least_single(logits), size, mode="bilinear", align_corners=True)
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
-        """Return the losses of an output; by default the mean cross-entropy of all pixels, with void as background.
+        """Return {name: loss} of an output; "loss" is minimised, all entries are logged.
 
-        The entry "loss" is minimised, all are logged.
+        By default the only entry is the mean cross-entropy of all pixels, with void counted as background.
         """
         height, width = target.labels.shape[1:]
         return {"loss": F.cross_entropy(self.resize(output.logits, (height, width)), (target.labels == 1).long())}
@@ -111,12 +129,12 @@ class Segmenter(ImageFeatures):
     # The loop over ways and shots -----------------------------------------------------------------------------------
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
-        """Predict a batch of one episode, without padding and without its truth."""
+        """Predict one episode, given as a batch of size 1 without padding and without ground truth."""
         with self._precision(episode):
             return self.answer(episode)
 
     def answer(self, episode: EpisodeBatch) -> Prediction:
-        """Predict one episode, way by way; no way's result depends on the other ways."""
+        """Predict one episode, way by way; unless ways compete, no way's result depends on the other ways."""
         height, width = episode.query_sizes[0].tolist()
         query, supports = self.ask(episode)
         if self.competes:
@@ -124,7 +142,7 @@ class Segmenter(ImageFeatures):
         return self.decide((self.outputs(query, of_way) for of_way in supports), (height, width))
 
     def ask(self, episode: EpisodeBatch) -> tuple[Features, Iterator[Iterator[State]]]:
-        """Return the query state of an episode and, lazily, the support states of each way."""
+        """Return the query's state and, lazily for each way, an iterator over its supports' states."""
         shown = None if episode.support_ways is None else episode.support_ways[0]
         self._sealed = ()
         has_support = episode.valid[0].any(1).tolist()
@@ -141,15 +159,15 @@ class Segmenter(ImageFeatures):
         return self._query(self.features(episode, episode.query)), self.all_ways(ways)
 
     def way_outputs(self, episode: EpisodeBatch) -> list[Any]:
-        """Return the output of `segment` for each way of an episode, by its first shot if shots are read singly."""
+        """Return the output of `segment` for each way; where shots are read singly, for the first shot."""
         with torch.no_grad(), self._precision(episode):
             query, supports = self.ask(episode)
             return [next(self.outputs(query, of_way)) for of_way in supports]
 
     def supports(self, way: EpisodeBatch) -> Iterator[State]:
-        """Yield the state of each support of the only way of an episode.
+        """Yield the state of each support of an episode that has a single way.
 
-        A method that is told more of supports than images and masks (`EpisodeBatch.hints`) overrides it.
+        A method that needs more about supports than images and masks (`EpisodeBatch.hints`) overrides this.
         """
         masks = way.support_labels if self.reads_void else way.support_masks
         for rows, mask in zip(way.support[0, 0].split(1), masks[0, 0].split(1), strict=True):
@@ -183,13 +201,17 @@ class Segmenter(ImageFeatures):
         return state
 
     def outputs(self, query: Features, supports: Iterator[State]) -> Iterator[Output]:
-        """Yield the output of `segment` for each support of a way, or once for all supports joined."""
+        """Yield the output of `segment` for each support of a way, or a single one for all supports joined."""
         for state in [self.join(supports)] if self.shots == "joined" else supports:
             yield self.output(query, state)
             del state  # the next one comes while nothing of this is held
 
     def output(self, query: Features, state: State) -> Any:
-        """Return the result of `segment` as an `Output`, also if it is only logits."""
+        """Return the result of `segment` as an `Output`, also where `segment` returns only logits.
+
+        Raises:
+            ContractError: the method wrote to its arguments.
+        """
         for seal in self._sealed:
             seal.check(f"join() of {type(self).__name__}", "its argument supports")
         watched = state if self.keeps_states or WHOLE.get() else ()
@@ -198,12 +220,18 @@ class Segmenter(ImageFeatures):
         return Output(output) if isinstance(output, Tensor) else output
 
     def decide(self, ways: Iterator[Iterator[Output]], size: tuple[int, int]) -> Prediction:
-        """Return the prediction of an episode from the outputs of each way, which are computed lazily."""
+        """Return an episode's prediction, of `size` (h, w), from the lazily computed outputs of each way."""
         attention: list[Tensor] = []
         return self.predict((self.read(outputs, size, attention) for outputs in ways), attention)
 
     def read(self, outputs: Iterator[Output], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
-        """Resize a way's outputs and combine its shots into one answer; append their mean attention to the list."""
+        """Resize the outputs of a way's shots to `size` (h, w) and combine them into one decision.
+
+        Args:
+            outputs: the output of each shot.
+            size: height and width of the label map.
+            attention: a list to which the mean attention map of the shots is appended, if they have any.
+        """
         maps: list[Tensor] = []
 
         def full() -> Iterator[Shot]:
@@ -219,13 +247,17 @@ class Segmenter(ImageFeatures):
         return way
 
     def as_one(self, shots: Iterator[Shot]) -> Way:
-        """Combine a way's shots into one answer, by the rule `shots` unless overridden."""
+        """Combine a way's shots into one decision, by the rule that `self.shots` names unless overridden."""
         return RULES[self.shots](shots)
 
     def predict(self, ways: Iterable[Way], attention: Sequence[Tensor]) -> Prediction:
-        """Return the prediction of an episode: each pixel goes to the first way with the largest score.
+        """Return the prediction of an episode: of the ways that claim a pixel, the one with the largest score gets it.
 
-        Of each way no more is held than its soft mask and its presence.
+        On equal scores the first way wins. Ways are read one at a time to save memory.
+
+        Args:
+            ways: the decision about each way.
+            attention: the ways' attention maps, each (1, ·, ·); empty if there are none.
         """
         found, best, kept = torch.empty(0), torch.empty(0), []
         for number, way in enumerate(ways, 1):
@@ -242,7 +274,12 @@ class Segmenter(ImageFeatures):
         return Prediction(found, present, score, logits, probability, maps)
 
     def compete(self, output: Competition, size: tuple[int, int]) -> Prediction:
-        """Return the prediction of an episode in which background and ways compete for each pixel."""
+        """Return the prediction where background and ways compete: each pixel gets the largest logit's label.
+
+        Args:
+            output: logits of background and all ways.
+            size: height and width of the label map.
+        """
         full = self.resize(output.logits, size)[0]
         return Prediction(
             first_largest(full), output.present, output.presence_score, one_against_rest(full),
@@ -257,7 +294,7 @@ class Segmenter(ImageFeatures):
         return losses["loss"] * self.loss_weight(batch_idx)
 
     def losses_of_step(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the losses of a training step, with images encoded and kept as training needs."""
+        """Return {name: loss} of a training step; on a GPU, images of the batch are encoded together."""
         together = self._together = ImagesTogether(self.backbone, batch) if self.encodes_together else None
         try:
             with (
@@ -271,14 +308,14 @@ class Segmenter(ImageFeatures):
                 self._encoded_together |= together.names
 
     def batch_loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the losses of a batch of 1-way episodes; one call of `segment` gets all queries."""
+        """Return {name: loss} of a batch of 1-way episodes; one call of `segment` gets all queries."""
         with self._precision(batch):
             return self.losses(*self.lesson(batch))
 
     def lesson(self, batch: EpisodeBatch) -> tuple[Features, Iterator[tuple[Features, Tensor]], Target]:
-        """Return the queries of a training batch, each shot's support states with masks (B, S, S), and the truth.
+        """Return a training batch's query features, an iterator over its shots, and the ground truth.
 
-        Supports are computed as they are read.
+        Each shot is (support features, masks (B, S, S)); the features are computed when the iterator reaches them.
         """
         truth = batch.known_truth()
         target = Target(torch.stack(truth.label_maps), truth.presence[:, 0], truth.classes[:, 0], truth.base_maps)
@@ -291,9 +328,14 @@ class Segmenter(ImageFeatures):
         return self.features(batch, batch.query), supports, target
 
     def losses(self, query: Features, supports: Iterator[tuple[Features, Tensor]], target: Target) -> dict[str, Tensor]:
-        """Return the losses of a training batch: those of its queries' outputs, unless overridden.
+        """Return {name: loss} of a training batch: by default the losses of its queries' outputs.
 
-        A method that learns from the masks of supports, too, overrides it.
+        A method that also learns from the supports' masks overrides this.
+
+        Args:
+            query: features of B queries.
+            supports: for each shot the features and the masks (B, S, S) of the B supports.
+            target: the ground truth of the queries.
         """
         asked, states = self._query(query), (self._support(*shot) for shot in supports)
         if self.competes:
@@ -307,7 +349,7 @@ class Segmenter(ImageFeatures):
 
     @property
     def trains_one_shot(self) -> bool:  # type: ignore[override]
-        """True if shots are read singly; training then uses only the first."""
+        """True if the method reads shots one at a time (not joined); training then uses the first shot only."""
         return not self.sees_all_shots
 
     def _precision(self, batch: EpisodeBatch) -> AbstractContextManager[Any]:
@@ -332,9 +374,10 @@ class Segmenter(ImageFeatures):
         return answers
 
     def answers(self, episodes: Sequence[EpisodeBatch]) -> list[SegmentationAnswer]:
-        """Predict the episodes of a batch one by one, and return the answers that are counted and stored.
+        """Predict the episodes of a batch one by one, and return the answers that are scored and stored.
 
-        A method that computes parts of several together overrides it, and gives the same bits as for each alone.
+        A method that computes parts of several episodes together overrides this; each answer must be the same, bit for
+        bit, as that of the episode alone.
 
         Raises:
             NumericsError: a logit, a probability or a presence score is NaN or infinite.
@@ -347,11 +390,11 @@ class Segmenter(ImageFeatures):
         return found
 
     def predict_shots(self, episode: EpisodeBatch) -> Prediction:
-        """Predict one episode by the run's `nshot_strategy`: the method's own rule or an ensemble of shots.
+        """Predict one episode by the run's `nshot_strategy`: the method's own rule, or an ensemble of shots.
 
         Raises:
-            SettingsError: an ensemble is asked for, and the method gives no logits.
-            ContractError: the episode, or what is kept of its images, was written to.
+            SettingsError: the strategy is an ensemble, and the method gives no logits.
+            ContractError: the method wrote to the episode's tensors or to cached features.
         """
         for name in self._encoded_together.intersection(episode.image_names):  # no figure may depend on a batch
             self.backbone.cache.forget(name)
@@ -369,7 +412,7 @@ class Segmenter(ImageFeatures):
 
 
 def as_list(state: State) -> State:
-    """Return a state made of several parts as a list of the parts."""
+    """Return a support state that is an iterator as a list; any other state is returned unchanged."""
     return list(state) if isinstance(state, Iterator) else state
 
 

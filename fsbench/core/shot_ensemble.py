@@ -30,13 +30,13 @@ ENSEMBLES = tuple(name for name in get_args(NShotStrategy) if name not in ("own"
 def ensemble(predict: Predict, episode: EpisodeBatch, strategy: NShotStrategy) -> Prediction:
     """Predict with each shot alone and combine the K predictions.
 
-    Presence, where the method decides it, goes by its mean score and by the majority of its decisions (half is enough).
-    The soft mask is the probability of `Combined`, the attention the mean over the shots that have any.
+    Presence, where the method decides it, is the majority of the K decisions (half is enough) with their mean score.
+    The attention map is the mean over the shots that have one.
 
     Args:
-        predict: the method, from a batch of one 1-shot episode to its prediction.
+        predict: the method, as a function from a batch of one 1-shot episode to its prediction.
         episode: one episode with K shots.
-        strategy: one of `ENSEMBLES`.
+        strategy: name of the rule for combining, one of `ENSEMBLES`.
 
     Raises:
         SettingsError: the method gives no logits.
@@ -111,14 +111,13 @@ def _hints_with_query(given: list[Hints] | None, way: int, query: int, ways: sli
 
 
 class Combined(NamedTuple):
-    """K one-shot predictions combined into one.
+    """K one-shot predictions of N ways combined into one.
 
     Attributes:
-        scores: (N, h, w), by which ways are compared: what logits of `probability` differ by, of votes their share
-            first.
-        foreground: (N, h, w) bool.
-        probability: (N, h, w), the soft mask: of the averages the one that is compared with 0.5, of the votes the
-            mean of the K foreground probabilities.
+        scores: (N, h, w), by which ways that claim the same pixel are compared: the difference of the combined logits;
+            for votes the share of votes first, and that difference between equal shares.
+        foreground: (N, h, w) bool, pixels that each way claims.
+        probability: (N, h, w) in [0, 1], the soft mask of each way: the averaged foreground probability.
     """
 
     scores: Tensor
@@ -127,17 +126,19 @@ class Combined(NamedTuple):
 
 
 def predict_from(combined: Combined) -> Prediction:
-    """Return the label map and soft masks of combined predictions, without presence."""
+    """Return the prediction with the label map and soft masks of combined one-shot predictions; it has no presence."""
     return Prediction(label_map(combined.scores, combined.foreground), probability=combined.probability)
 
 
 def combine(logits: Iterable[Tensor], strategy: str, weights: Tensor | None = None) -> Combined:
-    """Join one-shot logits, K of (N, 2, h, w), entry 1 foreground; one shot is held at a time.
+    """Combine K one-shot predictions by the named rule; one is held in memory at a time.
 
-    "vote": foreground where at least half of the hard masks say so. "average": mean probability above 0.5.
-    "average_logit": mean logits. "hsnet_vote": votes over the most votes of any pixel (at least 1), 0.5 or more.
-    "cross_guided": probabilities weighted with `weights` (K, N), how well a shot segments the supports; where they are
-    all 0, "average".
+    Args:
+        logits: K tensors (N, 2, h, w), background before foreground.
+        strategy: "vote": foreground where at least half of the hard masks agree. "average": mean probability above 0.5.
+            "average_logit": mean logits. "hsnet_vote": a pixel's votes, divided by the most votes of any pixel (at
+            least 1), are 0.5 or more. "cross_guided": mean of probabilities weighted with `weights`.
+        weights: (K, N), how well each shot segments the supports of a way; where all K are 0, all count alike.
     """
     shares = None if weights is None else torch.where(weights.sum(0) > 0, weights, 1.0).log()[:, :, None, None, None]
     add = torch.add if strategy == "average_logit" else _log_sum

@@ -15,11 +15,11 @@ from fsbench.core.shot_ensemble import combine
 
 
 class Shot(NamedTuple):
-    """Answer of one support, or of all supports together.
+    """Logits of the query that follow from one support, or from all supports together.
 
     Attributes:
-        logits: (2, h, w).
-        presence: (2,) logits of the way's presence; None of methods that only segment.
+        logits: (2, h, w), background before foreground.
+        presence: (2,) logits of the way being absent or present; None for methods that only segment.
     """
 
     logits: Tensor
@@ -27,17 +27,18 @@ class Shot(NamedTuple):
 
 
 class Way(NamedTuple):
-    """Decision about one way in the query, without the other ways.
+    """Decision about one way (class of the episode) in the query, without regard to the other ways.
 
     Attributes:
-        score: (h, w), by which ways that claim the same pixel are compared: foreground minus background of the logits,
-            which no probability near 1 rounds away, unless the method's paper compares something else.
-        foreground: (h, w) bool.
-        margin: computes how far any probability that decided lies from one half (h, w), which only exported files are
-            asked for; None if none decided.
+        score: (h, w), by which ways that claim the same pixel are compared: foreground minus background logit, unless
+            the method's paper compares something else.
+        foreground: (h, w) bool, pixels that the way claims.
+        margin: function that returns how far (h, w) the deciding probabilities are from one half, for exported files;
+            None if no probability decided.
         probability: (h, w) in [0, 1], the soft mask; None without one.
-        logits: (2, h, w); None if the answers of several shots have none together.
-        present: () bool, and its score () in [0, 1]; both None of methods that only segment.
+        logits: (2, h, w); None if several shots have no common logits.
+        present: () bool, whether the query shows the way; None for methods that only segment.
+        presence_score: () in [0, 1], how sure the method is of that; None where `present` is None.
     """
 
     score: Tensor
@@ -53,7 +54,7 @@ ShotRule = Callable[[Iterable[Shot]], Way]
 
 
 def only(shots: Iterable[Shot]) -> Way:
-    """Decide by a single answer: foreground if its logit is larger; presence likewise."""
+    """Decide about a way by one answer: foreground where its logit is above the background's; presence likewise."""
     (shot,) = shots
     foreground, lead = shot.logits.softmax(0)[1], shot.logits[1] - shot.logits[0]
     way = Way(lead, lead > 0, lambda: _from_half([foreground]), foreground, shot.logits)
@@ -64,7 +65,7 @@ def only(shots: Iterable[Shot]) -> Way:
 
 
 def vote(shots: Iterable[Shot]) -> Way:
-    """Let shots vote: a pixel with at least half of the most votes of any pixel is foreground (HSNet §4.5)."""
+    """Combine shots by votes: a pixel is foreground with at least half of the most votes of any pixel (HSNet §4.5)."""
     answers = list(shots)
     if len(answers) == 1:
         return only(answers)
@@ -77,15 +78,16 @@ def vote(shots: Iterable[Shot]) -> Way:
 
 
 def add(shots: Iterable[Shot]) -> Way:
-    """Sum the probabilities of all shots, and decide by a second softmax over the sums (emat.md §6).
+    """Sum the foreground and background probabilities of all shots, and decide by a second softmax over the sums.
 
-    Ways are compared by what it gives, as the authors' program does: of two confident ways the first wins.
+    Ways are compared by the second softmax, as in the authors' program (emat.md §6): of two confident ways the first
+    wins.
     """
     return _second_softmax(shots, average=False)
 
 
 def average(shots: Iterable[Shot]) -> Way:
-    """Decide like `add`, with means instead of sums (CST of 2023)."""
+    """Average the probabilities of all shots, and decide by a second softmax over the means (CST of 2023)."""
     return _second_softmax(shots, average=True)
 
 
@@ -105,7 +107,12 @@ def _second_softmax(shots: Iterable[Shot], average: bool) -> Way:
 
 
 def decide_sums(masks: Tensor, presence: Tensor | None) -> Way:
-    """Decide by summed probabilities (2, h, w) and summed presence (2,), through a second softmax (emat.md §6)."""
+    """Decide about a way by a second softmax over probabilities summed over shots (emat.md §6).
+
+    Args:
+        masks: (2, h, w), summed probabilities of background and foreground.
+        presence: (2,), summed probabilities of absent and present; None for methods that only segment.
+    """
     foreground = masks.softmax(0)[1]
     logits = masks.clamp(min=1e-30).log()
     decided = Way(foreground, foreground >= 0.5, lambda: _from_half([foreground]), foreground, logits)
@@ -124,7 +131,7 @@ RULES: Mapping[str, ShotRule] = {"joined": only, "vote": vote, "add": add, "aver
 
 
 def one_against_rest(logits: Tensor) -> Tensor:
-    """Turn logits (N + 1, h, w) of background and ways into (N, 2, h, w): each way against all others."""
+    """Turn logits (N + 1, h, w), background first, into two-class logits (N, 2, h, w): the rest, each way."""
     ways = range(1, len(logits))
     rest = [torch.cat([logits[:way], logits[way + 1 :]]).logsumexp(0) for way in ways]
     return torch.stack([torch.stack([other, logits[way]]) for way, other in zip(ways, rest, strict=True)])

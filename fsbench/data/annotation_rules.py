@@ -26,14 +26,14 @@ _MOST_TIMES = 4
 
 
 class LeftOut:
-    """Count of objects of an annotation file that were left out, by class and reason, or cut at the border."""
+    """Counts objects of an annotation file that were left out, by class and reason, or cut at the border."""
 
     def __init__(self) -> None:
         self._numbers: Counter[tuple[str, str]] = Counter()
         self._outside: dict[str, list[_Outside]] = {}
 
     def add(self, name: str, reason: str) -> None:
-        """Count a left out object of class `name`."""
+        """Count an object of class `name` that was left out, with the reason in words."""
         self._numbers[name, reason] += 1
 
     def add_outside(self, name: str, parts: Sequence[np.ndarray], size: tuple[int, ...]) -> None:
@@ -51,7 +51,7 @@ class LeftOut:
             self._outside.setdefault(name, []).append(found)
 
     def notes(self, path: Path) -> list[str]:
-        """Return notes for the user about the file `path`."""
+        """Return sentences that tell the user which objects of the file `path` were left out or cut at the border."""
         words = ", ".join(f"{number} of {name} ({reason})" for (name, reason), number in self._numbers.items())
         notes = [remark("objects_left_out", f"{path}:", objects=words)] if words else []
         for name, found in self._outside.items():
@@ -72,7 +72,11 @@ class _Outside(NamedTuple):
 
 
 def check_stated_size(name: str, height: object, width: object) -> tuple[int, int]:
-    """Return the size that a file states for image `name`. Raises ValueError for impossible sizes."""
+    """Return the (height, width) that an annotation file states for image `name`.
+
+    Raises:
+        ValueError: one of them is not a whole number above 0, or the image would have too many pixels.
+    """
     for key, value in (("height", height), ("width", width)):
         if type(value) is not int:
             raise ValueError(f"the {key} of the image {name!r} is {str(value)[:40]!r}, not a whole number")
@@ -102,11 +106,11 @@ def check_near(points: np.ndarray, sizes: np.ndarray) -> None:
 
 
 def outline_problem(points: np.ndarray, size: tuple[int, ...] | None = None) -> str:
-    """Say why an outline marks no pixel; "" if it does mark some.
+    """Return why an outline marks no pixel, in words; "" if it marks some.
 
     Args:
         points: corners (n, 2), as x and y.
-        size: height and width of its image, if known.
+        size: height and width of the outline's image, if known.
     """
     if len(np.unique(points, axis=0)) < 3:
         return "fewer than three corners"
@@ -120,16 +124,17 @@ def outline_problem(points: np.ndarray, size: tuple[int, ...] | None = None) -> 
 
 
 def contradiction(boxes: np.ndarray, least: float, bbox: object, area: object) -> str:
-    """Return a statement of an object that its outline contradicts grossly, such as "area 9000"; else "".
+    """Return the stated box or area of an object that grossly contradicts its outline, such as "area 9000"; else "".
 
-    No sound file is to be accused. A box may be stated by its size or by two corners, in shares of the image, drawn by
-    hand, cut at the border, or be that of one part; an area that of the outline, of the mask, or of a box. Whatever
-    else is stated, and nothing or 0, tells nothing.
+    The check is lenient, so that no sound file is accused. A box may be given by its size or by two corners, as shares
+    of the image, drawn by hand, cut at the border, or around one part only. An area may be that of the outline, the
+    mask or a box. Values of another form, and 0, are ignored.
 
     Args:
-        boxes: (n, 4) as left, top, right and bottom: of the outline, and others that may be meant.
-        least: area in pixels that the object has at least, or 0.
-        bbox, area: as they are stated.
+        boxes: (n, 4) as left, top, right and bottom: the outline's box first, then others that may be meant.
+        least: the least area in pixels that the object has, or 0 if unknown.
+        bbox: the box as the file states it.
+        area: the area as the file states it.
     """
     sides = boxes[:, 2:] - boxes[:, :2]
     least, most = least - sides[0].sum(), (sides + 2).prod(1).max()  # corners are whole pixels here
@@ -171,15 +176,15 @@ def polygon_area(corners: np.ndarray) -> float:
 def visible_classes(
     labels: np.ndarray, names: Mapping[int, str], left_out: LeftOut
 ) -> tuple[np.ndarray, dict[int, str], str]:
-    """Map reserved labels to their values, and drop classes that others cover completely.
+    """Replace LabelMe's reserved labels by background or void, and drop classes of which no pixel is left.
 
     Args:
-        labels: (H, W) uint8, painted with the numbers of `names`.
-        names: number -> label of what was painted.
-        left_out: counts the classes of which no pixel is left.
+        labels: label map (H, W) uint8 of numbers that are keys of `names`.
+        names: {number: label of the shapes painted with it}.
+        left_out: counts the classes that other shapes cover completely.
 
     Returns:
-        The label map, the classes that it shows, and a note about reserved labels, or "".
+        The label map, {number: class name} of the classes that it shows, and a note about reserved labels, or "".
     """
     values = np.arange(256, dtype=np.uint8)
     reserved = {number: name for number, name in names.items() if name in RESERVED}

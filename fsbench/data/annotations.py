@@ -15,12 +15,12 @@ KnownOrNot = Literal["yes", "no", "unknown"]
 
 @dataclass(frozen=True)
 class AnnotationKind:
-    """A way to label supports (mask, box, points, …), with its words for readers and rules.
+    """A way to label supports (mask, box, points, …), with the words for it in records and reports.
 
     Attributes:
-        label: what the supports are labelled with, as a card's `supervision` has it.
-        condition: the word for it among the conditions of a test in the atlas.
-        words: what stands in place of a support's mask; empty if the mask itself does.
+        label: what the supports are labelled with: "masks", "boxes", "points" or "scribbles".
+        condition: the word for it in the overview of tests.
+        words: what replaces a support's mask; "" if the mask itself is used.
     """
 
     label: str

@@ -24,12 +24,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass
 class Truth:
-    """True labels of a batch, which only the evaluation and the loss may see.
+    """Ground truth of a batch of episodes, which only the evaluation and the loss may see.
 
     Attributes:
         label_maps: B maps (h, w) uint8: 0 background, 1..N ways, 255 void. At original size in evaluation, (S, S) in
             training.
-        presence: (B, N) bool, way occurs anywhere in the query at its original size.
+        presence: (B, N) bool, whether the way occurs anywhere in the query at its original size.
         classes: (B, N) int64 class numbers, 0 where a way is padding.
         base_maps: B maps (S, S) uint8 of training queries: 0 background, 1..n the fold's base classes in ascending
             order, 255 void; empty unless the method asks for them.
@@ -42,7 +42,7 @@ class Truth:
 
 
 class HiddenTruth:
-    """Takes the place of the truth while a method predicts: any access raises TruthError."""
+    """Replaces the ground truth of a batch while a method predicts: any access raises TruthError."""
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):  # Python's own questions, as when it is copied
@@ -65,14 +65,14 @@ Hint = Literal["photos", "boxes", "class names"]
 
 @dataclass(frozen=True)
 class Hints:
-    """Parts of an episode besides images and masks, for methods that ask for them; None if not asked for.
+    """Optional inputs of an episode besides images and masks; each is None unless the method asks for it.
 
     Attributes:
-        query: (3, H, W) uint8 RGB, the query at its own size.
-        supports: N lists of K such photos.
+        query: (3, H, W) uint8 RGB, the query at its original size.
+        supports: for each of N ways the K support photos at their original sizes, like `query`.
         boxes: (N, K, 4) float64, x, y, width and height of a box for each support in pixels of its photo; NaN where the
             test has none.
-        class_names: names of the N ways.
+        class_names: names of the N ways' classes.
     """
 
     query: Tensor | None = None
@@ -81,7 +81,7 @@ class Hints:
     class_names: tuple[str, ...] | None = None
 
     def part(self, ways: slice, shots: slice) -> "Hints":
-        """Return the hints for some of the ways and shots; those about the query stay."""
+        """Return the hints for a slice of the ways and of the shots; the query's photo is kept."""
         return Hints(
             self.query,
             None if self.supports is None else [photos[shots] for photos in self.supports[ways]],
@@ -92,12 +92,12 @@ class Hints:
 
 @dataclass(frozen=True)
 class Opening:
-    """First episode of a class in a test's manifest, to which a method may adapt.
+    """The first episode of a test that is about a certain class; some methods adapt to the class with it.
 
     Attributes:
-        episode: a batch of the episode with this way alone, its truth hidden.
-        way, ways: number of the way in the episode, and how many it has.
-        order: number of the test's classes that come before in that order.
+        episode: a batch of this episode, reduced to the class, without ground truth.
+        way, ways: position of the class among the episode's classes, and their number.
+        order: how many classes of the test have an earlier first episode.
     """
 
     episode: "EpisodeBatch"
@@ -108,11 +108,11 @@ class Opening:
 
 @dataclass(frozen=True)
 class WayClass:
-    """Class of a way, as its test identifies it, without number or name.
+    """Identity of a way's class within its test, without its number or name in the data set.
 
     Attributes:
-        place: among the test's classes in ascending order, from 0.
-        opening: its first episode; None unless the method asks for it.
+        place: position among the test's classes in ascending order, from 0.
+        opening: the class's first episode in the test; None unless the method asks for it.
     """
 
     place: int
@@ -121,7 +121,7 @@ class WayClass:
 
 @dataclass
 class EpisodeBatch:
-    """B episodes. Each distinct image is stored once; episodes refer to its row.
+    """A batch of B episodes with N ways and K shots; each distinct image is stored once, and episodes refer to its row.
 
     Attributes:
         images: (M, 3, S, S) uint8 RGB; `pixels` normalises them on the device.
@@ -129,26 +129,24 @@ class EpisodeBatch:
         query: (B,) int64 rows of `images`.
         support: (B, N, K) int64 rows of `images`.
         support_labels: (B, N, K, S, S) uint8: 1 the way's class, 0 anything else, 255 void.
-        valid: (B, N, K) bool; False if ragged support sets are padded.
-        query_sizes: (B, 2) int64, (height, width) of a predicted label map: the truth's, or that of a protocol's
-            frame, from which the evaluation stretches it.
-        episodes: (B,) int64 indices in the manifest.
-        truth: hidden when a method predicts; None if there is none, as for one's own images.
-        recurs: the same pixels may come again in another batch; False for random changes of training images, whose
-            features no cache need keep.
-        next_shown: in an evaluation, for names of images the place in its order of the next episode that shows each;
-            None if no later one does, so that nothing of the image need be kept.
-        support_ways: (B, N, K, S, S) uint8, all that supports show of their episode: 0 background, 1..N ways, 255 void;
-            None unless the data module gives it (`data.test.support_annotation: all_ways`, with several ways, or one to
-            which the setting adds others).
-        ways: (B,) int64 number of ways of each episode, where some have no support; None if all have one, so that
+        valid: (B, N, K) bool; False for supports that are padding.
+        query_sizes: (B, 2) int64, (height, width) of the label map to predict: that of the ground truth, or that of a
+            protocol's padded square, which the evaluation then stretches.
+        episodes: (B,) int64 episode numbers in the test's list.
+        truth: the ground truth; hidden while a method predicts, None if there is none, as for a user's own images.
+        recurs: whether the same pixels may come again in another batch; False for random changes of training images,
+            whose features need not be cached.
+        next_shown: in an evaluation, {image name: position of the next episode that shows the image}, None for no later
+            one, so that a cache can drop the image.
+        support_ways: (B, N, K, S, S) uint8 label maps of all ways in every support: 0 background, 1..N ways, 255 void;
+            None unless the test's supports are labelled so (`data.test.support_annotation: all_ways`, several ways).
+        ways: (B,) int64 number of ways of each episode, if some ways have no support; None if all have one, so that
             whatever is not `valid` is padding.
-        hints: the hints of each episode, on the CPU; None if the method asks for none.
-        counted_pixels: (B, S, S) bool, pixels of the query that a method may look at, where the protocol tells them: a
-            padded image's own, without void where it tells that, too; those of the image in a method's own letterbox.
-            None if nothing is told.
-        way_classes: the class of each way of each episode, see `fsbench.core.needs.Needs.classes`; None if nobody
-            asks, or there is no test.
+        hints: further inputs of each episode, on the CPU; None if the method asks for none.
+        counted_pixels: (B, S, S) bool, pixels of the query that are not padding (nor void, if the protocol reveals it);
+            None if the protocol does not say.
+        way_classes: identity of the class of each way of each episode; None if the method does not ask for it, or there
+            is no test.
     """
 
     images: Tensor
@@ -173,15 +171,18 @@ class EpisodeBatch:
 
     @property
     def support_masks(self) -> Tensor:
-        """(B, N, K, S, S) bool: the way's class; void counts as background."""
+        """(B, N, K, S, S) bool: pixels of the way's class in each support; void counts as background."""
         return self.support_labels == 1
 
     def pixels(self, row: int) -> Tensor:
-        """Image `row` as (3, S, S) float32, normalised with the ImageNet statistics."""
+        """Return image `row` as (3, S, S) float32, normalised with the ImageNet statistics."""
         return normalise(self.images[row])
 
     def photo(self, row: int) -> Tensor:
-        """Return image `row` of a single episode at its own size, (3, H, W) uint8, if the hints have it."""
+        """Return image `row` of a single episode, (3, H, W) uint8, at its original size if the hints have photos.
+
+        Without photos the image is returned as the batch holds it, (3, S, S).
+        """
         hints = self.hints[0] if self.hints else Hints()
         if hints.query is None or hints.supports is None:
             return self.images[row]
@@ -190,7 +191,11 @@ class EpisodeBatch:
         return photos[rows.index(row)].to(self.images.device)
 
     def known_truth(self) -> Truth:
-        """Return the truth. Raises TruthError while a method predicts."""
+        """Return the ground truth of the batch.
+
+        Raises:
+            TruthError: the ground truth is hidden because a method predicts, or there is none.
+        """
         if not isinstance(self.truth, Truth):
             raise TruthError(_HIDDEN)
         return self.truth
@@ -199,7 +204,7 @@ class EpisodeBatch:
         return replace(self, truth=HiddenTruth())
 
     def truths(self) -> list[EpisodeTruth]:
-        """Return the truth of each episode, in their order."""
+        """Return the ground truth of each episode as numpy arrays, in the order of the batch."""
         truths = []
         for b, episode in enumerate(self.split()):
             truth, (height, width) = episode.known_truth(), self.query_sizes[b].tolist()
@@ -208,7 +213,7 @@ class EpisodeBatch:
         return truths
 
     def split(self) -> Iterator["EpisodeBatch"]:
-        """Return the episodes one by one, without padded supports."""
+        """Yield the episodes one by one, each as a batch of size 1 without padded ways and supports."""
         for b in range(len(self)):
             ways, shots = self.valid[b].any(1), self.valid[b].any(0)
             if self.ways is not None:
@@ -239,7 +244,7 @@ class EpisodeBatch:
             )
 
     def way(self, number: int) -> "EpisodeBatch":
-        """Return a single episode with only one of its ways, without its truth."""
+        """Return a batch of one episode reduced to its way `number` (from 0), without ground truth."""
         own, hints, classes = slice(number, number + 1), self.hints, self.way_classes
         return replace(
             self.without_truth(),
@@ -253,7 +258,7 @@ class EpisodeBatch:
         )
 
     def to(self, *args: Any, **kwargs: Any) -> "EpisodeBatch":
-        """Move every tensor, as `Tensor.to` does."""
+        """Return the batch with every tensor moved or converted; the arguments are those of `Tensor.to`."""
         return _map(self, lambda t: t.to(*args, **kwargs))
 
     def pin_memory(self) -> "EpisodeBatch":
@@ -271,7 +276,7 @@ def _map(item: Any, move: Any) -> Any:
 
 
 def collate(items: Sequence[EpisodeBatch]) -> EpisodeBatch:
-    """Join episodes into a batch: distinct images once, supports padded to the largest numbers of ways and shots."""
+    """Join batches into one: each distinct image is stored once, and supports are padded to the most ways and shots."""
     if len(items) == 1:
         return items[0]  # a copy of its images would take as long as decoding one
     rows: dict[str, int] = {}
@@ -330,15 +335,15 @@ def _pad(tensor: Tensor, shape: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class ImageEpisode:
-    """One episode of classification.
+    """One episode of few-shot image classification.
 
     Attributes:
-        number: number in the manifest.
-        seed: the seed of whatever a method draws; together with `number` it is all that this may depend on.
-        classes: (N,) numbers of the classes in the data set, from 1. A label is a place in it, from 0.
-        support, query: (N, K) and (N, q) int64 places of the images in the data set, way by way; the queries that a
-            method gets in an evaluation are mixed.
-        images: uint8 RGB (N·K + N·q, 3, S, S), supports first; None for methods that ask for features.
+        number: number of the episode in the test's list.
+        seed: the seed for random numbers of the method, which may depend on `seed` and `number` only.
+        classes: (N,) class numbers in the data set, from 1; a label is a position in this tuple, from 0.
+        support: (N, K) int64 positions of the support images in the data set, class by class.
+        query: (N, q) int64 positions of the query images, class by class; shuffled when a method gets them in a test.
+        images: (N·K + N·q, 3, S, S) uint8 RGB, supports first; None for methods that ask for features.
     """
 
     number: int
@@ -353,18 +358,18 @@ class ImageEpisode:
         return len(self.classes)
 
     def mixed(self, order: np.ndarray) -> "ImageEpisode":
-        """Return the episode with its queries in another order (N·q,); shapes stay."""
+        """Return the episode with its queries permuted by `order` (N·q,), row numbers of the flat queries."""
         images, supports, rows = self.images, self.support.numel(), torch.from_numpy(order)
         if images is not None:
             images = torch.cat([images[:supports], images[supports:][rows]])
         return replace(self, query=self.query.flatten()[rows].view(self.query.shape), images=images)
 
     def labels(self, device: torch.device) -> Tensor:
-        """Return the labels of the supports, (N·K,) int64."""
+        """Return the labels 0..N-1 of the supports, (N·K,) int64, class by class."""
         return torch.arange(self.ways, device=device).repeat_interleave(self.support.shape[1])
 
     def pixels(self) -> tuple[Tensor, Tensor]:
-        """Return supports and queries, normalised float32."""
+        """Return support images (N·K, 3, S, S) and query images (N·q, 3, S, S), normalised float32."""
         assert self.images is not None, "the method asked for features only"
         return normalise(self.images[: self.support.numel()]), normalise(self.images[self.support.numel() :])
 

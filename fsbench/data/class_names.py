@@ -60,7 +60,7 @@ _CLASSES = {_plain(name): _plain(names[0]) for names in SYNONYMS for name in nam
 
 
 def same_class(name: str) -> str:
-    """Return a spelling that is equal for all names of a class.
+    """Return a normal form of a class name that is equal for all known spellings and synonyms of a class.
 
     >>> same_class("Aeroplane") == same_class("airplane") != same_class("air balloon")
     True
@@ -70,7 +70,7 @@ def same_class(name: str) -> str:
 
 
 def shared_classes(names: Sequence[str], others: Iterable[str]) -> list[str]:
-    """Return the classes of `names` that are also in `others`, under any spelling.
+    """Return those of `names` whose class is also in `others`, under any known spelling or synonym.
 
     >>> shared_classes(["tv/monitor", "sheep", "sofa"], ["couch", "tv", "bear"])
     ['tv/monitor', 'sofa']

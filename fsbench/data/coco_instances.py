@@ -23,20 +23,20 @@ _FORMAT = "instances-3"
 
 @dataclass(frozen=True)
 class CocoInstances:
-    """Objects of all images in a COCO annotation file; of crowds, only the classes.
+    """Objects of all images in a COCO annotation file, as flat arrays; of crowds, only the classes.
 
     Attributes:
-        path: The file.
-        sha256: Of the file.
+        path: the file.
+        sha256: checksum of the file.
         file_names: M image file names, ascending.
-        sizes: (M, 2) int32 height and width.
-        starts: (M + 1,) int64; image m has the objects starts[m] to starts[m + 1], ascending annotation id.
-        classes: (J,) uint8 class number of every object: the rank of its category id, from 1.
-        polygon_starts: (J + 1,) int64, the polygons of every object.
-        vertex_starts: (Q + 1,) int64, the vertices of every polygon.
-        vertices: (V, 2) int16 x and y, truncated toward zero.
-        crowds: (C, 2) int64 image m and class number of every crowd, ascending.
-        rles: Object -> run-length mask, for the objects that are given as one.
+        sizes: (M, 2) int32, height and width of each image.
+        starts: (M + 1,) int64; image m has the objects starts[m] to starts[m + 1], by ascending annotation id.
+        classes: (J,) uint8, class number of every object: the rank of its category id, from 1.
+        polygon_starts: (J + 1,) int64; object j has the polygons polygon_starts[j] to polygon_starts[j + 1].
+        vertex_starts: (Q + 1,) int64; polygon q has the vertices vertex_starts[q] to vertex_starts[q + 1].
+        vertices: (V, 2) int16, x and y, truncated toward zero.
+        crowds: (C, 2) int64, image m and class number of every crowd, ascending.
+        rles: {object number: run-length mask}, for the objects whose mask is given in that form.
     """
 
     path: Path
@@ -53,11 +53,11 @@ class CocoInstances:
 
     @cached_property
     def rows(self) -> dict[str, int]:
-        """{file name: row} of the images."""
+        """{file name: number m of the image} for all images."""
         return {name: row for row, name in enumerate(self.file_names)}
 
     def annotated_classes(self, file_name: str) -> tuple[frozenset[int], frozenset[int]]:
-        """Return the classes of an image's objects, including hidden objects and crowds."""
+        """Return two sets of class numbers of an image: of its objects, also covered ones, and of its crowds."""
         row = self.rows[file_name]
         first, last = np.searchsorted(self.crowds[:, 0], [row, row + 1])
         objects = self.classes[self.starts[row] : self.starts[row + 1]]
@@ -67,8 +67,9 @@ class CocoInstances:
         """Return an image's label map (H, W) uint8: polygons filled with their boundary, later objects over earlier.
 
         Args:
-            file_name: of the image.
-            first_polygon_only: leave out the further polygons of an object, which may be its parts behind another.
+            file_name: file name of the image.
+            first_polygon_only: leave out all but the first polygon of an object; the others may be parts of it behind
+                another object.
         """
         row = self.rows[file_name]
         labels = np.zeros(self.sizes[row], dtype=np.uint8)
@@ -77,7 +78,13 @@ class CocoInstances:
         return labels
 
     def objects(self, file_name: str, number: int, first_polygon_only: bool = False) -> Iterator[np.ndarray]:
-        """Yield a mask (H, W) bool for each object of class `number` in an image, painted as in `paint`."""
+        """Yield a mask (H, W) bool for each object of a class in an image, polygons filled with their boundary.
+
+        Args:
+            file_name: file name of the image.
+            number: number of the class.
+            first_polygon_only: leave out all but the first polygon of an object.
+        """
         row = self.rows[file_name]
         for item in range(self.starts[row], self.starts[row + 1]):
             if self.classes[item] == number:
@@ -107,7 +114,10 @@ class CocoInstances:
 
 
 def cached_instances(path: Path, read: Callable[[Path, str], CocoInstances]) -> CocoInstances:
-    """Return `read(path, sha256)` or its kept result, since parsing COCO's training file takes 20 s and 1 GB."""
+    """Return the objects of the annotation file `path` from the disk cache, or else from `read(path, sha256)`.
+
+    Parsing COCO's training file takes 20 s and 1 GB of memory.
+    """
     sha256 = sha256_file(path)
     saved = load_arrays(_FORMAT, sha256)
     if saved is not None:

@@ -35,10 +35,14 @@ _UNUSABLE = (ValueError, TypeError, KeyError, OverflowError)
 
 @contextmanager
 def annotation_errors(path: Path, expected: str) -> Iterator[None]:
-    """Turn errors of reading the annotation file `path` into DataErrors that say what is `expected`.
+    """Within the block, turn errors of reading the annotation file `path` into DataErrors that say what is expected.
+
+    Args:
+        path: the file, for messages.
+        expected: what the file should hold, in words.
 
     Raises:
-        DataError: the file cannot be read, or does not hold what it should.
+        DataError: the block raised an error: the file cannot be read or has other content.
     """
     try:
         yield
@@ -58,11 +62,11 @@ class AnnotatedImage(NamedTuple):
 
 
 def compacting(read: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
-    """Return an `object_hook` for JSON that replaces each valid annotation by `read(entry)`.
+    """Return an `object_hook` for JSON that replaces each valid COCO annotation by `read(entry)`.
 
-    So its floats are gone before the next one is parsed. A hook is not told where an object stands: whatever looks like
-    an annotation is read, and what then turns out to be unusable stays as it is, like any other object. What is used of
-    them, and in which sense, is decided by place (`content_lists`).
+    So the floats of one annotation are freed before the next is parsed. The hook does not know where in the file an
+    object stands: whatever looks like an annotation is replaced, and what `read` refuses stays unchanged.
+    `content_lists` then checks the entries of the annotation list.
     """
 
     def compact(entry: dict[str, Any]) -> Any:
@@ -77,11 +81,11 @@ def compacting(read: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any
 def content_lists(
     content: Any, read: Callable[[dict[str, Any]], Any]
 ) -> tuple[list[AnnotatedImage], list[Any], dict[int, str]]:
-    """Return the images, annotations and categories {id: name} of a parsed COCO file.
+    """Return the images, the annotations (as `read` returns them) and the categories {id: name} of a parsed COCO file.
 
     Args:
-        content: as parsed with `compacting(read)`, or without.
-        read: makes what is needed of an annotation. Raises ValueError for an unusable one.
+        content: the parsed JSON, whether or not it was parsed with `compacting(read)`.
+        read: turns an annotation into the values that are needed; raises ValueError for an unusable one.
 
     Raises:
         ValueError: a list is missing, an entry is unusable, or an image or a category is there twice.
@@ -127,7 +131,15 @@ def _image(entry: dict[str, Any]) -> AnnotatedImage:
 def check_listed(
     annotation: str, image: int, images: Container[int], category: int, categories: Container[int]
 ) -> None:
-    """Raise ValueError unless the file lists the image and category of `annotation`."""
+    """Raise ValueError if a COCO file does not list the image or the category of an annotation.
+
+    Args:
+        annotation: words for the annotation, for the message.
+        image: id of its image.
+        images: ids of the listed images.
+        category: id of its category.
+        categories: ids of the listed categories.
+    """
     if image not in images:
         raise ValueError(f"{annotation} is on image {image}, which is not listed")
     if category not in categories:
@@ -135,7 +147,11 @@ def check_listed(
 
 
 def whole(entry: dict[str, Any], key: str) -> int:
-    """Return a value as a 64-bit whole number. Raises ValueError for anything else."""
+    """Return `entry[key]`, a whole number of at most 64 bits.
+
+    Raises:
+        ValueError: it is anything else.
+    """
     value = entry[key]
     if type(value) is not int or abs(value) >= 1 << 63:
         raise ValueError(f"{key} is {str(value)[:40]!r}, not a whole number")
@@ -147,7 +163,7 @@ class _LackingError(ValueError):
 
 
 def require(entry: dict[str, Any], keys: Iterable[str]) -> None:
-    """Raise ValueError if an entry of a list lacks one of `keys`; `content_lists` adds which entry."""
+    """Raise ValueError if an entry of a COCO file lacks one of `keys`; the message is the first missing key."""
     for key in keys:
         if key not in entry:
             raise _LackingError(key)
@@ -175,14 +191,15 @@ class _Crowd(NamedTuple):
 def read_instances(
     path: Path, sha256: str, class_names: Sequence[str], left_out: LeftOut | None = None
 ) -> CocoInstances:
-    """Read an annotation file; its categories, ascending by id, must be `class_names`.
+    """Read a COCO annotation file whose categories, ascending by id, are `class_names`.
 
     Args:
-        path: The annotation file.
-        sha256: Its checksum, kept in the result.
-        class_names: Class 1, 2, … in ascending category id.
-        left_out: Of a file of people's own: counts the objects that mark no pixel, such as boxes alone, which are left
-            out, and crowd regions are objects. As a data set, COCO leaves crowds unpainted, and paints any outline.
+        path: the annotation file.
+        sha256: its checksum, kept in the result.
+        class_names: names of class 1, 2, … in ascending category id.
+        left_out: given for a user's own file. It then counts the objects that mark no pixel, such as mere boxes, which
+            are left out, and crowd regions count as objects. None for COCO itself: crowds are not painted, every
+            outline is.
 
     Raises:
         DataError: not a complete JSON file, not instance annotations, or entries that do not fit together.

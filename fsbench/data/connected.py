@@ -12,9 +12,9 @@ from fsbench.data.dataset import VOID
 
 
 def runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the starts and ends of the horizontal runs of a mask (h, w) bool, in raster order.
+    """Return the first and the past-the-end positions of all horizontal runs of True in a mask (h, w), in raster order.
 
-    Both count the places of rows that are one place longer than the mask's; the end is the place behind a run.
+    Both arrays are flat indices into a mask of w + 1 columns: position = row · (w + 1) + column.
     """
     height, width = mask.shape
     places = np.zeros(1 + height * (width + 1), dtype=bool)
@@ -25,12 +25,12 @@ def runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Regions:
-    """Regions of a mask, connected in 8 directions.
+    """The 8-connected regions of a mask, stored as horizontal runs of pixels.
 
     Attributes:
-        row: places of a row, see `runs`.
-        starts, ends: (R,) of the runs.
-        region: (R,) number from 0 of the region that each run belongs to, in the order of their first runs.
+        row: the mask's width plus 1; a position is row number · `row` + column.
+        starts, ends: (R,) int64, first and past-the-end position of each run.
+        region: (R,) int64, the region (from 0) of each run; regions are numbered in the order of their first runs.
         number: the number of regions.
     """
 
@@ -42,7 +42,7 @@ class Regions:
 
     @classmethod
     def of(cls, mask: np.ndarray) -> "Regions":
-        """Find the regions of a mask (h, w) bool by joining runs that touch runs of the next row."""
+        """Find the 8-connected regions of a mask (h, w) bool."""
         starts, ends = runs(mask)
         row = mask.shape[1] + 1
         first = np.searchsorted(ends, starts + row)  # of the runs that touch one from below, corners included
@@ -54,17 +54,17 @@ class Regions:
         return cls(row, starts, ends, (np.cumsum(is_first) - 1)[parent], int(is_first.sum()))
 
     def at(self, places: np.ndarray) -> np.ndarray:
-        """Return the region of each position, which must lie in a run."""
+        """Return the region number of each flat position (row number · `row` + column), which must lie in one."""
         return self.region[np.searchsorted(self.starts, places, side="right") - 1]
 
     def pixels(self) -> np.ndarray:
-        """Return the pixels (number,) int64 of each region."""
+        """Return the number of pixels of each region, (number,) int64."""
         sizes = np.zeros(self.number, dtype=np.int64)
         np.add.at(sizes, self.region, self.ends - self.starts)
         return sizes
 
     def boxes(self) -> np.ndarray:
-        """Return the boxes (number, 4) int64 of all regions: left, top, and the column and row after the region."""
+        """Return the boxes (number, 4) int64 of all regions: left, top, and the first column and row beyond."""
         top = self.starts // self.row
         boxes = np.tile(np.array([self.row, len(self.starts) and top[-1], 0, 0]), (self.number, 1))
         np.minimum.at(boxes[:, 0], self.region, self.starts - top * self.row)
@@ -91,9 +91,10 @@ def _joined(number: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def bounding_boxes(label: np.ndarray) -> np.ndarray:
-    """Replace every 8-connected piece of the foreground by its bounding box, as HMNet's authors do (hmnet.md §11.4).
+    """Replace every 8-connected piece of label 1 in a label map (h, w) by its filled bounding box.
 
-    The box of label 1 in (h, w) reaches one pixel farther right and down; void stays on top.
+    As in the program of HMNet's authors (hmnet.md §11.4) a box reaches one pixel farther right and down; void stays on
+    top.
     """
     filled = np.zeros_like(label)
     for left, top, right, bottom in Regions.of(label == 1).boxes():
@@ -110,9 +111,9 @@ BoxOf = Callable[[str, int, np.ndarray], Box | None]
 
 
 def largest_part_box(mask: np.ndarray) -> Box | None:
-    """Return the box around the largest 8-connected part of a mask (H, W), of equal ones the first in raster order.
+    """Return x, y, width and height of the box of a mask's largest 8-connected part; None if the mask (H, W) is empty.
 
-    None if the mask is empty.
+    Of equally large parts the first in raster order counts.
     """
     regions = Regions.of(np.asarray(mask) != 0)
     if not regions.number:

@@ -19,18 +19,18 @@ _MOST = 3
 
 
 def photo_files(data: AnyData, names: Iterable[str]) -> Callable[[str], Path]:
-    """Return a function from an image to its photo's file; copies among `names` all give the same file.
+    """Return a function from an image name to its photo's file; byte-equal copies among `names` give the same file.
 
-    Of a published data set it is the image's own file.
+    In a published data set every image has its own file.
     """
     first = {name: data.image_path(group[0]) for group in copied_images(data, names) for name in group}
     return lambda name: first.get(name) or data.image_path(name)
 
 
 def copied_images(data: AnyData, names: Iterable[str]) -> list[list[str]]:
-    """Return groups of images among `names` that are copies of each other; none in published data sets.
+    """Return groups of images among `names` whose files are equal byte for byte; [] for published data sets.
 
-    A file is read only where another one has its size.
+    Only files of equal size are read.
     """
     if data.source.kind != "own":
         return []
@@ -45,12 +45,12 @@ def copied_images(data: AnyData, names: Iterable[str]) -> list[list[str]]:
 
 
 def copy_remarks(data: AnyData, names: Iterable[str], shown: Callable[[str], str] = str) -> list[str]:
-    """Say which of `names` are copies of each other, separately for equal and for different labels.
+    """Return notes that say which of `names` are byte-equal copies: one for equal labels and one for different labels.
 
     Args:
         data: the data set.
-        names: the names of its images.
-        shown: how a name is written.
+        names: names of its images.
+        shown: turns a name into the form that is printed.
 
     Raises:
         DataError: a label map of such an image cannot be read.
@@ -75,7 +75,7 @@ def copy_remarks(data: AnyData, names: Iterable[str], shown: Callable[[str], str
 
 
 def trained_remarks(data: AnyData, tested: Iterable[str], trained: Iterable[str]) -> list[str]:
-    """Say which `tested` images of a user's data set are also for training, by name or as a copy."""
+    """Return a note that names the `tested` images that are also in `trained`, by name or as a copy; [] if none is."""
     tested, trained = set(tested), set(trained)
     both = sorted(tested & trained)
     for group in copied_images(data, sorted(tested | trained)):

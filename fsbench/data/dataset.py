@@ -32,7 +32,7 @@ DERIVED = "derived"
 
 
 def pairs_sha256(pairs: tuple[Pair, ...], *, ordered: bool) -> str:
-    """Return the sha256 of the lines "name class", sorted as strings or in list order (fscs-protocol §2.1)."""
+    """Return the sha256 of the lines "<image name> <class number>", in list order if `ordered`, else sorted."""
     lines = [f"{name} {number}" for name, number in pairs]
     return hashlib.sha256("\n".join(lines if ordered else sorted(lines)).encode()).hexdigest()
 
@@ -52,7 +52,7 @@ class PairList:
 
     @cached_property
     def images_of(self) -> dict[int, tuple[str, ...]]:
-        """{class number: its images}, in list order."""
+        """{class number: names of the images listed for it, in list order}."""
         grouped: dict[int, list[str]] = {}
         for name, number in self.pairs:
             grouped.setdefault(number, []).append(name)
@@ -60,7 +60,7 @@ class PairList:
 
     @cached_property
     def sha256(self) -> str:
-        """Checksum of the pairs in list order."""
+        """sha256 of the (image, class) pairs in list order."""
         return pairs_sha256(self.pairs, ordered=True)
 
 
@@ -124,24 +124,28 @@ class SegmentationData(ABC):
 
     @abstractmethod
     def candidates(self, part: Part) -> Sequence[str]:
-        """Return the names of all images of `part`, each once, in the order of the data set's files.
+        """Return the names of all images of a part of the data set, each once, in the order of the data set's files.
+
+        Args:
+            part: "trn" for training, "val" for the test, "held_out" for the choice of a checkpoint.
 
         Raises:
-            DataError: the list of images cannot be read, or files of it are absent.
+            DataError: the list of images cannot be read, or files that it names are absent.
         """
 
     @abstractmethod
     def image_path(self, name: str) -> Path:
-        """Return the file of image `name`."""
+        """Return the path of the file of image `name`."""
 
     @abstractmethod
     def label_map(self, name: str) -> np.ndarray:
-        """Return the label map (H, W) uint8 of image `name`: 0 background, class numbers, 255 void."""
+        """Return the label map (H, W) uint8 of image `name`: 0 background, class numbers from 1, 255 void."""
 
     def object_masks(self, name: str, number: int) -> Sequence[np.ndarray]:
-        """Return a mask (H, W) bool for each object of class `number` in image `name`, hidden parts included.
+        """Return a mask (H, W) bool for each object of class `number` in image `name`, parts behind others included.
 
-        Raises NotImplementedError unless `knows_objects`.
+        Raises:
+            NotImplementedError: the data set does not know single objects (`knows_objects` is False).
         """
         raise NotImplementedError(f"{self.name} does not tell the single objects of a class apart")
 
@@ -149,13 +153,14 @@ class SegmentationData(ABC):
         """Count the pixels of each class in image `name`.
 
         Returns:
-            The pixels of every label, ascending (background and void included), and the number of all pixels.
+            {label: its number of pixels}, ascending by label (background 0 and void 255 included), and the number of
+            all pixels.
         """
         labels, counts = np.unique(self.label_map(name), return_counts=True)
         return dict(zip(labels.tolist(), counts.tolist(), strict=True)), int(counts.sum())
 
     def count_pixels(self, part: Part, names: Sequence[str]) -> None:  # noqa: B027 (nothing to prepare by default)
-        """Prepare `class_pixels` for many images of `part`; a data set with a table of counts fills it here."""
+        """Prepare `class_pixels` for many images of `part` at once; a data set with a table of counts fills it here."""
 
     def train_classes(self, fold: int) -> list[int]:
         """Return the numbers of the base classes of `fold`, ascending."""
@@ -163,71 +168,78 @@ class SegmentationData(ABC):
         return [number for number in range(1, len(self.class_names) + 1) if number not in novel]
 
     def val_classes(self, fold: int) -> list[int]:
-        """Return the numbers of classes kept for choosing a checkpoint (FSS-1000 has some)."""
+        """Return the numbers of the classes reserved for choosing a checkpoint; empty for most data sets."""
         return []
 
     def label_file(self, name: str) -> Path:
-        """Return the file of the label map of image `name`, for messages."""
+        """Return the path of the file that the label map of image `name` comes from, for messages."""
         return self.image_path(name)
 
     def crop(self, name: str) -> tuple[slice, slice] | None:
-        """Return the rows and columns of its file that image `name` covers; None for the whole file."""
+        """Return the (rows, columns) of its file that image `name` covers, if it is a crop; None for the whole file."""
         return None
 
     def pixels(self, name: str) -> np.ndarray:
-        """Return image `name` (H, W, 3) uint8 RGB; only where `images_are_files` is False.
+        """Return image `name` (H, W, 3) uint8 RGB; called only if `images_are_files` is False.
 
-        Raises DataError for a file that cannot be read.
+        Raises:
+            DataError: a file cannot be read.
         """
         raise NotImplementedError(f"images of {self.name} are files; fsbench.data.image_io.image_pixels reads them")
 
     def intensities(self, name: str) -> np.ndarray | None:
-        """Return image `name` (H, W) float32 as measured and normalised; None if the images are photos.
+        """Return the measured values of image `name`, normalised, (H, W) float32; None if the data set has photos.
 
-        A data set that has them says so by `has_intensities`.
+        A data set with measured values, such as CT scans, also overrides `has_intensities`.
 
-        Raises DataError for a file that cannot be read.
+        Raises:
+            DataError: a file cannot be read.
         """
         return None
 
     @property
     def has_intensities(self) -> bool:
-        """Whether images have `intensities`: measured values, and what normalises them."""
+        """Whether images have measured values, such as those of CT or MRI scans, which `intensities` returns."""
         return False
 
     def prepare_intensities(self) -> None:  # noqa: B027 (nothing to prepare by default)
-        """Compute what normalises all `intensities`, before loader processes start.
+        """Compute the statistics that `intensities` normalises with, before loader processes start.
 
-        Raises as `intensities`.
+        Raises:
+            DataError: a file cannot be read.
         """
 
     def in_fold(self, fold: int, shot: int) -> Self:
-        """Return the data set for tests of a fold; its training images may normalise `intensities`."""
+        """Return the data set for tests of a fold, which may decide the images that normalise `intensities`."""
         return self
 
     @property
     def further_files(self) -> Sequence[Path]:
-        """Files besides the image's own on which images depend, such as scans that normalise all."""
+        """Files besides an image's own that its pixels depend on, such as scans that normalise all images."""
         return ()
 
     def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
-        """Return the value that each of `classes` has in the label map of image `name`.
+        """Return the value that each of `classes` (class numbers) has in the label map of image `name`.
 
-        It is the class number, except where a data set has more classes than a label map has values.
+        The value is the class number, except in a data set with more classes than a uint8 label map has values.
         """
         return list(classes)
 
     @property
     def test_images(self) -> Sequence[str]:
-        """Names of all images that tests of any fold may use. Raises as `candidates`."""
+        """Names of all images that a test of any fold may use.
+
+        Raises:
+            DataError: the list of images cannot be read, or files that it names are absent.
+        """
         return self.candidates("val")
 
     def support_images(self, pairs: PairList) -> Mapping[int, Sequence[str]]:
-        """Return {class number: its images}, in the order in which supports are drawn."""
+        """Return {class number: names of its images}, in the order in which supports are drawn."""
         return pairs.images_of
 
     def listed_pairs(self, part: Part) -> Iterable[Pair]:
-        """Yield every (image, class) of `part` large enough to be listed, for all classes, in any order."""
+        """Yield (image, class) for each class with `min_pixels` pixels or more in an image of `part`, in any order."""
         names = self.candidates(part)
         self.count_pixels(part, names)
         for name in names:
@@ -236,32 +248,35 @@ class SegmentationData(ABC):
                     yield name, number
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
-        """Return the published list of `split`; None if it must be derived.
+        """Return the (image, class) list that the authors published for a split; None if it must be derived.
 
         Args:
-            split: one of `fsbench.protocols.draws.pair_lists.SPLITS`.
+            split: name of the split, one of `fsbench.protocols.draws.pair_lists.SPLITS`.
             fold: fold of the data set.
         """
         return None
 
     def has_published_list(self, split: str, fold: int) -> bool:
-        """Return whether authors published a list of `split`, whether or not it is here."""
+        """Return whether authors published a list of `split`, even if its file is absent."""
         return False
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Say how `pairs`, derived by our rule, compare with a published list.
+        """Return in words how the (image, class) list derived by fsbench's rule compares with a published list.
 
         Raises:
-            DataError: an image of theirs is absent.
+            DataError: an image of the published list is absent.
         """
         return DERIVED
 
     def check_classes(self, fold: int | None, names: Sequence[str] | None = None) -> None:  # noqa: B027 (our own alone)
-        """Raise DataError if label maps hold numbers that are not the data set's classes; by default nothing.
+        """Check that label maps hold only numbers of the data set's classes; by default nothing is checked.
 
         Args:
-            fold: whose classes some label map must show; None if no class must be there.
-            names: images of a test whose episodes were given; None for all candidates of tests.
+            fold: the fold whose classes must each be shown by some label map; None if no class must.
+            names: the images to check; None for all images that tests may use.
+
+        Raises:
+            DataError: a label map holds another number, or a class of the fold is in none.
         """
 
     def name_of(self, number: int) -> str:
@@ -276,25 +291,28 @@ class SegmentationData(ABC):
 
 
 class Drawn(ABC):
-    """A data set that draws its own files."""
+    """Base class of data sets that generate their own files."""
 
     @classmethod
     @abstractmethod
     def is_drawn(cls, *arguments: Any, **more: Any) -> bool:
-        """Return whether the data set with these arguments has been drawn already."""
+        """Return whether the data set with these constructor arguments has been generated already."""
 
 
 class ClassificationData(ABC):
-    """A data set of images with one class each; it opens no image.
+    """A data set of images with one class each; images are not opened here.
 
-    A new data set sets the four attributes and implements `image_path`.
+    A new data set sets the first four attributes and implements `image_path`.
 
     Attributes:
         name: name of the data set in records and tables.
-        class_names: names of the classes, in the order that episodes number them from 0.
-        images: for every class, the names of its images in list order.
-        origin: source of the list: "derived" (by a rule of the suite), or another word of the data set.
-        images_are_files, turns_images, painting, source: as of `SegmentationData`.
+        class_names: names of the classes, in the order in which episodes number them from 0.
+        images: for every class the names of its images in list order.
+        origin: where the list comes from: "derived" (by fsbench's rule), or another word of the data set.
+        images_are_files: whether each image is a file.
+        turns_images: whether images are turned by their EXIF entries.
+        painting: None; segmentation data sets name here how label maps are painted.
+        source: where the files come from.
     """
 
     images_are_files: ClassVar[bool] = True
@@ -309,11 +327,11 @@ class ClassificationData(ABC):
 
     @abstractmethod
     def image_path(self, name: str) -> Path:
-        """Return the file of image `name`."""
+        """Return the path of the file of image `name`."""
 
     @cached_property
     def sha256(self) -> str:
-        """Checksum of the list."""
+        """sha256 of the list of classes and their images."""
         return list_sha256(self.class_names, self.images)
 
 

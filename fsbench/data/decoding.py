@@ -13,18 +13,18 @@ from fsbench.data.orientation import check_sizes
 
 
 class DecodedImageCache:
-    """Cache of decoded images and label maps of one data set, `max_bytes` at most.
+    """Cache of decoded images and label maps of one data set, of at most `max_bytes` bytes.
 
-    Beyond that, the least recently used ones give way. In a test with one loader process, which tells `cache` when each
-    image is shown next, those go first that are shown again last. Every loader process has a cache of its own. Returned
-    arrays belong to it and must not be changed.
+    Beyond that, the least recently used entries are dropped; in a test with one loader process, those that are needed
+    again last. Every loader process has its own cache. Returned arrays are shared with the cache and must not be
+    changed.
 
     Args:
         data: the data set.
-        resize: pixels (H, W, 3) uint8, or intensities (H, W) float32, S -> image (3, S, S).
-        size: S.
-        max_bytes: size of all cached pixels and labels; 0 decodes every time.
-        measured: images are taken as their data set measured them (`image_intensities`), which is prepared here.
+        resize: function from pixels (H, W, 3) uint8, or intensities (H, W) float32, and S to an image (3, S, S).
+        size: side S of the square images.
+        max_bytes: bound on all cached pixels and labels; 0 decodes every time.
+        measured: read the data set's measured intensities instead of its pixels.
     """
 
     def __init__(
@@ -44,9 +44,10 @@ class DecodedImageCache:
         self.cache = FeatureCache(max_bytes)
 
     def decoded(self, name: str) -> tuple[Tensor, np.ndarray]:
-        """Return image `name` as (3, S, S), and its label map (H, W) uint8 at its original size.
+        """Return image `name` resized to (3, S, S), and its label map (H, W) uint8 at its original size.
 
-        Raises DataError naming the file that cannot be decoded or whose label map has another size.
+        Raises:
+            DataError: a file cannot be decoded, or the label map has another size than the image; the message names it.
         """
         labels = self.cache.get("labels", name, lambda: torch.from_numpy(self.data.label_map(name))).numpy()
         return self.cache.get("image", name, lambda: self._resized(name, labels)), labels

@@ -21,12 +21,12 @@ from fsbench.base.terminal import print_note
 
 
 def load_arrays(kind: str, key: str) -> dict[str, np.ndarray] | None:
-    """Return the arrays saved under `kind` and `key`; None if there are none or the file is damaged."""
+    """Return the {name: array} saved in the disk cache under `kind` and `key`; None if absent or damaged."""
     return _load(_file(kind, key, "npz"), read_npz)
 
 
 def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
-    """Save `arrays` under `kind` and `key`; a note is printed if that is impossible."""
+    """Save the {name: array} in the disk cache under `kind` and `key`; if that is impossible, a note is printed."""
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
@@ -36,12 +36,12 @@ def save_arrays(kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
 
 
 def load_json(kind: str, key: str) -> Any | None:
-    """Return the value saved under `kind` and `key`; None if there is none or the file is damaged."""
+    """Return the JSON value saved in the disk cache under `kind` and `key`; None if absent or damaged."""
     return _load(_file(kind, key, "json"), lambda path: read_json(path, "cache"))
 
 
 def save_json(kind: str, key: str, value: Any) -> None:
-    """Save the plain `value` under `kind` and `key`; a note is printed if that is impossible."""
+    """Save a JSON value in the disk cache under `kind` and `key`; if that is impossible, a note is printed."""
     _save(_file(kind, key, "json"), lambda temporary: temporary.write_text(json.dumps(value)))
 
 

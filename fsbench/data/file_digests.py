@@ -39,10 +39,7 @@ _MOST_THREADS = 8
 
 
 def file_state(path: str | Path) -> State:
-    """Return a file's size in bytes, its times of writing and of the last change of state in ns, and its inode.
-
-    ABSENT if there is none.
-    """
+    """Return a file's size in bytes, modification time and status-change time in ns, and inode; `ABSENT` if missing."""
     try:
         status = os.stat(path)  # noqa: PTH116 - Path.stat costs twice the time
     except (OSError, ValueError):
@@ -51,16 +48,16 @@ def file_state(path: str | Path) -> State:
 
 
 def states_sha256(paths: Sequence[str | Path]) -> str:
-    """Return a hash of the states of files, which changes if any file is replaced."""
+    """Return a hash of sizes, times and inodes of files, which changes if any file is replaced or written to."""
     return fingerprint([file_state(path) for path in paths])
 
 
 def content_digests(paths: Sequence[Path]) -> list[str]:
-    """Return the sha256 of every file; `UNREADABLE` for files that cannot be read.
+    """Return the sha256 of the content of every file; `UNREADABLE` for files that cannot be read.
 
-    Checksums are kept in the disk cache and hold for a file as long as its state is the same. Those of a file that
-    changed a moment ago, or while it was read, are not kept. Files are read by several threads; a line of progress is
-    on the standard error where that takes more than a second.
+    Checksums are kept in the disk cache and reused as long as the file's size, times and inode stay the same. A file
+    that changed in the last seconds, or while it was read, is not cached. Several threads read; progress is shown after
+    1 s.
     """
     files = [os.path.abspath(path) for path in paths]  # noqa: PTH100 - twice the time
     note_opened(files)
@@ -76,7 +73,7 @@ def content_digests(paths: Sequence[Path]) -> list[str]:
 
 
 def contents_sha256(data: SegmentationData, names: Sequence[str]) -> str:
-    """Return a hash of image names, and of the contents of all files of the images and labels."""
+    """Return a hash of image names and of the contents of all files with their pixels and labels."""
     number, further = len(names), content_digests(data.further_files)
     digests = image_digests(data, names)
     own = list(zip(names, digests[:number], digests[number:], strict=True))
@@ -84,9 +81,9 @@ def contents_sha256(data: SegmentationData, names: Sequence[str]) -> str:
 
 
 def image_digests(data: SegmentationData, names: Sequence[str]) -> list[str]:
-    """Return the sha256 of these images' files, then those of their label files.
+    """Return the sha256 of each image's file, in the order of `names`, then those of their label files.
 
-    Within `at_one_moment` the same question has the same answer.
+    Within `at_one_moment` each set of names is read only once.
     """
     asked = (data, tuple(names))
     if (known := _moment.get()) is None:
@@ -101,7 +98,7 @@ _moment: ContextVar[dict[object, list[str]] | None] = ContextVar("_moment", defa
 
 @contextmanager
 def at_one_moment() -> Iterator[None]:
-    """Within the block, read each image's file only once, as for a plan of many runs on the same data."""
+    """Within the block, compute the checksums of each set of images only once, as for many runs on the same data."""
     token = _moment.set({})
     try:
         yield

@@ -10,12 +10,12 @@ from fsbench.base.errors import DataError
 
 
 class FileRule(NamedTuple):
-    """What fsbench does with a property of a file: refuse it, or handle it with or without a note.
+    """What fsbench does with a property of a file: refuse the file, or accept it with or without a note.
 
     Attributes:
-        what: the thing, as a noun phrase, for the manual.
+        what: the property, as a noun phrase, for the manual.
         read: what is done with such a file, for the manual.
-        found: the sentence's predicate with {fields}, such as "has {pages} pages"; "" if nothing is ever said.
+        found: predicate of the message with {fields}, such as "has {pages} pages"; "" if no message is ever printed.
         expected: what would be right; "" for a note, which refuses nothing.
         way_out: what the user can do.
     """
@@ -420,18 +420,24 @@ RULES: dict[str, FileRule] = {name: rule for rules in SECTIONS.values() for name
 
 
 def refusal(rule: str, subject: object, **fields: object) -> DataError:
-    """Return the error for a file, or something in it, that `rule` refuses.
+    """Return the error for a file that a rule refuses.
 
     Args:
-        rule: its name in `RULES`.
+        rule: name of the rule in `RULES`.
         subject: what is refused, with its kind: "label map masks/a.png".
-        **fields: the values of the rule's {fields}.
+        **fields: values for the {fields} of the rule's message.
     """
     return DataError(remark(rule, subject, **fields))
 
 
 def remark(rule: str, subject: object, **fields: object) -> str:
-    """Return the sentence of `rule` about a `subject`, for a note."""
+    """Return the message of a rule as a sentence about `subject`.
+
+    Args:
+        rule: name of the rule in `RULES`.
+        subject: the file or thing that the sentence is about.
+        **fields: values for the {fields} of the rule's message.
+    """
     _, _, found, expected, way_out = RULES[rule]
     told = (found, expected and f"expected {expected}", way_out)
     return f"{subject} " + "; ".join(part.format(**fields) for part in told if part)

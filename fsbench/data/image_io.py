@@ -30,9 +30,12 @@ HALF = 128
 
 
 def read_image(path: Path) -> Image.Image:
-    """Read an image as 8-bit RGB, as stored; `fsbench.data.orientation` turns it by its EXIF entry.
+    """Read an image file as 8-bit RGB as it is stored, without turning it by its EXIF entry.
 
-    Transparent pixels are laid over white. Raises DataError for files that are absent, damaged or no photo.
+    Transparent pixels are blended with white.
+
+    Raises:
+        DataError: the file is absent, damaged or not a photo.
     """
     with open_picture(path) as (image, header):
         return _opaque(image, header)
@@ -48,7 +51,11 @@ def _opaque(image: Image.Image, header: PictureHeader) -> Image.Image:
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    """Read an image like `read_image`, as (H, W, 3) uint8, with a faster decoder if it gives PIL's pixels."""
+    """Read an image file as (H, W, 3) uint8 RGB as it is stored; JPEGs by simplejpeg where it gives PIL's pixels.
+
+    Raises:
+        DataError: the file is absent, damaged or not a photo.
+    """
     if path.suffix.lower() in (".jpg", ".jpeg") and _jpeg_decoders_agree():
         with suppress(OSError, ValueError):  # PIL finds out what it is, or says what is wrong
             return _decode_jpeg(read_bytes(path, "image"))
@@ -56,9 +63,14 @@ def read_pixels(path: Path) -> np.ndarray:
 
 
 def read_photo(source: Path | bytes, name: str = "") -> tuple[np.ndarray, PictureHeader]:
-    """Return the pixels of a file or its content as `read_pixels` does, and its header.
+    """Return a photo's pixels (H, W, 3) uint8 RGB, as stored, and its header.
 
-    Raises DataError where it cannot be decoded; `name` is that of a content.
+    Args:
+        source: path or content of the file.
+        name: name for messages if `source` is the content.
+
+    Raises:
+        DataError: the photo cannot be decoded.
     """
     with open_picture(source, decode=isinstance(source, bytes), name=name) as (image, header):
         if isinstance(source, Path) and header.format in ("JPEG", "MPO"):
@@ -67,7 +79,11 @@ def read_photo(source: Path | bytes, name: str = "") -> tuple[np.ndarray, Pictur
 
 
 def is_transparent(path: Path, header: PictureHeader) -> bool:
-    """Return whether a photo with this header has transparent pixels. Raises DataError if it cannot be decoded."""
+    """Return whether a photo with this header has transparent pixels.
+
+    Raises:
+        DataError: the file cannot be decoded.
+    """
     if not header.has_alpha:
         return False
     with open_picture(path) as (image, _):
@@ -118,17 +134,19 @@ def read_upright(path: Path) -> tuple[np.ndarray, int]:
 
 
 def image_orientation(data: AnyData, name: str) -> int:
-    """Return the EXIF orientation by which image `name` is turned; 1 (none) if the data set takes it as stored.
+    """Return the EXIF orientation by which image `name` is turned when read; 1 if the data set takes it as stored.
 
-    Raises DataError for a file that is no image.
+    Raises:
+        DataError: the file is not an image.
     """
     return picture_header(Path(data.image_path(name))).turn if data.turns_images else 1
 
 
 def image_pixels(data: AnyData, name: str) -> np.ndarray:
-    """Read image `name` of a data set as (H, W, 3) uint8, turned as the data set needs.
+    """Read image `name` as (H, W, 3) uint8 RGB, cropped or turned by EXIF if the data set does so.
 
-    Raises DataError for a file that cannot be decoded.
+    Raises:
+        DataError: the file cannot be decoded.
     """
     if not data.images_are_files and isinstance(data, SegmentationData):
         return data.pixels(name)
@@ -141,9 +159,10 @@ def image_pixels(data: AnyData, name: str) -> np.ndarray:
 
 
 def image_intensities(data: SegmentationData, name: str) -> np.ndarray:
-    """Return image `name` as measured and normalised, (H, W) float32; for photos (H, W, 3) uint8.
+    """Return the normalised measured values (H, W) float32 of image `name`; of a data set of photos (H, W, 3) uint8.
 
-    Raises DataError for a file that cannot be decoded.
+    Raises:
+        DataError: the file cannot be decoded.
     """
     measured = data.intensities(name)
     return image_pixels(data, name) if measured is None else measured
@@ -156,9 +175,9 @@ class LabelFile:
     Attributes:
         path, kind: the file, and the word for it in messages.
         header: the header of the file.
-        stored: (H, W) numbers, or (H, W, 3) colours uint8.
-        opacity: (H, W) uint8, None if all pixels are opaque.
-        palette: (n, 3) uint8 colours of the numbers, transparent ones black; None if they have none.
+        stored: (H, W) numbers, or (H, W, 3) uint8 colours.
+        opacity: (H, W) uint8; None if all pixels are opaque.
+        palette: (n, 3) uint8 colours of the numbers, black for transparent ones; None without a palette.
     """
 
     path: Path
@@ -170,13 +189,23 @@ class LabelFile:
 
     @property
     def subject(self) -> str:
-        """Name of the file in messages."""
+        """The file's kind and path, as messages begin."""
         return f"{self.kind} {self.path}"
 
     def numbers(
         self, seen: SeenColours | None = None, classes: Collection[int] = (), *, is_one_class: bool = False
     ) -> np.ndarray:
-        """Return the class numbers (H, W) uint8; arguments and errors are those of `read_label_map`."""
+        """Return the class numbers (H, W) uint8 that the file stores as palette indices, grey values or VOC colours.
+
+        Args:
+            seen: {colour: palette index and file} of other label maps of the data set, which must agree; it is
+                extended.
+            classes: numbers of the data set's classes, to find ambiguous grey values of 2 or 4 bits.
+            is_one_class: the file is a mask of a single class, whose number is known from elsewhere.
+
+        Raises:
+            DataError: a pixel is half transparent or above 255, or colours and stored numbers contradict each other.
+        """
         self.check_opacity()
         if self.palette is not None:
             check_palette(self.stored, self.palette, self.path, seen, is_one_class=is_one_class)
@@ -215,9 +244,15 @@ class LabelFile:
 
 
 def read_label_file(path: Path | bytes, kind: str = "label map", name: str = "") -> LabelFile:
-    """Decode the file of a label map or mask, or its content, which messages call `name`.
+    """Decode the file of a label map or mask, without interpreting its numbers.
 
-    Raises DataError where it cannot be decoded or is of a form that no numbers follow from.
+    Args:
+        path: the file, or its content.
+        kind: the word for it in messages.
+        name: name for messages if `path` is the content.
+
+    Raises:
+        DataError: the file cannot be decoded, or is of a form that stores no exact numbers, such as JPEG.
     """
     with open_picture(path, kind, name=name) as (image, header):
         if header.mode in ("RGB", "RGBA"):
@@ -248,29 +283,30 @@ def read_label_map(
     is_one_class: bool = False,
     photo: Path | None = None,
 ) -> np.ndarray:
-    """Read a label map (H, W) uint8: palette index or grey value is the class; RGB follows VOC's colours.
+    """Read a label map (H, W) uint8: palette index or grey value is the class number; RGB follows VOC's colours.
 
     Void 255 is kept, and transparent pixels are background.
 
     Args:
         path: the file.
-        seen: what colours of palettes stood for in other label maps of the same data set (`check_palette`).
-        classes: numbers of the data set's classes, which tell whether grey of 2 or 4 bits can be meant in two ways.
-        is_one_class: the file is the mask of one class that has its name elsewhere (`check_palette`).
-        photo: the photo of a label map of people's own, onto whose upright form it is brought (`fit_labels`).
+        seen: {colour: palette index and file} of other label maps of the data set, which must agree; it is extended.
+        classes: numbers of the data set's classes, to find ambiguous grey values of 2 or 4 bits.
+        is_one_class: the file is a mask of a single class, whose number is known from elsewhere.
+        photo: for a user's own label map its photo; the label map is then turned to the photo's upright form.
 
     Raises:
-        DataError: the file cannot be decoded, is refused by a rule of `file_rules`, or says other numbers by its
-            colours or shades than it stores.
+        DataError: the file cannot be decoded, is refused by a rule of `file_rules`, or its colours contradict its
+            numbers.
     """
     file = read_label_file(path)
     return fitted(file, file.numbers(seen, classes, is_one_class=is_one_class), photo)
 
 
 def fitted(file: LabelFile, labels: np.ndarray, photo: Path | None) -> np.ndarray:
-    """Turn the labels (H, W) of a file like its `photo`; without one, return them as they are.
+    """Turn the labels (H, W) of a file to the upright form of its `photo`; without one, return them unchanged.
 
-    Raises DataError where their EXIF entry says something else.
+    Raises:
+        DataError: the label map has the size of neither the upright nor the stored photo, or another EXIF entry.
     """
     if photo is not None:
         try:
@@ -284,9 +320,13 @@ def fitted(file: LabelFile, labels: np.ndarray, photo: Path | None) -> np.ndarra
 
 
 def read_shades(path: Path, kind: str = "mask") -> np.ndarray:
-    """Read the colours (H, W, 3) uint8 of a mask whose shades mark the object; lossy files are allowed.
+    """Read the colours (H, W, 3) uint8 of a mask whose bright pixels mark the object; lossy files are allowed.
 
-    Transparent pixels are black. Raises DataError as `read_label_map` does.
+    Transparent pixels are black.
+
+    Raises:
+        DataError: the file cannot be decoded, has half-transparent pixels, or holds only 0 and 1, which both look
+            black.
     """
     with open_picture(path, kind, by_shades=True) as (image, header):
         colours = np.asarray(image.convert("RGB"))
@@ -306,16 +346,25 @@ def read_mask(
     photo: Path | None = None,
     name: str = "",
 ) -> tuple[np.ndarray, bool]:
-    """Read a mask file as people save it.
+    """Read a mask file as people save it, in black and white or as class numbers.
 
-    Black and white, also in a colour mode, is class 1; so is white on nothing, where it is at least half opaque.
-    Anything else is read as by `read_label_map`, whose arguments and errors these are; the path may be the content of a
-    file that is called `name`.
+    White on black, in any colour mode, is class 1; so is white on transparent, where it is at least half opaque. Other
+    files are label maps: palette index or grey value is the class number, and RGB follows VOC's colours.
+
+    Args:
+        path: the file, or its content.
+        seen: {colour: palette index and file} of other label maps of the data set, which must agree; it is extended.
+        classes: numbers of the data set's classes, to find ambiguous grey values of 2 or 4 bits.
+        is_one_class: the file is a mask of a single class, whose number is known from elsewhere.
+        photo: the photo to whose upright form the mask is turned.
+        name: name for messages if `path` is the content.
 
     Returns:
-        A label map (H, W) uint8: 0 is unmarked, 255 void, anything else a class number; and whether it looks like black
-        and white with smoothed edges rather than class numbers: grey, with at least three levels between on fewer
-        pixels than white has, or with more levels than an image has classes.
+        A label map (H, W) uint8 (0 background, 255 void, else class numbers), and whether it looks like black and white
+        with smoothed edges rather than class numbers.
+
+    Raises:
+        DataError: the file cannot be decoded, or its colours contradict its numbers.
     """
     file = read_label_file(path, "mask", name)
     shades, is_grey = file.visible, file.palette is None
@@ -340,7 +389,11 @@ def _is_black_and_white(shades: np.ndarray) -> bool:
 
 
 def from_colours(pixels: np.ndarray, subject: str) -> np.ndarray:
-    """Convert pixels (H, W, 3) uint8 in VOC colours to class numbers (H, W) uint8. Raises DataError for others."""
+    """Convert pixels (H, W, 3) uint8 in VOC colours to class numbers (H, W) uint8.
+
+    Raises:
+        DataError: a colour is not in the VOC colour map; the message begins with `subject`.
+    """
     step = max(1, _ROWS // max(1, pixels.shape[1]))
     parts = [_from_colours(pixels[row : row + step], subject) for row in range(0, max(1, len(pixels)), step)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -17,7 +17,7 @@ from fsbench.data.resizing import resize_by_pil
 
 
 def way_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """Convert label values to ways: the n-th of `classes` becomes n, void stays 255, all others become 0."""
+    """Replace class numbers by ways, uint8: the n-th of `classes` becomes n, void stays 255, all others 0."""
     slots = np.zeros(256, dtype=np.uint8)
     slots[list(classes)] = np.arange(1, len(classes) + 1)
     slots[VOID] = VOID
@@ -55,7 +55,7 @@ def _opencv_index(length: int, size: int) -> np.ndarray:
 
 
 def stretch(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize the label map (side, side) of a frame to (*size) by torch's `nearest-exact`, padding included."""
+    """Resize a square label map (side, side), padding included, to `size` (h, w) by torch's `nearest-exact`."""
     return _pixels(labels, *size, _exact_index)
 
 
@@ -81,20 +81,20 @@ def resize_labels_pil(labels: np.ndarray, height: int, width: int) -> np.ndarray
 
 
 def frame_shape(height: int, width: int, size: int) -> tuple[int, int]:
-    """Return height and width of an image in a frame: the longer side is `size`, the other is rounded, at least 1.
+    """Return height and width of an image in a square frame: the longer side is `size`, the other is rounded.
 
-    A protocol with a frame compares prediction and truth of the whole square, stretched to the query's own size:
-    padding is there, as background, and the image is squashed (fssdino.md §3 step 5, §5).
+    Protocols with a frame compare prediction and truth on the whole square, stretched to the query's size: padding
+    counts as background, and the image is squashed (fssdino.md §3 step 5, §5).
     """
     scale = size / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def padded_shape(height: int, width: int, size: int) -> tuple[int, int]:
-    """Return height and width of an image inside a square of `size` pixels (hmnet.md §2.4.5).
+    """Return height and width of an image inside a padded square of `size` pixels, as HMNet's authors resize it.
 
-    The longer side becomes `size` and the other one keeps the aspect ratio, rounded down; then both are rounded down to
-    multiples of 8, at least 8.
+    The longer side becomes `size` and the other keeps the aspect ratio, rounded down; then both are rounded down to
+    multiples of 8, at least 8 (hmnet.md §2.4.5).
     """
     ratio = size / max(height, width)
     inner = (size, int(width * ratio)) if height >= width else (int(height * ratio), size)
@@ -102,7 +102,7 @@ def padded_shape(height: int, width: int, size: int) -> tuple[int, int]:
 
 
 def letterbox_shape(height: int, width: int, size: int) -> tuple[int, int]:
-    """Return height and width of an image inside a square of `size` pixels by a factor of both (segic.md §2).
+    """Return height and width of an image scaled by one factor so that its longer side fits into `size` (segic.md §2).
 
     Both are rounded down, so that the longer side may become `size` - 1.
 
@@ -125,12 +125,12 @@ _SHAPES = {"frame": frame_shape, "padded": padded_shape, "letterbox": letterbox_
 
 
 def image_part(height: int, width: int, size: int, resize: str) -> tuple[int, int]:
-    """Return height and width of the top left part of a square of `size` pixels that an image fills.
+    """Return height and width of the part, at the top left of a square, that a resized image fills.
 
     Args:
-        height, width: of the image.
+        height, width: size of the image.
         size: side of the square.
-        resize: rule of `LABEL_RESIZES` by which the image got into it.
+        resize: name of the rule in `LABEL_RESIZES` by which the image is resized.
     """
     return _SHAPES[resize](height, width, size) if resize in _SHAPES else (size, size)
 
@@ -143,19 +143,19 @@ def _in_square(inner: np.ndarray, size: int) -> np.ndarray:
 
 
 def frame_labels(labels: np.ndarray, size: int) -> np.ndarray:
-    """Bring a label map (H, W) uint8 into a frame (S, S) as `frame_image` does its image, by OpenCV's nearest."""
+    """Resize a label map (H, W) uint8 into the top left of a void square (S, S), longer side S, by OpenCV's nearest."""
     return _in_square(resize_labels_cv2(labels, *frame_shape(labels.shape[0], labels.shape[1], size)), size)
 
 
 def resize_labels_padded(labels: np.ndarray, size: int) -> np.ndarray:
-    """Resize a label map (H, W) uint8 to (S, S) as `resize_padded` does its image, by OpenCV's nearest."""
+    """Resize a label map (H, W) uint8 to `padded_shape`, at the top left of a void square (S, S), nearest pixel."""
     return _in_square(resize_labels_cv2(labels, *padded_shape(labels.shape[0], labels.shape[1], size)), size)
 
 
 def letterbox_labels(labels: np.ndarray, size: int) -> np.ndarray:
-    """Resize the mask of each label in (H, W) to (S, S), threshold it at a half, and return (S, S) uint8.
+    """Resize a label map (H, W) uint8 by one factor into a void square (S, S), each label's mask bilinearly.
 
-    A pixel above a half in no mask is background.
+    A pixel gets a label whose resized mask is above 0.5 (the largest label if several are), else it is background.
     """
     inside = np.zeros(letterbox_shape(labels.shape[0], labels.shape[1], size), np.uint8)
     present = [label for label in np.unique(labels).tolist() if label]
@@ -167,13 +167,13 @@ def letterbox_labels(labels: np.ndarray, size: int) -> np.ndarray:
 
 
 def letterboxed(planes: np.ndarray, size: int) -> np.ndarray:
-    """Resize planes (C, H, W) to (C, h, w) of `letterbox_shape`, bilinear, without antialiasing (segic.md §2).
+    """Resize planes (C, H, W) by one factor into a square of side `size`, bilinearly and without antialiasing.
 
-    The step between samples is the inverse of the factor, not the ratio of the sizes. Places and weights are rounded
-    to float32 as torch rounds them, which this module does without.
+    The step between samples is the inverse of the factor, not the ratio of the sizes, and everything is rounded to
+    float32 as torch does (segic.md §2).
 
     Returns:
-        float32.
+        (C, h, w) float32, where (h, w) is `letterbox_shape` of the planes; without padding.
     """
     height, width = planes.shape[1:]
     rows, columns = letterbox_shape(height, width, size)
@@ -197,18 +197,21 @@ def _neighbours(length: int, count: int, step: np.float32) -> tuple[np.ndarray, 
 
 
 def stretch_truth(labels: np.ndarray, size: int) -> np.ndarray:
-    """Bring a label map (H, W) uint8 into a frame, and stretch the frame back to (H, W); padding is background."""
+    """Return a label map (H, W) uint8 after resizing it into a padded square and stretching the square back to (H, W).
+
+    Padding becomes background. It is what protocols with a square frame compare predictions with.
+    """
     framed = frame_labels(labels, size)
     framed[framed == VOID] = 0
     return stretch(framed, (labels.shape[0], labels.shape[1]))
 
 
 def over_image(labels: np.ndarray, size: int | None) -> np.ndarray:
-    """Cut the padding from a stretched label map and resize the rest to the image, for pictures.
+    """Cut the padding from a label map (H, W) that was stretched from a square frame, and resize the rest to (H, W).
 
     Args:
-        labels: (H, W), of an image of this size.
-        size: side of the frame; None if labels and image lie over each other as they are.
+        labels: the label map, of the image's size (H, W).
+        size: side of the frame; None if the label map has no padding and is returned unchanged.
     """
     if size is None:
         return labels

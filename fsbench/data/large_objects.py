@@ -26,7 +26,10 @@ _FORMAT = "large-objects-2"
 
 
 class LargeObject(NamedTuple):
-    """Object of at least 2048 pixels; `segmentation` is a list of polygons or a run-length mask."""
+    """Object of an annotation file with an area of at least 2048 pixels.
+
+    `image` and `category` are COCO ids; `segmentation` is a list of polygons or a run-length mask.
+    """
 
     image: int
     category: int
@@ -35,14 +38,14 @@ class LargeObject(NamedTuple):
 
 @dataclass(frozen=True)
 class LargeObjects:
-    """All large objects of an annotation file.
+    """All objects of a COCO annotation file with an area of at least 2048 pixels.
 
     Attributes:
         path: the file.
-        sha256: of the file.
-        categories: ids and names in the order of the file, which folds are made of.
-        images: id -> image.
-        objects: in the order of the file.
+        sha256: its checksum.
+        categories: (id, name) of each category in the order of the file, by which folds are made.
+        images: {image id: image}.
+        objects: the objects in the order of the file.
     """
 
     path: Path
@@ -53,7 +56,7 @@ class LargeObjects:
 
     @cached_property
     def images_of(self) -> dict[int, list[int]]:
-        """{category id: ids of its images}, in the order of CPython's set."""
+        """{category id: ids of the images with such an object}, in the order of a Python set of these ids."""
         found: dict[int, set[int]] = {category: set() for category, _ in self.categories}
         for item in self.objects:
             found[item.category].add(item.image)
@@ -61,7 +64,7 @@ class LargeObjects:
 
     @cached_property
     def image_ids(self) -> dict[str, int]:
-        """Id of each image by its file name."""
+        """{file name: image id}."""
         return {image.file_name: number for number, image in self.images.items()}
 
     @cached_property
@@ -72,9 +75,12 @@ class LargeObjects:
         return dict(found)
 
     def mask(self, image: int, category: int) -> np.ndarray:
-        """Return the pixels (H, W) bool of a category in an image, drawn by pycocotools.
+        """Return the pixels (H, W) bool of a category's large objects in an image, drawn by pycocotools.
 
-        An object that rasterises to nothing is one pixel, its first vertex. Raises DataError for an unusable mask.
+        An object that rasterises to nothing becomes one pixel, its first vertex.
+
+        Raises:
+            DataError: the file's mask of an object is unusable.
         """
         file_name, _, height, width = self.images[image]
         union = np.zeros((height, width), dtype=bool)
@@ -98,7 +104,7 @@ def _raster(segmentation: Any, height: int, width: int) -> np.ndarray:
 
 
 def read_large_objects(path: Path) -> LargeObjects:
-    """Read the large objects of an annotation file, or their kept result.
+    """Return the objects of at least 2048 pixels of a COCO annotation file, from the disk cache if it has them.
 
     Raises:
         DataError: not a complete JSON file, not instance annotations with areas, or entries that do not fit together.
@@ -113,7 +119,11 @@ def read_large_objects(path: Path) -> LargeObjects:
 
 
 def large_objects(content: Mapping[str, Any]) -> LargeObjects:
-    """Return the large objects of an annotation file's parsed content. Raises ValueError unless its entries fit."""
+    """Return the objects of at least 2048 pixels from the parsed content of a COCO annotation file.
+
+    Raises:
+        ValueError: an entry is missing, or entries do not fit together.
+    """
     return _from_plain(_plain(content), Path(), "")
 
 

@@ -13,15 +13,13 @@ _SUBSTITUTES: "WeakKeyDictionary[SegmentationData, dict[Part, list[str]]]" = Wea
 
 
 def substitute_list(data: SegmentationData, part: Part, absent: str, used: str) -> None:
-    """Note that a list is missing and what replaces it; printed once per process.
-
-    Every place that takes another list than the published one says so here.
+    """Remember and print (once per process) that a published image list is missing, and what is used in its place.
 
     Args:
         data: the data set.
-        part: part of its images that the list is about.
+        part: the part of its images that the list is about: "trn", "val" or "held_out".
         absent: the published list, in words.
-        used: what is taken in its place, and how it differs.
+        used: what is used in its place, and how it differs.
     """
     noted = _SUBSTITUTES.setdefault(data, {one: [] for one in get_args(Part)})[part]
     note = f"{data.name}, {_PARTS[part]} images: {absent} is absent; in its place: {used}"
@@ -38,6 +36,6 @@ def print_once(note: str) -> None:
 
 
 def list_substitutes(data: SegmentationData, *parts: Part) -> list[str]:
-    """Return the notes about lists of the `parts` of a data set, for its records."""
+    """Return the notes about missing published lists of these parts ("trn", "val", …) of a data set."""
     noted = _SUBSTITUTES.get(data, {})
     return [note for part in parts for note in noted.get(part, ())]

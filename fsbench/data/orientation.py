@@ -11,7 +11,7 @@ from fsbench.data.picture_file import PictureHeader, is_turned, picture_header
 
 
 def apply_orientation(stored: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn and mirror an array (H, W, …) from its stored form to its EXIF orientation (1 to 8)."""
+    """Turn and mirror an array (H, W, …) from the form in which it is stored as its EXIF orientation (1 to 8) says."""
     if not is_turned(orientation):
         return stored
     if orientation >= 5:
@@ -21,11 +21,11 @@ def apply_orientation(stored: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def fits_both_ways(image: Path, label_file: Path | None = None) -> bool:
-    """Return whether a label map fits both the turned and the stored image.
+    """Return whether a label map's size fits its image both as it is stored and turned by its EXIF entry.
 
     Args:
         image: the image's file.
-        label_file: the label map's picture, whose own EXIF entry says it; None if it has no file of its own.
+        label_file: the label map's file, which is unambiguous if it has an EXIF entry of its own; None without a file.
     """
     try:
         header = picture_header(image)
@@ -43,19 +43,19 @@ def fit_labels(
     label_file: Path | None = None,
     own: PictureHeader | None = None,
 ) -> np.ndarray:
-    """Turn a label map (h, w), drawn on the upright or the stored image, to the upright form (H, W).
+    """Turn a label map that was drawn on an upright or a stored image to the upright form (H, W).
 
-    Its own EXIF entry tells the form, else its size; where both forms have one size (`fits_both_ways`) it is taken as
-    drawn on the upright one. This is the rule for people's own files.
+    The label map's own EXIF entry decides the form, else its size. If both forms have the same size, the label map
+    counts as drawn on the upright image. This rule is for users' own files.
 
     Args:
-        labels: the label map.
+        labels: the label map (h, w).
         image, header: the image's name and header.
         label_file: the label map's file, for messages.
         own: the header of the label map's picture; None if it has none.
 
     Raises:
-        DataError: it has the size of neither, or an EXIF entry that does not fit the image.
+        DataError: the label map has the size of neither form, or an EXIF entry that does not fit the image.
     """
     upright = header.shown_shape
     if own is not None and is_turned(own.orientation):
@@ -73,7 +73,7 @@ def fit_labels(
 
 
 def check_sizes(image_file: Path, pixels: np.ndarray, labels: np.ndarray, label_file: Path | None = None) -> None:
-    """Raise DataError, naming the files, unless `labels` (H, W) is as large as the image `pixels` (H, W, 3)."""
+    """Raise DataError, naming the files, if `labels` (H, W) and the image (H, W, 3) differ in size."""
     if labels.shape != pixels.shape[:2]:
         remark = exif_remark(image_file, labels.shape)
         raise unequal_sizes(image_file, pixels.shape[:2], labels.shape, label_file, remark)
@@ -82,7 +82,7 @@ def check_sizes(image_file: Path, pixels: np.ndarray, labels: np.ndarray, label_
 def unequal_sizes(
     image: object, shape: tuple[int, ...], labels: tuple[int, ...], label_file: Path | None = None, remark: str = ""
 ) -> DataError:
-    """Return the error for an image (H, W) whose label map has another size."""
+    """Return the error for an image of height and width `shape` whose label map has another size."""
     source = f" {label_file}" if label_file else ""
     return DataError(
         f"image {image} is {shape[1]}x{shape[0]} pixels and its label map{source} {labels[1]}x{labels[0]}; expected "
@@ -91,7 +91,7 @@ def unequal_sizes(
 
 
 def exif_remark(image: Path, labels: tuple[int, ...]) -> str:
-    """Return a remark if a label map has the size (H, W) of the image turned by its EXIF entry; else ""."""
+    """Return a remark for an error if a label map's size (H, W) is that of the image after turning by EXIF; else ""."""
     with suppress(DataError):
         header = picture_header(image)
         if header.shown_shape == tuple(labels) != (header.height, header.width):

@@ -8,7 +8,7 @@ PAINTING = "fillPoly of OpenCV 4.7"
 
 
 def fill_outline(labels: np.ndarray, corners: np.ndarray, value: int) -> None:
-    """Set the pixels inside an outline and on its boundary to a value.
+    """Set the pixels inside a polygon and on its boundary to a value, in place.
 
     Args:
         labels: (H, W) uint8, contiguous; written to.

@@ -18,7 +18,7 @@ _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 
 @cache
 def voc_colors() -> np.ndarray:
-    """The VOC colour map (256, 3) uint8: the bits of a class number spread over red, green and blue."""
+    """Return the VOC colour map (256, 3) uint8: the bits of a class number spread over red, green and blue."""
     colours = np.zeros((256, 3), dtype=np.uint8)
     number = np.arange(256)
     for shift in range(8):
@@ -37,19 +37,21 @@ def _voc_numbers() -> dict[Colour, int]:
 def check_palette(
     labels: np.ndarray, palette: np.ndarray, path: Path, seen: SeenColours | None = None, *, is_one_class: bool = False
 ) -> None:
-    """Raise DataError if a palette's colours say other class numbers than the stored indices.
+    """Check that a palette's colours agree with the stored indices, which are the class numbers.
 
-    Programs that make images smaller drop the entries of a palette that no pixel uses, and sort the rest. The picture
-    stays as it is, and the places, which are the class numbers, become others.
+    Programs that shrink images drop unused palette entries and sort the rest: the picture looks the same, but the
+    indices change.
 
     Args:
-        labels: (H, W) places in the palette.
+        labels: (H, W) palette indices.
         palette: (n, 3) uint8, transparent entries black.
-        path: the label map, for messages.
-        seen: colours of other label maps of the same data set, to which those of this one are added. A colour that has
-            another place here is refused, whatever it is.
-        is_one_class: the label map is the mask of one class that has its name elsewhere, so that its number says
-            nothing; background and void are held against their colours alone.
+        path: the label map's file, for messages.
+        seen: {colour: palette index and file} of other label maps of the data set; this one's colours are added.
+        is_one_class: the label map is a mask of a single class, whose number is known from elsewhere; only background
+            and void are then compared with their colours.
+
+    Raises:
+        DataError: a colour stands for another number in VOC's map or as grey, or had another index in an earlier file.
     """
     colours = _colours(palette)
     unused = bytes(range(256)).translate(None, labels.tobytes())  # a tenth of the time of numpy's unique

@@ -52,20 +52,20 @@ _NO_PAGE = 1 | 4
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """What a picture file's header says: size, mode, orientation, and so on.
+    """Properties of a picture file: size, mode, orientation, and so on.
 
     Attributes:
-        format: its name in PIL, such as "PNG".
-        mode: PIL's word for its channels: "L", "P", "RGB", …
-        height, width: in pixels, as it is decoded.
-        pages: number of its pictures, without smaller copies of another one.
+        format: PIL's name of the file format, such as "PNG".
+        mode: PIL's name of the channels: "L", "P", "RGB", …
+        height, width: in pixels, as PIL decodes the picture.
+        pages: number of pictures in the file, without smaller copies of another one.
         top: the largest number that a sample can hold, such as 255 for 8 bits.
-        has_alpha: it has an alpha channel, or names colours that are transparent.
-        zero_is_white: it is a TIFF whose smallest number is white.
-        is_tiled: it is a TIFF in tiles.
-        is_signed: its samples of 8 bits may be below 0, which PIL takes as large numbers.
-        is_lossy: its numbers are not exactly those that were saved.
-        orientation: its EXIF entry, 1 to 8; 1 if there is none.
+        has_alpha: whether it has an alpha channel, or names colours that are transparent.
+        zero_is_white: whether it is a TIFF whose smallest number is white.
+        is_tiled: whether it is a TIFF in tiles.
+        is_signed: whether its samples of 8 bits may be negative, which PIL reads as large numbers.
+        is_lossy: whether compression changed its numbers.
+        orientation: its EXIF orientation, 1 to 8; 1 if it has none.
     """
 
     format: str
@@ -83,27 +83,27 @@ class PictureHeader:
 
     @property
     def turn(self) -> int:
-        """EXIF orientation still to be applied to decoded pixels; TIFF and HEIC are decoded upright."""
+        """EXIF orientation that decoded pixels still need; 1 for TIFF and HEIC, which are decoded upright."""
         return 1 if self.format in ("TIFF", "HEIF") else self.orientation
 
     @property
     def stored_shape(self) -> tuple[int, int]:
-        """Height and width of the picture as stored."""
+        """Height and width of the picture as stored, before any turn by EXIF."""
         return upright_shape(self.height, self.width, self.orientation if self.turn != self.orientation else 1)
 
     @property
     def shown_shape(self) -> tuple[int, int]:
-        """Height and width of the picture as shown."""
+        """Height and width of the picture as shown, turned by its EXIF orientation."""
         return upright_shape(self.height, self.width, self.turn)
 
 
 def is_turned(orientation: int) -> bool:
-    """Return whether an EXIF orientation turns or mirrors an image; unknown values do not."""
+    """Return whether an EXIF orientation turns or mirrors an image; False for unknown values."""
     return 2 <= orientation <= 8
 
 
 def upright_shape(height: int, width: int, orientation: int) -> tuple[int, int]:
-    """Convert stored height and width to those shown, or back."""
+    """Convert stored height and width to those after the turn by an EXIF orientation, or back."""
     return (width, height) if 5 <= orientation <= 8 else (height, width)
 
 
@@ -118,17 +118,17 @@ def open_picture(
 ) -> Iterator[tuple[Image.Image, PictureHeader]]:
     """Open a picture file for reading; errors, also within the block, become DataErrors.
 
-    A truncated file is an error whatever PIL was told before.
+    Truncated files are refused, even if PIL was set to accept them.
 
     Args:
-        source: the file, or its content.
-        kind: the word for it in messages: "image", or that of a label map, to which other rules apply.
-        decode: decode the pixels; else they may be decoded in the block.
-        by_shades: a label map is a mask that is told by its shades, not by numbers, so that it may be lossy.
-        name: the name of a content, in messages.
+        source: path or content of the file.
+        kind: the word for it in messages: "image", or that of a label map, to which stricter rules apply.
+        decode: decode the pixels here; otherwise only the header is checked.
+        by_shades: a mask whose bright pixels mark the object, rather than class numbers; it may be a lossy file.
+        name: name for messages if `source` is the content.
 
     Raises:
-        DataError: it cannot be read, or a rule of `file_rules` refuses it; the message names it.
+        DataError: the file cannot be read, or a rule of `file_rules` refuses it; the message names it.
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # other packages switch this on, and lost rows would be read as grey
     subject = f"{kind} {name or source!s}"
@@ -150,13 +150,21 @@ def open_picture(
 
 
 def picture_header(path: Path, kind: str = "image") -> PictureHeader:
-    """Return the header of a picture file. Raises DataError as `open_picture`."""
+    """Return the header of a picture file without decoding it.
+
+    Raises:
+        DataError: the file cannot be read, or a rule of `file_rules` refuses it.
+    """
     with open_picture(path, kind, decode=False) as (_, header):
         return header
 
 
 def stated_size(path: Path, kind: str) -> tuple[int, int]:
-    """Return height and width from a picture's header, without decoding. Raises DataError if impossible."""
+    """Return (height, width) from a picture's header, without decoding.
+
+    Raises:
+        DataError: the file cannot be opened as a picture.
+    """
     try:
         with open_image(path, "image" if kind == "image" else "label map") as image:
             return image.height, image.width
@@ -178,7 +186,7 @@ def opacity(image: Image.Image, header: PictureHeader) -> np.ndarray | None:
 
 
 def stored_numbers(image: Image.Image, header: PictureHeader) -> np.ndarray:
-    """Return the numbers (H, W) stored in a grey picture; PIL scales them if a sample has fewer than 8 bits."""
+    """Return the numbers (H, W) stored in a grey picture, undoing PIL's scaling of samples with fewer than 8 bits."""
     shades = np.asarray(image)
     spread = {"L": 255, "I": 65535 if header.format == "PPM" else 0}.get(image.mode, 0)
     if header.top >= spread:

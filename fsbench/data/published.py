@@ -21,7 +21,7 @@ OWN = ("demo", "demo-cls", "folder", "imagefolder")
 
 @dataclass(frozen=True)
 class Checksum:
-    """Size and checksums of one official list (see `fsbench.data.dataset.pairs_sha256`)."""
+    """Size and sha256 (of sorted and of ordered pairs) of one official list of (image, class) pairs."""
 
     pairs: int
     images: int
@@ -31,9 +31,9 @@ class Checksum:
 
 @cache
 def checksums(dataset: str) -> dict[tuple[str, int], Checksum]:
-    """Return {split and fold: checksums} of a data set's official lists, from its `official.csv`.
+    """Return {(split, fold): checksums} of a data set's official (image, class) lists, from its `official.csv`.
 
-    PASCAL's trn lists hold their own fold's classes.
+    It is empty for a data set without official lists. PASCAL's "trn" lists hold their own fold's classes.
     """
     path = CHECKSUMS / f"{dataset}.official.csv"
     if dataset not in PUBLISHED or not path.is_file():  # the name may be a stranger's
@@ -49,13 +49,13 @@ def checksums(dataset: str) -> dict[tuple[str, int], Checksum]:
 
 @dataclass(frozen=True)
 class Published:
-    """A published data set of images with label maps.
+    """What is known about a published segmentation data set without its files.
 
     Attributes:
         name: the name of the data set.
-        folds: their number; None if it depends on settings.
+        folds: the number of folds; None if it depends on settings.
         novel: numbers of the novel classes of each fold; empty if they follow from files.
-        has_lists: lists of it are official: its authors published some, or the annotations tell them.
+        has_lists: whether official image lists exist: published by its authors, or determined by the annotations.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Published:
         return list(self.novel[fold])
 
     def val_classes(self, fold: int) -> list[int]:
-        """Return no classes: by default, none are kept for choosing a checkpoint."""
+        """Return the numbers of classes reserved for choosing a checkpoint: [], as most data sets have none."""
         return []
 
     def train_classes(self, fold: int) -> list[int]:
@@ -114,13 +114,13 @@ PUBLISHED: Mapping[str, Published] = {
 
 
 def published_names() -> set[str]:
-    """Return the names of published data sets in fsbench and installed packages."""
+    """Return the names of all published data sets that fsbench and installed plug-ins know."""
     files = {name.partition(".")[0] for name in named_files("data", CONFIGS)}
     return (PUBLISHED.keys() | files | named_objects("data").keys()).difference(OWN)
 
 
 def name_fault(name: str) -> str:
-    """Say why a text cannot be a data set's name (a path, or characters that do not print); "" if it can.
+    """Return why a text cannot be a data set's name (a path, or unprintable characters), in words; "" if it can.
 
     >>> name_fault("my shapes"), name_fault("../x")
     ('', 'is a path')
@@ -133,11 +133,11 @@ def name_fault(name: str) -> str:
 
 
 def own_name_fault(name: str, others: Sequence[str] = ()) -> str:
-    """Say why a user's data set cannot have a name; "" if it can.
+    """Return why a user's data set cannot have a name (unprintable, or taken), in words; "" if it can.
 
     Args:
-        name: the name that somebody chose.
-        others: further names that are taken.
+        name: the chosen name.
+        others: names that are taken besides those of published data sets.
     """
     taken = {composed(one).casefold(): one for one in (*published_names(), *others)}
     found = taken.get(composed(name).casefold())

@@ -10,16 +10,16 @@ from PIL import Image
 def resize_by_pil(
     image: Image.Image | np.ndarray, height: int, width: int, rule: Image.Resampling = Image.Resampling.BILINEAR
 ) -> np.ndarray:
-    """Resize an image by one of PIL's filters, which are antialiased.
+    """Resize an image by one of PIL's antialiasing filters, width first.
 
-    PIL filters one axis after the other and rounds to 8 bits in between, so the order shows in the last bit. Pillow 13
-    chooses it by the shape. It is width first here for every shape, as in the Pillow that the authors used
-    (fss-protocol §4, fscs-protocol §6).
+    PIL filters one axis after the other and rounds to 8 bits in between, so the order shows in the last bit, and Pillow
+    13 chooses it by the shape. The authors' Pillow resized the width first (fss-protocol §4, fscs-protocol §6).
 
     Args:
-        image: PIL's, grey or RGB, or (H, W), (H, W, 3) uint8; maps of other types by the nearest pixel alone.
-        height, width: of the result.
-        rule: PIL's filter; by default a triangle.
+        image: a PIL image, grey or RGB, or an array (H, W) or (H, W, 3) uint8; other types only with the nearest
+            filter.
+        height, width: size of the result.
+        rule: PIL's filter; by default bilinear.
 
     Returns:
         (height, width) or (height, width, 3), of the type of `image`, writable.

@@ -6,9 +6,9 @@ import numpy as np
 
 
 def encode_ways(label_map: np.ndarray, ways: int) -> list[str]:
-    """Encode the pixels of each way 1..`ways` of a label map (h, w) as COCO's compressed run lengths.
+    """Return the mask of each way 1..`ways` of a label map (h, w) as COCO's compressed run-length text.
 
-    The text alone does not say the size of the mask.
+    The texts do not hold the size (h, w).
     """
     # spared until it is needed
     from pycocotools import mask
@@ -18,10 +18,11 @@ def encode_ways(label_map: np.ndarray, ways: int) -> list[str]:
 
 
 def decode_rle(rle: dict[str, Any], height: int, width: int) -> np.ndarray:
-    """Decode a run-length mask {"size": [h, w], "counts": …} to (height, width) bool.
+    """Decode a COCO run-length mask {"size": [h, w], "counts": runs or compressed text} to (height, width) bool.
 
-    Raises ValueError for a mask of another size and for runs that do not fill it: pycocotools would return
-    uninitialised memory for those.
+    Raises:
+        ValueError: the mask has another size, or its runs do not fill it (pycocotools would return uninitialised
+            memory).
     """
     # spared until it is needed
     from pycocotools import mask
@@ -30,9 +31,10 @@ def decode_rle(rle: dict[str, Any], height: int, width: int) -> np.ndarray:
 
 
 def rle_extent(rle: dict[str, Any], height: int, width: int) -> tuple[np.ndarray, int]:
-    """Return the bounding box (4,) of a mask (left, top, right, bottom) and its number of pixels, without decoding.
+    """Return a run-length mask's box (left, top, right, bottom) and its number of pixels, without decoding.
 
-    Raises ValueError as `decode_rle`.
+    Raises:
+        ValueError: the mask has another size than (height, width), or its runs do not fill it.
     """
     # spared until it is needed
     from pycocotools import mask
@@ -64,7 +66,11 @@ def _checked(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]:
 
 
 def rle_pixels(counts: str, height: int, width: int) -> int:
-    """Count the pixels of a mask without decoding it. Raises ValueError as `decode_rle`."""
+    """Return the number of pixels of a mask from its compressed run-length text, without decoding.
+
+    Raises:
+        ValueError: the runs are damaged or do not fill (height, width).
+    """
     runs = _runs(counts)
     if not runs or min(runs) < 0 or sum(runs) != height * width:
         raise ValueError(f"its runs do not fill {height * width} pixels")

@@ -16,15 +16,15 @@ _FURTHEST = 100_000
 
 
 def union_mask(segmentations: Iterable[Any], height: int, width: int) -> np.ndarray:
-    """Return the union (height, width) bool of the masks of `segmentations`.
+    """Return the union (height, width) bool of the masks of COCO `segmentation` entries.
 
     Args:
         segmentations: each a list of polygons [x, y, x, y, …], a run-length mask {"size": [h, w], "counts": runs or
-            their compressed text}, or a bitmap (h, w) of 0 and 1.
-        height, width: of the image.
+            compressed text}, or a bitmap (h, w) of 0 and 1.
+        height, width: size of the image.
 
     Raises:
-        ValueError: an entry is of another form or size; says what was found.
+        ValueError: an entry is of another form or size; the message names what was found.
     """
     union = np.zeros((height, width), dtype=bool)
     for segmentation in segmentations:
@@ -33,10 +33,10 @@ def union_mask(segmentations: Iterable[Any], height: int, width: int) -> np.ndar
 
 
 def check_form(segmentation: Any) -> None:
-    """Check, without decoding, that `union_mask` can read a `segmentation`.
+    """Check, without decoding, that a COCO `segmentation` entry is a list of polygons, a run-length mask or a bitmap.
 
     Raises:
-        ValueError: it is not; says what was found.
+        ValueError: it is none of them; the message names what was found.
     """
     if isinstance(segmentation, dict):
         if not isinstance(segmentation.get("counts"), (str, bytes, list)):

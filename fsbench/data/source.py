@@ -9,13 +9,13 @@ from fsbench.base.errors import DataError
 
 @dataclass(frozen=True)
 class Archive:
-    """A published archive: its address, checksum, and the files that are needed from it.
+    """A published archive: its address, its checksum, and which files of it are needed.
 
     Attributes:
         url: its address.
-        md5: its published checksum, None if there is none.
-        files: patterns of the files to take from it, where unpacking them is all that there is to preparing.
-        most: how many files of each folder are taken, the first by name; None takes all.
+        md5: its published checksum; None if there is none.
+        files: patterns of the needed files, if unpacking them is all that has to be done.
+        most: how many files are taken of each folder, the first by name; None takes all.
     """
 
     url: str
@@ -25,12 +25,12 @@ class Archive:
 
     @property
     def name(self) -> str:
-        """Name of the archive's file."""
+        """File name of the archive: the last part of its address."""
         return self.url.rpartition("/")[2]
 
     @property
     def digest(self) -> Digest | None:
-        """The published checksum."""
+        """The archive's published md5; None if there is none."""
         return Digest("md5", self.md5) if self.md5 else None
 
 
@@ -39,8 +39,8 @@ class ByHand:
     """An archive that users must download themselves.
 
     Attributes:
-        what: the data set in words.
-        names: file names under which it is known, the usual one first.
+        what: words for the data set.
+        names: names that the archive's file may have, the usual one first.
     """
 
     what: str
@@ -52,8 +52,8 @@ class Source:
     """Where a data set comes from, and how to get it.
 
     Attributes:
-        kind: published by its authors, drawn by the suite when it is needed, or a folder of the user's own.
-        lists: where to get its authors' lists, which differ from those that follow from annotations; "" without any.
+        kind: "published" by its authors, "drawn" (generated) by fsbench when it is needed, or a user's "own" folder.
+        lists: instructions for getting the authors' image lists, if they differ from derived ones; "" otherwise.
         archives: the published archives.
         instructions: what to fetch from where; `%(<archive>)s` stands for an archive's checksum.
     """
@@ -69,15 +69,15 @@ class Source:
         return (self.instructions % {archive.name: f"md5 {archive.md5}" for archive in self.archives}).splitlines()
 
     def archive(self, name: str) -> Archive:
-        """Return the archive whose file has this name."""
+        """Return the archive whose file is called `name`."""
         return next(archive for archive in self.archives if archive.name == name)
 
     def missing(self, problem: str) -> DataError:
-        """Return a DataError: `problem` first, then what to fetch from where."""
+        """Return the error for missing data: `problem`, then instructions for getting the data."""
         return _with_guide(problem, self.guide)
 
     def missing_lists(self, problem: str) -> DataError:
-        """Return a DataError: `problem` first, then where to get the lists."""
+        """Return the error for missing image lists: `problem`, then where to get the authors' lists."""
         return _with_guide(problem, self.lists.splitlines())
 
 

@@ -35,14 +35,14 @@ EVALUATION_SEED = 321
 
 @dataclass(frozen=True)
 class Brush:
-    """Ranges from which a stroke's random numbers are drawn, upper ends excluded.
+    """Ranges of the random numbers that decide how a scribble's brush strokes look.
 
     Attributes:
-        width: the width of the line in pixels.
-        vertices: the vertices of the line beyond its first.
-        speed, acceleration: largest pixels from one vertex to the next, and their largest change.
+        width: least and (excluded) largest width of the line in pixels.
+        vertices: least and (excluded) largest number of vertices beyond the first.
+        speed, acceleration: largest distance in pixels from one vertex to the next, and its largest change.
         motion, motion_change: scales of the movement of the whole stroke.
-        shift: the shift of a single vertex in pixels.
+        shift: least and (excluded) largest shift of a single vertex in pixels.
     """
 
     width: tuple[int, int]
@@ -60,12 +60,13 @@ SMALL = Brush((2, 5), (6, 22), speed=12, acceleration=8, motion=3, motion_change
 
 @dataclass(frozen=True)
 class AnnotationStreams:
-    """Random generators of annotations.
+    """Random generators from which weak annotations (points, scribbles) are drawn.
 
     Attributes:
-        places: permutes the pixels of a mask: points, and where strokes begin.
-        strokes: how strokes go on.
-        amounts: how many points or strokes, and the brush, in training; None in evaluation, where these are fixed.
+        places: permutes the pixels of a mask, to choose points and the starts of strokes.
+        strokes: decides how strokes continue.
+        amounts: decides, in training, the number of points or strokes and the brush; None in evaluation, where these
+            are fixed.
     """
 
     places: torch.Generator
@@ -74,18 +75,18 @@ class AnnotationStreams:
 
     @classmethod
     def seeded(cls, seed: int, amounts: random.Random | None = None) -> "AnnotationStreams":
-        """Seed both generators as the authors seed torch's and NumPy's global ones."""
+        """Return generators that both have the same seed, as the VRP-SAM authors seed torch and NumPy."""
         return cls(torch.Generator().manual_seed(seed), np.random.RandomState(seed), amounts)
 
     @classmethod
     def of_episode(cls, seed: int, episode: int, epoch: int | None = None) -> "AnnotationStreams":
-        """Seed all generators by a run's seed and an episode's number.
+        """Return generators seeded by a run's seed and an episode's number.
 
         Args:
             seed: 0 or more.
             episode: 0 or more.
-            epoch: of the training, 0 or more, by which annotations differ and their amounts are random; None in
-                evaluation.
+            epoch: epoch of the training, 0 or more, so that annotations differ between epochs and their amounts are
+                random; None in evaluation.
         """
         numbers = (seed, episode) if epoch is None else (seed, episode, epoch + 1)
         words = np.random.SeedSequence(numbers).generate_state(3, np.uint64)
@@ -98,18 +99,18 @@ class AnnotationStreams:
 
 
 def draw_annotation(masks: Tensor, kind: Annotation, streams: AnnotationStreams, idle_draws: bool = True) -> Tensor:
-    """Draw weak annotations (boxes, points, …) of masks.
+    """Draw weak annotations (boxes, points, scribbles) of masks.
 
-    In evaluation a mask gets up to 20 points, or the strokes of a large brush whose number has a seed of its own: 9 on
-    masks of 20 pixels or more. In training the number is drawn from 1 to 20, and the brush is large or small. The
-    largest number is that of the pixels of all masks together, if smaller, as the authors have it; so draw for one mask
-    at a time, from the same streams, unless their numbers are meant. An empty mask has an empty annotation.
+    In evaluation a mask gets up to 20 points, or strokes of a large brush whose number has a fixed seed: 9 on masks of
+    20 pixels or more. In training the number is drawn from 1 to 20, and the brush is large or small. As in the VRP-SAM
+    authors' program, the largest number is bounded by the pixels of all given masks together; so pass one mask at a
+    time unless that is meant. An empty mask gets an empty annotation.
 
     Args:
         masks: (..., H, W) of 0 and 1, or bool.
-        kind: the kind of the annotation.
-        streams: drawn from, mask by mask; `mask` and `box` draw nothing.
-        idle_draws: of strokes, as of `moved`.
+        kind: "mask", "box", "point" or "scribble".
+        streams: the random generators, used mask by mask; "mask" and "box" draw nothing.
+        idle_draws: draw two unused random numbers for each stroke, as VRP-SAM's program does.
 
     Returns:
         Annotations of the masks' shape, type and device.
@@ -138,16 +139,16 @@ def draw_annotation(masks: Tensor, kind: Annotation, streams: AnnotationStreams,
 def draw_label(
     label: np.ndarray, kind: Annotation, streams: AnnotationStreams, objects: Sequence[np.ndarray] | None = None
 ) -> np.ndarray:
-    """Draw the weak label of a support, which replaces its mask.
+    """Draw the weak label that replaces a support's mask.
 
-    Whoever draws a box, points or strokes marks no void: a void band would show the object's outline.
+    The result has no void, which would show the object's outline.
 
     Args:
         label: (S, S) uint8, 1 on the mask.
-        kind: the kind of the annotation; points become discs within the mask.
-        streams: the streams of the episode's way, drawn from support by support.
-        objects: masks (S, S) bool of the single objects, each of which has an annotation of its own; None for one of
-            the mask as a whole.
+        kind: the kind of annotation; points become discs within the mask.
+        streams: random generators of the episode's way, used support by support.
+        objects: masks (S, S) bool of the single objects, each of which is annotated by itself; None to annotate the
+            mask as a whole.
 
     Returns:
         (S, S) uint8 of 0 and 1.
@@ -190,32 +191,35 @@ def filled_box(mask: Tensor) -> Tensor:
 
 
 def start_pixels(mask: Tensor, count: int, places: torch.Generator) -> Tensor:
-    """Draw up to `count` pixels of a mask (H, W) bool, as flat indices int64."""
+    """Draw up to `count` pixels of a mask (H, W) bool without replacement, as flat indices (n,) int64."""
     pixels = mask.flatten().nonzero()[:, 0]
     return pixels[torch.randperm(len(pixels), generator=places)[:count]]
 
 
 def points(mask: Tensor, count: int, places: torch.Generator) -> Tensor:
-    """Draw up to `count` single pixels (H, W) bool of a mask (H, W) bool."""
+    """Return a mask (H, W) bool of up to `count` single pixels drawn from a mask (H, W) bool."""
     drawn = torch.zeros_like(mask).flatten()
     drawn[start_pixels(mask, count, places)] = True
     return drawn.view_as(mask)
 
 
 def start_points(mask: Tensor, count: int, places: torch.Generator) -> Tensor:
-    """Draw where strokes begin, (n, 2) x and y float32; y has the fraction x / W, as in the authors' program."""
+    """Draw up to `count` starting points of strokes on a mask (H, W) bool: (n, 2) float32, x and y.
+
+    As in the VRP-SAM authors' program y has the fraction x / W.
+    """
     pixels, width = start_pixels(mask, count, places), mask.shape[1]
     return torch.stack([(pixels % width).float(), pixels / width], 1)
 
 
 @dataclass
 class Stroke:
-    """A stroke of a brush.
+    """A brush stroke of a scribble.
 
     Attributes:
         vertices: (n, 2) x and y, float64; may lie outside the image.
-        width: the width of the line.
-        motion: how far the whole stroke moves, and in which direction in radians.
+        width: the width of the line in pixels.
+        motion: how far in pixels, and in which direction in radians, the whole stroke is moved.
     """
 
     vertices: np.ndarray
@@ -224,7 +228,7 @@ class Stroke:
 
 
 def new_stroke(start: Sequence[float], brush: Brush, stream: np.random.RandomState) -> Stroke:
-    """Draw a stroke that starts at (x, y)."""
+    """Draw a random stroke of `brush` that starts at `start` (x, y)."""
     width, count = stream.randint(*brush.width), stream.randint(*brush.vertices)
     angle, speed = stream.uniform(0, 2 * math.pi), stream.uniform(0, brush.speed)
     vertices = [(float(start[0]), float(start[1]))]
@@ -239,13 +243,13 @@ def new_stroke(start: Sequence[float], brush: Brush, stream: np.random.RandomSta
 
 
 def moved(stroke: Stroke, brush: Brush, stream: np.random.RandomState, idle_draws: bool = True) -> Stroke:
-    """Return a stroke after randomly moving the whole and half of its vertices.
+    """Return a stroke after a random movement of the whole and of half of its vertices.
 
     Args:
         stroke: the stroke.
         brush: the brush that it was drawn with.
-        stream: the stream of random numbers.
-        idle_draws: draw two numbers more that nothing reads, as VRP-SAM's program does and SANSA's does not.
+        stream: the random generator.
+        idle_draws: draw two unused random numbers as well, as VRP-SAM's program does and SANSA's does not.
     """
     distance, angle = stroke.motion
     way = np.array([int(distance * math.cos(angle)), int(distance * math.sin(angle))])
@@ -264,10 +268,17 @@ def moved(stroke: Stroke, brush: Brush, stream: np.random.RandomState, idle_draw
 def new_strokes(
     mask: Tensor, count: int, brush: Brush, streams: AnnotationStreams, idle_draws: bool = True
 ) -> tuple[Tensor, list[Stroke]]:
-    """Draw up to `count` strokes that start on a mask (H, W) bool; `idle_draws` as in `moved`.
+    """Draw up to `count` brush strokes that start on a mask (H, W) bool.
+
+    Args:
+        mask: the mask.
+        count: largest number of strokes.
+        brush: the brush.
+        streams: the random generators.
+        idle_draws: draw two unused random numbers for each stroke, as VRP-SAM's program does.
 
     Returns:
-        Where they begin, see `start_points`, and the strokes after their movement.
+        Their starting points (n, 2) float32, x and y, and the strokes after a random movement.
     """
     starts = start_points(mask, count, streams.places)
     strokes = [new_stroke(start, brush, streams.strokes) for start in starts.tolist()]
@@ -275,7 +286,7 @@ def new_strokes(
 
 
 def paint(strokes: Sequence[Stroke], size: tuple[int, int]) -> Tensor:
-    """Return the pixels (H, W) bool of strokes in an image (H, W), as Pillow draws them."""
+    """Return the pixels (H, W) bool that strokes cover in an image of `size` (H, W), as Pillow draws them."""
     image = Image.new("1", size[::-1])
     draw = ImageDraw.Draw(image)
     for stroke in strokes:
@@ -289,7 +300,7 @@ def paint(strokes: Sequence[Stroke], size: tuple[int, int]) -> Tensor:
 
 
 def scribble(mask: Tensor, count: int, brush: Brush, streams: AnnotationStreams, idle_draws: bool = True) -> Tensor:
-    """Draw up to `count` strokes on a mask (H, W) bool and return the pixels (H, W) bool they cover."""
+    """Draw up to `count` brush strokes on a mask (H, W) bool; return the pixels (H, W) bool of it they cover."""
     strokes = new_strokes(mask, count, brush, streams, idle_draws)[1]
     return paint(strokes, (mask.shape[0], mask.shape[1])) & mask
 
@@ -299,16 +310,16 @@ CELLS = 32
 
 
 def keep_share(labels: np.ndarray, share: float, seed: Sequence[int]) -> np.ndarray:
-    """Return a support's label map with only a share of the object labelled.
+    """Return a support's label map with only a share of the object labelled; the object's other pixels become void.
 
-    The image is divided into CELLS x CELLS cells, whatever its side, so that all methods are told the same. Of the
-    cells that show the object a share stays, at least one; the object's other pixels become void: nothing is said of
-    them. Cells are dropped in one random order, so that what a smaller share keeps is part of what a larger one keeps.
+    The image is divided into CELLS x CELLS cells, whatever its side, so that the share is the same for all image sizes.
+    Of the cells that show the object a share stays, at least one. Cells are dropped in one random order: what a smaller
+    share keeps is part of what a larger one keeps.
 
     Args:
         labels: (S, S) uint8 of 1 (the way's class), 0 and 255 (void).
-        share: above 0, up to 1; cells are rounded to the nearest number, halves up.
-        seed: numbers of 0 or more that the order of the cells follows from alone.
+        share: above 0, up to 1; the number of cells is rounded, halves up.
+        seed: numbers of 0 or more that alone decide the order of the cells.
 
     Returns:
         (S, S) uint8; `labels` itself for a share of 1 and if there is no object.

@@ -21,7 +21,7 @@ def resize_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
     """Resize an RGB image to (3, size, size) uint8 by PIL's antialiasing bilinear filter, aspect ratio ignored.
 
     Args:
-        image: PIL's, or (H, W, 3) uint8.
+        image: a PIL image, or (H, W, 3) uint8.
         size: side of the square in pixels.
     """
     return _planes(resize_by_pil(image, size, size))
@@ -47,7 +47,7 @@ def resize_image_bicubic(image: Image.Image | np.ndarray, size: int) -> Tensor:
 
 
 def resize_image_cv2(image: Image.Image | np.ndarray, size: int) -> Tensor:
-    """Resize an RGB image to (3, size, size) float32 in 0..255, OpenCV's linear way without antialiasing."""
+    """Resize an RGB image to (3, size, size) float32 in 0..255 by OpenCV, bilinear without antialiasing."""
     return _planes(resize_by_opencv(np.asarray(image, dtype=np.float32), size, size))
 
 
@@ -63,27 +63,29 @@ def _in_square(inner: Tensor, size: int, padding: tuple[float, float, float] = I
 
 
 def frame_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
-    """Bring an RGB image into a frame (3, size, size) by OpenCV's linear interpolation in 8 bits (fssdino.md §3, §5).
+    """Resize an RGB image into the top left of a square (3, size, size), longer side `size`, by OpenCV in 8 bits.
 
-    See `frame_shape`; the colour of the padding is ImageNet's mean.
+    The result is float32 in 0..255; the padding has ImageNet's mean colour (fssdino.md §3, §5).
     """
     pixels = np.asarray(image)
     return _in_square(_planes(resize_by_opencv(pixels, *frame_shape(pixels.shape[0], pixels.shape[1], size))), size)
 
 
 def resize_padded(image: Image.Image | np.ndarray, size: int) -> Tensor:
-    """Resize an RGB image to `padded_shape` by OpenCV's linear interpolation, and pad it with black, to (3, size,
-    size)."""
+    """Resize an RGB image into the top left of a black square (3, size, size), float32 in 0..255, by OpenCV.
+
+    The longer side becomes `size`, and both sides are rounded down to multiples of 8 (`padded_shape`).
+    """
     pixels = np.asarray(image, dtype=np.float32)
     resized = resize_by_opencv(pixels, *padded_shape(pixels.shape[0], pixels.shape[1], size))
     return _in_square(_planes(resized), size, padding=(0.0, 0.0, 0.0))
 
 
 def letterbox_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
-    """Resize an RGB image by one factor, bilinear without antialiasing, and pad it to (3, size, size) (segic.md §2).
+    """Resize an RGB image by one factor into the top left of (3, size, size), float32 in 0..255 (segic.md §2).
 
-    The step between samples is the inverse of the factor, as in `label_maps.letterboxed`. The colour of the padding is
-    ImageNet's mean.
+    Interpolation is bilinear without antialiasing; the step between samples is the inverse of the factor. The padding
+    has ImageNet's mean colour.
     """
     pixels = _planes(np.asarray(image, dtype=np.float32))
     letterbox_shape(pixels.shape[1], pixels.shape[2], size)  # which refuses those of which nothing is left
@@ -92,11 +94,11 @@ def letterbox_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
 
 
 def resize_intensities(image: Image.Image | np.ndarray, size: int) -> Tensor:
-    """Resize measured intensities to (3, size, size) float32 by OpenCV's linear filter; unchanged at their own size.
+    """Resize measured intensities to (3, size, size) float32 by OpenCV, bilinear without antialiasing.
 
     Args:
         image: (H, W) float32, normalised by its data set, which is repeated in three channels; or a photo (H, W, 3)
-            uint8, which is normalised by itself: minus its mean, divided by its standard deviation, of all channels.
+            uint8, which is standardised by the mean and standard deviation of all its values.
         size: side of the square in pixels.
     """
     pixels = np.asarray(image)
@@ -124,9 +126,12 @@ RESIZES = {name: (image, LABEL_RESIZES[name]) for name, image in _IMAGE_RESIZES.
 
 
 def own_pixels(size: Sequence[int], side: int, resize: str) -> Tensor | None:
-    """Return which pixels (1, S, S) bool of a letterbox are covered by an image of `size` (H, W).
+    """Return which pixels (1, S, S) bool of its letterboxed square an image covers; None for other rules.
 
-    None for other rules: the image fills the square, or the protocol says itself what lies beside it.
+    Args:
+        size: height and width of the original image.
+        side: side S of the square.
+        resize: name of the rule by which the image was resized.
     """
     if resize != "letterbox":
         return None

@@ -42,7 +42,7 @@ class Geometry:
 
     @classmethod
     def of(cls, volume: "sitk.Image | sitk.ImageFileReader") -> "Geometry":
-        """Return the geometry of a volume, or of a reader that has read its header."""
+        """Return the geometry of a SimpleITK volume, or of a reader that has read a volume's header."""
         sform = None
         if volume.HasMetaDataKey("sform_code") and volume.GetMetaData("sform_code") != "0":
             right, front, up = (list(map(float, volume.GetMetaData(f"srow_{axis}").split())) for axis in "xyz")
@@ -56,18 +56,18 @@ class Geometry:
 
     @property
     def places(self) -> np.ndarray:
-        """Matrix (4, 4) from voxel indices (x, y, z, 1) to a position in the patient."""
+        """Matrix (4, 4) from voxel indices (x, y, z, 1) to a position in the patient in mm."""
         turned = np.reshape(self.direction, (3, 3)) * self.spacing
         return np.vstack([np.column_stack([turned, self.origin]), [0, 0, 0, 1]])
 
     @property
     def sform_places(self) -> np.ndarray:
-        """The same matrix by NIfTI's sform, if the file has one."""
+        """Matrix (4, 4) from voxel indices (x, y, z, 1) to mm by NIfTI's sform; without one, `places`."""
         return self.places if self.sform is None else np.vstack([np.reshape(self.sform, (3, 4)), [0, 0, 0, 1]])
 
     @property
     def says_nothing(self) -> bool:
-        """Whether the geometry is the default of programs that do not know it (DICOM or NIfTI axes)."""
+        """Whether the header has default values (spacing 1, origin 0), written where geometry is unknown."""
         return any(np.allclose(self.places, np.diag(axes)) for axes in ((1, 1, 1, 1), (-1, -1, 1, 1)))
 
     def __str__(self) -> str:
@@ -78,11 +78,14 @@ class Geometry:
 
 @np.errstate(all="ignore")  # of numbers that place nothing, which are refused in the end
 def grid_rule(labels: Geometry, image: Geometry) -> str | None:
-    """Return the rule for how labels on this grid are brought onto the grid of their image.
+    """Return the name of the rule by which labels are resampled to the voxel grid of their image, or refused.
+
+    Args:
+        labels: geometry of the labels.
+        image: geometry of the image.
 
     Returns:
-        None if they are one but for rounding; else the name of the rule, see `fsbench.data.file_rules`, by which
-        labels are brought onto the image's grid or refused.
+        None if both grids are the same but for rounding; else the name of a rule in `fsbench.data.file_rules`.
     """
     matrix = np.linalg.solve(labels.places, image.places)
     corners, borders = _corners(image), _corners(image, 0.5)
@@ -110,7 +113,11 @@ def _corners(image: Geometry, margin: float = 0.0) -> np.ndarray:
 
 
 def checked_grid_rule(labels: Geometry, image: Geometry, subject: str) -> str | None:
-    """Return `grid_rule`. Raises DataError about `subject`, the labels, if the rule refuses them."""
+    """Return the rule by which labels are resampled to the grid of their image (`grid_rule`); None for the same grid.
+
+    Raises:
+        DataError: the rule refuses the labels; the message begins with `subject`.
+    """
     rule = grid_rule(labels, image)
     if rule and RULES[rule].expected:
         raise refusal(rule, subject, own=labels, image=image)
@@ -118,14 +125,14 @@ def checked_grid_rule(labels: Geometry, image: Geometry, subject: str) -> str | 
 
 
 def on_grid(values: np.ndarray, labels: Geometry, image: Geometry) -> np.ndarray:
-    """Resample labels at the voxels of their image by the nearest voxel; 0 outside.
+    """Resample labels to the voxels of their image, each taking the nearest label; 0 outside the labels.
 
-    Labels on the image's own grid, and those whose place nobody knows, are returned as they are.
+    Labels that are already on the image's grid, or whose position is unknown, are returned unchanged.
 
     Args:
         values: the labels (Z, H, W).
-        labels: their geometry.
-        image: that of the image.
+        labels: the geometry of the labels.
+        image: the geometry of the image.
     """
     if grid_rule(labels, image) not in ("volume_from_another_side", "volume_on_another_grid"):
         return values

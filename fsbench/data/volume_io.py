@@ -30,10 +30,11 @@ _STORED = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 
 
 
 def read_image(path: Path) -> "sitk.Image":
-    """Read a volume with its geometry.
+    """Read a volume, with its geometry, as a SimpleITK image.
 
     Raises:
-        DataError: the file is absent, cut off, no volume of three axes with a value a voxel, or a voxel is no number.
+        DataError: the file is absent or cut off, is not a volume of three axes with one value a voxel, or a voxel is
+            not a finite number.
     """
     # spared until it is needed
     import SimpleITK as sitk
@@ -119,7 +120,7 @@ def own_locale() -> Iterator[None]:
 
 
 def write_image(image: "sitk.Image", path: Path) -> None:
-    """Write a volume with its geometry, compressed; the file may be seen half written."""
+    """Write a SimpleITK volume with its geometry to `path`, compressed; not atomically."""
     # spared until it is needed
     import SimpleITK as sitk
 
@@ -127,14 +128,19 @@ def write_image(image: "sitk.Image", path: Path) -> None:
 
 
 def volume_geometry(path: Path) -> Geometry:
-    """Return a volume's geometry from its file's header. Raises DataError as `read_image`."""
+    """Return a volume's geometry from its file's header.
+
+    Raises:
+        DataError: the file is absent or is not a volume of three axes with one value a voxel.
+    """
     return _geometry(path, file_state(path))
 
 
 def volume_rule(path: Path, image: Path) -> str | None:
-    """Return the rule that brings a volume onto the grid of its image; None if it is on it.
+    """Return the rule by which labels are resampled to the grid of their image's file; None for one grid.
 
-    Raises DataError where the rule refuses it (`grid_rule`), and as `read_image`.
+    Raises:
+        DataError: the rule refuses the labels, or a file is absent or not a volume of three axes.
     """
     return checked_grid_rule(volume_geometry(path), volume_geometry(image), f"the volume {path}")
 
@@ -142,14 +148,14 @@ def volume_rule(path: Path, image: Path) -> str | None:
 def read_volume(path: Path, image: Path | None = None) -> np.ndarray:
     """Return a volume (Z, H, W) in its file's type, read-only.
 
-    Those that were asked for last are kept, at most `KEPT_BYTES` in all, but the last one whatever its size.
+    Recently used volumes are kept in memory, at most `KEPT_BYTES` in all.
 
     Args:
         path: the file.
-        image: the image that the volume is of, where that is another file: its grid is the volume's (`on_grid`).
+        image: for labels the file of their image, to whose voxel grid they are resampled; None for no resampling.
 
     Raises:
-        DataError: as `read_image` and `volume_rule`.
+        DataError: a file is absent, damaged or not a volume of three axes, or the labels do not lie on the image.
     """
     grid = volume_geometry(image) if image is not None and volume_rule(path, image) else None
     key = path, file_state(path), grid
@@ -163,7 +169,7 @@ def read_volume(path: Path, image: Path | None = None) -> np.ndarray:
 
 
 def load_volume(path: Path, grid: Geometry | None = None) -> np.ndarray:
-    """Read a volume (Z, H, W), resampled onto `grid` if one is given, without keeping it."""
+    """Read a volume (Z, H, W), resampled to `grid` if one is given; read-only, and not kept in memory."""
     # spared until it is needed
     import SimpleITK as sitk
 
@@ -175,7 +181,11 @@ def load_volume(path: Path, grid: Geometry | None = None) -> np.ndarray:
 
 
 def value_range(path: Path) -> tuple[float, float]:
-    """Return the smallest and the largest value of a volume, rounded to float32; raises DataError as `read_image`."""
+    """Return the smallest and the largest value of a volume, rounded to float32.
+
+    Raises:
+        DataError: the file is absent, damaged or not a volume of three axes.
+    """
     return _value_range(path, file_state(path))
 
 

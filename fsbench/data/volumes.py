@@ -18,7 +18,7 @@ SIDE = 256
 
 
 def slice_name(scan: str, z: int) -> str:
-    """Return the name of a slice.
+    """Return the image name "<scan>/<z>" of slice z of a scan.
 
     >>> slice_name("10", 7), scan_of("10/7"), slice_number("10/7")
     ('10/7', '10', 7)
@@ -27,12 +27,12 @@ def slice_name(scan: str, z: int) -> str:
 
 
 def is_slice(name: str) -> bool:
-    """Return whether a name is one of a slice."""
+    """Return whether an image name has the form "<scan>/<z>" of a slice, both numbers."""
     return re.fullmatch(r"[0-9]+/[0-9]+", name) is not None
 
 
 def scan_of(name: str) -> str:
-    """Return the scan of a slice."""
+    """Return the id of the scan that a slice named "<scan>/<z>" belongs to."""
     return name.rpartition("/")[0]
 
 
@@ -43,12 +43,12 @@ def slice_number(name: str) -> int:
 
 @dataclass(frozen=True)
 class FoldScans:
-    """The scans of a fold: queries, supports, and training.
+    """Ids of the scans of a fold, by role.
 
     Attributes:
-        queries: whose slices are queries.
-        supports: whose slices are supports, one scan for each shot.
-        training: all others.
+        queries: scans whose slices are queries.
+        supports: scans whose slices are supports, one scan for each shot.
+        training: all other scans.
     """
 
     queries: tuple[str, ...]
@@ -59,14 +59,15 @@ class FoldScans:
 def fold_scans(
     scans: Sequence[str], starts: Sequence[int], fold: int, shot: int, support_places: Sequence[int] | None = None
 ) -> FoldScans:
-    """Divide scans as the authors' program does (§3.1): the supports are the first scans of the next fold.
+    """Divide scans into queries, supports and training; by default the supports are the first scans of the next fold.
 
     Args:
         scans: ids in ascending order, read as a circle.
-        starts: places where the folds begin, and behind them where the last one ends.
+        starts: positions in `scans` where the folds begin, then the position where the last one ends.
         fold: number of the fold.
-        shot: scans that supports come from.
-        support_places: places of these among the scans of fold and supports; None for the last ones.
+        shot: number of scans that supports come from.
+        support_places: positions of the support scans among the fold's scans followed by the next `shot`; None for the
+            last ones.
 
     >>> fold_scans(["1", "2", "3", "5", "8", "10"], (0, 3, 6), fold=1, shot=1)
     FoldScans(queries=('5', '8', '10'), supports=('1',), training=('2', '3'))
@@ -79,7 +80,7 @@ def fold_scans(
 
 
 class VolumeData(SegmentationData):
-    """A data set whose images are slices of volumes."""
+    """A data set whose images are slices of volumes, such as CT or MRI scans."""
 
     images_are_files = False
 
@@ -100,27 +101,37 @@ class VolumeData(SegmentationData):
     @property
     @abstractmethod
     def published_scans(self) -> tuple[str, ...]:
-        """Ids of the scans of the complete data, in numeric order."""
+        """Ids of all scans of the published data, in numeric order, also where some are absent here."""
 
     @abstractmethod
     def fold_scans(self, fold: int, shot: int, support_places: Sequence[int] | None = None) -> FoldScans:
-        """Return the scans of a fold; its supports are slices of `shot` scans."""
+        """Return the scans of a fold by role (queries, supports, training); supports come from `shot` scans.
+
+        Args:
+            fold: number of the fold.
+            shot: number of scans that supports come from.
+            support_places: positions of the support scans among the fold's scans followed by the next `shot`; None for
+                the last ones.
+        """
 
     @abstractmethod
     def superpixels(self, name: str) -> np.ndarray:
-        """Return the superpixels (H, W) int32 of a slice, numbered from 1; 0 is outside all (§6.1).
+        """Return the superpixels (H, W) int32 of a slice, numbered from 1; 0 where there is none.
 
-        Raises DataError for a file that cannot be read.
+        Raises:
+            DataError: a file cannot be read.
         """
 
     @abstractmethod
     def prepare_superpixels(self, names: Sequence[str]) -> None:
         """Check the superpixels of slices against their images, before loader processes start.
 
-        How they come onto the images' voxels, where these are others, is told in a note. Raises DataError for a file
-        that cannot be read or lies elsewhere.
+        If superpixels are on another voxel grid than the image, a note says how they are resampled.
+
+        Raises:
+            DataError: a file cannot be read, or its superpixels do not lie on the image.
         """
 
     @abstractmethod
     def superpixel_file(self, name: str) -> Path:
-        """Return the file with a slice's superpixels."""
+        """Return the path of the file with the superpixels of slice `name`."""

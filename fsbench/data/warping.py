@@ -14,12 +14,12 @@ _BITS = 10
 
 
 def resize_by_opencv(pixels: np.ndarray, height: int, width: int, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
-    """Resize (h, w) or (h, w, 3) by OpenCV, by default linear without antialiasing."""
+    """Resize an array (h, w) or (h, w, 3) by OpenCV, by default bilinear without antialiasing."""
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=interpolation))
 
 
 def scale(pixels: np.ndarray, factor: float, interpolation: int, out: np.ndarray | None = None) -> np.ndarray:
-    """Resize (h, w, ...) by `factor`, into `out` where that has the shape of the result."""
+    """Resize an array (h, w, ...) by a factor with OpenCV; the result is written to `out` if that has its shape."""
     return np.asarray(cv2.resize(pixels, None, dst=out, fx=factor, fy=factor, interpolation=interpolation))
 
 
@@ -31,15 +31,15 @@ def warp(
     corners: tuple[float, ...] = (),
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Move the pixels of an image by an affine matrix, as `cv2.warpAffine` of OpenCV 4 does, to the bit.
+    """Move the pixels of an image by an affine matrix, bit for bit as `cv2.warpAffine` of OpenCV 4 does.
 
     Args:
         pixels: (h, w) or (h, w, channels).
-        matrix: (2, 3), from places (x, y) of the image to places of the result.
+        matrix: (2, 3), from positions (x, y) in the image to positions in the result.
         size: height and width of the result.
         interpolation: `cv2.INTER_LINEAR` or `cv2.INTER_NEAREST`.
-        corners: values of what lies outside the image, by channel; 0 unless given.
-        out: takes the result where it has its shape.
+        corners: values by channel for positions outside the image; 0 unless given.
+        out: array to write the result to, if it has the result's shape.
     """
     linear = interpolation == cv2.INTER_LINEAR
     half = 16 if linear else 512

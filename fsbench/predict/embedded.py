@@ -23,9 +23,13 @@ _LEAST_DIFFERENCE = 8
 
 
 def embedded_file(content: dict[str, Any], file: Path) -> bytes:
-    """Return the image file embedded in a LabelMe file; empty if there is none.
+    """Return the bytes of the image that is embedded in a LabelMe file (key "imageData"); empty if there is none.
 
-    Raises DataError if it is damaged.
+    Raises DataError if the embedded data cannot be decoded.
+
+    Args:
+        content: the parsed JSON of the file.
+        file: the LabelMe file, for messages.
     """
     text = content.get("imageData") or ""
     try:
@@ -35,18 +39,19 @@ def embedded_file(content: dict[str, Any], file: Path) -> bytes:
 
 
 def embedded_picture(embedded: bytes, labels: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Decode the image embedded in a LabelMe file.
+    """Decode the image embedded in a LabelMe file, and turn it and its labels upright.
 
     Args:
-        embedded: as of `embedded_file`.
-        labels: (h, w), drawn on it.
-        file: the LabelMe file.
+        embedded: bytes of the image file.
+        labels: (h, w) label map drawn on the stored image.
+        file: the LabelMe file, for messages.
 
     Returns:
-        Its pixels (H, W, 3) uint8, upright, the labels (H, W) in the same form, and whether the pixels are lossy.
+        The image (H, W, 3) uint8, turned upright; the labels (H, W), turned alike; whether the image was compressed
+        with loss.
 
     Raises:
-        DataError: it cannot be decoded, or has another size than the labels.
+        DataError: the image cannot be decoded, or has another size than the labels.
     """
     try:
         pixels, header = read_photo(embedded, "imageData")
@@ -66,15 +71,19 @@ def labels_on_photo(
     photo_file: Path,
     file: Path,
 ) -> np.ndarray:
-    """Turn labels drawn on the image embedded in a LabelMe file to the form of its photo.
+    """Turn labels drawn on the image embedded in a LabelMe file so that they fit the upright photo beside it.
 
     Args:
-        picture: (h, w, 3) uint8: the upright photo, or its stored form.
-        labels: (h, w).
-        is_lossy: whether picture or photo were compressed with loss; else they have the same pixels.
+        picture: (h, w, 3) uint8, the embedded image: the photo upright, or as its file stores it before EXIF
+            orientation.
+        labels: (h, w) label map on `picture`.
+        is_lossy: whether picture or photo was compressed with loss; if not, their pixels must be equal.
         photo: (H, W, 3) uint8, upright.
-        orientation: EXIF orientation that was applied to the photo.
-        photo_file, file: the photo's and the LabelMe file.
+        orientation: EXIF orientation (1 to 8) that was applied to the photo.
+        photo_file, file: the photo and the LabelMe file, for messages.
+
+    Returns:
+        The labels (H, W) on the upright photo.
 
     Raises:
         DataError: the picture is not the photo.
@@ -90,8 +99,8 @@ def is_same_picture(picture: np.ndarray, photo: np.ndarray) -> bool:
     """Return whether an image (h, w, 3) shows the same as a photo (H, W, 3), up to lossy compression.
 
     LabelMe embeds a photo as JPEG where it turns the photo or cannot embed its format. JPEG changes single pixels of a
-    noisy photo at will, but hardly the mean colour of a square; by how much depends on the photo, so that the measure
-    is the photo's own JPEG of usual quality.
+    noisy photo much, but the mean colours of squares little. How much is allowed is measured on the photo itself, by
+    compressing it as a JPEG of usual quality.
     """
     if picture.shape != photo.shape:
         return False

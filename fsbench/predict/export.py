@@ -46,14 +46,14 @@ Run = Callable[[np.ndarray], Answer]
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well the answers of an exported file and its method agree.
+    """How well the predictions of an exported file agree with those of the method that was exported.
 
     Attributes:
-        images: Number of images.
-        pixels: Number of their pixels.
-        other: Number of pixels with another label.
-        farthest: Largest margin of such a pixel; 0 if there is none.
-        score: Largest difference of a score of presence; None if no class has any.
+        images: Number of compared images.
+        pixels: Number of pixels of these images.
+        other: Number of pixels with different labels.
+        farthest: Largest distance of such a pixel's probability from the decision threshold; 0 if there is none.
+        score: Largest difference of a presence score; None if no class has presence scores.
     """
 
     images: int
@@ -71,7 +71,7 @@ class Agreement:
 
 
 def check_target(out: Path, format: Format, force: bool) -> None:
-    """Raise SettingsError if the name does not fit the format, a file would be replaced, or a package is missing."""
+    """Raise SettingsError if `out` does not fit the format or exists (without `force`), or a package is missing."""
     if out.suffix.lower() != SUFFIXES[format]:
         raise SettingsError(
             f"--out is {out}, expected a name that ends with {SUFFIXES[format]}, as of --format {format}"
@@ -101,15 +101,17 @@ def write_checked(
     An ONNX file gets a script beside it that runs it.
 
     Args:
-        graph: The method with its supports.
-        out: The file.
-        format: Its form.
-        about: Texts by which the file says what it is, "method" among them.
-        own, margin, images: As of `compare`.
+        graph: The method with its supports, from an image to its prediction.
+        out: The file to write.
+        format: "onnx" or "torch".
+        about: {name: text} to store in the file; "method" is the method's name.
+        own: Returns the method's own prediction for an image.
+        margin: Returns each pixel's distance (H, W) from the decision threshold.
+        images: {name: pixels (H, W, 3) uint8} of the images to compare on.
 
     Raises:
-        SettingsError: a step cannot be traced, or the weights do not fit into the file.
-        NumericsError: the file answers otherwise than the method; nothing is written.
+        SettingsError: a step of the method cannot be traced, or the weights do not fit into the file.
+        NumericsError: the file's predictions differ from the method's by more than rounding does; nothing is written.
     """
     program = trace(graph)
     make_folder(out.absolute().parent)
@@ -129,17 +131,17 @@ def compare(
     file: Run,
     images: Mapping[str, np.ndarray],
 ) -> Agreement:
-    """Compare an exported file's answers with the method's.
+    """Compare an exported file's predictions with the method's own.
 
     Args:
-        name: The method's, for messages.
-        own: The method's answer to an image, at the image's size.
-        margin: The margin (H, W) of every pixel, see `fsbench.core.export.Decision`.
-        file: Runs the file.
-        images: Names and pixels (H, W, 3) uint8.
+        name: The method's name, for messages.
+        own: Returns the method's prediction for an image, at the image's size.
+        margin: Returns each pixel's distance (H, W) from the decision threshold (`fsbench.core.export.Decision`).
+        file: Runs the exported file on an image.
+        images: {name: pixels (H, W, 3) uint8}.
 
     Raises:
-        NumericsError: an answer differs by more than rounding does.
+        NumericsError: a prediction differs by more than rounding does.
     """
     pixels = other = 0
     farthest, largest = 0.0, None
@@ -165,10 +167,16 @@ def compare(
 
 
 def write_program(program: ExportedProgram, format: Format, path: Path, about: Mapping[str, str]) -> None:
-    """Write a graph to a file, with texts that describe it.
+    """Write a traced program to a file, with texts that describe it.
 
     Raises:
-        SettingsError: its weights do not fit into one ONNX file.
+        SettingsError: the weights do not fit into one ONNX file.
+
+    Args:
+        program: The traced program.
+        format: "onnx" or "torch".
+        path: The file to write.
+        about: {name: text} to store in the file.
     """
     if format == "torch":
         with path.open("wb") as file:  # by its name torch would ask for .pt2, which a half-written file has not

@@ -34,10 +34,10 @@ class FolderSummary:
     """Counts of predicted, skipped and failed images of a folder.
 
     Attributes:
-        predicted: Images predicted by this command.
-        resumed: Images that an earlier command had predicted.
-        present: Number of images in which each class is present.
-        marked: Number of images in which each class has pixels.
+        predicted: Number of images predicted by this command.
+        resumed: Number of images that an earlier command had predicted.
+        present: {class: number of images in which it was called present}.
+        marked: {class: number of images in which it has pixels}.
         broken: Messages about images that were left out.
     """
 
@@ -63,13 +63,13 @@ def predict_folder(
     Broken images are reported, left out and listed in the summary.
 
     Args:
-        predictor: Has its support.
-        images: What `find_images` returned.
-        out: Folder of the results; one process at a time works in it.
-        force: Remove results of other settings instead of refusing them.
-        threads: Number of threads that decode, and of those that write.
-        steps: Draw how each prediction came about, too.
-        report: Gets a line for every image.
+        predictor: The method, with its supports added.
+        images: Images to segment, as `find_images` returns them.
+        out: Folder for the results; only one process at a time may work in it.
+        force: Remove results of other settings in `out` instead of raising an error.
+        threads: Number of threads that decode images, and of threads that write results.
+        steps: Also draw the method's intermediate steps for each prediction.
+        report: Called with a line of text for every image.
 
     Raises:
         SettingsError: `out` has results of other settings, or another process works there.
@@ -129,12 +129,12 @@ def predict_folder(
 
 
 class PredictionJournal:
-    """Record of finished images in `out/journal.jsonl`; its first line identifies the settings.
+    """List of predicted images in `out/journal.jsonl`, to resume; its first line identifies the settings.
 
     Args:
         out: Folder of the predictions.
-        identity: Everything they depend on, as plain values.
-        force: Remove what is there instead of refusing predictions of another identity.
+        identity: Everything that predictions depend on, as plain values.
+        force: Remove predictions of another identity instead of raising an error.
 
     Raises:
         SettingsError: the folder has predictions of another identity.
@@ -168,7 +168,12 @@ class PredictionJournal:
         self.entries[entry.photo] = entry
 
     def has(self, image: QueryImage, steps: bool) -> bool:
-        """Return whether complete results exist for this very image file."""
+        """Return whether complete results exist for this image and its file has not changed since.
+
+        Args:
+            image: The image.
+            steps: Whether the picture of the method's steps must exist, too.
+        """
         entry = self.entries.get(image.name)
         if entry is None or entry.stamp != list(file_state(image.path)):
             return False
@@ -176,7 +181,7 @@ class PredictionJournal:
         return all(path.is_file() for path in ((labels, overlay, sheet) if steps else (labels, overlay)))
 
     def remove(self, image_name: str) -> None:
-        """Remove an image's results and its entry."""
+        """Remove an image's result files and its entry in the journal."""
         self.entries.pop(image_name, None)
         for path in output_files(self.out, image_name):
             with suppress(OSError):  # a name that is too long has none
@@ -208,12 +213,19 @@ def _difference(written: Any, identity: Mapping[str, Any]) -> str:
 
 
 def write_coco(path: Path, entries: Sequence[Entry], classes: Sequence[str], description: str) -> None:
-    """Write COCO's instances format: one annotation for every object, or, where the method finds no single objects, for
-    every class that has pixels in an image.
+    """Write predictions in COCO's instances format, one annotation per object, or per class and image.
 
-    Masks are run-length encoded. Beside COCO's keys an annotation has the `score` of the object; or the class's, and
-    whether it is `present`, if such scores were seen to tell images with the class from others.
-    Category ids are the numbers in the label PNGs.
+    Classes are annotated where the method finds no single objects.
+
+    Masks are run-length encoded. Beside COCO's keys an annotation has a `score`: the object's, or the class's presence
+    score together with `present` (true or false). The class's are left out unless such scores were found to separate
+    images with and without the class. Category ids are the numbers in the label PNGs.
+
+    Args:
+        path: The file to write.
+        entries: Results of the images.
+        classes: Names of the classes; number n in label PNGs is `classes[n - 1]`.
+        description: Text for the file's "info".
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -251,10 +263,10 @@ def write_coco(path: Path, entries: Sequence[Entry], classes: Sequence[str], des
 
 
 def write_scores(path: Path, entries: Sequence[Entry]) -> None:
-    """Write a CSV line for every image and class: presence, score, pixels, and share of the image.
+    """Write a CSV file with a line for every image and class: presence, score, pixels, and share of the image.
 
-    Presence and score are empty if such scores were not seen to tell images with the class from others.
-    Names that a spreadsheet would take for a formula get an apostrophe in front.
+    Presence and score are empty unless presence scores were found to separate images with and without the class. Names
+    that a spreadsheet would take for a formula get an apostrophe in front.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

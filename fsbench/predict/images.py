@@ -38,10 +38,10 @@ class LoadedImage:
     """Decoded and resized image, ready for a method.
 
     Attributes:
-        name: Its name.
-        pixels: (3, S, S), resized.
-        size: Its own height and width.
-        preview: (h, w, 3) uint8, at most `PREVIEW` pixels wide and high.
+        name: The image's name.
+        pixels: (3, S, S) tensor, resized to the method's input side S.
+        size: Height and width before resizing.
+        preview: (h, w, 3) uint8, the image for display, at most `PREVIEW` pixels wide and high.
     """
 
     name: str
@@ -57,13 +57,13 @@ def find_images(queries: Sequence[Path], out: Path | None = None, refused: list[
 
     Args:
         queries: Folders, or image files.
-        out: The results' folder, which is skipped.
-        refused: Collects messages about folders that cannot be read; without it they raise DataError.
+        out: The folder of the results, which is skipped.
+        refused: Messages about folders that cannot be read are appended to it; without it they raise DataError.
 
     Raises:
-        SettingsError: a path does not exist or is a scan, `out` contains a query's folder, or two images have the same
-            name.
-        DataError: there is no image, or a folder cannot be read.
+        SettingsError: a path does not exist or is a medical scan, `out` contains a folder of `queries`, or two images
+            have the same name.
+        DataError: no image is found, or a folder cannot be read.
     """
     paths: dict[str, Path] = {}
     for query in queries:
@@ -108,7 +108,7 @@ def _images_below(folder: Path, skip: Path | None, refused: list[str] | None) ->
 
 
 def load_image(pixels: np.ndarray, side: int, resize: str, name: str = "photo") -> LoadedImage:
-    """Resize decoded pixels (H, W, 3) uint8 to `side` by the rule `resize` of `RESIZES`."""
+    """Resize decoded pixels (H, W, 3) uint8 to a square of `side` pixels by the rule named `resize` (of `RESIZES`)."""
     height, width = pixels.shape[:2]
     preview, longest = pixels, max(height, width)
     if longest > PREVIEW:
@@ -118,7 +118,7 @@ def load_image(pixels: np.ndarray, side: int, resize: str, name: str = "photo") 
 
 
 def read_image_file(image: QueryImage, side: int, resize: str) -> LoadedImage | DataError:
-    """Decode and resize an image file; return the error if it cannot be read."""
+    """Decode an image file and resize it to a square of `side` pixels; return a DataError if it cannot be read."""
     try:
         image.name.encode()
         return load_image(read_upright(image.path)[0], side, resize, image.name)
@@ -131,10 +131,10 @@ def read_image_file(image: QueryImage, side: int, resize: str) -> LoadedImage | 
 
 
 def prefetch_map(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """Yield `work(item)` for every item in order, computed in `threads` threads.
+    """Yield `work(item)` for every item in order, computed ahead in `threads` threads.
 
-    At most one more result than there are threads waits for the consumer, which bounds the memory that images take. An
-    exception of `work` is raised in place of its result. When the consumer stops early, nothing more is started.
+    At most `threads` + 1 results wait for the consumer, which bounds the memory that images take. An exception in
+    `work` is raised in place of the result. When the consumer stops early, no more items are started.
     """
     pool = ThreadPoolExecutor(threads)
     waiting: deque[Future[R]] = deque()

@@ -30,7 +30,7 @@ _KINDS = ("polygon", "rectangle", "circle", "mask", *_FOUR_CORNERS)
 
 
 def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict[int, str], list[str]]:
-    """Paint the shapes of a LabelMe file.
+    """Paint the shapes of a LabelMe file into a label map.
 
     Later shapes are painted over earlier ones. Outlines are filled including their boundary, with coordinates truncated
     toward zero; a circle is the disc that LabelMe's own programs draw. The label `_background_` paints background (a
@@ -41,11 +41,12 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
         path: The file, for messages.
 
     Returns:
-        The label map (H, W) uint8; class names by number, in order of appearance; and notes: on reserved labels, on
-        shapes that are left out because they mark no pixel or cannot be read, and on corners outside the image.
+        The label map (H, W) uint8 (0 background, 255 void, else a class number); {number: class name} in order of
+        appearance; and notes on reserved labels, on shapes that are left out because they mark no pixel or cannot be
+        read, and on corners outside the image.
 
     Raises:
-        DataError: the content is not LabelMe's.
+        DataError: the content is not that of a LabelMe file.
     """
     numbers: dict[str, int] = {}
     left_out = LeftOut()

@@ -24,13 +24,13 @@ Ask = Callable[[Support], ImageResult]
 
 @dataclass(frozen=True)
 class ClassCheck:
-    """Answers about one class in labelled images, each predicted from the other ones.
+    """How well one class is found in labelled images, each predicted with the other ones as supports.
 
     Attributes:
-        name: The class.
+        name: Name of the class.
         ious: IoU of the masks of photos that show the class, from 0 to 1.
-        shown: Presence scores of photos that show it.
-        absent: Presence scores of photos that do not.
+        shown: Presence scores, from 0 to 1, of photos that show the class.
+        absent: Presence scores of photos that do not show the class.
         problem: Why nothing was measured; "" otherwise.
     """
 
@@ -42,7 +42,7 @@ class ClassCheck:
 
     @property
     def masks(self) -> str:
-        """Say how good the masks are, as "cat IoU .31 (3 photos: .12 to .55)"."""
+        """Say how good the masks of the class are, as "cat IoU .31 (3 photos: .12 to .55)"."""
         if self.problem:
             return f"{self.name} not measured ({self.problem})"
         if not self.ious:
@@ -51,7 +51,7 @@ class ClassCheck:
 
     @cached_property
     def p(self) -> float:
-        """p of an exact one-sided rank test: whether scores order images with and without the class by chance."""
+        """P-value of an exact one-sided rank test of presence scores with and without the class; 1 if not measured."""
         if not self.shown or not self.absent:
             return 1.0
         from scipy.stats import permutation_test, rankdata  # slow to import
@@ -70,15 +70,15 @@ class ClassCheck:
 
     @property
     def tells(self) -> bool:
-        """Whether scores separate images with the class from images without it."""
+        """Whether presence scores separate photos with the class from photos without it, by that test."""
         return self.p <= LEVEL
 
     @cached_property
     def threshold(self) -> float | None:
-        """Score above which an image shows the class; None if scores do not tell.
+        """Presence score above which an image shows the class; None if scores do not separate the photos.
 
-        It lies in the middle between two scores, where the shares of photos on the wrong side, of those with the class
-        and of those without it, add up to least; of equally good places in the widest gap.
+        It lies halfway between two scores, where the share of photos with the class below it plus the share of photos
+        without the class above it is smallest; of equally good gaps the widest is taken.
         """
         if not self.tells:
             return None
@@ -94,7 +94,7 @@ class ClassCheck:
 
     @property
     def presence(self) -> str:
-        """Say whether scores tell images with the class ("it") from others, and what was measured."""
+        """Say in words whether presence scores separate photos with and without the class, and what was measured."""
         if self.problem:
             return f"Whether a photo shows it at all was not measured ({self.problem})"
         if not self.shown or not self.absent:
@@ -112,18 +112,19 @@ def _span(numbers: Sequence[float]) -> str:
 
 
 def leave_one_out(supports: Sequence[Support], negatives: Sequence[Support], ask: Ask) -> dict[str, ClassCheck]:
-    """Predict each labelled image with the others as supports.
+    """Predict each labelled image with the other ones as supports, and measure masks and presence scores by class.
 
-    Masks are measured of classes with two labelled photos or more; presence only where its photos could tell at all:
-    with three photos that show the class and three that do not, say. Photos of `negatives` come first among the latter.
+    Masks are measured for classes with at least two labelled photos. Presence is measured only if there are enough
+    photos for a significant result, such as three with and three without the class. Photos of `negatives` come first
+    among those without.
 
     Args:
-        supports: Those of all classes.
-        negatives: Photos without any of the classes, unless they are among the supports, too.
-        ask: Predicts a photo, given by one of its supports.
+        supports: Labelled images of all classes.
+        negatives: Photos without any of the classes; photos that are among the supports, too, are not used as such.
+        ask: Takes a photo, as one of its supports or negatives, and predicts it without them.
 
     Returns:
-        What was found of each class.
+        {class: how well it was found}.
     """
     photos: dict[str, list[Support]] = {}
     for support in supports:

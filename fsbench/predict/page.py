@@ -26,7 +26,7 @@ NEGATIVE_COLOR = "#4b5563"
 
 
 class Example(NamedTuple):
-    """Image (H, W, 3) uint8 and mask (H, W) bool of the object, or of something that is not it."""
+    """Labelled image of the demo: pixels (H, W, 3) uint8, and mask (H, W) bool of the object or of something else."""
 
     pixels: np.ndarray
     mask: np.ndarray
@@ -34,12 +34,12 @@ class Example(NamedTuple):
 
 
 def marked_example(editor: dict[str, Any] | None, kind: str, shows: str = IT) -> Example:
-    """Return the image of the editor with the mask that was painted on it.
+    """Return the image of the page's image editor with the mask that was painted on it.
 
     Args:
-        editor: The editor's value: `background`, and `layers` whose painted pixels are not transparent.
-        kind: `BRUSH`, or `BOX` for the smallest upright box that holds all that is painted.
-        shows: `IT` or `NOT_IT`.
+        editor: Value of the Gradio image editor: `background`, and `layers` whose painted pixels are not transparent.
+        kind: `BRUSH` for the painted pixels as mask, or `BOX` for the smallest upright box around them.
+        shows: `IT` if the mask marks the object, `NOT_IT` if it marks something else.
 
     Raises:
         gr.Error: there is no image, or nothing is painted on it.
@@ -72,20 +72,20 @@ def draw_example(example: Example) -> Image.Image:
 def segment_images(
     predictor: Predictor, files: Sequence[str] | None, examples: Sequence[Example], folder: Path
 ) -> tuple[str, list[tuple[str, str]], str]:
-    """Find the object of the examples on other images; one that cannot be read is left out with a warning.
+    """Segment the object of the examples in other images; an image that cannot be read is left out with a warning.
 
     Args:
         predictor: The method; the examples become its only supports.
         files: The images to segment.
-        examples: One or more.
+        examples: Labelled images of the object, and of regions that are not it; at least one.
         folder: An empty folder, which gets `labels/<image>.png`, `overlays/<image>.jpg` and `masks.zip`.
 
     Returns:
-        How good the masks of the examples are, each left out once; the overlays with what the method says of each
-        image; and the ZIP file of the label maps.
+        Words on how good masks of the examples are when each is predicted from the others; (overlay file, caption) of
+        each image; the path of a ZIP file with the label maps.
 
     Raises:
-        gr.Error: something is missing, or nothing can be predicted.
+        gr.Error: images or examples are missing, or nothing can be predicted.
     """
     if not any(example.is_object for example in examples):
         raise gr.Error("There is no example yet; paint the object on an image and press “Add example”.")
@@ -117,8 +117,8 @@ def make_page(predictor: Predictor, folder: Path) -> gr.Blocks:
     """Build the page of `fsbench demo`.
 
     Args:
-        predictor: The method; requests use it one after another.
-        folder: For the results of each request.
+        predictor: The method; requests are served one after another.
+        folder: Folder for the results of each request.
     """
 
     def add(

@@ -152,14 +152,14 @@ class Predictor:
         return self.add(self._read_pairs(name, pairs))
 
     def negative(self, photos: Iterable[Any]) -> "Predictor":
-        """Add images without any of the classes, or regions that are none of them.
+        """Add images without any of the classes, or regions that do not belong to any of them.
 
-        Such photos tell what scores of presence look like where a class is absent, see `leave_one_out`. What a region
-        shows better than a class does is background.
+        Photos show which presence scores occur where a class is absent (see `leave_one_out`). Pixels that match a
+        marked region better than any class become background.
 
         Args:
-            photos: Images, files or arrays (H, W, 3) uint8; or pairs of an image and a mask of the region, as `support`
-                takes them.
+            photos: Images (files or arrays (H, W, 3) uint8), or pairs of an image and a mask of the region in the forms
+                that `support` accepts.
 
         Raises:
             DataError: a file is unusable, or image and mask differ in size.
@@ -203,7 +203,7 @@ class Predictor:
         return added
 
     def add(self, supports: Sequence[Support], negatives: Sequence[Support] = ()) -> "Predictor":
-        """Add supports that `read_supports` returned, and negatives that `read_negatives` returned."""
+        """Add labelled images as `read_supports` returns them, and negatives as `read_negatives` returns them."""
         self.method.backbone.cache.clear()
         names: dict[tuple[tuple[int, ...], str], str] = {}
 
@@ -228,13 +228,14 @@ class Predictor:
         return self
 
     def leave_one_out(self) -> dict[str, ClassCheck]:
-        """Predict each labelled image with the others as supports; return IoU and presence by class.
+        """Predict each labelled image with the others as supports; return IoUs and presence scores by class.
 
-        At most ten photos with a class and ten without it are asked. Until this has shown that scores of presence tell
-        photos with a class from others, no class of a result `tells`; from then on its threshold decides.
+        At most ten photos with a class and ten without it are predicted. If presence scores separate the two, later
+        results decide by a threshold on the score whether an image shows the class; until then they make no statement
+        on presence (`ClassPresence.tells` is False).
 
         Returns:
-            What was measured, by the names of the classes.
+            {class: how well it was found}.
         """
         checks = leave_one_out(self.supports, self.negatives, self._predict_without_itself)
         self.checks = checks
@@ -251,10 +252,10 @@ class Predictor:
             self.checks = checks
 
     def share_in_negatives(self) -> float | None:
-        """Return the share of pixels in negatives' marked regions that still get a class.
+        """Return the share (0 to 1) of pixels in negatives' marked regions that are still predicted as a class.
 
-        Each photo is predicted with the others as supports and negatives; at most ten are. None where fewer than two
-        photos have such a region, or where the photo of the only support has one, too.
+        0 is best. Each photo is predicted with the others as supports and negatives, at most ten photos. None if fewer
+        than two photos have such a region, or if the photo of the only support has one, too.
         """
         marked: dict[str, list[Support]] = {}
         for one in self.negatives:
@@ -271,7 +272,7 @@ class Predictor:
 
     @property
     def support_set(self) -> SupportSet:
-        """All supports as tensors on the device."""
+        """All supports, resized and grouped by class, as tensors on the device."""
         if self._support_set is None:
             stacked = stack_supports(self.supports, self.image_size, self.resize, self.negatives)
             self.method.check_shots(stacked.rows.shape[2], None)
@@ -286,12 +287,12 @@ class Predictor:
 
     @property
     def thresholds(self) -> list[float | None]:
-        """For each class, the score above which an image shows it; None if unknown."""
+        """For each class, the presence score above which an image shows it; None if no threshold was found."""
         return [self.checks[name].threshold if name in self.checks else None for name in self.classes]
 
     @property
     def score_meaning(self) -> str:
-        """Meaning of a class's score, in words."""
+        """What a class's presence score means, in words."""
         own = self.method.predicts_presence
         return "how sure the method is that a photo shows it" if own else "share of the photo's pixels with the class"
 
@@ -313,11 +314,11 @@ class Predictor:
                 refused.append(str(loaded))
 
     def load_images(self, images: Iterable[QueryImage], threads: int) -> Iterator[LoadedImage | DataError]:
-        """Decode images in threads ahead of prediction; an unreadable image yields its error."""
+        """Decode images in threads ahead of prediction, in order; an unreadable image yields a DataError."""
         return prefetch_map(partial(read_image_file, side=self.image_size, resize=self.resize), images, threads)
 
     def predict(self, image: LoadedImage | np.ndarray, steps: bool = False) -> ImageResult:
-        """Segment one image, (H, W, 3) uint8 or loaded; with `steps`, also draw the method's steps."""
+        """Segment one image, (H, W, 3) uint8 or decoded; with `steps`, also draw the method's intermediate steps."""
         image = self._load(image) if isinstance(image, np.ndarray) else image
         panels: list[Panel] = []
         try:
@@ -366,26 +367,26 @@ class Predictor:
     ) -> "Agreement":
         """Write the method with its supports to one file that runs without fsbench.
 
-        The file takes an image (H, W, 3) uint8 as `image` and gives `labels` (H, W) uint8, and of each class `present`
-        int8 and `score` float32. Where `leave_one_out`, which runs unless it has, does not show that scores tell photos
-        with the class from others, `present` is -1 and `score` NaN. Its answers are compared with the method's own on
-        the supports and on `images`:
-        99.9 % of the labels of each image must be equal, and all others within 0.001 of the threshold. Masks of images
-        above `megapixels` are computed at their own size.
+        The file takes an image (H, W, 3) uint8 as `image` and gives `labels` (H, W) uint8, and for each class `present`
+        int8 and `score` float32. `present` is -1 and `score` NaN unless `leave_one_out`, which is run first if it has
+        not been, shows that scores separate photos with the class from others. The file's predictions are compared with
+        the method's own on the supports and on `images`: 99.9 % of the labels of each image must be equal, and the
+        other pixels within 0.001 of the threshold. The file computes masks at the image's full size, also above
+        `megapixels`.
 
         Args:
             out: The file; an ONNX file gets a script beside it, under its name with `.py`, that runs it with numpy,
                 Pillow and onnxruntime alone.
-            format: "onnx" (`.onnx`) or "torch" (`.pt2`, torch's `ExportedProgram`).
+            format: "onnx" (`.onnx`) or "torch" (`.pt2`, an `ExportedProgram`).
             images: Further images to compare, files or (H, W, 3) uint8.
-            force: Replace files that are there.
+            force: Replace existing files.
 
         Returns:
-            How far the answers of the file and of the method agree.
+            How well the predictions of the file and of the method agree.
 
         Raises:
             SettingsError: the method cannot be exported, a package is missing, or a file is there already.
-            NumericsError: the file answers otherwise than the method.
+            NumericsError: the file's predictions differ from the method's by more than that.
         """
         # torch's exporter takes a second
         from fsbench.core.export import ImageGraph, check_exportable, with_supports
@@ -428,11 +429,11 @@ class Predictor:
 
     @property
     def shows_steps(self) -> bool:
-        """Whether the method can draw its steps."""
+        """Whether the method can draw its intermediate steps."""
         return isinstance(self.method, HasQueryMaps)
 
     def episode(self, image: LoadedImage) -> EpisodeBatch:
-        """Build an episode with the query `image`."""
+        """Build a one-episode batch from the supports and the query `image`, without truth."""
         support = self.support_set
         inside = own_pixels(image.size, self.image_size, self.resize)
         scale = (self.max_pixels / (image.size[0] * image.size[1])) ** 0.5
@@ -453,7 +454,7 @@ class Predictor:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything except the device on which a prediction depends, as plain values."""
+        """{name: value} of everything except the device on which a prediction depends, as plain values."""
         support, unmeasured = self.support_set, {} if self.checks else {"no_check": True}
         arguments = {key: value for key, value in self.settings["model"]["init_args"].items() if key != "backbone"}
         return {
@@ -487,16 +488,17 @@ class Predictor:
 def compose_run(
     method: str, dataset: str | None, checkpoint: Path | None, backbone: str | None, weights: str | None
 ) -> ParsedRun:
-    """Return settings from the checkpoint's run, else from configs/methods; nothing is built.
+    """Return the settings of a method from the run folder of its checkpoint, else from configs/methods.
 
-    A note says where "auto" became another backbone than the method's.
+    No network is built. The settings have a note if "auto" became another backbone than the method's own.
 
     Args:
-        method: a method or an alias.
-        dataset: a data set whose settings of the method hold, instead of the run's.
-        checkpoint: the method's checkpoint.
-        backbone: a backbone instead of the method's; "auto" for one that is here.
-        weights: the backbone's weights.
+        method: name or alias of a method.
+        dataset: data set for which the method's settings are taken, instead of the one of the run.
+        checkpoint: file of the method's weights.
+        backbone: a backbone instead of the method's; "auto" takes one whose weights are installed if the method's are
+            not.
+        weights: file of the backbone's weights, or "random".
 
     Raises:
         SettingsError: a name is unknown, the method classifies images, or the checkpoint's run is of another method.

@@ -35,9 +35,10 @@ LEGEND_LINE = 20
 
 @cache
 def palette() -> np.ndarray:
-    """Return the colors (256, 3) uint8 of label PNGs and overlays: those of ways, then lightened VOC colors.
+    """Return the colors (256, 3) uint8 of label PNGs and overlays: those of classes 1 to N, then lightened VOC colors.
 
-    None of them is a gray or one of VOC's own, which would stand for another number where such a PNG is a support.
+    No color is a gray or one of VOC's own, which would be read as another class number if such a PNG is used as a
+    support.
     """
     colors = voc_colors() // 2 + np.array([127, 127, 126], np.uint8)
     colors[0] = 0
@@ -57,10 +58,10 @@ def decimal(value: float) -> str:
 
 @dataclass(frozen=True)
 class RunLengths:
-    """Non-empty mask as COCO's run lengths.
+    """Non-empty mask in COCO's compressed run-length encoding.
 
     Attributes:
-        bbox: x, y, width and height.
+        bbox: x, y, width and height of the mask's bounding box, in pixels.
         counts: compressed run lengths.
     """
 
@@ -76,13 +77,13 @@ class RunLengths:
 
 @dataclass(frozen=True)
 class Instance:
-    """A single object of a class, at the image's size.
+    """A single predicted object of a class, at the image's size.
 
     Attributes:
         number: The class's number in the label map.
         score: How sure the method is of the object, from 0 to 1.
-        pixels: Number of its pixels; some may be another object's of the class, too.
-        runs: Its mask.
+        pixels: Number of its pixels; objects of one class may overlap.
+        runs: Its mask, run-length encoded.
     """
 
     number: int
@@ -91,7 +92,7 @@ class Instance:
     runs: RunLengths
 
     def mask(self, size: tuple[int, int]) -> np.ndarray:
-        """Return its mask (H, W) bool in an image of `size`."""
+        """Return the object's mask (H, W) bool in an image of `size` (height, width)."""
         return decode_rle({"size": list(size), "counts": self.runs.counts}, *size)
 
 
@@ -100,14 +101,14 @@ class ClassPresence:
     """Prediction about one class in an image: present or not, with its score.
 
     Attributes:
-        number: Its number in the label map.
-        name: Its name.
-        present: Whether the method decides that the image shows it.
-        score: The method's score of that, from 0 to 1.
+        number: The class's number in the label map.
+        name: The class's name.
+        present: Whether the method decides that the image shows the class.
+        score: How sure the method is that the image shows the class, from 0 to 1.
         pixels: Number of pixels labelled as the class.
-        tells: Whether such scores were seen to tell images with the class from images without it
-            (`Predictor.leave_one_out`); if not, nothing is said of its presence.
-        runs: The mask, in an `Entry`; None if no pixel is labelled.
+        tells: Whether such scores were found to separate images with and without the class (`Predictor.leave_one_out`);
+            if not, do not rely on `present`.
+        runs: The run-length encoded mask, set only in saved results (`Entry`); None if no pixel is labelled.
     """
 
     number: int
@@ -129,15 +130,15 @@ class ClassPresence:
 
 
 class Entry(BaseModel):
-    """Results of a finished image as plain values, for the journal, `annotations.json` and `scores.csv`.
+    """Results of one image as plain values, for the journal, `annotations.json` and `scores.csv`.
 
     Attributes:
-        photo: Its name.
-        height: In pixels.
-        width: In pixels.
-        classes: Those of the supports.
+        photo: Name of the image.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        classes: Prediction about each class of the supports.
         instances: Single objects of the classes.
-        stamp: State of the image's file when it was predicted.
+        stamp: State of the image's file when it was predicted, by which changes are noticed.
     """
 
     photo: str
@@ -155,10 +156,10 @@ class ImageResult:
     Attributes:
         image_name: The image's name.
         label_map: (H, W) uint8, 0 background, 1..N the classes.
-        classes: The N classes.
+        classes: Prediction about each of the N classes.
         preview: (h, w, 3) uint8, the image, perhaps made smaller.
-        instances: Single objects of the classes; none of methods that do not find any.
-        steps: Pictures of how the prediction came about, where they were asked for.
+        instances: Single objects of the classes; empty for methods that do not separate objects.
+        steps: Pictures of the method's intermediate steps, if they were requested.
     """
 
     image_name: str
@@ -182,15 +183,15 @@ class ImageResult:
         return np.asarray(self.label_map == number)
 
     def labels(self) -> Image.Image:
-        """Return the label map as a palette image."""
+        """Return the label map as an image in palette mode (0 background, n the n-th class)."""
         image = Image.fromarray(self.label_map, "P")
         image.putpalette(palette().tobytes())
         return image
 
     def overlay(self) -> Image.Image:
-        """Draw classes and single objects over the image, with names below.
+        """Return the image with classes and single objects drawn over it, and their names below.
 
-        No score is drawn: beside a mask it would be taken for the mask's quality.
+        No presence score is drawn: beside a mask it would be taken for the mask's quality.
         """
         height, width = self.preview.shape[:2]
         figure = Image.new("RGB", (width, height + LEGEND_LINE * len(self.classes)), "white")
@@ -211,7 +212,8 @@ class ImageResult:
     def save(self, out: str | Path) -> Entry:
         """Write `labels/<image>.png`, `overlays/<image>.jpg` and, with steps, `steps/<image>.png` below `out`.
 
-        The image's own suffix stays in these names, so that a.jpg and a.png do not collide.
+        `<image>` includes the image file's own suffix, so that a.jpg and a.png do not collide. Returns the results as
+        plain values.
         """
         labels, overlay, sheet = output_files(Path(out), self.image_name)
         for path in (labels, overlay, sheet) if self.steps else (labels, overlay):
@@ -234,7 +236,7 @@ class ImageResult:
 
 
 def output_files(out: Path, image_name: str) -> tuple[Path, Path, Path]:
-    """Return the paths of an image's label PNG, its overlay, and its picture of steps."""
+    """Return the paths of an image's label PNG, overlay, and picture of the method's steps below `out`."""
     return (
         out / "labels" / f"{image_name}.png",
         out / "overlays" / f"{image_name}.jpg",
@@ -243,14 +245,14 @@ def output_files(out: Path, image_name: str) -> tuple[Path, Path, Path]:
 
 
 def image_instances(instances: Instances, own: np.ndarray, label_map: np.ndarray) -> tuple[Instance, ...]:
-    """Resize a prediction's objects to the image, sorted by class and score; empty ones are dropped.
+    """Resize predicted objects to the image, sorted by class and descending score; drop those without pixels.
 
-    An object keeps the pixels that its class has in the label map, so that a class's objects have its pixels together.
+    An object keeps only pixels that have its class in the label map.
 
     Args:
-        instances: Of the prediction.
+        instances: The predicted objects: masks, class numbers and scores.
         own: (h, w) uint8, the prediction's label map at its own size.
-        label_map: (H, W) uint8, the same at the image's size, perhaps without some classes.
+        label_map: (H, W) uint8, the label map at the image's size, perhaps without some classes.
     """
     found = []
     for mask, way, score in zip(instances.masks, instances.ways.tolist(), instances.scores.tolist(), strict=True):

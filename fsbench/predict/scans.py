@@ -28,7 +28,7 @@ def check_no_scans(paths: Iterable[Path], supports: Iterable[str]) -> None:
 
 
 def check_no_scan(path: Path) -> None:
-    """Raise SettingsError if a file's name is that of a scan; the message has the command that writes its slices.
+    """Raise SettingsError if a file's name is that of a medical scan, with the command that writes its slices.
 
     A DICOM file is mostly one slice of several, which lie in its folder.
     """

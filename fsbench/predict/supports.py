@@ -62,13 +62,13 @@ class _Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Support:
-    """Labelled image with its class, image file and mask.
+    """Labelled image: pixels, label map and the classes that it shows.
 
     Attributes:
-        image_name: Supports of one name share their pixels.
+        image_name: Name of the image; supports of one name share their pixels.
         pixels: (H, W, 3) uint8, upright.
-        labels: (H, W) uint8: 0 unmarked, 255 void, anything else a class number.
-        classes: Names of the numbers that count as classes.
+        labels: (H, W) uint8: 0 not marked, 255 void, any other value a class number.
+        classes: {number in `labels`: class name}; other numbers are ignored.
     """
 
     image_name: str
@@ -79,19 +79,19 @@ class Support:
 
 @dataclass(frozen=True)
 class SupportSet:
-    """Supports as tensors, in the form of an `EpisodeBatch` without its query.
+    """Supports of all classes as tensors, in the form of an episode without its query.
 
-    Each marked region of a negative is a way of its own behind those of the classes: what it shows better than a class
-    does is background.
+    Each marked region of a negative image is one more way behind the N classes: pixels that match it better than any
+    class become background.
 
     Attributes:
         classes: N names, in order of appearance.
-        regions: R names of what the negatives' marked regions show.
-        images: (M, 3, S, S), each image once.
-        image_names: M names.
-        rows: (1, N + R, K) int64, rows of `images`.
-        labels: (1, N + R, K, S, S) uint8.
-        shots: N numbers of supports as given, before repetition.
+        regions: R names of what the marked regions of negatives show.
+        images: (M, 3, S, S) resized images, each once.
+        image_names: M names of the images.
+        rows: (1, N + R, K) int64, for each way and shot the index into `images`.
+        labels: (1, N + R, K, S, S) uint8, for each way and shot its mask: 1 the way, 0 other, 255 void.
+        shots: for each of the N classes its number of supports before repetition.
     """
 
     classes: tuple[str, ...]
@@ -115,10 +115,15 @@ class SupportSet:
 def stack_supports(
     supports: Sequence[Support], size: int, resize: str, negatives: Sequence[Support] = ()
 ) -> SupportSet:
-    """Resize supports and group them by class, with marked regions of negatives.
+    """Resize supports and stack them into tensors by class, followed by the marked regions of negatives.
 
-    Classes with fewer supports than others repeat theirs in turn, as the protocol's augmented settings do
-    (fscs-protocol §4), and so do regions.
+    Classes and regions with fewer supports than others repeat theirs in turn, so that all have the same number.
+
+    Args:
+        supports: labelled images of the classes.
+        size: side S of the resized square images.
+        resize: name of the rule for resizing, of `RESIZES`.
+        negatives: images without the classes, perhaps with marked regions.
 
     Raises:
         SettingsError: there are no supports, or more than `MAX_CLASSES` classes and regions.
@@ -171,17 +176,18 @@ def read_supports(
     """Read labelled images.
 
     Args:
-        given: Texts, each one of `FORMS`, or their parsed form. A folder has JSON files of LabelMe or COCO, or
-            `photos/` and `masks/`, in which a photo and its mask have one name, or photos with such masks beside them.
+        given: Texts such as NAME=IMAGE:MASK, an annotation file or a folder (`FORMS`), or their parsed form. A folder
+            has JSON files of LabelMe or COCO, or `photos/` and `masks/`, in which a photo and its mask have the same
+            name, or photos with such masks beside them.
         classes: "1=cat,2=dog" names the numbers of label maps; "cat,dog" chooses among classes that have names.
-        root: Folder of the images of JSON files, instead of the file's own.
+        root: Folder of the images that JSON files name, instead of the folder of the JSON file.
 
     Returns:
         The supports, and notes for the user.
 
     Raises:
-        SettingsError: a text names no files, or no support shows a class of `classes`.
-        DataError: a file is unusable.
+        SettingsError: a text names no existing files, or no support shows a class that `classes` names.
+        DataError: a file cannot be read or is invalid.
     """
     by_number, chosen = parse_classes(classes)
     specs = [spec for one in given for spec in ([one] if isinstance(one, tuple) else parse_support(one))]
@@ -197,19 +203,19 @@ def read_supports(
 
 
 def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list[Support], list[str]]:
-    """Read images without any of the classes, and regions that are none of them.
+    """Read images without any of the classes, and regions that do not belong to any of them.
 
     Args:
-        given: Texts, each a photo, a folder of photos, or one of `FORMS`, whose marked regions are then none of the
-            classes; a name says what they show instead. A folder may have photos with masks and without.
-        root: Folder of the images of JSON files, instead of the file's own.
+        given: Texts, each a photo, a folder of photos (with masks and without), or a labelled image such as
+            NAME=IMAGE:MASK (`FORMS`), whose marked regions are not the classes; NAME says what they show instead.
+        root: Folder of the images that JSON files name, instead of the folder of the JSON file.
 
     Returns:
-        The photos, without classes where nothing is marked; and notes for the user.
+        The photos, with empty `classes` where nothing is marked, and notes for the user.
 
     Raises:
-        SettingsError: a text names no files.
-        DataError: a file is unusable.
+        SettingsError: a text names no existing files.
+        DataError: a file cannot be read or is invalid.
     """
     photos: list[Path] = []
     specs: list[SupportSpec] = []
@@ -308,13 +314,13 @@ def _read_specs(
 
 
 def parse_support(text: str) -> list[SupportSpec]:
-    """Split NAME=IMAGE:MASK into its parts; a folder gives several.
+    """Split NAME=IMAGE:MASK into (name, image, mask); a folder gives several.
 
-    Paths may contain "=" and ":" themselves; the reading whose files exist is taken.
+    Paths may contain "=" and ":" themselves: the text is split so that the files exist.
 
     Raises:
-        SettingsError: in no reading do all files exist.
-        DataError: a mask of a folder has not one photo of its name.
+        SettingsError: however the text is split, not all files exist.
+        DataError: for a mask in a folder there is not exactly one photo of the same name.
     """
     if is_folder(text):
         return _specs_of_folder(Path(text))
@@ -366,13 +372,13 @@ def _photos_with_masks(folder: Path) -> list[tuple[Path, Path]]:
 
 
 def parse_classes(text: str) -> tuple[dict[int, str], list[str]]:
-    """Parse the value of --classes.
+    """Parse the value of the option --classes, such as "1=cat,2=dog" or "cat,dog".
 
     Returns:
-        Names for the numbers of label maps ("1=cat,2=dog"), and the named classes to take ("cat,dog"). One is empty.
+        {number in label maps: name} of "1=cat,2=dog", and the list of names of "cat,dog". One of the two is empty.
 
     Raises:
-        SettingsError: a mixture, or bad numbers.
+        SettingsError: both forms are mixed, or a number is invalid.
     """
     words = [word.strip() for word in composed(text).split(",") if word.strip()]
     if not any("=" in word for word in words):
@@ -476,7 +482,7 @@ def _coco_classes(
 
 
 def read_annotations(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file of LabelMe or COCO. Raises DataError for any other."""
+    """Return the parsed content of a JSON file of LabelMe or COCO. Raises DataError for any other file."""
     try:
         content = read_json(path, "annotations")
     except (OSError, ValueError) as error:
@@ -489,15 +495,15 @@ def read_annotations(path: Path) -> dict[str, Any]:
 def find_named_image(stated: str, file: Path, root: Path | None) -> Path:
     """Find the image named in an annotation file: at its path, or by its name in a folder.
 
-    Windows's separator is one, "%20" may stand for a space, and accents may be written in another form of Unicode.
+    Backslashes count as separators, "%20" may stand for a space, and accents may be in another Unicode form.
 
     Args:
-        stated: Path as the annotation file has it.
+        stated: Path of the image as the annotation file states it.
         file: The annotation file.
-        root: Folder of the images, instead of the file's and `photos/` in it.
+        root: Folder of the images, instead of the annotation file's folder and `photos/` in it.
 
     Raises:
-        DataError: it is not there.
+        DataError: the image is not found.
     """
     folders = _photo_folders(file, root)
     plain = PurePosixPath(stated.replace("\\", "/"))

@@ -23,12 +23,12 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True)
 class Word(Generic[Part]):
-    """A word of the atlas: its meaning, and the values of a protocol for which it stands.
+    """A word by which the table of published evaluation programs (the atlas) states a condition, with its meaning.
 
     Attributes:
         sentence: its meaning.
-        part: the values of a test that obey it; None if there is no rule for it here.
-        in_spirit: what the suite does where the word leaves it open, or otherwise than the program; "" for nothing.
+        part: the settings of a test that follow it; None if fsbench has no such setting.
+        in_spirit: what fsbench does where the word leaves it open, or otherwise than the program; "" for nothing.
     """
 
     sentence: str
@@ -38,7 +38,7 @@ class Word(Generic[Part]):
 
 @dataclass(frozen=True)
 class Comparison:
-    """At which size answer and truth are compared, as values of `View`."""
+    """Size at which prediction and ground truth are compared, as fields of `View`."""
 
     query_size: QuerySize
     label_resize: Resize | None = None
@@ -47,13 +47,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Score:
-    """How a program computes a score.
+    """How a published evaluation program computes a score.
 
     Attributes:
         metric: the score; None if the program computes none.
-        absent: see `PixelCounting`.
-        present_only: a class is counted only where the truth of an episode shows it, which is the rule "present" for
-            void pixels.
+        absent: rule for a class that no episode is about, as in `PixelCounting`.
+        present_only: a class counts only in episodes whose ground truth shows it (rule "present" for void pixels).
     """
 
     metric: Metric | None
@@ -234,7 +233,7 @@ _COUNTS: Mapping[str, Count] = {"all 2400": "all", "as many as images": "all", "
 
 
 def parse_count(text: str) -> Count | None:
-    """Return the number of episodes that a row states; None if unknown or in free text.
+    """Return the number of episodes that the atlas states for a program; None if unknown or in free text.
 
     >>> parse_count("1001"), parse_count("all 2400"), parse_count("not found")
     (1001, 'all', None)
@@ -246,12 +245,12 @@ def parse_count(text: str) -> Count | None:
 
 @dataclass(frozen=True)
 class Measuring:
-    """How a test sees images and counts answers.
+    """How a test resizes images, counts pixels and computes scores.
 
     Attributes:
-        view, counting: parts of the test.
+        view, counting: these parts of a protocol.
         metrics: the scores that the program prints, the one that ranks first, and accuracy.
-        in_spirit: what the suite does where a word leaves it open, or otherwise than the program.
+        in_spirit: what fsbench does where a word leaves it open, or otherwise than the program.
     """
 
     view: View
@@ -261,10 +260,10 @@ class Measuring:
 
 
 def measuring(words: Mapping[str, str]) -> Measuring:
-    """Compose how a test sees images and counts answers.
+    """Compose how a test resizes images, counts pixels and computes scores, from the words of the atlas.
 
     Args:
-        words: the words of the conditions of `MEASURED`, as a row of the atlas has them; others are passed over.
+        words: {condition: word} with at least the conditions in `MEASURED`; others are ignored.
 
     Raises:
         SettingsError: a word has no rule, or two rules exclude each other.

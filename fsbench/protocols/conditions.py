@@ -18,7 +18,7 @@ OPEN: Mapping[str, tuple[str, ...]] = {"geometry": ("squash",), "compared_at": (
 
 
 def is_unsure(condition: str, word: str) -> bool:
-    """Return whether a word is unknown or leaves its rule open, so that tests cannot be compared by it.
+    """Return whether a condition's word is unknown or leaves its rule open, so that tests cannot be compared by it.
 
     >>> is_unsure("geometry", "squash"), is_unsure("geometry", "letterbox"), is_unsure("void", "not found")
     (True, False, True)
@@ -102,7 +102,7 @@ class Conditions:
 
 
 class ListsAndDraw(NamedTuple):
-    """A protocol's lists and draw on one data set, in the words of `Conditions`."""
+    """A protocol's image lists, smallest object and episode draw on one data set, as words of `Conditions`."""
 
     image_lists: str
     min_object: str

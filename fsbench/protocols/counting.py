@@ -43,14 +43,14 @@ ABSENT_WORDS: Mapping[Absent, str] = {"zero": "", "left_out": ", classes seen", 
 
 
 class FurtherAnswer(NamedTuple):
-    """Answer derived from a run's counts, with its count table and a note."""
+    """Prediction derived from a run's counts, such as one with another threshold: its table of counts, and a note."""
 
     frame: "pl.DataFrame"
     words: str
 
 
 class RowImages(NamedTuple):
-    """Images on which the counts of a slot depend: queries, and the supports of its way or of all ways.
+    """Images that a row of counts depends on: queries, and the supports of the row's way or of all ways.
 
     Names are those of the data set, or others that are the same for an image in all episodes.
     """
@@ -62,12 +62,13 @@ class RowImages(NamedTuple):
 
 @dataclass(frozen=True)
 class PixelCounting:
-    """Counting of a segmentation test: pixels of an answer against the truth, by way.
+    """Counting of a segmentation test: true and false positive pixels of a prediction, for each way (class).
 
     Attributes:
         void: rule for void pixels, a key of `fsbench.scores.confusion.VOID_RULES`.
         absent: rule for a class that no episode is about.
-        calibrated: another answer has the threshold of presence that is best on episodes about base classes.
+        calibrated: whether scores are also computed with another threshold of presence, the best one on episodes about
+            base classes.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -82,13 +83,13 @@ class PixelCounting:
     calibrated: bool = False
 
     def check(self) -> None:
-        """Raise SettingsError for an unknown rule."""
+        """Raise SettingsError if the rule for void pixels is unknown."""
         void_rule(self.void)
 
     # One episode
 
     def part(self, batch: "EpisodeBatch") -> "tuple[EpisodeBatch, list[EpisodeTruth]]":
-        """Split a batch into the method's input and one truth for each episode."""
+        """Split a batch into the method's input, without ground truth, and one ground truth for each episode."""
         return batch.without_truth(), batch.truths()
 
     def numbers(self, batch: "EpisodeBatch") -> list[int]:
@@ -96,15 +97,21 @@ class PixelCounting:
         return list(batch.episodes.tolist())
 
     def count(self, answer: SegmentationAnswer, truth: EpisodeTruth, view: View) -> SegmentationResult:
-        """Count the pixels of an answer, resized to the truth's size."""
+        """Count an answer's true and false positive pixels against the ground truth of its episode.
+
+        Args:
+            answer: the prediction.
+            truth: the ground truth of the same episode.
+            view: resizes the predicted label map to the truth's size.
+        """
         return count_answer(answer, truth, view.fit)
 
     def counted_rows(self, episode: Any) -> list[tuple[int, int, str | None]]:
-        """List slot, class and query of each row of counts; slot 0 is any foreground, 1 to N are ways."""
+        """Return (slot, class number, query) of each row of an episode's counts; slot 0: any foreground, 1..N: ways."""
         return [(slot, number, episode.query) for slot, number in enumerate((0, *episode.classes))]
 
     def row_images(self, episode: Any) -> list[RowImages]:
-        """List the supports on which each row of counts depends."""
+        """Return, for each row of an episode's counts, the query and the supports that it depends on."""
         every = [name for way in episode.supports for name in way]
         ways = ((), *episode.supports)
         return [RowImages(slot, [episode.query], way or every) for slot, way in enumerate(ways)]
@@ -112,12 +119,12 @@ class PixelCounting:
     # A run
 
     def statistics(self, frame: "pl.DataFrame", header: Header, metrics: Sequence[Metric]) -> "ScoreStatistics":
-        """Sum a whole count table into the numbers from which scores are computed.
+        """Sum a table of pixel counts into the numbers from which scores are computed.
 
         Args:
-            frame: the count table.
-            header: the header of the run.
-            metrics: the scores that there are.
+            frame: the table, with a row for each episode and way.
+            header: the header of the run's manifest.
+            metrics: the scores.
         """
         if self.absent == "nan":
             metrics = [replace(one, absent_is_nan=True) if isinstance(one, MeanIoU) else one for one in metrics]
@@ -126,25 +133,32 @@ class PixelCounting:
     def subset_statistics(
         self, frame: "pl.DataFrame", keep: np.ndarray, header: Header, metrics: Sequence[Metric]
     ) -> "ScoreStatistics":
-        """Sum the (episode, way) rows `keep` (rows,) bool, over the classes among them."""
+        """Sum some rows of a table of pixel counts, over the classes among them.
+
+        Args:
+            frame: the table, with a row for each episode and way.
+            keep: (rows,) bool, the rows to sum.
+            header: the header of the run's manifest.
+            metrics: the scores.
+        """
         classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))
         return pair_statistics(frame, keep, classes, self.void, metrics, header)
 
     def counted_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
-        """List the classes over which scores are averaged."""
+        """Return the numbers of the classes that scores are averaged over, given the table of counts."""
         if self.absent != "left_out":
             return header.class_ids
         return sorted(set(frame["class_id"].to_list()) - {0})
 
     @property
     def on_absent(self) -> str:
-        """What the authors' program does about a class that no episode shows; "" for nothing."""
+        """What the authors' program does if no episode shows a class; "" if scores are defined then."""
         if self.absent != "nan":
             return ""
         return "the program divides by zero" if self.void == "present" else "the program stops"
 
     def undefined_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
-        """List classes that no episode shows, if the ranking score needs all classes."""
+        """Return the classes that no episode shows, if the ranking score is undefined without them; else []."""
         if not self.on_absent:
             return []
         shown = set(frame.filter((frame["slot"] > 0) & (frame["gt"] > 0))["class_id"].to_list())
@@ -153,12 +167,14 @@ class PixelCounting:
     def further_answers(
         self, frame: "pl.DataFrame", every: "pl.DataFrame", header: Header
     ) -> Mapping[str, FurtherAnswer]:
-        """Return {name: answer derived from a method's counts}.
+        """Return {name: prediction derived from a method's counts}; {} unless `calibrated`.
+
+        It is the same prediction with another threshold of presence: the best one on episodes about base classes.
 
         Args:
-            frame: the counts that scores follow from.
-            every: the counts of all episodes, those that only calibrate included.
-            header: the header of the run.
+            frame: the counts of the test's episodes.
+            every: the counts of all episodes, including those that serve calibration alone.
+            header: the header of the run's manifest.
         """
         # spared until it is needed
         import polars as pl
@@ -182,7 +198,12 @@ class PixelCounting:
     # In words
 
     def void_condition(self, dataset: str, frame: int | None) -> str:
-        """Return how void pixels count, in the words of the atlas."""
+        """Return how void pixels count on a data set, in the words of the atlas of evaluation programs.
+
+        Args:
+            dataset: name of the data set.
+            frame: side of the padded square that masks lie in; None without one.
+        """
         if self.void not in ("background", "ignore", "present"):
             return NOT_STATED
         if dataset in WITHOUT_VOID and frame is None:
@@ -190,19 +211,19 @@ class PixelCounting:
         return "background" if self.void == "background" else "ignored"
 
     def metric_condition(self, metric: Metric | None) -> str:
-        """Return the ranking score in the words of the atlas."""
+        """Return how the ranking score is computed, in the words of the atlas of evaluation programs."""
         if not isinstance(metric, MeanIoU):
             return (metric and metric.atlas_metric) or NOT_STATED
         return metric.atlas_metric + (PRESENT_ONLY if self.void == "present" else ABSENT_WORDS[self.absent])
 
     def fb_iou_condition(self, metric: Metric | None) -> str:
-        """Return what the test calls FB-IoU, in the words of the atlas."""
+        """Return how the test's FB-IoU is computed, in the words of the atlas of evaluation programs."""
         if metric is None:
             return "not computed"
         return metric.atlas_fb_iou + (PRESENT_ONLY if self.void == "present" else "")
 
     def choices(self) -> list[Choice]:
-        """Return the choices of counting (void, shots, presence, classes) with their consequences."""
+        """Return in words the protocol's choices about void pixels, shots, presence and classes, with consequences."""
         score = "; its score is the share of the pixels that are predicted as it" if self.calibrated else ""
         return [
             Choice("void pixels (255)", void_rule(self.void).words),
@@ -225,13 +246,14 @@ class PixelCounting:
 
 @dataclass(frozen=True)
 class ClassificationTruth:
-    """Truth of a classification episode; its queries are sorted by class.
+    """Ground truth of a classification episode; its queries are sorted by class.
 
     Attributes:
         episode: number in the manifest.
         classes: numbers of its N classes, from 1.
-        queries: q, the queries of each class.
-        order: (N·q,) number of the query that each answer is about; None if answers stand in their order.
+        queries: number q of queries of each class.
+        order: (N·q,) position, among the sorted queries, of the query that each answer is about; None if answers are
+            sorted.
     """
 
     episode: int
@@ -242,7 +264,7 @@ class ClassificationTruth:
 
 @dataclass(frozen=True)
 class ImageCounting:
-    """Counting of a classification test: query images whose class is named correctly."""
+    """Counting of a classification test: query images whose class was predicted correctly."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     task: ClassVar[str] = "classification"
@@ -255,10 +277,10 @@ class ImageCounting:
     on_absent: ClassVar[str] = ""
 
     def check(self) -> None:
-        """Raise nothing: there is only one way to count."""
+        """Do nothing: classification has only one way to count."""
 
     def part(self, batch: "Sequence[ImageEpisode]") -> "tuple[list[ImageEpisode], list[ClassificationTruth]]":
-        """Split episodes into the method's input, with shuffled queries, and their truth."""
+        """Split episodes into the method's input, with shuffled queries, and their ground truth."""
         shown, truths = [], []
         for episode in batch:
             order = np.array(_order(episode.seed, episode.number, episode.query.numel()))
@@ -271,11 +293,11 @@ class ImageCounting:
         return [episode.number for episode in batch]
 
     def query_order(self, episode: ClassificationEpisode, seed: int = 0) -> list[int]:
-        """Return the order in which an episode's queries are shown."""
+        """Return the order in which a method sees an episode's queries: positions among the queries sorted by class."""
         return _order(seed, episode.number, sum(map(len, episode.query)))
 
     def truth(self, episode: Any) -> ClassificationTruth:
-        """Return the truth of an episode for answers in the order of `query_order`."""
+        """Return the ground truth of an episode, for answers in the shuffled order of `query_order`."""
         classes = tuple(number + 1 for number in episode.classes)
         order = np.array(self.query_order(episode), dtype=np.int64)
         return ClassificationTruth(episode.number, classes, len(episode.query[0]), order)
@@ -284,9 +306,9 @@ class ImageCounting:
         """Count the queries whose class was named correctly.
 
         Args:
-            answer: (N·q,) the way, from 0, of each query image, in the order that the truth states.
-            truth: the truth of the same episode.
-            view: is not needed.
+            answer: (N·q,) the class, 0..N-1, of each query image, in the order that `truth.order` states.
+            truth: the ground truth of the same episode.
+            view: not used.
         """
         named = answer.ravel()
         if truth.order is not None:
@@ -295,11 +317,11 @@ class ImageCounting:
         return ClassificationResult(truth.episode, truth.classes, named.reshape(len(truth.classes), truth.queries))
 
     def counted_rows(self, episode: Any) -> list[tuple[int, int, str | None]]:
-        """List slot and class of each row of counts; a row has several queries, so none is named."""
+        """Return (class position from 1, class number, None) of each row of an episode's counts."""
         return [(slot, number + 1, None) for slot, number in enumerate(episode.classes, 1)]
 
     def row_images(self, episode: Any) -> list[RowImages]:
-        """List the queries of each row of counts, and the supports of all ways."""
+        """Return, for each row of an episode's counts, its queries, and the supports of all classes."""
         names = [
             [f"{cls} {place}" for place in (*support, *query)]
             for cls, support, query in zip(episode.classes, episode.support, episode.query, strict=True)
@@ -309,31 +331,31 @@ class ImageCounting:
         return [RowImages(slot, way[shot:], supports) for slot, way in enumerate(names, 1)]
 
     def statistics(self, frame: "pl.DataFrame", header: Header, metrics: Sequence[Metric]) -> "ScoreStatistics":
-        """Sum a whole count table, from which accuracy follows."""
+        """Sum a table of correctly named queries into the numbers from which accuracy is computed."""
         return accuracy_statistics(frame)
 
     def subset_statistics(
         self, frame: "pl.DataFrame", keep: np.ndarray, header: Header, metrics: Sequence[Metric]
     ) -> "ScoreStatistics":
-        """Sum the rows `keep` (rows,) bool."""
+        """Sum the rows `keep` (rows,) bool of a table of correctly named queries, from which accuracy is computed."""
         return accuracy_statistics(frame, keep)
 
     def counted_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
-        """List the classes of the test."""
+        """Return the numbers of all classes of the test."""
         return header.class_ids
 
     def undefined_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
-        """Return none: accuracy is always defined."""
+        """Return []: accuracy is defined whatever classes episodes show."""
         return []
 
     def further_answers(
         self, frame: "pl.DataFrame", every: "pl.DataFrame", header: Header
     ) -> Mapping[str, FurtherAnswer]:
-        """Return none: no answers are derived."""
+        """Return {}: in classification no further prediction is derived from the counts."""
         return {}
 
     def choices(self) -> list[Choice]:
-        """Return how shots and queries are counted."""
+        """Return how shots are combined and how accuracy is computed, in words."""
         return [
             Choice("K shots become one answer", "by the method"),
             Choice("accuracy", "query images whose class is named rightly, mean over the episodes"),

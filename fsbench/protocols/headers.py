@@ -28,7 +28,7 @@ _NOT_OFFICIAL = ("draws", "official_sha256", "calibration_ids", "calibration_ima
 
 @dataclass(frozen=True)
 class Tested:
-    """A manifest with its protocol, against which its header is checked.
+    """A manifest with its protocol, whose header is compared with its episodes.
 
     Attributes:
         manifest: the header with its episodes.
@@ -53,13 +53,13 @@ class Tested:
 
     @cached_property
     def shown(self) -> set[int]:
-        """Numbers of the classes that the episodes are about."""
+        """Numbers of the classes that the episodes ask for."""
         first = 1 if self.header.kind else 0  # classification counts its classes from 0
         return {number + first for episode in self.episodes for number in episode.classes}
 
     @property
     def published(self) -> Published | None:
-        """The published data set that the header names; None if unknown."""
+        """The published data set that the header names; None if it names another."""
         return None if self.header.kind else PUBLISHED.get(self.header.dataset)
 
     @cached_property
@@ -72,7 +72,7 @@ class Tested:
 
 
 def header_faults(manifest: Manifest, protocol: Protocol | None) -> Iterator[str]:
-    """Yield each statement of a manifest's header that its contents contradict, with both values.
+    """Yield in words each statement of a manifest's header that its episodes contradict, with both values.
 
     Args:
         manifest: header and episodes.

@@ -10,30 +10,30 @@ Answerer = Callable[[Any], Sequence[Any]]
 
 
 class Counting(Protocol):
-    """Splits batches into input and truth, and counts answers against the truth; `Test` is one."""
+    """Splits batches into input and ground truth, and counts predictions against the ground truth; `Test` is one."""
 
     def part(self, batch: Any, /) -> tuple[Any, list[Any]]:
-        """Split a batch into the method's input and one truth for each episode."""
+        """Split a batch into the method's input and one ground truth for each episode."""
 
     def count(self, answer: Any, truth: Any, /) -> Any:
-        """Count the answer to one episode."""
+        """Count the prediction of one episode against its ground truth, and return the result."""
 
 
 def evaluate_batches(
     batches: Iterable[Any], test: Counting, answerer: Answerer, add: Callable[[list[Any]], None], name: str
 ) -> None:
-    """Let `answerer` answer the batches of a test without their truth, and count the answers.
+    """Let a method answer the batches of a test without their ground truth, and count its answers.
 
     Args:
-        batches: items of the test with their truth.
-        test: parts a batch from its truth, and counts an answer.
-        answerer: see `Answerer`.
-        add: takes the results of each batch.
-        name: the name of whoever answers, for messages.
+        batches: batches of the test with their ground truth.
+        test: separates a batch from its ground truth, and counts an answer.
+        answerer: function from a batch without ground truth to a list of one answer for each episode.
+        add: called with the list of results of each batch.
+        name: the name of the method, for messages.
 
     Raises:
-        SettingsError: there is not one answer for each episode, or a mask of another size or with other labels.
-        NumericsError: a presence score is no finite number.
+        SettingsError: there is not one answer for each episode, or a mask has another size or other labels.
+        NumericsError: a presence score is not a finite number.
     """
     for batch in batches:
         seen, truths = test.part(batch)
@@ -41,7 +41,18 @@ def evaluate_batches(
 
 
 def count_answers(test: Counting, answers: Any, truths: Sequence[Any], name: str) -> list[Any]:
-    """Count one answer for each truth; arguments and errors as in `evaluate_batches`."""
+    """Count one answer for each ground truth, and return the results.
+
+    Args:
+        test: counts an answer.
+        answers: one answer for each episode.
+        truths: the ground truth of each episode.
+        name: the name of the method, for messages.
+
+    Raises:
+        SettingsError: there is not one answer for each episode, or a mask has another size or other labels.
+        NumericsError: a presence score is not a finite number.
+    """
     if not isinstance(answers, list | tuple) or len(answers) != len(truths):
         found = f"{len(answers)} answers" if isinstance(answers, list | tuple) else f"a {type(answers).__name__}"
         raise SettingsError(f"{name} gave {found} for {len(truths)} episodes, expected a list of one answer each")

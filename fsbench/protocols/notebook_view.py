@@ -25,12 +25,12 @@ Tile = tuple[str, np.ndarray]
 
 
 def tiles_html(title: str, queries: Sequence[Tile], supports: Iterator[Tile], count: int) -> str:
-    """Show the images of an episode side by side as HTML with PNGs inside; all text is escaped.
+    """Return HTML that shows the images of an episode side by side, as embedded PNGs; all text is escaped.
 
     Args:
-        title: a line above them.
+        title: a line above the images.
         queries: caption and pixels of each query.
-        supports: caption and pixels of the supports; no more are read than are shown.
+        supports: caption and pixels of each support; only those that are shown are read.
         count: number of the supports.
     """
     shown = [*queries, *islice(supports, MOST_SUPPORTS)]
@@ -40,12 +40,12 @@ def tiles_html(title: str, queries: Sequence[Tile], supports: Iterator[Tile], co
 
 
 def outlined(pixels: np.ndarray, mask: np.ndarray | None, box: Box | None = None) -> np.ndarray:
-    """Resize an image to the height of a tile and draw its labels.
+    """Return an image resized to the height of a tile, with its mask's outline or its box drawn.
 
     Args:
         pixels: (H, W, 3) uint8.
-        mask: (H, W); the outline of 1 is drawn.
-        box: (x, y, width, height) in pixels, which is drawn in place of a mask.
+        mask: (H, W); the outline of label 1 is drawn.
+        box: (x, y, width, height) in pixels, drawn in place of a mask.
 
     Returns:
         The image (HEIGHT, w, 3) uint8.

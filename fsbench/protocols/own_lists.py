@@ -18,14 +18,14 @@ Way = tuple[Sequence[str], Sequence[str]]
 
 
 def marked_if_own(manifest: Manifest, protocol: Protocol, data: Any, source: object) -> Manifest:
-    """Mark a manifest as a user's own list, unless the protocol draws the same episodes from the data here.
+    """Return a manifest, marked as a user's own list unless the protocol draws the same episodes from the local data.
 
-    A header may name any protocol, and every title and page goes by it.
+    Any file may name any protocol in its header, and titles and pages show what it names; so the episodes are compared.
 
     Args:
-        manifest: the manifest of a file that was given, which fits the data.
+        manifest: the manifest of a user's file, which fits the data.
         protocol: the protocol that its header names.
-        data: the data set, as the protocol's draw has it.
+        data: the data set, in the form of the protocol's draw.
         source: the file, for the note that is printed once.
     """
     reason = _difference(manifest, protocol, data) if manifest.header.is_official else ""

@@ -18,10 +18,10 @@ Schema = TypeVar("Schema", bound=BaseModel)
 def read_rows(
     file: Path, columns: Collection[str], optional: str | None = None
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line number and cells of each row of the atlas's csv.
+    """Yield (line number, {column: text}) for each row of a csv file of the atlas of evaluation programs.
 
     Args:
-        file: a csv file with a head.
+        file: a csv file with a header line.
         columns: the columns that it must have, in any order, and no others.
         optional: one of them that the file may lack.
 
@@ -45,7 +45,11 @@ def read_rows(
 
 
 def parse_row(schema: type[Schema], cells: Mapping[str, str], where: str) -> Schema:
-    """Check the cells of a row. Raises DataError with line, cell, value and what was expected."""
+    """Return a csv row as an instance of the pydantic model `schema`.
+
+    Raises:
+        DataError: a cell does not fit; the message has line, column, value and what was expected.
+    """
     try:
         return schema.model_validate(cells)
     except ValidationError as error:
@@ -53,5 +57,5 @@ def parse_row(schema: type[Schema], cells: Mapping[str, str], where: str) -> Sch
 
 
 def slug(text: str) -> str:
-    """Turn a text into a part of an id: lower case letters and digits with hyphens; "plus" for a plus sign."""
+    """Return a text as part of an id: lower-case letters and digits with hyphens, "plus" for a plus sign."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("+", " plus ")).strip("-")

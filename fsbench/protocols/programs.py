@@ -97,7 +97,7 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 class Program(BaseModel):
-    """An evaluation program on one data set: a row of the atlas."""
+    """A published evaluation program on one data set: a row of the atlas, with the conditions of its test."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
@@ -145,22 +145,22 @@ class Program(BaseModel):
 
     @cached_property
     def id(self) -> str:
-        """Name of the row: method and data set in lower case, such as `hsnet/pascal-5i`."""
+        """Id of the row: method and data set in lower case, such as `hsnet/pascal-5i`."""
         return f"{slug(self.method)}/{slug(self.dataset)}"
 
     @cached_property
     def unlined(self) -> tuple[str, ...]:
-        """Names of conditions for which the line of the source was not noted."""
+        """Names of conditions whose line in the program's source code was not noted."""
         return tuple(filter(None, map(str.strip, self.no_line.split(";"))))
 
     @cached_property
     def checks(self) -> tuple[str, ...]:
-        """Stored values, as folder/kind, by which fsbench's episodes and scores agree with the program's."""
+        """Names, as folder/kind, of stored values that show that fsbench's episodes and scores equal the program's."""
         return tuple(filter(None, map(str.strip, self.goldens.split(";"))))
 
     @cached_property
     def places(self) -> Mapping[str, tuple[str, ...]]:
-        """{column: path and line of the source}."""
+        """{condition: paths and lines of the program's source code that decide it}."""
         found: dict[str, tuple[str, ...]] = {}
         for part in filter(None, map(str.strip, self.evidence.split(";"))):
             column, _, place = part.partition("=")
@@ -169,9 +169,9 @@ class Program(BaseModel):
         return found
 
     def absence(self, column: str) -> str | None:
-        """Say from which other condition an absent value follows; None if it has its own line.
+        """Return the condition that explains why the program lacks this one; None if it has source lines itself.
 
-        Where that is another condition, its place must be noted.
+        It is None as well if the source lines of the explaining condition are not noted.
         """
         source = ABSENCES.get((column, getattr(self, column)))
         whole = source in ("dataset", "program")
@@ -179,7 +179,7 @@ class Program(BaseModel):
 
     @cached_property
     def marks(self) -> tuple[str, ...]:
-        """Remarks: the row was read in part, or something in it is not proven."""
+        """Remarks on how sure the row is: it was read only in part, or something in it was not confirmed by a run."""
         partly = ("partly read",) if self.certainty == "partly read" else ()
         return (*partly, *((f"not proven by a run: {self.not_proven}",) if self.not_proven else ()))
 
@@ -216,11 +216,11 @@ class Program(BaseModel):
 
 
 def read_programs(file: Path = FOLDER / "conditions.csv") -> list[Program]:
-    """Read the evaluation programs.
+    """Read the published evaluation programs from the atlas's csv file.
 
     Raises:
-        DataError: a cell does not fit its column, a row has no evidence, two rows have the same id, with the line; or
-            more conditions than before stand under `no_line`.
+        DataError: a cell does not fit its column, a condition lacks a source line, two rows have the same id, or more
+            conditions than before are listed as without a source line; the message has the line.
     """
     programs: dict[str, Program] = {}
     for line, cells in read_rows(file, tuple(Program.model_fields)):

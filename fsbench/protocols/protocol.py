@@ -42,10 +42,10 @@ class Words:
     Attributes:
         task: kind of the test in the words of the atlas; "" for FSS, or FS-CS where queries may be empty.
         metric: name of the score that the conditions state, where it is not the first that is shown.
-        defects: by data set, what its figures suffer from.
-        notes: by data set, further sentences under tables.
-        baseline: method that sees no support, which every table should have; "" for none.
-        in_spirit: why figures must not stand beside those of the program that the test is after, each in words.
+        defects: {data set: what its scores suffer from}.
+        notes: {data set: further sentences under tables}.
+        baseline: name of a method that sees no support, which every table should have; "" for none.
+        in_spirit: reasons, in words, why scores are not comparable with those of the program that the test follows.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -60,7 +60,7 @@ class Words:
 
 @dataclass(frozen=True)
 class AtlasRow:
-    """The row of the atlas from which a protocol is made: data set and conditions."""
+    """The row of the atlas of evaluation programs that a protocol is made from: data set and conditions."""
 
     dataset: str
     conditions: Conditions
@@ -73,20 +73,20 @@ _MANIFESTS: "WeakKeyDictionary[Any, deque[tuple[Protocol, Any, Manifest]]]" = We
 
 @dataclass(frozen=True)
 class Protocol:
-    """A published test: how episodes are drawn, seen, counted and scored.
+    """A published test: how episodes are drawn, and how images are resized, pixels counted and scores computed.
 
     Attributes:
         name, version: together part of every record's identity; the version grows when a choice changes.
         summary: the test in a line.
-        draw: the draw which episodes there are.
-        view: how images, masks and the truth are seen.
-        counting: how answers are counted.
+        draw: how episodes are drawn.
+        view: how images, masks and the ground truth are resized.
+        counting: how predictions are counted against the ground truth.
         own_metrics: scores that few tests have.
-        default_metrics: names of the scores that are shown where nobody asks for others; the first ranks.
-        words: everything that is said of it besides.
-        row: of the atlas, which states the conditions; None if they follow from the parts.
-        parts: content of a file of one's own that makes it, as plain values, which headers state; None of a protocol
-            that has its name here.
+        default_metrics: names of the scores that are shown by default; the first ranks methods.
+        words: texts about the test.
+        row: the row of the atlas that states the conditions; None if they follow from the parts.
+        parts: for a protocol from a user's file the file's content as plain values, which headers state; None for a
+            protocol with a name of its own here.
     """
 
     name: str
@@ -104,16 +104,15 @@ class Protocol:
     # Which episodes are there?
 
     def manifest(self, data: Any, task: Task) -> Manifest:
-        """Draw the episodes of `task` from the data set `data`, with further draws of supports if asked for.
+        """Draw the episodes of a test from a data set, with further draws of supports if `task` asks for them.
 
-        The last `KEPT` of a data set are kept, as its lists are.
-
-        Where `nested_in` is given, every draw is made with so many shots and cut to the first, so that draw m of K
-        shots is the beginning of draw m of more.
+        The last `KEPT` manifests of a data set are kept in memory. With `task.nested_in`, every draw is made with that
+        many shots and cut to the first `task.shot`, so that tests with different numbers of shots share their first
+        supports.
 
         Args:
             data: the data set, as `draw.data` returns it.
-            task: the choices that the episodes follow from.
+            task: the settings of the test.
 
         Raises:
             SettingsError: unknown fold, way, shot or setting, or a choice that the test does not define.
@@ -165,21 +164,30 @@ class Protocol:
 
     @property
     def in_validation(self) -> "Protocol":
-        """The protocol that chooses a training's checkpoint: itself, unless the authors' program differs."""
+        """Protocol of the validation that chooses a checkpoint: the test's own, unless the authors' program differs."""
         return replace(self, draw=self.draw.in_validation)
 
     @property
     def training_draw(self) -> PairDraw:
-        """The draw for training. Raises SettingsError if the protocol has no training part."""
+        """The draw of training episodes.
+
+        Raises:
+            SettingsError: the protocol has no training part.
+        """
         if not isinstance(self.draw, PairDraw):
             raise SettingsError(f"the protocol {self.name} has no training part; {self.draw.without_training}")
         return self.draw
 
     def training_pool(self, data: Any, task: Task, filter_novel: bool | None = None) -> Pool:
-        """Return the pool of training episodes, see `fsbench.protocols.draws.pair_draw.PairDraw.training_pool`.
+        """Return the pool of queries and supports for 1-way training episodes.
+
+        Args:
+            data: the data set.
+            task: settings of the training episodes.
+            filter_novel: leave out images that show any class besides the base ones; None does what the protocol does.
 
         Raises:
-            SettingsError: the test has no training part.
+            SettingsError: the protocol has no training part.
             DataError: a base class has too few images.
         """
         draw = self.training_draw
@@ -191,10 +199,7 @@ class Protocol:
     # How is an answer counted?
 
     def part(self, batch: Any) -> tuple[Any, list[Any]]:
-        """Split a batch into the method's input and one truth for each episode.
-
-        Its items are those of `fsbench.datamodules.loading.items.load_item`.
-        """
+        """Split a batch into the method's input and one ground truth for each episode."""
         return self.counting.part(batch)
 
     def numbers(self, batch: Any) -> list[int]:
@@ -202,10 +207,10 @@ class Protocol:
         return self.counting.numbers(batch)
 
     def count(self, answer: Any, truth: Any) -> Any:
-        """Count an answer to one episode against its truth from `part`.
+        """Count an answer to one episode against its ground truth, as `part` returns it.
 
         Returns:
-            A result with the number of the `episode`, whose `rows` are those of the count table.
+            A result with the number of the `episode` and its `rows` of counts.
 
         Raises:
             SettingsError, NumericsError: the answer cannot be counted.
@@ -216,31 +221,31 @@ class Protocol:
 
     @property
     def kind(self) -> str | None:
-        """Value of `kind` in the header of its manifests."""
+        """Value of `kind` in the header of the protocol's manifests: "classification", or None for masks."""
         return self.draw.kind
 
     @property
     def task(self) -> str:
-        """ "segmentation" or "classification": the methods and data sets that it is for."""
+        """ "segmentation" or "classification": the kind of methods and data sets that the protocol is for."""
         return self.counting.task
 
     @property
     def has_masks(self) -> bool:
-        """Whether predictions are label maps, with object sizes, void pixels and pictures."""
+        """Whether predictions are label maps, rather than one class for each image."""
         return self.counting.has_masks
 
     # Which scores follow?
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """All its scores: those of most tests, and its own."""
+        """All scores of the protocol: those of most tests, then its own."""
         if not self.has_masks:
             return self.own_metrics
         return (*COMMON, *(metric for metric in self.own_metrics if metric not in COMMON))
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Names of `metrics`."""
+        """Names of all scores of the protocol."""
         return tuple(metric.name for metric in self.metrics)
 
     def find_metric(self, name: str) -> Metric | None:
@@ -249,26 +254,29 @@ class Protocol:
 
     @property
     def fb_iou(self) -> str:
-        """Name of the score that its program calls FB-IoU; empty if it computes none."""
+        """Name of the score that the authors' program calls FB-IoU; "" if it computes none."""
         shown = map(self.find_metric, self.default_metrics)
         return next((metric.name for metric in shown if metric is not None and metric.atlas_fb_iou), "")
 
     def statistics(self, frame: "pl.DataFrame", header: Header) -> "ScoreStatistics":
-        """Sum a whole count table into the numbers from which scores are computed."""
+        """Sum a table of counts, a row for each episode and way, into the numbers that scores are computed from."""
         return self.counting.statistics(frame, header, self.metrics)
 
     def subset_statistics(self, frame: "pl.DataFrame", keep: "np.ndarray", header: Header) -> "ScoreStatistics":
-        """Sum the (episode, way) rows `keep` (rows,) bool, over the classes that are among them."""
+        """Sum the rows `keep` (rows,) bool of a table of counts into the numbers that scores are computed from.
+
+        Scores are then averaged over the classes in these rows.
+        """
         return self.counting.subset_statistics(frame, keep, header, self.metrics)
 
     def check_breakdowns(self, by: Sequence[str]) -> None:
-        """Raise SettingsError for a breakdown that the protocol does not have."""
+        """Raise SettingsError if scores cannot be broken down by one of `by` ("size", "presence", "class")."""
         lacking = {"size": "has no object sizes", "presence": "has no query without its class"}
         for name in (name for name in by if name in lacking and not self.has_masks):
             raise SettingsError(f"--by {name}: {self.task} {lacking[name]}; expected --by class, or nothing")
 
     def check_metrics(self, metrics: Collection[str], asked: str) -> None:
-        """Raise SettingsError if the protocol has none of `metrics`, which the user wrote as `asked`."""
+        """Raise SettingsError if the protocol has none of these scores, which the user wrote as `asked`."""
         if not set(metrics) & set(self.metric_names):
             names = ", ".join(self.metric_names)
             raise SettingsError(f"--metrics {asked}: {self.task} has {names} alone; expected {names}")
@@ -277,20 +285,20 @@ class Protocol:
 
     @property
     def folder_word(self) -> str:
-        """The protocol's name in names of folders."""
+        """The protocol's name in the form that names of folders have."""
         return self.name.translate(_FOLDER)
 
     @property
     def in_spirit(self) -> tuple[str, ...]:
-        """Reasons why scores of this test must not be compared with those of the program it follows."""
+        """Reasons, in words, why scores must not be compared with those of the program that the test follows."""
         return self.words.in_spirit
 
     def title(self, header: Header) -> str:
-        """Describe what the runs of a table have in common."""
+        """Return the heading of a table of results: what its runs have in common."""
         return self.draw.title(header)
 
     def choices(self) -> list[Choice]:
-        """List all choices of the protocol and their consequences."""
+        """Return all choices of the protocol with their consequences in words."""
         choices = [*self.draw.choices(), *self.view.choices(), *self.counting.choices()]
         if self.has_masks:
             fb_iou = self.find_metric(self.fb_iou)
@@ -313,7 +321,7 @@ class Protocol:
         return [*choices, *self.draw.further_choices()]
 
     def rule_warnings(self, header: Header) -> list[str]:
-        """List reasons why scores mean less than they seem to, such as faults in the data."""
+        """Return reasons, in words, why scores mean less than they seem to, such as faults in the data."""
         said, dataset = self.words, header.dataset
         lines = [
             *(f"in spirit only, so published figures are not comparable: {reason}" for reason in said.in_spirit),
@@ -326,7 +334,12 @@ class Protocol:
         return [f"the protocol {self.name} says: {line}" if self.parts else line for line in lines]
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
-        """List further notes about the rules; `image_sizes` are the sides of the methods' images."""
+        """Return further notes about the protocol's rules for readers of scores.
+
+        Args:
+            header: the header of the test's manifest.
+            image_sizes: {method: side of its square images in pixels, or None}.
+        """
         said, dataset = self.words, header.dataset
         notes = [*self.draw.notes(header), *self.view.notes(image_sizes)]
         notes += self._as_its_own(said.notes.get(dataset, ()))
@@ -338,7 +351,7 @@ class Protocol:
         return notes
 
     def conditions(self, dataset: str) -> Conditions:
-        """State the conditions of the test on `dataset` in the words of the atlas."""
+        """Return the conditions of the test on a data set in the words of the atlas of evaluation programs."""
         if not isinstance(self.counting, PixelCounting):
             return Conditions()
         if self.row is not None and ATLAS_NAMES.get(dataset) == self.row.dataset:
@@ -367,7 +380,7 @@ class Protocol:
     # Does it hold together?
 
     def check(self) -> None:
-        """Raise SettingsError for values that no test has, or that do not go together."""
+        """Raise SettingsError for values of the protocol's parts that no test can have, or that exclude each other."""
         if self.version < 1:
             raise SettingsError(f"version is {self.version}, expected a version from 1")
         self.draw.check()

@@ -8,10 +8,11 @@ _PROVIDERS: dict[tuple[type, type], type | None] = {}
 
 
 class Provider:
-    """Answers a question that one kind of test asks of a data set, such as its image lists.
+    """Base class of objects that answer a question that one kind of test asks of a data set, such as its image lists.
 
-    The file of a draw has a subclass that says what is asked; a subclass of that stands beside the data set and is
-    registered for it. It holds for the data set's subclasses, too, unless these have another or are excluded.
+    The file of a draw has a subclass that defines the question. A subclass of that stands beside a data set and is
+    registered for the data set's class; it also holds for subclasses of the data set unless they are excluded or have
+    their own.
 
     Args:
         data: the data set.
@@ -22,7 +23,7 @@ class Provider:
 
     @classmethod
     def register(cls, dataset: type) -> Callable[[type[ProviderType]], type[ProviderType]]:
-        """Return a decorator that makes a subclass the provider of the data set class `dataset`."""
+        """Return a class decorator that makes a subclass the provider for the data set class `dataset`."""
 
         def decorate(provider: type[ProviderType]) -> type[ProviderType]:
             _PROVIDERS[cls, dataset] = provider
@@ -32,16 +33,16 @@ class Provider:
 
     @classmethod
     def exclude(cls, dataset: type) -> None:
-        """Say that the data set class `dataset` has no such provider, although its base class has."""
+        """Declare that the data set class `dataset` has no such provider, although its base class has one."""
         _PROVIDERS[cls, dataset] = None
 
     @classmethod
     def find(cls: type[ProviderType], data: Any) -> ProviderType | None:
-        """Return the provider for the data set `data`; None if it has none."""
+        """Return this kind of provider for the data set `data`; None if it has none."""
         found = next((_PROVIDERS[cls, kind] for kind in type(data).__mro__ if (cls, kind) in _PROVIDERS), None)
         return None if found is None else found(data)
 
     @classmethod
     def of(cls: type[ProviderType], data: Any) -> ProviderType:
-        """Return the provider for the data set `data`, or the default one."""
+        """Return this kind of provider for the data set `data`, or the default one."""
         return cls.find(data) or cls(data)

@@ -91,14 +91,15 @@ def protocol_names() -> list[str]:
 
 
 def load_protocol(name: str | Path | Mapping[str, Any]) -> Protocol:
-    """Return the protocol of a name, a file or a row of the atlas.
+    """Return a protocol by its name, from a user's file, or from a row of the atlas of evaluation programs.
 
     Args:
-        name: of `configs/protocols`, of a row of the atlas, or a file FILE.yaml; or the content of such a file.
+        name: name of a protocol in `configs/protocols` or of a row of the atlas; a file FILE.yaml; or the content of
+            such a file.
 
     Raises:
-        SettingsError: the name is unknown, a value is bad, the row cannot be run, or a file of one's own has the name
-            of a protocol that is here.
+        SettingsError: the name is unknown, a value is bad, the row cannot be run, or a user's file has the name of a
+            protocol that is here.
     """
     if isinstance(name, Mapping):
         return _own_protocol(_with_base(copy.deepcopy(dict(name)), HANDED_IN, ()), HANDED_IN)
@@ -111,10 +112,10 @@ def load_protocol(name: str | Path | Mapping[str, Any]) -> Protocol:
 
 
 def stored_protocol(name: str | Mapping[str, Any]) -> Protocol:
-    """Return a protocol that a list, a kit or a record names, which may be anybody's: no file of this machine is read.
+    """Return the protocol that a list, kit or record names; since anybody may have written it, no file is read.
 
     Raises:
-        SettingsError: as `load_protocol` does, and for the name of a file.
+        SettingsError: the name is unknown or that of a file, or a value is bad.
     """
     if isinstance(name, Mapping):
         return _protocol_of_parts(json.dumps(name))
@@ -124,7 +125,7 @@ def stored_protocol(name: str | Mapping[str, Any]) -> Protocol:
 
 
 def is_protocol_file(name: str | Path) -> bool:
-    """Return whether a protocol is given as a user's FILE.yaml."""
+    """Return whether the name of a protocol is that of a YAML file."""
     return Path(name).suffix in (".yaml", ".yml")
 
 
@@ -217,15 +218,19 @@ def protocol_of_method(settings: Mapping[str, Any]) -> str | None:
 
 
 def load_segmentation(name: str | Path | Mapping[str, Any]) -> Protocol:
-    """Return a protocol with masks. Raises SettingsError for an unknown one, and for one without masks."""
+    """Return a segmentation protocol by its name, file or content.
+
+    Raises:
+        SettingsError: the protocol is unknown, or has no masks.
+    """
     return _with_masks(load_protocol(name))
 
 
 def protocol_of(header: Header) -> Protocol:
-    """Return the protocol of a manifest's header.
+    """Return the protocol that a manifest's header names.
 
     Raises:
-        SettingsError: it is not known here, or the header is not one of its manifests.
+        SettingsError: the protocol is not known here, or is for another kind of manifest.
     """
     protocol = _named_by(header)
     if header.kind != protocol.kind:
@@ -242,12 +247,15 @@ def _named_by(header: Header) -> Protocol:
 
 
 def check_version(protocol: Protocol, version: int | str, what: str) -> None:
-    """Raise RecordError if a test used another version of a protocol than this one.
+    """Check that a test used this version of a protocol.
 
     Args:
         protocol: the protocol that the test names.
-        version: the version that it states.
-        what: made the statement, in words such as "the kit".
+        version: the version that the test states.
+        what: where it is stated, such as "the kit", for the message.
+
+    Raises:
+        RecordError: the version is another one.
     """
     if version != protocol.version:
         raise RecordError(
@@ -257,15 +265,23 @@ def check_version(protocol: Protocol, version: int | str, what: str) -> None:
 
 
 def segmentation_of(header: Header) -> Protocol:
-    """Return the protocol of a manifest's header. Raises SettingsError if it has no masks."""
+    """Return the segmentation protocol that a manifest's header names.
+
+    Raises:
+        SettingsError: the protocol is not known here, or has no masks.
+    """
     return _with_masks(protocol_of(header))
 
 
 def read_checked_manifest(path: Path, sha256: str | None = None) -> Manifest:
     """Read a manifest and check its header against its episodes and, if known, its protocol.
 
+    Args:
+        path: the file.
+        sha256: the expected checksum; None for any.
+
     Raises:
-        RecordError: as `read_manifest`, or the header says otherwise than the episodes.
+        RecordError: the file is absent, damaged or altered, or its header contradicts its episodes.
     """
     manifest = read_manifest(path, sha256)
     protocol = None
@@ -292,9 +308,9 @@ def _with_masks(protocol: Protocol) -> Protocol:
 
 
 def known_metrics() -> dict[str, Metric]:
-    """Return {name: metric} of all metrics: those of most protocols first, added ones last.
+    """Return {name: metric} of all metrics: those of most protocols first, those of packages and files last.
 
-    A protocol or a package that cannot be read has none here; who uses it is told why.
+    Metrics of a protocol or package that cannot be read are missing here; using them raises an error.
 
     Raises:
         SettingsError: two metrics have the same name.
@@ -334,7 +350,11 @@ def _class_name(metric: Metric) -> str:
 
 
 def metric_named(name: str) -> Metric:
-    """Return the metric `name`. Raises SettingsError if it is unknown or two protocols define it."""
+    """Return the metric with this name.
+
+    Raises:
+        SettingsError: the name is unknown, or two packages or protocols define it.
+    """
     _check_unshared(name, METRICS_GROUP)
     if name in _COMMON:
         return _COMMON[name]
@@ -418,17 +438,17 @@ def _check_taken(metric: Metric, origin: str) -> None:
 
 
 def added_metrics() -> dict[str, tuple[Metric, str]]:
-    """Return {name: metric and origin} of the metrics that this process added."""
+    """Return {name: (metric, where it is from)} of the metrics of files and packages that this process uses."""
     return dict(_added)
 
 
 def take_metrics(added: Mapping[str, tuple[Metric, str]]) -> None:
-    """Add the metrics that another process added (see `added_metrics`)."""
+    """Make the metrics that another process uses, as `added_metrics` returns them there, known in this process."""
     _added.update(added)
 
 
 def askable_metrics(protocol: Protocol) -> tuple[Metric, ...]:
-    """Return the scores available for a protocol's runs: its own and added ones."""
+    """Return the scores that users may ask for a protocol's runs: its own, and those of files and packages."""
     if not protocol.has_masks:
         return protocol.metrics
     own = set(protocol.metric_names)
@@ -437,9 +457,10 @@ def askable_metrics(protocol: Protocol) -> tuple[Metric, ...]:
 
 
 def metric_names(text: str) -> list[str]:
-    """Split comma-separated names of metrics; FILE.py:Class is added to the known metrics.
+    """Return the names in a comma-separated text; an entry FILE.py:Class makes the metric of that file known.
 
-    Raises SettingsError for unknown ones, for a class that is no metric, and for none.
+    Raises:
+        SettingsError: a name is unknown, a class is not a metric, or the text names none.
     """
     words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     if not words:
@@ -461,10 +482,10 @@ def _metric_of_word(word: str) -> Metric:
 
 
 def read_protocol(path: Path) -> Protocol:
-    """Read the protocol of a YAML file.
+    """Read a protocol from a YAML file.
 
     Raises:
-        SettingsError: a part is unknown, or a key is absent, unknown or of another value.
+        SettingsError: a part is unknown, or a key is absent, unknown or has a bad value.
     """
     return _made_protocol(path, _content(path, ()))
 

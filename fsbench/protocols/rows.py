@@ -58,17 +58,17 @@ _WHY = {
 
 
 def row_names() -> list[str]:
-    """Return the names of all rows that are protocols, each with the prefix."""
+    """Return the protocol names of all rows of the atlas of evaluation programs that can be run ("atlas:…")."""
     return [PREFIX + row for row in _rows() if is_runnable(row)]
 
 
 def is_runnable(row: str) -> bool:
-    """Return whether a row of the atlas can be run as a protocol."""
+    """Return whether a row of the atlas, such as `hsnet/pascal-5i`, can be run as a protocol."""
     return _reason(row) is None
 
 
 def rows_of_program(name: str) -> list[str]:
-    """Return the runnable rows of a method; capitals and hyphens are ignored, so dcsam is DC-SAM."""
+    """Return the protocol names of a method's runnable rows; case and hyphens are ignored (dcsam is DC-SAM)."""
     wanted = slug(name).replace("-", "")
     rows = [row for row in _rows() if row.partition("/")[0].replace("-", "") == wanted]
     return [PREFIX + row for row in rows if is_runnable(row)]
@@ -76,14 +76,14 @@ def rows_of_program(name: str) -> list[str]:
 
 @cache
 def protocol_of_row(name: str) -> Protocol:
-    """Return the protocol of a row of the atlas.
+    """Return the protocol that is made from a row of the atlas of evaluation programs.
 
     Args:
-        name: `atlas:<method>/<data set>`, as `fsbench atlas` or the paper writes them, and settings of `FREE_SETTINGS`
-            behind, such as @workers=0.
+        name: `atlas:<method>/<data set>`, as `fsbench atlas` or the paper writes them, followed by settings of
+            `FREE_SETTINGS`, such as @workers=0.
 
     Raises:
-        SettingsError: there is no such row, it cannot be run, or a setting is unknown or no number.
+        SettingsError: there is no such row, it cannot be run, or a setting is unknown or not a number.
     """
     row, *settings = name.removeprefix(PREFIX).split("@")
     method, _, dataset = row.rpartition("/")
@@ -118,24 +118,25 @@ def _reason(row: str) -> str | None:
 
 
 def why_not_run() -> dict[str, str]:
-    """Return {row: reason} for the rows that cannot be run."""
+    """Return {row: reason in words} for the rows of the atlas that cannot be run."""
     return {row: reason for row in _rows() if (reason := _reason(row)) is not None}
 
 
 def row_of(name: str) -> Program:
-    """Return the row from which `protocol_of_row` made a protocol."""
+    """Return the row of the atlas that the protocol with this name was made from."""
     return _rows()[name.removeprefix(PREFIX).partition("@")[0]]
 
 
 def compose(row: Program, settings: Mapping[str, Any]) -> Protocol:
-    """Make a protocol from a row of the atlas.
+    """Make a protocol from a row of the atlas of evaluation programs.
 
     Args:
-        row: of the atlas.
-        settings: values of `FREE_SETTINGS` instead of those of the published command.
+        row: the row.
+        settings: values of `FREE_SETTINGS` that replace those of the published command.
 
     Raises:
-        SettingsError: there is no part for one of its words, or words do not go together; the message names them.
+        SettingsError: fsbench has no rule for one of the row's words, or words exclude each other; the message names
+            them.
     """
     name = PREFIX + row.id + "".join(f"@{key}={_written(value)}" for key, value in sorted(settings.items()))
     _check_settings(row, settings)

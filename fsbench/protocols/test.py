@@ -40,7 +40,7 @@ class VisibleSupport:
         name: the name of the image in the data set.
         file: the file of the image.
         number: number of the class that it is labelled with.
-        box: (x, y, width, height) in pixels where the test tells a box and no mask; None elsewhere.
+        box: (x, y, width, height) in pixels, if the test labels supports with boxes instead of masks; else None.
     """
 
     name: str
@@ -52,27 +52,35 @@ class VisibleSupport:
 
     @property
     def image(self) -> np.ndarray:
-        """The image at its own size, (H, W, 3) uint8 RGB. Raises DataError where it cannot be decoded."""
+        """The support image at its own size, (H, W, 3) uint8 RGB.
+
+        Raises:
+            DataError: it cannot be decoded.
+        """
         return self._image()
 
     @property
     def mask(self) -> np.ndarray:
-        """Labels (H, W) uint8: 1 on the class, 255 void, else 0. Raises DataError where they cannot be decoded."""
+        """The support's labels (H, W) uint8: 1 on the class, 255 void, else 0.
+
+        Raises:
+            DataError: they cannot be decoded.
+        """
         return self._mask()
 
 
 @dataclass(frozen=True)
 class VisibleEpisode:
-    """An episode as a method may see it, without its truth; images are read on access.
+    """An episode as a method may see it, without its ground truth; images are read on access.
 
     Attributes:
         number: the number of the episode in its manifest.
-        query_name: of the query image in the data set.
-        query_file: of the query image, whose stored form a data set of one's own turns by its EXIF entry.
-        classes: handles of the N ways; label n of an answer is `classes[n - 1]`.
-        supports: by way, the K labelled images; none of a base class that methods are to know by their training.
-        answer_size: gives the size of an answer for a query of a size, both (height, width); None if the answer
-            itself decides it.
+        query_name: name of the query image in the data set.
+        query_file: file of the query image; in a user's own data set `query` is turned by the file's EXIF entry.
+        classes: class numbers of the N ways; label n of a predicted mask is `classes[n - 1]`.
+        supports: for each way the K labelled images; () for a base class that methods know from their training.
+        answer_size: function from the query's (height, width) to that of the mask to predict; it returns None if the
+            mask has the size of the method's input.
 
     Examples:
         >>> import fsbench
@@ -94,20 +102,24 @@ class VisibleEpisode:
 
     @cached_property
     def query(self) -> np.ndarray:
-        """The query at its own size, (H, W, 3) uint8 RGB. Raises DataError where it cannot be decoded."""
+        """The query image at its own size, (H, W, 3) uint8 RGB.
+
+        Raises:
+            DataError: it cannot be decoded.
+        """
         return self._query()
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Height and width of the label map to return.
+        """Height and width of the label map to predict.
 
-        It is None if the protocol counts pixels at the size of the method's input, which every answer then has.
+        None if the protocol counts pixels at the size of the method's input: then every prediction has that size.
         """
         return self.answer_size((self.query.shape[0], self.query.shape[1]))
 
     @property
     def way(self) -> int:
-        """N, the number of classes to find."""
+        """The number N of classes to segment."""
         return len(self.classes)
 
     def _repr_html_(self) -> str:
@@ -127,14 +139,18 @@ class VisibleEpisode:
 class Photo:
     """An image of a classification episode, read on access.
 
-    It does not say its name: that is often the name of its class.
+    Its name is hidden, since that is often the name of its class.
     """
 
     _image: Callable[[], np.ndarray] = field(repr=False)
 
     @property
     def image(self) -> np.ndarray:
-        """The image at its own size, (H, W, 3) uint8 RGB. Raises DataError where it cannot be decoded."""
+        """The image at its own size, (H, W, 3) uint8 RGB.
+
+        Raises:
+            DataError: it cannot be decoded.
+        """
         return self._image()
 
 
@@ -144,9 +160,9 @@ class VisibleImages:
 
     Attributes:
         number: the number of the episode in its manifest.
-        classes: handles of the N ways; label n of an answer, from 1, is `classes[n - 1]`.
-        supports: by way, the K images of it.
-        queries: images to name the class of, in an order that says nothing of their classes.
+        classes: class numbers of the N ways; label n of an answer, from 1, is `classes[n - 1]`.
+        supports: for each way its K images.
+        queries: images to classify, in an order that gives away no classes.
     """
 
     number: int
@@ -171,20 +187,19 @@ class VisibleImages:
 
 @dataclass(frozen=True)
 class Test:
-    """Episodes of a data set, and the protocol by which they are seen and answers are counted.
+    """Episodes of a data set, and the protocol by which images are resized and predictions are scored.
 
-    It parts what is seen from what is counted, wherever a test is evaluated: in a run, in the validation of a training,
-    in a function in Python, in a file of masks. `len(test)` is the number of its episodes, `test[i]` the i-th as
-    whoever answers it sees it, without its truth.
+    It separates what a method sees from the ground truth, wherever a test is evaluated: in a run, in the validation of
+    a training, in a Python function, in a file of masks. `len(test)` is the number of episodes, `test[i]` the i-th one
+    without its ground truth.
 
     Attributes:
-        manifest: the episodes.
-        data: the data set, as the protocol's draw has it.
-        protocol: the published test: its view, its counting, its metrics and words.
-        image_size: side in pixels of the images that are answered; it decides the size of answers where the protocol
-            counts pixels at that size, and None elsewhere.
-        opened: options of a run that make the same test, for methods of the suite by their names; empty if nobody
-            knows them.
+        manifest: the list of episodes.
+        data: the data set, in the form of the protocol's draw.
+        protocol: the published test.
+        image_size: side in pixels of the method's images, which is the size of predictions if the protocol counts
+            pixels at that size; else None.
+        opened: {name: value} of a run's options that make the same test; empty if they are unknown.
 
     Examples:
         >>> import fsbench
@@ -232,7 +247,7 @@ class Test:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Words that name the test in folder names, such as "pascal", "hsnet", "fold0", "1way1shot-original"."""
+        """Parts of the names of folders for this test, such as ("pascal", "hsnet", "fold0", "1way1shot-original")."""
         header = self.manifest.header
         drawn = f"-{header.draws}draws" if header.draws > 1 else ""
         if header.kind is not None:
@@ -242,30 +257,30 @@ class Test:
 
     @cached_property
     def places(self) -> dict[int, int]:
-        """{episode number: position in the manifest}."""
+        """{episode number: position of the episode in the manifest}."""
         return {episode.number: place for place, episode in enumerate(self.manifest.episodes)}
 
     def part(self, batch: Any) -> tuple[Any, list[Any]]:
-        """Split a batch into the method's input and one truth for each episode.
+        """Split a batch into the method's input and one ground truth for each episode.
 
         Args:
-            batch: one of the loader of a data module, or a list of the numbers of episodes.
+            batch: a batch of a data module's loader, or a list of episode numbers.
         """
         if isinstance(batch, list) and all(isinstance(number, int) for number in batch):
             return [self[self.places[number]] for number in batch], [self.truth(number) for number in batch]
         return self.protocol.part(batch)
 
     def numbers(self, batch: Any) -> list[int]:
-        """Return the numbers of the episodes of a loader's batch."""
+        """Return the episode numbers of a loader's batch."""
         return self.protocol.numbers(batch)
 
     def count(self, answer: Any, truth: Any) -> Any:
-        """Count an answer against the truth of its episode, as the protocol says."""
+        """Count an answer against the ground truth of its episode, by the protocol's rule, and return the result."""
         return self.protocol.count(answer, truth)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Entries of a run's identity about the test: its episodes and the contents of its data."""
+        """{name: value} of what identifies the test in a run's record: its episodes and the contents of its data."""
         entries = {
             "fold": self.manifest.header.fold,
             "manifest_sha256": self.manifest.sha256,
@@ -278,17 +293,14 @@ class Test:
 
     @cached_property
     def files_sha256(self) -> str:
-        """Hash of the contents of the files that episodes read; changed files make another test."""
+        """Hash of the contents of all files that the episodes read; it changes if a file changes."""
         if isinstance(self.data, ClassificationData):
             return fingerprint([self.data.sha256, content_digests(self.files)])
         return contents_sha256(self.data, self.manifest.image_names)
 
     @cached_property
     def remarks(self) -> list[str]:
-        """Notes on the data for readers of scores: copies of images, and folds that cannot be drawn.
-
-        For the latter, the data lack what the lists of other folds are made of.
-        """
+        """Notes on the data for readers of scores: copies of images, and lists of folds that cannot be made here."""
         if isinstance(self.data, ClassificationData):
             return copy_remarks(self.data, chain.from_iterable(self.data.images))
         remarks = copy_remarks(self.data, self.manifest.image_names)
@@ -298,22 +310,22 @@ class Test:
 
     @property
     def files_state(self) -> str:
-        """Hash of the sizes and times of the test's files, without reading them, for continued work."""
+        """Hash of the sizes and times of the test's files, which are not read; for continuing interrupted work."""
         return states_sha256(self.files)
 
     @property
     def files(self) -> list[Path]:
-        """Image and label files of the episodes; in classification all images of the data set."""
+        """Paths of the image and label files of the episodes; in classification all images of the data set."""
         if isinstance(self.data, ClassificationData):
             return [self.data.image_path(name) for of_class in self.data.images for name in of_class]
         return [*self._files_of(self.manifest.image_names), *self.data.further_files]
 
     @cached_property
     def all_files_sha256(self) -> str:
-        """Hash of the files of all folds; runs are averaged only if it is equal.
+        """Hash of the files of all folds; scores of several folds are averaged only if it is equal.
 
-        Where lists of other folds cannot be made of the data that are here, as for a list of one's own on some of the
-        images, it is that of the files of these episodes, and `remarks` say so.
+        Where the lists of other folds cannot be made from the local data, it is the hash of the files of these
+        episodes, and `remarks` say so.
         """
         if isinstance(self.data, ClassificationData):
             return self.files_sha256
@@ -333,10 +345,10 @@ class Test:
         return [*map(self.data.image_path, names), *map(self.data.label_file, names)]
 
     def truth(self, number: int) -> Any:
-        """Return the truth of episode `number`, from the query's label map.
+        """Return the ground truth of episode `number`, from the query's label map.
 
         Raises:
-            SettingsError: pixels are counted at the size of answers, which `image_size` does not state.
+            SettingsError: pixels are counted at the method's input size, and the test has no `image_size`.
             DataError: the label map cannot be read.
         """
         view = self.protocol.view
@@ -391,9 +403,9 @@ class Test:
         return lambda: image_pixels(data, name)
 
     def image_names(self, number: int) -> tuple[list[list[str]], list[str]]:
-        """Return the image names of a classification episode: supports by way, and queries.
+        """Return the image names of a classification episode: supports by class, and queries in the order shown.
 
-        They say more than whoever answers may know.
+        They must not be shown to a method: names often contain the class.
         """
         episode: Any = self.manifest.episodes[self.places[number]]
         names = [self.data.images[number] for number in episode.classes]
@@ -416,7 +428,7 @@ class Test:
 
 
 def check_test(test: Any) -> None:
-    """Raise SettingsError unless `test` is a test."""
+    """Raise SettingsError if `test` is not a `Test`."""
     if not isinstance(test, Test):
         raise SettingsError(
             f"the test is a {type(test).__name__}; expected what fsbench.load_test returns, such as load_test('demo')"

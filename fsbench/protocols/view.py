@@ -75,27 +75,32 @@ SIZE_WORDS = {
 
 
 def input_rule(resize: Resize, own: InputResize) -> str:
-    """Return the rule of `RESIZES` for a method's images and support masks; its own only if images are stretched.
+    """Return the name of the rule by which a method's images and support masks are resized.
 
-    Where a protocol keeps their aspect, the truth lies in its frame, and images must, too.
+    It is the method's own rule only if the protocol stretches images to a square. Where a protocol keeps the aspect
+    ratio, the ground truth lies in its padded square, and images must, too.
+
+    Args:
+        resize: the protocol's rule.
+        own: the method's own rule, or "protocol" for none.
     """
     return own if own != "protocol" and resize not in ("frame", "padded") else resize
 
 
 @dataclass(frozen=True)
 class View:
-    """Sizes of images and masks in a test, and what methods are told about them.
+    """Sizes of images, masks and ground truth in a test, and what methods may know about them.
 
     Attributes:
-        resize: how images and masks become S x S.
+        resize: name of the rule by which images and masks become S x S.
         query_size: size at which pixels are counted.
-        frame: side in pixels of the padded square in which prediction and truth lie before they are stretched to the
-            query's original size; None if they lie over the image itself.
-        label_resize: how the truth of a query becomes S x S, where images become so by another rule.
-        keeps_padding: the truth of a padded image keeps its padding, which is void, so that those of several images
-            have one size; else it ends where the image does.
-        weak_supports: supports may be labelled with less than whole masks.
-        tells_void: methods are told which of a query's pixels are void; else only where padding is.
+        frame: side in pixels of the padded square in which prediction and ground truth lie before they are stretched to
+            the query's original size; None if they lie over the image itself.
+        label_resize: rule by which the ground truth of a query becomes S x S, if it is not `resize`.
+        keeps_padding: whether the ground truth of a padded image keeps its padding, as void, so that all have one size;
+            else it ends where the image does.
+        weak_supports: whether supports may be labelled with less than whole masks.
+        tells_void: whether methods get to know which of a query's pixels are void; else only where padding is.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -115,12 +120,12 @@ class View:
 
     @property
     def truth_resize(self) -> Resize | InputResize:
-        """Rule by which the truth of a query is resized to S x S."""
+        """Name of the rule by which the ground truth of a query is resized to S x S."""
         return self.label_resize or self.resize
 
     @property
     def compared_at(self) -> str:
-        """Size at which pixels are counted, in the words of the atlas."""
+        """Size at which pixels are counted, in the words of the atlas of evaluation programs."""
         if self.frame is not None:
             return f"original, from a {self.frame} frame"
         if self.query_size == "input":
@@ -134,13 +139,14 @@ class View:
 
     @property
     def training(self) -> "View":
-        """The view for training, which compares pixels at the method's input size."""
+        """The view for training, in which pixels are compared at the method's input size."""
         return View(self.resize, "input", keeps_padding=True)
 
     def side(self, image_size: int) -> int | None:
-        """Return the side of the square in which pixels are counted, for images of `image_size`.
+        """Return the side of the square in which pixels are counted; None if they are counted at original size.
 
-        None if pixels are counted at the query's original size.
+        Args:
+            image_size: side of the method's images.
         """
         if self.query_size == "input":
             return image_size
@@ -149,11 +155,11 @@ class View:
     def answer_size(self, size: tuple[int, int], image_size: int | None) -> tuple[int, int] | None:
         """Return the size (h, w) that a predicted label map should have.
 
-        It is None if pixels are counted at the size of the method's input, and that is not known.
+        It is None if pixels are counted at the method's input size, and that size is unknown.
 
         Args:
             size: (H, W) of the query.
-            image_size: side of the images that the method sees; None if it is not known.
+            image_size: side of the images that the method sees; None if unknown.
         """
         if self.frame is not None:
             return self.frame, self.frame
@@ -164,10 +170,10 @@ class View:
         return (self.query_size, self.query_size) if isinstance(self.query_size, int) else size
 
     def truth(self, labels: np.ndarray, image_size: int) -> tuple[np.ndarray, tuple[int, int]]:
-        """Resize a query's truth to the size at which it is counted.
+        """Resize a query's label map to the size at which pixels are counted.
 
         Args:
-            labels: (H, W) uint8 in way slots, at original size.
+            labels: (H, W) uint8 of 0, the numbers of ways and 255, at original size.
             image_size: side of the images that the method sees.
 
         Returns:
@@ -191,13 +197,13 @@ class View:
     def episode_truth(
         self, data: SegmentationData, episode: Episode, image_size: int, labels: np.ndarray | None = None
     ) -> EpisodeTruth:
-        """Return the truth of an episode at the size at which pixels are counted, without torch and images.
+        """Return the ground truth of an episode at the size at which pixels are counted.
 
         Args:
-            data: the data set, which knows the names of the episode.
-            episode: its names.
+            data: the data set.
+            episode: names of its images and numbers of its classes.
             image_size: side S of the images that the method sees.
-            labels: label map (H, W) of the query, where it was read already.
+            labels: label map (H, W) of the query, if it was read already.
 
         Raises:
             DataError: the label map cannot be read.
@@ -210,19 +216,20 @@ class View:
         return EpisodeTruth(episode.number, size, label_map, present, np.array(episode.classes, dtype=np.int64))
 
     def fit(self, found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Resize a predicted label map (h, w) to the `size` of the truth.
+        """Resize a predicted label map (h, w) to the `size` of the ground truth.
 
-        It is stretched out of a frame, and cut at the end of a padded image.
+        In a padded square the padding is cut off; otherwise the label map is stretched.
         """
         return found[: size[0], : size[1]] if self.truth_resize == "padded" else stretch(found, size)
 
     def original_truth(self, labels: np.ndarray, image_size: int | None = None) -> np.ndarray:
-        """Return the truth (H, W) at the query's original size, as it was counted.
+        """Return the ground truth (H, W) at the query's original size, as it is counted.
 
-        It is squashed where there is a frame, and coarse where it was at the method's input size in between.
+        It is squashed where the protocol has a padded square, and coarse where it was resized to the method's input
+        size and back.
 
         Args:
-            labels: (H, W) uint8 in way slots, at original size.
+            labels: (H, W) uint8 of 0, the numbers of ways and 255, at original size.
             image_size: side of the images that the method sees; None if it does not matter.
         """
         if self.query_size == "there_and_back" and image_size:
@@ -231,19 +238,19 @@ class View:
         return labels if self.frame is None else stretch_truth(labels, self.frame)
 
     def squashed_truth(self, labels: np.ndarray, side: int) -> np.ndarray:
-        """Return the truth (H, W) at a square (side, side), by the rule of a test that counts at the method's input.
+        """Return a label map (H, W) resized to (side, side), as in a test that counts at the method's input size.
 
-        Tests that count at another size have no such rule; for them, torch's nearest pixels are taken.
+        For tests that count at another size, torch's nearest pixels are used.
         """
         own = self.query_size == "input" and self.truth_resize != "padded"
         return LABEL_RESIZES[self.truth_resize if own else "pil"](labels, side, side)
 
     def over_image(self, labels: np.ndarray) -> np.ndarray:
-        """Place a counted label map (h, w) over its image, for pictures."""
+        """Return a counted label map (h, w) without padding, resized to lie over its image in pictures."""
         return over_image(labels, self.frame)
 
     def choices(self) -> list[Choice]:
-        """Return how images are resized and where pixels are counted, with consequences."""
+        """Return how images are resized and where pixels are counted, with consequences in words."""
         seen = Choice("images become S x S", _RESIZES[self.resize])
         if self.resize == "centre":
             return [seen]
@@ -263,7 +270,11 @@ class View:
         return [seen, Choice("metrics at", counted), Choice("masks lie over", over)]
 
     def notes(self, image_sizes: Mapping[str, int | None]) -> list[str]:
-        """List notes for readers; `image_sizes` are the sides of the images that each method saw."""
+        """Return notes for readers of scores about sizes and void pixels.
+
+        Args:
+            image_sizes: {method: side of the square images that it saw, or None}.
+        """
         notes = []
         if self.counts_at_input_size:
             sizes = ", ".join(f"{name} {side} x {side}" for name, side in image_sizes.items())
@@ -273,7 +284,7 @@ class View:
         return notes
 
     def check(self) -> None:
-        """Raise SettingsError for values that no test has, or that do not go together."""
+        """Raise SettingsError for field values that no test can have, or that exclude each other."""
         if isinstance(self.query_size, int) and self.query_size < 1:
             raise SettingsError(f"query_size is {self.query_size}, expected a word for a size, or 1 or more")
         framed = self.resize == "frame" and self.query_size == "original" and (self.frame or 0) > 0

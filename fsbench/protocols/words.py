@@ -10,14 +10,14 @@ OTHERS = "others"
 
 
 class Choice(NamedTuple):
-    """A choice of a test: its name, what was chosen, and what follows from it."""
+    """A choice that a test makes: its name, what was chosen, and the consequence, in words."""
 
     label: str
     words: str
 
 
 def value_on(value: Any, dataset: str) -> Any:
-    """Return the value for a data set from {data set: value} with "others", or the one value for all.
+    """Return the value for a data set from {data set: value} with a key "others"; any other value holds for all.
 
     >>> value_on({"others": 1000, "coco": 4000}, "coco"), value_on(8, "coco")
     (4000, 8)
@@ -26,7 +26,7 @@ def value_on(value: Any, dataset: str) -> Any:
 
 
 def words_by_dataset(value: Any) -> str:
-    """Describe a value that may differ between data sets."""
+    """Return a value that may differ between data sets in words."""
     if not isinstance(value, Mapping):
         return str(value)
     others = [f"{count} on {name}" for name, count in value.items() if name != OTHERS]
@@ -34,12 +34,15 @@ def words_by_dataset(value: Any) -> str:
 
 
 def check_by_dataset(name: str, value: Any, least: int = 1) -> None:
-    """Raise SettingsError unless every value by data set is large enough, and "others" has one.
+    """Check a value that may differ between data sets, given as {data set: value} with a key "others".
 
     Args:
         name: the name of the value, for messages.
-        value: numbers or words by data set; anything else is not looked at.
-        least: the smallest number.
+        value: numbers or words by data set; anything else passes.
+        least: the smallest number allowed.
+
+    Raises:
+        SettingsError: a number is too small, or "others" is missing.
     """
     if not isinstance(value, Mapping):
         return

@@ -20,7 +20,7 @@ NAMED = 10
 
 
 class Counted(Protocol):
-    """Rows of a test's count table with the predictions behind them."""
+    """A test's counted answers: rows of the count table, and the predictions that they were counted from."""
 
     def rows(self) -> Iterator[dict[str, Any]]: ...
 
@@ -29,13 +29,13 @@ class Counted(Protocol):
 
 @dataclass
 class Tally:
-    """Results of evaluating a test, held in memory."""
+    """Counted answers of a method to episodes of a test, held in memory."""
 
     _rows: list[dict[str, Any]] = field(default_factory=list)
     _kept: list[tuple[int, int, bool, Prediction]] = field(default_factory=list)
 
     def add(self, results: Sequence[Any]) -> None:
-        """Add the results of a batch."""
+        """Add the results of a batch of episodes: their count rows and, in segmentation, their masks."""
         for result in results:
             rows = result.rows()
             self._rows += rows
@@ -45,7 +45,7 @@ class Tally:
 
     @classmethod
     def joined(cls, tallies: Iterable["Tally"]) -> "Tally":
-        """Join the results of several processes."""
+        """Join the counted answers of several processes into one."""
         listed = list(tallies)
         return cls([row for each in listed for row in each._rows], [kept for each in listed for kept in each._kept])
 
@@ -57,14 +57,17 @@ class Tally:
 
 
 def episodes_to_ask(in_order: Iterable[Episode | ClassificationEpisode], number: int) -> list[int]:
-    """Choose episodes to ask alone; return their numbers in the reverse order of the test.
+    """Choose episodes to run again one by one, in reverse order, to find methods that remember earlier episodes.
 
-    First come those whose query the test has shown before as a support, spread over the test; if they are too few,
-    others.
+    Preferred are episodes whose query appears earlier in the test as a support, spread over the test; if there are too
+    few, other episodes fill up the number.
 
     Args:
         in_order: the episodes in the order of the test.
-        number: the number of episodes to choose; all where the test has fewer.
+        number: how many episodes to choose; all if the test has fewer.
+
+    Returns:
+        The numbers of the chosen episodes, in the reverse order of the test.
 
     >>> episodes = [Episode(n, query, 1, (1,), ((shown,),)) for n, (query, shown) in enumerate(["ab", "bc", "de"])]
     >>> episodes_to_ask(episodes, 1), episodes_to_ask(episodes, 2)
@@ -101,12 +104,12 @@ def _spread(numbers: Sequence[int], count: int) -> list[int]:
 
 
 def ask_alone(answering: Answering[Any], numbers: Iterable[int], fresh: bool = True) -> Tally:
-    """Let a method answer episodes, each as a test of its own, and count the answers.
+    """Let a method predict episodes one by one, each as if it were the whole test, and count the answers.
 
     Args:
-        answering: the test, and who answers it.
-        numbers: the numbers of the episodes, in the order in which they are asked.
-        fresh: ask a copy that remembers nothing, where one can be made.
+        answering: the test and the method.
+        numbers: the numbers of the episodes, in the order in which they are predicted.
+        fresh: whether to use a fresh copy of the method, which remembers nothing, where one can be made.
     """
     tally = Tally()
     for number in numbers:
@@ -116,9 +119,10 @@ def ask_alone(answering: Answering[Any], numbers: Iterable[int], fresh: bool = T
 
 
 def differing_episodes(one: Counted, other: Counted, numbers: Collection[int]) -> list[int]:
-    """Return the numbers, in the order of `numbers`, of episodes whose counts or masks differ.
+    """Return those of `numbers` whose episodes have different counts or masks in `one` and `other`, in this order.
 
-    Masks are compared where both have them: of an episode that an earlier start answered there may be counts alone.
+    Masks are compared only where both have them: for an episode that was evaluated before the run was interrupted there
+    may be counts alone.
     """
     (rows, masks), (other_rows, other_masks) = (_answers(counted, set(numbers)) for counted in (one, other))
     return [
@@ -147,7 +151,14 @@ def _answers(counted: Counted, numbers: set[int]) -> tuple[dict[int, Any], dict[
 
 
 def check_asked_alone(alone: Counted, counted: Counted, numbers: Collection[int], name: str) -> None:
-    """Raise ContractError, naming episodes, if answers in the test differ from those asked alone."""
+    """Raise ContractError, naming episodes, if a method's answers to single episodes differ from those in the test.
+
+    Args:
+        alone: answers to episodes that were run one by one.
+        counted: the answers in the test.
+        numbers: numbers of the episodes to compare.
+        name: name of the method, for the message.
+    """
     if differing := differing_episodes(alone, counted, numbers):
         listed = ", ".join(map(str, sorted(differing)[:NAMED])) + ", …" * (len(differing) > NAMED)
         raise ContractError(

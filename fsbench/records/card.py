@@ -78,11 +78,11 @@ class Card(BaseModel):
         supervision: what the training and the supports are labelled with.
         backbone_data: what the backbone was trained on before, in words.
         backbone_saw_test_images: whether that data holds images of the test.
-        trials: number of trainings or settings that were tried on the way to this result, itself included.
+        trials: number of trainings or settings that were tried on the way to this result, including its own.
         checkpoint_choice: how the checkpoint was chosen.
         saw_test_classes: whether networks that the method comes with were trained with labels of the test's classes.
-        told: labelled images of the test's classes that the method learned from: the supports of an episode alone, or
-            so many of a class before the test.
+        told: labelled images of the test's classes that the method learned from: only the supports of an episode, or
+            this many of each class before the test.
         bibtex: the paper's entry, for those who cite the result; None if there is none.
     """
 
@@ -102,7 +102,7 @@ class Card(BaseModel):
 
     @property
     def stated(self) -> dict[str, str]:
-        """The stated entries in words, without the citation; some may be `UNKNOWN`."""
+        """{name: value in words} of the entries that somebody stated, without the citation; may be `UNKNOWN`."""
         return {
             name: _in_words(value)
             for name, value in self
@@ -152,7 +152,10 @@ checkpoint_choice: ...         # how was the checkpoint chosen?
 
 
 def check_card(values: Any, source: str) -> Card:
-    """Return a card from plain values. Raises SettingsError, naming `source` and everything that does not fit."""
+    """Check plain values, such as those of a YAML file, and return them as a card.
+
+    Raises SettingsError, naming `source` and everything that does not fit.
+    """
     if isinstance(values, dict):  # YAML's yes and no are truth values, and its lists no tuples
         words = {True: "yes", False: "no"}
         values = {key: words[value] if isinstance(value, bool) else value for key, value in values.items()}
@@ -171,10 +174,10 @@ def read_card(file: Path) -> tuple[str | None, Card]:
     """Read a card from a YAML file.
 
     Returns:
-        The name of the method that the file states under `method`, None if it states none; and the card.
+        The name of the method that the file states under `method` (None if it states none), and the card.
 
     Raises:
-        SettingsError: it cannot be read or does not fit.
+        SettingsError: the file cannot be read, or its entries are not those of a card.
     """
     try:
         values = load_yaml(file)
@@ -193,13 +196,13 @@ def read_card(file: Path) -> tuple[str | None, Card]:
 
 @dataclass(frozen=True)
 class StatedCard:
-    """Entries of a card in words, `UNKNOWN` if nothing tells (see `Card`).
+    """Entries of a method's card (how it was trained and what it is given) in words; `UNKNOWN` where nothing says.
 
     Attributes:
-        trained_on: no entry of a bundle's card, since it always follows from the record: the base classes that anything
-            was trained on, by fold, data set and protocol.
-        handed_in: whether predictions were counted here and nothing else of the method is known.
-        stated: names of entries that somebody stated, in order; other known ones follow from the record.
+        trained_on: the base classes that anything was trained on, by fold, data set and protocol. It follows from the
+            run's record; nobody can state it.
+        handed_in: whether only predictions made elsewhere were counted, so that nothing else of the method is known.
+        stated: names of entries that somebody stated; other known entries follow from the record.
     """
 
     novel_pixels: str = UNKNOWN
@@ -216,13 +219,13 @@ class StatedCard:
 
     @property
     def conditions(self) -> dict[str, str]:
-        """{name: value} of the entries that rows must share to be ranked together."""
+        """{name: value} of the entries that must be equal for two methods to be ranked together."""
         shared = {name.replace("_", " "): getattr(self, name) for name in CONDITIONS}
         return shared | {"handed in": "yes" if self.handed_in else "no"}
 
     @property
     def words(self) -> dict[str, str]:
-        """{name: value in words} of all entries; those that only somebody stated are marked."""
+        """{name: value in words} of all entries; "(stated)" marks values that the run's record does not prove."""
         entries = {
             name.replace("_", " "): getattr(self, name) + " (stated)" * (name in self.stated) for name in ENTRIES
         }
@@ -234,13 +237,13 @@ ENTRIES = tuple(field.name for field in fields(StatedCard) if field.name not in 
 
 
 def contradictions(stated: Mapping[str, str], record: Record) -> list[str]:
-    """Return a line for each entry in which a card contradicts a record: both values, and what to do.
+    """Return a line for each entry in which a card contradicts a run's record: both values, and what to do.
 
-    A card may leave out what a record proves. It may also admit more than its record of classes that were seen before,
-    never less.
+    A card may leave out what the record proves. It may also state that more of the test's classes were seen in training
+    than the record proves, never fewer.
 
     Args:
-        stated: entries of the card, in words, as `Card.stated` has them.
+        stated: {name of an entry: value in words} of the card.
         record: the record of one run of the card's method.
     """
     return [
@@ -261,7 +264,7 @@ def _refutation(name: str, words: str, record: Record) -> str | None:
 
 @dataclass(frozen=True)
 class StatedEntry:
-    """Entry of a card in words, with the record it is about and what that proves (None: nothing)."""
+    """Entry of a card in words, with the run's record and the value that the record proves (None: nothing)."""
 
     words: str
     record: Record
@@ -316,10 +319,10 @@ def _admission(saw_test_classes: str) -> int:
 
 
 def resolve_card(stated: Mapping[str, str], record: Record, known_backbone: str = "") -> StatedCard:
-    """Return a run's card: what its record proves, else what is stated, else `UNKNOWN`.
+    """Return a run's card: each entry is what the run's record proves, else what is stated, else `UNKNOWN`.
 
     Args:
-        stated: entries in words; those that contradict the record have no effect.
+        stated: {name of an entry: value in words}; values that contradict the record are ignored.
         record: the record of the run.
         known_backbone: what the official weights of the record's backbone were trained on; "" if that is not known.
     """
@@ -336,17 +339,17 @@ def resolve_card(stated: Mapping[str, str], record: Record, known_backbone: str 
 
 
 def merge_cards(cards: Sequence[StatedCard]) -> StatedCard:
-    """Join the cards of a method's runs; an entry in which they differ lists all its values."""
+    """Join the cards of a method's runs; an entry in which they differ lists all its values, separated by " / "."""
     entries = {name: " / ".join(dict.fromkeys(getattr(card, name) for card in cards)) for name in ENTRIES}
     stated = tuple(name for name in ENTRIES if any(name in card.stated for card in cards))
     return StatedCard(**entries, handed_in=any(card.handed_in for card in cards), stated=stated)
 
 
 class Cards:
-    """Cards of runs; a file with several cards is read once.
+    """Looks up the cards of runs (how methods were trained); a file with several cards is read only once.
 
     Args:
-        backbone_data: name of a backbone -> what it was trained on, where that is wanted.
+        backbone_data: {name of a backbone: what it was trained on}; None to leave that entry to the card files.
     """
 
     def __init__(self, backbone_data: Mapping[str, str] | None = None):
@@ -358,9 +361,9 @@ class Cards:
         return merge_cards([self.run_card(record) for record in records])
 
     def run_card(self, record: Record) -> StatedCard:
-        """Return a run's card: what its record proves, else what a file beside it states.
+        """Return a run's card: each entry is what its record proves, else what a card file beside the run states.
 
-        Raises SettingsError where a card beside it cannot be read or has other values than cards have.
+        Raises SettingsError if the card file cannot be read or has values that a card cannot have.
         """
         folder, method = record.path.parent, record.run.identity.method.name
         if folder not in self._stated:
@@ -371,19 +374,19 @@ class Cards:
 
 
 def ranking_groups(cards: Mapping[str, StatedCard], rank_all: bool = False) -> dict[str, int]:
-    """Return, for each method, the number of the group in which it is ranked; a group shares a card.
+    """Return {method: number of its ranking group}; methods with equal conditions in their cards share a group.
 
-    Rows are ranked together only where all conditions of their cards are the same: what was told to a method, and what
-    its networks have seen. With `rank_all` there is one group.
+    The conditions are what the method is given (labels, class names) and what its networks have seen. With `rank_all`
+    there is one group.
     """
     kinds = list(dict.fromkeys(tuple(card.conditions.values()) for card in cards.values()))
     return {name: 0 if rank_all else kinds.index(tuple(card.conditions.values())) for name, card in cards.items()}
 
 
 def choices_on_test(cards: Mapping[str, StatedCard]) -> list[str]:
-    """Name the methods whose checkpoint was chosen by scores on the test's classes.
+    """Return a warning that names the methods whose checkpoint was chosen by scores on the test's classes.
 
-    Such a score is the best of many looks at the test (statistics spec §7). None if no card says so.
+    Their scores are the best of many looks at the test (statistics spec §7). The list is empty if no card says so.
     """
     chosen = [name for name, card in cards.items() if NOVEL_CLASSES in card.checkpoint_choice.split(" / ")]
     if not chosen:
@@ -395,9 +398,9 @@ def choices_on_test(cards: Mapping[str, StatedCard]) -> list[str]:
 
 
 def proved_entries(record: Record) -> dict[str, str]:
-    """Return the entries of a card that a record proves.
+    """Return {name of a card's entry: value in words} for the entries that a run's record proves.
 
-    Nothing is proved of a method whose predictions were handed in.
+    Nothing is proved if only predictions made elsewhere were counted.
     """
     run = record.run
     if run.handed_in is not None:

@@ -18,7 +18,7 @@ def checked_line(value: Any, key: str = "") -> str:
 
 
 def read_line(line: bytes, key: str = "") -> Any | None:
-    """Return the value of a line from `checked_line` (without its end); None if damaged or of another key."""
+    """Return the value of a line of `checked_line` (without line end); None if damaged or made with another key."""
     checksum, _, text = line.partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text, zlib.crc32(key.encode())):
         return None
@@ -29,7 +29,7 @@ def read_line(line: bytes, key: str = "") -> Any | None:
 
 
 class CheckedJsonl:
-    """File that only grows: a header line, then a line with a checksum for each entry.
+    """JSON-lines file that is only appended to: a header line, then a line with a checksum for each entry.
 
     An entry has reached the file when `append` returns. A line that a crash cut off is ended by the next `append`.
 
@@ -44,7 +44,7 @@ class CheckedJsonl:
         self._file: IO[bytes] | None = None
 
     def create(self, header: str) -> None:
-        """Create the file with the line `header`; it appears together with this line."""
+        """Create the file with `header` as its first line; the file never appears without this line."""
         write_text(self.path, header)
         self._open_file()
 
@@ -62,7 +62,7 @@ class CheckedJsonl:
                 offset += len(line)
 
     def read(self, offsets: Iterable[int]) -> Iterator[Any]:
-        """Yield the entries at these byte `offsets`, one in memory at a time."""
+        """Yield the entries whose lines begin at these byte `offsets`, one in memory at a time."""
         with open_file(self.path, "journal") as file:
             for offset in offsets:
                 file.seek(offset)
@@ -72,7 +72,7 @@ class CheckedJsonl:
         """Append entries; return the byte offset of the first one.
 
         Raises:
-            OSError: they cannot be written, such as on a full disk; none of them is in the file, now or later.
+            OSError: the entries cannot be written, as on a full disk; then the file has none of them.
         """
         file = self._open_file()
         offset = file.tell()

@@ -21,7 +21,7 @@ STATED_BY = {METHOD: "method_file", "dataset.file_sha256": "dataset_file"}
 
 
 class ClassNotNamed(SettingsError):
-    """A run needs a class in a file, and the command names no such file.
+    """Error: a run needs a class from a Python file, and the command does not name this file.
 
     Attributes:
         option: the option that names it.
@@ -31,15 +31,16 @@ class ClassNotNamed(SettingsError):
 
 
 def file_words(records: Iterable[Record]) -> dict[tuple[str, str, str], str]:
-    """Return words that tell versions of a file apart: "as it is now", or the date of a run.
+    """Return words that tell versions of a user's Python file apart: "as it is now", or the date of a run.
 
-    The label of a content's runs stands in place of these words.
+    If the runs with one version of the file have a label, the label is used instead.
 
     Args:
-        records: runs, of any methods.
+        records: runs of any methods.
 
     Returns:
-        (method, entry of `STATED_BY`, hash) -> words, such as "knn.py as it is now" and "of 28 Nov, 10:49".
+        {(method, entry of the run's identity that holds the file's hash, hash): words}, such as "knn.py as it is now"
+        and "of 28 Nov, 10:49".
     """
     contents: dict[tuple[str, str], dict[str, list[Record]]] = {}
     for record in records:
@@ -57,7 +58,7 @@ def file_words(records: Iterable[Record]) -> dict[tuple[str, str, str], str]:
 
 
 def last_finished(records: Iterable[Record]) -> str:
-    """Return when the last of these runs finished; later times sort later as text."""
+    """Return the latest time at which one of these runs finished, as ISO text, which sorts by time."""
     return max(record.run.provenance.finished for record in records)
 
 
@@ -97,7 +98,7 @@ def _stated_file(folder: Path, entry: str) -> ClassFile | None:
 
 
 def class_not_named(folder: Path, reference: str, name: str) -> ClassNotNamed:
-    """Return the error for a run whose class the command does not name, with the needed file and its date.
+    """Return the error for a run whose class the command does not name; it says which file is needed, and its date.
 
     Args:
         folder: the folder of the run.

@@ -32,9 +32,14 @@ TRUTH = ("gt", "void", "valid", "present")
 
 
 def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFrame":
-    """Build the count table: rows sorted by (episode, slot), every episode once.
+    """Build the count table of a run: a row for each slot of each episode, sorted by (episode, slot).
 
-    Raises RecordError when episodes are missing, so that a partial result never looks complete.
+    Duplicate episodes are kept once. Raises RecordError if an episode of the manifest is missing, so that a partial
+    result never looks complete.
+
+    Args:
+        rows: {column: value} of each row, in any order.
+        manifest: the manifest of the test.
     """
     # spared until it is needed
     import polars as pl
@@ -81,10 +86,10 @@ def check_rows(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
     Args:
         frame: the table, with the columns of `count_schema`.
         manifest: the manifest of the run.
-        file: the table was read from, named in messages.
+        file: the file that the table was read from, named in messages.
 
     Raises:
-        RecordError: rows are missing, or others than the manifest names.
+        RecordError: a row that the manifest requires is missing, or the table has other rows.
     """
     names, named = _named_rows(manifest)
     found = frame.select(names).rows()
@@ -100,7 +105,7 @@ def check_rows(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
 
 
 def official_rows(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """Return the rows that scores use: draw 0, without calibration episodes."""
+    """Return the rows from which scores are computed: the first draw of supports, without calibration episodes."""
     frame = tested_rows(frame)
     return frame.filter(frame[DRAW] == 0).drop(DRAW) if DRAW in frame.columns else frame
 
@@ -111,11 +116,12 @@ def tested_rows(frame: "pl.DataFrame") -> "pl.DataFrame":
 
 
 def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
-    """Add to each row the numbers of the images on which its answer depends; intervals need them.
+    """Add to each row the numbers of the images on which its answer depends; confidence intervals need them.
 
     Returns:
-        The count table with a column `SUPPORTS`, and `QUERIES` where an episode has several query images. Without them
-        where the manifest's protocol names no images, and where all queries of a run have the same supports.
+        The count table with a column `SUPPORTS` (list of support image numbers), and `QUERIES` where a row has several
+        query images. The columns are missing where the protocol names no images, and where all queries of a run have
+        the same supports.
     """
     # spared until it is needed
     import polars as pl
@@ -141,16 +147,16 @@ def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
 
 
 def counts_sha256(frame: "pl.DataFrame") -> str:
-    """Return a hash of all counts, decisions and failures, whatever the number of processes, workers or batch.
+    """Return a hash of all pixel counts, presence decisions and failures in a count table.
 
-    Scores and region measures, which are real numbers, are not in it. They have hashes of their own, see
-    `columns_sha256`.
+    It does not depend on the number of processes or workers or on the batch size. Presence scores and region measures,
+    which are real numbers, are not in it; they have hashes of their own (`columns_sha256`).
     """
     return _whole_numbers_sha256(frame, *NUMBERS, "present", "decided", *([FAILED] if FAILED in frame.columns else []))
 
 
 def columns_sha256(frame: "pl.DataFrame") -> dict[str, str]:
-    """Return a hash of each column of real numbers, as float32; a missing value is one more value."""
+    """Return {column: hash} for each column of real numbers, as float32; missing values enter the hash, too."""
     found = {}
     for name in REALS:
         values = np.array(frame[name].to_numpy(), dtype="<f4")  # a gap becomes NaN
@@ -160,12 +166,12 @@ def columns_sha256(frame: "pl.DataFrame") -> dict[str, str]:
 
 
 def truth_sha256(frame: "pl.DataFrame", with_pixels: bool = True) -> str:
-    """Return a hash of the truth in a table, which is the same for all methods.
+    """Return a hash of the truth in a count table (classes and true pixels), which is the same for all methods.
 
     Args:
         frame: the table, whose rows are sorted.
-        with_pixels: the numbers of true pixels are hashed, which follow from the method where pixels are counted at the
-            size of its input.
+        with_pixels: whether to hash the numbers of true pixels. They differ between methods where pixels are counted at
+            the size of the method's input.
     """
     return _whole_numbers_sha256(frame, *ORDER, "class_id", *(TRUTH if with_pixels else ()))
 
@@ -177,7 +183,7 @@ def _whole_numbers_sha256(frame: "pl.DataFrame", *names: str) -> str:
 
 
 def hashes(frame: "pl.DataFrame") -> dict[str, Any]:
-    """Return the hashes of a count table that `Run` holds."""
+    """Return the hashes of a count table: {"counts_sha256", "columns_sha256", "truth_sha256": hash}, as in run.json."""
     return {
         "counts_sha256": counts_sha256(frame),
         "columns_sha256": columns_sha256(frame),

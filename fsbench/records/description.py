@@ -16,14 +16,14 @@ MOST_CHARACTERS = 300
 
 
 def title(records: Sequence[Record]) -> str:
-    """Describe what the runs of a table have in common."""
+    """Return the title of a table of runs: the protocol, data set and settings that they have in common."""
     return records[0].protocol.title(records[0].header)
 
 
 def warnings(records: Sequence[Record]) -> list[str]:
-    """Say why scores of a table are missing, are no result of the protocol, or mean less than they seem to.
+    """Return warnings about a table of runs: missing scores, scores that are no result of the protocol, and doubts.
 
-    The most important comes first; what holds for several methods is said once.
+    The most important warning comes first; one that holds for several methods is given once.
     """
     undefined = [record for record in records if record.undefined_classes]
     return [
@@ -38,9 +38,9 @@ def warnings(records: Sequence[Record]) -> list[str]:
 
 
 def notes(records: Sequence[Record]) -> list[str]:
-    """List further notes about the runs of a table: rules, lists, and what single runs did.
+    """Return notes about the runs of a table: counting rules, image lists, and what single runs did.
 
-    What holds for several methods is said once.
+    A note that holds for several methods is given once.
     """
     protocol, header = records[0].protocol, records[0].header
     sizes = {record.run.identity.method.name: record.run.identity.image_size for record in records}
@@ -95,7 +95,7 @@ def _remarks(run: Run) -> list[str]:
 
 
 def header_warnings(header: Header) -> list[str]:
-    """Say why scores on a manifest's episodes are no result of the protocol."""
+    """Return warnings why scores on these episodes are no result of the protocol; empty if they are."""
     lines = []
     if header.requested != header.official_episodes:
         lines.append(
@@ -112,7 +112,7 @@ def header_warnings(header: Header) -> list[str]:
 
 
 def shorter(records: Sequence[Record]) -> list[str]:
-    """Name the folds with fewer episodes than were asked for, for example because their list ends."""
+    """Return a line for each fold that has fewer episodes than were requested, for example because its list ends."""
     headers = {record.header.fold: record.header for record in records}
     return [
         f"fold {fold} has only {header.episodes} of the {header.requested} episodes that were asked for"
@@ -129,7 +129,7 @@ def _dropped_classes(record: Record) -> dict[int, str]:
 
 
 def printed(entries: Sequence[Any]) -> list[str]:
-    """Shorten a list from a record, which may be anybody's, and say how much is left out."""
+    """Shorten a list from a run's record for printing, whatever it holds, and say how much is left out."""
     texts = [str(entry) for entry in entries[:MOST_ENTRIES]]
     long = f" … ({{}} characters, the first {MOST_CHARACTERS} shown)"
     lines = [

@@ -24,13 +24,14 @@ _LINE_OF_OURS = re.compile(r"[][()—]")
 
 
 def comparable(records: Iterable[Record]) -> list[list[Record]]:
-    """Group runs that may be compared: equal episodes, images and protocol; folds from one copy of the data.
+    """Group runs that may be compared: equal episodes, images and protocol, and folds from one copy of the data.
 
-    Tests that differ in ways and shots alone follow each other, by these numbers; the others stand as they come.
+    Groups that differ only in ways and shots follow each other, sorted by these numbers; otherwise the order of
+    `records` is kept.
 
     Raises:
-        RecordError: two runs are said to be of two folds of a test, and are of one; see `check_folds`. Or they are said
-            to be two trainings, and are one; see `check_trainings`.
+        RecordError: two runs claim to be different folds but test the same classes or episodes (`check_folds`), or
+            claim to be different trainings but have equal weights or counts (`check_trainings`).
     """
     families: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Record]]] = {}
     for record in records:
@@ -48,10 +49,10 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
 
 
 def check_folds(group: Iterable[Record]) -> None:
-    """Raise RecordError if runs that claim to be two folds of one test share what folds cannot share.
+    """Raise RecordError if runs that claim to be different folds of one test share novel classes or episodes.
 
-    Folds of a test have other novel classes each. Those of scans, and of tests of other classes, may have these in
-    common, and where there are few scans some of their episodes as well; but not all folds have the same ones.
+    Each fold of a test has its own novel classes. Folds of scans, and of tests of base classes, may share classes and
+    some of their episodes, but not all of them.
     """
     tested = [*{(fold_of(record), record.manifest_sha256): record for record in group}.values()]
     of_scans: dict[tuple[int, ...], list[Record]] = {}
@@ -71,10 +72,10 @@ def check_folds(group: Iterable[Record]) -> None:
 
 
 def check_trainings(group: Iterable[Record]) -> None:
-    """Raise RecordError if two trainings of a method are one: equal weights, or equal counts on the whole test.
+    """Raise RecordError if two runs with different training seeds are one training: equal weights or equal counts.
 
-    Methods that are not trained are left out, and classifiers, which may draw from the seed after their training
-    (statistics specification §13.3).
+    Methods that are not trained are not checked. Neither are classification runs, whose classifiers may use the seed
+    after training (statistics specification §13.3).
     """
     of_fold: dict[tuple[str, int, str], list[Record]] = {}
     for record in group:
@@ -96,14 +97,14 @@ def check_trainings(group: Iterable[Record]) -> None:
 
 
 def is_untrained(record: Record) -> bool:
-    """Return whether nothing was trained, neither before the test nor in it, as classifiers may be in each episode."""
+    """Return whether nothing of a run was trained, neither before the test nor in it (as a classifier per episode)."""
     run = record.run
     is_tuned = run.identity.adaptation is not None or (not record.protocol.has_masks and run.cost.trainable_parameters)
     return run.weights.origin == UNTRAINED and not is_tuned
 
 
 def weights_sha256(record: Record) -> str | None:
-    """Return the hash of the checkpoint that was evaluated; None of a record that has none."""
+    """Return the hash of the checkpoint that a run evaluated; None if its record has none."""
     return record.run.checkpoint_sha256
 
 
@@ -123,14 +124,17 @@ def _no_folds(first: Record, other: Record, shared: str) -> RecordError:
 
 
 def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) -> tuple[Any, ...]:
-    """Return everything that must be equal for runs to be compared.
+    """Return the values that must be equal for two runs to be compared, as a tuple.
 
-    These are entries of the header, with or without the test's seed, and the copy of the data (`COPY`).
+    These are entries of the manifest's header, and hashes of the copy of the data (`COPY`).
 
-    Runs of all episodes of a protocol are equal whatever their number, since folds may have lists of other lengths. So
-    a trial must not ask for just as many episodes as the list of one of its folds has. Episodes that were chosen from a
-    test are of one choice by its name, since their manifests differ from fold to fold. Entries of the test that are
-    named in `without` may differ.
+    Runs of all episodes of a protocol are equal whatever their number, since folds may have lists of other lengths. For
+    selections of episodes from a test the selection's name must be equal, since manifests differ from fold to fold.
+
+    Args:
+        record: a run.
+        seed: whether the test's seed must be equal.
+        without: names of header entries that may differ.
     """
     header = record.header
     task = (one.name for one in Task.arguments() if one.name not in ("fold", "episodes", "drop_small"))
@@ -151,9 +155,9 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
 
 
 def short_test_name(record: Record) -> str:
-    """Return a name of a record's test for files and addresses, the same for all its folds and seeds.
+    """Return a name of a run's test for files and addresses, the same for all its folds and seeds.
 
-    It begins with what tells the test from others in words, and ends with a hash.
+    It begins with words that tell the test from others, and ends with a hash.
     """
     header = record.header
     words = [header.dataset, f"{header.way}w{header.shot}s", header.setting, header.protocol]
@@ -163,7 +167,7 @@ def short_test_name(record: Record) -> str:
 
 
 def has_all_folds(folds: Collection[int], header: Header) -> bool:
-    """Return whether these folds are the whole test, so that the mean over them is its score."""
+    """Return whether these fold numbers are all folds of the test, so that the mean over them is its score."""
     return len(folds) == header.folds == max(folds) + 1
 
 
@@ -200,10 +204,10 @@ Runs = Mapping[int, Trainings]
 
 
 def runs_by_fold(records: Iterable[Record]) -> dict[int, Trainings]:
-    """Return the runs of a method by ascending fold and seed.
+    """Return {fold: runs by ascending seed} of a method, by ascending fold.
 
-    A method without training says the same under every seed, so that only one of its runs is kept of each fold; of one
-    that is calibrated, whose images a seed chooses, where the counts are equal.
+    A method that is not trained answers the same under every seed, so only one of its runs of each fold is kept. If it
+    is calibrated on images that the seed chooses, runs with other counts are kept, too.
     """
     found: dict[int, Trainings] = {}
     for record in sorted(records, key=lambda record: (fold_of(record), record.run.identity.seed or 0)):
@@ -221,18 +225,18 @@ def all_runs(runs: Runs) -> list[Record]:
 
 
 def first_trainings(runs: Runs) -> dict[int, Record]:
-    """Return the first training of each fold, for displays of single answers."""
+    """Return {fold: the run with the smallest training seed}, for displays of single predictions."""
     return {fold: trainings[0] for fold, trainings in runs.items()}
 
 
 def names_of_tests(groups: Sequence[list[Record]], titles: Sequence[str] | None = None) -> list[str]:
-    """Return a name for each group of `comparable`: its title, plus what differs between equal titles.
+    """Return a distinct name for each group of comparable runs: its title, plus what differs between equal titles.
 
-    That is the test's seed where it is another in each of them, else a number.
+    That is the test's seed if it is different in each of these groups, else a number.
 
     Args:
         groups: runs that may be compared.
-        titles: the titles of the groups; those of their protocols unless given.
+        titles: the titles of the groups; by default those that their protocols give.
     """
     titles = titles or [group[0].protocol.title(group[0].header) for group in groups]
     names = []
@@ -249,12 +253,12 @@ def names_of_tests(groups: Sequence[list[Record]], titles: Sequence[str] | None 
 
 
 def known_images(record: Record) -> tuple[str, str | None, str | None]:
-    """Return what identifies a run's episodes, and the contents of their images and label maps."""
+    """Return three values that identify a run's truth: hashes of its manifest and data files, and the painting rule."""
     return record.manifest_sha256, record.run.identity.files_sha256, record.run.identity.painting
 
 
 def two_paintings(records: Iterable[Record]) -> str | None:
-    """Say that runs' label maps were drawn by different rules; None if by one."""
+    """Return words if the runs' label maps were painted from outlines by different rules; None if by one."""
     rules = sorted({record.run.identity.painting or "a rule that the record does not name" for record in records})
     if len(rules) <= 1:
         return None
@@ -264,11 +268,14 @@ def two_paintings(records: Iterable[Record]) -> str | None:
 def variants(records: list[Record]) -> dict[str, list[Record]]:
     """Group runs that differ only in fold and seed, under a label that tells them apart.
 
-    Labels are those of methods, with what differs between several of one method.
+    A label is the method's name, followed by the settings that differ if a method occurs with several.
 
-    Several runs of one fold and seed that differ in nothing that words can tell (two checkpoints, say) stand alone,
-    under the hash that ends their folder's name: which folds belong together is not known. Runs of the same method in a
-    file of the user's are told apart by what the file holds now, or by their time, the newest first.
+    Several runs of one fold and seed that differ in no setting (two checkpoints, say) are not grouped, since it is not
+    known which folds belong together: each is labelled with the hash that ends its folder's name. Runs of a method in a
+    user's own file, which has changed, are labelled "as it is now" or with their date, the newest first.
+
+    Returns:
+        {label: runs}.
     """
     return variants_of_groups([records])[0]
 
@@ -278,15 +285,18 @@ def variants_of_groups(
 ) -> list[dict[str, list[Record]]]:
     """Group every group's runs as `variants` does, with labels that mean the same in all groups.
 
-    A label names the settings in which runs of the method differ within any of the groups, and those of the method and
-    its backbone, and those of `across`, in which runs on one data set differ at all; then the weights, where runs of
-    one test differ in no more; and the label that the user gave a run. Another setting that differs only from group to
-    group, as a protocol's image size, tells nothing apart.
+    A label names the settings in which runs of the method differ within a group. It also names settings of the method,
+    of its backbone, and of `across` in which runs on one data set differ at all. The weights follow if runs of one test
+    differ in nothing else, then the label that the user gave a run. Other settings that differ only between groups,
+    such as a protocol's image size, are left out.
 
     Args:
-        groups: each of runs that may be compared.
-        weights: the word for the weights of a run; empty if there is none.
-        across: further entries of an identity that tell runs of different groups apart.
+        groups: groups of runs that may be compared.
+        weights: returns a word for the weights of a run; "" if there is none.
+        across: further dotted keys of run settings that labels name when they differ between groups.
+
+    Returns:
+        For each group {label: runs}.
     """
     told = _distinguishing_settings(groups, across)
     every = [record for group in groups for record in group]
@@ -389,9 +399,9 @@ def _label(method: str, words: Iterable[str]) -> str:
 
 
 def run_settings(record: Record) -> dict[str, Any]:
-    """Return a run's identity by dotted keys, without fold, seed and what follows from them.
+    """Return {dotted key: value} of a run's settings, without fold and seed and what follows from them.
 
-    Of hashes it has those of `STATED_BY` alone.
+    The only hashes are those of files that hold a user's own classes (`STATED_BY`).
     """
     training = record.run.identity.training
     stated_if_other = {"backbone.cache_dtype": "float32", "backbone.backbone_precision": "fp32"}

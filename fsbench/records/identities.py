@@ -88,13 +88,13 @@ def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: 
     """Check that a run's counts are possible under its protocol, such as hits not above predicted pixels.
 
     Args:
-        frame: the counts of all its episodes, with the columns that they have.
-        manifest: its episodes, each of which has all its rows.
-        run: content of its `run.json`.
-        file: the counts were read from, named in messages.
+        frame: the count table of all episodes of the run.
+        manifest: the episodes of the run; the table has all rows of each.
+        run: content of the run's `run.json`.
+        file: the file that the counts were read from, named in messages.
 
     Raises:
-        RecordError: names the first row, by its episode and way, that breaks one.
+        RecordError: a row is impossible; the message names the first one by its episode and way.
     """
     if frame.is_empty():
         return

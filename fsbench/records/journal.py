@@ -20,14 +20,14 @@ PREDICTION = "prediction"
 
 
 class Journal:
-    """Rows of evaluated episodes, in a folder with one file for each process.
+    """Results of the episodes that were evaluated so far, in a folder with one file per process, to resume a run.
 
-    A damaged line is left out: its episode is evaluated again. The checksum of a line includes the identity, so that
-    it counts also where the first line of its file, which names that, is damaged.
+    A damaged line is left out, and its episode is evaluated again. The checksum of each line includes the identity, so
+    that lines remain valid even if the first line of the file, which names the identity, is damaged.
 
     Args:
         folder: the folder of the files.
-        identity: hash of everything the results follow from; files of another identity are removed.
+        identity: hash of everything that results depend on; files with another identity are removed.
     """
 
     def __init__(self, folder: Path, identity: str):
@@ -35,18 +35,18 @@ class Journal:
         self.identity = identity
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows of all processes, without predictions."""
+        """Yield the count-table rows, {column: value}, of all evaluated episodes, without predictions."""
         for row in self._rows():
             yield {name: value for name, value in row.items() if name != PREDICTION}
 
     def predictions(self) -> Iterator[tuple[int, int, bool, Prediction]]:
-        """Yield (episode, way, present or not, prediction) from all processes, for kept predictions."""
+        """Yield (episode number, way, whether it was called present, encoded prediction) from all processes."""
         for row in self._rows():
             if isinstance(row.get(PREDICTION), dict) and "slot" in row:
                 yield row["episode"], row["slot"], row["decided"], row[PREDICTION]
 
     def done(self, keep: Keep = "none") -> frozenset[int]:
-        """Return the numbers of evaluated episodes whose predictions are kept as `keep` asks."""
+        """Return the numbers of the evaluated episodes whose predictions are kept at least as `keep` requires."""
         return frozenset(row["episode"] for row in self._rows() if holds(row.get(PREDICTION), keep))
 
     def _rows(self) -> Iterator[dict[str, Any]]:
@@ -54,11 +54,11 @@ class Journal:
             yield from rows or ()
 
     def damaged(self) -> list[str]:
-        """List file and line number of every damaged line."""
+        """Return "file: line number" words for every damaged line."""
         return [line for line, rows in self._episodes() if rows is None]
 
     def open(self) -> "JournalWriter":
-        """Open this process's file; remove files of another evaluation."""
+        """Open this process's file for writing; remove files of evaluations with another identity."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self._files():
             if self._is_foreign(path):
@@ -97,9 +97,9 @@ def _checked_rows(value: Any) -> list[dict[str, Any]] | None:
 
 
 class JournalWriter:
-    """Writes one process's results; each call reaches the file before it returns.
+    """Writes one process's results to its file in the journal; each call reaches the file before it returns.
 
-    The file has its header when it gets its name: other processes remove files without theirs.
+    The file gets its name only once it has its header line, since other processes remove files without one.
     """
 
     def __init__(self, path: Path, identity: str):
@@ -111,11 +111,11 @@ class JournalWriter:
         results: "Iterable[SegmentationResult | ClassificationResult]",
         keep: Callable[[int], Keep] = lambda episode: "none",
     ) -> None:
-        """Write the rows of results, one episode per line.
+        """Write the count rows of evaluated episodes, one episode per line.
 
         Args:
             results: the results of a batch.
-            keep: how much of an episode's prediction stands in its line, by its number.
+            keep: takes an episode's number and returns how much of its prediction to write: "none", "masks" or "soft".
         """
         self.file.append(*(_rows(result, keep(result.episode)) for result in results))
 

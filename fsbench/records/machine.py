@@ -21,11 +21,11 @@ PACKAGES = ("torch", "lightning", "timm", "opencv-python-headless", *COUNTING)
 
 
 def provenance(packages: Iterable[str] = COUNTING, device: str | None = None) -> dict[str, Any]:
-    """Return time, commit, versions and device of an evaluation that ends now.
+    """Return {entry: value}: time, commit, package versions and device of an evaluation that ends now.
 
     Args:
-        packages: whose versions are recorded.
-        device: where answers were computed; the processor unless given.
+        packages: names of the packages whose versions are recorded.
+        device: name of the device that computed the predictions; the CPU's model unless given.
     """
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

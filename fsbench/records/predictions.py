@@ -46,7 +46,11 @@ LAYERS = ("soft", "attention")
 
 
 def encode(result: "SegmentationResult", keep: Keep) -> list[Prediction]:
-    """Encode an episode's prediction as JSON values, way by way."""
+    """Encode an episode's prediction as JSON values, one dict per way.
+
+    Each has `size` (height, width) and `rle`, the mask as COCO run lengths; with `keep` "soft" also `soft` and
+    `attention`, compressed, or None.
+    """
     label_map = result.label_map
     texts = encode_ways(label_map, len(result.classes))
     ways: list[Prediction] = [{"size": list(label_map.shape), "rle": text} for text in texts]
@@ -73,7 +77,7 @@ def _compress(content: bytes) -> str:
 
 
 def holds(prediction: Any, keep: Keep) -> bool:
-    """Return whether a journal row with this `prediction` already keeps as much as asked."""
+    """Return whether an encoded prediction from a journal holds at least as much as `keep` requires."""
     if keep == "none":
         return True
     needed = LAYERS if keep == "soft" else ()
@@ -87,18 +91,19 @@ def write_predictions(
     keep: Keep,
     attention_meaning: str = "",
 ) -> KeptPredictions | None:
-    """Write `predictions.parquet`; remove an earlier one if nothing is kept.
+    """Write a run's predictions to `predictions.parquet`; remove an earlier file if nothing is to be kept.
 
     Args:
         folder: the folder of the run.
-        kept: (episode, way, decision, prediction) in any order; of several for one way, which are equal, one is taken.
+        kept: (episode number, way, whether it was called present, encoded prediction) in any order; duplicates are
+            equal.
         counts: the count table of the run.
         keep: how much to keep.
-        attention_meaning: the method's, see `Method`.
+        attention_meaning: what the method says its attention maps show.
 
     Returns:
-        The entry of run.json: how much is kept, the file's sha256, and the meaning of attention where there are such
-        maps; None if nothing is kept.
+        The entry of run.json: how much is kept, the file's sha256, and the meaning of attention maps if there are any.
+        None if nothing is kept.
 
     Raises:
         RecordError: a prediction is missing, so that a partial file never looks complete.
@@ -139,9 +144,12 @@ def _decoded(text: str | None) -> bytes | None:
 
 
 def label_map_of(ways: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Return the label map (h, w) uint8 of the ways 1..N of an episode, each with `size` and `rle`.
+    """Decode the masks of an episode's ways 1..N into a label map (h, w) uint8, 0 is background.
 
-    Raises ValueError where a mask is none, or two have a pixel in common.
+    Raises ValueError if a mask cannot be decoded, or two masks share a pixel.
+
+    Args:
+        ways: for each way its `size` (height, width) and `rle` (COCO run lengths).
     """
     height, width = ways[0]["size"]
     label_map = np.zeros((height, width), dtype=np.uint8)
@@ -158,7 +166,7 @@ class StoredPredictions:
 
     Args:
         record: the run.
-        frame: its table of predictions, checked by `read_predictions`.
+        frame: the run's table of predictions, a row per (episode, way), checked by `read_predictions`.
     """
 
     def __init__(self, record: Record, frame: "pl.DataFrame"):
@@ -181,7 +189,7 @@ class StoredPredictions:
     def label_map(self, episode: int) -> np.ndarray:
         """Return the predicted label map (h, w) uint8 of an episode: 0 background, 1..N ways.
 
-        Raises RecordError where its masks are none, or other pixels than were counted.
+        Raises RecordError if a mask cannot be decoded, or does not have the number of pixels in the run's counts.
         """
         ways = self._ways[episode]
         try:
@@ -192,13 +200,13 @@ class StoredPredictions:
         return label_map
 
     def ways(self, episode: int) -> list[dict[str, Any]]:
-        """Return the stored rows of an episode's ways, with `size` (height, width) and encoded masks."""
+        """Return the stored rows of an episode's ways, as {column: value}, with mask `size` (h, w) and `rle`."""
         return self._ways[episode]
 
     def check_pixels(self) -> None:
-        """Raise RecordError unless every mask can be decoded and has the pixels that were counted.
+        """Raise RecordError unless every mask can be decoded and has the number of pixels in the run's counts.
 
-        It is a tenth of the time that `label_map` takes for all episodes.
+        This takes a tenth of the time of decoding all episodes with `label_map`.
         """
         for episode, ways in self._ways.items():
             try:
@@ -216,18 +224,18 @@ class StoredPredictions:
                 )
 
     def presence(self, episode: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the decision on the presence of each way, (N,) bool, and its score, (N,) float32."""
+        """Return the method's presence decision on each way, (N,) bool, and its presence scores, (N,) float32."""
         scores = [row["score"] for row in self._ways[episode]]
         return np.array(self.decided(episode), bool), np.array(scores, np.float32)
 
     def decided(self, episode: int) -> list[bool]:
-        """Return whether each way was called present."""
+        """Return for each way of an episode whether the method decided that the query shows it."""
         return [row["decided"] for row in self._ways[episode]]
 
     def soft_masks(self, episode: int) -> np.ndarray | None:
         """Return the soft masks (N, `SOFT_SIDE`, `SOFT_SIDE`) uint8 of an episode; None if not kept.
 
-        Raises RecordError where they are none.
+        Values are probabilities in steps of 1/255. Raises RecordError if the stored data are no such masks.
         """
         contents = self._contents("soft", episode)
         if contents is None:
@@ -237,11 +245,11 @@ class StoredPredictions:
         return np.stack([_cells(content) for content in contents])
 
     def attention(self, episode: int) -> np.ndarray | None:
-        """Return the attention maps (N, `SOFT_SIDE`, `SOFT_SIDE`) float32 in [0, 1]; None if not kept.
+        """Return an episode's attention maps (N, `SOFT_SIDE`, `SOFT_SIDE`) float32 in [0, 1]; None if not kept.
 
-        A value is off by at most 1/510 of what lies between the least and the largest of its map.
+        Rounding changes a value by at most 1/510 of its map's range.
 
-        Raises RecordError where they are none.
+        Raises RecordError if the stored data are no such maps.
         """
         contents = self._contents("attention", episode)
         if contents is None:
@@ -287,13 +295,13 @@ def _attention_map(content: bytes) -> np.ndarray | None:
 
 
 def read_predictions(record: Record) -> StoredPredictions | None:
-    """Read and check the predictions of a finished run, which may be anybody's.
+    """Read and check the stored predictions of a finished run; the file need not be trusted.
 
     Returns:
-        None if the run kept none, or its file is not there.
+        The predictions; None if the run kept none, or its file is missing.
 
     Raises:
-        RecordError: the file is not the one of the run, or damaged. Tables and pages do without it.
+        RecordError: the file is damaged or belongs to another run.
     """
     path, stated = record.path / FILE, record.run.predictions
     if not is_file(path):

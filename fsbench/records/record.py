@@ -29,7 +29,7 @@ Built = TypeVar("Built")
 
 @dataclass(frozen=True)
 class Record:
-    """A finished run: its `run.json`, manifest and counts."""
+    """A finished run: its folder and `run.json`, from which its manifest and counts are read when needed."""
 
     path: Path
     run: Run
@@ -55,12 +55,12 @@ class Record:
 
     @property
     def protocol(self) -> Protocol:
-        """Protocol of the run's test. Raises SettingsError if it is not known here."""
+        """Protocol of the run's test. Raises SettingsError if this installation does not know it."""
         return protocol_of(self.header)
 
     @cached_property
     def header(self) -> Header:
-        """Header of the checked manifest. Raises RecordError as `manifest` does."""
+        """Header of the test's manifest. Raises RecordError if it contradicts the episodes or cannot be read."""
         return self.manifest.header
 
     @cached_property
@@ -72,16 +72,16 @@ class Record:
 
     @cached_property
     def episodes(self) -> "pl.DataFrame":
-        """The counts of the test's episodes and official supports, which scores follow from: a row per (episode, slot),
-        sorted, with the columns of `with_images`; see `SegmentationResult.rows`.
+        """Count table of the test's episodes with their official supports, from which scores are computed.
 
-        Raises RecordError when the counts were changed.
+        It has a row per (episode, slot), sorted, with pixel counts, presence, and the numbers of the images that a row
+        depends on (`with_images`). Raises RecordError if the counts were changed.
         """
         return with_images(official_rows(self.every_episode), self.manifest)
 
     @cached_property
     def undefined_classes(self) -> list[str]:
-        """Names of classes that no episode shows, if the protocol's mIoU needs them."""
+        """Names of classes that no episode shows, if the protocol's mIoU is undefined without them; else empty."""
         if not self.protocol.counting.on_absent:  # else the counts need not be read
             return []
         return [
@@ -91,22 +91,22 @@ class Record:
 
     @cached_property
     def every_draw(self) -> "pl.DataFrame":
-        """Counts of the test with all draws of supports; with several, a column `draw`.
+        """Count table of the test with all draws of supports; a column `draw` tells several apart.
 
-        It also has the columns of `with_images`.
+        It also has the numbers of the images that a row depends on (`with_images`).
         """
         return with_images(tested_rows(self.every_episode), self.manifest)
 
     @cached_property
     def every_episode(self) -> "pl.DataFrame":
-        """Counts of all episodes, with columns `draw` and `calibrates` if needed.
+        """Count table of all episodes: all draws of supports, and episodes that only calibrate.
 
-        `draw` is there with several draws of supports, `calibrates` if some episodes only calibrate.
+        A column `draw` is there if there are several draws, `calibrates` if some episodes only calibrate.
 
-        It has no images: who only reads or checks counts is spared them, and statistics take `episodes`.
+        The images that a row depends on are not included; `episodes` has them.
 
-        Raises RecordError when the counts were changed, or break an identity (`fsbench.records.identities`), or where
-        run.json says otherwise than they or the manifest do (`fsbench.records.statements`).
+        Raises RecordError if the counts were changed or are impossible, or if run.json contradicts them or the
+        manifest.
         """
         file = self.path / "episodes.parquet"
         with _blaming(self.path):
@@ -140,8 +140,8 @@ def leave_out_damaged(records: Sequence[Record], refused: list[str], build: Call
 
     Args:
         records: finished runs.
-        refused: gets a message about each that is left out.
-        build: reads of the records what it needs; raises RecordError for one that is damaged.
+        refused: a message about each damaged run is appended to it.
+        build: reads what it needs from the records; raises RecordError for a damaged one.
     """
     left = list(records)
     while True:
@@ -156,10 +156,14 @@ def leave_out_damaged(records: Sequence[Record], refused: list[str], build: Call
 
 
 def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
-    """Find all finished runs below `root` (or `root` itself), sorted by folder; see `fsbench.records.run_directory` for
-    runs that are being repeated. What lies within the folder of a run is part of it, and no run of its own.
+    """Find all finished runs below `root` (or `root` itself), sorted by folder.
 
-    One that is damaged raises RecordError, or its message goes to `refused`.
+    Folders within the folder of a run are part of it, not runs of their own. `fsbench.records.run_directory` describes
+    runs that are being repeated.
+
+    Args:
+        root: folder to search.
+        refused: messages about damaged runs are appended to it; without it a damaged run raises RecordError.
     """
     if not root.is_dir():
         raise RecordError(f"{root} is no folder; expected a folder of runs{near_path(root)}")
@@ -190,11 +194,11 @@ def _run_folders(root: Path) -> Iterator[Path]:
 def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = None) -> list[Record]:
     """Find the finished runs below several folders; copies of a run count once.
 
-    Which of two records of one run is the genuine one cannot be told where they differ: both are left out.
+    If two copies of a run differ, both are left out, since it is unknown which one is genuine.
 
     Args:
-        folders: see `find_records`.
-        refused: gets messages about damaged runs and those that differ; without it they raise RecordError.
+        folders: folders to search, each with all folders below it.
+        refused: messages about damaged runs and differing copies are appended to it; without it they raise RecordError.
     """
     messages: list[str] = []
     copies: dict[str, list[Record]] = {}
@@ -225,9 +229,9 @@ def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = N
 
 
 def truth_outlier_records(records: Iterable[Record]) -> list[Record]:
-    """Return records whose truth differs from that of most runs on the same episodes and files.
+    """Return runs whose true pixel counts differ from those of most runs on the same episodes and files.
 
-    They are all runs of these episodes where no truth is the most frequent.
+    If no truth is the most frequent, all runs of these episodes are returned.
     """
     groups: dict[tuple[Any, ...], dict[str, list[Record]]] = {}
     for record in records:
@@ -245,9 +249,9 @@ def truth_outlier_records(records: Iterable[Record]) -> list[Record]:
 
 
 def finished_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
-    """Find the finished runs below `folders`, copies once, with messages about damaged ones.
+    """Find the finished runs below `folders`, copies once; return them with messages about damaged ones.
 
-    Raises RecordError or SettingsError if there is no sound one.
+    Raises RecordError or SettingsError if there is no undamaged run.
     """
     folders, refused = list(folders), list[str]()
     records = find_distinct_records(folders, refused)

@@ -16,15 +16,16 @@ Counted = TypeVar("Counted", bound=Counting)
 
 @dataclass(frozen=True)
 class Answering(Generic[Counted]):
-    """A test, and a method that answers it.
+    """A test, and the method that predicts its episodes.
 
     Attributes:
-        name: the name of whoever answers, for messages and tables.
-        test: a test, or its protocol; with the side of its answers, where that decides their size.
-        begin: makes whoever answers ready for a test, and yields the function that answers a batch.
-        begin_fresh: the same, of a copy that remembers nothing, where one can be made.
-        batches: gives the batches of some episodes, by their numbers.
-        in_order: sorts episodes as the test asks them.
+        name: the name of the method, for messages and tables.
+        test: the test, or its protocol with the side of the label maps that are asked for.
+        begin: returns a context manager that prepares the method for a test and yields the function that predicts a
+            batch.
+        begin_fresh: the same for a fresh copy of the method, which remembers nothing, where one can be made.
+        batches: returns the batches of the episodes with these numbers.
+        in_order: sorts episodes in the order in which the test presents them.
     """
 
     name: str
@@ -37,14 +38,14 @@ class Answering(Generic[Counted]):
 
 @dataclass(frozen=True)
 class Share(Generic[Counted]):
-    """Episodes of a test that one of several methods still has to answer.
+    """Episodes of a test that one of several methods still has to predict.
 
     Attributes:
-        answering: the test, and who answers it.
+        answering: the test and the method.
         numbers: the numbers of the episodes that are left.
-        journal: where this process's results go.
-        keep: how much is kept of an episode's prediction, by its number.
-        around: what each of its batches is answered in, such as its own log.
+        journal: file folder to which this process's results are written.
+        keep: takes an episode's number and returns how much of its prediction is kept.
+        around: returns a context manager in which each batch is predicted, such as the run's own log.
     """
 
     answering: Answering[Counted]
@@ -55,7 +56,7 @@ class Share(Generic[Counted]):
 
     @contextmanager
     def taking(self) -> Iterator[Callable[[Any], None]]:
-        """Yield a function that evaluates a batch and writes its results to the journal."""
+        """Within the block, yield a function that evaluates a batch and writes its results to the journal."""
         left = frozenset(self.numbers)
         with self.answering.begin() as answer, closing(self.journal.open()) as writer:
 
@@ -77,10 +78,10 @@ def evaluate_episodes(
     """Evaluate the unfinished episodes of a test; each batch is loaded once for all methods.
 
     Args:
-        shares: the shares of those who answer, each of the same test.
-        show: iterates over batches, and may show how far they are.
-        part_of: gives each of several who answer a batch of its own, of the batch and the numbers of the episodes that
-            it has left; None if it has none of them left.
+        shares: for each method, the episodes that it still has to predict; all of the same test.
+        show: takes the batches and yields them again, for example with a progress bar.
+        part_of: takes a batch and the numbers of the episodes that a method has left; returns that method's batch, None
+            if it has none of these episodes left.
     """
     left = [frozenset(share.numbers) for share in shares]
     numbers = list(dict.fromkeys(chain.from_iterable(share.numbers for share in shares)))

@@ -53,7 +53,7 @@ LONGEST_LABEL = 60
 
 
 def is_label(text: str) -> bool:
-    """Return whether a text can be a run's label: short, visible, without brackets, parentheses and long dashes."""
+    """Return whether a text can label a run: short, visible, without brackets, parentheses and long dashes."""
     return len(text) <= LONGEST_LABEL and text.isprintable() and text == text.strip() and not set(text) & set("()[]—")
 
 
@@ -73,7 +73,7 @@ Rate = Annotated[float, Field(ge=0, le=1e7)]
 
 
 class Entries(BaseModel):
-    """Group of entries in a run.json; unknown entries are kept."""
+    """Group of entries in a run.json; entries that this version does not know are kept."""
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
@@ -83,11 +83,11 @@ class Entries(BaseModel):
 
 
 class OptimizerStep(Entries):
-    """How many episodes (or images) make an optimiser step, over processes and micro-batches.
+    """How many episodes (or images) make up one optimiser step, over processes and micro-batches.
 
     Attributes:
-        batch_size: of a process and a micro-batch where `processes` is there, else of the whole step.
-        division: how the step is divided, where that changes more than rounding.
+        batch_size: number of episodes per process and micro-batch if `processes` is set, else per step.
+        division: how a step is divided over processes and micro-batches, if that changes results by more than rounding.
     """
 
     batch_size: Count | None = None
@@ -118,7 +118,7 @@ class MethodSettings(Entries):
 
 
 class BackboneSettings(Entries):
-    """Backbone of a run: its name, weights, and numeric types of features and computation."""
+    """Backbone of a run: its name, weights, and the dtypes of its features and of computation."""
 
     name: Name
     weights: Name
@@ -127,16 +127,17 @@ class BackboneSettings(Entries):
 
 
 class Identity(Entries):
-    """Everything that can change a run's result; its folder's name ends with a hash of this.
+    """Everything that can change a run's result; the name of the run's folder ends with a hash of it.
 
     Attributes:
         files_sha256: hash of the contents of the test's images and label files.
-        all_files_sha256: hash of those that the tests of all folds take, by which folds are told to be of one test.
-        answers_sha256: hash of the answers that were counted, where they were handed in, see `Run.handed_in`.
-        painting: rule by which label maps were painted from outlines; unset where they are files.
-        own_list: the episodes are not those that the protocol draws; unset where they are.
-        adaptation: hashes of what a method adapts to before the test, and what chooses its epoch; unset without one.
-        kept_support: share of the supports' objects that is labelled, see `fsbench.data.support_annotation`.
+        all_files_sha256: hash of the files that the tests of all folds use; it is equal for folds of one test.
+        answers_sha256: hash of the predictions that were counted, if they were made elsewhere.
+        painting: rule by which label maps were painted from outlines; unset if the label maps are files.
+        own_list: set if the episodes are a user's own list, not those that the protocol draws.
+        adaptation: hashes of the data that a method is fine-tuned on before the test, and what chooses the epoch; unset
+            if it is not fine-tuned.
+        kept_support: share of each support's object that is labelled, see `fsbench.data.support_annotation`.
     """
 
     method: MethodSettings
@@ -160,19 +161,19 @@ class Identity(Entries):
 
     @property
     def digits(self) -> str:
-        """First digits of the hash over all entries, which end the name of the run's folder."""
+        """First digits of a hash over all entries, with which the name of the run's folder ends."""
         return fingerprint(self.as_json())[:10]
 
 
 class Training(Entries):
-    """How a run's weights were trained; None for what the record does not say.
+    """How a run's weights were trained; entries that the record does not state are None.
 
     Attributes:
-        image_size, precision, tf32: of the training.
-        settings: the settings of the trainer and of the training data, as in the identity of a run that trains.
+        image_size, precision, tf32: settings of the training.
+        settings: {name: value} of the trainer and of the training data.
         method: settings of the method that was trained.
-        chosen_by: score by which the checkpoint was chosen; LAST where nothing was validated.
-        episodes, official_episodes: number of validation episodes, and the protocol's.
+        chosen_by: name of the score by which the checkpoint was chosen; LAST if nothing was validated.
+        episodes, official_episodes: number of validation episodes, and the number that the protocol prescribes.
     """
 
     image_size: Count | None = None
@@ -186,7 +187,7 @@ class Training(Entries):
 
     @property
     def effective_batch(self) -> int | None:
-        """Episodes (or images) of an optimiser step, over all processes and micro-batches."""
+        """Number of episodes (or images) of an optimiser step, over processes and micro-batches; None if unknown."""
         step = OptimizerStep.model_validate(self.settings)
         if step.batch_size is None or step.processes is None:
             return step.batch_size
@@ -194,7 +195,7 @@ class Training(Entries):
 
 
 class TrainedOn(Entries):
-    """Data on which another run's weights were trained, with the number of base classes."""
+    """Data on which the weights of another run were trained, with the number of base classes."""
 
     dataset: Name
     fold: Count
@@ -207,8 +208,9 @@ class Weights(Entries):
 
     Attributes:
         origin: TRAINED_HERE, AUTHORS, OTHER_RUN or UNTRAINED; None if predictions made elsewhere were counted.
-        training: None if nothing was trained, or a checkpoint does not tell.
-        trained_on: None if the data are those of the run, or a checkpoint does not tell.
+        training: how they were trained; None if nothing was trained, or if the checkpoint does not say.
+        trained_on: data that they were trained on; None if these are the data of the run, or if the checkpoint does not
+            say.
     """
 
     origin: Origin | None
@@ -217,13 +219,13 @@ class Weights(Entries):
 
 
 class Told(Entries):
-    """What a method was told about the test's classes beyond its own training.
+    """Labels of the test's classes that a method uses besides its own training.
 
     Attributes:
-        supervision: labels that it gets in training and of the supports.
-        saw_test_classes: whether the networks that it comes with were trained with labels of the test's classes.
-        labelled_images: labelled images of a class of the test that it learned from before the test, for the class with
-            the most; 0, and not written, where an episode's supports are all.
+        supervision: kinds of labels that it gets in training and with the supports, such as "masks".
+        saw_test_classes: whether pretrained networks in the method were trained with labels of the test's classes.
+        labelled_images: number of labelled images of a test class that it learned from before the test, for the class
+            with the most; 0, and not written, if it only gets each episode's supports.
     """
 
     supervision: list[Supervision]
@@ -235,20 +237,20 @@ class HandedIn(Entries):
     """Source of predictions that were made elsewhere and counted here.
 
     Attributes:
-        answers_sha256: hash of the masks, the decisions on presence and their scores as they were counted; the identity
-            has it, too.
+        answers_sha256: hash of the masks, presence decisions and presence scores that were counted; also in the run's
+            identity.
     """
 
     answers_sha256: Name
 
 
 class WentOn(Entries):
-    """Part of an evaluation that an earlier, interrupted start had done.
+    """How an interrupted evaluation was resumed.
 
     Attributes:
         episodes: number of episodes that were answered before the last start.
-        asked_again: how many of them were asked again, and answered alike.
-        code: whether the code of the function that answers is the one of before, as far as it can be compared.
+        asked_again: number of these episodes that were predicted again, with equal results.
+        code: whether the code of the predicting function is still the same, as far as it can be compared.
     """
 
     episodes: Count
@@ -257,12 +259,12 @@ class WentOn(Entries):
 
 
 class Cost(Entries):
-    """Parameters, time and memory of an evaluation; None if it had nothing left to do.
+    """Parameters, time and memory of an evaluation; values are None if all episodes were done before.
 
     Attributes:
-        peak_mib: None as well where others were evaluated in the same process.
-        kept_features: how often, of all times that an image was needed, its features were there from an earlier
-            episode, from 0 to 1; None if no features are kept.
+        peak_mib: peak memory in MiB; also None if other methods were evaluated in the same process.
+        kept_features: share, from 0 to 1, of image uses whose features were cached from an earlier episode; None if no
+            features are cached.
     """
 
     trainable_parameters: Count | None
@@ -274,7 +276,7 @@ class Cost(Entries):
 
 
 class KeptPredictions(Entries):
-    """Kind of the stored predictions, the file's hash, and the meaning of attention maps."""
+    """How much of a run's predictions is stored ("none", "masks", "soft"), the file's hash, and attention's meaning."""
 
     kept: Keep = "none"
     sha256: Name = ""
@@ -282,7 +284,7 @@ class KeptPredictions(Entries):
 
 
 class TrainingOutcome(Entries):
-    """Results of a run's own training, calibration or adaptation; empty without one."""
+    """Results of a run's own training, calibration or fine-tuning; all entries are empty if there was none."""
 
     calibration: dict[str, Any] | None = None
     adaptation: dict[str, Any] | None = None
@@ -297,10 +299,10 @@ class TrainingOutcome(Entries):
 
 
 class Provenance(Entries):
-    """Time, code, machine and kernels of an evaluation.
+    """Time, code version, machine and numeric kernels of an evaluation.
 
     Attributes:
-        variables: the variables of the environment, that choose instructions or kernels; unset where none is set.
+        variables: {name: value} of environment variables that choose instructions or kernels; unset if there are none.
     """
 
     finished: Text = ""
@@ -321,23 +323,25 @@ class RunFacts(Entries):
     """Facts about a finished run except those computed from its counts.
 
     Attributes:
-        id: name of its folder.
-        label: the label that the user gave the run, the last one; "", and not written, if there is none.
-        identity: everything that can change its result.
-        checkpoint_sha256: of the checkpoint that was evaluated.
+        id: name of the run's folder.
+        label: the latest label that the user gave the run; "", and not written, if there is none.
+        identity: everything that can change the run's result.
+        checkpoint_sha256: hash of the checkpoint that was evaluated.
         checkpoint_variant: whether an authors' checkpoint states its variant; None for other runs.
-        told: None, and not written, where predictions made elsewhere were counted.
-        handed_in: None, and not written, where the method was run here; else predictions made elsewhere were counted.
-        asked_alone: number of episodes that were asked alone as well, before the test, and answered alike, see
-            `fsbench.records.asked_alone`; None if answers were handed in, whose method nobody can ask.
-        went_on: None, and not written, where nothing was interrupted, or the run's identity tells its code.
-        presence: rule by which a way counts as present.
-        beyond_authors_rule: in words, that the authors' rule does not cover the test's number of shots, and why; empty
-            where it does.
-        sees_supports: False of a baseline that answers from the query alone.
-        remarks: what a reader of the scores must know.
+        told: labels of the test's classes that the method uses; None, and not written, where predictions made elsewhere
+            were counted.
+        handed_in: source of predictions that were made elsewhere; None, and not written, where the method was run here.
+        asked_alone: number of episodes that were also predicted one by one before the test, with equal results; None if
+            predictions made elsewhere were counted.
+        went_on: how the run was resumed; None, and not written, if it was not interrupted, or if its identity includes
+            its code.
+        presence: rule by which a class counts as present in the query.
+        beyond_authors_rule: why the authors' rule for several shots does not cover the test's number of shots; "" if it
+            does.
+        sees_supports: False for a baseline that uses the query alone.
+        remarks: sentences that a reader of the scores must know.
         cost: parameters, seconds and memory.
-        made: what training or calibration left.
+        made: results of training, calibration or fine-tuning.
         provenance: time, code and machine.
     """
 
@@ -364,14 +368,14 @@ class Run(RunFacts):
     """Content of `run.json`: a finished run without its counts.
 
     Attributes:
-        scores: by their names; NaN of one that the protocol does not define on these episodes.
+        scores: {name: value}; NaN for a score that the protocol does not define on these episodes.
         augmented_episodes: number of episodes with augmented supports.
         failed_episodes: number of episodes that the method could not answer.
         dropped_classes: names of classes that were left out for want of images.
-        predictions: None if none are kept.
-        counts_sha256: hash of the counts, see `fsbench.records.counts.counts_sha256`.
-        columns_sha256: column of real numbers that scores follow from -> its hash.
-        truth_sha256: hash of the truth in the counts.
+        predictions: what is stored of the predictions; None if nothing is.
+        counts_sha256: hash of all whole numbers in the count table (pixel counts, decisions, failures).
+        columns_sha256: {column of real numbers: hash}, of presence scores and region measures.
+        truth_sha256: hash of classes and true pixels in the count table, equal for all methods.
     """
 
     scores: dict[str, Score] = {}
@@ -385,7 +389,7 @@ class Run(RunFacts):
 
     @property
     def counted(self) -> str:
-        """Hashes of everything that was counted: whole numbers, real numbers, and the truth."""
+        """Hashes, joined as text, of everything that was counted: whole numbers, real numbers, and the truth."""
         return fingerprint([self.counts_sha256, self.columns_sha256, self.truth_sha256])
 
 
@@ -399,9 +403,9 @@ def run_name(words: str) -> str:
 
 
 def read_run(file: Path) -> Run | None:
-    """Read and check a run.json, which may be anybody's; None if there is none.
+    """Read and check a run.json, which need not be trusted; None if the file does not exist.
 
-    Raises RecordError that names entries that are missing, or the first with another type or range.
+    Raises RecordError, which names entries that are missing, or the first one with a wrong type or range.
     """
     remedy = "remove the folder or run it again"
     try:

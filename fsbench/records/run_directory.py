@@ -30,13 +30,14 @@ log = logging.getLogger("fsbench")
 class RunDirectory:
     """Folder of a run, held by one group of processes at a time.
 
-    Entering it takes the run's lock, finishes a replacement that a killed process began, and decides what is left to
-    do. Unless `is_complete`, it also creates the folder to write to, removes half-written files of killed processes,
-    and sends log messages and warnings to `run.log` there instead of the screen; an exception that leaves the block is
-    logged. Of several folders that one process holds, messages go to the one entered last, and within `logged` to that.
+    Entering it takes the run's lock, finishes a replacement that a killed process began, and decides whether the run
+    has to be done. Unless `is_complete`, it also creates the folder to write to, removes half-written files of killed
+    processes, and sends log messages and warnings to `run.log` there instead of the screen; an exception that leaves
+    the block is logged. Of several folders that one process holds, messages go to the one entered last, and within
+    `logged` to that.
 
-    The lock ends with this process, however that ends, and no child process inherits it: loader workers of a killed
-    run must not hold it. (A lock by `flock`, as in the package filelock, is shared with forked children.)
+    The lock ends with this process, however that ends, and no child process inherits it: loader workers of a killed run
+    must not hold it. (A lock by `flock`, as in the package filelock, is shared with forked children.)
 
     Args:
         folder: the run's folder; it and its parents are created when needed.
@@ -127,7 +128,7 @@ class RunDirectory:
                 temporary.write_bytes(content)
 
     def publish(self) -> None:
-        """Move the complete record to its final place; rank 0 calls it after writing the last file."""
+        """Move the complete record to its final folder; rank 0 calls this after it has written the last file."""
         if self.path != self.folder:
             replace(self.folder)
 
@@ -138,7 +139,10 @@ def _lock_file(folder: Path) -> Path:
 
 
 def held(folder: Path) -> AbstractContextManager[None]:
-    """Hold the lock of the run in `folder` within the block. Raises SettingsError if another process works on it."""
+    """Return a context manager that holds the lock of the run in `folder`.
+
+    Raises SettingsError if another process works on the run.
+    """
     return locked(_lock_file(folder), refusal=f"another process is working on {folder}; wait for it or stop it")
 
 
@@ -232,7 +236,7 @@ def _replaced_folder(folder: Path) -> Path:
 
 
 def is_current(folder: Path) -> bool:
-    """Return whether the record in `folder` counts, so is no repetition in progress and not replaced."""
+    """Return whether the record in `folder` is valid: it is not a repetition in progress and was not replaced."""
     replaced = re.fullmatch(r"\.(.+)\.replaced", folder.name)
     if replaced:
         return not folder.with_name(replaced[1]).exists()
@@ -240,9 +244,10 @@ def is_current(folder: Path) -> bool:
 
 
 def is_finished(folder: Path) -> bool:
-    """Return whether `folder` has a complete record, and no newer one waits to replace it.
+    """Return whether `folder` has a complete record that no newer record waits to replace.
 
-    `run.json` is written last. The record may still be damaged, which `fsbench.records.record.read_record` says.
+    It is complete if `run.json`, which is written last, exists. Damage is only found by
+    `fsbench.records.record.read_record`.
     """
     return (folder / COMPLETE).is_file() and not is_interrupted(folder)
 
@@ -256,7 +261,10 @@ def is_interrupted(folder: Path) -> bool:
 
 
 def replace(folder: Path) -> None:
-    """Atomically replace `folder` by its finished repetition, or finish an interrupted replacement. Needs the lock."""
+    """Atomically replace `folder` by its finished repetition, or finish an interrupted replacement.
+
+    The caller must hold the run's lock.
+    """
     new, old = staging_folder(folder), _replaced_folder(folder)
     if (new / COMPLETE).is_file():
         if folder.exists():

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StatedRun:
-    """A run.json with the manifest and all count rows that it describes."""
+    """Content of a run.json, with the manifest and all count rows that it describes."""
 
     run: Run
     manifest: Manifest
@@ -37,9 +37,9 @@ def check_statements(run: Run, manifest: Manifest, counts: "pl.DataFrame", file:
     """Raise RecordError if a run.json contradicts itself, its manifest or its counts.
 
     Args:
-        run: its content.
-        manifest: the manifest of the run; its header says what its episodes are.
-        counts: the rows that the manifest names, all of them.
+        run: the content of the run.json.
+        manifest: the manifest of the run, with its header and episodes.
+        counts: the complete count table of the run.
         file: the run.json, named in messages.
     """
     by = StatedRun(run, manifest, counts)
@@ -354,9 +354,10 @@ SAME_TEST = (
 
 
 def official_list(header: Header) -> tuple[str, Manifest] | None:
-    """Return the official episodes for a header's test that ship with fsbench, with their file's name.
+    """Return (file name, manifest) of the official episodes for a header's test that ship with fsbench.
 
-    None if there are none: the test has other lists, or the header says that its episodes are not the protocol's.
+    None if there are none: fsbench ships no list for this test, or the header says that its episodes are not the
+    protocol's.
     """
     if not header.is_official:
         return None
@@ -370,7 +371,7 @@ def official_list(header: Header) -> tuple[str, Manifest] | None:
 
 
 def is_official(own: Manifest, official: Manifest) -> bool:
-    """Return whether a manifest is the official one, or a trial of its first episodes."""
+    """Return whether a manifest equals the official one, or holds only the first of its episodes (a trial)."""
     number = len(own.episodes)
     is_trial = number < len(official.episodes) and own.episodes == official.episodes[:number]
     return own.sha256 == official.sha256 or is_trial

@@ -46,10 +46,10 @@ class Column:
     """Allowed values of a column of a parquet file.
 
     Attributes:
-        type: its Polars type, by name.
-        bounds: least and largest of its numbers; None of other values, and of real numbers.
-        has_gaps: whether a cell may be empty.
-        is_optional: whether a file may lack the column.
+        type: name of its Polars dtype.
+        bounds: smallest and largest allowed whole number; None for other values and for real numbers.
+        has_gaps: whether values may be missing (null).
+        is_optional: whether a file may come without the column.
     """
 
     type: Literal["Int16", "Int32", "Int64", "Float32", "Boolean", "String", "Binary"]
@@ -63,9 +63,9 @@ class Schema:
     """Columns of a parquet file, with the values that each may hold.
 
     Attributes:
-        kind: the kind of the file, which limits its size, see `fsbench.base.files.opening.LIMITS`.
-        columns: by their names.
-        remedy: end of every refusal: what was expected and what to do.
+        kind: the kind of the file, which determines its largest size (`fsbench.base.files.opening.LIMITS`).
+        columns: {name: allowed values}.
+        remedy: end of every error message: what was expected and what to do.
     """
 
     kind: str
@@ -73,7 +73,7 @@ class Schema:
     remedy: str
 
     def types(self, *names: str) -> dict[str, Any]:
-        """Return {column: Polars type} for the given columns, by default those that every file has."""
+        """Return {column: Polars dtype} for the given columns, by default for those that every file must have."""
         # spared until it is needed
         import polars as pl
 
@@ -89,15 +89,15 @@ def refusal(path: Path, problem: str, remedy: str) -> RecordError:
 
 
 def counts_refusal(path: Path, problem: str) -> RecordError:
-    """Return the error for unusable counts."""
+    """Return the error for an unusable count table; `problem` says what is wrong with it."""
     return refusal(path, problem, COUNTS_REMEDY)
 
 
 def count_schema(header: Header) -> Schema:
-    """Return the schema of `episodes.parquet` of a test: a row for each slot of each episode.
+    """Return the columns that `episodes.parquet` of a test must have: it has a row for each slot of each episode.
 
-    In segmentation slot 0 is any foreground, and 1 to N are the ways; in classification there are ways alone, whose
-    queries have no name, and no score of presence and no regions.
+    In segmentation slot 0 is any foreground, and 1 to N are the ways (classes). In classification there are only ways,
+    and no columns for query names, presence scores and region measures.
     """
     of_images = header.kind is not None
     count, real = Column("Int64", (0, LARGEST)), Column("Float32", has_gaps=of_images)
@@ -149,20 +149,20 @@ FOOTER: Mapping[str, Statement[Any]] = {
 
 
 def largest_way(header: Header) -> int:
-    """Return the largest number of ways of an episode.
+    """Return the largest number of ways (classes) that an episode of this test can have.
 
-    In the fully augmented setting, any class of the fold adds a way; if all classes are asked for at once, they are the
-    ways.
+    It is the number of the fold's classes in the fully augmented setting and if all classes are segmented at once, else
+    the test's number of ways.
     """
     return len(header.class_ids) if header.setting == "fully_augmented" or header.all_classes else header.way
 
 
 def read_parquet(path: Path, schema: Schema) -> "pl.DataFrame":
-    """Read and check a parquet file that may be anybody's.
+    """Read and check a parquet file that need not be trusted.
 
     Raises:
-        RecordError: in one line, the file, what was found and what was expected: it cannot be read, is too large, has
-            other columns or types, gaps, numbers out of bounds, or rows in another order.
+        RecordError: the file cannot be read, is too large, or has other columns or types than expected, missing values,
+            numbers out of bounds, or rows in another order.
     """
 
     def check_types(types: Mapping[str, str]) -> None:
@@ -182,7 +182,7 @@ def read_parquet(path: Path, schema: Schema) -> "pl.DataFrame":
 
 
 def write_parquet(path: Path, frame: "pl.DataFrame") -> None:
-    """Write a table; the file appears once it is complete."""
+    """Write a table to a parquet file, which only appears at `path` once it is complete."""
     with replacing(path) as temporary:
         frame.write_parquet(temporary)
 

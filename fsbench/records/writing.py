@@ -29,18 +29,20 @@ def write_record(
     attention_meaning: str = "",
     listeners: Iterable[Listener] = (),
 ) -> Record:
-    """Write the record of an answered test: episodes, counts, predictions and, last, `run.json`.
+    """Write the record of an evaluated test: manifest, counts, predictions and, last, `run.json`.
 
     Args:
         folder: the folder of the run, which exists.
-        test: what was answered.
-        frame: the counts of all its episodes, see `fsbench.records.counts.to_frame`.
-        facts: what is known of whoever answered.
-        kept, keep, attention_meaning: the predictions, see `fsbench.records.predictions.write_predictions`.
-        listeners: see `write_files`.
+        test: the test that was evaluated.
+        frame: the count table of all its episodes, see `fsbench.records.counts.to_frame`.
+        facts: entries of `run.json` about the method and the evaluation.
+        kept: (episode number, way, whether it was called present, encoded prediction) to store.
+        keep: how much of the predictions to store: "none", "masks" or "soft".
+        attention_meaning: what the method says its attention maps show.
+        listeners: functions that are called with the record before `run.json` is written.
 
     Raises:
-        RecordError: a prediction is missing.
+        RecordError: a prediction that is to be stored is missing.
     """
     header, episodes = test.manifest.header, test.manifest.episodes
     test.manifest.write(folder / "manifest.jsonl")
@@ -62,7 +64,7 @@ def label_run(record: Record, label: str | None) -> Record:
 
     Args:
         record: the run.
-        label: "" takes the run's label away, None leaves it.
+        label: the new label; "" removes it, None leaves it as it is.
 
     Raises:
         SettingsError: another process works on the run.
@@ -77,15 +79,15 @@ def label_run(record: Record, label: str | None) -> Record:
 
 
 def write_files(folder: Path, run: Run, frame: "pl.DataFrame", listeners: Iterable[Listener] = ()) -> Record:
-    """Write `episodes.parquet`, then `run.json`; a folder with the latter is complete.
+    """Write `episodes.parquet`, then `run.json`, which marks the run's folder as complete.
 
     Args:
         folder: the folder of the run.
         run: contents of `run.json`.
         frame: the count table.
-        listeners: called with the record before `run.json` is written, so that a run that is killed while they are told
-            is not complete either. An error of one keeps neither the others from being told nor the file from being
-            written; the first is raised afterwards.
+        listeners: called with the record before `run.json` is written, so that a run that is killed during these calls
+            is not complete. If some raise errors, the other listeners are still called and the file is written; then
+            the first error is raised.
     """
     write_parquet(folder / "episodes.parquet", frame)
     record = Record(folder, run)

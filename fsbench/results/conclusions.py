@@ -70,12 +70,12 @@ CONDITION_WORDS: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Conclusions:
-    """What follows from a comparison, in sentences.
+    """What follows from a comparison of methods, in sentences.
 
     Attributes:
-        sentences: at most six, the most important first, one more for each further score with a starred difference,
-            and one more for each further fold where these have no mean.
-        rest: sentences on the scores, pairs, folds and sizes that `sentences` leave out.
+        sentences: the main ones, the most important first: at most six, one more for each further score with a
+            significant difference, and one more for each further fold if there is no mean over folds.
+        rest: sentences on the scores, pairs of methods, folds and object sizes that `sentences` leave out.
     """
 
     sentences: list[str] = field(default_factory=list)
@@ -91,18 +91,19 @@ def conclude(
     baseline: str | None = None,
     margin: float | None = None,
 ) -> Conclusions:
-    """Say in sentences what follows from differences of methods.
+    """Say in sentences what follows from score differences between methods.
 
-    The sentences are about the first score with intervals, and wherever a difference has a star.
+    The sentences are about the first score that has intervals, and about every significant difference.
 
     Args:
-        rows: differences of the methods of one test, each two or all from `baseline`, and those on object sizes.
-        header: the header of the test's manifest, of any fold.
-        cards: the cards of the methods.
+        rows: differences between methods of one test, for every two or all against `baseline`, and differences by
+            object size.
+        header: the header of the test's manifest for any fold.
+        cards: {method: its card}, which says how it was trained and what it is given.
         comparisons: number of comparisons that were corrected together.
-        rank_all: whether methods of different cards are ranked together.
+        rank_all: whether to rank methods together that were trained under different conditions.
         baseline: the only method that others are compared with.
-        margin: differences up to so many points count as none; None if nobody says how many.
+        margin: largest difference, in points, that counts as none; None for no such margin.
     """
     by_metric: dict[str, dict[str, list[ResultRow]]] = {}
     for row in rows:
@@ -145,11 +146,11 @@ def conclude(
 
 
 def conclude_alone(scores: Mapping[str, Mapping[str, Estimate]], metric: str, why: str) -> Conclusions:
-    """Say what the first methods score, if nothing is compared.
+    """State the scores of the first methods in sentences, for a test on which no methods can be compared.
 
     Args:
-        scores: the scores of each method, by metric; the best method first.
-        metric: name of the score.
+        scores: {method: {metric: score}}, the best method first.
+        metric: name of the score to state.
         why: sentence that says why nothing is compared.
     """
     sentences = []
@@ -161,11 +162,11 @@ def conclude_alone(scores: Mapping[str, Mapping[str, Estimate]], metric: str, wh
 
 
 def conditions_in_words(cards: Mapping[str, StatedCard], rank_all: bool) -> list[str]:
-    """Say how methods' conditions differ, and that they are not ranked together; nothing if equal.
+    """Say how the training conditions of methods differ, and that they are not ranked together; empty if equal.
 
     Args:
-        cards: the cards of each method, or of each sign that stands for methods of equal conditions.
-        rank_all: whether they are ranked together all the same.
+        cards: {method: its card}; a sign such as † may stand for several methods with equal conditions.
+        rank_all: whether they are ranked together nevertheless.
     """
     number = ranking_groups(cards)
     groups = [[name for name in number if number[name] == group] for group in dict.fromkeys(number.values())]
@@ -223,7 +224,7 @@ def _conditions(names: Sequence[str], values: Mapping[str, str]) -> str:
 
 
 def p_in_words(row: ResultRow) -> str:
-    """Write the p of a difference, before and after correction, or why there is none."""
+    """Write the p-value of a difference, before and after correction, or why there is none."""
     if row.is_tested:
         return f"p {probability(row.estimate.p)}, corrected {probability(row.corrected)}"
     return _why_untested(row.estimate)

@@ -25,8 +25,8 @@ class Table:
     """Tables of runs, one for each test, for notebooks and programs.
 
     Attributes:
-        blocks: the tables.
-        by: breakdowns that were asked for.
+        blocks: the tables, one for each test.
+        by: names of the breakdowns to print, such as "class" or "size".
     """
 
     blocks: list[Block]
@@ -71,7 +71,7 @@ class Differences:
     """Paired differences of methods on the same episodes, for notebooks and programs.
 
     Attributes:
-        comparisons: all numbers, of each test.
+        comparisons: the comparison of methods on each test.
     """
 
     comparisons: list[Comparison]

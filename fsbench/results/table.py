@@ -49,20 +49,20 @@ class Column:
     """A column of a table.
 
     Attributes:
-        head: its name, as it is printed.
+        head: heading of the column, as it is printed.
         form: how its cells are written.
-        meaning: the head in words, for a reader who points at it.
-        key: its name in data and in the address of a page; "" if it is in neither.
-        metric: name of the score that its cells are of, which says its digits, its unit and which of two is better; ""
-            of other columns.
-        part: part that its scores are of, such as a fold; "" of other columns.
-        digits: digits after the point, of numbers that are of no metric.
-        unit: written behind a number; "" for none.
-        rank: where the width does not do for all columns, those of the lowest rank above 0 are left out first; columns
-            of the same rank go together, and those of rank 0 stay.
-        room: characters of a name that other columns are left out for.
-        usual: whether it is shown before a reader chooses columns; text, Markdown and LaTeX have no others.
-        short: its head where the column to the left is of the same metric, such as 5¹ behind mIoU 5⁰; "" for the head.
+        meaning: the heading in words, shown when a reader points at it.
+        key: name of the column in CSV, JSON and page addresses; "" if it is in none of them.
+        metric: name of the score in its cells, which determines digits, unit and which value is better; "" for other
+            columns.
+        part: part of the test to which its scores belong, such as a fold; "" for other columns.
+        digits: number of decimals, for numbers that are no scores.
+        unit: text behind each number; "" for none.
+        rank: if the table is too wide, columns of the lowest rank above 0 are left out first; columns of the same rank
+            go together, and those of rank 0 stay.
+        room: number of characters of a name that must stay; other columns are left out for them.
+        usual: whether the column is shown by default; text, Markdown and LaTeX only have such columns.
+        short: heading if the column to the left has the same metric, such as 5¹ after mIoU 5⁰; "" for `head`.
     """
 
     head: str
@@ -90,16 +90,16 @@ METHOD = Column("method", Form.NAME)
 
 @dataclass(frozen=True)
 class Cell:
-    """Cell of a table: a value, its mark, and how it is shown.
+    """Cell of a table: a value, its marks, and how it is displayed.
 
     Attributes:
         value: a number or words; None if there is none.
-        estimate: the score or difference that the value is of, with its interval.
-        place: its place in its column.
-        mark: a sign behind it, which `Sheet.signs` explains.
-        letters: letters of its column's groups of methods that are not told apart; "" if nothing was compared.
-        note: where the figure comes from, if that is not plain.
-        metric: name of its score, where its column has several.
+        estimate: for a score or difference, the value with its interval; None for other cells.
+        place: "best" or "second" if it is so among the methods of its column that are ranked together, else "".
+        mark: a sign behind the value, which `Sheet.signs` explains.
+        letters: letters that methods share if they are not told apart in this column; "" if nothing was compared.
+        note: where the value comes from, if that is not obvious.
+        metric: name of the cell's score, if its column has several scores.
     """
 
     value: float | str | None = None
@@ -116,12 +116,12 @@ Value = Cell | Estimate | float | str | None
 
 
 def score_cell(score: Estimate | None, mark: str = "", place: Place = "") -> Cell:
-    """Return the cell of a score or difference; empty if there is none."""
+    """Return the table cell of a score or difference, with its mark and place; an empty cell if there is none."""
     return Cell() if score is None else Cell(score.value, score, place, mark)
 
 
 def to_cell(value: Value) -> Cell:
-    """Return the cell of a value."""
+    """Return a table cell for a plain value, a score or None."""
     return value if isinstance(value, Cell) else score_cell(value) if isinstance(value, Estimate) else Cell(value)
 
 
@@ -131,9 +131,9 @@ class Line:
 
     Attributes:
         cells: one for each column.
-        kind: what the line is of: a method, one training of it, an answer that a protocol derives from one, an answer
-            without a model, or the best of these in each column; the mean of the lines above; or what was counted in
-            each column.
+        kind: what the line is about: "method"; "training" (one training of a method); "further" (predictions that a
+            protocol derives from a method's); "answer" (a trivial prediction without a model); "best answer" (the best
+            of these in each column); "mean" (of the lines above); or "count" (what was counted in each column).
     """
 
     cells: Sequence[Cell]
@@ -145,9 +145,9 @@ class Table:
     """Lines under columns.
 
     Attributes:
-        columns: from the left; those of words come first.
-        lines: each with a cell for each column.
-        caption: what the table shows; "" if the title of its sheet says it.
+        columns: columns from left to right; those with words come first.
+        lines: lines from the top, each with a cell for each column.
+        caption: what the table shows; "" if the sheet's title says it.
     """
 
     columns: Sequence[Column]
@@ -171,16 +171,16 @@ class Table:
 class Sheet:
     """Tables of one test, with the texts above and below them.
 
-    What intervals, stars and uncommon scores mean follows from the cells: `fsbench.results.sheets.legend` says it.
+    Explanations of intervals, stars and uncommon scores are not stored: `fsbench.results.sheets.legend` derives them
+    from the cells.
 
     Attributes:
         title: what the tables are about.
-        tables: from above.
-        lead: the answer in words, above the tables.
-        notes: what a reader may want to know, the most important first.
-        legend: further lines on what stands in the tables.
-        signs: what marks of cells, and words that end heads, mean: the mark or word -> its meaning. Said of those that
-            are shown.
+        tables: tables from the top.
+        lead: conclusions in words, above the tables.
+        notes: notes below the tables, the most important first.
+        legend: further lines that explain the tables.
+        signs: {mark of cells, or last word of headings: its meaning}; only those that occur are printed.
         comparisons: number of comparisons that corrected p-values are corrected for.
         is_short: whether notes beyond the first lines are only counted.
     """

@@ -57,12 +57,12 @@ SHOWN = ("torch", "lightning", "timm", "numpy", "polars", "pydantic")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that runs need or may use, and whether it is here.
+    """Something that runs need or may use (package, data, weights …), and whether this machine has it.
 
     Attributes:
-        thing: the thing.
-        verdict: "ok"; "absent" where only some runs need it; "failed" where runs would break or be wrong.
-        found: what is there, or what is wrong.
+        thing: its name.
+        verdict: "ok"; "absent" if only some runs need it; "failed" if runs would fail or be wrong.
+        found: what was found, or what is wrong.
         advice: the command that helps, or what to do; "" if there is nothing to do.
     """
 
@@ -76,9 +76,9 @@ def lacking(asked: Sequence[str], roots: Mapping[str, str]) -> list[Finding]:
     """Return everything that this machine lacks for the requested runs, each once.
 
     Args:
-        asked: methods, data sets and backbones. Methods and data sets are looked at together, each method with each
-            data set; a method without a data set is looked at for its own weights and packages.
-        roots: folders by the data sets' names, in place of the configured ones.
+        asked: names of methods, data sets and backbones. Each method is checked with each data set; without a data set,
+            only the method's own weights and packages are checked.
+        roots: {data set: folder} instead of the configured folders.
 
     Raises:
         SettingsError: a name is unknown, or a method does not fit a data set or a backbone.
@@ -159,7 +159,7 @@ def _is_installed(package: str) -> bool:
 def unmet_requirements(extra: str) -> list[str]:
     """Say which requirements of fsbench and of an extra are not met.
 
-    Where fsbench is no installed package, or nothing reads requirements, only the presence of packages is looked at.
+    If fsbench is not an installed package, or requirements cannot be read, only the presence of packages is checked.
     """
     try:
         from packaging.requirements import Requirement  # comes with the extra `run`
@@ -215,7 +215,7 @@ def data(roots: Mapping[str, str]) -> Iterator[Finding]:
     """Yield a finding for every data set: its folder and official lists. No image is opened.
 
     Args:
-        roots: folders by the data sets' names, in place of the configured ones.
+        roots: {data set: folder} instead of the configured folders.
     """
     for name in filter(lambda name: is_shipped("data", name), names("data")):
         root = roots.get(name) or setting(read_config("data", name), "data.dataset.root")
@@ -241,7 +241,7 @@ def weights() -> Iterator[Finding]:
 
 
 def lasts_long(asked: Sequence[str]) -> bool:
-    """Return whether a requested run uses real images (see `lacking`)."""
+    """Return whether one of the requested data sets has real images, so that a run takes long."""
     known = [name for name in asked if name in names("data") and is_shipped("data", name)]
     return any(dataset_source(name).kind != "drawn" for name in known)
 

@@ -26,12 +26,16 @@ SOFT_SIDE = 64
 
 
 def count(prediction: np.ndarray, truth: np.ndarray, ways: int) -> np.ndarray:
-    """Count the pixels of one episode: (ways + 1, 6) int64 in the order of `COUNTS`.
+    """Count the pixels of one episode's label map: (ways + 1, 6) int64, a row per slot.
+
+    Row 0 is any foreground, rows 1..N the ways. The columns, as in `COUNTS`, are true positive pixels, predicted pixels
+    and true pixels (each without void pixels), pixels predicted as the slot on void pixels, all void pixels, and all
+    other pixels.
 
     Args:
-        prediction: (h, w) integers in 0..ways.
+        prediction: (h, w) integers in 0..ways, 0 is background.
         truth: (h, w) integers in 0..ways, or 255 for void.
-        ways: number of ways N.
+        ways: number of ways (classes of the episode) N.
     """
     slots = ways + 1
     small = np.uint8 if slots * (slots + 1) <= 1 << 8 else np.int64  # bytes take a third of the time
@@ -47,11 +51,15 @@ def count(prediction: np.ndarray, truth: np.ndarray, ways: int) -> np.ndarray:
 
 
 def presence_from_mask(prediction: np.ndarray, ways: int) -> tuple[np.ndarray, np.ndarray]:
-    """Derive presence for methods that only segment (protocol rule `any_pixel`).
+    """Decide from a label map which of the episode's classes the query shows, for methods that only segment.
+
+    Args:
+        prediction: (h, w) integers in 0..ways, 0 is background.
+        ways: number N of the episode's classes (ways).
 
     Returns:
-        decisions (N,) bool, a way is present iff some pixel is predicted as it; scores (N,) float32, the share of such
-        pixels.
+        Decisions (N,) bool: a way is present if at least one pixel is predicted as it. Scores (N,) float32: the share
+        of the image's pixels that are predicted as the way.
     """
     pixels = np.bincount(prediction.ravel(), minlength=ways + 1)[1:]
     return pixels > 0, pixels.astype(np.float32) / np.float32(prediction.size)
@@ -64,8 +72,10 @@ class SegmentationAnswer:
     Attributes:
         label_map: (h, w) integers, 0 background, 1..N ways, of the size that the episode asks for.
         present: (N,) bool, way is present; None for methods that only segment.
-        score: (N,) float32, how sure the method is that the way is present, in [0, 1]; None if it is `present`.
-        soft, attention, failed: see `SegmentationResult`.
+        score: (N,) float32, how sure the method is that the way is present, in [0, 1]; None to use `present` as 0 or 1.
+        soft: (N, s, s) uint8, the probability of each way by itself in steps of 1/255; None if not wanted.
+        attention: (N, s, s) float32 in [0, 1], the attention to each way's supports; None if not wanted.
+        failed: the method could not answer.
     """
 
     label_map: np.ndarray
@@ -83,13 +93,14 @@ class SegmentationResult:
     Attributes:
         episode: number in the manifest.
         classes: (N,) int64 class numbers of the ways.
-        counts: (N + 1, 6) int64, see `COUNTS`.
-        present, decided: (N,) bool, truth and decision.
+        counts: (N + 1, 6) int64 pixel counts of each slot, in the order of `COUNTS`.
+        present, decided: (N,) bool, whether the query shows the way in truth, and by the method's decision.
         score: (N,) float32, how sure the method is that the way is present, in [0, 1].
         label_map: (h, w) uint8, the prediction.
-        rom, rum: (N + 1,) float32 region measures of every slot (`fsbench.scores.regions`); None if not measured.
+        rom, rum: (N + 1,) float32 region-wise over- and under-segmentation of every slot (`fsbench.scores.regions`);
+            None if not measured.
         soft: (N, s, s) uint8, the probability of each way by itself in steps of 1/255; None if not asked for.
-        attention: (N, s, s) float32 in [0, 1], the attention to each way's supports; None like `soft`.
+        attention: (N, s, s) float32 in [0, 1], the attention to each way's supports; None if not asked for.
         failed: the method could not answer.
     """
 
@@ -107,7 +118,7 @@ class SegmentationResult:
     failed: bool = False
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return rows of a count table: slot 0 (any foreground), then the ways 1..N."""
+        """Return the episode's rows of a count table, as {column: value}: slot 0 (any foreground), then ways 1..N."""
         present, decided, scores = self.present.tolist(), self.decided.tolist(), self.score.tolist()
         columns = {
             "slot": range(len(self.counts)),
@@ -134,16 +145,17 @@ def count_answer(
 ) -> SegmentationResult:
     """Count the pixels of an answer against the truth, at the truth's size.
 
-    Presence follows from the mask where the method only segments.
+    Where the method only segments, a class counts as present if any pixel is predicted as it.
 
     Args:
-        answer: the method's.
+        answer: the method's answer to an episode.
         truth: the truth of the same episode.
-        fit: brings a label map to the size of the truth, where an answer is asked for at another one.
+        fit: resizes a label map (h, w) to the (height, width) of the truth, where the method is asked for a mask of
+            another size.
 
     Raises:
-        SettingsError: the mask has another size than was asked for, or shows other labels than the ways', or
-            numbers that are not whole.
+        SettingsError: the mask has another size than was asked for, or holds labels other than 0..N or numbers that are
+            not whole.
         NumericsError: a presence score is no finite number, or lies outside of [0, 1].
     """
     ways, found = len(truth.classes), answer.label_map
@@ -197,7 +209,7 @@ def count_answer(
 
 
 def check_finite(values: np.ndarray, name: str, place: str) -> None:
-    """Raise NumericsError for the first value that is NaN or infinite, naming its way (dimension 0)."""
+    """Raise NumericsError for the first value that is NaN or infinite, naming its way (index in dimension 0)."""
     wrong = np.argwhere(~np.isfinite(values))
     if not len(wrong):
         return

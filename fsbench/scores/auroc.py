@@ -10,7 +10,7 @@ from fsbench.scores.rows import Groups
 
 @dataclass(frozen=True, eq=False)
 class RankedPairs:
-    """(episode, way) pairs, present and absent, ranked by their presence scores.
+    """(episode, way) pairs whose query does or does not show the way, with presence scores, for the AUROC.
 
     Attributes:
         present: (n,) bool, the query shows the way.
@@ -24,15 +24,15 @@ class RankedPairs:
 
     @classmethod
     def from_scores(cls, present: np.ndarray, score: np.ndarray) -> "RankedPairs":
-        """Rank pairs by their scores (n,)."""
+        """Make pairs from whether each query shows the way, `present` (n,), and the presence scores `score` (n,)."""
         return cls(present.astype(bool), score.astype(float))
 
     def take(self, rows: np.ndarray) -> "RankedPairs":
-        """Return some of the pairs, by position or mask."""
+        """Return some of the pairs; `rows` holds their positions, or is a mask (n,) bool."""
         return replace(self, present=self.present[rows], score=self.score[rows])
 
     def wins(self) -> np.ndarray:
-        """Return, for each pair, how often the present one scores higher (n,); ties count half."""
+        """Return (n,): against how many pairs of the other kind the present pair scores higher; ties count half."""
         absent, present = np.sort(self.score[~self.present]), np.sort(self.score[self.present])
 
         def below(values: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -41,12 +41,17 @@ class RankedPairs:
         return np.where(self.present, below(absent, self.score), len(present) - below(present, self.score))
 
     def total(self) -> np.ndarray:
-        """Return the number of wins and of comparisons, (1, 2)."""
+        """Return (1, 2): how many comparisons of a present with an absent pair the present one wins, and all."""
         present = int(self.present.sum())
         return np.array([[self.wins()[self.present].sum(), present * (len(self.present) - present)]])
 
     def without(self, groups: Groups, stratum: np.ndarray) -> np.ndarray:
-        """Return wins and comparisons (G, 2) without the pairs of each group."""
+        """Return (G, 2): wins and comparisons of present with absent pairs, each time without the pairs of one group.
+
+        Args:
+            groups: G groups of pairs, as indices into the pairs.
+            stratum: not used.
+        """
         (wins, _), own = self.total()[0], self.wins()
         touched = np.bincount(groups.group, own[groups.row], groups.number)
         shown = np.bincount(groups.group, self.present[groups.row], groups.number)
@@ -68,8 +73,8 @@ class RankedPairs:
 def auroc(totals: np.ndarray) -> np.ndarray:
     """Compute the area under the ROC curve in percent (R,) from wins and comparisons (R, 2).
 
-    It is the chance that a present pair has a higher score than an absent one, equal scores counting half; 50 where
-    there are pairs of one kind alone.
+    It is the chance that a query that shows the class gets a higher presence score than one that does not; equal scores
+    count half. 50 where all queries or none show the class.
     """
     wins, comparisons = totals.T
     return np.where(comparisons > 0, 100 * wins / np.maximum(comparisons, 1), 50.0)

@@ -11,7 +11,7 @@ DILATION_RATIO = 0.02
 
 
 def boundary_distance(height: int, width: int) -> int:
-    """Return how many pixels from the edge count as boundary, at least 1."""
+    """Return how many pixels from the edge count as boundary in an image of this size; at least 1."""
     return max(1, round(DILATION_RATIO * float(np.hypot(height, width))))
 
 
@@ -30,9 +30,9 @@ def inner_boundary(mask: np.ndarray, distance: int) -> np.ndarray:
 
 
 def boundary_counts(pixels: Pixels) -> np.ndarray:
-    """Count intersection and union of the inner boundaries of each way: (N + 1, 2) int64, slot 0 any foreground.
+    """Count intersection and union of the inner boundaries of each way: (N + 1, 2) int64; slot 0 is any foreground.
 
-    Pixels that do not count are left out after boundaries are drawn.
+    Void pixels that the test ignores are left out after boundaries are drawn.
     """
     distance = boundary_distance(*pixels.truth.shape)
     counts = np.zeros((pixels.ways + 1, 2), dtype=np.int64)

@@ -23,18 +23,18 @@ BINS = 15
 
 
 def bin_index(probability: np.ndarray) -> np.ndarray:
-    """Return the bin (...) of probabilities (...) from 0 to 1."""
+    """Return the number of the calibration bin, from 0, for each probability (...) from 0 to 1."""
     place = np.round(probability * BINS, 9)  # an end of a bin is in it, however it was rounded
     return np.clip(np.ceil(place).astype(np.int64) - 1, 0, BINS - 1)
 
 
 def bin_sums(probability: np.ndarray, happened: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Sum cases by bin, (BINS, 3): weights, weighted probabilities, and weights of cases that came true.
+    """Sum cases by bin of predicted probability: (BINS, 3) weights, weighted probabilities, and weights that came true.
 
     Args:
-        probability: (n,) from 0 to 1.
-        happened: (n,) weight of a case that happened, at most `weight`.
-        weight: (n,) of each case.
+        probability: (n,) predicted probability of each case, from 0 to 1.
+        happened: (n,) the part of each case's weight for which the prediction came true, from 0 to `weight`.
+        weight: (n,) weight of each case.
     """
     bins = bin_index(probability)
     columns = (weight, weight * probability, happened)
@@ -42,7 +42,10 @@ def bin_sums(probability: np.ndarray, happened: np.ndarray, weight: np.ndarray) 
 
 
 def calibration_error(totals: np.ndarray) -> np.ndarray:
-    """Compute the expected calibration error in percent (...) from sums (..., BINS, 3); NaN without cases."""
+    """Compute the expected calibration error in percent (...) from sums (..., BINS, 3) of `bin_sums`.
+
+    It is NaN without cases.
+    """
     weight, probability, happened = np.moveaxis(totals, -1, 0)
     size = weight.sum(-1)
     return np.where(size > 0, 100 * np.abs(probability - happened).sum(-1) / np.where(size > 0, size, 1), np.nan)
@@ -50,11 +53,13 @@ def calibration_error(totals: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class BinnedErrors:
-    """Calibration errors of rows by bin, for products of different query images (statistics §6).
+    """Calibration errors of (episode, way) rows by bin, for the debiased squared calibration error (statistics §6).
+
+    That error multiplies only errors of different query images, so that noise within an image does not add to it.
 
     Attributes:
-        errors: (n, BINS) sum of weight times probability, minus what happened.
-        weights: (n, BINS).
+        errors: (n, BINS) sum over a row's cases of weight times probability, minus the weight that came true.
+        weights: (n, BINS) sum of the weights.
         query: (n,) number of each row's query image.
     """
 
@@ -66,22 +71,25 @@ class BinnedErrors:
 
     @classmethod
     def from_sums(cls, sums: np.ndarray, query: np.ndarray) -> "BinnedErrors":
-        """Return the errors for rows' sums (n, BINS, 3) of `bin_sums`."""
+        """Return errors of rows from their sums (n, BINS, 3) of `bin_sums` and query image numbers (n,)."""
         weight, probability, happened = np.moveaxis(sums.astype(float), -1, 0)
         return cls(probability - happened, weight, query)
 
     def take(self, rows: np.ndarray) -> "BinnedErrors":
-        """Return some of the rows, by position or mask."""
+        """Return the errors of some rows; `rows` holds their positions, or is a mask (n,) bool."""
         return replace(self, errors=self.errors[rows], weights=self.weights[rows], query=self.query[rows])
 
     def total(self) -> np.ndarray:
-        """Return the weights, and products A and B of different images, of each bin: (1, BINS, 3)."""
+        """Return (1, BINS, 3): each bin's weight, and sums A of products of errors and B of products of weights.
+
+        The products are over pairs of different query images; A / B is the bin's debiased squared calibration error.
+        """
         _, errors, weights = self._by_image()
         squares = [np.square(sums.sum(0)) - np.square(sums).sum(0) for sums in (errors, weights)]
         return np.stack([self.weights.sum(0), *squares], 1)[None]
 
     def influences(self) -> np.ndarray:
-        """Return the influence (n,) of each row on the squared error in squared percent."""
+        """Return the influence (n,) of each row on the squared calibration error, in squared percent."""
         weight, a, b = self.total()[0].T
         known = b > 0
         size, divisor = weight[known].sum(), np.where(known, b, 1)
@@ -105,7 +113,7 @@ class BinnedErrors:
 
 
 def squared_error(totals: np.ndarray) -> np.ndarray:
-    """Compute the debiased squared calibration error in squared percent (R,) from totals (R, BINS, 3).
+    """Compute the debiased squared calibration error in squared percent (R,) from `BinnedErrors.total` (R, BINS, 3).
 
     NaN where no bin has rows of two query images.
     """
@@ -117,17 +125,22 @@ def squared_error(totals: np.ndarray) -> np.ndarray:
 
 
 def presence_sums(score: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Sum presence scores and presence (R,) of each row by bin, (R, BINS, 3) as in `bin_sums`."""
+    """Sort rows into calibration bins by their presence scores: (R, BINS, 3) as in `bin_sums`, each row with weight 1.
+
+    Args:
+        score: (R,) presence scores from 0 to 1.
+        present: (R,) bool, whether the query shows the class.
+    """
     sums = np.zeros((len(score), BINS, 3))
     sums[np.arange(len(score)), bin_index(score)] = np.stack([np.ones(len(score)), score, present], 1)
     return sums
 
 
 def soft_mask_sums(pixels: Pixels) -> np.ndarray:
-    """Sum the pixels of each way's soft mask by bin, (N + 1, BINS, 3) as in `bin_sums`; slot 0 is empty.
+    """Sum the pixels of each way's soft mask by calibration bin: (N + 1, BINS, 3) as in `bin_sums`; slot 0 stays 0.
 
-    A cell's probability stands against the truth of its pixels. Pixels that do not count are left out, void ones that
-    do are not the way.
+    The probability in a cell of the soft mask is compared with the true mask's pixels in that cell. Void pixels are
+    left out where the test ignores them, else they count as not showing the class.
     """
     sums = np.zeros((pixels.ways + 1, BINS, 3))
     for slot, soft in enumerate(() if pixels.soft is None else pixels.soft, 1):
@@ -152,7 +165,7 @@ def _edges(length: int, side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def binned_errors(table: "CountTable", rows: np.ndarray) -> BinnedErrors:
-    """Turn sums by bin (R, BINS, 3) of a count table into errors of its (episode, way) pairs."""
+    """Turn the sums by calibration bin (R, BINS, 3) of a count table into errors of its (episode, way) pairs."""
     return BinnedErrors.from_sums(rows[table.pairs], table.pair_rows.query)
 
 

@@ -21,8 +21,8 @@ class ClassificationResult:
 
     Attributes:
         episode: number in the manifest.
-        classes: numbers of its N classes, from 1, as records have them.
-        named: (N, q) the way, from 0, predicted for each of the q query images of each way.
+        classes: numbers of the episode's N classes, from 1.
+        named: (N, q) integers: the way, from 0, predicted for each of the q query images of each way.
     """
 
     episode: int
@@ -30,10 +30,11 @@ class ClassificationResult:
     named: np.ndarray
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return rows of a count table, one for each way.
+        """Return the episode's rows of a count table, one for each way, as {column: value}.
 
-        `tp` of the way's `gt` images were recognised, `pred` images were taken for it. Columns that only masks have are
-        empty, or 0 where they are hashed with the counts.
+        `gt` is the number of the way's query images, `tp` how many of these were recognised, and `pred` how many images
+        were taken for the way. Columns that only make sense for masks are empty, or 0 where they are hashed with the
+        counts.
         """
         ways = len(self.classes)
         taken = np.bincount(self.named.ravel(), minlength=ways)
@@ -60,10 +61,15 @@ class ClassificationResult:
 
 
 def accuracy_statistics(frame: "pl.DataFrame", keep: np.ndarray | None = None) -> ScoreStatistics:
-    """Count right and all query images of every way, over the rows `keep` (None: all).
+    """Return each way's numbers of correctly classified and of all query images, as statistics for accuracy.
 
-    A row has the q query images of its way and the supports of all ways, clusters of either kind where the table has
-    the column `QUERIES` or `SUPPORTS`; a record holds how many of the query images were right, and not which.
+    A row of the table is one way of an episode, with q query images. Its accuracy depends on these and on the supports
+    of all ways, which the columns `QUERIES` and `SUPPORTS` list where the table has them. Only the number of correct
+    images is known, not which ones they are.
+
+    Args:
+        frame: the count table of a classification test.
+        keep: (rows,) bool, the rows to use; None for all.
     """
     frame = frame if keep is None else frame.filter(keep)
     values = np.stack([frame["tp"].to_numpy(), frame["gt"].to_numpy()], 1)

@@ -18,10 +18,10 @@ FEW_SETS = 3
 
 
 class ImageClusters(NamedTuple):
-    """Rows of counts grouped by the images on which they depend.
+    """Rows of a count table grouped by the images on which they depend.
 
     Attributes:
-        groups: the rows of each cluster.
+        groups: the rows of each cluster; a cluster is one image, or images that always come together.
         images: (I,) numbers of the images, in ascending order.
         cluster: (I,) the cluster of each image.
     """
@@ -32,12 +32,12 @@ class ImageClusters(NamedTuple):
 
 
 class PartGroups(NamedTuple):
-    """Clusters that have rows in one part of a score, such as a fold.
+    """Clusters (rows that share an image) that have rows in one part of a score, such as a fold.
 
     Attributes:
-        cluster: (g,) their numbers.
-        groups: their rows, by place in the part and among themselves.
-        leaves_rows: (g,) bool, the part has other rows.
+        cluster: (g,) numbers of these clusters in the whole test.
+        groups: the rows of each cluster, by position in the part; clusters are numbered from 0 within the part.
+        leaves_rows: (g,) bool, whether the part has rows outside the cluster.
     """
 
     cluster: np.ndarray
@@ -47,10 +47,10 @@ class PartGroups(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """Rows of a test, part by part, with the images on which they depend.
+    """Rows of a test, part by part, with the query and support images on which they depend.
 
     Attributes:
-        parts: rows of each part.
+        parts: the rows of each part, such as a run of one fold.
         fold: (P,) number of each part's fold.
     """
 
@@ -62,15 +62,16 @@ class Design:
             raise ValueError("a test has a part without rows, expected at least one row in each")
 
     def is_alike(self, other: "Design") -> bool:
-        """Return whether another design has the same rows about the same images."""
+        """Return whether `other` has the same rows, which depend on the same images, in the same parts."""
         pairs = list(zip(self.parts, other.parts, strict=False))
         same_parts = len(self.parts) == len(other.parts) and list(self.fold) == list(other.fold)
         return same_parts and all(own is its or own.is_alike(its) for own, its in pairs)
 
     def joined(self, other: "Design") -> "Design":
-        """Return the design of rows that depend on the supports of two designs.
+        """Return a design whose rows depend on the supports of both designs, as a difference of two methods does.
 
-        Raises ValueError where the other rows are not about the same query images in the same order.
+        Raises ValueError where the rows of `other` are not about the same query images in the same order, or have other
+        folds.
         """
         if list(self.fold) != list(other.fold):
             raise ValueError("methods have other folds, expected the same of both")
@@ -78,7 +79,7 @@ class Design:
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """First row of each part, and the number of all rows, (P + 1,)."""
+        """Position of the first row of each part among all rows, then the number of all rows: (P + 1,)."""
         return np.concatenate([[0], np.cumsum([len(rows) for rows in self.parts])])
 
     @property
@@ -101,11 +102,11 @@ class Design:
 
     @cached_property
     def clusters(self) -> dict[str, Groups]:
-        """{"query", "support" or "cell" (a query with its supports): clusters of rows}.
+        """{"query", "support" or "cell": groups of rows with a query image, a support, or both in common}.
 
-        Where supports are not known there are none of that kind, and cells are the query images. A row without supports
-        among others that have some is in no cluster of supports. Where a class has few disjoint support sets the
-        clusters of supports are the classes.
+        Where the supports are not known, "support" is missing and "cell" groups rows by query image. A row without
+        supports is in no group of "support". Where a class has few disjoint support sets, "support" groups rows by
+        class.
         """
         query, sets = _joined([rows.query for rows in self.parts]), self._support_sets
         found = {"query": self._queries.groups}
@@ -127,14 +128,14 @@ class Design:
 
     @property
     def supports(self) -> int:
-        """Number of clusters of support images; 0 if supports are unknown."""
+        """Number of clusters of support images, where images that always come together are one; 0 if unknown."""
         return 0 if self._supports is None else self._supports.groups.number
 
     @cached_property
     def support_sets(self) -> float:
-        """Mean number e of disjoint support sets of a class (§2); NaN where a row has one cluster of supports at most.
+        """Mean number of disjoint support sets of a class (e in §2); NaN where each row has one support cluster.
 
-        It follows from the design alone, so that all scores of the same rows have the same clusters.
+        The number follows from the images alone, so that all scores of the same rows have the same clusters.
         """
         if self._supports is None or len(self._supports.groups.row) <= self.rows:
             return nan
@@ -145,7 +146,7 @@ class Design:
 
     @property
     def has_few_sets(self) -> bool:
-        """Whether a class has so few separate support sets that leaving one out leaves hardly any row."""
+        """Whether a class has so few disjoint support sets that leaving one out leaves hardly any row."""
         return self.support_sets < FEW_SETS
 
     @cached_property
@@ -176,7 +177,7 @@ class Design:
 
     @cached_property
     def free(self) -> dict[str, int]:
-        """{"query" or "support": number of clusters minus groups}, the degrees of freedom (§4.3)."""
+        """{"query" or "support": degrees of freedom}: number of clusters minus groups (statistics §4.3)."""
         fold = self._by_row(self.fold)
         levels = [self._class_of_fold, fold, np.zeros_like(fold)]
         levels_of = {"query": levels, "support": levels[1:] if self.is_fitted else levels}
@@ -190,14 +191,15 @@ class Design:
 
     @cached_property
     def queries_of_row(self) -> float:
-        """Mean number of query images of a row; 1 for masks."""
+        """Mean number of query images of a row: 1 in segmentation, several in classification."""
         return len(self.clusters["query"].row) / self.rows
 
     @cached_property
     def constants(self) -> tuple[float, float]:
-        """The constants c and φ (§4.1).
+        """The constants c and φ of the variance between supports (statistics §4.1).
 
-        c is how often the cells' variance is in the supports', and φ gives back what its removal takes too much.
+        c is how often the variance of cells (a query with its supports) is contained in that of the supports; φ
+        corrects what subtracting it takes away too much.
         """
         if not self._has("support") or self.supports_of_row == 1:
             return 1.0, 1.0
@@ -210,16 +212,16 @@ class Design:
 
     @cached_property
     def supports_of_row(self) -> float:
-        """Mean number J of support images of a row; 0 if supports are unknown."""
+        """Mean number of support images of a row; 0 if supports are unknown."""
         return len(self.clusters["support"].row) / self.rows if self._has("support") else 0.0
 
     @cached_property
     def roles(self) -> tuple[np.ndarray, float]:
-        """Clusters (I, 2) of each image that is both query and support, and the constant a (§4.2).
+        """Images that are both query and support, as clusters (I, 2) of either kind, and a constant a (§4.2).
 
-        a is the share of the cells' variance that the product of an image's two influences lacks: the rows that ask it
-        are in the mean that the rows of its supports are compared with. No image has both clusters where a class or a
-        run has one cluster of supports.
+        The constant is the share of the variance of cells (a query with its supports) that the product of an image's
+        influences as query and as support lacks. The array is empty where supports are unknown, or where a class or a
+        run has only one cluster of supports.
         """
         supports = self._supports
         if supports is None or self.is_fitted or self.has_few_sets:
@@ -234,7 +236,7 @@ class Design:
 
     @cached_property
     def by_part(self) -> dict[str, list[PartGroups]]:
-        """{kind of cluster: for each part, its clusters}."""
+        """{"query", "support" or "cell": for each part, the clusters of this kind that have rows in it}."""
         return {kind: list(self._divided(groups)) for kind, groups in self.clusters.items()}
 
     def _divided(self, groups: Groups) -> Iterator[PartGroups]:

@@ -24,17 +24,17 @@ FAILED = "failed"
 
 
 class VoidRule(ABC):
-    """Rule for counting void pixels, whose class is unknown.
+    """Rule for counting void pixels (label 255), whose class is unknown.
 
     Attributes:
-        words: what void pixels count as, and what follows from it for a figure.
+        words: a phrase for readers: what void pixels count as, and what that does to a score.
     """
 
     words: ClassVar[str]
 
     @abstractmethod
     def intersection_union(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Compute intersections and unions (...) from counts (..., 6) of way slots."""
+        """Compute intersections and unions (...), in pixels, from counts (..., 6) of ways in the order of `COUNTS`."""
 
     @abstractmethod
     def background(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -42,11 +42,11 @@ class VoidRule(ABC):
 
     @abstractmethod
     def pixels(self, counts: np.ndarray) -> np.ndarray:
-        """Return the number of counted pixels (...) from counts (..., 6) of any slots."""
+        """Return the number of counted pixels (...) of an image from counts (..., 6) of any slot."""
 
     @abstractmethod
     def counted_pixels(self, truth: np.ndarray) -> np.ndarray:
-        """Return which pixels (h, w) bool of a truth (h, w) are counted."""
+        """Return (h, w) bool: which pixels of a true label map (h, w) are counted, by whether they are void."""
 
 
 class VoidIgnored(VoidRule):
@@ -92,7 +92,8 @@ class VoidIsBackground(VoidRule):
 class PresentOnly(VoidIgnored):
     """Void pixels are ignored, and a class (or background) counts only in queries that show it.
 
-    What is predicted of it there costs nothing (PANet and PPNet, atlas-runs.md §9).
+    Predicting a class in a query that does not show it costs nothing. PANet and PPNet count this way (atlas-runs.md
+    §9).
     """
 
     words = (
@@ -118,7 +119,10 @@ VOID_RULES: dict[str, VoidRule] = {"background": VoidIsBackground(), "ignore": V
 
 
 def void_rule(name: str) -> VoidRule:
-    """Return the rule of this name, from fsbench or a package. Raises SettingsError if there is none."""
+    """Return the rule for void pixels of this name, from fsbench or a package.
+
+    Raises SettingsError if there is none.
+    """
     found = VOID_RULES.get(name) or plug_in_part(name, VoidRule)
     if found is None:
         raise SettingsError(f"void is '{name}', of which there is no rule{known_names(name, tuple(VOID_RULES))}")
@@ -126,40 +130,43 @@ def void_rule(name: str) -> VoidRule:
 
 
 def intersection_union(counts: np.ndarray, void: str) -> tuple[np.ndarray, np.ndarray]:
-    """Compute intersections and unions (...) from counts (..., 6) of way slots by a rule of `VOID_RULES`."""
+    """Compute intersections and unions (...) in pixels from counts (..., 6) of ways by the void rule named `void`."""
     return void_rule(void).intersection_union(counts)
 
 
 def way_ious(counts: np.ndarray, void: str) -> list[float | None]:
-    """Compute the IoU, from 0 to 1, of an episode's ways from their counts (N, 6).
+    """Compute the IoU, from 0 to 1, of each of an episode's N ways from their counts (N, 6).
 
-    It is None if there is nothing to find and nothing was predicted.
+    An IoU is None where the query does not show the class and no pixel was predicted as it.
     """
     pairs = zip(*(values.tolist() for values in intersection_union(counts, void)), strict=True)
     return [intersection / union if union else None for intersection, union in pairs]
 
 
 def background_intersection_union(counts: np.ndarray, void: str) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the background's intersections and unions (...) from counts (..., 6) of slot 0."""
+    """Compute the background's intersections and unions (...) in pixels from counts (..., 6) of any foreground."""
     return void_rule(void).background(counts)
 
 
 def mean_iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
-    """Compute the mIoU in percent (...) from class sums (..., C). A class without pixels counts as 0."""
+    """Compute the mIoU in percent (...) from intersections and unions summed by class (..., C).
+
+    A class without pixels counts as 0.
+    """
     return 100 * (intersection / np.maximum(union, 1)).mean(-1)
 
 
 def class_accuracy(right: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """Compute the per-class accuracy in percent (...) from right and all presence decisions by class (..., C).
+    """Compute the mean class accuracy in percent (...) from numbers of correct and of all presence decisions (..., C).
 
-    It is the mean over the classes that were asked about. An error rate is 100 minus an accuracy.
+    It is the mean over the classes with decisions. An error rate is 100 minus an accuracy.
     """
     decided = (total > 0).sum(-1)
     return 100 * (right / np.maximum(total, 1)).sum(-1) / np.maximum(decided, 1)
 
 
 def pixel_accuracy(intersection: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Compute the mean class pixel accuracy in percent (...) from sums (..., C) of hits and of the truth's pixels.
+    """Compute the mean class pixel accuracy in percent (...) from true positive and true pixels by class (..., C).
 
     PFENet's programs print it beside the mIoU. A class without pixels counts as 0.
     """
@@ -167,9 +174,11 @@ def pixel_accuracy(intersection: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def fb_iou(intersection: np.ndarray, union: np.ndarray, background: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Compute the FB-IoU in percent (...) from class sums (..., C) and the background's sums (...).
+    """Compute the FB-IoU in percent (...): the mean of the IoU of all classes together and the background's IoU.
 
-    It is the mean of the IoU of all classes taken together and the IoU of the background (fscs-protocol §7).
+    Args:
+        intersection, union: (..., C) pixels, summed by class.
+        background: intersection and union (...) of the background.
     """
     foreground = intersection.sum(-1) / np.maximum(union.sum(-1), 1)
     return 50 * (foreground + background[0] / np.maximum(background[1], 1))

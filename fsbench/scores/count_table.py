@@ -33,12 +33,13 @@ class CountTable:
     Shapes: `n` pairs, `E` episodes, `C` classes.
 
     Attributes:
-        frame: the whole count table, with a column `query`, and a column `supports` where these are known.
-        class_ids: numbers of the classes that means are taken over; at least those of the pairs.
-        pairs: (rows,) bool, the rows of the pairs.
+        frame: the whole count table, with a row for each slot of each episode, a column `query`, and a column
+            `supports` where the support images are known.
+        class_ids: numbers of the C classes that means are taken over; at least those of the pairs.
+        pairs: (rows,) bool, which rows of `frame` are (episode, way) pairs to score.
         void_rule: rule for void pixels.
-        is_whole: the pairs are all there are, and sums over whole episodes exist.
-        header: the header of the run; None if the counts are of none.
+        is_whole: all pairs of the run are scored, and sums over whole episodes exist.
+        header: the header of the run's manifest; None if the counts are not a run's.
     """
 
     frame: "pl.DataFrame"
@@ -49,42 +50,42 @@ class CountTable:
     header: "Header | None" = None
 
     def column(self, name: str) -> np.ndarray:
-        """Return a column of the table for the pairs, (n,)."""
+        """Return the column `name` of the count table at the n scored (episode, way) pairs, (n,)."""
         return self.frame[name].to_numpy()[self.pairs]
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """The columns `COUNTS` of the pairs, (n, 6)."""
+        """Pixel counts (n, 6) of the scored (episode, way) pairs, in the order of `COUNTS`."""
         return _columns(self.frame, COUNTS)[self.pairs]
 
     @cached_property
     def intersection_union(self) -> tuple[np.ndarray, np.ndarray]:
-        """Intersections and unions (n,) of the pairs by the rule for void pixels."""
+        """Intersections and unions, each (n,) pixels, of the scored (episode, way) pairs, by the test's void rule."""
         return self.void_rule.intersection_union(self.counts)
 
     @cached_property
     def rightly_decided(self) -> np.ndarray:
-        """Whether each way's presence was decided correctly, (n,) bool."""
+        """Whether the method decided correctly that the query shows the way or not, (n,) bool for the scored pairs."""
         return np.asarray(self.column("present") == self.column("decided"))
 
     @cached_property
     def episodes(self) -> np.ndarray:
-        """Rows of slot 0 (any foreground), (rows,) bool: one for each episode."""
+        """Which rows of the table are slot 0 (any foreground), (rows,) bool: one for each episode."""
         return np.asarray(self.frame["slot"].to_numpy() == 0)
 
     @cached_property
     def episode_counts(self) -> np.ndarray:
-        """The columns `COUNTS` of slot 0, (E, 6)."""
+        """Pixel counts (E, 6) of any foreground (slot 0) in each episode, in the order of `COUNTS`."""
         return _columns(self.frame, COUNTS)[self.episodes]
 
     @cached_property
     def pair_rows(self) -> Rows:
-        """Images on which each pair depends: the query and its way's supports."""
+        """Images on which each scored (episode, way) pair depends: the query and the way's supports."""
         return self._rows(self.pairs, self.column("class_id"))
 
     @cached_property
     def episode_rows(self) -> Episodes | None:
-        """Images on which whole episodes depend, with all ways' supports; None for a part."""
+        """Images on which whole episodes depend, with the supports of all ways; None if only a part is scored."""
         if not self.is_whole:
             return None
         number = self.frame["episode"].to_numpy()
@@ -106,36 +107,36 @@ class CountTable:
         return Rows(query, support if support is not None and support.shape[1] else None, cls)
 
     def independent_names(self, kept: np.ndarray) -> list[str]:
-        """Return the independent samples of the rows `kept` (rows,) bool: query images, or scans."""
+        """Return the name of the independent sample, a query image or a scan, of each row in `kept` (rows,) bool."""
         names = self.frame["query"].filter(kept).to_list()
         return names if self.header is None else [self.header.independent_name(name) for name in names]
 
     @cached_property
     def class_places(self) -> np.ndarray:
-        """Position of each pair's class in `class_ids`, (n,)."""
+        """Index into `class_ids` of each scored pair's class, (n,)."""
         place = {number: i for i, number in enumerate(self.class_ids)}
         return np.array([place[number] for number in self.column("class_id").tolist()], dtype=int)
 
     def by_pair(self, values: np.ndarray) -> RowSum:
-        """Make a sum of values (n, ...) over pairs."""
+        """Wrap values (n, ...) of the scored (episode, way) pairs, to be summed over all pairs."""
         return RowSum(values)
 
     def by_class(self, values: np.ndarray) -> RowSum:
-        """Make a sum of values (n, ...) over pairs, by class (C, ...)."""
+        """Wrap values (n, ...) of the scored (episode, way) pairs, to be summed for each class: (C, ...)."""
         return RowSum(values, self.class_places, len(self.class_ids))
 
     def by_episode(self, values: np.ndarray) -> RowSum:
-        """Make a sum of values (E, ...) over whole episodes."""
+        """Wrap values (E, ...) of whole episodes, to be summed over all episodes."""
         return RowSum(values, of_episodes=True)
 
     def statistics(self, metrics: Sequence[Metric]) -> ScoreStatistics:
-        """Compute the sums that `metrics` need, each once."""
+        """Return the sums from which the scores in `metrics` are computed; a sum that several need is computed once."""
         counted = {one.name: self.sum(one) for metric in metrics for one in metric.sums}
         sums = {name: found for name, found in counted.items() if found is not None}
         return ScoreStatistics(self.pair_rows, sums, tuple(metrics), self.is_whole, self.episode_rows)
 
     def sum(self, one: Sum) -> Any:
-        """Return the values of a sum, computed once; None if it does not exist."""
+        """Return the values that a sum adds up, computed once and then cached; None if the sum does not exist here."""
         if one.name not in self._sums:
             self._sums[one.name] = self._count(one)
         return self._sums[one.name]
@@ -153,7 +154,14 @@ class CountTable:
 
 
 def episode_scores(frame: "pl.DataFrame", void: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the IoU (E,) of each episode, and its number of wrong presence decisions (E,)."""
+    """Return each episode's mean IoU of its ways, 0 to 1, and its number of wrong presence decisions, each (E,).
+
+    The IoU is NaN where no way has pixels in truth or prediction.
+
+    Args:
+        frame: the count table.
+        void: name of the rule for void pixels.
+    """
     _, episode = np.unique(frame["episode"].to_numpy(), return_inverse=True)
     ways = (frame["slot"] > 0).to_numpy()
     counts = np.column_stack([frame[name].to_numpy() for name in COUNTS])

@@ -23,7 +23,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Factor:
-    """How many times as many images a test needs, with a 95 % interval."""
+    """How many times as many images a test needs to find a difference, with a 95 % interval of that factor."""
 
     value: float
     low: float
@@ -31,10 +31,10 @@ class Factor:
 
 
 def holm(p: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
-    """Adjust p-values by Holm's method with weights.
+    """Adjust p-values for multiple comparisons by Holm's method, with optional weights.
 
-    Those below 0.05 are differences, with a chance of at most 5 % that any of them is none. A comparison without a p
-    (NaN) is in no family and stays without.
+    With adjusted values below 0.05 taken for differences, the chance that any of these is false is at most 5 %. NaN
+    stays NaN and does not count as a comparison.
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
@@ -50,9 +50,9 @@ def holm(p: Sequence[float], weights: Sequence[float] | None = None) -> list[flo
 
 
 def family_weights(first: Sequence[bool]) -> list[float]:
-    """Weigh comparisons for `holm`: those of the first metric on the whole test 0.8, all others 0.2.
+    """Return weights for `holm`: comparisons of the first metric on the whole test share 0.8, all others share 0.2.
 
-    Each part is shared equally; where one is empty, the other has all.
+    Each share is divided equally. If all comparisons are of one kind, they share 1.
 
     >>> family_weights([True, False, False])
     [0.8, 0.1, 0.1]
@@ -64,11 +64,13 @@ def family_weights(first: Sequence[bool]) -> list[float]:
 
 
 def adjust(p: Sequence[float], first: Sequence[bool]) -> list[float]:
-    """Correct the p of everything that a command prints (see `holm` and `family_weights`).
+    """Adjust the p-values of all comparisons that a command prints together, by Holm's method with weights.
+
+    Comparisons of the first metric on the whole test get most of the weight (see `holm` and `family_weights`).
 
     Args:
-        p: of each comparison; NaN of one that is not tested, which is outside the family.
-        first: whether it is about the first metric on the whole test.
+        p: of each comparison; NaN of one that is not tested, which does not count as a comparison.
+        first: whether each comparison is about the first metric on the whole test.
     """
     tested = [value == value for value in p]
     weights = iter(family_weights([own for own, known in zip(first, tested, strict=True) if known]))
@@ -76,17 +78,22 @@ def adjust(p: Sequence[float], first: Sequence[bool]) -> list[float]:
 
 
 def smallest_difference(found: Estimate, power: float = POWER) -> float:
-    """Return the smallest true difference, in points, that the test finds with probability `power` (§8)."""
+    """Return the smallest true difference, in points, that a test finds with probability `power` (statistics §8).
+
+    Args:
+        found: the difference on that test, whose standard error and degrees of freedom are used.
+        power: probability from 0 to 1 that the test shows the difference.
+    """
     return (t_quantile(0.5 + LEVEL / 2, found.df) + t_quantile(power, found.df)) * found.error
 
 
 def times_larger(found: Estimate, effect: float = 1.0, power: float = POWER) -> Factor:
-    """Return how many times as many images find a true difference of `effect` points (§8).
+    """Return how many times as many images a test needs to find a true difference of `effect` points (statistics §8).
 
     Args:
         found: the difference on the test at hand.
-        effect: true difference that is to be shown. The difference that was found is a bad guess of it.
-        power: probability that it is shown.
+        effect: true difference, in points, that is to be found. Do not put the difference that was found here.
+        power: probability that the larger test finds it.
     """
     factor = (smallest_difference(found, power) / effect) ** 2
     half, tail = found.df / 2, 0.5 - LEVEL / 2
@@ -95,14 +102,14 @@ def times_larger(found: Estimate, effect: float = 1.0, power: float = POWER) -> 
 
 
 def beside_published(found: Estimate, published: float, digits: int = 1) -> Literal["above", "below", "not told apart"]:
-    """Say whether a score is above, below or not told apart from a published one (§9).
+    """Say whether a score is above, below or not told apart from a published score (statistics §9).
 
     The published score's sampling error is assumed to equal ours.
 
     Args:
         found: our score.
-        published: the figure.
-        digits: the digits of the figure after the point; half a unit of the last is rounding.
+        published: the published score, in points.
+        digits: number of decimals of the published score; half a unit of the last decimal is taken for rounding.
     """
     away = found.value - published
     margin = t_quantile(0.5 + LEVEL / 2, found.df) * sqrt(2) * found.error + 0.5 * 10.0**-digits
@@ -112,14 +119,18 @@ def beside_published(found: Estimate, published: float, digits: int = 1) -> Lite
 
 
 def equivalent(found: Estimate, margin: float) -> bool:
-    """Return whether the 90 % interval of a difference lies within ± `margin` points: two one-sided tests (§9)."""
+    """Return whether the 90 % interval of a difference lies within ± `margin` points (two one-sided tests)."""
     return abs(found.value) + t_quantile(LEVEL, found.df) * found.error < margin
 
 
 def indistinguishable(ranked: Sequence[str], different: set[frozenset[str]]) -> list[list[str]]:
-    """Group methods that do not differ: longest stretches of `ranked` without a pair in `different`.
+    """Group methods that are not told apart: the longest stretches of a ranking without a pair that differs.
 
-    A method that differs from both neighbours is in no group.
+    A method that differs from both neighbours in the ranking is in no group.
+
+    Args:
+        ranked: names of the methods, best first.
+        different: pairs of names whose scores differ.
     """
     stretches: list[list[str]] = []
     for start in range(len(ranked)):

@@ -30,9 +30,11 @@ NOVEL = Sum("novel", lambda table: _part(table, novel=True))
 
 
 def mean_of_there(sums: np.ndarray, absent: int = 0) -> np.ndarray:
-    """Compute the mean IoU in percent (R,) over classes with pixels, from sums (R, C, 2).
+    """Compute the mean IoU in percent (R,) over the classes that have pixels in truth or prediction (gfss.md §7).
 
-    It is the mean over the classes that the run shows or predicts (gfss.md §7), and `absent` more that count as 0.
+    Args:
+        sums: (R, C, 2) intersections and unions by class; classes with union 0 are left out.
+        absent: number of further classes that count as 0.
     """
     intersection, union = sums[..., 0], sums[..., 1]
     there = union > 0

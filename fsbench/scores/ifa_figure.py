@@ -25,7 +25,7 @@ IFA_FIGURE = "IFA-figure"
 
 @dataclass(frozen=True)
 class IFAFigure(Metric):
-    """The score that IFA's program prints: all episodes of a batch share one label.
+    """The score that IFA's evaluation program prints, in which all episodes of a batch share one class label.
 
     `batch` is the number of 1-shot episodes in a batch; with more shots it is half of that.
     """
@@ -43,7 +43,7 @@ class IFAFigure(Metric):
 
     @property
     def sums(self) -> tuple[Sum, ...]:  # type: ignore[override]
-        """The sum that the figure needs: (L, 4) pixels by batch label (see `ifa_sums`)."""
+        """The only sum that the score needs: (L, 4) pixels for each label that batches have (see `ifa_sums`)."""
         return (Sum("labelled", self._labelled),)
 
     def _labelled(self, table: "CountTable") -> RowSum | None:
@@ -59,7 +59,7 @@ class IFAFigure(Metric):
 
 
 def ifa_sums(frame: "pl.DataFrame", batch: int, classes: int) -> RowSum:
-    """Sum the pixels of episodes by the label of their batch.
+    """Sum the pixels of episodes by the label of their batch, as IFA's evaluation program does.
 
     Args:
         frame: the count table of a 1-way test.
@@ -67,8 +67,9 @@ def ifa_sums(frame: "pl.DataFrame", batch: int, classes: int) -> RowSum:
         classes: n, the number of the data set's classes; a batch's label is the class number of its first episode.
 
     Returns:
-        Hits, false alarms, misses and true background of each episode, by label (L, 4): the first is label 1, the last
-        label n, between them are the other labels that occur. There is one label where n is 1.
+        (L, 4) sums of true positive, false positive, false negative and true negative pixels, a row for each label. The
+        first row is label 1, the last label n, between them are the other labels that occur. There is one row where n
+        is 1.
     """
     rows = frame["slot"].to_numpy() == 1
     episode = frame["episode"].to_numpy()[rows]
@@ -87,10 +88,10 @@ def ifa_sums(frame: "pl.DataFrame", batch: int, classes: int) -> RowSum:
 
 
 def ifa_figure(totals: np.ndarray) -> np.ndarray:
-    """Compute the figure in percent (R,) from sums (R, L, 4) of `ifa_sums`.
+    """Compute the score of IFA's evaluation program in percent (R,) from sums (R, L, 4) of `ifa_sums`.
 
-    Label n has no row in the matrix: its pixels in the truth are dropped, and background that is taken for it lands in
-    the first column of the next row.
+    As in that program, label n has no row in the confusion matrix: its true pixels are dropped, and background that is
+    predicted as label n lands in the first column of the next row.
     """
     hits, alarms, misses, rest = np.moveaxis(totals.astype(float), -1, 0)
     if totals.shape[1] == 1:

@@ -19,15 +19,14 @@ Totals = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Sum:
-    """A quantity that is added up over rows of counts.
+    """A quantity that is added up over the rows of a count table, such as intersections by class.
 
     Attributes:
-        name: by which metrics find its total; two sums of one name are one sum.
-        count: takes the values of the rows of a `CountTable`; it returns None if the quantity does not exist, such
-            as the background in some (episode, way) pairs. None: no count table gives it, and it is measured where it
-            is asked for (`fsbench.scores.sums.MeasuredSum`).
-        columns: columns without which, or with gaps in which, there is no such sum: a table that was counted again
-            lacks the region measures.
+        name: name by which metrics find the total; two sums of one name are one sum.
+        count: function that takes the values of the rows from a `CountTable`; it returns None if the quantity does not
+            exist there, as the background for a part of the (episode, way) pairs. None if the quantity does not follow
+            from counts but is measured when needed (`fsbench.scores.sums.MeasuredSum`).
+        columns: columns of the table that must exist without gaps, else there is no such sum.
     """
 
     name: str
@@ -42,16 +41,19 @@ class Metric(ABC):
     Attributes:
         name: as tables and the command line have it.
         meaning: a line for readers.
-        sums: what it is computed from; without one of them there is no such score.
+        sums: the sums from which it is computed; where one is missing, there is no such score.
         higher_is_better: False for error rates and the like.
         minimum, maximum: the least and the largest value; 0 and 100 for percentages.
-        share: the sum whose last column counts the answers, of a share of right or wrong answers; None of others.
-        has_interval: False of a figure that is biased by the number of rows, and has neither interval nor test.
-        is_squared_error: it is an unbiased square, which may be below 0; tables show its root, and 0 has a test.
-        beside: name of the score that is shown beside it wherever it is asked for; "" of most.
-        by_run: it is the mean over the runs within a record, each computed by itself.
-        atlas_metric: the score in the words of the atlas (`Conditions.metric`); "" states none.
-        atlas_fb_iou: the same of a score that a protocol may call its FB-IoU (`Conditions.fb_iou`).
+        share: for a share of right or wrong answers, the sum whose last column counts the answers; None of other
+            scores.
+        has_interval: False if the number of rows biases the score, which then has neither interval nor test.
+        is_squared_error: whether it is an unbiased square, which may be below 0; tables show its root, and it is tested
+            against 0.
+        beside: name of another score that tables always show beside this one; "" of most.
+        by_run: whether it is the mean over the runs within a record, each computed by itself.
+        atlas_metric: its name in the table of published evaluation programs (`Conditions.metric`); "" if it has none
+            there.
+        atlas_fb_iou: its name there if a protocol may call it its FB-IoU (`Conditions.fb_iou`); "" else.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}  # of values that a file gives
@@ -74,16 +76,16 @@ class Metric(ABC):
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         """Compute the score (R,) of R sets of rows, such as all rows, or all without one image.
 
-        NaN where there is nothing to average.
+        The score is NaN where there is nothing to average.
 
         Args:
-            totals: the sums of each set, (R, ...), by their names.
-            run: the sums of all rows, (1, ...), which tell what the run never shows; None for a part of a run, of which
-                nobody expects every class.
+            totals: {name of a sum: its totals (R, ...), one for each set of rows}.
+            run: the same totals over all rows of the run, (1, ...), which tell which classes the run never shows; None
+                for a part of a run, which need not show every class.
         """
 
     def problem(self) -> str:
-        """Say what is wrong with the metric's own settings; "" for nothing."""
+        """Say what is wrong with the metric's own settings; "" if they are valid."""
         return ""
 
     def is_defined(self, values: np.ndarray) -> bool:
@@ -91,41 +93,50 @@ class Metric(ABC):
         return bool(np.isfinite(values).any())
 
     def row_influences(self, sums: Mapping[str, RowValues]) -> np.ndarray | None:
-        """Return each row's influence (n,) on the score; None if the score is recomputed without rows."""
+        """Return how far each row moves the score, (n,); None if the score is instead recomputed without rows.
+
+        Args:
+            sums: {name of a sum: its values at the n rows}.
+        """
         return None
 
     @property
     def sign(self) -> int:
-        """1 if more is better, -1 if less is."""
+        """1 if higher scores are better, -1 if lower ones are."""
         return 1 if self.higher_is_better else -1
 
     @property
     def unit(self) -> str:
-        """Unit of differences; "" for scores from 0 to 1."""
+        """Unit of differences of this score: "points", "squared points", or "" for scores from 0 to 1."""
         return "squared points" if self.is_squared_error else "" if self.maximum == 1 else "points"
 
     @property
     def in_points(self) -> bool:
-        """Whether differences are in points."""
+        """Whether differences of this score are in percentage points."""
         return self.unit == "points"
 
     @property
     def is_measured(self) -> bool:
-        """Whether the metric needs sums that count tables do not have."""
+        """Whether the metric needs measurements of pixels or presence scores that count tables do not hold."""
         return any(one.count is None for one in self.sums)
 
     @property
     def is_over_shown_classes(self) -> bool:
-        """Whether the metric is a mean over shown classes only (`over_shown_classes`)."""
+        """Whether the metric is a mean over only those classes that the scored queries show (`over_shown_classes`)."""
         return any(one.name == "truth" for one in self.sums)
 
     def digits(self, percent: int = 2) -> int:
-        """Return the number of digits after the point: `percent` for percentages, 3 for scores up to 1."""
+        """Return the number of decimals to print: `percent` for percentages, 3 for scores up to 1."""
         return 3 if self.maximum == 1 else percent
 
 
 def class_mean(shares: np.ndarray, totals: Totals, run: Totals | None) -> np.ndarray:
-    """Average shares (R, C) over the classes that are shown, in percent (R,)."""
+    """Average shares (R, C), from 0 to 1, over the classes that queries show, in percent (R,).
+
+    Args:
+        shares: of each set of rows and class, 0 for a class without pixels.
+        totals, run: see `Metric.compute`; with the sum "truth", the true pixels (R, C) and (1, C) of each class.
+    """
     return over_shown_classes(100 * shares.mean(-1), totals, run)
 
 
@@ -134,12 +145,12 @@ def over_shown_classes(
 ) -> np.ndarray:
     """Convert a mean over all C classes (R,) into one over the classes that have pixels.
 
-    A class that the whole run never shows counts as 0. One without pixels in some of the rows is left out there; NaN
-    where all are.
+    A class that the whole run never shows counts as 0. A class that has no pixels in one of the R sets of rows is left
+    out of that set's mean; the mean is NaN where all classes are left out.
 
     Args:
-        mean: with 0 for a class without pixels.
-        totals, run: see `Metric.compute`; with the sum "truth", the pixels (R, C) of each class.
+        mean: (R,) mean over all C classes, in which a class without pixels counts as 0.
+        totals, run: see `Metric.compute`; with the sum "truth", the true pixels (R, C) of each class.
         pixels: (R, C) pixels that the score of each class follows from; those of the truth when None.
     """
     pixels = totals["truth"] if pixels is None else pixels

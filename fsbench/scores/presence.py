@@ -86,14 +86,14 @@ PRESENCE: tuple[Metric, ...] = (AUROC(), FalseAlarmArea(), MeanIoUPresent())
 
 
 def best_threshold(present: np.ndarray, score: np.ndarray) -> float:
-    """Return the threshold t that makes most decisions `score >= t` right, balanced over present and absent.
+    """Return the presence threshold t for which decisions `score >= t` have the best balanced accuracy.
 
-    Thresholds lie halfway between neighbouring scores; 0 and 2 say that all or none are present. Of equally good ones
-    it is the lowest.
+    Queries with and without the class weigh the same. Thresholds halfway between neighbouring scores are tried, and 0
+    (all present) and 2 (none present). Of equally good thresholds the lowest is returned.
 
     Args:
-        present: (P,) bool, the truth.
-        score: (P,) in [0, 1].
+        present: (P,) bool, whether the query shows the class.
+        score: (P,) presence scores in [0, 1].
     """
     distinct = np.unique(score.astype(float))
     thresholds = np.concatenate([[0.0], (distinct[1:] + distinct[:-1]) / 2, [2.0]])

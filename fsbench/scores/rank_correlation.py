@@ -10,12 +10,12 @@ from fsbench.scores.rows import Rows
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Mean of Spearman's correlation over queries.
+    """Mean over queries of Spearman's correlation between a property of the drawn supports and the score.
 
     Attributes:
-        mean: -1 to 1. Queries share supports, whose effects are no property's: a test over query images finds a
-            correlation in 11 to 60 of 100 samples without a cause, so it has none.
-        queries: number of queries that have one: at least three draws, and neither side constant.
+        mean: from -1 to 1. It has no p-value: queries share supports, so that a test over query images would find a
+            correlation in 11 to 60 of 100 samples that have none.
+        queries: number of queries that have a correlation: at least three draws, and neither side constant.
     """
 
     mean: float
@@ -23,13 +23,14 @@ class RankCorrelation:
 
 
 def within_query_correlation(values: np.ndarray, scores: np.ndarray) -> RankCorrelation | None:
-    """Correlate values with scores over the draws of each query, and average over queries.
+    """Correlate a property of the supports with the score over each query's draws of supports; average over queries.
 
     Args:
-        values, scores: (Q, draws) float; draws with a NaN are left out.
+        values, scores: (Q, draws) float, the property and the score of each of Q queries and draw; draws with a NaN are
+            left out.
 
     Returns:
-        The mean correlation; None if no query has one.
+        The mean of Spearman's correlations; None if no query has a defined correlation.
     """
     rho = np.array([spearman(*pair) for pair in zip(values, scores, strict=True)])
     known = np.isfinite(rho)
@@ -39,20 +40,20 @@ def within_query_correlation(values: np.ndarray, scores: np.ndarray) -> RankCorr
 
 
 def clustered_mean(values: np.ndarray, images: np.ndarray) -> Estimate:
-    """Return the mean of one value per query, with interval and p against 0, for these supports.
+    """Return the mean of one value per query, with interval and p against 0; they hold for the given supports only.
 
     Args:
         values: (Q,) float.
-        images: (Q,) query images, whose queries are not independent.
+        images: (Q,) number of each query's image; queries of one image are not independent.
     """
     names = np.unique(images, return_inverse=True)[1]
     return mean_of_rows(values, Rows(query=names, support=None, cls=np.zeros(len(names), dtype=int)))
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
-    """Return Spearman's correlation of pairs, without those with NaN; ties get their mean rank.
+    """Return Spearman's rank correlation of two arrays (n,), without pairs that hold a NaN; ties get their mean rank.
 
-    NaN for fewer than three pairs and for a constant side.
+    NaN for fewer than three pairs, or if one array is constant.
     """
     known = np.isfinite(first) & np.isfinite(second)
     if known.sum() < 3:

@@ -16,7 +16,7 @@ def region_measures(prediction: np.ndarray, truth: np.ndarray) -> tuple[float, f
     """Compute the region-wise over- and under-segmentation measures (ROM, RUM) of one class in one image.
 
     Args:
-        prediction, truth: (h, w) bool.
+        prediction, truth: (h, w) bool masks of the class.
 
     Regions are connected in 8 directions; two overlap when they share a pixel. Both measures are in [0, 1), 0 is best,
     and 0 where prediction or truth is empty.
@@ -46,9 +46,9 @@ def _measure(one: np.ndarray, other: np.ndarray, ones: int, others: int) -> floa
 
 
 def slot_regions(prediction: np.ndarray, truth: np.ndarray, ways: int) -> tuple[np.ndarray, np.ndarray]:
-    """Compute ROM and RUM, each (ways + 1,) float32, of slot 0 (any foreground) and of the ways.
+    """Compute region-wise over- and under-segmentation (ROM, RUM) of any foreground (index 0) and of each way.
 
-    Void pixels belong to no object; a prediction that covers some is not cut there, so that one that joins two objects
+    Void pixels belong to no object. A predicted region is not cut at void pixels, so that one that joins two objects
     across a void border counts as joining them.
 
     Args:

@@ -18,14 +18,14 @@ ABSENT = -1
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Images on which rows of counts depend, by numbers that are the same in all folds and runs.
+    """Query and support images on which n rows of a count table depend, by numbers that all folds and runs share.
 
     Attributes:
         query: (n, q) numbers of the query images; (n,) where each row has one, as all masks have.
         support: (n, K) numbers of the supports, -1 where a row has fewer; None if a record does not name them.
-        cls: (n,) class, which tells the strata of a fold; one number for all where rows are about several.
-        run: (n,) number of the run within the record; None of one run.
-        fitted: the method is fitted once for all queries of a run, so that the run's supports act as one.
+        cls: (n,) number of each row's class; the same number for all rows where rows are about several classes.
+        run: (n,) number of the run within the record; None if the record holds one run.
+        fitted: whether the method is fitted once for all queries of a run, so that the run's supports act as one.
     """
 
     query: np.ndarray
@@ -39,28 +39,28 @@ class Rows:
 
     @cached_property
     def stratum(self) -> np.ndarray:
-        """Number (n,), from 0, of each row's class within its run."""
+        """Number (n,), from 0, of each row's stratum: its class within its run."""
         cls = np.unique(self.cls, return_inverse=True)[1].ravel()
         if self.run is None:
             return np.asarray(cls)
         return np.asarray(np.unique(self.run * (int(cls.max(initial=0)) + 1) + cls, return_inverse=True)[1].ravel())
 
     def take(self, rows: np.ndarray) -> "Rows":
-        """Return some of the rows, by position or mask."""
+        """Return the images of some rows; `rows` holds their positions, or is a mask (n,) bool."""
         support, run = (None if values is None else values[rows] for values in (self.support, self.run))
         return replace(self, query=self.query[rows], support=support, cls=self.cls[rows], run=run)
 
     def is_alike(self, other: "Rows") -> bool:
-        """Return whether other rows depend on the same images."""
+        """Return whether `other` depends on the same images, row by row."""
         return self.fitted == other.fitted and all(
             np.array_equal(own, its) if own is not None and its is not None else own is its
             for own, its in ((getattr(self, name), getattr(other, name)) for name in ("query", "support", "cls", "run"))
         )
 
     def joined(self, other: "Rows") -> "Rows":
-        """Return rows that depend on the supports of two sets of rows with the same queries.
+        """Return rows with the same queries that depend on the supports of both `self` and `other`.
 
-        Raises ValueError where the queries are others.
+        Raises ValueError where the two have other query images or classes.
         """
         if not (np.array_equal(self.query, other.query) and np.array_equal(self.cls, other.cls)):
             raise ValueError("rows are about other query images; expected the same in the same order")
@@ -70,12 +70,12 @@ class Rows:
 
 
 class Groups(NamedTuple):
-    """Groups of rows, which may overlap, as (group, row) pairs.
+    """Groups of rows of a count table, which may overlap, as m (group, row) pairs.
 
     Attributes:
-        group: (m,) number of the group.
-        row: (m,) one of its rows; a row stands once in a group.
-        number: G, of the groups.
+        group: (m,) number of the pair's group, from 0.
+        row: (m,) index of one row in that group; a row stands once in a group.
+        number: number G of groups.
     """
 
     group: np.ndarray
@@ -84,37 +84,42 @@ class Groups(NamedTuple):
 
 
 class RowValues(Protocol):
-    """Values of rows, and their total for any subset."""
+    """Values of count-table rows that can be totalled over all rows or some of them."""
 
     @property
     def of_episodes(self) -> bool:
-        """Whether rows are whole episodes, not (episode, way) pairs."""
+        """Whether the values are of whole episodes, not of (episode, way) pairs."""
 
     def take(self, rows: np.ndarray) -> "RowValues":
-        """Return the values of some rows, by position or mask."""
+        """Return the values of some rows; `rows` holds their positions, or is a mask (n,) bool."""
 
     def total(self) -> np.ndarray:
-        """Return the total (1, ...) of all rows."""
+        """Return the total of all rows, with a leading dimension of 1: (1, ...)."""
 
 
 @runtime_checkable
 class SeparableValues(RowValues, Protocol):
-    """Values of rows whose total without some rows can be computed."""
+    """Values of count-table rows whose total can be computed without the rows of a group."""
 
     def without(self, groups: Groups, stratum: np.ndarray) -> np.ndarray:
-        """Return the totals (G, ...) without the rows of each group; `stratum` as in `RowSum.without`."""
+        """Return the totals (G, ...), each without the rows of one of G groups.
+
+        Args:
+            groups: the rows that are left out.
+            stratum: (n,) number of each row's stratum (its class within run and fold), from 0.
+        """
 
 
 @dataclass(frozen=True, eq=False)
 class RowSum:
-    """Values of rows that are added up.
+    """Values of count-table rows that are added up, in all or for each class.
 
     Attributes:
-        values: (n, ...) integers, or float64.
-        place: (n,) place of each row in the total, such as its class, -1 for a row that is left out; None of totals
-            without places.
-        places: number C of the places.
-        of_episodes: the rows are whole episodes, not (episode, way) pairs.
+        values: (n, ...) integers, or float64, one for each row.
+        place: (n,) index at which each row is added to the total, such as that of its class, -1 for a row that is left
+            out; None if all rows are added to one total.
+        places: number C of such indices, such as of classes.
+        of_episodes: whether the rows are whole episodes, not (episode, way) pairs.
     """
 
     values: np.ndarray
@@ -123,23 +128,23 @@ class RowSum:
     of_episodes: bool = False
 
     def take(self, rows: np.ndarray) -> "RowSum":
-        """Return the values of some rows, by position or mask."""
+        """Return the values of some rows; `rows` holds their positions, or is a mask (n,) bool."""
         return replace(self, values=self.values[rows], place=None if self.place is None else self.place[rows])
 
     def total(self) -> np.ndarray:
-        """Return the total (1, C, ...), or (1, ...) if values are not by class."""
+        """Return the total of all rows: (1, C, ...), or (1, ...) if values are not added up by class."""
         every = np.arange(len(self.values))
         return self.by_group(Groups(np.zeros_like(every), every, 1))
 
     def without(self, groups: Groups, stratum: np.ndarray) -> np.ndarray:
-        """Return the totals (G, C, ...) without the rows of each group, scaled to the same number per stratum.
+        """Return totals (G, C, ...), each without the rows of one group and scaled up to the full number of rows.
 
-        What is left of a stratum counts more: times the number of its rows, divided by that of the rows that are left
-        (statistics spec §3). A total of nothing stays exactly 0.
+        The rows that are left of a stratum are weighted by the number of its rows divided by the number of those left
+        (statistics spec §3). A total over no rows stays exactly 0.
 
         Args:
-            groups: the rows that are left out.
-            stratum: (n,) number of each row's stratum, from 0.
+            groups: the rows of each of G groups, which are left out.
+            stratum: (n,) number of each row's stratum (its class within run and fold), from 0.
         """
         size, used = np.bincount(stratum), rows_in_strata(groups, stratum)
         place = np.zeros_like(stratum) if self.place is None else self.place
@@ -157,7 +162,7 @@ class RowSum:
         return total
 
     def by_group(self, groups: Groups) -> np.ndarray:
-        """Return the total (G, C, ...) of each group's rows; exact for integers up to 2^53."""
+        """Return the total (G, C, ...) of the rows of each of G groups; exact for integers up to 2^53."""
         key, row = groups.group, groups.row
         if self.place is not None:
             place = self.place[row]
@@ -173,14 +178,14 @@ class RowSum:
 
 
 def rows_in_strata(groups: Groups, stratum: np.ndarray) -> np.ndarray:
-    """Count each group's rows in each stratum, (G, H)."""
+    """Count each of G groups' rows in each of H strata (classes within run and fold), (G, H)."""
     strata = int(stratum.max()) + 1
     key = groups.group * strata + stratum[groups.row]
     return np.bincount(key, minlength=groups.number * strata).reshape(groups.number, strata)
 
 
 def image_number(name: str) -> int:
-    """Return the number of an image's name in `Rows`, the same in all records.
+    """Return the number that stands for an image's name in `Rows`: a hash, which is the same in all records.
 
     >>> image_number("2007_000032") == image_number("2007_000032") != image_number("2007_000033")
     True
@@ -189,14 +194,14 @@ def image_number(name: str) -> int:
 
 
 def image_numbers(names: Iterable[str]) -> np.ndarray:
-    """Return the numbers (n,) of the images of these names."""
+    """Return (n,) the numbers that stand for these image names in `Rows`."""
     listed = list(names)
     known = {name: image_number(name) for name in set(listed)}
     return np.array([known[name] for name in listed], dtype=np.int64)
 
 
 def padded(listed: Sequence[Sequence[int]]) -> np.ndarray:
-    """Stack lists of image numbers, (n, most), padded with -1.
+    """Stack lists of image numbers into an array (n, longest), padded with -1.
 
     >>> padded([[5, 7], [6]]).tolist()
     [[5, 7], [6, -1]]

@@ -10,11 +10,11 @@ RUN_LENGTHS = "run_lengths"
 
 
 def is_fitted_once(header: "Header | None") -> bool:
-    """Return whether a method is fitted once, by the run's supports, for all its queries."""
+    """Return whether a method is fitted once for all queries of a run in the test with this manifest header."""
     return header is not None and RUN_LENGTHS in header.protocol_entries
 
 
 def run_starts(header: "Header | None") -> list[int]:
-    """Return the first episode of each run within a record; scores are averaged over these runs."""
+    """Return the index of the first episode of each run within one record; scores are averaged over these runs."""
     lengths = [0] if header is None else header.protocol_entries.get(RUN_LENGTHS, [0])
     return [sum(lengths[:run]) for run in range(len(lengths))]

@@ -24,14 +24,14 @@ def episode_statistics(
     metrics: Sequence[Metric] = COMMON,
     header: "Header | None" = None,
 ) -> ScoreStatistics:
-    """Sum a whole run's counts by query image, for all scores (fscs-protocol §7, fss-protocol §7).
+    """Return the sums over a whole run's count table from which its scores and their intervals are computed.
 
     Args:
         frame: the count table, with a column `query`.
         class_ids: numbers of the classes that means are taken over.
-        void: rule of `fsbench.scores.confusion.VOID_RULES`.
-        metrics: the scores that there are.
-        header: the header of the run, for metrics that ask it.
+        void: name of the rule for void pixels, of `fsbench.scores.confusion.VOID_RULES`.
+        metrics: the scores to compute.
+        header: the header of the run's manifest, which some metrics need.
     """
     ways = (frame["slot"] > 0).to_numpy()
     return CountTable(frame, class_ids, ways, void_rule(void), True, header).statistics(metrics)
@@ -45,14 +45,16 @@ def pair_statistics(
     metrics: Sequence[Metric] = COMMON,
     header: "Header | None" = None,
 ) -> ScoreStatistics:
-    """Sum the (episode, way) rows `keep` by query image; accuracy is then per presence decision.
+    """Return the sums over some (episode, way) rows from which their scores and intervals are computed.
+
+    Accuracy is then the share of right presence decisions, not of episodes.
 
     Args:
         frame: the count table, with a column `query`.
-        keep: (rows,) bool.
-        class_ids: numbers of the classes of these rows at least.
-        void: rule of `fsbench.scores.confusion.VOID_RULES`.
-        metrics: the scores that there are.
-        header: the header of the run, for metrics that ask it.
+        keep: (rows,) bool, which rows of `frame` to use.
+        class_ids: numbers of the classes that means are taken over, at least those of the kept rows.
+        void: name of the rule for void pixels, of `fsbench.scores.confusion.VOID_RULES`.
+        metrics: the scores to compute.
+        header: the header of the run's manifest, which some metrics need.
     """
     return CountTable(frame, class_ids, keep, void_rule(void), False, header).statistics(metrics)

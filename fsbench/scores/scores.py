@@ -42,17 +42,17 @@ class MeanIoU(Metric):
 def over_shown_sides(
     both: np.ndarray, totals: Totals, run: Totals | None, unions: Callable[[Totals], np.ndarray]
 ) -> np.ndarray:
-    """Leave out sets of rows in which foreground or background has no pixels.
+    """Replace a mean of foreground and background scores by NaN where one of the two has no pixels.
 
-    A side that the whole run never shows counts as 0.
+    A side (foreground or background) that has no pixels in the whole run counts as 0 instead.
 
     Args:
-        both: (R,) means of the two sides, with 0 for one without pixels.
+        both: (R,) means of the two sides' scores for R sets of rows, with 0 for a side without pixels.
         totals, run: see `Metric.compute`.
-        unions: takes the union (R, sides) of each side from sums.
+        unions: function that takes the union (R, 2), in pixels, of each side from the sums.
 
     Returns:
-        The scores (R,); NaN where a side is empty.
+        The means (R,); NaN where a side is empty.
     """
     empty = unions(totals) == 0
     if run is not None:

@@ -16,8 +16,8 @@ class Episodes:
     """Whole episodes of a run, beside its (episode, way) pairs.
 
     Attributes:
-        rows: the rows of the episodes, with the supports of all ways.
-        of_pair: (n,) place of each pair's episode among them.
+        rows: the images on which each episode depends: its query and the supports of all ways.
+        of_pair: (n,) index into `rows` of each (episode, way) pair's episode.
     """
 
     rows: Rows
@@ -29,12 +29,13 @@ class ScoreStatistics:
     """Sums from which all scores of a run, or of a part of it, can be computed.
 
     Attributes:
-        rows: the (episode, way) pairs, or the ways of a classification's episodes.
-        sums: by the names that metrics know them by, values of each row. One that is not there does not exist (a
-            classification has no pixels, a part of a run no background), nor do the scores that need it.
-        metrics: those that there are, or that are wanted.
-        is_whole: it is a whole run, in which a class that is never shown counts as 0; else such classes are left out.
-        episodes: the whole episodes, where sums of them exist.
+        rows: the images on which each (episode, way) pair depends.
+        sums: {name of a sum: its values at each row}. A sum may be missing (a classification has no pixels, a part of a
+            run no background); the scores that need it are then missing, too.
+        metrics: the scores to compute.
+        is_whole: whether this is a whole run, in which a class that no query shows counts as 0; in a part of a run such
+            classes are left out.
+        episodes: the images on which whole episodes depend; None if there are no sums over whole episodes.
     """
 
     rows: Rows
@@ -45,32 +46,32 @@ class ScoreStatistics:
 
     @cached_property
     def run(self) -> Totals | None:
-        """Sums over all rows of a whole run, (1, ...); None for a part."""
+        """{name of a sum: its total over all rows, (1, ...)}; None if this is only a part of a run."""
         return {name: one.total() for name, one in self.sums.items()} if self.is_whole else None
 
     def only(self, names: Collection[str]) -> "ScoreStatistics":
-        """Keep only what the scores `names` need."""
+        """Return a copy with the scores `names` and the sums that they need."""
         wanted = tuple(metric for metric in self.metrics if metric.name in names)
         needed = {one.name for metric in wanted for one in metric.sums}
         return replace(self, sums={name: s for name, s in self.sums.items() if name in needed}, metrics=wanted)
 
     def with_sums(self, sums: Mapping[str, RowValues]) -> "ScoreStatistics":
-        """Add sums over the same rows."""
+        """Return a copy with further sums, {name: values}, over the same rows."""
         return replace(self, sums={**self.sums, **sums})
 
     def with_given_supports(self) -> "ScoreStatistics":
-        """Treat the supports as fixed: intervals then hold only for these supports."""
+        """Return a copy that treats the supports as fixed: its intervals hold only for these supports."""
         whole = self.episodes
         episodes = None if whole is None else replace(whole, rows=replace(whole.rows, support=None))
         return replace(self, rows=replace(self.rows, support=None), episodes=episodes)
 
     @property
     def known_metrics(self) -> tuple[Metric, ...]:
-        """Metrics whose sums are available."""
+        """The scores in `metrics` all of whose sums are available."""
         return tuple(metric for metric in self.metrics if all(one.name in self.sums for one in metric.sums))
 
     def scores(self) -> dict[str, float]:
-        """Compute the requested scores; NaN if there is nothing to average."""
+        """Return {score: value}; NaN if there is nothing to average."""
         found = {}
         for metric in self.known_metrics:
             values = [part.value() for part in self.parts(metric)]
@@ -79,7 +80,7 @@ class ScoreStatistics:
         return found
 
     def parts(self, metric: Metric) -> Iterator["ScoredPart"]:
-        """Yield the parts over which a score is averaged: runs within the record, or all rows at once."""
+        """Yield the parts over which a score is averaged: the runs within the record, or all rows as one."""
         every = np.arange(len(self.rows))
         run = self.rows.run if metric.by_run else None
         for number in [None] if run is None else np.unique(run):
@@ -93,8 +94,8 @@ class ScoredPart:
 
     Attributes:
         statistics: the statistics of the whole run.
-        metric: the score, whose sums are there.
-        pairs: (m,) places of the rows.
+        metric: the score, whose sums `statistics` has.
+        pairs: (m,) indices of the part's rows in `statistics`.
     """
 
     statistics: ScoreStatistics
@@ -108,29 +109,29 @@ class ScoredPart:
 
     @cached_property
     def episodes(self) -> np.ndarray:
-        """Positions of whole episodes."""
+        """Indices of the whole episodes in this part; empty if there are no sums over whole episodes."""
         found = self.statistics.episodes
         return np.array([], dtype=int) if found is None else np.unique(found.of_pair[self.pairs])
 
     @cached_property
     def rows(self) -> Rows:
-        """Images on which the score's rows depend."""
+        """Images on which each row of the score depends: rows are whole episodes or (episode, way) pairs."""
         return self.episode_rows if self.of_episodes else self.statistics.rows.take(self.pairs)
 
     @cached_property
     def episode_rows(self) -> Rows:
-        """Images on which whole episodes depend; without sums of episodes, those of pairs."""
+        """Images on which whole episodes depend; those of (episode, way) pairs if there are no episodes."""
         whole = self.statistics.episodes
         return self.statistics.rows.take(self.pairs) if whole is None else whole.rows.take(self.episodes)
 
     @cached_property
     def sums(self) -> dict[str, RowValues]:
-        """Values of the rows that the score needs."""
+        """{name of a sum that the score needs: its values at the rows of this part}."""
         named = {one.name: self.statistics.sums[one.name] for one in self.metric.sums}
         return {name: one.take(self.episodes if one.of_episodes else self.pairs) for name, one in named.items()}
 
     def episode_groups(self, groups: Groups) -> Groups:
-        """Return the whole episodes to which each group's pairs belong."""
+        """Return the groups as groups of whole episodes: those to which each group's (episode, way) pairs belong."""
         whole = self.statistics.episodes
         if whole is None:
             return groups
@@ -139,7 +140,7 @@ class ScoredPart:
         return Groups(keys // len(self.episodes), keys % len(self.episodes), groups.number)
 
     def values_without(self, groups: Groups) -> np.ndarray:
-        """Compute the score (G,) without each group's rows; NaN if nothing is left."""
+        """Compute the score (G,), each time without the rows of one of G groups; NaN if nothing is left."""
         has_both = not self.of_episodes and any(one.of_episodes for one in self.sums.values())
         of_episodes = self.episode_groups(groups) if has_both else groups
         totals = {
@@ -152,7 +153,7 @@ class ScoredPart:
         return self.metric.compute(totals, self.statistics.run)
 
     def value(self) -> float:
-        """Compute the score; NaN if there is nothing to average."""
+        """Compute the score of this part; NaN if there is nothing to average."""
         return float(
             self.metric.compute({name: one.total() for name, one in self.sums.items()}, self.statistics.run)[0]
         )

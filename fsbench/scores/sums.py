@@ -71,7 +71,7 @@ REGION_MEASURES = Sum("regions", _regions, REGIONS)
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Pixels of one episode: prediction and truth.
+    """Predicted and true label map of one episode, from which measured scores are computed.
 
     Attributes:
         prediction: (h, w) integers in 0..N, the label map; 0 is the background.
@@ -89,11 +89,11 @@ class Pixels:
 
     @cached_property
     def counted(self) -> np.ndarray:
-        """Which pixels (h, w) bool count: all, or all but void ones."""
+        """Which pixels (h, w) bool are scored: all, or all but void ones, by the test's rule."""
         return self.void_rule.counted_pixels(self.truth)
 
     def masks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield prediction and truth masks (h, w) bool: of any way (slot 0), then of ways 1..N."""
+        """Yield (predicted, true) masks (h, w) bool: first of any foreground (slot 0), then of the ways 1..N."""
         yield self.prediction > 0, (self.truth > 0) & (self.truth != VOID)
         for way in range(1, self.ways + 1):
             yield self.prediction == way, self.truth == way
@@ -104,27 +104,30 @@ AddedUp = Callable[["CountTable", np.ndarray], RowValues | None]
 
 
 def by_class(table: "CountTable", rows: np.ndarray) -> RowValues:
-    """Add rows up by class, (C, ...)."""
+    """Add up measured values (R, ...) of a count table's R rows for each class, over (episode, way) pairs: (C, ...)."""
     return table.by_class(rows[table.pairs])
 
 
 def by_pair(table: "CountTable", rows: np.ndarray) -> RowValues:
-    """Add up all (episode, way) pairs, (...)."""
+    """Add up measured values (R, ...) of a count table's R rows over all (episode, way) pairs: (...)."""
     return table.by_pair(rows[table.pairs])
 
 
 def by_episode(table: "CountTable", rows: np.ndarray) -> RowValues | None:
-    """Add up slot 0 (any way) over whole episodes, (...); parts of a run have no such sum."""
+    """Add up measured values (R, ...) of a count table's R rows over whole episodes (slot 0): (...).
+
+    None if only a part of a run is scored, for which there is no such sum.
+    """
     return table.by_episode(rows[table.episodes]) if table.is_whole else None
 
 
 @dataclass(frozen=True)
 class MeasuredSum(Sum):
-    """A sum that counts do not give, measured in a run when a metric needs it.
+    """A sum of values that pixel counts do not give; they are measured on a run's predictions when a metric needs them.
 
     Attributes:
-        measure: gives the values of rows; sums of one `measure` share it.
-        added_up: how values become totals.
+        measure: function that returns the values of rows; sums with the same `measure` share its result.
+        added_up: function that adds the values up, such as `by_class`.
     """
 
     count: None = field(default=None, init=False)
@@ -135,11 +138,12 @@ class MeasuredSum(Sum):
 
 @dataclass(frozen=True)
 class PixelSum(MeasuredSum):
-    """A measured sum over pixels.
+    """A sum of values that are measured on the pixels of each episode.
 
     Attributes:
-        measure: takes the `Pixels` of an episode and returns a row for any way and for each of the N, (N + 1, ...).
-        needs_soft: it is one of soft masks, which runs keep where they are asked to.
+        measure: takes the `Pixels` of an episode and returns values (N + 1, ...): of any foreground, then of each of
+            the N ways.
+        needs_soft: whether it needs soft masks, which runs keep only on request.
     """
 
     measure: Callable[[Pixels], np.ndarray]
@@ -148,11 +152,11 @@ class PixelSum(MeasuredSum):
 
 @dataclass(frozen=True)
 class ScoreSum(MeasuredSum):
-    """A measured sum over presence scores.
+    """A sum of values that follow from presence scores.
 
     Attributes:
-        measure: takes the scores (R,) from 0 to 1 of the rows, and whether each way is present (R,) bool; returns their
-            values (R, ...).
+        measure: takes the presence scores (R,) from 0 to 1 of R rows and whether the query shows the way (R,) bool;
+            returns values (R, ...).
     """
 
     measure: Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -46,13 +46,13 @@ class Cells:
 
 @dataclass(frozen=True)
 class VarianceComponents:
-    """Parts of the variance of scores, in squared points.
+    """Parts of the variance of scores that queries, supports and their interaction cause, in squared points.
 
     Attributes:
-        variances: by name of `COMPONENTS`, without support and interaction where `reason` says why.
-        shares: their shares of the sum, from 0 to 1.
+        variances: {name of `COMPONENTS`: variance}; without support and interaction if they cannot be told apart.
+        shares: {name of a component: its share of the sum, from 0 to 1}.
         choice: variance between the supports of one query: support and interaction together.
-        queries, images, supports: numbers of what is in it.
+        queries, images, supports: numbers of queries, query images and supports that were used.
         reason: why support and interaction cannot be told apart; empty if they can.
     """
 
@@ -89,13 +89,13 @@ class _Class:
 
 
 def variance_components(cells: Cells) -> VarianceComponents | None:
-    """Estimate the parts of the variance (query, support, interaction), with intervals.
+    """Estimate how much of the variance of scores is due to query, support and their interaction, with intervals.
 
     Args:
-        cells: the scores; those of one query and support are averaged, and queries with one support are left out.
+        cells: the scores; those of the same query and support are averaged, and queries with one support are left out.
 
     Returns:
-        The parts; None if no class has two query images with two supports each.
+        The components of the variance; None if no class has two query images with two supports each.
     """
     kept = _several_supports(_distinct(cells))
     images, places = np.unique(kept.image, return_inverse=True)

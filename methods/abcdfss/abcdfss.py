@@ -38,14 +38,14 @@ LEAST_LEVEL = 12
 
 
 class Image(NamedTuple):
-    """A normalised image (3, H, W), and its features (C, h, w) of all levels, shallow to deep."""
+    """A normalised image (3, H, W) and the backbone features (C, h, w) of every block, shallow to deep."""
 
     pixels: Tensor
     levels: Sequence[Tensor]
 
 
 class Labelled(NamedTuple):
-    """A support with its mask (H, W) of 0 and 1."""
+    """A support image with its features, and its foreground mask (H, W) of 0 and 1."""
 
     image: Image
     mask: Tensor
@@ -63,14 +63,15 @@ class ABCDFSS(Segmenter):
         learning_rate: of its gradient descent.
         temperature: the temperature of the contrast.
         width: channels of adapted features.
-        views: V, of each image (§3).
-        statistics: of the heads' norm in the comparison; the authors' program never leaves the training mode, so that
-            they are of the query alone, and of all supports together (§5).
-        draw_seed: of the program, for the shears and the heads' first weights (§7).
+        views: V, number of sheared copies of each image that the heads are fitted to (§3).
+        statistics: BatchNorm statistics of the heads when query and supports are compared: "batch" takes them from the
+            query alone, and from all supports together, because the authors' program never leaves training mode;
+            "running" takes the running means of the fitting (§5).
+        draw_seed: random seed of the shears and of the heads' first weights (§7).
 
     Attributes:
-        turn: number of the way that is answered, among those of all episodes before it in the program's order.
-        way_class: what the test tells of its class.
+        turn: number of ways that the authors' program segments before the present one, over all earlier episodes.
+        way_class: class of the present way: its position in the class list, and the class's first episode if known.
     """
 
     backbone: FrozenPyramid
@@ -113,11 +114,11 @@ class ABCDFSS(Segmenter):
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        """What the method needs: the class of each way, or its first episode, depending on a setting."""
+        """Data that the method needs with each episode: first episodes of the classes, or only the class positions."""
         return Needs(classes="first episodes" if self.adapt_to == "first_episode" else "places")
 
     def num_trainable_parameters(self, ways: int) -> int:
-        """Return the number of values fitted in an episode: one set of heads per way."""
+        """Return the number of values that are fitted in an episode: those of one set of feature heads per way."""
         return ways * self.draws.learned
 
     def begin_test(self, data: Any) -> None:
@@ -142,7 +143,10 @@ class ABCDFSS(Segmenter):
         ]
 
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Return a normalised image (3, H, W), whose views are encoded again, and its pyramid."""
+        """Return the image itself, normalised (3, H, W), followed by the maps of its feature pyramid.
+
+        The pixels are kept because sheared copies of the image are encoded later.
+        """
         return pixels, *self.pyramid(pixels)
 
     def pyramid(self, pixels: Tensor) -> Pyramid:
@@ -154,10 +158,10 @@ class ABCDFSS(Segmenter):
         return Image(pixels, [level for scale in pyramid for level in scale])
 
     def answer(self, episode: EpisodeBatch) -> Prediction:
-        """Answer an episode's ways, each with its own heads.
+        """Segment the query of an episode, with feature heads fitted separately for each way (class of the episode).
 
-        Overridden because the program draws all heads from one stream of numbers: those of a way follow from its place
-        among all ways of all episodes, and its views from that of its class (§7).
+        Overridden because the authors' program draws all heads from one stream of random numbers: a way's heads depend
+        on its position among all ways of all episodes, and its shears on the position of its class (§7).
         """
         height, width = episode.query_sizes[0].tolist()
         query, ways = self.ask(episode)
@@ -179,7 +183,10 @@ class ABCDFSS(Segmenter):
         return list(supports)
 
     def segment(self, query: Image, support: Sequence[Labelled]) -> Output:
-        """Return the mean over levels of the maps, at the size (h, w) of the first, as foreground logit (§6)."""
+        """Segment a query with one class: average the support masks by attention on each feature level (§6).
+
+        The mean over levels, at the size (h, w) of the first level, is the foreground logit; the background's is 0.
+        """
         masks = torch.stack([one.mask for one in support])
         levels = zip(self.heads(query, support), query.levels, *(one.image.levels for one in support), strict=True)
         with torch.no_grad():
@@ -188,13 +195,21 @@ class ABCDFSS(Segmenter):
         return Output(torch.stack([torch.zeros_like(attended), attended], 1), attention=attended.clamp(0, 1))
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return the map (H, W) minus its threshold, as foreground logit."""
+        """Enlarge logits to `size` (H, W) and subtract the threshold between background and foreground.
+
+        Returns:
+            (1, 2, H, W): 0 for the background, the enlarged map minus its threshold for the foreground.
+        """
         full = resized(logits[0, 1], size)
         above = full - threshold(full)
         return torch.stack([torch.zeros_like(above), above])[None]
 
     def heads(self, query: Image, supports: Sequence[Labelled]) -> list[AdaptedHead]:
-        """Return heads fitted to a query and its supports, or to their class's first episode (§2)."""
+        """Return one fitted head per feature level.
+
+        With `adapt_to="first_episode"` the heads are fitted to the first episode of the class and then kept; otherwise
+        they are fitted to this query and these supports (§2).
+        """
         opening = self.way_class.opening
         if self.adapt_to == "every_episode" or opening is None:
             return self.fitted(query, supports, self.turn, self.turn)
@@ -215,7 +230,8 @@ class ABCDFSS(Segmenter):
 
         Args:
             query, supports: images that the heads are fitted to.
-            turns, sets: numbers of turns, and of sets of heads, that are drawn before (§7).
+            turns: number of ways that come before in the authors' random stream (§7).
+            sets: number of sets of heads that those ways drew.
         """
         with torch.inference_mode(False), torch.enable_grad():
             heads = self.first_heads(turns, sets, len(supports))
@@ -227,16 +243,16 @@ class ABCDFSS(Segmenter):
         return heads
 
     def first_heads(self, turns: int, sets: int, shots: int) -> list[AdaptedHead]:
-        """Return the heads of all levels before they are fitted, see `HeadDraws.heads`."""
+        """Return randomly initialised heads, one per feature level, on the CPU; arguments as in `HeadDraws.heads`."""
         return self.draws.heads(turns, sets, shots)
 
     def shears(self) -> Sequence[Shear]:
-        """Return the shears for views of the present way's class (§7)."""
+        """Return the V shears (angles) that make the sheared copies for the present way's class (§7)."""
         place = self.way_class.place
         return class_shears(place + 1, self.views, self.draw_seed)[place]
 
     def level_views(self, query: Image, supports: Sequence[Labelled]) -> Iterator[LevelViews]:
-        """Yield, for each level, the views to which its head is fitted, shallow to deep (§3)."""
+        """Yield, for each feature level from shallow to deep, the sheared features that its head is fitted to (§3)."""
         shears = self.shears()
         seen, *of_supports = (self.view_levels(one, shears) for one in (query, *(own.image for own in supports)))
         masks = views(torch.stack([one.mask for one in supports]), shears).transpose(0, 1).flatten(0, 1)
@@ -251,7 +267,7 @@ class ABCDFSS(Segmenter):
             )
 
     def view_levels(self, image: Image, shears: Sequence[Shear]) -> list[Tensor]:
-        """Return the features (V, C, h, w) of all levels of the views of an image."""
+        """Encode the V sheared copies of an image; return their features (V, C, h, w) for each level."""
         pyramids = (self.pyramid(view) for view in views(image.pixels, shears))
         levels = ([level for scale in pyramid for level in scale] for pyramid in pyramids)
         return [torch.stack(level) for level in zip(*levels, strict=True)]
@@ -263,9 +279,9 @@ def attended_mask(query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
     The supports of all shots are attended to at once, a block of query positions at a time.
 
     Args:
-        query: (C, h, w).
-        support: (K, C, h, w).
-        masks: (K, H, W).
+        query: features (C, h, w) of the query.
+        support: features (K, C, h, w) of the K supports.
+        masks: foreground masks (K, H, W) of the supports.
     """
     keys = support.transpose(0, 1).flatten(1)
     values = small_masks(masks.to(query.dtype), support.shape[-2:]).flatten()
@@ -288,9 +304,9 @@ def resized(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def otsu_threshold(values: Tensor) -> float:
-    """Return Otsu's threshold of a map (H, W), by OpenCV on 256 grey levels without the darkest 5 %.
+    """Return Otsu's threshold of a map (H, W), in the map's own units.
 
-    A map of one value has that value.
+    OpenCV computes it on 256 grey levels, from the pixels above the lowest 12 levels. A constant map returns its value.
     """
     low, high = values.min(), values.max()
     if not bool(high > low):

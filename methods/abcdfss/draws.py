@@ -33,7 +33,9 @@ class Shear(NamedTuple):
 
 
 def source_cells(height: int, width: int, shear: Shear) -> tuple[Tensor, Tensor]:
-    """Return, for each cell of a sheared plane, its source cell (h·w,) int64, and whether it exists.
+    """Return, for each cell of a sheared grid, the flat index of the cell it comes from, and whether that exists.
+
+    Both are (h·w,), int64 and bool; a cell does not exist where it lies outside of the grid.
 
     Computed in float64, so that neither a device nor the type of the features decides which cell is nearest.
 
@@ -49,21 +51,21 @@ def source_cells(height: int, width: int, shear: Shear) -> tuple[Tensor, Tensor]
 
 
 def sheared(x: Tensor, shear: Shear) -> Tensor:
-    """Shear maps (..., h, w) by nearest neighbour; 0 outside."""
+    """Shear maps (..., h, w) by nearest neighbour; pixels from outside of the map are 0."""
     cells, inside = (part.to(x.device) for part in source_cells(x.shape[-2], x.shape[-1], shear))
     return (x.flatten(-2)[..., cells] * inside).view(x.shape)
 
 
 def views(x: Tensor, shears: Sequence[Shear]) -> Tensor:
-    """Return all views (V, ..., h, w) of maps (..., h, w)."""
+    """Return maps (..., h, w) sheared by each of the V shears, stacked to (V, ..., h, w)."""
     return torch.stack([sheared(x, shear) for shear in shears])
 
 
 @lru_cache(maxsize=8)
 def class_shears(classes: int, views: int, seed: int) -> tuple[tuple[Shear, ...], ...]:
-    """Return the shears of each class's views, in class order.
+    """Return the random shears of each class, in class order: `views` shears for each of `classes` classes.
 
-    The program draws them after it has built a ResNet-50, whose first weights come from the same stream.
+    As in the authors' program, they are drawn after the numbers that initialise a ResNet-50, from the same stream.
     """
     from torchvision.models import resnet50  # takes a second, which other methods are spared
 
@@ -83,13 +85,14 @@ def _draw_shear() -> Shear:
 class HeadDraws:
     """Random first weights of the heads, in the order of the authors' program.
 
-    A turn is a way of an episode: its views are drawn, then, where heads are fitted to it, those of all levels.
+    A turn is one way (class) of one episode: the random numbers of its sheared copies are drawn, then, where heads are
+    fitted to that way, the first weights of its set of heads, one head per feature level.
 
     Args:
-        channels: the channels of each level.
-        width: the width of the heads.
-        views: the views of an image.
-        seed: the seed of the program.
+        channels: number of channels of each feature level.
+        width: number of output channels of a head.
+        views: number of sheared copies of an image.
+        seed: random seed.
     """
 
     def __init__(self, channels: Sequence[int], width: int, views: int, seed: int):
@@ -103,12 +106,12 @@ class HeadDraws:
         self._places: dict[tuple[int, int, int], Tensor] = {}  # shots, turns, sets: state of the generator
 
     def heads(self, turns: int, sets: int, shots: int) -> list[AdaptedHead]:
-        """Draw first heads for all levels, on the CPU.
+        """Return randomly initialised heads, one per feature level, on the CPU.
 
         Args:
-            turns: number of turns before it.
-            sets: number of sets of heads that these drew, from 0 to `turns`.
-            shots: K, of every turn.
+            turns: number of ways (of all earlier episodes) whose random numbers come before.
+            sets: number of sets of heads that those ways drew, from 0 to `turns`.
+            shots: K, supports of each way.
         """
         with seed_torch(self.seed):
             torch.empty((), dtype=torch.int64).random_()  # of the loader's start

@@ -17,10 +17,10 @@ PRODUCTS = 2**22
 
 
 class AdaptedHead(nn.Module):
-    """Two 1x1 convolutions with BatchNorm between them, which always uses the batch's statistics (§5).
+    """Two 1x1 convolutions with BatchNorm between them, which adapt the features of one level (§5).
 
     Args:
-        channels: the channels of the level's features.
+        channels: input channels, those of the level's features.
         width: channels of the output.
     """
 
@@ -63,13 +63,13 @@ class _Contrast(torch.autograd.Function):
 
 
 def contrast(a: Tensor, b: Tensor, temperature: float = 0.5) -> Tensor:
-    """Return the InfoNCE loss of each position against all positions of the other map (§4.1).
+    """Return the mean InfoNCE loss (scalar) of each position of `a` against all positions of `b` (§4.1).
 
     No matrix of all pairs of positions is kept for the gradient: the memory does not grow with the number of maps.
 
     Args:
         a, b: (M, C, h, w), of unit length over the channels.
-        temperature: divides the products.
+        temperature: divides the dot products.
     """
     rows = [x.flatten(2).mT.contiguous() for x in (a, b)]
     total: Tensor = _Contrast.apply(*rows, temperature)
@@ -77,18 +77,21 @@ def contrast(a: Tensor, b: Tensor, temperature: float = 0.5) -> Tensor:
 
 
 def moment_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Return the difference of mean and variance over positions, averaged over channels (`keepvar`, §4.2)."""
+    """Return how far the mean and the variance over positions of two feature maps (M, C, h, w) differ, a scalar.
+
+    It is the sum of both absolute differences, averaged over maps and channels (the authors' `keepvar`, §4.2).
+    """
     a, b = a.flatten(2), b.flatten(2)
     return (a.mean(2) - b.mean(2)).abs().mean() + (a.var(2) - b.var(2)).abs().mean()
 
 
 def prototype_loss(a: Tensor, b: Tensor, masks: Tensor, views: int) -> Tensor:
-    """Return how much the foreground prototypes of two forms differ, against the background's (§4.3).
+    """Return a loss (scalar) that draws foreground prototypes of `a` and `b` together, and away from background (§4.3).
 
     Args:
-        a, b: (K·V, C, h, w), shot by shot.
-        masks: (K·V, h, w) soft masks of the views, which part both forms.
-        views: V; the shots of a view are pooled.
+        a, b: the same sheared supports encoded in two ways, features (K·V, C, h, w), shot by shot.
+        masks: (K·V, h, w) soft foreground masks of the sheared supports.
+        views: V, number of sheared copies of a support; a prototype is pooled over the shots of one copy.
     """
     ours, others = (x.unflatten(0, (-1, views)) for x in (a, b))
     inside = masks.unflatten(0, (-1, views))[:, :, None]
@@ -108,9 +111,9 @@ class LevelViews:
     """Features of one level in two forms: sheared features, and features of sheared images.
 
     Attributes:
-        query: (V, C, h, w) twice.
-        support: (K·V, C, h, w) twice, shot by shot.
-        masks: (K·V, h, w), of the supports' views.
+        query: both forms of the query, (V, C, h, w) each, for V shears.
+        support: both forms of the K supports, (K·V, C, h, w) each, shot by shot.
+        masks: (K·V, h, w), soft foreground masks of the sheared supports.
     """
 
     query: tuple[Tensor, Tensor]
@@ -118,7 +121,11 @@ class LevelViews:
     masks: Tensor
 
     def loss(self, head: AdaptedHead, temperature: float) -> Tensor:
-        """Return the loss of one step: four passes, each with its own BatchNorm statistics (§4)."""
+        """Return the fitting loss (scalar) of a head on the sheared features of query and supports (§4).
+
+        It sums contrast and moment losses of query and supports and the prototype loss of the supports. The head sees
+        each of the four feature stacks in a pass of its own, with separate BatchNorm statistics.
+        """
         q, q_view, s, s_view = (F.normalize(head(x), dim=1, eps=1e-12) for x in (*self.query, *self.support))
         return (
             contrast(q, q_view, temperature)
@@ -135,7 +142,7 @@ def small_masks(masks: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def fit(head: AdaptedHead, level: LevelViews, epochs: int, learning_rate: float, temperature: float) -> Tensor:
-    """Fit a head by plain gradient descent, in place (§4).
+    """Fit a head in place by gradient descent without momentum, `epochs` steps on the views of one level (§4).
 
     Returns:
         The loss before each step (epochs,).

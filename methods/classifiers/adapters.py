@@ -38,7 +38,7 @@ class ScaleShift(nn.Module):
         self.ssf_shift = nn.Parameter(torch.zeros(channels))
 
     def reset(self) -> None:
-        """Start as the identity."""
+        """Reset scale and shift so that the layer's output passes unchanged."""
         nn.init.ones_(self.ssf_scale)
         nn.init.zeros_(self.ssf_shift)
 
@@ -49,12 +49,12 @@ class ScaleShift(nn.Module):
 
 
 class DeepPrompts(nn.Module):
-    """Learned tokens added in every block of a ViT after the class token, without position (VPT-deep).
+    """Learned prompt tokens, inserted in every block of a ViT after the class token, without position (VPT-deep).
 
     Args:
         depth: number of blocks.
-        width: D.
-        patch: patch side, for the range of the initial values.
+        width: D, channels of a token.
+        patch: side of a patch in pixels, from which the range of the initial values follows.
     """
 
     def __init__(self, depth: int, width: int, patch: int):
@@ -64,13 +64,13 @@ class DeepPrompts(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Draw the prompts uniformly from [-bound, bound]."""
+        """Draw new initial values of all prompt tokens, uniformly from [-bound, bound]."""
         nn.init.uniform_(self.deep_prompt_embeddings, -self.bound, self.bound)
 
     def forward(self, tokens: Tensor, block: int) -> Tensor:
-        """Insert the prompts of a block into its tokens, (B, 1 + prompts + N, D).
+        """Return the tokens of block number `block` with the block's prompts, (B, 1 + prompts + N, D).
 
-        Tokens of the first block are (B, 1 + N, D); in those of the others, the prompts before are replaced.
+        In block 0 the prompts are inserted into tokens (B, 1 + N, D). In later blocks they replace the earlier prompts.
         """
         prompts = self.deep_prompt_embeddings[block].expand(len(tokens), -1, -1)
         patches = tokens[:, 1:] if block == 0 else tokens[:, 1 + PROMPTS :]
@@ -78,10 +78,10 @@ class DeepPrompts(nn.Module):
 
 
 def insert(encoder: nn.Module, tuning: Tuning) -> None:
-    """Insert an adapter into `encoder` and make only its parameters trainable; "full" makes all trainable (§8).
+    """Insert an adapter into `encoder` and make only the adapter trainable; "full" makes all of `encoder` so (§8).
 
     Raises:
-        SettingsError: prompts are wanted in a network that is no ViT.
+        SettingsError: the adapter is prompt tokens (VPT), and `encoder` is not a ViT.
     """
     encoder.requires_grad_(tuning == "full")
     if tuning == "lora":

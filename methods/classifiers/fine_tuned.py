@@ -61,12 +61,12 @@ class FineTuned(Classifier):
     Args:
         backbone: the pre-trained network.
         tuning: part that is tuned besides the head: "full" for all, or an adapter.
-        optimiser, learning_rate: of the tuning (§8).
+        optimiser, learning_rate: optimiser of the tuning ("sgd" or "adamw") and its learning rate (§8).
         epochs: passes over the supports, in steps of N supports.
         head: initial head: solved from the supports' features, or "default" for torch's random weights (§7).
         temperature: multiplies the head's initial weights and divides the scores in the loss (§7).
         alpha: weight of FORT's attention loss; 0 leaves FORT out.
-        patches: P, patches that are position prompts (§9).
+        patches: P, number of patches of an image that FORT's attention loss pulls attention to (§9).
         tau: temperature of the attention in FORT's loss (§9.2).
         gradient_weight: lambda, weight of the gradient beside the attention where FORT chooses patches of a ViT (§9.1).
         prompt_draw: "run" draws an adapter's random first values (prompts, A of LoRA) once, from the seed alone, as the
@@ -119,7 +119,7 @@ class FineTuned(Classifier):
         self._tuned = sum(p.numel() for p in net.parameters() if p.requires_grad)
 
     def check_image_size(self, size: int) -> None:
-        """Raise SettingsError unless the backbone accepts the size and there are enough patches for FORT."""
+        """Raise SettingsError unless the backbone accepts images of side `size` with enough patches for FORT."""
         super().check_image_size(size)
         if self.schedule.alpha:
             check_patches(self.backbone.meta_network(), size, self.patches)
@@ -138,14 +138,27 @@ class FineTuned(Classifier):
         return self.scores(query, support, labels).argmax(1)
 
     def scores(self, query: Tensor, support: Tensor, labels: Tensor) -> Tensor:
-        """Tune a copy of the network on the supports; return the queries' scores (M, n)."""
+        """Tune a copy of the network on the supports and return its class scores (M, n) of the queries.
+
+        Args:
+            query: query images (M, 3, S, S).
+            support: support images (B, 3, S, S).
+            labels: classes 0..n-1 of the supports (B,).
+        """
         net, focus, order = self.start(support, labels)
         fine_tune(net, self.schedule, support, labels, order, focus)
         # as many images at once as in a step, which bounds the memory
         return torch.cat([net(images) for images in query.split(net.head.out_features)])
 
     def start(self, support: Tensor, labels: Tensor) -> Start:
-        """Prepare an episode's first step; random numbers are drawn on the CPU."""
+        """Return the network with its initial head, FORT's prompts and the step order, before the first tuning step.
+
+        Args:
+            support: support images (B, 3, S, S).
+            labels: classes 0..n-1 of the supports (B,).
+
+        Random numbers are drawn on the CPU.
+        """
         ways = int(labels.max()) + 1
         encoder = deepcopy(self.backbone.network(support[0]))
         with self.draws.seeded():  # of the layers' own first values, which are drawn anew
@@ -179,7 +192,7 @@ class FineTuned(Classifier):
 
 @contextmanager
 def on_cpu(module: nn.Module) -> Iterator[None]:
-    """Replace trainable parameters by CPU tensors within the block, and copy them back afterwards."""
+    """Move a module's trainable parameters to the CPU within a `with` block, and copy them back at its end."""
     trained = [(p, p.data) for p in module.parameters() if p.requires_grad]
     for parameter, own in trained:
         parameter.data = torch.empty_like(own, device="cpu")

@@ -41,13 +41,15 @@ def position_prompts(
     patches: int,
     gradient_weight: float = GRADIENT_WEIGHT,
 ) -> PositionPrompts:
-    """Return the most important positions of images: §9.1 for a ViT, §9.3 for a Swin.
+    """Return the patches of each image that matter most for its class, FORT's position prompts.
+
+    In a ViT they follow from attention rollout and gradients (§9.1), in a Swin from each window's attention (§9.3).
 
     Args:
         encoder: the network before it is tuned.
         score: function from features (B, D) to class scores (B, n), the head's temperature included.
         images: (B, 3, S, S).
-        labels: (B,).
+        labels: classes (B,) int64 of the images.
         patches: P, number of patches of an image (ViT) or a window (Swin).
         gradient_weight: lambda of §9.1; a Swin has no gradient term.
     """
@@ -61,10 +63,10 @@ def position_prompts(
 
 
 def principal_component(gradient: Tensor) -> Tensor:
-    """Project an image's gradient (B, N, D) on its first right singular vector, (B, N) (§9.1, step 3).
+    """Project each image's patch gradients (N, D), batched (B, N, D), on their first right singular vector: (B, N).
 
-    The vector's sign is LAPACK's, as in the authors' program, and the result depends on it; the decomposition therefore
-    runs on the CPU, on every device.
+    The result depends on the vector's sign (§9.1). To get LAPACK's, as the authors do, the decomposition always runs on
+    the CPU.
     """
     centred = gradient.nan_to_num(nan=0.0)
     centred = centred - centred.mean(1, keepdim=True)
@@ -73,12 +75,12 @@ def principal_component(gradient: Tensor) -> Tensor:
 
 
 def roll_out(attention: Sequence[Tensor], component: Tensor, gradient_weight: float = GRADIENT_WEIGHT) -> Tensor:
-    """Roll out attention over all blocks to the importance of the patches (B, N) (§9.1, steps 4 and 5).
+    """Return the importance (B, N) of each patch by attention rollout, the product of all blocks' maps (§9.1).
 
     Args:
-        attention: maps (B, N, N) from the first block to the last.
-        component: the gradient's term (B, N), added to every row.
-        gradient_weight: lambda.
+        attention: attention maps among patches (B, N, N), from the first block to the last.
+        component: projected gradient of the patches (B, N), added to every row of each map.
+        gradient_weight: lambda, factor of `component`.
     """
     tokens = component.shape[1]
     unit = torch.eye(tokens, dtype=component.dtype, device=component.device)
@@ -92,23 +94,29 @@ def roll_out(attention: Sequence[Tensor], component: Tensor, gradient_weight: fl
 
 
 def weighted_focus(importance: Tensor, patches: int) -> Tensor:
-    """Keep the P largest entries of every row (B, N), scaled to sum P; others become 0 (§9.1, step 6)."""
+    """Return weights (B, N) of the P = `patches` most important patches of each image; other patches get 0 (§9.1).
+
+    The weights of an image are in proportion to their importance and sum to P.
+    """
     kept, places = importance.topk(patches, -1)
     return torch.zeros_like(importance).scatter(-1, places, kept * patches / kept.sum(-1, keepdim=True))
 
 
 def window_importance(logits: Tensor) -> Tensor:
-    """Average a stage's attention logits (B, W, H, M, M) into each key's importance (B, W, M) (§9.3)."""
+    """Return the importance (B, W, M) of each key of a Swin's windows: its mean attention logit (§9.3).
+
+    `logits` are (B, W, H, M, M): images, windows, heads, queries and keys of a window.
+    """
     return logits.mean((2, 3))
 
 
 def window_focus(importance: Tensor, patches: int) -> Tensor:
-    """Mark the P most important keys of every window with 1, others with 0 (B, W, M) (§9.3)."""
+    """Mark the P = `patches` most important keys of every Swin window with 1, others with 0: (B, W, M) (§9.3)."""
     return torch.zeros_like(importance).scatter(-1, importance.topk(patches, -1).indices, 1)
 
 
 def check_encoder(encoder: nn.Module) -> None:
-    """Raise SettingsError unless FORT can read the attention of this network."""
+    """Raise SettingsError unless FORT can read the attention of the network `encoder`."""
     if not isinstance(encoder, VisionTransformer | SwinTransformer):
         raise SettingsError(f"FORT needs a ViT or a Swin with attention maps, and the backbone is {type(encoder)}")
     if isinstance(encoder, VisionTransformer) and encoder.num_prefix_tokens != 1:
@@ -127,11 +135,12 @@ def check_patches(encoder: nn.Module, size: int, patches: int) -> None:
 
 
 def attention_loss(logits: Sequence[Tensor], focus: PositionPrompts, temperature: float) -> Tensor:
-    """Return the cross-entropy of each stage's attention to the position prompts, (stages,) (§9.2, §9.3).
+    """Return the cross-entropy between each stage's attention and the position prompts, (stages,) (§9.2, §9.3).
 
     Args:
-        logits: attention logits of each stage, (B, H, queries, N) or (B, W, H, M, M); the heads' mean counts.
-        focus: position prompts of the same images.
+        logits: attention logits of each stage: (B, H, queries, N) of a ViT with H heads, or (B, W, H, M, M) of a Swin
+            with W windows of M patches. They are averaged over heads.
+        focus: weights of the important patches (position prompts) of the same images.
         temperature: tau, divides the logits.
 
     Each entry is the mean over images, windows and queries.
@@ -147,7 +156,7 @@ def attention_loss(logits: Sequence[Tensor], focus: PositionPrompts, temperature
 def attention_and_gradient(
     encoder: nn.Module, score: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor
 ) -> tuple[list[Tensor], Tensor]:
-    """Return a ViT's attention maps and the gradient of its class scores on its patches (§9.1, steps 1 and 2).
+    """Return a ViT's attention maps, and the gradient of the class scores with respect to its patch tokens (§9.1).
 
     Args:
         encoder: the ViT.
@@ -156,9 +165,9 @@ def attention_and_gradient(
         labels: (B,); the mean of the images' own scores is differentiated.
 
     Returns:
-        For every block its attention among patches (B, N, N), minimum over heads; and the gradient on the patches
-        (B, N, D) at the last block's first norm, through that norm alone. Only the class token is read by the score,
-        so this is the gradient on the last block's input, and no other block needs one.
+        For every block its attention among patches (B, N, N), minimum over heads; and the gradient (B, N, D) on the
+        patch tokens that enter the last block. The score reads only the class token, so the gradient reaches these
+        tokens through the block's first norm alone.
     """
     net: Any = encoder
     maps: list[Tensor] = []
@@ -182,10 +191,12 @@ def attention_and_gradient(
 
 @contextmanager
 def attention_logits(encoder: nn.Module) -> Iterator[list[Callable[[], Tensor]]]:
-    """Record queries and keys of the last block (ViT) or each stage's last block (Swin) in a forward pass.
+    """Record attention queries and keys of forward passes within a `with` block.
+
+    They are those of a ViT's last block, or of the last block of each stage of a Swin.
 
     Yields:
-        One function for each of these blocks that computes its attention logits, with gradients.
+        One function for each recorded block, which returns the block's attention logits, with gradients.
     """
     net: Any = encoder
     is_swin = isinstance(encoder, SwinTransformer)

@@ -53,11 +53,13 @@ class FrozenClassifier(FeatureClassifier):
 
 
 class LinearProbe(FeatureClassifier):
-    """Linear head trained on features from torch's random weights; a batch has as many supports as ways (§8).
+    """Linear head trained by SGD on the supports' frozen features in every episode (§8).
+
+    The head starts from torch's random weights; a batch has as many supports as the episode has classes.
 
     Args:
         backbone: the frozen network.
-        learning_rate: of SGD with momentum and dampening 0.9 and weight decay 1e-3.
+        learning_rate: rate of SGD, which has momentum 0.9, dampening 0.9 and weight decay 1e-3.
         epochs: passes over the supports.
     """
 
@@ -89,9 +91,10 @@ class LinearProbe(FeatureClassifier):
 
 
 def scikit_model(solver: str, support: Tensor, labels: Tensor) -> KNeighborsClassifier | RidgeClassifier | SVC:
-    """Fit scikit-learn's classifier "nn", "ridge" or "svm" with the paper's settings.
+    """Return scikit-learn's classifier, fitted to support features (B, D) and labels (B,) with the paper's settings.
 
-    The SVM's `predict` is its one-vs-one vote; the largest one-vs-rest value can belong to another class.
+    `solver` is "nn" (nearest neighbours), "ridge" or "svm". The SVM predicts by one-vs-one vote, which can differ from
+    its largest one-vs-rest score.
     """
     model = {
         "nn": lambda: KNeighborsClassifier(n_neighbors=1),
@@ -102,25 +105,34 @@ def scikit_model(solver: str, support: Tensor, labels: Tensor) -> KNeighborsClas
 
 
 def class_means(support: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean feature of every class, (n, D)."""
+    """Return the mean feature (n, D) of every class, from support features (B, D) with labels (B,) of 0..n-1."""
     onehot = F.one_hot(labels).to(support.dtype)
     return onehot.T @ support / onehot.sum(0)[:, None]
 
 
 def protonet_scores(query: Tensor, support: Tensor, labels: Tensor) -> Tensor:
-    """Return ProtoNet's scores: negative squared distances to the class means, without a temperature."""
+    """Return ProtoNet's class scores (M, n) of query features (M, D): negative squared distances to the class means.
+
+    The means are those of support features (B, D) with labels (B,); there is no temperature.
+    """
     means = class_means(support, labels)
     return -(query.square().sum(1, keepdim=True) - 2 * query @ means.T + means.square().sum(1))
 
 
 def r2d2_weights(support: Tensor, labels: Tensor) -> Tensor:
-    """Solve ridge regression to one-hot labels in its B x B form; returns weights (D, n)."""
+    """Return the weights (D, n) of ridge regression from support features (B, D) to one-hot labels (R2D2).
+
+    It is solved in its dual form, with a B x B matrix.
+    """
     gram = support @ support.T + R2D2_RIDGE * torch.eye(len(support), dtype=support.dtype, device=support.device)
     return support.T @ torch.linalg.solve(gram, F.one_hot(labels).to(support.dtype))
 
 
 def metaoptnet_weights(support: Tensor, labels: Tensor) -> Tensor:
-    """Solve Crammer and Singer's support vector machine; returns weights (D, n), without gradient."""
+    """Return the weights (D, n) of Crammer and Singer's multi-class support vector machine (MetaOptNet).
+
+    It is fitted to support features (B, D) and labels (B,); the weights carry no gradient.
+    """
     with torch.no_grad():
         wide = support.double()
         solution = crammer_singer((wide @ wide.T)[None], labels[None], int(labels.max()) + 1)[0]
@@ -141,8 +153,8 @@ def initial_head(kind: HeadKind, support: Tensor, labels: Tensor, temperature: f
     Args:
         kind: solver of the head.
         support, labels: support features (B, D) and their labels (B,).
-        temperature: multiplies the weight of R2D2's and MetaOptNet's head. The loss divides the scores by it, so the
-            predictions stay; only the size of the gradients on the features changes against that on the head.
+        temperature: multiplies the weight of R2D2's and MetaOptNet's head. The loss divides the scores by the same
+            number, so predictions stay; only the ratio of the gradients on features and on head changes.
     """
     if kind == "protonet":
         means = class_means(support, labels)

@@ -43,7 +43,10 @@ RANDOM = ("vpt", "lora")
 
 
 def tuning_notes(method: Any, data: Any) -> list[str]:
-    """Return a note if a fine-tuned method's settings on `data` differ from the published ones."""
+    """Return a one-line note if a method's fine-tuning settings differ from those published for this data set.
+
+    The list is empty if they agree. If nothing is published for data set and shot, the note says so.
+    """
     key = (method.backbone.name, method.tuning, data.dataset.name)
     known = data.test.shot == 1 and key in TUNING and (not method.schedule.alpha or key in FORT)
     if not known:

@@ -26,12 +26,12 @@ def check_positive(name: str, value: float) -> None:
 
 
 class LinearClassifier(nn.Module):
-    """An encoder and a linear head.
+    """An encoder with a linear classification head.
 
     Args:
         encoder: network from images (B, 3, S, S) to features (B, D).
-        width: D.
-        ways: n.
+        width: D, number of features.
+        ways: n, number of classes.
     """
 
     def __init__(self, encoder: nn.Module, width: int, ways: int):
@@ -40,7 +40,7 @@ class LinearClassifier(nn.Module):
         self.head = nn.Linear(width, ways)
 
     def set_head(self, weight: Tensor, bias: Tensor) -> None:
-        """Copy weight (n, D) and bias (n,) into the head."""
+        """Copy weight (n, D) and bias (n,) into the linear head."""
         with torch.no_grad():
             self.head.weight.copy_(weight)
             self.head.bias.copy_(bias)
@@ -69,7 +69,7 @@ class Schedule:
     tau: float = 1.0
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Build the optimiser for the trainable parameters."""
+        """Return the configured optimiser for those of `parameters` that are trainable."""
         trained = [p for p in parameters if p.requires_grad]
         if self.optimiser == "adamw":
             return torch.optim.AdamW(trained, self.learning_rate, fused=True)  # one pass over the numbers, not seven
@@ -77,7 +77,10 @@ class Schedule:
 
 
 def visiting_order(images: int, batch: int, epochs: int, rng: np.random.Generator) -> Iterator[Tensor]:
-    """Yield each step's support indices: every epoch is a new permutation, cut into batches (§8)."""
+    """Yield the indices (≤ batch,) of the support images of each step.
+
+    Every epoch is a new random permutation of all `images` indices, cut into batches (§8).
+    """
     for _ in range(epochs):
         order = torch.from_numpy(rng.permutation(images))
         yield from order.split(batch)
@@ -92,14 +95,15 @@ def fine_tune(
     steps: Iterable[Tensor],
     focus: PositionPrompts | None = None,
 ) -> list[tuple[float, float]]:
-    """Tune `network` and return each step's loss and its cross-entropy.
+    """Tune `network` in place; return for each step its total loss, and the cross-entropy in it.
 
     Args:
-        network: changed in place.
-        schedule: settings.
-        images, labels: the whole support set.
+        network: the network, whose trainable parameters are changed.
+        schedule: settings of optimiser and loss.
+        images: the whole support set (B, 3, S, S), or its features (B, D) if the encoder is the identity.
+        labels: classes 0..n-1 of the supports (B,).
         steps: indices of the images of every step.
-        focus: position prompts of all of `images`; needed unless `schedule.alpha` is 0.
+        focus: FORT's position prompts (important patches) of all of `images`; needed unless `schedule.alpha` is 0.
     """
     optimiser, taken = schedule.build(network.parameters()), []
     for step in steps:
@@ -117,7 +121,12 @@ def fine_tune(
 def losses(
     network: LinearClassifier, schedule: Schedule, images: Tensor, labels: Tensor, focus: PositionPrompts | None
 ) -> tuple[Tensor, Tensor]:
-    """Return a batch's cross-entropy, and each stage's attention loss (0,) without prompts or alpha."""
+    """Return the losses of a batch: its cross-entropy, and FORT's attention loss of each stage.
+
+    Returns:
+        The cross-entropy, a scalar, and the attention losses (stages,), which are empty (0,) if `focus` is None or
+        `schedule.alpha` is 0.
+    """
     if not schedule.alpha or focus is None:
         return F.cross_entropy(network(images) / schedule.temperature, labels), images.new_zeros(0)
     with attention_logits(network.encoder) as logits:

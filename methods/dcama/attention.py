@@ -21,16 +21,16 @@ POSITIONS = 10_000  # rows of the authors' table, §4
 
 
 def position_table(length: int, channels: int) -> Tensor:
-    """Return the sine code of positions 0..length-1, (length, channels), with the authors' operations (§4)."""
+    """Return the sine position code of positions 0..length-1, (length, channels), rounded like the authors' (§4)."""
     frequency = torch.exp(torch.arange(0, channels, 2).float() * (-(math.log(10000.0) / channels)))
     angle = torch.arange(length).float()[:, None] * frequency
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)[:, :channels]
 
 
 def resize_mask(masks: Tensor, height: int, width: int) -> Tensor:
-    """Resize support masks (..., S, S), positive is foreground, to soft values (..., height, width) (§3).
+    """Resize support masks (..., S, S), where positive is foreground, to soft masks (..., height, width) in [0, 1].
 
-    Bilinear with aligned corners, in fp32.
+    The resizing is bilinear with aligned corners, in fp32 (§3).
     """
     flat = masks.reshape(-1, 1, *masks.shape[-2:]).float()
     with torch.autocast(masks.device.type, enabled=False):
@@ -39,11 +39,11 @@ def resize_mask(masks: Tensor, height: int, width: int) -> Tensor:
 
 
 class Positions(nn.Module):
-    """Adds each token's position code, with dropout in training (§4).
+    """Module that adds a position code to each token, with dropout in training (§4).
 
     Args:
-        channels: C.
-        dropout: probability of dropping a number.
+        channels: C, channels of a token.
+        dropout: probability with which an entry of the result is dropped in training.
         kind: "none" adds no positions.
     """
 
@@ -57,7 +57,11 @@ class Positions(nn.Module):
         self.register_buffer("table", position_table(0, channels).T, persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Add position codes to tokens (..., C, T)."""
+        """Return tokens (..., C, T) plus the position code of each of the T positions, with dropout in training.
+
+        Raises:
+            SettingsError: there are more tokens than the position table allows.
+        """
         if self.kind == "none":
             return self.dropout(tokens)
         length = tokens.shape[-1]
@@ -69,9 +73,9 @@ class Positions(nn.Module):
 
 
 class MaskAttention(nn.Module):
-    """Attention that averages support masks, for one scale; its blocks share it (§5).
+    """Attention whose values are support masks: each query token gets an average of the masks (§5).
 
-    Queries and keys are projected; value and output are not.
+    One module serves all backbone blocks of a scale. Queries and keys are projected; values and output are not.
 
     Args:
         channels: C.
@@ -101,23 +105,30 @@ class MaskAttention(nn.Module):
         return self.attend(self.project(0, query), support, value)
 
     def attend(self, q: Tensor, support: Tensor, value: Tensor) -> Tensor:
-        """Average values for an already projected query (B, C, T)."""
+        """Average the values (B, Ts) by the attention of projected query tokens to support tokens; returns (B, T).
+
+        Args:
+            q: query tokens (B, C, T), already projected.
+            support: support tokens (B, C, Ts), not yet projected.
+            value: soft masks (B, Ts) of the support tokens.
+        """
         dropout = self.dropout if self.training else 0.0
         return mask_value_attention(q, self.project(1, support), value, self.heads, dropout)
 
 
 def balanced_sample(values: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """Draw `count` foreground and `count` background tokens (§11, `support_pixels`).
+    """Draw `count` foreground and `count` background tokens of a support at random (§11, `support_pixels`).
 
-    Without replacement where there are enough, else with. A side without any token is filled from the other.
+    Tokens are drawn without replacement where there are enough, else with. If one of the two kinds has no token, tokens
+    of the other kind are drawn in its place.
 
     Args:
-        values: (Ts,); foreground is above 0.5.
-        count: tokens of each side.
+        values: soft mask (Ts,) of the tokens; foreground is above 0.5.
+        count: number of foreground tokens, and of background tokens.
         generator: None draws from torch's global generator.
 
     Returns:
-        indices (2·count,), int64.
+        Indices (2·count,) int64 of the drawn tokens.
     """
     sides = [(values > 0.5).nonzero()[:, 0], (values <= 0.5).nonzero()[:, 0]]
     sides = [side if len(side) else other for side, other in zip(sides, sides[::-1], strict=True)]

@@ -35,14 +35,14 @@ def _add_position_tables(learned: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Query(NamedTuple):
-    """A query's pyramid, and its tokens by scale as `DCAMAHead.project_query` returns them."""
+    """A query's feature pyramid, and its projected tokens (B, L, C, T) by scale; None in training."""
 
     pyramid: Pyramid
     projected: dict[int, Tensor] | None
 
 
 class Support(NamedTuple):
-    """A support's pyramid, and its mask (B, S, S)."""
+    """A support's feature pyramid, and its foreground mask (B, S, S)."""
 
     pyramid: Pyramid
     mask: Tensor
@@ -113,7 +113,10 @@ class DCAMA(Segmenter):
         }
 
     def query(self, image: Pyramid) -> Query:
-        """Return the pyramid with its projected tokens (projected anew in each training pass)."""
+        """Return a query's feature pyramid with its projected tokens, which all classes of an episode share.
+
+        In training there are no projected tokens: each pass projects its own.
+        """
         return Query(image, None if self.training else self.model.project_query(image))
 
     def support(self, image: Pyramid, mask: Tensor) -> Support:
@@ -123,7 +126,7 @@ class DCAMA(Segmenter):
         return supports
 
     def segment(self, query: Query, support: Iterator[Support]) -> Output:
-        """Return logits from all shots together (§8)."""
+        """Return logits (B, 2, S, S) of background and foreground from a query and all shots of a way (§8)."""
         several = self.context.images is not None and self.context.images.shape[1] > 1
         if several and query.projected is not None and self.model.joins_shots():
             logits, coarse = self.model.segment_shots(query.pyramid, support, query.projected)
@@ -143,9 +146,14 @@ class DCAMA(Segmenter):
         return None if self.context.episode is None else torch.Generator().manual_seed(self.context.episode)
 
     def support_attention(self, episode: EpisodeBatch, row: float, column: float) -> dict[str, Tensor]:
-        """Return the attention (K, S, S) of a query point to the supports of the first way (§12).
+        """Return how much one point of the query attends to each pixel of the supports of the first way (§12).
 
-        Mean over heads, blocks and scales, enlarged to the image. `row` and `column` are shares of height and width.
+        Args:
+            episode: one episode.
+            row, column: the point, as shares of the query's height and width.
+
+        Returns:
+            "attention" (K, S, S): mean over heads, blocks and scales, enlarged to the images.
         """
         query = self.features(episode, episode.query)
         support = [scale[None] for scale in self.features(episode, episode.support[0, 0], supports=True)]

@@ -23,7 +23,12 @@ SCALES = (4, 8, 16, 32)  # image side / map side of a pyramid's scales
 
 
 def conv_block(channels: Sequence[int], kernels: Sequence[int]) -> nn.Sequential:
-    """Build three convolutions with GroupNorm and ReLU (§6); `channels` begins with the input's."""
+    """Build three convolutions with GroupNorm and ReLU (§6).
+
+    Args:
+        channels: channels of the input and of each convolution's output.
+        kernels: kernel size of each convolution.
+    """
     layers: list[nn.Module] = []
     for inner, outer, kernel in zip(channels, channels[1:], kernels, strict=False):
         layers += [nn.Conv2d(inner, outer, kernel, padding=kernel // 2), nn.GroupNorm(GROUPS, outer), nn.ReLU()]
@@ -31,21 +36,26 @@ def conv_block(channels: Sequence[int], kernels: Sequence[int]) -> nn.Sequential
 
 
 def mixer(*channels: int, last_relu: bool = True) -> nn.Sequential:
-    """Build two 3 x 3 convolutions with ReLU (§7)."""
+    """Build two 3 x 3 convolutions with ReLU (§7).
+
+    Args:
+        channels: channels of the input and of both outputs.
+        last_relu: whether a ReLU follows the second convolution.
+    """
     first, second = (nn.Conv2d(i, o, 3, padding=1) for i, o in itertools.pairwise(channels))
     return nn.Sequential(first, nn.ReLU(), second, *([nn.ReLU()] if last_relu else []))
 
 
 def enlarge(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """Resize maps (B, C, h, w), bilinear with aligned corners."""
+    """Resize maps (B, C, h, w) to (B, C, *size), bilinear with aligned corners."""
     return F.interpolate(x, tuple(size), mode="bilinear", align_corners=True)
 
 
 def mean_coarse_mask(coarse: dict[int, Tensor]) -> Tensor:
-    """Return the mean (B, h, w) of the coarse masks (B, L, ·, ·) of all blocks, at the size of the finest scale.
+    """Return the mean (B, h, w) in [0, 1] of the coarse masks of all blocks and scales, at the finest scale's size.
 
-    It is the attention of Fig. S5, a mean over heads, blocks and scales, as far as it falls on the supports'
-    foreground.
+    `coarse` maps a scale to masks (B, L, ·, ·) of its L blocks. The result is the share of each query position's
+    attention that falls on the supports' foreground (Fig. S5 of the paper).
     """
     size = coarse[min(coarse)].shape[-2:]
     return torch.cat([enlarge(masks.float(), size) for masks in coarse.values()], 1).mean(1).clamp(0, 1)
@@ -55,9 +65,9 @@ class DCAMAHead(nn.Module):
     """Network that segments a query from pyramids of query and supports, and support masks.
 
     Args:
-        channels: channels of the pyramid's scales.
+        channels: channels of each scale of the pyramid.
         blocks: number of blocks of each scale of the pyramid.
-        options: variants; None is the released program.
+        options: variants of the network; None for those of the authors' program.
     """
 
     def __init__(self, channels: tuple[int, ...], blocks: tuple[int, ...], options: HeadOptions | None = None):
@@ -94,13 +104,13 @@ class DCAMAHead(nn.Module):
         masks: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Segment the query.
+        """Segment a query by the supports' masks.
 
         Args:
-            query: pyramid.
-            support: pyramids of the supports.
-            masks: (B, K, S, S).
-            generator: draws the support pixels where not all are used; None is torch's global generator.
+            query: feature pyramid of the query, (B, L, C, h, w) of L blocks for each scale.
+            support: feature pyramids of the K supports, (B, K, L, C, h, w) for each scale.
+            masks: foreground masks of the supports (B, K, S, S).
+            generator: draws the support pixels where not all are used; None for torch's global generator.
 
         Returns:
             logits (B, 2, S, S); entry 1 is foreground.
@@ -115,7 +125,18 @@ class DCAMAHead(nn.Module):
         generator: torch.Generator | None = None,
         projected: dict[int, Tensor] | None = None,
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """Return the logits of `forward`, and the `coarse_masks` from which they are decoded."""
+        """Segment a query by the supports' masks; return logits, and the coarse masks from which they are decoded.
+
+        Args:
+            query, support, masks, generator: as in `forward`.
+            projected: the query's tokens from `project_query`, if they are already there.
+
+        Returns:
+            Logits (B, 2, S, S), and for each scale the coarse masks (B, L, h, w) of its L blocks.
+
+        Raises:
+            SettingsError: the image is not a square of four times the side of the finest features.
+        """
         if masks.shape[-1] != masks.shape[-2] or masks.shape[-1] != 4 * query[0].shape[-1]:
             raise SettingsError(
                 f"DCAMA got an image of {masks.shape[-2]}x{masks.shape[-1]} pixels whose finest features are "
@@ -125,7 +146,10 @@ class DCAMAHead(nn.Module):
         return self.decode(coarse, query, support), coarse
 
     def joins_shots(self) -> bool:
-        """Return whether `segment_shots` may be used: no gradient, all pixels, and attention in chunks."""
+        """Return whether shots can be segmented one at a time (`segment_shots`).
+
+        They can where no gradient is needed, all support pixels are used, and attention is computed in chunks.
+        """
         device = next(self.parameters()).device
         whole = self.options.support_pixels == "all" and chosen_backend(device) == "chunked"
         return whole and not torch.is_grad_enabled()
@@ -133,13 +157,15 @@ class DCAMAHead(nn.Module):
     def segment_shots(
         self, query: Sequence[Tensor], supports: Iterable[tuple[Sequence[Tensor], Tensor]], projected: dict[int, Tensor]
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """Compute `segment` with only one shot in memory at a time.
+        """Segment a query by all shots, with the features of only one shot in memory at a time.
 
         Args:
-            query: as in `forward`.
-            supports: pyramid (B, L, C, h, w) and mask (B, S, S) of each shot; read one after the other, and none is
-                kept.
-            projected: `project_query` of the query.
+            query: feature pyramid of the query, (B, L, C, h, w) for each scale.
+            supports: pyramid (B, L, C, h, w) and mask (B, S, S) of each shot; each is read once and not kept.
+            projected: projected tokens of the query, from `project_query`.
+
+        Returns:
+            Logits (B, 2, S, S), and for each scale the coarse masks (B, L, h, w) of its L blocks, as `segment` returns.
         """
         averages: dict[tuple[int, int], PartialAverage] = {}
         last: list[Tensor] = []
@@ -170,7 +196,7 @@ class DCAMAHead(nn.Module):
         return averages, [maps[:, :, -1:].clone() for maps in support]
 
     def project_query(self, query: Sequence[Tensor]) -> dict[int, Tensor]:
-        """Return the projected tokens (B, L, C, T) of each scale of a query, for all ways."""
+        """Return the projected tokens (B, L, C, T) of a query by scale, for use with every class of the episode."""
         return {scale: self._project_query(scale, query[SCALES.index(scale)]) for scale in self.names}
 
     def _project_query(self, scale: int, query: Tensor) -> Tensor:
@@ -187,11 +213,13 @@ class DCAMAHead(nn.Module):
         generator: torch.Generator | None = None,
         projected: dict[int, Tensor] | None = None,
     ) -> dict[int, Tensor]:
-        """Return the coarse mask (B, L, h, w) of every scale, in [0, 1] in eval mode.
+        """Return, for every scale, the support masks averaged by the query's attention in each block, (B, L, h, w).
+
+        These coarse masks are in [0, 1] in eval mode.
 
         Args:
             query, support, masks, generator: as in `forward`.
-            projected: `project_query` of the query, where it serves several calls; not in training.
+            projected: the query's tokens from `project_query`, where they serve several calls; not in training.
         """
         coarse = {}
         for scale in self.names:
@@ -209,10 +237,12 @@ class DCAMAHead(nn.Module):
         return coarse
 
     def tokens(self, scale: int, query: Tensor, support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return one scale's tokens with positions; blocks are samples.
+        """Return the tokens of query and supports at one scale, with position codes.
+
+        The L backbone blocks of the scale are treated like samples.
 
         Returns:
-            query tokens (B·L, C, T), support tokens (B·L, C, K·T), shot by shot, and their values (B·L, K·T).
+            Query tokens (B·L, C, T), support tokens (B·L, C, K·T), shot by shot, and the supports' masks (B·L, K·T).
         """
         q = self._query_tokens(scale, query)
         return q, *self._support_tokens(scale, support, masks)
@@ -257,12 +287,13 @@ class DCAMAHead(nn.Module):
         """Return one query token's attention to all support pixels, averaged over heads.
 
         Args:
-            scale: scale of the token.
-            query, support, masks: as in `forward`; the first sample counts.
-            row, column: the token's place in its map.
+            scale: stride of the feature map that the token is from: 4, 8, 16 or 32.
+            query, support, masks: as in `forward`; only the first sample is used.
+            row, column: position of the token in its feature map.
 
         Returns:
-            (L, K, h, w), of all support pixels also where the head is trained on a sample of them.
+            Attention (L, K, h, w) of each of L blocks to K supports. It covers all support pixels, even if the head
+            is trained on a sample of them.
         """
         q, s, _ = self.tokens(scale, query[SCALES.index(scale)][:1], support[SCALES.index(scale)][:1], masks[:1])
         block = self.DCAMA_blocks[self.names[scale]]
@@ -273,7 +304,15 @@ class DCAMAHead(nn.Module):
         return rearrange(weights, "l 1 (k h w) -> l k h w", h=height, w=width)
 
     def decode(self, coarse: dict[int, Tensor], query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
-        """Refine coarse masks to logits (B, 2, S, S) (§6, §7); the shots' skips are joined by their maximum (§8)."""
+        """Refine coarse masks to logits (B, 2, S, S) with skip connections from query and supports (§6, §7).
+
+        Of several shots, the element-wise maximum of the support features is used (§8).
+
+        Args:
+            coarse: for each scale the coarse masks (B, L, h, w).
+            query: feature pyramid of the query, (B, L, C, h, w) of L blocks for each scale.
+            support: feature pyramids of the supports, (B, K, L, C, h, w) for each scale.
+        """
         skips = {
             scale: torch.cat([q[:, -1], *([s[:, :, -1].amax(1)] if self.options.skip_support else [])], 1)
             for scale, q, s in zip(SCALES, query, support, strict=True)

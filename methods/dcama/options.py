@@ -11,13 +11,13 @@ GROUPS = 4
 
 @dataclass(frozen=True)
 class HeadOptions:
-    """Options of the head; the defaults are the released program's.
+    """Options of DCAMA's network; the defaults are those of the authors' program.
 
     Attributes:
         support_background: "zero" multiplies the attended support features by the mask; the skips stay as they are.
-        skip_scales: scales whose last block joins the decoder, some of 4, 8, 16.
-        skip_support: the support's last block joins the decoder as well as the query's.
-        attn_scales: scales that are attended: 32, 16 and 32, or all.
+        skip_scales: scales whose last block enters the decoder by a skip connection, some of 4, 8, 16.
+        skip_support: the skip connections carry the support's last block as well as the query's.
+        attn_scales: scales at which the query attends to the supports: 32, 16 and 32, or all.
         support_pixels: "all", or a number of foreground and as many background pixels, drawn at random.
         heads: heads of every attention.
         dropout: probability of dropping tokens and attention weights while training.

@@ -25,11 +25,13 @@ from fsbench.networks.backbones.timm_networks import FrozenViT
 
 
 def class_shares(labels: Tensor, height: int, width: int) -> Tensor:
-    """Return each class's share of every patch (n, G), void left out.
+    """Return the share of each class in every support patch, (n, G) for n patches and G classes; void counts for none.
+
+    Class 0 is background, then come the N ways.
 
     Args:
         labels: support labels (N, K, S, S): 1 the way's class, 255 void.
-        height, width: size of the grid.
+        height, width: size of the patch grid.
     """
     ways = len(labels)
     cell = (labels.shape[-2] // height, labels.shape[-1] // width)
@@ -46,24 +48,24 @@ def class_shares(labels: Tensor, height: int, width: int) -> Tensor:
 
 
 def moments(supports: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation (C,) of the supports' tokens (n, C), to standardise all tokens."""
+    """Return mean and standard deviation (C,) of the supports' tokens (n, C), by which all tokens are standardised."""
     return supports.mean(0), supports.std(0, correction=0).clamp(min=1e-6)
 
 
 def balanced_cross_entropy(logits: Tensor, shares: Tensor) -> Tensor:
-    """Return the cross entropy of logits (n, G) with shares (n, G), in which every class has the same weight."""
+    """Return the cross-entropy (scalar) of patch logits (n, G) with class shares (n, G), every class weighted alike."""
     weights = shares / shares.sum(0) / shares.shape[1]
     return -(weights * logits.log_softmax(1)).sum()
 
 
 def fit(tokens: Tensor, shares: Tensor, penalty: float, steps: int) -> tuple[Tensor, Tensor]:
-    """Train a linear classifier by L-BFGS from zero.
+    """Train a linear classifier of patch tokens by L-BFGS, starting from zero.
 
     Args:
         tokens: (n, C), standardised.
-        shares: (n, G), each class with some.
-        penalty: factor of half the squared weights.
-        steps: iterations, at most.
+        shares: (n, G), share of each class in each patch; no class may be without any.
+        penalty: factor of half the squared weights in the loss.
+        steps: largest number of iterations.
 
     Returns:
         Weights (G, C) and biases (G,).
@@ -86,7 +88,7 @@ def fit(tokens: Tensor, shares: Tensor, penalty: float, steps: int) -> tuple[Ten
 
 
 class TrainingTokens(NamedTuple):
-    """Features (C, h, w) of a support, and its labels (1, S, S)."""
+    """Features (C, h, w) of a support, and its labels (1, S, S): 1 the way's class, 255 void."""
 
     features: Tensor
     labels: Tensor
@@ -96,8 +98,9 @@ class LinearClassifier(NamedTuple):
     """Linear classifier of standardised tokens.
 
     Attributes:
-        mean, deviation: of the supports' tokens.
-        weight, bias: (G, C) and (G,); classes without a pixel have weights of 0 and the bias `INVALID`.
+        mean, deviation: mean and standard deviation (C,) of the supports' tokens.
+        weight, bias: (G, C) and (G,) for G classes; a class without a support pixel has weights of 0 and the bias
+            `INVALID`, so it is never predicted.
     """
 
     mean: Tensor
@@ -134,14 +137,19 @@ class LinearProbeDense(Segmenter):
         return (int(self.backbone.spec.arguments["embed_dim"]) + 1) * (ways + 1)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Return the features (C, h, w) of an image, final LayerNorm applied."""
+        """Return the patch features (C, h, w) of an image (3, S, S), after the ViT's final LayerNorm."""
         return self.backbone.patch_map(pixels)
 
     def support(self, image: Tensor, mask: Tensor) -> TrainingTokens:
         return TrainingTokens(image[0], mask)
 
     def training_set(self, supports: Iterator[Iterator[TrainingTokens]]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the supports' tokens (n, C), their shares (n, G), and the numbers of the classes with a share."""
+        """Return the tokens of all supports with the labels to train a classifier on.
+
+        Returns:
+            Patch tokens (n, C), the share (n, G) of each class in each patch, and the indices (·,) of the classes that
+            have a share in any patch.
+        """
         ways = [list(of_way) for of_way in supports]
         labels = torch.stack([torch.cat([support.labels for support in of_way]) for of_way in ways])
         features = torch.stack([support.features for of_way in ways for support in of_way])
@@ -150,7 +158,7 @@ class LinearProbeDense(Segmenter):
         return tokens, shares, (shares.sum(0) > 0).nonzero()[:, 0]
 
     def join(self, supports: Iterator[Iterator[TrainingTokens]]) -> LinearClassifier:
-        """Train a classifier on the supports of all ways."""
+        """Return a linear classifier of background and all ways, trained on the patch tokens of all supports."""
         tokens, shares, present = self.training_set(supports)
         mean, deviation = moments(tokens)
         weight = tokens.new_zeros(shares.shape[1], tokens.shape[1])

@@ -35,7 +35,7 @@ class TunedProbe(nn.Module):
 
     Args:
         network: timm's transformer with adapters.
-        mean, deviation: of the supports' tokens before any tuning (C,).
+        mean, deviation: mean and standard deviation (C,) of the supports' tokens before any tuning.
         weight, bias: first values of the classifier, (G, C) and (G,).
     """
 
@@ -46,7 +46,7 @@ class TunedProbe(nn.Module):
         self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the logits (h·w, G) of the tokens of a normalised image (3, H, W)."""
+        """Return the logits (h·w, G) of G classes for each patch token of a normalised image (3, H, W)."""
         tokens = patch_maps(self.network, image[None], norm=True)[0].flatten(1).T
         return F.linear((tokens - self.mean) / self.deviation, self.weight, self.bias)
 
@@ -57,7 +57,7 @@ def tune(probe: TunedProbe, images: list[Tensor], shares: Tensor, penalty: float
     Args:
         probe: changed in place.
         images: R normalised images (3, H, W).
-        shares: (R, h·w, G), each class with some.
+        shares: (R, h·w, G), share of each class in each patch; no class may be without any.
         penalty: factor of half the squared weights of the classifier.
         rate: learning rate.
         steps: number of steps.
@@ -73,18 +73,20 @@ def tune(probe: TunedProbe, images: list[Tensor], shares: Tensor, penalty: float
 
 
 class TunedOn(NamedTuple):
-    """A support's tokens and pixels (3, S, S)."""
+    """A support's features (C, h, w) and labels (1, S, S), as well as its pixels (3, S, S)."""
 
     tokens: TrainingTokens
     pixels: Tensor
 
 
 class TuningSet(NamedTuple):
-    """All supports of an episode, for tuning.
+    """All supports of an episode, on which adapters and classifier are tuned.
 
     Attributes:
-        images: pixels (3, S, S) of each.
-        tokens, shares, present: see `LinearProbeDense.training_set`.
+        images: pixels (3, S, S) of each support.
+        tokens: patch tokens (n, C) of all supports.
+        shares: share (n, G) of each class in each patch.
+        present: indices (·,) of the classes that have a share in any patch.
     """
 
     images: list[Tensor]
@@ -137,7 +139,7 @@ class LoraProbeDense(LinearProbeDense):
         return super().num_trainable_parameters(ways) + adapters
 
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """Return features, and the pixels for the tuned network."""
+        """Return the features (C, h, w) of an image (3, S, S), and its pixels, which the tuned network encodes anew."""
         return super().encode_image(pixels), pixels
 
     def support(self, image: tuple[Tensor, Tensor], mask: Tensor) -> TunedOn:  # type: ignore[override]
@@ -149,7 +151,10 @@ class LoraProbeDense(LinearProbeDense):
         return TuningSet([support.pixels for of_way in ways for support in of_way], *parts)
 
     def segment(self, query: tuple[Tensor, Tensor], support: TuningSet) -> Competition:  # type: ignore[override]
-        """Tune classifier and adapters on all ways' supports, and classify the query."""
+        """Tune classifier and adapters on the supports of all ways, and return the query's class logits.
+
+        `query` holds the query's features and pixels.
+        """
         tokens, shares, present = support.tokens, support.shares, support.present
         grid = query[0].shape[-2:]
         logits = tokens.new_full((shares.shape[1], math.prod(grid)), INVALID)

@@ -121,13 +121,13 @@ class HDMNet(EnsembleSegmenter):
 
 
 def poly_adamw(head: nn.Module, learning_rate: float, weight_decay: float, steps: int) -> dict[str, Any]:
-    """Return AdamW for the modules of `head` with its schedule, in Lightning's form.
+    """Return AdamW and its polynomial schedule for `head`, as the dict that Lightning's `configure_optimizers` returns.
 
     Args:
-        head: the head.
-        learning_rate: rate of the transformer at the start.
-        weight_decay: of all groups, norms and biases included.
-        steps: the steps of the whole training.
+        head: HDMNet's trainable layers.
+        learning_rate: initial rate of the transformer; the layers around it have ten times that.
+        weight_decay: decay of all parameters, norms and biases included.
+        steps: number of steps of the whole training.
     """
     groups = [
         {"params": parameters, "lr": learning_rate * (FACTOR if i else 1)}

@@ -42,13 +42,13 @@ SIMILARITY_SCALE = 10
 
 
 class Shot(NamedTuple):
-    """One shot's features and maps, with which the query is matched.
+    """Features of one support (shot), and its comparison with the query.
 
     Attributes:
-        prototype: mean of its reduced features under its mask (b, C, 1, 1).
-        stages: its tokens (b, h_i·h_i, d) of each stage of the transformer.
-        similarity: the query's largest cosines with its object (b, 2, h, h), see `similarity_maps`.
-        distance: the distance of its style from the query's (b, 1, 1, 1).
+        prototype: mean of the support's reduced features under its mask (b, C, 1, 1).
+        stages: the support's tokens (b, h_i·h_i, d) at each stage of the transformer.
+        similarity: each query pixel's largest cosine with the support's object, on f4 and f3 (b, 2, h, h).
+        distance: distance of the support's style (Gram matrix) from the query's (b, 1, 1, 1).
     """
 
     prototype: Tensor
@@ -59,11 +59,11 @@ class Shot(NamedTuple):
 
 @dataclass(kw_only=True)
 class MatchedOutput(EnsembleOutput):
-    """Output of the head, whose `attention` is the last similarity map.
+    """Output of HDMNet's head; its `attention` is the last similarity map.
 
     Attributes:
-        matching: matching maps (b, h_i, h_i), from coarse to fine.
-        similarity: (b, 2, h, h), mean over shots.
+        matching: how strongly each query position matches the supports, (b, h_i, h_i) for each stage, coarse to fine.
+        similarity: each query pixel's largest cosine with the supports' objects (b, 2, h, h), mean over shots.
     """
 
     matching: list[Tensor]
@@ -73,7 +73,8 @@ class MatchedOutput(EnsembleOutput):
 def similarity_map(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
     """Return each query pixel's largest cosine with a pixel of the support's object (§3).
 
-    Pixels of the support outside of the object count as 0, so that the result is negative only if there are none.
+    Support pixels outside of the object count with a cosine of 0, so the result is negative only if the object fills
+    the support.
 
     Args:
         query, support: deep features (b, c, h, h).
@@ -88,7 +89,10 @@ def similarity_map(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
 
 
 def similarity_maps(query: Features, support: Features, mask: Tensor) -> Tensor:
-    """Return the similarity maps of f4 and f3 (b, 2, h, h); f2 replaces a missing f4."""
+    """Return each query pixel's largest cosine with the support's object, on the features f4 and f3: (b, 2, h, h).
+
+    f2 replaces f4 where there is no base learner. `mask` is (b, 1, H, H), 1 on the object.
+    """
     deep = [(query.f2, support.f2) if query.f4 is None or support.f4 is None else (query.f4, support.f4)]
     deep += [(query.f3, support.f3)] if query.f3 is not None and support.f3 is not None else []
     maps = [similarity_map(one, other, mask) for one, other in deep]
@@ -99,14 +103,14 @@ class HDMNetHead(nn.Module):
     """All trainable layers of HDMNet.
 
     Args:
-        channels: channels of f1 and f2.
-        width: C.
-        transformer_width: d.
+        channels: channels of the backbone features f1 and f2.
+        width: C, channels of the reduced features.
+        transformer_width: d, channels of the transformer.
         ensemble: join the base learner's prediction.
-        shots: above 1, weights of that many shots' style distances stay at the random values that they begin with (§7);
-            1 averages the distances.
-        reweight_width: hidden channels of these weights' network; 0 is one layer that starts as the mean.
-        low_feature: layer whose styles are compared.
+        shots: number of shots whose style distances are weighted, with weights that stay at their random first values
+            (§7); 1 averages the distances.
+        reweight_width: hidden channels of the network of these weights; 0 is one layer that starts as the mean.
+        low_feature: layer whose Gram matrices ("style") of query and supports are compared.
         dropout: share of the reduced features' channels that are dropped in training.
     """
 
@@ -134,7 +138,10 @@ class HDMNetHead(nn.Module):
             self.kshot_rw = reweight_network(shots, reweight_width)
 
     def train(self, mode: bool = True) -> "HDMNetHead":
-        """Set the mode; BatchNorm always stays in evaluation mode, with mean 0 and variance 1 (§4.4)."""
+        """Set training or evaluation mode of all modules but BatchNorm, which stays in evaluation mode.
+
+        BatchNorm keeps the mean 0 and variance 1 that it starts with (§4.4). Returns the head itself.
+        """
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
@@ -148,14 +155,14 @@ class HDMNetHead(nn.Module):
         base_logits: Tensor | None = None,
         own_class: Tensor | None = None,
     ) -> MatchedOutput:
-        """Segment the queries.
+        """Segment queries by their supports, and join the base learner's prediction if the head is an ensemble.
 
         Args:
-            query: features (b, c, ·, ·).
-            supports: features (b, c, ·, ·) of each shot, of the image on a background of zeros (§2), with its mask
-                (b, H, W); read one after the other, and none is kept.
+            query: backbone features of the b queries, each level (b, c, ·, ·).
+            supports: for each shot the features (b, c, ·, ·) of the support image with a background of zeros (§2), and
+                its mask (b, H, W); each shot is read once and not kept.
             base_logits: logits of the base learner (b, n + 1, h, h); needed with `ensemble`.
-            own_class: (b,) number of the episode's class among the base classes, from 0, while training.
+            own_class: (b,) index of each episode's class among the base classes, from 0, in training; else None.
         """
         query = aligned(query)
         side = query.f2.shape[-1]
@@ -182,7 +189,13 @@ class HDMNetHead(nn.Module):
         return found
 
     def read_shot(self, query: Features, support: Features, mask: Tensor) -> Shot:
-        """Read a shot with its mask (b, 1, H, H); `query` is already aligned (§2-§4)."""
+        """Return a support's prototype, tokens, similarity to the query and style distance (§2-§4).
+
+        Args:
+            query: features of the query, f1 already resized to f2.
+            support: features of the support.
+            mask: (b, 1, H, H), 1 on the object.
+        """
         support = aligned(support)
         reduced = self.down_supp(torch.cat([support.f2, support.f1], 1))
         prototype = masked_mean(reduced, resize(mask, reduced.shape[-1]))
@@ -194,7 +207,10 @@ class HDMNetHead(nn.Module):
         return Shot(prototype, stages, similarity_maps(query, support, mask), distance)
 
     def merge_query(self, query: Features, prototype: Tensor, similarity: Tensor) -> Tensor:
-        """Merge the query with the supports' prototype and the similarity maps to (b, d, h, h) (§4)."""
+        """Merge the query's features with the supports' prototype and the similarity maps to (b, d, h, h) (§4).
+
+        `prototype` is (b, C, 1, 1), `similarity` (b, 2, h, h).
+        """
         reduced = self.down_query(torch.cat([query.f2, query.f1], 1))
         merged: Tensor = self.query_merge(
             torch.cat([reduced, prototype.expand_as(reduced), SIMILARITY_SCALE * similarity], 1)
@@ -209,7 +225,15 @@ class HDMNetHead(nn.Module):
         meta_weight: float = 1.0,
         distillation_weight: float = 1.0,
     ) -> dict[str, Tensor]:
-        """Return the losses of the ensemble, and the weighted distillation of its maps (§6)."""
+        """Return the losses by name: "loss" (total), those of the ensemble's parts, and "distillation" (§6).
+
+        Args:
+            output: the output of the head.
+            target: labels (b, S, S), 1 the episode's class, 255 void.
+            base_target: labels (b, S, S) of base classes; None if they are not known.
+            meta_weight: factor of the meta learner's own loss.
+            distillation_weight: factor of the distillation between the matching maps.
+        """
         losses = ensemble_losses(output, target, base_target, meta_weight)
         distillation = distillation_terms([widened(weights) for weights in output.matching], target).mean()
         losses["loss"] = losses["loss"] + distillation_weight * distillation
@@ -217,18 +241,18 @@ class HDMNetHead(nn.Module):
 
 
 def distillation_terms(maps: Sequence[Tensor], target: Tensor) -> Tensor:
-    """Return the divergence of each matching map from its teacher, whose mean is the loss.
+    """Return the Kullback-Leibler divergence of each matching map from its teacher map.
 
-    The first teacher is the label; each next one is the map before, without gradient. Softmaxes are over all
-    positions. Of an object so small that no position of the coarsest map lies inside, the position that is most inside
-    is the whole teacher, and where two are equally so, rounding decides.
+    The first map's teacher is the label; each next map's is the map before, without gradient. All are turned into
+    distributions by a softmax over positions. If an object is so small that no position of the coarsest map lies in it,
+    the position that is most inside is the whole teacher.
 
     Args:
-        maps: (b, h_i, h_i), from coarse to fine, float32 or more.
+        maps: matching maps (b, h_i, h_i), from coarse to fine, float32 or more.
         target: labels (b, H, H); 1 is foreground, anything else, void included, is not.
 
     Returns:
-        as many terms as maps, each a mean over samples.
+        One divergence for each map (maps,), each a mean over samples; their mean is the distillation loss.
     """
     teacher, terms = torch.where(target == 1, 1.0, OUTSIDE).to(maps[0]), []
     for student in maps:

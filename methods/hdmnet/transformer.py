@@ -44,7 +44,7 @@ def as_tokens(x: Tensor) -> Tensor:
 
 
 class Projections(nn.Module):
-    """Four linear layers of an attention, without bias; each head has neighbouring channels (§4.1)."""
+    """Query, key, value and output projections of a multi-head attention, without bias (§4.1)."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -54,22 +54,25 @@ class Projections(nn.Module):
         )
 
     def project(self, query: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries (b, j, m, d/j) of tokens `query`, and keys and values (b, j, n, d/j) of tokens `source`."""
+        """Return queries (b, j, m, d/j) of the tokens `query` (b, m, d), and keys and values of the tokens `source`.
+
+        `source` is (b, n, d), keys and values are (b, j, n, d/j) each, for j heads.
+        """
         layers = (self.linear_q, query), (self.linear_k, source), (self.linear_v, source)
         q, k, v = (rearrange(layer(x), "b n (j d) -> b j n d", j=self.heads) for layer, x in layers)
         return q, k, v
 
     def joined(self, y: Tensor) -> Tensor:
-        """Return the output (b, m, d) from weighted values (b, j, m, d/j)."""
+        """Join the heads' weighted values (b, j, m, d/j) and project them: the attention's output (b, m, d)."""
         found: Tensor = self.linear_o(rearrange(y, "b j m d -> b m (j d)"))
         return found
 
 
 class SelfAttention(Projections):
-    """Attention of an image's tokens to tokens of the same image, maybe reduced (§4.2)."""
+    """Attention of an image's tokens to the tokens of the same image, or to a reduced set of them (§4.2)."""
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
-        """Return the attention scores before the softmax over keys (b, j, m, n)."""
+        """Return the attention logits (b, j, m, n), before softmax, of queries `q` (b, j, m, d/j) and keys `k`."""
         return q @ k.mT / (q.shape[-1] ** 0.5 + 1e-9)
 
     def forward(self, query: Tensor, source: Tensor) -> Tensor:
@@ -78,21 +81,19 @@ class SelfAttention(Projections):
 
 
 class Matching(Projections):
-    """Attention in which each support token is shared out among the query's tokens (§4.3)."""
+    """Attention of query to support tokens whose weights are normalised over the query's tokens (§4.3)."""
 
     def forward(self, query: Tensor, source: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Match tokens of a query with those of its supports.
-
-        Tokens outside of the mask touch neither result and are left out before they cost anything.
+        """Match tokens of a query with the foreground tokens of its supports.
 
         Args:
-            query: (b, m, d).
+            query: tokens of the query (b, m, d).
             source: tokens of all supports (b, n, d).
-            mask: (b, n), 1 where a support token is foreground, 0 elsewhere.
+            mask: (b, n), 1 where a support token is foreground, 0 elsewhere; other tokens have no effect.
 
         Returns:
-            the output (b, m, d), a sum over foreground tokens that is not normalised, and the matching map (b, m), the
-            mean score over these tokens and heads; 0 if there are none.
+            The output (b, m, d), a sum over foreground tokens that is not normalised, and the matching map (b, m), the
+            mean score over foreground tokens and heads; 0 if no token is foreground.
         """
         foreground = mask.argsort(dim=1, descending=True, stable=True)[:, : int(mask.sum(1).max())]
         mask = mask.gather(1, foreground)[:, None, None]  # samples with fewer keep some that count nothing
@@ -108,7 +109,7 @@ class Matching(Projections):
 
 
 class FeedForward(nn.Module):
-    """Two 1x1 convolutions around a depthwise one, on a map (§4.1)."""
+    """Feed-forward network on a map: two 1x1 convolutions around a depthwise one (§4.1)."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -127,13 +128,13 @@ class FeedForward(nn.Module):
 
 
 class ReducedAttention(nn.Module):
-    """Attention whose keys and values come from a map reduced by r (§4.2).
+    """Self attention whose keys and values come from the map reduced by r in height and width (§4.2).
 
     Rows and columns beyond a multiple of r are dropped.
 
     Args:
-        width: d.
-        heads: j.
+        width: d, channels of a token.
+        heads: j, number of heads.
         reduction: r; 1 reduces nothing.
     """
 
@@ -146,7 +147,7 @@ class ReducedAttention(nn.Module):
             self.norm = nn.LayerNorm(width, EPS)
 
     def source(self, tokens: Tensor) -> Tensor:
-        """Return the tokens (b, n, d) for keys and values."""
+        """Return the tokens (b, n, d) for keys and values: the image's tokens (b, m, d), reduced if r is above 1."""
         return tokens if self.sr is None else self.norm(as_tokens(self.sr(as_map(tokens))))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -155,7 +156,7 @@ class ReducedAttention(nn.Module):
 
 
 class SupportAttention(nn.Module):
-    """The matching of a block, under the name in the authors' checkpoints."""
+    """Wrapper of a block's `Matching`, so that its parameters have the names of the authors' checkpoints."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -167,7 +168,7 @@ class SupportAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward network, each added to its input (§4.1)."""
+    """Transformer block: an attention and a feed-forward network, each with a residual connection (§4.1)."""
 
     def __init__(self, width: int, attention: nn.Module):
         super().__init__()
@@ -178,14 +179,14 @@ class Block(nn.Module):
         self.drop = nn.Dropout(DROPOUT)
 
     def added(self, tokens: Tensor, attended: Tensor) -> Tensor:
-        """Add attention's result, then the feed-forward network's, to tokens (b, m, d)."""
+        """Add the attention's output, then that of the feed-forward network, to tokens (b, m, d)."""
         tokens = tokens + self.drop(attended)
         found: Tensor = tokens + self.ffn(self.norm2(tokens))
         return found
 
 
 class SelfBlock(Block):
-    """Block on the tokens (b, m, d) of one image."""
+    """Transformer block with self attention, on the tokens (b, m, d) of one image."""
 
     def __init__(self, width: int, heads: int, reduction: int):
         super().__init__(width, ReducedAttention(width, heads, reduction))
@@ -195,19 +196,28 @@ class SelfBlock(Block):
 
 
 class MatchBlock(Block):
-    """Block on tokens of a query and its supports, with one LayerNorm for both (§4.3)."""
+    """Transformer block that matches a query's tokens with its supports' tokens; both share one LayerNorm (§4.3)."""
 
     def __init__(self, width: int, heads: int = 2):
         super().__init__(width, SupportAttention(width, heads))
 
     def forward(self, tokens: Tensor, source: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return tokens (b, m, d) and the matching map (b, m); arguments as in `Matching`."""
+        """Match query tokens with the supports' foreground tokens; return new tokens and the matching map.
+
+        Args:
+            tokens: tokens of the query (b, m, d).
+            source: tokens of all supports (b, n, d).
+            mask: (b, n), 1 where a support token is foreground, 0 elsewhere.
+
+        Returns:
+            Tokens (b, m, d) of the query, and each query token's mean matching score (b, m).
+        """
         attended, matched = self.attn(self.norm1(tokens), self.norm1(source), mask)
         return self.added(tokens, attended), matched
 
 
 class Embedding(nn.Module):
-    """Start of a stage: turns a map (b, d, ·, ·) into tokens (b, m, d)."""
+    """First layer of a transformer stage, which turns a map (b, d, ·, ·) into tokens (b, m, d)."""
 
     def __init__(self, width: int, kernel: int, stride: int, padding: int):
         super().__init__()
@@ -219,19 +229,25 @@ class Embedding(nn.Module):
 
 
 class Match(nn.ModuleList):
-    """Matching of a stage, fused with the similarity maps; names are those of the authors' checkpoints."""
+    """Matching of query and supports at one stage, fused with the similarity maps.
+
+    The modules are named as in the authors' checkpoints.
+    """
 
     def __init__(self, width: int):
         super().__init__([MatchBlock(width), Fusion(width)])
 
     def forward(self, tokens: Tensor, source: Tensor, mask: Tensor, similarity: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a map (b, d, h_i, h_i) and the matching map (b, h_i, h_i).
+        """Match a query with its supports at one stage; return the fused features and the matching map.
 
         Args:
             tokens: the tokens of the query (b, h_i·h_i, d).
-            source: the source of the supports (b, K·h_i·h_i, d).
-            mask: (b, K·h_i·h_i), 1 on the object.
-            similarity: (b, 2, h, h).
+            source: the tokens of the supports (b, K·h_i·h_i, d).
+            mask: (b, K·h_i·h_i), 1 on the supports' objects.
+            similarity: similarity maps of the query (b, 2, h, h).
+
+        Returns:
+            Features (b, d, h_i, h_i), and each query position's mean matching score (b, h_i, h_i).
         """
         block, fusion = self
         matched, weights = block(tokens, source, mask)
@@ -261,16 +277,16 @@ def normalised_convolutions(width: int) -> list[nn.Module]:
 
 
 def parsing(width: int) -> nn.Sequential:
-    """Build the layers that read a stage's fused features (§4.4)."""
+    """Build the layers that process the fused features of a stage, with d = `width` channels (§4.4)."""
     last = nn.Conv2d(4 * width, width, 1)
     return nn.Sequential(*normalised_convolutions(width), last, nn.BatchNorm2d(width), nn.ReLU())
 
 
 class MixTransformer(nn.Module):
-    """HDMNet's transformer: stages of self attention and matching.
+    """HDMNet's transformer: stages of self attention, and matching of query and supports at each stage.
 
     Args:
-        width: d, a multiple of the most heads.
+        width: d, channels of a token, a multiple of the largest number of heads.
     """
 
     def __init__(self, width: int):
@@ -289,7 +305,7 @@ class MixTransformer(nn.Module):
         self.cls = nn.Sequential(*normalised_convolutions(width), nn.Conv2d(4 * width, 2, 1))
 
     def stages(self, x: Tensor) -> list[Tensor]:
-        """Return the tokens (b, h_i·h_i, d) of each stage of a map (b, d, h, h)."""
+        """Return the tokens (b, h_i·h_i, d) at each stage of self attention, for features (b, d, h, h) of one image."""
         found: list[Tensor] = []
         for stage in self.down_sample_layers:
             found.append(stage(as_map(found[-1]) if found else x))
@@ -298,16 +314,16 @@ class MixTransformer(nn.Module):
     def forward(
         self, query: Tensor, supports: Sequence[list[Tensor]], masks: Tensor, similarity: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
-        """Match a query with its supports.
+        """Match a query with its supports at all stages and decode logits.
 
         Args:
-            query: (b, d, h, h).
-            supports: the `stages` of each shot.
+            query: features of the query (b, d, h, h).
+            supports: for each shot the tokens of all stages, as `stages` returns them.
             masks: masks of the shots (b, K, H, H), 1 on the object.
-            similarity: (b, 2, h, h).
+            similarity: similarity maps of the query (b, 2, h, h).
 
         Returns:
-            logits (b, 2, h, h), and the matching maps (b, h_i, h_i) from coarse to fine.
+            Logits (b, 2, h, h), and the matching map (b, h_i, h_i) of each stage, from coarse to fine.
         """
         maps: list[Tensor] = []
         fused: Tensor | None = None

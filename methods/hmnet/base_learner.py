@@ -38,20 +38,20 @@ TRAINING_IMAGES = {"pascal": 5953, "coco": 82081}
 
 @dataclass
 class BaseOutput(Output):
-    """Logits of background and base classes (1, n + 1, h, w), and the way's class number ()."""
+    """Logits of background and base classes (1, n + 1, h, w), and the base class number () that stands for the way."""
 
     base_class: Tensor | None = None
 
 
 class BaseLearner(Segmenter):
-    """PSPNet as a method: segments base classes, trained from ImageNet weights.
+    """PSPNet trained from ImageNet weights to segment base classes, usable as a method by itself.
 
     Args:
         backbone: `dilated_resnet50`, `dilated_resnet101` or `dilated_vgg16`, the weights that training starts from.
         classes: number of base classes of a fold: 15 for PASCAL and the demo, 60 for COCO.
         learning_rate: rate of SGD at the start; falls to 0 by the power 0.9.
-        index_split: parts of the network after this place in (layers 0 to 4, pyramid pooling, classifier) have ten
-            times the rate: 0 for all but the first, -1 for all.
+        index_split: index of the last part of the network that has the plain rate; later parts have ten times that.
+            The parts are 0 the backbone layers, 1 pyramid pooling, 2 the classifier; -1 gives all of them ten times.
         momentum, weight_decay: of SGD, for all weights.
     """
 
@@ -112,12 +112,15 @@ class BaseLearner(Segmenter):
         return self.model.segment(image).float().softmax(1)
 
     def support(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a support's class probabilities and its mask (1, 1, h, w)."""
+        """Return a support's class probabilities (1, n + 1, h, w), background first, and its mask (1, 1, h, w)."""
         found = self.query(image)
         return found, F.interpolate(mask[:, None].float(), (found.shape[-1], found.shape[-1]), mode="area")
 
     def join(self, supports: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
-        """Return the base class number () seen most under the masks."""
+        """Return the number () of the base class with the largest total probability under the supports' masks.
+
+        Each support is its class probabilities (1, n + 1, h, w) and its mask (1, 1, h, w).
+        """
         found, masks = (torch.cat(parts) for parts in zip(*supports, strict=True))
         return 1 + (found * masks).sum((0, 2, 3))[1:].argmax()
 
@@ -125,20 +128,20 @@ class BaseLearner(Segmenter):
         return BaseOutput(query, base_class=support)
 
     def read(self, outputs: Iterator[Any], size: tuple[int, int], attention: list[Tensor] | None = None) -> Way:
-        """Return the pixels whose most probable class is the way's, at the answer's size."""
+        """Return a way's mask at `size` (H, W): the pixels whose most probable class is the way's base class."""
         (output,) = outputs
         full = self.resize(output.logits, size)[0]
         own = full[output.base_class]
         return Way(own, first_largest(full) == output.base_class, probability=own if self.keeps_soft_masks else None)
 
     def predict(self, ways: Iterable[Way], attention: Sequence[Tensor]) -> Prediction:
-        """Return the prediction; if two ways have the same base class, the later one gets its pixels."""
+        """Join the masks of all ways to one label map; where two ways have the same base class, the later one wins."""
         every = list(ways)
         numbers = torch.stack([number * way.foreground for number, way in enumerate(every, 1)])
         return replace(super().predict(every, attention), label_map=numbers.amax(0))
 
     def batch_loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the loss of whole images labelled with all base classes."""
+        """Return "loss", the cross-entropy (scalar) on whole images that are labelled with all base classes."""
         logits = self.model.segment(self.features(batch, batch.query)).float()
         return {"loss": pixel_loss(logits, torch.stack(batch.known_truth().label_maps))}
 
@@ -151,7 +154,7 @@ class BaseLearner(Segmenter):
         return super().training_step(batch, batch_idx)
 
     def answers(self, episodes: Sequence[EpisodeBatch]) -> list[SegmentationAnswer]:
-        """Answer whole images by all base classes (§2.4.5), and episodes as usual."""
+        """Segment a batch: images without supports by all base classes (§2.4.5), other episodes by their ways."""
         found: list[SegmentationAnswer] = []
         for episode in episodes:
             found += super().answers([episode]) if episode.support.shape[2] else [self.whole_image(episode)]
@@ -173,12 +176,15 @@ def resized_logits(logits: Tensor, size: int) -> Tensor:
 
 
 def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy of logits (b, n + 1, h, w) with label maps (b, S, S), without void pixels (§2.4.3)."""
+    """Return the cross-entropy (scalar) of logits (b, n + 1, h, w), enlarged, with label maps (b, S, S) (§2.4.3).
+
+    Void pixels (255) are left out.
+    """
     return F.cross_entropy(resized_logits(logits, labels.shape[-1]), labels.long(), ignore_index=VOID)
 
 
 def label_map(logits: Tensor, size: int) -> Tensor:
-    """Return the classes 0..n (b, size, size) that logits (b, n + 1, h, w) are highest for (§2.4.5)."""
+    """Return the label map (b, size, size) of the classes 0..n with the highest of logits (b, n + 1, h, w) (§2.4.5)."""
     return resized_logits(logits, size).argmax(1)
 
 
@@ -187,9 +193,9 @@ def sgd(model: PSPNet, learning_rate: float, index_split: int, momentum: float, 
 
     Args:
         model: the network.
-        learning_rate: rate of the groups up to `index_split`, counted from 0; later ones have ten times as much.
-        index_split: -1 for ten times as much everywhere.
-        momentum, weight_decay: of all groups, biases and BatchNorm included.
+        learning_rate: rate of the groups up to the index `index_split`; later groups have ten times that.
+        index_split: index of the last group with the plain rate, from 0; -1 gives all groups ten times the rate.
+        momentum, weight_decay: settings of all groups, biases and BatchNorm included.
     """
     trunk: list[nn.Module] = [model.layer0, model.layer1, model.layer2, model.layer3, model.layer4]
     parts: list[list[nn.Module]] = [trunk, [model.ppm], [model.cls, model.base_learner]]

@@ -35,9 +35,9 @@ PRIOR_SCALE = 10  # §4
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the Dice loss of both channels (b, 2, H, W) against a target (b, H, W) (§10).
+    """Return the Dice loss (scalar) of both channels of logits (b, 2, H, W) against a target (b, H, W) (§10).
 
-    Void pixels belong to neither channel, but their probability counts.
+    Targets are 0 background, 1 foreground. Void pixels (255) belong to neither, but their predicted probability counts.
     """
     probability = logits.float().sigmoid().flatten(2)
     truth = torch.stack([target == 0, target == 1], 1).float().flatten(2)
@@ -46,13 +46,13 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 class SupportFeatures(NamedTuple):
-    """Features of the supports at side S, of one shot or averaged over shots (§3, §4).
+    """Features of the supports on a grid of side S, of one shot or averaged over shots (§3, §4).
 
     Attributes:
-        map: (b, C, S, S), masked.
-        prototype: (b, C, 1, 1).
-        mask: (b, 1, S, S).
-        priors: (b, 2, S, S).
+        map: masked features (b, C, S, S).
+        prototype: mean of the features under the mask (b, C, 1, 1).
+        mask: foreground mask (b, 1, S, S).
+        priors: the query's similarity to the foreground, and how far it exceeds that to the background (b, 2, S, S).
     """
 
     map: Tensor
@@ -63,7 +63,7 @@ class SupportFeatures(NamedTuple):
 
 @dataclass
 class Priors:
-    """Similarity maps of one level of features (§4).
+    """Similarity maps of a query to each support, for one level of features (§4).
 
     Attributes:
         fg, bg: normalised similarity to the supports' foreground and background (b, K, S, S).
@@ -79,12 +79,14 @@ class Priors:
 
 
 def prior_maps(query: Tensor, support: Tensor, masks: Tensor) -> Priors:
-    """Compare features of a level with the supports' prototypes, in fp32 because half precision overflows.
+    """Return similarity maps of a query to the foreground and background prototypes of each support, at one level.
+
+    They are computed in fp32, because half precision overflows.
 
     Args:
-        query: (b, c, h', h').
-        support: (b, K, c, S, S).
-        masks: (b, K, 1, S, S).
+        query: features of the query (b, c, h', h').
+        support: features of the supports (b, K, c, S, S).
+        masks: foreground masks of the supports (b, K, 1, S, S).
     """
     side = support.shape[-1]
     query, support, masks = query.float(), support.float(), masks.float()
@@ -107,10 +109,10 @@ def _normalize(x: Tensor) -> Tensor:
 
 
 def best_priors(levels: list[Priors]) -> Tensor:
-    """Take for each shot the level with the largest response (the earlier on ties) and average over shots.
+    """Choose for each shot the feature level with the largest similarity, the earlier on ties, and average over shots.
 
     Returns:
-        (b, 2, S, S): similarity to the foreground, and its difference to that to the background.
+        (b, 2, S, S): similarity of the query to the foreground, and how far it exceeds that to the background.
     """
     fg, corr, fg_max, corr_max = levels[0].fg, levels[0].corr, levels[0].fg_max, levels[0].corr_max
     for level in levels[1:]:
@@ -124,13 +126,13 @@ class HMNetHead(nn.Module):
     """All trainable layers of HMNet.
 
     Args:
-        channels: channels of f1 and f2.
-        width: C.
-        side: S.
+        channels: channels of the backbone features f1 and f2.
+        width: C, channels of the head.
+        side: S, side of the feature grid.
         config: settings of the hybrid Mamba network; None leaves it out (§7).
         ensemble: join the base learner's prediction, as BAM does (§9).
-        shots: above 1, weights of that many shots' style distances are learned; 1 averages the distances.
-        reweight_width: hidden channels of these weights' network; 0 is one layer that starts as the mean.
+        shots: number of shots whose style distances get learned weights; 1 averages the distances.
+        reweight_width: hidden channels of the network of these weights; 0 is one layer that starts as the mean.
     """
 
     def __init__(
@@ -169,16 +171,15 @@ class HMNetHead(nn.Module):
         own_class: Tensor | None = None,
         with_prior: bool = False,
     ) -> EnsembleOutput:
-        """Segment the queries.
+        """Segment queries by their supports, and join the base learner's prediction if the head is an ensemble.
 
         Args:
-            query: features (b, c, ·, ·).
-            supports: features (b, c, ·, ·) of each shot with its mask (b, H, W); read one after the other, and none is
-                kept.
+            query: backbone features of the b queries, each level (b, c, ·, ·).
+            supports: features (b, c, ·, ·) of each shot with its mask (b, H, W); each shot is read once and not kept.
             base_logits: function from f4 (b, c, S, S) to logits of the base learner (b, n + 1, S, S); needed with
                 `ensemble`.
-            own_class: (b,) number of the episode's class among the base classes, from 0, while training.
-            with_prior: whether the prior is asked for.
+            own_class: (b,) index of each episode's class among the base classes, from 0, in training; else None.
+            with_prior: whether to return the similarity to the foreground as `attention`.
         """
         query = aligned(query)
         reduced = self.reduce_query(query)
@@ -196,10 +197,15 @@ class HMNetHead(nn.Module):
     def read_supports(
         self, query: Features, supports: Iterable[tuple[Features, Tensor]]
     ) -> tuple[SupportFeatures, list[Tensor]]:
-        """Read the supports one by one, to save memory; `query` is already aligned.
+        """Compute features and priors of the supports one by one, to save memory.
+
+        Args:
+            query: features of the query, f1 already resized to f2.
+            supports: features (b, c, ·, ·) of each shot with its mask (b, H, W).
 
         Returns:
-            their means over shots, and the distance of styles (b, 1, 1, 1) of each shot, none without an ensemble.
+            The supports' features averaged over shots, and each shot's style distance from the query (b, 1, 1, 1); the
+            list is empty if the head is no ensemble.
         """
         with torch.autocast(query.f1.device.type, enabled=False):
             style = gram(query.f1) if self.ensemble else None
@@ -229,11 +235,15 @@ class HMNetHead(nn.Module):
             return shot, gram_distance(style, gram(support.f1)[:, None])
 
     def reduce_query(self, query: Features) -> Tensor:
-        """Reduce the query's f1 and f2 to (b, C, S, S) (§3)."""
+        """Reduce the query's backbone features f1 and f2 to one map (b, C, S, S) (§3)."""
         return resize(self.down_query(torch.cat([query.f1, query.f2], 1)), self.side)
 
     def priors(self, query: Features, support: Features, mask: Tensor) -> Tensor:
-        """Return one shot's priors (b, 2, S, S) of the deep features: f3 and, with a base learner, f4 (§4)."""
+        """Return the query's similarity to one shot (b, 2, S, S), on the deep features f3 and, if there, f4 (§4).
+
+        Channel 0 is the similarity to the foreground, channel 1 how far it exceeds that to the background. `mask` is
+        the shot's mask (b, 1, S, S).
+        """
         levels = []
         with torch.no_grad(), torch.autocast(mask.device.type, enabled=False):
             for query_level, support_level in ((query.f3, support.f3), (query.f4, support.f4)):
@@ -243,22 +253,31 @@ class HMNetHead(nn.Module):
         return best_priors(levels)
 
     def merge(self, query: Tensor, support: SupportFeatures) -> tuple[Tensor, Tensor]:
-        """Merge features, prototype and priors to query and support (b, C, S, S) for the Mamba network (§5)."""
+        """Join the query's reduced features (b, C, S, S) with prototype and priors, and the support's with its mask.
+
+        Returns:
+            Query and support, (b, C, S, S) each, as input of the Mamba network (§5).
+        """
         prototype = support.prototype.expand_as(query)
         merged = self.init_merge_query(torch.cat([query, prototype, PRIOR_SCALE * support.priors], 1))
         return merged, self.init_merge_supp(torch.cat([support.map, prototype, support.mask], 1))
 
     def decode(self, query: Tensor, support: Tensor) -> Tensor:
-        """Mix query and support and decode the query to the meta learner's logits (b, 2, S, S) (§6, §8)."""
+        """Mix query and support (b, C, S, S) by the Mamba network and decode logits (b, 2, S, S) of the query.
+
+        The logits are the meta learner's (§6, §8).
+        """
         mixed = F.relu(query if self.mamba is None else self.mamba(query, support))
         x = self.res1_meta(self.ASPP_meta(mixed))
         logits: Tensor = self.cls_meta(self.res2_meta(x) + x)
         return logits
 
     def losses(self, output: EnsembleOutput, target: Tensor) -> dict[str, Tensor]:
-        """Return the losses of an output at S against a target (b, H, W) with void 255 (§10).
+        """Return the losses of the head's output against a target (b, H, W): 0, 1 and 255 for void (§10).
 
-        The cross-entropy takes the ensemble's probabilities as logits, as the authors do.
+        Returns:
+            Scalars "main" (cross-entropy, which takes the ensemble's probabilities as logits like the authors' code),
+            "dice" (Dice loss of the meta learner), and their sum "loss".
         """
         final, meta = (resize(x, target.shape[-1]).float() for x in (output.logits, output.meta))
         entropy = F.cross_entropy(final, target.long(), ignore_index=255)

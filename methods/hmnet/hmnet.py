@@ -169,7 +169,10 @@ class HMNet(EnsembleSegmenter):
 
 
 def decay_groups(mamba: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return AdamW's parameter groups: no decay for names that contain "norm", so `ln_1` and `ln_2` are decayed."""
+    """Return AdamW's two parameter groups: parameters with "norm" in their name have no weight decay, all others do.
+
+    The layer norms `ln_1` and `ln_2` lack "norm" in their names, so they are decayed.
+    """
     groups: list[dict[str, Any]] = [{"params": [], "weight_decay": d} for d in (weight_decay, 0.0)]
     for name, parameter in mamba.named_parameters():
         groups["norm" in name]["params"].append(parameter)
@@ -177,15 +180,16 @@ def decay_groups(mamba: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def keep_gradients_local(strategy: Strategy) -> AbstractContextManager[Any]:
-    """Return a context without exchange of gradients; only a step's last micro-batch exchanges them."""
+    """Return a context in which processes do not exchange gradients, for all micro-batches of a step but the last."""
     return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
 
 
 @contextmanager
 def one_update(scaler: torch.amp.GradScaler | None) -> Iterator[None]:
-    """Update the fp16 gradient scale once after the steps of all optimisers within the block.
+    """Update the fp16 gradient scale once, at the end of a `with` block in which several optimisers make a step.
 
-    Lightning updates it after each step, and would divide the next optimiser's gradients by another scale than theirs.
+    Lightning updates the scale after each optimiser's step. The next optimiser's gradients would then be divided by
+    another scale than they were multiplied by.
     """
     if scaler is None:
         yield

@@ -52,7 +52,7 @@ class HybridMambaConfig:
     states: int = 16  # §6.5
 
     def check(self, side: int) -> None:
-        """Raise SettingsError unless features of side x side can be cut into patches and scanned."""
+        """Raise SettingsError unless a feature grid of side x side can be cut into the patches of these settings."""
         if self.blocks < 1 or self.ratio < 1 or self.states < 1:
             raise SettingsError(
                 f"blocks, ratio and states are {self.blocks}, {self.ratio}, {self.states}; expected 1 or more"
@@ -67,17 +67,17 @@ class HybridMambaConfig:
 
 
 def scan_order(x: Tensor, ratio: int = 1) -> Tensor:
-    """Flatten each direction's maps into tokens in scan order.
+    """Flatten maps into token sequences in the order in which each direction scans them.
 
-    Direction 0 goes by rows: patch by patch, and by rows inside a patch. Direction 1 goes by columns in both. 2 and 3
-    are 0 and 1 reversed as a whole (§6.4).
+    Direction 0 goes by rows: patch by patch, and by rows inside a patch. Direction 1 goes by columns in both.
+    Directions 2 and 3 are 0 and 1 reversed as a whole (§6.4).
 
     Args:
-        x: (b, k, c, h, w), best with channels last in memory, so that a token is moved as one piece.
-        ratio: patches a side; 1 scans the whole map by rows and columns.
+        x: maps (b, k, c, h, w) of k directions, fastest with channels last in memory.
+        ratio: number of patches on a side; 1 scans the whole map by rows and columns.
 
     Returns:
-        (b, k, c, L), in memory (b, L, k, c).
+        Tokens (b, k, c, L), stored in memory as (b, L, k, c).
     """
     rows, columns, rows_back, columns_back = x.permute(1, 0, 3, 4, 2)
     tokens = [_flatten(rows, ratio), _flatten(columns.transpose(1, 2), ratio)]
@@ -86,15 +86,15 @@ def scan_order(x: Tensor, ratio: int = 1) -> Tensor:
 
 
 def sum_directions(y: Tensor, side: int, ratio: int = 1) -> Tensor:
-    """Sum the maps of all directions.
+    """Put the token sequences of all four scan directions back into maps, and sum the maps.
 
     Args:
-        y: tokens in the order of the scan (b, k, c, L), best in memory (b, L, k, c).
-        side: the side of the maps.
-        ratio: see `scan_order`.
+        y: tokens (b, k, c, L) in scan order, fastest if stored in memory as (b, L, k, c).
+        side: side of the maps.
+        ratio: number of patches on a side in the scan order (`scan_order`).
 
     Returns:
-        (b, c, side, side), channels last in memory.
+        Map (b, c, side, side), channels last in memory.
     """
     rows, columns, rows_back, columns_back = y.permute(0, 3, 1, 2).unbind(2)
     by_rows = _unflatten(rows + rows_back.flip(1), side, ratio)
@@ -112,7 +112,10 @@ def _unflatten(x: Tensor, side: int, ratio: int) -> Tensor:
 
 
 class ScanTokens(NamedTuple):
-    """Inputs of a scan in all directions: u and delta before its bias (b, k·d, L), B and C (b, k, N, L), in fp32."""
+    """Inputs of a selective scan in k directions, in fp32: u and delta (b, k·d, L), B and C (b, k, N, L).
+
+    delta is the step size before its bias is added.
+    """
 
     u: Tensor
     delta: Tensor
@@ -127,7 +130,10 @@ def _step_size_bias(*shape: int) -> Tensor:
 
 
 class ScanParameters(nn.Module):
-    """Projections, A and D of one direction; with `qim: basic`, the interception has its own (§7)."""
+    """Parameters of a selective scan in one direction: projections, step-size bias, A and D.
+
+    With `qim: basic`, the query interception has such parameters of its own (§7).
+    """
 
     def __init__(self, inner: int, rank: int, states: int):
         super().__init__()
@@ -151,9 +157,9 @@ class SS2D(nn.Module):
     """Gated scan of query and support in four directions (§6.2).
 
     Args:
-        width: C.
+        width: C, channels of query and support.
         config: settings of the network.
-        hybrid: mix the two streams (§6.4); False scans each by itself (§6.3).
+        hybrid: mix query and support (§6.4); False scans each by itself (§6.3).
     """
 
     def __init__(self, width: int, config: HybridMambaConfig, hybrid: bool):
@@ -176,7 +182,12 @@ class SS2D(nn.Module):
             self.qim = ScanParameters(inner, rank, states)
 
     def forward(self, q: Tensor, s: Tensor, with_support: bool = True) -> tuple[Tensor, Tensor | None]:
-        """Return the residuals of query and support (b, S, S, C), None for the support without `with_support`."""
+        """Return what the scan adds to query and support, (b, S, S, C) each; None for the support if not wanted.
+
+        Args:
+            q, s: query and support (b, S, S, C).
+            with_support: whether the support's result is needed.
+        """
         x_q, z_q = self.project_in(q, self.in_proj_q, self.conv2d_q)
         x_s, z_s = self.project_in(s, self.in_proj_s, self.conv2d_s) if self.hybrid or with_support else (None, None)
         if self.hybrid:
@@ -192,15 +203,16 @@ class SS2D(nn.Module):
         return out_q, self._project_out(y_s, z_s, self.out_proj_s)
 
     def scan(self, x: Tensor) -> Tensor:
-        """Scan every map (b, d, S, S) alone in four directions: the self core (§6.3)."""
+        """Scan every map (b, d, S, S) by itself in four directions, and sum the results (b, d, S, S) (§6.3)."""
         y = selective_scan(**self.scan_arguments(self.tokens(x)))
         assert isinstance(y, Tensor)
         return sum_directions(y.unflatten(1, (DIRECTIONS, -1)), x.shape[-1])
 
     def mix(self, x_q: Tensor, x_s: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix query and support (b, d, S, S): the hybrid core (§6.4).
+        """Mix query and support (b, d, S, S) by scans in four directions; return both, of the same shape (§6.4).
 
-        The query's scan recaps the support, the interception is added, and the support is scanned by itself.
+        The query is scanned with the support repeated before each of its patches, and what its tokens read from the
+        support's state is added. The support is scanned by itself.
         """
         side, ratio = x_q.shape[-1], self.config.ratio
         small_q, small_s = resize(x_q, side // ratio), resize(x_s, side // ratio)
@@ -218,7 +230,8 @@ class SS2D(nn.Module):
             small_s: support (b, d, s, s), of a patch's size.
 
         Returns:
-            query (b, d, S, S), support (b, d, s, s), and the state after the support, mean over directions (b, d, N).
+            Query (b, d, S, S), support (b, d, s, s), and the scan's state after the support, mean over directions
+            (b, d, N).
         """
         side, ratio = x_q.shape[-1], self.config.ratio
         support = self.tokens(small_s)
@@ -237,7 +250,15 @@ class SS2D(nn.Module):
         return sum_directions(y_q, side, ratio), sum_directions(y_s, small_s.shape[-1]), state.mean(1)
 
     def intercept(self, small_q: Tensor, state: Tensor) -> Tensor:
-        """Read the support's state (b, d, N) with each query token alone (query intercepted Mamba)."""
+        """Let each query token read the state that the scan of the support left behind (query intercepted Mamba).
+
+        Args:
+            small_q: query (b, d, s, s), at a patch's size.
+            state: state after the support (b, d, N).
+
+        Returns:
+            What each token reads, (b, d, s, s).
+        """
         u = small_q.flatten(2)
         inner, n = u.shape[1], self.config.states
         weights: tuple[Tensor, ...]
@@ -256,7 +277,10 @@ class SS2D(nn.Module):
         return y.unflatten(2, small_q.shape[2:])
 
     def tokens(self, x: Tensor, ratio: int = 1) -> ScanTokens:
-        """Project maps (b, d, h, w) to scan inputs in scan order, in fp32 also under autocast."""
+        """Project maps (b, d, h, w) to the inputs of a selective scan in four directions, always in fp32.
+
+        `ratio` is the number of patches on a side in the scan order.
+        """
         n = self.config.states
         x = x.contiguous(memory_format=torch.channels_last)
         low = F.linear(x.permute(0, 2, 3, 1), self.x_proj_weight.flatten(0, 1)).permute(0, 3, 1, 2)
@@ -267,7 +291,7 @@ class SS2D(nn.Module):
         return ScanTokens(u.flatten(1, 2).float(), delta.float(), B.float(), C.float())
 
     def scan_arguments(self, tokens: ScanTokens) -> dict[str, Any]:
-        """Return the arguments of `selective_scan` for tokens."""
+        """Return the keyword arguments of `selective_scan`: these tokens, and the layer's own scan parameters."""
         return tokens._asdict() | self._scan_weights()
 
     def _scan_weights(self) -> dict[str, Any]:
@@ -279,7 +303,7 @@ class SS2D(nn.Module):
         }
 
     def project_in(self, x: Tensor, projection: nn.Linear, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
-        """Project a stream (b, S, S, C) to the scan's input (b, d, S, S) and its gate (b, S, S, d)."""
+        """Project query or support (b, S, S, C) to the scan's input (b, d, S, S) and the output's gate (b, S, S, d)."""
         x, z = projection(x).chunk(2, -1)
         return F.silu(conv(x.permute(0, 3, 1, 2))), z
 
@@ -292,7 +316,7 @@ class SS2D(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU (§6.1)."""
+    """Feed-forward network: two linear layers with a GELU between them (§6.1)."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -304,7 +328,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Scan and feed-forward network for query and support, with shared norms (§6.1)."""
+    """Block of HMNet's Mamba network: a scan and a feed-forward network for query and support, with shared norms."""
 
     def __init__(self, width: int, config: HybridMambaConfig, hybrid: bool):
         super().__init__()
@@ -315,7 +339,10 @@ class Block(nn.Module):
         self.mlp_s = Mlp(width)
 
     def forward(self, q: Tensor, s: Tensor, with_support: bool = True) -> tuple[Tensor, Tensor]:
-        """Mix query and support (b, S, S, C); without `with_support`, the support is returned unchanged."""
+        """Apply the block to query and support (b, S, S, C) and return both.
+
+        Without `with_support`, the support is returned unchanged.
+        """
         residual_q, residual_s = self.self_attention(self.ln_1(q), self.ln_1(s), with_support)
         q = q + residual_q
         q = q + self.mlp_q(self.ln_2(q))
@@ -325,10 +352,10 @@ class Block(nn.Module):
         return q, s + self.mlp_s(self.ln_2(s))
 
     def freeze_support(self) -> None:
-        """Freeze parameters of the support stream that no loss depends on.
+        """Freeze those parameters of the support's branch that no loss depends on.
 
-        Called for blocks whose support no later block learns from. Without it, training on several processes would wait
-        for gradients that never come.
+        Called for the last blocks, whose support output no later block reads. Otherwise training on several processes
+        would wait for gradients that never come.
         """
         scan = self.self_attention
         unused: list[nn.Module] = [scan.out_proj_s, self.mlp_s]
@@ -338,7 +365,7 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """Container of the blocks, nested as in the authors' checkpoints (`layers.0.blocks`)."""
+    """Container of the Mamba network's blocks, nested as in the authors' checkpoints (`layers.0.blocks`)."""
 
     def __init__(self, blocks: list[Block]):
         super().__init__()
@@ -346,10 +373,10 @@ class Stage(nn.Module):
 
 
 class HybridMamba(nn.Module):
-    """Alternating self and hybrid blocks (§6).
+    """HMNet's Mamba network: self blocks and hybrid blocks, which mix query and support, in turn (§6).
 
     Args:
-        width: C.
+        width: C, channels of query and support.
         config: settings.
     """
 

@@ -29,12 +29,12 @@ GROUPS = 4  # groups of every GroupNorm, §4.4
 
 
 class MaskedScale(NamedTuple):
-    """A support's features at one scale, only where its mask is not 0 (§4.2).
+    """Features of B supports at one scale, only at the pixels where the mask is not 0 (§4.2).
 
     Attributes:
-        features: unit features (L, C, n) of each of B samples.
-        pixels: (n,) their places in the map, row by row.
-        plane: (hs, ws).
+        features: unit features (L, C, n) of the n kept pixels, for each of B samples.
+        pixels: indices (n,) of the kept pixels in the flattened map, for each sample.
+        plane: size (hs, ws) of the map.
     """
 
     features: tuple[Tensor, ...]
@@ -67,19 +67,24 @@ class HSNet(Segmenter):
         self.add_networks()
 
     def add_networks(self) -> None:
-        """Create the trained layers, in this order of random numbers."""
+        """Create the trained layers; the order of creation fixes the random numbers that each gets."""
         self.hpn_learner = HyperpixelLearner(self.backbone.blocks[1:], self.width)
 
     def query(self, image: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return unit features (B, L, C, hq, wq) at 1/8, 1/16, 1/32."""
+        """Scale the query's features to unit length: one tensor (B, L, C, hq, wq) for each scale 1/8, 1/16 and 1/32."""
         return [unit(scale) for scale in image]
 
     def support(self, image: Sequence[Tensor], mask: Tensor) -> list[MaskedScale]:
-        """Mask features (B, L, C, hs, ws), and keep the rest as unit vectors (§4.2)."""
+        """Multiply a support's features by its mask, and keep the non-zero pixels as unit vectors (§4.2).
+
+        Args:
+            image: features (B, L, C, hs, ws) of each scale.
+            mask: (B, S, S).
+        """
         return [masked(scale, mask) for scale in image]
 
     def segment(self, query: Sequence[Tensor], support: Sequence[MaskedScale]) -> Tensor:
-        """Return logits (B, 2, ·, ·) by the squeezed correlations of three scales."""
+        """Correlate a query with one support at three scales, and return logits (B, 2, ·, ·) from 4-D convolutions."""
         logits: Tensor = self.hpn_learner([correlate(q, s) for q, s in zip(query, support, strict=True)][::-1])
         return logits
 
@@ -91,7 +96,7 @@ class HSNet(Segmenter):
 
 
 def masked(scale: Tensor, mask: Tensor) -> MaskedScale:
-    """Keep features (B, L, C, hs, ws) where resized masks (B, S, S) are not 0."""
+    """Multiply features (B, L, C, hs, ws) by resized masks (B, S, S) and keep the pixels where these are not 0."""
     plane = (scale.shape[-2], scale.shape[-1])
     weights = resize_mask(mask, plane).flatten(1)
     pixels = tuple(weight.nonzero()[:, 0] for weight in weights)
@@ -100,7 +105,10 @@ def masked(scale: Tensor, mask: Tensor) -> MaskedScale:
 
 
 def correlate(query: Tensor, support: MaskedScale) -> KeptCorrelation | Tensor:
-    """Return cosines (B, L, hq, wq, hs, ws) of unit features, clamped at 0."""
+    """Return the cosines (B, L, hq, wq, hs, ws) of each query pixel with each support pixel, negative ones set to 0.
+
+    `query` holds unit features (B, L, C, hq, wq). The result stores the support's kept pixels alone.
+    """
     dtype = torch.promote_types(query.dtype, torch.float32)
     kept = [features.to(dtype) for features in support.features]
     plane = (query.shape[-2], query.shape[-1])
@@ -109,9 +117,10 @@ def correlate(query: Tensor, support: MaskedScale) -> KeptCorrelation | Tensor:
 
 
 def squeeze(inner: int, widths: Sequence[int], kernels: Sequence[int], strides: Sequence[int]) -> nn.Sequential:
-    """Build three 4-D convolutions with GroupNorm and ReLU (§4.4).
+    """Build a 4-D convolution with GroupNorm and ReLU for each entry of `widths`, `kernels` and `strides` (§4.4).
 
-    The ReLU is the norm's; an identity keeps its number, which is in the names of the authors' checkpoints.
+    `inner` is the number of input channels. The ReLU is part of the norm module; an identity stands in its place, so
+    that modules are numbered as in the authors' checkpoints.
     """
     layers: list[nn.Module] = []
     for outer, kernel, stride in zip(widths, kernels, strides, strict=True):
@@ -124,7 +133,7 @@ class HyperpixelLearner(nn.Module):
     """Network that squeezes correlations of three scales into two-class logits (§4.4).
 
     Args:
-        blocks: number of correlated blocks at 1/8, 1/16 and 1/32.
+        blocks: number of backbone blocks that are correlated at 1/8, 1/16 and 1/32.
         width: channels after the squeeze.
     """
 
@@ -158,7 +167,7 @@ class HyperpixelLearner(nn.Module):
 
 
 def enlarge_query(x: Tensor, like: Tensor) -> Tensor:
-    """Resize the query plane of (B, C, h, w, hs, ws) to that of `like`."""
+    """Resize the query axes (h, w) of a correlation (B, C, h, w, hs, ws) bilinearly to those of `like`."""
     planes = to_planes(x)
     larger = F.interpolate(planes.flatten(0, 2), like.shape[2:4], mode="bilinear", align_corners=True)
     return from_planes(larger.unflatten(0, planes.shape[:3]))

@@ -30,17 +30,17 @@ AnchorRule = Literal["index", "scale"]
 
 
 def anchor_numbers(blocks: Sequence[int], rule: AnchorRule) -> list[list[int]]:
-    """Return which anchor (0, 1 or 2) each map uses, by scale (§1).
+    """Return which of the three learned anchors (0, 1 or 2) each feature map uses, listed by scale (§1).
 
-    Both rules are the same for ResNet-50. By number, VGG-16's conv5_1 has the anchors of conv4, and its pooled map
-    those of conv5.
+    "scale" gives the maps of a scale the same anchor; "index" goes by the map's number, like the authors. The two agree
+    for ResNet-50. For VGG-16, "index" gives conv5_1 the anchor of conv4, and the pooled map that of conv5.
 
     >>> anchor_numbers((3, 3, 1), "index"), anchor_numbers((3, 3, 1), "scale")
     ([[0, 0, 0], [0, 1, 1], [1]], [[0, 0, 0], [1, 1, 1], [2]])
 
     Args:
-        blocks: number of maps at 1/8, 1/16 and 1/32.
-        rule: the rule.
+        blocks: number of feature maps at 1/8, 1/16 and 1/32.
+        rule: "index" or "scale".
     """
     if rule == "scale":
         return [[scale] * count for scale, count in enumerate(blocks)]
@@ -49,9 +49,10 @@ def anchor_numbers(blocks: Sequence[int], rule: AnchorRule) -> list[list[int]]:
 
 
 def anchor_layer(channels: int) -> nn.Linear:
-    """Build anchors (2, C), normally distributed with the standard deviation C^-0.5 (§1).
+    """Build a layer whose weight is an anchor, two rows (2, C) for background and foreground (§1).
 
-    The bias takes part in nothing; it is in the authors' checkpoints.
+    The weight is drawn from a normal distribution with standard deviation C^-0.5. The bias is unused; it is there
+    because the authors' checkpoints have it.
     """
     layer = nn.Linear(channels, 2)
     nn.init.normal_(layer.weight, 0.0, channels**-0.5)
@@ -66,11 +67,11 @@ def scaled_rows(rows: Tensor) -> Tensor:
 
 
 def prototypes(features: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean features outside and inside of a mask, (B, L, 2, C) float64 (§2.2); 0 if empty.
+    """Return the mean features outside and inside of a mask, (B, L, 2, C) float64; 0 where the region is empty (§2.2).
 
     Args:
         features: (B, L, C, h, w).
-        mask: (B, S, S) in [0, 1]; resized corner to corner.
+        mask: (B, S, S) in [0, 1]; it is resized to the features with aligned corners.
     """
     inside = resize_mask(mask, (features.shape[-2], features.shape[-1])).flatten(1)
     shares = torch.stack([1 - inside, inside], 1).double()
@@ -79,13 +80,13 @@ def prototypes(features: Tensor, mask: Tensor) -> Tensor:
 
 
 def coefficients(features: Tensor, basis: Tensor) -> Tensor:
-    """Return coefficients (B, L, 2, P) float64 of features in two rows, by the authors' pinv (§2).
+    """Return the coefficients (B, L, 2, P) float64 that express each feature by two basis vectors, by pseudo-inverse.
 
-    A row of zeros has the coefficient 0. The rows may be nearly parallel, so all of it is computed in float64.
+    A basis vector of zeros has the coefficient 0. The two may be nearly parallel, so all is computed in float64 (§2).
 
     Args:
-        features: (B, L, C, P).
-        basis: (B, L, 2, C) float64.
+        features: features (B, L, C, P) of P pixels.
+        basis: two basis vectors (B, L, 2, C) float64.
     """
     products = torch.stack(
         [rows @ map_.double() for rows, map_ in zip(basis.unbind(1), features.unbind(1), strict=True)], 1
@@ -95,15 +96,15 @@ def coefficients(features: Tensor, basis: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class AnchoredPair:
-    """Query and masked support of one scale, expressed by the support's prototypes (§2).
+    """Query and masked support at one scale, their features expressed by the support's two prototypes (§2).
 
     Attributes:
-        query: (B, L, 2, P) float64.
-        support: (L, 2, n) float64 of each sample's kept pixels.
-        pixels: (n,) numbers of the kept pixels in the support's map, of each sample.
-        query_plane: (h, w).
-        support_plane: (hs, ws).
-        dtype: the dtype of the features.
+        query: coefficients (B, L, 2, P) float64 of the query's pixels.
+        support: coefficients (L, 2, n) float64 of the kept support pixels, for each sample.
+        pixels: indices (n,) of the kept pixels in the support's flattened map, for each sample.
+        query_plane: size (h, w) of the query's map.
+        support_plane: size (hs, ws) of the support's map.
+        dtype: dtype of the correlation, at least float32.
     """
 
     query: Tensor
@@ -115,7 +116,12 @@ class AnchoredPair:
 
     @classmethod
     def between(cls, query: Tensor, support: Tensor, mask: Tensor) -> "AnchoredPair":
-        """Express features (B, L, C, ·, ·) by the support's prototypes inside and outside of `mask`."""
+        """Express features of query and support by the support's mean features outside and inside of its mask.
+
+        Args:
+            query, support: features (B, L, C, ·, ·).
+            mask: mask of the support (B, S, S).
+        """
         basis = scaled_rows(prototypes(support, mask))
         weights = resize_mask(mask, (support.shape[-2], support.shape[-1])).flatten(1)
         own = coefficients(support.flatten(3), basis) * weights[:, None, None]
@@ -132,10 +138,10 @@ class AnchoredPair:
         )
 
     def correlation(self, anchors: Tensor) -> KeptCorrelation:
-        """Return cosines after `anchors` (L, 2, C) have replaced the prototypes (§3).
+        """Return the cosines of query and support pixels after anchors (L, 2, C) have replaced the prototypes (§3).
 
-        A transformed feature is two coefficients in the basis of the anchors, so a product of two needs the products
-        of the anchors alone.
+        A transformed feature keeps its two coefficients, now in the basis of the anchors. A product of two features
+        therefore needs only the products of the anchors.
         """
         wide = anchors.double()
         metric = wide @ wide.mT
@@ -162,18 +168,18 @@ def foreground_prototypes(maps: Sequence[Tensor], mask: Tensor) -> list[Tensor]:
 
 
 def divergence(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
-    """Return the Kullback-Leibler divergence of the query's prototypes from the support's, summed (§6).
+    """Return the Kullback-Leibler divergence of the query's prototypes from a support's, summed over maps: a scalar.
 
     Args:
-        query: foreground prototypes (B, C) of each map; a softmax over C makes distributions of them.
-        support: those of a support.
+        query: foreground prototypes (B, C) of each feature map; a softmax over C makes distributions of them (§6).
+        support: foreground prototypes (B, C) of a support.
     """
     pairs = [(s.log_softmax(1), q.log_softmax(1)) for q, s in zip(query, support, strict=True)]
     return torch.stack([(s.exp() * (s - q)).sum() for s, q in pairs]).sum()
 
 
 class Support(NamedTuple):
-    """A support's features (B, L, C, hs, ws) of three scales, and its mask (B, S, S)."""
+    """A support's features (B, L, C, hs, ws) at three scales, and its foreground mask (B, S, S)."""
 
     scales: Sequence[Tensor]
     mask: Tensor
@@ -186,9 +192,9 @@ class PATNet(HSNet):
         backbone: a pyramid: `resnet50_v1` or `vgg16` in the paper (§1).
         learning_rate: constant rate of Adam (§5).
         width: channels after the squeeze; 128 in the paper.
-        anchors: how maps get their anchors, see `anchor_numbers`.
-        tuning_steps: steps of fine-tuning the anchors to each episode (§6, TFI); 0 tests as the authors' program does.
-        tuning_rate: rate of its Adam: 1e-3 on DeepGlobe and ISIC, 5e-5 on Chest X-ray and FSS-1000 in the paper.
+        anchors: rule by which a feature map gets one of the three anchors: by its scale, or by its index.
+        tuning_steps: steps of fine-tuning the anchors to each episode (§6, TFI); 0 for none, as in the authors' code.
+        tuning_rate: Adam's rate for that: 1e-3 on DeepGlobe and ISIC, 5e-5 on Chest X-ray and FSS-1000 in the paper.
     """
 
     def __init__(
@@ -209,7 +215,7 @@ class PATNet(HSNet):
         super().__init__(backbone, learning_rate, width)
 
     def add_networks(self) -> None:
-        """Add the anchors and HSNet's learner, drawn in this order (§1)."""
+        """Create the anchors, then HSNet's learner; the order fixes the random numbers that each gets (§1)."""
         channels = self.backbone.channels[1:]
         self.numbers = anchor_numbers(self.backbone.blocks[1:], self.anchors)
         self._check_widths()
@@ -233,7 +239,7 @@ class PATNet(HSNet):
 
     @property
     def reference_layers(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
-        """The anchors 0, 1 and 2."""
+        """The layers that hold the three learned anchors (2, C), in the order of their numbers 0, 1 and 2."""
         return self.reference_layer1, self.reference_layer2, self.reference_layer3
 
     def query(self, image: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -243,23 +249,36 @@ class PATNet(HSNet):
         return Support(image, mask)
 
     def segment(self, query: Sequence[Tensor], support: Support) -> Tensor:  # type: ignore[override]
-        """Return logits by cosines of query and masked support, both transformed to the anchors (§2, §3)."""
+        """Return logits (B, 2, ·, ·) from the correlation of query and masked support, both transformed to the anchors.
+
+        `query` holds features (B, L, C, hq, wq) of three scales (§2, §3).
+        """
         return self.segment_with(query, support, [layer.weight for layer in self.reference_layers])
 
     @staticmethod
     @torch.no_grad()
     def pairs(query: Sequence[Tensor], support: Sequence[Tensor], masks: Tensor) -> list[AnchoredPair]:
-        """Return the query and support pair of each scale."""
+        """Express query and support at each scale by the support's prototypes.
+
+        Args:
+            query, support: features (B, L, C, ·, ·) of each scale.
+            masks: masks of the supports (B, S, S).
+        """
         return [AnchoredPair.between(q, s, masks) for q, s in zip(query, support, strict=True)]
 
     def anchored(self, pairs: Sequence[AnchoredPair], anchors: Sequence[Tensor]) -> list[KeptCorrelation]:
-        """Return the correlation of each scale by anchors (2, C) of the numbers 0, 1 and 2."""
+        """Return the correlation of query and support at each scale, in the basis of the anchors.
+
+        Args:
+            pairs: query and support of each scale.
+            anchors: the three anchors, (2, C) each.
+        """
         rows = [scaled_rows(anchor) for anchor in anchors]
         stacks = [torch.stack([rows[number] for number in numbers]) for numbers in self.numbers]
         return [pair.correlation(stack) for pair, stack in zip(pairs, stacks, strict=True)]
 
     def outputs(self, query: Sequence[Tensor], supports: Iterator[Support]) -> Iterator[Output]:
-        """Segment a way as HSNet does; with fine-tuning, by anchors tuned to its supports."""
+        """Yield the output of a way for each support; with `tuning_steps` above 0, by anchors tuned to its supports."""
         if not self.tuning_steps or self.context.classes is not None:  # training has no fine-tuning
             yield from super().outputs(query, supports)
             return
@@ -269,26 +288,23 @@ class PATNet(HSNet):
             yield Output(self.segment_with(query, support, anchors))
 
     def segment_with(self, query: Sequence[Tensor], support: Support, anchors: Sequence[Tensor]) -> Tensor:
-        """Segment with these anchors (2, C), numbered 0, 1 and 2."""
+        """Return logits (B, 2, ·, ·) of a query by one support and the given three anchors, (2, C) each."""
         pairs = self.pairs(query, support.scales, support.mask)
         logits: Tensor = self.hpn_learner(self.anchored(pairs, anchors)[::-1])
         return logits
 
     def tune(self, query: Sequence[Tensor], supports: Sequence[Support]) -> list[Tensor]:
-        """Tune the anchors to a way of an episode, starting from the trained ones (§6).
+        """Return the three anchors, tuned to one way of an episode, starting from the trained anchors (§6).
 
-        The query's truth is not used.
-
-        The query's prototypes are those of the predicted mask, which is soft, so that the anchors have a gradient; they
-        approach the prototypes of each support. Of a support no more is read than two coefficients a position and its
-        prototypes.
+        The anchors are moved until the query's foreground prototype, under its predicted soft mask, approaches the
+        prototype of each support. The query's true mask is not used.
 
         Args:
-            query: its scales (1, L, C, h, w).
-            supports: those of the way.
+            query: features of the query (1, L, C, h, w) for each scale.
+            supports: features and masks of the way's supports.
 
         Returns:
-            Anchors (2, C) of the numbers 0, 1 and 2.
+            Three anchors (2, C).
         """
         with torch.inference_mode(False), torch.enable_grad():
             maps = [map_.clone() for map_ in first_maps(query)]

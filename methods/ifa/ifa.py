@@ -43,13 +43,14 @@ Program = Literal["base", "adaptation"]
 
 
 class Outputs(NamedTuple):
-    """Logits of a training step at the images' size (§4).
+    """Logits of a training step on B episodes, at the images' size (§4).
 
     Attributes:
-        refined, queries: of the queries (B, 2, S, S): refined in the first round (None without), and of each round.
-        itself: the itself of the queries by the prototypes of their own masks.
-        supports: of the supports (K·B, 2, S, S), all items' first shots first, by the prototypes of their own masks.
-        support_rounds: of the supports in each round.
+        refined: refined logits of the queries in the first round (B, 2, S, S); None if nothing is refined.
+        queries: logits of the queries in each round (B, 2, S, S).
+        itself: logits of the queries by prototypes of the queries' own true masks (B, 2, S, S).
+        supports: logits of the supports by prototypes of their own masks (K·B, 2, S, S), all first shots first.
+        support_rounds: logits of the supports in each round (K·B, 2, S, S).
     """
 
     refined: Tensor | None
@@ -60,7 +61,7 @@ class Outputs(NamedTuple):
 
     @classmethod
     def gathered(cls, parts: Sequence["Outputs"]) -> "Outputs":
-        """Concatenate the outputs for parts of a batch, as if gathered from several GPUs."""
+        """Concatenate the logits of several parts of a batch, which the authors compute on one GPU each."""
         if len(parts) == 1:
             return parts[0]
         refined, queries, itself, supports, support_rounds = zip(*parts, strict=True)
@@ -69,15 +70,15 @@ class Outputs(NamedTuple):
         return cls(first, each, torch.cat(itself), torch.cat(supports), other)
 
     def losses(self, query: Tensor, support: Tensor, program: Program) -> Tensor:
-        """Return the loss of one of the authors' programs (§5).
+        """Return the loss (scalar) of one of the authors' two programs, a weighted sum of cross-entropies (§5).
 
-        Without a refined output the authors' base training holds the queries' second round against the supports'
-        masks, a slip that one shot alone bears.
+        Without refined logits, the authors' base training compares the queries' second round with the supports' masks,
+        a mistake that only works with one shot.
 
         Args:
-            query: masks of the queries (B, S, S).
-            support: the support of the supports (K·B, S, S), in their order.
-            program: the program.
+            query: true masks of the queries (B, S, S).
+            support: true masks of the supports (K·B, S, S), all first shots first.
+            program: "base" for base training, "adaptation" for the adaptation to supports.
         """
 
         def entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -105,15 +106,16 @@ def step_outputs(
     order: ShotOrder = "program",
     rounds: int = ROUNDS,
 ) -> Outputs:
-    """Return the outputs of a training step (§4).
+    """Segment queries and supports of B episodes in several rounds, and return the logits for training (§4).
 
     Args:
-        query: features (B, C, h, w).
-        support: (K·B, C, h, w), all items' first shots first.
-        query_masks, support_masks: (B, S, S) and (K·B, S, S).
-        refine: refine the query in the first round.
-        order: how prototypes of items meet their shots.
-        rounds: the rounds of the loop.
+        query: features of the queries (B, C, h, w).
+        support: features of the supports (K·B, C, h, w), all first shots first.
+        query_masks, support_masks: true masks (B, S, S) and (K·B, S, S).
+        refine: whether to refine the queries' prototypes in the first round.
+        order: "matched" segments each episode's shots by the episode's own prototypes; "program" mixes up those of
+            several episodes, like the authors' code.
+        rounds: number of rounds.
     """
     side = query_masks.shape[-1]
     shots = list(zip(support.split(len(query)), support_masks.split(len(query)), strict=True))
@@ -131,7 +133,7 @@ def step_outputs(
 
 
 def rate_factor(done: int, steps: int) -> float:
-    """Return the factor of the rate after `done` steps: a tenth after a third and after two thirds of `steps` (§5).
+    """Return the learning rate's factor after `done` steps: times 0.1 after a third and two thirds of `steps` (§5).
 
     >>> [round(rate_factor(done, 6), 2) for done in (0, 1, 2, 3, 4, 5)]
     [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
@@ -140,14 +142,14 @@ def rate_factor(done: int, steps: int) -> float:
 
 
 class LabelledSupport(NamedTuple):
-    """Images (1, 3, S, S) uint8 with masks (1, S, S), from which a network learns."""
+    """A support image (1, 3, S, S) uint8 with its mask (1, S, S), on which a network is trained."""
 
     image: Tensor
     mask: Tensor
 
 
 class Adapted(NamedTuple):
-    """A network adapted to a way's supports, with their prototypes in its features."""
+    """A network adapted to a way's supports, with the prototypes of these supports in the network's features."""
 
     network: nn.Module
     start: Prototypes
@@ -156,20 +158,20 @@ class Adapted(NamedTuple):
 class IFA(Segmenter):
     """IFA: iterative few-shot adaptation by prototypes that queries make of themselves.
 
-    Adapted to the supports of an episode, which is ours, it has a network for each way: query and supports are then
-    images until `join` has made that network.
+    fsbench can also adapt the network to the supports of an episode. It then has a network for each way, and query and
+    supports are kept as images until `join` has trained that network.
 
     Args:
         backbone: `dilated_resnet50` or `dilated_resnet101`, whose layers 2 and 3 are learned; or the demo's ViT.
-        refine: make the query's prototypes a second time, in training and test, as all scripts of the authors do.
-        shot_order: how training of several shots lays prototypes of items over their shots: "program" mixes the items
-            of a batch up, as the authors' program does; "matched" does not (§4, defect 1).
+        refine: compute the query's prototypes a second time, in training and test, as all scripts of the authors do.
+        shot_order: order in which training with several shots pairs prototypes with supports: "program" mixes up the
+            episodes of a batch, like the authors' code; "matched" does not (§4, defect 1).
         replicas: GPUs of the authors' scripts, over which a batch is divided in training (§6).
         learning_rate: of SGD in base training.
-        momentum, weight_decay: of SGD, also in the adaptation.
-        decay_items: items after which both trainings count as complete: the rate falls to a tenth after a third and
-            two thirds of them, however long an epoch is (§5); None takes the length of the training itself.
-        adaptation: what is learned from the test's own images.
+        momentum, weight_decay: settings of SGD, also in the adaptation.
+        decay_items: number of training episodes by which the rate is scheduled: it falls to a tenth after a third and
+            after two thirds of them, however long an epoch is (§5); None takes the length of the training itself.
+        adaptation: settings of the adaptation to the test's own images.
         vit_blocks: with the demo's ViT, the first block that is learned and the last that is used, from 0.
     """
 
@@ -241,13 +243,13 @@ class IFA(Segmenter):
 
     @property
     def sees_pixels(self) -> bool:  # type: ignore[override]
-        """Whether images, not features, are needed, because a network is still to be trained."""
+        """Whether the method takes image pixels instead of features, because a network is still to be trained."""
         return self.training or self.adaptation.images == "episode"
 
     raw_images = sees_pixels  # an image is changed before it is normalised
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Return the features (C, h, w) of an image, which are kept until the network changes."""
+        """Return the features (C, h, w) of an image (3, S, S); they are cached until the network changes."""
         features: Tensor = self.network(pixels[None])[0]
         return features
 
@@ -258,11 +260,17 @@ class IFA(Segmenter):
         return None
 
     def support(self, image: Tensor, mask: Tensor) -> LabelledSupport | Prototypes:
-        """Return mean features inside and outside of the mask, or the image if a network learns from it."""
+        """Return a support's mean features inside and outside of its mask; its image and mask if a network is trained.
+
+        `image` holds features (1, C, h, w), or pixels if a network is still to be trained; `mask` is (1, S, S).
+        """
         return LabelledSupport(image, mask) if self.sees_pixels else masked_prototypes(image, mask)
 
     def join(self, supports: Iterator[Any]) -> Adapted | Prototypes:
-        """Return the mean prototypes of all shots, in an adapted network's features if so set."""
+        """Return the prototypes of a way, averaged over shots.
+
+        If the method adapts to each episode, the network is first trained on the supports and returned as well.
+        """
         if not self.sees_pixels:
             return mean_prototypes(list(supports))
         shots = list(supports)
@@ -270,7 +278,10 @@ class IFA(Segmenter):
         return Adapted(network, mean_prototypes([masked_prototypes(network(normalise(x)), mask) for x, mask in shots]))
 
     def segment(self, query: Tensor, support: Adapted | Prototypes) -> Tensor:
-        """Return logits (1, 2, h, w) by prototypes that the query makes of itself (§4)."""
+        """Return logits (1, 2, h, w) of a query by prototypes computed from the query's own features (§4).
+
+        The supports' prototypes give the first, rough segmentation.
+        """
         if isinstance(support, Adapted):
             query, support = support.network(normalise(query)), support.start
         found = one_round(support, query, None, self.refine)
@@ -284,7 +295,14 @@ class IFA(Segmenter):
     def losses(
         self, query: Tensor, supports: Iterator[tuple[Tensor, Tensor]], target: Target, program: Program = "base"
     ) -> dict[str, Tensor]:
-        """Return the loss of one of the authors' programs, which also uses the supports' masks."""
+        """Return "loss" (scalar) of one of the authors' programs, "base" training or "adaptation".
+
+        Args:
+            query: query images (B, 3, S, S).
+            supports: images (B, 3, S, S) and masks (B, S, S) of each shot; the loss segments the supports, too.
+            target: true labels of the queries.
+            program: "base" or "adaptation".
+        """
         images, masks = (torch.stack(part) for part in zip(*supports, strict=True))
         labelled = normalise(query), normalise(images), target.labels == 1, masks  # void is background (§2)
         return {"loss": self.image_loss(self.network, *labelled, program)}
@@ -298,14 +316,14 @@ class IFA(Segmenter):
         support_masks: Tensor,
         program: Program,
     ) -> Tensor:
-        """Return the loss of a network on normalised images.
+        """Return the training loss (scalar) of a network on normalised images of B episodes.
 
         Args:
-            network: gives their features.
-            query: (B, 3, S, S).
-            support: (K, B, 3, S, S).
-            query_masks, support_masks: (B, S, S) and (K, B, S, S).
-            program: whose loss it is.
+            network: network from images to features.
+            query: query images (B, 3, S, S).
+            support: support images (K, B, 3, S, S).
+            query_masks, support_masks: true masks (B, S, S) and (K, B, S, S).
+            program: program of the authors with this loss, "base" training or "adaptation".
         """
         rounds = ROUNDS if program == "adaptation" else 1 if self.refine else 2
         queries = zip(query.chunk(self.replicas), query_masks.chunk(self.replicas), strict=True)
@@ -327,7 +345,10 @@ class IFA(Segmenter):
         return self.optimisation(self.network, self.learning_rate, steps)
 
     def optimisation(self, network: nn.Module, rate: float, steps: int) -> dict[str, Any]:
-        """Return SGD for a network's learned weights with its schedule over `steps`, in Lightning's form."""
+        """Return SGD for a network's learned weights and its schedule over `steps`, as the dict that Lightning expects.
+
+        `rate` is the initial learning rate.
+        """
         learned = learned_parameters(network)
         optimizer = torch.optim.SGD(learned, rate, self.momentum, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: rate_factor(done, steps))
@@ -348,10 +369,10 @@ class IFA(Segmenter):
         return self.optimisation(network, self.adaptation.learning_rate, steps)
 
     def adapted_to(self, shots: Sequence[LabelledSupport]) -> nn.Module:
-        """Return a copy of the trained network adapted to a way's supports.
+        """Return a copy of the trained network, fine-tuned on a way's supports and frozen.
 
-        In each step one of them, drawn from the episode's number and that of the step, is changed at the images' size
-        and becomes the query; all ways draw alike.
+        In each step one support, drawn at random, is augmented and takes the place of the query. The random numbers
+        follow from the episode's and the step's number, so they are the same for all ways.
         """
         with torch.inference_mode(False), torch.enable_grad():
             network, steps = deepcopy(self.network), self.adaptation.epochs

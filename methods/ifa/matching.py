@@ -27,14 +27,17 @@ several items and shots takes those of other items, or each over its own (§4, d
 
 
 class Prototypes(NamedTuple):
-    """Foreground and background vectors with which features are compared."""
+    """Foreground and background vectors with which features are compared, (b, C, 1, 1) or (b, C, h, w) each."""
 
     foreground: Tensor
     background: Tensor
 
 
 class Own(NamedTuple):
-    """Prototypes made from the query's own features: two (b, C, 1, 1), and a local background (b, C, h, w)."""
+    """Prototypes computed from the query's own features.
+
+    They are mean foreground and background (b, C, 1, 1), and a background for each position (b, C, h, w).
+    """
 
     foreground: Tensor
     background: Tensor
@@ -48,7 +51,10 @@ def similarity(x: Tensor, prototypes: Prototypes) -> Tensor:
 
 
 def masked_prototypes(x: Tensor, mask: Tensor) -> Prototypes:
-    """Average features (b, C, h, w) inside and outside of a mask (b, H, W), which is resized to them (§2)."""
+    """Average features (b, C, h, w) inside and outside of a mask (b, H, W): foreground and background prototypes (§2).
+
+    The mask is resized to the features.
+    """
 
     def mean(chosen: Tensor) -> Tensor:
         share = F.interpolate(chosen[:, None].to(x.dtype), x.shape[-2:], mode="bilinear", align_corners=True)
@@ -58,7 +64,7 @@ def masked_prototypes(x: Tensor, mask: Tensor) -> Prototypes:
 
 
 def by_own_mask(x: Tensor, mask: Tensor) -> Tensor:
-    """Return the similarity (b, 2, h, w) of features with prototypes of their own masks (b, H, W)."""
+    """Return the similarity (b, 2, h, w) of features (b, C, h, w) with the prototypes of their own masks (b, H, W)."""
     return similarity(x, masked_prototypes(x, mask))
 
 
@@ -69,27 +75,27 @@ def mean_prototypes(shots: Sequence[Prototypes]) -> Prototypes:
 
 
 def local_background(x: Tensor, background: Tensor) -> Tensor:
-    """Average background features for each position, weighted by similarity (§3).
+    """Return a background prototype for each position: background features averaged by similarity to it (§3).
 
     Args:
-        x: (C, N) features.
-        background: (C, n), those of them that are background.
+        x: features (C, N) of N positions.
+        background: the features (C, n) of the n background positions.
 
     Returns:
-        (C, N).
+        Prototypes (C, N).
     """
     cosines = (x / x.norm(dim=0)).mT @ (background / background.norm(dim=0))
     return background @ (LOCAL_SHARPNESS * cosines).softmax(1).mT
 
 
 def self_support(x: Tensor, logits: Tensor) -> Own:
-    """Make prototypes from positions that are surely foreground or background, for each item (§3).
+    """Compute prototypes of each image from its positions that are surely foreground or background (§3).
 
-    Which these are has no gradient; their features have one.
+    The choice of positions has no gradient; their features have one.
 
     Args:
         x: features (b, C, h, w).
-        logits: (b, 2, h, w).
+        logits: logits (b, 2, h, w) of background and foreground, by which positions are chosen.
     """
     found = []
     for item, probabilities in zip(x.flatten(2), logits.detach().softmax(1).flatten(2), strict=True):
@@ -106,25 +112,25 @@ def _sure(probability: Tensor, least: float) -> Tensor:
 
 
 def enhanced(x: Tensor, logits: Tensor, foreground: Tensor) -> Prototypes:
-    """Mix prototypes from features themselves with a given foreground, half each (§4).
+    """Return prototypes from an image's own features; the foreground is mixed with a given one, half each (§4).
 
     Args:
         x: features (b, C, h, w).
-        logits: their similarity with other prototypes (b, 2, h, w).
-        foreground: the given one.
+        logits: similarity of the features with earlier prototypes (b, 2, h, w), which chooses sure positions.
+        foreground: given foreground prototype (b, C, 1, 1).
     """
     own = self_support(x, logits)
     return Prototypes(0.5 * foreground + 0.5 * own.foreground, 0.3 * own.background + 0.7 * own.local)
 
 
 class Round(NamedTuple):
-    """Outputs of one round of iteration; None for outputs it does not make.
+    """Outputs of one round of mutual segmentation of query and supports.
 
     Attributes:
-        refined: logits of the refined query (b, 2, h, w).
-        query: logits of the query.
-        support: logits of the supports (K·b, 2, h, w).
-        prototypes: what the next round starts from.
+        refined: logits of the query by refined prototypes (b, 2, h, w); None if nothing is refined.
+        query: logits of the query (b, 2, h, w).
+        support: logits of the supports (K·b, 2, h, w); None in tests.
+        prototypes: prototypes that the next round starts from; None in tests.
     """
 
     refined: Tensor | None
@@ -136,14 +142,15 @@ class Round(NamedTuple):
 def one_round(
     start: Prototypes, query: Tensor, support: Tensor | None, refines: bool, order: ShotOrder = "program"
 ) -> Round:
-    """Segment queries by their own prototypes, then supports by these (§4).
+    """Segment queries by prototypes from their own features, then supports by the queries' prototypes (§4).
 
     Args:
-        start: the start of the supports, or of the round before.
-        query: features (b, C, h, w).
-        support: features (K·b, C, h, w) of all items' first shot, then of the second, and so on; None tests.
-        refines: make the query's prototypes a second time.
-        order: how prototypes of items meet their shots.
+        start: prototypes of the supports, or of the round before.
+        query: features of the queries (b, C, h, w).
+        support: features of the supports (K·b, C, h, w), all first shots first; None in tests, to skip the supports.
+        refines: whether to compute the queries' prototypes a second time.
+        order: "matched" segments each episode's shots by the episode's own prototypes; "program" mixes up those of
+            several episodes, like the authors' code.
     """
     first = enhanced(query, similarity(query, start), start.foreground)
     logits = similarity(query, first)
@@ -178,10 +185,10 @@ def _match_shot(shot: Tensor, foreground: Tensor, *given: Tensor) -> tuple[Tenso
 
 
 def in_turn(function: Callable[..., Result], shots: Sequence[tuple[Tensor, ...]]) -> list[Result]:
-    """Call a function for each shot, one after the other.
+    """Call a function for each shot, one after the other, and return the results.
 
-    With several shots a call keeps its arguments alone: the gradients compute what is in between again, so that memory
-    holds that of one shot at a time.
+    Of several shots, only the arguments are kept for the backward pass, which computes the rest again (activation
+    checkpointing), so that memory holds the activations of one shot at a time.
     """
     if len(shots) == 1:
         return [function(*shots[0])]

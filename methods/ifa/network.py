@@ -26,7 +26,7 @@ STEM_CONVOLUTIONS = 7
 
 
 class ImageNetLayers(FrozenTrunk):
-    """ImageNet weights of a dilated ResNet for images of a multiple of 8 pixels a side."""
+    """ImageNet weights of a dilated ResNet, for images with sides that are a multiple of 8 pixels."""
 
     def __init__(self, config: BackboneConfig):
         super().__init__(config)
@@ -39,10 +39,10 @@ class ImageNetLayers(FrozenTrunk):
 
 
 def backbone_weights(config: BackboneConfig) -> ImageNetLayers | OwnSizeViT:
-    """Return the first weights of a network `config.name`.
+    """Return the pretrained weights from which training of the network `config.name` starts.
 
     Raises:
-        SettingsError: it is unknown, or none that IFA can learn.
+        SettingsError: the network is unknown, or IFA cannot train it.
     """
     if config.name in TRUNKS:
         return ImageNetLayers(config)
@@ -53,7 +53,7 @@ def backbone_weights(config: BackboneConfig) -> ImageNetLayers | OwnSizeViT:
 
 
 class SignedBottleneck(Bottleneck):
-    """The last block of layer 3, without its last ReLU: features are signed (§1)."""
+    """Residual block for the end of layer 3 of a ResNet, without its last ReLU, so that features are signed (§1)."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
@@ -70,7 +70,7 @@ class LearnedResNet(nn.Module):
 
     Args:
         kind: network.
-        counts: blocks of the stages, where not the usual ones.
+        counts: number of blocks in each stage; None for the usual ones.
     """
 
     def __init__(self, kind: Kind, counts: Sequence[int] | None = None):
@@ -85,7 +85,7 @@ class LearnedResNet(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> "LearnedResNet":
-        """Stay in evaluation mode."""
+        """Return the network itself in evaluation mode, whatever `mode` is."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -104,7 +104,12 @@ class LearnedResNet(nn.Module):
 
 
 def learned_network(weights: FrozenBackbone, vit_blocks: tuple[int, int]) -> LearnedResNet | LearnedTokens:
-    """Build the network with first weights; `vit_blocks` as in `LearnedTokens`."""
+    """Build IFA's trainable network from pretrained weights: a ResNet, or the demo's ViT.
+
+    Args:
+        weights: the pretrained weights.
+        vit_blocks: for a ViT, the numbers, from 0, of the first learned block and of the last one used.
+    """
     if isinstance(weights, OwnSizeViT):
         return LearnedTokens(weights, vit_blocks)
     assert isinstance(weights, ImageNetLayers)
@@ -112,7 +117,7 @@ def learned_network(weights: FrozenBackbone, vit_blocks: tuple[int, int]) -> Lea
 
 
 class IFAReleasedFormat(ReleasedFormat):
-    """Layout of the authors' checkpoints: no prefix, and the stem's convolutions in one module."""
+    """Layout of IFA's published checkpoints: names without prefix, and the stem's convolutions in one module."""
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
         if not {"layer0.0.0.weight", "layer0.1.weight", "layer3.0.conv1.weight"} <= state.keys():
@@ -124,7 +129,7 @@ class IFAReleasedFormat(ReleasedFormat):
 
 
 def own_name(key: str) -> str:
-    """Return our name of an authors' weight.
+    """Return fsbench's name of a weight that has the name `key` in the authors' checkpoints.
 
     >>> own_name("layer0.0.6.weight"), own_name("layer0.1.bias"), own_name("layer1.0.conv1.weight")
     ('layer0.6.weight', 'layer0.7.bias', 'layer1.0.conv1.weight')
@@ -133,7 +138,7 @@ def own_name(key: str) -> str:
 
 
 def released_name(key: str) -> str:
-    """Return the authors' name of a weight of ours, the reverse of `own_name`.
+    """Return the authors' name of a weight that has the name `key` in fsbench, the reverse of `own_name`.
 
     >>> released_name("layer0.6.weight"), released_name("layer0.7.bias")
     ('layer0.0.6.weight', 'layer0.1.bias')
@@ -144,5 +149,5 @@ def released_name(key: str) -> str:
 
 
 def learned_parameters(network: nn.Module) -> Iterable[nn.Parameter]:
-    """Return the parameters that are learned."""
+    """Return those parameters of a network that require gradients."""
     return [parameter for parameter in network.parameters() if parameter.requires_grad]

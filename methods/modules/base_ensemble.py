@@ -31,7 +31,9 @@ from fsbench.networks.backbones.base import BackboneConfig
 
 @dataclass(kw_only=True)
 class EnsembleOutput(Output):
-    """Output of a head: `logits` (b, 2, h, w) are the ensemble's or, without base learner, `meta`'s.
+    """Output of a head that joins a meta learner (few-shot) with a base learner (base classes).
+
+    `logits` (b, 2, h, w) are those of the ensemble or, without base learner, of the meta learner.
 
     Attributes:
         meta: (b, 2, h, w), logits of the meta learner.
@@ -46,7 +48,7 @@ class EnsembleOutput(Output):
 
 
 def merge_layer() -> nn.Conv2d:
-    """Build the layer that weighs two maps; it starts with the first alone."""
+    """Build the 1x1 convolution that mixes two maps into one; its first weights pass only the first map."""
     conv = nn.Conv2d(2, 1, 1, bias=False)
     conv.weight.data = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
     return conv
@@ -67,14 +69,17 @@ def reweight_network(shots: int, width: int) -> nn.Module:
 
 
 def gram(x: Tensor) -> Tensor:
-    """Return the cosines between channels, (b, c, h, w) -> (b, c, c), in fp32 at least."""
+    """Return the Gram matrices of features (b, c, h, w): cosines between channels (b, c, c), in fp32 or wider."""
     flat = widened(x).flatten(2)
     norm = flat.norm(dim=2)
     return flat @ flat.mT / (norm[:, :, None] * norm[:, None] + 1e-7)
 
 
 def gram_distance(query: Tensor, support: Tensor) -> Tensor:
-    """Return the style distance of each shot's Gram matrix from the query's, (b, K, 1, 1)."""
+    """Return the distance (b, K, 1, 1) of each shot's Gram matrix from the query's, the "style distance".
+
+    `query` is (b, c, c), `support` (b, K, c, c).
+    """
     return ((query[:, None] - support).norm(dim=(2, 3)) / query.shape[1])[..., None, None]
 
 
@@ -82,11 +87,10 @@ def shot_weights(distances: Tensor, reweight: nn.Module, sorted_order: bool) -> 
     """Return learned weights (b, K, 1, 1) of the shots from their sorted distances.
 
     Args:
-        distances: (b, K, 1, 1).
-        reweight: see `reweight_network`.
-        sorted_order: leave the weights in the order of the sorted distances, as HMNet's authors do, whose way back to
-            the order of the shots is the identity (hmnet.md §9.2); otherwise each shot has the weight of its own
-            distance (bam.md §4).
+        distances: style distance of each shot from the query (b, K, 1, 1).
+        reweight: network from sorted distances to weights before the softmax.
+        sorted_order: return the weights in the order of the sorted distances, as HMNet's authors do by mistake
+            (hmnet.md §9.2); otherwise each shot gets the weight of its own distance (bam.md §4).
     """
     values, order = distances.sort(stable=True, dim=1)
     weights: Tensor = reweight(values).softmax(1)
@@ -94,7 +98,10 @@ def shot_weights(distances: Tensor, reweight: nn.Module, sorted_order: bool) -> 
 
 
 def style_distance(head: nn.Module, distances: Tensor) -> Tensor:
-    """Return one distance of styles (b, 1, 1, 1) for all shots, from that of each (b, K, 1, 1) (hmnet.md §9.2)."""
+    """Average the style distances (b, K, 1, 1) of all shots to (b, 1, 1, 1) (hmnet.md §9.2).
+
+    The weights come from the head's network `kshot_rw`; without it, shots have equal weights.
+    """
     reweight: Any = getattr(head, "kshot_rw", None)
     if reweight is None:
         return distances.mean(1, keepdim=True)
@@ -103,11 +110,11 @@ def style_distance(head: nn.Module, distances: Tensor) -> Tensor:
 
 
 def base_map(logits: Tensor, own_class: Tensor | None) -> Tensor:
-    """Return the probability of any base class but the episode's own (b, 1, h, w).
+    """Return the probability (b, 1, h, w) that a pixel shows a base class other than the episode's own.
 
     Args:
-        logits: the logits of background and base classes (b, n + 1, h, w).
-        own_class: (b,) number of the episode's class among the base classes, from 0, while training.
+        logits: logits of background and base classes (b, n + 1, h, w).
+        own_class: (b,) index of each episode's class among the base classes, from 0, in training; else None.
     """
     probability = widened(logits).softmax(1)
     total = probability[:, 1:].sum(1, keepdim=True)
@@ -118,13 +125,15 @@ def base_map(logits: Tensor, own_class: Tensor | None) -> Tensor:
 
 
 def join(head: nn.Module, meta: Tensor, distance: Tensor, base: Tensor) -> Tensor:
-    """Join the maps of meta and base learner to (b, 2, h, w); they are no probabilities.
+    """Join the maps of meta and base learner to scores (b, 2, h, w) of background and foreground.
+
+    The scores are not normalised to probabilities.
 
     Args:
-        head: has trained `merge_layer`s "gram_merge" and "cls_merge".
+        head: module with the trained layers "gram_merge" and "cls_merge", each from `merge_layer`.
         meta: logits of the meta learner (b, 2, h, w).
-        distance: the distance of styles (b, 1, 1, 1).
-        base: `base_map` (b, 1, h, w).
+        distance: style distance of supports and query (b, 1, 1, 1).
+        base: probability of other base classes (b, 1, h, w), from `base_map`.
     """
     merge: Any = head
     distance = distance.expand_as(base)
@@ -136,10 +145,11 @@ def join(head: nn.Module, meta: Tensor, distance: Tensor, base: Tensor) -> Tenso
 def ensemble_losses(
     output: EnsembleOutput, target: Tensor, base_target: Tensor | None = None, meta_weight: float = 1.0
 ) -> dict[str, Tensor]:
-    """Return the losses of an output against targets (b, S, S) with void 255 (bam.md §6.1).
+    """Return the cross-entropies of a head's output against targets (b, S, S) with void 255 (bam.md §6.1).
 
-    The cross-entropy takes the ensemble's values as logits, as the authors do. That of the base learner, which is
-    frozen, is no part of what is minimised: it only tells how well that learner does.
+    Returns:
+        Scalars "loss", which is to be minimised, and for an ensemble its terms "main" (ensemble) and "meta" (meta
+        learner). "base", if base targets are given, is that of the frozen base learner; it is for information only.
 
     Args:
         output: the output of the head.
@@ -166,22 +176,22 @@ def ensemble_losses(
 
 @dataclass(frozen=True)
 class EnsembleFormat(ReleasedFormat):
-    """Layout of the authors' checkpoints: the whole PSPNet beside the trained weights (hmnet.md §12, bam.md §7).
+    """Layout of the authors' checkpoints, which hold the whole PSPNet beside the trained weights (bam.md §7).
 
     Attributes:
-        own: one of their names that no other method's files have.
-        names: beginnings of their names, and what they are here.
+        own: name of a weight that only this method's checkpoints have.
+        names: pairs of beginnings of weight names: the authors', and fsbench's.
     """
 
     own: str = ""
     names: Sequence[tuple[str, str]] = ()
 
     def from_authors(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return weights of a file, without the wrapper, under the names of the head and of `PSPNet`."""
+        """Rename weights from the authors' names, without wrapper prefix, to those of fsbench's head and `PSPNet`."""
         return {renamed(key, self.names): value for key, value in state.items()}
 
     def to_authors(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return weights of head and `PSPNet` under the names of the authors' files."""
+        """Rename weights of fsbench's head and `PSPNet` to the names in the authors' checkpoints."""
         back = [(ours, theirs) for theirs, ours in self.names]
         return {renamed(key, back): value for key, value in state.items()}
 
@@ -202,10 +212,10 @@ class EnsembleSegmenter(StageSegmenter):
     """Base of methods with an optional base learner; subclasses set `head` and `settings`.
 
     Attributes:
-        joins_base_learner: whether the answer is an ensemble with the base learner of the backbone.
-        option: name of the setting that asks for a base learner.
-        ensemble_parts: beginnings of the names of weights that exist only with it.
-        learned_shots: K whose weights are learned; 1 for none, which serves every number of shots.
+        joins_base_learner: whether the prediction is an ensemble with the backbone's base learner.
+        option: name of the setting that switches the base learner on.
+        ensemble_parts: beginnings of the names of weights that exist only with a base learner.
+        learned_shots: number of shots whose weights are learned; 1 for none, which serves every number of shots.
         base_classes: class numbers of the fold in training, ascending, in the order of the base learner's outputs.
     """
 
@@ -286,28 +296,28 @@ class EnsembleSegmenter(StageSegmenter):
 
     @property
     def own_class(self) -> Tensor | None:
-        """Numbers (B,) of the ways' classes among base classes in training; None without base learner."""
+        """Index (B,) of each episode's class among the base classes, in training with a base learner; else None."""
         numbers = self.context.classes
         if not self.joins_base_learner or numbers is None:
             return None
         return torch.tensor([self.base_classes.index(int(n)) for n in numbers], device=numbers.device)
 
     def base_targets(self, base: Tensor | None, target: Target) -> Tensor | None:
-        """Return the labels of base classes (B, S, S) for the loss of the base learner's logits `base`.
+        """Return the label maps (B, S, S) of base classes, by which the base learner's logits are judged.
 
-        None if they are not known, or the base learner has fewer classes; one with random weights has 60.
+        None if the labels are not known, there are no logits `base`, or these have too few classes.
         """
         fits = base is not None and base.shape[1] > len(self.base_classes)
         return torch.stack(list(target.base_maps)) if target.base_maps and fits else None
 
     def base_logits(self, f4: Tensor) -> Tensor:
-        """Return the base learner's logits of f4 (B, c, ·, ·), without gradient."""
+        """Return the base learner's logits (B, n + 1, ·, ·) for features f4 (B, c, ·, ·), without gradient."""
         assert isinstance(self.backbone, FrozenPSPNet)
         with torch.no_grad():
             return self.backbone.base_logits(f4, self.training)
 
     def query(self, image: Features) -> tuple[Features, Tensor | None]:
-        """Return the features, with the base learner's logits if there is one."""
+        """Return a query's features with the base learner's logits; None in their place without a base learner."""
         return image, self.base_logits(image.f4) if self.joins_base_learner and image.f4 is not None else None
 
     def answer(self, episode: EpisodeBatch) -> Prediction:

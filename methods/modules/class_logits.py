@@ -8,5 +8,5 @@ INVALID = -1e4
 
 
 def resize_logits(logits: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Resize token logits (N + 1, T) to (N + 1, h, w), bilinear without aligned corners."""
+    """Resize token logits (N + 1, T) of a `grid` (rows, columns) to `size` (h, w), bilinear, corners not aligned."""
     return F.interpolate(logits.view(1, -1, *grid), size, mode="bilinear", align_corners=False)[0]

@@ -33,14 +33,18 @@ last layer alone."""
 
 
 def query_features(tokens: Tensor, heads: int) -> Tensor:
-    """Turn backbone tokens (..., L, 1+T, H·e) into unit vectors (..., H·L, T, e), head-major (§2)."""
+    """Split backbone tokens (..., L, 1+T, H·e) into heads and scale them to unit length, (..., H·L, T, e) (§2).
+
+    L is the number of layers, H of heads; the first token, the class token, is dropped.
+    """
     return _split_heads(tokens[..., 1:, :], heads)
 
 
 def support_features(tokens: Tensor, heads: int, side: int, class_token: bool) -> Tensor:
-    """Turn backbone tokens (..., L, 1+T, H·e) into unit vectors of the support (..., H·L, Ts, e).
+    """Split a support's tokens (..., L, 1+T, H·e) into heads of unit length, on a grid of side x side patches.
 
-    The patch tokens are resized to side x side *before* they are normalised (§2).
+    The patch tokens are resized *before* they are normalised (§2). The result is (..., H·L, Ts, e), with
+    Ts = side², plus 1 if the class token is kept (`class_token`).
     """
     lead, grid = tokens.shape[:-3], round((tokens.shape[-2] - 1) ** 0.5)
     flat = tokens.reshape(-1, *tokens.shape[-2:])
@@ -57,14 +61,14 @@ def _split_heads(tokens: Tensor, heads: int) -> Tensor:
 
 
 def kept_tokens(masks: Tensor, side: int, class_token: bool) -> Tensor:
-    """Return the support tokens that a mask keeps (§3.1).
+    """Return which support tokens lie under the mask, (B, Ts) bool (§3.1).
 
-    A token is kept if its bilinear weight is not exactly zero; the framework's own fp32 kernel decides borderline ones.
+    These are the tokens where the mask, resized bilinearly in fp32 to the token grid, is not exactly zero.
 
     Args:
         masks: (B, height, width); positive is foreground.
         side: side of the token grid.
-        class_token: tokens start with a class token, which is always kept.
+        class_token: whether tokens start with a class token, which is always kept.
 
     Returns:
         (B, Ts) bool.
@@ -77,9 +81,9 @@ def kept_tokens(masks: Tensor, side: int, class_token: bool) -> Tensor:
 
 
 class Norm(nn.GroupNorm):
-    """Normalisation layer; without gradients, it overwrites its input.
+    """Normalisation layer (GroupNorm) that overwrites its input where no gradients are needed, to save memory.
 
-    An input of EMAT's has 60 MiB, and there are several at once where its answer takes the most memory.
+    In EMAT an input has 60 MiB, and several exist at once where memory is highest.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,7 +96,7 @@ class Norm(nn.GroupNorm):
 
 
 def norm(channels: int) -> nn.GroupNorm:
-    """Build the learner's normalisation layer."""
+    """Build the GroupNorm layer of EMAT's and CST's trainable network for `channels` channels."""
     return Norm(GROUPS, channels)
 
 
@@ -127,12 +131,12 @@ class FeedForward(nn.Module):
 
 
 class AttentionLayer(nn.Module):
-    """A masked attention layer; subclasses define `reduce` and build the parts.
+    """Base of masked attention layers on correlation tokens; subclasses define `reduce` and build the parts.
 
     Attributes:
-        short_cut: maps to the output's channels and tokens, then norm and ReLU.
-        agg: see `aggregation`.
-        out_norm: norm of the sum of both.
+        short_cut: residual path: maps to the output's channels and tokens, then norm and ReLU.
+        agg: layers after the attention, from `aggregation`.
+        out_norm: norm of the sum of both paths.
     """
 
     short_cut: nn.Sequential
@@ -140,15 +144,24 @@ class AttentionLayer(nn.Module):
     out_norm: nn.GroupNorm
 
     def reduce(self, x: Correlated, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the short cut before its norm (B, out, T, Td), and the attention's values (B, D, T, Td).
+        """Return the residual path before its norm (B, out, T, Td), and the attention's result (B, D, T, Td).
 
-        Both are tensors of their own, over which the caller writes.
-        Factors of a correlation get no gradient; the backward pass computes the correlation again.
+        Both share no memory with other tensors, because the caller overwrites them.
+
+        Args:
+            x: correlation tokens (B, C, T, Ts), or query and support features whose product they are. The features
+                get no gradient; the backward pass computes the correlation again.
+            keep: (B, Ts) bool, support tokens under the mask.
         """
         raise NotImplementedError
 
     def forward(self, x: Correlated, keep: Tensor) -> Tensor:
-        """Return tokens (B, out, T, Td), attending to the tokens that `keep` (B, Ts) bool leaves."""
+        """Return tokens (B, out, T, Td) from correlation tokens, attending only to support tokens under the mask.
+
+        Args:
+            x: correlation tokens (B, C, T, Ts), or query and support features whose product they are.
+            keep: (B, Ts) bool, support tokens under the mask.
+        """
         short, attended = self.reduce(x, keep)
         short, attended = self.short_cut[-2:](short), self.agg(attended)
         y: Tensor = self.out_norm(added(short, attended))
@@ -156,7 +169,10 @@ class AttentionLayer(nn.Module):
 
 
 def aggregation(hidden: int, out: int) -> nn.Sequential:
-    """Build the layers between attention with `hidden` channels and a layer's output (§3.2)."""
+    """Build the layers from the attention's `hidden` channels to a layer's `out` channels: norm, ReLU, 1x1 conv (§3.2).
+
+    A norm and a ReLU follow.
+    """
     conv = nn.Conv2d(hidden, out, 1, bias=False)
     return nn.Sequential(norm(hidden), nn.ReLU(inplace=True), conv, norm(out), nn.ReLU(inplace=True))
 
@@ -182,7 +198,7 @@ class AttentionBlock(nn.Module):
 
 
 class Learner(nn.Module):
-    """Network that reads presence and mask from correlation tokens (§3.5).
+    """Trainable network that predicts class presence and mask from correlations of query and support tokens (§3.5).
 
     Args:
         blocks: attention blocks; the last one leaves one image token (and the class token).
@@ -203,34 +219,45 @@ class Learner(nn.Module):
         self.decoder1_seg, self.decoder2_seg = decoder(width, 3)
 
     def forward(self, query: Tensor, support: Tensor, kept: Sequence[Tensor]) -> tuple[Tensor | None, Tensor]:
-        """Return presence and mask logits.
+        """Return presence and mask logits of the query.
 
         Args:
-            query: `query_features` (B, C, T, e), or (1, C, T, e) for all samples.
-            support: `support_features` (B, C, Ts, e).
-            kept: as `kept_by_block` returns it.
+            query: unit query features (B, C, T, e), or (1, C, T, e) for all samples.
+            support: unit support features (B, C, Ts, e).
+            kept: for each block, which support tokens lie under the mask, (B, Ts) bool.
 
         Returns:
-            presence logits (B, 2), None without class token, and mask logits (B, 2, 2·side, 2·side); entry 1 is
-            present / foreground.
+            Presence logits (B, 2), None without class token, and mask logits (B, 2, 2·side, 2·side) for a query of
+            side x side tokens; entry 1 is present / foreground.
         """
         frozen = not (query.requires_grad or support.requires_grad)
         unstored = frozen and chosen_backend() == "packed"
         return self.decode(self.transform((query, support) if unstored else query @ support.mT, kept))
 
     def kept_by_block(self, masks: Tensor) -> list[Tensor]:
-        """Return the support tokens (B, Ts) that masks (B, height, width) keep, for each block."""
+        """Return for each attention block which support tokens lie under the masks, (B, Ts) bool.
+
+        `masks` are (B, height, width); Ts shrinks from block to block.
+        """
         return [kept_tokens(masks, side, self.class_token) for side in self.sides]
 
     def transform(self, x: Correlated, kept: Sequence[Tensor]) -> Tensor:
-        """Reduce correlation tokens (B, C, T, Ts) to the trunk's output (B, width, T, 1 or 2 tokens)."""
+        """Reduce the support axis of correlation tokens (B, C, T, Ts) by the attention blocks: (B, width, T, 1 or 2).
+
+        What is left are one image token and, if there is one, the class token before it. `kept` holds for each block
+        which support tokens lie under the mask.
+        """
         for block, keep in zip(self.corrtransformer, kept, strict=True):
             x = block(x, keep)
         y: Tensor = self.linear(x)
         return y
 
     def decode(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Decode the trunk's output to presence and mask logits; see `forward`."""
+        """Decode the output of `transform`, (B, width, T, 1 or 2), to presence logits and mask logits.
+
+        Returns:
+            Presence logits (B, 2), None without class token, and mask logits (B, 2, 2·side, 2·side), T = side².
+        """
         side = round(x.shape[2] ** 0.5)
         labels = None
         if self.class_token:
@@ -243,7 +270,10 @@ class Learner(nn.Module):
 
 
 def decoder(width: int, kernel: int) -> tuple[nn.Sequential, nn.Sequential]:
-    """Build the layers of a head before and after its change of size (§3.5)."""
+    """Build two stacks of convolutions, from `width` to width / 2 channels and from there to 2 logits (§3.5).
+
+    The output heads change the size of the map between the two.
+    """
     half = width // 2
 
     def conv(inner: int, outer: int) -> nn.Conv2d:
@@ -254,11 +284,11 @@ def decoder(width: int, kernel: int) -> tuple[nn.Sequential, nn.Sequential]:
 
 
 class SupportTokens(NamedTuple):
-    """Tokens of a support.
+    """Tokens of a support, with the part under the mask.
 
     Attributes:
         features: unit vectors (B, C, Ts, e).
-        kept: (B, Ts) bool, tokens under the mask, for each block of the learner.
+        kept: for each attention block, which tokens lie under the mask, (B, Ts) bool.
     """
 
     features: Tensor
@@ -301,7 +331,7 @@ class FewShotClassifierSegmenter(Segmenter):
 
     @property
     def channels(self) -> int:
-        """Number of correlation channels: ViT layers x heads, unless `correlation` says otherwise."""
+        """Number of correlation channels: ViT layers x heads, or fewer by the method's setting `correlation`."""
         depth, heads = self.backbone.depth, self.backbone.heads
         return {"heads": depth * heads, "layers": depth, "last_layer": heads}[self.correlation]
 
@@ -313,11 +343,14 @@ class FewShotClassifierSegmenter(Segmenter):
         return {"support_side": self.support_side, "class_token": self.class_token}
 
     def as_query(self, encoded: Tensor, image: Tensor) -> Tensor:
-        """Return the unit vectors (C, T, e) of tokens (L, 1 + T, c)."""
+        """Return a query's unit features (C, T, e) from its ViT tokens (L, 1 + T, c), C correlation channels.
+
+        `image` is not used.
+        """
         return query_features(*self._compared(encoded))
 
     def as_support(self, encoded: Tensor) -> Tensor:
-        """Return the unit vectors (C, Ts, e) of tokens (L, 1 + T, c), resized to the support's grid."""
+        """Return a support's unit features (C, Ts, e) on the support grid from its ViT tokens (L, 1 + T, c)."""
         return support_features(*self._compared(encoded), self.support_side, self.class_token)
 
     def support(self, image: Tensor, mask: Tensor) -> SupportTokens:
@@ -329,7 +362,10 @@ class FewShotClassifierSegmenter(Segmenter):
         return Output(logits, presence)
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
-        """Add the cross-entropy of presence to that of the mask (§5)."""
+        """Return the training losses by name: "mask" and "presence" cross-entropy and their weighted sum "loss" (§5).
+
+        Without presence logits there is "loss" alone, the cross-entropy of the mask.
+        """
         losses = super().loss(output, target)
         if output.presence is None:
             return losses

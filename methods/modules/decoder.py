@@ -13,12 +13,12 @@ def reduction(channels: int, width: int) -> nn.Sequential:
 
 
 def dropped_reduction(channels: int, width: int, dropout: float = 0.5) -> nn.Sequential:
-    """Build a `reduction` of frozen features, with dropout of channels."""
+    """Build a 1x1 convolution from `channels` to `width` with ReLU, followed by dropout of whole channels."""
     return nn.Sequential(*reduction(channels, width), nn.Dropout2d(dropout))
 
 
 def two_convolutions(width: int) -> nn.Sequential:
-    """Build two 3x3 convolutions of `width` channels with ReLU; their result is added to their input."""
+    """Build two 3x3 convolutions of `width` channels with ReLU, for a residual connection around them."""
     layers: list[nn.Module] = []
     for _ in range(2):
         layers += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.ReLU()]
@@ -32,7 +32,7 @@ def classifier(width: int) -> nn.Sequential:
 
 
 class ASPP(nn.Module):
-    """Global mean, 1x1 and three dilated convolutions (§8): (b, C, S, S) -> (b, 5C, S, S)."""
+    """Atrous spatial pyramid pooling (b, C, S, S) -> (b, 5C, S, S): global mean, 1x1 and dilated convolutions (§8)."""
 
     def __init__(self, width: int):
         super().__init__()

@@ -31,9 +31,9 @@ class PSPNetSpec:
     """Description of a PSPNet and its weight file.
 
     Attributes:
-        kind: network of the trunk.
-        channels: channels of f1 to f4; 0 for no f4.
-        weights: the weight file; of a PSPNet there is one for each data set and fold.
+        kind: architecture of the trunk.
+        channels: channels of the features f1 to f4; 0 if there is no f4.
+        weights: the weight file; a PSPNet has one for each data set and fold.
     """
 
     kind: Kind
@@ -50,13 +50,13 @@ PSPNETS = {
 
 
 class DilatedLayers(FrozenBackbone):
-    """Base of frozen PSPNets: layers 0 to 4 give one image's `Features`, without a batch dimension."""
+    """Base of frozen PSPNets, whose layers 0 to 4 encode one image to `Features` without a batch dimension."""
 
     spec: PSPNetSpec
 
     @property
     def channels(self) -> tuple[int, int, int, int]:
-        """Channels of f1 to f4; 0 for no f4."""
+        """Channels of the features f1 to f4; 0 if there is no f4."""
         return self.spec.channels
 
     def check_image_size(self, size: int) -> None:
@@ -64,12 +64,12 @@ class DilatedLayers(FrozenBackbone):
             raise SettingsError(f"image size {size} does not fit {self.name}; expected 8 n + 1, such as 473 or 633")
 
     def encode(self, pixels: Tensor) -> Features:
-        """Encode a normalised image (3, H, W); the features have no batch dimension."""
+        """Encode a normalised image (3, H, W) to `Features`, maps (c, h, w) of several layers."""
         features: Features = super().encode(pixels)
         return features
 
     def last_layer(self, f2: Tensor) -> Tensor:
-        """Apply layer4 to f2 (b, c, h, w), which may be masked."""
+        """Apply the trunk's layer4 to layer3's output f2 (b, c, h, w), which may be masked: (b, c', h, w)."""
         assert self._size is not None
         layer4 = self.network(f2.new_empty(3, *self._size)).layer4
         assert isinstance(layer4, nn.Module)
@@ -78,7 +78,7 @@ class DilatedLayers(FrozenBackbone):
 
 
 class FrozenPSPNet(DilatedLayers):
-    """PSPNet trained on the base classes of a fold."""
+    """Frozen PSPNet, trained to segment the base classes of a fold: backbone and base learner at once."""
 
     def __init__(self, config: BackboneConfig):
         if config.name not in PSPNETS:
@@ -92,9 +92,9 @@ class FrozenPSPNet(DilatedLayers):
         return len(self.state["base_learner.2.bias"]) - 1
 
     def check_base_classes(self, asked: int) -> None:
-        """Raise SettingsError if the base learner's number of base classes is not the test's.
+        """Raise SettingsError unless the base learner has the test's number of base classes, `asked`.
 
-        One with random weights may have more, of which the first are taken.
+        A base learner with random weights may have more, of which the first are used.
         """
         if self.classes < asked or (self.classes > asked and not self.weights_id.startswith("random")):
             raise SettingsError(
@@ -111,8 +111,10 @@ class FrozenPSPNet(DilatedLayers):
         return F.conv2d(F.dropout2d(F.relu(f4), 0.1, training), weight, bias)
 
     def saw_classes_of(self, dataset: str) -> KnownOrNot:
-        """Return "no" for random weights, and for ours of this data set: where their fold had classes of the test, they
-        are refused before a run. Other files do not tell which classes they saw.
+        """Return whether the weights were trained with labels of this data set's test classes: "no" or "unknown".
+
+        It is "no" for random weights, and for weights that fsbench trained on this data set, because a fold that shows
+        test classes is refused before a run. Other files do not say which classes they were trained on.
         """
         if self.weights_id.startswith("random"):
             return "no"
@@ -172,10 +174,10 @@ TRUNKS = {
 
 
 class FrozenTrunk(DilatedLayers):
-    """Layers 0 to 4 of a PSPNet with ImageNet weights.
+    """Layers 0 to 4 of a PSPNet with ImageNet weights, as a frozen network; there is no f4.
 
-    The base learner's training starts from them. Without a base learner they give HMNet's features (§7, `bam: off`),
-    and those of PFENet. There is no f4.
+    The base learner's training starts from these weights. They also give the features of PFENet, and of HMNet without
+    a base learner (§7).
     """
 
     def __init__(self, config: BackboneConfig):

@@ -28,18 +28,18 @@ CUDA_CHUNK = 2**25
 def halve_correlation(
     query: Tensor, support: Tensor, weights: list[Tensor], biases: list[Tensor], class_weights: list[Tensor]
 ) -> list[Tensor]:
-    """Convolve `query @ support.mT` with stride 2 along the support's y and x, by several kernels.
+    """Convolve the correlation `query @ support.mT` with stride 2 along the support's y and x, by several 2x2 kernels.
 
     Args:
         query: (B, C, T, c), or (1, C, T, c) for all samples; gets no gradient.
         support: (B, C, Ts, c), of a square grid whose odd last row and column are left out; the class token first if
             there are `class_weights`; gets no gradient.
-        weights: (O, C, 2, 2) of each kernel.
-        biases: (O, Td) of each kernel, a column for each downscaled token.
-        class_weights: (O, C) of each kernel, maps of the class token; or none.
+        weights: weight (O, C, 2, 2) of each kernel.
+        biases: bias (O, Td) of each kernel, a column for each downscaled token.
+        class_weights: linear map (O, C) of the class token, for each kernel; empty if there is no class token.
 
     Returns:
-        (B, O, T, Td) of each kernel; the autocast dtype where autocast is on. The backward pass computes the
+        Result (B, O, T, Td) of each kernel, in the autocast dtype where autocast is on. The backward pass computes the
         correlation again.
     """
     start = int(bool(class_weights))

@@ -13,7 +13,7 @@ from fsbench.networks.backbones.timm_networks import FrozenViT, patch_maps
 
 
 class OwnSizeViT(FrozenViT):
-    """A ViT that only takes images of its stored size."""
+    """Weights of a ViT that only takes images of the size for which its position table is stored."""
 
     def check_image_size(self, size: int) -> None:
         if size != self.side:
@@ -21,12 +21,12 @@ class OwnSizeViT(FrozenViT):
 
     @property
     def side(self) -> int:
-        """Side of the images in pixels."""
+        """Side of the accepted images in pixels."""
         return self.spec.image_size
 
 
 class LearnedTokens(nn.Module):
-    """Blocks of a ViT, from one that is learned to the last one used; features are standardised tokens.
+    """Trainable feature network from the blocks of a ViT; features are standardised tokens.
 
     Args:
         weights: the ViT.
@@ -50,9 +50,9 @@ class LearnedTokens(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> "LearnedTokens":
-        """Stay in evaluation mode."""
+        """Return the network itself in evaluation mode, whatever `mode` is."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the tokens (b, C, h, w) of normalised images (b, 3, S, S)."""
+        """Return the standardised patch tokens, as maps (b, C, h, w), of normalised images (b, 3, S, S)."""
         return patch_maps(self.vit, images, norm=True)

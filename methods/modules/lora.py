@@ -7,14 +7,14 @@ LORA_LAYERS = r".*attn\.(qkv|proj)"
 
 
 def insert_lora(network: nn.Module, rank: int, alpha: int) -> None:
-    """Insert low-rank adapters into a timm transformer, in place; only they are trained.
+    """Insert low-rank adapters into a timm transformer, in place; only the adapters are trained.
 
-    Their first values, which leave the network's output as it is, come from torch's global generator of the CPU.
+    Their first values leave the network's output unchanged; they come from torch's global generator of the CPU.
 
     Args:
         network: timm's `VisionTransformer`, `Eva` or `SwinTransformer`.
         rank: width of an adapter.
-        alpha: alpha / rank scales what an adapter adds.
+        alpha: alpha / rank is the factor of an adapter's output.
     """
     from peft import LoraConfig, inject_adapter_in_model  # it imports much
 

@@ -28,5 +28,5 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def widened(x: Tensor) -> Tensor:
-    """Return features in fp32, or in their own type if that is wider."""
+    """Convert a tensor to fp32, unless its dtype is already wider."""
     return x if x.dtype == torch.float64 else x.float()

@@ -18,10 +18,10 @@ from fsbench.networks.ops.correlation import prior_mask
 
 @dataclass
 class Comparison:
-    """A query's features with what its supports say about it.
+    """A query's reduced features, with prototypes of its supports and its similarity to them.
 
     Attributes:
-        query: (b, C, h, h).
+        query: reduced features of the query (b, C, h, h).
         prototypes: means of the supports' features under their masks (b, K, C, 1, 1).
         priors: similarity of deep features to each support's foreground, from 0 to 1 within the image (b, K, h, h).
     """
@@ -32,12 +32,12 @@ class Comparison:
 
 
 def masked_layer4(support: Features, labels: Tensor, layer4: Callable[[Tensor], Tensor] | None) -> Features:
-    """Return the supports' features with f3 recomputed as layer4 of the masked f2 (§2).
+    """Return the supports' features with f3 replaced by layer4 of f2 times the mask (§2).
 
     Args:
         support: features (b·K, c, ·, ·), shots fastest.
         labels: support labels (b, K, H, W); 1 is foreground, anything else is not.
-        layer4: the last layer of the frozen network; None if it cannot be had alone: then f3 is masked itself.
+        layer4: the last layer of the frozen network; None if it is not available alone, and f3 itself is masked.
     """
     masks = support_masks(labels, support.f2.shape[-1])
     if layer4 is None:

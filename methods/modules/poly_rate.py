@@ -7,21 +7,24 @@ import torch
 
 
 def poly_rate(base: float, step: int, steps: int, factor: float = 10, power: float = 0.9) -> float:
-    """Return SGD's learning rate at step 1..`steps`; the authors' rule multiplies all groups by ten."""
+    """Return the polynomial learning rate, factor · base · (1 - step / steps) ** power, at step 1..`steps`.
+
+    The authors' programs multiply the base rate of all parameter groups by `factor`.
+    """
     return factor * base * (1 - step / steps) ** power
 
 
 def poly_schedule(
     optimizer: torch.optim.Optimizer, steps: int, power: float = 0.9
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """Return the schedule by which step i of 1..`steps` has the rate times (1 - i / steps) ** power; the last has 0."""
+    """Return the polynomial schedule: step i of 1..`steps` has the initial rate times (1 - i / steps) ** power."""
     return torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda done: poly_rate(1.0, min(done + 1, steps), steps, factor=1, power=power)
     )
 
 
 def module_parameters(head: torch.nn.Module, names: Iterable[str]) -> list[list[torch.nn.Parameter]]:
-    """Return the parameters of those of the named modules that a head has."""
+    """Return the parameters of each named module, one list a module; names that the head does not have are skipped."""
     return [list(getattr(head, name).parameters()) for name in names if hasattr(head, name)]
 
 
@@ -32,13 +35,13 @@ def tenfold_sgd(
     weight_decay: float,
     steps: int,
 ) -> dict[str, Any]:
-    """Return SGD with a tenfold rate for all `groups`, and `poly_schedule`, in Lightning's form.
+    """Return SGD with ten times the rate for all `groups`, and its polynomial schedule, as the dict Lightning expects.
 
     Args:
         groups: parameters of each group.
         learning_rate: rate before the authors' factor of ten.
-        momentum, weight_decay: of all groups, biases included.
-        steps: the steps of the whole training.
+        momentum, weight_decay: settings of all groups, biases included.
+        steps: number of steps of the whole training.
     """
     listed = [{"params": list(group)} for group in groups]
     optimizer = torch.optim.SGD(listed, 10 * learning_rate, momentum, weight_decay=weight_decay)

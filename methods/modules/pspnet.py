@@ -18,7 +18,7 @@ CUTS = (0, 7, 14, 24, 34, 43)  # layers of VGG16-bn by module index, §2.2
 
 
 class Bottleneck(nn.Module):
-    """Residual block of a ResNet; stride and dilation are those of the 3x3 convolution (§2.1)."""
+    """Bottleneck residual block of a ResNet; stride and dilation are those of its 3x3 convolution (§2.1)."""
 
     def __init__(self, channels: int, planes: int, stride: int, dilation: int, downsample: bool):
         super().__init__()
@@ -46,11 +46,11 @@ Kind = Literal["resnet50", "resnet101", "vgg16"]
 def resnet_layers(
     counts: Sequence[int] = (3, 4, 6, 3), first_dilations: tuple[int, int] = (2, 4)
 ) -> list[nn.Sequential]:
-    """Build a ResNet with a deep stem; its last two stages are dilated by 2 and 4, not strided (§2.1).
+    """Build the five layers of a ResNet with a deep stem, whose last two stages are dilated by 2 and 4 (§2.1).
 
     Args:
         counts: blocks of each stage.
-        first_dilations: of the first blocks of the last two stages; VRP-SAM has 1 and 2 (vrp-sam.md §4).
+        first_dilations: dilation of the first block in each of the last two stages; VRP-SAM has 1 and 2.
     """
     stem: list[nn.Module] = []
     for channels, out, stride in ((3, 64, 2), (64, 64, 1), (64, 128, 1)):
@@ -67,7 +67,7 @@ def resnet_layers(
 
 
 def vgg16_layers() -> list[nn.Sequential]:
-    """Build VGG16-bn without its fifth pool; pools round up (§2.2)."""
+    """Build the five layers of VGG16 with BatchNorm, without the fifth pooling; pooling rounds sizes up (§2.2)."""
     modules: list[nn.Module] = []
     channels = 3
     for out in (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512):
@@ -80,7 +80,7 @@ def vgg16_layers() -> list[nn.Sequential]:
 
 
 class PyramidPooling(nn.Module):
-    """Join features with their averages over grids of several sizes: (b, c, h, w) -> (b, 2c, h, w) (§2.3)."""
+    """Pyramid pooling: join features with their averages over grids of several sizes, (b, c, h, w) -> (b, 2c, h, w)."""
 
     def __init__(self, channels: int, bins: tuple[int, ...] = (1, 2, 3, 6)):
         super().__init__()
@@ -98,7 +98,10 @@ class PyramidPooling(nn.Module):
 
 
 class Features(NamedTuple):
-    """Outputs of layer2, layer3 and layer4, and f4 = cls(ppm(layer4)), which is None without a base learner (§2.3)."""
+    """Backbone features of a PSPNet: f1, f2 and f3 are the outputs of layer2, layer3 and layer4 (§2.3).
+
+    f4 are the features before the last layer of the base learner; None without one.
+    """
 
     f1: Tensor
     f2: Tensor
@@ -111,12 +114,12 @@ BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 
 
 class Trunk(nn.Module):
-    """Layers 0 to 4 of a PSPNet.
+    """Layers 0 to 4 of a PSPNet, without pyramid pooling and classifier.
 
     Args:
-        kind: network.
-        first_dilations: of a ResNet, as of `resnet_layers`.
-        counts: blocks of the stages of a ResNet, where not the usual ones.
+        kind: architecture, a ResNet or VGG-16.
+        first_dilations: for a ResNet, dilation of the first block in each of the last two stages.
+        counts: for a ResNet, number of blocks in each stage, where not the usual ones.
     """
 
     def __init__(self, kind: Kind, first_dilations: tuple[int, int] = (2, 4), counts: Sequence[int] | None = None):
@@ -125,22 +128,22 @@ class Trunk(nn.Module):
         self.layer0, self.layer1, self.layer2, self.layer3, self.layer4 = layers
 
     def middle(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return f1 and f2 of images (b, 3, H, W)."""
+        """Return the outputs f1 of layer2 and f2 of layer3, (b, c, h, w) each, for normalised images (b, 3, H, W)."""
         f1 = self.layer2(self.layer1(self.layer0(images)))
         return f1, self.layer3(f1)
 
     def trunk(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return f1, f2 and f3 of images (b, 3, H, W)."""
+        """Return the outputs f1, f2 and f3 of layers 2, 3 and 4, (b, c, h, w) each, for images (b, 3, H, W)."""
         f1, f2 = self.middle(images)
         return f1, f2, self.layer4(f2)
 
 
 class PSPNet(Trunk):
-    """Network for semantic segmentation of base classes; class 0 is background.
+    """PSPNet for semantic segmentation of n base classes; class 0 is background.
 
     Args:
-        kind: network of the trunk.
-        classes: n.
+        kind: architecture of the trunk.
+        classes: n, number of base classes.
         width: channels of `cls`.
     """
 
@@ -156,11 +159,11 @@ class PSPNet(Trunk):
         return Features(f1, f2, f3, self.cls(self.ppm(f3)))
 
     def segment(self, images: Tensor) -> Tensor:
-        """Segment images (b, 3, H, W); return logits (b, n + 1, h, w)."""
+        """Return the logits (b, n + 1, h, w) of background and base classes for normalised images (b, 3, H, W)."""
         logits: Tensor = self.base_learner(self(images).f4)
         return logits
 
 
 def base_head(channels: int, classes: int) -> nn.Sequential:
-    """Build the last layers of PSPNet: from f4 to logits of background and `classes` base classes."""
+    """Build the last layers of PSPNet, from features f4 to logits of background and `classes` base classes."""
     return nn.Sequential(nn.ReLU(), nn.Dropout2d(0.1), nn.Conv2d(channels, classes + 1, 1))

@@ -18,11 +18,11 @@ DIAM_NAMES = (("bottleneck.", "cls."), ("classifier.", "base_learner.2."))
 
 
 def to_hmnet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a file's PSPNet weights under HMNet's names.
+    """Return PSPNet weights from a file of any known layout under the names of HMNet's checkpoints.
 
     Args:
-        state: weights of a PSPNet alone, whose last layers are `cls.{0..4}` and whose layers come twice (`encoder.*`),
-            of DIaM, of HMNet, of BAM, or of a checkpoint of our base learner.
+        state: weights of a PSPNet alone (last layers `cls.{0..4}`, all layers stored twice as `encoder.*`), or from
+            the checkpoints of DIaM, HMNet, BAM, or of fsbench's base learner.
     """
     plain = {}
     alone = any(key.removeprefix("module.").startswith("cls.4.") for key in state)
@@ -38,12 +38,12 @@ def to_hmnet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_bam_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return PSPNet weights, given under HMNet's names, under BAM's names."""
+    """Rename PSPNet weights from the names of HMNet's checkpoints to those of BAM's."""
     return {renamed(key, [(own, bams) for bams, own in BAM_NAMES]): value for key, value in state.items()}
 
 
 def renamed(key: str, beginnings: Iterable[tuple[str, str]]) -> str:
-    """Return a name with its beginning replaced according to a table."""
+    """Return a name with its beginning replaced by a table of pairs (old, new); other names stay as they are."""
     for former, latter in beginnings:
         if key.startswith(former):
             return latter + key.removeprefix(former)
@@ -51,10 +51,10 @@ def renamed(key: str, beginnings: Iterable[tuple[str, str]]) -> str:
 
 
 def from_imagenet(kind: Kind, state: dict[str, Tensor], what: str) -> dict[str, Tensor]:
-    """Return ImageNet weights under the names `layer0..4` of a PSPNet.
+    """Return the ImageNet weights of a backbone under the names `layer0..4` of a PSPNet.
 
     Args:
-        kind: network.
+        kind: architecture.
         state: weights of a ResNet with a deep stem (semseg's names conv1..3, bn1..3, or those of timm's resnet50s,
             conv1.N, bn1), of torchvision's or timm's VGG16-bn (features.N), or already renamed ones.
         what: description of the weights, for error messages.

@@ -21,14 +21,14 @@ DEEPEST = 4
 
 
 def stated_settings(checkpoint: Path) -> dict[str, Any]:
-    """Return the settings stated in the file beside `checkpoint`, under fsbench's names; empty without it.
+    """Return the settings in the authors' configuration file beside `checkpoint`, under fsbench's names.
 
     Returns:
-        "method" (METHOD.NAME), "support_side" (from METHOD.SUPPORT_DIM) and "image_size" (IMG_SIZE), those that are
-        there.
+        Those of "method" (METHOD.NAME), "support_side" (from METHOD.SUPPORT_DIM) and "image_size" (IMG_SIZE) that the
+        file states; empty if there is no such file.
 
     Raises:
-        CheckpointError: the file is no YAML with sections, or a value is of another kind.
+        CheckpointError: the file is no YAML with sections, or a value has the wrong type.
     """
     file = checkpoint.with_name(FILE)
     if not file.is_file():

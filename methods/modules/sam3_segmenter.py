@@ -25,14 +25,14 @@ VISUAL = "visual"
 
 
 class Sam3Segmenter(Segmenter):
-    """Base of methods that ask SAM 3 for each way alone; a support is an image with a box.
+    """Base of methods that prompt SAM 3 for each way (class of an episode) alone; a support is an image with a box.
 
-    A subclass's `segment` returns detections, or None if it has no answer for a way, which has then no pixels and
-    makes the episode a failed one. `query_scores`, `objects` and `maps` say what detections are on the query.
+    A subclass's `segment` returns detections, or None if it fails for a way: that way gets no pixels, and the episode
+    counts as failed. `query_scores`, `objects` and `maps` turn detections into maps over the query.
 
     Args:
         backbone: SAM 3.
-        text: "none" asks for what the boxes show; "class" tells the network the class's name, too.
+        text: "none" prompts with boxes alone; "class" adds the class's name as a text prompt.
         threshold: score that a detection must exceed.
     """
 
@@ -61,7 +61,7 @@ class Sam3Segmenter(Segmenter):
         return "no" if self.backbone.weights_id.startswith("random") else "unknown"
 
     def record_notes(self, data: Any) -> list[str]:
-        """Say what the network may have seen in training, and what it is given."""
+        """Return notes, one line each, on what SAM 3 may have been trained on, and on which prompts it gets here."""
         told = "gets boxes and class names" if self.text == "class" else "gets boxes only (no class names)"
         if self.saw_test_classes == "unknown":
             told += f"; {self.backbone.release} may have seen the test's classes: its training data are not disjoint "
@@ -69,10 +69,10 @@ class Sam3Segmenter(Segmenter):
         return [told]
 
     def text_of(self, way: EpisodeBatch) -> str:
-        """Return the text prompt for the only way of an episode.
+        """Return the text prompt for the class of an episode with one way.
 
         Raises:
-            SettingsError: class names are wanted, and the episode tells none.
+            SettingsError: the method prompts with class names, and the episode has none.
         """
         if self.text == "none":
             return VISUAL
@@ -85,10 +85,10 @@ class Sam3Segmenter(Segmenter):
         return hints.class_names[0]
 
     def boxes_of(self, way: EpisodeBatch) -> Iterator[Box | None]:
-        """Yield the box of each support of the only way of an episode in pixels of `EpisodeBatch.photo`; None without.
+        """Yield the box of each support of an episode with one way, in pixels of the support's photo; None for no box.
 
-        Where an episode has no boxes, as where one's own images are predicted, those around the largest part of each
-        support's mask stand in for them.
+        Where an episode has no boxes, for example when a user's own images are predicted, the box around the largest
+        part of the support's mask is taken.
         """
         hints, rows = way.hints[0] if way.hints else Hints(), way.support[0, 0].tolist()
         for number, (row, mask) in enumerate(zip(rows, way.support_masks[0, 0], strict=True)):
@@ -99,7 +99,7 @@ class Sam3Segmenter(Segmenter):
                 yield None if given.isnan().any() else (*given.tolist(),)
 
     def query_scores(self, found: Any, size: tuple[int, int]) -> Tensor:
-        """Return each query pixel's largest detection score (h, w) float32; 0 without one."""
+        """Return the largest score of the detections that cover each query pixel, (h, w) float32; 0 where none does."""
         raise NotImplementedError
 
     def objects(self, found: Any, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -107,21 +107,24 @@ class Sam3Segmenter(Segmenter):
         raise NotImplementedError
 
     def maps(self, found: Any, size: tuple[int, int]) -> dict[str, Tensor | Sketch]:
-        """Return the maps and sketches of a way's detections over the query of a size (h, w)."""
+        """Return maps and sketches of a way's detections over the query, at `size` (h, w), by name for display."""
         raise NotImplementedError
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the steps of the prediction as maps over the query."""
+        """Return the detections of all ways for display, as maps and sketches over the query by name."""
         height, width = episode.query_sizes[0].tolist()
         ways = self.way_outputs(episode)
         return join_ways([{} if found is None else self.maps(found, (height, width)) for found in ways])
 
     def decide(self, ways: Iterator[Iterator[Any]], size: tuple[int, int]) -> Prediction:
-        """Assign each pixel to the way with the largest score, the first on ties."""
+        """Assign each pixel of the query, at `size` (h, w), to the way with the largest score, the first on ties."""
         return self.label_map([one for outputs in ways for one in outputs], size)
 
     def label_map(self, found: Sequence[Any], size: tuple[int, int]) -> Prediction:
-        """Return the prediction from each way's detections; None (a failure) has no pixels."""
+        """Return the prediction at `size` (h, w) from each way's detections.
+
+        A way with None instead of detections gets no pixels, and the prediction is marked as failed.
+        """
         scores = [torch.zeros(size) if one is None else self.query_scores(one, size).cpu() for one in found]
         keeps = self.keeps_soft_masks
         prediction = self.predict([Way(s, s > 0, probability=s if keeps else None) for s in scores], [])
@@ -131,10 +134,10 @@ class Sam3Segmenter(Segmenter):
 
 
 def largest_scores(masks: Iterator[Tensor], scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the largest score (h, w) float32 of the masks (h, w) bool over each pixel, 0 of none.
+    """Return the largest score of the masks that cover each pixel, (h, w) float32; 0 where no mask does.
 
     Args:
-        masks: Q masks.
+        masks: Q masks (h, w) bool.
         scores: (Q,), not negative.
         size: (h, w).
     """

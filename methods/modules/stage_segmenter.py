@@ -20,18 +20,18 @@ from fsbench.networks.backbones.base import BackboneConfig
 
 
 class LabelledStages(NamedTuple):
-    """Features of supports (b, c, ·, ·), with f3 from the masked f2, and their masks."""
+    """Backbone features of supports (b, c, ·, ·), with f3 computed from the masked f2, and the supports' masks."""
 
     features: Features
     mask: Tensor
 
 
 class StageSegmenter(Segmenter):
-    """Base of methods on PSPNet's features, with answers at the query's size.
+    """Base of methods on PSPNet's features, with predictions at the query's size.
 
     Attributes:
-        vit_blocks: blocks of the demo's ViT that stand for layers 2, 3 and 4. Features near its end tell the base
-            classes apart, and a head may learn these by heart instead of comparing.
+        vit_blocks: blocks of the demo's ViT that stand for layers 2, 3 and 4. Features of its last blocks distinguish
+            the base classes, and a head may learn these by heart instead of comparing query and supports.
     """
 
     backbone_type: ClassVar[Any] = staticmethod(frozen_features)
@@ -46,12 +46,12 @@ class StageSegmenter(Segmenter):
         return as_features(tensors)
 
     def support(self, image: Features, mask: Tensor) -> LabelledStages:
-        """Return features whose f3 is recomputed from the masked f2."""
+        """Return a support's features, f3 recomputed by layer4 from f2 times the mask, with the mask (B, S, S)."""
         layer4 = self.backbone.last_layer if isinstance(self.backbone, DilatedLayers) else None
         return LabelledStages(masked_layer4(image, mask[:, None], layer4), mask)
 
     def join(self, supports: Iterator[LabelledStages]) -> LabelledStages:
-        """Return features (B·K, c, ·, ·), shots fastest, and masks (B, K, S, S)."""
+        """Stack all shots of a way: features (B·K, c, ·, ·), an episode's shots together, and masks (B, K, S, S)."""
         shots = list(supports)
         levels = [
             torch.stack(level, 1).flatten(0, 1) for level in zip(*(known(s.features) for s in shots), strict=True)
@@ -59,28 +59,31 @@ class StageSegmenter(Segmenter):
         return LabelledStages(as_features(levels), torch.stack([shot.mask for shot in shots], 1))
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Resize logits to the images' side first, in half precision under autocast."""
+        """Resize logits (b, c, ·, ·) to the side of the method's images, then to `size` (h, w).
+
+        Under autocast the first resizing is in half precision.
+        """
         return resize_twice(logits, self.context.side, size)
 
 
 def check_dropout(share: float) -> None:
-    """Raise SettingsError for a share of dropped channels that is not from 0 to below 1."""
+    """Raise SettingsError unless `share`, the share of dropped channels, is at least 0 and below 1."""
     if not 0 <= share < 1:
         raise SettingsError(f"dropout is {share}, expected a share from 0 to below 1; the authors' is 0.5")
 
 
 def check_rates(**values: float) -> None:
-    """Raise SettingsError for a value below 0 or without end."""
+    """Raise SettingsError, naming the setting, for a value that is negative or not finite."""
     for name, value in values.items():
         if not 0 <= value < float("inf"):
             raise SettingsError(f"{name} is {value}, expected 0 or more")
 
 
 def as_features(levels: Sequence[Tensor]) -> Features:
-    """Return three or four levels of maps as `Features`."""
+    """Return three or four feature maps as `Features` (f1, f2, f3 and f4, or None for f4)."""
     return Features(levels[0], levels[1], levels[2], levels[3] if len(levels) > 3 else None)
 
 
 def known(features: Features) -> tuple[Tensor, ...]:
-    """Return the levels that exist: f4 only with a base learner."""
+    """Return those of the feature maps f1 to f4 that are not None; f4 exists only with a base learner."""
     return tuple(level for level in features if level is not None)

@@ -15,13 +15,13 @@ from fsbench.networks.backbones.timm_networks import PYRAMIDS, FrozenPyramid, to
 
 
 class FrozenStages(FrozenPyramid):
-    """A pyramid network that gives `Features` for HMNet without a base learner.
+    """A pyramid network that takes the place of a PSPNet trunk, for methods without a base learner.
 
-    A ResNet or Swin gives its last maps at 1/8, 1/16 and 1/32. The demo's ViT, whose maps are all of one size, gives
-    three of its blocks.
+    f1, f2 and f3 are the last maps of a ResNet or Swin at 1/8, 1/16 and 1/32, or the outputs of three blocks of the
+    demo's ViT.
 
     Attributes:
-        vit_blocks: those of a ViT that stand for f1, f2 and f3, counted from 0, or negative from the end.
+        vit_blocks: blocks of the ViT that give f1, f2 and f3, counted from 0, or negative from the end.
     """
 
     fine = False
@@ -29,7 +29,7 @@ class FrozenStages(FrozenPyramid):
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Return the channels of f1 and f2."""
+        """Return the numbers of channels of the features f1 and f2."""
         return self.channels[1], self.channels[2]
 
     def _features_of_batch(self, model: nn.Module, images: Tensor) -> list[Features]:
@@ -42,10 +42,10 @@ class FrozenStages(FrozenPyramid):
 
 
 def frozen_features(config: BackboneConfig) -> FrozenBackbone:
-    """Build the frozen network `config.name`, which gives `Features`.
+    """Build the frozen network `config.name`, which encodes images to `Features` (f1 to f3, maybe f4).
 
     Raises:
-        SettingsError: it is unknown, or gives no features for HMNet.
+        SettingsError: the network is unknown, or cannot give these features.
     """
     if config.name in PSPNETS:
         return FrozenPSPNet(config)
@@ -58,12 +58,12 @@ def frozen_features(config: BackboneConfig) -> FrozenBackbone:
 
 
 def widths(backbone: FrozenBackbone) -> tuple[int, int]:
-    """Return the channels of a backbone's f1 and f2."""
+    """Return the numbers of channels of a backbone's features f1 and f2."""
     if isinstance(backbone, DilatedLayers):
         return backbone.channels[0], backbone.channels[1]
     return cast(FrozenStages, backbone).widths
 
 
 def aligned(x: Features) -> Features:
-    """Resize f1 to the size of f2; VGG's f1 is twice as large (§2.3)."""
+    """Return features whose f1 is resized to the size of f2; VGG's f1 is twice as large (§2.3)."""
     return x._replace(f1=resize(x.f1, x.f2.shape[-1]))

@@ -17,10 +17,10 @@ SCALE = 0.1
 
 
 class AdapterShape(NamedTuple):
-    """Sizes of a block's adapter.
+    """Sizes of the adapter of one transformer block in SAM 2's image encoder, Hiera.
 
     Attributes:
-        block: its number in Hiera, from 0.
+        block: number of the block in Hiera, from 0.
         inputs, outputs: channels of the block's input and of its output, which the adapter changes.
         bottleneck: channels between the adapter's two layers, a share of `inputs`.
     """
@@ -34,12 +34,12 @@ class AdapterShape(NamedTuple):
 def adapter_shapes(
     width: int, blocks_per_stage: Sequence[int], stages: Collection[int], factor: float
 ) -> list[AdapterShape]:
-    """Return the adapters' sizes for a Hiera.
+    """Return the sizes of the adapters in a Hiera, one for each block of the chosen stages.
 
     Args:
-        width: channels of its first stage; they double at each further one.
-        blocks_per_stage: the first block of a stage has the stage before's channels as its input.
-        stages: those with adapters, from 0.
+        width: channels of Hiera's first stage; they double at each further stage.
+        blocks_per_stage: number of blocks in each stage; the first block's input has the channels of the stage before.
+        stages: numbers, from 0, of the stages with adapters.
         factor: channels of a bottleneck as a share of the block's input channels.
     """
     shapes, block = [], 0
@@ -54,11 +54,11 @@ def adapter_shapes(
 
 
 class Adapter(nn.Module):
-    """Bottleneck beside a block's MLP; it starts as 0. Names are those of the authors' checkpoints.
+    """Bottleneck adapter beside a block's MLP, whose output starts as 0; parameters have the authors' names.
 
     Args:
-        channels: c.
-        bottleneck: channels between its layers.
+        channels: c, channels of the block's output.
+        bottleneck: channels between the adapter's two layers.
     """
 
     def __init__(self, channels: int, bottleneck: int):
@@ -71,13 +71,13 @@ class Adapter(nn.Module):
             nn.init.zeros_(zero)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what is added to features (b, h, w, c)."""
+        """Return the adapter's output (b, h, w, c) for features (b, h, w, c), to be added to the block's."""
         inner: Tensor = self.up_proj(torch.relu(self.down_proj(self.adapter_layer_norm_before(x))))
         return SCALE * inner
 
 
 class Adapters(nn.ModuleDict):
-    """Adapters by the numbers of their blocks; called as `fsbench.networks.backbones.sam2_sam3.BlockChange`.
+    """Adapters of several Hiera blocks, by block number; called in place of a block with its number and input.
 
     Args:
         shapes: from `adapter_shapes`.
@@ -87,7 +87,7 @@ class Adapters(nn.ModuleDict):
         super().__init__({str(shape.block): Adapter(shape.outputs, shape.bottleneck) for shape in shapes})
 
     def forward(self, number: int, block: Any, x: Tensor) -> Tensor:
-        """Compute block `number` with its adapter on features (b, h, w, c), or as it is where it has none."""
+        """Return the output of block number `number` for features (b, h, w, c), with its adapter if it has one."""
         if str(number) not in self:
             found: Tensor = block(x)
             return found
@@ -110,7 +110,7 @@ SAM = re.compile(r"^(?:module\.)?sam\.")
 
 
 class AdapterFile(ReleasedFormat):
-    """Layout of checkpoints with adapters, alone or within the whole network."""
+    """Layout of SANSA's checkpoints, which hold the adapters alone or the whole network with them."""
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
         places = {name: NAME.match(name) for name in state}
@@ -120,7 +120,7 @@ class AdapterFile(ReleasedFormat):
         return learned, {SAM.sub("", name): state[name] for name, found in places.items() if not found}
 
     def join(self, learned: dict[str, Tensor], backbone: dict[str, Tensor]) -> dict[str, Any]:
-        """Return the content of the authors' file, which holds no backbone."""
+        """Return the content of a checkpoint in the authors' layout: the learned weights, without the backbone's."""
         state = {}
         for name, value in learned.items():
             _, block, rest = name.split(".", 2)

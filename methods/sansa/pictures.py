@@ -20,11 +20,11 @@ DIMMED = 0.35
 
 
 def prompt_picture(image: Tensor, prompt: Prompt) -> Tensor:
-    """Return a support (D, D, 3) uint8 with its prompt: the mask's pixels bright, or points and boxes in a color.
+    """Return a picture (D, D, 3) uint8 of a support with its prompt: bright mask pixels, or coloured points and boxes.
 
     Args:
-        image: (3, D, D) uint8.
-        prompt: the prompt of the support.
+        image: the support (3, D, D) uint8.
+        prompt: mask or points that prompt SAM 2 on the support.
     """
     if isinstance(prompt, Tensor):
         return _dimmed_outside(image, prompt > 0)
@@ -46,7 +46,10 @@ def prompt_picture(image: Tensor, prompt: Prompt) -> Tensor:
 
 
 def memory_picture(image: Tensor, logits: Tensor) -> Tensor:
-    """Return a support (D, D, 3) uint8, bright where the mask in memory is; `logits` (4g, 4g)."""
+    """Return a picture (D, D, 3) uint8 of a support, bright where its mask in SAM 2's memory is.
+
+    `image` is (3, D, D) uint8, `logits` (4g, 4g) are those of the mask in memory.
+    """
     full = F.interpolate(logits[None, None], image.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
     return _dimmed_outside(image, full > 0)
 
@@ -57,7 +60,7 @@ def _dimmed_outside(image: Tensor, mask: Tensor) -> Tensor:
 
 
 class MemoryAttention:
-    """An attention for transformers' modules that keeps the weights of the memory attention's last layer.
+    """Attention function for transformers' modules that keeps the weights of the last memory attention layer.
 
     Args:
         model: SAM 2.
@@ -76,7 +79,7 @@ class MemoryAttention:
         return (weights @ value).transpose(1, 2).contiguous(), weights
 
     def share(self, in_memory: Sequence[Tensor]) -> Tensor:
-        """Return the share (g, g) of each query cell's attention that goes to cells of masks in memory.
+        """Return for each cell (g, g) of the query the share of its attention that goes to masked cells in memory.
 
         Args:
             in_memory: logits (1, 4g, 4g) of the mask in each earlier frame's memory.

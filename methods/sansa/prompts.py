@@ -23,7 +23,7 @@ Box = tuple[int, int, int, int]
 
 
 def prompt_mask(mask: Tensor, side: int) -> Tensor:
-    """Resize masks (b, D, D) of 0 and 1 to (b, S, S) float32: every touched pixel becomes 1."""
+    """Resize masks (b, D, D) of 0 and 1 to (b, side, side) float32: every pixel that the mask touches becomes 1."""
     resized = F.interpolate(
         mask[:, None].float(), (side, side), mode="bilinear", align_corners=False, antialias=True
     )  # fmt: skip
@@ -31,13 +31,13 @@ def prompt_mask(mask: Tensor, side: int) -> Tensor:
 
 
 def component_boxes(mask: np.ndarray) -> list[Box]:
-    """Return the boxes of a mask's 4-connected components, in the order of their first pixels by rows."""
+    """Return the boxes of a mask's 4-connected components, ordered by the components' first pixels, row by row."""
     found = find_objects(label(mask)[0])
     return [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in found]
 
 
 def merged_boxes(boxes: list[Box]) -> list[Box]:
-    """Join overlapping boxes one by one: each grows the first kept box that it overlaps, else it is kept."""
+    """Join overlapping boxes in one pass: each box enlarges the first earlier box that it overlaps, if any."""
     kept: list[Box] = []
     for x1, y1, x2, y2 in boxes:
         for place, (a1, b1, a2, b2) in enumerate(kept):
@@ -50,12 +50,15 @@ def merged_boxes(boxes: list[Box]) -> list[Box]:
 
 
 def largest_box(mask: np.ndarray) -> Box:
-    """Return the largest of a mask's joined boxes, the first on ties; zeros for an empty mask."""
+    """Return the largest box of a mask's components, overlapping boxes joined; zeros for an empty mask.
+
+    On ties the first box is returned.
+    """
     return max(merged_boxes(component_boxes(mask)), key=lambda b: (b[2] - b[0]) * (b[3] - b[1]), default=(0, 0, 0, 0))
 
 
 def pixel_points(annotation: Tensor) -> Tensor:
-    """Return the pixels (n, 2) float32, x and y, of an annotation (D, D), row by row; (0, 0) for an empty one."""
+    """Return the marked pixels (n, 2) float32, x and y, of a map (D, D), row by row; the point (0, 0) if none is."""
     rows, columns = annotation.nonzero(as_tuple=True)
     if not len(rows):
         return torch.zeros(1, 2)
@@ -63,12 +66,12 @@ def pixel_points(annotation: Tensor) -> Tensor:
 
 
 def prompt_points(mask: Tensor, kind: Kind, streams: AnnotationStreams) -> PointPrompts:
-    """Draw the points of a support's mask (D, D) in pixels of the image, for one frame.
+    """Draw point, scribble or box prompts from a support's mask (D, D), in pixels of the image.
 
     Args:
         mask: the mask of 0 and 1, or bool.
-        kind: any but "mask".
-        streams: drawn from; boxes and empty masks draw nothing.
+        kind: "point", "scribble" or "box".
+        streams: random streams; boxes and empty masks draw nothing from them.
     """
     mask = mask.cpu() > 0
     if kind == "box":
@@ -79,7 +82,7 @@ def prompt_points(mask: Tensor, kind: Kind, streams: AnnotationStreams) -> Point
 
 
 def in_square(prompts: PointPrompts, size: tuple[int, int], side: int) -> PointPrompts:
-    """Scale points of an image (H, W) to a square of `side` pixels."""
+    """Scale point prompts from the pixels of an image of `size` (H, W) to a square of `side` pixels."""
     height, width = size
     factors = torch.tensor([side / width, side / height], device=prompts.points.device)
     return PointPrompts(prompts.points * factors, prompts.labels)

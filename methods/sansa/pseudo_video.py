@@ -27,13 +27,13 @@ Prompt = Tensor | PointPrompts
 
 
 class Frame(NamedTuple):
-    """Answer to a frame of b videos, and its memory for later frames.
+    """SAM 2's prediction for one frame of each of b videos, and its memory for later frames.
 
     Attributes:
-        low_res: (b, 4g, 4g) logits.
-        pointer: (b, C).
-        memory: (b, 64, g, g).
-        in_memory: (b, 4g, 4g) logits of the mask that its memory is made of.
+        low_res: logits (b, 4g, 4g) of the predicted mask.
+        pointer: vector (b, C) that stands for the object in memory.
+        memory: memory features (b, 64, g, g).
+        in_memory: logits (b, 4g, 4g) of the mask from which the memory is computed.
     """
 
     low_res: Tensor
@@ -43,15 +43,15 @@ class Frame(NamedTuple):
 
 
 def mask_logits(square: Tensor) -> Tensor:
-    """Return the logits (b, S/4, S/4) with which a mask prompt (b, S, S) enters memory."""
+    """Convert mask prompts (b, S, S) of 0 and 1 to the logits (b, S/4, S/4) from which SAM 2's memory is computed."""
     logits, size = (20 * square - 10)[:, None], 2 * [square.shape[-1] // 4]
     return F.interpolate(logits, size, mode="bilinear", align_corners=False, antialias=True)[:, 0]
 
 
 def mask_frame(model: Any, frames: EncodedFrames, masks: Tensor) -> Frame:
-    """Prompt b frames with masks (b, D, D) of 0 and 1.
+    """Prompt one frame of each of b videos with masks (b, D, D) of 0 and 1.
 
-    Their memory is made of the masks, the object's pointer of the decoder's answer, which knows no memory.
+    The frame's memory is computed from the mask; its object pointer comes from the mask decoder, without memory.
     """
     with torch.no_grad():
         square = prompt_mask(masks, model.image_size)
@@ -63,7 +63,7 @@ def mask_frame(model: Any, frames: EncodedFrames, masks: Tensor) -> Frame:
 
 
 def point_frame(model: Any, frames: EncodedFrames, prompts: PointPrompts, size: tuple[int, int]) -> Frame:
-    """Prompt frames with points of images of this size (H, W); their memory is the decoder's mask."""
+    """Prompt frames with points in pixels of images of `size` (H, W); the decoder's mask enters memory."""
     with torch.no_grad():
         tokens = embed_points(model, in_square(prompts, size, model.image_size), len(frames.deep))
     deep = frames.deep + model.no_memory_embedding.view(1, -1, 1, 1)
@@ -94,7 +94,11 @@ def prompted_frame(model: Any, frames: EncodedFrames, prompts: Sequence[Prompt],
 
 
 def target_frame(model: Any, frames: EncodedFrames, earlier: Sequence[Frame]) -> tuple[Tensor, Tensor]:
-    """Return logits (b, 4g, 4g) and pointer of a frame from the memory of at least one earlier frame."""
+    """Segment a frame without prompt from the memory of one or more earlier frames.
+
+    Returns:
+        Logits (b, 4g, 4g) and object pointers (b, C).
+    """
     memories, pointers = [frame.memory for frame in earlier], [frame.pointer for frame in earlier]
     deep = attend_to_memory(model, frames.deep, memories, pointers)
     return decode_frames(model, frames, deep, embed_points(model, None, len(deep)), None, best=True)

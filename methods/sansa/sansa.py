@@ -45,7 +45,7 @@ SUPERVISION: dict[Kind, tuple[Supervision, ...]] = {
 
 
 class TrainingSupport(NamedTuple):
-    """Encodings of B supports, and their masks (B, D, D)."""
+    """SAM 2's encodings of one support of each of B training episodes, and their masks (B, D, D)."""
 
     image: EncodedFrames
     mask: Tensor
@@ -55,9 +55,9 @@ class TrainingVideos(NamedTuple):
     """Training episodes with the same number of supports.
 
     Attributes:
-        members: b places in the batch.
-        logits: (b, T, D, D) of the frames that count, the query's last.
-        masks: (b, D, D) of each frame but the query's.
+        members: positions of the b episodes in the batch.
+        logits: (b, T, D, D) of the frames that enter the loss, the query's last.
+        masks: true masks (b, D, D) of each of these frames but the query's.
     """
 
     members: list[int]
@@ -68,17 +68,17 @@ class TrainingVideos(NamedTuple):
 class SANSA(Segmenter):
     """SANSA: the query is a video frame that follows the prompted supports, in SAM 2.
 
-    A way is a video, whose length is drawn for each training episode; all frames count in the loss.
+    Each way (class of an episode) is a video. Its length is drawn for each training episode; all frames enter the loss.
 
     Args:
         backbone: the frozen SAM 2.0; the authors' is `sam2_hiera_large`.
         stages: stages of its image encoder, from 0, whose blocks get an adapter (§3).
         factor: channels of an adapter's bottleneck as a share of its block's input (§3): 0.3, the generalist's 0.8.
-        training: `strict` learns from base classes; `generalist` is a checkpoint of the authors, who trained it on
-            COCO, LVIS, ADE20K and PACO together, most test classes among them.
-        prompt: what supports are shown as in evaluation (§5).
-        training_prompt: what they are shown as in training; `multi` draws one for each support.
-        learning_rate: first rate of AdamW; it falls to 0 along a cosine (§6).
+        training: `strict` learns from base classes; `generalist` is a checkpoint that the authors trained on COCO,
+            LVIS, ADE20K and PACO together, which show most test classes.
+        prompt: form of the supports' annotation in evaluation: mask, point, scribble or box (§5).
+        training_prompt: the same in training; `multi` draws a form for each support.
+        learning_rate: initial rate of AdamW; it falls to 0 along a cosine (§6).
         dropout: share that the frozen memory attention drops in training; the authors left SAM 2's 0.1 active (§6).
     """
 
@@ -134,7 +134,10 @@ class SANSA(Segmenter):
         return "yes" if self.is_generalist else "no"
 
     def saw_classes_of(self, dataset: str) -> KnownOrNot:
-        """Say what is known of the generalist's data (§6); SAM 2's own masks have no classes."""
+        """Return whether the weights were trained with labels of this data set's test classes: yes, no or unknown.
+
+        Only the authors' generalist checkpoint may have been (§6); SAM 2's own training masks have no classes.
+        """
         if not self.is_generalist or dataset in UNSEEN:
             return "no"
         return "yes" if dataset in SEEN else "unknown"
@@ -174,18 +177,18 @@ class SANSA(Segmenter):
 
     @property
     def network(self) -> Any:
-        """SAM 2 on the method's device."""
+        """The SAM 2 network, on the device of the method."""
         return self.backbone.network(torch.empty(0, device=self.device))
 
     @property
     def kept_as(self) -> str:  # type: ignore[override]
-        """Kind of what is kept of images: in training features of the frozen stages, else whole encodings."""
+        """Name of what is cached for an image: "features" of the frozen stages in training, else whole "encodings"."""
         return "features" if self.training else "encodings"
 
     trains_on_backbone = True  # in training `encode_image` returns what the frozen stages do
 
     def encode_image(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Return the encoding of an image; in training the output of the stages without adapters."""
+        """Return SAM 2's feature maps of an image (3, D, D); in training, the output of the stages without adapters."""
         frozen: tuple[Tensor, ...] = self.backbone.encode(pixels)
         return frozen if self.training else finish_encoding(self.network, frozen, self.adapters).tensors
 
@@ -197,7 +200,7 @@ class SANSA(Segmenter):
         return EncodedFrames((fine, finer), deep)
 
     def support(self, image: EncodedFrames, mask: Tensor) -> Frame | TrainingSupport:
-        """Return a support's frame, prompted by its mask."""
+        """Return a support as a video frame that is prompted by its mask (1, D, D); in training, encoding and mask."""
         if self.training:
             return TrainingSupport(image, mask)
         return prompted_frame(self.network, image, [self.test_prompt(mask[0])], self._size)
@@ -206,7 +209,10 @@ class SANSA(Segmenter):
         return list(supports)
 
     def segment(self, query: EncodedFrames, support: list[Any]) -> Tensor | list[TrainingVideos]:
-        """Return logits (1, 2, 4g, 4g) of a video's last frame; in training, of all videos."""
+        """Segment a query as the last frame of the video of its supports: logits (1, 2, 4g, 4g).
+
+        In training, run the videos of a whole batch and return their logits and masks.
+        """
         if self.training:
             return self.training_videos(query, support)
         set_memory_dropout(self.network, 0.0)
@@ -218,16 +224,16 @@ class SANSA(Segmenter):
         return self.context.side, self.context.side
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Resize logits to the images' size, then to the label map's."""
+        """Resize logits to the side of the method's images, then to `size` (H, W)."""
         full = F.interpolate(logits.float(), self._size, mode="bilinear", align_corners=False)
         return full if size == self._size else F.interpolate(full, size, mode="bilinear", align_corners=False)
 
     def test_prompt(self, mask: Tensor) -> Prompt:
-        """Return the prompt for a support's mask (D, D) bool in a test; it depends on the mask only."""
+        """Return the prompt of a support in evaluation, from its mask (D, D) bool; equal masks give equal prompts."""
         return _prompt(mask, self.prompt, AnnotationStreams.of_episode(0, _digest(mask)))
 
     def training_prompts(self, mask: Tensor, epoch: int) -> Prompt:
-        """Draw the prompt for a support's mask (D, D) bool in training."""
+        """Return the prompt of a support in training, drawn from its mask (D, D) bool and the epoch's number."""
         streams = AnnotationStreams.of_episode(0, _digest(mask), epoch)
         if self.training_prompt != "multi":
             return _prompt(mask, self.training_prompt, streams)
@@ -235,7 +241,10 @@ class SANSA(Segmenter):
         return _prompt(mask, streams.amounts.choice(KINDS), streams)
 
     def training_videos(self, query: EncodedFrames, supports: list[TrainingSupport]) -> list[TrainingVideos]:
-        """Run a batch's videos with 1 to K supports each, videos of one length together."""
+        """Segment the frames of a batch's videos, with a random number of 1 to K supports each.
+
+        Videos with the same number of supports are computed together and returned as one entry.
+        """
         set_memory_dropout(self.network, self.dropout)
         epoch = 0 if self._trainer is None else self.trainer.current_epoch
         counts = [random.Random(f"{epoch} {episode}").randint(1, len(supports)) for episode in self.context.episodes]
@@ -264,7 +273,10 @@ class SANSA(Segmenter):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return prompts, memory, and attention to it, as pictures and maps."""
+        """Return for display, by name, pictures of each way's first support with its prompt and its mask in memory.
+
+        A map (g, g) of the query's attention to masks in memory belongs to each way as well.
+        """
         maps: dict[str, Tensor] = {}
         query, supports = self.ask(episode)
         ways = [self.join(of_way) for of_way in supports]
@@ -285,18 +297,18 @@ def _after_loading(method: SANSA, _: Any) -> None:
 
 
 def full_size(low_res: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize logits (b, 4g, 4g) to images (b, H, W)."""
+    """Resize logits (b, 4g, 4g) bilinearly to images of `size` (H, W): (b, H, W)."""
     return F.interpolate(low_res[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def losses_by_video(logits: Tensor, masks: Tensor) -> Tensor:
-    """Return the focal and the dice loss (2, b) of each video; those whose logits hold a NaN are left out.
+    """Return the focal and the dice loss of each video, (2, ≤ b); videos with a NaN in their logits are left out.
 
-    The pixels of a video's frames count together.
+    A video's losses are over the pixels of all of its frames together.
 
     Args:
-        logits: (b, T, D, D).
-        masks: (b, T, D, D) of 0 and 1.
+        logits: logits (b, T, D, D) of T frames of each video.
+        masks: true masks (b, T, D, D) of 0 and 1.
     """
     x, y = logits.flatten(1).float(), masks.flatten(1).float()
     usable = ~x.isnan().any(1)
@@ -311,10 +323,10 @@ def losses_by_video(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def mean_losses(losses: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the means of focal and dice losses (2, b).
+    """Return mean focal loss and mean dice loss, scalars, from the losses (2, b) of b videos.
 
     Raises:
-        NumericsError: there is none.
+        NumericsError: b is 0, because all videos had a NaN among their logits.
     """
     if not losses.shape[1]:
         raise NumericsError(
@@ -326,7 +338,7 @@ def mean_losses(losses: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def adamw_with_cosine(parameters: Any, learning_rate: float, steps: int) -> tuple[Any, Any]:
-    """Return AdamW without decay, and its schedule: a cosine to 0 over `steps` (§6)."""
+    """Return AdamW without weight decay, and its schedule: the rate falls to 0 along a cosine over `steps` (§6)."""
     optimizer = torch.optim.AdamW(list(parameters), lr=learning_rate, weight_decay=0.0)
     return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 

@@ -18,12 +18,13 @@ LEAST_NORM = 1e-8
 
 
 def prototypes(support: Tensor, masks: Tensor, small_objects: SmallObjects = "vanish") -> Tensor:
-    """Return the mean (n, C) of a support's features inside each mask (§4, step 1).
+    """Return the mean feature (n, C) of a support inside each of n masks (§4, step 1).
 
     Args:
-        support: (C, g, g).
+        support: features (C, g, g).
         masks: (n, S, S) of 0 and 1, or between them.
-        small_objects: what stands for the mean where a mask has no cell.
+        small_objects: prototype of a mask that fills no grid cell by more than half: "vanish" gives zeros, "area"
+            weighs the cells by the mask's area in them.
     """
     masks, grid = masks[:, None].to(support), (support.shape[1], support.shape[2])
     cells = (F.interpolate(masks, grid, mode="bilinear", align_corners=False)[:, 0] > 0.5).to(support)
@@ -35,15 +36,15 @@ def prototypes(support: Tensor, masks: Tensor, small_objects: SmallObjects = "va
 
 
 def similarity(prototype: Tensor, query: Tensor, side: int, tau: float = 1.0) -> Tensor:
-    """Return the cosine of prototypes with every pixel of the query, as maps (n, 1, S, S) of the image (§4, step 2).
+    """Return the cosine of n prototypes with every pixel of the query, as maps (n, 1, S, S) of the image (§4, step 2).
 
-    Of several shots it is the mean, which is ours, taken before maps have the image's size.
+    Maps of several shots are averaged before they are enlarged to the image; this is fsbench's rule.
 
     Args:
-        prototype: (n, K, C).
-        query: (C, g, g).
-        side: S; features are compared at a quarter of it.
-        tau: the cosines are divided by it.
+        prototype: prototypes (n, K, C) of K shots.
+        query: features of the query (C, g, g).
+        side: S, side of the image; features are compared at a quarter of it.
+        tau: divisor of the cosines.
     """
     quarter = side // 4, side // 4
     direction = F.normalize(prototype, dim=-1, eps=LEAST_NORM).flatten(0, 1)
@@ -59,7 +60,7 @@ def similarity(prototype: Tensor, query: Tensor, side: int, tau: float = 1.0) ->
 
 
 def best_points(maps: Tensor) -> Tensor:
-    """Return x and y (n, 2) float32 of the largest value of each map (n, 1, S, S), the first of equal ones (§4, 3)."""
+    """Return the point (n, 2) float32, x and y, of the largest value in each map (n, 1, S, S), the first on ties."""
     flat = maps.flatten(1)
     equal = flat == flat.amax(1, keepdim=True)
     place = equal.int().argmax(1)  # of integers the first one on every device

@@ -31,10 +31,10 @@ class SegICHead(nn.Module):
     """Trained part of SegIC: neck, prompt encoder, mask decoder, and projections of texts and prototypes.
 
     Args:
-        channels: C.
+        channels: C, channels of the frozen network's features.
         patch: side of a patch of the frozen network in pixels, an even number.
-        width: D.
-        text_width: width of a text's vector.
+        width: D, channels of the decoder.
+        text_width: size of a text's embedding.
     """
 
     def __init__(self, channels: int, patch: int, width: int = 256, text_width: int = 768):
@@ -59,21 +59,24 @@ class SegICHead(nn.Module):
         self.inst_type_embed = nn.Embedding(2, width)
 
     def cross_tokens(self, texts: Tensor, prototypes: Tensor, own: Tensor) -> Tensor:
-        """Return each answer's tokens: its text, then all prototypes, marked as its own or not (§5).
+        """Return prompt tokens for n masks to predict: each one's text, then all prototypes, marked as own or not (§5).
 
         Args:
-            texts: (n, ·) vectors of the texts.
-            prototypes: (m, C) of all answers together.
-            own: (n, m) bool, which prototypes are those of an answer.
+            texts: text embeddings (n, ·).
+            prototypes: prototypes (m, C) of all n objects together.
+            own: (n, m) bool, which prototypes belong to which object.
 
         Returns:
-            (n, 1 + m, D).
+            Tokens (n, 1 + m, D).
         """
         marked = self.inst_proj(prototypes)[None] + self.inst_type_embed(own.long())
         return torch.cat([self.prompt_proj(texts)[:, None], marked], 1)
 
     def single_tokens(self, texts: Tensor, prototypes: Tensor) -> Tensor:
-        """Return each answer's own text and prototype as tokens (n, 2, D) (§10)."""
+        """Return prompt tokens (n, 2, D) for n masks to predict: each one's own text and prototype (§10).
+
+        `texts` are embeddings (n, ·), `prototypes` (n, C).
+        """
         return torch.stack([self.prompt_proj(texts), self.inst_proj(prototypes)], 1)
 
     def sparse(
@@ -82,11 +85,11 @@ class SegICHead(nn.Module):
         """Join points, padding or box, and tokens (n, ·, D) into prompts (n, P, D) (§6).
 
         Args:
-            tokens: texts and prototypes.
-            side: S, of the square in whose pixels points and boxes are.
+            tokens: tokens (n, ·, D) of texts and prototypes.
+            side: S, side of the square image, in whose pixels points and boxes are given.
             points: (n, ·, 2), x and y.
-            labels: (n, ·), 1 for an answer's own points and 0 for those of others.
-            boxes: (n, 4), x and y of two corners; if there are none, a padding point follows the points.
+            labels: (n, ·), 1 for an object's own points and 0 for points of other objects.
+            boxes: (n, 4), x and y of two corners; without boxes, a padding point follows the points.
         """
         if points is None and boxes is None:
             return tokens
@@ -101,24 +104,24 @@ class SegICHead(nn.Module):
         return torch.cat([embedded[:, 0], tokens], 1)
 
     def position(self, grid: int) -> Tensor:
-        """Return the codes (1, D, g, g) of the centres of cells (§7)."""
+        """Return the position codes (1, D, g, g) of the cell centres of a grid of side g (§7)."""
         code = self.prompt_encoder.shared_embedding
         centres = torch.arange(grid, device=code.positional_embedding.device) + 0.5
         y, x = torch.meshgrid(*2 * [centres.to(code.positional_embedding) / grid], indexing="ij")
         return rearrange(code(torch.stack([x, y], -1)), "y x d -> 1 d y x")
 
     def neck_of(self, query: Tensor) -> Tensor:
-        """Return the features (1, D, g, g) that the decoder sees of a query (C, g, g) (§7)."""
+        """Project a query's features (C, g, g) to the decoder's input (1, D, g, g) (§7)."""
         return self.neck(rearrange(query, "c y x -> 1 y x c"))
 
     def decode(self, neck: Tensor, sparse: Tensor, dense: Tensor, multimask: bool = False) -> tuple[Tensor, Tensor]:
-        """Return the logits (n, 1, 4g, 4g) of answers over one image, and their quality (n, 1), which is untrained.
+        """Decode n masks of one image: logits (n, 1, 4g, 4g), and predicted quality (n, 1), which is untrained.
 
         Args:
-            neck: (1, D, g, g).
-            sparse: (n, P, D).
-            dense: (n, D, g, g), of the maps.
-            multimask: return mask tokens 1 to 3 instead of 0.
+            neck: projected features of the image (1, D, g, g).
+            sparse: prompt tokens (n, P, D) of points, boxes, texts and prototypes.
+            dense: embedded similarity maps (n, D, g, g).
+            multimask: decode the mask tokens 1 to 3 instead of 0, three masks each.
         """
         count = len(sparse)
         masks, quality = self.mask_decoder(
@@ -131,23 +134,31 @@ class SegICHead(nn.Module):
         return masks[:, 0], quality[:, 0]
 
     def forward(self, neck: Tensor, maps: Tensor, tokens: Tensor, points: Tensor, *more: Tensor | None) -> Tensor:
-        """Return the logits (n, 1, 4g, 4g) that maps (n, 1, S, S), tokens, points, labels and boxes prompt (§6, §7)."""
+        """Embed prompts and decode n masks of one image: logits (n, 1, 4g, 4g) (§6, §7).
+
+        Args:
+            neck: projected features of the image (1, D, g, g).
+            maps: similarity maps (n, 1, S, S).
+            tokens: tokens (n, ·, D) of texts and prototypes.
+            points: point prompts (n, ·, 2), x and y.
+            more: labels (n, ·) of the points, then boxes (n, 4) or None.
+        """
         sparse = self.sparse(tokens, maps.shape[-1], points, *more)
         return self.decode(neck, sparse, self.prompt_encoder.mask_embed(maps))[0]
 
 
 def at_square(low_res: Tensor, side: int) -> Tensor:
-    """Return logits (n, 1, 4g, 4g) over the square, (n, 1, S, S), bilinear (§7)."""
+    """Resize logits (n, 1, 4g, 4g) bilinearly to the square image, (n, 1, S, S), S = `side` (§7)."""
     return F.interpolate(low_res, (side, side), mode="bilinear", align_corners=False)
 
 
 def at_original(logits: Tensor, inner: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Bring logits (n, 1, S, S) over the square to the image, (n, 1, H, W) (§7).
+    """Cut the padding off logits (n, 1, S, S) of the square and resize them to the image, (n, 1, H, W) (§7).
 
     Args:
-        logits: over the square.
-        inner: (h, w) of the image in the square, at its top left.
-        size: (H, W).
+        logits: logits of the padded square.
+        inner: size (h, w) of the image in the square, at the top left.
+        size: size (H, W) of the image.
     """
     return F.interpolate(logits[..., : inner[0], : inner[1]], size, mode="bilinear", align_corners=False)
 
@@ -158,14 +169,14 @@ NEEDED = frozenset({"neck.0.weight", "prompt_proj.weight", "inst_proj.weight", "
 
 
 def official_name(name: str) -> str:
-    """Return the authors' name of a weight of `SegICHead`."""
+    """Return the name in the authors' checkpoints of a weight with this name in fsbench's `SegICHead`."""
     if name.startswith("neck."):
         return metas_name(f"vision_encoder.{name}").removeprefix("image_encoder.")
     return metas_name(name)
 
 
 def head_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of `SegICHead` from those of the authors."""
+    """Return the weights of an authors' checkpoint under the parameter names of `SegICHead`."""
     metas = {NECK + name.removeprefix("neck.") if name.startswith("neck.") else name: state[name] for name in state}
     renamed = names_of_transformers(metas)
     return {
@@ -176,7 +187,7 @@ def head_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class SegICFile(ReleasedFormat):
-    """Layout of checkpoints: learned weights only; DINOv2 and CLIP have their own files."""
+    """Layout of SegIC's published checkpoints: learned weights only; DINOv2 and CLIP have files of their own."""
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
         plain = {name.removeprefix("module."): value for name, value in state.items()}
@@ -185,5 +196,5 @@ class SegICFile(ReleasedFormat):
         return {f"head.{name}": value for name, value in head_state(plain).items()}, {}
 
     def join(self, learned: dict[str, Tensor], backbone: dict[str, Tensor]) -> dict[str, Any]:
-        """Return the content of the authors' file, which holds no backbone."""
+        """Return the content of a checkpoint in the authors' layout: the learned weights, without the backbone's."""
         return {official_name(name.removeprefix("head.")): value for name, value in learned.items()}

@@ -39,19 +39,19 @@ NAMELESS = ""
 
 
 def sentence(name: str) -> str:
-    """Return the text that names a class (§5)."""
+    """Return the text prompt for a class name: "a photo of a …" (§5)."""
     return f"a photo of a {name}"
 
 
 class Query(NamedTuple):
-    """A query's features (C, g, g), and those that the decoder sees (1, D, g, g)."""
+    """A query's features (C, g, g), and their projection (1, D, g, g) for the decoder."""
 
     features: Tensor
     neck: Tensor
 
 
 class Prompts(NamedTuple):
-    """The prototypes (K, C) of a way's supports, and its tokens (1, ·, D)."""
+    """Prototypes (K, C) of a way's K supports, and the way's prompt tokens (1, ·, D)."""
 
     prototypes: Tensor
     tokens: Tensor
@@ -60,22 +60,23 @@ class Prompts(NamedTuple):
 class SegIC(Segmenter):
     """SegIC: similarity to the supports' object prompts a mask decoder.
 
-    All ways are answered together: each sees the prototypes of all, those of its own marked (§9). Of several shots, the
-    prototypes stand side by side and their similarities are averaged, which is this project's rule; training has one.
+    All ways are segmented together: each one's prompt holds the prototypes of all ways, with its own marked (§9). Of
+    several shots, all prototypes are prompts and their similarities are averaged, which is fsbench's rule; training
+    has one shot.
 
     Args:
         backbone: the frozen ViT, `dinov2_vitl14` for the authors' checkpoints, and CLIP's text encoder beside it.
-        training: `authors` is a checkpoint of theirs, who trained it on COCO, ADE20K and LVIS together; `episodes`
-            learns from the episodes of base classes here.
-        names: tell the network the classes' names, as the authors do by default; without them the text is empty.
+        training: `authors` for a checkpoint that the authors trained on COCO, ADE20K and LVIS together; `episodes`
+            learns from episodes of base classes.
+        names: prompt with class names, as the authors do by default; without them the text is empty.
         tau: divisor of the similarity (§4).
-        peak: where a prediction looks for the point; `square` as the authors' program, whose point may lie in the
-            padding (§4).
-        small_objects: prototype, in a prediction, of an object without a cell; `vanish` as the authors' program (§4).
+        peak: part of the similarity map whose peak is the point prompt: `square` for the padded square, as in the
+            authors' program, where the point may lie in the padding (§4).
+        small_objects: prototype of an object that fills no grid cell; `vanish` as in the authors' program (§4).
         width: channels of the decoder.
         learning_rate, weight_decay: of AdamW (§10).
         decay_epoch: after so many epochs the rate is a tenth.
-        seed: the seed of what training draws, together with the epoch and the number of the episode.
+        seed: seed of training's random choices, combined with epoch and episode number.
     """
 
     backbone: ViTAndText
@@ -138,7 +139,10 @@ class SegIC(Segmenter):
         return "yes" if self.is_authors else "no"
 
     def saw_classes_of(self, dataset: str) -> KnownOrNot:
-        """Say what is known of the authors' data (§8.3); DINOv2 and CLIP have no masks of classes."""
+        """Return whether the weights were trained with labels of this data set's test classes: yes, no or unknown.
+
+        Only the authors' checkpoint may have been (§8.3); DINOv2 and CLIP were not trained on masks.
+        """
         if not self.is_authors or dataset in UNSEEN:
             return "no"
         return "yes" if dataset in SEEN else "unknown"
@@ -155,7 +159,7 @@ class SegIC(Segmenter):
         return self.settings
 
     def record_notes(self, data: Any) -> list[str]:
-        """Say what the network has seen in training, and what it is given."""
+        """Return notes, one line each, on the training data of the weights, and on what the method is given."""
         notes = [f"gets masks {'and class names' if self.names else 'only (no class names)'}"]
         if self.is_authors:
             notes.append(
@@ -167,18 +171,21 @@ class SegIC(Segmenter):
     # Test
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Return the features (C, g, g) of an image, final LayerNorm applied."""
+        """Return the ViT's patch features (C, g, g) of an image (3, S, S), after the final LayerNorm."""
         return self.backbone.patch_map(pixels)
 
     def query(self, image: Tensor) -> Query:
         return Query(image[0], self.head.neck_of(image[0]))
 
     def support(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Return the prototype (1, C) of a support."""
+        """Return the mean feature (1, C) of a support under its mask (1, S, S), from its features (1, C, g, g)."""
         return prototypes(image[0], mask.float(), self.small_objects)
 
     def all_ways(self, supports: Iterator[Iterator[Tensor]]) -> Iterator[Iterator[Prompts]]:
-        """Return each way's prototypes (K, C) and tokens; tokens depend on the prototypes of all ways (§9)."""
+        """Yield the prompts of each way, prototypes (K, C) and tokens (1, ·, D), from the supports of all ways.
+
+        A way's tokens depend on the prototypes of all ways (§9).
+        """
         ways = [torch.cat(list(of_way)) for of_way in supports]
         own = torch.eye(len(ways), dtype=torch.bool, device=ways[0].device).repeat_interleave(len(ways[0]), 1)
         texts = torch.stack([self.text(text) for text in self.texts(0, len(ways))])
@@ -186,7 +193,7 @@ class SegIC(Segmenter):
         return (iter([Prompts(way, row)]) for way, row in zip(ways, tokens.split(1), strict=True))
 
     def segment(self, query: Query, support: Prompts) -> Output:
-        """Return the object's logits (1, 1, S, S) from similarity, its peak, and tokens (§6, §7)."""
+        """Return the object's logits (1, 1, S, S) in the query, prompted by similarity map, peak point and tokens."""
         maps = self.similarity(query, support)
         points = self.peak_point(maps)
         low_res = self.head(query.neck, maps, support.tokens, points[:, None], points.new_ones(1, 1))
@@ -204,7 +211,7 @@ class SegIC(Segmenter):
         return maps[..., :height, :width]
 
     def peak_point(self, maps: Tensor) -> Tensor:
-        """Return the point (1, 2), x and y, of a similarity (1, 1, S, S) that prompts the decoder."""
+        """Return the point prompt (1, 2), x and y: the peak of a similarity map (1, 1, S, S)."""
         return best_points(maps if self.peak == "square" else self.inside(maps))
 
     def resize(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -213,15 +220,15 @@ class SegIC(Segmenter):
         return torch.cat([torch.zeros_like(full), full], 1)
 
     def text(self, text: str) -> Tensor:
-        """Return the vector (·,) of a text, kept or anew."""
+        """Return the embedding (·,) of a text, from a cache if the text was encoded before."""
         with torch.inference_mode(False):  # kept for training as well
             return self.backbone.encode_text(text, self.device)
 
     def texts(self, episode: int, ways: int) -> list[str]:
-        """Return the texts of the ways of an episode of the context.
+        """Return the text prompt of each way of episode number `episode` in the current batch.
 
         Raises:
-            SettingsError: the episode tells no names, and they are wanted.
+            SettingsError: the method prompts with class names, and the episode has none.
         """
         if not self.names:
             return [NAMELESS] * ways
@@ -236,7 +243,12 @@ class SegIC(Segmenter):
     # Training
 
     def losses(self, query: Tensor, supports: Iterator[tuple[Tensor, Tensor]], target: Target) -> dict[str, Tensor]:
-        """Return the losses of both directions: the query by the support, and the support by the answer (§10)."""
+        """Return the training losses: segment the query by the support, then the support by that prediction (§10).
+
+        Returns:
+            Scalars "mask" and "dice" of the query, "mask_reverse" and "dice_reverse" of the support, and "loss", half
+            their sum.
+        """
         ((support, masks),) = supports
         streams = [f"{self.seed} {self.current_epoch} {number}" for number in self.context.episodes]
         drawn = [draw_turns(random.Random(stream), 2) for stream in streams]
@@ -259,7 +271,7 @@ class SegIC(Segmenter):
         return [optimizer], [torch.optim.lr_scheduler.MultiStepLR(optimizer, [self.decay_epoch], 0.1)]
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return each way's similarity map with its peak."""
+        """Return for display, by name, each way's similarity map to the query, and its peak, the decoder's prompt."""
         maps: dict[str, Tensor | Sketch] = {}
         query, supports = self.ask(episode)
         ways = [self.similarity(query, self.join(of_way)) for of_way in supports]

@@ -29,12 +29,12 @@ DrawPoints = Callable[[int], Tensor]
 
 
 class Turn(NamedTuple):
-    """Random choices for one image of a training pair.
+    """Random choices for the segmentation of one image of a training pair.
 
     Attributes:
-        named: its text names the class.
-        boxed: its true box is a prompt.
-        crossed: an answer sees the prototypes of the other masks.
+        named: the text prompt names the class.
+        boxed: the true box is a prompt.
+        crossed: the prompt of a mask also holds the prototypes of the other masks.
     """
 
     named: bool
@@ -43,18 +43,18 @@ class Turn(NamedTuple):
 
 
 def draw_turns(rng: random.Random, images: int) -> list[Turn]:
-    """Draw the turns of a step's queries, then of its supports, in the authors' order."""
+    """Draw the random choices for `images` images, in the order in which the authors' program draws them."""
     named = [rng.random() < NAMED for _ in range(images)]
     return [Turn(own, rng.random() > BOXED, rng.random() > CROSSED) for own in named]
 
 
 class Side(NamedTuple):
-    """One image of a training pair.
+    """One image of a training pair (query or support).
 
     Attributes:
         features: (C, g, g).
-        masks: (n, S, S) of 0 and 1.
-        text: (·,) vector of its text.
+        masks: true masks (n, S, S) of 0 and 1.
+        text: embedding (·,) of the text prompt.
     """
 
     features: Tensor
@@ -63,7 +63,7 @@ class Side(NamedTuple):
 
 
 def true_boxes(masks: Tensor) -> Tensor:
-    """Return the boxes (n, 4) of masks (n, S, S), x and y of the first and the last pixel; 0 of empty ones."""
+    """Return the bounding boxes (n, 4), x0, y0, x1, y1 inclusive, of masks (n, S, S); zeros for an empty mask."""
     ends = []
     for axis in (1, 2):
         line = (masks != 0).any(axis).int()
@@ -73,7 +73,16 @@ def true_boxes(masks: Tensor) -> Tensor:
 
 
 def answer(head: SegICHead, query: Side, support: Tensor, masks: Tensor, turn: Turn, tau: float) -> Tensor:
-    """Return the logits (n, 1, 4g, 4g) of a query by masks (n, S, S) of a support (C, g, g), as in training."""
+    """Segment a query in training by n masks of a support: logits (n, 1, 4g, 4g).
+
+    Args:
+        head: SegIC's trained layers.
+        query: the query.
+        support: features of the support (C, g, g).
+        masks: masks of the support (n, S, S).
+        turn: random choices for the prompt.
+        tau: divisor of the similarity.
+    """
     with torch.no_grad():
         found = prototypes(support, masks)
         maps = similarity(found[:, None], query.features, masks.shape[-1], tau)
@@ -94,12 +103,12 @@ def answer(head: SegICHead, query: Side, support: Tensor, masks: Tensor, turn: T
 def both_directions(
     head: SegICHead, queries: Sequence[Side], supports: Sequence[Side], turns: Sequence[Turn], tau: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Answer each query by its support, then each support by that answer.
+    """Segment each query by its support's true masks, then each support by the query's predicted masks.
 
     Args:
-        head: learned part.
-        queries, supports: b pairs.
-        turns: the turns of the b queries, then of the b supports.
+        head: SegIC's trained layers.
+        queries, supports: b pairs of images.
+        turns: random choices for the b queries, then for the b supports.
         tau: divisor of similarities.
 
     Returns:
@@ -120,12 +129,15 @@ def both_directions(
 def step_losses(
     forward: Tensor, reverse: Tensor, queries: Sequence[Side], supports: Sequence[Side], draw: DrawPoints
 ) -> dict[str, Tensor]:
-    """Return a step's losses; "loss" is half the sum of the others.
+    """Return the losses of a training step, scalars: cross-entropy and dice loss of queries and of supports.
+
+    They are "mask" and "dice" of the queries, "mask_reverse" and "dice_reverse" of the supports, and "loss", half their
+    sum.
 
     Args:
-        forward, reverse: logits of `both_directions`.
-        queries, supports: b pairs.
-        draw: draws points of all N masks, for the queries, then for the supports.
+        forward, reverse: logits (N, 1, 4g, 4g) of all queries and of all supports, from `both_directions`.
+        queries, supports: b pairs of images with their true masks.
+        draw: function that draws random points in all N masks; called for the queries, then for the supports.
     """
     mask, dice = point_losses(forward, torch.cat([side.masks for side in queries]), draw)
     mask_reverse, dice_reverse = point_losses(reverse, torch.cat([side.masks for side in supports]), draw)
@@ -134,9 +146,9 @@ def step_losses(
 
 
 def point_losses(logits: Tensor, masks: Tensor, draw: DrawPoints) -> tuple[Tensor, Tensor]:
-    """Return the cross-entropy and the dice loss of answers (N, 1, 4g, 4g) to masks (N, S, S), means over the masks.
+    """Return cross-entropy and dice loss (scalars) of logits (N, 1, 4g, 4g) against masks (N, S, S), means over masks.
 
-    They are taken at drawn points whose logits are near 0, then at others.
+    They are computed at points from `draw`: those of many whose logits are nearest to 0, and some further random ones.
     """
     with torch.no_grad():
         drawn = draw(LOOKED_AT).to(logits)
@@ -152,11 +164,14 @@ def point_losses(logits: Tensor, masks: Tensor, draw: DrawPoints) -> tuple[Tenso
 
 
 def values_at(maps: Tensor, points: Tensor) -> Tensor:
-    """Return the values (N, P) of maps (N, 1, h, w) at points (N, P, 2) in parts of the map, bilinear, 0 outside."""
+    """Sample maps (N, 1, h, w) bilinearly at points (N, P, 2) given as shares of the map: (N, P), 0 outside."""
     return F.grid_sample(maps, 2 * points[:, None] - 1, mode="bilinear", align_corners=False)[:, 0, 0]
 
 
 def episode_points(streams: Sequence[str]) -> DrawPoints:
-    """Return a function that draws points of a mask, with a random stream for each episode."""
+    """Return a function from a count P to random points (N, P, 2) in [0, 1), with a random stream for each episode.
+
+    `streams` are N texts that seed the streams.
+    """
     own = [torch.Generator().manual_seed(random.Random(stream).getrandbits(63)) for stream in streams]
     return lambda count: torch.stack([torch.rand(count, 2, generator=stream) for stream in own])

@@ -24,17 +24,17 @@ WEIGHT = 10
 
 @torch.no_grad()
 def pseudo_mask(support: Tensor, query: Tensor, mask: Tensor) -> Tensor:
-    """Return each query cell's largest cosine with a support cell under the mask (§5).
+    """Return each query cell's largest cosine with a support cell under the annotation (§5).
 
-    Cells off the mask count as 0, so only those on it are compared.
+    Support cells off the annotation count with a cosine of 0.
 
     Args:
         support: deep features (b, c, ·, ·) of the masked support.
         query: deep features (b, c, ·, ·).
-        mask: (b, 1, ·, ·), the annotation.
+        mask: annotation of the support (b, 1, ·, ·).
 
     Returns:
-        (b, 1, ·, ·) of the query's map, at least 0 unless the mask covers every cell.
+        Map (b, 1, ·, ·) of the query, at least 0 unless the annotation covers every cell.
     """
     weights, maps = resize(mask, support.shape[-1]).flatten(1), []
     for cells, places, weight in zip(support.flatten(2), query.flatten(2), weights, strict=True):
@@ -50,12 +50,12 @@ def pseudo_mask(support: Tensor, query: Tensor, mask: Tensor) -> Tensor:
 
 
 class PromptAttention(nn.Module):
-    """Attention of prompts to a map, or to each other (§6.2).
+    """Attention layer of prompts to the tokens of a map, or to each other (§6.2).
 
     Args:
-        width: C.
-        heads: the heads of the attention.
-        name: the name of the attention in the authors' checkpoints.
+        width: C, channels of a prompt.
+        heads: number of attention heads.
+        name: name of the attention in the authors' checkpoints.
     """
 
     def __init__(self, width: int, heads: int, name: str):
@@ -76,24 +76,24 @@ class PromptAttention(nn.Module):
         return attention
 
     def forward(self, prompts: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Return the prompts (b, n, C) after attention to tokens (b, ·, C)."""
+        """Return the prompts (b, n, C) after attention to keys and values (b, ·, C)."""
         attended, _ = self.attention(prompts, keys, values, need_weights=False)
         normed: Tensor = self.norm(prompts + attended)
         return normed
 
     def weights(self, prompts: Tensor, keys: Tensor) -> Tensor:
-        """Return the attention (b, n, ·) of the prompts, mean over the heads."""
+        """Return the attention weights (b, n, ·) of prompts (b, n, C) to keys (b, ·, C), mean over the heads."""
         weights: Tensor = self.attention(prompts, keys, keys)[1]
         return weights
 
 
 class PromptGenerator(nn.Module):
-    """Learned queries that attend to support and query image and become prompts (§6).
+    """Learned embeddings that attend to support and query image and become SAM's prompts (§6).
 
     Args:
-        width: C.
-        prompts: n.
-        heads: the heads of each attention.
+        width: C, channels of a prompt.
+        prompts: n, number of prompts.
+        heads: number of heads of each attention.
     """
 
     def __init__(self, width: int = 256, prompts: int = 50, heads: int = 4):
@@ -109,7 +109,7 @@ class PromptGenerator(nn.Module):
         self.transformer_self_attention_layers = layers("self_attn")
 
     def forward(self, query: Tensor, support: Tensor) -> Tensor:
-        """Return prompts (b, n, C) for merged features (b, C, ·, ·)."""
+        """Return prompts (b, n, C) for merged features (b, C, ·, ·) of query and support."""
         prompts = self.supp_q_feat.weight.expand(len(query), -1, -1)
         prompts = self.transformer_cross_attention_layers_0[0](prompts, *_tokens(support))
         prompts = self.transformer_self_attention_layers_0[0](prompts, prompts, prompts)
@@ -128,10 +128,10 @@ class Encoded(NamedTuple):
     """Prompts with the maps from which they are made.
 
     Attributes:
-        prototype: (b·K, C, 1, 1).
-        pseudo_mask: (b·K, 1, h, h).
-        query, support: merged features (b·K, C, h, h).
-        prompts: (b·K, n, C).
+        prototype: mean feature of each support under its annotation (b·K, C, 1, 1).
+        pseudo_mask: each query cell's largest cosine with the annotated support (b·K, 1, h, h).
+        query, support: features merged with prototype and mask (b·K, C, h, h).
+        prompts: prompts for SAM (b·K, n, C).
     """
 
     prototype: Tensor
@@ -142,18 +142,18 @@ class Encoded(NamedTuple):
 
 
 def annotated_cells(annotation: Tensor, side: int) -> Tensor:
-    """Resize annotations (b, H, W) to (b, 1, side, side), nearest; single points mostly vanish (§3)."""
+    """Resize annotations (b, H, W) to (b, 1, side, side) by nearest neighbour; single pixels mostly vanish (§3)."""
     return F.interpolate(annotation[:, None].float(), (side, side), mode="nearest")
 
 
 class VisualPromptEncoder(nn.Module):
-    """All trainable layers of VRP-SAM.
+    """All trainable layers of VRP-SAM, which turn query and annotated support features into prompts for SAM.
 
     Args:
-        channels: channels of the outputs of layers 2 and 3.
-        width: C.
-        prompts: n.
-        heads: the heads of each attention.
+        channels: channels of the outputs of the trunk's layers 2 and 3.
+        width: C, channels of a prompt.
+        prompts: n, number of prompts.
+        heads: number of heads of each attention.
     """
 
     def __init__(self, channels: tuple[int, int], width: int = 256, prompts: int = 50, heads: int = 4):
@@ -165,12 +165,13 @@ class VisualPromptEncoder(nn.Module):
         self.transformer_decoder = PromptGenerator(width, prompts, heads)
 
     def forward(self, query: Features, support: Features, cells: Tensor) -> Encoded:
-        """Encode queries with their supports.
+        """Return prompts for b queries with K annotated supports each, and the maps from which they are made.
 
         Args:
-            query: outputs of layers 2, 3 and 4 (b, c, ·, ·).
-            support: outputs of layers 2 and 3, and of layer 4 of the masked layer 3 (b·K, c, ·, ·).
-            cells: annotations on the map of layer 3 (b·K, 1, h, h).
+            query: outputs of the trunk's layers 2, 3 and 4 (b, c, ·, ·).
+            support: outputs of layers 2 and 3, and of layer 4 computed from the annotated output of layer 3
+                (b·K, c, ·, ·).
+            cells: annotations at the size of layer 3's output (b·K, 1, h, h).
         """
         side = cells.shape[-1]
         query, support = aligned(query), aligned(support)

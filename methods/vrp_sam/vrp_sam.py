@@ -48,7 +48,7 @@ TRUNKS = {
 
 
 class SquareSam(BesideSam):
-    """Base of frozen networks beside a SAM that sees the same normalised image, stretched to its square (§2)."""
+    """Base of a frozen network with a SAM that encodes the same normalised image, stretched to a square (§2)."""
 
     def encode_square(self, pixels: Tensor) -> Tensor:
         """Return SAM's encoding (C, h, w) of a normalised image (3, H, W)."""
@@ -56,7 +56,7 @@ class SquareSam(BesideSam):
 
 
 def sam_square(pixels: Tensor, side: int) -> Tensor:
-    """Stretch a normalised image (3, H, W) to SAM's side, bilinear with aligned corners, as the authors do (§2)."""
+    """Stretch a normalised image (3, H, W) to (3, side, side) for SAM, bilinear with aligned corners (§2)."""
     return resize_map(pixels[None], side)[0]
 
 
@@ -93,14 +93,14 @@ class TrunkAndSam(SquareSam, DilatedLayers):
 
 
 class StagesAndSam(SquareSam, FrozenStages):
-    """A pyramid network in place of the trunk (fsbench's own variant), and SAM."""
+    """Frozen pyramid network in place of VRP-SAM's trunk (fsbench's own variant), with a frozen SAM."""
 
 
 def frozen_networks(config: BesideSamConfig) -> TrunkAndSam | StagesAndSam:
     """Build the frozen trunk `config.name` with SAM beside it.
 
     Raises:
-        SettingsError: it is unknown.
+        SettingsError: there is no network of this name.
     """
     if config.name not in TRUNKS and config.name not in PYRAMIDS:
         known = known_names(config.name, [*TRUNKS, *PYRAMIDS])
@@ -109,8 +109,10 @@ def frozen_networks(config: BesideSamConfig) -> TrunkAndSam | StagesAndSam:
 
 
 def mask_losses(logits: Tensor, masks: Tensor) -> dict[str, Tensor]:
-    """Return cross-entropy, dice loss and their sum, "loss", of logits (b, S, S) against masks (b, S, S) of 0 and 1
-    (§8)."""
+    """Return the losses of logits (b, S, S) against masks (b, S, S) of 0 and 1, scalars (§8).
+
+    They are "entropy" (binary cross-entropy), "dice", and their sum "loss".
+    """
     masks = masks.to(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, masks)
     p, truth = logits.sigmoid().flatten(1), masks.flatten(1)
@@ -121,14 +123,17 @@ def mask_losses(logits: Tensor, masks: Tensor) -> dict[str, Tensor]:
 def cosine_adamw(
     parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float, steps: int
 ) -> dict[str, Any]:
-    """Return AdamW with decay on all parameters and a cosine schedule to 0, in Lightning's form (§8)."""
+    """Return AdamW and a cosine schedule to 0 over `steps`, as the dict that Lightning expects (§8).
+
+    All parameters have weight decay.
+    """
     optimizer = torch.optim.AdamW(list(parameters), lr=learning_rate, weight_decay=weight_decay)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 class VRPSAMReleasedFormat(ReleasedFormat):
-    """Layout of the authors' checkpoints: all names under `module.`, the trunk beside the encoder (§11)."""
+    """Layout of VRP-SAM's published checkpoints: names under `module.`, trunk weights beside the encoder's (§11)."""
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
         plain = {key.removeprefix(self.wrapper): value for key, value in state.items()}
@@ -152,11 +157,11 @@ class Query(NamedTuple):
 
 
 class Annotated(NamedTuple):
-    """Annotated supports of a way, one row (b·K) each, shots fastest.
+    """Annotated supports of a way, one row (b·K) each, the shots of an episode together.
 
     Attributes:
-        features: the features of the trunk (b·K, c, ·, ·), f3 of the annotated f2.
-        annotation: (b·K, S, S), `cells` the same on the map (b·K, 1, h, h).
+        features: features of the trunk (b·K, c, ·, ·), with f3 computed from f2 times the annotation.
+        annotation: annotated pixels (b·K, S, S); `cells` are the same on the feature grid (b·K, 1, h, h).
     """
 
     features: Features
@@ -167,14 +172,14 @@ class Annotated(NamedTuple):
 class VRPSAM(StageSegmenter):
     """VRP-SAM: an encoder turns annotated supports into prompts for SAM.
 
-    Each way is segmented by itself; a pixel in the predictions of several goes to the one with the largest logit (§10).
-    Of several shots the prompts are joined, in the order of the supports; training has one.
+    Each way (class of an episode) is segmented by itself; a pixel in several predictions goes to the way with the
+    largest logit (§10). The prompts of several shots are concatenated; training has one shot.
 
     Args:
-        backbone: `vrp_resnet50`, `vrp_resnet101`, `vrp_vgg16`, or a pyramid of the suite (ours), and SAM beside it.
+        backbone: `vrp_resnet50`, `vrp_resnet101`, `vrp_vgg16`, or a pyramid network (fsbench's variant), and SAM.
         annotation: how supports are annotated, in training and test alike: drawn from their masks (§3).
         width: channels of the encoder, those of SAM's prompts.
-        prompts: their number.
+        prompts: number of prompts for SAM from each support.
         heads: the heads of the encoder's attentions.
         learning_rate: first rate of AdamW, which falls to 0 along a cosine (§8).
         weight_decay: of AdamW.
@@ -239,7 +244,7 @@ class VRPSAM(StageSegmenter):
         Method.check_shots(self, test, training)  # no weights of shots are learned, and training has one (§10)
 
     def as_query(self, encoded: Features, image: Tensor) -> tuple[Tensor, ...]:
-        """Return the trunk's features, and SAM's encoding in place of f4, which VRP-SAM has none of."""
+        """Return a query's trunk features f1, f2 and f3, then SAM's encoding of its image in the place of f4."""
         return *known(encoded), self.backbone.encode_square(image)
 
     def query(self, image: Features) -> Query:
@@ -250,7 +255,10 @@ class VRPSAM(StageSegmenter):
         return LabelledStages(image, mask)
 
     def join(self, supports: Iterator[LabelledStages]) -> Annotated:  # type: ignore[override]
-        """Annotate the supports; every way starts its episode's random stream anew."""
+        """Draw annotations from the supports' masks, and return the supports' features with them.
+
+        Random numbers follow from the episode's number, so all ways of an episode start from the same stream.
+        """
         epoch = None if self.context.classes is None else self.current_epoch
         streams = [AnnotationStreams.of_episode(self.seed, number, epoch) for number in self.context.episodes]
         features, masks = super().join(supports)
@@ -266,7 +274,7 @@ class VRPSAM(StageSegmenter):
         return Annotated(features._replace(f3=deep), drawn, cells)
 
     def segment(self, query: Query, support: Annotated) -> Output:
-        """Return logits (B, 2, S, S): 0, and SAM's mask for the prompts of all supports in their order (§7, §10)."""
+        """Return logits (B, 2, S, S): 0 for the background, and SAM's mask logits, prompted by all supports (§7)."""
         found = self.head(query.stages, support.features, support.cells)
         prompts = found.prompts.unflatten(0, (len(query.encoding), -1)).flatten(1, 2)
         masks = self.backbone.sam.promptable(query.encoding.device).decode_embeddings(query.encoding, prompts)
@@ -277,7 +285,10 @@ class VRPSAM(StageSegmenter):
     resize = Segmenter.resize
 
     def as_one(self, shots: Iterator[Shot]) -> Way:
-        """Give each pixel to the way with the largest logit whose probability is above one half (§10)."""
+        """Join the shots' outputs to a way's mask: the pixels whose probability is above one half (§10).
+
+        The score by which ways compete for a pixel is the logit.
+        """
         return decided(super().as_one(shots))
 
     def loss(self, output: Output, target: Target) -> dict[str, Tensor]:
@@ -287,7 +298,7 @@ class VRPSAM(StageSegmenter):
         return cosine_adamw(self.head.parameters(), *self.rates, self.total_steps)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the steps of the prediction as maps over the query."""
+        """Return the intermediate results of a prediction for display, as pictures and maps by name."""
         with torch.no_grad():
             query, supports = self.ask(episode)
             images = episode.images[episode.support[0, :, 0]]
@@ -309,13 +320,13 @@ class VRPSAM(StageSegmenter):
 
 
 def decided(way: Way) -> Way:
-    """Return a way decided by its logit in float32, its score, where the probability is above one half."""
+    """Return a way with its logit in float32 as score, and as mask the pixels whose probability is above one half."""
     score = way.score.float()
     return way._replace(score=score, foreground=score.sigmoid() > 0.5)
 
 
 def marked(image: Tensor, annotation: Tensor) -> Tensor:
-    """Return an image (3, H, W) uint8 as a picture (H, W, 3) with an annotation (H, W) in yellow, grown by a pixel."""
+    """Return a picture (H, W, 3) of an image (3, H, W) uint8 with an annotation (H, W) in yellow, grown by a pixel."""
     grown = F.max_pool2d(annotation[None, None].float(), 3, 1, 1)[0, 0] > 0
     picture = image.byte().permute(1, 2, 0).clone()
     yellow = torch.tensor([255, 220, 0], device=image.device)

@@ -145,7 +145,7 @@ Check the archives with md5sum.
         return list(range(fold + 1, len(CLASS_NAMES) + 1, self.folds))
 
     def candidates(self, part: Part) -> Sequence[str]:
-        """Return all annotated images of the part, names ascending."""
+        """Return the names of all annotated images of a part ("trn" or "val"), ascending."""
         folder = IMAGE_FOLDER[part]
         return [f"{folder}/{file_name}" for file_name in self._annotations(folder).file_names]
 
@@ -166,7 +166,7 @@ Check the archives with md5sum.
         return instances.paint(file_name, self.first_polygon_only)
 
     def annotated_classes(self, name: str) -> tuple[frozenset[int], frozenset[int]]:
-        """Return the classes of all objects in image `name`, including hidden objects and crowds."""
+        """Return two sets of class numbers of an image: of its objects, also covered ones, and of its crowds."""
         folder, _, file_name = name.partition("/")
         return self._annotations(folder).annotated_classes(file_name)
 
@@ -203,7 +203,16 @@ Check the archives with md5sum.
         self.check_images(names, folder, f"the list {split}/fold{fold}")
 
     def check_images(self, names: set[str], folder: str, source: str) -> None:
-        """Raise DataError unless `folder` has a photo, and its annotation file an entry, for each of `names`."""
+        """Check that each of `names` has a photo in `folder` and an entry in its annotation file.
+
+        Args:
+            names: image names.
+            folder: "train2014" or "val2014".
+            source: words for the list that names the images, for the message.
+
+        Raises:
+            DataError: a photo or an entry is missing.
+        """
         foreign = [name for name in names if not name.startswith(f"{folder}/")]
         if foreign:
             raise DataError(f"{source} has {min(foreign)}; expected images of {folder}; fetch the authors' file again")
@@ -269,9 +278,9 @@ Check the archives with md5sum.
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make the folders of images, `annotations` and the lists in the root; returns remarks for the user.
+        """Make the folders of images, `annotations` and lists in the root; return remarks for the user.
 
-        Steps whose result is present are left out.
+        Steps whose result is present are skipped.
         """
         remarks = provide_lists(job, Coco.name, cls.list_folder)
         folders = ["val2014"] if job.validation_only else list(cls.image_folders)
@@ -297,7 +306,7 @@ Check the archives with md5sum.
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on images, annotations and lists in `root`; `lists` are folders of released lists."""
+        """Report on images, annotations and lists in `root`; `lists` are folders of published lists."""
         complete = cls._check_parts(report, root)
         if report.usable:
             data = Coco(str(root), lists=[])
@@ -418,7 +427,7 @@ Check the archives with md5sum.
 
     @property
     def parted(self) -> Coco:
-        """The same data set with its four folds, COCO-20i."""
+        """COCO-20i: the same data set with its four folds."""
         return Coco(str(self.root), self.lists, self.allow_unverified_lists)
 
 

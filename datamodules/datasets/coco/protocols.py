@@ -44,19 +44,19 @@ def _seen_as(kind: type[View], data: Coco) -> View:
 
 @AugmentedSettings.register(Coco)
 class CocoAugmentedSettings(AugmentedSettings):
-    """Augmented settings of the protocol fscs for COCO-20i, whose objects are smaller than PASCAL's."""
+    """Least object size in the augmented settings of the protocol fscs on COCO-20i, whose objects are small."""
 
     threshold = 0.03
 
 
 @ImageLists.register(Coco)
 class CocoImages(OfficialImageLists):
-    """Image lists of the protocol pfenet: the released ones."""
+    """Image lists of the protocol pfenet on COCO-20i: the published ones."""
 
     data: Coco
 
     def released(self, part: Part, fold: int) -> ReleasedImages | None:
-        """Return the images of the released list; the pairs follow from the painted maps."""
+        """Return the published image list; which classes an image is listed for follows from the painted label maps."""
         data = self.data
         released = find_image_list(data.lists, data.name, part, fold, lambda image: f"{image.parent.name}/{image.name}")
         if released is None:
@@ -67,9 +67,9 @@ class CocoImages(OfficialImageLists):
 
 @KnownAbsence.register(Coco)
 class CocoAbsence(KnownAbsence):
-    """Which classes a COCO photo surely does not show, for the protocol presence.
+    """Which classes a COCO photo surely does not show, for tests in which half of the queries lack the class.
 
-    They are those without any annotation there, however small, covered or crowded.
+    These are the classes without any annotation in the photo, however small, covered or crowded.
     """
 
     data: Coco
@@ -80,18 +80,18 @@ class CocoAbsence(KnownAbsence):
         return number not in objects and number not in crowds
 
     def is_whole(self, name: str, number: int) -> bool:
-        """Return whether the photo has no crowd of the class; label maps do not show crowds."""
+        """Return whether the photo has no crowd region of class `number`, which label maps do not show."""
         return number not in self.data.annotated_classes(name)[1]
 
 
 def line_of(name: str) -> str:
-    """Return the line of the authors' list for an image."""
+    """Return the line that the authors' list has for the image of this name."""
     path = PurePosixPath(name)
     return f"{path} val/{path.stem}.png"
 
 
 class CocoFirstPolygons(Coco):
-    """COCO-20i with DIaM's label maps, which show only the first polygon of each object."""
+    """COCO-20i with DIaM's label maps, in which each object is only its first polygon."""
 
     first_polygon_only = True
     label_maps_are = f"{Coco.label_maps_are}. Of an object the first polygon alone is painted"
@@ -99,8 +99,9 @@ class CocoFirstPolygons(Coco):
 
 @ValidationImages.register(Coco)
 class CocoValidation(ValidationImages):
-    """The images of the protocol gfss (gfss.md §2): the 40137 of DIaM's list where a folder of lists has it as
-    `gfss/coco/val.txt`, else all by name.
+    """The validation images of the protocol gfss on COCO (gfss.md §2).
+
+    They are the 40137 of DIaM's list if a folder of lists has it as `gfss/coco/val.txt`, else all by name.
     """
 
     data: Coco
@@ -130,16 +131,16 @@ class CocoValidation(ValidationImages):
 
 
 class CocoClassViews(Coco):
-    """COCO-20i with names `<photo>@<class number>`: a photo, seen for one of its classes."""
+    """COCO-20i whose images are named `<photo>@<class number>`: a photo that counts for one of its classes alone."""
 
     def image_path(self, name: str) -> Path:
         return super().image_path(view_photo(name))
 
 
 class CocoLargeObjects(CocoClassViews):
-    """COCO-20i as the protocol fssdino sees it (fssdino.md §5).
+    """COCO-20i in the form that the protocol fssdino uses: label maps show only large objects.
 
-    A name that ends with `@` and a class number shows the large objects of this class alone.
+    An image name that ends with `@` and a class number shows the large objects of this class alone (fssdino.md §5).
     """
 
     label_maps_are = f"of one class each: its objects of {SMALLEST_AREA} pixels or more but crowds, {RASTERISED}"
@@ -176,7 +177,7 @@ class CocoLargeObjects(CocoClassViews):
 
 @LargeObjectTest.register(Coco)
 class CocoTest(LargeObjectTest):
-    """For each class, the images with large objects of it."""
+    """For each class, the images that show a large object of it."""
 
     data: Coco
 
@@ -208,11 +209,11 @@ class AnnotatedObject(NamedTuple):
 
 
 class AnnotatedObjects:
-    """The objects of an annotation file, in its order.
+    """The objects of a COCO annotation file, in its order.
 
     Args:
-        objects: all entries.
-        categories: ids of the categories, ascending; a class number is a place among them, from 1.
+        objects: all objects.
+        categories: ids of the categories, ascending; a class number is a position in this list, from 1.
     """
 
     def __init__(self, objects: Iterable[AnnotatedObject], categories: Sequence[int]):
@@ -227,10 +228,10 @@ class AnnotatedObjects:
             self.by_id[item.id] = item
 
     def pools(self, name_of: Callable[[int], str]) -> BoxPools:
-        """Return the images of each class in the order in which CPython iterates a set of their ids (§6.2).
+        """Return the possible queries and supports of each class, in CPython's order of a set of their ids.
 
         Args:
-            name_of: gives the name of an image.
+            name_of: gives the name of an image by its id.
         """
         targets, supports = {}, {}
         for number, items in self.of_class.items():
@@ -241,26 +242,34 @@ class AnnotatedObjects:
         return BoxPools(targets, supports)
 
     def plain(self, image: int, number: int) -> list[AnnotatedObject]:
-        """Return the objects of a class in an image, without crowds."""
+        """Return the objects of class `number` in image `image` (an id), without crowds."""
         return [item for item in self.of_image.get((image, number), ()) if not item.is_crowd]
 
     def large(self, image: int, number: int) -> list[AnnotatedObject]:
-        """Return the objects of a class in an image that are large enough for a support's box."""
+        """Return the objects of class `number` in image `image` (an id) that are large enough for a support's box."""
         return [item for item in self.plain(image, number) if item.area > SMALLEST_SUPPORT]
 
 
 def load_objects(
     objects: AnnotatedObjects, number: int, supports: Sequence[int], has_pixels: bool, rng: random.Random
 ) -> list[AnnotatedObject] | None:
-    """Draw one object of each support (§6.3); None, without drawing, if the query's mask has no pixels."""
+    """Draw one object of class `number` in each support image; None, without drawing, if the query's mask is empty.
+
+    Args:
+        objects: the objects of the annotation file.
+        number: the class number.
+        supports: image ids of the supports.
+        has_pixels: whether the query's mask has pixels.
+        rng: the random generator.
+    """
     return [rng.choice(objects.large(image, number)) for image in supports] if has_pixels else None
 
 
 class CocoBoxData(CocoClassViews):
-    """COCO-20i as the protocol fss_sam3 sees it (sam3-canvas.md §4, §6).
+    """COCO-20i in the form that the protocol fss_sam3 uses.
 
-    A name that ends with `@` and a class number shows all objects of this class but crowds; of a support, `:` and the
-    number of the annotation whose box it has follow.
+    An image name that ends with `@` and a class number shows all objects of this class except crowds; a support's name
+    goes on with `:` and the id of the annotation whose box it is labelled with (sam3-canvas.md §4, §6).
     """
 
     label_maps_are = f"of one class each: all its objects but crowds, {RASTERISED}"
@@ -268,7 +277,7 @@ class CocoBoxData(CocoClassViews):
 
     @cached_property
     def annotations(self) -> tuple[AnnotatedObjects, Mapping[int, tuple[str, int, int]], str]:
-        """The objects of the file, id -> name, height and width of each image, and the file's sha256."""
+        """The annotated objects, {image id: (name, height, width)}, and the annotation file's sha256."""
         self.require_parts(FOLDER)
         path = self.annotation_file(FOLDER)
         form = f"a complete instances file of COCO's form with {len(CLASS_NAMES)} categories; fetch it again"
@@ -289,7 +298,7 @@ class CocoBoxData(CocoClassViews):
 
     @cached_property
     def image_ids(self) -> dict[str, int]:
-        """Id of each image by its name."""
+        """{image name: image id}."""
         return {name: number for number, (name, _, _) in self.annotations[1].items()}
 
     def label_map(self, name: str) -> np.ndarray:
@@ -299,7 +308,7 @@ class CocoBoxData(CocoClassViews):
         return self.mask(image, number).astype(np.uint8) * np.uint8(number)
 
     def mask(self, image: int, number: int) -> np.ndarray:
-        """Return the union (H, W) bool of an image's objects of a class, without crowds."""
+        """Return the union (H, W) bool of the objects of class `number`, without crowds, in image `image` (an id)."""
         objects, images, _ = self.annotations
         name, height, width = images[image]
         try:
@@ -310,7 +319,11 @@ class CocoBoxData(CocoClassViews):
             ) from error
 
     def parts(self, name: str) -> tuple[int, int, int | None]:
-        """Return class number, image id and annotation id of a name; DataError where the file lacks them."""
+        """Return the class number, image id and annotation id (or None) that an image name stands for.
+
+        Raises:
+            DataError: the annotation file lacks one of them.
+        """
         photo, _, rest = name.partition(SEPARATOR)
         number, _, annotation = rest.partition(":")
         objects = self.annotations[0]
@@ -333,7 +346,7 @@ def _object(entry: dict[str, Any]) -> AnnotatedObject:
 
 @BoxTest.register(Coco)
 class CocoBoxes(BoxTest):
-    """COCO's test of the protocol fss_sam3: images of val2014, and the box of one object for each support."""
+    """COCO's test for the protocol fss_sam3: images of val2014, and one object's box as the label of each support."""
 
     data: Coco
     draws_objects = True

@@ -61,7 +61,7 @@ def _combinations() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
 
 @cache
 def object_class(number: int) -> ObjectClass:
-    """Return the object class with this number, from 1 on.
+    """Return the properties of the demo's object class with this number, from 1.
 
     Classes 1 to 20 are the demo's; those above never share both shape and texture with one of them. The 100 other
     combinations repeat every 100 numbers with another palette and texture scale.

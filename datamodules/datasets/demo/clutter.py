@@ -25,7 +25,7 @@ def ground(rng: np.random.RandomState, height: int, width: int) -> np.ndarray:
 
 
 def random_colors(rng: np.random.RandomState, saturation: float = 0.9) -> Colors:
-    """Return two colors of any hue with saturations up to `saturation`."""
+    """Return two random colors (3,) red, green, blue of any hue, with saturations up to `saturation`."""
     hues = rng.uniform(0, 1, 2)
     saturations = rng.uniform(0.05, saturation, 2)
     values = rng.uniform(0.15, 1.0, 2)
@@ -63,6 +63,6 @@ def place_distractor(rng: np.random.RandomState, height: int, width: int) -> tup
 
 
 def scatter(rng: np.random.RandomState, canvas: np.ndarray, count: int) -> None:
-    """Paint `count` distractors onto the canvas, in place."""
+    """Paint `count` random distractors onto the canvas (H, W, 3), in place."""
     for _ in range(count):
         lay(canvas, *place_distractor(rng, canvas.shape[0], canvas.shape[1]))

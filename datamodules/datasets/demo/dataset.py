@@ -39,19 +39,30 @@ _IMAGES_VERSION, _IMAGES_STREAM = 1, 2
 
 
 def drawn_dataset(seed: int = 0, train: int = TRAIN, val: int = VAL) -> DrawnFolder:
-    """Return the folder description of the drawn segmentation demo."""
+    """Return the description of the folder that the demo for segmentation is generated into.
+
+    Args:
+        seed: seed of the scenes.
+        train: number of training images.
+        val: number of validation images.
+    """
     line = f"{STAMP}.dataset: version {VERSION}, seed {seed}, {train} training and {val} validation images"
     return DrawnFolder(DESCRIPTION, line, partial(_write, line=line, seed=seed, train=train, val=val))
 
 
 def drawn_images(seed: int = 0, per_class: int = PER_CLASS) -> DrawnFolder:
-    """Return the folder description of the drawn classification demo."""
+    """Return the description of the folder that the demo for classification is generated into.
+
+    Args:
+        seed: seed of the images.
+        per_class: number of images of each class.
+    """
     line = f"{STAMP}.photos: version {_IMAGES_VERSION}, seed {seed}, {per_class} photos of each class"
     return DrawnFolder(IMAGES_DESCRIPTION, line, partial(_write_images, line=line, seed=seed, per_class=per_class))
 
 
 def scene_classes(seed: int, count: int) -> list[list[int]]:
-    """Draw the classes of `count` scenes so that each class is in the same number of scenes, plus or minus one."""
+    """Draw the class numbers of `count` scenes, each class in equally many scenes, plus or minus one."""
     rng = np.random.RandomState([seed, 1])
     sizes = rng.choice(len(OBJECTS), count, p=OBJECTS) + 1
     waiting: list[int] = []

@@ -51,7 +51,7 @@ class Stencil:
 
     @property
     def covered(self) -> np.ndarray:
-        """Pixels (h, w) bool that belong to the object."""
+        """Mask (h, w) bool of the window's pixels that belong to the object."""
         return self.opacity > 0.5
 
 
@@ -71,22 +71,28 @@ def stencil(pose: Pose, outline: Outline, height: int, width: int) -> Stencil:
 def texture(
     shape: Stencil, pattern: Pattern, periods: float, turn: float, colors: Colors, table: np.ndarray
 ) -> np.ndarray:
-    """Return the colors (h, w, 3) of `pattern` over the stencil.
+    """Return the colors (h, w, 3) of a texture over an object's window.
 
     Args:
-        shape: the stencil.
+        shape: the region that the object covers.
         pattern: the texture.
-        periods: its periods per radius.
-        turn: its rotation against the outline in radians.
+        periods: periods of the texture per radius.
+        turn: rotation of the texture against the outline in radians.
         colors: first and second color.
-        table: (16, 16) random numbers of [0, 1) that some patterns use.
+        table: (16, 16) random numbers in [0, 1) that some textures use.
     """
     u, v = _turned(shape, turn)
     return two_tone(pattern(u, v, shape.distance, periods, table), colors)
 
 
 def shading(shape: Stencil, turn: float, colors: Colors) -> np.ndarray:
-    """Return colors (h, w, 3) that run smoothly from the first to the second across the stencil."""
+    """Return colors (h, w, 3) that run smoothly from the first to the second color across an object.
+
+    Args:
+        shape: the region that the object covers.
+        turn: direction of the change against the outline in radians.
+        colors: first and second color.
+    """
     return two_tone(np.clip(0.5 + 0.3 * _turned(shape, turn)[0], 0, 1), colors)
 
 

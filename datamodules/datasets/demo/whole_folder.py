@@ -29,12 +29,12 @@ def first_line(file: Path) -> str:
 
 @dataclass(frozen=True)
 class DrawnFolder:
-    """Folder whose files fsbench draws.
+    """Description of a folder whose files fsbench generates.
 
     Attributes:
-        file: name of the file in it whose first line tells how it was made.
-        line: the line that first line; a folder with another one holds something else.
-        write: fills a folder, including `file`, over files of the same names.
+        file: name of the file in it whose first line states how it was made.
+        line: that first line; a folder with another one holds something else.
+        write: function that fills a folder, including `file`, overwriting files of the same names.
     """
 
     file: str
@@ -56,16 +56,16 @@ class DrawnFolder:
         return root.with_name("-".join([root.name, *self._numbers]))
 
     def ensure(self, root: Path) -> Path:
-        """Return the folder to use for `root`, and draw its files if they are missing."""
+        """Return the folder to use for `root`; its files are generated if they are missing."""
         folder = self.place(root)
         self.make(folder)
         return folder
 
     def make(self, root: Path) -> None:
-        """Draw the files into `root`, which is empty or missing, unless they are there.
+        """Generate the files into `root`, which is empty or missing; nothing happens if they are there.
 
-        Everything is written beside the folder and renamed at the end, so that an interrupted generation leaves nothing
-        that looks complete; the next one writes over what is left.
+        The folder is made beside `root` and renamed at the end. So an interrupted generation leaves nothing that looks
+        complete.
 
         Raises:
             DataError: the folder holds something else, or its parent cannot be written to.

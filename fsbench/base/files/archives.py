@@ -23,7 +23,12 @@ DAMAGED = (
 
 
 def is_zip(path: Path) -> bool:
-    """Return whether a file begins like a zip archive. Raises EOFError if it is empty, OSError as `open_file`."""
+    """Return whether a file begins like a zip archive.
+
+    Raises:
+        EOFError: the file is empty.
+        OSError: the file is absent, unreadable or too large.
+    """
     with open_file(path, "archive") as file:
         start = file.read(4)
     if not start:
@@ -32,7 +37,7 @@ def is_zip(path: Path) -> bool:
 
 
 def archive_problem(path: Path) -> str:
-    """Say why a tar or zip archive is incomplete or damaged, by its end and its sums; "" if it is not."""
+    """Return in words why a tar or zip archive is incomplete or damaged, by its end and checksums; "" if sound."""
     try:
         if page := start_of_page(path):
             return f"a web page that begins with {page!r}"
@@ -50,12 +55,12 @@ def archive_problem(path: Path) -> str:
 
 @contextmanager
 def open_zip(path: Path, kind: str = "archive") -> Iterator[zipfile.ZipFile]:
-    """Open a zip archive, up to the size limit for files of `kind`.
+    """Open a zip archive within the block, up to the size limit for files of `kind`.
 
     Raises:
-        OSError: as `open_file`.
+        OSError: the file is absent, unreadable or too large.
         zipfile.BadZipFile: it is damaged.
-        ValueError: its files would be too large.
+        ValueError: its unpacked files would be too large.
     """
     with open_file(path, kind) as file, zipfile.ZipFile(file) as archive:
         check_expansion(path, sum(info.file_size for info in archive.infolist()))
@@ -67,9 +72,13 @@ class CompressedEntriesError(ValueError):
 
 
 def check_stored(file: BinaryIO) -> None:
-    """Raise CompressedEntriesError if `file`, open at its start, is a zip archive with compressed entries.
+    """Check that a file, open at its start, is not a zip archive with compressed entries.
 
-    torch reads these too, of any size, and writes none. The file is at its start afterwards.
+    torch reads such archives, whose unpacked size is unbounded, but never writes them. The file is at its start
+    afterwards.
+
+    Raises:
+        CompressedEntriesError: it has compressed entries.
     """
     if file.read(4) == b"PK\3\4":  # by which torch knows one
         with zipfile.ZipFile(file) as archive:
@@ -80,7 +89,12 @@ def check_stored(file: BinaryIO) -> None:
 
 @contextmanager
 def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
-    """Open a tar archive, compressed or not. Raises OSError as `open_file`, and tarfile's errors."""
+    """Open a tar archive, compressed or not, within the block.
+
+    Raises:
+        OSError: the file is absent, unreadable or too large.
+        tarfile.TarError: it is not a tar archive.
+    """
     with open_file(path, "archive") as file, tarfile.open(fileobj=file) as archive:
         yield archive
 
@@ -94,7 +108,10 @@ def is_plain_tar(path: Path) -> bool:
 def tar_entries(tar: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
     """Yield the entries of the archive `tar` in the file `path`.
 
-    Raises EOFError where its end is missing, ValueError where its contents would be too large, and what `tarfile` does.
+    Raises:
+        EOFError: the archive's end is missing.
+        ValueError: its unpacked contents would be too large.
+        tarfile.TarError: it is damaged.
     """
     size = 0
     for member in tar:
@@ -111,14 +128,14 @@ def tar_entries(tar: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
 
 
 def start_of_page(path: Path) -> str:
-    """Return the first words of a file if it is a web page; "" otherwise."""
+    """Return the first 40 characters of a file if it is a web page; "" otherwise."""
     with open_file(path, "archive") as file:
         start = file.read(512).decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     return start[:40].strip() if re.match(r"<(!doctype html|html|head|\?xml|!--)", start, re.IGNORECASE) else ""
 
 
 def check_expansion(path: Path, size: int) -> None:
-    """Raise ValueError if the archive `path` unpacks to `size` bytes, too much for photos."""
+    """Raise ValueError if `size`, the unpacked bytes of the archive `path`, is too large compared with the archive."""
     most = _EXPANSION * path.stat().st_size + 64 * MIB
     if size > most:
         raise ValueError(f"its files have more than {in_units(most)}, {_EXPANSION} times the archive")

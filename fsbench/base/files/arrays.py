@@ -23,11 +23,11 @@ _TEXTS = 1024
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an .npz file from the cache, without unpickling anything.
+    """Return {name: array} of an .npz file from the cache, without unpickling anything.
 
     Raises:
-        OSError: as `open_file`.
-        ValueError: it is damaged or holds other things.
+        OSError: the file is absent, unreadable or too large.
+        ValueError: it is damaged or holds anything but arrays.
     """
     with open_file(path, "cache") as file:
         try:
@@ -38,8 +38,13 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_matlab(path: Path, **more: Any) -> dict[str, Any]:
-    """Return the variables of a .mat file; `more` goes to `scipy.io.loadmat`, which raises nearly anything for damaged
-    files, and for those that hold a variable twice. Raises OSError as `open_file`."""
+    """Return {name: value} of the variables of a .mat file; `more` is passed to `scipy.io.loadmat`.
+
+    For damaged files, and those that hold a variable twice, scipy raises nearly any exception.
+
+    Raises:
+        OSError: the file is absent, unreadable or too large.
+    """
     import scipy.io  # takes a second that most commands are spared
     from scipy.io.matlab import MatReadWarning
 
@@ -56,20 +61,18 @@ def read_parquet(
 ) -> "pl.DataFrame":
     """Return the table of a parquet file, after checking its columns and number of rows.
 
-    Columns of numbers are read and checked first, and texts then, a few rows at a time: few bytes of a file may stand
-    for as many texts as anybody likes. No column keeps a flag of the file that says that it is sorted: Polars would
-    believe it, and find fewer rows.
+    Columns of numbers are read and checked before texts, and texts a few rows at a time, since a small file may unpack
+    to very many texts. The file's flags for sorted columns are dropped: Polars would rely on them, and find fewer rows.
 
     Args:
         path: the file.
-        kind: one of `LIMITS`.
-        check_types: raises ValueError unless these are columns that the file may have, by their names and Polars types.
-        check_values: raises ValueError unless these columns, of numbers or of texts, hold what they may hold.
+        kind: key of `LIMITS`, which bounds its size.
+        check_types: raises ValueError unless the {column: Polars type} are allowed.
+        check_values: raises ValueError unless the values of these columns are allowed.
 
     Raises:
-        OSError: as `open_file`.
-        ValueError: it is no sound parquet file, has other columns, or more cells or texts than fit into files of its
-            kind.
+        OSError: the file is absent, unreadable or too large.
+        ValueError: it is not a sound parquet file, has other columns, or more cells or texts than allowed for its kind.
     """
     import polars as pl  # spared until it is needed
 

@@ -30,13 +30,13 @@ _FILE = re.compile(r"fsbench-([0-9a-f]{32})\.[a-z0-9]+")
 
 @dataclass(frozen=True)
 class Entry:
-    """Files of the cache that are kept or removed together.
+    """Files of the disk cache that are kept or removed together.
 
     Attributes:
-        kind: name of its folder.
-        files: its files.
+        kind: name of the folder that they are in.
+        files: their paths.
         size: bytes on the disk, in whole blocks.
-        used: time of its last use in seconds since 1970.
+        used: time of the last use in seconds since 1970.
     """
 
     kind: str
@@ -45,19 +45,18 @@ class Entry:
     used: float
 
     def remove(self) -> None:
-        """Remove the entry's files, as far as this user may."""
+        """Remove the entry's files; those that cannot be removed stay."""
         for file in self.files:
             with suppress(OSError):
                 file.unlink()
 
 
 def entry_path(kind: str, key: str) -> Path:
-    """Return the path of a cache entry, without its files' suffix.
+    """Return the path of a disk-cache entry, without the suffixes of its files.
 
     Args:
-        kind: lower-case letters and digits, with hyphens; the name of a folder.
-        key: at least 32 hexadecimal digits: a hash of everything that the content follows from, of which the first 32
-            count.
+        kind: name of the entry's folder: lower-case letters and digits, with hyphens.
+        key: at least 32 hexadecimal digits, a hash of everything that the content depends on; the first 32 count.
     """
     return cache_folder() / kind / f"fsbench-{key[:32]}"
 
@@ -78,9 +77,10 @@ def cache_entries() -> list[Entry]:
 
 
 def trim_cache() -> None:
-    """Remove leftovers of killed processes, then the oldest entries until the cache fits its size.
+    """Remove leftovers of killed processes, then the least recently used entries until the cache fits its size.
 
-    Raises SettingsError where `$FSBENCH_CACHE_SIZE` is no size.
+    Raises:
+        SettingsError: `$FSBENCH_CACHE_SIZE` is not a size.
     """
     for file in (file for file in _files() if is_half(file.name)):
         with suppress(OSError):
@@ -96,7 +96,7 @@ def trim_cache() -> None:
 
 
 def clean_cache(kinds: Sequence[str] = (), days: float = 0.0) -> list[Entry]:
-    """Remove entries of some or all kinds that were not used for the given days; return them."""
+    """Remove the cache's entries of these kinds (() for all) that were not used for `days`, and return them."""
     latest = time.time() - days * DAY
     chosen = [entry for entry in cache_entries() if (not kinds or entry.kind in kinds) and entry.used <= latest]
     for entry in chosen:

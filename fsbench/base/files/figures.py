@@ -15,7 +15,7 @@ STAMPS: dict[str, dict[str, str | None]] = {
 
 
 def check_figure(path: Path) -> None:
-    """Raise RecordError unless the file at `path` is a figure that fsbench drew."""
+    """Raise RecordError unless the file at `path` is a figure (plot) that fsbench drew."""
     try:
         marked = MARK.encode() in read_bytes(path, "image")
     except OSError as error:

@@ -19,16 +19,16 @@ _NEW, _OLD = "new", "old"
 
 
 def check_free(out: Path, mark: str, kind: str) -> None:
-    """Raise SettingsError unless a command may write its folder to `out`.
+    """Check that a command may write its folder to `out`.
 
     Args:
         out: the folder.
-        mark: name of the file by which a folder of this kind is known.
+        mark: name of the file by which a folder of this kind is recognised.
         kind: one word for what is written, such as "report".
 
     Raises:
-        SettingsError: `out` is neither absent, empty nor of that kind, holds a file that is not of the command, or is
-            the working folder or holds it.
+        SettingsError: `out` is neither absent, empty nor of that kind, holds a file that the command did not write, or
+            is the working folder or contains it.
     """
     if Path.cwd().is_relative_to(out):
         raise SettingsError(f"--out {out} is the working folder or holds it; expected a new folder, such as {kind}")
@@ -38,9 +38,9 @@ def check_free(out: Path, mark: str, kind: str) -> None:
 
 
 def check_removable(folder: Path, mark: str, name: str = "") -> None:
-    """Raise SettingsError if `folder` has files that `replacing_folder` did not write, except `mark`.
+    """Raise SettingsError if `folder` has files, except `mark`, that `replacing_folder` did not write.
 
-    `name` stands for the folder in the message.
+    `name` is used for the folder in the message.
     """
     listing = folder / LISTING
     written = set(read_text(listing, "list").splitlines()) if is_file(listing) else set()
@@ -53,7 +53,11 @@ def check_removable(folder: Path, mark: str, name: str = "") -> None:
 
 
 def remove_written(folder: Path, mark: str) -> None:
-    """Remove a folder that `replacing_folder` wrote; raises as `check_removable`, before anything is removed."""
+    """Remove a folder that `replacing_folder` wrote.
+
+    Raises:
+        SettingsError: it has other files than that wrote, except `mark`; then nothing is removed.
+    """
     check_removable(folder, mark)
     shutil.rmtree(folder)
 
@@ -66,9 +70,15 @@ def _files(folder: Path) -> list[str]:
 
 @contextmanager
 def replacing_folder(out: Path, mark: str, kind: str) -> Iterator[Path]:
-    """Give a folder to write to; if the block ends without an error, it replaces `out`.
+    """Give a folder to write to; if the block ends without an error, that folder replaces `out`.
 
-    The arguments are those of `check_free`, which is asked again before anything is replaced.
+    Args:
+        out: the folder.
+        mark: name of the file by which a folder of this kind is recognised.
+        kind: one word for what is written, such as "report".
+
+    Raises:
+        SettingsError: `out` must not be replaced (`check_free`), which is checked again at the end.
     """
     with scratch_folder(out) as new:
         yield new
@@ -84,15 +94,15 @@ def replacing_folder(out: Path, mark: str, kind: str) -> Iterator[Path]:
 def scratch_folder(out: Path, way_out: str | None = None) -> Iterator[Path]:
     """Give an empty folder, with the name of `out`, that is removed at the end unless it was moved to `out`.
 
-    It is in a hidden folder beside `out`, which a killed process leaves behind and the next one that writes `out`
-    removes. A folder that was to be replaced at that moment gets its place back.
+    It is in a hidden folder beside `out`. If a process is killed, the next one that writes `out` removes what it left,
+    and puts a folder back that was just being replaced.
 
     Args:
-        out: the folder that is to be.
-        way_out: what to do where nothing can be written; None for the words of folders of runs.
+        out: the folder that is to be made.
+        way_out: advice in the error if nothing can be written; None for that about folders of runs.
 
     Raises:
-        SettingsError: nothing can be written beside `out`, another process writes `out`, or somebody's folder has the
+        SettingsError: nothing can be written beside `out`, another process writes `out`, or a user's folder has the
             name of the hidden one.
     """
     out = out.resolve()

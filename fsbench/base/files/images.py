@@ -34,10 +34,11 @@ def open_image(source: Path | bytes, kind: str = "image") -> Iterator[Image.Imag
 
     Args:
         source: the file or its content.
-        kind: "image" or "label map", which has fewer pixels at most.
+        kind: "image" or "label map", which may have fewer pixels.
 
     Raises:
-        OSError: as `open_file`, or the file is no image of a known format, or a HEIC image without pillow-heif.
+        OSError: the file is absent, unreadable, too large or not an image of a known format, or is a HEIC image and
+            pillow-heif is missing.
         ValueError: it has too many pixels.
     """
     with ExitStack() as stack:

@@ -43,11 +43,11 @@ def existing_form(path: Path) -> Path | None:
 
 
 def other_case(path: Path, suffixes: Sequence[str] = ()) -> str:
-    """Return a remark that a file with another case exists in place of a missing one; "" if there is none.
+    """Return a remark that a file whose name differs only in case exists in place of a missing one; "" if none does.
 
     Args:
-        path: the file.
-        suffixes: what its name may end with, if not as it does.
+        path: the missing file.
+        suffixes: endings that the file's name may have; () for that of `path`.
     """
     wanted = {composed(path.stem + suffix).casefold() for suffix in suffixes or (path.suffix,)}
     there = next((name for name in sorted(_entries(path.parent)) if composed(name).casefold() in wanted), None)

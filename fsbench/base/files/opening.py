@@ -98,7 +98,11 @@ def open_file(path: str | Path, kind: str) -> io.BufferedReader:
 
 @contextmanager
 def opened_files() -> Iterator[set[str]]:
-    """Collect the absolute paths of the files that this process opens in the block, except the cache's."""
+    """Collect the absolute paths of the files, except the cache's, that this process opens within the block.
+
+    Yields:
+        The set of paths, which grows while the block runs.
+    """
     found: set[str] = set()
     _listeners.append(found)
     try:
@@ -108,7 +112,7 @@ def opened_files() -> Iterator[set[str]]:
 
 
 def note_opened(paths: Iterable[str | Path]) -> None:
-    """Add files to `opened_files` whose contents are known without opening them."""
+    """Count files as opened (see `opened_files`) whose contents are known without opening them."""
     if _listeners:
         names = [os.path.abspath(path) for path in paths]  # noqa: PTH100 - twice the time
         for found in _listeners:
@@ -126,7 +130,7 @@ def _open_plain_file(path: str, flags: int) -> int:
 
 
 def is_file(path: str | Path) -> bool:
-    """Return whether `path` is a regular file (also if access is denied); never raises."""
+    """Return whether `path` is a regular file, even if access to it is denied; never raises."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - Path.stat costs twice the time
     except OSError as error:
@@ -141,7 +145,7 @@ def is_folder(path: str | Path) -> bool:
 
 
 def in_units(size: int) -> str:
-    """Write a number of bytes with its unit.
+    """Return a number of bytes as text with its unit.
 
     >>> in_units(5 << 20), in_units(1023 << 10)
     ('5 MiB', '1023 KiB')
@@ -153,7 +157,11 @@ def in_units(size: int) -> str:
 
 
 def read_bytes(path: str | Path, kind: str) -> bytes:
-    """Return the content of a file; raises as `open_file`."""
+    """Return the content of a file.
+
+    Raises:
+        OSError: the file is absent, unreadable, not a regular file, or larger than files of `kind` may be.
+    """
     with open_file(path, kind) as file:
         return file.read()
 
@@ -162,7 +170,7 @@ def read_text(path: str | Path, kind: str) -> str:
     """Return the text of a UTF-8 file, without byte order mark and with Unix line ends.
 
     Raises:
-        OSError: as `open_file`.
+        OSError: the file is absent, unreadable, or larger than files of `kind` may be.
         UnicodeDecodeError: it is not UTF-8.
     """
     text = read_bytes(path, kind).decode("utf-8-sig")
@@ -173,8 +181,8 @@ def read_json(path: str | Path, kind: str, **more: Any) -> Any:
     """Return the value of a JSON file; `more` is passed to `json.loads`.
 
     Raises:
-        OSError: as `open_file`.
-        ValueError: it is no JSON, or nested too deep.
+        OSError: the file is absent, unreadable, or larger than files of `kind` may be.
+        ValueError: it is not JSON, or nested too deep.
     """
     return parse_json(read_bytes(path, kind), **more)
 
@@ -182,11 +190,12 @@ def read_json(path: str | Path, kind: str, **more: Any) -> Any:
 def parse_json(content: str | bytes, **more: Any) -> Any:
     """Return the value of a JSON text; `more` is passed to `json.loads`.
 
-    Raises ValueError where it is none, nested too deep, has halves of characters, or a key twice in one object, of
-    which others may take the other value. A hook in `more` sees to its own objects.
-
     >>> parse_json('{"a": [1, 2]}')
     {'a': [1, 2]}
+
+    Raises:
+        ValueError: it is not JSON, is nested too deep, has lone surrogates, or has a key twice in one object (other
+            programs may read the other value). A hook in `more` has to check its own objects.
     """
     if isinstance(content, bytes):
         content = content.decode("utf-8-sig")
@@ -212,7 +221,7 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def is_text(text: str) -> bool:
-    """Return whether a text can be written in UTF-8, so has no lone surrogates."""
+    """Return whether a text can be written in UTF-8: it has no lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -224,7 +233,7 @@ def gunzip(content: bytes, kind: str) -> bytes:
     """Return the decompressed content of a gzip file.
 
     Raises:
-        ValueError: it is damaged, or larger than `LIMITS` allows.
+        ValueError: it is damaged, or larger than `LIMITS` allows for files of `kind`.
     """
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
@@ -238,12 +247,12 @@ def gunzip(content: bytes, kind: str) -> bytes:
 
 @contextmanager
 def standard_error_logged() -> Iterator[list[str]]:
-    """Send everything that the block writes to the standard error to the log, also from C libraries.
+    """Within the block, send everything written to the standard error to the log, also by C libraries.
 
-    What counts of them is raised as well. The whole process is silent meanwhile, so the block should be short.
+    The whole process is silent meanwhile, so the block should be short. Libraries still raise their errors.
 
     Yields:
-        A list that has these lines when the block has ended.
+        A list that holds the written lines when the block has ended.
     """
     # spares other calls their import
     import logging

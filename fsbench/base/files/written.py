@@ -20,7 +20,11 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.\d+\.new")
 
 
 def sha256_file(path: Path) -> str:
-    """Return the sha256 of a file. Raises OSError if it cannot be read."""
+    """Return the sha256 (hexadecimal) of a file.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     with open_file(path, "archive") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -53,8 +57,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def is_no_plain_file(path: Path) -> bool:
-    """Return whether a folder, a device or a pipe has the name `path`; looks once, so that a file that another process
-    removes meanwhile is none of these."""
+    """Return whether a folder, a device or a pipe has the name `path`; False for files and missing names."""
     try:
         return not stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):  # nothing has the name, or nothing can: writing says so
@@ -74,15 +77,15 @@ def _sync(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file through `replacing`."""
+    """Write a text file atomically: the old file stays until the new one is complete."""
     with replacing(path) as temporary:
         temporary.write_text(text)
 
 
 def remove_halves(folder: Path, deep: bool = True) -> None:
-    """Remove files in `folder` that killed processes left unfinished; with `deep`, also below it.
+    """Remove temporary files in `folder`, with `deep` also below it, that killed processes left unfinished.
 
-    Only one process may be writing there.
+    No other process may be writing there.
     """
     for path in folder.rglob(".*.new") if deep else folder.glob(".*.new"):
         if is_half(path.name):
@@ -90,7 +93,7 @@ def remove_halves(folder: Path, deep: bool = True) -> None:
 
 
 def is_half(name: str) -> bool:
-    """Return whether a name is that of a temporary file of `replacing`."""
+    """Return whether a file's name is that of an unfinished temporary file that `replacing` writes."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
@@ -143,7 +146,11 @@ _OTHER_FOLDER = "choose another (of runs with RUNS=<folder> or --runs <folder>)"
 
 
 def make_folder(path: Path, way_out: str = _OTHER_FOLDER) -> Path:
-    """Create `path` and return it. Raises SettingsError, ending with `way_out`, if that is impossible."""
+    """Create the folder `path` and return it.
+
+    Raises:
+        SettingsError: that is impossible; the message ends with `way_out`.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):  # has no name that a killed process could leave behind
@@ -154,9 +161,10 @@ def make_folder(path: Path, way_out: str = _OTHER_FOLDER) -> Path:
 
 
 def check_can_be_made(path: Path, way_out: str = _OTHER_FOLDER) -> None:
-    """Raise SettingsError, ending with `way_out`, if the folder `path` could not be made or written to.
+    """Check that the folder `path` could be created and written to, without creating anything.
 
-    Nothing is made.
+    Raises:
+        SettingsError: it could not; the message ends with `way_out`.
     """
     above = next((folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder)), Path("/"))
     if not above.is_dir():
@@ -173,7 +181,7 @@ def _not_writable(path: Path, number: int, way_out: str) -> SettingsError:
 
 
 def fingerprint(values: Any) -> str:
-    """Return the sha256 of plain values, written as canonical JSON.
+    """Return the sha256 of plain values (dicts, lists, text, numbers), written as canonical JSON.
 
     >>> fingerprint({"b": 1, "a": [2]}) == fingerprint({"a": [2], "b": 1})
     True

@@ -50,7 +50,11 @@ def _loader() -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """Return the value of a YAML text. Raises ValueError, in one line, if it is invalid."""
+    """Return the value of a YAML text.
+
+    Raises:
+        ValueError: it is not valid YAML; the message has one line.
+    """
     import yaml  # spared until it is needed
 
     try:
@@ -64,7 +68,12 @@ def parse_yaml(text: str) -> Any:
 
 
 def load_yaml(path: Path) -> Any:
-    """Return the value of a YAML file. Raises OSError or ValueError if it cannot be read."""
+    """Return the value of a YAML file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not valid YAML.
+    """
     return parse_yaml(read_text(path, "settings"))
 
 
@@ -91,13 +100,16 @@ def read_yaml(file: Path, schema: Any, what: str) -> Any:
 
 
 def validate_yaml(file: Path, content: Any, schema: Any, part: str = "") -> Any:
-    """Return an instance of `schema` from a YAML file's `content`; raises as `read_yaml`.
+    """Return an instance of `schema` from a YAML file's parsed content.
 
     Args:
-        file: for messages.
+        file: the file, for messages.
         content: the content of the file, or of a part of it.
         schema: a pydantic model or a dataclass.
         part: name of the part, for messages; "" for the whole.
+
+    Raises:
+        SettingsError: a key is missing or unknown, or a value is of another kind.
     """
     from pydantic import TypeAdapter, ValidationError  # a quarter of a second, which most commands are spared
 

@@ -8,10 +8,10 @@ from pydantic import Field
 
 @dataclass(frozen=True)
 class Episode:
-    """One task: a query and, for each way, the names of its support images. Ways are in the order of the draw.
+    """One few-shot segmentation task: a query image and, for each class (way), the names of its support images.
 
-    `draw` numbers the draws of the supports for one query; 0 is the official one. An episode that `calibrates` is about
-    base classes and is no part of the test: the protocol chooses a threshold by it.
+    `supports` has an entry for each of `classes`. `draw` numbers the draws of supports for one query; 0 is the official
+    one. An episode with `calibrates` is about base classes and is not part of the test: a threshold is chosen by it.
     """
 
     number: Annotated[int, Field(alias="index")]
@@ -26,12 +26,12 @@ class Episode:
 
 @dataclass(frozen=True)
 class ClassificationEpisode:
-    """One task of classification: its classes and images, by their positions in the data set's lists.
+    """One few-shot classification task: its classes and images, as positions from 0 in the data set's lists.
 
     Attributes:
         number: number in the list of episodes.
-        classes: N positions; a label is a place in this tuple.
-        support, query: for each class K and q positions of images.
+        classes: N positions of classes; a label is a position in this tuple.
+        support, query: for each class the positions of its K support and q query images in the class's list.
         draw: number of the draw of the supports for these queries; 0 is the official one.
     """
 

@@ -18,12 +18,11 @@ SERVED = 4
 
 
 def evaluation_order(episodes: Iterable[Episode]) -> list[Episode]:
-    """Return the episodes in an order in which equal images come close together.
+    """Return the episodes in an order that lets a feature cache reuse images: equal images come close together.
 
-    With one shot, images that come often come in episodes of several classes: `queries_first` over all of them. With
-    more shots, the supports of a class come again and again, and where images come seldom, it is in episodes of the
-    same classes: then these stand together, too, so that few features wait for long. Where many queries have the same
-    supports, as where all classes are asked for at once, see `supports_together`.
+    With one shot and frequent images, all episodes are ordered by `queries_first`. With more shots, or rare images,
+    this is done for the episodes of each set of classes in turn. Where many queries share supports, `supports_together`
+    follows.
     """
     listed = list(episodes)
     has_shots = any(len(way) > 1 for episode in listed for way in episode.supports)
@@ -37,10 +36,10 @@ def evaluation_order(episodes: Iterable[Episode]) -> list[Episode]:
 
 
 def queries_first(episodes: Iterable[Episode]) -> list[Episode]:
-    """Group the episodes by query, each query before it is needed as a support if possible.
+    """Return the episodes grouped by query, each image as a query before it is needed as a support, if possible.
 
-    Next comes the query whose supports include the fewest images that are queries still to come and have not been
-    encoded yet: each of them will be encoded twice.
+    A query's features can serve as a support's, but not the reverse. So the next query is always the one whose supports
+    include the fewest images that are queries still to come: each of these is encoded twice.
     """
     groups: dict[str, list[Episode]] = {}
     for episode in sorted(episodes, key=lambda e: (e.query, e.number)):
@@ -63,10 +62,10 @@ def queries_first(episodes: Iterable[Episode]) -> list[Episode]:
 
 
 def supports_together(ordered: Sequence[Episode]) -> list[Episode]:
-    """Put episodes with equal supports side by side, within blocks of `BLOCK` queries.
+    """Reorder episodes so that those with equal supports are adjacent, within blocks of `BLOCK` queries.
 
-    A method can then compute them together, while few queries wait for their next supports. Where the supports of a
-    block serve fewer than `SERVED` episodes in the mean, the order stays: nothing would be shared, and all waited for.
+    A method can then compute their supports once. If fewer than `SERVED` episodes share supports on average, the order
+    is returned unchanged.
     """
     queries: dict[str, int] = {}
     supports: dict[tuple[tuple[str, ...], ...], int] = {}
@@ -80,9 +79,9 @@ def supports_together(ordered: Sequence[Episode]) -> list[Episode]:
 
 
 def next_uses(episodes: Sequence[Episode]) -> list[dict[str, int | None]]:
-    """Return, for each episode, its images with the position of the next episode that shows them; None for no other.
+    """Return for each episode {image name: position of the next episode that shows the image, or None}.
 
-    The list is for a cache that drops images which come again last.
+    A cache uses it to drop the images that are needed again last.
     """
     later: dict[str, int] = {}
     uses: list[dict[str, int | None]] = []
@@ -94,5 +93,5 @@ def next_uses(episodes: Sequence[Episode]) -> list[dict[str, int | None]]:
 
 
 def supports_of(episodes: Sequence[Episode]) -> set[str]:
-    """Names of all support images."""
+    """Return the names of all support images of the episodes."""
     return {name for episode in episodes for way in episode.supports for name in way}

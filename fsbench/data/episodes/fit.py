@@ -14,7 +14,7 @@ from fsbench.data.episodes.settings import SIZE_BINS
 
 
 def image_hash(data: SegmentationData, name: str) -> str:
-    """Return the first 16 hex digits of sha256(photo's bytes), then the same of its label map's shape and values."""
+    """Return 32 hex digits: 16 of the sha256 of the photo's bytes, 16 of that of its label map."""
     labels = data.label_map(name)
     content = f"{labels.shape}".encode() + np.ascontiguousarray(labels).tobytes()
     return sha256_file(data.image_path(name))[:16] + hashlib.sha256(content).hexdigest()[:16]
@@ -23,15 +23,21 @@ def image_hash(data: SegmentationData, name: str) -> str:
 def hash_images(
     manifest: Manifest, data: SegmentationData, progress: Callable[[list[str]], Any] = iter
 ) -> dict[str, str]:
-    """Return the hashes of all images of `manifest` in the local data; `progress` wraps the names."""
+    """Return {name: `image_hash` of the local files} of all images of `manifest`.
+
+    Args:
+        manifest: a list of episodes.
+        data: the local data set.
+        progress: wraps the list of names to show progress, as `tqdm` does.
+    """
     return {name: image_hash(data, name) for name in progress(manifest.image_names)}
 
 
 def mismatches(manifest: Manifest, data: AnyData, progress: Callable[[list[str]], Any] = iter) -> list[str]:
-    """Return why `manifest` does not fit a data set, a sentence each; none if it fits.
+    """Return why a list of episodes does not fit the local data, one sentence each; [] if it fits.
 
-    With image hashes every photo and label map must be the same; without, every image must be there and show the class
-    that it stands for.
+    If the manifest has image hashes, every photo and label map must be the same. Otherwise every image must exist and
+    show the class that it is listed for.
     """
     header = manifest.header
     if header.dataset != data.name:
@@ -108,7 +114,16 @@ def _of_other_size(manifest: Manifest, data: SegmentationData) -> list[str]:
 
 
 def check_fits(manifest: Manifest, data: AnyData, source: str) -> None:
-    """Raise DataError unless `manifest`, read from `source`, fits the local data."""
+    """Check that a list of episodes fits the local data.
+
+    Args:
+        manifest: the list of episodes.
+        data: the local data set.
+        source: where the manifest was read, for the message.
+
+    Raises:
+        DataError: an image is absent, differs, or lacks the class that it is listed for.
+    """
     found = mismatches(manifest, data)
     if found:
         raise DataError(

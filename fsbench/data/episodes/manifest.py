@@ -49,7 +49,7 @@ _UNUSUAL = ("draw", "calibrates")
 
 
 class StatedTask(BaseModel, Task, frozen=True):
-    """A task as JSON states it: all its fields, except those that `MAY_LACK` names."""
+    """A test's settings as a JSON file states them: all fields of `Task` are required, except those in `MAY_LACK`."""
 
     model_config = ConfigDict(strict=True)
 
@@ -88,31 +88,31 @@ class StatedTask(BaseModel, Task, frozen=True):
 
 
 class Header(StatedTask, frozen=True):
-    """First line of a manifest: the task, and the test to which its episodes belong.
+    """First line of a manifest: the settings of the test to which its episodes belong.
 
     Attributes:
-        kind: "classification", or None of masks.
-        protocol, version: the published test.
-        protocol_parts: content of the file that makes the protocol, of one that is known by no name.
-        dataset, folds: data set and number of folds.
-        lists: origin of the lists of images in words, "official" first where they are.
+        kind: "classification", or None for masks.
+        protocol, version: name and version of the published test.
+        protocol_parts: content of the protocol's file, for a user's own protocol; None for one with a name in fsbench.
+        dataset, folds: name of the data set, and number of its folds.
+        lists: where the image lists come from, in words that begin with "official" if they are.
         lists_sha256, all_lists_sha256: hashes of the fold's lists and of those of every fold.
-        dropped_classes: classes that were left out for want of images.
-        all_classes: every episode is about all of `class_ids`, whatever `way` is.
-        requested, official_episodes, episodes: numbers of episodes that were asked for, that the protocol has, and
-            that there are.
-        class_ids: classes that the mean IoU averages over.
-        class_names: number of a class, as text -> its name.
-        queries: in classification, the queries of each class.
-        min_class_size: in classification, entries up to which the images of a smaller class are repeated.
+        dropped_classes: numbers of classes that were left out for lack of images.
+        all_classes: whether every episode asks for all of `class_ids`, whatever `way` is.
+        requested, official_episodes, episodes: numbers of episodes that were asked for, that the protocol has, and that
+            there are.
+        class_ids: numbers of the classes that the mean IoU averages over.
+        class_names: {class number as text: its name}.
+        queries: in classification, number of queries of each class.
+        min_class_size: in classification, number of images up to which those of a smaller class are repeated.
         filled_classes, small_classes: in classification, number of classes that are repeated, and of those that have
             fewer images than the authors' program repeats up to.
-        official_sha256: hash of the manifest of draw 0 alone, if there are several.
-        calibration_ids: base classes of the episodes that calibrate (`Episode.calibrates`); empty without any.
-        calibration_images: images that these are drawn from in words.
-        slices: images are slices of scans (`fsbench.data.volumes`): what is scored, and what is drawn alike, is a scan.
-        selection: name of a choice of episodes and hash of the manifest that they were chosen from.
-        own_list: the episodes are not those that the protocol draws; a record has it in its run's identity.
+        official_sha256: hash of the manifest of draw 0 alone, if there are several draws of supports.
+        calibration_ids: base classes of the episodes on which a threshold is calibrated; empty without any.
+        calibration_images: images that these episodes are drawn from, in words.
+        slices: whether images are slices of scans, so that a scan is one independent sample.
+        selection: name of a selection of episodes, and hash of the manifest that they were selected from.
+        own_list: whether the episodes are a user's own, not those that the protocol draws; part of a run's identity.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -165,39 +165,39 @@ class Header(StatedTask, frozen=True):
         return names
 
     def independent_name(self, image: str) -> str:
-        """Return the independent sample that an image belongs to: the scan of a slice, else the image.
+        """Return the independent sample that an image belongs to: the scan of a slice, else the image itself.
 
-        Images of one name count as one in intervals and tests.
+        Images with the same such name count as one in confidence intervals and tests.
         """
         return scan_of(image) if self.slices else image
 
     def marked(self, own_list: bool) -> "Header":
-        """Return the header, marked as a user's own list if `own_list` says so."""
+        """Return the header, marked as that of a user's own list of episodes if `own_list`."""
         return self.model_copy(update={"own_list": True}) if own_list else self
 
     @property
     def is_official(self) -> bool:
-        """Whether the episodes are the protocol's own draw, not a user's list or choice."""
+        """Whether the episodes are the ones that the protocol draws, not a user's list or a selection."""
         return not self.own_list and self.selection is None
 
     @property
     def rules(self) -> str:
-        """The protocol in words; for a user's list, "counted by" the protocol."""
+        """The protocol's name and version in words; for a user's list or a selection, "… counted by" the protocol."""
         rules = f"{self.protocol} v{self.version}"
         episodes = "list of one's own" if self.own_list else "chosen episodes"
         return f"protocol {rules}" if self.is_official else f"{episodes}, counted by {rules}"
 
     @property
     def protocol_entries(self) -> Mapping[str, Any]:
-        """Further entries of the header that a protocol adds, by name and unchecked."""
+        """Further entries of the header, {name: JSON value}, that a protocol adds; they are not checked."""
         return self.model_extra or {}
 
 
 def check_header(entries: Any, path: Path) -> Header:
-    """Return the header that the first line of the manifest `path` holds.
+    """Validate the parsed first line of the manifest file `path`, and return it as a header.
 
     Raises:
-        RecordError: an entry is not there, or has another type or range.
+        RecordError: an entry is missing, or has another type or range.
     """
     try:
         return Header.model_validate(entries)
@@ -212,15 +212,15 @@ def check_header(entries: Any, path: Path) -> Header:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Episodes with the test to which they belong.
+    """A list of episodes, with the test to which they belong.
 
     Attributes:
-        entries: the header as plain JSON values, in the order that the hash covers.
-        episodes: in classification these are `ClassificationEpisode`s, which name images by their places in the data
-            set's list.
-        images: names -> hashes by `fsbench.data.episodes.fit.image_hash`; empty unless the manifest is to be used with
-            other copies of the data. The hash of the manifest does not cover it.
-        own_list: the episodes are not those that the protocol draws. No file says so of itself: it is found out.
+        entries: the header as plain JSON values, in the order in which they are hashed.
+        episodes: the episodes; in classification `ClassificationEpisode`s, which name images by their positions in the
+            data set's list.
+        images: {image name: hash of photo and label map}; empty unless the manifest is meant for other copies of the
+            data. The hash of the manifest does not cover it.
+        own_list: whether the episodes are a user's own, not those that the protocol draws; found out by drawing them.
     """
 
     entries: dict[str, Any]
@@ -230,38 +230,38 @@ class Manifest:
 
     @cached_property
     def text(self) -> str:
-        """Lines that the hash covers: header and episodes."""
+        """The lines that the hash is computed of: header and episodes, one JSON object a line."""
         rows = [self.entries, *map(episode_entries, self.episodes)]
         return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
     @cached_property
     def sha256(self) -> str:
-        """Hash that names the manifest."""
+        """sha256 (hexadecimal) of header and episodes, which identifies the manifest."""
         return _sha256(self.text)
 
     @cached_property
     def header(self) -> Header:
-        """Header of the test; whole images, which are no test, have none."""
+        """The validated header with the test's settings; not available for lists of whole images without a test."""
         return Header.model_validate(self.entries).marked(self.own_list)
 
     @property
     def tested_episodes(self) -> tuple[Episode, ...]:
-        """Episodes of all draws, except those only for calibration."""
+        """Episodes of all draws of supports, without those that only calibrate a threshold."""
         return tuple(one for one in self.episodes if not one.calibrates)
 
     @property
     def official_episodes(self) -> tuple[Episode, ...]:
-        """Episodes of draw 0, the official draw, except those only for calibration."""
+        """Episodes of draw 0 of the supports, the official one, without those that only calibrate a threshold."""
         return tuple(one for one in self.tested_episodes if one.draw == 0)
 
     @property
     def class_ids(self) -> list[int]:
-        """Classes over which mIoU is averaged, whether or not an episode shows them."""
+        """Numbers of the classes that mIoU is averaged over, whether or not an episode shows them."""
         return list(self.entries["class_ids"])
 
     @property
     def image_names(self) -> list[str]:
-        """Distinct images of the episodes, sorted."""
+        """Names of all query and support images, each once, sorted."""
         return sorted(
             {name for e in self.episodes for name in (e.query, *(name for way in e.supports for name in way))}
         )
@@ -279,7 +279,10 @@ class Manifest:
 
 
 def episode_entries(episode: Episode) -> dict[str, Any]:
-    """Return an episode's JSON entries; usual values are left out, so that old files keep their hash."""
+    """Return an episode as a JSON object; optional entries with their usual value are left out.
+
+    So the hash of manifests written before these entries existed stays the same.
+    """
     entries = {name: value for name, value in vars(episode).items() if name not in _UNUSUAL or value}
     return {"index": entries.pop("number"), **entries}
 
@@ -296,10 +299,14 @@ def _images_sha256(images: Mapping[str, str]) -> str:
 
 
 def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
-    """Read the manifest of a file.
+    """Read a list of episodes from a manifest file.
+
+    Args:
+        path: the file; compressed if its name ends in .gz.
+        sha256: the expected checksum of the manifest; None for any.
 
     Raises:
-        RecordError: it is damaged, was altered, or is not the one of `sha256`.
+        RecordError: the file is absent, damaged or altered, or has another checksum.
     """
     try:
         data = read_bytes(path, "manifest")
@@ -458,11 +465,11 @@ def _schemas(kind: str | None) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
 
 
 def summary(manifest: Manifest, drawn: bool = False) -> str:
-    """Describe a manifest in one line.
+    """Describe a manifest in one line: episodes, data set, fold, ways, shots, protocol and checksum.
 
     Args:
         manifest: header and episodes.
-        drawn: its protocol drew it here. Of a file it is not known whose episodes it has, whatever protocol it names.
+        drawn: True if its protocol has just drawn it. Of a file that names a protocol this is not known.
     """
     header = manifest.header
     task = f"{header.way}-way {header.shot}-shot, {header.setting.replace('_', ' ')}"
@@ -481,8 +488,8 @@ def description(manifest: Manifest, listed: int = 0) -> Iterator[str]:
     """Yield the lines that describe a manifest: summary, lists, images, ways and shots, classes, some episodes.
 
     Args:
-        manifest: the manifest of masks, or of classification, whose images have no names.
-        listed: number of episodes that have a line, the first ones.
+        manifest: a list of segmentation or classification episodes.
+        listed: how many episodes get a line each; the first ones do.
     """
     header = manifest.header
     yield summary(manifest)
@@ -515,9 +522,9 @@ def _mask_lines(manifest: Manifest) -> Iterator[str]:
 
 
 def differences(first: Manifest, second: Manifest) -> list[str]:
-    """Return the lines that compare two manifests, none if they are equal.
+    """Return lines that compare two manifests; [] if they are equal.
 
-    They are the entries of the headers that differ, the number of episodes that do, and the first three of those.
+    They show the entries of the headers that differ, the number of episodes that differ, and the first three of those.
     """
     if first.sha256 == second.sha256:
         return []

@@ -10,5 +10,5 @@ SETTINGS = ("original", "partially_augmented", "fully_augmented", *SIZE_BINS)
 
 
 def unknown_setting(name: str) -> str:
-    """Return the message about a setting that is none of `SETTINGS`."""
+    """Return the error message for a setting's name that is not in `SETTINGS`."""
     return f"unknown setting '{name}'{known_names(name, SETTINGS)}"

@@ -20,14 +20,14 @@ set keeps for choosing a checkpoint, and "all" those of a test of classification
 
 
 def argument(default: Any, help: str, **declared: Any) -> Any:
-    """Declare a field of a task.
+    """Declare a field of a `Task` dataclass, with what command line, grids and documentation need of it.
 
     Args:
-        default: its value where nobody chooses one.
+        default: the field's default.
         help: its documentation, a line.
-        **declared: `least`, the smallest number that it may be; `axis`, its key in grids, which list values of it;
-            `option`, its name beside the options of a whole run; `switch`, the documentation of its opposite, which is
-            a switch on the command line; `trains`, whether training episodes follow from it, too.
+        **declared: `least`, the smallest number allowed; `axis`, the field's key in grids, which list several values;
+            `option`, its name among the options of a whole run; `switch`, the documentation of the command-line switch
+            that turns it off; `trains`, whether training episodes depend on it, too.
     """
     return field(default=default, metadata={"help": help, **declared})
 
@@ -98,17 +98,17 @@ class Task(Options):
         usual: Mapping[str, Any] | None = None,
         beside: Iterable[str] = (),
     ) -> T:
-        """Return a task from values by field name; None means not chosen.
+        """Return a task from {field name: value}, where None stands for the default; the values are checked.
 
         Args:
             given: the values.
-            whose: the whose of what they are, for the error's text.
-            trains: whether those fields are known alone that training episodes follow from.
-            usual: values of fields that are not chosen, instead of their defaults.
-            beside: further names that are known where the values come from, of which one may have been misspelt.
+            whose: what the values belong to, for the error message ("data.test").
+            trains: accept only the fields that training episodes depend on.
+            usual: values of fields that are not given, instead of their defaults.
+            beside: further names that are valid where the values come from, for suggestions after a misspelling.
 
         Raises:
-            SettingsError: `whose` lacks a name, or a value does not fit.
+            SettingsError: a name is not a field, or a value does not fit.
         """
         known = [one.name for one in cls.arguments(trains)]
         for name in given:
@@ -132,17 +132,17 @@ class Task(Options):
                 check_at_least(least, {name: value})
 
     def about(self, classes: Classes) -> "ManifestTask":
-        """Return the same task for other classes."""
+        """Return the same settings for episodes about other classes: "novel", "base", "held_out" or "all"."""
         return ManifestTask(**{one.name: getattr(self, one.name) for one in Task.arguments()}, classes=classes)
 
     def header_entries(self) -> dict[str, Any]:
-        """Return the task's entries in a manifest's header, in the order that the hash covers."""
+        """Return the settings as entries {name: value} of a manifest's header, in the order of its hash."""
         return {one.name: getattr(self, one.name) for one in fields(self) if one.name in Task.ELSEWHERE}
 
 
 @dataclass(frozen=True)
 class ManifestTask(Task):
-    """A task whose episodes may be about a validation's classes or base classes, not only a test's."""
+    """A task whose episodes may be about base or validation classes, and not only a test's novel classes."""
 
     classes: Classes = "novel"
 
@@ -175,10 +175,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def takes_task(trains: bool = False) -> Callable[[F], F]:
-    """Decorator of a function with `**task`: `help` then shows the task's fields by name.
+    """Return a decorator for functions with `**task` that shows the task's fields in their signature.
 
     Args:
-        trains: show those alone that training episodes follow from.
+        trains: list only the fields that training episodes depend on.
     """
 
     def decorate(function: F) -> F:

@@ -51,7 +51,7 @@ class BackboneConfig:
 
 
 class Architecture(Protocol):
-    """Entry of a table of networks; here only its weight file is used."""
+    """Protocol of an entry in a table of networks: anything with a `weights` file."""
 
     @property
     def weights(self) -> WeightFile: ...
@@ -69,13 +69,13 @@ def find_spec(name: str, known: Mapping[str, Any], kind: type | tuple[type, ...]
     """Return the description of the network `name`.
 
     Args:
-        name: the network.
-        known: descriptions of the suite's own networks by their names.
-        kind: type of the descriptions that installed packages may bring.
-        refusal: beginning of the message about a name that is neither.
+        name: name of the network.
+        known: descriptions of fsbench's own networks by name.
+        kind: type that the description must have if it comes from an installed package.
+        refusal: beginning of the error message if the name is unknown.
 
     Raises:
-        SettingsError: there is no such network, it is of another kind, or its package cannot be imported.
+        SettingsError: there is no network of this name, it has another kind, or its package cannot be imported.
     """
     spec = known.get(name) or plug_in_part(name, kind, GROUPS["backbones"])
     if spec is None:
@@ -85,29 +85,29 @@ def find_spec(name: str, known: Mapping[str, Any], kind: type | tuple[type, ...]
 
 
 class FrozenBackbone:
-    """Frozen network that encodes images and keeps features of images that come again.
+    """Frozen network that encodes images, and caches the features of images that come again.
 
     Deliberately no `nn.Module`: its weights are in no checkpoint, no optimizer and no DDP bucket. Images are encoded
     singly, so that a feature cannot depend on the rest of a batch. The network is built for the size of the first
-    image. Weights that are sure to fit are read when they are first needed, so that a run's identity costs no more than
-    their file's hash. Subclasses set `spec` before `__init__`, and define the network (`new_network`, `_build`), its
-    features (`_features`) and how weights of its authors are named (`own_names`).
+    image. Official weights are read when they are first needed; until then only their file is hashed. Subclasses set
+    `spec` before `__init__`, and define the network (`new_network`, `_build`), its features (`_features`) and the
+    names of its authors' weights (`own_names`).
 
     Attributes:
-        known: backbones of the same kind by their names, whose official files are refused for this one.
+        known: backbones of the same kind by name; the official weight file of one is refused for another.
         name: the backbone's name in the configuration.
         cache: features kept in memory.
         cache_dtype: type in which they are kept.
         precision: the precision in which the network computes.
-        weights_id: file and checksum of the weights, for records.
-        passes: the last passes of the network, where methods that are tested together share them, see `share_passes`.
-        builds_apart: building the network, whose first weights are drawn and replaced, leaves torch's generator as it
-            is. So it is in a training that goes on: its first step draws what it would have drawn without a stop.
-        trained_on: data set, fold and classes of the user's own training, if that made the weights.
+        weights_id: file and checksum of the weights, as stored with results.
+        passes: recent encodings that methods tested together share; None if they do not.
+        builds_apart: whether building the network leaves torch's random generator unchanged. It must in a resumed
+            training, so that its next step draws the same numbers as without the interruption.
+        trained_on: data set, fold and classes of the user's own training that made the weights; None for other weights.
 
     Raises:
         CheckpointError: the weights are missing, unreadable or do not fit.
-        SettingsError: the backbone or its weights are not known by that name.
+        SettingsError: the name of the backbone or of its weights is unknown.
     """
 
     known: ClassVar[Mapping[str, Architecture]] = {}
@@ -130,28 +130,28 @@ class FrozenBackbone:
 
     @cached_property
     def state(self) -> dict[str, Tensor]:
-        """Weights under fsbench's names, on the CPU."""
+        """Weights of the network by fsbench's parameter names, on the CPU."""
         return self.convert_state_dict(self._read_weights())
 
     @property
     def identity_settings(self) -> dict[str, str]:
-        """Settings of the network, besides name and weights, that are part of a run's identity."""
+        """Settings of the network, besides name and weights, that distinguish one run's results from another's."""
         return {}
 
     @property
     def num_parameters(self) -> int:
-        """Number of frozen parameters as stored, including the position table."""
+        """Number of frozen parameters in the weight file, including the position table."""
         return sum(tensor.numel() for tensor in self.state.values())
 
     @property
     def token_side(self) -> int:
-        """Side in pixels of the square that one token, or map position, covers; 16 unless known."""
+        """Side in pixels of the image square that one token, or map position, stands for; 16 unless known."""
         return 16
 
     def saw_classes_of(self, dataset: str) -> KnownOrNot:
-        """Return whether the network was trained with labels of this data set's test classes.
+        """Return whether the network was trained with labels of this data set's test classes: "yes", "no" or "unknown".
 
-        Published weights of other tasks count as "no", as in the field's tables.
+        Published weights of other tasks, such as ImageNet classification, count as "no", as is usual in the field.
         """
         return "no"
 
@@ -160,11 +160,11 @@ class FrozenBackbone:
         raise NotImplementedError
 
     def replace_weights(self, state: dict[str, Tensor], weights_id: str) -> None:
-        """Use other weights of the same architecture, such as those inside an authors' checkpoint.
+        """Replace the weights by others of the same architecture, such as those inside an authors' checkpoint.
 
         Args:
-            state: weights under any names that `convert_state_dict` knows.
-            weights_id: where they come from, for records.
+            state: weights by name, in any naming that `convert_state_dict` knows.
+            weights_id: origin of the weights, as stored with results.
         """
         self.state, self.weights_id, self.trained_on = self.convert_state_dict(state), weights_id, None
         self._model = None
@@ -173,11 +173,14 @@ class FrozenBackbone:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the weights, independent of their file."""
+        """sha256 of names and values of the weights, independent of the file format."""
         return state_digest(self.state)
 
     def encode(self, pixels: Tensor) -> Any:
-        """Return the features of one normalised image (3, H, W)."""
+        """Return the features of one normalised image (3, H, W), computed here or by another method that shares them.
+
+        Their type depends on the network: a tensor or a (named) tuple of tensors.
+        """
         model = self.network(pixels)
 
         def features() -> Any:
@@ -188,12 +191,12 @@ class FrozenBackbone:
         return self.passed("features", pixels, features)
 
     def passed(self, kind: str, pixels: Tensor, encode: Callable[[], Any]) -> Any:
-        """Encode an image, or return another method's encoding of it in the same test.
+        """Encode an image, or return the encoding that another method tested at the same time has computed.
 
         Args:
-            kind: name of the question that `encode` asks of the network.
-            pixels: the image.
-            encode: encodes it, in the precision of the context that it is called in.
+            kind: name of the kind of encoding that `encode` computes.
+            pixels: the image (3, H, W).
+            encode: function that computes the encoding, in the precision of the calling context.
         """
         device = pixels.device.type
         precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
@@ -201,16 +204,16 @@ class FrozenBackbone:
 
     @property
     def networks(self) -> "list[FrozenBackbone]":
-        """This network and, if there is one, a second one beside it."""
+        """List of this network and, if there is one, the second network that is handled with it."""
         return [self]
 
     @property
     def spared_seconds(self) -> float:
-        """Seconds saved by using other methods' encodings."""
+        """Seconds of computation saved because another method's encoding of an image was used."""
         return sum(network.passes.spared for network in self.networks if network.passes is not None)
 
     def forget_passes(self) -> None:
-        """Drop encodings kept for other methods."""
+        """Drop the encodings that are shared with other methods."""
         for network in self.networks:
             if network.passes is not None:
                 network.passes.forget()
@@ -227,7 +230,7 @@ class FrozenBackbone:
         return self._model
 
     def check_unnarrowed(self) -> None:
-        """Raise SettingsError if a precision is set for a network that the method tunes."""
+        """Raise SettingsError if a reduced precision is set, which a method that tunes the network does not allow."""
         if self.precision != "fp32":
             raise SettingsError(
                 f"backbone_precision is {self.precision}, which is for frozen networks, but the method tunes copies of "
@@ -235,7 +238,7 @@ class FrozenBackbone:
             )
 
     def in_its_precision(self, model: nn.Module) -> nn.Module:
-        """Convert a new network's layers to its precision, and return it."""
+        """Convert the layers of a new network to the configured precision, and return the network."""
         if self.precision != "fp32":
             for module in model.modules():
                 if isinstance(module, PRODUCTS):
@@ -244,7 +247,7 @@ class FrozenBackbone:
 
     @contextmanager
     def computing(self, device: torch.device) -> Iterator[None]:
-        """Context in which the network computes on `device` in its precision, without gradients."""
+        """Context in which the network computes on `device` in the configured precision, without gradients."""
         narrow = NARROW.get(self.precision)
         with torch.no_grad(), torch.autocast(device.type, narrow) if narrow else nullcontext():
             yield
@@ -254,9 +257,9 @@ class FrozenBackbone:
         raise NotImplementedError
 
     def encode_together(self, pixels: Tensor) -> list[Any]:
-        """Encode normalised images (M, 3, H, W) in one pass, for training.
+        """Encode normalised images (M, 3, H, W) in one pass, for training; return the features of each image.
 
-        They differ from those of `encode` in their last digits where kernels do by the number of images.
+        They may differ in the last digits from features of single images, because kernels depend on the batch size.
         """
         model = self.network(pixels[0])
         with self.computing(pixels.device):
@@ -272,29 +275,29 @@ class FrozenBackbone:
         return [self._features(model, image[None]) for image in images]
 
     def new_network(self) -> nn.Module:
-        """Build the network with random weights, in the sizes of its stored weights."""
+        """Build the network with random weights of the shapes in the weight file."""
         raise NotImplementedError
 
     def new_copy(self, pixels: Tensor) -> nn.Module:
-        """Build a copy of the network for images like `pixels` (3, H, W), in eval mode, for tuning."""
+        """Build a copy of the network for images of the size of `pixels` (3, H, W), in eval mode, that may be tuned."""
         return self._build(pixels.shape[1], pixels.shape[2]).to(pixels.device)
 
     def draw_weights(self, model: nn.Module) -> None:
-        """Draw a new network's weights from torch's generator, if its own first ones are unsuitable."""
+        """Draw weights of a new network from torch's generator, where its default initialisation is unsuitable."""
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weights that features need, under fsbench's names, without changing `state`."""
+        """Return those weights of `state` that features depend on, by fsbench's names; `state` is not changed."""
         return state
 
     def describe_state(self, state: Mapping[str, Tensor]) -> str:
-        """Say in words to which network weights belong; "" for an unknown family."""
+        """Return in words which network these weights belong to; "" if it is not recognised."""
         return ""
 
     def expected_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return tensors without values, with the names and shapes that weights must have.
+        """Return tensors on the meta device with the names and shapes that weights must have.
 
         Args:
-            state: the weights, under this suite's names.
+            state: the weights by fsbench's names.
         """
         with torch.device("meta"):
             return self.own_names(self.new_network().state_dict())
@@ -308,10 +311,10 @@ class FrozenBackbone:
         return model.state_dict()
 
     def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weights in `state` that features need, under fsbench's names.
+        """Return those weights of `state` that features depend on, by fsbench's names, after checking them.
 
         Raises:
-            CheckpointError: they are of another network, or keys or shapes do not fit.
+            CheckpointError: the weights are of another network, or names or shapes do not fit.
         """
         return fit_unwrapped(state, self._fit, f"backbone weights for {self.name}")
 
@@ -344,9 +347,9 @@ class FrozenBackbone:
 
 
 def share_passes(backbones: Sequence[FrozenBackbone]) -> None:
-    """Let methods tested together share one encoding of each image, if their networks are equal.
+    """Let methods that are tested together share one encoding of each image, where their networks are equal.
 
-    They are equal in class, weights and every setting. Each method keeps features within its part of the bound on them.
+    Networks are equal if class, weights and all settings agree. The bound on cached features is divided among them.
     """
     shared: dict[tuple[Any, ...], Passes] = {}
     for backbone in backbones:
@@ -361,7 +364,7 @@ def share_passes(backbones: Sequence[FrozenBackbone]) -> None:
 
 
 def in_float32(features: Any) -> Any:
-    """Convert every tensor in a tensor or (named) tuple to float32."""
+    """Convert a tensor, or every tensor in a (named) tuple, to float32."""
     if features is None or isinstance(features, Tensor):
         return features if features is None else features.float()
     widened = [in_float32(one) for one in features]
@@ -385,7 +388,7 @@ def _read_described(path: Path, state: tuple[int, ...], origin: str) -> dict[str
 
 
 class NoBackbone(FrozenBackbone):
-    """Stands for a network in methods that have none.
+    """Placeholder for the network in methods that have none.
 
     Args:
         config: ignored, so that configurations of data sets may name a backbone.
@@ -408,11 +411,11 @@ class NoBackbone(FrozenBackbone):
 class WithSecondNetwork(FrozenBackbone):
     """Two frozen networks handled as one, with one configuration, cache and identity.
 
-    A subclass has it before the first network's own class, and builds the second one. Random weights are those of both,
-    unless the configuration's `<key>_weights` says otherwise.
+    A mixin: a subclass lists it before the class of the first network, and builds the second one. Random weights apply
+    to both, unless the configuration's `<key>_weights` says otherwise.
 
     Attributes:
-        second_key: name of the second network in configurations (`<key>`, `<key>_weights`) and identities.
+        second_key: prefix of the second network's settings in configurations (`<key>`, `<key>_weights`).
         second: the second network.
     """
 
@@ -432,8 +435,8 @@ class WithSecondNetwork(FrozenBackbone):
         """Build the second network.
 
         Args:
-            config: the config of both; its fields for the second one may be absent.
-            weights: of the second one: its file, `random` or `random:SEED`; None for the file's usual place.
+            config: configuration of both networks; its fields for the second one may be absent.
+            weights: weights of the second network: a file, `random` or `random:SEED`; None for the usual file.
         """
         raise NotImplementedError
 
@@ -455,10 +458,10 @@ class WithSecondNetwork(FrozenBackbone):
 
 
 def joint_origin(origins: Mapping[str, str]) -> str:
-    """Return the origin of several networks' weights for records, the least trusted first.
+    """Return one line on the origin of several networks' weights, the least trusted first, as stored with results.
 
     Args:
-        origins: network -> origin of its weights.
+        origins: origin of the weights by name of the network.
     """
     ranked = sorted(origins.items(), key=lambda origin: TRUST.index(origin[1].split()[0]))
     return ", ".join(f"{weights} of {name}" for name, weights in ranked)

@@ -17,11 +17,11 @@ from fsbench.base.paths import cache_size
 
 
 class FeatureStore:
-    """Features (images, width) float32 on disk or in memory.
+    """Cache of one feature vector per image of a data set, (images, width) float32, on disk or in memory.
 
     Args:
-        path: of the cache's entry, without suffix, named by everything that the features depend on; None keeps them in
-            memory.
+        path: path of the cache without suffix, with a name that depends on everything that changes features; None keeps
+            them in memory.
         images: number of images in the data set.
         width: size D of a feature.
     """

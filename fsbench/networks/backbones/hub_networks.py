@@ -25,11 +25,11 @@ INSTALL = "pip install 'fsbench[promptable]'"
 
 @dataclass(frozen=True)
 class HubNet:
-    """Description of a network from transformers, with its weight file.
+    """Description of a network from the package transformers, with its weight file.
 
     Attributes:
         model: name of the model's class in transformers.
-        settings: arguments of the model's configuration; a dictionary for a part of it.
+        settings: arguments of the model's configuration; nested dictionaries for its sub-configurations.
         weights: the published weight file.
     """
 
@@ -42,11 +42,11 @@ def transformers_class(name: str, needed_by: str) -> Any:
     """Import a class of transformers, which is optional and slow to import.
 
     Args:
-        name: the name of the class.
-        needed_by: what needs it, for the message.
+        name: name of the class.
+        needed_by: name of the network that needs the class, for the error message.
 
     Raises:
-        SettingsError: the package is not installed, or has not all that is needed.
+        SettingsError: transformers is not installed, or its version lacks the class.
     """
     try:
         import transformers
@@ -71,16 +71,16 @@ def is_installed() -> bool:
 
 
 def not_installed(needed_by: str) -> SettingsError:
-    """Return the error for a missing transformers."""
+    """Return the error that says that `needed_by` needs the package transformers, and how to install it."""
     return SettingsError(f"{needed_by} needs {PACKAGE}, which is not installed; {INSTALL}")
 
 
 def new_network(net: HubNet, needed_by: str) -> nn.Module:
-    """Build a network with first weights, in eval mode and frozen.
+    """Build a network of transformers with its default initialisation, in eval mode and frozen.
 
     Args:
-        net: the network.
-        needed_by: what needs it, for messages.
+        net: description of the network.
+        needed_by: name of what needs the network, for error messages.
     """
     model_class = transformers_class(net.model, needed_by)
     settings = {key: dict(value) if isinstance(value, Mapping) else value for key, value in net.settings.items()}
@@ -90,12 +90,12 @@ def new_network(net: HubNet, needed_by: str) -> nn.Module:
 
 @contextmanager
 def transformers_attention(config: Any, name: str, attention: Callable[..., Any]) -> Iterator[None]:
-    """Replace the attention of transformers' modules within the block.
+    """Replace the attention function of transformers' modules within a `with` block.
 
     Args:
-        config: the config of the modules.
-        name: the name of the attention among those of transformers.
-        attention: called as transformers' own.
+        config: configuration object of the modules.
+        name: name under which the function is registered in transformers.
+        attention: attention function with transformers' signature.
     """
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS  # optional, and heavy
 
@@ -109,10 +109,10 @@ def transformers_attention(config: Any, name: str, attention: Callable[..., Any]
 
 
 def draw_weights(model: nn.Module) -> None:
-    """Draw a network's weights from torch's generator, large enough that answers depend on the input.
+    """Draw a network's weights from torch's generator, large enough that outputs depend on the input.
 
-    transformers' own first weights of SAM are so small (1e-10) that they do not. Layers get numbers of the standard
-    deviation (inputs)^-1/2; embeddings and tables of positions 1; norms and biases stay as they are.
+    transformers' default weights of SAM are too small (1e-10) for that. Layers get normal numbers with the standard
+    deviation (inputs)^-1/2, embeddings and position tables 1; norms and biases stay as they are.
     """
     layers = {
         f"{name}.weight": module.weight
@@ -138,7 +138,7 @@ FAMILIES = {
 
 
 def describe_family(state: Mapping[str, Tensor]) -> str:
-    """Describe weights, such as "SAM with 12 blocks of 768 channels"; "" for another family."""
+    """Return in words which network weights belong to, such as "SAM with 12 blocks of 768 channels"; "" if unknown."""
     for family, blocks in FAMILIES.items():
         norm = re.compile(rf"{blocks}\.(\d+)\.(?:layer_?)?norm(?:1|_before)\.weight$")
         widths = {int(found[1]): len(value) for name, value in state.items() if (found := norm.match(name))}
@@ -148,14 +148,13 @@ def describe_family(state: Mapping[str, Tensor]) -> str:
 
 
 class FrozenHubNetwork(FrozenBackbone):
-    """Frozen network from transformers, the same for all image sizes.
+    """Frozen network from the package transformers, which takes images of all sizes.
 
-    It is built when an image first needs it, maybe between two draws of a training, and so draws nothing itself.
-
-    Subclasses say, where there are files of its authors, how their names are read (`own_names`).
+    It is built when the first image is encoded, without drawing from torch's random generator. Subclasses define in
+    `own_names` how the names in the authors' weight files are translated.
 
     Attributes:
-        kind: type of the descriptions of networks of this kind, `called` what they are called in messages.
+        kind: type of the description of such networks; `called` is what messages call them.
     """
 
     kind: ClassVar[type[HubNet]] = HubNet
@@ -175,10 +174,10 @@ class FrozenHubNetwork(FrozenBackbone):
         return self._model
 
     def check_image_size(self, size: int) -> None:
-        """Accept every size, since images are resized to the network's."""
+        """Accept every image size, because images are resized to the network's own."""
 
     def new_network(self) -> nn.Module:
-        """Build the network with first weights, frozen; subclasses may leave out parts that they do not use."""
+        """Build the frozen network with its default initialisation; subclasses may leave out unused parts."""
         return new_network(self.spec, self.name)
 
     def draw_weights(self, model: nn.Module) -> None:

@@ -35,15 +35,15 @@ class _Pass:
 
 
 class Passes:
-    """Recent encodings of one network, found by an image's pixels.
+    """Cache of a network's recent encodings, looked up by the image's pixels.
 
-    Whoever asks gets a copy, which it may change.
+    Every lookup returns a copy, which the caller may change.
 
     Args:
-        max_bytes: bound on images and features; the first ones make room, but never the one that just came.
+        max_bytes: bound on the size of images and features; the oldest are dropped, but never the newest.
 
     Attributes:
-        spared: seconds of the passes that were found here instead of being made.
+        spared: seconds of computation saved by encodings found here.
     """
 
     def __init__(self, max_bytes: int):
@@ -52,12 +52,12 @@ class Passes:
         self._passes: deque[_Pass] = deque()
 
     def get(self, kind: Hashable, pixels: Tensor, encode: Callable[[], Any]) -> Any:
-        """Return the encoding of an image, made by `encode` if it is new.
+        """Return the encoding of an image from the cache, or computed by `encode` if it is not there.
 
         Args:
-            kind: what is asked of the network: the same for the same question alone.
+            kind: key of the kind of encoding; equal keys must mean equal computations.
             pixels: the image, (3, H, W).
-            encode: asks the network.
+            encode: function that computes the encoding.
         """
         for known in reversed(self._passes):  # methods take turns: the last image is the likeliest
             if known.kind == kind and _are_equal(known.pixels, pixels):
@@ -72,7 +72,7 @@ class Passes:
         return features
 
     def forget(self) -> None:
-        """Drop images that all methods have seen."""
+        """Drop all cached images and encodings."""
         self._passes.clear()
 
 

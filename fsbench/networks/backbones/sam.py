@@ -59,12 +59,12 @@ class Preparation:
     side: int
 
     def size_in_square(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the size that an image (H, W) has in the square."""
+        """Return the size (h, w) of an image of `size` (H, W) after its longest side is resized to S."""
         scale = self.side / max(size)
         return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
 
     def pixels(self, image: Tensor) -> Tensor:
-        """Return the normalised square (3, S, S) float32 of an image (3, H, W) uint8."""
+        """Resize, normalise and zero-pad an image (3, H, W) uint8 to SAM's square input (3, S, S) float32."""
         mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (MEAN, STD))
         resized = (self.resize(image).float() - mean) / std
         square = torch.zeros(3, self.side, self.side, device=image.device)
@@ -72,7 +72,7 @@ class Preparation:
         return square
 
     def resize(self, image: Tensor) -> Tensor:
-        """Resize channels (·, H, W) uint8, bilinear and antialiased, as PIL does, to the last bit."""
+        """Resize channels (·, H, W) uint8 so that the longest side is S, bit for bit as PIL's antialiased bilinear."""
         size = self.size_in_square((image.shape[-2], image.shape[-1]))
         if tuple(image.shape[-2:]) == size:
             return image
@@ -80,13 +80,16 @@ class Preparation:
         return torch.from_numpy(np.stack(planes)).to(image.device)
 
     def to_square(self, coordinates: Tensor, size: tuple[int, int]) -> Tensor:
-        """Scale points (x, y) (…, 2k) of an image (H, W) to the square, float32 (persam.md §2.3)."""
+        """Scale points (…, 2k), x and y alternating, from pixels of an image of `size` (H, W) to those of SAM's square.
+
+        The result is float32 (persam.md §2.3).
+        """
         height, width = self.size_in_square(size)
         factors = torch.tensor([width / size[1], height / size[0]], dtype=torch.float64, device=coordinates.device)
         return (coordinates.double() * factors.repeat(coordinates.shape[-1] // 2)).float()
 
     def full_size(self, low_res: Tensor, size: tuple[int, int]) -> Tensor:
-        """Resize maps (…, s, s) of the square to an image (…, H, W), bilinear (persam.md §2.6)."""
+        """Resize maps (…, s, s) of SAM's padded square bilinearly to an image of `size` (H, W), without the padding."""
         height, width = self.size_in_square(size)
         maps = low_res.reshape(-1, 1, *low_res.shape[-2:]).float()
         maps = F.interpolate(maps, (self.side, self.side), mode="bilinear", align_corners=False)[..., :height, :width]
@@ -97,13 +100,13 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts for one image; each gives its own masks.
+    """B prompts for SAM on one image; the masks of each prompt are decoded independently.
 
     Attributes:
-        points: (B, n, 2), x and y in pixels of the image; None without points.
+        points: (B, n, 2), x and y in pixels of the image; None for no points.
         labels: (B, n), 1 on the object and 0 off it.
-        boxes: (B, 4), x0, y0, x1, y1 in pixels of the image; None without boxes.
-        mask: (1, 1, s, s) logits of the square, as the network returned them, for all prompts alike; None without.
+        boxes: (B, 4), x0, y0, x1, y1 in pixels of the image; None for no boxes.
+        mask: (1, 1, s, s) logits on SAM's square from an earlier call, for all prompts alike; None for no mask.
     """
 
     points: Tensor | None = None
@@ -116,7 +119,7 @@ class Prompts:
         return 1 if given is None else len(given)
 
     def chunks(self, size: int) -> Iterator["Prompts"]:
-        """Yield the prompts, `size` at a time."""
+        """Split the B prompts into batches of at most `size`, and yield these."""
         for start in range(0, len(self), size):
             part = slice(start, start + size)
             points, labels, boxes = (
@@ -127,11 +130,11 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Masks:
-    """Masks of B prompts.
+    """m masks for each of B prompts, as SAM decodes them.
 
     Attributes:
-        low_res: (B, m, s, s) float32 logits of the square; above 0 is the mask.
-        iou: (B, m) float32, the IoU that the network expects, which may exceed 1.
+        low_res: (B, m, s, s) float32 logits on SAM's square; the mask is where they are above 0.
+        iou: (B, m) float32, the IoU that SAM predicts for each mask, which may exceed 1.
     """
 
     low_res: Tensor
@@ -140,13 +143,13 @@ class Masks:
 
 @dataclass(frozen=True)
 class PromptableNetwork:
-    """SAM, with the resizing of its images and masks.
+    """SAM on one device, with the resizing of images, prompts and masks.
 
     Attributes:
         model: a SamModel of transformers, frozen.
-        preparation: the preparation of its images.
-        dtype: type that it computes in.
-        prompts: prompts that are decoded at a time, where there are many.
+        preparation: resizing of images to SAM's square and back.
+        dtype: dtype of the network's computation.
+        prompts: largest number of prompts that are decoded at a time.
     """
 
     model: Any
@@ -165,26 +168,24 @@ class PromptableNetwork:
         return torch.autocast(self.device.type, dtype=self.dtype if enabled else None, enabled=enabled)
 
     def encode(self, image: Tensor) -> Tensor:
-        """Encode an image (3, H, W) uint8 to (1, C, h, w)."""
+        """Return SAM's encoding (1, C, h, w) of an image (3, H, W) uint8."""
         return self.encode_pixels(self.preparation.pixels(image))
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """Encode a normalised square (3, S, S) float32 to (1, C, h, w)."""
+        """Return SAM's encoding (1, C, h, w) of an already normalised and padded square (3, S, S) float32."""
         with torch.no_grad(), self._exact():
             encoding: Tensor = self.model.get_image_embeddings(pixels[None].to(self.device))
         return encoding.float()
 
     def decode_embeddings(self, encodings: Tensor, prompts: Tensor) -> Tensor:
-        """Decode one mask per image from learned prompts only (vrp-sam.md §7).
-
-        Gradients pass through the frozen decoder to the prompts.
+        """Decode one mask per image from prompt embeddings alone; gradients pass through the frozen decoder to them.
 
         Args:
-            encodings: SAM's of B images (B, C, h, w).
-            prompts: embeddings (B, n, C) in place of those of points.
+            encodings: SAM's encodings of B images (B, C, h, w).
+            prompts: prompt embeddings (B, n, C), which take the place of embedded points (vrp-sam.md §7).
 
         Returns:
-            Logits (B, s, s) float32 of the square.
+            Logits (B, s, s) float32 on SAM's square.
         """
         if len(encodings) != len(prompts):
             raise ValueError(f"{len(encodings)} encodings and prompts for {len(prompts)} images")
@@ -204,14 +205,14 @@ class PromptableNetwork:
     def decode(
         self, encoding: Tensor, size: tuple[int, int], prompts: Prompts, multimask: bool, **further: Any
     ) -> Masks:
-        """Decode the masks of all prompts at once.
+        """Decode the masks of all prompts of one image at once.
 
         Args:
             encoding: the encoding of the image (1, C, h, w), from `encode`.
             size: (H, W) of the image.
             prompts: in pixels of the image.
-            multimask: three masks of each prompt instead of one.
-            **further: arguments of SamModel beside the prompts.
+            multimask: whether to decode three masks for each prompt instead of one.
+            **further: further arguments of transformers' SamModel.
         """
         given: dict[str, Any] = {}
         if prompts.points is not None and prompts.labels is not None:
@@ -226,7 +227,7 @@ class PromptableNetwork:
         return Masks(output.pred_masks[0].float(), output.iou_scores[0].float())
 
     def full_size(self, low_res: Tensor, size: tuple[int, int]) -> Tensor:
-        """Resize logits (…, s, s) of the square to the image, (…, H, W)."""
+        """Resize logits (…, s, s) on SAM's square to an image of `size` (H, W): (…, H, W)."""
         return self.preparation.full_size(low_res, size)
 
 
@@ -257,11 +258,13 @@ def sam_settings(
     """Return the settings of transformers' SamConfig for a SAM (persam.md §1).
 
     Args:
-        dim, depth, heads: width, blocks and heads of the image encoder.
-        global_blocks: numbers of its blocks that attend to the whole image.
-        image, patch, window: side of its images and of a patch in pixels, of a window in patches.
-        out: channels of an encoding.
-        decoder_mlp, decoder_heads, iou_hidden: width of the decoder's MLPs, its heads, width of the head for the IoU.
+        dim, depth, heads: width, number of blocks and number of heads of the image encoder.
+        global_blocks: numbers of the encoder's blocks that attend to the whole image instead of a window.
+        image, patch, window: side of images and of patches in pixels, and of windows in patches.
+        out: channels of an image encoding.
+        decoder_mlp: width of the mask decoder's MLPs.
+        decoder_heads: number of the mask decoder's heads.
+        iou_hidden: width of the layers that predict the IoU.
         mask_channels: channels of an embedded mask prompt.
     """
     return {
@@ -337,17 +340,17 @@ _SHARED = "shared_image_embedding.positional_embedding", "prompt_encoder.shared_
 
 
 def metas_name(name: str) -> str:
-    """Translate a SAM tensor's name from transformers to Meta's."""
+    """Translate the name of a SAM weight from transformers' naming to that of Meta's files."""
     back = [(re.escape(own), metas) for metas, own in reversed(_SAM)]
     return renamed(name.replace(_SHARED[1], _SHARED[0]), back)
 
 
 def names_of_transformers(state: Mapping[str, Tensor], first: Names = ()) -> dict[str, Tensor]:
-    """Rename SAM's weights as in transformers.
+    """Return SAM's weights by transformers' names.
 
     Args:
-        state: under those names, or Meta's.
-        first: names that are replaced before those of SAM.
+        state: weights by transformers' names, or by Meta's.
+        first: further replacements of names, which are applied before those of SAM.
     """
     metas = any(name.startswith("image_encoder.") for name in state)
     table = [(re.escape(old), new) for old, new in (*first, *_SAM)] if metas else []
@@ -359,7 +362,7 @@ def names_of_transformers(state: Mapping[str, Tensor], first: Names = ()) -> dic
 
 
 class FrozenSam(FrozenHubNetwork):
-    """Frozen SAM that keeps encodings of images that come again."""
+    """Frozen SAM that caches the encodings of images that come again."""
 
     known: ClassVar = SAMS
     kind = SamNet
@@ -377,13 +380,13 @@ class FrozenSam(FrozenHubNetwork):
         return {} if self.prompts == SamConfig.prompts else {"prompts": str(self.prompts)}
 
     def promptable(self, device: torch.device) -> PromptableNetwork:
-        """Return the network on a device."""
+        """Return the network on a device, with methods to encode images and to decode masks of prompts."""
         model = self.network(torch.empty(0, device=device))
         dtype = NARROW.get(self.precision, torch.float32)
         return PromptableNetwork(model, Preparation(self.spec.side), dtype, self.prompts)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Encode an image (3, H, W) uint8, which the network resizes and normalises itself, to (1, C, h, w)."""
+        """Return SAM's encoding (1, C, h, w) of an image (3, H, W) uint8, which is resized and normalised here."""
         network = self.promptable(pixels.device)
         return self.passed("embedding", pixels, lambda: network.encode(pixels))
 
@@ -410,7 +413,7 @@ class BesideSamConfig(BackboneConfig):
 
 
 class BesideSam(WithSecondNetwork):
-    """Base of frozen networks with a frozen SAM, which is prompted by their features."""
+    """Base of a frozen feature network with a frozen SAM beside it, whose prompts a method finds by the features."""
 
     second_key = "sam"
     sam: FrozenSam
@@ -423,4 +426,4 @@ class BesideSam(WithSecondNetwork):
 
 
 class ViTAndSam(BesideSam, FrozenViT):
-    """Frozen ViT with a frozen SAM."""
+    """Frozen ViT for features with a frozen SAM beside it, for masks."""

@@ -55,8 +55,8 @@ def hiera_settings(channels: int, heads: int, backbone: Mapping[str, Any]) -> di
     """Return the settings of SAM 2's image encoder, whose width and heads double at each of four stages (sansa.md §1).
 
     Args:
-        channels, heads: of the first stage.
-        backbone: further settings of Hiera, as in `HIERA`.
+        channels, heads: number of channels and of heads in the first stage.
+        backbone: further settings of the encoder (Hiera), as in the table `HIERA`.
     """
     widths = [channels * 2**stage for stage in range(4)]
     return {
@@ -100,10 +100,10 @@ BlockChange = Callable[[int, nn.Module, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Sam2VideoNet(HubNet):
-    """Description of a SAM 2 with memory.
+    """Description of a SAM 2 for videos, which has a memory.
 
     Attributes:
-        side: S.
+        side: S, side of the network's images in pixels.
     """
 
     side: int = 1024
@@ -122,12 +122,13 @@ def sam2_video_settings(
     """Return the settings of transformers' Sam2VideoConfig for a SAM 2.0.
 
     Args:
-        vision: the vision of the image encoder, from `hiera_settings`.
-        image: S.
-        width: C.
-        memory_layers, memory_mlp: layers of the memory attention and width of their MLPs.
-        decoder_mlp, decoder_heads, iou_hidden: width of the mask decoder's MLPs, its heads, width of the head for the
-            IoU.
+        vision: settings of the image encoder, from `hiera_settings`.
+        image: S, side of the images in pixels.
+        width: C, channels of an encoding.
+        memory_layers, memory_mlp: number of layers of the memory attention, and width of their MLPs.
+        decoder_mlp: width of the mask decoder's MLPs.
+        decoder_heads: number of the mask decoder's heads.
+        iou_hidden: width of the layers that predict the IoU.
     """
     side = image // 16
     sizes = [[4 * side] * 2, [2 * side] * 2, [side] * 2]
@@ -193,11 +194,11 @@ SAM2_VIDEOS = {**{f"sam2_hiera_{size}": _published(size) for size in HIERA}, "sa
 
 
 def new_sam2_video(spec: HubNet, needed_by: str) -> nn.Module:
-    """Build a SAM 2 with first weights, frozen, without what is in `UNUSED`.
+    """Build a frozen SAM 2 with its default initialisation, without the parts that are not used here (`UNUSED`).
 
     Args:
-        spec: the network.
-        needed_by: what needs it, for messages.
+        spec: description of the network.
+        needed_by: name of what needs the network, for error messages.
     """
     model: Any = new_network(spec, needed_by)
     del model.mask_decoder.obj_score_token, model.mask_decoder.pred_obj_score_head, model.no_object_pointer
@@ -233,7 +234,7 @@ _POINTS = re.compile(r"^prompt_encoder\.point_embed(?:dings)?\.(\d)\.weight$")
 
 
 def names_for_videos(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename SAM 2's weights, from Meta's names or transformers', as in `new_sam2_video`."""
+    """Return SAM 2's weights, given by Meta's or transformers' names, by the names of the network built here."""
     whole = names_of_transformers(state, _SAM2)
     if parts := sorted(name for name in whole if _POINTS.match(name)):
         whole["prompt_encoder.point_embed.weight"] = torch.cat([whole.pop(name) for name in parts])
@@ -241,10 +242,10 @@ def names_for_videos(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class FrozenSam2(FrozenHubNetwork):
-    """Frozen SAM 2 with memory. `encode` computes only the stages before the first adapted one.
+    """Frozen SAM 2 with memory, whose `encode` computes only the image encoder's stages without adapters.
 
     Attributes:
-        first_stage: the first of Hiera's stages, from 0, that is not computed by `encode`.
+        first_stage: number, from 0, of the first stage with adapters, which `encode` does not compute.
     """
 
     known: ClassVar = SAM2_VIDEOS
@@ -265,7 +266,7 @@ class FrozenSam2(FrozenHubNetwork):
 
 
 def stage_blocks(model: Any) -> list[range]:
-    """Return the block numbers of each of Hiera's stages."""
+    """Return the numbers of the blocks in each stage of SAM 2's image encoder (Hiera)."""
     ends = [-1, *model.vision_encoder.backbone.stage_ends]
     return [range(start + 1, end + 1) for start, end in pairwise(ends)]
 
@@ -276,10 +277,10 @@ def frozen_stages(model: Any, images: Tensor, count: int) -> tuple[Tensor, ...]:
     Args:
         model: SAM 2.
         images: (b, 3, D, D), normalised; resized to S bilinearly, antialiased.
-        count: the count of stages, 0 to 4.
+        count: number of stages, 0 to 4.
 
     Returns:
-        The map (b, c, ·, ·) of each stage on its way out of the encoder, and the input (b, h, w, c) of the next stage.
+        The output map (b, c, ·, ·) of each computed stage, and the input (b, h, w, c) of the next stage.
     """
     side = model.image_size
     if images.shape[-2:] != (side, side):
@@ -309,11 +310,11 @@ def _lateral(model: Any, stage: int, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class EncodedFrames:
-    """Encodings of b images.
+    """SAM 2's feature maps of b images at three sizes.
 
     Attributes:
-        fine: (b, C/8, 4g, 4g) and (b, C/4, 2g, 2g), for the outlines of masks.
-        deep: (b, C, g, g).
+        fine: (b, C/8, 4g, 4g) and (b, C/4, 2g, 2g), which give the outlines of masks.
+        deep: (b, C, g, g), the deepest map.
     """
 
     fine: tuple[Tensor, Tensor]
@@ -325,17 +326,17 @@ class EncodedFrames:
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The three feature maps."""
+        """The three feature maps, (b, C/8, 4g, 4g), (b, C/4, 2g, 2g) and (b, C, g, g)."""
         return *self.fine, self.deep
 
 
 def finish_encoding(model: Any, features: Sequence[Tensor], change: BlockChange | None = None) -> EncodedFrames:
-    """Compute the image encoder's stages after `frozen_stages`, and join the last two.
+    """Compute the image encoder's remaining stages, and return feature maps at three sizes.
 
     Args:
         model: SAM 2.
-        features: from `frozen_stages`.
-        change: computes each of the blocks instead of the block itself.
+        features: output of `frozen_stages`.
+        change: function that computes each block, called with block number, block and input; None for plain blocks.
     """
     hiera, x, maps = model.vision_encoder.backbone, features[-1], list(features[:-1])
     for stage, blocks in list(enumerate(stage_blocks(model)))[len(maps) :]:
@@ -349,9 +350,10 @@ def finish_encoding(model: Any, features: Sequence[Tensor], change: BlockChange 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)  # the code outlives the call: training takes it as well
 def sine_code(channels: int, height: int, width: int) -> Tensor:
-    """Return the sine code of a map's cells, that of DETR and its followers (vrp-sam.md §6.1).
+    """Return DETR's sine position code of the cells of a map (vrp-sam.md §6.1).
 
-    It has sines and cosines in turn of rows, then of columns. Both count from 1 and are brought to 2π at the last.
+    Its channels are alternating sines and cosines, first of the row, then of the column. Rows and columns count from 1
+    and are scaled so that the last is 2π.
 
     Args:
         channels: c, a multiple of 4.
@@ -374,14 +376,14 @@ def sine_code(channels: int, height: int, width: int) -> Tensor:
 
 
 def position_code(model: Any, width: int, device: torch.device) -> Tensor:
-    """Return the sine code (1, width, g, g) of the cells of an encoding (sansa.md §2.1, §2.5)."""
+    """Return the sine position code (1, width, g, g) of the cells of SAM 2's deepest feature map, on `device`."""
     side = model.prompt_encoder.image_embedding_size[0]
     return sine_code(width, side, side).to(device)
 
 
 @dataclass(frozen=True)
 class PointPrompts:
-    """Points of b frames, in pixels of the square.
+    """Point prompts for b frames, in pixels of SAM 2's square images.
 
     Attributes:
         points: (b, n, 2) float32, x and y.
@@ -393,7 +395,7 @@ class PointPrompts:
 
 
 def embed_points(model: Any, prompts: PointPrompts | None, count: int) -> Tensor:
-    """Return the tokens (b, k, C) of prompts for `count` frames; two padding tokens without any (sansa.md §2.3)."""
+    """Return the tokens (b, k, C) of point prompts; of None, two padding tokens for each of `count` frames."""
     device = model.no_memory_embedding.device
     if prompts is None:
         prompts = PointPrompts(torch.zeros(count, 1, 2, device=device), torch.full((count, 1), -1, device=device))
@@ -405,17 +407,18 @@ def embed_points(model: Any, prompts: PointPrompts | None, count: int) -> Tensor
 def decode_frames(
     model: Any, frames: EncodedFrames, deep: Tensor, tokens: Tensor, dense: Tensor | None, best: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return the logits (b, 4g, 4g) of a mask of each frame, and pointers (b, C) that stand for the objects in memory.
+    """Decode one mask of each frame: logits (b, 4g, 4g), and pointers (b, C) that stand for the objects in memory.
 
-    There is no token for an object score (sansa.md §2.2 and 2.4).
+    SAM 2.0's decoder has no token for an object score (sansa.md §2).
 
     Args:
         model: SAM 2.
-        frames: the encodings, of which the fine maps are used.
-        deep: (b, C, g, g), the deep map with what memory adds to it.
-        tokens: (b, k, C) of the prompts.
-        dense: (b, C, g, g) the prompt over the image; None for none.
-        best: the mask of three that is expected to have the largest IoU, else the mask of the single token.
+        frames: encodings of the frames, of which the two fine maps are used.
+        deep: deepest map (b, C, g, g), with memory already added to it.
+        tokens: tokens (b, k, C) of the prompts.
+        dense: embedded mask prompt (b, C, g, g); None for no mask prompt.
+        best: whether to return the one of three masks with the largest predicted IoU; False for the decoder's
+            single-mask output.
     """
     decoder, count = model.mask_decoder, len(deep)
     if dense is None:
@@ -440,7 +443,13 @@ def decode_frames(
 
 
 def memory_of_frames(model: Any, deep: Tensor, low_res: Tensor) -> Tensor:
-    """Return the memory (b, 64, g, g) of frames with masks of logits (b, 4g, 4g) (sansa.md §2.5)."""
+    """Return the memory features (b, 64, g, g) of b frames with their masks (sansa.md §2.5).
+
+    Args:
+        model: SAM 2.
+        deep: deepest feature maps of the frames (b, C, g, g).
+        low_res: logits of the masks (b, 4g, 4g).
+    """
     side = model.image_size
     full = F.interpolate(low_res[:, None], (side, side), mode="bilinear", align_corners=False)
     memory: Tensor = model.memory_encoder(deep, full.sigmoid() * 20 - 10)[0]
@@ -448,9 +457,9 @@ def memory_of_frames(model: Any, deep: Tensor, low_res: Tensor) -> Tensor:
 
 
 def remembered_frames(frame: int) -> list[tuple[int, int]]:
-    """Return the frames whose memory frame number `frame` attends to, in order, each with its place in time.
+    """Return the earlier frames to whose memory frame number `frame` attends, as pairs (frame, index of time code).
 
-    The first frame comes first, then the six before, the oldest first (sansa.md §4).
+    The first frame of the video comes first, then up to six others directly before `frame`, the oldest first.
     """
     last = MEMORY_FRAMES - 1
     recent = [s for s in range(frame - last, frame) if s >= 1]
@@ -458,21 +467,24 @@ def remembered_frames(frame: int) -> list[tuple[int, int]]:
 
 
 def remembered_pointers(frame: int) -> list[int]:
-    """Return the frames whose object pointers frame number `frame` attends to, in order (sansa.md §4)."""
+    """Return the numbers of the frames to whose object pointers frame number `frame` attends, in order.
+
+    The video's first frame comes first, then earlier ones from the latest back, up to a limit (sansa.md §4).
+    """
     return [0, *range(frame - 1, 0, -1)][: min(frame + 1, POINTERS)]
 
 
 def attend_to_memory(model: Any, deep: Tensor, memories: Sequence[Tensor], pointers: Sequence[Tensor]) -> Tensor:
-    """Condition the next frame of b videos on the memory of all frames before it (sansa.md §2.6, §4).
+    """Add memory of earlier frames to the deepest feature map of the next frame of b videos (sansa.md §2.6, §4).
 
     Args:
         model: SAM 2.
-        deep: (b, C, g, g), the frame's deep map.
-        memories: the memories of each earlier frame, (b, 64, g, g).
-        pointers: the pointers of each earlier frame, (b, C).
+        deep: deepest feature map of the frame (b, C, g, g).
+        memories: memory features of each earlier frame, (b, 64, g, g).
+        pointers: object pointers of each earlier frame, (b, C).
 
     Returns:
-        (b, C, g, g).
+        Feature map (b, C, g, g) with memory.
     """
     frame, width, device = len(memories), deep.shape[1], deep.device
     code = position_code(model, MEMORY_WIDTH, device)
@@ -498,7 +510,7 @@ def _sequence(maps: Tensor) -> Tensor:
 
 
 def set_memory_dropout(model: Any, rate: float) -> None:
-    """Let the memory attention drop this share of its values and attention weights; 0 for none."""
+    """Set the dropout rate of SAM 2's memory attention, and put that part in training mode if it is above 0."""
     attention = model.memory_attention.train(rate > 0)
     for module in attention.modules():
         if isinstance(module, nn.Dropout):
@@ -533,19 +545,20 @@ class Sam3NetConfig(TextConfig):
 
 @dataclass(frozen=True)
 class Sam3Net(HubNet):
-    """SAM 3, whose images have `side` pixels on a side."""
+    """Description of a SAM 3 whose square input images have `side` pixels on a side."""
 
     side: int = 1008
 
 
 @dataclass(frozen=True)
 class Concept:
-    """What to look for with SAM 3: a text, boxes of examples, or both.
+    """Prompt for SAM 3, a concept to look for: a text, boxes of examples, or both.
 
     Attributes:
-        input_ids, attention_mask: (1, 32) int64, the text's tokens and if there are any.
-        boxes: (P, 4) float32, centre, width and height in parts of the square.
-        labels: (P,) int64, 1 for examples of the concept and 0 for others.
+        input_ids: (1, 32) int64, tokens of the text.
+        attention_mask: (1, 32) int64, 1 for tokens of the text and 0 for padding.
+        boxes: (P, 4) float32, centre, width and height as shares of the square image.
+        labels: (P,) int64, 1 for positive and 0 for negative examples.
     """
 
     input_ids: Tensor
@@ -559,9 +572,9 @@ class Detections:
     """Objects that SAM 3 detects: masks, boxes and scores.
 
     Attributes:
-        scores: (Q,) in [0, 1], of the detection times that of the concept's presence.
-        masks: (Q, s, s) float32 logits of the square.
-        boxes: (Q, 4) float32, x0, y0, x1 and y1 in parts of the square.
+        scores: (Q,) in [0, 1], probability of the detection times probability that the concept is in the image.
+        masks: (Q, s, s) float32 logits on the square image.
+        boxes: (Q, 4) float32, x0, y0, x1 and y1 as shares of the square image.
     """
 
     scores: Tensor
@@ -569,12 +582,12 @@ class Detections:
     boxes: Tensor
 
     def kept(self, threshold: float) -> "Detections":
-        """Return the detections above a score."""
+        """Return the detections whose score is above `threshold`."""
         keep = self.scores > threshold
         return Detections(self.scores[keep], self.masks[keep], self.boxes[keep])
 
     def full_size(self, side: int) -> Tensor:
-        """Return the masks (Q, side, side) bool: logits are resized, then compared with 0 (Meta's order)."""
+        """Return the masks (Q, side, side) bool: logits are resized, then compared with 0, like in Meta's code."""
         if not len(self.masks):
             return torch.zeros(0, side, side, dtype=torch.bool, device=self.masks.device)
         resized = F.interpolate(self.masks[:, None], (side, side), mode="bilinear", align_corners=False)
@@ -582,13 +595,13 @@ class Detections:
 
 
 def detections(logits: Tensor, presence: Tensor, masks: Tensor, boxes: Tensor) -> Detections:
-    """Read the detections from the network's outputs for one image.
+    """Convert SAM 3's raw outputs for one image to detections.
 
     Args:
-        logits: (Q,) of the detections.
-        presence: (1,) logit of the concept's presence.
-        masks: (Q, s, s) logits.
-        boxes: (Q, 4), x0, y0, x1 and y1.
+        logits: logit (Q,) of each detection.
+        presence: logit (1,) of the concept's presence in the image.
+        masks: logits (Q, s, s) of the masks.
+        boxes: (Q, 4), x0, y0, x1 and y1 as shares of the image.
     """
     return Detections(logits.float().sigmoid() * presence.float().sigmoid(), masks.float(), boxes.float())
 
@@ -616,12 +629,13 @@ def sam3_settings(
     Args:
         image, patch, window: side of images and of a patch in pixels, of a window in patches.
         pretrain: side in pixels of the images that the table of positions belongs to.
-        vit_dim, vit_depth, vit_heads, vit_mlp, global_blocks: of the image encoder.
-        dim, heads, mlp: width, heads and width of the MLP of everything behind it.
-        layers: the layers of the encoder of boxes, and of encoder and decoder of detections.
-        queries: Q.
-        roi: side of a box's features in cells.
-        text: `vocab`, `dim`, `mlp`, `depth`, `heads` and `projection` of the text encoder.
+        vit_dim, vit_depth, vit_heads, vit_mlp: width, blocks, heads and MLP width of the image encoder.
+        global_blocks: numbers of the encoder's blocks that attend to the whole image instead of a window.
+        dim, heads, mlp: width, heads and MLP width of all parts behind the image encoder.
+        layers: numbers of layers of the prompt encoder, of the detector's encoder, and of its decoder.
+        queries: Q, number of detections.
+        roi: side in cells of the grid that features of a box are pooled to.
+        text: settings `vocab`, `dim`, `mlp`, `depth`, `heads` and `projection` of the text encoder.
     """
     grid = image // patch
     of_boxes, of_encoder, of_decoder = layers
@@ -671,11 +685,11 @@ SAM3S = {
 
 
 class Levels(NamedTuple):
-    """Feature maps of one image at three sizes, finest first, with position codes, for the detector.
+    """Input of SAM 3's detector: feature maps of one image at three sizes, finest first, with position codes.
 
     Attributes:
         maps: (1, C, 4g, 4g), (1, C, 2g, 2g) and (1, C, g, g).
-        places: sine codes of their cells, of the same shapes.
+        places: sine position codes of the maps' cells, of the same shapes.
     """
 
     maps: tuple[Tensor, ...]
@@ -695,10 +709,10 @@ def is_sam31(state: Mapping[str, Tensor]) -> bool:
 
 
 class FrozenSam3(FrozenHubNetwork):
-    """Frozen SAM 3, or the detector of SAM 3.1, which lacks a level that nothing reads.
+    """Frozen SAM 3, or the detector of SAM 3.1, whose file lacks one feature level, which is not used.
 
     Attributes:
-        release: "SAM 3" or "SAM 3.1", told by the names in the file once it is read.
+        release: "SAM 3" or "SAM 3.1", by the weight names in the file; known once the file is read.
     """
 
     known: ClassVar = SAM3S
@@ -713,7 +727,7 @@ class FrozenSam3(FrozenHubNetwork):
 
     @property
     def identity_settings(self) -> dict[str, str]:
-        """Hash of the file of the tokenizer, which decides what the network reads."""
+        """Hash of the tokenizer's file, because results depend on the tokens that it makes of a text."""
         return self._texts.identity_settings
 
     @cached_property
@@ -723,9 +737,9 @@ class FrozenSam3(FrozenHubNetwork):
             return set(self.new_network().state_dict())
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename weights as in transformers, and drop those that the network does not have.
+        """Return weights by transformers' names, without those that the network does not have.
 
-        The level that SAM 3.1 lacks and nothing reads is zeros.
+        SAM 3.1 lacks the weights of one feature level, which is not used; they are zeros.
         """
         if not describe_family(state).startswith("SAM 3"):
             return state
@@ -734,7 +748,7 @@ class FrozenSam3(FrozenHubNetwork):
         return self.unread_level() | found if is_sam31(state) else found
 
     def unread_level(self) -> dict[str, Tensor]:
-        """Return zeros for the level of the neck that nothing reads."""
+        """Return zeros, by name, for the weights of the one feature level that is not used."""
         with torch.device("meta"):
             own = self.new_network().state_dict()
         return {name: torch.zeros(value.shape) for name, value in own.items() if name.startswith(LAST_LEVEL)}
@@ -750,14 +764,20 @@ class FrozenSam3(FrozenHubNetwork):
         return super().convert_state_dict(state)
 
     def lacks_only(self, start: str, state: dict[str, Tensor]) -> bool:
-        """Return whether weights lack exactly the tensors whose names start like this."""
+        """Return whether `state` lacks exactly those weights of the network whose names begin with `start`."""
         lacking = self._names.difference(self.own_names(state))
         return bool(lacking) and lacking == {name for name in self._names if name.startswith(start)}
 
     def concept(self, text: str, boxes: Tensor | None = None, labels: Tensor | None = None) -> Concept:
-        """Make a concept of a text and optional boxes (P, 4); `labels` (P,) may mark negative examples.
+        """Return the prompt for a text and optional example boxes.
 
-        Raises CheckpointError where the text's tokens cannot be read.
+        Args:
+            text: the text.
+            boxes: (P, 4), centre, width and height as shares of the image.
+            labels: (P,), 1 for positive and 0 for negative examples; None if all are positive.
+
+        Raises:
+            CheckpointError: the tokenizer's file is missing, damaged, or of another network.
         """
         tokens = self._texts.tokens(text, len(self.state[TOKENS]))[:TEXT_LENGTH]
         padding = TEXT_LENGTH - len(tokens)
@@ -767,11 +787,11 @@ class FrozenSam3(FrozenHubNetwork):
         return Concept(input_ids, mask, boxes, torch.ones(len(boxes), dtype=torch.int64) if labels is None else labels)
 
     def detect(self, image: Tensor, concept: Concept, device: torch.device) -> Detections:
-        """Find a concept in a square (3, S, S) uint8."""
+        """Return SAM 3's detections of a concept in a square image (3, S, S) uint8, computed on `device`."""
         return _detections_of(self.outputs(image, concept, device))
 
     def outputs(self, image: Tensor, concept: Concept, device: torch.device) -> Any:
-        """Return the outputs of transformers' Sam3Model for a square (3, S, S) uint8."""
+        """Return the raw outputs of transformers' Sam3Model for a concept in a square image (3, S, S) uint8."""
         with self.asked(device) as model:
             return model(
                 pixel_values=self.pixels(image.to(device)),
@@ -783,15 +803,15 @@ class FrozenSam3(FrozenHubNetwork):
 
     @contextmanager
     def asked(self, device: torch.device) -> Iterator[Any]:
-        """Context that yields the network on a device, in its own precision."""
+        """Context that yields the network on a device and computes in the configured precision, without gradients."""
         model = self.network(torch.empty(0, device=device))
         with torch.autocast(device.type, enabled=False), self.computing(device):
             yield model
 
     def pixels(self, image: Tensor) -> Tensor:
-        """Stretch an image (3, H, W) uint8 to the network's input (1, 3, S, S) float32.
+        """Stretch an image (3, H, W) uint8 to the network's normalised input (1, 3, S, S) float32.
 
-        Bilinear with antialias, in whole numbers (sam3-exemplars.md §2); a square is not resized.
+        Resizing is bilinear with antialiasing, rounded to whole numbers; an image of side S is not resized.
         """
         square = image[None].float()
         if image.shape[1:] != (self.spec.side, self.spec.side):
@@ -801,7 +821,7 @@ class FrozenSam3(FrozenHubNetwork):
         return (square / 255 - 0.5) / 0.5
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Encode an image (3, H, W) uint8 to (V, g, g), from which `levels` are cheap to compute."""
+        """Return the output (V, g, g) of SAM 3's ViT for an image (3, H, W) uint8; `levels` computes the rest."""
 
         def tokens() -> Tensor:
             with self.asked(pixels.device) as model:
@@ -813,13 +833,13 @@ class FrozenSam3(FrozenHubNetwork):
         return encoded
 
     def levels(self, encoded: Tensor) -> Levels:
-        """Compute the detector's input from an encoding (1, V, g, g)."""
+        """Compute the detector's input, feature maps at three sizes, from an image encoding (1, V, g, g)."""
         with self.asked(encoded.device) as model:
             maps, places = model.vision_encoder.neck(encoded)
         return Levels(tuple(one.float() for one in maps[:-1]), places[:-1])
 
     def deepest(self, encoded: Tensor) -> Tensor:
-        """Return only the deepest level (1, C, g, g), from which example tokens are made."""
+        """Compute only the deepest feature level (1, C, g, g) from an image encoding (1, V, g, g)."""
         with self.asked(encoded.device) as model:
             deepest: Tensor = model.vision_encoder.neck.fpn_layers[DEEPEST](encoded).float()
         return deepest
@@ -832,13 +852,13 @@ class FrozenSam3(FrozenHubNetwork):
         return tokens
 
     def find(self, image: Levels, concept: Concept, examples: Tensor) -> Detections:
-        """Detect, in an encoded image, the concept of a text and example tokens (1, m, C)."""
+        """Return SAM 3's detections in an encoded image for a concept's text and example tokens (1, m, C)."""
         return _detections_of(self.find_outputs(image, concept, examples))
 
     def find_outputs(self, image: Levels, concept: Concept, examples: Tensor) -> Any:
-        """Return what transformers' Sam3Model gives for an image, a text and tokens (1, m, C) (sam3-exemplars.md §5.1).
+        """Return the raw outputs of SAM 3's detector for an image, a text and example tokens (1, m, C).
 
-        Both are one prompt to every part of the detector.
+        Tokens of text and examples are concatenated to one prompt (sam3-exemplars.md §5.1).
         """
         device = examples.device
         tokens = torch.cat([self.text(concept, device), examples], 1)
@@ -855,7 +875,7 @@ class FrozenSam3(FrozenHubNetwork):
 
 
 class FrozenSam3WithPoints(FrozenSam3):
-    """Frozen SAM 3 with layers for point examples, which only Meta's files have."""
+    """Frozen SAM 3 with the layers that embed point prompts, which only Meta's files have."""
 
     def new_network(self) -> nn.Module:
         model: Any = super().new_network()
@@ -956,9 +976,9 @@ def _has_metas_names(state: Mapping[str, Tensor]) -> bool:
 
 
 def names_of_sam3(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename SAM 3's weights as in transformers, from its other models' names or Meta's.
+    """Return SAM 3's weights by the names of transformers' Sam3Model; unknown names are kept.
 
-    Names without a counterpart keep theirs.
+    The weights may have the names of transformers' other SAM 3 models, or Meta's.
     """
     if not _has_metas_names(state):
         return {name.removeprefix("detector_model."): value for name, value in state.items()}

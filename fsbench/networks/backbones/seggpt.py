@@ -49,7 +49,7 @@ class SegGPTNet(HubNet):
 
     @property
     def side(self) -> int:
-        """Side S of its images in pixels."""
+        """Side S of the network's images in pixels."""
         return int(self.settings["image_size"][1])
 
 
@@ -60,7 +60,7 @@ def seggpt_net(
 
     Args:
         dim, heads, mlp: channels and heads of a block, and channels of its MLP.
-        side: S.
+        side: S, side of the images in pixels.
         patch: side of a patch in pixels.
         pretrained: side in pixels of the images that the stored table of positions belongs to.
         decoder: channels of the decoder.
@@ -88,7 +88,7 @@ SEGGPTS = {
 
 
 def seggpt_to_transformers_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a SegGPT's weights under transformers' names; names of other networks stay as they are.
+    """Return SegGPT's weights by transformers' names; names of other networks' weights stay as they are.
 
     Args:
         state: weights under the names of the authors' file or of transformers'; it is not changed.
@@ -105,12 +105,12 @@ def paint(
         model: transformers' SegGPT.
         query: (3, S, S), normalised.
         examples, targets: images and their painted masks (K, 3, S, S), normalised.
-        embedding: the type token.
-        variant: how K > 1 examples are joined.
+        embedding: type token that is added to all patches.
+        variant: how K > 1 examples are joined, as in the authors' code or in transformers.
 
     Returns:
-        Each example's pair as the network paints it, (K, 3, 2S, S), normalised: examples' masks above, the query's
-        below. The answer is the lower half of the first.
+        Painted images (K, 3, 2S, S), normalised, one for each example: the example's mask above, the query's below. The
+        prediction is the lower half of the first.
     """
     hook = None
     if variant == "authors":
@@ -137,7 +137,7 @@ def _mean_in_each_stream(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, 
 
 
 class FrozenSegGPT(FrozenHubNetwork):
-    """Frozen SegGPT, which sees query, examples and their masks together."""
+    """Frozen SegGPT, which takes the query, the examples and their masks as one input."""
 
     known = SEGGPTS
     kind = SegGPTNet
@@ -154,7 +154,14 @@ class FrozenSegGPT(FrozenHubNetwork):
     def paint(
         self, query: Tensor, examples: Tensor, targets: Tensor, embedding: Embedding, variant: EnsembleVariant
     ) -> Tensor:
-        """Return the query's painted, normalised mask (3, S, S); arguments as in `paint`."""
+        """Return the query's mask as SegGPT paints it, an image (3, S, S) in ImageNet normalisation.
+
+        Args:
+            query: normalised image (3, S, S).
+            examples, targets: images of K supports and their painted masks (K, 3, S, S), normalised.
+            embedding: type token that is added to all patches.
+            variant: how K > 1 examples are joined.
+        """
         self.check_image_size(query.shape[-1])
         model = self.network(query)
         with self.computing(query.device):

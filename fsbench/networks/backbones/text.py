@@ -36,14 +36,14 @@ class TextConfig(BackboneConfig):
 
 
 class Texts:
-    """Tokeniser that adds start and end tokens.
+    """Tokenizer of a text network, which adds start and end tokens.
 
     Args:
-        config: of the network. Networks with random weights, which know no words, read texts byte by byte unless it
-            names a tokenizer.
-        length: tokens at most; of a longer text the last token stays.
+        config: configuration of the network. With random weights, a text is tokenised byte by byte unless the
+            configuration names a tokenizer.
+        length: largest number of tokens; a longer text is cut, but keeps its end token.
         published: the network's published weight file.
-        origin: where the file is from, for messages.
+        origin: where the tokenizer's file is from, for error messages.
     """
 
     def __init__(self, config: BackboneConfig, length: int, published: WeightFile, origin: str):
@@ -58,14 +58,14 @@ class Texts:
 
     @property
     def identity_settings(self) -> dict[str, str]:
-        """Hash of the file, which decides what the network reads."""
+        """Hash of the tokenizer's file, because results depend on the tokens that it makes of a text."""
         return {} if self.file is None or not self.file.is_file() else {"tokenizer": sha256_file(self.file)}
 
     def tokens(self, text: str, known: int) -> list[int]:
-        """Return the tokens of a text, for a network with a vocabulary of `known` tokens.
+        """Return the token numbers of a text, for a network with a vocabulary of `known` tokens.
 
         Raises:
-            CheckpointError: the file is missing, damaged, or of another network.
+            CheckpointError: the tokenizer's file is missing, damaged, or of another network.
         """
         if self.file is None:
             return [BYTES_START, *text.encode()[: self.length - 2], BYTES_END]
@@ -101,11 +101,11 @@ CLIP_TOKENS = "embeddings.token_embedding.weight"
 
 
 def clip_text(width: int, depth: int, heads: int, mlp: int, words: int, weights: WeightFile) -> HubNet:
-    """Describe a text encoder of CLIP.
+    """Return the description of a text encoder of CLIP.
 
     Args:
-        width, depth, heads, mlp: of its blocks.
-        words: tokens that it knows; the last two are those of start and end, and the last one pads.
+        width, depth, heads, mlp: channels, number of blocks, heads and MLP width.
+        words: size of the vocabulary; the last two tokens are start and end, and the end token also pads.
         weights: the published weight file.
     """
     settings = dict(
@@ -136,7 +136,7 @@ class FrozenClipText(FrozenHubNetwork):
 
     @property
     def width(self) -> int:
-        """Width of a text's vector."""
+        """Size of a text's embedding."""
         return int(self.spec.settings["hidden_size"])
 
     @property
@@ -144,10 +144,10 @@ class FrozenClipText(FrozenHubNetwork):
         return self._texts.identity_settings
 
     def pooled(self, text: str, device: torch.device) -> Tensor:
-        """Return the vector (width,) float32 of a text: the final LayerNorm's at its end, before CLIP's projection.
+        """Return the embedding (width,) float32 of a text: the end token after the last LayerNorm, not projected.
 
         Raises:
-            CheckpointError: the text's tokens cannot be read.
+            CheckpointError: the tokenizer's file is missing, damaged, or of another network.
         """
         end = int(self.spec.settings["eos_token_id"])
         tokens = self._texts.tokens(text, len(self.state[CLIP_TOKENS]))
@@ -157,7 +157,7 @@ class FrozenClipText(FrozenHubNetwork):
             return model(input_ids=ids).pooler_output[0].float()
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the text encoder's weights under the names of transformers, from a file of CLIP as a whole."""
+        """Return the text encoder's weights by transformers' names, from the weights of a whole CLIP."""
         start = "text_model."
         own = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
         own.pop("embeddings.position_ids", None)
@@ -194,5 +194,5 @@ class ViTAndText(WithSecondNetwork, FrozenViT):
         return self.text
 
     def encode_text(self, text: str, device: torch.device) -> Tensor:
-        """Return the vector (W,) of a text, kept or anew."""
+        """Return the embedding (W,) of a text, from a cache if the text was encoded before."""
         return self.cache.get("text", text, lambda: self.text.pooled(text, device))

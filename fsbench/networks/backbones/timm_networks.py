@@ -40,10 +40,10 @@ class ViT:
     """Description of a vision transformer and its official weight file.
 
     Attributes:
-        arguments: arguments of timm's VisionTransformer; with the entry `network`, of the network that timm builds by
-            that name, where sizes stand beside it that this suite asks for.
-        table_side: side of the stored position grid, in patches; for networks with rotary positions, which have none,
-            that of the images they were trained on.
+        arguments: arguments of timm's VisionTransformer; with an entry `network`, arguments of the timm network of that
+            name.
+        table_side: side of the stored position grid, in patches; for networks with rotary positions, which store no
+            grid, side of the training images in patches.
         weights: the published weight file.
         rotary: whether positions are rotations of queries and keys, as in DINOv3.
     """
@@ -55,7 +55,7 @@ class ViT:
 
     @property
     def image_size(self) -> int:
-        """Side in pixels of images for which the position table is stored."""
+        """Side in pixels of the images that the stored position table is made for."""
         return int(self.table_side * self.arguments["patch_size"])
 
 
@@ -143,11 +143,11 @@ def _undrawn() -> dict[str, Any]:
 
 
 def new_vit(arguments: dict[str, Any], size: int | tuple[int, int]) -> nn.Module:
-    """Build timm's VisionTransformer, or its network of a name, with freshly initialized weights.
+    """Build timm's VisionTransformer, or another timm network by name, with freshly initialised weights.
 
     Args:
-        arguments: as in `ViT.arguments`.
-        size: the size of the images, in pixels.
+        arguments: arguments of the constructor; the entry `network` names another network.
+        size: side, or height and width, of the images in pixels.
 
     Raises:
         SettingsError: the installed timm has no network of that name.
@@ -161,7 +161,7 @@ def new_vit(arguments: dict[str, Any], size: int | tuple[int, int]) -> nn.Module
 
 
 def random_state(vit: ViT, seed: int) -> dict[str, Tensor]:
-    """Return seeded random weights under timm's names, with a position table of the released size."""
+    """Return seeded random weights by timm's names, with a position table of the size in the published file."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return new_vit(vit.arguments, vit.image_size).state_dict()
@@ -170,9 +170,9 @@ def random_state(vit: ViT, seed: int) -> dict[str, Tensor]:
 def resize_position_table(table: Tensor, height: int, width: int) -> Tensor:
     """Resize a position table as DINO and DINOv2 do (emat.md §1.1).
 
-    With a class position, which stays: bicubic with the explicit scale factor (height + 0.1) / side, without
-    antialiasing. timm's way (by target size, antialiased) changes the tokens by tens of percent (§1.2). Without a class
-    position, that of DINOv2 with registers: bicubic to the size, antialiased, as its authors' hub says.
+    A table with a class position, which stays as it is, is resized bicubically with the explicit scale factor
+    (height + 0.1) / side, without antialiasing. timm resizes by target size, antialiased, which changes tokens by tens
+    of percent. A table without class position (DINOv2 with registers) is resized bicubically to the size, antialiased.
 
     Args:
         table: (1, 1 + side², C), the class position first; or (1, side², C).
@@ -198,13 +198,13 @@ def build_vit(arguments: dict[str, Any], state: dict[str, Tensor], height: int, 
     """Build timm's VisionTransformer with the authors' weights, frozen, in eval mode.
 
     Args:
-        arguments: as in `ViT.arguments`.
-        state: weights under the authors' or timm's names with the stored position table.
+        arguments: arguments of the constructor, as in `ViT.arguments`.
+        state: weights by the authors' or timm's names, with the stored position table.
         height, width: size of the images in pixels.
 
     Raises:
-        CheckpointError: keys or shapes do not fit; it names them.
-        SettingsError: the size is no multiple of the patch size.
+        CheckpointError: names or shapes of weights do not fit; the message lists them.
+        SettingsError: height or width is not a multiple of the patch size.
     """
     patch = arguments["patch_size"]
     check_size(patch, height, width)
@@ -246,7 +246,7 @@ def _join_biases(model: nn.Module) -> None:
 
 
 def check_size(patch: int, height: int, width: int) -> None:
-    """Raise SettingsError unless an image of height x width pixels divides into patches."""
+    """Raise SettingsError unless height and width of an image are multiples of the patch side `patch`, in pixels."""
     if height % patch or width % patch:
         below = max(height // patch, 1) * patch
         raise SettingsError(
@@ -263,7 +263,7 @@ class FrozenTimmNetwork(FrozenBackbone):
             return self.own_names(_with_periods(self.new_network(), state))
 
     def describe_state(self, state: Mapping[str, Tensor]) -> str:
-        """Say in words which patches weights are for; empty if unknown."""
+        """Return in words the patch size and registers of the network that weights belong to; "" if unknown."""
         patches, registers = state.get("patch_embed.proj.weight"), state.get("reg_token")
         if patches is None or patches.ndim != 4:
             return ""
@@ -309,7 +309,10 @@ class FrozenViT(FrozenTimmNetwork):
 
     @property
     def identity_settings(self) -> dict[str, str]:
-        """Origin of the periods of rotary positions, where the weights' file brings them."""
+        """Source of the periods of rotary positions, {"rope_periods": "file"}, if they are read from the weight file.
+
+        Empty otherwise. The entry distinguishes results of such a run from those with computed periods.
+        """
         rounded = self.spec.rotary and not self.weights_id.startswith("random ") and not self.name.endswith("_timm")
         return {"rope_periods": "file"} if rounded else {}
 
@@ -331,9 +334,10 @@ class FrozenViT(FrozenTimmNetwork):
 
         Args:
             pixels: the image.
-            norm: apply the final LayerNorm (insid3.md §1), or take the block's own output (fssdino.md §1).
-            block: its number, from 0, or negative from the end.
-            coordinate_factors: factors of the rotary positions, see `scaled_coordinates`.
+            norm: whether to apply the final LayerNorm to the block's output.
+            block: number of the block, from 0, or negative from the end.
+            coordinate_factors: for rotary positions, a factor of the patch coordinates in each block; None for no
+                scaling.
         """
         model: Any = self.network(pixels)
         if self.passes is not None and norm and coordinate_factors is None:  # other methods ask for all blocks
@@ -366,9 +370,9 @@ class FrozenViT(FrozenTimmNetwork):
 
 
 def vit_tokens(model: Any, images: Tensor) -> Tensor:
-    """Return the tokens (M, L, 1 + T, C) of all blocks of normalised images (M, 3, H, W), final LayerNorm on each.
+    """Return the tokens (M, L, 1 + T, C) of all L blocks of a ViT for normalised images (M, 3, H, W).
 
-    The class token comes first; registers are left out.
+    The final LayerNorm is applied to each block's tokens. The class token comes first; registers are left out.
     """
     layers = model.forward_intermediates(
         images, norm=True, return_prefix_tokens=True, output_fmt="NLC", intermediates_only=True
@@ -382,8 +386,8 @@ def patch_maps(model: Any, images: Tensor, norm: bool, block: int = -1) -> Tenso
     Args:
         model: timm's network.
         images: the images.
-        norm: apply the final LayerNorm.
-        block: its number, from 0, or negative from the end.
+        norm: whether to apply the final LayerNorm.
+        block: number of the block, from 0, or negative from the end.
     """
     maps: Tensor = model.forward_intermediates(
         images, indices=[block], norm=norm, output_fmt="NCHW", intermediates_only=True, stop_early=True
@@ -393,9 +397,9 @@ def patch_maps(model: Any, images: Tensor, norm: bool, block: int = -1) -> Tenso
 
 @contextmanager
 def scaled_coordinates(model: Any, factors: Sequence[float]) -> Iterator[None]:
-    """Within the block, multiply each block's patch coordinates by a factor (rotary positions).
+    """Scale the patch coordinates of a ViT with rotary positions, by one factor per transformer block.
 
-    That is what DINOv3's training does with factors drawn anew for each block (insid3.md §3).
+    The scaling holds within a `with` block. DINOv3's training does the same with random factors (insid3.md §3).
 
     Args:
         model: timm's DINOv3.
@@ -416,15 +420,15 @@ def scaled_coordinates(model: Any, factors: Sequence[float]) -> Iterator[None]:
 
 
 def rotation_table(grid: tuple[int, int], periods: Tensor, factor: float) -> Tensor:
-    """Return sines and cosines of DINOv3's rotary positions, a row for each patch.
+    """Return the sines and cosines of DINOv3's rotary positions, a row for each patch.
 
     Args:
-        grid: height h and width w, in patches.
-        periods: (D/4,), of the D channels of a head.
-        factor: the factor of the coordinates, which are -1 to 1 from edge to edge.
+        grid: height h and width w of the image, in patches.
+        periods: periods (D/4,) of the rotations, for D channels of a head.
+        factor: factor of the patch coordinates, which are -1 to 1 from edge to edge.
 
     Returns:
-        (h·w, 2·D): sines first.
+        Table (h·w, 2·D), sines first.
     """
     sides = [2.0 * (torch.arange(0.5, side, device=periods.device) / side) - 1.0 for side in grid]
     coordinates = torch.stack(torch.meshgrid(*sides, indexing="ij"), -1).flatten(0, 1) * factor
@@ -439,16 +443,16 @@ def rotation_table(grid: tuple[int, int], periods: Tensor, factor: float) -> Ten
 class PyramidNet:
     """Description of a network with a feature pyramid, and its official weight file.
 
-    ResNets and Swin-B are timm's with the authors' weights and give the tensors that the authors' hooks give: of a
+    ResNets and Swin-B are timm's with the authors' weights. Their maps are those that the authors of DCAMA take: of a
     ResNet's bottleneck the sum before its last ReLU, of a Swin block its output before any merging or norm
     (dcama.md §2).
 
     Attributes:
         kind: "resnet", "swin" and "efficientnet" are timm's; "vgg" is VGG-16's convolutions; "vit" makes a pyramid from
             the demo's ViT (`token_pyramid`).
-        arguments: arguments of timm's constructor; of an EfficientNet `network`, timm's name of it.
-        blocks: number of blocks of each stage; of an EfficientNet those of the last stage at each scale.
-        channels: width of the maps of each stage.
+        arguments: arguments of timm's constructor; for an EfficientNet `network`, timm's name of the network.
+        blocks: number of blocks of each stage; for an EfficientNet those of the last stage at each scale.
+        channels: channels of the maps of each stage.
         multiple: the side of an image must be a multiple of this many pixels.
         weights: the published weight file.
     """
@@ -502,8 +506,8 @@ def build_pyramid_network(spec: PyramidNet, side: int | None = None) -> nn.Modul
     """Build the network without its classifier, with freshly initialized weights.
 
     Args:
-        spec: its architecture.
-        side: side of the images in pixels; None for the network's own.
+        spec: description of the network.
+        side: side of the images in pixels; None for the network's default.
     """
     # timm and torchvision's models take seconds, which other commands are spared
     if spec.kind == "vit":
@@ -530,10 +534,10 @@ def build_pyramid_network(spec: PyramidNet, side: int | None = None) -> nn.Modul
 
 
 def block_features(model: Any, images: Tensor, first: int = 0) -> list[Tensor]:
-    """Compute the maps of every block of a ResNet or Swin, of VGG-16's layers `VGG_TAPS`, or of `EFFICIENTNET_STAGES`.
+    """Return the output maps of all blocks of a ResNet or Swin, or of chosen layers of a VGG-16 or EfficientNet.
 
     Args:
-        model: a network of `build_pyramid_network`, of another kind than "vit".
+        model: a network from `build_pyramid_network`, of another kind than "vit".
         images: (M, 3, H, W) normalised.
         first: number of the first block or layer whose maps are returned.
 
@@ -595,10 +599,10 @@ attention starts as sharp as with those."""
 
 
 class FrozenPyramid(FrozenTimmNetwork):
-    """Frozen network that gives a pyramid of features.
+    """Frozen network that encodes an image to a feature pyramid, with maps at 1/4, 1/8, 1/16 and 1/32 of its size.
 
     Attributes:
-        fine: the pyramid has the scale 1/4; a method that does not read it sets this to False before it encodes.
+        fine: whether the pyramid has the scale 1/4; a method without use for it sets this to False before encoding.
     """
 
     spec: PyramidNet
@@ -611,12 +615,12 @@ class FrozenPyramid(FrozenTimmNetwork):
 
     @property
     def blocks(self) -> tuple[int, int, int, int]:
-        """Number of maps at each scale: (1, L8, L16, L32), whether 1/4 is read or not."""
+        """Number of feature maps at the scales 1/4, 1/8, 1/16 and 1/32: (1, L8, L16, L32), also if 1/4 is left out."""
         return (1, *self.spec.blocks[1:])
 
     @property
     def channels(self) -> tuple[int, int, int, int]:
-        """Channels of the maps at each scale."""
+        """Channels of the feature maps at the scales 1/4, 1/8, 1/16 and 1/32."""
         return self.spec.channels
 
     def check_image_size(self, size: int) -> None:
@@ -624,7 +628,7 @@ class FrozenPyramid(FrozenTimmNetwork):
             raise SettingsError(f"image size {size} is not a multiple of {self.spec.multiple}, which {self.name} needs")
 
     def encode(self, pixels: Tensor) -> Pyramid:
-        """Return the pyramid, float32, of a normalised image (3, H, W)."""
+        """Return the feature pyramid of a normalised image (3, H, W): a float32 tensor (L, C, h, w) for each scale."""
         return cast(Pyramid, super().encode(pixels))
 
     def new_network(self) -> nn.Module:
@@ -697,14 +701,14 @@ def token_maps(tokens: Tensor, side: int) -> Tensor:
 
 
 def token_pyramid(tokens: Tensor, side: int) -> Pyramid:
-    """Make a feature pyramid from the tokens of a ViT with patches of 8 pixels, without weights.
+    """Return a feature pyramid computed, without further weights, from the tokens of a ViT with patches of 8 pixels.
 
     At 1/8 are the tokens of the last four blocks, at 1/16 and 1/32 their averages over 2x2 and 4x4 patches; at 1/4 the
     tokens of the first block, which is nearest to the pixels, enlarged bilinearly. All are scaled by `VIT_SCALE`.
 
     Args:
-        tokens: `vit_tokens` of one image (L, 1 + T, C).
-        side: rows of tokens.
+        tokens: tokens of all blocks for one image (L, 1 + T, C), class token first.
+        side: number of rows of tokens.
     """
     maps = token_maps(tokens, side)
     fine = F.interpolate(maps[:1], scale_factor=2, mode="bilinear", align_corners=True)
@@ -721,10 +725,9 @@ SIXTEENTH = 2
 
 
 class PyramidTokens(FrozenPyramid):
-    """Frozen convolutional network that gives its maps at 1/16 of the image as tokens, like a ViT.
+    """Frozen convolutional network whose maps at 1/16 of the image are returned as tokens, like those of a ViT.
 
-    A network for images like those it will see is trained to tell objects apart at this scale; the maps at 1/32 are
-    sharper about the class and too coarse for a mask.
+    Maps at 1/16 still distinguish objects; those at 1/32 tell classes better, but are too coarse for a mask.
     """
 
     def check_image_size(self, size: int) -> None:
@@ -742,7 +745,7 @@ class PyramidTokens(FrozenPyramid):
 
 
 def frozen_tokens(config: BackboneConfig) -> FrozenViT | PyramidTokens:
-    """Build the frozen network `name`, which gives patch tokens."""
+    """Build the frozen network `config.name` as a source of patch tokens: a ViT, or a pyramid's maps at 1/16."""
     return PyramidTokens(config) if config.name in PYRAMIDS and config.name not in VITS else FrozenViT(config)
 
 
@@ -750,12 +753,12 @@ def patch_features(backbone: Any, pixels: Tensor) -> Tensor:
     """Return unit features (h, w, C) float32 of an image's patches, from a frozen network's last layer.
 
     Args:
-        backbone: gives tokens (L, 1 + T, C), those of a square grid after a class token, or a pyramid, of which the
-            maps at 1/16 of the image are taken.
-        pixels: (3, S, S) uint8, on the network's device.
+        backbone: frozen network that returns tokens (L, 1 + T, C), a class token and a square grid, or a feature
+            pyramid, of which the maps at 1/16 of the image are taken.
+        pixels: image (3, S, S) uint8, on the network's device.
 
     Raises:
-        SettingsError: the network gives something else.
+        SettingsError: the network returns neither.
     """
     features = backbone.encode(normalise(pixels))
     if isinstance(features, tuple) and len(features) == 4 and all(map(_is_scale, features)):
@@ -796,8 +799,8 @@ class EncoderNet:
     Attributes:
         timm: timm's name of the network.
         side: side of the images in pixels.
-        outputs: width of its last layer, 0 without one.
-        unit: True scales features to length 1.
+        outputs: width of the last layer; 0 if there is none.
+        unit: whether features are scaled to length 1.
         weights: the published weight file.
     """
 
@@ -820,7 +823,7 @@ ENCODERS = {
 
 
 def build_encoder_network(spec: EncoderNet) -> Any:
-    """Build timm's network with freshly initialized weights; no forward pass of it is random."""
+    """Build timm's network with freshly initialised weights, without dropout, so that its outputs are deterministic."""
     more: dict[str, Any] = {"drop_path_rate": 0.0} if spec.timm.startswith("swin") else {}
     if spec.timm.startswith(("swin", "vit")):
         more |= _undrawn()
@@ -860,13 +863,13 @@ class Encoder(FrozenTimmNetwork):
         return feature
 
     def check_tunable(self) -> None:
-        """Raise SettingsError if this network cannot be fine-tuned here."""
+        """Raise SettingsError if the network cannot be fine-tuned, as it has unit features or a reduced precision."""
         if isinstance(self.spec, EncoderNet) and self.spec.unit:
             raise SettingsError(f"{self.name} only gives features here; expected another backbone for fine-tuning")
         self.check_unnarrowed()
 
     def meta_network(self) -> nn.Module:
-        """Build the network on the meta device, without memory for its weights."""
+        """Return the network built on the meta device, without memory for its weights."""
         with torch.device("meta"):
             return self.new_network()
 
@@ -925,7 +928,7 @@ _DINOV3_OF_TRANSFORMERS = (
 
 
 def dino_to_timm_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights that features of a DINO model depend on, under timm's names (insid3.md §1).
+    """Return the weights that features of a DINO model depend on, by timm's names (insid3.md §1).
 
     Args:
         state: weights of DINO, DINOv2 (with and without registers) or DINOv3 under the names of the authors, of
@@ -992,9 +995,9 @@ def _without(state: dict[str, Tensor], *starts: str) -> dict[str, Tensor]:
 
 
 def swin_to_timm_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a Swin's weights as in timm, which counts patch merging to the next stage.
+    """Return a Swin's weights by timm's names, where patch merging belongs to the next stage.
 
-    Its authors count it to the stage before. Weights under timm's names and of other networks are returned unchanged.
+    The Swin authors count it to the stage before. Weights with timm's names and of other networks are unchanged.
     """
     if "layers.0.downsample.norm.weight" not in state:
         return state
@@ -1003,11 +1006,11 @@ def swin_to_timm_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def encoder_to_timm_names(state: dict[str, Tensor], keep_head: bool) -> dict[str, Tensor]:
-    """Return the weights of an encoder under timm's names, without wrappers' prefixes and what only pre-training needs.
+    """Return the weights of an image encoder by timm's names, without wrappers' prefixes and pre-training heads.
 
     Args:
-        state: weights under the names of whoever stored them.
-        keep_head: keep the last layer, which is part of some encoders (CLIP's projection).
+        state: weights by timm's names or by those of the publishers.
+        keep_head: whether to keep the last layer, which is part of some encoders (CLIP's projection).
     """
     for prefix in PREFIXES:
         if state and all(key.startswith(prefix) for key in state):

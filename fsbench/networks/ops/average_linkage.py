@@ -12,20 +12,20 @@ from torch import Tensor
 
 
 def average_linkage(distances: Tensor, cut: float) -> Tensor:
-    """Merge clusters while their mean distance is below `cut`.
+    """Cluster n points by average linkage: merge the nearest clusters while their mean distance is below `cut`.
 
     Args:
         distances: (n, n), of which the entries above the diagonal are read; means are calculated in float64.
         cut: no merge is made at this distance or beyond.
 
     Returns:
-        (n,) int64 labels from 0; which cluster has which number is not defined.
+        Cluster labels (n,) int64 from 0; which cluster has which number is not defined.
     """
     return linkage_by_tree(distances, cut) if distances.device.type == "cpu" else linkage_by_rounds(distances, cut)
 
 
 def linkage_by_tree(distances: Tensor, cut: float) -> Tensor:
-    """Return the partition of `average_linkage` by scikit-learn's whole tree on the CPU, as INSID3's authors do."""
+    """Cluster n points by average linkage with scikit-learn, on the CPU; arguments and result of `average_linkage`."""
     from sklearn.cluster import AgglomerativeClustering  # a second of imports
 
     if len(distances) < 2:  # which scikit-learn refuses
@@ -38,7 +38,10 @@ def linkage_by_tree(distances: Tensor, cut: float) -> Tensor:
 
 
 def linkage_by_rounds(distances: Tensor, cut: float) -> Tensor:
-    """Return the partition of `average_linkage` by merging all pairs of nearest clusters at once, on any device."""
+    """Cluster n points by average linkage, merging all pairs of mutually nearest clusters at once, on any device.
+
+    Arguments and result are those of `average_linkage`.
+    """
     upper = distances.detach().double().triu(1)
     current = upper + upper.T
     current.fill_diagonal_(torch.inf)

@@ -21,12 +21,12 @@ class CenterPivotConv4d(nn.Module):
     """4-D convolution with the two centre planes of its kernel, strided on the support side (§4.3).
 
     One 2-D convolution runs over the query's plane at the support positions 0, stride, 2·stride, …, the other over the
-    support's plane, with that stride, at every query position; their sum is the output. It lies in memory plane by
-    plane (`fsbench.networks.ops.support_planes`), which spares the next layer every copy.
+    support's plane, with that stride, at every query position; their sum is the output. The output is stored plane by
+    plane (`fsbench.networks.ops.support_planes`), so that the next layer needs no copy.
 
     Args:
-        inner: C.
-        outer: D.
+        inner: C, input channels.
+        outer: D, output channels.
         kernel: side of both kernels, odd.
         stride: stride on the support's plane.
     """
@@ -39,9 +39,10 @@ class CenterPivotConv4d(nn.Module):
         self.conv2 = nn.Conv2d(inner, outer, kernel, stride=stride, padding=kernel // 2)
 
     def forward(self, x: Tensor | KeptCorrelation | PlaneWindows) -> Tensor | PlaneWindows:
-        """(B, C, hq, wq, hs, ws) -> (B, D, hq, wq, ceil(hs / stride), ceil(ws / stride)).
+        """Convolve (B, C, hq, wq, hs, ws) to (B, D, hq, wq, ceil(hs / stride), ceil(ws / stride)).
 
-        Of a `KeptCorrelation` the output is a `PlaneWindows`: where no kernel meets a kept pixel it is the bias.
+        For an input that stores only the support pixels under a mask, the output stores a window of support positions;
+        outside of the window it is the bias.
         """
         if isinstance(x, Tensor) and torch.compiler.is_exporting():
             return self.reference(x)
@@ -137,7 +138,7 @@ class CenterPivotConv4d(nn.Module):
         return canvas.index_copy_(0, places, cosines).view(down.side, right.side, -1, *x.query_plane)
 
     def reference(self, x: Tensor) -> Tensor:
-        """Return the output of `forward` by the definition: 2-D convolutions of batches of planes."""
+        """Compute the convolution of `forward` by its definition, 2-D convolutions on batches of planes, for tests."""
         pruned = x[..., :: self.stride, :: self.stride]
         results = []
         for conv, source, batch, plane in (

@@ -21,27 +21,34 @@ def hyper_correlation(query: Tensor, support: Tensor, mask: Tensor | None = None
     Args:
         query: (B, L, C, hq, wq) features.
         support: (B, L, C, hs, ws) features.
-        mask: (B, S, S) support mask in [0, 1]; resized corner to corner and multiplied to the support's features.
+        mask: (B, S, S) support mask in [0, 1]; it is resized with aligned corners and multiplied with the support's
+            features. None for no mask.
 
     Returns:
-        (B, L, hq, wq, hs, ws).
+        Cosines (B, L, hq, wq, hs, ws).
     """
     return unit_correlation(unit(query), unit(support if mask is None else masked(support, mask)))
 
 
 def masked(support: Tensor, mask: Tensor) -> Tensor:
-    """Multiply features (B, L, C, hs, ws) by a mask (B, S, S) in [0, 1], which is resized corner to corner (§4.2)."""
+    """Multiply features (B, L, C, hs, ws) by a mask (B, S, S) in [0, 1], resized with aligned corners (§4.2)."""
     return support * resize_mask(mask, (support.shape[-2], support.shape[-1]))[:, None, None]
 
 
 def unit_correlation(query: Tensor, support: Tensor) -> Tensor:
-    """Return `hyper_correlation` of features that `unit` has scaled."""
+    """Return the products of all pairs of query and support pixels, negative ones as 0, for features of unit length.
+
+    `query` is (B, L, C, hq, wq), `support` (B, L, C, hs, ws); the result is (B, L, hq, wq, hs, ws).
+    """
     cosines = (query.flatten(3).mT @ support.flatten(3)).clamp(min=0)
     return cosines.unflatten(3, support.shape[-2:]).unflatten(2, query.shape[-2:])
 
 
 def reference(query: Tensor, support: Tensor) -> Tensor:
-    """Return what `hyper_correlation` does without a mask, by the formula."""
+    """Return the cosines of all pairs of query and support pixels, negative ones as 0, by the plain formula, for tests.
+
+    Arguments and result are those of `hyper_correlation` without a mask.
+    """
     q, s = (x / (x.norm(dim=2, keepdim=True) + EPSILON) for x in (query, support))
     return F.relu(torch.einsum("blchw,blcyx->blhwyx", q, s))
 
@@ -68,14 +75,14 @@ def prior_mask(query: Tensor, support: Tensor, masks: Tensor, size: tuple[int, i
 
 @torch.no_grad()
 def largest_cosine(query: Tensor, support: Tensor) -> Tensor:
-    """Return each query pixel's largest cosine with a support pixel; one that is all zero counts as 0.
+    """Return each query pixel's largest cosine with a pixel of each support; a support pixel of zeros counts as 0.
 
     Args:
-        query: (B, C, n, n).
-        support: (B, K, C, n, n), masked.
+        query: features (B, C, n, n).
+        support: features of K supports (B, K, C, n, n), already multiplied by their masks.
 
     Returns:
-        (B, K, n, n).
+        Largest cosines (B, K, n, n).
     """
     s = rearrange(support, "b k c h w -> b k c (h w)")
     q = rearrange(query, "b c h w -> b 1 c (h w)")

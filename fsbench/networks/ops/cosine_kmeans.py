@@ -19,13 +19,13 @@ LIMIT = 1000
 
 @dataclass(frozen=True)
 class Clusters:
-    """Result of a k-means.
+    """Result of a k-means of n vectors.
 
     Attributes:
-        centres: (k, C).
-        labels: (n,) int64, the nearest centre before the last update.
-        passes: passes of the loop; 0 for one cluster.
-        converged: False if the limit of passes ended it.
+        centres: cluster centres (k, C).
+        labels: (n,) int64, each vector's nearest centre before the last update of the centres.
+        passes: number of iterations; 0 for one cluster.
+        converged: False if the limit of iterations was reached.
     """
 
     centres: Tensor
@@ -35,13 +35,13 @@ class Clusters:
 
 
 def cosine_kmeans(x: Tensor, initial: Tensor, generator: torch.Generator, limit: int = LIMIT) -> Clusters:
-    """Cluster vectors by cosine; a new centre is the mean of its raw vectors.
+    """Cluster vectors by k-means with cosine similarity; a new centre is the mean of its cluster's raw vectors.
 
     Args:
-        x: (n, C), no vector zero.
+        x: vectors (n, C), none of which may be zero.
         initial: (k,) int64, rows of x that are the first centres.
         generator: draws the row of x that an empty cluster gets, on the CPU.
-        limit: largest number of passes.
+        limit: largest number of iterations.
     """
     directions = F.normalize(x, dim=1, eps=0)
     return _loop(
@@ -50,7 +50,7 @@ def cosine_kmeans(x: Tensor, initial: Tensor, generator: torch.Generator, limit:
 
 
 def cosine_kmeans_reference(x: Tensor, initial: Tensor, generator: torch.Generator, limit: int = LIMIT) -> Clusters:
-    """The definition of `cosine_kmeans`: 1 − cosine of every pair, by broadcasting."""
+    """Cluster vectors like `cosine_kmeans`, by the distances 1 − cosine of all pairs at once; a reference for tests."""
 
     def nearest(centres: Tensor) -> Tensor:
         lengths = x.norm(dim=1)[:, None] * centres.norm(dim=1)[None]

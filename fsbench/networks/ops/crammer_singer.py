@@ -18,20 +18,21 @@ ITERATIONS = 10_000
 
 
 def crammer_singer(gram: Tensor, labels: Tensor, ways: int, cap: float = CAP, tol: float = 1e-9) -> Tensor:
-    """Solve the quadratic programmes of all episodes at once by ADMM.
+    """Solve Crammer and Singer's multi-class support vector machine for all E episodes at once, by ADMM.
 
     Args:
-        gram: Gram matrices (E, B, B); the work is done in float64.
-        labels: (E, B), int64 in 0..ways-1.
+        gram: Gram matrices (E, B, B) of the support features; the work is done in float64.
+        labels: classes (E, B) of the supports, int64 in 0..ways-1.
         ways: number of classes n.
-        cap: C, the bound of a vector's own entry.
-        tol: an episode is solved when the two copies of Z differ, and change, by no more than this.
+        cap: C, upper bound of a support's dual variable for its own class.
+        tol: an episode is solved when ADMM's two copies of Z differ, and change, by no more than this.
 
     Returns:
-        Z (E, B, n) in the dtype of `gram`; every entry keeps the bounds exactly, rows sum to 0 up to rounding.
+        Dual variables Z (E, B, n) in the dtype of `gram`; every entry keeps its bound exactly, rows sum to 0 up to
+        rounding.
 
     Raises:
-        NumericsError: the features are not finite, or the iteration has not converged.
+        NumericsError: the Gram matrix is not finite, or the iteration has not converged.
     """
     if not bool(gram.isfinite().all()):
         raise NumericsError("the Gram matrix of the support features has entries that are not finite")

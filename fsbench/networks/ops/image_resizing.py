@@ -17,8 +17,8 @@ BITS = 22
 def triangle_weights(length: int, size: int) -> Tensor:
     """Return PIL's bilinear weights (size, length) float64 for resizing `length` pixels to `size`, in units of 2^-22.
 
-    A triangle as wide as an output pixel, at least as wide as an input pixel, divided by its sum and rounded
-    (fss-protocol §4).
+    Each row is a triangle as wide as an output pixel, but at least as wide as an input pixel, divided by its sum and
+    rounded.
     """
     scale = torch.full((), length, dtype=torch.float64) / size
     reach = scale.clamp(min=1.0)
@@ -29,9 +29,9 @@ def triangle_weights(length: int, size: int) -> Tensor:
 
 
 def resize_as_pil(image: Tensor, size: int) -> Tensor:
-    """Resize an image (H, W, 3) uint8 to (3, S, S) float32 of whole numbers, as `transforms.resize_image` does.
+    """Resize an image (H, W, 3) uint8 to (3, S, S) float32 of whole numbers, bit for bit as PIL does bilinearly.
 
-    Width first; sums of whole numbers below 2^31 are exact in float64, so these are PIL's bits.
+    S is `size`. Width is resized first; sums of whole numbers below 2^31 are exact in float64.
     """
     planes = image.permute(2, 0, 1).double()
     rows = _to_bytes(planes @ triangle_weights(image.shape[1], size).mT)
@@ -43,10 +43,10 @@ def _to_bytes(sums: Tensor) -> Tensor:
 
 
 def resize_as_opencv(image: Tensor, size: int) -> Tensor:
-    """Resize an image (H, W, 3) uint8 to (3, S, S) float32 in 0..255, as `transforms.resize_image_cv2` does.
+    """Resize an image (H, W, 3) uint8 to (3, S, S) float32 in 0..255, bilinearly without antialiasing, as OpenCV does.
 
-    Two pixels of each axis with weights in float32, the columns first, no antialiasing. OpenCV sums in another order,
-    which changes the last bits.
+    S is `size`. Columns are resized first, with weights in float32. OpenCV sums in another order, so the last bits
+    differ.
     """
     planes = image.permute(2, 0, 1).float()
     for dim, length in ((2, image.shape[1]), (1, image.shape[0])):

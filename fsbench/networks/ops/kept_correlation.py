@@ -20,14 +20,14 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class KeptCorrelation:
-    """Correlations of B samples, only with support pixels that the mask keeps; all others are 0.
+    """Correlations of B queries with those support pixels that lie under the mask; all others are 0 and not stored.
 
     Attributes:
-        query: unit features (B, L, C, P).
-        support: unit features (L, C, n) of each sample's kept pixels, in the query's dtype.
-        pixels: (n,) numbers of the kept pixels in the support's map, of each sample, row by row.
-        query_plane: (hq, wq).
-        support_plane: (hs, ws).
+        query: unit features (B, L, C, P) of the query's P pixels.
+        support: unit features (L, C, n) of the n kept support pixels, for each sample, in the query's dtype.
+        pixels: indices (n,) of the kept pixels in the support's flattened map, for each sample.
+        query_plane: size (hq, wq) of the query's map.
+        support_plane: size (hs, ws) of the support's map.
     """
 
     query: Tensor
@@ -37,9 +37,9 @@ class KeptCorrelation:
     support_plane: tuple[int, int]
 
     def cosines(self, sample: int) -> Tensor:
-        """Return the cosines (n, L, P) of a sample's kept support pixels, negative ones as 0.
+        """Return the cosines (n, L, P) of sample number `sample`, kept support pixels by query pixels.
 
-        In the dtype of the features, under autocast too.
+        Negative cosines are 0. The dtype is that of the features, under autocast too.
         """
         query, support = self.query[sample], self.support[sample]
         with torch.autocast(query.device.type, enabled=False):
@@ -52,7 +52,7 @@ class KeptCorrelation:
         return cosines.clamp_(min=0)
 
     def dense(self) -> Tensor:
-        """Return what `hyper_correlation` returns, (B, L, hq, wq, hs, ws)."""
+        """Return the cosines of all pairs of query and support pixels, (B, L, hq, wq, hs, ws), 0 off the mask."""
         height, width = self.support_plane
         planes = []
         for sample, pixels in enumerate(self.pixels):
@@ -63,12 +63,13 @@ class KeptCorrelation:
 
 
 def keep_correlation(query: Tensor, support: Tensor, mask: Tensor) -> KeptCorrelation:
-    """Prepare correlations of queries and masked supports (classical-baselines §4.2).
+    """Return the correlations of queries with masked supports, stored for the support pixels under the mask alone.
 
     Args:
-        query: `unit(...)` of (B, L, C, hq, wq) features.
-        support: (B, L, C, hs, ws) features.
-        mask: (B, S, S) support mask in [0, 1]; resized corner to corner and multiplied to the support's features.
+        query: unit features (B, L, C, hq, wq).
+        support: features (B, L, C, hs, ws), not normalised.
+        mask: (B, S, S) support mask in [0, 1]; it is resized with aligned corners and multiplied with the support's
+            features.
     """
     plane = (support.shape[-2], support.shape[-1])
     weights = resize_mask(mask, plane).flatten(1)
@@ -94,7 +95,7 @@ def unit(x: Tensor, dim: int = 2) -> Tensor:
 
 
 def pick(x: Tensor, pixels: Tensor) -> Tensor:
-    """Return the selected pixels (·, ·, n) of (·, ·, S)."""
+    """Select pixels on the last axis: (·, ·, n) of features `x` (·, ·, S) for indices `pixels` (n,)."""
     if x.stride(1) == 1:  # channels last
         return x.mT.index_select(1, pixels).mT
     return x.gather(2, pixels.expand(*x.shape[:2], -1))  # many times as fast on a CPU as an index

@@ -31,8 +31,11 @@ VALUE_WIDTH = 8
 
 
 def chosen_backend(device: torch.device) -> str:
-    """Return the back end: `$FSBENCH_MASK_ATTENTION`, else "fused" on CUDA and "chunked" elsewhere; "reference", which
-    is plain operators, in a graph that is exported."""
+    """Return the name of the implementation that `mask_value_attention` uses on `device`.
+
+    It is the value of `$FSBENCH_MASK_ATTENTION`, else "fused" on CUDA and "chunked" elsewhere; while a graph is
+    exported it is "reference", which consists of plain operators.
+    """
     if torch.compiler.is_exporting():
         return "reference"
     return os.environ.get("FSBENCH_MASK_ATTENTION") or ("fused" if device.type == "cuda" else "chunked")
@@ -41,12 +44,12 @@ def chosen_backend(device: torch.device) -> str:
 def mask_value_attention(
     q: Tensor, k: Tensor, value: Tensor, heads: int, dropout: float = 0.0, backend: Backend | None = None
 ) -> Tensor:
-    """Average `value` (a support mask) by the attention of `q` to `k`.
+    """Average a support mask by the attention of query tokens to support tokens, mean over heads.
 
     Args:
         q: (B, C, T) queries, channels first, head-major.
         k: (B, C, Ts) keys.
-        value: (B, Ts) numbers to average.
+        value: (B, Ts) mask values to average.
         heads: number of heads; divides C.
         dropout: probability of dropping an attention weight (the others grow by 1 / (1 - dropout)); "chunked" and
             "reference" drop the same ones for the same state of torch's CPU generator.
@@ -82,16 +85,17 @@ class PartialAverage(NamedTuple):
     mass: Tensor
 
     def join(self, other: "PartialAverage") -> "PartialAverage":
-        """Return the averages over the keys of both parts."""
+        """Return the averages over the keys of this and the other part together."""
         share = (other.mass - self.mass).sigmoid()
         return PartialAverage(torch.lerp(self.value, other.value, share), torch.logaddexp(self.mass, other.mass))
 
 
 @torch.no_grad()
 def partial_average(q: Tensor, k: Tensor, value: Tensor, heads: int) -> PartialAverage:
-    """Average `value` over a part of the keys, in chunks, without gradient.
+    """Average mask values by attention to a part of the keys, in chunks, without gradient.
 
-    The mean over heads of the joined parts is `mask_value_attention` of all keys. Arguments are as there.
+    The parts can be joined; their mean over heads is then `mask_value_attention` of all keys, whose arguments these
+    are.
     """
     q, k, value = _of_one_dtype(q, k, value)
     with torch.autocast(q.device.type, enabled=False):

@@ -34,7 +34,7 @@ neither overflow nor vanish in fp32."""
 
 
 def chosen_backend(backend: str | None = None) -> str:
-    """Return the back end that `masked_attention` takes if it is given `backend`."""
+    """Return the implementation that `masked_attention` uses for the argument `backend`; None chooses the default."""
     if torch.compiler.is_exporting():  # no step may depend on a mask's values
         return "filled"
     return backend or os.environ.get("FSBENCH_ATTENTION") or "packed"
@@ -50,14 +50,14 @@ def masked_attention(
     backend: Backend | None = None,
     overwrite: bool = False,
 ) -> Tensor:
-    """Attend from `q` to the kept support tokens of `x`.
+    """Attend from queries to the support tokens that lie under a mask, at each of T query positions.
 
     Args:
         q: (B, D, T, Td) queries.
         x: (B, C, T, Ts) tokens that become keys and values; or the factors of a correlation `query @ support.mT`,
             query (B or 1, C, T, c) and support (B, C, Ts, c), of which "packed" computes the kept tokens alone.
         weight: (2D, C) projection to keys (first D rows) and values.
-        bias: (2D,) its bias.
+        bias: (2D,) bias of the projection.
         keep: (B, Ts) bool; tokens that are False get no key and no value. A sample that keeps none yields zeros.
         heads: number of heads; divides D.
         backend: "reference" (a loop over samples that stores all attention weights), "packed" (each sample's kept
@@ -92,7 +92,7 @@ def masked_attention(
 
 
 def autocast_arguments(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Convert tensors to autocast's type if autocast is on."""
+    """Convert tensors to autocast's dtype if autocast is on for their device; otherwise return them unchanged."""
     device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):
         return tensors
@@ -319,5 +319,5 @@ def _exponentials(query: Tensor, k: Tensor, is_safe: bool, room: Tensor) -> Tens
 
 
 def wide_type(tensor: Tensor) -> torch.dtype:
-    """Return float32, or the tensor's type if that is wider."""
+    """Return float32, or the tensor's dtype if that is wider."""
     return torch.promote_types(tensor.dtype, torch.float32)

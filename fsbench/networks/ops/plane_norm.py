@@ -14,14 +14,17 @@ from fsbench.networks.ops.support_planes import PlaneWindows, from_planes, to_pl
 
 
 class GroupNormReLU(nn.GroupNorm):
-    """GroupNorm over the channels of 4-D activations, followed by ReLU.
+    """GroupNorm over the channels of 4-D correlation activations, followed by ReLU.
 
-    Outside of the window of a `PlaneWindows` all positions of a channel are equal: they count in mean and variance, but
-    are computed once.
+    For activations that are constant outside of a window of support positions (`PlaneWindows`), the constant is
+    normalised once, and counts in mean and variance for all positions outside.
     """
 
     def forward(self, x: Tensor | PlaneWindows) -> Tensor | PlaneWindows:  # type: ignore[override]
-        """Return the same shape (B, C, hq, wq, hs, ws), or the same windows."""
+        """Normalise activations (B, C, hq, wq, hs, ws), or those of windows of support positions, and apply ReLU.
+
+        The result has the type and shape of the input.
+        """
         if isinstance(x, Tensor) and torch.compiler.is_exporting():
             return self.reference(x)
         if isinstance(x, PlaneWindows):
@@ -42,7 +45,7 @@ class GroupNormReLU(nn.GroupNorm):
         return (y, rest) if torch.is_autocast_enabled(planes.device.type) else (y.to(dtypes[0]), rest.to(dtypes[1]))
 
     def reference(self, x: Tensor) -> Tensor:
-        """Return the output of `forward` by the definition."""
+        """Compute GroupNorm and ReLU of activations (B, C, hq, wq, hs, ws) by their definition, for tests."""
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps).relu_()
 
 

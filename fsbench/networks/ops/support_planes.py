@@ -22,10 +22,10 @@ class PlaneWindows:
     """Activations of B samples that are constant outside a window of support positions.
 
     Attributes:
-        windows: planes (rows, columns, C, hq, wq) of each sample's window, contiguous.
+        windows: activations (rows, columns, C, hq, wq) in the window of each sample, contiguous.
         corners: row and column of each window's first position in the support's map.
-        rest: (C,) of each sample, the value at all other support positions.
-        support_plane: (hs, ws).
+        rest: value (C,) at all support positions outside of the window, for each sample.
+        support_plane: size (hs, ws) of the support's map.
     """
 
     windows: Sequence[Tensor]
@@ -34,12 +34,12 @@ class PlaneWindows:
     support_plane: tuple[int, int]
 
     def outside(self, sample: int) -> int:
-        """Return the number of support positions outside the sample's window."""
+        """Return the number of support positions outside of the window of sample number `sample`."""
         rows, columns = self.windows[sample].shape[:2]
         return self.support_plane[0] * self.support_plane[1] - rows * columns
 
     def dense(self) -> Tensor:
-        """Return all activations (B, C, hq, wq, hs, ws)."""
+        """Return the activations at all support positions as one tensor (B, C, hq, wq, hs, ws)."""
         wholes = []
         for window, (row, column), rest in zip(self.windows, self.corners, self.rest, strict=True):
             whole = rest[:, None, None].expand(*self.support_plane, *window.shape[2:]).contiguous()
@@ -49,27 +49,30 @@ class PlaneWindows:
 
 
 def to_planes(x: Tensor) -> Tensor:
-    """Return (B, C, hq, wq, hs, ws) as contiguous planes (B, hs, ws, C, hq, wq): a view of what `from_planes` gave."""
+    """Rearrange activations (B, C, hq, wq, hs, ws) to contiguous planes (B, hs, ws, C, hq, wq).
+
+    No copy is made of a tensor from `from_planes`.
+    """
     return x.permute(0, 4, 5, 1, 2, 3).contiguous()
 
 
 def from_planes(planes: Tensor) -> Tensor:
-    """Return planes (B, hs, ws, C, hq, wq) as a view (B, C, hq, wq, hs, ws)."""
+    """Rearrange planes (B, hs, ws, C, hq, wq) to activations (B, C, hq, wq, hs, ws), a view of the same memory."""
     return planes.permute(0, 3, 4, 5, 1, 2)
 
 
 def add_over_support(
     y: Tensor, x: Tensor, weight: Tensor, stride: int, shift: tuple[int, int], outputs: tuple[int, int]
 ) -> Tensor:
-    """Add the strided convolution of the support's side to `y`, in place on a CPU.
+    """Return `y` plus a strided 2-D convolution of `x` along the support's rows and columns; in place on a CPU.
 
     Args:
-        y: planes (rows out · columns out, D, hq, wq), contiguous and no view of another tensor.
-        x: planes (rows, columns, C, hq, wq); beyond them are zeros.
-        weight: (D, C, k, k).
-        stride: in rows and in columns.
-        shift: row and column of `x` that the kernel's first tap meets at the first output; may be negative.
-        outputs: rows and columns out.
+        y: planes (output rows · columns, D, hq, wq), contiguous and no view of another tensor.
+        x: planes (rows, columns, C, hq, wq), surrounded by zeros.
+        weight: kernel (D, C, k, k).
+        stride: stride in rows and in columns.
+        shift: row and column of `x` under the kernel's first tap at the first output; may be negative.
+        outputs: numbers of output rows and columns.
     """
     x, weight = x.to(y.dtype).flatten(3), weight.to(y.dtype)
     if x.device.type == "cpu":

@@ -20,13 +20,13 @@ ROUNDING = 1e-9
 
 
 def transport_cost(cost: np.ndarray) -> float:
-    """Return the least mean cost of moving uniform weights from the rows to the columns.
+    """Return the optimal transport cost (earth mover's distance) between uniform weights on rows and on columns.
 
     Args:
-        cost: (r, c) finite.
+        cost: cost (r, c) of moving a unit of weight from a row to a column; finite.
 
     Raises:
-        NumericsError: SciPy's solver gave up.
+        NumericsError: SciPy's solver found no solution.
     """
     cost = np.asarray(cost, np.float64)
     used = _first_ways(cost)

@@ -22,14 +22,14 @@ INSTEAD = "give another source (--url-base URL), or put the file there by hand (
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Options of one `fsbench weights fetch`.
+    """Options of the command `fsbench weights fetch`, which downloads weight files.
 
     Attributes:
-        accept: asks the user to accept the licence of a file; True if it is accepted.
-        source: folder with files that are at hand, which are copied.
-        url_base: mirror instead of the publishers' addresses: `<url_base>/<file>`.
-        retry: waiting times and attempts.
-        say: prints a line for the user.
+        accept: function that asks the user to accept the licence of a file; returns True if it is accepted.
+        source: folder with files that the user already has, from which they are copied.
+        url_base: address of a mirror to use instead of the publishers': `<url_base>/<file>`.
+        retry: number of attempts and waiting times between them.
+        say: function that prints a line for the user.
     """
 
     accept: Callable[[WeightFile], bool]
@@ -39,11 +39,12 @@ class Fetcher:
     say: Callable[[str], None] = print
 
     def fetch(self, name: str) -> None:
-        """Bring the weights `name` to their place; a published file that is there already is left alone.
+        """Copy or download the weights `name` to their place in the weights folder, unless the file is there already.
 
         Raises:
-            SettingsError: the name or the licence is unknown or not accepted, or another process fetches the file.
-            DataError: no program can fetch it, or it cannot be had; bytes of another file are kept as `<file>.bad`.
+            SettingsError: the name is unknown, the licence was not accepted, or another process fetches the file.
+            DataError: only a browser can fetch the file, or it could not be fetched. A file that is not the published
+                one is kept as `<file>.bad`.
         """
         entry = find(name)
         if isinstance(entry, CheckpointSet):

@@ -73,18 +73,18 @@ def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> N
 
 
 def fit_unwrapped(state: dict[str, Tensor], fit: Callable[[dict[str, Tensor]], T], what: str) -> T:
-    """Return `fit(state)`; if that fails, retry without the beginning that all keys share.
+    """Return `fit(state)`; if that fails, retry without the prefix that all names of weights share.
 
-    A training on several GPUs or a compiled one adds such a beginning, `module.` or `_orig_mod.`, and so does a module
-    that holds the network as its `model`. A line of the log says which was left out.
+    Training on several GPUs or with a compiled network adds such a prefix, `module.` or `_orig_mod.`, and so does a
+    module that holds the network as its `model`. The log says which prefix was removed.
 
     Args:
-        state: weights by their names.
-        fit: checks and converts weights.
-        what: what they are called in messages.
+        state: weights by name.
+        fit: function that checks and converts weights.
+        what: what the weights are called in messages.
 
     Raises:
-        CheckpointError: `fit` raised it, and no such beginning is in the way.
+        CheckpointError: `fit` raised it, and removing a shared prefix does not help.
     """
     try:
         return fit(state)
@@ -107,14 +107,14 @@ def fit_unwrapped(state: dict[str, Tensor], fit: Callable[[dict[str, Tensor]], T
 
 
 def renamed(name: str, table: Iterable[tuple[str, str]]) -> str:
-    """Apply a table of regular expressions and replacements to a name, in order."""
+    """Return a name after a table of regular expressions and their replacements is applied to it, in order."""
     for pattern, new in table:
         name = re.sub(pattern, new, name)
     return name
 
 
 def state_digest(state: dict[str, Tensor]) -> str:
-    """Return the sha256 of names and float32 values, in name order, without DINOv2's mask token."""
+    """Return the sha256 of the names and float32 values of weights, in name order, without DINOv2's mask token."""
     digest = hashlib.sha256()
     for key in sorted(state.keys() - {"mask_token"}):
         digest.update(key.encode() + state[key].detach().cpu().float().contiguous().numpy().tobytes())
@@ -122,10 +122,10 @@ def state_digest(state: dict[str, Tensor]) -> str:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a Lightning checkpoint of tensors and plain values, or a bare state_dict.
+    """Read a Lightning checkpoint of tensors and plain values, or a bare state_dict, without unpickling other objects.
 
     Raises:
-        CheckpointError: `path` is no such file.
+        CheckpointError: the file cannot be read, or holds something else.
     """
     if not is_file(path):
         raise CheckpointError(f"no checkpoint at {path}; expected a .ckpt file with a state_dict")
@@ -251,10 +251,10 @@ def describe_weights(file: WeightFile, path: Path, others: Mapping[str, WeightFi
     """Return "official", "unofficial" or "unverified", the name and the sha256 of the weight file `path`.
 
     Args:
-        file: the file that is expected.
-        path: the file that is used.
-        others: files of backbones by their names, which are not to be taken for one another: those of two trainings of
-            one network have the same keys.
+        file: description of the published file that is expected.
+        path: path of the file that is used.
+        others: published files of other backbones by name, which must not be used in place of the expected one although
+            their weights may have the same names and shapes.
 
     Raises:
         CheckpointError: `path` is the official file of another backbone, or an installed package's that was changed.

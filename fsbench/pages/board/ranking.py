@@ -22,7 +22,7 @@ Reached = tuple[Scope, Reach]
 
 
 def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
-    """Group rows by the conditions of their cards, strictest first."""
+    """Group rows by the training conditions that their cards state, strictest first."""
     groups: dict[Conditions, list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row.card.conditions.values()), []).append(row)
@@ -34,18 +34,18 @@ def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
 
 
 def rank_rows(rows: Sequence[Row], tests: Sequence[Test], rank_all: bool = False) -> int:
-    """Rank every cell with an interval among the rows with the same conditions.
+    """Rank every score that has an interval among the rows with the same training conditions, column by column.
 
-    The whole table is one family: what is told apart in any column and group holds for all pairs at once. Each is
-    about the first score of a whole test, so that all have the same weight (statistics spec §7).
+    P-values are corrected for all pairs of the whole table together, with equal weights, since each is about the first
+    score of a whole test (statistics spec §7).
 
     Args:
-        rows: the rows of the table; their cells get the ranks.
-        tests: its columns.
-        rank_all: whether rows of all conditions are ranked together.
+        rows: the rows of the table; ranks are written to their cells.
+        tests: the columns of the table.
+        rank_all: whether rows are ranked together whatever their training conditions.
 
     Returns:
-        Number of comparisons with a p.
+        Number of tested comparisons.
     """
     groups = [list(rows)] if rank_all else list(groups_by_card(rows).values())
     columns = [column for group in groups for test in tests for column in _columns(group, test)]
@@ -155,7 +155,10 @@ def _rank(column: _Column, pairs: Sequence[_Pair], different: Sequence[bool]) ->
 
 
 def unpaired_p(first: Estimate, second: Estimate) -> float:
-    """Test two scores on different episodes, whose errors add up (Welch); NaN where one holds for no other supports."""
+    """Return the p-value that two scores on different episodes are equal, by Welch's test.
+
+    It is NaN unless both scores have an interval that holds for other supports, too.
+    """
     if not all(score.has_interval and score.scope is Scope.IMAGES and score.error > 0 for score in (first, second)):
         return nan
     variances = first.error**2, second.error**2

@@ -21,16 +21,16 @@ CARD = "card.example.yaml"
 
 
 def write_repository(folder: Path) -> list[str]:
-    """Write the files of a new repository.
+    """Write the files of a new git repository for a leaderboard.
 
     Args:
-        folder: a new or empty one, or a fresh clone, which holds .git alone.
+        folder: a new or empty folder, or a fresh clone, which only holds .git.
 
     Returns:
         The files that were written, relative to the folder.
 
     Raises:
-        SettingsError: something else is there.
+        SettingsError: the folder holds other files.
     """
     if folder.is_file() or (folder.is_dir() and {path.name for path in folder.iterdir()} - {".git"}):
         raise SettingsError(f"{folder} holds something already; expected a new folder for the repository")

@@ -19,9 +19,9 @@ class RunResult:
     """A run's scores and statistics without its counts, to save memory.
 
     Attributes:
-        record: `run.json` and the header of the manifest; its folder is gone.
-        statistics: the statistics of the scores that the leaderboard shows.
-        truth: hash of the episodes' classes and true pixels: runs on the same label maps have the same.
+        record: `run.json` and the header of the manifest; its folder no longer exists.
+        statistics: sums from which the leaderboard's scores are computed.
+        truth: hash of the episodes' classes and true pixels, equal for runs on the same label maps.
     """
 
     record: Record
@@ -46,7 +46,7 @@ class RunResult:
 
 
 def run_result(folder: Path) -> RunResult:
-    """Read the run in `folder`, whose counts need not be there afterwards."""
+    """Read the scores and statistics of the run in `folder`, which may be deleted afterwards."""
     record = read_record(folder)
     if record is None or record.episodes.is_empty():
         raise RecordError(f"{folder.name} has no episodes; expected a finished run")
@@ -59,7 +59,7 @@ def run_result(folder: Path) -> RunResult:
 
 
 def score_names(record: Record) -> tuple[str, ...]:
-    """Return the names of the scores that the leaderboard shows of a run; the first ranks."""
+    """Return the names of the scores of a run on the leaderboard; rows are ranked by the first."""
     return record.protocol.default_metrics
 
 
@@ -68,7 +68,7 @@ Trainings = tuple[RunResult, ...]
 
 
 def trained_of(folds: Sequence[Trainings]) -> Trained:
-    """Return a method's statistics with all its trainings on some folds."""
+    """Return the statistics of all trainings of a method on some folds, given as a tuple of runs for each fold."""
     by_path = {run.record.path: run.statistics for trainings in folds for run in trainings}
     records = [tuple(run.record for run in trainings) for trainings in folds]
     return trained_on(records, lambda _, record: by_path[record.path])

@@ -26,10 +26,10 @@ class Test:
     """Column of a leaderboard: data set, protocol, way, shot and setting.
 
     Attributes:
-        id: begins with what tells it from others in words, and ends with a hash.
-        header: the header of the manifest of one of its runs; seed and episodes may differ among them.
-        metric: the score that ranks.
-        title: all that its runs have in common, in words.
+        id: words that tell the test from others, then a hash.
+        header: the manifest header of one of its runs; seed and episodes may differ between runs.
+        metric: the score by which rows are ranked.
+        title: everything that its runs have in common, in words.
     """
 
     __test__ = False  # no test of pytest's
@@ -41,7 +41,7 @@ class Test:
 
     @property
     def task(self) -> str:
-        """Way and shot, in words."""
+        """Number of ways and shots, in words."""
         return f"{self.header.way}-way {self.header.shot}-shot"
 
     @property
@@ -53,20 +53,21 @@ class Test:
 
     @property
     def is_trial(self) -> bool:
-        """Whether the episodes are not the protocol's, or fewer."""
+        """Whether the episodes are not those of the protocol, or only some of them."""
         return self.header.requested != self.header.official_episodes or not self.header.is_official
 
 
 @dataclass(frozen=True)
 class Rank:
-    """Possible places of a row, `first` to `last`, among `count` rows.
+    """Range of ranks that a row may have, `first` to `last`, among `count` rows.
 
     Attributes:
-        by_errors: some of the others saw other episodes, and were compared by the errors of both scores.
-        mixed: the trials or the backbone's data of those it is ranked with differ.
-        across: other conditions of their cards differ, since all rows were asked to be ranked together.
-        conditional: all intervals and differences hold for the supports of the test alone.
-        single: they hold for these trainings alone, since most folds have one.
+        by_errors: whether some of these rows have other episodes and were compared by the standard errors of both
+            scores.
+        mixed: whether the number of trials or the backbone's training data differ among these rows.
+        across: whether training conditions differ among these rows, since all rows are ranked together on request.
+        conditional: whether all intervals and differences hold only for the supports of the test.
+        single: whether they hold only for these trainings, since most folds have one training.
     """
 
     first: int
@@ -87,7 +88,7 @@ class Rank:
 
 @dataclass
 class Cell:
-    """A method's trainings on a test; `rank` is None if folds or an interval are missing."""
+    """Runs of a method on a test; `rank` is None if folds or an interval are missing."""
 
     test: Test
     folds: dict[int, Trainings]
@@ -104,17 +105,17 @@ class Cell:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every fold of the test is there."""
+        """Whether there are runs of every fold of the test."""
         return has_all_folds(self.folds, self.test.header)
 
     @cached_property
     def trained(self) -> dict[str, TrainedEstimate]:
-        """Mean over all folds and trainings; empty if a fold is missing."""
+        """{metric: mean over all folds and trainings}; empty if a fold is missing."""
         return mean_scores([self.folds[fold] for fold in sorted(self.folds)]) if self.is_complete else {}
 
     @property
     def scores(self) -> dict[str, Estimate]:
-        """The mean score over all folds and trainings, by metric, each with its widest interval."""
+        """{metric: mean over all folds and trainings, with its widest interval}."""
         return {name: score.widest for name, score in self.trained.items()}
 
     @cached_property
@@ -128,22 +129,22 @@ class Cell:
 
     @property
     def folds_there(self) -> str:
-        """The available folds, in words, if others are missing."""
+        """The available folds, in words, if folds are missing; else ""."""
         numbers = ", ".join(map(str, sorted(self.folds)))
         return f"only fold{'s' * (len(self.folds) > 1)} {numbers} of {self.test.header.folds}"
 
 
 @dataclass
 class Row:
-    """A method, or a variant of one, in a bundle.
+    """Row of a leaderboard: a method, or a variant of one, in a bundle.
 
     Attributes:
-        label: the method, and what tells it from its variants in the same bundle.
-        method: its name, by which the bundle has its card.
-        backbone, weights: names.
-        cells: by the id of the test.
-        equals: lines about rows of other bundles that have the same counts under another name or card.
-        copies: hand-ins of the same runs with the same card in other bundles.
+        label: the method's name, and what distinguishes it from variants in the same bundle.
+        method: the method's name, under which the bundle has its card.
+        backbone, weights: names of the backbone and of its weights.
+        cells: {test id: the method's runs on it}.
+        equals: sentences about rows of other bundles with the same counts under another name or card.
+        copies: files of other bundles that have the same runs with the same card.
     """
 
     label: str
@@ -157,7 +158,7 @@ class Row:
 
     @cached_property
     def id(self) -> str:
-        """Hash of runs and card, whatever the bundle's file is called."""
+        """Hash of the row's runs and card; it does not depend on the bundle's file name."""
         keys = sorted(key for cell in self.cells.values() for key in cell.keys)
         return fingerprint([self.label, keys, self.own_card.model_dump(mode="json")])[:12]
 
@@ -168,12 +169,12 @@ class Row:
 
     @property
     def own_card(self) -> Card:
-        """The method's card, as the bundle states it."""
+        """The method's card as the bundle states it (how it was trained and what it is given)."""
         return self.bundle.listing.card_of(self.method)
 
     @cached_property
     def card(self) -> StatedCard:
-        """The method's card for these runs, each entry proved, stated or unknown."""
+        """The method's card for these runs, where what the records prove overrides what is stated."""
         known = backbone_data().get(self.backbone, "")
         return merge_cards([resolve_card(self.own_card.stated, record, known) for record in self.records])
 
@@ -197,7 +198,7 @@ class Row:
 
     @property
     def age(self) -> tuple[int, bool, str, str]:
-        """Key that sorts rows from the oldest on."""
+        """Key that sorts rows by age, oldest first."""
         return self.hand_ins[0].place, not self.finished, self.finished, self.bundle.name
 
     @property
@@ -208,7 +209,7 @@ class Row:
 
     @property
     def checks(self) -> dict[str, int]:
-        """Findings of the verification, each with its number of runs."""
+        """{result of a check of the bundle, in words: number of the row's runs with this result}."""
         ids = {record.run.id for record in self.records}
         counts: dict[str, int] = {}
         for finding in self.bundle.findings:
@@ -220,7 +221,7 @@ class Row:
 
 @cache
 def paper_years() -> dict[str, int]:
-    """Return the year of the paper of each method of the atlas, by the letters and digits of its name."""
+    """Return {method's name, only letters and digits: year of its paper}."""
     return {_letters(program.method): program.year for program in read_programs()}
 
 
@@ -229,14 +230,14 @@ def _letters(name: str) -> str:
 
 
 def build_rows(bundles: Sequence[VerifiedBundle]) -> tuple[list[Row], list[Test], list[str]]:
-    """Build the rows of a leaderboard.
+    """Build the rows and columns of a leaderboard from bundles.
 
     Args:
-        bundles: from the oldest hand-in on.
+        bundles: checked bundles, the one handed in first at the beginning.
 
     Returns:
-        The rows without ranks, the tests with the most rows first, and lines about runs that are in two bundles and
-        about rows that have the counts of another.
+        The rows, not ranked yet; the tests, those with most rows first; sentences about runs that are in two bundles
+        and about rows with equal counts.
     """
     tests: dict[str, Test] = {}
     rows = [row for bundle in bundles for row in _build_bundle_rows(bundle, tests)]

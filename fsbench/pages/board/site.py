@@ -36,11 +36,11 @@ def write_board(bundles: Path, out: Path, report: Callable[[str], None], rank_al
     Args:
         bundles: folder of bundles.
         out: folder of the pages.
-        report: gets lines of progress.
-        rank_all: whether rows of different cards are ranked together.
+        report: called with lines of text about progress.
+        rank_all: whether rows are ranked together whatever their training conditions.
 
     Raises:
-        SettingsError: there is no folder of bundles, or `out` is not free.
+        SettingsError: the folder of bundles does not exist, or `out` holds other files.
     """
     place = Path(os.path.realpath(out))  # a symbolic link stays; its target is replaced
     source = Path(os.path.realpath(bundles))

@@ -9,11 +9,15 @@ from fsbench.data.batch import EpisodeBatch
 
 @runtime_checkable
 class HasSupportAttention(Protocol):
-    """A method that attends to its supports."""
+    """Protocol for methods that can return their attention to the supports."""
 
     def support_attention(self, episode: EpisodeBatch, row: float, column: float) -> dict[str, Tensor]:
         """Return the attention (K, s, s) of a query point to the supports of the first way.
 
-        `row` and `column` are shares of height and width. Keys: "attention", and "without the mask" of methods that
-        attend under the supports' masks.
+        The result is {"attention": (K, s, s)}, and also has "without the mask" for methods that attend only within the
+        supports' masks.
+
+        Args:
+            episode: a batch of one episode with K shots.
+            row, column: the query point, as shares of the image's height and width.
         """

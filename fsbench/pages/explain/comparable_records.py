@@ -9,18 +9,18 @@ from fsbench.records.record import Record, read_record
 
 
 def read_comparable_records(folders: Sequence[Path], chosen: Sequence[int]) -> dict[str, Record]:
-    """Read runs of segmentation on the same episodes.
+    """Read segmentation runs that have the same episodes.
 
     Args:
-        folders: Finished runs.
-        chosen: Indices of episodes that they must have.
+        folders: Folders of finished runs.
+        chosen: Indices of episodes that the runs must have.
 
     Returns:
-        The records by label: the method's, with the folder where two have one.
+        {label: run}; the label is the method's name, with the folder if two runs have the same.
 
     Raises:
         RecordError: a folder has no record, or the runs are on different episodes.
-        SettingsError: there is no such episode, or a run is of classification.
+        SettingsError: a chosen episode does not exist, or a run is a classification run.
     """
     records = [_read_segmentation_record(folder) for folder in folders]
     first = records[0]
@@ -35,7 +35,7 @@ def read_comparable_records(folders: Sequence[Path], chosen: Sequence[int]) -> d
 
 
 def standing(record: Record, number: int) -> str:
-    """Say why an episode of a run is in no score: it calibrates, or redraws another episode's supports.
+    """Say why an episode is not part of a run's scores: it only calibrates, or redraws another's supports.
 
     It is "" if scores count it.
     """

@@ -29,19 +29,19 @@ KEYS = {
 
 
 def panel_key(panels: Iterable[Panel]) -> list[KeyEntry]:
-    """Explain words and colors of a prediction's panels."""
+    """Return legend lines that explain words and colors in the captioned images of a prediction."""
     return [ERRORS, *error_key(), *explain_captions(panels, KEYS)]
 
 
 def prediction_panels(
     episode: EpisodeBatch, label_map: np.ndarray, ious: Sequence[float | None], foreground: np.ndarray | None
 ) -> list[Panel]:
-    """Draw a prediction, its errors, and the soft mask of each way.
+    """Draw a prediction, its errors, and the soft mask of each way, as captioned images.
 
     Args:
         episode: A batch of one episode, with its truth.
-        label_map: (h, w), the prediction in way slots.
-        ious: IoU of each way; None if there is nothing to find and nothing was predicted.
+        label_map: (h, w), the prediction: 0 background, 1..N ways.
+        ious: IoU of each way, from 0 to 1; None if the query does not show it and nothing was predicted.
         foreground: Soft masks (N, s, s) of any size, from 0 to 1; None if there are none.
     """
     own, query, truth, colors = _drawn_over(episode, len(ious))
@@ -56,10 +56,10 @@ def prediction_panels(
 
 
 def method_panels(method: Any, episode: EpisodeBatch, ways: int, pixel: tuple[float, float] | None) -> list[Panel]:
-    """Draw a method's steps and, for 1-way episodes, its attention to the supports.
+    """Draw a method's intermediate maps and, for 1-way episodes, its attention to the supports.
 
     Args:
-        method: Predicts the episode.
+        method: The method that predicts the episode.
         episode: A batch of one episode, with its truth.
         ways: Number of the ways.
         pixel: Query point whose attention is drawn, as shares of height and width; None: the object's center.
@@ -91,12 +91,12 @@ def _drawn_over(episode: EpisodeBatch, ways: int) -> tuple[np.ndarray, np.ndarra
 
 
 def soft_mask_panels(foreground: np.ndarray, query: np.ndarray, ways: Collection[int]) -> list[Panel]:
-    """Draw each way's soft mask; with more than `MANY` ways, only those in `ways`.
+    """Draw each way's soft mask over the query; with more than `MANY` ways, only those in `ways`.
 
     Args:
         foreground: (N, h, w) of any size, from 0 to 1.
         query: (H, W, 3) uint8.
-        ways: numbers of slots that the query shows or that were predicted.
+        ways: numbers, from 1, of the ways that the query shows or that were predicted.
     """
     if len(foreground) == 1:
         return [("soft mask", heat_map(foreground[0], query, (0, 1)))]

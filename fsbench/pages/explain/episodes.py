@@ -41,10 +41,10 @@ class EpisodePrediction:
     """A method's prediction of an episode.
 
     Attributes:
-        iou: By way; None if there is nothing to find and nothing was predicted.
-        present: Decision on the presence of each way.
-        score: Confidence of each decision.
-        panels: Figures; the caption of the first is left to the caller.
+        iou: IoU of each way, from 0 to 1; None if the query does not show it and nothing was predicted.
+        present: For each way, whether the method calls it present.
+        score: Presence score of each way, from 0 to 1.
+        panels: Captioned images; the caller sets the caption of the first.
     """
 
     iou: list[float | None]
@@ -54,7 +54,7 @@ class EpisodePrediction:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """The prediction without its figures, as plain values."""
+        """{name: value} of the prediction without its images, as plain values."""
         return {"iou": self.iou, "present": self.present, "score": self.score}
 
 
@@ -63,10 +63,10 @@ class EpisodePanels:
     """An episode with the predictions of several methods.
 
     Attributes:
-        classes: Names by way.
-        standing: Why no score counts it, in words; "" if scores do.
-        panels: Figures of the supports, the query and the truth.
-        predictions: By method.
+        classes: Class name of each way.
+        standing: Why the episode is not part of scores, in words; "" if it is.
+        panels: Captioned images of the supports, the query and the truth.
+        predictions: {method: its prediction}.
     """
 
     classes: list[str]
@@ -78,7 +78,7 @@ class EpisodePanels:
 def compare_episodes(
     folders: Sequence[Path], chosen: Sequence[int], pixel: tuple[float, float] | None
 ) -> tuple[dict[int, EpisodePanels], list[str]]:
-    """Predict episodes again with finished runs' methods; without a method's class, show stored predictions.
+    """Predict episodes again with the methods of finished runs; without a method's class, draw what is stored.
 
     Args:
         folders: Folders of runs on the same episodes.
@@ -86,12 +86,13 @@ def compare_episodes(
         pixel: Query point whose attention is drawn, as shares of height and width; None: the object's center.
 
     Returns:
-        The episodes by number, and notes about counts that differ from the records', and classes that are not named.
+        {episode number: episode with predictions}; and notes about counts that differ from those of the records, and
+        about method classes that are missing.
 
     Raises:
         RecordError: a folder has no record, or the runs are on different episodes.
-        SettingsError: there is no such episode, or a run is of classification; or a run has kept no predictions, and
-            the command does not name the file of its class.
+        SettingsError: a chosen episode does not exist, or a run is a classification run; or a run kept no predictions,
+            and the command does not name the file of its method's class.
     """
     records = read_comparable_records(folders, chosen)
     compared: dict[int, EpisodePanels] = {}
@@ -125,16 +126,16 @@ def _rows(episode: EpisodePanels) -> list[list[Panel]]:
 def explain_episodes(
     folder: Path, out: Path, count: int, pixel: tuple[float, float] | None
 ) -> tuple[dict[int, EpisodePanels], list[str]]:
-    """Write `episodes.png` and `explain.json`: `count` episodes of a run, spread evenly over its test.
+    """Write `episodes.png` and `explain.json` about `count` episodes of a run, spread evenly over its test.
 
     Args:
         folder: The finished run.
         out: Folder to write to.
         count: Number of episodes.
-        pixel: As in `compare_episodes`.
+        pixel: Query point whose attention is drawn, as shares of height and width; None: the object's center.
 
     Returns:
-        The episodes by number, and notes about counts that differ from the record's.
+        {episode number: episode with predictions}; and notes about counts that differ from those of the record.
     """
     (record,) = read_comparable_records([folder], []).values()
     chosen = [episode.number for episode in choose(record.manifest.official_episodes, count)]

@@ -36,11 +36,11 @@ ERRORS_OF = 3
 
 
 class PaperFigure(NamedTuple):
-    """Choices of a figure.
+    """What was drawn in a figure for a paper.
 
     Attributes:
-        episodes: Indices, in the order of the columns.
-        ious: By method and episode: IoU of every way.
+        episodes: Indices of the episodes, in the order of the columns.
+        ious: {method: {episode index: IoU of every way}}.
         size: Width and height in inches.
     """
 

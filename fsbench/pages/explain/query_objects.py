@@ -15,14 +15,14 @@ def query_objects(record: Record) -> dict[tuple[int, int], int]:
     """Count the objects of every way in the query of every episode of the test.
 
     Args:
-        record: a run of segmentation.
+        record: a segmentation run.
 
     Returns:
-        (number of the episode, way from 1) -> number of regions, see `count_objects`; 0 where the class is absent.
+        {(episode number, way from 1): number of connected regions of its mask}; 0 if the query does not show the class.
 
     Raises:
-        SettingsError: the run is one of classification.
-        FsbenchError: the data are not there.
+        SettingsError: the run is a classification run.
+        FsbenchError: the data are missing.
     """
     if not record.protocol.has_masks:
         raise SettingsError(f"{record.path.name} is a run of classification, whose queries have no masks to count in")
@@ -40,9 +40,9 @@ def query_objects(record: Record) -> dict[tuple[int, int], int]:
 
 
 def count_objects(mask: np.ndarray) -> int:
-    """Count the regions of a mask (H, W) bool, connected in 8 directions, that hold SPECK of its pixels or more.
+    """Count the 8-connected regions of a mask (H, W) bool that hold at least a share SPECK of its pixels.
 
-    Objects that touch are one, and one that something hides in part may be several.
+    Touching objects count as one, and a partly hidden object may count as several.
     """
     import cv2  # spared until it is needed
 

@@ -25,15 +25,15 @@ BEST = 0.1
 
 
 def support_properties(record: Record, similarity: bool = False) -> Properties:
-    """Measure the supports of every episode of a run, the mean over an episode's supports.
+    """Measure properties of the supports in every episode of a run, as means over an episode's supports.
 
     Args:
-        record: a run of segmentation.
-        similarity: measure features of the run's frozen network, too.
+        record: a segmentation run.
+        similarity: whether to also measure how similar supports and query are, by features of the run's backbone.
 
     Returns:
-        See `fsbench.results.studies.supports.sensitivity.Properties`; NaN for the similarity of supports without a
-        patch of the object.
+        {property: (episodes,) values by ascending episode number}; empty in classification. The similarity is NaN for
+        supports without a patch of the object.
     """
     if not record.protocol.has_masks:
         return {}
@@ -68,8 +68,8 @@ def measure_support(pixels: np.ndarray, mask: np.ndarray) -> tuple[float, float,
         mask: (H, W) bool, the object.
 
     Returns:
-        As `fsbench.results.studies.supports.sensitivity.PROPERTIES` describes them; NaN if there is no object, or
-        nothing beside it.
+        The three values as `fsbench.results.studies.supports.sensitivity.PROPERTIES` defines them; NaN if there is no
+        object, or nothing but the object.
     """
     size = float(mask.mean())
     if not mask.any():
@@ -115,19 +115,19 @@ def _similarities(record: Record, data: SegmentationData) -> np.ndarray:
 def similarities(
     episodes: Sequence[Episode], encoded: "Callable[[str], Tensor]", object_mask: Callable[[str, int], np.ndarray]
 ) -> np.ndarray:
-    """Measure the likeness of every episode's supports to its query.
+    """Measure how similar every episode's supports are to its query, by cosines of patch features.
 
-    However many episodes there are, the features of few images are in memory at a time, beside one vector for each
-    support: an image is encoded once as a support and once as a query.
+    An image is encoded once as a support and once as a query. Features of few images are in memory at a time, plus one
+    vector for each support.
 
     Args:
         episodes: in any order.
-        encoded: gives the features (h, w, D) of length 1 of an image's patches.
-        object_mask: gives where an image shows a class, (H, W) bool.
+        encoded: takes an image's name and returns its patch features (h, w, D), normalised to length 1.
+        object_mask: takes an image's name and a class number and returns the class's mask (H, W) bool.
 
     Returns:
-        (episodes,) by ascending number: mean over supports of the mean of the best tenth of the cosines; NaN where a
-        support has no patch of its object.
+        (episodes,) by ascending episode number: mean over supports of the mean of the highest tenth of the cosines; NaN
+        if a support has no patch of its object.
     """
     classes: dict[str, set[int]] = {}
     queries: dict[str, list[Episode]] = {}
@@ -171,13 +171,12 @@ def _best_mean(cosines: "Tensor") -> float:
 
 
 def image_features(backbone: object, pixels: np.ndarray, side: int) -> "Tensor":
-    """Return the features (h, w, D) of an image's patches, see
-    `fsbench.networks.backbones.timm_networks.patch_features`.
+    """Return the backbone's features (h, w, D) of an image's patches.
 
     Args:
         backbone: the frozen network.
         pixels: (H, W, 3) uint8.
-        side: side S in pixels that the image is resized to.
+        side: side S in pixels to which the image is resized.
     """
     # torch, which the other properties spare
     import torch

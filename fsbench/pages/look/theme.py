@@ -18,7 +18,7 @@ ADDRESS, SEARCH, PAGE = LOOK / "state.js", LOOK / "search.js", LOOK / "page.js"
 def template_environment(*folders: Path) -> Environment:
     """Return a template environment that searches `folders`, then the shared templates.
 
-    It escapes what templates are given.
+    Values that are inserted into templates are escaped.
     """
     return Environment(
         loader=FileSystemLoader([*folders, LOOK]), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -40,7 +40,7 @@ class Inlined:
 
 
 def read_inlined(files: Sequence[Path]) -> Inlined:
-    """Read scripts or styles that a page takes in, in their order."""
+    """Read scripts or styles that are to be inlined into a page, in this order."""
     texts = [file.read_text() for file in files]
     return Inlined(list(map(Markup, texts)), Markup(" ".join(f"'{content_hash(text)}'" for text in texts)))
 

@@ -12,13 +12,13 @@ from fsbench.results.table import Sheet
 
 
 class Section(NamedTuple):
-    """A table of an analysis, as a page shows it.
+    """A table of a study, such as scores by shots, with its plots for a page.
 
     Attributes:
         table: the table itself.
-        sheet: the table, laid out.
-        plots: SVG by panel.
-        files: names of the files that hold the plots, by panel.
+        sheet: the table laid out for printing.
+        plots: {panel: SVG text}.
+        files: {panel: name of the file with its plot}.
     """
 
     table: object
@@ -28,14 +28,14 @@ class Section(NamedTuple):
 
 
 def analysis_section(folder: Path, analysis: Analysis[T], table: T, salt: str, prefix: str = "") -> Section:
-    """Write the plots of a table into `folder`, and return its section of a page.
+    """Write the plots of a study's table into `folder`, and return the table with its plots for a page.
 
     Args:
         folder: the folder of the page.
-        analysis: how the table is shown.
-        table: what is shown.
-        salt: keeps the ids of plots on one page apart.
-        prefix: the prefix of the names of its files, where a page shows several tables of a kind.
+        analysis: how this kind of study is printed and plotted.
+        table: the table.
+        salt: text that makes the SVG ids of this plot unique on its page.
+        prefix: prefix of the file names, for pages with several tables of one kind.
     """
     plots, files = {}, {}
     for name, paint in analysis.panels(table).items():

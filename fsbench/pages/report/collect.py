@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 
 
 class StudyComparison(NamedTuple):
-    """Pairwise comparisons of methods, on the whole test and on breakdowns, corrected together.
+    """Pairwise comparisons of methods, on the whole test and on breakdowns, with p-values corrected together.
 
     Attributes:
-        pairs: On the whole test, or None; see `compare_study`.
-        remark: On what is left out, or why there is no comparison.
-        parts: By parts, or None; see `differences_by_part`.
+        pairs: The comparisons on the whole test; None if there are none.
+        remark: Sentence on what is left out, or why there is no comparison.
+        parts: The differences by class, object size and so on; None if there are none.
     """
 
     pairs: Comparison | None
@@ -55,15 +55,15 @@ class StudyComparison(NamedTuple):
 
 @dataclass
 class Study:
-    """Runs that may be compared, for one set of pages.
+    """Runs on the same test, which may be compared and share a set of pages of a report.
 
     Attributes:
-        number: From 1, in the order of the pages.
-        block: The table, with the breakdown by class.
+        number: Number of the study, from 1, in the order of the pages.
+        block: The scores of the methods, also by class.
         records: All runs, in the order of `methods`.
-        methods: Label -> its trainings of each fold; the best first.
-        folds: Single episodes by fold; empty for classification, whose queries have no masks.
-        compared: The methods compared in pairs, see `StudyComparison`.
+        methods: {label: {fold: runs by training seed}}, the best method first.
+        folds: {fold: its episodes with IoUs}; empty for classification.
+        compared: Pairwise comparisons of the methods.
     """
 
     number: int
@@ -75,33 +75,33 @@ class Study:
 
     @property
     def shown(self) -> dict[str, dict[int, Record]]:
-        """{label: run of each fold whose single answers are shown}, the first training."""
+        """{label: {fold: run whose single predictions are drawn}}: the run of the first training."""
         return {label: first_trainings(runs) for label, runs in self.methods.items()}
 
     @property
     def protocol(self) -> Protocol:
-        """The test of the runs."""
+        """The protocol of the test that the runs share."""
         return self.records[0].protocol
 
     @property
     def scope(self) -> str:
-        """The fold that plots show, in words; "" without folds."""
+        """The fold (or mean) whose scores plots draw, in words; "" without folds."""
         return fold_in_words(shown_fold(self.block))
 
     @property
     def warnings(self) -> list[str]:
-        """Why the scores are no result of the protocol, or less certain than they look."""
+        """Sentences on why the scores are no result of the protocol, or less certain than they look."""
         return [*header_warnings(self.records[0].header), *shorter(self.records)]
 
     @property
     def shown_scores(self) -> dict[str, dict[str, Estimate]]:
-        """{metric: score of each method on the shown fold}, best first."""
+        """{metric: {method: score on the fold or mean that plots draw}}, best method first."""
         fold = shown_fold(self.block)
         return {label: self.block.lines[label, fold] for label in self.methods if (label, fold) in self.block.lines}
 
     @property
     def conclusions(self) -> Conclusions:
-        """Sentences on what the comparison shows and leaves out."""
+        """Sentences on what follows from the comparison of the methods."""
         comparison, remark, _ = self.compared.result()
         if comparison is None:
             return conclude_alone(self.shown_scores, self.block.metrics[0], remark)
@@ -110,7 +110,7 @@ class Study:
 
 
 def read_runs(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
-    """Read the finished runs in `folders`, each once; returns them and messages about unusable ones."""
+    """Read the finished runs in `folders`, each once; return them and messages about unusable ones."""
     refused: list[str] = []
     usable = []
     for record in find_distinct_records(folders, refused):
@@ -130,7 +130,7 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
 
 
 def select_methods(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
-    """Return the runs of the methods `names`, or all runs.
+    """Return the runs of the methods `names`, or all runs if `names` is empty.
 
     Raises SettingsError for a name without runs.
     """
@@ -152,16 +152,16 @@ def collect(
     measure: Measure | None = None,
     rank_all: bool = False,
 ) -> list[Study]:
-    """Group runs into studies, each with runs that may be compared.
+    """Group runs into studies, each with the runs on one test, and compute their scores and comparisons.
 
     Args:
         records: Finished runs.
-        metrics: Metrics of the tables, the first ranks; None for those of the protocol.
-        pool: Does what takes long, see `workers`.
-        published: Scores of papers.
+        metrics: Names of the scores in tables, which rank by the first; None for those of the protocol.
+        pool: Executor for long computations, see `workers`.
+        published: Published scores, to compare with.
         most: Largest number of methods that are compared in pairs; None: about 20.
-        measure: For metrics beyond the counts, see `compare`.
-        rank_all: Whether rows of different cards are ranked together.
+        measure: Takes a run and measures on its predictions what scores beyond pixel counts need; None if not needed.
+        rank_all: Whether methods are ranked together whatever their training conditions.
     """
     groups = comparable(records)
     tasks = [] if measure is None else [(record, measure) for record in records if record.protocol.has_masks]
@@ -248,6 +248,6 @@ def _rank_methods(group: list[Record], block: Block) -> Methods:
 
 
 def shown_fold(block: Block) -> str:
-    """Return the fold whose scores plots show: the mean if a method has all folds."""
+    """Return the fold whose scores plots draw: "mean" if a method has all folds."""
     folds = [fold for _, fold in block.method_lines]
     return "mean" if "mean" in folds else max(sorted(set(folds)), key=folds.count)

@@ -14,7 +14,7 @@ TIMED = 100
 
 @dataclass(frozen=True)
 class RunCost:
-    """A method's score and costs, by keys of `PLOTTED`; None if unknown."""
+    """A method's score, and its costs as {key of `PLOTTED`: value, None if unknown}."""
 
     method: str
     score: Estimate
@@ -22,7 +22,7 @@ class RunCost:
 
 
 def run_costs(study: Study, metric: str) -> list[RunCost]:
-    """Return the costs of all methods that have a score: mean seconds over their runs, the largest of the rest."""
+    """Return score and costs of all methods that have the score: mean seconds over runs, else the largest value."""
     found = []
     for label, scores in study.shown_scores.items():
         if metric in scores:
@@ -32,18 +32,18 @@ def run_costs(study: Study, metric: str) -> list[RunCost]:
 
 
 def fewest_episodes(study: Study) -> int:
-    """Return the number of episodes of a study's shortest run."""
+    """Return the number of episodes of the study's run that has the fewest."""
     return min(record.header.requested for record in study.records)
 
 
 def devices(study: Study) -> list[str]:
-    """Return the devices on which time and memory were measured."""
+    """Return the names of the devices on which time and memory were measured."""
     names = (record.run.provenance.device for record in study.records)
     return sorted({device for device in names if device})
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the positions of points (cost, score) that no other point beats.
+    """Return the indices of points (cost, score) that no other point beats.
 
     A point is beaten by a higher score at the same or a lower cost, and by the same score at a lower cost.
     """

@@ -23,7 +23,7 @@ class Curve:
 
 
 def read_curves(methods: Methods) -> list[Curve]:
-    """Return the curves of all runs that have one; damaged lines are left out."""
+    """Return the validation curves of all runs that have one; damaged lines are left out."""
     curves = []
     for label, runs in methods.items():
         for record in all_runs(runs):

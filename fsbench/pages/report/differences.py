@@ -23,7 +23,7 @@ KINDS = {kind: PART_KINDS[kind].head if kind in PART_KINDS else kind for kind in
 
 
 class Bearing(IntEnum):
-    """What may be said of a difference: told apart or not, in general or only for these supports."""
+    """What a difference between two methods shows: told apart or not, for any supports or only for these."""
 
     EVEN = 0
     APART = 1
@@ -42,7 +42,7 @@ class Bearing(IntEnum):
 
 
 def bearing(row: ResultRow) -> Bearing:
-    """Return what may be said of a difference, by its corrected p."""
+    """Return whether a difference tells two methods apart, by its corrected p-value, and for which supports."""
     if is_too_few(row.estimate):
         return Bearing.FEW
     if not row.estimate.has_interval:
@@ -54,12 +54,12 @@ def bearing(row: ResultRow) -> Bearing:
 
 @dataclass(frozen=True)
 class Differences:
-    """Differences between methods on breakdowns of a test.
+    """Differences between methods by class, object size and other breakdowns of a test.
 
     Attributes:
         methods: Labels, the best first.
         metrics: Names of the scores.
-        rows: The differences of each two methods in the order of `methods`, by part.
+        rows: The differences of every two methods, first minus second in the order of `methods`, by part.
     """
 
     methods: list[str]
@@ -71,7 +71,7 @@ class Differences:
         return [kind for kind in KINDS if any(row.part_kind == kind for row in self.rows)]
 
     def between(self, first: str, second: str, kind: str, metric: str) -> list[ResultRow]:
-        """Return the differences first minus second by one kind of breakdown, largest first."""
+        """Return the differences of two methods, first minus second, by one kind of breakdown; the largest first."""
         chosen = (row for row in self.rows if row.part_kind == kind and row.metric == metric)
         found = [row for row in chosen if {row.method, row.minus} == {first, second}]
         return sorted(
@@ -79,10 +79,10 @@ class Differences:
         )
 
     def as_data(self) -> dict[str, Any]:
-        """Return everything in the form that the page's script reads.
+        """Return all differences as plain values in the form that the page's script reads.
 
-        Scores are in thousandths, (M, P) for M methods and P parts; ends of intervals (pairs of methods, 2 P) and
-        values of `Bearing` (pairs of methods, P), first minus second of each two; None if there is none.
+        For M methods and P parts there are scores (M, P) in thousandths, and for each pair of methods, first minus
+        second, the ends of intervals (pairs, 2 P) and values of `Bearing` (pairs, P); None where there is no value.
         """
         parts = {(row.part_kind, row.part, row.fold): row for row in self.rows}
         part_place = {key: place for place, key in enumerate(parts)}
@@ -107,13 +107,13 @@ class Differences:
 
 
 def widest(rows: Sequence[ResultRow]) -> float:
-    """Return the largest distance of interval ends from zero, for the length of bars; 1 if there are none."""
+    """Return the largest distance of an interval's end from zero, to scale bars; 1 if there are no intervals."""
     ends = [abs(end) for row in rows if row.estimate.has_interval for end in (row.estimate.low, row.estimate.high)]
     return max(ends, default=0.0) or 1.0
 
 
 def thousandths(values: np.ndarray) -> list[list[int | None]]:
-    """Return numbers in rounded thousandths for the page's script; None for NaN."""
+    """Return numbers as rounded thousandths for the page's script, row by row; None for NaN."""
     return [[None if np.isnan(value) else round(1000 * value) for value in line] for line in values.tolist()]
 
 
@@ -126,17 +126,17 @@ def _end_thousandths(ends: np.ndarray) -> list[list[int | None]]:
 def differences_by_part(
     methods: Methods, metrics: Sequence[str], most: int | None, measure: Measure | None = None
 ) -> Differences | None:
-    """Compare methods with the same folds on breakdowns of their episodes.
+    """Compare methods that have the same folds by class, object size and other breakdowns.
 
-    Their p are for each difference alone: since a reader looks for the largest, they are to be corrected together with
-    all others of the page. Kinds with a single part are left out, since the whole test says the same.
+    P-values are not corrected yet; the caller corrects them together with all others on the page. Breakdowns with a
+    single part are left out, since it is the whole test.
 
     Args:
-        methods: The best first.
-        metrics: Of the study. The first that two methods have is taken, and accuracy, which alone means something where
-            nothing is shown.
+        methods: {label: {fold: runs}}, the best method first.
+        metrics: Names of the study's scores. The first one that two methods have is used, and accuracy, the only score
+            for queries that do not show the class.
         most: Largest number of methods; see `comparable_methods`.
-        measure: As in `Request`.
+        measure: Takes a run and measures on its predictions what scores beyond pixel counts need; None if not needed.
 
     Returns:
         The differences, or None if there are fewer than two such methods, or no two have one of the metrics.

@@ -29,10 +29,10 @@ class FoldEpisodes:
     """The E episodes of a fold, in the order of their numbers.
 
     Attributes:
-        episodes: The manifest's.
-        class_names: The manifest's, by number.
-        iou: Label of a method -> (E,) from 0 to 1, NaN if there is none.
-        wrong: Label of a method -> (E,) number of ways whose presence is decided wrongly.
+        episodes: The episodes of the manifest.
+        class_names: {class number: name}.
+        iou: {label of a method: (E,) IoU from 0 to 1, NaN if undefined}.
+        wrong: {label of a method: (E,) number of ways whose presence is decided wrongly}.
         size: (E,) share of the query that shows any way, from 0 to 1; NaN where no method has counts.
     """
 
@@ -44,7 +44,7 @@ class FoldEpisodes:
 
 
 def episodes_by_fold(methods: Mapping[str, Mapping[int, Record]]) -> dict[int, FoldEpisodes]:
-    """Return the episodes by fold; a method without a run of the fold, or without pixel counts, is left out."""
+    """Return {fold: its episodes}; methods without a run of the fold or without pixel counts are left out."""
     folds: dict[int, FoldEpisodes] = {}
     for fold in sorted({fold for runs in methods.values() for fold in runs}):
         runs = {label: by_fold[fold] for label, by_fold in methods.items() if fold in by_fold}
@@ -67,7 +67,7 @@ def episodes_by_fold(methods: Mapping[str, Mapping[int, Record]]) -> dict[int, F
 
 
 def object_sizes(frame: "pl.DataFrame") -> np.ndarray:
-    """Return the share (E,) of each query's pixels, void included, that shows any way, by ascending number."""
+    """Return the share (E,) of each query's pixels, void included, that show any way, by episode number."""
     rows = frame.filter(frame["slot"] == 0).sort("episode")
     pixels = (rows["valid"] + rows["void"]).to_numpy()
     return np.asarray(rows["gt"].to_numpy() / np.maximum(pixels, 1))
@@ -79,12 +79,12 @@ def worth_a_look(folds: Mapping[int, FoldEpisodes], labels: Sequence[str], count
     Pairs of the first labels come first, until `MOST_DRAWN` episodes are chosen.
 
     Args:
-        folds: The study's episodes.
+        folds: {fold: its episodes}.
         labels: Methods, the best first.
         count: Number of episodes for each pair, split evenly over the three kinds.
 
     Returns:
-        Fold -> positions of episodes.
+        {fold: indices of the chosen episodes}.
     """
     chosen: dict[tuple[int, int], None] = {}
     for a, b in sorted(combinations(range(len(labels)), 2), key=sum):

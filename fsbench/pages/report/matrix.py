@@ -23,18 +23,18 @@ def compare_study(
     rank_all: bool = False,
     beside: Sequence[ResultRow] = (),
 ) -> tuple[Comparison | None, str]:
-    """Compare a study's methods on the folds that they share.
+    """Compare the methods of a study in pairs, on the folds that they share.
 
     Args:
-        methods: The best first.
-        metrics: Metrics to compare in.
+        methods: {label: {fold: runs}}, the best method first.
+        metrics: Names of the scores to compare.
         most: Largest number of methods; None: `MOST`.
-        measure: For metrics beyond the counts, see `Request`.
-        rank_all: Whether methods of different cards are ranked together.
-        beside: The other differences on the page, which are corrected along.
+        measure: Takes a run and measures on its predictions what scores beyond pixel counts need; None if not needed.
+        rank_all: Whether methods are ranked together whatever their training conditions.
+        beside: Other differences on the page, whose p-values are corrected together with these.
 
     Returns:
-        The comparison, or None; and a remark on what is left out, or why there is none.
+        The comparison, or None; and a sentence on what is left out, or why there is no comparison.
     """
     taken, remark = comparable_methods(methods, most)
     if len(methods) < 2:
@@ -49,12 +49,12 @@ def compare_study(
 
 
 def comparable_methods(methods: Methods, most: int | None) -> tuple[Methods, str]:
-    """Choose the methods and folds to compare; returns them and a remark on what is left out.
+    """Choose the methods and folds to compare; return them and a sentence on what is left out.
 
     The folds are the largest set that two methods share; the methods are all that have these folds.
 
     Args:
-        methods: The best first.
+        methods: {label: {fold: runs}}, the best method first.
         most: Largest number of methods; None: `MOST`.
     """
     limit = MOST if most is None else most
@@ -71,10 +71,10 @@ def comparable_methods(methods: Methods, most: int | None) -> tuple[Methods, str
 
 
 def matrix_cells(rows: Sequence[ResultRow], fold: str) -> dict[tuple[str, str], tuple[float, ResultRow]]:
-    """Return the cells of a fold's matrix of pairs.
+    """Return the cells of a matrix that compares every two methods on a fold.
 
     Returns:
-        (row, column) -> points by which the row's method is higher, and the difference.
+        {(method of the row, method of the column): (points by which the row's method is higher, difference)}.
     """
     cells = {}
     for row in rows:

@@ -59,15 +59,15 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 
 class Pages:
-    """Writes the pages of a report. File names follow from numbers alone, never from what a record says.
+    """Writes the pages of a report. File names are made of numbers only, never of texts in a record.
 
     Args:
         folder: Folder of the report.
-        studies: The runs, by what may be compared.
+        studies: The runs, grouped by test.
         command: The command that makes the report.
         refused: Messages about runs that are left out.
-        results: Measured beside reported, of the papers whose rows are there.
-        atlas: Published figures with these runs among them; None if none are of their data sets.
+        results: Measured scores compared with those of papers that have the same rows.
+        atlas: Published scores with these runs among them; None if none are on the same data sets.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Pages:
         self._write(self.root / "index.html", "index.html", up="", fronts=fronts)
 
     def papers(self) -> None:
-        """Write the page of papers, if runs stand for any of their rows: a table for each table."""
+        """Write the page that compares scores with papers, a table for each table of a paper, if there are any."""
         tables: dict[tuple[str, str], list[RowResult]] = {}
         for result in self.results:
             tables.setdefault((result.row.paper, result.row.table), []).append(result)
@@ -142,13 +142,13 @@ class Pages:
             self._write(self.root / "papers.html", "papers.html", up="", tables=shown, notes=RESULT_NOTES)
 
     def atlas(self) -> None:
-        """Write the page of published figures, if there are any on the data sets of these runs."""
+        """Write the page of published scores, if there are any on the data sets of these runs."""
         if self.published is not None:
             page = render_atlas(self.environment, self.published, self.common | {"up": ""})
             write_text(self.root / "atlas.html", page)
 
     def curves(self) -> None:
-        """Write the page of curves by shots and the like, if runs differ in such a number alone."""
+        """Write the page of scores by shots, ways and the like, if runs differ only in such a number."""
         if self.curve_tables:
             shown = [
                 (analysis_section(self.root, CURVES, table, f"curve{n}", f"curve-{n}-"), _curves_command(table))
@@ -159,7 +159,7 @@ class Pages:
             self._write(self.root / "curves.html", "curves.html", up="", curves=shown, words=words, axes=WORDS)
 
     def study(self, study: Study, not_shown: Sequence[str] = ()) -> None:
-        """Write a study's pages, tables and plots; `not_shown` says what its explorer lacks."""
+        """Write a study's pages, tables and plots; `not_shown` lists what its page of episodes lacks."""
         folder, up = self.folder(study), "../"
         metric = study.block.metrics[0]
         sheet = breakdowns.to_sheet(study.block, ["fold", "size", "card"])

@@ -32,11 +32,11 @@ NAMED = 16
 
 
 def draw_svg(paint: "Callable[[Axes], None]", salt: str, width: float = 6.0, height: float = 3.8) -> str:
-    """Draw an SVG.
+    """Draw a plot as an SVG and return its text.
 
     Args:
         paint: Draws on the axes.
-        salt: Keeps the ids of plots on one page apart.
+        salt: Text that makes the ids in this SVG unique on its page.
         width: In inches.
         height: In inches.
     """
@@ -192,12 +192,12 @@ def heat_plot(
     """Draw a heat map with its numbers; cells without one stay empty.
 
     Args:
-        rows: Names of classes.
-        columns: Labels of methods; of differences, the first is what the others are compared with.
+        rows: Names of the classes.
+        columns: Labels of the methods; for differences, the first is the one that is subtracted.
         values: (rows, columns) scores or differences, NaN if there is none.
         scale: Where the colors of differences end on either side of zero; None: scores, colored from least to greatest.
-        metric: Of the values.
-        salt: Keeps the ids of plots on one page apart.
+        metric: Name of the score.
+        salt: Text that makes the ids in this SVG unique on its page.
     """
     digits = metric_named(metric).digits(1)
     low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if scale is None else (-scale, scale)

@@ -13,7 +13,7 @@ from fsbench.records.record import Record
 
 @dataclass(frozen=True)
 class RunCard:
-    """Facts (name, value) about a run on the page of runs."""
+    """Facts (name, value) about a run, for the page that lists runs."""
 
     anchor: str
     method: str
@@ -22,7 +22,7 @@ class RunCard:
 
 
 def run_cards(study: Study) -> list[RunCard]:
-    """Return a card for every run of a study."""
+    """Return the facts about every run of a study."""
     cards: list[RunCard] = []
     for label, runs in study.methods.items():
         for record in all_runs(runs):

@@ -32,13 +32,13 @@ class ReportOptions:
     Attributes:
         runs: Folders of runs.
         out: Folder of the report.
-        metrics: Metrics, the first ranks; None for those of the protocol.
-        explorer: How much of single episodes is shown.
+        metrics: Names of the scores, which rank by the first; None for those of the protocol.
+        explorer: How many episodes and images the pages for browsing episodes contain.
         most: Largest number of methods that are compared in pairs; None: about 20.
         command: The command that makes the report.
-        methods: Names of the only methods that are shown; all if there are none.
-        measure: Measures what `metrics` beyond the counts need of a run; another process may be asked to.
-        rank_all: Whether rows of different cards are ranked together.
+        methods: Names of the methods to include; all if empty.
+        measure: Takes a run and measures on its predictions what scores beyond pixel counts need; must be picklable.
+        rank_all: Whether methods are ranked together whatever their training conditions.
     """
 
     runs: Sequence[Path]
@@ -55,18 +55,18 @@ class ReportOptions:
 def write_report(
     options: ReportOptions, published: Sequence[PublishedScore], report: Callable[[str], None]
 ) -> list[str]:
-    """Write a report.
+    """Write a report on runs as HTML pages.
 
     Args:
         options: Its content and place.
-        published: Scores of papers, to be shown beside the measured ones.
-        report: Gets lines of progress.
+        published: Published scores, to compare with the measured ones.
+        report: Called with lines of progress.
 
     Returns:
         Messages about runs that are left out.
 
     Raises:
-        SettingsError: there is no run, or none of a method that is asked for, or `options.out` is not free.
+        SettingsError: there is no run, a requested method has no run, or `options.out` holds other files.
     """
     out = Path(os.path.realpath(options.out))  # a symbolic link stays; its target is replaced
     check_free(out, MARK, "report")

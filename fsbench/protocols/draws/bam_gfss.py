@@ -24,10 +24,10 @@ from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
 class OneNovelClass(BaseAndNovel):
     """Draw in which an episode asks for all base classes and one novel class.
 
-    Where a query shows a base class, the novel class is any of the fold's, which the query seldom shows.
+    If the query shows a base class, the novel class is drawn from all of the fold's, and the query seldom shows it.
 
     Attributes:
-        streams: by data set, number of random streams that take turns (loader processes of the official program).
+        streams: {data set: number of random generators that take turns}, the loader processes of the official program.
     """
 
     streams: dict[str, int] = field(default_factory=lambda: {OTHERS: 8})
@@ -44,7 +44,11 @@ class OneNovelClass(BaseAndNovel):
     # Which episodes are there?
 
     def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
-        """Draw the episodes of `task`; opens label maps. Raises DataError if a novel class has too few images."""
+        """Draw the episodes of `task`; reads label maps.
+
+        Raises:
+            DataError: a novel class has too few images.
+        """
         pairs, novel, base = self._shown_pairs(data), data.test_classes(task.fold), data.train_classes(task.fold)
         small = [n for n in sorted(novel) if len(pairs.images_of.get(n, ())) <= task.shot]
         pool = Pool(pairs.pairs, pairs.images_of, sorted(novel), "image_first")
@@ -93,15 +97,15 @@ class OneNovelClass(BaseAndNovel):
 def bam_gfss_episodes(
     shown: PairList, base: Sequence[int], novel: Sequence[int], *, shot: int, seed: int, streams: int
 ) -> Iterator[Episode]:
-    """Draw the episodes of BAM's program with `streams` loader processes, without end (gfss.md §9).
+    """Yield the episodes that BAM's program draws with `streams` loader processes, without end (gfss.md §9).
 
     Args:
         shown: validation images in list order, with each class of which they have a pixel.
         base: base classes, which come first in an episode and have no supports.
         novel: novel classes, ascending, one of which is drawn for an episode.
-        shot: K.
-        seed: the seed of torch's generator, which the processes' seeds follow from.
-        streams: their number.
+        shot: number of supports K.
+        seed: the seed of torch's generator, from which the processes' seeds follow.
+        streams: number of loader processes.
 
     Raises:
         TooFewImages: the program would loop forever.

@@ -31,18 +31,18 @@ SMALLEST_SUPPORT = 1000
 
 @dataclass(frozen=True)
 class BoxPools:
-    """Queries and supports by class, for tests with boxed supports.
+    """Names of possible query and support images by class, for tests whose supports are boxes.
 
     Attributes:
-        targets: class number -> images that show it, in drawing order.
-        supports: class number -> those that show enough of it, in drawing order.
+        targets: {class number: images that show the class, in drawing order}.
+        supports: {class number: images that show enough pixels of it, in drawing order}.
     """
 
     targets: Mapping[int, Sequence[str]]
     supports: Mapping[int, Sequence[str]]
 
     def usable(self, class_ids: Sequence[int], shot: int) -> list[int]:
-        """Return the classes with a query and K + 1 supports, ascending."""
+        """Return those of `class_ids` that have a query and `shot` + 1 supports, ascending."""
         return [
             number
             for number in sorted(class_ids)
@@ -51,9 +51,9 @@ class BoxPools:
 
 
 class BoxTest(Provider):
-    """What the protocol fss_sam3 needs of a data set; by default it follows from label maps.
+    """What the protocol fss_sam3 needs of a data set: possible queries and supports, and boxes.
 
-    Pools are of pixels, and the box of a support is that of the largest connected part of its mask.
+    By default both follow from label maps: classes by pixels, and a box around the largest connected part of a mask.
     """
 
     data: SegmentationData
@@ -61,7 +61,7 @@ class BoxTest(Provider):
     """Whether objects of supports are drawn by a second stream, which goes on from fold to fold."""
 
     def view(self) -> SegmentationData:
-        """Return the data set in the form of this test."""
+        """Return the data set in the form that this test uses; by default unchanged."""
         return self.data
 
     @property
@@ -71,26 +71,29 @@ class BoxTest(Provider):
 
     @property
     def sha256(self) -> str:
-        """Hash of everything, besides images and label maps, on which pools and boxes depend."""
+        """Hash of everything, besides images and label maps, that decides possible queries, supports and boxes."""
         pools = self.pools()
         return fingerprint([{str(n): list(names) for n, names in of.items()} for of in (pools.targets, pools.supports)])
 
     def pools(self) -> BoxPools:
-        """Return the images of all classes."""
+        """Return the possible queries and supports of all classes."""
         data = self.data
         names = data.candidates("val")
         data.count_pixels("val", names)
         return pixel_pools({name: data.class_pixels(name)[0] for name in names}, range(1, len(data.class_names) + 1))
 
     def load(self, episode: Episode, rng: random.Random) -> Episode | None:
-        """Return the episode with names that identify the drawn objects; None if it is unusable (§6.4)."""
+        """Return the episode with image names that also identify the drawn objects; None if it is unusable.
+
+        By default it is returned unchanged.
+        """
         return episode
 
     def box(self, name: str, number: int, mask: np.ndarray) -> Box | None:
-        """Return the box of a support; None if there is none.
+        """Return x, y, width and height of a support's box in pixels; None if it has no object.
 
         Args:
-            name: the name of the support.
+            name: the name of the support image.
             number: the number of the class.
             mask: (H, W), not 0 where the support shows the class.
         """
@@ -99,7 +102,7 @@ class BoxTest(Provider):
 
 @dataclass(frozen=True)
 class BoxedSupports(Draw):
-    """Draw of the protocol fss_sam3: supports are single boxes; the seed is increased by the fold."""
+    """Draw of the protocol fss_sam3: each support is labelled with one box; the fold's number is added to the seed."""
 
     seed: int | dict[str, int] | None = 123
 
@@ -114,11 +117,10 @@ class BoxedSupports(Draw):
     )
 
     def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
-        """Draw the episodes of `task`; unusable ones are replaced by the next (§6.4).
+        """Draw the episodes of `task`; an unusable episode is replaced by the next usable one.
 
         Raises:
-            DataError: no class has a query and enough supports, also of an earlier fold that shares the stream of
-                objects, or no episode is usable.
+            DataError: a fold has no class with a query and enough supports, or no episode is usable.
         """
         test = BoxTest.of(data)
         pools = test.pools()
@@ -145,7 +147,7 @@ class BoxedSupports(Draw):
         )  # fmt: skip
 
     def support_candidates(self, data: SegmentationData, task: Task, official: Manifest) -> Mapping[int, Sequence[str]]:
-        """Return the supports of the official episodes by class."""
+        """Return {class number: support images of the official episodes}, from which further draws take supports."""
         return official_supports(official)
 
     def data(self, data: SegmentationData, fold: int = 0, shot: int = 1) -> SegmentationData:
@@ -185,7 +187,12 @@ def _usable(data: SegmentationData, pools: BoxPools, fold: int, shot: int) -> li
 
 
 def pixel_pools(pixels_of: Mapping[str, Mapping[int, int]], class_ids: Sequence[int]) -> BoxPools:
-    """Return the pools of images in the order of `pixels_of`: name -> pixels of each class (§6.2)."""
+    """Return the possible queries and supports by class: a support shows more than `SMALLEST_SUPPORT` pixels.
+
+    Args:
+        pixels_of: {image name: {class number: its pixels}}, in drawing order.
+        class_ids: numbers of the classes.
+    """
     targets: dict[int, list[str]] = {number: [] for number in class_ids}
     supports: dict[int, list[str]] = {number: [] for number in class_ids}
     for name, pixels in pixels_of.items():
@@ -199,13 +206,13 @@ def pixel_pools(pixels_of: Mapping[str, Mapping[int, int]], class_ids: Sequence[
 
 
 def drawn_episodes(pools: BoxPools, class_ids: Sequence[int], shot: int, seed: int) -> Iterator[Episode]:
-    """Draw the episodes of a fold without end (§6.2).
+    """Yield the 1-way episodes of a fold, drawn at random without end.
 
     Args:
-        pools: with a query and K + 1 supports of each class.
+        pools: possible images, with a query and K + 1 supports of each class.
         class_ids: usable classes, ascending.
-        shot: K.
-        seed: the seed of the fold's stream.
+        shot: number of supports K.
+        seed: the seed of the fold's random generator.
     """
     rng = random.Random(seed)
     for episode in count():
@@ -216,13 +223,13 @@ def drawn_episodes(pools: BoxPools, class_ids: Sequence[int], shot: int, seed: i
 
 
 def own_fold(test: BoxTest, drawn: Sequence[Sequence[Episode]], number: int, seed: int) -> tuple[list[Episode], int]:
-    """Load the last fold's first `number` episodes, after all earlier folds, and count replaced ones.
+    """Return the last fold's first episodes, objects drawn after those of earlier folds, and how many are replaced.
 
     Args:
         test: the test of the data set.
-        drawn: episodes of each fold, from the first on that shares the stream.
-        number: the number of the last fold's episodes that are wanted.
-        seed: the seed of the stream that objects are drawn from.
+        drawn: episodes of each fold that shares the random generator, in the order of folds.
+        number: how many of the last fold's episodes are wanted.
+        seed: the seed of the random generator for objects.
     """
     rng = random.Random(seed)
     for of_fold in drawn[:-1]:
@@ -233,9 +240,10 @@ def own_fold(test: BoxTest, drawn: Sequence[Sequence[Episode]], number: int, see
 
 
 def loaded_episodes(test: BoxTest, drawn: Sequence[Episode], rng: random.Random) -> Iterator[tuple[Episode, bool]]:
-    """Load a fold's episodes in order; an unusable one is replaced by the next usable.
+    """Yield a fold's episodes in order, each with True if it replaces an unusable one (then it is the next usable).
 
-    Yields each episode, and whether it stands in for another. Raises DataError where none is usable.
+    Raises:
+        DataError: no episode is usable.
     """
     for place in range(len(drawn)):
         for step in range(len(drawn)):
@@ -251,10 +259,10 @@ def loaded_episodes(test: BoxTest, drawn: Sequence[Episode], rng: random.Random)
 
 
 def largest_object_box(labels: np.ndarray, objects: np.ndarray, number: int) -> Box | None:
-    """Return the box of a class's largest object (§4), for PASCAL; None if there is none.
+    """Return x, y, width and height of a class's largest object in PASCAL's object map; None if there is none.
 
-    The largest is that of the most pixels in the whole object map. Width and height lack the last pixel, as in the
-    authors' program.
+    The largest object has the most pixels in the whole map. Width and height are 1 too small, as in the authors'
+    program.
 
     Args:
         labels: (H, W) class map.

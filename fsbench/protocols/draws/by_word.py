@@ -16,10 +16,10 @@ _KNOWN: Mapping[str, DrawRule] = {**ATLAS, **hsnet.OWN}
 
 
 def draw_rule(word: str) -> DrawRule:
-    """Return the draw rule of a word, from fsbench or an installed package.
+    """Return the rule by which episodes are drawn that has this name in fsbench or an installed package.
 
     Raises:
-        SettingsError: there is none.
+        SettingsError: no rule has the name.
     """
     found = _KNOWN.get(word) or plug_in_part(word, DrawRule)
     if found is None:
@@ -28,5 +28,13 @@ def draw_rule(word: str) -> DrawRule:
 
 
 def one_stream(word: str, pool: Pool, *, shot: int, seed: int = 0, workers: int = 0) -> Iterator[Episode]:
-    """Draw a pool's 1-way episodes by a rule, as a program with this seed and number of processes."""
+    """Yield 1-way episodes drawn by a named rule from a pool of images.
+
+    Args:
+        word: name of the rule.
+        pool: possible queries and supports.
+        shot: number of supports.
+        seed: seed of the program's main process.
+        workers: number of loader processes that draw; 0 for the main process.
+    """
     return draw_rule(word).episodes(EpisodeSource(pool, Streams(seed, workers), max(len(pool.pairs), 1), shot=shot))

@@ -43,7 +43,12 @@ class ImagesOfClasses(Draw):
     )
 
     def official_episodes(self, data: ClassificationData, task: ClassificationTask) -> OfficialEpisodes:
-        """Draw the episodes that all methods share; raises as `classification_episodes` does."""
+        """Draw the episodes of a classification test.
+
+        Raises:
+            SettingsError: more ways are asked for than there are classes.
+            DataError: a class has too few images.
+        """
         sizes = [len(images) for images in data.images]
         drawn = classification_episodes(
             sizes, task.way, task.shot, task.queries, task.seed, task.min_class_size, data.class_names
@@ -65,9 +70,9 @@ class ImagesOfClasses(Draw):
     def header_entries(
         self, data: ClassificationData, task: ClassificationTask, drawn: OfficialEpisodes
     ) -> dict[str, Any]:
-        """Return the entries of a header.
+        """Return the entries {name: value} of a classification manifest's header after data set and protocol.
 
-        Fold, setting and empty queries mean nothing here: they are part of the file format and of its hash.
+        Fold, setting and empty queries have no meaning here, but they are part of the file format and of its hash.
         """
         sizes = [len(images) for images in data.images]
         return {
@@ -93,7 +98,7 @@ class ImagesOfClasses(Draw):
         }
 
     def check_task(self, name: str, data: ClassificationData, task: ClassificationTask) -> None:  # type: ignore[override]
-        """Raise SettingsError for a fold, which such tests do not have."""
+        """Raise SettingsError for a fold other than 0, which classification tests do not have."""
         if task.fold != 0:
             raise SettingsError(f"unknown fold {task.fold} for {data.name}; classification has no folds, only 0")
 
@@ -122,7 +127,7 @@ class ImagesOfClasses(Draw):
         return redraw
 
     def without_copies(self, data: ClassificationData, task: ClassificationTask, official: Manifest) -> Manifest:
-        """Replace supports that are copies of a query, and return the episodes."""
+        """Return the manifest with supports replaced that are byte-equal copies of a query of the same episode."""
         photos = _photos(data) if data.source.kind == "own" else ()
         if len(set(chain.from_iterable(photos))) == sum(map(len, photos)):
             return official
@@ -189,14 +194,15 @@ def classification_episodes(
     min_class_size: int | None = None,
     names: Sequence[str] = (),
 ) -> Iterator[ClassificationEpisode]:
-    """Yield episodes without end, each drawn from (seed, its number) alone.
+    """Yield classification episodes without end, each drawn from the seed and its own number alone.
 
     Args:
         class_sizes: number of images of every class.
-        way, shot, queries: N, K and q, the queries of each class.
-        seed: the seed of the list; every episode is drawn from (seed, its number).
-        min_class_size: smaller classes are repeated in a circle up to so many entries; None leaves them as they are.
-        names: the names of the classes, for what is said about them; their positions are said without.
+        way, shot, queries: N classes, K supports and q queries of each class.
+        seed: the seed of the list of episodes.
+        min_class_size: smaller classes are repeated in a circle up to this number of images; None leaves them
+            unchanged.
+        names: names of the classes for error messages; without them messages give positions.
 
     Raises SettingsError for more ways than classes, DataError for classes with fewer than K + q entries.
     """

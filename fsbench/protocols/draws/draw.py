@@ -29,15 +29,16 @@ Count = int | Literal["all"]
 
 @dataclass(frozen=True)
 class OfficialEpisodes:
-    """Official episodes of a task, with the entries of their manifest's header.
+    """Official episodes of a test, with entries for their manifest's header.
 
     Attributes:
-        episodes: in their order.
-        class_ids: classes of the test, in the order of the header.
+        episodes: the episodes in order.
+        class_ids: class numbers of the test, in the order of the header.
         requested, official: numbers of episodes that were asked for, and that the protocol has.
-        lists, sha256, all_sha256: origin of the lists in words, their hash, and that of the lists of every fold.
-        dropped: classes that were left out for want of images.
-        first, last: further entries of the header, before and behind those of the numbers and lists.
+        lists, sha256, all_sha256: where the image lists come from, in words; their hash; and that of the lists of all
+            folds.
+        dropped: numbers of classes that were left out for lack of images.
+        first, last: further entries of the header, before and after those of the numbers and lists.
     """
 
     episodes: tuple[Any, ...]
@@ -54,33 +55,34 @@ class OfficialEpisodes:
 
 @dataclass(frozen=True)
 class Draw(ABC):
-    """How a test's episodes are drawn; subclasses are the rules of families of tests.
+    """Base class of the rules by which a test's episodes are drawn.
 
     Attributes:
-        seed: the seed of the episodes, or by data set; None if every episode is seeded with its own number.
-        episodes: by data set, number of test and of validation episodes, or "all" for one per listed pair.
+        seed: seed of the episodes, or {data set: seed}; None if every episode is seeded with its own number.
+        episodes: {data set: number of test and of validation episodes}, or "all" for one per entry of the list.
         ways: "any" number of classes in an episode, or "one".
         empty_queries: whether a query may show none of its episode's classes.
-        further_seeds: seeds of the other runs whose mean the program reports.
-        description: how episodes are drawn, in words; "" for those of the rule.
+        further_seeds: seeds of the other runs whose mean the authors report.
+        description: how episodes are drawn, in words; "" for the rule's default words.
         seed_remark: remark on the seed, in words; "" for the usual one.
-        kind: `kind` in the header of its manifests.
-        supports_repeat: the supports of an episode may repeat, so that two images of a class are enough.
-        draws_slices: images are slices of scans, of which a scan is an independent sample.
-        asks_base_classes: episodes are about base classes, too, for which there are no supports.
-        is_test: records are of it, so that headers name the protocol.
-        seed_may_be_index: a seed of None is known to it.
-        has_masks: its episodes are of images with masks; else of images whose class is named.
-        calibrates: it has further episodes that only calibrate.
-        trains: it has a list of base classes to train on.
-        without_training: advice for those who ask for a training where it has none.
-        filter_novel: training images that show a novel class are left out; None if only some of them are.
+        kind: `kind` in the header of its manifests: "classification", or None for masks.
+        supports_repeat: whether an image may be a support twice, so that two images of a class are enough.
+        draws_slices: whether images are slices of scans, of which a whole scan is one independent sample.
+        asks_base_classes: whether episodes also ask for base classes, which have no supports.
+        is_test: whether results are recorded, so that headers name the protocol.
+        seed_may_be_index: whether a seed of None is allowed.
+        has_masks: whether images have masks; else each image has one class.
+        calibrates: whether there are further episodes on which only a threshold is calibrated.
+        trains: whether there is a list of base classes to train on.
+        without_training: advice in the error for training where there is no such list.
+        filter_novel: whether training images that show a novel class are left out; None if only some of them are.
         settings: names of the evaluation settings that are defined (`fsbench.data.episodes.settings`).
-        all_episodes: "all" episodes in the words of the atlas, where a data set has no number of its own.
-        published: by data set, lists and draw in the words of the atlas.
+        all_episodes: words of the atlas for "all" episodes, if a data set has no number of its own.
+        published: {data set: lists and draw in the words of the atlas}.
         depends_on: what else changes the episodes, in the words of the atlas.
-        may_be_shorter: a test may end before it has the episodes that were asked for, since its list does.
-        empty_queries_show_anything: a query that shows none of its episode's classes may show any other, or nothing.
+        may_be_shorter: whether a test may have fewer episodes than asked for, because its list ends.
+        empty_queries_show_anything: whether a query that shows none of its episode's classes may show any other, or
+            none.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -118,7 +120,7 @@ class Draw(ABC):
 
     @abstractmethod
     def official_episodes(self, data: Any, task: Any) -> OfficialEpisodes:
-        """Draw the official episodes of `task` from `data`; opens label maps if needed.
+        """Draw the official episodes of a test from a data set; reads label maps if the rule needs them.
 
         Raises:
             SettingsError: the data set has no such test.
@@ -126,9 +128,15 @@ class Draw(ABC):
         """
 
     def data(self, data: Any, fold: int = 0, shot: int = 1) -> Any:
-        """Return the data set in the form to which the episodes' names refer.
+        """Return the data set in the form to which the episodes' image names refer.
 
-        Raises SettingsError where the data set has no such test.
+        Args:
+            data: the data set.
+            fold: the fold that is tested.
+            shot: number of shots.
+
+        Raises:
+            SettingsError: the data set has no such test.
         """
         return data.in_fold(fold, shot) if isinstance(data, SegmentationData) else data
 
@@ -137,35 +145,35 @@ class Draw(ABC):
 
         Args:
             data: the data set.
-            setting: the setting of the tests.
+            setting: name of the evaluation setting, such as "original".
 
         Raises:
-            FsbenchError: a list of another fold cannot be made of the data that are here.
+            FsbenchError: a list of another fold cannot be made because images are absent here.
         """
         return data.test_images
 
     def box_of(self, data: Any) -> BoxOf | None:
-        """Return a function that gives a support's box; None if the test gives masks."""
+        """Return a function from a support's name, class number and mask to its box; None if supports have masks."""
         return None
 
     def task_of(self, header: Header) -> Any:
-        """Return the task from a manifest's header."""
+        """Return the test's settings (fold, ways, shots, seed, …) that a manifest's header states."""
         stated = {one.name: getattr(header, one.name) for one in fields(ManifestTask)}
         is_official = header.seed == self.official_seed(header.dataset)
         return ManifestTask(**stated | {"episodes": header.requested, "seed": None if is_official else header.seed})
 
     def with_own_ways(self, data: Any, task: Task) -> Task:
-        """Return `task` with the number of ways that its episodes really have.
+        """Return `task` with the number of ways that its episodes will have.
 
-        On a data set of one's own a fold of fewer classes has as many ways as classes. One with a published protocol
-        keeps the number, which is refused when episodes are drawn, and so does a draw that tells nothing else here.
+        On a user's data set this is at most the number of the fold's classes. On data sets with a published protocol it
+        stays, and too large a number is refused when episodes are drawn.
         """
         if data.has_published_protocol or task.fold not in range(data.folds):
             return task
         return replace(task, way=min(task.way, len(data.test_classes(task.fold))))
 
     def header_entries(self, data: Any, task: Any, drawn: OfficialEpisodes) -> dict[str, Any]:
-        """Return the header's entries after protocol, version and data set, in the order of the hash."""
+        """Return the entries {name: value} of a manifest's header after protocol and data set, in hash order."""
         numbers = sorted(drawn.class_ids)
         return {
             **replace(task, empty=self.may_be_empty(task)).header_entries(),
@@ -185,24 +193,24 @@ class Draw(ABC):
         }
 
     def with_calibration(self, data: Any, task: Any, test: Manifest) -> Manifest:
-        """Return the manifest `test` with calibration episodes added; by default none."""
+        """Return the manifest with further episodes on which a threshold is calibrated; by default unchanged."""
         return test
 
     def seed_on(self, dataset: str, task: Any) -> int | None:
-        """Return the seed for a data set: that of `task`, or the official one."""
+        """Return the seed of the episodes on a data set: that of `task` if it has one, else the official one."""
         return self.official_seed(dataset) if task.seed is None else int(task.seed)
 
     def official_seed(self, dataset: str) -> int | None:
-        """Return the seed of the published test on a data set."""
+        """Return the seed of the published test on a data set; None if each episode is seeded with its own number."""
         return value_on(self.seed, dataset)
 
     @property
     def averaged_seeds(self) -> tuple[int, ...]:
-        """Seeds over which the authors average; none if they use one."""
+        """Seeds over whose runs the authors average; () if they use one."""
         return (self.seed, *self.further_seeds) if isinstance(self.seed, int) and self.further_seeds else ()
 
     def may_be_empty(self, task: Task) -> bool:
-        """Return whether queries of `task` may show none of its classes."""
+        """Return whether queries of `task` may show none of their episode's classes."""
         return task.empty and self.empty_queries
 
     def episode_count(self, dataset: str, pairs: int) -> int:
@@ -220,31 +228,37 @@ class Draw(ABC):
         return 0
 
     def tests_held_out(self, dataset: str) -> bool:
-        """Return whether the test's classes on a data set are those kept for choosing a checkpoint."""
+        """Return whether the test's classes on a data set are those reserved for choosing a checkpoint."""
         return False
 
     def novel_classes(self, header: Header) -> list[int]:
-        """Return the numbers of a test's classes that no training may have seen."""
+        """Return the numbers of the classes of a test that a method must not have been trained on."""
         return header.class_ids
 
     def classes_on(self, known: Published, fold: int, classes: Classes) -> set[int] | None:
-        """Return the classes over which a fold's mean is taken on a published data set; None if unknown."""
+        """Return the class numbers that a fold's mean is taken over on a published data set; None if unknown.
+
+        Args:
+            known: the published data set.
+            fold: the fold.
+            classes: "novel" or "base"; other words give None.
+        """
         of_fold = {"novel": known.test_classes, "base": known.train_classes}.get(classes)
         return None if of_fold is None else set(of_fold(fold))
 
     def query_may_support(self, header: Header) -> bool:
-        """Return whether a query may be one of its own supports."""
+        """Return whether a query may be among its own supports."""
         return bool(header.filled_classes)
 
     @property
     def in_validation(self) -> "Draw":
-        """The draw for the test that chooses a checkpoint; by default this one."""
+        """The draw for the validation that chooses a checkpoint; by default the test's own."""
         return self
 
     # Which other supports has an episode?
 
     def check_draws(self, task: Task) -> None:
-        """Raise SettingsError if further or nested draws of supports are impossible."""
+        """Raise SettingsError if the test cannot have several draws of supports, or nested ones."""
         if task.setting in ("partially_augmented", "fully_augmented"):
             raise SettingsError(
                 f"the setting {task.setting} has neither draws (found {task.draws}) nor nested_in (found "
@@ -256,11 +270,11 @@ class Draw(ABC):
         return replace(episode, supports=tuple(way[:shot] for way in episode.supports))
 
     def support_redraw(self, data: Any, task: Any, official: Manifest) -> SupportRedraw:
-        """Return a function that draws other supports for an episode.
+        """Return a function that gives an episode other supports, drawn with a numpy generator.
 
         Args:
             data: the data set.
-            task: the choices that the episodes follow from.
+            task: the settings of the test.
             official: manifest of the official episodes.
         """
         candidates = self.support_candidates(data, task, official)
@@ -268,16 +282,19 @@ class Draw(ABC):
         return redraw_of_names(photo_of, candidates, self.supports_repeat)
 
     def without_copies(self, data: Any, task: Any, official: Manifest) -> Manifest:
-        """Replace supports that are copies of the query, and return the episodes.
+        """Return the manifest with supports replaced that are byte-equal copies of their query.
 
-        Those of published data sets stay as they are. Raises DataError where a class has too few other images.
+        Episodes of published data sets are returned unchanged.
+
+        Raises:
+            DataError: a class has too few other images.
         """
         apart = redraw_copies(data, official.image_names, lambda _: self.support_redraw(data, task, official))
         seed = official.entries.get("seed") or 0
         return replace(official, episodes=tuple(apart(one, seed, one.number, 0) for one in official.episodes))
 
     def support_candidates(self, data: SegmentationData, task: Task, official: Manifest) -> Mapping[int, Sequence[str]]:
-        """Return {class: images} from which further draws take supports."""
+        """Return {class number: image names} from which further draws take supports."""
         raise SettingsError(
             "the test has no images to draw other supports from; leave draws, nested_in and copies of images out"
         )
@@ -285,7 +302,7 @@ class Draw(ABC):
     # In words
 
     def check(self) -> None:
-        """Raise SettingsError for values that no test has, or that do not go together."""
+        """Raise SettingsError for field values that no test can have, or that exclude each other."""
         seeds = list(self.seed.values()) if isinstance(self.seed, Mapping) else [self.seed]
         for seed in (*seeds, *self.further_seeds):
             if not (seed is None or 0 <= seed < 1 << 32):
@@ -306,14 +323,16 @@ class Draw(ABC):
             check_by_dataset(name, value, least=0 if name == "seed" else 1)
 
     def check_task(self, name: str, data: Any, task: Task) -> None:
-        """Raise SettingsError for an unknown fold, way, shot or setting and for what the test does not define.
-
-        Raises DataError where label maps contradict the data set's classes.
+        """Check that a test with these settings exists.
 
         Args:
             name: the name of the protocol, for messages.
             data: the data set.
-            task: what is asked for.
+            task: the settings of the test.
+
+        Raises:
+            SettingsError: fold, way, shot, setting or seed is unknown, or the protocol does not define it.
+            DataError: label maps hold numbers that are not the data set's classes.
         """
         data.check_fold(task.fold)
         self.check_choices(name, task.setting, task.way)
@@ -340,18 +359,18 @@ class Draw(ABC):
 
     @property
     def drawing(self) -> str:
-        """How episodes are drawn, in words."""
+        """How episodes are drawn, in words: `description`, or else the default description of the rule."""
         return self.description or self.default_description
 
     def seed_words(self) -> str:
-        """Say which seed the test has, and how to change it."""
+        """Return in words which seed the test has, and how to change it."""
         if self.seed is None:
             return "the episode's index"
         remark = self.seed_remark or "--data.test.seed repeats a test with other episodes"
         return f"{words_by_dataset(self.seed)}; {remark}"
 
     def draw_zero(self, header: Header) -> str:
-        """Describe draw 0 of the supports, the official one."""
+        """Return in words what draw 0 of the supports is, which scores are computed from."""
         if header.nested_in is not None:
             return f"the first {header.shot} of {header.nested_in} supports, drawn as the protocol draws so many"
         if header.lists.startswith("official") and header.seed == self.official_seed(header.dataset):
@@ -359,26 +378,26 @@ class Draw(ABC):
         return "that of the test without further draws (its lists or seed are not the published ones)"
 
     def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
-        """Return lists and draw in the words of the atlas; None if no published program draws so."""
+        """Return image lists and draw in the words of the atlas; None if no published program draws in this way."""
         return self.published.get(dataset) if "published" in vars(type(self)) else None  # a plug-in's states its own
 
     def seeds_condition(self, dataset: str) -> str:
-        """Return the seed in the words of the atlas."""
+        """Return the seed on a data set in the words of the atlas of evaluation programs."""
         return "index of the episode" if self.seed is None else str(self.official_seed(dataset))
 
     def episodes_condition(self, dataset: str) -> str:
-        """Return the number of episodes in the words of the atlas."""
+        """Return the number of episodes on a data set in the words of the atlas of evaluation programs."""
         if value_on(self.episodes, dataset) == "all":
             return ALL_EPISODES.get(dataset, self.all_episodes)
         return str(self.episode_count(dataset, 0))
 
     @property
     def dependence(self) -> str:
-        """What else changes the episodes (such as workers), in the words of the atlas."""
+        """What else changes the episodes, such as loader processes, in the words of the atlas; "no" for nothing."""
         return "no"
 
     def title(self, header: Header) -> str:
-        """Describe a test in the heading of a table."""
+        """Return the heading of a table of a test's results: data set, ways, shots, setting, protocol, episodes."""
         empty = "queries may be empty" if header.empty else "no empty queries"
         return (
             f"{header.dataset} · {header.way}-way {header.shot}-shot · "
@@ -394,7 +413,7 @@ class Draw(ABC):
         return str(header.requested)
 
     def notes(self, header: Header) -> list[str]:
-        """List notes for readers about the episodes of a test."""
+        """Return notes for readers of results about how a test's episodes were drawn."""
         notes, usual = [], self.official_seed(header.dataset)
         if header.draws > 1:
             notes.append(
@@ -411,11 +430,11 @@ class Draw(ABC):
         return notes
 
     def further_choices(self) -> list[Choice]:
-        """List choices that only this kind of draw has."""
+        """Return choices of the protocol that only this kind of draw has, with their consequences; by default []."""
         return []
 
     def choices(self) -> list[Choice]:
-        """List the choices of every draw with their consequences."""
+        """Return the protocol's choices about drawing episodes, with their consequences in words."""
         original = self.settings == ("original",)
         return [
             Choice("episodes are drawn", self.drawing),

@@ -21,16 +21,16 @@ ClassPixels = Callable[[str], tuple[dict[int, int], int]]
 
 
 class AugmentedSettings(Provider):
-    """How the augmented settings of fscs work on a data set."""
+    """How the augmented settings of the FS-CS protocol, which add annotated classes of supports, work on a data set."""
 
     @property
     def threshold(self) -> float:
-        """Share of an image that a further class must cover to be used (θ, §4)."""
+        """Share of an image's pixels that a further annotated class must cover to be added to an episode."""
         return 0.07
 
 
 def augmented_episodes(data: SegmentationData, pool: Pool, task: Task) -> Iterator[Episode]:
-    """Draw the episodes of an augmented setting, without end."""
+    """Yield the episodes of a partially or fully augmented setting of FS-CS, without end."""
     apart = redraw_copies_in(data, pool)
     return (_augmented_episode(i, data, pool, task, apart) for i in count())
 
@@ -51,11 +51,17 @@ def augment(
     class_pixels: ClassPixels,
     threshold: float,
 ) -> Episode:
-    """Add the support images' other annotated classes as shots or ways (fscs-protocol §4).
+    """Return an episode with the support images' other annotated classes added as shots or ways (fscs-protocol §4).
 
-    `targets` None is the partially augmented setting (the episode's own ways); a list of class ids is the fully
-    augmented one, in which a class of the list that is not yet a way becomes one. `rng` must be the state that
-    `draw_episode` left. Ways are padded to equal length with copies of their own shots.
+    Args:
+        episode: the episode as drawn.
+        rng: random generator in the state in which drawing the episode left it.
+        targets: None adds shots of the episode's own ways only; class numbers also add new ways of these classes.
+        class_pixels: gives the pixels of each class in an image.
+        threshold: share of the image that a class must cover to be added.
+
+    Returns:
+        The episode; ways with fewer shots than others are filled with copies of their own shots.
     """
     supports = {number: list(names) for number, names in zip(episode.classes, episode.supports, strict=True)}
     allowed = set(episode.classes if targets is None else targets)
@@ -78,10 +84,10 @@ def augment(
 
 
 def size_pool(pairs: PairList, query_sampling: QuerySampling, *, way: int, shot: int) -> Pool:
-    """Return the pool of a size-restricted split (fscs-protocol §5): grouped by class, filtered, shuffled once.
+    """Return the pool of queries and supports of a size-restricted setting, filtered and shuffled once.
 
-    Data sets with sequential queries (PASCAL) keep every class in `class_ids` in order of first appearance and filter
-    pairs only for more than one way; the others (COCO) drop classes that have no more than `shot` images.
+    Data sets with sequential queries (PASCAL) keep every class in order of first appearance and filter pairs only for
+    more than one way; the others (COCO) drop classes that have no more than `shot` images (fscs-protocol §5).
     """
     enough = {number: names for number, names in pairs.images_of.items() if len(names) > shot}
     if query_sampling == "sequential":

@@ -30,15 +30,15 @@ PhotoOf = Callable[[str], Path]
 
 
 def further_draws(official: Manifest, draws: int, redraw: SupportRedraw) -> tuple[Any, ...]:
-    """Return the episodes of the draws 1 to `draws` - 1, draw by draw.
+    """Return the official episodes with other supports, once for each of the draws 1 to `draws` - 1.
 
     Args:
         official: manifest of the official episodes.
-        draws: number of draws, the official one included.
+        draws: number of draws, including the official one.
         redraw: gives an episode other supports.
 
     Raises:
-        SettingsError: there would be more episodes than a record can number.
+        SettingsError: there would be 2^31 episodes or more.
     """
     count = len(official.episodes)
     if count * draws >= 1 << 31:
@@ -56,18 +56,18 @@ def further_draws(official: Manifest, draws: int, redraw: SupportRedraw) -> tupl
 
 
 def with_draws(official: Manifest, draws: int, further: tuple[Any, ...]) -> Manifest:
-    """Return the manifest with `draws` draws of supports: the official one and `further_draws`."""
+    """Return the manifest of the official episodes followed by those of the `further` draws of supports."""
     entries = official.entries | {"draws": draws, "official_sha256": official.sha256}
     return Manifest(entries, official.episodes + further)
 
 
 def redraw_of_names(photo_of: PhotoOf, candidates: Mapping[int, Sequence[str]], supports_repeat: bool) -> SupportRedraw:
-    """Return a function that draws as many other supports for an episode, none from the query's photo.
+    """Return a function that gives an episode other supports, as many as it has, none from the query's photo.
 
     Args:
         photo_of: gives the photo of an image.
-        candidates: class number -> images to draw from.
-        supports_repeat: whether an image may be drawn twice for one episode, as the protocol has it.
+        candidates: {class number: images to draw from}.
+        supports_repeat: whether an image may be drawn twice for one episode.
 
     Raises (when an episode is drawn):
         TooFewImages: a class has fewer images than supports.
@@ -96,15 +96,16 @@ def redraw_of_names(photo_of: PhotoOf, candidates: Mapping[int, Sequence[str]], 
 def redraw_copies(
     data: SegmentationData, names: Iterable[str], redraw: Callable[[PhotoOf], SupportRedraw]
 ) -> Callable[..., Episode]:
-    """Return a function that draws other supports for an episode if one is a copy of its query.
+    """Return a function that gives an episode other supports if one of them is a copy of its query.
 
-    Its arguments are an episode and numbers that seed a generator. Only users' own data have copies.
+    The function's arguments are an episode and numbers that seed a generator. Only users' own data have copies;
+    episodes of published data sets are returned unchanged.
 
     Args:
         data: the data set.
         names: images of the episodes.
-        redraw: makes what draws other supports of the function from an image to its photo; asked once, when the first
-            episode needs it.
+        redraw: called once, when the first episode needs it: from a function that gives the photo of an image to a
+            function that draws other supports.
 
     Raises (when an episode is drawn):
         DataError: a class has too few images that are no copies of the query.
@@ -130,15 +131,21 @@ def redraw_copies(
 
 
 def redraw_copies_in(data: SegmentationData, pool: Pool, supports_repeat: bool = False) -> Callable[..., Episode]:
-    """Return `redraw_copies` for episodes drawn from a pool."""
+    """Return a function that gives an episode other supports, from `pool`, if one of them is a copy of its query.
+
+    Args:
+        data: the data set.
+        pool: possible queries and supports.
+        supports_repeat: whether an image may be drawn twice for one episode.
+    """
     names = {*pool.images, *chain.from_iterable(pool.images_of.values())}
     return redraw_copies(data, names, lambda photo_of: redraw_of_names(photo_of, pool.images_of, supports_repeat))
 
 
 def queries_apart(data: SegmentationData, queries: Sequence[str], supports: Iterable[str]) -> list[str]:
-    """Return the queries that are neither supports of the run nor copies of them.
+    """Return the queries that are neither supports of the run nor byte-equal copies of them.
 
-    Of published data sets all are returned.
+    On published data sets all queries are returned.
     """
     if data.source.kind != "own":
         return list(queries)
@@ -155,15 +162,15 @@ def _endless_places(rng: np.random.Generator, number: int) -> Iterator[int]:
 
 
 def draw_distinct(rng: np.random.Generator, items: Sequence[Item], number: int) -> tuple[Item, ...]:
-    """Draw `number` of `items`, repeating items only if there are too few."""
+    """Draw `number` of `items`, without replacement unless there are fewer items."""
     places = rng.choice(len(items), number, replace=len(items) < number)
     return tuple(items[place] for place in places)
 
 
 def official_supports(manifest: Manifest) -> dict[int, list[str]]:
-    """Return {class: distinct supports} of a manifest's episodes.
+    """Return {class number: distinct supports} of a manifest's episodes.
 
-    They are what further draws take where a test has no list besides its episodes.
+    Further draws take supports from these where a test has no list of images besides its episodes.
     """
     supports: dict[int, dict[str, None]] = {}
     for episode in manifest.episodes:

@@ -31,7 +31,7 @@ Name = TypeVar("Name")
 
 
 class SupportsOfRun(NamedTuple):
-    """Supports of a run by novel class (K each), and its queries."""
+    """One run's supports (K for each novel class) and the queries that share them."""
 
     supports: tuple[tuple[str, ...], ...]
     queries: tuple[str, ...]
@@ -48,18 +48,18 @@ def draw_runs(
     only_one_novel: bool = True,
     refill: Refill = "official",
 ) -> Iterator[SupportsOfRun]:
-    """Draw the supports of consecutive runs from one Python generator (§5).
+    """Yield the supports and queries of consecutive runs, drawn from one Python generator (gfss.md §5).
 
     Args:
         queries: images that may be queries, in list order.
-        candidates: novel class, ascending -> images that may be its supports, in list order.
-        shown: image -> classes that its label map shows.
-        shot: K.
-        runs: their number.
+        candidates: {novel class, ascending: images that may be its supports, in list order}.
+        shown: gives the classes that an image's label map shows.
+        shot: number of supports K of each class.
+        runs: number of runs.
         seed: the seed of the generator before the first run.
         only_one_novel: a support shows no other novel class.
-        refill: slots of a class with too few images are filled from all supports so far, which for every class but the
-            first are mostly of others, as the authors' program does; or from the class's own.
+        refill: how missing supports of a class with too few images are filled: "official", as in the authors' program,
+            from all supports so far, which are mostly of other classes; else from the class's own.
 
     Raises:
         DataError: a class has no image that may be its support.
@@ -96,27 +96,27 @@ def draw_runs(
 
 
 class ValidationImages(Provider):
-    """Validation images of a data set in the authors' order, which decides the draw of supports."""
+    """The validation images of a data set in the authors' order, by which supports are drawn."""
 
     data: SegmentationData
 
     def view(self) -> SegmentationData:
-        """Return the data set with the authors' label maps."""
+        """Return the data set with the authors' label maps; by default unchanged."""
         return self.data
 
     def images(self) -> tuple[Sequence[str], str]:
-        """Return the names, and where their order comes from."""
+        """Return the names of the validation images in order, and in a word where the order comes from."""
         return self.data.candidates("val"), DERIVED
 
 
 def lines_sha256(lines: Sequence[str]) -> str:
-    """Return the checksum of a list file with these lines, a final newline included (§2)."""
+    """Return the sha256 of a text file with these lines, each ended by a newline."""
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class BaseAndNovel(Draw):
-    """Base of draws in which episodes ask for base and novel classes at once."""
+    """Base class of draws whose episodes ask for base and novel classes at once (generalised few-shot segmentation)."""
 
     ways: Literal["any", "one"] = "any"
     empty_queries: bool = True
@@ -127,7 +127,7 @@ class BaseAndNovel(Draw):
         return ValidationImages.of(data).view()
 
     def images(self, data: SegmentationData) -> PairList:
-        """Return the validation images, in order, each for all classes."""
+        """Return the validation images in order, as pairs (name, 0), since each is a query for all classes."""
         names, origin = ValidationImages.of(data).images()
         return PairList(tuple[Pair, ...]((name, 0) for name in names), origin)
 
@@ -142,7 +142,18 @@ class BaseAndNovel(Draw):
         dropped: Sequence[int],
         **first: Any,
     ) -> OfficialEpisodes:
-        """Return episodes with header entries; classes are base ones, then novel ones."""
+        """Return episodes with the entries of their manifest's header; base classes come before novel ones.
+
+        Args:
+            data: the data set.
+            task: the settings of the test.
+            novel: numbers of the novel classes.
+            episodes: the episodes.
+            official: number of episodes of the protocol.
+            requested: number of episodes that were asked for.
+            dropped: classes that were left out for lack of images.
+            **first: further entries of the header.
+        """
         pairs, ordered = self.images(data), [*sorted(data.train_classes(task.fold)), *sorted(novel)]
         entries = {"all_classes": True, "novel_ids": sorted(novel), **first}
         return OfficialEpisodes(
@@ -158,7 +169,7 @@ class BaseAndNovel(Draw):
 
 @dataclass(frozen=True)
 class SupportsForAll(BaseAndNovel):
-    """Base of draws in which one set of supports serves all queries of a run.
+    """Base class of draws in which all queries of a run share one set of supports.
 
     Attributes:
         support_pixels: by data set, pixels of its class that a support shows at least.
@@ -167,7 +178,7 @@ class SupportsForAll(BaseAndNovel):
     support_pixels: dict[str, int] = field(default_factory=lambda: {OTHERS: 16 * 32 * 32, "demo": 256})
 
     def least_pixels(self, dataset: str) -> int:
-        """Return how many pixels of its class a support must show."""
+        """Return the least number of pixels of its class that a support must show on a data set."""
         return int(value_on(self.support_pixels, dataset))
 
     def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
@@ -184,13 +195,15 @@ class SupportsForAll(BaseAndNovel):
 
 @dataclass(frozen=True)
 class FixedSupports(SupportsForAll):
-    """Draw of DIaM: runs of queries with fixed supports.
+    """Draw of DIaM: in each of several runs, all queries share one set of supports.
 
     Attributes:
-        episodes: by data set, queries of a run, or "all" that are no supports; some are drawn anew for each run.
+        episodes: {data set: number of queries of a run}, drawn anew for each run, or "all" images that are not
+            supports.
         runs: number of runs, each with supports of its own.
-        only_one_novel: a support shows no other novel class.
-        refill: what fills the slots of a class with too few images, see `draw_runs`.
+        only_one_novel: whether a support shows no other novel class.
+        refill: how missing supports of a class with too few images are filled: "official", from all supports drawn so
+            far; else from the class's own.
     """
 
     runs: int = 5
@@ -211,7 +224,11 @@ class FixedSupports(SupportsForAll):
     # Which episodes are there?
 
     def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
-        """Draw the runs of `task`; opens label maps. Raises DataError where a novel class has no support."""
+        """Draw the episodes of all runs of `task`; reads label maps.
+
+        Raises:
+            DataError: a novel class has no image that may be its support.
+        """
         novel, base = sorted(data.test_classes(task.fold)), sorted(data.train_classes(task.fold))
         names = [name for name, _ in self.images(data).pairs]
         data.count_pixels("val", names)
@@ -260,13 +277,13 @@ class FixedSupports(SupportsForAll):
     def candidates(
         self, dataset: str, pixels: Mapping[Name, Mapping[int, int]], classes: Collection[int], novel: Sequence[int]
     ) -> tuple[list[Name], dict[int, list[Name]]]:
-        """Return the images that may be queries, and those that may be supports, by novel class (§2).
+        """Return the images that may be queries, and {novel class: images that may be its supports}.
 
         Args:
-            dataset: its name.
-            pixels: image, in list order -> pixels of each label.
-            classes: all of them.
-            novel: the novel ones.
+            dataset: name of the data set.
+            pixels: {image, in list order: {label: its pixels}}.
+            classes: numbers of all classes.
+            novel: numbers of the novel classes.
         """
         least = self.least_pixels(dataset)
         queries = [name for name, shown in pixels.items() if any(shown.get(number) for number in classes)]
@@ -325,18 +342,18 @@ class FixedSupports(SupportsForAll):
 def fixed_supports(
     shown: Mapping[str, Mapping[int, int]], novel: Sequence[int], shot: int, seed: int, least: int
 ) -> dict[int, tuple[str, ...]]:
-    """Draw the supports for all queries as CAPL's program does.
+    """Draw the supports that all queries share, as CAPL's program does.
 
     Args:
-        shown: training image, in list order -> pixels of each class.
+        shown: {training image, in list order: {class: its pixels}}.
         novel: the novel classes, ascending.
-        shot: K.
+        shot: number of supports K.
         seed: the seed of Python's generator.
-        least: pixels of its class that a support shows.
+        least: least number of pixels of its class that a support shows.
 
     Returns:
-        The K supports of each novel class; images repeat where a class has too few. A class that no trial finds an
-        image of, where the program stops, is left out.
+        {novel class: its K supports}; images repeat where a class has too few. A class for which no trial finds an
+        image is left out.
     """
     rng = random.Random(seed)
     lists: dict[int, list[str]] = {number: [] for number in novel}
@@ -360,14 +377,14 @@ def fixed_supports(
 
 
 def queries_by_novel_class(shown: Mapping[str, Mapping[int, int]], novel: Sequence[int]) -> list[str]:
-    """Return images that show a class, in the order of CAPL's program.
+    """Return the names of images that show a class, in the order of CAPL's program.
 
     Args:
-        shown: validation image, in list order -> pixels of each class, without background and void.
+        shown: {validation image, in list order: {class: its pixels}}, without background and void.
         novel: the novel classes, ascending.
 
     Returns:
-        Those of each novel class, by the lowest that an image shows, then the others.
+        First the images of each novel class (by the lowest one that an image shows), then images without a novel class.
     """
     first = {name: next((n for n in novel if pixels.get(n)), None) for name, pixels in shown.items() if pixels}
     return [name for number in (*novel, None) for name, found in first.items() if found == number]
@@ -375,7 +392,7 @@ def queries_by_novel_class(shown: Mapping[str, Mapping[int, int]], novel: Sequen
 
 @dataclass(frozen=True)
 class TrialSupports(SupportsForAll):
-    """Draw of CAPL: fixed supports from training images, drawn by trials."""
+    """Draw of CAPL: all queries share supports that are drawn from training images by random trials."""
 
     published: ClassVar[Mapping[str, ListsAndDraw]] = {
         "pascal": ListsAndDraw("gfss", "16384 support only", "fixed support set, by trials")
@@ -387,7 +404,11 @@ class TrialSupports(SupportsForAll):
     )
 
     def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
-        """Draw the episodes of `task`; opens label maps. Raises DataError where a novel class has no support."""
+        """Draw the episodes of `task`; reads label maps.
+
+        Raises:
+            DataError: no trial found a support of a novel class.
+        """
         novel, base = sorted(data.test_classes(task.fold)), sorted(data.train_classes(task.fold))
         least = self.least_pixels(data.name)
         trained = _shown(data, "trn", ImageLists.of(data).image_order("trn"), {*novel, *base})

@@ -22,16 +22,24 @@ Item = TypeVar("Item")
 
 
 def draw(rng: np.random.RandomState, items: Sequence[Item]) -> Item:
-    """Draw one of `items` like `choice(items, 1, replace=False)`."""
+    """Draw one of `items` with the random numbers that numpy's `choice(items, 1, replace=False)` takes."""
     return items[rng.permutation(len(items))[0]]
 
 
 def draw_episode(
     episode: int, rng: np.random.RandomState, pool: Pool, *, way: int, shot: int, background: bool
 ) -> Episode:
-    """Draw an episode (fscs-protocol §3); `background` allows queries that show none of the support classes.
+    """Draw an episode by the FS-CS protocol: a query, N classes and K different supports of each (fscs-protocol §3).
 
-    Raises TooFewImages where the official program would loop forever.
+    Args:
+        episode: number of the episode.
+        rng: the episode's random generator.
+        pool: possible queries and supports.
+        way, shot: N and K.
+        background: the query may show none of the N classes.
+
+    Raises:
+        TooFewImages: the official program would loop forever.
     """
     query, query_class = draw_query(episode, rng, pool, shot)
     classes = _draw_classes(rng, pool.class_ids, query_class, way, background)
@@ -40,7 +48,7 @@ def draw_episode(
 
 
 def draw_query(episode: int, rng: np.random.RandomState, pool: Pool, shot: int) -> Pair:
-    """Draw an episode's query (an image and its class) by the pool's rule."""
+    """Draw an episode's query, an (image, class) pair, by the pool's rule `query_sampling`."""
     if pool.query_sampling == "sequential":
         return pool.pairs[episode % len(pool.pairs)]
     if pool.query_sampling == "image_first":
@@ -77,7 +85,7 @@ def _draw_supports(
 
 
 def different_supports(query: str, shot: int, drawn: Iterator[str]) -> tuple[str, ...]:
-    """Draw `shot` different images that are not the query."""
+    """Take the first `shot` different names from `drawn` that are not the query."""
     taken: list[str] = []
     while len(taken) < shot:
         name = next(drawn)
@@ -87,7 +95,7 @@ def different_supports(query: str, shot: int, drawn: Iterator[str]) -> tuple[str
 
 
 def repeated_supports(rng: np.random.RandomState, images: Sequence[str], query: str, shot: int) -> tuple[str, ...]:
-    """Draw `shot` supports from `images` with repetition, none of them `query`."""
+    """Draw `shot` supports from `images` with replacement, none of them `query`."""
     supports: list[str] = []
     while len(supports) < shot:
         name = draw(rng, images)
@@ -97,9 +105,10 @@ def repeated_supports(rng: np.random.RandomState, images: Sequence[str], query: 
 
 
 def hsnet_episode(episode: int, rng: np.random.RandomState, pool: Pool, shot: int) -> Episode:
-    """Draw a 1-way episode as HSNet's program does, whose supports may repeat (fss-protocol §5).
+    """Draw a 1-way episode as HSNet's program does: the same image may be a support twice (fss-protocol §5).
 
-    Raises TooFewImages where the program would loop forever.
+    Raises:
+        TooFewImages: the program would loop forever.
     """
     query, number = draw_query(episode, rng, pool, 1)
     return episode_with_repeats(episode, query, number, rng, pool, shot)
@@ -108,9 +117,18 @@ def hsnet_episode(episode: int, rng: np.random.RandomState, pool: Pool, shot: in
 def episode_with_repeats(
     episode: int, query: str, number: int, rng: np.random.RandomState, pool: Pool, shot: int
 ) -> Episode:
-    """Draw a query's supports as HSNet's program does, and return the 1-way episode.
+    """Draw a query's supports with replacement, as HSNet's program does, and return the 1-way episode.
 
-    Raises TooFewImages where the program would loop forever.
+    Args:
+        episode: number of the episode.
+        query: name of the query.
+        number: class of the query.
+        rng: the random generator.
+        pool: possible supports.
+        shot: number of supports.
+
+    Raises:
+        TooFewImages: the class has no image besides the query, and the program would loop forever.
     """
     images = pool.images_of.get(number, ())
     if not set(images) - {query}:

@@ -17,12 +17,12 @@ LEAST = 2 * 32 * 32
 
 @dataclass(frozen=True)
 class ReleasedImages:
-    """Released image list of one fold of a PFENet-like program.
+    """Published image list of one fold of a program that draws like PFENet's.
 
     Attributes:
         path: file of the list.
         names: image names in list order.
-        members: (image, class) pairs of the second released file; None if only the images are known.
+        members: (image, class) pairs of a second published file; None if only the images are known.
     """
 
     path: Path
@@ -31,34 +31,38 @@ class ReleasedImages:
 
 
 class ImageLists(Provider):
-    """Image lists of a data set for PFENet-like programs."""
+    """Image lists of a data set for programs that draw like PFENet's: an image first, then one of its classes."""
 
     data: SegmentationData
 
     def image_order(self, part: Part) -> Sequence[str]:
-        """Return the images of `part` in the order of the programs."""
+        """Return the image names of `part` ("trn" or "val") in the order of these programs."""
         return self.data.candidates(part)
 
     def released(self, part: Part, fold: int) -> ReleasedImages | None:
-        """Return the published list; None if it must be derived."""
+        """Return the published image list of a part and fold; None if it must be derived."""
         return None
 
     def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
-        """Say where `pairs` come from. Raises DataError if they contradict the `released` file."""
+        """Return in words where the (image, class) pairs come from.
+
+        Raises:
+            DataError: they contradict the published list `released`.
+        """
         return self.data.list_origin(pairs, f"pfenet-{part}", fold)
 
 
 def image_list(data: SegmentationData, part: Part, fold: int, pixels: int = LEAST) -> PairList:
-    """Return the list of PFENet-like programs: images in list order, the classes of an image ascending.
+    """Return the (image, class) list of PFENet-like programs: images in list order, each image's classes ascending.
 
-    Training images that show a novel class are left out (hmnet.md §11.1). Lists that authors released are of `LEAST`.
+    Training images that show a novel class are left out (hmnet.md §11.1).
 
     Args:
         data: the data set.
         part: "trn" for the base classes in training images, "val" for the novel ones in test images.
         fold: fold of the data set.
-        pixels: of a class for which an image is listed; where the data set's smallest object is not `LEAST`, in
-            proportion.
+        pixels: pixels of a class from which on an image is listed; scaled where the data set's smallest object is not
+            `LEAST`. Published lists are used only for `LEAST`.
     """
     if pixels == LEAST:
         return kept_list(data, f"pfenet-{part}", fold, lambda: _image_list(data, part, fold))
@@ -94,10 +98,13 @@ def _image_list(data: SegmentationData, part: Part, fold: int) -> PairList:
 
 
 def unfiltered_image_list(data: SegmentationData, part: Part, fold: int, pixels: int = LEAST) -> PairList:
-    """Return PFENet's own training list: novel classes are background in its images (pfenet-method.md §5).
+    """Return PFENet's own training list, which keeps images with novel classes as background (pfenet-method.md §5).
 
     Args:
-        data, part, fold, pixels: as for `image_list`.
+        data: the data set.
+        part: "trn" for the base classes in training images, "val" for the novel ones in test images.
+        fold: fold of the data set.
+        pixels: pixels of a class from which on an image is listed.
     """
 
     def make() -> PairList:
@@ -111,10 +118,10 @@ def unfiltered_image_list(data: SegmentationData, part: Part, fold: int, pixels:
 
 
 def large_object_list(data: SegmentationData, part: Part, fold: int) -> PairList:
-    """Return R2Net's list: images in the order of their names, the classes of an image ascending (isaid-protocol §3).
+    """Return R2Net's (image, class) list: images in the order of their names, each image's classes ascending.
 
-    A training image with a large object of another class is left out (§7). The authors' program goes through a Python
-    set of images, whose order is another one in each process.
+    A training image with a large object of another class is left out. The authors' program goes through a Python set of
+    images, whose order differs between processes (isaid-protocol §3, §7).
     """
 
     def make() -> PairList:
@@ -142,7 +149,16 @@ def pairs_by_pixels(
     min_pixels: int,
     unwanted_from: int = 1,
 ) -> tuple[Pair, ...]:
-    """Return pairs with at least `min_pixels`, without images that show too much of an `unwanted` class."""
+    """Return (image, class) pairs with at least `min_pixels` pixels of the class.
+
+    Args:
+        names: image names, in the order of the result.
+        classes: class numbers, in the order of an image's pairs.
+        unwanted: classes whose images are left out.
+        class_pixels: gives an image's {label: pixels} and number of all pixels.
+        min_pixels: least number of pixels of a class.
+        unwanted_from: pixels of an unwanted class from which on an image is left out.
+    """
     pairs = []
     for name in names:
         pixels, _ = class_pixels(name)

@@ -33,10 +33,10 @@ class EpisodeRun:
     Attributes:
         class_ids: numbers of the classes in the order of the data set's files; they depend on the fold and, in some
             data sets, on the shots.
-        length: number of episodes, where the data set has its own.
-        episodes: all of them, one after the other from one stream, without end.
+        length: number of episodes, if the data set fixes it.
+        episodes: iterator over all episodes, drawn from one random generator, without end.
         sha256: checksum of the annotation files that episodes and label maps follow from.
-        origin: origin of these files, as of a list (see `PairList`).
+        origin: in a word where these files come from, such as "official" or "derived".
     """
 
     class_ids: list[int]
@@ -47,33 +47,42 @@ class EpisodeRun:
 
 
 class OwnEpisodes(Provider):
-    """Rule of a data set that draws its own episodes for the protocol incontext, instead of lists."""
+    """Rule of a data set that draws its own episodes for the protocol incontext, instead of lists of images."""
 
     data: SegmentationData
 
     @abstractmethod
     def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
-        """Return the test of `fold` with `shot` supports. Raises DataError if a class has too few images."""
+        """Return the episodes of a test.
+
+        Args:
+            fold: the fold.
+            shot: number of supports.
+            seed: seed of the random generator.
+
+        Raises:
+            DataError: a class has too few images.
+        """
 
 
 class EachPairOnce(Provider):
-    """Marks a data set whose tests use each pair of the list at most once."""
+    """Marks a data set whose tests use each (image, class) pair of the list at most once."""
 
 
 def own_episodes(
     own: OwnEpisodes, run: EpisodeRun, task: Task, official: int, first_entries: Mapping[str, Any]
 ) -> OfficialEpisodes:
-    """Draw the episodes of a data set by its own rule.
+    """Draw a test's episodes by a data set's own rule, and return them with entries for the manifest's header.
 
     Args:
         own: the data set's rule.
-        run: its test of the task's fold and shots.
-        task: what is asked for.
-        official: number of episodes that the protocol has.
+        run: its episodes for the task's fold and shots.
+        task: the settings of the test.
+        official: number of episodes of the protocol.
         first_entries: further entries of the header.
 
     Raises:
-        SettingsError: classes besides those of the fold.
+        SettingsError: classes other than the fold's novel ones are asked for.
         DataError: a class has too few images.
     """
     data = own.data
@@ -97,7 +106,7 @@ def own_episodes(
 
 
 def every_tenth(class_ids: Sequence[int], fold: int, folds: int = 10) -> list[int]:
-    """Return the classes fold, fold + folds, … of `class_ids`; the last len mod folds belong to no fold (§3.3)."""
+    """Return the classes at positions fold, fold + folds, … of `class_ids`; the last len mod folds are in no fold."""
     return [class_ids[fold + folds * place] for place in range(len(class_ids) // folds)]
 
 
@@ -109,17 +118,17 @@ def episodes_of_objects(
     shot: int,
     seed: int = 0,
 ) -> Iterator[Episode]:
-    """Draw PACO-Part's episodes (§3.5): a class, a photo, an object in it; then supports, which may repeat.
+    """Yield PACO-Part's episodes: a class, a photo and an object in it are drawn, then supports, which may repeat.
 
-    An episode with a view without pixels is drawn again as a whole, class included, as INSID3 does; the other programs
-    fail there, and draw the same if there is none.
+    An episode in which a drawn object's box has no pixels is drawn again as a whole, class included, as INSID3 does;
+    other programs fail there.
 
     Args:
-        photos_of: class number -> its photos in the order of the annotation file.
-        views_of: photo, class number -> the photo's objects that show the class, at least one; asked for drawn photos.
-        is_empty: view -> whether its box has no pixels.
-        shot: K.
-        seed: the seed of the stream.
+        photos_of: {class number: its photos in the order of the annotation file}.
+        views_of: gives, for a photo and class number, the names of the photo's objects that show the class.
+        is_empty: whether the object of this name has a box without pixels.
+        shot: number of supports K.
+        seed: the seed of the random generator.
     """
     rng, numbers = np.random.RandomState(seed), list(photos_of)
     for episode in count():
@@ -159,14 +168,14 @@ def episodes_of_parts(
     shot: int,
     seed: int = 0,
 ) -> Iterator[Episode]:
-    """Draw PASCAL-Part's episodes (§3.4), class by class; no photo is twice in an episode.
+    """Yield PASCAL-Part's episodes, classes in turn; no photo is twice in an episode.
 
     Args:
-        names_of: class number (a part of a kind of object) -> photos as listed, maybe several times.
-        objects_of: photo, class number -> the photo's objects of that kind: their views, None for those without the
-            part.
-        shot: K.
-        seed: the seed of the stream.
+        names_of: {class number (a part of a kind of object): photos as listed, maybe several times}.
+        objects_of: gives, for a photo and class number, the photo's objects of that kind by name, None for those that
+            do not show the part.
+        shot: number of supports K.
+        seed: the seed of the random generator.
     """
     rng, numbers = np.random.RandomState(seed), list(names_of)
     for episode in count():

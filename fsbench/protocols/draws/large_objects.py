@@ -27,10 +27,10 @@ class LargeObjectImages:
     """Images with large objects, from which a fold's episodes are drawn.
 
     Attributes:
-        images_of: class number -> names of its images in drawing order, classes as in the annotation file. A name
-            stands for the large objects of this class alone.
-        origin: source of the images in words, which stands in records in place of that of a list (see `PairList`).
-        sha256: of the annotation file.
+        images_of: {class number: names of its images in drawing order}, classes in the order of the annotation file.
+            The image of a name shows the large objects of this class alone.
+        origin: in words where the images come from.
+        sha256: checksum of the annotation file.
     """
 
     images_of: dict[int, Sequence[str]]
@@ -49,12 +49,16 @@ class LargeObjectTest(Provider):
 
     @abstractmethod
     def images(self, fold: int) -> LargeObjectImages:
-        """Return the images of the novel classes of `fold`. Raises DataError if the annotations do not fit."""
+        """Return the images with large objects of the novel classes of `fold`.
+
+        Raises:
+            DataError: the annotations do not fit.
+        """
 
 
 @dataclass(frozen=True)
 class LargeObjectSupports(Draw):
-    """Draw in which queries and supports show large objects of a class, and nothing else counts."""
+    """Draw in which queries and supports show large objects of a class, and smaller objects do not count."""
 
     published: ClassVar[Mapping[str, ListsAndDraw]] = {
         "coco": ListsAndDraw("own", "2048 per object", "class then image, different supports")
@@ -68,7 +72,7 @@ class LargeObjectSupports(Draw):
         """Draw the episodes of `task` from the images with large objects.
 
         Raises:
-            SettingsError: the data set does not have them.
+            SettingsError: the data set has no annotated objects.
             DataError: a class has too few images.
         """
         found = _test(data).images(task.fold)
@@ -91,7 +95,7 @@ class LargeObjectSupports(Draw):
         )  # fmt: skip
 
     def support_candidates(self, data: SegmentationData, task: Task, official: Manifest) -> Mapping[int, Sequence[str]]:
-        """Return the images with large objects by class."""
+        """Return {class number: images with large objects of it}, from which further draws take supports."""
         return _test(data).images(task.fold).images_of
 
     def query_may_support(self, header: Header) -> bool:
@@ -114,13 +118,13 @@ def _test(data: SegmentationData) -> LargeObjectTest:
 def fssdino_episodes(
     images_of: Mapping[int, Sequence[str]], *, way: int, shot: int, seed: int = 0
 ) -> Iterator[Episode]:
-    """Yield the episodes that FSSDINO's program draws from COCO, by Python's generator (fssdino.md §5).
+    """Yield the episodes that FSSDINO's program draws from COCO with Python's generator (fssdino.md §5).
 
     With several ways the query may be among the supports, and an image may support two classes.
 
     Args:
-        images_of: class number -> its images in drawing order; classes are drawn in this order.
-        way, shot: N and K.
+        images_of: {class number: its images in drawing order}; classes are drawn in this order.
+        way, shot: numbers of classes N and supports K.
         seed: the seed of the generator.
 
     Raises:

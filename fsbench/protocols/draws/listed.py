@@ -35,10 +35,12 @@ _MOST_WORDS = 1 << 34
 
 @dataclass(frozen=True)
 class Validation:
-    """Draw values for the test that chooses a checkpoint, if its program has others; None for the same.
+    """Values of `Listed` for the validation that chooses a checkpoint, where they differ from the test's.
 
     Attributes:
-        seed, episodes, passes: see `Listed`.
+        seed: seed of the episodes; None for that of the test.
+        episodes: number of episodes; None for that of the test.
+        passes: most passes over the list of queries; None for that of the test.
     """
 
     seed: int | None = None
@@ -48,33 +50,32 @@ class Validation:
 
 @dataclass(frozen=True)
 class Listed(PairDraw):
-    """Draw from lists by a named rule, 1-way, or N-way with `ways` and `empty_queries`.
+    """Draw from image lists by a named rule; 1-way, or N-way with `ways` and `empty_queries`.
 
     Attributes:
-        image_lists: a word of `fsbench.protocols.draws.lists`, or words by data set.
-        min_object: smallest object, which must be that of the lists, or a number of pixels that they are made for; or
-            by data set.
-        episode_draw: a word of `fsbench.protocols.draws.by_word`, or words by data set.
-        own_rules: whose rules data sets have that were made for a test, and no lists.
-        processes_by_themselves: each process draws with its loaders from streams of its own, which hang on the fold
-            (segic.md §8.2).
-        all_settings: the settings of FS-CS are defined (fscs-protocol §4, §5).
-        published_on: data sets on which programs of authors test so, of which alone lists and draw are stated; None
-            states them of all.
-        depends_on: what else changes the episodes, words of `fsbench.protocols.draws.streams` joined by a plus sign.
-        passes: passes over the list at most; None for as many as it takes.
-        one_late: the program evaluates one more than the `episodes` that it is asked for.
-        validation: values of the test that chooses a training's checkpoint.
-        workers: loader processes that draw episodes, or by data set; 0 has them drawn by the main process.
-        gpus: processes that share the episodes.
-        batch: episodes that a process takes at a time.
-        run: number of the run, of those that follow each other in one stream; from 0.
-        network_words: numbers that the network's initialisation takes from torch's generator before the loader.
-        base_seeds: seeds of the loader's passes, where they are known and do not follow from these numbers.
-        numpy_in_workers: NumPy's state in loader processes.
-        states_streams: headers and choices say what episodes hang on; False if the test's version alone stands for
-            it.
-        all_episodes: what "all" episodes are in the words of the atlas.
+        image_lists: name of the rule for image lists in `fsbench.protocols.draws.lists`, or {data set: name}.
+        min_object: smallest object, in words that the lists allow ("2048 query+support"), or {data set: words}.
+        episode_draw: name of the rule for episodes in `fsbench.protocols.draws.by_word`, or {data set: name}.
+        own_rules: name of the program whose special rules some data sets have instead of lists; None for no such rules.
+        processes_by_themselves: whether each process draws with its own loaders and random generators, which depend on
+            the fold (segic.md §8.2).
+        all_settings: whether all settings of FS-CS are defined (fscs-protocol §4, §5).
+        published_on: data sets on which published programs test so, the only ones whose lists and draw are stated; None
+            states them for all.
+        depends_on: what else changes the episodes: names in `fsbench.protocols.draws.streams` joined by plus signs.
+        passes: most passes over the list; None for as many as are needed.
+        one_late: whether the program evaluates one episode more than the `episodes` that it is asked for.
+        validation: values of this draw in the validation that chooses a checkpoint; None for the same.
+        workers: number of loader processes that draw episodes, or by data set; with 0 the main process draws them.
+        gpus: number of processes that share the episodes.
+        batch: number of episodes that a process takes at a time.
+        run: number, from 0, of the run among those that follow each other with one random generator.
+        network_words: how many 32-bit numbers the network's initialisation takes from torch's generator before the
+            loader.
+        base_seeds: seeds of the loader's passes, if they are known and do not follow from the other values.
+        numpy_in_workers: state of numpy's generator in loader processes.
+        states_streams: whether headers state what episodes depend on; False if the test's version alone stands for it.
+        all_episodes: words of the atlas for "all" episodes.
     """
 
     seed_may_be_index: ClassVar[bool] = True
@@ -103,21 +104,21 @@ class Listed(PairDraw):
     # Words and their parts
 
     def words_on(self, dataset: str) -> ListsAndDraw:
-        """Return the words for lists, smallest object and rule on a data set."""
+        """Return the names of the rules for lists, smallest object and draw on a data set."""
         return ListsAndDraw(*(value_on(one, dataset) for one in (self.image_lists, self.min_object, self.episode_draw)))
 
     def lists_on(self, dataset: str) -> Lists:
-        """Return how lists are made on a data set."""
+        """Return the rule by which image lists are made on a data set."""
         image_lists, min_object, _ = self.words_on(dataset)
         return lists.lists_with(image_lists, min_object)
 
     def rule_on(self, dataset: str) -> DrawRule:
-        """Return the rule of the draw on a data set."""
+        """Return the rule by which episodes are drawn on a data set."""
         return by_word.draw_rule(self.words_on(dataset).episode_draw)
 
     @property
     def default_description(self) -> str:  # type: ignore[override]
-        """Description of lists and draw; data sets that differ come last."""
+        """How lists are made and episodes drawn, in words; data sets with other rules come last."""
         words = {
             dataset: f"{self.rule_on(dataset).words}. Lists: {self.lists_on(dataset).words}"
             for dataset in self._named_datasets()
@@ -127,17 +128,17 @@ class Listed(PairDraw):
 
     @property
     def supports_repeat(self) -> bool:  # type: ignore[override]
-        """Whether an image may be a support twice; never if every episode has its own seed."""
+        """Whether an image may be a support twice in an episode; False if every episode has its own seed."""
         return self.seed is not None and self.rule_on(OTHERS).supports_repeat
 
     @property
     def filter_novel(self) -> bool | None:  # type: ignore[override]
-        """Whether training images that show a novel class are left out."""
+        """Whether training images that show a novel class are left out; None if only some of them are."""
         return self.lists_on(OTHERS).filter_novel
 
     @property
     def settings(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Names of the settings that the protocol defines."""
+        """Names of the evaluation settings that the protocol defines, such as "original"."""
         return SETTINGS if self.all_settings else ("original",)
 
     # Which episodes are there?
@@ -277,7 +278,7 @@ class Listed(PairDraw):
 
     @property
     def drawn_by(self) -> dict[str, Any]:
-        """Settings on which the episodes depend, by name."""
+        """{name: value} of the fields that the episodes depend on besides the seed, such as `workers`."""
         names = [name for one in dependences(self.depends_on) for name in one.settings]
         if "base_seeds" in names or self.run:
             names.append("run")

@@ -22,15 +22,16 @@ class Lists:
 
     Attributes:
         words: the rule in a sentence.
-        pairs: gives the list of a part of the data, "val" that of the test.
-        by_image: images are listed, and a query may be asked for any class that it shows; else pairs.
-        blocks: the classes of fold f are 20 consecutive ones on COCO, where those of most programs are every fourth.
-        trains: it has a list of the base classes, to train on.
-        filter_novel: images that show a novel class are left out there; None if only some of them are.
-        unfiltered: gives that list with these images; None if the program has no such list.
-        least_support: a support below the data set's smallest object is drawn again.
-        held_out: the classes are those that the data set keeps for validation, where it keeps some.
-        atlas: word of the atlas for lists that have none of their own; "" if theirs is one.
+        pairs: function from a data set, a part ("val" for the test) and a fold to the list.
+        by_image: whether images are listed, and a query may be asked for any class that it shows; else (image, class)
+            pairs are.
+        blocks: whether the classes of a fold of COCO are 20 consecutive ones, where most programs take every fourth.
+        trains: whether there is a list of base classes to train on.
+        filter_novel: whether images that show a novel class are left out of the training list; None if only some are.
+        unfiltered: function that makes the training list with these images; None if the program has no such list.
+        least_support: whether a support below the data set's smallest object size is drawn again.
+        held_out: whether the test's classes are those that the data set reserves for validation, if it does.
+        atlas: word of the atlas for lists that have none of their own; "" if their name is one.
     """
 
     words: str
@@ -45,7 +46,7 @@ class Lists:
     atlas: str = ""
 
     def classes(self, data: SegmentationData | Published, fold: int) -> list[int]:
-        """Return the classes of the test, ascending."""
+        """Return the numbers of the classes of the test of a fold, ascending."""
         if self.held_out and data.val_classes(fold):
             return sorted(data.val_classes(fold))
         novel = sorted(data.test_classes(fold))
@@ -54,7 +55,14 @@ class Lists:
         return list(range(1 + len(novel) * fold, 1 + len(novel) * (fold + 1)))
 
     def pool(self, data: SegmentationData, pairs: PairList, class_ids: Sequence[int], rule: str) -> Pool:
-        """Turn a list into the pool from which a draw takes queries and supports."""
+        """Return the pool of queries and supports of an (image, class) list.
+
+        Args:
+            data: the data set.
+            pairs: the list.
+            class_ids: numbers of the classes.
+            rule: how queries are taken from the list, see `Pool.query_sampling`.
+        """
         images = self.images_by_class(data, pairs, class_ids)
         shown = (lambda name: list(data.class_pixels(name)[0])) if self.by_image else None
         return Pool(pairs.pairs, images, sorted(class_ids), rule, shown)  # type: ignore[arg-type]  # a draw's own word
@@ -62,14 +70,14 @@ class Lists:
     def images_by_class(
         self, data: SegmentationData, pairs: PairList, class_ids: Sequence[int]
     ) -> Mapping[int, Sequence[str]]:
-        """Return {class number: its images}, in the order in which supports are drawn."""
+        """Return {class number: names of its images}, in the order in which supports are drawn."""
         if not self.least_support:
             return data.support_images(pairs)
         names = list(dict.fromkeys(name for name, _ in pairs.pairs))
         return {number: [name for name in names if data.class_pixels(name)[0].get(number)] for number in class_ids}
 
     def may_support(self, data: SegmentationData) -> Callable[[str, int], bool]:
-        """Return whether an image may be a support of a class in its list."""
+        """Return a function that tells whether an image of the list may be a support of a class."""
         if not self.least_support:
             return lambda name, number: True
         return lambda name, number: data.class_pixels(name)[0].get(number, 0) >= data.min_pixels
@@ -170,11 +178,11 @@ _SIZED = ("pfenet", "bam")
 
 
 def lists_with(image_lists: str, min_object: str) -> Lists:
-    """Return the lists for two words, with the number of pixels in "<N> query+support".
+    """Return the rule for image lists of this name, with the smallest object that `min_object` states.
 
     Args:
-        image_lists: a word of `KNOWN`.
-        min_object: a word that `check_least` accepts with it.
+        image_lists: name of the rule, a key of `KNOWN`.
+        min_object: smallest object, in words that `check_least` accepts with it, such as "2048 query+support".
     """
     found, size = KNOWN[image_lists], _ANY_SIZE.fullmatch(min_object)
     if size is None or image_lists not in _SIZED or int(size[1]) == LEAST_PIXELS:
@@ -187,14 +195,14 @@ def lists_with(image_lists: str, min_object: str) -> Lists:
 
 
 def check_known(image_lists: str) -> None:
-    """Raise SettingsError unless lists of this name exist."""
+    """Raise SettingsError if there is no rule for image lists of this name."""
     if image_lists not in KNOWN:
         known = known_names(image_lists, tuple(KNOWN))
         raise SettingsError(f"image_lists is '{image_lists}', of which there is no part{known}")
 
 
 def check_least(image_lists: str, min_object: str) -> None:
-    """Raise SettingsError unless this is a known smallest size of objects."""
+    """Raise SettingsError if the image lists of this name cannot be made with this smallest size of objects."""
     fitting = LEAST.get(min_object, _SIZED if _ANY_SIZE.fullmatch(min_object) else None)
     if fitting is None:
         raise SettingsError(

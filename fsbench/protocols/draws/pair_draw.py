@@ -19,7 +19,7 @@ from fsbench.protocols.draws.pools import Pool, TooFewImages, ordinary_pool, too
 
 @dataclass(frozen=True)
 class PairDraw(Draw):
-    """Draw from lists of (image, class) pairs; a subclass yields the episodes in `stream`."""
+    """Base class of draws from lists of (image, class) pairs; a subclass yields the episodes in `stream`."""
 
     trains: ClassVar[bool] = True
 
@@ -29,18 +29,24 @@ class PairDraw(Draw):
     def stream(self, data: SegmentationData, pool: Pool, task: Task) -> Iterator[Episode]:
         """Yield the episodes of `task` without end; the test takes the first ones.
 
-        Raises TooFewImages where a class cannot supply its supports.
+        Args:
+            data: the data set.
+            pool: possible queries and supports.
+            task: the settings of the test.
+
+        Raises:
+            TooFewImages: a class has too few images for its supports.
         """
 
     def first_entries(self, data: SegmentationData) -> Mapping[str, Any]:
-        """Return further entries of the header, which stand before the numbers; by default none."""
+        """Return further entries {name: value} of the manifest's header; by default {}."""
         return {}
 
     def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
-        """Draw the episodes of `task`; opens masks if the rule needs pixels.
+        """Draw the episodes of `task`; reads label maps if the rule needs pixels.
 
         Raises:
-            SettingsError: more ways than classes, or an empty query needs a second class.
+            SettingsError: there are more ways than classes, or queries without their class need a second class.
             DataError: a class has too few images, or there is no query.
         """
         task = replace(task, empty=self.may_be_empty(task))
@@ -67,17 +73,17 @@ class PairDraw(Draw):
         )  # fmt: skip
 
     def least_classes(self, task: Task) -> int:
-        """Return how many classes a test needs; a query without a support class shows another class."""
+        """Return how many classes a test needs: 2 if queries may show none of their episode's classes, else 1."""
         return 2 if task.empty else 1
 
     def support_candidates(self, data: SegmentationData, task: Task, official: Manifest) -> Mapping[int, Sequence[str]]:
-        """Return the images of the official list by class."""
+        """Return {class number: its images in the test's list}, from which further draws take supports."""
         return self.test_pool(data, task)[1].images_of
 
     # From which lists?
 
     def test_pool(self, data: SegmentationData, task: Task) -> tuple[PairList, Pool, int | None]:
-        """Return the test's list and pool, and its number of episodes if it has a fixed one."""
+        """Return the test's (image, class) list, its pool of queries and supports, and its length if that is fixed."""
         if task.classes == "base":
             pairs, class_ids = base_validation_pairs(data, task.fold, self.pairs), data.train_classes(task.fold)
         elif task.classes == "held_out":
@@ -90,15 +96,15 @@ class PairDraw(Draw):
         return pairs, self.pool(data, pairs, class_ids), None
 
     def pairs(self, data: SegmentationData, part: Part, fold: int) -> PairList:
-        """Return the list of base classes in training images ("trn"), or of novel classes in test images ("val")."""
+        """Return the (image, class) list of base classes in "trn" images, or novel ones in "val" (test) images."""
         return pair_list(data, part, fold)
 
     def setting_pairs(self, data: SegmentationData, setting: str, fold: int) -> PairList:
-        """Return the list of the novel classes in a setting."""
+        """Return the (image, class) list of the novel classes in test images for an evaluation setting."""
         return self.pairs(data, "val", fold)
 
     def pool(self, data: SegmentationData, pairs: PairList, class_ids: Sequence[int]) -> Pool:
-        """Turn (image, class) pairs into a pool: queries in list order, supports by class."""
+        """Return the pool of an (image, class) list: queries in list order, supports by class."""
         return ordinary_pool(data, pairs, class_ids)
 
     def _all_lists_sha256(self, data: SegmentationData, task: Task) -> str:
@@ -116,13 +122,13 @@ class PairDraw(Draw):
     # What is learnt from?
 
     def training_pairs(self, data: SegmentationData, fold: int, filter_novel: bool | None = None) -> PairList:
-        """Return the list of the base classes in training images.
+        """Return the (image, class) list of the base classes in training images.
 
         Args:
             data: the data set.
             fold: fold whose classes are novel.
-            filter_novel: leave out images that show a pixel of any other class than the base ones, as BAM does (bam.md
-                §8); None does as the protocol does.
+            filter_novel: leave out images that show a pixel of any class besides the base ones, as BAM does (bam.md
+                §8); None does what the protocol does.
         """
         if filter_novel is None or filter_novel == self.filter_novel:
             return self.pairs(data, "trn", fold)
@@ -132,20 +138,20 @@ class PairDraw(Draw):
         return filtered_list(data, fold, name, lambda: self.pairs(data, "trn", fold))
 
     def lists_word(self, data: SegmentationData) -> str:
-        """Return a word that tells this draw's lists of a data set from other draws' lists."""
+        """Return a word that distinguishes this draw's lists of a data set from other draws' lists."""
         return "hsnet"
 
     def unfiltered_pairs(self, data: SegmentationData, fold: int) -> PairList:
-        """Return the training list including images that show novel classes."""
+        """Return the (image, class) training list including images that also show novel classes."""
         raise SettingsError("the test has no training list with images of novel classes; leave FILTER_NOVEL out")
 
     def training_pool(self, data: SegmentationData, task: Task, filter_novel: bool | None = None) -> Pool:
-        """Return the pool of 1-way training episodes: base classes in training images.
+        """Return the pool of queries and supports for 1-way training episodes: base classes in training images.
 
         Args:
             data: the data set.
-            task: fold, shots and what else training episodes follow from; an empty query takes a second class.
-            filter_novel: as in `training_pairs`.
+            task: settings of the training episodes; queries without their class need a second class.
+            filter_novel: leave out images that show any class besides the base ones; None does what the protocol does.
 
         Raises:
             SettingsError: the lists have no training part.

@@ -22,12 +22,12 @@ _PAIRS: "WeakKeyDictionary[SegmentationData, dict[Part, list[Pair]]]" = WeakKeyD
 
 
 def pair_list(data: SegmentationData, split: str, fold: int) -> PairList:
-    """Return the list `split` of `fold`: the published one if it is here, else one made by fsbench's rule.
+    """Return the (image, class) list of a split and fold: the published one if it is here, else one by fsbench's rule.
 
     Args:
         data: the data set.
         split: "trn" (base classes in training images), "val" (novel classes in test images), a size bin of
-            `SIZE_BINS` (a part of "val"), or "held_out" (classes kept for choosing a checkpoint).
+            `SIZE_BINS` (a part of "val"), or "held_out" (classes reserved for choosing a checkpoint).
         fold: fold of the data set.
 
     Raises:
@@ -43,11 +43,17 @@ def pair_list(data: SegmentationData, split: str, fold: int) -> PairList:
 
 
 def kept_list(data: SegmentationData, split: str, fold: int, make: Callable[[], PairList]) -> PairList:
-    """Return a list of a data set, made by `make` at the first call and kept.
+    """Return a data set's (image, class) list, made by `make` at the first call and then kept in memory.
+
+    Args:
+        data: the data set.
+        split: name under which the list is kept.
+        fold: fold of the data set.
+        make: makes the list; its errors are passed on.
 
     Raises:
         SettingsError: there is no such fold.
-        DataError: no image qualifies, or what `make` raises.
+        DataError: no image qualifies.
     """
     data.check_fold(fold)
     lists = _LISTS.setdefault(data, {})
@@ -63,20 +69,20 @@ def kept_list(data: SegmentationData, split: str, fold: int, make: Callable[[], 
 
 
 def without_other_classes(data: SegmentationData, names: Sequence[str], classes: Sequence[int]) -> list[str]:
-    """Return the training images among `names` that show no class besides `classes`, in order."""
+    """Return the training images among `names` that show no class besides `classes`, in the given order."""
     data.count_pixels("trn", names)
     allowed = frozenset({*classes, 0, VOID})
     return [name for name in names if allowed.issuperset(n for n, k in data.class_pixels(name)[0].items() if k)]
 
 
 def filtered_list(data: SegmentationData, fold: int, name: str, make: Callable[[], PairList]) -> PairList:
-    """Return a training list without images that show other classes than the base classes of `fold`.
+    """Return a training list without the images that show other classes than the base classes of `fold`.
 
     Args:
         data: the data set.
         fold: fold whose classes are novel.
-        name: the name of the list that is filtered.
-        make: returns it.
+        name: name of the list that is filtered.
+        make: returns the unfiltered list.
     """
 
     def filtered() -> PairList:
@@ -96,7 +102,7 @@ def _derived_list(data: SegmentationData, split: str, fold: int) -> PairList:
 
 
 def note_derived(data: SegmentationData, part: Part, split: str, fold: int, origin: str) -> None:
-    """Note that a derived list replaces a published one, unless its `origin` says that they are equal."""
+    """Print a note that a list by fsbench's rule replaces a published one, unless `origin` says that both are equal."""
     if data.has_published_list(split, fold) and not origin.startswith("official"):
         substitute_list(data, part, f"the authors' list {split}", f"one by a rule of the suite ({origin})")
 
@@ -134,14 +140,17 @@ def _size_restricted(data: SegmentationData, size: str, fold: int) -> tuple[Pair
 def base_validation_pairs(
     data: SegmentationData, fold: int, pairs: Callable[[SegmentationData, Part, int], PairList]
 ) -> PairList:
-    """Return base classes of `fold` in test images: pairs of the other folds' test lists, in turn.
+    """Return (image, class) pairs of base classes of `fold` in test images: other folds' test lists, interleaved.
 
-    The first episodes are thereby about all of these classes. Raises SettingsError for a data set of one fold.
+    So already the first episodes are about all of these classes.
 
     Args:
         data: the data set.
         fold: fold whose classes are left out.
-        pairs: gives the list of a part and fold, such as `pair_list`.
+        pairs: gives the list of a data set, part and fold, such as `pair_list`.
+
+    Raises:
+        SettingsError: the data set has only one fold.
     """
     lists = [pairs(data, "val", other) for other in range(data.folds) if other != fold]
     if not lists:

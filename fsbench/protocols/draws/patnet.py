@@ -16,33 +16,32 @@ from fsbench.protocols.draws.streams import loader_seeds, torch_permutation
 
 
 def epoch_seed(epoch: int, seed: int) -> int:
-    """Return the seed of a training epoch.
+    """Return the seed of a training epoch of PATNet's program.
 
     >>> epoch_seed(0, 7), epoch_seed(1, 7), epoch_seed(2, 7)
     (32383, 84442, 84442)
 
     Args:
-        epoch: its number, from 0.
-        seed: what Python's generator is seeded with before the first epoch.
+        epoch: number of the epoch, from 0.
+        seed: seed of Python's generator before the first epoch.
     """
     return int(random.Random(seed if epoch == 0 else 0).random() * 1e5)
 
 
 def item_order(length: int, seed: int) -> list[int]:
-    """Return the order of an epoch's items, from torch's generator after the loader has taken one number."""
+    """Return the order in which an epoch visits items 0..length-1, drawn from torch's generator with this seed."""
     return torch_permutation(length, next(islice(loader_seeds(seed), 1, None)))
 
 
 def recurring_epoch(pool: Pool, length: int, seed: int, shot: int = 1, background: bool = False) -> list[Episode]:
-    """Draw the episodes of an epoch, in order; an episode's number is that of its item.
+    """Return the episodes of a training epoch in order; an episode's number is that of its item.
 
     Args:
-        pool: what is drawn from.
+        pool: possible queries and supports.
         length: number of items.
         seed: the seed of the epoch.
-        shot: supports of an episode, which may repeat.
-        background: allow queries that show none of the support class, which the program has not; they are drawn from
-            its stream as the suite draws them.
+        shot: number of supports, which may repeat.
+        background: allow queries that show none of the support class; the authors' program has no such queries.
 
     Raises:
         TooFewImages: the program would loop forever.

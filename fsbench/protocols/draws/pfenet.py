@@ -17,9 +17,19 @@ from fsbench.protocols.draws.rules import DrawRule, EpisodeSource, one_way
 
 
 def pfenet_supports(rng: random.Random, query: str, number: int, images: Sequence[str], shot: int) -> tuple[str, ...]:
-    """Draw different supports of class `number`, none of them the query, from its `images` (hmnet.md §11.2).
+    """Draw different supports of a class, none of them the query, as PFENet's program does (hmnet.md §11.2).
 
-    They stand in the program's order, the last drawn first. Raises TooFewImages where the program would loop forever.
+    They are returned in the program's order, the last drawn first.
+
+    Args:
+        rng: the random generator.
+        query: name of the query.
+        number: number of the class.
+        images: images of the class.
+        shot: number of supports.
+
+    Raises:
+        TooFewImages: the program would loop forever.
     """
     usable = len(images) - (query in images)
     if usable < shot:

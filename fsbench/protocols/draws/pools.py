@@ -10,7 +10,7 @@ from fsbench.data.dataset import Pair, PairList, QuerySampling, SegmentationData
 
 
 class TooFewImages(DataError):
-    """A class has fewer images than the supports need."""
+    """A class has fewer images than its supports need."""
 
     def __init__(self, number: int, usable: int, shot: int):
         super().__init__(f"class {number} has {usable} usable support images, {shot} are needed")
@@ -19,16 +19,16 @@ class TooFewImages(DataError):
 
 @dataclass(frozen=True)
 class Pool:
-    """Queries and supports from which the episodes of one setting are drawn.
+    """Possible queries and supports, from which the episodes of one test are drawn.
 
     Attributes:
         pairs: queries with their classes, in list order.
-        images_of: class number -> support images in drawing order.
+        images_of: {class number: support images in drawing order}.
         class_ids: numbers of the classes in drawing order.
         query_sampling: "sequential" takes pair `index mod length`; "class_first" draws a class and then an image of it;
             "by_turns" draws an image of class `index mod classes`;
             "image_first" takes image `index mod length` and draws one of the classes that its label map shows.
-        classes_of: image name -> classes that its label map shows; needed for "image_first".
+        classes_of: gives the classes that an image's label map shows; needed for "image_first".
     """
 
     pairs: Sequence[Pair]
@@ -39,11 +39,11 @@ class Pool:
 
     @cached_property
     def images(self) -> list[str]:
-        """Distinct images of the pairs, in their order."""
+        """Names of the queries, each once, in list order."""
         return list(dict.fromkeys(name for name, _ in self.pairs))
 
     def shown(self, name: str) -> list[int]:
-        """Return the classes that the label map of `name` shows, ascending, however small (hmnet.md §11.2)."""
+        """Return those of the pool's classes that the label map of image `name` shows, ascending, however small."""
         assert self.classes_of is not None
         return sorted(set(self.classes_of(name)).intersection(self.class_ids))
 
@@ -54,7 +54,7 @@ class Pool:
 
 
 def ordinary_pool(data: SegmentationData, pairs: PairList, class_ids: Sequence[int]) -> Pool:
-    """Return the pool for HSNet's protocol, for training, and for the settings original and augmented."""
+    """Return the pool of queries and supports of an (image, class) list, with the data set's own rule for queries."""
     return Pool(pairs.pairs, data.support_images(pairs), sorted(class_ids), data.query_sampling)
 
 
@@ -63,7 +63,7 @@ LEAVE_OUT = "leave these classes out with --drop-small; the record will name the
 
 
 def lower_shots(shot: int, option: str = "--shot") -> str:
-    """Return the advice to use fewer shots, followed by a comma; "" at one shot.
+    """Return the advice "lower --shot, " for an error message; "" if there is only one shot.
 
     >>> lower_shots(5), lower_shots(1)
     ('lower --shot, ', '')
@@ -80,9 +80,16 @@ def too_few_images(
     option: str = "--shot",
     dropped: bool = False,
 ) -> str:
-    """Return the error about classes of `pool` with fewer than `needed` images; `option` is what to lower.
+    """Return the error message about classes of `pool` with fewer than `needed` images.
 
-    `dropped` says that such classes are left out, and that too few others remain.
+    Args:
+        data: the data set.
+        pairs: the (image, class) list.
+        pool: possible queries and supports.
+        fold: the fold.
+        needed: number of images that a class needs.
+        option: the option that the user could lower.
+        dropped: small classes are left out, and too few others remain.
     """
     counts = {data.class_names[number - 1]: len(pairs.images_of.get(number, ())) for number in pool.class_ids}
     small = ", ".join(f"{name} {count}" for name, count in counts.items() if count < needed)

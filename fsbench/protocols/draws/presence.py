@@ -32,9 +32,9 @@ RIM = 10
 
 
 class KnownAbsence(Provider):
-    """What a data set knows about images that do not show a class, for the protocol presence.
+    """What a data set knows about images that do not show a class, for tests in which half of the queries lack it.
 
-    A data set that annotates only one class in each image has no such knowledge, and no provider.
+    A data set that annotates only one class in each image has no such knowledge, and no such object.
     """
 
     data: SegmentationData
@@ -46,23 +46,29 @@ class KnownAbsence(Provider):
         """Return whether image `name` surely shows nothing of class `number`; False if unknown."""
 
     def is_whole(self, name: str, number: int) -> bool:
-        """Return whether image `name`, listed for class `number`, shows it and annotates all of it."""
+        """Return whether image `name`, listed for class `number`, shows the class with all of it annotated."""
         return True
 
     def own_pairs(self, classes: Classes, fold: int, shot: int) -> PairList | None:
-        """Return the images of novel or base classes in test images; None for the usual lists."""
+        """Return the data set's own (image, class) list for this test; None for the usual lists.
+
+        Args:
+            classes: "novel" or "base".
+            fold: the fold.
+            shot: number of supports.
+        """
         return None
 
     def lacking(self, number: int, images_of: Mapping[int, Sequence[str]]) -> Sequence[Sequence[str]]:
         """Return groups of images that may lack class `number`, one for each other class of the test.
 
-        So both halves of the queries show something that a test asks for.
+        So queries with and without the class both show something that the test asks for.
         """
         return [names for other, names in images_of.items() if other != number]
 
 
 class CompleteLabelMaps(KnownAbsence):
-    """Data set whose label maps show all classes in an image; large void areas may hide any object."""
+    """Knowledge about absent classes from label maps that show every object; large void areas may hide any class."""
 
     words = (
         f"the label map has no pixel of the class, and no void more than {RIM} pixels from an object, which may be "
@@ -88,12 +94,12 @@ def has_unnamed(labels: np.ndarray) -> bool:
 
 @dataclass(frozen=True)
 class PresencePool:
-    """Images of each class, and those without it, from which episodes are drawn.
+    """Images that show each class, and images without it, from which episodes are drawn.
 
     Attributes:
         data: the data set.
-        known: what it knows of absence.
-        images_of: class number -> images that are listed for it.
+        known: what the data set knows about absent classes.
+        images_of: {class number: images that are listed for it}.
         class_ids: numbers of the classes, which take turns.
         photo_of: gives the photo of an image.
         excluded: files of images that are not drawn.
@@ -107,7 +113,7 @@ class PresencePool:
     excluded: frozenset[Path] = frozenset()
 
     def unusable(self, shot: int) -> dict[int, str]:
-        """Return {class: reason} for classes that cannot be asked for."""
+        """Return {class number: reason in words} for classes of which no episodes with `shot` supports can be drawn."""
         reasons = {}
         for number in self.class_ids:
             photos: set[Path] = set()
@@ -122,14 +128,14 @@ class PresencePool:
         return reasons
 
     def without(self, numbers: Sequence[int] | Mapping[int, str]) -> "PresencePool":
-        """Return the pool without episodes about `numbers`; their images may still serve as absent queries."""
+        """Return the pool without episodes about these classes; their images may still be queries that lack others."""
         return replace(self, class_ids=[number for number in self.class_ids if number not in numbers])
 
     def episode(self, place: int, rng: np.random.RandomState, shot: int) -> Episode:
-        """Draw episode `place`: classes take turns, each with a query that shows it, then one that lacks it.
+        """Draw the episode with number `place`: each class in turn with a query that shows it, then one that lacks it.
 
         Raises:
-            DataError: the class cannot supply the query's supports.
+            DataError: the class has too few images for the query's supports.
         """
         number = self.class_ids[place // 2 % len(self.class_ids)]
         if place % 2 == 0:
@@ -143,10 +149,10 @@ class PresencePool:
     def supports(
         self, number: int, query: str, rng: np.random.RandomState | np.random.Generator, shot: int
     ) -> tuple[str, ...]:
-        """Draw `shot` images that show class `number`, of different photos, none of them that of `query`.
+        """Draw `shot` images that show class `number`, all of different photos, none of them the photo of `query`.
 
         Raises:
-            DataError: there are fewer.
+            DataError: there are fewer such images.
         """
         taken = {self.photo_of(query)}
         supports: list[str] = []
@@ -217,7 +223,7 @@ class Presence(PairDraw):
     # Which episodes are there?
 
     def with_calibration(self, data: SegmentationData, task: Task, test: Manifest) -> Manifest:
-        """Return the manifest `test` with further episodes about base classes, for calibration."""
+        """Return the manifest with further episodes about base classes, on which a threshold of presence is chosen."""
         if task.classes != "novel" or not self.calibration:
             return test
         drawn = self._calibration_episodes(data, task, test)
@@ -240,10 +246,10 @@ class Presence(PairDraw):
         return self._stream(_presence_pool(data, pool.images_of, pool.class_ids), task, 0)
 
     def test_pool(self, data: SegmentationData, task: Task) -> tuple[PairList, Pool, int | None]:
-        """Return the test's list and pool.
+        """Return the test's (image, class) list and its pool of queries and supports; the third value is None.
 
         Raises:
-            DataError: a class has too few images, or none surely lacks it, and such classes may not be left out.
+            DataError: a class has too few images, or no image surely lacks it, and such classes may not be left out.
         """
         pairs, pool = self._listed(data, task)
         unusable = _presence_pool(data, pool.images_of, pool.class_ids).unusable(task.shot)
@@ -282,7 +288,7 @@ class Presence(PairDraw):
 
     @property
     def in_validation(self) -> Draw:
-        """The same draw without calibration episodes."""
+        """The same draw without the episodes on which a threshold of presence is calibrated."""
         return replace(self, calibration=0)
 
     def may_be_empty(self, task: Task) -> bool:

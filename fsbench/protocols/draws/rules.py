@@ -14,17 +14,17 @@ OF_DATASET = "of the data set"
 
 @dataclass(frozen=True)
 class EpisodeSource:
-    """What a draw takes: the pool, seeded random generators, and numbers of ways and shots.
+    """What episodes are drawn from: possible images, seeded random generators, and numbers of ways and shots.
 
     Attributes:
-        pool: images, pairs and classes.
-        streams: generators.
-        asked: episodes of a run.
-        way, shot: N and K.
+        pool: possible queries and supports.
+        streams: the processes' random generators.
+        asked: number of episodes of a run.
+        way, shot: numbers of classes N and supports K.
         background: queries may show none of the classes.
-        gpus: processes that share the episodes.
-        batch: episodes that a process takes at a time.
-        may_support: whether an image may be a support of a class; a support that may not is drawn again.
+        gpus: number of processes that share the episodes.
+        batch: number of episodes that a process takes at a time.
+        may_support: whether an image may be a support of a class; otherwise another is drawn.
     """
 
     pool: Pool
@@ -43,7 +43,11 @@ class EpisodeSource:
         return self.streams.seed or 0
 
     def images(self, number: int, least: int, query: str | None = None) -> Sequence[str]:
-        """Return the images of a class. Raises TooFewImages unless `least` of them are not the query."""
+        """Return the support images of class `number`.
+
+        Raises:
+            TooFewImages: fewer than `least` of them are not the query.
+        """
         images = self.pool.images_of.get(number, ())
         usable = len(set(images) - {query})
         if usable < least:
@@ -56,14 +60,14 @@ Episodes = Callable[[EpisodeSource], Iterator[Episode]]
 
 @dataclass(frozen=True)
 class DrawRule:
-    """Rule by which episodes are drawn, with its name in `episode_draw`.
+    """Rule by which episodes are drawn.
 
     Attributes:
         words: the rule in a sentence.
-        episodes: yields the episodes of a source, without end unless the program has one.
-        rule: what `Pool.query_sampling` is for it; "of the data set" takes that of the data set.
-        supports_repeat: an image may be a support twice.
-        query_may_support: a query may be among its own supports.
+        episodes: function that yields the episodes of an `EpisodeSource`, without end unless the program has one.
+        rule: value of `Pool.query_sampling` that the rule needs; "of the data set" takes the data set's own.
+        supports_repeat: whether an image may be a support twice in an episode.
+        query_may_support: whether a query may be among its own supports.
     """
 
     words: str
@@ -74,10 +78,10 @@ class DrawRule:
 
     @property
     def needs(self) -> Literal["images", "pairs", "classes"]:
-        """What the rule goes through: images of a list, pairs of a list, or classes."""
+        """What the rule iterates over: the "images" or "pairs" of a list, or "classes"."""
         return {"image_first": "images", "sequential": "pairs"}.get(self.rule, "classes")  # type: ignore[return-value]
 
 
 def one_way(episode: int, query: str, number: int, supports: Sequence[str]) -> Episode:
-    """Return the 1-way episode of a query and its supports."""
+    """Return the 1-way episode of a query, its class `number` and its supports."""
     return Episode(episode, query, number, (number,), (tuple(supports),))

@@ -23,18 +23,19 @@ LOADERS_BEFORE = {"fss1000": 4}
 
 
 class ProgramEpisodes(OwnEpisodes):
-    """Rule of a data set whose episodes SegIC's program draws in a way of its own."""
+    """Rule of a data set whose episodes SegIC's program draws in a special way."""
 
 
 def process_streams(seed: int, place: int, processes: int = 8, workers: int = 4) -> Iterator[Generators]:
-    """Yield the random generator of each episode, in the order of episode numbers (§8.2).
+    """Yield the random generators of each episode, by ascending number, as in SegIC's program (segic.md §8.2).
 
     The processes get the episodes in turn, and so do the loader processes of each.
 
     Args:
-        seed: the seed of process 0; each other adds its number.
+        seed: the seed of process 0; each other process adds its number.
         place: number of the loader among those of the run, from 0.
-        processes, workers: their numbers.
+        processes: number of processes.
+        workers: number of loader processes of each.
     """
     streams = []
     for process in range(processes):
@@ -46,12 +47,12 @@ def process_streams(seed: int, place: int, processes: int = 8, workers: int = 4)
 
 
 def process_episodes(pool: Pool, shot: int, streams: Iterable[Generators]) -> Iterator[Episode]:
-    """Draw the episodes of a data set with lists, by NumPy's generators (§8.2).
+    """Yield the episodes of a data set with lists, drawn with numpy's generators as in SegIC's program (segic.md §8.2).
 
     Args:
         pool: images and classes.
-        shot: K; the program knows one.
-        streams: the streams of `process_streams`.
+        shot: number of supports K; the program knows only one.
+        streams: the random generators of each episode, from `process_streams`.
     """
     for episode, generators in enumerate(streams):
         query, number = draw_query(episode, generators.numpy, pool, 1)
@@ -64,12 +65,12 @@ def process_episodes(pool: Pool, shot: int, streams: Iterable[Generators]) -> It
 
 @dataclass(frozen=True)
 class LvisFold:
-    """Fold of LVIS as SegIC's program builds it.
+    """Fold of LVIS in the form that SegIC's program builds.
 
     Attributes:
         categories: ids of its categories, ascending.
         images: ids of its images, ascending.
-        images_of: category id -> places in `images`, categories in the order in which images show them, those of one
+        images_of: {category id: positions in `images`}; categories in the order in which images show them, those of one
             image by ascending id.
     """
 
@@ -79,10 +80,10 @@ class LvisFold:
 
 
 def lvis_fold(annotations: Iterable[Sequence[int]], fold: int) -> LvisFold:
-    """Return a fold's categories, images and their order (§8.2).
+    """Return the categories, the images and their order of a fold of LVIS, as in SegIC's program (segic.md §8.2).
 
     Args:
-        annotations: image id and category id of each, in any order.
+        annotations: (image id, category id) of each annotation, in any order.
         fold: from 0 to 9.
     """
     shown: dict[int, set[int]] = {}
@@ -101,10 +102,10 @@ def lvis_fold(annotations: Iterable[Sequence[int]], fold: int) -> LvisFold:
 
 
 def draw_lvis(fold: LvisFold, rng: random.Random) -> tuple[int, int, int]:
-    """Return category id, query and support as image ids, drawn as the program draws LVIS (§8.2).
+    """Draw an LVIS episode as SegIC's program does: (category id, query image id, support image id).
 
-    Sets of integers are iterated, whose order is CPython's. A category with two images is asked for its own answer:
-    the query is its support.
+    Sets of integers are iterated in CPython's order. In a category with only two images the query is its own support
+    (segic.md §8.2).
     """
     rng.randint(0, len(fold.images) - 1)  # an image that the program draws and drops
     category = rng.choice(list(fold.images_of))

@@ -23,8 +23,8 @@ class Generators:
     """Random generators of one process, from which its episodes are drawn.
 
     Attributes:
-        python: that of the module `random`.
-        numpy: NumPy's legacy generator.
+        python: generator of the module `random`.
+        numpy: numpy's legacy generator.
     """
 
     python: random.Random
@@ -32,16 +32,16 @@ class Generators:
 
     @classmethod
     def seeded(cls, seed: int) -> "Generators":
-        """Seed both generators as a program's main process does."""
+        """Return both generators seeded with the same number, as in a program's main process."""
         return cls(random.Random(seed), np.random.RandomState(seed))
 
     @classmethod
     def for_worker(cls, base: int, worker: int) -> "Generators":
-        """Seed both generators as torch's loader (1.9 and newer) seeds this worker.
+        """Return both generators seeded as torch's loader (1.9 and newer) seeds a worker process.
 
         Args:
-            base: seed of the loader's pass.
-            worker: from 0.
+            base: base seed of the loader's pass over the data.
+            worker: number of the worker, from 0.
         """
         words = (worker, base & 0xFFFFFFFF, base >> 32, 0)
         return cls(random.Random(base + worker), np.random.RandomState(np.random.SeedSequence(words).generate_state(4)))
@@ -62,9 +62,11 @@ def loader_seeds(seed: int, taken: int = 0) -> Iterator[int]:
 
 
 def torch_words(seed: int, taken: int = 0) -> Iterator[int]:
-    """Yield the 32-bit numbers of torch's CPU generator, which equals NumPy's legacy Mersenne Twister.
+    """Yield the 32-bit numbers of torch's CPU generator, which is numpy's legacy Mersenne Twister.
 
-    The first `taken` are passed over.
+    Args:
+        seed: the seed.
+        taken: how many of the first numbers are skipped.
     """
     rng = np.random.RandomState(seed & 0xFFFFFFFF)
     for start in range(0, taken, _AT_ONCE):
@@ -88,16 +90,16 @@ NumpyInWorkers = Literal["seeded", "copied"]
 
 @dataclass(frozen=True)
 class Streams:
-    """Processes that draw episodes, and how they are seeded.
+    """Processes that draw episodes, and how their random generators are seeded.
 
     Attributes:
-        seed: of all generators of the main process before the first pass; None seeds each episode with its number.
-        workers: loader processes; with 0 the main process draws, whose generators run on over the passes.
+        seed: seed of all generators of the main process before the first pass; None seeds each episode with its number.
+        workers: number of loader processes; with 0 the main process draws, and its generators are not seeded anew
+            between passes.
         network_words: 32-bit numbers that the network's initialisation takes from torch's generator between the seed
             and the loader.
-        base_seeds: seeds that the loader takes for its passes, where they are known otherwise; empty if they follow
-            from `seed`.
-        numpy: NumPy's state in loader processes.
+        base_seeds: seeds of the loader's passes, if they are known otherwise; empty if they follow from `seed`.
+        numpy: state of numpy's generator in loader processes.
     """
 
     seed: int | None
@@ -107,12 +109,12 @@ class Streams:
     numpy: NumpyInWorkers = "seeded"
 
     def items(self, length: int) -> Iterator[tuple[int, Generators]]:
-        """Yield positions 0 to `length` - 1, pass after pass, each with the generators of its episode.
+        """Yield positions 0 to `length` - 1 again and again, each with the generators that its episode is drawn from.
 
         Item i of a pass is served by process i mod `workers`, whose generators are seeded anew for each pass.
 
         Raises:
-            SettingsError: more passes are asked for than `base_seeds` has seeds.
+            SettingsError: more passes are needed than `base_seeds` has seeds.
         """
         if not self.workers:
             own = Generators.seeded(self._seed)
@@ -142,12 +144,12 @@ class Streams:
 
 @dataclass(frozen=True)
 class Dependence:
-    """What else an episode depends on, such as workers or GPUs (a word of `depends_on`).
+    """Something that episodes depend on besides the seed, such as the number of loader processes.
 
     Attributes:
-        words: what follows, for people.
-        settings: the settings of `fsbench.protocols.draws.listed.Listed` that it hangs on.
-        in_spirit: why episodes drawn here need not be those of the program; empty if they are.
+        words: the consequence, for people.
+        settings: names of the fields of `fsbench.protocols.draws.listed.Listed` that state it.
+        in_spirit: why episodes drawn here may differ from those of the program; "" if they do not.
     """
 
     words: str
@@ -194,13 +196,13 @@ DEPENDENCE_WORDS: Mapping[str, str] = {
 
 
 def dependences(word: str) -> tuple[Dependence, ...]:
-    """Split a value of `depends_on` at its plus signs.
+    """Return what episodes depend on, given names that are joined by plus signs.
 
     >>> dependences("workers+gpus")[1].settings
     ('gpus',)
 
     Raises:
-        SettingsError: one of them is unknown.
+        SettingsError: a name is unknown.
     """
     for part in word.split("+"):
         if part not in PARTS:
@@ -217,8 +219,8 @@ class Seeds:
     """The seeds of a test's runs.
 
     Attributes:
-        values: a seed for each run, the first that of the test; empty if each episode is seeded with its own number.
-        in_spirit: why they need not be those of the program.
+        values: a seed for each run, that of the test first; empty if each episode is seeded with its own number.
+        in_spirit: why the seeds may differ from those of the program.
     """
 
     values: tuple[int, ...]
@@ -243,7 +245,7 @@ _FORMS = (
 
 
 def drawn_seeds(number: int, seed: int) -> tuple[int, ...]:
-    """Return the seeds that a program draws for its runs with NumPy's legacy generator.
+    """Return the `number` seeds that a program draws for its runs with numpy's legacy generator, seeded with `seed`.
 
     >>> drawn_seeds(5, 123)
     (510, 365, 382, 322, 988)
@@ -252,7 +254,7 @@ def drawn_seeds(number: int, seed: int) -> tuple[int, ...]:
 
 
 def parse_seeds(text: str) -> Seeds | None:
-    """Return the seeds that a row states; None if unknown or given in free text.
+    """Return the seeds that the atlas of evaluation programs states; None if unknown or in free text.
 
     >>> parse_seeds("1234-1236").values
     (1234, 1235, 1236)

@@ -8,19 +8,19 @@ from fsbench.protocols.draws.whole_images import BACKGROUND
 
 
 def superpixel_pool(data: VolumeData, fold: int, shot: int) -> Pool:
-    """Return all slices of a fold's training scans, without classes.
+    """Return the pool of all slices of a fold's training scans, without classes, for training on superpixels.
 
     Args:
         data: the data set.
         fold: the fold.
-        shot: number of scans that supports of its test come from, which are not trained on either.
+        shot: number of scans that the test's supports come from, which are not trained on either.
     """
     scans = data.fold_scans(fold, shot).training
     return Pool([(name, BACKGROUND) for scan in scans for name in data.slices(scan)], {}, (), "sequential")
 
 
 def slices_with_test_classes(data: VolumeData, fold: int, names: Sequence[str]) -> frozenset[str]:
-    """Return the slices that show a class tested in the fold (setting 2, §1)."""
+    """Return those slices among `names` that show a class tested in the fold."""
     classes = data.test_classes(fold)
     shown = ((scan, z) for number in classes for scan, slices in data.class_slices[number].items() for z in slices)
     return frozenset(slice_name(scan, z) for scan, z in shown).intersection(names)

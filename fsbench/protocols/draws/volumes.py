@@ -24,13 +24,13 @@ OFFICIAL = "official"
 
 
 class SliceQuery(NamedTuple):
-    """Slice of a query scan, with its class and the part of the scan.
+    """Slice of a query scan, with the part of the scan that it lies in.
 
     Attributes:
-        scan, z: the slice.
-        part: the part of the scan, from 0, whose support it gets.
-        counts: what is predicted in it counts.
-        shows: it has a pixel of the class.
+        scan, z: id of the scan, and position of the slice.
+        part: the part of the scan, from 0, whose support the slice gets.
+        counts: whether predictions in the slice are scored.
+        shows: whether the slice has a pixel of the class.
     """
 
     scan: str
@@ -41,13 +41,13 @@ class SliceQuery(NamedTuple):
 
 
 def support_slices(listed: Sequence[int], parts: int) -> list[int]:
-    """Return the middle slice of each part of a support scan (§3.2).
+    """Return the middle slice of each part of a support scan.
 
     The parts divide the list of slices that show the class, not the range from the first to the last of them.
 
     Args:
-        listed: places z of these slices, ascending.
-        parts: their number, an odd one.
+        listed: positions z of the slices that show the class, ascending.
+        parts: number of parts, odd.
 
     >>> support_slices([2, 3, 4, 5, 8, 9], parts=3)
     [3, 5, 9]
@@ -58,7 +58,7 @@ def support_slices(listed: Sequence[int], parts: int) -> list[int]:
 
 
 def part_of(z: int, first: int, last: int, parts: int) -> int:
-    """Return the part of a query scan in which slice z lies; the class shows from slice first to last (§3.3).
+    """Return the part, from 0, of a query scan in which slice z lies; the class shows from slice first to last.
 
     >>> print(*(part_of(z, 3, 9, parts=3) for z in range(2, 11)))
     0 0 0 1 1 2 2 2 2
@@ -71,14 +71,14 @@ def part_of(z: int, first: int, last: int, parts: int) -> int:
 def slice_queries(
     scan: str, slices: int, listed: Sequence[int], parts: int, margin: int | None = 0
 ) -> Iterator[SliceQuery]:
-    """Yield all slices of a query scan (§3.3, §3.4).
+    """Yield all slices of a query scan, each with its part and whether it is scored.
 
     Args:
-        scan: its id.
-        slices: their number.
-        listed: places z of those that show the class, ascending; at least one.
-        parts: parts of the range that the class is seen in, which is known from the truth.
-        margin: slices beside that range which count as well; None counts all.
+        scan: id of the scan.
+        slices: number of its slices.
+        listed: positions z of the slices that show the class, ascending; at least one.
+        parts: number of parts of the range in which the class shows, which is known from the ground truth.
+        margin: slices on both sides of that range that are scored as well; None scores all.
     """
     first, last = min(listed), max(listed)
     for z in range(slices):
@@ -91,11 +91,11 @@ class EverySlice(Draw):
     """Draw in which every slice of the query scans is a query for each class of the fold.
 
     Attributes:
-        parts: the parts of a scan, each of which has a support of its own; an odd number.
-        margin: slices beside those from the first to the last that shows the class which count as well; null counts
-            all slices of a scan.
-        support_scans: places of the K support scans among the scans of a fold and those behind it; by default the last
-            ones, which are the first of the next fold.
+        parts: odd number of parts of a scan, each of which has a support of its own.
+        margin: how many slices before the first and after the last one that shows the class are scored as well; null
+            scores all slices of a scan.
+        support_scans: positions of the K support scans among the fold's scans followed by the next ones; by default the
+            last ones, which are the first scans of the next fold.
     """
 
     seed: int | dict[str, int] | None = None
@@ -124,10 +124,10 @@ class EverySlice(Draw):
         return super().data(_volumes(data), fold, shot)
 
     def official_episodes(self, data: Any, task: Task) -> OfficialEpisodes:
-        """Return the counted slices of `task`: classes ascending, then scans, then slices.
+        """Return the scored slices of `task` as episodes: classes ascending, then scans, then slices.
 
         Raises:
-            SettingsError: the images of the data set are no slices.
+            SettingsError: the images of the data set are not slices of scans.
             DataError: a scan does not show a class of the fold.
         """
         volumes = _volumes(data)
@@ -169,7 +169,7 @@ class EverySlice(Draw):
                         yield cls, query, supports
 
     def scans(self, data: VolumeData, task: Task) -> FoldScans:
-        """Return the scans of a test."""
+        """Return the ids of the query, support and training scans of a test."""
         if self.support_scans and len(self.support_scans) != task.shot:
             raise SettingsError(
                 f"support_scans has {len(self.support_scans)} places and the test {task.shot} shots; expected a place "

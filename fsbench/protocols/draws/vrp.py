@@ -23,9 +23,9 @@ class Division:
     """How VRP-SAM's program divides its work over processes.
 
     Attributes:
-        processes: the processes of the distributed training.
-        batch: episodes that a process takes at a time.
-        workers: loader processes of each in training; the validation has none.
+        processes: number of processes of the distributed training.
+        batch: number of episodes that a process takes at a time.
+        workers: number of loader processes of each in training; the validation has none.
     """
 
     processes: int = 4
@@ -37,7 +37,7 @@ OFFICIAL = Division()
 
 
 def classes_shown(pool: Pool) -> Callable[[str], list[int]]:
-    """Return a function from an image to its classes, ascending, by label map or by pairs."""
+    """Return a function from an image name to the classes that it shows, ascending, by label map or listed pairs."""
     if pool.classes_of is not None:
         return pool.shown
     shown: dict[str, list[int]] = {}
@@ -47,16 +47,16 @@ def classes_shown(pool: Pool) -> Callable[[str], list[int]]:
 
 
 def vrp_episode(episode: int, pool: Pool, shown: Callable[[str], list[int]], streams: Generators, shot: int) -> Episode:
-    """Draw the 1-way episode of an item as VRP-SAM's program does; supports may repeat.
+    """Draw a 1-way episode as VRP-SAM's program does; supports may repeat.
 
-    Where a data set lists its queries (PASCAL), item `episode` is an image of the list, and its class one of those that
-    it shows. Else (COCO) the class is drawn first, and the item's number counts for nothing.
+    Where a data set lists its queries (PASCAL), the query is image `episode` of the list, and its class one of those
+    that it shows. Elsewhere (COCO) the class is drawn first, and `episode` is ignored.
 
     Args:
         episode: number of the item.
-        pool: what is drawn from.
-        shown: as `classes_shown` returns it.
-        streams: drawn from.
+        pool: possible queries and supports.
+        shown: gives the classes that an image shows, ascending.
+        streams: the random generators.
         shot: number of supports.
 
     Raises:
@@ -73,9 +73,16 @@ def vrp_episode(episode: int, pool: Pool, shown: Callable[[str], list[int]], str
 def validation_episodes(
     pool: Pool, streams: Generators, shot: int, process: int = 0, processes: int = OFFICIAL.processes
 ) -> Iterator[Episode]:
-    """Draw the episodes of one process's validation, without end.
+    """Yield the episodes of one process's validation in VRP-SAM's program, without end.
 
-    All processes begin with streams of one seed, so that on COCO each has the same episodes: 250 of 1000 are distinct.
+    All processes begin with generators of one seed. So on COCO each process has the same episodes: of 1000, 250 differ.
+
+    Args:
+        pool: possible queries and supports.
+        streams: the process's random generators.
+        shot: number of supports.
+        process: number of the process.
+        processes: number of all processes.
     """
     episode, shown = process, classes_shown(pool)
     while True:
@@ -84,10 +91,16 @@ def validation_episodes(
 
 
 def training_epoch(pool: Pool, epoch: int, shot: int = 1, division: Division = OFFICIAL) -> list[list[Episode]]:
-    """Draw the episodes of a training epoch, separately for each process.
+    """Return the episodes of a training epoch of VRP-SAM's program, one list for each process.
 
-    The order of the items is that of the first epoch in all of them. Worker w of every process has the same streams, so
-    that on COCO all processes train on the same episodes.
+    The order of the items is the same in every epoch. Worker w of every process has the same random generators, so that
+    on COCO all processes train on the same episodes.
+
+    Args:
+        pool: possible queries and supports.
+        epoch: number of the epoch.
+        shot: number of supports.
+        division: how the work is divided over processes.
     """
     order = torch_permutation(len(pool.images), 0)
     filled = filled_length(pool, division)
@@ -106,12 +119,12 @@ def training_epoch(pool: Pool, epoch: int, shot: int = 1, division: Division = O
 
 
 def filled_length(pool: Pool, division: Division = OFFICIAL) -> int:
-    """Return the number of episodes of a training epoch, over all processes."""
+    """Return the number of episodes of a training epoch over all processes: the images, rounded up to equal shares."""
     return -(-len(pool.images) // division.processes) * division.processes
 
 
 def training_steps(pool: Pool, epoch: int, shot: int = 1, division: Division = OFFICIAL) -> list[Episode]:
-    """Draw the episodes of a training epoch in the order of optimiser steps."""
+    """Return the episodes of a training epoch of VRP-SAM's program in the order of optimiser steps."""
     processes = training_epoch(pool, epoch, shot, division)
     starts = range(0, len(processes[0]), division.batch)
     return [episode for start in starts for own in processes for episode in own[start : start + division.batch]]

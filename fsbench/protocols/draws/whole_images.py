@@ -25,7 +25,7 @@ BACKGROUND = 0
 
 
 def whole_image_pool(data: SegmentationData, fold: int, filter_novel: bool | None = None) -> Pool:
-    """Return all training images, in list order, with the base classes; episodes cannot be drawn from it.
+    """Return a pool of all training images, in list order, with the base classes; it has no supports.
 
     Args:
         data: the data set.
@@ -48,18 +48,18 @@ class WholeImages(Draw):
     default_description: ClassVar[str] = "every image of the test part, in the order of PFENet's lists"
 
     def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
-        """Return the images, or the first ones if `task` asks for fewer."""
+        """Return the test images as episodes without supports; the first ones if `task` asks for fewer."""
         names = list(ImageLists.of(data).image_order("val"))[: task.episodes]
         episodes = tuple(Episode(i, name, BACKGROUND, (), ()) for i, name in enumerate(names))
         return OfficialEpisodes(episodes, data.train_classes(task.fold), len(episodes), len(episodes))
 
     def header_entries(self, data: SegmentationData, task: Task, drawn: OfficialEpisodes) -> dict[str, Any]:
-        """Return fold and classes."""
+        """Return the entries {name: value} of the header: fold and classes."""
         names = {str(number): data.class_names[number - 1] for number in drawn.class_ids}
         return {"fold": task.fold, "class_ids": list(drawn.class_ids), "class_names": names}
 
 
 def with_classes(manifest: Manifest) -> list[Episode]:
-    """Return a manifest's images as episodes without supports, each asking for all its classes."""
+    """Return a manifest's images as episodes without supports, each asking for all classes."""
     classes = tuple(sorted(manifest.class_ids))
     return [replace(image, classes=classes, supports=((),) * len(classes)) for image in manifest.episodes]

@@ -46,26 +46,27 @@ MOST_LABEL = 254
 
 
 class AnswersError(ValueError):
-    """An answer or a file of answers is wrong; the message says what was found and expected."""
+    """A prediction, or a file of predictions, is wrong; the message says what was found and what was expected."""
 
 
 class Answers:
-    """File to which answers are appended; an answer is on the disk when `add` returns.
+    """File to which predictions ("answers") for a test are appended; an answer is on the disk when `add` returns.
 
-    A file that is there is gone on with: if its writer was killed in the middle of the last line, that line is cut off.
+    An existing file is continued. If its writer was killed in the middle of the last line, that line is cut off.
 
     Args:
         path: the file, such as "mine.fsa". Each process that answers needs a file of its own; `fsbench score` takes
             several.
         test: folder of a kit, against which every answer is checked, or the sha256 of a manifest; None for a file that
-            does not say what it answers.
-        asked: against which every answer is checked, as `read_kit_folder` gives it; that of the kit unless given.
+            does not state its test.
+        asked: form of the answer that each episode needs, as `read_kit_folder` returns it; that of the kit unless
+            given.
 
     Attributes:
         done: numbers of the episodes that have an answer.
 
     Raises:
-        AnswersError: the file is no file of answers, is damaged, answers another test, or another process writes it.
+        AnswersError: the file is not a file of answers, is damaged, is for another test, or another process writes it.
 
     Examples:
         >>> import tempfile
@@ -102,18 +103,19 @@ class Answers:
             raise
 
     def add(self, number: Any, mask: Any = None, presence: Any = None, score: Any = None, labels: Any = None) -> None:
-        """Store the answer to an episode.
+        """Store the prediction ("answer") of an episode.
 
         Args:
             number: the number of the episode.
             mask: (h, w) integers or bool, 0 background and 1 to N the ways, of the size that the episode asks for.
-            presence: N bools, whether the query shows the way at all; None lets it follow from the mask. It is told of
-                all episodes or of none, and so is its score.
-            score: N numbers from 0 to 1, how sure that is; only together with `presence`.
-            labels: in classification, in place of a mask, the way from 1 to N of each query image.
+            presence: N bools, whether the query shows each way at all; None if that follows from the mask. Give it for
+                all episodes or for none, and likewise the score.
+            score: N numbers from 0 to 1, how sure the method is that each way is present; only together with
+                `presence`.
+            labels: in classification, instead of a mask, the way from 1 to N of each query image.
 
         Raises:
-            AnswersError: the episode has an answer, or the answer is none that could be counted.
+            AnswersError: the episode already has an answer, or the answer has a form that cannot be scored.
         """
         if self._file.closed:
             raise AnswersError("%s is closed; expected answers before close()" % self.path)
@@ -228,18 +230,18 @@ class Answers:
 
 
 def line_of(value: Any) -> bytes:
-    """Return a value as a line of the file, in bytes: the CRC-32 of its JSON, then the JSON."""
+    """Return a value as a line of the answers file, in bytes: the CRC-32 of its JSON text, then the JSON text."""
     text = json.dumps(value, sort_keys=True, allow_nan=False).encode("ascii")
     return b"%08x " % zlib.crc32(text) + text + b"\n"
 
 
 def header_line(test: Optional[str]) -> bytes:
-    """Return the first line of a file of answers to the test with this sha256 (None: unknown)."""
+    """Return the first line of an answers file for the test with this sha256; None if the test is unknown."""
     return line_of({"format": FORMAT, "test": test, "version": VERSION})
 
 
 def read_line(line: bytes) -> Any:
-    """Return the value of a line; None if it is damaged."""
+    """Return the JSON value of a line of an answers file; None if the line is damaged."""
     checksum, _, text = line.rstrip(b"\r\n").partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text):
         return None
@@ -262,7 +264,7 @@ def _distinct(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
 
 
 def read_header(line: bytes, name: str) -> Optional[str]:
-    """Return the test's sha256 from a file's first line, or None; messages call the file `name`."""
+    """Return the test's sha256 from the first line of the answers file `name`; None if the line does not state it."""
     value = read_line(line)
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise AnswersError("%s is no file of answers; expected one that answers.py wrote" % name)
@@ -278,10 +280,11 @@ def read_header(line: bytes, name: str) -> Optional[str]:
 
 
 def read_answer(line: bytes, place: int, name: str) -> Answer:
-    """Read and check the answer on line `place` (0 is the header) of the file `name`, except its runs.
+    """Read and check the answer on line `place` (0 is the header) of the answers file `name`, except its mask's runs.
 
     Returns:
-        A dict with "number", and "labels", or "size", "runs", "presence" and "score" (lists or None).
+        A dict with "number" and, in classification, "labels"; for masks "size", "runs", "presence" and "score" (lists
+        or None).
     """
     value = read_line(line)
     where = "line %d of %s" % (place + 1, name)
@@ -311,12 +314,12 @@ def read_answer(line: bytes, place: int, name: str) -> Answer:
 
 
 def what_is_told(answer: Answer) -> Told:
-    """Return whether an answer states presence, and whether it states a score."""
+    """Return two flags: whether an answer states the presence of its ways, and whether it states a score for that."""
     return answer.get("presence") is not None, answer.get("score") is not None
 
 
 def encode(mask: np.ndarray) -> str:
-    """Return the runs of a mask (h, w) uint8 as text."""
+    """Return a mask (h, w) uint8 as run-length text."""
     flat = mask.ravel()
     starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
     lengths = np.diff(np.concatenate([starts, [len(flat)]])).astype("<u4")
@@ -324,7 +327,11 @@ def encode(mask: np.ndarray) -> str:
 
 
 def decode(runs: str, height: int, width: int) -> np.ndarray:
-    """Decode the runs of a mask to (height, width) uint8. Raises AnswersError if they do not fill it."""
+    """Decode run-length text to a mask (height, width) uint8.
+
+    Raises:
+        AnswersError: the runs do not fill the mask.
+    """
     pixels = height * width
     try:
         stream = zlib.decompressobj()
@@ -345,7 +352,11 @@ def decode(runs: str, height: int, width: int) -> np.ndarray:
 
 
 def check_mask(mask: Any, number: int) -> np.ndarray:
-    """Return a mask as (h, w) uint8. Raises AnswersError if it is not a label map."""
+    """Return a predicted mask as (h, w) uint8.
+
+    Raises:
+        AnswersError: it is not a label map of integers or bool.
+    """
     for name in ("detach", "cpu"):  # of torch's tensors
         mask = getattr(mask, name)() if hasattr(mask, name) else mask
     mask = np.asarray(mask)
@@ -369,7 +380,7 @@ def check_mask(mask: Any, number: int) -> np.ndarray:
 
 
 def too_large(largest: int, ways: int) -> str:
-    """Say that the largest value of a mask is no way, and what to write instead."""
+    """Return the message that a mask's largest value is above the number of ways, and what to write instead."""
     if largest == 255:
         return "marks a way with 255; write %s, and 0 for the background" % (
             "1" if ways == 1 else "its number, from 1 to %s" % (ways or "N")
@@ -451,11 +462,11 @@ def _is_sha256(text: Any) -> bool:
 
 
 def read_kit_folder(folder: str) -> Tuple[str, Asked]:
-    """Read from a kit's folder which answers it asks for.
+    """Read from a kit's folder which answers its test asks for.
 
     Returns:
-        The sha256 of the test, and number of an episode -> {"ways": N, "size": [h, w] or None, "queries": of
-        classification, or None}.
+        The sha256 of the test, and {episode number: {"ways": N, "size": [h, w] or None, "queries": number of queries in
+        classification, or None}}.
     """
     try:
         with open(os.path.join(folder, "kit.json"), "rb") as file:
@@ -479,15 +490,15 @@ def read_kit_folder(folder: str) -> Tuple[str, Asked]:
 
 
 def check_asked(answer: Answer, asked: Asked, largest: Optional[int]) -> None:
-    """Check that an answer has the form for which its test asks.
+    """Check that an answer has the form that its test asks for.
 
     Args:
-        answer: as `read_answer` returns it.
-        asked: as `read_kit_folder` returns it.
+        answer: the answer, as `read_answer` returns it.
+        asked: what the test asks for, as `read_kit_folder` returns it.
         largest: largest label of the mask; None in classification.
 
     Raises:
-        AnswersError: the test does not have the episode, or asks for another answer.
+        AnswersError: the test does not have the episode, or asks for another form of answer.
     """
     number = answer["number"]
     if number not in asked:

@@ -11,10 +11,10 @@ from fsbench.protocols.test import Test
 
 
 def image_shape(data: SegmentationData, name: str) -> tuple[int, int]:
-    """Return height and width of image `name` as the data set reads it, from the file's header if possible.
+    """Return (height, width) of image `name` as the data set reads it, from the file's header if possible.
 
     Raises:
-        DataError: the file is absent or no image.
+        DataError: the file is absent or not an image.
     """
     if not data.images_are_files:
         height, width = data.label_map(name).shape
@@ -29,16 +29,16 @@ def image_shape(data: SegmentationData, name: str) -> tuple[int, int]:
 
 
 def asked_size(test: Test, query: str) -> list[int] | None:
-    """Return the size [h, w] of the answer to a query; None if the method's input size decides it."""
+    """Return the size [h, w] of the label map to predict for a query; None if the method's input size decides it."""
     shape = image_shape(test.data, query)
     size = test.protocol.view.answer_size(shape, test.image_size)
     return None if size is None else list(size)
 
 
 def asked_answers(test: Test) -> Asked:
-    """Return, for each episode number, the ways, size and number of queries that its answer needs.
+    """Return {episode number: {"ways": N, "size": [h, w] or None, "queries": number of queries or None}} of a test.
 
-    They are as `fsbench.protocols.kit.answers.read_kit_folder` reads them from a kit.
+    It is what `fsbench.protocols.kit.answers.read_kit_folder` reads from a kit: the form of the answer to each episode.
     """
     return {episode.number: _asked(test, episode) for episode in test.manifest.episodes}
 

@@ -40,17 +40,17 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 
 class Kit(StatedTask, frozen=True):
-    """Content of `kit.json`: the test's task, and hashes of the kit's files.
+    """Content of a kit's `kit.json`: the test's settings, and hashes of the kit's files.
 
     Attributes:
-        format, version: of the folder.
+        format, version: format and version of the kit's folder.
         test: sha256 of the test's manifest.
         dataset, protocol, protocol_version: data set and protocol, as `load_test` takes them.
-        protocol_parts: content of the file that makes the protocol, of one that is known by no name.
-        lists: origin of the lists of images.
-        copied_images: the kit has copies of the images.
-        own_list: the episodes are not those that the protocol draws; they follow from a manifest alone.
-        files: sha256 of every other file by its path in the folder, but of `example.py`, which is there to be edited.
+        protocol_parts: content of the protocol's file, for a user's own protocol; None for one with a name in fsbench.
+        lists: where the image lists come from, in words.
+        copied_images: whether the kit has copies of the images.
+        own_list: whether the episodes are a user's own, and not those that the protocol draws.
+        files: {path in the folder: sha256} of every other file except `example.py`, which is there to be edited.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -76,7 +76,7 @@ class Kit(StatedTask, frozen=True):
 
     @property
     def sha256(self) -> str:
-        """Hash of the kit's contents, except its example."""
+        """Hash of the kit's contents, except its example program."""
         return fingerprint(self.model_dump())
 
 
@@ -101,10 +101,10 @@ KIT: Mapping[str, Statement[Any]] = {
 
 
 def read_kit(folder: Path) -> Kit:
-    """Read a kit's `kit.json`, without opening its other files.
+    """Read the description `kit.json` of a kit's folder, without opening its other files.
 
     Raises:
-        RecordError: the folder is no kit.
+        RecordError: the folder is not a kit.
     """
     content: Any = None
     try:
@@ -118,7 +118,7 @@ def read_kit(folder: Path) -> Kit:
 
 
 def check_kit(folder: Path, kit: Kit) -> None:
-    """Check the files of a kit against their stated hashes.
+    """Compare the files of a kit with the hashes that its `kit.json` states.
 
     Raises:
         RecordError: a file is absent or was changed.
@@ -136,7 +136,11 @@ def check_kit(folder: Path, kit: Kit) -> None:
 
 
 def count_episodes(folder: Path) -> int:
-    """Return the number of episodes in a kit, over all draws. Raises RecordError if they cannot be read."""
+    """Return the number of episodes in a kit, over all draws of supports.
+
+    Raises:
+        RecordError: the kit's list of episodes cannot be read.
+    """
     try:
         return len(answers.read_kit_folder(str(folder))[1])
     except answers.AnswersError as error:
@@ -144,9 +148,10 @@ def count_episodes(folder: Path) -> int:
 
 
 def paths_tell_classes(test: Test, root: Path | None = None) -> bool:
-    """Return whether folders in paths of queries have names of classes.
+    """Return whether the paths of query images give away their classes, since folders or files are named like classes.
 
-    A folder is, or a file but for the number at its end. In classification a folder is a class, whatever its name.
+    In classification every folder counts as a class's, whatever its name. A number at the end of a file's name is
+    ignored.
     """
     if test.protocol.task == "classification":
         return True
@@ -178,22 +183,23 @@ def write_kit(
 ) -> tuple[Kit, Path]:
     """Write the kit of a test to the folder `out`, completely or not at all.
 
-    A folder that is this kit already stays as it is.
+    A folder that is this kit already stays unchanged.
 
     Args:
-        test: the episodes.
+        test: the test.
         out: a folder that is new or empty.
-        root: folder that paths of images start from; None, or a folder that does not hold all, takes the one above all.
-        dataset: name by which `load_test` opened the data set; that of the manifest unless given.
-        copy_images: copy the images, of queries and supports, to the kit. Those of classification, whose paths name
-            their classes, are always copied, and those that are no files, such as slices of scans.
-        progress: gives the episodes of a test and shows how far they are.
+        root: folder that the images' paths are relative to; None, or a folder that does not hold all images, takes the
+            images' common folder.
+        dataset: name by which `load_test` opened the data set; that in the manifest unless given.
+        copy_images: copy the query and support images to the kit. Images of classification, whose paths name their
+            classes, and those that are not files, such as slices of scans, are always copied.
+        progress: wraps the test's episodes to show progress, as `tqdm` does.
 
     Returns:
-        What the kit says of itself, and the folder that paths of images start from.
+        The content of `kit.json`, and the folder that the images' paths are relative to.
 
     Raises:
-        SettingsError: `out` is there and is not this kit, or cannot be written.
+        SettingsError: `out` exists and is not this kit, or cannot be written.
         DataError: an image or a label map cannot be read.
     """
     root = _common_root(test, root)

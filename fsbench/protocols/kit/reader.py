@@ -45,14 +45,14 @@ BOOLS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true
 
 @dataclass(frozen=True)
 class HandedInAnswer:
-    """An answer to one episode.
+    """A user's prediction of one episode, read from a file.
 
     Attributes:
         number: the number of the episode.
         label_map: (h, w) uint8, 0 background, 1..N ways, of the size that the test asks for; None in classification.
-        presence: (N,) bool, way is present; None if it follows from the label map.
-        score: (N,) float32 in [0, 1], how sure that is; None if there is none.
-        labels: in classification, (q,) int64, the way from 1 of each query in the order that the test shows them.
+        presence: (N,) bool, whether the query shows each way; None if it follows from the label map.
+        score: (N,) float32 in [0, 1], how sure the method is of that; None if it does not say.
+        labels: in classification, (q,) int64, the way from 1 of each query in the order in which the test shows them.
     """
 
     number: int
@@ -253,11 +253,11 @@ def _foreign(number: int, path: Path, count: int) -> AnswersError:
 
 
 class StoredAnswers:
-    """Checked answers to the episodes of a test; masks are decoded one at a time.
+    """Checked predictions of the episodes of a test; masks are decoded one at a time.
 
     Args:
-        sources: answers to different episodes, by their numbers.
-        asked: by the test.
+        sources: predictions of different episodes, by episode number.
+        asked: the form of the answer that the test asks for, by episode number.
 
     Attributes:
         numbers: the numbers of the answered episodes, in the order of the test.
@@ -265,7 +265,7 @@ class StoredAnswers:
         image_size: side S of the answers where the test counts pixels at the method's input size; else None.
 
     Raises:
-        AnswersError: an answer is not what the test asks for, or two answer one episode.
+        AnswersError: an answer is not of the form that the test asks for, or two answer one episode.
     """
 
     def __init__(self, sources: Sequence[dict[int, Stored]], asked: Asked):
@@ -318,26 +318,33 @@ class StoredAnswers:
 
 
 def read_answers(paths: Sequence[Path], test: Test, partial: bool = False) -> StoredAnswers:
-    """Read and check all answers to a test from files or folders.
+    """Read and check all predictions for a test from files or folders.
 
     Args:
-        paths: files of `answers.py`, folders of PNGs, or some of each, which answer different episodes.
+        paths: files written by `answers.py`, folders of PNGs, or both, which answer different episodes.
         test: the test that they answer.
-        partial: take answers to some episodes alone.
+        partial: accept answers to only some of the episodes.
 
     Raises:
-        RecordError: a file cannot be read or is damaged, answers another test, or lacks answers; an answer is not what
-            the test asks for.
+        RecordError: a file cannot be read or is damaged, answers another test, or lacks answers; an answer is not of
+            the form that the test asks for.
         DataError: a query image of the test cannot be read.
     """
     return check_answers(paths, test.manifest.sha256, asked_answers(test), partial)
 
 
 def check_answers(paths: Sequence[Path], test: str, asked: Asked, partial: bool = False) -> StoredAnswers:
-    """Read and check answers to the test with the sha256 `test`, which asks for `asked`.
+    """Read and check predictions for the test with the sha256 `test`.
+
+    Args:
+        paths: files written by `answers.py`, folders of PNGs, or both, which answer different episodes.
+        test: sha256 of the test's list of episodes.
+        asked: the form of the answer that the test asks for, by episode number.
+        partial: accept answers to only some of the episodes.
 
     Raises:
-        RecordError: as `read_answers` does.
+        RecordError: a file cannot be read or is damaged, answers another test, or lacks answers; an answer is not of
+            the form that the test asks for.
     """
     try:
         answers = StoredAnswers([_read(path, test, asked) for path in paths], asked)

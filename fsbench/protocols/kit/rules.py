@@ -16,11 +16,11 @@ def rules(
     """Return the text of a kit's RULES.md.
 
     Args:
-        test: whose protocol says what counts.
-        has_boxes: supports are known by a box, too.
+        test: the test, whose protocol says how answers are scored.
+        has_boxes: supports are labelled with boxes as well.
         base_classes: names of the classes without supports, which are the first ways of every episode.
         copied: the kit has copies of the images.
-        told: paths of queries are named by their classes.
+        told: paths of queries give away their classes.
         image_entries: entries of an episode's images, such as `orientation` where some are to be turned.
     """
     header, protocol = test.manifest.header, test.protocol

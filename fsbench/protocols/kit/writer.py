@@ -10,22 +10,22 @@ from fsbench.protocols.test import Test
 
 
 class Answers(answers.Answers):
-    """File to which answers to a test are appended; an answer is on the disk when `add` returns.
+    """File to which predictions ("answers") for a test are appended; an answer is on the disk when `add` returns.
 
-    A file that is there is gone on with: if its writer was killed in the middle of the last line, that line is cut off.
+    An existing file is continued. If its writer was killed in the middle of the last line, that line is cut off.
     Programs without fsbench write the same file by `answers.py` of a kit.
 
     Args:
         path: the file, such as "mine.fsa". Each process that answers needs a file of its own; `fsbench.score` takes
             several.
-        test: what `fsbench.load_test` returned, or the folder of a kit: every answer is checked against it; the sha256
-            of a manifest; or None for a file that does not say what it answers.
+        test: what `fsbench.load_test` returned, or the folder of a kit, against which every answer is checked; the
+            sha256 of a manifest; or None for a file that does not state its test.
 
     Attributes:
         done: numbers of the episodes that have an answer.
 
     Raises:
-        RecordError: the file is no file of answers, is damaged, answers another test, or another process writes it.
+        RecordError: the file is not a file of answers, is damaged, is for another test, or another process writes it.
         DataError: a query image of the test cannot be read.
 
     Examples:
@@ -45,18 +45,19 @@ class Answers(answers.Answers):
             raise RecordError(str(error)) from None
 
     def add(self, number: Any, mask: Any = None, presence: Any = None, score: Any = None, labels: Any = None) -> None:
-        """Store the answer to an episode.
+        """Store the prediction ("answer") of an episode.
 
         Args:
             number: the number of the episode, or the episode itself.
             mask: (h, w) integers or bool, 0 background and 1 to N the ways, of the size that the episode asks for.
-            presence: N bools, whether the query shows the way at all; None lets it follow from the mask.
-            score: N numbers from 0 to 1, how sure that is; only together with `presence`.
-            labels: in classification, in place of a mask, the way from 1 to N of each query image.
+            presence: N bools, whether the query shows each way at all; None if that follows from the mask.
+            score: N numbers from 0 to 1, how sure the method is that each way is present; only together with
+                `presence`.
+            labels: in classification, instead of a mask, the way from 1 to N of each query image.
 
         Raises:
-            RecordError: the test does not have the episode, it has an answer, or the answer is none that could be
-                counted.
+            RecordError: the test does not have the episode, it already has an answer, or the answer has a form that
+                cannot be scored.
         """
         try:
             super().add(number, mask, presence, score, labels)

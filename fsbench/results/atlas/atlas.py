@@ -33,14 +33,14 @@ REMARKED = ("seeds", "depends_on", "runs", "min_object", "kshot", "fb_iou", "pre
 
 @dataclass(frozen=True)
 class Reported:
-    """A published figure: its value, and where it was printed.
+    """A published score, and where it was printed.
 
     Attributes:
-        figure: the line of the csv file.
-        file, line: where it stands in `benchmarks/published`.
-        repeated: another paper or repository prints it, not its own.
-        note: what a reader must be told beside it.
-        half: half of the 95 % interval for other images, in points; None of a figure that is not a run's.
+        figure: the score as it stands in a line of a csv file.
+        file, line: the csv file in `benchmarks/published` and its line number; "" and 0 for runs of this suite.
+        repeated: whether another paper or repository prints it, not the method's own.
+        note: a remark that readers must see beside it.
+        half: half the width of the 95 % interval for other images, in points; None unless it is a run of this suite.
     """
 
     figure: Figure
@@ -53,15 +53,15 @@ class Reported:
 
 @dataclass(frozen=True)
 class Entry:
-    """A method with a backbone under a test, with its published figures.
+    """A method with a backbone on one test, with its published scores and the conditions of that test.
 
     Attributes:
         id: method/data set/backbone in lower case, and a variant where there is one.
-        method, backbone, variant, dataset: as shown.
-        program: the program that made the figures; None if none was found.
-        changes: conditions that these figures have otherwise than the program.
-        figures: the reported figures, those of the method's own source first.
-        ours: a run of this suite, whose conditions are all in `changes`.
+        method, backbone, variant, dataset: names for display.
+        program: the evaluation program that produced the scores; None if none was found.
+        changes: {condition: value} where the scores were made under other conditions than the program's.
+        figures: the published scores, those of the method's own paper or repository first.
+        ours: whether it is a run of this suite, whose conditions are all in `changes`.
     """
 
     id: str
@@ -76,7 +76,7 @@ class Entry:
 
     @cached_property
     def conditions(self) -> Mapping[str, str]:
-        """{column: condition}; "not found" for all if no program was found."""
+        """{name of a condition: value}, such as "metric" or "void"; "not found" for all if no program was found."""
         columns = (*TEST, *TOLD, *REMARKED)
         if self.program is None:
             known = dict.fromkeys(columns, NOT_FOUND) | {"dataset": self.dataset}
@@ -86,22 +86,22 @@ class Entry:
 
     @property
     def test(self) -> tuple[str, ...]:
-        """Values of the conditions in `TEST`, which define the test."""
+        """Values of the conditions that define the test (data set, image lists, metric …), in the order of `TEST`."""
         return tuple(self.conditions[name] for name in TEST)
 
     @property
     def told(self) -> tuple[str, ...]:
-        """Values of the conditions in `TOLD`: what the method is given."""
+        """Values of the conditions that say which labels the method is given, in the order of `TOLD`."""
         return tuple(self.conditions[name] for name in TOLD)
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Remarks: no program was found, it was read in part, or something is not proven."""
+        """Remarks on the evaluation program: none was found, it was read only in part, or something is not proven."""
         unread = () if self.program or self.ours else ("no evaluation program found",)
         return (*unread, *(self.program.marks if self.program else ()))
 
     def cells(self) -> Mapping[tuple[str, str, str], Reported]:
-        """Return {(way, shot, metric): first figure} for the whole test."""
+        """Return {(way, shot, metric): first published score} for scores on the whole test, not on single folds."""
         found: dict[tuple[str, str, str], Reported] = {}
         for each in self.figures:
             if each.figure.is_whole:
@@ -111,9 +111,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Rank:
-    """Range of places of a figure among `size` figures of the same test whose methods get the same labels.
+    """Range of ranks that a published score may have among scores of methods that get the same labels on one test.
 
-    Other images move figures: `first` counts those that are surely higher, `last` those that are surely lower.
+    It is a range because scores change with the test images. `first` is 1 plus the number of scores that are higher by
+    more than that, `last` is `size` minus the number of scores that are lower by more, and `size` is the number of
+    scores.
     """
 
     first: int
@@ -126,7 +128,7 @@ class Rank:
 
 @dataclass(frozen=True)
 class Spread:
-    """How far other images move a score: half the 95 % interval of a run of that test, in points."""
+    """How much a score changes with the test images: half the width of the 95 % interval of a run, in points."""
 
     half: float
     entry: Entry
@@ -134,18 +136,18 @@ class Spread:
 
     @property
     def of_difference(self) -> float:
-        """How far other images move the difference of two scores that share no image."""
+        """Half the width, in points, of the 95 % interval of a difference of two scores that share no test image."""
         return self.half * sqrt(2)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Entries that share a test, or one entry whose test is unique or not fully known.
+    """Methods whose published scores share a test, or one method whose test is unique or not fully known.
 
     Attributes:
-        conditions: those of the test, by column.
-        entries: the best first, by the figure that most of them have.
-        is_known: all conditions of the test are known, so that others may share it.
+        conditions: {condition: value} of the test.
+        entries: the methods, best first by the score that most of them have.
+        is_known: whether all conditions of the test are known, so that other methods may share it.
     """
 
     conditions: Mapping[str, str]
@@ -154,15 +156,15 @@ class Group:
 
     @cached_property
     def programs(self) -> tuple[str, ...]:
-        """Ids of the evaluation programs."""
+        """Ids of the evaluation programs of these methods."""
         return tuple(dict.fromkeys(entry.program.id for entry in self.entries if entry.program))
 
     def ranks(self, atlas: "Atlas") -> Mapping[tuple[str, tuple[str, str, str]], Rank]:
-        """{(entry id, (way, shot, metric)): rank}.
+        """Return {(entry id, (way, shot, metric)): range of ranks} for the published scores of this test.
 
-        There is none for a figure without one of another method beside it, none where `atlas` has no run that tells how
-        far other images move it, and none that leaves every place open. Backbones and variants of one evaluation
-        program are one method.
+        A score has no rank if no other method has the same kind of score, if `atlas` has no run of this test that tells
+        how much scores change with the images, or if every rank would be possible. Backbones and variants of one
+        evaluation program count as one method.
         """
         found: dict[tuple[str, tuple[str, str, str]], Rank] = {}
         if not self.is_known:
@@ -185,13 +187,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Atlas:
-    """All evaluation programs and all entries."""
+    """All known evaluation programs, and all methods with their published scores."""
 
     programs: Sequence[Program]
     entries: Sequence[Entry]
 
     def groups(self) -> list[Group]:
-        """Return the entries grouped by test, by data set, largest group first."""
+        """Return the entries grouped by test; groups are sorted by data set, then by size, largest first."""
         together: dict[tuple[str, ...], list[Entry]] = {}
         for entry in self.entries:
             known = not any(map(is_unsure, TEST, entry.test))
@@ -212,13 +214,17 @@ class Atlas:
         )  # fmt: skip
 
     def rows(self) -> Mapping[tuple[str, int], Entry]:
-        """Return {(file, line) of a figure: entry}."""
+        """Return {(csv file, line number) of a published score: entry that it belongs to}."""
         return {(each.file, each.line): entry for entry in self.entries for each in entry.figures}
 
     def spread(self, conditions: Mapping[str, str], cell: tuple[str, str, str]) -> Spread | None:
-        """Return how far other images move a figure (way, shot, metric) of a test, from runs of that test.
+        """Return how much a score changes with the test images, from runs of this suite on the same test.
 
-        That is the widest of the whole tests, or else of single folds; None if there is no run.
+        The widest interval of runs of the whole test is taken, or else of single folds; None if there is no run.
+
+        Args:
+            conditions: {condition: value} of the test.
+            cell: (way, shot, metric) of the score.
         """
         found = [
             Spread(one.half, entry, one)
@@ -231,12 +237,12 @@ class Atlas:
         return max(whole or found, key=lambda spread: spread.half, default=None)
 
     def entry(self, name: str) -> Entry | None:
-        """Return the entry with this id."""
+        """Return the entry with the id `name`; None if there is none."""
         return next((entry for entry in self.entries if entry.id == name), None)
 
 
 def is_alike(ours: str, theirs: str, name: str) -> bool:
-    """Return whether a run's condition equals a published one; lists made by our rule match any."""
+    """Return whether the condition `name` of a run equals a published one; image lists made by fsbench match any."""
     return ours == theirs or (name == "image_lists" and ours not in get_args(ImageLists))
 
 
@@ -254,20 +260,20 @@ def _sorted(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 
 @cache
 def shipped_atlas() -> Atlas:
-    """Return the atlas that ships with fsbench, read once per process."""
+    """Return the published scores and evaluation programs that ship with fsbench, read once per process."""
     return read_atlas(strict=False)
 
 
 def read_atlas(folder: Path = FOLDER, strict: bool = True) -> Atlas:
-    """Read the atlas, and join the figures of `folder` and of the folder above it with the evaluation programs.
+    """Read the evaluation programs, and the published scores with the program that produced each.
 
     Args:
-        folder: the folder of the atlas.
-        strict: a figure that no rule of `links.yaml` is about is an error; else it is left out.
+        folder: folder of the programs; scores are read from its csv files and those of the folder above.
+        strict: whether a score that no rule of `links.yaml` assigns to a program is an error; else it is left out.
 
     Raises:
-        DataError: a row does not fit the schema, a figure belongs to no rule, or a rule to no program.
-        SettingsError: `links.yaml` is not as it should be.
+        DataError: a row does not fit the schema, a score matches no rule, or a rule names an unknown program.
+        SettingsError: `links.yaml` is invalid.
     """
     programs = read_programs(folder / "conditions.csv")
     by_name = {(program.method, program.dataset): program for program in programs}

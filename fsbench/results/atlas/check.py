@@ -12,7 +12,7 @@ ROUNDING = 0.1
 
 
 def summary(atlas: Atlas) -> list[str]:
-    """Return lines that say how much the atlas holds, and how much is unknown."""
+    """Return lines that say how many programs and published scores the atlas holds, and how much is unknown."""
     programs, groups = atlas.programs, atlas.groups()
     cells = [(program, column) for program in programs for column in EVIDENCED]
     missing = sum(getattr(program, column) == NOT_FOUND for program, column in cells)
@@ -31,7 +31,7 @@ def summary(atlas: Atlas) -> list[str]:
 
 
 def odd_means(atlas: Atlas) -> list[str]:
-    """Return lines about printed means that differ from the mean of the printed folds."""
+    """Return a line for each published mean over folds that differs from the mean of the published folds."""
     return [line for entry in atlas.entries for line in _odd_means(entry)]
 
 

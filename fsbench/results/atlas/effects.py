@@ -23,15 +23,15 @@ _CHANGE = re.compile(r"\(([+-]\d+(?:\.\d+)?)(?: \[|\))")
 
 @dataclass(frozen=True)
 class Effect:
-    """Measured effect of a condition on mIoU: `low` to `high` points, over methods and tests.
+    """Measured effect of changing one test condition on mIoU, over several methods and tests.
 
     Attributes:
-        condition: a column of the atlas.
-        what: the change that was measured.
+        condition: name of the condition, such as "void" or "image_lists".
+        what: the change that was measured, in words.
         low, high: least and largest change of the mIoU in points.
-        rows: methods, each under a test, that were measured.
-        origin: on which data.
-        together: other conditions that changed with it; none where it changed alone.
+        rows: number of (method, test) pairs that were measured.
+        origin: the data on which it was measured, in words.
+        together: names of other conditions that changed at the same time; empty if there were none.
     """
 
     condition: str
@@ -44,7 +44,7 @@ class Effect:
 
 
 def read_effects() -> list[Effect]:
-    """Return the measured effects of all result files; none if there are no files."""
+    """Return the measured effects in all result files; empty if there are no files."""
     found: list[Effect] = []
     for file in sorted(EFFECTS.glob("*.json")):
         content = read_json(file, "record")

@@ -18,7 +18,7 @@ SAME = tuple(name for name in COLUMNS if name != "value")
 
 
 class Figure(BaseModel):
-    """A published figure; `printed` is its value as printed.
+    """A published score; `value` is the number, `printed` its text in the source.
 
     `fold` is a number, "mean", or "test" or "-" if there are no folds.
     """
@@ -39,7 +39,7 @@ class Figure(BaseModel):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is about the whole test, not one fold."""
+        """Whether the score is about the whole test, not one fold."""
         return self.fold in ("mean", "test", "-", "all")
 
 
@@ -48,17 +48,18 @@ def _words(value: object) -> object:
 
 
 class Rule(BaseModel):
-    """Which rows of a file belong to which evaluation program, by patterns.
+    """Assigns rows of a csv file of published scores to an evaluation program, by patterns.
 
     Attributes:
-        method, setting, metric, backbone, dataset, shot: patterns of the cells; one of several must fit.
-        test: the method of the evaluation program, or "not found" where none was to be had.
-        name: the name of the method where it is not that of the program.
-        variant: what the figure is of besides the method, in a word or two; part of its id.
-        repeated: another paper's or repository's print of the figure.
-        changes: conditions that this figure has otherwise than the program, by column.
-        note: what a reader must be told beside the figure.
-        skip: why such rows are no rows of the atlas.
+        method, setting, metric, backbone, dataset, shot: patterns for the row's values, in which * is any text; one of
+            each list must match.
+        test: name of the evaluation program's method, or "not found" if there is no program.
+        name: the method's name, if it differs from that of the program.
+        variant: what distinguishes the score from others of the method, in a word or two; becomes part of its id.
+        repeated: whether another paper or repository than the method's own prints the score.
+        changes: {condition: value} where the score was made under other conditions than the program's.
+        note: a remark that readers must see beside the score.
+        skip: why rows that match are left out; "" if they are not.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
@@ -78,7 +79,7 @@ class Rule(BaseModel):
     skip: str = ""
 
     def fits(self, cells: Mapping[str, str]) -> bool:
-        """Whether the rule applies to a row with these cells."""
+        """Return whether the rule applies to a row of a csv file, {column: text}."""
         return all(pattern.fullmatch(cells[cell]) for cell, pattern in self._patterns)
 
     @cached_property
@@ -93,7 +94,7 @@ class Rule(BaseModel):
 
 
 class Links(BaseModel):
-    """Names of data sets, and for each file its rules; the first that fits a row decides."""
+    """Names of data sets, and for each csv file its rules; the first rule that fits a row applies."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
@@ -102,7 +103,7 @@ class Links(BaseModel):
 
 
 def read_links(file: Path) -> Links:
-    """Read the rules. Raises SettingsError for an invalid file."""
+    """Read the rules that assign published scores to evaluation programs. Raises SettingsError for an invalid file."""
     links: Links = read_yaml(file, Links, "rules about reported figures")
     for name, rules in links.files.items():
         for i, rule in enumerate(rules, start=1):
@@ -114,11 +115,13 @@ def read_links(file: Path) -> Links:
 def read_figures(
     file: Path, rules: Sequence[Rule], datasets: Mapping[str, str], strict: bool = True
 ) -> list[tuple[Figure, Rule, int]]:
-    """Read the figures of a csv file with their rules and lines; studies and costs are left out.
+    """Read the published scores of a csv file, each as (score, rule that fits it, line number).
+
+    Studies and costs are left out.
 
     Raises:
-        DataError: a line is no figure, no rule is about it, its value is no percentage, or another line has the same
-            figure with another value.
+        DataError: a line is not a score, no rule fits it (with `strict`), its value is no percentage, or another line
+            has the same score with another value.
     """
     found = []
     printed: dict[tuple[str, ...], tuple[float, int]] = {}

@@ -25,13 +25,13 @@ Cell = tuple[str, str, str]
 
 
 def known_moves(atlas: Atlas, entry: Entry, cell: Cell, difference: float | None = None) -> list[str]:
-    """Say how far other images move a score of an entry's test, or which command tells.
+    """Return sentences on how much a score changes with the test images, or which command measures that.
 
     Args:
-        atlas: with the runs that are at hand.
-        entry: the entry of the test.
-        cell: the score.
-        difference: the difference of two figures, which is then judged by the runs.
+        atlas: published scores, with the user's own runs among the entries.
+        entry: the published method whose test is meant.
+        cell: (way, shot, metric) of the score.
+        difference: difference of two published scores in points, which is then compared with that change.
     """
     spread = atlas.spread(entry.conditions, cell)
     if spread is None:
@@ -54,7 +54,7 @@ def known_moves(atlas: Atlas, entry: Entry, cell: Cell, difference: float | None
 
 
 def published_moves(atlas: Atlas, entry: Entry, cell: Cell) -> Iterator[str]:
-    """Yield published spreads of a score on such a test: over seeds of the test, and over folds."""
+    """Yield sentences on published spreads of a score on an entry's test: over test seeds, and over folds."""
     test = (entry.dataset, cell, entry.conditions["image_lists"])
     for study in seed_studies():
         if (study.dataset, study.cell, study.image_lists(atlas)) == test:
@@ -76,7 +76,7 @@ def published_moves(atlas: Atlas, entry: Entry, cell: Cell) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class SeedStudy:
-    """Published standard deviation of one network's score over seeds of the test."""
+    """Published standard deviation of one network's score over random seeds of the test."""
 
     method: str
     dataset: str
@@ -86,14 +86,14 @@ class SeedStudy:
     source: str
 
     def image_lists(self, atlas: Atlas) -> str:
-        """Image lists of the program behind the study; "" if unknown."""
+        """Return the image lists that the study's evaluation program uses; "" if unknown."""
         own = (one for one in atlas.programs if (one.method, one.dataset) == (self.method, self.dataset))
         return next((program.image_lists for program in own), "")
 
 
 @cache
 def seed_studies() -> tuple[SeedStudy, ...]:
-    """Return the studies of seeds in `benchmarks/published`, of means over all folds."""
+    """Return the published studies of test seeds, for means over all folds."""
     return tuple(
         SeedStudy(
             row["method"], row["dataset"], (row["way"], row["shot"], row["metric"]), found[1], float(row["value"]),
@@ -117,15 +117,15 @@ def _unknown(entry: Entry, cell: Cell) -> Iterator[str]:
 
 
 def minutes(entry: Entry) -> int:
-    """Return about how many minutes `tell_command` takes."""
+    """Return about how many minutes the command of `tell_command` for this entry takes."""
     number = re.search(r"\d+", entry.conditions["episodes_per_fold"])
     return ceil(_folds(entry) * int(number[0] if number else 1000) / EPISODES_A_MINUTE)
 
 
 def tell_command(entry: Entry, cell: Cell) -> str | None:
-    """Return a command that runs a training-free method under an entry's test.
+    """Return a command that runs a training-free method on an entry's test, to measure how much scores change.
 
-    None if the test cannot be run, or if nobody would know that a run of it has the same images.
+    None if the test cannot be run here, or if it is unknown whether a run would use the same images.
     """
     dataset = _dataset(entry)
     if entry.program is None or dataset is None or not is_runnable(entry.program.id):

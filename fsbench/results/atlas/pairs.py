@@ -16,11 +16,11 @@ NAMED = 3
 
 @dataclass(frozen=True)
 class FigurePair:
-    """Figures of two methods for the same way, shot and metric.
+    """Published scores of two methods for the same way, shot and metric.
 
     Attributes:
-        way, shot, metric: the same for both figures.
-        one, other: the two figures, each with its entry of the atlas.
+        way, shot, metric: what both scores are for.
+        one, other: the two scores, each as (entry, published score).
     """
 
     way: str
@@ -31,7 +31,7 @@ class FigurePair:
 
     @property
     def difference(self) -> float:
-        """Second figure minus the first, in points."""
+        """Second published score minus the first, in points, rounded to the digits of the more precise one."""
         return round(self.other[1].figure.value - self.one[1].figure.value, self._digits)
 
     @property
@@ -45,7 +45,7 @@ class FigurePair:
 
     @property
     def sentence(self) -> str:
-        """State both figures, and which is higher by how much."""
+        """Both published scores, and which is higher by how much, in a sentence."""
         names = [entry.method for entry, _ in (self.one, self.other)]
         backbones = [entry.backbone for entry, _ in (self.one, self.other)]
         same = backbones[0] == backbones[1]
@@ -61,12 +61,12 @@ class FigurePair:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two tests, one for each method, and what differs between them.
+    """Published tests of two methods, and what differs between them.
 
     Attributes:
-        one, other: an entry of each program.
-        elsewhere: other data sets on which both programs have a row.
-        figures: what both print, by shots, with one backbone where they share one.
+        one, other: the two methods, each with its test.
+        elsewhere: other data sets on which both methods have published scores.
+        figures: scores that are published for both, by shots; with the same backbone if they share one.
     """
 
     one: Entry
@@ -76,12 +76,12 @@ class Pair:
 
     @cached_property
     def apart(self) -> list[str]:
-        """Conditions that differ, or cannot be compared, in the order of `TEST` and `TOLD`."""
+        """Names of the conditions that differ between the tests, or that cannot be compared, as one is unknown."""
         return [name for name, *_ in differences(self.one, self.other)]
 
     @property
     def sentence(self) -> str:
-        """Say in one sentence whether the figures are comparable, and what differs if not."""
+        """Whether the published scores are comparable, and what differs if not, in one sentence."""
         names = f"{self.one.method} and {self.other.method}"
         for entry in (self.one, self.other):
             if entry.program is None:
@@ -111,9 +111,9 @@ class Pair:
         return any(is_unsure(name, entry.conditions[name]) for entry in (self.one, self.other))
 
     def words(self) -> list[tuple[str, str, str, str]]:
-        """List for each condition a mark, its label, and its value in both tests.
+        """Return (mark, label, value for the first method, value for the second) for each condition.
 
-        The mark is "≠" where the two keep figures apart, "?" where nobody can tell, and "" else.
+        The mark is "≠" where the values make scores incomparable, "?" where this is unknown, else "".
         """
         found = []
         for name in (*TEST, *TOLD, *REMARKED):
@@ -132,15 +132,15 @@ def _told(entry: Entry, names: Sequence[str]) -> str:
 
 
 def pair_named(atlas: Atlas, one: str, other: str | None) -> Pair:
-    """Return the tests of two methods, found by name.
+    """Return the published tests of two methods, which are found by name.
 
     Args:
-        atlas: where they are.
-        one, other: a method (BAM), a method on a data set (bam/pascal-5i), or a whole row. Where no data set is named,
-            it is the first on which both have a row.
+        atlas: published scores and evaluation programs.
+        one, other: a method (BAM), a method on a data set (bam/pascal-5i), or the id of an entry. If no data set is
+            named, the first one on which both have published scores is taken.
 
     Raises:
-        SettingsError: nothing has such a name, there is no other, or the two share no data set.
+        SettingsError: a name is unknown, there is no other one, or the two share no data set.
     """
     ours = _entries_named(atlas, one)
     if other is None:

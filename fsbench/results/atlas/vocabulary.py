@@ -73,7 +73,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 
 
 def known_words() -> dict[str, dict[str, str]]:
-    """Return `WORDS`, with words and meanings that protocols' metrics add."""
+    """Return {condition: {word: meaning}} of `WORDS`, with the words that protocols' metrics add."""
     metrics = known_metrics().values()
     own = {
         "metric": {metric.atlas_metric: metric.meaning for metric in metrics if metric.atlas_metric},
@@ -83,15 +83,15 @@ def known_words() -> dict[str, dict[str, str]]:
 
 
 def meaning(condition: str, word: str) -> str:
-    """Return what a word of a condition means; "" for numbers and free text."""
+    """Return what a word means as the value of a test condition; "" for numbers and free text."""
     return known_words().get(condition, {}).get(word) or _UNKNOWN.get(word, "")
 
 
 def listed_words(condition: str | None = None) -> Iterator[str]:
-    """Yield the words with their meanings in lines, of one condition or of all.
+    """Yield lines with the possible values of one test condition, or of all, and their meanings.
 
     Raises:
-        SettingsError: the condition has no closed list.
+        SettingsError: the condition has no fixed list of values.
     """
     if condition is not None and condition not in WORDS:
         raise SettingsError(f"'{condition}' has no closed list of words{known_names(condition, tuple(WORDS))}")

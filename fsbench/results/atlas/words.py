@@ -82,16 +82,16 @@ MEANING: Mapping[str, str] = {
 
 
 def phrase(condition: str, word: str) -> str:
-    """Return verb and word of a condition for a sentence about a program: "gets masks", "counts at 'original'"."""
+    """Return a phrase for a condition's value, with a program as subject: "gets masks", "counts at 'original'"."""
     return PHRASES.get(condition, {}).get(word) or f"{VERBS[condition]} '{word}'"
 
 
 def differences(one: Entry, other: Entry) -> list[tuple[str, str, str]]:
-    """List what would have to change for `other` to be comparable with `one`.
+    """List the conditions that make the published scores of two entries incomparable.
 
     Returns:
-        A (condition, value of `one`, value of `other`) for each that differs or is not known; empty if both share a
-        test and were told the same.
+        (condition, value of `one`, value of `other`) for each that differs or is unknown; empty if both share a test
+        and are given the same labels.
     """
     found = []
     for name in (*TEST, *TOLD):

@@ -22,35 +22,36 @@ from fsbench.scores.sums import MeasuredSum, Pixels, PixelSum, ScoreSum
 
 @dataclass(frozen=True)
 class Measures:
-    """Values measured from a run's masks, for scores that its counts do not give.
+    """Values measured on a run's stored predictions, for scores that do not follow from its pixel counts.
 
     Attributes:
-        rows: name of a sum -> values (R, ...) of the R rows of the run's count table.
-        missing: metric -> why there is none.
+        rows: {name of a sum: values (R, ...)} at the R rows of the run's count table.
+        missing: {metric: reason why it could not be measured}.
     """
 
     rows: Mapping[str, np.ndarray] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
     def sums(self, metrics: Sequence[Metric], table: CountTable) -> dict[str, RowValues]:
-        """Return {name: sum} of these values for `metrics`, at the rows of a count table."""
+        """Return {name: sum of measured values} that `metrics` need, for the rows of a count table."""
         measured = {one for metric in metrics for one in measured_sums(metric) if one.name in self.rows}
         found = {one.name: one.added_up(table, self.rows[one.name]) for one in measured}
         return {name: values for name, values in found.items() if values is not None}
 
 
 def measured_sums(metric: Metric) -> list[MeasuredSum]:
-    """Return the sums of a metric that counts do not give."""
+    """Return the sums of a metric that must be measured, since they do not follow from pixel counts."""
     return [one for one in metric.sums if isinstance(one, MeasuredSum)]
 
 
 def measure(record: Record, metrics: Collection[str], open_truth: Callable[[Record], Truth]) -> Measures:
-    """Measure what `metrics` need of a segmentation run beyond its counts.
+    """Measure on a segmentation run's predictions what `metrics` need beyond pixel counts.
 
     Args:
         record: the finished run.
         metrics: names of scores.
-        open_truth: opens the data of the run; raises FsbenchError where they are not there.
+        open_truth: takes a run and returns a function from episode number to true label map; raises FsbenchError if the
+            run's data are missing.
     """
     needed = {name: measured_sums(metric_named(name)) for name in metrics}
     every = dict.fromkeys(one for sums in needed.values() for one in sums)

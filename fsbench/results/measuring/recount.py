@@ -29,11 +29,14 @@ LARGEST_SIDE = 4096
 
 
 def read_truth(record: Record, data: SegmentationData) -> Truth:
-    """Return a function that reads the truth of a run's episode as it was counted (`View.original_truth`).
+    """Return a function that takes an episode's number and reads its true label map as the run counted it.
 
     Args:
-        record: the run, of segmentation.
-        data: the data set that it was tested on.
+        record: a segmentation run.
+        data: the data set of its test.
+
+    Returns:
+        Episode number -> (h, w) uint8 at the query's original size: 0 background, 1..N ways, 255 void.
     """
     view, side = segmentation_of(record.header).view, record.run.identity.image_size
     episodes = {episode.number: episode for episode in record.manifest.episodes}
@@ -47,7 +50,7 @@ def read_truth(record: Record, data: SegmentationData) -> Truth:
 
 
 def input_resolution(record: Record) -> int:
-    """Return the side of the images that the run's method saw. Raises RecordError if the record does not say."""
+    """Return the side, in pixels, of the images that a run's method got. Raises RecordError if it is not recorded."""
     side = record.run.identity.image_size
     if side is None:
         raise RecordError(
@@ -60,7 +63,10 @@ def input_resolution(record: Record) -> int:
 
 
 def own_resolution(record: Record) -> int:
-    """Return the resolution at which the run's pixels were counted; raises as `input_resolution`."""
+    """Return the side at which a run's pixels were counted, or `ORIGINAL` for each query's own size.
+
+    Raises RecordError if it is the method's input size and that is not recorded.
+    """
     side = segmentation_of(record.header).view.query_size
     if side == "input":
         return input_resolution(record)
@@ -68,7 +74,7 @@ def own_resolution(record: Record) -> int:
 
 
 def stored_predictions(record: Record) -> StoredPredictions:
-    """Read a run's predictions. Raises RecordError if there are none or the file is another run's."""
+    """Read a run's stored predictions. Raises RecordError if there are none or the file belongs to another run."""
     stored = read_predictions(record)
     if stored is None:
         raise RecordError("the run kept no predictions (repeat it with --force)")
@@ -76,7 +82,7 @@ def stored_predictions(record: Record) -> StoredPredictions:
 
 
 def last_slots(frame: "pl.DataFrame") -> list[tuple[int, int]]:
-    """List (number, ways) of the episodes of a count table, whose rows are sorted by (episode, slot)."""
+    """List (episode number, number of ways) from a count table whose rows are sorted by (episode, slot)."""
     ways: dict[int, int] = {}
     for episode, slot in frame.select("episode", "slot").iter_rows():
         ways[episode] = slot
@@ -86,21 +92,21 @@ def last_slots(frame: "pl.DataFrame") -> list[tuple[int, int]]:
 def recount(record: Record, truth: Truth, resolution: int, view: View | None = None) -> "pl.DataFrame":
     """Count a run's stored masks against the truth at another size.
 
-    Masks and truth are brought to the size by nearest pixels, the truth as the protocol resizes it. At the run's own
-    size the counts are the record's.
+    Masks are resized by nearest neighbour, the truth as the protocol resizes it. At the size that the run used, the
+    counts equal those of its record.
 
     Args:
         record: the finished run.
-        truth: the truth of its episodes.
-        resolution: `ORIGINAL`, or the side of a square in pixels.
-        view: that of another test, whose rule brings the truth there; the run's own unless given.
+        truth: returns the true label map (h, w) of an episode, given its number.
+        resolution: `ORIGINAL` for each query's own size, or the side of a square in pixels.
+        view: rule by which the truth is resized; by default that of the run's test.
 
     Returns:
-        The record's count table with other counts, and without region measures. Presence is decided as it was, or from
-        the masks where the method only segments.
+        The run's count table with the new counts, and without region measures. Presence decisions are kept, or made
+        from the resized masks if the method only segments.
 
     Raises:
-        RecordError: there are no predictions, or they are not those of the counts.
+        RecordError: there are no stored predictions, or they do not match the counts.
     """
     # spared until it is needed
     from fsbench.scores.answers import count

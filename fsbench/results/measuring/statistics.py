@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 def whole_statistics(record: Record, frame: "pl.DataFrame", measures: "Measures | None" = None) -> ScoreStatistics:
-    """Sum a whole count table of `record`, with what was measured beyond counts."""
+    """Return the sums over all rows of a run's count table from which its scores are computed.
+
+    Args:
+        record: the run.
+        frame: its count table.
+        measures: values measured on its predictions, for scores that do not follow from counts.
+    """
     metrics, counting = askable_metrics(record.protocol), record.protocol.counting
     statistics = counting.statistics(frame, record.header, metrics)
     if measures is None:
@@ -29,7 +35,14 @@ def whole_statistics(record: Record, frame: "pl.DataFrame", measures: "Measures 
 def subset_statistics(
     record: Record, frame: "pl.DataFrame", keep: np.ndarray, measures: "Measures | None" = None
 ) -> ScoreStatistics:
-    """Sum the rows `keep` (rows,) bool of a count table, as `whole_statistics` sums all."""
+    """Return the sums over the rows `keep` (rows,) bool of a run's count table, for scores on a part of the test.
+
+    Args:
+        record: the run.
+        frame: its count table.
+        keep: (rows,) bool, the rows to use.
+        measures: values measured on its predictions, for scores that do not follow from counts.
+    """
     metrics, counting = askable_metrics(record.protocol), record.protocol.counting
     statistics = counting.subset_statistics(frame, keep, record.header, metrics)
     if measures is None:

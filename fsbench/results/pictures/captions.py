@@ -7,15 +7,15 @@ def truth_caption(names: Sequence[str], ways: Collection[int]) -> str:
     """Name the classes that a query shows, or say that it shows none.
 
     Args:
-        names: Of all ways.
-        ways: Those that the query shows, from 1.
+        names: Class names of all ways, in order.
+        ways: Numbers, from 1, of the ways that the query shows.
     """
     present = [name for way, name in enumerate(names, 1) if way in ways]
     return f"truth: {', '.join(present)}" if present else f"truth: no {', no '.join(names)}"
 
 
 def presence_caption(names: Sequence[str], present: Sequence[bool]) -> str:
-    """Name the classes that a method calls present."""
+    """Name the classes that a method calls present in the query, given `present` for each of `names`."""
     named = [name for name, decision in zip(names, present, strict=True) if decision]
     return f"predicted: {', '.join(named) or 'not present'}"
 
@@ -28,8 +28,8 @@ def iou_caption(ious: Sequence[float | None], ways: Collection[int]) -> str:
     """Write the IoU of every way in percent, or in words if the query does not show it.
 
     Args:
-        ious: From 0 to 1; None if there is nothing to find and nothing was predicted.
-        ways: The ways that the query shows.
+        ious: IoU of every way, from 0 to 1; None if the query does not show it and nothing was predicted.
+        ways: Numbers, from 1, of the ways that the query shows.
     """
     if ways:
         if len(ious) > MANY:

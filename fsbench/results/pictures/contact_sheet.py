@@ -22,14 +22,13 @@ MAX_SHOTS = 2
 
 
 class DrawnPrediction(NamedTuple):
-    """Prediction of an episode, as a picture shows it.
+    """Prediction of an episode, as it is drawn in a picture.
 
     Attributes:
-        label_map: (h, w), in way slots. One of another size than its image (metrics at the input size) is stretched
-            over it.
-        present: Decision on every way.
-        iou: IoU of every way, from 0 to 1, None if there is nothing to find and nothing was predicted; None
-            altogether where it is not known.
+        label_map: (h, w): 0 background, 1..N ways. It is stretched over the image if their sizes differ.
+        present: For every way, whether the method calls it present.
+        iou: IoU of every way, from 0 to 1; None for a way that the query does not show and that was not predicted. None
+            instead of the list if it is not known.
     """
 
     label_map: np.ndarray
@@ -51,7 +50,10 @@ def contact_sheet(
     episodes: Sequence[Episode],
     earlier: Mapping[int, np.ndarray] | None = None,
 ) -> None:
-    """Write a PNG with one row per episode, and a key, to `path`; see `draw_contact_sheet`."""
+    """Write a PNG with one row per episode (supports, truth and prediction), and a key, to `path`.
+
+    The arguments are those of `draw_contact_sheet`.
+    """
     sheet = draw_contact_sheet(data, predictions, episodes, earlier)
     with replacing(path) as temporary:
         sheet.save(temporary, format="PNG", compress_level=1)  # of photos: a quarter of the time, a seventh more bytes
@@ -63,13 +65,14 @@ def draw_contact_sheet(
     episodes: Sequence[Episode],
     earlier: Mapping[int, np.ndarray] | None = None,
 ) -> Image.Image:
-    """Draw one row per episode, and a key.
+    """Draw one row per episode (supports, truth and prediction), and a key.
 
     Args:
         data: Reads images and label maps.
-        predictions: By episode number.
+        predictions: {episode number: prediction}.
         episodes: Rows of the sheet; those without a prediction are left out.
-        earlier: Earlier label maps by episode number, drawn beside the predictions with the differing pixels.
+        earlier: {episode number: label map of an earlier prediction}, drawn beside the prediction with the pixels that
+            differ.
     """
     drawn = [episode for episode in episodes if episode.number in predictions]
     rows = [

@@ -13,13 +13,12 @@ SIDE = 96
 def way_colors(pixels: np.ndarray, slots: np.ndarray, ways: int) -> np.ndarray:
     """Return the colors (n, 3) uint8 of an image's ways, from way 1.
 
-    Several ways have the palette's, since keys and other images of the episode name them so. A single way has the one
-    of them that differs most from its object and from the image: whose lesser mean distance in CIELAB from the pixels
-    of either is the largest.
+    Several ways get the fixed colors of the palette. A single way gets the palette color that differs most from both
+    its object and the whole image, by mean distance in CIELAB.
 
     Args:
         pixels: (H, W, 3) uint8.
-        slots: (h, w), of any size, 1 where the object is; none or an empty one: the image alone counts.
+        slots: (h, w), of any size, 1 where the object is; without any object only the image is considered.
         ways: Number of the episode's ways.
     """
     if ways > 1:

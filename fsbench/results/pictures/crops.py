@@ -21,12 +21,12 @@ class Crop(NamedTuple):
 def crop_around(mask: np.ndarray, proportion: float) -> Crop:
     """Return the largest crop of an image that shows the object and has the proportion height / width.
 
-    It lies around the middle of the object's box, as far as the image goes. An object that is larger than such a part,
-    which would be cut, has the whole image.
+    It is centred on the object's bounding box as far as the image's border allows. If the crop would cut the object,
+    the whole image is returned.
 
     Args:
-        mask: (H, W) bool, the object; where it is empty, the middle of the image is taken.
-        proportion: Height by width.
+        mask: (H, W) bool, the object; if it is empty, the crop is centred on the image.
+        proportion: Height divided by width.
     """
     height, width = mask.shape
     part = min(height, max(1, round(width * proportion))), min(width, max(1, round(height / proportion)))

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 class LabeledImage(NamedTuple):
-    """An image with the way of each pixel.
+    """An image with a label map of the episode's ways.
 
     Attributes:
         caption: Words for the image.
         pixels: (H, W, 3) uint8.
-        slots: (h, w) uint8, of any size.
+        slots: (h, w) uint8, of any size: 0 background, 1..N ways, 255 void.
         total: Number of the episode's ways, whether the image shows them or not.
     """
 
@@ -41,7 +41,7 @@ class LabeledImage(NamedTuple):
 
     @property
     def colors(self) -> np.ndarray:
-        """Colors (n, 3) uint8 of the ways, wherever the image is drawn (see `way_colors`)."""
+        """Colors (n, 3) uint8 of the ways in this image, chosen for contrast if there is only one way."""
         return way_colors(self.pixels, self.slots, self.total)
 
     @property
@@ -50,7 +50,7 @@ class LabeledImage(NamedTuple):
         return _foreground_ways(self.slots)
 
     def paint(self, size: tuple[int, int] | None = None) -> np.ndarray:
-        """Draw the ways over the image, at its own size or fitted into `size` (width, height)."""
+        """Return the image (H, W, 3) uint8 with its ways drawn over it, perhaps fitted into `size` (width, height)."""
         return paint_slots(self.pixels if size is None else fit_image(self.pixels, size), self.slots, self.colors)
 
 
@@ -101,7 +101,8 @@ def batch_query_image(episode: "EpisodeBatch", names: Sequence[str]) -> LabeledI
 def batch_query_pixels(episode: "EpisodeBatch") -> np.ndarray:
     """Return the query (H, W, 3) uint8 of a batch of one episode, without padding.
 
-    Where an answer is asked for at a larger size than the truth's, the truth is its top left corner.
+    If the method must predict a larger size than the truth has, only the top left part that the truth covers is
+    returned.
     """
     pixels = image_array(episode.images[int(episode.query[0])])
     part = letterbox_part(episode)
@@ -113,9 +114,9 @@ def batch_query_pixels(episode: "EpisodeBatch") -> np.ndarray:
 
 
 def letterbox_part(episode: "EpisodeBatch") -> tuple[int, int] | None:
-    """Return height and width of the query in the method's own letterbox; None without one.
+    """Return (height, width) of the query within its padded square input; None if it is not padded.
 
-    Truth, answer and what a method shows of itself then lie over the image alone.
+    With these, truth, prediction and a method's intermediate maps can be drawn over the image without padding.
     """
     size = tuple(episode.query_sizes[0].tolist())
     if episode.counted_pixels is None or tuple(episode.known_truth().label_maps[0].shape) != size:
@@ -140,7 +141,7 @@ def image_array(image: "Tensor") -> np.ndarray:
 
 
 def draw_cross(pixels: np.ndarray, row: int, column: int) -> np.ndarray:
-    """Draw a black cross with white edges at a pixel."""
+    """Return an image (H, W, 3) uint8 with a black, white-edged cross at a pixel."""
     image = Image.fromarray(pixels)
     draw = ImageDraw.Draw(image)
     arm = max(4, pixels.shape[0] // 24)

@@ -10,11 +10,14 @@ HIT, ALARM, MISSED, OTHER = 1, 2, 3, 4
 
 
 def error_map(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the kind of error of every pixel (h, w): 0 right background, void 255.
+    """Return the kind of error of every pixel, (h, w) uint8.
+
+    It is 0 for correct background, `HIT`, `ALARM` (background predicted as a way), `MISSED` (a way predicted as
+    background), `OTHER` (a way predicted as another way), or 255 for void.
 
     Args:
-        prediction: Label map (h, w) in way slots.
-        truth: Label map in way slots, of any size; it is resized to the prediction's.
+        prediction: Label map (h, w): 0 background, 1..N ways.
+        truth: Label map of any size with the same labels and 255 for void; it is resized to the prediction's size.
     """
     truth = resize_labels(truth, *prediction.shape)
     kinds = np.zeros(prediction.shape, dtype=np.uint8)

@@ -44,9 +44,9 @@ class FigureRow(NamedTuple):
     """Row of tiles in a figure.
 
     Attributes:
-        label: Written at its left, from bottom to top.
+        label: Text at the row's left, written from bottom to top.
         tiles: Images (H, W, 3) uint8, of `tile_size`.
-        notes: Words in the lower left corner of each tile; none where empty.
+        notes: Text in the lower left corner of each tile; "" for no text.
     """
 
     label: str
@@ -55,7 +55,7 @@ class FigureRow(NamedTuple):
 
 
 def check_suffix(path: Path) -> None:
-    """Raise SettingsError unless a figure can be written to `path`."""
+    """Raise SettingsError unless the ending of `path` is that of a figure format."""
     if path.suffix.lower() not in SUFFIXES:
         raise SettingsError(f"--figure is '{path}', expected a file that ends in {', '.join(SUFFIXES)}")
 
@@ -73,19 +73,19 @@ def _tile_width(columns: int) -> float:
 def write_figure(
     path: Path, headings: Sequence[str], rows: Sequence[FigureRow], key: Sequence[tuple[Color, str]] = ()
 ) -> tuple[float, float]:
-    """Write a figure.
+    """Write a figure: rows of image tiles under column headings, with a key below.
 
     Args:
-        path: Where to write; its ending says the format.
+        path: File to write; its ending determines the format.
         headings: Names of the columns.
-        rows: One or more.
-        key: Colors and their words, below the tiles.
+        rows: The rows of tiles, at least one.
+        key: (color, meaning) pairs, written below the tiles.
 
     Returns:
-        Width and height in inches.
+        Width and height of the figure in inches.
 
     Raises:
-        SettingsError: the path has no ending of a format.
+        SettingsError: the ending of `path` is not that of a figure format.
     """
     check_suffix(path)
     from matplotlib import rc_context  # slow to import
@@ -161,7 +161,7 @@ def _figure(headings: Sequence[str], rows: Sequence[FigureRow], key: Sequence[tu
 
 
 def with_font(svg: str, words: Iterable[str]) -> str:
-    """Embed the letters of `words` into an SVG, so that its text looks the same everywhere.
+    """Return an SVG with the letters of `words` embedded as a font, so that its text looks the same everywhere.
 
     The font is DejaVu Sans, which anybody may embed. Where it is not installed, the SVG stays as it is.
     """

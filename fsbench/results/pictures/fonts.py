@@ -20,7 +20,7 @@ def font_file() -> Path | None:
 
 @cache
 def font(size: int) -> Any:
-    """Return DejaVu Sans at `size` pixels; without matplotlib, Pillow's own font."""
+    """Return the font DejaVu Sans at `size` pixels; without matplotlib, which contains it, Pillow's own font."""
     file = font_file()
     return ImageFont.truetype(str(file), size) if file else ImageFont.load_default(size)
 

@@ -42,12 +42,12 @@ def line_width(shape: tuple[int, ...]) -> int:
 def paint_slots(
     pixels: np.ndarray, slots: np.ndarray, colors: np.ndarray = WAY_COLORS, fill: float = FILL
 ) -> np.ndarray:
-    """Fill and outline the ways of an image, and hatch void.
+    """Return the image with its ways (labelled objects) filled and outlined, and void pixels hatched.
 
     Args:
         pixels: (H, W, 3) uint8.
-        slots: (h, w), of any size; it is resized to the image's. 0 is background, 255 void.
-        colors: (n, 3) uint8, used in turn from slot 1.
+        slots: (h, w) label map of any size, resized to the image's: 0 background, 1..N ways, 255 void.
+        colors: (n, 3) uint8, used in turn for labels 1, 2, ….
         fill: Opacity of the fill, from 0 to 1.
     """
     slots = resize_labels(slots.astype(np.uint8), *pixels.shape[:2])
@@ -60,12 +60,17 @@ def paint_slots(
 
 
 def paint_mask(pixels: np.ndarray, mask: np.ndarray, color: Color) -> np.ndarray:
-    """Fill and outline the pixels where a mask (h, w), of any size, is 1."""
+    """Return an image (H, W, 3) uint8 with the pixels where a mask (h, w), of any size, is 1 filled and outlined."""
     return paint_slots(pixels, np.asarray(mask) == 1, np.array([color], dtype=np.uint8))
 
 
 def paint_errors(pixels: np.ndarray, prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Draw the colors of errors (see `error_map`) over the gray image, and hatch void."""
+    """Return the image in gray with the kinds of errors of a prediction drawn in color, and void hatched.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        prediction, truth: label maps (h, w): 0 background, 1..N ways; in the truth 255 is void.
+    """
     kinds = resize_labels(error_map(prediction, truth), *pixels.shape[:2])
     shown = np.where(kinds == VOID, 0, kinds)
     painted = hatch(_lay_over(gray(pixels), shown, _label_colors(shown, ERROR_COLORS), ERROR_FILL), kinds == VOID)
@@ -73,12 +78,12 @@ def paint_errors(pixels: np.ndarray, prediction: np.ndarray, truth: np.ndarray) 
 
 
 def heat_map(values: np.ndarray, image: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
-    """Draw values over the gray image: dark blue (low) over gray to yellow (high).
+    """Return an image in gray with values drawn over it: dark blue (low) over gray to yellow (high).
 
     Args:
         values: (h, w), of any size; the colors are resized to the image's.
         image: (H, W, 3) uint8.
-        limits: Values of the ends of the color scale; default: the least and the greatest value.
+        limits: Values at the ends of the color scale; by default the smallest and largest value.
     """
     low, high = limits or (float(values.min()), float(values.max()))
     level = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
@@ -88,13 +93,13 @@ def heat_map(values: np.ndarray, image: np.ndarray, limits: tuple[float, float] 
 
 
 def gray(pixels: np.ndarray) -> np.ndarray:
-    """Return an image in gray, without black and white."""
+    """Return an image (H, W, 3) uint8 in gray, compressed so that neither black nor white occurs."""
     level = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
     return np.repeat((56 + level // 2)[..., None], 3, axis=2).astype(np.uint8)
 
 
 def hatch(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Draw slanted lines over the pixels `where` (H, W) bool, each dark beside light."""
+    """Draw slanted lines, dark and light in pairs, over the pixels `where` (H, W) bool of an image."""
     painted = pixels.copy()
     if not where.any():
         return painted
@@ -124,7 +129,7 @@ def _darken(pixels: np.ndarray, line: np.ndarray) -> np.ndarray:
 
 
 def outline(labels: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the two lines of an outline as masks (H, W) uint8: inside and outside of labels above 0."""
+    """Return the inner and outer line, (H, W) uint8 masks, around regions whose label is above 0."""
     window = np.ones((2 * width + 1, 2 * width + 1), dtype=np.uint8)
     largest = cv2.dilate(labels, window)
     inner = (labels > 0) & (cv2.erode(labels, window) != largest)

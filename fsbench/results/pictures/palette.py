@@ -42,7 +42,7 @@ HEAT_COLORS = np.array(
 
 
 def way_color(way: int) -> Color:
-    """Return the color of a way, counted from 1."""
+    """Return the (red, green, blue) color of a way, counted from 1; colors repeat."""
     red, green, blue = WAY_COLORS[(way - 1) % len(WAY_COLORS)].tolist()
     return red, green, blue
 

@@ -12,12 +12,11 @@ COLORS = np.concatenate([WAY_COLORS, WAY_COLORS // 3])
 
 
 def paint_regions(image: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """Draw half transparent colors for regions over the gray image, with dark lines between them.
+    """Return an image in gray with regions drawn in half transparent colors, with dark lines between them.
 
     Args:
         image: (H, W, 3) uint8.
-        regions: (h, w) numbers of regions, of any size; they are resized to the image's, and the largest region has the
-            first color.
+        regions: (h, w) region numbers of any size, resized to the image's; the largest region gets the first color.
     """
     numbers, places, sizes = np.unique(regions, return_inverse=True, return_counts=True)
     ranks = np.empty(len(numbers), dtype=np.int64)

@@ -29,37 +29,40 @@ KeyEntry = str | tuple[Color, str]
 
 
 def error_colors() -> list[tuple[Color, str]]:
-    """Return the colors of errors with their names."""
+    """Return (color, name) for each kind of segmentation error."""
     kinds = zip(ERROR_COLORS.tolist(), ERROR_NAMES, strict=True)
     return [((red, green, blue), name) for (red, green, blue), name in kinds]
 
 
 def error_key() -> list[KeyEntry]:
-    """Return the legend of error maps."""
+    """Return the legend of error maps: (color, meaning) entries and lines of text."""
     return [*error_colors(), "hatched: void"]
 
 
 def way_key(names: Sequence[str]) -> list[tuple[Color, str]]:
-    """Return the colors of ways with their names."""
+    """Return (color, class name) for each way of an episode."""
     return [(way_color(way), name) for way, name in enumerate(names, 1)]
 
 
 def write_sheet(
     path: Path, rows: Sequence[Sequence[Panel]], tile: tuple[int, int], key: Sequence[KeyEntry] = ()
 ) -> None:
-    """Draw rows of panels (see `draw_sheet`) and write them as a PNG to `path`."""
+    """Draw rows of captioned images as one picture, and write it as a PNG to `path`.
+
+    The other arguments are those of `draw_sheet`.
+    """
     sheet = draw_sheet(rows, tile, key)
     with replacing(path) as temporary:
         sheet.save(temporary, format="PNG")
 
 
 def draw_sheet(rows: Sequence[Sequence[Panel]], tile: tuple[int, int], key: Sequence[KeyEntry] = ()) -> Image.Image:
-    """Draw rows of panels as one image.
+    """Draw rows of captioned images as one picture.
 
     Args:
-        rows: Panels; shorter rows end in white.
-        tile: Width and height that every panel is fitted into, keeping its proportions.
-        key: Words and colors below the panels that say what they show.
+        rows: Rows of (caption, image (H, W, 3) uint8); shorter rows end in white.
+        tile: (width, height) into which every image is fitted, keeping its proportions.
+        key: Legend below the images: lines of text, or (color, meaning).
     """
     columns = max(map(len, rows))
     across = tile[0] + GAP

@@ -19,7 +19,7 @@ OFF_OBJECT: Color = (60, 120, 255)
 
 
 def draw_sketch(sketch: Sketch, image: np.ndarray) -> np.ndarray:
-    """Draw a sketch over an image, and return it (H, W, 3) uint8, in gray."""
+    """Return an image (H, W, 3) uint8 in gray with a method's sketch (values, regions, points, boxes) over it."""
     drawn = gray(image) if sketch.values is None else heat_map(sketch.values, image)
     if sketch.regions is not None:
         slots = np.where(sketch.regions > 0, (sketch.regions - 1) % len(COLORS) + 1, 0)
@@ -49,7 +49,7 @@ def _groups(given: np.ndarray, count: int) -> list[int]:
 
 
 def group_color(group: int) -> Color:
-    """Return the color of a group in a sketch."""
+    """Return the color of a group of points or boxes in a sketch; 0 and below mean off the object."""
     if group <= 0:
         return OFF_OBJECT
     red, green, blue = COLORS[(group - 1) % len(COLORS)].tolist()
@@ -87,19 +87,19 @@ STEP_KEYS = {
 
 
 def explain_captions(panels: Iterable[Panel], keys: Mapping[str, str] = STEP_KEYS) -> list[KeyEntry]:
-    """Explain the captions in `keys`, each by the longest known name in it."""
+    """Return the legend lines, values of `keys`, for the captions in `panels`; of several keys the longest."""
     names = {max((part for part in keys if part in caption), key=len, default="") for caption, _ in panels}
     return [words for part, words in keys.items() if part in names]
 
 
 def step_panels(method: HasQueryMaps, episode: EpisodeBatch, query: np.ndarray, colors: np.ndarray) -> list[Panel]:
-    """Draw the steps of a method's prediction of an episode.
+    """Draw the intermediate maps of a method's prediction, each as (name, image (H, W, 3) uint8).
 
     Args:
-        method: gives the steps.
-        episode: without its truth.
+        method: the method, whose `query_maps` returns the maps.
+        episode: a batch of one episode, without its truth.
         query: (H, W, 3) uint8, the query's image at any size.
-        colors: (n, 3) uint8 of masks.
+        colors: (n, 3) uint8, colors of masks.
     """
     panels = []
     for name, step in method.query_maps(episode).items():

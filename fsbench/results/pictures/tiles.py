@@ -16,8 +16,7 @@ def fit_image(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def letterbox(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Put an image, resized to fit, into the middle of a light gray tile (height, width, 3) of `size` (width,
-    height)."""
+    """Return a light gray tile of `size` (width, height) with an image, resized to fit, in its middle."""
     fitted = fit_image(pixels, size)
     tile = np.full((size[1], size[0], 3), GROUND, dtype=np.uint8)
     top, left = (size[1] - fitted.shape[0]) // 2, (size[0] - fitted.shape[1]) // 2

@@ -20,12 +20,12 @@ METRICS = ("mIoU", "FB-IoU")
 
 
 def is_in_atlas(record: Record) -> bool:
-    """Return whether a run is a segmentation run on a data set of the atlas."""
+    """Return whether a run is a segmentation run on a data set for which fsbench lists published scores."""
     return record.header.dataset in ATLAS_NAMES and record.protocol.has_masks
 
 
 def atlas_metrics(record: Record) -> list[str]:
-    """Return the names of a run's scores that the atlas also has."""
+    """Return the names of a run's scores for which fsbench also lists published scores."""
     own = [metric.name for metric in record.protocol.metrics if metric.atlas_metric]
     return list(dict.fromkeys((*METRICS, *own)))
 
@@ -37,15 +37,15 @@ def run_entry(
     programs: Sequence[Program],
     number: int,
 ) -> Entry:
-    """Return a method's runs of one test as an entry of the atlas.
+    """Return a method's own runs on one test in the form of a published entry, to list them together.
 
     Args:
         label: the label of the method.
         records: its runs.
-        scores: by fold, as rows name it, and by metric. That of the mean, or of the only fold, is a figure of the whole
-            test; another fold stands by itself.
-        programs: the programs of the atlas.
-        number: the number of the test, which tells entries of one label apart.
+        scores: {fold: {metric: score}}, where fold is a number or "mean". The scores of "mean", or of the only fold,
+            are those of the whole test.
+        programs: the known evaluation programs.
+        number: a number for the test, which tells entries with the same label apart.
     """
     first = records[0]
     header, backbone = first.header, first.run.identity.backbone.name
@@ -70,7 +70,7 @@ def run_entry(
 
 
 def entries_at_hand(records: Iterable[Record], programs: Sequence[Program]) -> list[Entry]:
-    """Return finished runs as entries of the atlas, one for each method and test on its data sets."""
+    """Return finished runs in the form of published entries, one for each method and test."""
     found = []
     for number, group in enumerate(comparable([record for record in records if is_in_atlas(record)]), start=1):
         for label, members in variants(group).items():

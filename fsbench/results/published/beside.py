@@ -24,17 +24,17 @@ _REPEATED = "printed by others than its authors"
 
 @dataclass(frozen=True)
 class PublishedBeside:
-    """Published rows on a run's data set, sorted by whether they share its test.
+    """Published scores on a run's data set, sorted by whether they share the run's test.
 
     Attributes:
         method: label of the run.
-        conditions: the conditions of its test, by column of the atlas.
-        shared: (method, backbone, shot, metric, printed figure, source) of the rows that share the test and were told
-            the same.
-        marks: remarks about their programs and figures, such as "BAM: partly read".
-        reasons: condition -> number of other rows that differ in it.
-        unknown: condition -> number of other rows of which it is not known.
-        others: number of these rows.
+        conditions: {condition: value} of the run's test.
+        shared: (method, backbone, shot, metric, printed score, source) of methods that share the test and get the same
+            labels.
+        marks: remarks about their programs and scores, such as "BAM: partly read".
+        reasons: {condition: number of other entries that differ in it}.
+        unknown: {condition: number of other entries for which it is unknown}.
+        others: number of entries on the data set that do not share the test.
     """
 
     method: str
@@ -47,12 +47,12 @@ class PublishedBeside:
 
 
 def published_beside(label: str, record: Record, atlas: Atlas) -> PublishedBeside:
-    """Sort the atlas's rows on a run's data set by whether they share its test.
+    """Sort published scores on a run's data set by whether they share the run's test.
 
     Args:
         label: the label of the run in tables.
-        record: one of its folds.
-        atlas: published figures.
+        record: the run of one of its folds.
+        atlas: published scores and evaluation programs.
     """
     conditions = run_conditions(record, atlas.programs)
     own = Entry("run", label, "", "", conditions["dataset"], None, conditions, ours=True)
@@ -87,7 +87,7 @@ def published_beside(label: str, record: Record, atlas: Atlas) -> PublishedBesid
 
 
 def beside_sheet(found: Sequence[PublishedBeside]) -> Sheet:
-    """Lay out published rows beside runs, a table for each test, with notes on how other rows differ."""
+    """Lay out published scores beside runs, a table for each test, with notes on how other published tests differ."""
     tables, notes = [], []
     by_test: dict[tuple[tuple[str, str], ...], list[PublishedBeside]] = {}
     for each in found:

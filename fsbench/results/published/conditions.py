@@ -35,12 +35,12 @@ _CHOICES = {
 
 
 def run_conditions(record: Record, programs: Sequence[Program] = ()) -> dict[str, str]:
-    """Return {column of the atlas: condition} for a run's test.
+    """Return {condition: value} of a run's test, in the words used for published evaluation programs.
 
     Args:
         record: the record of the run.
-        programs: of the atlas; that of the run's method says what the method is told besides, and what chose the
-            checkpoint that its authors released.
+        programs: the known evaluation programs. The one of the run's method says which further labels the method uses,
+            and how the authors' checkpoint was chosen.
     """
     header, identity = record.header, record.run.identity
     stated = asdict(record.protocol.conditions(header.dataset))
@@ -116,12 +116,12 @@ def _checkpoint(record: Record, programs: Sequence[Program]) -> str:
 
 
 def protocol_differences(ours: Protocol, theirs: Protocol, dataset: str) -> list[str]:
-    """Say in which conditions two protocols differ on a data set, if both state them."""
+    """Return a phrase for each condition in which two protocols differ on a data set, if both state it."""
     return _differences(asdict(ours.conditions(dataset)), asdict(theirs.conditions(dataset)), "")
 
 
 def program_differences(record: Record, published: PublishedScore) -> list[str]:
-    """Say in which conditions a run's test differs from the program behind a published score."""
+    """Return a phrase for each condition in which a run's test differs from the program behind a published score."""
     theirs, size = dict(published.conditions), str(record.run.identity.image_size)
     ours = asdict(record.protocol.conditions(record.header.dataset))
     return _differences(ours, theirs, size, theirs.get("network_size", ""))

@@ -19,9 +19,9 @@ for its own supports, or there is none."""
 class PublishedComparison:
     """A measured score beside a published one.
 
-    `difference` is ours minus theirs; `verdict` one of `VERDICTS` (statistics §9), or "not comparable: …", then without
-    a difference; `differs` is then all that differs. `caveats` is what is not known of scores that are
-    compared, and what the atlas remarks about the program of the reported one.
+    `difference` is ours minus theirs, in points. `verdict` is one of `VERDICTS` (statistics §9), or "not comparable:
+    …"; then there is no difference, and `differs` lists everything that differs. `caveats` lists what is unknown about
+    comparable scores, and remarks about the program behind the published one.
     """
 
     method: str
@@ -44,13 +44,14 @@ def match_published(
 ) -> list[PublishedComparison]:
     """Compare a measured row with published scores of the same method on the same test.
 
-    Of each metric those that differ least stand: where some can be compared, what cannot is left out. A score that
-    several tables repeat stands once.
+    For each metric only the published scores with the fewest differences in conditions are returned: if some are
+    comparable, the others are left out. A score that several tables repeat is returned once.
 
     Args:
-        label, fold, scores: of the row.
-        members: the runs that the row is made of.
-        published: all reported scores.
+        label, fold: label of the method and fold of the measured row.
+        scores: {metric: measured score}.
+        members: the runs from which the row was computed.
+        published: all published scores.
     """
     comparisons = [
         _compare(label, fold, scores[reported.metric], members, reported)

@@ -36,12 +36,12 @@ _PRECISIONS = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed", "64": "6
 def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
     """List everything that differs between how a run's score and a published one were made.
 
-    Compared are data set, fold, way, shot, protocol, setting, episodes and lists; the conditions of the protocol with
-    those that the atlas has of the program which made the score; the method's options; the backbone
-    and its weights; image size, precision and TF32; and of segmentation the training: the origin of the checkpoint, and
-    unless it is the authors' (whose variant must be stated), its epochs, effective batch, data and choice of the
-    checkpoint. Papers' settings are those of the configuration that this project ships for method, data set and
-    backbone, and what `benchmarks/published/mapping.yaml` adds.
+    Compared are data set, fold, way, shot, protocol, setting, episodes and image lists; the protocol's conditions with
+    those of the program that produced the score; the method's options; the backbone and its weights; image size,
+    precision and TF32. For segmentation the training is compared, too: the origin of the checkpoint and, unless it is
+    the authors' (whose variant must be stated), its epochs, effective batch, data and choice of the checkpoint. A
+    paper's settings are those of the configuration that fsbench ships for method, data set and backbone, and those in
+    `benchmarks/published/mapping.yaml`.
 
     Args:
         record: a finished run.
@@ -49,8 +49,8 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
         matter.
 
     Returns:
-        A phrase for each difference, such as "image size 400 instead of 700"; empty if the two may be compared. A
-        fact that the record lacks is "not recorded" and never taken as equal.
+        A phrase for each difference, such as "image size 400 instead of 700"; empty if the two may be compared. A fact
+        that the record lacks is "not recorded" and never taken as equal.
     """
     reasons = [published.doubt] if published.doubt else []
     reasons += [f"{record.header.protocol} is run in spirit only: {why}" for why in record.protocol.in_spirit]
@@ -87,7 +87,7 @@ def _is_of_its_program(protocol: str, published: PublishedScore) -> bool:
 
 
 def same_method(record: Record, published: PublishedScore) -> bool:
-    """Return whether a run's method has the class and options of a published score's method."""
+    """Return whether a run's method has the class and options of the method that a published score is about."""
     method = record.run.identity.method.as_json()
     return published.kind == method.get("type") and all(
         _is_option(frozen(method.get(key)), value) for key, value in published.options
@@ -144,7 +144,7 @@ def _image_and_numbers(made: Identity | Training, paper: PaperSettings, where: s
 def caveats(record: Record, published: PublishedScore) -> list[str]:
     """List what is unknown about a published score, without preventing a comparison.
 
-    That is TF32, and what the atlas remarks about the program.
+    These are whether TF32 was used, and remarks about the evaluation program behind the score.
     """
     marks = program_remarks(published)
     if published.made_with is None or published.made_with.tf32 is not None:
@@ -153,7 +153,7 @@ def caveats(record: Record, published: PublishedScore) -> list[str]:
 
 
 def program_remarks(published: PublishedScore) -> list[str]:
-    """Return the atlas's remarks about the program behind a published score."""
+    """Return remarks about the evaluation program behind a published score, such as "partly read"."""
     return [f"the program of the reported score: {mark}" for mark in published.marks]
 
 

@@ -42,17 +42,17 @@ Shipped = Callable[[str, str, str | None], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class PaperSettings:
-    """Settings behind a published score, besides its test; None if unknown.
+    """Training and model settings behind a published score; an entry is None if unknown.
 
     Attributes:
         image_size: side of the images in pixels.
-        precision, tf32: of the numbers, in training and test; without TF32 where it is not known, the scores are
-            compared and a caveat says so (`obstacles.caveats`), as it hangs on a GPU that papers seldom name.
-        epochs, batch: of the training; `batch` is that of an optimiser step over all devices.
+        precision, tf32: number formats in training and test. If `tf32` is unknown, scores are compared with a caveat,
+            since it depends on the GPU, which papers seldom name.
+        epochs, batch: of the training; `batch` is the size of an optimiser step over all devices.
         validation: classes of the validation episodes, by which the checkpoint was chosen.
-        training: those of `UNSTATED_TRAINING`, and the micro-batch, that the configuration states, name -> value.
-        method: settings of the method that the configuration states, name -> value.
-        trained: False of a method that is not trained.
+        training: {name: value} of further training settings in the configuration (`UNSTATED_TRAINING`, micro-batch).
+        method: {name: value} of the method's settings in the configuration.
+        trained: False for a method that is not trained.
     """
 
     image_size: int | None
@@ -72,22 +72,22 @@ class PublishedScore:
 
     Attributes:
         method, backbone, stated: names as printed; `stated` is the setting.
-        dataset, fold, way, shot, metric: as ours; `fold` is a number or "mean".
-        value, digits: the score, and digits after its point.
-        source: where it is printed.
-        protocol: the protocol that it was made under.
-        kind: class of our method, and `options` that make it the same method.
-        setting: the setting of the test, as ours.
-        backbones: ours that are the printed one; none where the source does not say.
-        options: settings of the method, "any" for any but false.
-        episodes, seed: of the test, where they are not the protocol's.
-        annotation: the annotation of the supports, as ours.
-        doubt: why it is no target; "" if it is one.
-        configuration: name of our method in `configs/methods`, whose settings are the paper's.
-        made_with: these settings.
-        row: id of the score's row in the atlas; "" if it has none.
-        conditions: those of the program that made the score, by column of the atlas; none where it was not found.
-        marks: what the atlas remarks about this program, such as "partly read".
+        dataset, fold, way, shot, metric: in the names of fsbench; `fold` is a number or "mean".
+        value, digits: the score, and its number of decimals.
+        source: the paper or repository, and where in it the score is printed.
+        protocol: name of the protocol that it follows.
+        kind: class of the method in fsbench, which with `options` is the published one.
+        setting: the setting of the test, in the names of fsbench.
+        backbones: names in fsbench for the printed backbone; empty if the source does not name it.
+        options: {setting of the method: value}; "any" stands for any value but false.
+        episodes, seed: of the test, if they differ from the protocol's.
+        annotation: the kind of annotation of the supports, in the names of fsbench.
+        doubt: why the score need not be reproduced; "" if it should be.
+        configuration: name of the method in `configs/methods` that has the paper's settings.
+        made_with: training and model settings of the paper.
+        row: id of the score's entry among the published tests; "" if it has none.
+        conditions: {condition: value} of the evaluation program that produced the score; empty if none was found.
+        marks: remarks about this program, such as "partly read".
     """
 
     method: str
@@ -118,11 +118,11 @@ class PublishedScore:
 
 
 def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedScore]:
-    """Read the scores of our methods in all csv files of `folder`, each once.
+    """Read the published scores of methods that fsbench has, from all csv files of `folder`, each once.
 
     Args:
-        shipped: returns the settings in our configuration files, which are those of the papers.
-        folder: folder of the csv files and their mapping.
+        shipped: returns the settings in fsbench's configuration files, which are those of the papers.
+        folder: folder of the csv files and of `mapping.yaml`, which maps printed names to those of fsbench.
 
     Raises DataError for names that the mapping does not know.
     """
@@ -314,5 +314,5 @@ def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def frozen(value: Any) -> Any:
-    """Turn lists into tuples, so that options can be compared and hashed."""
+    """Turn lists, also nested ones, into tuples, so that settings can be compared and hashed."""
     return tuple(value) if isinstance(value, list) else value

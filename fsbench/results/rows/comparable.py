@@ -26,12 +26,12 @@ Methods = dict[str, Runs]
 
 @dataclass(frozen=True)
 class ComparedTest:
-    """Methods with runs of one test on the same episodes.
+    """Methods that have runs of one test on the same episodes.
 
     Attributes:
-        methods: two or more.
-        name: the name of the test; "" for its title.
-        notes: runs and folds that are left out, in words.
+        methods: {label: {fold: runs by training seed}} of two or more methods.
+        name: the name of the test; "" to use its title.
+        notes: sentences on runs and folds that are left out.
     """
 
     methods: Methods
@@ -42,14 +42,15 @@ class ComparedTest:
 def compared_tests(
     folders: Sequence[Path], folds: Sequence[int] = (), refused: list[str] | None = None
 ) -> list[ComparedTest]:
-    """Group the runs in `folders` by their episodes; a trial is a test of its own.
+    """Group the runs in `folders` by test, so that methods on the same episodes can be compared.
 
-    A folder's runs of one method belong together where it has one of each fold. The test of most episodes comes first.
+    Runs on only some episodes (trials) are tests of their own. A folder's runs of one method belong together if there
+    is one of each fold. The test with most episodes comes first.
 
     Args:
         folders: the folders of the runs.
-        folds: numbers of the folds to compare; all when empty.
-        refused: see `find_records`.
+        folds: numbers of the folds to compare; all if empty.
+        refused: messages about damaged runs are appended to it; without it they raise RecordError.
 
     Raises:
         SettingsError: no test has runs of two methods.
@@ -85,11 +86,11 @@ def compared_tests(
 
 
 def label_methods(records: Sequence[Record], folders: Sequence[Path]) -> Methods:
-    """Return {label: runs by fold} for runs that may be compared, with distinct labels.
+    """Return {label: {fold: runs by training seed}} for runs that may be compared, with distinct labels.
 
-    The runs of one method in a folder belong together where it has one of each fold and seed, and those of several
-    folders where their settings are the same and their folds or seeds are others. Else the label names the settings in
-    which they differ, or the folder where they differ in none.
+    Runs of one method in a folder get one label if there is one of each fold and seed. So do runs in several folders
+    with the same settings and different folds or seeds. Otherwise the label names the settings in which they differ, or
+    the folder if they differ in none.
     """
     left = list(records)
     units: list[tuple[str, Path, list[Record]]] = []
@@ -125,9 +126,10 @@ def _are_of_one_method(some: Sequence[Record], others: Sequence[Record]) -> bool
 
 
 def common_folds(test: ComparedTest, baseline: str | None = None) -> ComparedTest:
-    """Keep the largest set of folds that two methods share, and the methods with all of them; notes name the rest.
+    """Keep the largest set of folds that two methods share, and the methods that have all of them; notes name the rest.
 
-    Where no two share a fold, all is kept. With a `baseline` one of the two is the method of that label.
+    If no two methods share a fold, everything is kept. With `baseline`, one of the two must be the method with that
+    label.
     """
     methods = test.methods
     pairs = [two for two in combinations(methods, 2) if baseline in (None, *two)]
@@ -196,7 +198,7 @@ def check_same(methods: Methods) -> None:
 
 
 def numbers_of(folds: Iterable[int]) -> str:
-    """Write a list of fold numbers in words."""
+    """Write fold numbers as text, such as "0, 1, 3"."""
     return ", ".join(map(str, sorted(folds)))
 
 

@@ -26,49 +26,50 @@ be 0 or nothing."""
 
 
 def is_of_absent(metric: str) -> bool:
-    """Return whether a score is meaningful for queries that do not show the class."""
+    """Return whether a score can be computed for queries that do not show the class; a mean IoU over classes cannot."""
     return not metric_named(metric).is_over_shown_classes
 
 
 def ways(frame: "pl.DataFrame") -> np.ndarray:
-    """Select the rows (rows,) bool of a count table that are about one way, not the whole episode."""
+    """Return (rows,) bool: which rows of a count table are about one way (class), not any foreground."""
     return np.asarray((frame["slot"] > 0).to_numpy())
 
 
 def pairs_by_size(frame: "pl.DataFrame") -> dict[str, np.ndarray]:
-    """Return {bin of `SIZES` or `ABSENT`: selected (episode, way) rows (rows,) bool}."""
+    """Return {range of object sizes, or `ABSENT`: (rows,) bool, the (episode, way) rows of a count table in it}."""
     bins = {name: pairs_between(frame, lower, upper) for name, (lower, upper) in SIZES.items()}
     return bins | {ABSENT: pairs_by_presence(frame)[ABSENT]}
 
 
 def pairs_by_presence(frame: "pl.DataFrame") -> dict[str, np.ndarray]:
-    """Return {name: selected rows (rows,) bool}, for queries that show the way and those that do not."""
+    """Return {name: (rows,) bool} for the (episode, way) rows whose query shows the way, and for the other ones."""
     way, present = ways(frame), frame["present"].to_numpy()
     return {SHOWN: way & present, ABSENT: way & ~present}
 
 
 def pairs_between(frame: "pl.DataFrame", lower: float, upper: float) -> np.ndarray:
-    """Select rows (rows,) bool whose object covers a share of [lower, upper) of its query."""
+    """Return (rows,) bool: the rows of a count table whose object covers a share in [lower, upper) of its query."""
     way, present = ways(frame), frame["present"].to_numpy()
     share = (frame["gt"] / (frame["void"] + frame["valid"])).to_numpy()
     return np.asarray(way & present & (lower <= share) & (share < upper))
 
 
 def pairs_by_class(frame: "pl.DataFrame", header: Header) -> dict[str, np.ndarray]:
-    """Return {class name: selected (episode, way) rows (rows,) bool}."""
+    """Return {class name: (rows,) bool, the (episode, way) rows of a count table that are about this class}."""
     way, number = ways(frame), frame["class_id"].to_numpy()
     return {name: way & (number == int(key)) for key, name in header.class_names.items()}
 
 
 @dataclass(frozen=True)
 class PartKind:
-    """Kind of breakdown of a run, such as by size or by class.
+    """Kind of breakdown of a run's scores, such as by object size or by class.
 
     Attributes:
-        head: the head of a column that names the parts.
-        select: takes a count table and the header of its run; name of a part -> its (episode, way) pairs (rows,) bool.
-        over_folds: whether all folds have the same parts, so that there is a mean over folds.
-        needs_masks: whether only runs of segmentation have such parts.
+        head: heading of the table column that names the parts.
+        select: takes a count table and the header of its run; returns {name of a part: (rows,) bool, its (episode, way)
+            rows}.
+        over_folds: whether all folds have the same parts, so that a mean over folds exists.
+        needs_masks: whether only segmentation runs have such parts.
     """
 
     head: str
@@ -86,5 +87,5 @@ PART_KINDS = {
 
 
 def metrics_of_part(metrics: Iterable[str], kind: str, name: str) -> list[str]:
-    """Return the scores that are meaningful on a part; no IoU if its queries do not show the class."""
+    """Return those of `metrics` that are meaningful on a part; no IoU if its queries do not show the class."""
     return [metric for metric in metrics if is_of_absent(metric) or kind == CLASS or name != ABSENT]

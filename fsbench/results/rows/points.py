@@ -19,10 +19,10 @@ class Point:
     """A method at one value of a setting, such as 5 shots: its runs, or a part of them.
 
     Attributes:
-        method: its label.
-        scope: the folds, and as its part the value.
-        runs: fold -> its trainings, by ascending fold.
-        number: the value, where it is a number.
+        method: the method's label.
+        scope: the folds, and the value of the setting as part.
+        runs: {fold: runs by training seed}, by ascending fold.
+        number: the value, if it is a number.
     """
 
     method: str
@@ -39,14 +39,14 @@ class Point:
         records: Iterable[Record],
         select: Callable[[Record], np.ndarray] | None = None,
     ) -> "Point":
-        """Return a method's point at a number.
+        """Return a method's runs at one value of a number such as shots.
 
         Args:
-            method: its label.
-            kind: the kind of the part that the number is, see `fsbench.results.rows.row`.
-            number: the number of shots, ways, pixels, percent or objects.
-            records: its runs, one of each fold and training.
-            select: chooses rows (rows,) bool by a record; None for whole runs.
+            method: the method's label.
+            kind: what the number counts, such as "shots" or "objects" (a kind of part in `fsbench.results.rows.row`).
+            number: the value.
+            records: the method's runs at this value, one for each fold and training.
+            select: takes a run and returns (rows,) bool, the rows of its count table to use; None for whole runs.
         """
         runs = runs_by_fold(records)
         scope = ComparedPart(fold_name(list(runs.values())), kind, f"{number:g}", list(runs), select)
@@ -63,10 +63,10 @@ class Point:
 
 
 def paired_differences(pairs: Sequence[tuple[Point, Point]], request: Request, sums: Sums) -> list[ResultRow]:
-    """Compare points with the same queries in pairs, first minus second; p is not corrected yet.
+    """Compare pairs of points that have the same queries: score of the first minus the second, p not corrected.
 
     Returns:
-        The differences by score, then in the order of `pairs`.
+        The differences, ordered by score, then as in `pairs`.
     """
     points = {str(number): point for number, point in enumerate(dict.fromkeys(chain.from_iterable(pairs)))}
     names = {point: name for name, point in points.items()}
@@ -91,11 +91,11 @@ class PointTable:
     """Methods at several values of a setting, with their differences.
 
     Attributes:
-        title: name of the test that its rows have.
-        metrics: names of the scores, the headline first.
-        differences: the differences of points that ask the same queries.
+        title: name of the test in the table's rows.
+        metrics: names of the scores, the most important first.
+        differences: differences between points that have the same queries.
         notes: what a reader must know.
-        comparisons: number of comparisons, of all tables together, that their p are corrected for.
+        comparisons: number of comparisons in all tables together for which p-values are corrected.
     """
 
     title: str
@@ -109,7 +109,7 @@ T = TypeVar("T", bound=PointTable)
 
 
 def correct_tables(tables: Sequence[T]) -> list[T]:
-    """Correct the p of all differences in several tables together."""
+    """Return tables whose p-values are corrected for all differences in the tables together."""
     main = {table.title: table.metrics[0] for table in tables}
     corrected = correct([row for table in tables for row in table.differences], main)
     rows, comparisons = iter(corrected), sum(not isnan(row.corrected) for row in corrected)

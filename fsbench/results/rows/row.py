@@ -85,15 +85,19 @@ _COUNTS = ("images", "pairs", "episodes")
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One score, or the difference of two (see `COLUMNS`).
+    """One score of a method, or the difference of two methods' scores.
+
+    `COLUMNS` explains the entries that are not listed here.
 
     Attributes:
-        estimate: the value with its interval, error and test: of several trainings those for other trainings, too.
-        trained: what trainings say of it, with the interval for these alone; None of what no training is known of.
-        minus_part: part at which `minus` is, where that is another than `part`.
-        scores: the scores of a difference, the scores of `method` and `minus`; NaN for a score.
-        folds: number of folds that it is the mean over.
-        parent: label of the method whose runs were scored; "" for an answer that needs no model.
+        estimate: the value with its interval, standard error and test; with several trainings these hold for other
+            trainings, too.
+        trained: the value as a mean over trainings, also with the interval for only these trainings; None if the
+            trainings are unknown.
+        minus_part: part at which `minus` was scored, if that is not `part`.
+        scores: for a difference, the scores of `method` and `minus`; NaN for a single score.
+        folds: number of folds over which the value is the mean.
+        parent: label of the method whose runs were scored; "" for a trivial prediction that needs no model.
     """
 
     test: str
@@ -117,39 +121,39 @@ class ResultRow:
 
     @property
     def p_family(self) -> float:
-        """p of a difference after correction together with all others."""
+        """P-value of a difference that enters the correction for multiple comparisons."""
         return self.trained.p_family if self.trained else self.estimate.p
 
     @property
     def trainings(self) -> str:
-        """Number of trainings, "3"; for a difference of both, "3 and 5", or "3 and –"; "" if nothing is trained."""
+        """Number of trainings: "3"; for a difference "3 and 5" or "3 and –"; "" if nothing is trained."""
         numbers = self.trained.numbers if self.trained else []
         return " and ".join(number or "–" for number in numbers) if any(numbers) else ""
 
     @property
     def is_tested(self) -> bool:
-        """Whether a difference has a p."""
+        """Whether the row is a difference with a p-value."""
         return not isnan(self.estimate.p)
 
     @property
     def significant(self) -> bool:
-        """Whether two methods are told apart: corrected p below 0.05, and no fold lacks trainings."""
+        """Whether the two methods differ significantly: corrected p below 0.05, and no fold lacks trainings."""
         return self.corrected < ALPHA and not self.is_borrowed
 
     @property
     def is_of_these(self) -> bool:
-        """Whether the row holds only for these trainings, since most folds have one."""
+        """Whether the interval holds only for the given trainings, since most folds have just one."""
         return self.trained is not None and self.trained.reach is Reach.THESE
 
     @property
     def is_borrowed(self) -> bool:
-        """Whether a fold with one training uses the spread of other folds."""
+        """Whether a fold with one training uses the spread over trainings of other folds."""
         return self.trained is not None and self.trained.is_borrowed
 
     def is_equivalent(self, margin: float | None) -> bool | None:
         """Whether two methods are equivalent within a margin in points.
 
-        None if no margin was asked for, and of scores that are not in points.
+        None if no margin is given, and for scores that are not in points.
         """
         if margin is None or not metric_named(self.metric).in_points:
             return None
@@ -175,7 +179,7 @@ class ResultRow:
         )
 
     def cells(self) -> dict[str, Any]:
-        """Return {column of `COLUMNS`: value}; NaN means no number."""
+        """Return {column of `COLUMNS`: value} of this row; NaN stands for a missing number."""
         trained = self.trained
         found = trained.these if trained else self.estimate
         other = trained.other if trained else None
@@ -216,17 +220,17 @@ def fold_in_words(fold: str) -> str:
 
 
 def scores_of(rows: Iterable[ResultRow]) -> dict[str, Estimate]:
-    """Return {metric: score or difference} of rows with a value, each with its widest interval."""
+    """Return {metric: score or difference, with its widest interval} of rows that have a value."""
     return {row.metric: row.estimate for row in rows if not isnan(row.estimate.value)}
 
 
 def scores_in(rows: Iterable[ResultRow]) -> dict[str, float]:
-    """Return each method's score from differences of one fold and metric."""
+    """Return {method: score} from differences between methods on one fold and in one metric."""
     return {name: score for row in rows for name, score in zip((row.method, row.minus), row.scores, strict=True)}
 
 
 def reaches_of(rows: Iterable[ResultRow]) -> dict[str, Reach]:
-    """Return, for each method, whether its interval covers other trainings, from rows of one fold and metric."""
+    """Return {method: whether its interval covers other trainings} from rows of one fold and metric."""
     found = {}
     for row in rows:
         for place, name in enumerate(filter(None, (row.method, row.minus))):

@@ -42,15 +42,16 @@ Measure = Callable[[Record], "Measures"]
 
 @dataclass(frozen=True)
 class Request:
-    """Which scores and breakdowns to compute for a test.
+    """Which scores and breakdowns are to be computed for a test.
 
     Attributes:
         metrics: names of the scores.
-        by: kinds of parts besides the whole test: "fold", "size", "class", "presence". Scores of folds are always
-            there.
-        trivial: whether the answers that need no model are scored on the same episodes.
-        measure: measures what scores beyond the counts need of a run; None if nobody asks for them.
-        test: name of the test; its title unless given.
+        by: breakdowns besides the whole test: "fold", "size" (of objects), "class", "presence". Scores of folds are
+            always computed.
+        trivial: whether to score trivial predictions that need no model on the same episodes, too.
+        measure: takes a run and measures on its predictions what scores beyond pixel counts need; None if no such score
+            is requested.
+        test: name of the test; by default its title.
     """
 
     metrics: tuple[str, ...]
@@ -60,20 +61,20 @@ class Request:
     test: str = ""
 
     def name(self, record: Record) -> str:
-        """Return the name of the test, of which `record` is a run."""
+        """Return the name of the test to which the run `record` belongs."""
         return self.test or record.protocol.title(record.header)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Who is scored: a method, or an answer derived from the counts of its runs.
+    """What is scored: a method, or predictions derived from its runs, such as calibrated or trivial ones.
 
     Attributes:
-        label: as it stands in rows.
-        runs: fold -> its trainings.
-        answer: "" for what the method predicted; else the name of an answer without a model, or of one that the
-            protocol derives (`Counting.further_answers`).
-        parent: label of the method whose runs these are; "" for an answer without a model.
+        label: label in result rows.
+        runs: {fold: runs by training seed}.
+        answer: "" for what the method predicted; else the name of a trivial prediction without a model, or of one that
+            the protocol derives (`Counting.further_answers`).
+        parent: label of the method to which the runs belong; "" for a trivial prediction.
     """
 
     label: str
@@ -84,10 +85,10 @@ class Scored:
 
 @dataclass
 class Sums:
-    """Statistics of runs, computed at first use.
+    """Cache of runs' statistics, from which scores are computed; each is computed at first use.
 
     Attributes:
-        measure: as in `Request`.
+        measure: takes a run and measures on its predictions what scores beyond pixel counts need; None if not needed.
     """
 
     measure: Measure | None = None
@@ -97,7 +98,7 @@ class Sums:
     _whole: dict[tuple[Path, str], ScoreStatistics] = field(default_factory=dict)
 
     def frame(self, record: Record, answer: str = "") -> "pl.DataFrame":
-        """Return the counts of a run, or those of a derived answer on its episodes."""
+        """Return the count table of a run, or of the derived predictions named `answer` on its episodes."""
         if not answer:
             return record.episodes
         if (record.path, answer) not in self._frames:
@@ -107,7 +108,7 @@ class Sums:
         return self._frames[record.path, answer]
 
     def whole(self, record: Record, answer: str = "") -> ScoreStatistics:
-        """Return the statistics of a run's whole count table."""
+        """Return the statistics of a run's whole count table, or of derived predictions named `answer`."""
         key = record.path, answer
         if key not in self._whole:
             self._whole[key] = whole_statistics(record, self.frame(record, answer), self._measured(record, answer))
@@ -116,13 +117,13 @@ class Sums:
     def trained(
         self, folds: Sequence[Trainings], metrics: Sequence[str], kept: Sequence[np.ndarray] | None, answer: str = ""
     ) -> Trained:
-        """Return the statistics of a method with all its trainings, in some scores.
+        """Return the statistics of all trainings of a method, for some scores.
 
         Args:
-            folds: the method's trainings of each fold.
+            folds: for each fold the method's runs, one per training.
             metrics: names of the scores.
-            kept: (rows,) bool of each fold, the pairs that count; None for whole runs.
-            answer: "" for what the method predicted, see `Scored`.
+            kept: for each fold (rows,) bool, the (episode, way) rows to use; None for whole runs.
+            answer: "" for what the method predicted, else the name of predictions derived from its runs.
         """
 
         def statistics(place: int, record: Record) -> ScoreStatistics:
@@ -132,12 +133,12 @@ class Sums:
         return trained_on(folds, statistics, is_free=bool(answer) and answer in ANSWERS)
 
     def part(self, record: Record, keep: np.ndarray, answer: str = "") -> ScoreStatistics:
-        """Return the statistics of the count rows `keep` (rows,) bool."""
+        """Return the statistics of the rows `keep` (rows,) bool of a run's count table."""
         return subset_statistics(record, self.frame(record, answer), keep, self._measured(record, answer))
 
     @property
     def missing_in_words(self) -> list[str]:
-        """Say which requested scores are missing for which runs, a line for each reason."""
+        """Return a line for each reason why requested scores are missing, with the scores and runs."""
         by_reason: dict[tuple[str, tuple[str, ...]], list[str]] = {}
         for (metric, reason), runs in self._lacking.items():
             by_reason.setdefault((reason, tuple(runs)), []).append(metric)
@@ -156,12 +157,12 @@ class Sums:
 def trained_on(
     folds: Sequence[Trainings], statistics: Callable[[int, Record], ScoreStatistics], is_free: bool = False
 ) -> Trained:
-    """Collect a method's trainings by fold, or as one part if the same weights answer all folds.
+    """Collect a method's trainings fold by fold, or as one part if the same weights are used for all folds.
 
     Args:
-        folds: the method's trainings of each fold.
-        statistics: takes the place of a fold and one of its runs.
-        is_free: whether what is scored follows from no training, whatever the runs say.
+        folds: for each fold the method's runs, one per training.
+        statistics: takes the index of a fold and one of its runs; returns the run's statistics.
+        is_free: whether the scored predictions do not depend on training, whatever the runs say.
     """
     found = [[statistics(place, record) for record in trainings] for place, trainings in enumerate(folds)]
     weights = {tuple(weights_sha256(record) for record in trainings) for trainings in folds}
@@ -174,28 +175,28 @@ def trained_on(
 
 
 def further_answers(record: Record) -> Mapping[str, FurtherAnswer]:
-    """Return answers that the protocol derives from a run's counts, such as a calibrated one; usually none."""
+    """Return {name: predictions that the protocol derives from a run, such as calibrated ones}; usually empty."""
     if not record.protocol.counting.calibrated:
         return {}
     return record.protocol.counting.further_answers(record.episodes, record.every_episode, record.header)
 
 
 def is_whole(runs: Runs) -> bool:
-    """Return whether a test has several folds and a method has runs of all, so that there is a mean."""
+    """Return whether a test has several folds and a method has runs of all of them, so that a mean exists."""
     record = next(iter(runs.values()))[0]
     return len(runs) == record.header.folds > 1
 
 
 def score_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow]:
-    """Score the methods of one test, fold by fold, and the mean where a method has all folds.
+    """Score the methods of one test, fold by fold, and their mean over folds where a method has all folds.
 
-    The answers that a protocol derives from a method's runs follow it; the answers that need no model come last. A
-    score that does not exist has a row without a value.
+    A method is followed by predictions that the protocol derives from its runs; trivial predictions that need no model
+    come last. A score that does not exist has a row without a value.
 
     Args:
-        methods: the methods of one test, see `fsbench.records.grouping.comparable`.
-        request: what is wanted.
-        sums: what was summed of their runs before; it keeps what is summed now.
+        methods: {label: {fold: runs}} of one test, on the same episodes.
+        request: the scores and breakdowns to compute.
+        sums: cache of the runs' statistics.
     """
     rows: list[ResultRow] = []
     for label, runs in methods.items():
@@ -211,15 +212,15 @@ def score_rows(methods: Methods, request: Request, sums: Sums) -> list[ResultRow
 
 
 def method_lines(test: str, label: str, runs: Runs) -> Iterator[tuple[ResultRow, list[Trainings]]]:
-    """Yield the shared columns of each fold's rows, then those of the mean if all folds are there.
+    """Yield a row without scores for each fold of a method, then for the mean over folds if it has all.
 
     Args:
         test: name of the test.
         label: the label of the method.
-        runs: its trainings of each fold, by ascending fold.
+        runs: {fold: runs by training seed}, by ascending fold.
 
     Yields:
-        A row without metric and value, and the trainings of each fold that it is of.
+        A row without metric and value, and the runs of each fold that belong to it.
     """
     lines = [[trainings] for trainings in runs.values()]
     whole = is_whole(runs)
@@ -232,7 +233,7 @@ def method_lines(test: str, label: str, runs: Runs) -> Iterator[tuple[ResultRow,
 
 
 def run_name(trainings: Trainings) -> str:
-    """Return the folder name of the only run; "" for several trainings."""
+    """Return the name of a run's folder if there is only one training; "" for several trainings."""
     return trainings[0].path.name if len(trainings) == 1 else ""
 
 
@@ -289,14 +290,14 @@ def score_part(
     kept: Sequence[np.ndarray],
     frames: "Sequence[pl.DataFrame]",
 ) -> Iterator[ResultRow]:
-    """Yield a row for each score, without a value if there is none.
+    """Yield a row for each score of one part of a test; a score that does not exist has no value.
 
     Args:
-        row: what the rows have in common.
-        trained: statistics of all trainings; None if a fold has nothing of the part.
+        row: the entries that all rows share.
+        trained: statistics of all trainings; None if a fold has no rows in the part.
         metrics: names of the scores.
-        kept: (rows,) bool of each fold, the pairs that count.
-        frames: count table of each fold.
+        kept: for each fold (rows,) bool, the (episode, way) rows of the part.
+        frames: for each fold the count table.
     """
     if trained is None:
         yield from (replace(row, metric=name) for name in metrics)
@@ -309,7 +310,7 @@ def score_part(
 
 
 def with_estimate(row: ResultRow, found: TrainedEstimate) -> ResultRow:
-    """Return a row with its value, interval and trainings."""
+    """Return `row` with the value, interval and trainings of a score."""
     return replace(row, estimate=found.widest, trained=found)
 
 
@@ -321,7 +322,12 @@ def _estimates(trained: Trained) -> dict[str, TrainedEstimate]:
 
 
 def pairs_and_episodes(kept: Sequence[np.ndarray], frames: "Sequence[pl.DataFrame]") -> tuple[int, int]:
-    """Count the selected (episode, way) pairs of each fold, and their episodes over all folds."""
+    """Return the number of selected (episode, way) rows and of their episodes, each summed over folds.
+
+    Args:
+        kept: for each fold (rows,) bool, the selected rows.
+        frames: for each fold the count table.
+    """
     numbers = [frame["episode"].to_numpy()[keep] for keep, frame in zip(kept, frames, strict=True)]
     return sum(map(len, numbers)), sum(len(np.unique(one)) for one in numbers)
 
@@ -345,9 +351,9 @@ def _trivial_rows(methods: Methods, request: Request, sums: Sums) -> list[Result
 
 
 def counted_sides(methods: Methods) -> dict[str, int | None]:
-    """Return, for each method, the image side at which its pixels are counted, if methods differ.
+    """Return {method: image side at which its pixels are counted}; all None if the side is the same.
 
-    The truth, and so the answers that need no model, are others at each side. None if they are the same for all.
+    The truth, and so the scores of trivial predictions, differ with this side.
     """
     sides = {
         label: record.run.identity.image_size if record.protocol.view.counts_at_input_size else None
@@ -358,12 +364,12 @@ def counted_sides(methods: Methods) -> dict[str, int | None]:
 
 @dataclass(frozen=True)
 class ComparedPart:
-    """Part of some folds on which methods are scored or compared.
+    """Part of a test (folds, and perhaps some of their rows) on which methods are scored or compared.
 
     Attributes:
         fold, part_kind, part: as in `ResultRow`.
-        folds: numbers of the folds whose mean is taken.
-        select: chooses rows (rows,) bool by a record; None for all rows.
+        folds: numbers of the folds over which the mean is taken.
+        select: takes a run and returns (rows,) bool, the rows of its count table in this part; None for all rows.
     """
 
     fold: str
@@ -373,16 +379,16 @@ class ComparedPart:
     select: Callable[[Record], np.ndarray] | None = None
 
     def keep(self, runs: Runs) -> list[np.ndarray]:
-        """Return the selected rows (rows,) bool of each fold, the same for all trainings."""
+        """Return for each fold (rows,) bool: the rows of the count table in this part, the same for all trainings."""
         select = self.select or (lambda record: ways(record.episodes))
         return [select(runs[fold][0]) for fold in self.folds]
 
     def trained(self, runs: Runs, kept: Sequence[np.ndarray], metrics: Sequence[str], sums: Sums) -> Trained:
-        """Return the statistics of the rows `kept` of a method's runs of each fold, in some scores."""
+        """Return the statistics of all trainings of a method on the rows `kept` of each fold, for some scores."""
         return sums.trained([runs[fold] for fold in self.folds], metrics, None if self.select is None else kept)
 
     def row(self, runs: Runs, kept: Sequence[np.ndarray], test: str) -> ResultRow:
-        """Return the shared columns of the part's rows."""
+        """Return a result row for this part with everything but method, metric and value."""
         records = [runs[fold][0] for fold in self.folds]
         pairs, episodes = pairs_and_episodes(kept, [record.episodes for record in records])
         return ResultRow(
@@ -400,7 +406,14 @@ class ComparedPart:
 
 
 def compared_parts(first: Runs, by: Sequence[str] = ()) -> list[ComparedPart]:
-    """List what is compared: the mean over folds, or single folds if some are missing; then breakdowns."""
+    """List the parts of a test on which methods are compared: the mean over folds, then breakdowns.
+
+    If a fold is missing, single folds take the place of the mean.
+
+    Args:
+        first: {fold: runs} of one of the methods.
+        by: kinds of breakdowns: "fold", "size", "class", "presence".
+    """
     folds = sorted(first)
     whole, has_folds = is_whole(first), first[folds[0]][0].protocol.has_masks
     single = [ComparedPart(str(fold) if has_folds else ALL, ALL, ALL, [fold]) for fold in folds]
@@ -424,13 +437,13 @@ def _pairs(parts: PartKind, name: str, record: Record) -> np.ndarray:
 def difference_rows(
     methods: Methods, pairs: Sequence[tuple[str, str]], request: Request, sums: Sums
 ) -> list[ResultRow]:
-    """Compare methods of one test in pairs: differences with intervals and uncorrected p.
+    """Compare methods of one test in pairs: differences with intervals and uncorrected p-values.
 
     Args:
-        methods: with runs of the same folds, on the same episodes, see `fsbench.results.rows.comparable.check_same`.
+        methods: {label: {fold: runs}}, with the same folds and episodes for all methods.
         pairs: (method, minus) labels.
-        request: what is wanted.
-        sums: what was summed of their runs before; it keeps what is summed now.
+        request: the scores and breakdowns to compute.
+        sums: cache of the runs' statistics.
     """
     of_scopes = (
         differences_on(scope, methods, pairs, request, sums) for scope in compared_parts(_first(methods), request.by)
@@ -441,12 +454,12 @@ def difference_rows(
 def differences_on(
     scope: ComparedPart, methods: Methods, pairs: Sequence[tuple[str, str]], request: Request, sums: Sums
 ) -> list[ResultRow]:
-    """Compare methods in pairs on one part; no rows if a fold has nothing of it.
+    """Compare methods in pairs on one part of a test; empty if a fold has no rows in the part.
 
-    The rows of the count tables that the part consists of are those that it selects of the first method's runs.
+    The part's rows are selected in the count tables of the first method's runs.
 
     Returns:
-        The differences, by score, then in the order of `pairs`.
+        The differences, ordered by score, then as in `pairs`.
     """
     first = _first(methods)
     kept = scope.keep(first)
@@ -471,20 +484,20 @@ def differences_on(
 
 
 def have_same_weights(some: Trainings, others: Trainings) -> bool:
-    """Return whether two methods' trainings of a fold use the same weights, one for one."""
+    """Return whether two methods' runs of a fold use the same weights, training by training."""
     hashes = [[weights_sha256(record) for record in trainings] for trainings in (some, others)]
     return hashes[0] == hashes[1] and None not in hashes[0]
 
 
 def scores_on(scope: ComparedPart, label: str, runs: Runs, test: str, sums: Sums) -> list[ResultRow]:
-    """Score a method on one part of its runs, a row for each score.
+    """Return a row for each score of a method on one part of its test.
 
     Args:
-        scope: the part.
+        scope: the part of the test.
         label: the label of the method.
-        runs: its trainings of each fold.
+        runs: {fold: runs by training seed}.
         test: name of the test.
-        sums: what was summed of its runs before; it keeps what is summed now.
+        sums: cache of the runs' statistics.
     """
     kept = scope.keep(runs)
     if not all(keep.any() for keep in kept):
@@ -501,16 +514,16 @@ def _first(methods: Methods) -> Runs:
 
 
 def correct(rows: Sequence[ResultRow], main: str | Mapping[str, str]) -> list[ResultRow]:
-    """Correct the p of all differences together, by Holm's method with weights (statistics §7).
+    """Correct the p-values of all differences together, by Holm's method with weights (statistics §7).
 
-    A difference between means over trainings enters a family with a p of its own (§13.4).
+    A difference between means over trainings enters the correction with a p-value of its own (`ResultRow.p_family`).
 
     Args:
         rows: the differences.
-        main: name of the first score, whose differences on whole tests have most of the weight; or one by test.
+        main: name of the main score, whose differences on whole tests get most of the weight; or {test: name}.
 
     Returns:
-        The rows with the corrected p.
+        The rows with corrected p-values.
     """
     names = dict.fromkeys((row.test for row in rows), main) if isinstance(main, str) else main
     first = [row.part_kind in WHOLE and row.metric == names[row.test] for row in rows]

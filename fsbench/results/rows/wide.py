@@ -14,16 +14,16 @@ WIDE_KINDS = (CLASS, SIZE)
 
 
 def wide_frame(rows: Iterable[ResultRow], by: str | None = None) -> "pl.DataFrame":
-    """Return scores with a column for each metric: a line for each method and fold, or for each part of them.
+    """Return a data frame with columns for each metric, and a row for each method and fold, or each part of them.
 
     Args:
-        rows: scores, no differences.
-        by: "class" or "size" for a line for each of these parts; None for whole tests.
+        rows: scores, without differences.
+        by: "class" or "size" for a row for each class or object size; None for whole tests.
 
     Returns:
-        Columns test, method and fold; with `by`, class or object size, and the numbers of episodes and (episode, way)
-        pairs; for each score the value and the ends of its 95 % interval, as mIoU, mIoU low and mIoU high, null where
-        there is none; and run.
+        Columns test, method and fold; with `by` also class or object size and the numbers of episodes and (episode,
+        way) pairs; for each score the value and its 95 % interval, as "mIoU", "mIoU low" and "mIoU high" (null if
+        missing); and run, the name of the run's folder.
     """
     # spared until it is needed
     import polars as pl

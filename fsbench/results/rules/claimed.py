@@ -48,9 +48,9 @@ class Claim:
     """A score that somebody claims.
 
     Attributes:
-        value: the score.
-        digits: digits after the point that it is stated with.
-        source: who states it; "" if only the number is given.
+        value: the claimed score in percent.
+        digits: number of decimals with which it is stated.
+        source: where it is stated; "" if only the number is given.
     """
 
     value: float
@@ -59,7 +59,7 @@ class Claim:
 
     @classmethod
     def from_text(cls, text: str, source: str = "") -> "Claim":
-        """Return the claim from a number such as 57.6. Raises SettingsError if it is not a percentage."""
+        """Return the claim of a number in percent such as 57.6. Raises SettingsError if it is not one."""
         value = float(text) if NUMBER.fullmatch(text) else -1.0
         if not 0 <= value <= 100:
             raise SettingsError(f"--claimed is '{text}', expected a score from 0 to 100 such as 57.6")
@@ -67,14 +67,14 @@ class Claim:
 
     @classmethod
     def from_entry(cls, entry: Entry, record: Record, metric: str) -> "Claim | None":
-        """Return the claim from a row of the atlas, for a run's ways and shots; None if it has no figure."""
+        """Return the published score of `entry` for a run's ways and shots as a claim; None if there is none."""
         cell = entry.cells().get((str(record.header.way), str(record.header.shot), metric))
         if cell is None:
             return None
         return cls.from_text(cell.figure.printed or f"{cell.figure.value:g}", f"{entry.id} ({cell.figure.source})")
 
     def is_reached(self, value: float) -> bool:
-        """Return whether a score rounds to the claim."""
+        """Return whether a score rounds to the claimed score."""
         return abs(value - self.value) <= 0.5 * 10**-self.digits * (1 + 1e-9)
 
     def __str__(self) -> str:
@@ -82,11 +82,11 @@ class Claim:
 
 
 def changed_words(runs: Sequence[Record], recount: Recount) -> Iterator[Rule]:
-    """Yield the rules of the runs' own test, then each rule set in which one choice differs.
+    """Yield the counting rules of the runs' own test, then each set of rules that differs in one choice from these.
 
     Args:
-        runs: with masks, of one method: of a fold, or of all.
-        recount: counts stored predictions again.
+        runs: runs of one method with stored masks, of one fold or of all.
+        recount: counts a run's stored predictions again at another size.
     """
     protocol, header, counting = segmentation_of(runs[0].header), runs[0].header, pixel_counting(runs[0])
     main = runs[0].protocol.default_metrics[:1]
@@ -129,15 +129,15 @@ def _first_episodes(record: Record) -> "pl.DataFrame":
 
 @dataclass
 class Claimed:
-    """Scores of one test's runs under several rules, beside a claim.
+    """Scores of one test's runs under several counting rules, to be compared with a claimed score.
 
     Attributes:
         title: what the runs have in common.
         metric: name of the score that is claimed.
-        claim: the stated score.
-        rows: the scores, each with the `rule` that changes one word; `OWN` changes none.
-        words: rule -> the word that it changes.
-        missing: rules that cannot be had, and why, in words.
+        claim: the claimed score.
+        rows: the scores, each with the `rule` that changes one choice; `OWN` changes none.
+        words: {rule: name of the choice that it changes}, such as "void" or "size".
+        missing: sentences on rules that cannot be applied, and why.
         notes: what a reader must know of the runs.
     """
 
@@ -150,7 +150,7 @@ class Claimed:
     notes: list[str]
 
     def as_data(self) -> dict[str, Any]:
-        """Return everything as JSON values; rows have the columns `fsbench.results.rows.row.COLUMNS`."""
+        """Return everything as JSON values; result rows have the columns `fsbench.results.rows.row.COLUMNS`."""
         return {
             "test": self.title,
             "claimed": self.claim.value,
@@ -162,13 +162,13 @@ class Claimed:
 
     @property
     def shown(self) -> list[ResultRow]:
-        """The mean of each method; for methods without one, its folds."""
+        """The rows that are printed: the mean over folds of each method; for methods without a mean, the folds."""
         means = {row.method for row in self.rows if row.fold == MEAN}
         return [row for row in self.rows if row.fold == MEAN or row.method not in means]
 
     @property
     def reached(self) -> list[ResultRow]:
-        """Shown scores that round to the claim, except under rules that change nothing."""
+        """Printed scores that round to the claim, except under rules that do not change the score."""
         own = {(row.method, row.fold): row.estimate.value for row in self.shown if row.rule == OWN}
         return [
             row
@@ -179,7 +179,7 @@ class Claimed:
 
     @property
     def beside(self) -> list[str]:
-        """For each score by the runs' own test: its difference to the claim, and whether other images may cause it."""
+        """Sentences on how far each score by the test's own rules is from the claim, and whether images explain it."""
         several = len({row.fold for row in self.shown}) > 1
         found = []
         for row in (row for row in self.shown if row.rule == OWN):
@@ -200,7 +200,7 @@ class Claimed:
 
     @property
     def verdict(self) -> str:
-        """The rules that reach the claim, in a sentence."""
+        """The rules under which the claimed score is reached, in a sentence."""
         source = f" of {self.claim.source}" * bool(self.claim.source)
         if not self.reached:
             nearest = min(self.shown, key=lambda row: abs(row.estimate.value - self.claim.value))
@@ -223,7 +223,7 @@ def _rule_words(rule: str) -> str:
 
 
 def is_score(text: str) -> bool:
-    """Return whether a claim is a number, not a row of the atlas."""
+    """Return whether a claim is given as a number, not as the id of a published entry."""
     return NUMBER.fullmatch(text) is not None
 
 
@@ -232,12 +232,13 @@ def claimed(records: Iterable[Record], claim: str, entries: Mapping[str, Entry],
 
     Args:
         records: finished runs.
-        claim: a score in percent, or the id of a row of the atlas.
-        entries: the rows of the atlas by their ids.
-        recount: counts stored predictions again.
+        claim: a score in percent, or the id of a published entry.
+        entries: {id: published entry}.
+        recount: counts a run's stored predictions again at another size.
 
     Raises:
-        SettingsError: the claim is neither, or the row has no figure of such a test; or a run has no masks.
+        SettingsError: the claim is neither a score nor a known id, the entry has no score for the runs' ways and shots,
+            or a run has no stored masks.
     """
     found = []
     lacking = []
@@ -291,7 +292,7 @@ LEFT_OPEN = (
 
 
 def to_sheet(item: Claimed) -> Sheet:
-    """Lay out a line for each rule: the score of each method's mean, or of its folds if there is no mean."""
+    """Lay out a line for each counting rule, with each method's mean score, or its folds if there is no mean."""
     runs = list(dict.fromkeys((row.method, row.fold) for row in item.shown))
     several = len({fold for _, fold in runs}) > 1
     heads = [f"{name}, {fold_in_words(fold)}" if several else name for name, fold in runs]

@@ -33,12 +33,14 @@ AT_INPUT = -1
 
 @dataclass(frozen=True)
 class Choices:
-    """Rules by which runs are scored again, one at a time, beside another protocol's metric.
+    """Counting rules by which runs are scored again, each by itself.
 
     Attributes:
-        void: what void pixels count as.
-        resolution: `fsbench.results.measuring.recount.ORIGINAL`, or the side of a square.
-        sizes: pairs whose object takes this share of the query alone, [lower, upper) from 0 to 1.
+        void: name of a rule for void pixels; None for no other rule.
+        resolution: size at which pixels are counted: `fsbench.results.measuring.recount.ORIGINAL` for each query's own,
+            or the side of a square; None for no other size.
+        sizes: range [lower, upper), from 0 to 1: only (episode, way) pairs whose object covers such a share of the
+            query are scored; None for all.
     """
 
     void: str | None = None
@@ -48,12 +50,12 @@ class Choices:
 
 @dataclass
 class Rescored:
-    """Runs of one test scored by several rules, with notes.
+    """Runs of one test scored by several counting rules, with notes.
 
     Attributes:
         title: what the runs have in common.
-        own: their own metric, in words.
-        ruled: the scores, and their differences to those by the own metric.
+        own: the metric of the runs' own protocol, in words.
+        ruled: the scores, and their differences to the scores by that metric.
         notes: what a reader must know.
         metrics: names of the scores.
     """
@@ -75,16 +77,16 @@ class Rescored:
 
 
 def rescore(records: Iterable[Record], target: Protocol | None, choices: Choices, recount: Recount) -> list[Rescored]:
-    """Score runs by their own protocol's metric, by another's, and by single other rules.
+    """Score runs by their own protocol's metric, by another protocol's metric, and by single other counting rules.
 
     Args:
         records: finished runs.
-        target: another protocol; None for choices alone.
-        choices: rules to score by, each by itself.
-        recount: counts stored predictions again.
+        target: another protocol; None to use only `choices`.
+        choices: counting rules to score by, each by itself.
+        recount: counts a run's stored predictions again at another size.
 
     Raises:
-        SettingsError: a run has no masks.
+        SettingsError: a run has no stored masks.
     """
     groups = comparable(records)
     without_masks = [record.path.name for group in groups for record in group if not record.protocol.has_masks]
@@ -118,12 +120,14 @@ def _rescored(
 def rescoring_rules(
     record: Record, metrics: Sequence[str], target: Protocol | None, choices: Choices, recount: Recount
 ) -> Iterator[Rule]:
-    """Yield the run's own metric, another protocol's metric, its single choices, and further choices.
+    """Yield the rules by which a run is scored: its own, another protocol's, single choices of that, further ones.
 
     Args:
         record: the run.
         metrics: names of the scores.
-        target, choices, recount: as in `rescore`.
+        target: another protocol; None to use only `choices`.
+        choices: counting rules to score by, each by itself.
+        recount: counts the run's stored predictions again at another size.
     """
     counting = pixel_counting(record)
     yield Rule(OWN, metrics)
@@ -225,7 +229,7 @@ def _too_many_ways(record: Record, target: Protocol) -> bool:
 
 
 def undefined(record: Record, own: Protocol, target: Protocol) -> str:
-    """Say why the counts of `record` do not give the metric of `target`; "" if they do."""
+    """Return why a run's counts do not give the metric of the protocol `target`; "" if they do."""
     if _too_many_ways(record, target):
         return f"{target.name} knows one way, the run has up to {largest_way(record.header)}"
     if target.draw.asks_base_classes != own.draw.asks_base_classes:
@@ -257,7 +261,7 @@ def _size_in_words(protocol: Protocol) -> str:
 
 
 def presence_from_counts(record: Record) -> "pl.DataFrame":
-    """Return a run's counts with presence decided by `any_pixel`: a way is present if any pixel shows it."""
+    """Return a run's count table with presence decided from masks: a way is present if any pixel is predicted as it."""
     # spared until it is needed
     import polars as pl
 

@@ -40,15 +40,15 @@ def _own_counts(record: Record) -> "pl.DataFrame":
 
 @dataclass(frozen=True)
 class Rule:
-    """A set of counting rules and metrics by which runs are scored.
+    """Counting rules and metrics by which runs are scored.
 
     Attributes:
-        label: the rule in words; `OWN` for that of the test.
+        label: the rules in words; `OWN` for those of the test.
         metrics: names of the scores.
-        word: the word which word of the test is another; "" for its own.
-        counts: returns the count table of a run; raises FsbenchError where the run does not hold it.
+        word: name of the choice that differs from the test's, such as "void" or "size"; "" for the test's own rules.
+        counts: returns the count table of a run; raises FsbenchError if the run does not have what is needed.
         counting: how counts become scores; None for the counting of the run's protocol.
-        keep: selects the (episode, way) pairs (rows,) bool of a count table that are scored; None for whole tests.
+        keep: takes a count table and returns (rows,) bool, the (episode, way) rows to score; None for whole tests.
     """
 
     label: str
@@ -59,7 +59,7 @@ class Rule:
     keep: "Callable[[pl.DataFrame], np.ndarray] | None" = None
 
     def statistics(self, record: Record, frame: "pl.DataFrame", kept: np.ndarray) -> ScoreStatistics:
-        """Sum the pairs `kept` (rows,) bool of a count table of a run."""
+        """Return the sums over the rows `kept` (rows,) bool of a run's count table, from which its scores follow."""
         counting = self.counting or pixel_counting(record)
         metrics = [one for one in (*record.protocol.metrics, *AVERAGES) if one.name in self.metrics]
         if self.keep is None:
@@ -69,12 +69,12 @@ class Rule:
 
 @dataclass
 class RuleScores:
-    """Runs of one test scored by several rules.
+    """Scores of one test's runs by several counting rules.
 
     Attributes:
-        rows: the scores, each with its `rule`; one that cannot be had has no value.
-        differences: scores less those of the same method by its own test, if these are wanted.
-        missing: rules that cannot be had, with the reason, in words.
+        rows: the scores, each with its `rule`; a score that cannot be computed has no value.
+        differences: scores minus those of the same method by its test's own rules, if requested.
+        missing: sentences on rules that cannot be applied, with the reason.
     """
 
     rows: list[ResultRow] = field(default_factory=list)
@@ -83,7 +83,7 @@ class RuleScores:
 
 
 def pixel_counting(record: Record) -> PixelCounting:
-    """Return how the protocol of a run with masks counts."""
+    """Return the counting rules of a segmentation run's protocol."""
     counting = segmentation_of(record.header).counting
     assert isinstance(counting, PixelCounting)
     return counting
@@ -95,13 +95,13 @@ def score_by_rules(
     rules: Callable[[Sequence[Record]], Iterable[Rule]],
     with_differences: bool = False,
 ) -> RuleScores:
-    """Score the methods of one test by several rules: each fold, and the mean if all folds are there.
+    """Score the methods of one test by several counting rules: each fold, and the mean if all folds are there.
 
     Args:
-        records: finished runs with masks that may be compared.
+        records: finished runs with stored masks, on the same episodes.
         test: name of the test.
-        rules: lists the rules for the runs of a method, of one fold or of all; that of the test comes first.
-        with_differences: whether to take each score of whole tests from that of the same method by its own test.
+        rules: takes a method's runs, of one fold or of all, and returns the rules; those of the test come first.
+        with_differences: whether to also compute differences to the score by the test's own rules, for whole tests.
     """
     found = RuleScores()
     for label, members in variants(records).items():

@@ -22,7 +22,7 @@ CONDITIONAL = "°"
 
 
 def write_cell(cell: Cell, column: Column) -> str:
-    """Write a cell without its mark; "–" if it has no value.
+    """Return the text of a table cell without its mark; "–" if it has no value.
 
     >>> write_cell(Cell(0.9312), Column("kept", Form.SHARE)), write_cell(Cell(12345), Column("pairs", Form.COUNT))
     ('93 %', '12,345')
@@ -58,13 +58,13 @@ def write_cell(cell: Cell, column: Column) -> str:
 
 
 def cell_mark(cell: Cell, column: Column) -> str:
-    """Return the mark behind a cell, or the star of methods that are told apart."""
+    """Return the mark behind a cell, such as the star of a significant difference; "" if there is none."""
     is_apart = column.form is Form.CORRECTED and isinstance(cell.value, float) and cell.value < ALPHA
     return cell.mark or STAR * is_apart
 
 
 def write_heads(columns: Sequence[Column]) -> list[str]:
-    """Return the heads of columns, short ones if the metric stands on the left."""
+    """Return the column headings; a short one where the column to the left belongs to the same metric."""
     left = ["", *(column.metric for column in columns)]
     return [
         column.short if column.short and column.metric == metric else column.head
@@ -73,7 +73,7 @@ def write_heads(columns: Sequence[Column]) -> list[str]:
 
 
 def probability(p: float) -> str:
-    """Write a p, with more digits if rounding hides its side of 0.05; "–" if there is none."""
+    """Write a p-value, with more digits if rounding hides on which side of 0.05 it is; "–" if there is none."""
     if isnan(p):
         return MISSING
     if p < 0.001:
@@ -92,7 +92,7 @@ def rounded(value: float | None, metric: str) -> str:
 def figure(score: Estimate | None, metric: str) -> str:
     """Write a score with its interval.
 
-    A score of too few images stands with their number in place of the interval.
+    If there are too few images for an interval, their number stands in its place. "–" if there is no score.
     """
     if score is None:
         return MISSING
@@ -100,7 +100,7 @@ def figure(score: Estimate | None, metric: str) -> str:
 
 
 def ends(score: Estimate, digits: int) -> str:
-    """Write the interval of a score, or why it has none; "" if there is nothing to say."""
+    """Write the interval of a score as "[low, high]", or why it has none; "" if there is nothing to say."""
     if score.has_interval:
         return f"[{score.low:.{digits}f}, {score.high:.{digits}f}]{mark(score)}"
     return few_images(score) if is_too_few(score) else ""
@@ -118,7 +118,7 @@ def moved(difference: Estimate, digits: int, separator: str = " ") -> str:
 
 
 def multiple(number: float) -> str:
-    """Write how many times as many, such as 2.5, without powers of ten.
+    """Write a factor such as 2.5 (how many times as many images) without powers of ten.
 
     >>> [multiple(number) for number in (0.01, 2.46, 73.4, 1400)]
     ['<0.1', '2.5', '73', '1,400']
@@ -127,7 +127,7 @@ def multiple(number: float) -> str:
 
 
 def signed(end: float, digits: int) -> str:
-    """Write an end of a difference's interval, with more digits if rounding hides its side of 0."""
+    """Write an end of a difference's interval with its sign, with more digits if rounding hides the side of 0."""
     while end != 0 and float(f"{end:.{digits}f}") == 0 and digits < MOST_DIGITS:
         digits += 1
     return f"{end:+.{digits}f}"
@@ -145,7 +145,7 @@ def amount(number: str, metric: str) -> str:
 def is_too_few(score: Estimate) -> bool:
     """Return whether an interval is missing because of too few query images or supports.
 
-    Few query images are too few also where no one of them moves the score.
+    Few query images are also too few if leaving any one out does not change the score.
     """
     if score.has_interval or score.scope is Scope.IDENTICAL:
         return False
@@ -155,7 +155,7 @@ def is_too_few(score: Estimate) -> bool:
 
 
 def few_images(score: Estimate) -> str:
-    """Write the number of images (or classes that stand for supports) that is too small for an interval."""
+    """Write the number of images, or of classes that stand for supports, that is too small for an interval."""
     is_share = score.scope is Scope.THESE_SUPPORTS or score.error == score.error  # only its ends are not known
     supports = score.classes or score.supports
     if not (is_share and 0 < supports < score.queries):
@@ -166,21 +166,22 @@ def few_images(score: Estimate) -> str:
 
 
 def mark(score: Estimate) -> str:
-    """Return the mark of an interval that holds only for these supports; "" for others."""
+    """Return the mark of an interval that holds only for the given supports; "" for other intervals."""
     return CONDITIONAL if score.has_interval and score.scope is Scope.THESE_SUPPORTS else ""
 
 
 def places(
     cells: Sequence[str], scores: Sequence[Estimate | None], groups: Sequence[int], metric: str
 ) -> list[Literal["best", "second", ""]]:
-    """Find the best and second cell of a column within each group that is ranked together.
+    """Find the best and second-best cell of a column within each group of methods that is ranked together.
 
-    A figure without an interval has no place: it may be so by chance alone. Others keep the place behind it.
+    A score without an interval is never marked, since it may be due to chance, but it still occupies its rank.
 
     Args:
-        cells: figures as they are printed; what is printed alike has the same place.
-        scores: what they stand for, None if there is none.
-        groups: the groups of the rows; rows of different groups are not ranked together, and one alone has no place.
+        cells: scores as they are printed; equal texts have the same rank.
+        scores: the scores themselves; None for an empty cell.
+        groups: number of each row's group; only rows of one group are ranked together, and a row alone in its group is
+            not marked.
         metric: the metric of the column.
     """
     sign = metric_named(metric).sign

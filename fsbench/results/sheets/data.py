@@ -17,12 +17,12 @@ NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]\d+)?( \[[-+\d., ]+\]°?| \(\d+ (?:images
 
 
 def word(text: str) -> str:
-    """Write a cell of CSV so that no spreadsheet runs it as a formula."""
+    """Write a text as a CSV cell that no spreadsheet runs as a formula."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not NUMBER.fullmatch(text) else text
 
 
 def csv_text(lines: Iterable[Sequence[object]]) -> str:
-    """Write lines of cells as CSV, words as `word` has them."""
+    """Write lines of cells as CSV text; texts are made safe against being run as formulas."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerows([word(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
@@ -36,7 +36,7 @@ def rows_csv(rows: Iterable[ResultRow]) -> str:
 
 
 def sheets_csv(sheets: Sequence[Sheet]) -> str:
-    """Write the tables of sheets as CSV, below one head where they have the same columns."""
+    """Write the tables of sheets as CSV text, under one header line if they have the same columns."""
     lines: list[Sequence[object]] = []
     head: list[str] = []
     for table in (table for sheet in sheets for table in sheet.tables):
@@ -49,7 +49,7 @@ def sheets_csv(sheets: Sequence[Sheet]) -> str:
 
 
 def sheets_json(sheets: Sequence[Sheet]) -> str:
-    """Write sheets as JSON: title, lead, tables with a dict for each line, notes."""
+    """Write sheets as JSON: for each its title, lead text, tables (a dict for each line) and notes."""
     return as_json(
         [
             {
@@ -64,10 +64,10 @@ def sheets_json(sheets: Sequence[Sheet]) -> str:
 
 
 def table_records(table: Table) -> list[dict[str, float | str | None]]:
-    """Return a table's lines as {column key or head: value}.
+    """Return a table's lines as {column key or heading: value}.
 
-    Of scores and differences the ends of the interval follow, as mIoU low and mIoU high; a column of intervals alone is
-    left out.
+    A score or difference is followed by the ends of its interval, as "mIoU low" and "mIoU high"; columns that only hold
+    intervals are left out.
     """
     records = []
     for line in table.lines:
@@ -91,7 +91,7 @@ def as_json(items: Sequence[Any]) -> str:
 
 
 def plain_score(score: Estimate) -> dict[str, Any]:
-    """Return a score with its interval and scope as JSON values."""
+    """Return a score, with its interval and what the interval covers, as JSON values."""
     values: dict[str, Any] = _plain(score)
     return values
 

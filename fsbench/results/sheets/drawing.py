@@ -26,7 +26,7 @@ PLOTS = tuple(STAMPS)
 
 
 def fold_words(folds: Sequence[int]) -> str:
-    """Name the folds that a figure is of.
+    """Name the folds that a plot is about.
 
     >>> fold_words([1]), fold_words([0, 1, 3]), fold_words([])
     ('fold 1', 'mean over folds 0, 1, 3', '')
@@ -37,7 +37,7 @@ def fold_words(folds: Sequence[int]) -> str:
 
 
 def shared_fold_words(folds: Iterable[Sequence[int]], several: str) -> str:
-    """Name the folds of all figures, or say `several` if they differ.
+    """Name the folds that all plots are about, or return `several` if they differ.
 
     >>> shared_fold_words([[0], [0]], "several"), shared_fold_words([[0], [0, 1]], "several")
     ('fold 0', 'several')
@@ -47,7 +47,7 @@ def shared_fold_words(folds: Iterable[Sequence[int]], several: str) -> str:
 
 
 def row_fold_words(folds: Iterable[str]) -> str:
-    """Name the folds of some rows.
+    """Name the folds of some result rows, given their `fold` entries.
 
     >>> row_fold_words(["mean", "mean"]), row_fold_words(["0", "2", "0"])
     ('mean over folds', 'fold 0 and fold 2')
@@ -56,16 +56,16 @@ def row_fold_words(folds: Iterable[str]) -> str:
 
 
 def check_plot(path: Path) -> None:
-    """Raise SettingsError unless a figure's name ends with one of `PLOTS`."""
+    """Raise SettingsError unless the ending of `path` is that of a plot format (`PLOTS`)."""
     if path.suffix not in PLOTS:
         raise SettingsError(f"--plot is {path}, expected a name that ends in {', '.join(PLOTS)}")
 
 
 def save_figure(path: Path, figure: "Figure") -> None:
-    """Write a figure to `path` in the format of its suffix; equal runs give equal bytes.
+    """Write a plot to `path` in the format of the path's ending; equal runs give equal bytes.
 
     Raises:
-        SettingsError: the ending is none of `PLOTS`.
+        SettingsError: the ending of `path` is not that of a plot format.
     """
     check_plot(path)
     from matplotlib import rc_context  # slow to import
@@ -89,12 +89,12 @@ def whole_names(names: Iterable[str], width: int = 34) -> dict[str, str]:
 
 
 def most_lines(names: Iterable[str], width: int = 34) -> int:
-    """Return the largest number of lines among `whole_names`."""
+    """Return the largest number of lines into which names are broken at `width` letters (see `whole_names`)."""
     return max((words.count("\n") + 1 for words in whole_names(names, width).values()), default=1)
 
 
 def name_rows(axis: "Axes", methods: Sequence[str], remarks: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Make a row of the axes for each method, top down, labelled with its name and a remark."""
+    """Make a row of the plot for each method, from the top, labelled with the method's name and a remark."""
     names = whole_names(methods, ROW_NAME)
     words = [f"{names[method]}\n{remarks.get(method, '')}".rstrip() for method in methods]
     axis.set_ylim(len(words) - 0.5, -0.5)
@@ -105,7 +105,7 @@ def name_rows(axis: "Axes", methods: Sequence[str], remarks: Mapping[str, str] =
 def draw_interval(
     axis: "Axes", row: float, score: Estimate, marker: str, color: str, label: str, size: int = 7
 ) -> None:
-    """Draw a score or a difference with its interval in a row of the axes."""
+    """Draw a score or a difference, with its interval as an error bar, in a row of the plot."""
     axis.errorbar(
         score.value, row, xerr=whiskers([score]), fmt=marker, color=color, capsize=3, markersize=size, label=label
     )

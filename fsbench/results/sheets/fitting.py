@@ -13,12 +13,12 @@ GAP = 2
 
 @dataclass(frozen=True)
 class Fitted:
-    """A sheet cut to the available width.
+    """A sheet whose tables are cut to the available width.
 
     Attributes:
-        sheet: with the columns that are shown, and names as they are printed.
-        left_out: heads of the other columns.
-        names: whole names of those that only a number tells from others, after that number.
+        sheet: the sheet with the columns that fit, and names shortened as they are printed.
+        left_out: headings of the columns that do not fit.
+        names: lines "number, full name" for names whose short forms differ only by a number.
     """
 
     sheet: Sheet
@@ -29,9 +29,9 @@ class Fitted:
 def fit(sheet: Sheet, width: int | None) -> Fitted:
     """Fit a sheet's tables to `width` characters; None means any width.
 
-    First there shall be room for names (`Column.room`), by leaving out columns; if all that may go do not do, for 12
-    characters of each, and for the suite's own labels where that can be. Names get what is left; they stay whole in a
-    table that is too wide with any.
+    Columns are left out until names have their room (`Column.room`). If leaving out all that may go is not enough,
+    names get at least 12 characters, and more for fsbench's own labels if possible. Names get the width that is left;
+    they stay whole in a table that is too wide anyway.
     """
     usual = replace(sheet, tables=[_choose(table, _usual(table)) for table in sheet.tables])
     if width is None:
@@ -53,7 +53,7 @@ def fit(sheet: Sheet, width: int | None) -> Fitted:
 
 
 def cell_texts(table: Table) -> list[list[str]]:
-    """Write a table's cells by column, with room for marks."""
+    """Return, for each column of a table, the texts of its cells, padded so that marks align."""
     texts = []
     for column, cells in zip(table.columns, _by_column(table), strict=True):
         marks = [cell_mark(cell, column) for cell in cells]

@@ -20,8 +20,8 @@ def write_sheets(form: str, sheets: Sequence[Sheet], width: int | None = None, w
 
     Args:
         form: name of the format.
-        sheets: what is written.
-        width: characters that a line may take as text; None for any.
+        sheets: tables with titles and notes to write.
+        width: largest number of characters in a line of the text format; None for any.
         wrap: wrap titles and notes to that width, too.
     """
     if form == "text":
@@ -42,10 +42,10 @@ def write_results(
 
     Args:
         form: name of the format.
-        sheets: what people read.
-        rows: every number, which CSV holds.
-        values: dataclasses, or values of JSON that hold some; all that JSON holds.
-        width: characters that a line may take as text; None for any.
+        sheets: tables for the formats that people read (text, Markdown, LaTeX).
+        rows: every number, for CSV.
+        values: dataclasses or JSON values with everything, for JSON.
+        width: largest number of characters in a line of the text format; None for any.
         wrap: wrap titles and notes to that width, too.
     """
     if form == "csv":

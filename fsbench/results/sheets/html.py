@@ -17,7 +17,7 @@ PLACES = {"best": Markup("<strong{}>{}</strong>"), "second": Markup("<u{}>{}</u>
 
 
 def html(sheets: Sequence[Sheet]) -> str:
-    """Write sheets as HTML for a notebook; names are escaped."""
+    """Write sheets as HTML for a notebook; HTML characters in names are escaped."""
     parts: list[str] = []
     for sheet in sheets:
         shown = fit(sheet, None).sheet
@@ -29,13 +29,13 @@ def html(sheets: Sequence[Sheet]) -> str:
 
 
 def table_html(table: Table) -> Markup:
-    """Write a table with its caption."""
+    """Write a table of a sheet, with its caption, as HTML."""
     caption = Markup("<caption>{}</caption>").format(_printable(table.caption)) if table.caption else ""
     return Markup("<table>{}{}</table>").format(caption, body_html(table))
 
 
 def body_html(table: Table) -> Markup:
-    """Write a table's head and lines, with numbers in a form that scripts can sort."""
+    """Write a table's heading and lines as HTML, with numbers in a form that scripts can sort."""
     head = [
         Markup('<th scope="col"{}>{}</th>').format(
             attributes(class_=_word(column), title=column.meaning), _printable(word)
@@ -72,7 +72,7 @@ def _words(text: str, cell: Cell) -> Markup:
 
 
 def head_html(column: Column) -> Markup:
-    """Write a column head that readers can sort by, choose and download."""
+    """Write a column heading as HTML, with attributes by which readers can sort, choose and download columns."""
     is_error = bool(column.metric) and metric_named(column.metric).sign < 0
     return Markup("<th{}>{}</th>").format(
         attributes(
@@ -89,13 +89,13 @@ def head_html(column: Column) -> Markup:
 
 
 def cell_html(cell: Cell, column: Column, *, has_letters: bool = False, bar: str = "") -> Markup:
-    """Write a figure with its interval, as `head_html` writes its head.
+    """Write a table cell with a score and its interval as HTML, with attributes for sorting and download.
 
     Args:
-        cell: the figure.
+        cell: the cell.
         column: its column.
-        has_letters: whether cells of the column have letters.
-        bar: a drawing of the interval.
+        has_letters: whether cells of this column have letters that group methods which are not told apart.
+        bar: HTML of a drawing of the interval.
     """
     found = cell.estimate
     interval = found if found and found.has_interval else None
@@ -112,7 +112,7 @@ def cell_html(cell: Cell, column: Column, *, has_letters: bool = False, bar: str
 
 
 def score_html(cell: Cell, column: Column, *, has_letters: bool = False) -> Markup:
-    """Write a score with its letters and interval."""
+    """Write a score with its interval, and letters that group methods which are not told apart, as HTML."""
     words = write_cell(cell, column)
     unit = column.unit if words.endswith(column.unit) else ""
     number = PLACES[cell.place].format(Markup(' class="number"'), _printable(words.removesuffix(unit))) + unit

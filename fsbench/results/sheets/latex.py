@@ -44,7 +44,7 @@ _LATEX = str.maketrans(
 
 
 def latex(sheets: Sequence[Sheet]) -> str:
-    """Write sheets as LaTeX tables with captions and the rules of the package booktabs."""
+    """Write sheets as LaTeX tables with captions, for the package booktabs."""
     lines: list[str] = []
     for sheet in sheets:
         shown = fit(sheet, None).sheet

@@ -29,9 +29,9 @@ def foot(sheet: Sheet, names: Sequence[str] = (), left_out: Sequence[str] = ()) 
     """Return the lines below a sheet's tables: notes and explanations.
 
     Args:
-        sheet: as it is shown.
-        names: whole names of those that the tables have short.
-        left_out: heads of columns that there is no room for.
+        sheet: the sheet as it is printed.
+        names: full names of methods whose names are shortened in the tables.
+        left_out: headings of columns that did not fit.
     """
     notes = [*names, *sheet.notes]
     notes += [f"not shown: {', '.join(left_out)}; a wider terminal has room"] * bool(left_out)
@@ -45,7 +45,7 @@ def foot(sheet: Sheet, names: Sequence[str] = (), left_out: Sequence[str] = ()) 
 
 
 def explain(sheet: Sheet) -> list[str]:
-    """Explain what a sheet's tables show: marks, uncommon scores, intervals and missing ones, stars."""
+    """Return lines that explain what a sheet's tables use: marks, uncommon scores, intervals, stars."""
     columns: list[Column] = [column for table in sheet.tables for column in table.columns]
     cells = [
         (cell, column)
@@ -70,7 +70,7 @@ def explain(sheet: Sheet) -> list[str]:
 
 
 def weights_in_words(intervals: Iterable[Estimate]) -> str:
-    """Say for which weights intervals hold, if those of a table agree in it."""
+    """Say whether intervals hold only for these trained weights or for other trainings, if all of them agree in it."""
     covered = {found.covers_trainings for found in intervals if found.has_interval}
     if len(covered) > 1:
         return ""
@@ -78,7 +78,7 @@ def weights_in_words(intervals: Iterable[Estimate]) -> str:
 
 
 def in_units(metrics: Iterable[str]) -> str:
-    """Say in which unit differences of scores are, naming scores if units differ.
+    """Say in which unit differences of these scores are, naming scores if units differ.
 
     >>> in_units(["mIoU", "FB-IoU"]), in_units(["ROM"])
     ('in points', 'on a scale of 1')
@@ -93,7 +93,7 @@ def in_units(metrics: Iterable[str]) -> str:
 
 
 def scale(metrics: Iterable[str]) -> str:
-    """Say what some scores are in.
+    """Say on which scale these scores are, such as "in percent".
 
     >>> scale(["mIoU", "FB-IoU"]), scale(["ROM"]), scale(["mIoU", "ROM", "RUM"])
     ('in percent', 'from 0 to 1', 'in percent (ROM, RUM: from 0 to 1)')
@@ -106,7 +106,7 @@ def scale(metrics: Iterable[str]) -> str:
 
 
 def meanings(metrics: Iterable[str]) -> list[str]:
-    """Explain uncommon scores."""
+    """Return a line for each uncommon score among `metrics`, with its meaning."""
     return [
         f"{name}: {metric_named(name).meaning}{'; shown is its root' * metric_named(name).is_squared_error}"
         for name in metrics
@@ -115,7 +115,7 @@ def meanings(metrics: Iterable[str]) -> list[str]:
 
 
 def scope_notes(estimates: Iterable[Estimate]) -> list[str]:
-    """Say for what intervals hold, and why some scores or differences have none."""
+    """Say for which images and supports intervals hold, and why some scores or differences have none."""
     estimates = list(estimates)
     few = list(filter(is_too_few, estimates))
     return [
@@ -127,7 +127,7 @@ def scope_notes(estimates: Iterable[Estimate]) -> list[str]:
 
 
 def support_set_notes(estimates: Iterable[Estimate]) -> list[str]:
-    """Say which classes have few separate support sets, so that classes are left out instead (§2)."""
+    """Say that classes have few separate support sets, so that intervals follow from differences between classes."""
     few = [one for one in estimates if one.classes and (one.has_interval or is_too_few(one))]
     notes = []
     for is_conditional in (False, True):
@@ -145,7 +145,7 @@ def support_set_notes(estimates: Iterable[Estimate]) -> list[str]:
 
 
 def family_note(comparisons: int) -> str:
-    """Say how many comparisons were corrected together (statistics §7)."""
+    """Say how many comparisons the p-values are corrected for (statistics §7)."""
     if comparisons == 1:
         return f"{STAR}: p < 0.05 (the only comparison)"
     return f"{STAR}: p < 0.05 after Holm's correction ({comparisons:,} comparisons)"

@@ -10,15 +10,14 @@ COMFORTABLE, LEAST = 24, 12
 def shorten(
     names: Iterable[str], widths: Sequence[int] = (34, 46, 58), numbers: Mapping[str, int] | None = None
 ) -> dict[str, str]:
-    """Shorten names to the room that there is, keeping their ends, where variants differ.
+    """Return {name: short name} that fits the available width; the ends, where variants differ, are kept.
 
-    The first of `widths` is taken at which no two short names are the same; if there is none, the same ones are
-    numbered.
+    The first of `widths` is used at which all short names are distinct; if there is none, equal ones are numbered.
 
     Args:
-        names: those that are to be told apart.
-        widths: characters, the least first.
-        numbers: a number for each name; their order unless given.
+        names: names that must stay distinct.
+        widths: possible numbers of characters, the smallest first.
+        numbers: {name: number} for numbering; by default their order.
     """
     names = list(dict.fromkeys(names))
     numbers = numbers or {name: number for number, name in enumerate(names, 1)}
@@ -42,7 +41,7 @@ def wrap_name(name: str, fits: Callable[[str], bool]) -> list[str]:
 
     Args:
         name: the name of a method, with its settings, or other words.
-        fits: whether there is room for a line.
+        fits: returns whether a line is short enough.
 
     >>> wrap_name("prototype_demo (support_annotation box)", lambda line: len(line) <= 20)
     ['prototype_demo', '(support_annotation', 'box)']

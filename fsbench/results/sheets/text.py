@@ -12,11 +12,11 @@ from fsbench.results.table import Sheet, Table
 
 
 def text(sheets: Sequence[Sheet], width: int | None = None, wrap: bool = False) -> str:
-    """Write sheets as aligned text.
+    """Write sheets as text with aligned columns.
 
     Args:
-        sheets: what is written.
-        width: characters of a line of the tables; None for any.
+        sheets: tables with titles and notes to write.
+        width: largest number of characters in a table line; None for any.
         wrap: wrap titles and notes to that width, too.
     """
     lines: list[str] = []
@@ -35,11 +35,11 @@ def text(sheets: Sequence[Sheet], width: int | None = None, wrap: bool = False) 
 
 
 def table_lines(table: Table, rule: bool = True) -> list[str]:
-    """Align a table as text lines, the head first: words left, figures right.
+    """Write a table as aligned text lines, the heading first: words left, numbers right.
 
     Args:
-        table: what is written.
-        rule: put a line under the head.
+        table: the table.
+        rule: whether to put a line under the heading.
     """
     columns = [
         [escape(text) for text in (head, *texts)]
@@ -58,12 +58,12 @@ def table_lines(table: Table, rule: bool = True) -> list[str]:
 
 
 def wrapped_row(label: str, cells: Sequence[str], first: int, column: int) -> list[str]:
-    """Return the lines of a row of words, such as those of conditions, each cell wrapped to its column.
+    """Return the text lines of a table row of words, with each cell wrapped to its column's width.
 
     Args:
-        label: what stands before the cells.
-        cells: texts.
-        first, column: characters of the label, and of each cell.
+        label: text before the cells.
+        cells: texts of the cells.
+        first, column: width in characters of the label, and of each cell.
     """
     wrapped = [textwrap.wrap(cell, column) for cell in cells]
     lines = zip_longest([label], *wrapped, fillvalue="")

@@ -30,7 +30,7 @@ DIFFERENCE_SIGNS = {
 
 
 def training_mark(found: TrainedEstimate | None) -> str:
-    """Return the mark of an interval that covers other trainings, such as "rough"; "" for none."""
+    """Return the mark of an interval over trainings that is rough or uses other folds' spread; "" if neither."""
     return "" if found is None else ROUGH * found.is_rough + BORROWED * found.is_borrowed
 
 

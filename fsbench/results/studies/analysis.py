@@ -20,7 +20,7 @@ Paint = Callable[["Axes"], None]
 
 
 class Titled(Protocol):
-    """A table derived from runs, with a title; JSON holds all of it, CSV its rows."""
+    """A table derived from runs, with a title; its JSON holds all fields, its CSV only its rows."""
 
     @property
     def title(self) -> str: ...
@@ -34,16 +34,16 @@ T = TypeVar("T", bound=Titled)
 
 @dataclass(frozen=True)
 class Analysis(Generic[T]):
-    """How one kind of study is written and drawn.
+    """How one kind of study, such as scores by number of shots, is written and plotted.
 
     Attributes:
-        name: the name of its files.
-        sheet: lays a table out.
-        panels: returns what is drawn of a table, by name.
-        height: returns the height in inches of a table's panels.
+        name: file name of its results, without ending.
+        sheet: lays out a table of the study for printing.
+        panels: returns {name: function that draws one panel} of a table.
+        height: returns the height of a table's panels, in inches.
         width: the width of a panel in a figure, in inches.
-        named_rows: whether all panels have the same row for each method, which a figure names once; else the panels
-            have the same legend, which a figure shows once.
+        named_rows: whether panels have a row for each method, so that names are written once at the left; else they
+            share one legend.
     """
 
     name: str
@@ -54,20 +54,20 @@ class Analysis(Generic[T]):
     named_rows: bool
 
     def write(self, tables: Sequence[T], form: str, width: int | None = None, wrap: bool = False) -> str:
-        """Write the tables in a format; see `fsbench.results.sheets.formats.write_results`."""
+        """Write tables of the study in the format `form`: text, markdown, latex, csv or json."""
         rows = (row for table in tables for row in table.rows)
         return write_results(form, [self.sheet(table) for table in tables], rows, tables, width, wrap)
 
     def save_figure(self, path: Path, tables: Sequence[T], caption: str = "") -> None:
-        """Write a figure of all tables, one below the other.
+        """Write a plot of all tables, one below the other.
 
         Args:
-            path: the path of the file; its ending says the format.
-            tables: what is drawn.
-            caption: a line below them.
+            path: the file to write; its ending determines the format.
+            tables: the tables to draw.
+            caption: a line of text below them.
 
         Raises:
-            SettingsError: the file's ending is none of a figure's.
+            SettingsError: the file's ending is not that of a plot format.
         """
         check_plot(path)
         from matplotlib.figure import Figure  # slow to import

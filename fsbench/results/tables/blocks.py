@@ -20,24 +20,25 @@ Line = tuple[str, str]
 
 @dataclass
 class Block:
-    """Rows of one table: methods that may be compared, with what they share and notes.
+    """Content of one table of scores: methods on the same test, with what they share and notes.
 
     Attributes:
         title: what the rows have in common.
-        rows: scores of methods and of what protocols derive from their runs, then of answers that need none.
-        notes: what a reader may want to know.
-        metrics: names of the scores; the first ranks.
-        published: reported scores beside those of the rows.
+        rows: scores of methods and of predictions that the protocol derives from theirs, then of trivial predictions
+            that need no model.
+        notes: notes below the table.
+        metrics: names of the scores; methods are ranked by the first.
+        published: published scores that are compared with those of the rows.
         folds: number of folds of the data set, of which some may have no rows.
-        classes: fold -> number of its classes.
-        cards: method -> card of its runs.
-        rank_all: whether rows of different cards are ranked together.
-        warnings: why scores are missing, or are no result of the protocol, or mean less than they seem to.
-        lead: the results of a protocol that are means over several blocks, in words.
-        seeds: line of a fold -> seed of each of its trainings.
-        costs: line of a fold -> what each of its runs cost.
-        blind: methods that answer from the query alone.
-        sides: method -> side of the images that its pixels are counted at, where methods differ in it.
+        classes: {fold: number of its classes}.
+        cards: {method: its card}, which says how it was trained and what it is given.
+        rank_all: whether methods are ranked together that were trained under different conditions.
+        warnings: why scores are missing, are no result of the protocol, or are doubtful.
+        lead: sentences on results that are means over several tables.
+        seeds: {(method, fold): seed of each training}.
+        costs: {(method, fold): cost of each run}.
+        blind: names of methods that use the query alone, without supports.
+        sides: {method: image side at which its pixels are counted}, if methods differ in it.
     """
 
     title: str
@@ -58,12 +59,12 @@ class Block:
 
     @cached_property
     def lines(self) -> dict[Line, dict[str, Estimate]]:
-        """For each method and fold: {metric: score on the whole test or fold}, if it exists."""
+        """{(method, fold): {metric: score on the whole test or fold}} for scores that exist."""
         return {line: scores_of(parts[ALL]) for line, parts in self.parts(ALL).items()}
 
     @cached_property
     def trained(self) -> dict[Line, dict[str, TrainedEstimate]]:
-        """For each method and fold, the mean over trainings of each metric, with its two intervals."""
+        """{(method, fold): {metric: mean over trainings}}, with intervals for these and for other trainings."""
         return {
             line: {row.metric: row.trained for row in parts[ALL] if row.trained is not None}
             for line, parts in self.parts(ALL).items()
@@ -71,14 +72,14 @@ class Block:
 
     @property
     def reaches(self) -> dict[str, Reach]:
-        """{method: whether its interval covers other trainings}, for the first score."""
+        """{method: whether its interval covers other trainings}, for the first metric."""
         return reaches_of(
             row for line in self.whole_lines for row in self.parts(ALL)[line][ALL] if row.metric == self.metrics[0]
         )
 
     @cached_property
     def method_lines(self) -> dict[Line, dict[str, Estimate]]:
-        """Lines of methods, without answers that need no model."""
+        """{(method, fold): {metric: score}} of methods only, without trivial predictions that need no model."""
         return {line: scores for line, scores in self.lines.items() if not is_trivial(line[0])}
 
     def seeds_by_fold(self, method: str) -> tuple[dict[str, list[int | None]], list[int | None]]:
@@ -88,38 +89,38 @@ class Block:
 
     @property
     def whole_lines(self) -> dict[Line, dict[str, Estimate]]:
-        """The mean of each method, or all its lines if it has no mean."""
+        """{(method, fold): {metric: score}} of each method's mean over folds, or of its folds if it has no mean."""
         means = {method for method, fold in self.method_lines if fold == MEAN}
         lines = self.method_lines.items()
         return {(method, fold): scores for (method, fold), scores in lines if fold == MEAN or method not in means}
 
     @property
     def shown_rows(self) -> list[ResultRow]:
-        """Rows that tables show: all except means of answers that need no model."""
+        """Rows that tables print: all except means over folds of trivial predictions that need no model."""
         return [row for row in self.rows if not is_trivial(row.method) or row.fold != MEAN]
 
     @cached_property
     def answers(self) -> list[ResultRow]:
-        """Rows of answers that need no model."""
+        """Printed rows of trivial predictions that need no model."""
         return [row for row in self.rows if is_trivial(row.method)]
 
     def answers_beside(self, method: str) -> list[ResultRow]:
-        """Return the rows of answers without a model, counted at a method's image size."""
+        """Return the rows of trivial predictions, counted at the image size at which a method's are counted."""
         end = label_at("", self.sides.get(method))
         return [row for row in self.answers if row.method.endswith(end)]
 
     @cached_property
     def runs(self) -> dict[Line, str]:
-        """For each line, the folder name of its run; "" for several runs or other answers."""
+        """{(method, fold): folder name of its run}; "" for several runs or trivial predictions."""
         return {(row.method, row.fold): row.run for row in self.rows}
 
     def parts(self, kind: str) -> dict[Line, dict[str, list[ResultRow]]]:
-        """For each line, its rows by breakdown, also without a value.
+        """Return {(method, fold): {part: rows}} for one kind of breakdown, with rows that have no value, too.
 
-        Answers that need no model have a line for each fold alone.
+        Trivial predictions that need no model are listed for single folds only.
 
         Args:
-            kind: "size" or "class"; "all" for the whole test or fold, which is one part.
+            kind: "size" or "class"; "all" for the whole test or fold as a single part.
         """
         found: dict[Line, dict[str, list[ResultRow]]] = {}
         for row in self.shown_rows:
@@ -131,19 +132,19 @@ class Block:
 
     @property
     def marks(self) -> dict[str, str]:
-        """{method: text behind its name}: the sign of its card, and whether its predictions were handed in."""
+        """{method: text behind its name}: the sign of its training conditions, and whether it was handed in."""
         return {name: sign + HANDED_IN * self.cards[name].handed_in for name, sign in self.signs.items()}
 
     @property
     def signs(self) -> dict[str, str]:
-        """{method: sign of its card}; "" for all if their conditions are equal."""
+        """{method: sign of its training conditions, such as †}; all "" if the conditions are equal."""
         number = ranking_groups(self.cards)
         return {name: _mark(number[name]) if len(set(number.values())) > 1 else "" for name in self.cards}
 
     def ranked_among(self, methods: Sequence[str]) -> list[int]:
-        """Return the number of the group in which each of `methods` is ranked.
+        """Return for each of `methods` the number of the group in which it is ranked.
 
-        A group shares the card and what intervals cover.
+        Methods of a group share training conditions, and whether intervals cover other trainings.
         """
         groups, reaches = ranking_groups(self.cards, self.rank_all), ranked_together(self.reaches)
         kinds = [(groups.get(name, 0), reaches.get(name)) for name in methods]

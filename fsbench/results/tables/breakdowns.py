@@ -48,12 +48,12 @@ PUBLISHED_NOTES = (
 
 
 def to_sheet(block: Block, by: Sequence[str] = ()) -> Sheet:
-    """Return the tables of a block, with the breakdowns `by`.
+    """Lay out the tables for one test's scores, with the breakdowns `by`.
 
     Args:
-        block: the rows.
-        by: breakdowns in full, of `BREAKDOWNS` or "all"; without any, a row for each method. "trainings" adds a line
-            for each training to that.
+        block: the scores of the test.
+        by: names of breakdowns (`BREAKDOWNS` or "all"); if empty, a line for each method. "trainings" adds a line for
+            each training to that.
     """
     every = "all" in by
     by = [*BREAKDOWNS, "all"] if every else by
@@ -98,9 +98,9 @@ def to_sheet(block: Block, by: Sequence[str] = ()) -> Sheet:
 
 
 def short_table(block: Block, single: bool = False) -> Table:
-    """Return a line for each method: its folds side by side as papers print them, their mean, its interval.
+    """Return a table with a line for each method: scores by fold as papers print them, their mean and its interval.
 
-    With `single` there is a line for each of its trainings below.
+    With `single` a method's line is followed by a line for each of its trainings.
     """
     methods = list(dict.fromkeys(method for method, _ in block.method_lines))
     columns = [column for column in score_columns(block) if column.usual]
@@ -140,7 +140,7 @@ def _single_trainings(block: Block, method: Line, columns: Sequence[Column]) -> 
 
 
 def every_run(block: Block) -> Table:
-    """Return a line for each run and each answer without a model."""
+    """Return a table with a line for each run and each trivial prediction without a model."""
     return Table.from_columns(
         *_method_and_fold(block.lines),
         *((Column(m, Form.FIGURE, metric=m), [_marked(block, line, m) for line in block.lines]) for m in block.metrics),
@@ -154,7 +154,7 @@ def _method_and_fold(lines: Collection[Key]) -> list[tuple[Column, list[Value]]]
 
 
 def by_fold(block: Block, metric: str) -> Table:
-    """Return a line for each method: its folds side by side, then their mean."""
+    """Return a table with a line for each method: one score by fold, then the mean over folds."""
     folds = sorted({fold for _, fold in block.lines}, key=lambda fold: (fold == MEAN, len(fold), fold))
     heads = {fold: fold if fold == MEAN else f"fold {fold}" for fold in folds}
     methods = dict.fromkeys(method for method, _ in block.lines)
@@ -170,7 +170,7 @@ def by_fold(block: Block, metric: str) -> Table:
 
 
 def by_class(block: Block) -> Table:
-    """Return a line for each method, fold and class."""
+    """Return a table with a line for each method, fold and class."""
     every = [(*line, name, rows) for line, parts in block.parts(CLASS).items() for name, rows in parts.items()]
     scores = [scores_of(rows) for *_, rows in every]
     metrics = [metric for metric in block.metrics if any(metric in own for own in scores)]
@@ -185,14 +185,14 @@ def by_class(block: Block) -> Table:
 
 
 def costs(block: Block) -> Table:
-    """Return a line for each method and fold with the cost of its runs."""
+    """Return a table with a line for each method and fold: time, memory and parameters of its runs."""
     known = {line: own for line, own in block.costs.items() if own[0].trainable_parameters is not None}
     columns = [(each.column, [each.value(own) for own in known.values()]) for each in COSTS]
     return Table.from_columns(*_method_and_fold(known), *columns, caption="cost")
 
 
 def cards(block: Block) -> Table:
-    """Return a line for each method with its card."""
+    """Return a table with a line for each method: how it was trained and what it is given."""
     names = next(iter(block.cards.values())).words if block.cards else {}
     methods = [Cell(name, mark=block.marks[name]) for name in block.cards]
     columns = [(Column(name), [card.words[name] for card in block.cards.values()]) for name in names]
@@ -200,9 +200,9 @@ def cards(block: Block) -> Table:
 
 
 def reported(block: Block) -> Table:
-    """Return a line for each measured score and published score of the same method on the same test.
+    """Return a table with a line for each pair of a measured and a published score of the same method and test.
 
-    A verdict names the note that says why scores cannot be compared, or what of them is not known.
+    The verdict refers to a note that says why scores cannot be compared, or what is unknown about them.
     """
     numbers, found = _numbers(block), block.published
     verdicts = ["not comparable" if item.differs else item.verdict for item in found]

@@ -28,16 +28,16 @@ _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True, kw_only=True)
 class CostColumn(CostFigure):
-    """A column of costs.
+    """A table column of costs of runs, such as seconds.
 
     Attributes:
-        column: how it is shown.
+        column: how the column is printed.
     """
 
     column: Column
 
     def cell(self, costs: Iterable[Cost]) -> Cell:
-        """Return the cell of some runs of a method."""
+        """Return the table cell for the cost of a method's runs."""
         return Cell(self.value(costs))
 
 
@@ -65,9 +65,9 @@ def known_costs(costs: Iterable[Sequence[Cost]]) -> list[CostColumn]:
 
 
 def score_columns(block: Block) -> list[Column]:
-    """List the columns of scores: each metric by fold and mean, with the first metric's interval.
+    """Return the score columns of a table: each metric by fold and mean, with the first metric's interval.
 
-    Shown unless somebody chooses others are the folds of the first metric and the mean of each, or the only fold.
+    By default the folds of the first metric and the mean of each metric are displayed, or the only fold.
     """
     folds = method_folds(block)
     shown = [*folds, *[MEAN] * any(fold == MEAN for _, fold in block.method_lines)]
@@ -108,7 +108,7 @@ _SPREAD = "standard deviation of the score over trainings"
 
 
 def training_notes(block: Block) -> list[str]:
-    """Name methods with a single training, and folds that lack one."""
+    """Return notes that name methods with a single training, and folds that lack a training."""
     single = [name for name, reach in block.reaches.items() if reach is Reach.THESE]
     notes = [f"{', '.join(single)}: only one training; another training may score otherwise"] if single else []
     seeds_of = []
@@ -121,13 +121,15 @@ def training_notes(block: Block) -> list[str]:
 
 
 def score_cells(block: Block, methods: Sequence[str], column: Column, is_ranked: bool = True) -> list[Cell]:
-    """Return the cells of a score column, with places, and `!` for scores that may be no better than no model.
+    """Return the cells of a score column, with the best and second-best marked.
+
+    A score that may be no better than a trivial prediction without a model gets the mark `!`.
 
     Args:
-        block: the rows.
-        methods: labels.
+        block: the scores of the test.
+        methods: labels of the methods, one for each cell.
         column: one of `score_columns`.
-        is_ranked: whether the methods have places.
+        is_ranked: whether the best and second-best are marked.
     """
     if column.head in TRAINING_CELLS:
         known = [block.trained.get((name, column.part), {}).get(block.metrics[0]) for name in methods]
@@ -146,7 +148,7 @@ def score_cells(block: Block, methods: Sequence[str], column: Column, is_ranked:
 
 
 def best_line(block: Block, columns: Sequence[Column]) -> Line:
-    """Return the line of the best answer without a model, column by column."""
+    """Return the table line with the best trivial prediction without a model in each column."""
     cells = [Cell(BEST)]
     for column in columns:
         is_score = bool(column.metric) and column.form is Form.SCORE
@@ -161,16 +163,16 @@ def best_line(block: Block, columns: Sequence[Column]) -> Line:
 
 
 def fold_label(block: Block, fold: str) -> str:
-    """Name a fold as papers do, such as 5⁰ (number of classes, fold); empty without folds."""
+    """Write a fold as papers do: 5⁰ is fold 0 with 5 classes; "" if there are no folds."""
     if fold == ALL or block.folds == 1:
         return ""
     return f"{block.classes[fold]}{fold.translate(_SUPERSCRIPTS)}" if fold in block.classes else f"fold {fold}"
 
 
 def fold_signs(block: Block) -> dict[str, str]:
-    """Explain column heads such as 5⁰: {label: meaning}.
+    """Return {column heading such as 5⁰: its meaning}.
 
-    Nothing of folds whose heads say it themselves.
+    Headings that need no explanation are left out.
     """
     labels = {fold: fold_label(block, fold) for fold in method_folds(block) if fold in block.classes}
     labels = {fold: label for fold, label in labels.items() if label}
@@ -188,6 +190,6 @@ def method_folds(block: Block) -> list[str]:
 
 
 def card_notes(block: Block) -> list[str]:
-    """Explain the signs of cards."""
+    """Return notes that explain signs such as †: how methods were trained, and that they are not ranked together."""
     of_sign = {sign.strip(): block.cards[name] for name, sign in block.signs.items() if sign}
     return conditions_in_words(of_sign, block.rank_all)

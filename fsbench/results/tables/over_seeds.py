@@ -12,11 +12,11 @@ from fsbench.scores.estimate import Estimate
 def means_over_seeds(blocks: Mapping[int, Block], seeds: Sequence[int]) -> list[str]:
     """Return a line for each method with its mean over a test's seeds, or with the missing seeds.
 
-    Nothing is averaged over some of the seeds, so that none is ever chosen.
+    No mean is taken over only some of the seeds, so that nobody can choose seeds.
 
     Args:
-        blocks: by the test's seed, with runs of the same methods.
-        seeds: those that the protocol's results are means over.
+        blocks: {test seed: scores of the methods}.
+        seeds: test seeds over which the protocol's results are means.
     """
     by_method: dict[str, dict[int, dict[str, Estimate]]] = {}
     for seed in (seed for seed in seeds if seed in blocks):

@@ -17,13 +17,13 @@ FIRST = 24
 
 
 def pair_text(atlas: Atlas, pair: Pair, methods: Mapping[str, str], width: int = 120) -> str:
-    """Write two published tests side by side: figures, how far other images move them, then conditions.
+    """Write two published tests side by side: scores, how much they change with the images, then test conditions.
 
     Args:
-        atlas: with the runs that are at hand.
-        pair: the two.
-        methods: names of methods in the atlas -> names of ours.
-        width: characters of a line.
+        atlas: published scores, with the user's own runs among the entries.
+        pair: the two tests.
+        methods: {published name of a method: its name in fsbench}.
+        width: number of characters in a line.
     """
     column = max((width - FIRST - 6) // 2, 16)
     heads = [f"{entry.method}, {entry.dataset}" for entry in (pair.one, pair.other)]
@@ -46,7 +46,7 @@ def pair_text(atlas: Atlas, pair: Pair, methods: Mapping[str, str], width: int =
 
 
 def figure_lines(atlas: Atlas, pair: Pair) -> list[str]:
-    """Return both methods' figures with their difference, then how far other images move them."""
+    """Return lines with both methods' published scores and difference, and how much scores change with the images."""
     if not pair.figures:
         names = f"{pair.one.method} and {pair.other.method}"
         return [f"{names} print no figure of the same ways, shots and metric on {pair.one.dataset}."]
@@ -62,7 +62,12 @@ def figure_lines(atlas: Atlas, pair: Pair) -> list[str]:
 
 
 def commands(pair: Pair, methods: Mapping[str, str]) -> list[str]:
-    """Return the commands that test both methods under one of the two tests; `methods` as in `pair_text`."""
+    """Return the commands that run both methods on one of the two tests.
+
+    Args:
+        pair: the two published tests.
+        methods: {published name of a method: its name in fsbench}.
+    """
     found = list(_tests(pair, methods))
     if not found:
         return ["Neither test can be run here (see: fsbench list protocols)."]

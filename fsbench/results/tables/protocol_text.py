@@ -17,22 +17,22 @@ DETAILS = "One in detail, or two side by side: fsbench list protocols hsnet pfen
 
 
 def labels(protocols: Sequence[Protocol]) -> list[str]:
-    """List the names of all choices of `protocols`, in the order of the first that has them."""
+    """Return the names of all settings that `protocols` describe, in the order of the first protocol with each."""
     return list(dict.fromkeys(choice.label for protocol in protocols for choice in protocol.choices()))
 
 
 def explain_choices(protocol: Protocol) -> dict[str, str]:
-    """Explain every choice of a protocol: its name -> its value and what follows."""
+    """Return {name of a protocol's setting: its value and what follows from it}."""
     return {choice.label: choice.words for choice in protocol.choices()}
 
 
 def one_line_each(protocols: Sequence[Protocol], methods: Mapping[str, Sequence[str]], width: int) -> str:
-    """List protocols, one per line: name, ways, data sets, what is special, and the methods that take it.
+    """List protocols, one per line: name, ways, data sets, what is special, and the methods that use it by default.
 
     Args:
         protocols: the protocols that are listed.
-        methods: by the name of a protocol, those that take it by themselves.
-        width: characters of a line; where they are too few, data sets are left out, then methods.
+        methods: {name of a protocol: methods that use it by default}.
+        width: number of characters in a line; if it is too small, data sets are left out, then methods.
     """
     shown = [
         {
@@ -65,8 +65,14 @@ def _few(names: Sequence[str]) -> str:
 
 
 def side_by_side(protocols: Sequence[Protocol], width: int = 120) -> str:
-    """A text table `width` characters wide or a little less: a row for each choice, a column for each protocol; below
-    it the choices in which they agree. Protocols that do not fit beside the others stand in a further table."""
+    """Write protocols side by side: a row for each setting in which they differ, a column for each protocol.
+
+    Settings in which they agree are listed below. Protocols that do not fit into the width get a further table.
+
+    Args:
+        protocols: the protocols.
+        width: largest number of characters in a line.
+    """
     explained, rows = [explain_choices(protocol) for protocol in protocols], labels(protocols)
     agreed = {label for label in rows if len(protocols) > 1 and len({words.get(label) for words in explained}) == 1}
     first = max(map(len, rows))

@@ -17,13 +17,13 @@ from fsbench.scores.trainings import TrainedEstimate
 
 
 def sheets(blocks: Sequence[Block], by: Sequence[str] = ()) -> list[Sheet]:
-    """Return a sheet for each block, and one with all tests side by side if there are several."""
+    """Lay out a sheet for each test's scores, and one with all tests side by side if there are several."""
     together = side_by_side(blocks)
     return [*(to_sheet(block, by) for block in blocks), *([together] if together else [])]
 
 
 def render(blocks: list[Block], form: str, by: Sequence[str] = (), width: int | None = None, wrap: bool = False) -> str:
-    """Write blocks in a format, with the breakdowns `by`; CSV and JSON hold all of them."""
+    """Write the scores of several tests in a format, with the breakdowns `by`; CSV and JSON hold all breakdowns."""
     if form == "json":
         return as_json([_values(block) for block in blocks])
     if form == "csv":

@@ -11,13 +11,13 @@ JOINT = " · "
 
 
 def side_by_side(blocks: Sequence[Block]) -> Sheet | None:
-    """Return every method's scores under every test, a line for each pair; None for a single test.
+    """Lay out every method's scores on every test, a line for each method and test; None for a single test.
 
-    A line has the mean over folds; a method without a mean has a line for each fold. Only the score that ranks in its
-    test has its interval.
+    A line has the mean over folds; a method without a mean has a line for each fold. Only the first score of a test, by
+    which it ranks methods, has its interval.
 
     Args:
-        blocks: a table for each test.
+        blocks: the scores of each test.
     """
     shared, tests = _parts([block.title for block in blocks])
     if len(set(tests)) < 2:

@@ -19,13 +19,13 @@ Parts = Mapping[Key, Mapping[str, list[ResultRow]]]
 
 
 def sizes(block: Block) -> Table:
-    """Return the first score by object size, for each method's mean, or its folds without one."""
+    """Return a table of the first score by object size, for each method's mean, or its folds if it has no mean."""
     lines = {line: of for line, of in _lines(block).items() if line in block.whole_lines}
     return _table(block, lines, block.metrics[0], list(SIZES), Form.SCORE)
 
 
 def sizes_in_full(block: Block, metric: str) -> Table:
-    """Return a score by object size for every fold and mean, with intervals and numbers of pairs."""
+    """Return a table of a score by object size for every fold and mean, with intervals and numbers of pairs."""
     lines = _lines(block)
     known = [name for name in (*SIZES, ABSENT) if any(metric in scores_of(of[name]) for of in lines.values())]
     table = _table(block, lines, metric, known, Form.FIGURE)

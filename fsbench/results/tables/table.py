@@ -42,18 +42,19 @@ def build_blocks(
     rank_all: bool = False,
     label: Callable[[Sequence[Record]], Methods] | None = None,
 ) -> list[Block]:
-    """Build the blocks of tables from finished runs, one for each test.
+    """Compute the scores for tables from finished runs, one block for each test.
 
     Args:
-        records: in any order; each group that may be compared is a block.
-        by: kinds of parts that rows are broken down by, see `fsbench.results.rows.parts`.
-        trivial: add the answers that need no model, on the same episodes.
-        metrics: names of scores; None for those of the protocol.
-        published: reported scores, set beside the rows they belong to.
-        backbone_data: name of a backbone -> what it was trained on, for cards that tell it.
-        measure: measures what scores beyond the counts need of a run; None if nobody asks for them.
-        rank_all: whether rows of different cards are ranked together.
-        label: labels the methods of runs that may be compared; `methods_of` unless given.
+        records: finished runs in any order; those on the same episodes form a block.
+        by: breakdowns to compute: "size" (of objects), "class", "presence", "fold".
+        trivial: whether to add trivial predictions that need no model, on the same episodes.
+        metrics: names of the scores; None for those of the protocol.
+        published: published scores, to compare with the rows of the same method and test.
+        backbone_data: {name of a backbone: what it was trained on}, for the methods' cards.
+        measure: takes a run and measures on its predictions what scores beyond pixel counts need; None if no such score
+            is requested.
+        rank_all: whether methods are ranked together that were trained under different conditions.
+        label: turns runs on the same episodes into {label: {fold: runs}}; `methods_of` by default.
     """
     asked = None if metrics is None else tuple(metric_named(name).name for name in metrics)
     groups = comparable(records)
@@ -77,7 +78,7 @@ def build_blocks(
 
 
 def methods_of(records: Sequence[Record]) -> Methods:
-    """Return {label: trainings of each fold} for runs that may be compared."""
+    """Return {label: {fold: runs by training seed}} for runs that may be compared."""
     return {label: runs_by_fold(members) for label, members in variants(list(records)).items()}
 
 

@@ -18,20 +18,27 @@ NOT_ABOVE = "!"
 def best_without_model(
     answers: Iterable[ResultRow], fold: str, metric: str, size: str = ALL
 ) -> tuple[str, float] | None:
-    """Return label and score of the best answer without a model; None if there is none.
+    """Return (label, score) of the best trivial prediction without a model; None if there is none.
 
     Args:
-        answers: rows of such answers.
+        answers: result rows of trivial predictions, such as "all background".
         fold: a number, "mean" or "all".
         metric: name of a score.
-        size: an object size, "all" for the whole test.
+        size: name of a range of object sizes, "all" for the whole test.
     """
     known = values_without_model(answers, fold, metric, size)
     return max(known.items(), key=lambda item: metric_named(metric).sign * item[1], default=None)
 
 
 def values_without_model(answers: Iterable[ResultRow], fold: str, metric: str, size: str = ALL) -> dict[str, float]:
-    """Return {label: score} of answers without a model; arguments as in `best_without_model`."""
+    """Return {label: score} of trivial predictions without a model.
+
+    Args:
+        answers: result rows of trivial predictions.
+        fold: a number, "mean" or "all".
+        metric: name of a score.
+        size: name of a range of object sizes, "all" for the whole test.
+    """
     kinds = (ALL, FOLD) if size == ALL else (SIZE,)
     return {
         row.method: row.estimate.value
@@ -42,11 +49,15 @@ def values_without_model(answers: Iterable[ResultRow], fold: str, metric: str, s
 
 
 def is_above(score: Estimate, metric: str, best: float) -> bool:
-    """Return whether a score is above the best answer without a model: its interval excludes that.
+    """Return whether a score is better than the best trivial prediction, by an interval that excludes the latter.
 
-    A score without an interval is compared by its value. Nothing can be above an answer that has the best score there
-    is, such as presence where every query shows the class; there every score counts as above. Of errors, below is
-    above.
+    A score without an interval is compared by its value. If the trivial prediction already has the best possible score,
+    as for presence where every query shows the class, the result is True. For error rates, lower is better.
+
+    Args:
+        score: the score of a method.
+        metric: name of the score.
+        best: the score of the best trivial prediction without a model.
     """
     sign = metric_named(metric).sign
     perfect = metric_named(metric).maximum if sign > 0 else metric_named(metric).minimum
@@ -57,10 +68,13 @@ def is_above(score: Estimate, metric: str, best: float) -> bool:
 
 
 def mark_of(answers: Iterable[ResultRow], fold: str, metric: str, score: Estimate | None, size: str = ALL) -> str:
-    """Return "!" if a method's score may be no better than the best answer without a model, else "".
+    """Return "!" if a method's score may be no better than the best trivial prediction without a model, else "".
 
     Args:
-        answers, fold, metric, size: as in `best_without_model`.
+        answers: result rows of trivial predictions.
+        fold: a number, "mean" or "all".
+        metric: name of the score.
+        size: name of a range of object sizes, "all" for the whole test.
         score: the score of the method; None if it has none.
     """
     best = best_without_model(answers, fold, metric, size)
@@ -68,9 +82,9 @@ def mark_of(answers: Iterable[ResultRow], fold: str, metric: str, score: Estimat
 
 
 def no_better_than_blind(block: "Block") -> list[str]:
-    """Return a line for each method that may be no better than a baseline which sees no support.
+    """Return a line for each method that may be no better than a baseline that gets no supports.
 
-    Nothing is said without such baselines, and where mIoU, which is compared, is not shown.
+    The methods are compared in mIoU. The list is empty without such a baseline or without mIoU.
     """
     if "mIoU" not in block.metrics:
         return []

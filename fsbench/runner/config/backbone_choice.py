@@ -10,11 +10,11 @@ AUTO = "auto"
 
 
 def needed_weights(method: str, dataset: str | None = None) -> str | None:
-    """Return the name of the weight file that a run needs; None if it comes with fsbench.
+    """Return the name of the backbone weights that a run needs; None if they come with fsbench.
 
     Args:
         method: a method or an alias.
-        dataset: the data set, which may bring a backbone along; None for the method's own.
+        dataset: the data set, which may set another backbone; None for the method's own.
 
     Raises:
         SettingsError: a name is unknown, or method and data set are for different tasks.
@@ -24,13 +24,13 @@ def needed_weights(method: str, dataset: str | None = None) -> str | None:
 
 
 def backbone_at_hand(backbone: str | None, method: str, dataset: str | None = None) -> str | None:
-    """Return the backbone to use; for `AUTO`, None (the method's own) or `PHOTO_NETWORK`.
+    """Return the backbone to use: `backbone`, or for `AUTO` None (the method's own) or `PHOTO_NETWORK`.
 
-    `PHOTO_NETWORK` is taken where the weights of the own backbone are absent, its own are here, and the table of
-    weights says that it suits the method.
+    With `AUTO`, `PHOTO_NETWORK` is used if the weights of the method's own backbone are missing, those of
+    `PHOTO_NETWORK` are installed, and the table of weights lists it as suitable for the method.
 
     Raises:
-        SettingsError: `backbone` is `AUTO`, and method or data set are unknown.
+        SettingsError: `backbone` is `AUTO`, and the method or data set is unknown.
     """
     if backbone != AUTO:
         return backbone

@@ -19,7 +19,7 @@ from fsbench.runner.config.run_config import RunConfig
 
 
 def wrong_names(runs: Sequence[RunConfig]) -> list[FsbenchError]:
-    """Return an error for each wrong name, word or folder in the runs, each once."""
+    """Return an error for each wrong name, value or folder in the settings of runs, each once."""
     return _distinct(error for run in runs for error in _of_run(run))
 
 

@@ -26,14 +26,15 @@ _EXPECTED = {"methods": "fsbench's Segmenter or Classifier", "data": "fsbench's 
 
 
 def settings_of_object(kind: str, plug_in: PlugIn) -> dict[str, Any]:
-    """Return the settings that select an object named by a package.
+    """Return the settings that select a method, data set or backbone that an installed package provides.
 
     Args:
         kind: "methods", "data" or "backbones".
-        plug_in: its entry point.
+        plug_in: the entry point of the package.
 
     Raises:
-        SettingsError: the object cannot be imported, is no class, or does not tell which task it is for.
+        SettingsError: the object cannot be imported, is no class, or does not state its task (segmentation or
+            classification).
     """
     if kind == "backbones":
         return {"model": {"init_args": {"backbone": {"name": plug_in.name}}}}
@@ -47,11 +48,11 @@ def settings_of_object(kind: str, plug_in: PlugIn) -> dict[str, Any]:
 
 
 def with_class_file(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a YAML file's settings, with FILE.py:Class beside it replaced by its module's name.
+    """Return a YAML file's settings in which FILE.py:Class, a file beside it, is replaced by the imported class's path.
 
     Args:
-        settings: content of a file that the command names; not changed.
-        folder: the folder that file's.
+        settings: content of a YAML file that the command names; not changed.
+        folder: the folder of the YAML file.
 
     Raises:
         SettingsError: FILE.py cannot be imported, or has no such class.
@@ -73,16 +74,16 @@ def _replaced(settings: Mapping[str, Any], place: tuple[str, ...], value: str) -
 
 
 def settings_of_file(kind: str, text: str, known: Iterable[str]) -> dict[str, Any]:
-    """Return the settings that select FILE.py:Class, which the command names.
+    """Return the settings that select the class of a text FILE.py:Class from the command line.
 
     Args:
         kind: "methods" or "data".
         text: the file and its class.
-        known: names that are taken.
+        known: names of methods or data sets that exist already.
 
     Raises:
-        SettingsError: the file cannot be imported or has no such class, that does not tell which task it is for, or its
-            name in lower case, which stands in tables, is taken.
+        SettingsError: the file cannot be imported or has no such class, the class does not state its task, or its
+            lower-case name exists already.
     """
     file, chosen = find_class(text)
     name = chosen.__name__

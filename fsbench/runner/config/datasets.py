@@ -11,15 +11,16 @@ from fsbench.runner.config.registry import check_known, names, read_config
 
 
 def choose_dataset(given: str | None, stated: str, source: str) -> str:
-    """Return the data set `given`, else the one that a file names.
+    """Return the data set that the user names, else the one that a file names.
 
     Args:
-        given: by the user; may be FILE.py:Class or FILE.yaml.
-        stated: by the file, which may be a stranger's: a known name alone, so that it never imports a class.
-        source: words for the file, in messages.
+        given: the user's choice, a name, FILE.py:Class or FILE.yaml; None if there is none.
+        stated: the name in the file, which need not be trusted: only known names are accepted, so that no class is
+            imported.
+        source: words for the file, for messages.
 
     Raises:
-        SettingsError: none is given, and the stated one is not known.
+        SettingsError: the user names none, and the name in the file is unknown.
     """
     if given is None and stated not in names("data"):
         raise SettingsError(
@@ -30,16 +31,16 @@ def choose_dataset(given: str | None, stated: str, source: str) -> str:
 
 
 def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str] = ()) -> Any:
-    """Build a data set of configs/data.
+    """Build a data set from its configuration in configs/data.
 
     Args:
         name: the name of configs/data or of an installed package.
-        root: its folder instead of the configuration's.
-        lists: its folders with official list files instead of the configuration's.
+        root: folder of the data, instead of the configuration's.
+        lists: folders with official list files, instead of the configuration's.
 
     Raises:
         SettingsError: the data set is unknown, or has no such setting.
-        DataError: its files are unusable.
+        DataError: files of the data set are missing or invalid.
     """
     content = _settings(name)
     kind = resolve_name(content["class_path"])
@@ -64,11 +65,11 @@ def root_of(name: str | None, given: str) -> str:
     """Return the folder of a data set from DIR or DATASET=DIR.
 
     Args:
-        name: the name of the data set; None if a file states it.
-        given: the user's words. A path may have an equals sign, too, unless a data set's name stands before it.
+        name: the name of the data set; None if a file names it.
+        given: the user's text. A path may contain "=", unless the name of a data set stands before it.
 
     Raises:
-        SettingsError: it is the folder of another data set.
+        SettingsError: the text names another data set.
 
     Examples:
         >>> root_of("coco", "/data/coco"), root_of("coco", "coco=/data/coco"), root_of("coco", "seed=1/coco")

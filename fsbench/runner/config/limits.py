@@ -82,10 +82,10 @@ def check_replaced(path: Path, option: str, kind: str, check: Callable[[Path], o
     """Raise SettingsError if writing `path`, given by `option`, would replace a file of another kind.
 
     Args:
-        path: the file to write; where it is absent or empty, there is nothing to lose.
-        option: the option that gave it.
-        kind: one word for what is written, such as "bundle".
-        check: reads a file; raises RecordError where it is no such file.
+        path: the file to write; a missing or empty file is always accepted.
+        option: the option that named it, for messages.
+        kind: a word for the kind of file, such as "bundle".
+        check: reads a file; raises RecordError if it is not of this kind.
     """
     if path.is_file() and path.stat().st_size:
         try:
@@ -115,7 +115,7 @@ _OWN_WORDS = re.compile(r"^of \d+ \w+( \d{4})?, \d\d:\d\d|as it is now$|^[0-9a-f
 
 
 def check_label(label: str | None) -> None:
-    """Raise SettingsError unless `label` can be a run's label; None passes."""
+    """Raise SettingsError unless `label` is a valid label of a run (short, without brackets); None is valid."""
     if label is not None and not is_label(label):
         raise SettingsError(
             f"the label is {label!r}, expected at most {LONGEST_LABEL} visible characters without spaces at its ends "
@@ -138,10 +138,10 @@ _LEAST = {
 
 
 def check_trainer(settings: Mapping[str, Any]) -> None:
-    """Raise SettingsError for trainer numbers that are too small, too many processes, or an unknown precision.
+    """Raise SettingsError for trainer settings that are too small, too many processes, or an unknown precision.
 
     Args:
-        settings: the trainer's arguments as plain values, as far as they are stated.
+        settings: {name: value} of the arguments of Lightning's Trainer that are set.
     """
     for name, least in _LEAST.items():
         value = settings.get(name)
@@ -159,7 +159,7 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
 
 
 def device_count(devices: Any) -> int:
-    """Return the number of devices in a trainer setting (a number or a list); else 0."""
+    """Return the number of devices in a trainer setting (a number or a list); 0 for other values."""
     if isinstance(devices, list):
         return len(devices)
     return int(devices) if str(devices).isdecimal() else 0
@@ -170,12 +170,12 @@ _PLAIN = (dict, list, tuple, str, int, float, bool, object, NoneType)
 
 
 def check_nulls(kind: Any, values: Mapping[str, Any], key: str) -> None:
-    """Raise SettingsError for a null where a class's argument does not accept one.
+    """Raise SettingsError if a configuration sets an argument to null and its class does not accept None there.
 
     Args:
-        kind: the class, or a dataclass; a function is not checked.
-        values: its arguments as plain values; further classes in them have `class_path` and `init_args`.
-        key: their place in the configuration, for messages.
+        kind: the class whose arguments are checked; a function is not checked.
+        values: {argument: plain value}; nested classes have `class_path` and `init_args`.
+        key: dotted key of the class in the configuration, for messages.
     """
     if not inspect.isclass(kind):
         return
@@ -204,11 +204,11 @@ def _takes_null(hint: Any) -> bool:
 
 
 def check_plain_values(values: Any, key: str = "") -> None:
-    """Raise SettingsError for a configured number beyond 64 bits, or nan.
+    """Raise SettingsError if a configuration holds a number beyond 64 bits, or nan.
 
     Args:
         values: plain values of a configuration.
-        key: their place in it, for messages.
+        key: their dotted key in the configuration, for messages.
     """
     if isinstance(values, dict):
         for name, value in values.items():

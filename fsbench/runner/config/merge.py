@@ -27,7 +27,7 @@ ASKING = ("help", "print_config")
 
 
 def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `first` overridden by `second`; a replaced class starts without arguments.
+    """Return nested settings `first` overridden by `second`; a class that is replaced loses its arguments.
 
     >>> merge_settings({"data": {"a": 1, "b": 2}}, {"data": {"b": 3}})
     {'data': {'a': 1, 'b': 3}}
@@ -47,10 +47,10 @@ def merge_files(files: Iterable[str | Path | Mapping[str, Any]]) -> dict[str, An
     """Merge configuration files and settings, later ones overriding earlier ones.
 
     Returns:
-        Nested values, as the YAML files have them, without defaults of classes.
+        Nested settings as in the YAML files, without the defaults of classes.
 
     Raises:
-        SettingsError: a file cannot be read, or has an unknown first key.
+        SettingsError: a file cannot be read, or has an unknown top-level key.
     """
     values: dict[str, Any] = {}
     for file in files:
@@ -81,7 +81,9 @@ def _check_class_keys(values: Mapping[str, Any], place: str) -> None:
 
 @cache
 def shipped_settings(method: str, dataset: str, backbone: str | None = None) -> dict[str, Any]:
-    """Merge the files of a run's configuration, without class defaults. The result must not be changed.
+    """Return the merged settings of fsbench's configuration files for a run, without class defaults.
+
+    The result is cached and must not be changed.
 
     Args:
         method, dataset, backbone: names of configs/methods (or an alias), configs/data and configs/backbones.
@@ -93,7 +95,7 @@ def shipped_settings(method: str, dataset: str, backbone: str | None = None) -> 
 
 
 def split_arguments(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    """Yield (key, value) from `--key=value` and `--key value`.
+    """Yield (key, value) for command-line arguments `--key=value` and `--key value`.
 
     The value is None if there is none; the key is empty for a word that belongs to no key.
 
@@ -115,11 +117,11 @@ def split_arguments(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]
 
 
 def parted_arguments(arguments: Sequence[str], options: Iterable[str] = ()) -> tuple[list[str], list[str]]:
-    """Split LightningCLI arguments into files of `--config` and all others.
+    """Split LightningCLI arguments into the files of `--config` and all other arguments.
 
     Args:
         arguments: such as `--config=FILE --data.image_size 64`.
-        options: options of the command that a misspelt argument may have meant.
+        options: options of the command, to suggest for a misspelt argument.
 
     Raises:
         SettingsError: an argument has no value, or belongs to no group of settings.
@@ -157,14 +159,15 @@ def _nearest(word: str, options: Iterable[str]) -> str:
 
 
 def with_nulls(values: Mapping[str, Any], arguments: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
-    """Insert the nulls of arguments into values, since the parser reads `null` as a word.
+    """Apply arguments such as `--key=null` to settings as None, since LightningCLI's parser reads `null` as a word.
 
     Args:
-        values: nested values.
+        values: nested settings.
         arguments: single settings, each `--key=value`.
 
     Returns:
-        The values with the nulls, and the other arguments; those of the same key that stand before a null are left out.
+        The settings with None where an argument is null, and the other arguments; arguments that a later null of the
+        same key overrides are left out.
 
     >>> with_nulls({}, ["--run.name=a", "--run.name=null", "--run.force=true"])
     ({'run': {'name': None}}, ['--run.force=true'])
@@ -183,11 +186,11 @@ def with_nulls(values: Mapping[str, Any], arguments: Iterable[str]) -> tuple[dic
 
 
 def stated_values(arguments: Iterable[str], as_texts: bool = False) -> dict[str, Any]:
-    """Return arguments as nested values, as far as possible without their classes.
+    """Return arguments `--key=value` as nested settings, parsed as far as possible without the classes' types.
 
     Args:
-        arguments: each of the form `--key=value`; `--key+=value` and questions are passed over.
-        as_texts: leave numbers and words as they were typed: a class knows whether `1` is a number or a name.
+        arguments: each of the form `--key=value`; `--key+=value` and requests for help are ignored.
+        as_texts: keep values as text, since only the class knows whether `1` is a number or a name.
     """
     values: dict[str, Any] = {}
     for argument in arguments:
@@ -210,17 +213,17 @@ def _value(text: str) -> Any:
 
 
 def asks(arguments: Sequence[str]) -> bool:
-    """Return whether arguments ask for help or the configuration, not for a run."""
+    """Return whether command-line arguments ask for help or for the configuration instead of a run."""
     return any(key.rpartition(".")[2] in ASKING for key, _ in split_arguments(arguments))
 
 
 def setting(values: Mapping[str, Any], key: str) -> Any:
-    """Return the value of a dotted key such as `data.training.batch_size`; None if not stated."""
+    """Return the value at a dotted key such as `data.training.batch_size` in nested settings; None if not set."""
     return value_at(values, full_key(key))
 
 
 def value_at(values: Mapping[str, Any], parts: Iterable[str]) -> Any:
-    """Return the nested value at `parts`; None if there is none."""
+    """Return the value at the nested keys `parts`; None if there is none."""
     value: Any = values
     for part in parts:
         if not isinstance(value, Mapping) or part not in value:
@@ -230,7 +233,7 @@ def value_at(values: Mapping[str, Any], parts: Iterable[str]) -> Any:
 
 
 def full_key(key: str) -> list[str]:
-    """Split a key of the command line, without `init_args`, into its parts in a file.
+    """Split a dotted key of the command line into the nested keys of a configuration file, with `init_args`.
 
     >>> full_key("data.dataset.root")
     ['data', 'init_args', 'dataset', 'init_args', 'root']

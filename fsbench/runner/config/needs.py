@@ -21,10 +21,10 @@ class Missing:
 
     Attributes:
         kind: "data", "weights", "checkpoint" or "lists".
-        name: the name of it.
-        place: where it should be.
-        command: the command that brings it.
-        error: the error that says all of it.
+        name: its name, such as that of the data set.
+        place: the path where it should be.
+        command: the command that downloads or creates it, or what to do instead.
+        error: the error to raise, whose message says all of this.
     """
 
     kind: str
@@ -38,9 +38,10 @@ class Missing:
 
 
 def missing_dataset(name: str, root: str | None) -> list[Missing]:
-    """Return how to get a data set whose folder `root` is missing or empty; None if it is there.
+    """Return a data set, as a list of one, if its folder `root` is missing or empty; else an empty list.
 
-    Data sets that are drawn are never absent; those of packages and of the user's own files tell it themselves.
+    Synthetic data sets are never missing. Those of packages and of the user's own files are not checked here: their
+    classes report missing files.
     """
     if root is None or not is_shipped("data", name):
         return []
@@ -66,18 +67,18 @@ def missing_dataset(name: str, root: str | None) -> list[Missing]:
 
 
 def missing_data(run: RunConfig) -> list[Missing]:
-    """Return the run's data set if its folder is missing or empty."""
+    """Return the run's data set, as a list of one, if its folder is missing or empty; else an empty list."""
     return missing_dataset(run.dataset, setting(run.values, "data.dataset.root"))
 
 
 def missing_weights(run: RunConfig) -> list[Missing]:
-    """Return the weights of the run's networks whose files are missing."""
+    """Return the weights of the run's networks (backbone, promptable network) whose files are missing."""
     named = backbone_weights(merge_files(run.files))
     return [missing for name, _ in named for missing in missing_network(name)]
 
 
 def backbone_weights(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return name and weights, as settings state them, of a run's backbone and its promptable network.
+    """Return (name, value of the weights setting) of a run's backbone and, if it has one, its promptable network (SAM).
 
     Args:
         values: the run's merged settings.
@@ -91,7 +92,7 @@ def backbone_weights(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def missing_network(name: str) -> list[Missing]:
-    """Return a network's weights if their file is missing."""
+    """Return a network's weights, as a list of one, if their file is missing; else an empty list."""
     file = weight_files().get(name)
     if file is None or file.path.is_file():
         return []
@@ -100,7 +101,7 @@ def missing_network(name: str) -> list[Missing]:
 
 
 def missing_files(run: RunConfig) -> Iterator[Missing]:
-    """Yield weights, checkpoint, data set and lists that a run needs and that are missing."""
+    """Yield the weights, checkpoint, data set and official lists that a run needs and that are missing."""
     values = run.values
     yield from missing_data(run)
     for name, weights in backbone_weights(values):
@@ -128,7 +129,7 @@ def missing_files(run: RunConfig) -> Iterator[Missing]:
 
 
 def distinct(missing: Iterable[Missing]) -> list[Missing]:
-    """Sort missing things, each once."""
+    """Return missing files and folders sorted, each once."""
     return sorted(set(missing))
 
 

@@ -50,12 +50,11 @@ DATA_SEED = "data.init_args.seed"
 
 @dataclass
 class SharedParts:
-    """Objects that the runs of a plan share, built once.
+    """Cache of objects that several planned runs share, so that each is built once.
 
     Attributes:
-        datasets: data sets that were built, by their class and its arguments in words; with their lists and the
-            episodes that were drawn from them.
-        judged: runs that the parser has judged, by all that they do not differ in.
+        datasets: {class and arguments, as text: data set}, with the lists and episodes that were drawn from it.
+        judged: runs whose settings the parser has checked, by the settings in which they agree with later runs.
     """
 
     datasets: dict[str, Any] = field(default_factory=dict)
@@ -110,15 +109,15 @@ class RunOptions:
 
 
 class ParsedRun(LightningCLI):
-    """LightningCLI for one run, with `task` and the group `run` beside model, data and trainer.
+    """Checked settings of one run, by LightningCLI, with `task` and the group `run` beside model, data and trainer.
 
-    It is judged when it is made; `build` makes what it names.
+    Settings are checked on construction; `build` constructs the method and the data module.
 
     Args:
-        values: nested settings, which the parser judges as they are; or those that it has judged.
-        arguments: settings of the command line on top, of the form `--key=value`; those that ask for help or the
-            configuration end the command.
-        datasets: those of `SharedParts`.
+        values: nested settings, to be checked by the parser, or settings that it has checked.
+        arguments: command-line settings `--key=value` that override `values`; requests for help or the configuration
+            end the command.
+        datasets: cache of data sets (`SharedParts.datasets`).
     """
 
     def __init__(
@@ -188,7 +187,7 @@ class ParsedRun(LightningCLI):
             self.config["model.init_args.backbone.weights"] = "random"  # which are replaced before they are drawn
 
     def instantiate_classes(self) -> None:
-        """Check what the parser does not; the classes are built later, by `build`."""
+        """Check settings that the parser does not check; method and data are built later, by `build`."""
         self._leave_out_missing_weights()
         values = self.config.as_dict()
         check_plain_values(values)
@@ -197,7 +196,7 @@ class ParsedRun(LightningCLI):
         check_nulls(RunOptions, values["run"], "run")
 
     def varied(self, values: Mapping[str, Any]) -> "ParsedRun":
-        """Return the same run with other values of the settings in `VARIED`."""
+        """Return a copy of the run with other values of the settings that may vary without a new check (`VARIED`)."""
         check_plain_values(values)
         run = copy(self)
         run.config = self.config.clone()
@@ -211,8 +210,8 @@ class ParsedRun(LightningCLI):
         """Seed random numbers, build method and data module, and return the run.
 
         Raises:
-            FsbenchError: a constructor raised it.
-            SettingsError: a value does not fit.
+            FsbenchError: raised by the constructor of the method, backbone or data.
+            SettingsError: a constructor does not accept a value.
         """
         with self._plain_errors():
             check_trainer(self.config.as_dict()["trainer"])
@@ -248,15 +247,15 @@ class ParsedRun(LightningCLI):
             raise self._refusals[-1] if self._refusals else SettingsError(_explain(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Do nothing: the runner builds the trainer once it is needed."""
+        """Override LightningCLI so that no trainer is built here; the runner builds it once it is needed."""
         return None
 
     def build_method(self) -> Any:
-        """Build only the method. Raises CheckpointError for missing weights."""
+        """Build only the method. Raises CheckpointError if weights are missing."""
         return self._without("data")["model"]
 
     def build_data(self) -> Any:
-        """Build only the data module."""
+        """Build only the data module, without the method."""
         return self._without("model")["data"]
 
     def _without(self, group: str) -> Any:
@@ -267,7 +266,7 @@ class ParsedRun(LightningCLI):
 
     @property
     def data_arguments(self) -> dict[str, Any]:
-        """Arguments of the data module as plain values."""
+        """{name: plain value} of the data module's constructor arguments."""
         return dict(self.config.as_dict()["data"]["init_args"])
 
     def _set_seed(self) -> None:
@@ -277,17 +276,17 @@ class ParsedRun(LightningCLI):
 def parse_values(
     values: Mapping[str, Any], arguments: Sequence[str] = (), build: bool = True, shared: SharedParts | None = None
 ) -> ParsedRun:
-    """Check merged settings, with arguments on top, by the parser, and build what they name.
+    """Check merged settings, overridden by arguments, and build the method and data that they name.
 
     Args:
-        values: nested values, as YAML files have them.
-        arguments: single settings, each `--key=value`.
-        build: whether to build model and data module, too.
-        shared: what the runs of a plan have in common, which is taken from there and joins it. A run that differs from
-            an earlier one in `VARIED` alone is that run with its own values.
+        values: nested settings, as in YAML files.
+        arguments: single settings `--key=value` that override `values`.
+        build: whether to build method and data module; else settings are only checked.
+        shared: cache of objects that several runs share, which is used and extended. A run that differs from an earlier
+            one only in settings of `VARIED` is not checked anew.
 
     Raises:
-        FsbenchError: a constructor raised it.
+        FsbenchError: raised by the constructor of the method, backbone or data.
         SettingsError: the parser does not accept a setting.
     """
     quiet()
@@ -312,7 +311,7 @@ def parse_values(
 
 
 def parse_judged(config: Namespace, build: bool = True) -> ParsedRun:
-    """Return the run of settings that the parser has checked."""
+    """Return the run for settings that the parser has already checked."""
     quiet()
     _load_class_files(config.as_dict())
     run = ParsedRun(config)
@@ -329,7 +328,7 @@ def _load_class_files(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_keys(values: Mapping[str, Any]) -> str:
-    """List the keys of a run's settings in words, with those of the classes that they name."""
+    """List the setting keys of a run in words, with those of the classes that the run's settings name."""
     model, data = setting(values, "model.class_path"), setting(values, "data.class_path") or DATA_MODULE
     groups: dict[str, Any] = {"run": RunOptions, "data": data, "model": model, "trainer": Trainer}
     lines = [
@@ -345,7 +344,7 @@ def describe_keys(values: Mapping[str, Any]) -> str:
 
 
 def option_names(kind: Any) -> list[str]:
-    """Return a class's arguments by key, such as `image_size`; for dataclasses such as `test.way`."""
+    """Return the keys by which a class's arguments are set, such as `image_size`, or `test.way` in dataclasses."""
     names: list[str] = []
     for name, parameter in inspect.signature(kind).parameters.items():
         groups = [part for part in (parameter.annotation, *get_args(parameter.annotation)) if is_dataclass(part)]

@@ -42,10 +42,10 @@ def _named(kind: str) -> dict[str, NamedFile | PlugIn]:
 
 @cache
 def names(kind: str) -> dict[str, str]:
-    """Return {name: first comment line} of the files in configs/`kind`, of fsbench and packages.
+    """Return {name: description} of all methods, data sets or the like in configs/`kind` of fsbench and packages.
 
     Raises:
-        SettingsError: a name is given twice.
+        SettingsError: a name is used twice, by packages or as an alias.
     """
     known = {}
     for name, one in _named(kind).items():
@@ -61,10 +61,14 @@ def names(kind: str) -> dict[str, str]:
 
 
 def read_config(kind: str, name: str) -> dict[str, Any]:
-    """Return the settings of a known name of `kind`, from its file or for its class; not to be changed.
+    """Return the settings for a known name, such as a method, from its file or its class; do not change them.
+
+    Args:
+        kind: folder of configs, such as "methods", "data" or "backbones".
+        name: the known name.
 
     Raises:
-        SettingsError: a file or a class that is named cannot be used.
+        SettingsError: the file or class behind the name cannot be used.
     """
     config = _config(kind, name)
     return read_settings(config) if isinstance(config, Path) else config
@@ -95,10 +99,10 @@ def shipped_file(path: str | Path) -> Path:
 
 
 def grid_file(name: str | Path) -> Path:
-    """Return a grid's file from a path or a name of configs/grids.
+    """Return the file of a grid of runs, given as a path or as a name in configs/grids.
 
     Raises:
-        SettingsError: it is neither.
+        SettingsError: there is no such file or name.
     """
     path = shipped_file(name)
     if is_file(path) or _is_path(path.name) or len(path.parts) != 1:
@@ -116,19 +120,19 @@ def _is_path(name: str) -> bool:
 
 
 def is_shipped(kind: str, name: str) -> bool:
-    """Return whether a name of `kind` belongs to fsbench, not to a package or a user's file."""
+    """Return whether a name in configs/`kind` belongs to fsbench itself, not to a package or a user's file."""
     one = _named(kind).get(name)
     return isinstance(one, NamedFile) and one.plug_in is None
 
 
 def plug_in_of(kind: str, name: str) -> PlugIn | None:
-    """Return the entry point behind a name of `kind`; None for fsbench's own names and users' files."""
+    """Return the package entry point behind a name of `kind`; None for names of fsbench and users' files."""
     one = _named(kind).get(name)
     return one.plug_in if isinstance(one, NamedFile) else one
 
 
 def plug_in_classes() -> set[str]:
-    """Return the full names of all classes that packages name."""
+    """Return the full names of all classes that installed packages register with fsbench."""
     classes: set[str] = set()
     for one in (*_named("methods").values(), *_named("data").values()):
         if isinstance(one, PlugIn):
@@ -139,7 +143,7 @@ def plug_in_classes() -> set[str]:
 
 
 def plug_in_of_class(class_path: str) -> PlugIn | None:
-    """Return the entry point of the package that has or names a class; None for fsbench's classes."""
+    """Return the entry point of the package that contains or registers a class; None for fsbench's classes."""
     if class_path.startswith("fsbench."):
         return None
     files = [one for kind in ("methods", "data") for one in _named(kind).values() if isinstance(one, NamedFile)]
@@ -156,7 +160,7 @@ def _class_paths(values: Any) -> Iterator[str]:
 
 
 def label(kind: str, name: str) -> str:
-    """Return the name shown for `name` in runs and tables: itself, or its class or file."""
+    """Return the name that runs and tables print for `name`: itself, or the name of its class or file."""
     if is_class_file(name):
         return name.rpartition(":")[2].lower()
     return Path(name).name.partition(".")[0] if _is_path(name) else name
@@ -170,9 +174,9 @@ def dataset_class(name: str) -> str:
 
 
 def dataset_source(name: str) -> Source:
-    """Return where the data set `name` comes from, from its class.
+    """Return where the data set `name` comes from (download, synthetic, own files), as its class states.
 
-    Raises SettingsError where that cannot be done.
+    Raises SettingsError if the class cannot be imported.
     """
     path = dataset_class(name)
     try:
@@ -187,9 +191,9 @@ def dataset_source(name: str) -> Source:
 
 
 def task_of(kind: str, name: str) -> TaskName:
-    """Return the task of configs/`kind`/`name`.
+    """Return the task, segmentation or classification, of the method or data set `name` of `kind`.
 
-    Raises SettingsError for a file that has none.
+    Raises SettingsError if its configuration states no task.
     """
     task = read_config(kind, name).get("task")
     if task not in TASKS:
@@ -201,7 +205,7 @@ def task_of(kind: str, name: str) -> TaskName:
 
 
 def names_by_task(kind: str) -> tuple[dict[TaskName, dict[str, str]], list[str]]:
-    """Return {task: names of `kind` with descriptions}, and problems with names whose task is unknown."""
+    """Return {task: {name of `kind`: description}}, and messages about names whose task is unknown."""
     found: dict[TaskName, dict[str, str]] = {task: {} for task in TASKS}
     problems = []
     for name, line in names(kind).items():
@@ -223,14 +227,14 @@ def methods_by_protocol() -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """A method of configs/methods with a chosen backbone (None: its own)."""
+    """A method of configs/methods with a chosen backbone (None: the method's own)."""
 
     method: str
     backbone: str | None = None
 
     @property
     def name(self) -> str:
-        """Name in runs: the alias of the pair, the method (with its own backbone), or both names."""
+        """Name in runs and tables: an alias of the pair, the method (with its own backbone), or both names."""
         for alias, choice in aliases().items():
             if choice == self:
                 return alias
@@ -242,14 +246,14 @@ class MethodChoice:
 
 @cache
 def aliases() -> dict[str, MethodChoice]:
-    """Return the pairs of method and backbone that configs/aliases.yaml names."""
+    """Return {alias: method and backbone} of configs/aliases.yaml."""
     return {name: MethodChoice(**pair) for name, pair in _read(CONFIGS / "aliases.yaml").items()}
 
 
 def choose_method(name: str, backbone: str | None = None) -> MethodChoice:
-    """Return the method, or an alias's method and backbone, for `name`.
+    """Return method and backbone for the name of a method or an alias, and a chosen backbone.
 
-    Raises SettingsError for unknown names, and where an alias is given together with another backbone than its own.
+    Raises SettingsError for unknown names, and for an alias together with another backbone than the alias's.
     """
     choice = aliases().get(name)
     if choice is None:
@@ -276,7 +280,7 @@ def _own_backbone(method: str) -> str | None:
 
 
 def check_known(kind: str, what: str, name: str) -> None:
-    """Raise SettingsError unless `name` of `kind` exists; `what` names the kind in the message."""
+    """Raise SettingsError unless configs/`kind` has `name`; `what` is the word for the kind in the message."""
     if kind == "data" and (is_class_file(name) or _is_path(name)):
         read_config(kind, name)
     elif kind == "protocols":
@@ -300,10 +304,10 @@ def method_classes() -> dict[str, Any]:
     """Import the class of every method of configs/methods and of packages.
 
     Returns:
-        The classes by their registry names.
+        {registry name: class}.
 
     Raises:
-        SettingsError: two classes have one registry name, so that records and checkpoints could not tell them apart.
+        SettingsError: two classes have the same registry name, by which records and checkpoints identify them.
     """
     named = _named("methods").values()
     configs = [read_settings(one.path) for one in named if isinstance(one, NamedFile)]
@@ -324,7 +328,7 @@ def method_classes() -> dict[str, Any]:
 
 
 def read_settings(file: Path) -> dict[str, Any]:
-    """Read a configuration file as plain values, not to be changed; imports FILE.py:Class beside it."""
+    """Read a configuration file as plain values, importing a class FILE.py:Class beside it; do not change them."""
     return with_class_file(_read(file), file.parent)
 
 
@@ -347,15 +351,15 @@ def config_files(
 ) -> list[Path | dict[str, Any]]:
     """Return the configuration files of a run, later ones overriding earlier ones.
 
-    These are base.yaml, the method's, in a trial its smaller networks, the data set's, what method and data set need
-    together, the backbone's, what method and backbone need together, and those of a trial: of any, on the data set, of
-    the method on it. An explicit backbone so wins over the data set's.
+    In order these are base.yaml, the file of the method, in a trial that of its smaller networks, the file of the data
+    set, of method and data set together, of the backbone, of method and backbone together, and those of a trial (any,
+    on this data set, of this method on it). Hence an explicit backbone overrides the data set's.
 
     Args:
         method: a method or an alias.
-        dataset: the data set; None for the method alone.
-        fast: whether the run is a trial of a few minutes.
-        backbone: the explicit backbone; None for that of the method or the data set.
+        dataset: name of the data set; None to leave its files out.
+        fast: whether the run is a short trial of a few minutes.
+        backbone: name of a chosen backbone; None for that of the method or the data set.
 
     Raises:
         SettingsError: a name is unknown, or the data set is for another task.

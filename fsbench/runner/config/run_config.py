@@ -179,7 +179,7 @@ class RunConfig(TaskOptions):
 
     @cached_property
     def choice(self) -> MethodChoice:
-        """The method with its backbone. Raises SettingsError for unknown or unsuitable names."""
+        """The method with its backbone. Raises SettingsError if a name is unknown or they do not fit together."""
         return choose_method(self.method, self._backbone)
 
     @cached_property
@@ -189,10 +189,11 @@ class RunConfig(TaskOptions):
 
     @cached_property
     def file_values(self) -> dict[str, Any]:
-        """Settings of the files overridden by the options, as nested plain values.
+        """Settings of the configuration files, overridden by the run's options, as nested plain values.
 
         Raises:
-            SettingsError: for what the data set does not have, unknown names, and files that cannot be read.
+            SettingsError: a name is unknown, the data set does not have what an option asks for, or a file cannot be
+                read.
         """
         more, _ = parted_arguments(self.extra, option_names())
         values = merge_files([*self.files, *more])
@@ -202,35 +203,40 @@ class RunConfig(TaskOptions):
 
     @cached_property
     def values(self) -> dict[str, Any]:
-        """All settings as stated, also those of `extra`.
+        """All settings as nested plain values: of files, options and the further arguments `extra`.
 
-        Raises what `file_values` does.
+        Raises SettingsError if a name is unknown or a file cannot be read.
         """
         return merge_settings(self.file_values, stated_values(self.arguments))
 
     def parse(self, build: bool = True, shared: "SharedParts | None" = None) -> "ParsedRun":
-        """Check the run's settings by its classes. Imports torch."""
+        """Check the run's settings by the classes that they name, and build these. Imports torch.
+
+        Args:
+            build: whether to build method and data; else settings are only checked.
+            shared: cache of objects that several runs share.
+        """
         from fsbench.runner.config.parse import parse_values
 
         return parse_values(self.file_values, self.arguments, build, shared)
 
     @property
     def name(self) -> str:
-        """Name of the method in tables, its backbone included where that is not its own."""
+        """Name of the method in tables, with its backbone if that is not the method's own."""
         return self.method if self.choice.backbone is None else self.choice.name
 
     @property
     def own_protocol(self) -> str | None:
-        """The method's default protocol.
+        """The method's default protocol, if the run uses it.
 
-        None if one was asked for, by option, manifest or argument, and for classification.
+        None if an option, manifest or argument names a protocol, and for classification.
         """
         asked = any(full_key(one.removeprefix("--").partition("=")[0]) == PROTOCOL for one in self.arguments)
         return None if self.protocol or self.manifest or asked else setting(self.file_values, "data.test.protocol")
 
     @property
     def backbone_note(self) -> str:
-        """A sentence if `backbone` is auto and replaces the method's own, whose weights are missing."""
+        """A sentence if `backbone` is "auto" and replaces the method's own, whose weights are missing; else ""."""
         own = needed_weights(self.method, self.dataset) if self.backbone == AUTO and self._backbone else None
         if own is None:
             return ""
@@ -251,7 +257,7 @@ class RunConfig(TaskOptions):
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Values set by the options, by dotted key. Raises as `file_values`."""
+        """{dotted key: value} of the settings that the run's options change. Raises SettingsError for unknown names."""
         _ = self.files  # names that are unknown come first
         is_segmentation = task_of("data", self.dataset) == "segmentation"
         given: dict[Option, Any] = {}
@@ -319,14 +325,14 @@ PROTOCOL = full_key("data.test.protocol")
 
 
 def run_configs(axes: Mapping[str, Sequence[Any]], **common: Any) -> list[RunConfig]:
-    """Return a run for each combination of values, each once.
+    """Return a run configuration for each combination of values, each once.
 
     Args:
-        axes: values by the names of fields, such as `{"method": ["cst", "emat"], "fold": [0, 1]}`.
+        axes: {field of `RunConfig`: values}, such as `{"method": ["cst", "emat"], "fold": [0, 1]}`.
         **common: fields that all runs share.
 
     Raises:
-        SettingsError: one checkpoint would stand for several folds.
+        SettingsError: the same checkpoint would be used for several folds.
 
     Examples:
         >>> [(run.method, run.fold) for run in run_configs({"method": ["cst", "emat"], "fold": [0, 1]})]
@@ -349,17 +355,21 @@ class Option:
 
     Attributes:
         field: the field of `RunConfig` that it sets.
-        default: the field's default, which sets nothing where it is None, False or ().
+        default: the field's default; None, False and () change no setting.
         kind: str, int or bool; a bool is a switch.
-        several: whether it takes several values, with commas; of one run where it is no axis.
+        several: whether it takes several values, separated by commas. They make several runs if it is an axis, else
+            belong to one run.
         help: its line in `--help`.
-        argument: the field of a test's task that it sets; None if it is no option of a test's task.
-        switches_off: it is a switch that sets its field to False; others set it to True.
-        flag: its name on the command line without the dashes where that is not the field's; "" for none at all.
-        key: the configuration's key that it sets, as it is; None if it sets more or other ones.
-        axis: its key in a grid's file, where it may be a list; None if all runs share it.
+        argument: the field of the test's task that it sets, such as way; None if it sets none.
+        switches_off: whether it is a switch that sets its field to False; other switches set True.
+        flag: its name on the command line, without dashes, if that is not the field's; "" if it is not on the command
+            line.
+        key: the dotted configuration key to which its value is written unchanged; None if it sets several or other
+            keys.
+        axis: its key in a grid's file, where it may be a list that makes several runs; None if all runs share its
+            value.
         grid: whether a grid's file may set it.
-        least: smallest number that it takes.
+        least: smallest number that it accepts.
         segmentation_only: whether classification has no such option.
     """
 
@@ -379,12 +389,12 @@ class Option:
 
     @property
     def name(self) -> str:
-        """Its name on the command line, without the dashes."""
+        """The option's name on the command line, without the dashes."""
         return self.flag or "no-" * self.switches_off + self.field.replace("_", "-")
 
     @property
     def make_variable(self) -> str:
-        """Name of the variable of `make bench`."""
+        """Name of the Makefile variable of `make bench` that sets the option."""
         return self.name.upper().replace("-", "_")
 
 
@@ -400,12 +410,12 @@ def run_options() -> tuple[Option, ...]:
 
 
 def task_options() -> dict[str, Option]:
-    """Return the options that choose a test, by the names of the task's fields."""
+    """Return {field of the test's task, such as way or shot: option that sets it}."""
     return {option.argument: option for option in run_options() if option.argument is not None}
 
 
 def asked_options(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Translate fields of a task to the options of a run that set them."""
+    """Translate {field of a test's task: value} to {field of `RunConfig`: value}."""
     return {one.field: task[name] for name, one in task_options().items() if name in task}
 
 

@@ -39,16 +39,17 @@ NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def parse_stored(config: Path, settings: Mapping[str, Any] = NONE, build: bool = True) -> ParsedRun:
-    """Read a finished run's configuration and build what it names.
+    """Read a finished run's configuration, and build the method and data that it names.
 
     Args:
-        config: its config.yaml.
-        settings: values by their dotted keys on top, such as `data.dataset.root` where the data are here.
-        build: whether to build model and data module, too.
+        config: the run's config.yaml.
+        settings: {dotted key: value} that override it, such as `data.dataset.root` for where the data are on this
+            machine.
+        build: whether to build method and data module; else settings are only checked.
 
     Raises:
-        SettingsError: the file is none of a run, or names a class that may not be loaded.
-        FsbenchError: as `fsbench.runner.config.parse.parse_values` does.
+        SettingsError: the file is not a run's configuration, or names a class that may not be imported.
+        FsbenchError: a constructor fails.
     """
     return parse_values(_with_settings(_read_stored(config), settings), build=build)
 
@@ -57,7 +58,12 @@ def parse_stored_data(config: Path, settings: Mapping[str, Any] = NONE) -> Parse
     """Read a finished run's configuration for its data only; the method's class is not loaded.
 
     Args:
-        config, settings: as of `parse_stored`, which raises what this does.
+        config: the run's config.yaml.
+        settings: {dotted key: value} that override it, such as `data.dataset.root` for where the data are on this
+            machine.
+
+    Raises:
+        SettingsError: the file is not a run's configuration, or names a class that may not be imported.
     """
     return parse_values(_with_settings(_read_stored(config, has_method=False), settings), build=False)
 

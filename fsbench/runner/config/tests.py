@@ -103,7 +103,7 @@ def open_manifest(
     lists: Sequence[str] = (),
     image_size: int | None = None,
 ) -> Test:
-    """Open the test of a manifest's file; arguments and errors as in `load_test`."""
+    """Open the test whose episodes are listed in a manifest file; arguments and errors are those of `load_test`."""
     read = read_checked_manifest(file)
     rules = protocol_of(read.header)
     name = choose_dataset(dataset, read.header.dataset, f"the manifest {file}")

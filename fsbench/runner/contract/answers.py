@@ -26,9 +26,9 @@ def check_shapes(subject: Subject) -> str:
 
 
 def check_ways_and_shots(subject: Subject) -> str:
-    """Check that every number of ways and shots is predicted, or refused with a reason.
+    """Check that the method predicts every number of ways and shots, or refuses it with a reason.
 
-    No number of shots is refused that the authors' rule covers by the method's own words.
+    It must not refuse a number of shots that, by its own statement, the authors' rule covers.
     """
     _examine_authors_shots(subject)
     done, refused = [], []
@@ -82,7 +82,7 @@ def check_empty_supports(subject: Subject) -> str:
 
 
 def check_empty_query(subject: Subject) -> str:
-    """Check that a query without any way gives a valid answer."""
+    """Check that a query that shows none of the episode's classes gives a valid answer."""
     if not subject.segments:
         raise NotApplicableError("every query image of a classifier is of one of the classes")
     episode = subject.episode(4, query_shows=False)
@@ -93,7 +93,7 @@ def check_empty_query(subject: Subject) -> str:
 
 
 def predict(method: Method, episode: Episode, keep: bool) -> Prediction:
-    """Predict one episode with `keeps_soft_masks` as `keep` says."""
+    """Predict one episode; `keep` says whether soft masks and attention maps are kept (`keeps_soft_masks`)."""
     assert isinstance(episode, EpisodeBatch)
     (single,), before = episode.split(), method.keeps_soft_masks
     method.keeps_soft_masks = keep

@@ -24,29 +24,29 @@ SHOWN = 100
 
 @dataclass(frozen=True)
 class SyntheticImages:
-    """Stands for a data module of classification with synthetic images.
+    """Synthetic images of coloured discs, which stand in for a classification data module.
 
     Attributes:
-        size: S.
-        seed: the seed of colours, discs and noise.
+        size: side S of the square images.
+        seed: random seed of colours, discs and noise.
     """
 
     size: int
     seed: int
 
     def image(self, place: int) -> Tensor:
-        """Return the image (3, S, S) uint8 at `place`: it shows the class `place // SHOWN`."""
+        """Return image number `place`, (3, S, S) uint8, which shows class `place // SHOWN`."""
         rng = np.random.default_rng([self.seed, 1, place])
         return _image([_disc(self.size, rng)], [place // SHOWN % CLASSES], self.size, self.seed, rng)
 
 
 def image_episode(images: SyntheticImages, episode: int, ways: int, shots: int, queries: int = 2) -> ImageEpisode:
-    """Draw an episode of classification.
+    """Draw a synthetic classification episode.
 
     Args:
-        images: where its images come from.
-        episode: its number, from which its classes and images follow.
-        ways, shots, queries: N, K and q.
+        images: source of the images.
+        episode: number of the episode, which determines its classes and images.
+        ways, shots, queries: numbers of classes, of supports per class, and of queries per class.
     """
     rng = np.random.default_rng([images.seed, 2, episode])
     classes = rng.choice(CLASSES, ways, replace=False)
@@ -64,14 +64,14 @@ def image_episode(images: SyntheticImages, episode: int, ways: int, shots: int, 
 def segmentation_episode(
     episode: int, seed: int, ways: int, shots: int, size: int, *, query_shows: bool = True, training: bool = False
 ) -> EpisodeBatch:
-    """Draw an episode of segmentation; with two ways or more its query does not show the last.
+    """Draw a synthetic segmentation episode; with two ways or more its query does not show the last way.
 
     Args:
-        episode: its number, from which its classes and images follow.
-        seed: the seed of colours, discs and noise.
-        ways, shots, size: N, K and S.
+        episode: number of the episode, which determines its classes and images.
+        seed: random seed of colours, discs and noise.
+        ways, shots, size: numbers of classes and of supports per class, and side S of the images.
         query_shows: whether the query shows any way.
-        training: give the truth at (S, S), as a training step has it, instead of a size of the query's own.
+        training: whether the truth is (S, S), as in a training step, instead of the query's original size.
     """
     rng = np.random.default_rng([seed, 3, episode])
     classes = rng.choice(CLASSES, ways, replace=False)
@@ -109,7 +109,7 @@ def segmentation_episode(
 
 
 class SyntheticData(SegmentationData):
-    """Stands for the data set of synthetic episodes.
+    """Stands in for the data set of synthetic episodes.
 
     Args:
         batches: the episodes of a test.
@@ -133,7 +133,7 @@ class SyntheticData(SegmentationData):
         raise DataError(f"{name} is drawn and has no file; expected a method that takes its images from the episode")
 
     def label_map(self, name: str) -> np.ndarray:
-        """Raise TruthError: a method must not read labels while it predicts."""
+        """Raise TruthError: a method must not read label maps while it predicts."""
         raise TruthError(
             "a method asked its data set for the labels of an image while it predicts; expected a prediction from the "
             "supports and the query's image alone"
@@ -141,15 +141,15 @@ class SyntheticData(SegmentationData):
 
 
 def training_batch(seed: int, shots: int, size: int) -> EpisodeBatch:
-    """Draw a training batch of two 1-way episodes with their truth at (S, S)."""
+    """Draw a synthetic training batch of two 1-way episodes with truth (S, S), S = `size`."""
     return collate([segmentation_episode(i, seed, 1, shots, size, training=True) for i in range(2)])
 
 
 def telling_episodes(episode: int, seed: int, ways: int, shots: int, size: int) -> list[EpisodeBatch]:
-    """Return episodes in which the query of another episode is a support, with its mask.
+    """Return episodes that have the query of a given episode as a support, with its true mask.
 
     Args:
-        episode, seed, ways, shots, size: of the other, see `segmentation_episode`.
+        episode, seed, ways, shots, size: arguments of `segmentation_episode` for the given episode.
     """
     told = segmentation_episode(episode, seed, ways, shots, size, training=True)
     truth, told_episodes = told.known_truth(), []
@@ -164,14 +164,14 @@ def telling_episodes(episode: int, seed: int, ways: int, shots: int, size: int) 
 
 
 def telling_images(episode: ImageEpisode) -> ImageEpisode:
-    """Return a classification episode whose supports are another episode's queries."""
+    """Return a classification episode whose supports are the queries of `episode`, and the reverse."""
     supports = episode.support.numel()
     images = None if episode.images is None else torch.cat([episode.images[supports:], episode.images[:supports]])
     return replace(episode, number=episode.number + SHOWN, support=episode.query, query=episode.support, images=images)
 
 
 def with_another_truth(episode: EpisodeBatch, seed: int) -> EpisodeBatch:
-    """Return the same episode with a random label map, the opposite presence and other classes."""
+    """Return a copy of the episode with a random label map, opposite presence, and other class numbers."""
     truth, ways = episode.known_truth(), episode.support.shape[1]
     generator = torch.Generator().manual_seed(seed)
     return replace(

@@ -18,7 +18,7 @@ SHARE = 1e-3
 
 
 def check_export(subject: Subject) -> str:
-    """Check that the method, traced once with its supports, gives its labels for several query sizes."""
+    """Check that the method, traced once with its supports, predicts its own labels for several query sizes."""
     method = subject.method
     if not isinstance(method, Segmenter):
         raise NotApplicableError("a classifier of whole images is not exported")

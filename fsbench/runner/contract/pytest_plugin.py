@@ -19,7 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Parametrize tests with the fixture `fsbench_check` by all checks."""
+    """Parametrize tests that use the fixture `fsbench_check` by all checks of a method's contract."""
     if "fsbench_check" not in metafunc.fixturenames:
         return
     marker = metafunc.definition.get_closest_marker("fsbench_method")
@@ -32,7 +32,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def fsbench_check(request: pytest.FixtureRequest) -> Callable[[], None]:
-    """Return one check of the marked method as a function that fails, or skips if it does not apply."""
+    """Return one check of the test's marked method as a function that fails, or skips if it does not apply."""
     method, name = request.param
 
     def check() -> None:

@@ -37,7 +37,7 @@ RESIDENT_MIB = 48
 
 
 def check_half_precision(subject: Subject) -> str:
-    """Check that bf16 (on CUDA also fp16) gives finite answers close to those of fp32."""
+    """Check that bf16 (on CUDA also fp16) gives finite predictions close to those of fp32."""
     if not subject.segments:
         raise NotApplicableError("classifiers answer with labels alone, no number of which could be near")
     words = []
@@ -89,7 +89,7 @@ def _values(method: Method, episode: object) -> Tensor:
 def check_memory(subject: Subject) -> str:
     """Check that memory stays flat over many episodes: tensors, Python's memory, the process.
 
-    The backbone's cache, which has a bound of its own, is off meanwhile.
+    The backbone's feature cache, whose size is limited anyway, is off during the check.
     """
     method, ways = subject.method, 1 if subject.takes_ways(1) is None else subject.ways
     cache = method.backbone.cache

@@ -34,11 +34,11 @@ Answer = dict[str, Tensor]
 
 
 class NotApplicableError(Exception):
-    """A check does not apply to this method; the message says why."""
+    """Raised by a check that does not apply to this method; the message says why."""
 
 
 class ViolationError(Exception):
-    """A method breaks its contract.
+    """Raised by a check if a method breaks its contract.
 
     Args:
         found: what was found.
@@ -54,16 +54,16 @@ class Subject:
     """A method under check, with its settings.
 
     Args:
-        build: builds the method anew with first weights from torch's generator; pickled for another process.
-        size: side S of the images.
-        seed: the seed of first weights, noise and episodes.
-        memory_episodes: number of episodes of the check of memory.
+        build: builds the method anew with initial weights from torch's generator; must be picklable.
+        size: side of the square images.
+        seed: random seed of initial weights, noise and episodes.
+        memory_episodes: number of episodes for the check of memory.
 
     Attributes:
-        broken: the first basic check that failed, without which later ones tell nothing; "" while there is none.
+        broken: name of the first basic check that failed, after which later checks do not apply; "" if none failed.
 
     Raises:
-        SettingsError: the method takes no images of this size, or no number of `SHOTS`.
+        SettingsError: the method accepts no images of this size, or none of the numbers of shots in `SHOTS`.
     """
 
     def __init__(self, build: Callable[[], Method], size: int, seed: int = 0, memory_episodes: int = 200):
@@ -102,9 +102,10 @@ class Subject:
         return 1
 
     def fresh(self, offset: int = 0, noise: float = NOISE) -> Method:
-        """Build the method anew, in eval mode; another `offset` gives other first weights.
+        """Build the method anew, in eval mode; another `offset` gives other initial weights.
 
-        Noise on all learned weights lets a branch that starts at zero change the answers, too.
+        Noise of size `noise` is added to all learned weights, so that branches that start at zero also change
+        predictions.
         """
         with seed_torch(self.seed + offset):
             method = self.build()
@@ -119,7 +120,7 @@ class Subject:
         return method.eval()
 
     def takes_shots(self, shots: int) -> str | None:
-        """Return None if the method accepts this number of shots, else its reason."""
+        """Return None if the method accepts this number of shots, else its reason for refusing it."""
         try:
             self.method.check_shots(shots, None)
         except SettingsError as error:
@@ -127,7 +128,7 @@ class Subject:
         return None
 
     def takes_ways(self, ways: int) -> str | None:
-        """Return None if the method accepts this number of ways, else its reason."""
+        """Return None if the method accepts this number of ways, else its reason for refusing it."""
         if ways == 1 and not self.segments:
             return "there is no question with one class alone"
         try:
@@ -139,7 +140,7 @@ class Subject:
         return None
 
     def episode(self, number: int = 0, ways: int | None = None, shots: int | None = None, **options: Any) -> Episode:
-        """Draw an episode; `options` are those of `segmentation_episode` or `image_episode`."""
+        """Draw a synthetic episode; `options` are those of `segmentation_episode` or `image_episode`."""
         ways, shots = ways or self.ways, shots or self.shots
         if self.segments:
             return segmentation_episode(number, self.seed, ways, shots, self.size, **options)
@@ -147,7 +148,7 @@ class Subject:
 
 
 def run_test(method: Method, batches: Sequence[Any], after: Callable[[], object] = lambda: None) -> list[Any]:
-    """Return the results of batches in a test like that of a run; `after` is called after each."""
+    """Return the predictions for batches in a test set up as in a run; `after` is called after each batch."""
     results: list[Any] = []
     data: Any = SimpleNamespace(dataset=SyntheticData(batches)) if method.task == "segmentation" else None
 
@@ -161,19 +162,19 @@ def run_test(method: Method, batches: Sequence[Any], after: Callable[[], object]
 
 
 def answers(method: Method, episodes: Sequence[Episode], together: bool = True) -> list[Answer]:
-    """Return a method's answers to copies of episodes, in one batch or one by one."""
+    """Return a method's predictions for copies of episodes, in one batch or one by one."""
     copies = [copied(episode) for episode in episodes]
     batches = [join(method, copies)] if together else [join(method, [one]) for one in copies]
     return [_answer(result) for result in run_test(method, batches)]
 
 
 def answer(method: Method, episode: Episode) -> Answer:
-    """Return a method's answer to one episode."""
+    """Return a method's prediction for one episode."""
     return answers(method, [episode])[0]
 
 
 def join(method: Method, episodes: Sequence[Episode]) -> Any:
-    """Join episodes into a batch of the method's kind."""
+    """Join episodes into a batch in the form that the method takes."""
     return collate(episodes) if method.task == "segmentation" else list(episodes)  # type: ignore[arg-type]
 
 
@@ -186,7 +187,7 @@ def copied(episode: Episode) -> Episode:
 
 
 def require_same(first: Answer, second: Answer, found: str, advice: str, expected: str = "equal bits") -> None:
-    """Raise ViolationError unless two answers have equal bits; `found` says what differs."""
+    """Raise ViolationError unless two predictions are bit-identical; `found` says what differs."""
     for name, value in first.items():
         other = second[name]
         if value.shape != other.shape:
@@ -201,7 +202,7 @@ def require_same(first: Answer, second: Answer, found: str, advice: str, expecte
 def require_all_same(
     one: Sequence[Answer], other: Sequence[Answer], found: str, advice: str, expected: str = "equal bits"
 ) -> None:
-    """Compare answers to the same episodes, as `require_same`; `found` may contain `{episode}`."""
+    """Raise ViolationError unless two lists of predictions are bit-identical; `found` may contain `{episode}`."""
     for number, (first, second) in enumerate(zip(one, other, strict=True)):
         require_same(first, second, found.format(episode=f"episode {number}"), advice, expected)
 

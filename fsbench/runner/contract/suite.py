@@ -64,13 +64,14 @@ OWN_DATA: Mapping[TaskName, str] = {"segmentation": "folder", "classification": 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one check.
+    """The outcome of one check of a method.
 
     Attributes:
         check: the check's name.
         status: "ok", "failed" or "does not apply".
-        text: what was measured; what was found, what was expected and what to do; or why it does not apply.
-        error: the exception that nobody foresaw, where one ended the check.
+        text: what was measured if ok; what was found, what was expected and what to do if failed; or why it does not
+            apply.
+        error: the unexpected exception that ended the check, if there was one.
     """
 
     check: str
@@ -92,18 +93,18 @@ def build_subject(
     extra: Sequence[str] = (),
     memory_episodes: int = 200,
 ) -> Subject:
-    """Build a method with its demo configuration and random weights, for its checks.
+    """Build a method with its demo configuration and random weights, to run the checks of its contract.
 
     Args:
         name: a method or an alias, as `fsbench bench --method` takes it.
-        backbone: its backbone; by default the demo's, or the method's own where it does not take that.
-        size: side of the images; by default the first of `SIZES` that it takes.
-        seed: the seed of weights and episodes.
+        backbone: name of the backbone; by default the demo's, or the method's own if it does not accept that.
+        size: side of the images; by default the first of `SIZES` that the method accepts.
+        seed: random seed of weights and episodes.
         extra: further arguments in LightningCLI's form.
-        memory_episodes: number of episodes of the check of memory.
+        memory_episodes: number of episodes for the check of memory.
 
     Raises:
-        FsbenchError: the name is unknown, or the method takes none of these settings.
+        FsbenchError: the name is unknown, or the method does not accept these settings.
     """
     task = task_of("methods", choose_method(name, backbone).method)
 
@@ -127,7 +128,7 @@ def build_subject(
 
 
 def select_checks(names: Sequence[str]) -> list[str]:
-    """Return the names of the checks to run, all if none is given; SettingsError for an unknown one."""
+    """Return the names of the checks to run, all if `names` is empty; SettingsError for an unknown one."""
     for name in names:
         if name not in CHECKS:
             raise SettingsError(f"unknown check '{name}'{known_names(name, CHECKS)}")
@@ -137,7 +138,7 @@ def select_checks(names: Sequence[str]) -> list[str]:
 def run_check(name: str, subject: Subject) -> Outcome:
     """Run one check and return its outcome, also if the method raises an exception.
 
-    After a basic check has failed, later ones do not apply: its fault would show in them as well.
+    After a basic check has failed, later checks do not apply, since they would fail for the same reason.
     """
     if subject.broken and subject.broken != name:
         words = f"the check {subject.broken} fails, and so this one tells nothing; mend that"

@@ -60,7 +60,7 @@ def check_gradients(subject: Subject) -> str:
 
 
 def check_overfit(subject: Subject) -> str:
-    """Check that the loss of one batch falls to `FACTOR` of its start within `STEPS` steps of AdamW."""
+    """Check that the loss on one batch falls to `FACTOR` times its first value within `STEPS` steps of AdamW."""
     method = _build_for_training(subject, noise=0.0)
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], RATE, weight_decay=0.0)
     first = value = math.nan
@@ -109,10 +109,10 @@ def _shorten(names: list[str]) -> str:
 
 
 def check_checkpoint(subject: Subject) -> str:
-    """Check that a checkpoint, read into a new object, gives the same answers and describe().
+    """Check that a checkpoint, loaded into a new object, gives the same predictions and the same `describe()`.
 
-    It is written by Lightning as in a run, with the states of optimisers, schedules and callbacks. Of a method that
-    needs more than batches to be trained, such as a data module, it has the weights alone.
+    The checkpoint is written by Lightning as in a run, with the states of optimisers, schedules and callbacks. If
+    training the method needs more than batches, such as a data module, the checkpoint has only the weights.
     """
     saved, other, note = subject.method, subject.fresh(offset=1), ""
     trains = saved.learns and subject.segments

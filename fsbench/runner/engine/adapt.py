@@ -39,18 +39,21 @@ LONGEST = timedelta(days=365)
 
 
 def adapt(experiment: Experiment, trainer: L.Trainer, directory: RunDirectory) -> dict[str, Any]:
-    """Adapt the method to the test's images unless that is done; load the result. Every process calls this.
+    """Fine-tune (adapt) the method on images of the test, unless that is done, and load the result.
+
+    Every process must call this.
 
     Args:
-        experiment: the run, with its trained method.
-        trainer: its trainer.
-        directory: its folder, which gets the checkpoints.
+        experiment: the run, with its method already trained.
+        trainer: the run's trainer.
+        directory: the run's folder, to which checkpoints are written.
 
     Returns:
-        The checkpoint's name and hash, the epoch that was kept and its validation mIoU, seconds and kernels.
+        {entry of the run's record: value}: name and hash of the checkpoint, the kept epoch and its validation mIoU,
+        seconds, and non-deterministic kernels.
 
     Raises:
-        RecordError: what an adaptation left is damaged or was changed.
+        RecordError: files of an earlier adaptation are damaged or were changed.
         NumericsError: a loss is NaN or infinite.
         RunError: the adaptation failed in another process.
     """

@@ -17,13 +17,13 @@ from fsbench.protocols.loop import Answerer, Counting, count_answers
 def answering(
     method: Method, data: DataModule | None = None, precision: Callable[[], AbstractContextManager[Any]] = nullcontext
 ) -> Iterator[Answerer]:
-    """Prepare `method` for a test, and yield a function that answers a batch.
+    """Prepare a method for a test; within the block, yield a function that predicts a batch.
 
     Args:
-        method: on the device where it is to compute.
-        data: what is tested; None if single batches are.
-        precision: makes the context of each batch's answers, such as autocast; by default that of the method's own
-            weights.
+        method: the method, on the device where it computes.
+        data: data module of the test; None to predict single batches.
+        precision: returns a context manager for each prediction, such as autocast; by default the precision of the
+            method's weights.
     """
 
     def answer(batch: Any) -> list[Any]:
@@ -42,31 +42,31 @@ def answering(
 
 
 def evaluate_batch(method: Method, test: Counting, batch: Any) -> list[Any]:
-    """Let a method answer a batch and count the answers; return each episode's result.
+    """Predict a batch and count the pixels of the predictions; return each episode's result.
 
-    It is for use in eval mode and in `torch.inference_mode`.
+    Call it in eval mode and within `torch.inference_mode`.
 
     Args:
-        method: answers without the truth.
-        test: a test or its protocol, by which the answers are counted.
-        batch: items of its loader, on the method's device.
+        method: the method; it does not get the truth.
+        test: the test or its protocol, whose rules count pixels.
+        batch: a batch of the test's loader, on the method's device.
 
     Raises:
-        SettingsError, NumericsError: an answer cannot be counted.
+        SettingsError, NumericsError: a prediction has a wrong size or labels, or scores that are not finite.
     """
     seen, truths = test.part(batch)
     return count_answers(test, method.answer_batch(seen), truths, method.registry_name)
 
 
 def fresh_copy(method: Method) -> Method:
-    """Return a copy of a method that shares its frozen network but keeps no features."""
+    """Return a copy of a method that shares its frozen network but starts without cached features."""
     method.backbone.cache.clear()
     shared = (method.backbone, vars(method).get("_trainer"))
     return copy.deepcopy(method, {id(part): part for part in shared})
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of a name; "auto" is a GPU if there is one. Raises SettingsError if unavailable."""
+    """Return the torch device of a name; "auto" is a GPU if there is one. Raises SettingsError if unavailable."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

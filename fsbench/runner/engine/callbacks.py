@@ -25,11 +25,10 @@ THREADS = torch.get_num_threads()
 
 
 class PlacelessCheckpoint(ModelCheckpoint):
-    """Lightning's checkpoint callback with a state that names files without their folder.
+    """Lightning's checkpoint callback, whose saved state names files without their folder.
 
-    So a checkpoint tells nobody where it was made, has the same bytes wherever that was, and a training goes on in a
-    folder that was moved. The score of the weights that were kept last is restored, too, which Lightning's
-    forgets: it stands in the next checkpoint.
+    Checkpoints therefore have the same bytes wherever they were made, and a training can resume in a moved folder. On
+    resuming, the score of the last kept weights is restored, too, which Lightning's own callback forgets.
     """
 
     def state_dict(self) -> dict[str, Any]:
@@ -52,8 +51,8 @@ def _with_paths(state: dict[str, Any], change: Callable[[str], str]) -> dict[str
 class PerStepSeed(Callback):
     """Seed torch from (seed, epoch, step, rank) before every training step.
 
-    So a training that was stopped goes on as if it had not been, whatever the loaders drew from the global generator.
-    A CPU's generator reads 32 bits of a seed: of 100,000 steps a pair or so draws the same numbers.
+    A resumed training therefore draws the same random numbers as one that was not stopped. The CPU generator uses 32
+    bits of a seed, so that among 100,000 steps about one pair draws the same numbers.
 
     Args:
         seed: the run's seed.
@@ -68,9 +67,9 @@ class PerStepSeed(Callback):
 
 
 class FiniteLoss(Callback):
-    """End a training whose loss becomes NaN or infinite.
+    """Callback that ends a training if the last loss of an epoch, or before a validation, is NaN or infinite.
 
-    A single such loss may be that of half precision, which skips the step; after a last one nothing is learned.
+    Such a loss in between is tolerated, as half precision may cause one and skips the step.
 
     Args:
         name: the name of the method, for the message.
@@ -97,14 +96,14 @@ class FiniteLoss(Callback):
 
 
 class ReadableCheckpoint(Callback):
-    """After a training's second batch, write a checkpoint, read it back and remove it.
+    """After a training's second batch, write a checkpoint, read it back and remove it, to find errors early.
 
-    An entry that cannot be read so ends the training at once instead of after its first epoch. It waits for a step of
-    the optimiser, without which its state and that of a schedule may be empty, and for a batch more, so that the other
-    callbacks have seen the first one.
+    A checkpoint that cannot be read thus ends the training at once instead of after its first epoch. The callback waits
+    for an optimiser step, before which the states of optimiser and schedule may be empty, and for one more batch, so
+    that other callbacks have seen the first.
 
     Args:
-        path: where the checkpoint is written.
+        path: temporary file for the checkpoint.
     """
 
     def __init__(self, path: Path):
@@ -121,7 +120,7 @@ class ReadableCheckpoint(Callback):
 
 
 class TrainingFacts(Callback):
-    """Write the facts of the training into every checkpoint.
+    """Callback that writes how the run trains (settings, data) into every checkpoint.
 
     Args:
         experiment: the run that trains.
@@ -135,11 +134,11 @@ class TrainingFacts(Callback):
 
 
 class EpisodicValidation(Callback):
-    """Log val/mIoU, val/FB-IoU and val/accuracy of the validation episodes, exact over all ranks.
+    """Callback that logs val/mIoU, val/FB-IoU and val/accuracy over the validation episodes of all ranks.
 
     Args:
         data: the data module, which has the validation episodes and the protocol.
-        count: counts the outputs of the validation step, see `withhold_validation`.
+        count: takes outputs and batch of a validation step and returns each episode's counted result.
     """
 
     def __init__(self, data: DataModule, count: Count):
@@ -166,9 +165,9 @@ class EpisodicValidation(Callback):
 
 
 class ForgottenFeatures(Callback):
-    """Drop kept features between training and validation if they may use different data sets.
+    """Callback that drops cached features between training and validation if their data sets may differ.
 
-    Features are kept by the images' names, which are unique in one data set alone.
+    Features are cached by image name, which is unique only within a data set.
     """
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -179,7 +178,7 @@ class ForgottenFeatures(Callback):
 
 
 class TimeEstimate(Callback):
-    """Print, after the second training step, how long the rest will take without validations."""
+    """Callback that prints, after the second training step, how long the rest will take, without validations."""
 
     def __init__(self) -> None:
         self.began: float | None = None
@@ -199,7 +198,7 @@ class TimeEstimate(Callback):
 
 
 class ProgressInLines(Callback):
-    """Print progress every ten seconds, and each validation's score, where no bar can be shown."""
+    """Callback that prints progress every ten seconds, and validation scores, where no progress bar is possible."""
 
     def __init__(self) -> None:
         self.lines = ProgressLines()

@@ -50,9 +50,9 @@ ARGUMENTS = tuple(
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints of plain values to a temporary file, reads them back and renames them.
 
-    Lightning's own way goes through the system's temporary folder: where that is another disk, a killed process leaves
-    half of a checkpoint. Equal checkpoints have equal bytes, also where one is of a training that was stopped and went
-    on. Arguments of constructors are left out, and so is the code in a schedule's state, which its object has.
+    Lightning's own implementation goes through the system's temporary folder: if that is on another disk, a killed
+    process leaves half a checkpoint. Equal checkpoints have equal bytes, also if a training was resumed. Constructor
+    arguments and functions in the state of a learning-rate schedule are left out.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -73,10 +73,10 @@ def _is_code(value: Any) -> bool:
 
 
 def read_outcome(finished: Path) -> dict[str, Any]:
-    """Read which checkpoint a finished training or adaptation produced, and its hash.
+    """Read the file that a finished training or adaptation wrote: its checkpoint's name, hash and further results.
 
     Raises:
-        RecordError: the file is absent or damaged, or the checkpoint is another one.
+        RecordError: the file is missing or damaged, or the checkpoint does not have the stated hash.
     """
     if not finished.is_file():
         raise RecordError(f"there is no {finished}; expected the checkpoint that the run trained; run it again")
@@ -101,13 +101,13 @@ def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -
 
     Args:
         method: the method.
-        path: the checkpoint.
-        image_size: side of the images that the method gets, to be compared with what is stated beside an authors'
-            checkpoint; None compares it not.
+        path: the checkpoint file.
+        image_size: side of the images that the method gets, to compare with the side stated beside an authors'
+            checkpoint; None for no comparison.
 
     Returns:
-        The file's content; under `TRAINED_WITH` the settings of its training that the method goes without, and under
-        `VARIANT` whether an authors' checkpoint states its variant.
+        The file's content; under `TRAINED_WITH` settings of its training that the method now lacks, and under `VARIANT`
+        whether the variant of an authors' checkpoint is stated.
 
     Raises:
         CheckpointError: the file belongs to another method or another backbone; the message names the keys.
@@ -147,10 +147,10 @@ def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -
 
 
 def checkpoint_weights_origin(method: Method, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a loaded checkpoint's origin, how it was trained, and on which data.
+    """Return {entry of the record: value} about a loaded checkpoint: origin, how and on which data it was trained.
 
-    Facts and data are None if the checkpoint tells none; classes are counted, not listed. The origin is "another
-    run" also of a bare state_dict without a backbone, which nothing tells from one of ours.
+    How and on which data are None if the checkpoint does not say. A plain state_dict without a backbone has the origin
+    "another run", too, since it could be one of fsbench.
     """
     released = method.released_format.split(checkpoint["state_dict"]) is not None
     released = released or "form_of" in checkpoint.get(WRITTEN_BY, {})
@@ -163,20 +163,20 @@ def checkpoint_weights_origin(method: Method, checkpoint: Mapping[str, Any]) -> 
 
 
 def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Mapping[str, ReleasedFormat]) -> str:
-    """Convert an authors' checkpoint to fsbench's form, without backbone, or back, with backbone.
+    """Convert an authors' checkpoint to fsbench's form (without backbone), or one of fsbench to the authors' form.
 
     Args:
-        source: the checkpoint, ours or the authors'.
+        source: the checkpoint, fsbench's or the authors'.
         target: file to write.
         backbone_weights: weight file of the backbone; needed for the authors' form.
-        forms: registry names of methods, and how their authors store them.
+        forms: {registry name of a method: how its authors store checkpoints}.
 
     Returns:
-        The direction, "ours to authors'" or "authors' to ours"; with the variant that is stated beside an authors'
-        checkpoint, where authors keep a file of it.
+        The direction in words, "ours to authors'" or "authors' to ours", with the variant stated beside an authors'
+        checkpoint if there is one.
 
     Raises:
-        CheckpointError: `source` is neither, or was not trained on the backbone weights.
+        CheckpointError: `source` is neither form, or was not trained with these backbone weights.
     """
     checkpoint = read_checkpoint(source)
     state, written_by = checkpoint["state_dict"], checkpoint.get(WRITTEN_BY, {})
@@ -216,10 +216,10 @@ def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Ma
 def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     """Write a checkpoint to a temporary file, read it back and rename it.
 
-    It goes through a file of Python's: torch's own files do not say that a disk is full.
+    The bytes are written through a Python file, since torch's own files do not report a full disk.
 
     Raises:
-        CheckpointError: it cannot be read back; a file that was in its place stays.
+        CheckpointError: the file cannot be read back; an existing file at `path` is kept.
     """
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
@@ -253,7 +253,7 @@ def trained_steps(folder: Path) -> int:
     """Return the number of training steps of a run's last checkpoint; 0 if nothing is trained.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: the checkpoint cannot be read.
     """
     last = folder / "checkpoints" / "last.ckpt"
     return int(read_checkpoint(last)["global_step"]) if last.is_file() else 0

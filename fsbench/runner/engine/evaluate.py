@@ -51,12 +51,13 @@ class Evaluation:
     """The part of a run's test that is not evaluated yet.
 
     Attributes:
-        experiment: the run, with its method ready.
-        trainer: its trainer.
-        directory: where its record is written.
-        preparation: what made the method ready.
-        listeners: told of the record, see `fsbench.records.writing.write_files`.
-        shown: numbers of episodes whose masks the listeners find in the journal, also where the run keeps none.
+        experiment: the run, with its method trained and prepared.
+        trainer: the run's trainer.
+        directory: folder to which the record is written.
+        preparation: results of training, calibration or adaptation of the method.
+        listeners: functions that are called with the record before it is complete.
+        shown: numbers of episodes whose masks are kept in the journal for the listeners, even if the run keeps no
+            masks.
     """
 
     experiment: Experiment
@@ -68,36 +69,40 @@ class Evaluation:
 
     @cached_property
     def answered_by(self) -> Answering[Test]:
-        """The test and the method, which answers this process's share of episodes."""
+        """The test and the method, which predicts this process's share of the episodes."""
         return _answering(self.experiment, self.trainer)
 
     @cached_property
     def keep(self) -> Keep:
-        """Which predictions the run keeps; none in classification, where counts are the answers."""
+        """How much of the predictions the run keeps; "none" in classification, where the counts are the predictions."""
         return self.experiment.options.keep_predictions if self.experiment.data.protocol.has_masks else "none"
 
     @cached_property
     def asked(self) -> list[int]:
-        """Numbers of the episodes that are also asked alone, in this order."""
+        """Numbers of the episodes that are also predicted one by one before the test, in this order."""
         in_order = self.answered_by.in_order(self.experiment.data.manifest.episodes)
         return episodes_to_ask(in_order, self.experiment.options.asked_alone)
 
     @cached_property
     def journal(self) -> Journal:
-        """The results of the episodes that are done."""
+        """Results of the episodes that are already evaluated."""
         facts = self.preparation.facts
         followed = [self.experiment.identity.as_json(), self.preparation.checkpoint_sha256, facts.get("calibration")]
         return Journal(self.directory.path / "evaluation", fingerprint(followed))
 
     @cached_property
     def alone(self) -> Tally:
-        """Answers of a fresh copy of the method to episodes asked alone; every rank takes part."""
+        """Predictions of a fresh copy of the method for single episodes (`asked`); every rank must take part."""
         if not self.asked:
             return Tally()
         return in_each_process(self.trainer, partial(_ask_alone, self.trainer, self.answered_by, self.asked))
 
     def begin(self, around: Callable[[], AbstractContextManager[Any]] = nullcontext) -> Share[Test]:
-        """Ask the episodes that are asked alone, then return the remaining episodes."""
+        """Predict the episodes in `asked` one by one, then return the episodes that remain to be evaluated.
+
+        Args:
+            around: returns a context manager in which each batch is predicted, such as the run's own log.
+        """
         for line in self.journal.damaged():
             log.warning("%s of the journal is damaged; its episode is evaluated again", line)
         done = self.journal.done(self.keep)
@@ -119,7 +124,7 @@ class Evaluation:
             The record on rank 0, None on the other ranks.
 
         Raises:
-            ContractError: an answer follows from other episodes than its own.
+            ContractError: a prediction depends on other episodes: alone, an episode got a different one.
         """
         try:
             record = self._record(cost, kernels) if self.trainer.is_global_zero else None
@@ -153,7 +158,7 @@ def evaluate(evaluation: Evaluation) -> Record | None:
         The record on rank 0, None on the other ranks.
 
     Raises:
-        ContractError: an answer follows from other episodes than its own.
+        ContractError: a prediction depends on other episodes: alone, an episode got a different one.
     """
     experiment, trainer = evaluation.experiment, evaluation.trainer
     share = evaluation.begin()
@@ -176,8 +181,8 @@ def evaluate(evaluation: Evaluation) -> Record | None:
 def evaluate_together(evaluations: Sequence[Evaluation]) -> list[Record | None]:
     """Evaluate runs of one test together: each image is loaded once and encoded once per network.
 
-    A run's seconds are those that it takes alone, without what the others do and with the passes of its network that
-    another made. Memory is not told: no run has had the process for itself.
+    The seconds of each run are those that it would take alone: without the work of other runs, and with network passes
+    that another run made for it. Peak memory is None, since the runs share the process.
     """
     networks = [each.experiment.method.backbone for each in evaluations]
     share_passes(networks)

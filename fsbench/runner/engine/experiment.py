@@ -36,12 +36,12 @@ FLOAT32 = ("32-true", "32")
 class Experiment:
     """A run: a method, its data, and settings.
 
-    Constructing it runs every check that needs no training: that the parts fit together, that the checkpoint belongs to
-    the method, that nothing was trained on the test's classes. It builds no frozen network: that happens when the first
-    image is encoded.
+    The constructor runs every check that needs no training: that the parts fit together, that the checkpoint belongs to
+    the method, that nothing was trained on the test's classes. The frozen network is only built when the first image is
+    encoded.
 
     Args:
-        parsed: the settings of the run, with the method and the data that they name.
+        parsed: the checked settings of the run, with method and data built.
 
     Attributes:
         method: the method, with the weights of `options.checkpoint` if that is given.
@@ -49,16 +49,16 @@ class Experiment:
         options: settings of the run besides method, data and trainer.
         settings: nested plain values of the whole configuration, from which the run's identity follows.
         trainer_arguments: arguments of Lightning's Trainer, with instances of loggers and callbacks.
-        checkpoint: file that is evaluated instead of training.
-        training_settings: settings of the checkpoint's training that the method now goes without.
-        checkpoint_variant: whether an authors' checkpoint states its variant, see `stated_variant.py`.
-        checkpoint_weights: origin and training of the checkpoint, see `checkpoint_weights_origin`; empty without one.
+        checkpoint: file of weights that is evaluated instead of training; None to train.
+        training_settings: settings of the checkpoint's training that the method now lacks.
+        checkpoint_variant: whether the variant of an authors' checkpoint is stated, or taken on trust.
+        checkpoint_weights: {entry of the record: value} on origin and training of the checkpoint; empty without one.
         processes: number of processes that share a training step.
         division: how a training step is divided over processes and micro-batches; None if nothing is trained.
 
     Raises:
         SettingsError: the parts do not fit together.
-        CheckpointError: the checkpoint is damaged or belongs to something else.
+        CheckpointError: the checkpoint is damaged or belongs to another method or backbone.
     """
 
     def __init__(self, parsed: ParsedRun):
@@ -143,7 +143,7 @@ class Experiment:
 
     @property
     def beyond_authors_rule(self) -> str:
-        """Says that the authors' rule does not cover the test's number of shots; "" if it does."""
+        """Why the authors' rule for several shots does not cover the test's number of shots; "" if it does."""
         return self.method.beyond_authors_rule(self._shots_at_a_time)
 
     def _load_checkpoint(self, path: Path) -> None:
@@ -163,12 +163,12 @@ class Experiment:
 
     @property
     def config_text(self) -> str:
-        """The configuration as YAML, without the label, which may change."""
+        """The configuration as YAML, without the run's label, which may change later."""
         return self.parsed.varied({"run.label": None}).config_text
 
     @property
     def label(self) -> str:
-        """The run's label: the given one, else that of the record it repeats."""
+        """The run's label: the one given, else the label of the record that the run repeats."""
         if self.options.label is not None:
             return self.options.label
         with suppress(RecordError):  # a damaged record is repeated as well
@@ -178,7 +178,7 @@ class Experiment:
 
     @cached_property
     def seen_elsewhere(self) -> dict[str, list[str]]:
-        """{other data set of a training: test classes that it contained}."""
+        """{data set on which the method or backbone was trained: names of the test's classes that it contains}."""
         own = self.data.trained_on if self.trains else self._checkpoint_data
         trainings = [one for one in (own, self.method.backbone.trained_on) if one]
         return {one["dataset"]: seen for one in trainings if (seen := self.data.seen_test_classes(one))}
@@ -187,7 +187,7 @@ class Experiment:
     def saw_test_classes(self) -> KnownOrNot:
         """Whether the method's networks or weights were trained with labels of the test's classes.
 
-        Unknown of a checkpoint that does not tell what it was trained on, unless it is the authors'.
+        Unknown for a checkpoint that does not say what it was trained on, unless it is the authors'.
         """
         if self.seen_elsewhere:
             return "yes"
@@ -207,12 +207,12 @@ class Experiment:
 
     @property
     def trains(self) -> bool:
-        """Whether the run trains the method: it learns, and no checkpoint is given."""
+        """Whether the run trains the method: the method is trainable, and no checkpoint is given."""
         return self.method.learns and self.checkpoint is None
 
     @property
     def trainer_settings(self) -> dict[str, Any]:
-        """Arguments of Lightning's Trainer as plain values."""
+        """{name: plain value} of the arguments of Lightning's Trainer."""
         return dict(self.settings["trainer"])
 
     @cached_property
@@ -222,7 +222,7 @@ class Experiment:
 
     @cached_property
     def folder(self) -> Path:
-        """Folder of the record: words, then the first digits of the identity's hash."""
+        """Folder of the run's record: its name has words, then the first digits of a hash of the run's identity."""
         words = self.data.test_words
         for word in words:
             check_name(word, "the name of the data set, the protocol or the setting")

@@ -33,7 +33,7 @@ INDIFFERENT_DATASET = {"root", "lists", "allow_unverified_lists"}
 
 
 def run_identity(experiment: "Experiment") -> Identity:
-    """Return everything that can change the result of `experiment`."""
+    """Return everything that can change the result of `experiment`, from which the name of its folder follows."""
     method, data, options = experiment.method, experiment.data, experiment.options
     identity = {
         "method": {"name": options.name, "type": method.registry_name, **_method_settings(experiment)},
@@ -57,10 +57,10 @@ def run_identity(experiment: "Experiment") -> Identity:
 
 
 def shared_walk(experiment: "Experiment") -> str | None:
-    """Return a hash of a run's test, frozen network and machine; runs with the same can be evaluated together.
+    """Return a hash of a run's test, frozen network and machine; runs with equal hashes can be evaluated together.
 
-    None for a run that learns or adapts before its test, takes several devices, classifies, or has a logger, which may
-    have one run of a process at a time.
+    None for a run that cannot share a process: it trains or adapts, uses several devices, is a classification run, or
+    has a logger.
     """
     method, data = experiment.method, experiment.data
     learns = experiment.trains or method.needs.adaptation is not None
@@ -74,7 +74,7 @@ def shared_walk(experiment: "Experiment") -> str | None:
 
 
 def feature_rounding(method: Method) -> dict[str, str]:
-    """Return the numeric types of computing and keeping features, if not float32."""
+    """Return {setting: dtype} of computing and caching the backbone's features, where that is not float32."""
     backbone = method.backbone
     types = {"cache_dtype": backbone.cache_dtype, "backbone_precision": backbone.precision}
     return {name: kind for name, kind in types.items() if kind not in ("float32", "fp32")}
@@ -133,7 +133,7 @@ def _training(experiment: "Experiment") -> dict[str, Any] | None:
 
 
 def adaptation_identity(data: DataModule, adaptation: Adaptation) -> dict[str, str]:
-    """Return which images an adaptation draws from the test, and what chooses its epoch."""
+    """Return {entry: hash or name} of the test images that an adaptation draws, and of what chooses its epoch."""
     hashes = data.adaptation_images(adaptation).hashes
     if adaptation.choice == "last":
         return hashes

@@ -34,9 +34,9 @@ OFFLINE = ("offline", "dryrun")
 
 
 def wandb_mode() -> str:
-    """Return the mode from the variable WANDB, else from W&B's own WANDB_MODE, else "off".
+    """Return the mode of Weights & Biases from the environment variable WANDB, else WANDB_MODE, else "off".
 
-    Raises SettingsError for another word, or where the two are against each other.
+    Raises SettingsError for an unknown mode, or if the two variables contradict each other.
     """
     own = os.environ.get("WANDB_MODE", "disabled")
     mode = os.environ.get("WANDB") or {"disabled": "off", "dryrun": "offline"}.get(own, own)
@@ -50,11 +50,11 @@ def wandb_mode() -> str:
 
 
 def wandb_logger(experiment: Experiment, work: Path) -> WandbLogger | None:
-    """Start the W&B run of `experiment`; return None when WANDB is off.
+    """Start the Weights & Biases (W&B) run of `experiment`; return None if logging is off.
 
-    Its id follows from the run's folder, so that a run that goes on is the same run there; under a sweep's agent the
-    id is the agent's. The project is that of the variable WANDB_PROJECT, or fsbench. It is offline where WANDB or W&B's
-    own WANDB_MODE says so, and then asks for no key.
+    The W&B id follows from the run's folder, so that a resumed run continues the same W&B run; under a sweep agent the
+    id is the agent's. The project is that of the variable WANDB_PROJECT, or "fsbench". If WANDB or WANDB_MODE says
+    offline, no key is needed.
 
     Args:
         experiment: the run's settings.
@@ -90,9 +90,9 @@ def wandb_logger(experiment: Experiment, work: Path) -> WandbLogger | None:
 
 
 def earlier_curves(folder: Path, steps: int) -> Iterator[Mapping[str, float]]:
-    """Yield each step's values, below `steps`, from the curves of a run's earlier starts.
+    """Yield {name: value} for each training step below `steps`, from the logs of a run's earlier starts.
 
-    Of a step that was trained twice, the later values count.
+    If a step was trained twice, the later values are used.
     """
     found: dict[int, dict[str, float]] = {}
     files = (folder / "curves").glob("version_*/metrics.csv")
@@ -125,14 +125,14 @@ def _start(**arguments: Any) -> Any:
 
 @rank_zero_only
 def log_record(loggers: Iterable[Logger], record: Record, step: int) -> None:
-    """Log a finished run's scores, also by class and object size, as the last use of the loggers.
+    """Log a finished run's scores, also by class and object size; the loggers must not be used afterwards.
 
-    They are test/<metric>, test/class/<class>/<metric> and test/size/<bin>/<metric>.
+    Names are test/<metric>, test/class/<class>/<metric> and test/size/<bin>/<metric>.
 
     Args:
-        loggers: where they go.
+        loggers: Lightning's loggers to log to.
         record: the finished run.
-        step: training step of the scores.
+        step: training step at which the scores are logged.
     """
     (block,) = build_blocks([record], by=(SIZE, CLASS))
     rows = [row for row in block.rows if row.run]  # without further answers of the protocol

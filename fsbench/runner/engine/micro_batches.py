@@ -14,11 +14,11 @@ STEPS = ("limit_train_batches", "val_check_interval")
 
 
 def check_accumulation(trainer: dict[str, Any], accumulation: int) -> None:
-    """Raise SettingsError if trainer settings contradict how a step is divided.
+    """Raise SettingsError if trainer settings contradict the division of a step into micro-batches.
 
     Args:
-        trainer: arguments of Lightning's Trainer as plain values.
-        accumulation: number of micro-batches of a process in one step.
+        trainer: {name: plain value} of the arguments of Lightning's Trainer.
+        accumulation: number of micro-batches per process and optimiser step.
     """
     if trainer["accumulate_grad_batches"] != 1:
         raise SettingsError(
@@ -36,12 +36,12 @@ def check_accumulation(trainer: dict[str, Any], accumulation: int) -> None:
 
 
 def in_micro_batches(trainer: dict[str, Any], accumulation: int, automatic: bool) -> dict[str, Any]:
-    """Convert trainer settings that count steps to Lightning's, which count micro-batches.
+    """Convert trainer settings that count optimiser steps to Lightning's, which count micro-batches.
 
     Args:
-        trainer: arguments of Lightning's Trainer, in steps.
-        accumulation: number of micro-batches of a process in one step.
-        automatic: whether Lightning accumulates; a method with several optimisers does it itself.
+        trainer: {name: value} of the arguments of Lightning's Trainer, counted in optimiser steps.
+        accumulation: number of micro-batches per process and optimiser step.
+        automatic: whether Lightning accumulates gradients; a method with several optimisers does it itself.
     """
     counts = {name: _whole(trainer[name]) for name in STEPS}
     limits = {name: steps * accumulation for name, steps in counts.items() if steps is not None}
@@ -56,13 +56,13 @@ def _whole(value: Any) -> int | None:
 
 
 def step_division_facts(division: StepDivision, method: Method, synchronised: bool) -> dict[str, Any]:
-    """Return how a training step is divided, for the record.
+    """Return {entry of the record: value} on how a training step is divided into micro-batches.
 
     Args:
-        division: the division.
-        method: what is trained.
-        synchronised: whether batch normalisation is synchronised over processes. Where it is trained, `normalised_over`
-            is the number of items that its statistics are of.
+        division: how a step is divided over processes and micro-batches.
+        method: the method that is trained.
+        synchronised: whether batch normalisation is synchronised over processes. If the method trains any, the entry
+            `normalised_over` is the number of items over which it normalises.
     """
     step: dict[str, Any] = division.as_dict()
     if any(isinstance(m, _BatchNorm) and m.weight.requires_grad for m in method.modules()):
@@ -71,7 +71,7 @@ def step_division_facts(division: StepDivision, method: Method, synchronised: bo
 
 
 def out_of_memory(division: StepDivision, error: torch.OutOfMemoryError) -> str:
-    """Return the error for a training that does not fit into a device's memory."""
+    """Return the error message for a training that does not fit into a device's memory, with what to change."""
     smaller = [n for n in range(1, division.micro_batch) if division.share % n == 0]
     advice = (
         f"give --micro-batch {smaller[-1]} or less; the batch stays {division.batch_size}"

@@ -12,16 +12,16 @@ from fsbench.runner.engine.validation_plan import CHOSEN_BY
 
 
 def weights_origin(experiment: Experiment) -> dict[str, Any]:
-    """Return where a run's weights come from, and how they were trained if known."""
+    """Return {entry of the record: value}: where a run's weights come from, and how they were trained if known."""
     if experiment.trains:
         return {"origin": TRAINED_HERE, "training": training_facts(experiment)}
     return experiment.checkpoint_weights or {"origin": UNTRAINED, "training": None}
 
 
 def training_facts(experiment: Experiment) -> dict[str, Any]:
-    """Return the record's entries about the training of `experiment`, as JSON values.
+    """Return {entry: JSON value} about how `experiment` trains.
 
-    Its record and its checkpoints have them, and later runs tell them again.
+    They are written to its record and its checkpoints, from where later runs copy them.
     """
     data, identity = experiment.data, experiment.identity
     episodes = data.validation_manifest if data.validates else None
@@ -40,8 +40,8 @@ def training_facts(experiment: Experiment) -> dict[str, Any]:
 def plug_in_origins(experiment: Experiment) -> list[dict[str, str | None]]:
     """Return an entry for each part (method, data set, backbone, protocol) from outside fsbench.
 
-    Each has `part` and `name`, and `package`, `version` and `commit` (None if it is not known) or `file`, `sha256`
-    and, of a method, `kept`, the name of the file's copy in the run's folder.
+    Each entry has `part` and `name`. For a package it also has `package`, `version` and `commit` (None if unknown); for
+    a user's file `file`, `sha256` and, for a method, `kept`, the name of the file's copy in the run's folder.
     """
     options, data = experiment.options, experiment.data
     method_class = experiment.settings["model"]["class_path"]

@@ -21,8 +21,8 @@ class PredictionSheet:
         data: the run's data.
 
     Attributes:
-        episodes: those on the sheet.
-        shown: their numbers.
+        episodes: the episodes in the picture.
+        shown: the numbers of these episodes.
     """
 
     def __init__(self, data: DataModule):

@@ -25,15 +25,15 @@ from fsbench.scores.confusion import COUNTS
 def load_run(folder: Path, settings: Mapping[str, Any] = NONE, checkpoint: Path | None = None) -> Experiment:
     """Load the finished run in `folder` with its trained method, in eval mode.
 
-    On a CPU its frozen network takes the kernels that the record names.
+    On a CPU its frozen network uses the kernels that the record names.
 
     Args:
         folder: the folder of the run.
-        settings: values by their dotted keys on top of its own, such as `data.dataset.root` where the data are here.
-        checkpoint: file of the method that the run trained, in place of the one in the folder.
+        settings: {dotted key: value} that override the run's own, such as `data.dataset.root` for where the data are.
+        checkpoint: file with the weights that the run trained, if it is not in the folder.
 
     Raises:
-        RecordError: the run is not finished, or its checkpoint is gone or was exchanged.
+        RecordError: the run is not finished, or its checkpoint is missing or was replaced.
     """
     config = folder / "config.yaml"
     if not (folder / "run.json").is_file() or not config.is_file():
@@ -66,14 +66,15 @@ def reopen_at(
     Args:
         record: the finished run.
         chosen: numbers of test episodes.
-        settings, checkpoint: as in `load_run`.
+        settings: {dotted key: value} that override the run's own, such as `data.dataset.root` for where the data are.
+        checkpoint: file with the weights that the run trained, if it is not in the folder.
 
     Returns:
-        The experiment, whose method is calibrated if it calibrates, and the chosen episodes with their truth, one by
+        The run, with its method ready to predict (also calibrated), and the chosen episodes with truth, as batches of
         one in the order of evaluation.
 
     Raises:
-        RecordError: the data at hand are not those of the run.
+        RecordError: the data on this machine are not those of the run.
     """
     experiment = load_run(record.path, settings, checkpoint)
     data, method = experiment.data, experiment.method
@@ -90,10 +91,14 @@ def reopen_data_at(record: Record, chosen: Iterable[int]) -> tuple[DataModule, I
     """Load some test episodes of a finished run without its method.
 
     Args:
-        record, chosen: as of `reopen_at`, which raises what this does.
+        record: the finished run.
+        chosen: numbers of test episodes.
 
     Returns:
-        The data, and the chosen episodes with their truth, one by one in the order of evaluation.
+        The data module, and the chosen episodes with truth, as batches of one in the order of evaluation.
+
+    Raises:
+        RecordError: the data on this machine are not those of the run.
     """
     data = open_data_module(record)
     return data, _episodes(data, chosen)
@@ -108,9 +113,9 @@ def _episodes(data: DataModule, chosen: Iterable[int]) -> Iterator[EpisodeBatch]
 
 
 def check_counts(record: Record, results: Iterable[SegmentationResult]) -> None:
-    """Raise RecordError unless `results` have the record's counts and decisions.
+    """Raise RecordError unless repeated predictions have the counts and presence decisions of a run's record.
 
-    Presence scores and region measures, where both have them, are equal but for rounding.
+    Presence scores and region measures, if both have them, must be equal up to rounding.
     """
     columns = ["class_id", *COUNTS, "present", "decided"]
     recorded = {(row["episode"], row["slot"]): row for row in record.every_episode.to_dicts()}

@@ -37,27 +37,27 @@ log = logging.getLogger("fsbench")
 
 @kept_global_state()
 def run(config: RunConfig) -> Record | None:
-    """Complete a run: train and evaluate what is not done, and write its record.
+    """Train and evaluate whatever a run still lacks, and write its record.
 
     Returns:
         The record; None on ranks other than 0.
 
     Raises:
-        FsbenchError: the parts do not fit together, or the run cannot be done or finished.
-        KeyboardInterrupt: it was interrupted; the same call goes on.
+        FsbenchError: the settings do not fit together, or the run cannot be done or finished.
+        KeyboardInterrupt: the run was interrupted; the same call resumes it.
     """
     return run_parsed(config.parse())
 
 
 @kept_global_state()
 def run_together(runs: Iterable[ParsedRun]) -> None:
-    """Complete several runs of one test together, none of which trains.
+    """Complete several runs of one test together in one process; none of them may need training.
 
-    Each has its own folder, log and journal, and is built when the ones before it are ready. What one of them raises
-    ends all; the same runs made one by one go on.
+    Each has its own folder, log and journal. An error in one ends all; the runs can then be resumed one by one.
 
     Raises:
-        FsbenchError, KeyboardInterrupt: see `run`.
+        FsbenchError: a run cannot be done or finished.
+        KeyboardInterrupt: the runs were interrupted.
     """
     with ExitStack() as stack, leaving_process_group(), Watchdog(lambda: ()):
         evaluations = []
@@ -72,20 +72,20 @@ def run_together(runs: Iterable[ParsedRun]) -> None:
 
 @kept_global_state()
 def run_parsed(parsed: ParsedRun) -> Record | None:
-    """Complete a run from parsed settings (see `run`)."""
+    """Train and evaluate whatever a run still lacks, from its parsed settings; see `run`."""
     with leaving_process_group():
         return run_experiment(Experiment(parsed))
 
 
 def run_experiment(experiment: Experiment) -> Record | None:
-    """Complete an experiment; every rank calls this.
+    """Train and evaluate whatever a run still lacks, and write its record; every rank must call this.
 
     Returns:
         The record on rank 0, None on the other ranks.
 
     Raises:
         FsbenchError: the run cannot be done or finished; its log says the same.
-        KeyboardInterrupt: it was interrupted.
+        KeyboardInterrupt: the run was interrupted.
     """
     if experiment.is_done and (done := experiment.record()):
         return label_run(done, experiment.options.label)

@@ -22,19 +22,19 @@ OPTIONS = {"support_side": "--model.support_side {}", "image_size": "--data.imag
 
 
 def check_stated(method: Method, stated: Mapping[str, Any], image_size: int | None, whose: str) -> Variant:
-    """Compare the settings beside an authors' checkpoint with those of the method.
+    """Compare the settings stated in a file beside an authors' checkpoint with those of the method.
 
     Args:
         method: the method as it is built.
-        stated: settings under our names; "method" is the name in the authors' spelling.
-        image_size: side of the images that the method gets, None if that is not to be compared.
+        stated: {setting in fsbench's names: value}; "method" is the method's name in the authors' spelling.
+        image_size: side of the images that the method gets; None for no comparison.
         whose: description of the checkpoint for messages.
 
     Returns:
-        STATED_VARIANT, or ON_TRUST where a setting that the weights do not show is not stated.
+        STATED_VARIANT, or ON_TRUST if a setting that cannot be read off the weights is not stated.
 
     Raises:
-        CheckpointError: a setting differs; the message says what sets it.
+        CheckpointError: a setting differs; the message says how to set it.
     """
     expected = method.checkpoint_settings() | ({} if image_size is None else {"image_size": image_size})
     name = stated.get("method")

@@ -21,9 +21,9 @@ def open_dataset(record: Record, settings: Mapping[str, Any] = NONE) -> Segmenta
 
     Args:
         record: the finished run.
-        settings: values by their dotted keys on top of its own, such as `data.dataset.root` where the data are here.
+        settings: {dotted key: value} that override the run's own, such as `data.dataset.root` for where the data are.
 
-    Raises what `open_data_module` does.
+    Raises RecordError if the data are not those of the run, FsbenchError if they are missing.
     """
     dataset: SegmentationData = open_data_module(record, settings).dataset
     return dataset
@@ -33,11 +33,12 @@ def open_data_module(record: Record, settings: Mapping[str, Any] = NONE) -> Data
     """Build the data module of a finished run's test.
 
     Args:
-        record, settings: as in `open_dataset`.
+        record: the finished run.
+        settings: {dotted key: value} that override the run's own, such as `data.dataset.root` for where the data are.
 
     Raises:
-        RecordError: the run has no config.yaml, or the data at hand are not those of the run.
-        FsbenchError: the data are not there.
+        RecordError: the run has no config.yaml, or the data on this machine are not those of the run.
+        FsbenchError: the data are missing.
     """
     config = record.path / "config.yaml"
     if not config.is_file():
@@ -48,7 +49,7 @@ def open_data_module(record: Record, settings: Mapping[str, Any] = NONE) -> Data
 
 
 def check_same_data(data: DataModule, record: Record) -> None:
-    """Raise RecordError unless `data` has the run's episodes and files."""
+    """Raise RecordError unless a data module has the episodes and files on which a run was tested."""
     if data.manifest.sha256 != record.manifest_sha256:
         raise RecordError("the data here are not the data that the run was tested on: they give other episodes")
     here, then = data.tested.data.painting, record.run.identity.painting
@@ -65,21 +66,24 @@ def check_same_data(data: DataModule, record: Record) -> None:
 
 
 def open_truth(record: Record, settings: Mapping[str, Any] = NONE) -> Truth:
-    """Return a function that reads the truth of a run's episode from its data set.
+    """Return a function from an episode's number to its true label map (h, w), read from the run's data set.
 
     Args:
-        record, settings: as in `open_dataset`, which raises what this does.
+        record: the finished run.
+        settings: {dotted key: value} that override the run's own, such as `data.dataset.root` for where the data are.
+
+    Raises RecordError if the data are not those of the run, FsbenchError if they are missing.
     """
     return read_truth(record, open_dataset(record, settings))
 
 
 class SupportLabels:
-    """Labels of supports as a run's method got them, drawn again from the data set.
+    """Support labels (such as masks or boxes) that a run's method got, drawn again from the data set.
 
     Args:
-        record: the finished run, of segmentation.
+        record: a finished segmentation run.
 
-    Raises what `open_data_module` does.
+    Raises RecordError if the data are not those of the run, FsbenchError if they are missing.
     """
 
     def __init__(self, record: Record):

@@ -26,12 +26,12 @@ log = logging.getLogger("fsbench")
 
 @dataclass(frozen=True)
 class Preparation:
-    """Result of preparing a run's method for its test: training, calibration, adaptation, or none.
+    """Result of preparing a run's method for its test by training, calibration or adaptation, if it needs any.
 
     Attributes:
-        checkpoint_sha256: hash of the checkpoint that the training or the adaptation chose; None if there was none.
-        facts: entries of the record about it: the checkpoint's name and validation mIoU and the cost of the training,
-            the calibrated settings, the outcome of the adaptation.
+        checkpoint_sha256: hash of the checkpoint that training or adaptation chose; None if there was neither.
+        facts: {entry of the record: value}: the checkpoint's name and validation mIoU, the cost of the training, the
+            calibrated settings, the outcome of the adaptation.
     """
 
     checkpoint_sha256: str | None = None
@@ -41,14 +41,14 @@ class Preparation:
 def prepare_method(
     experiment: Experiment, trainer: L.Trainer, data: WithheldData, directory: RunDirectory, best: ModelCheckpoint
 ) -> Preparation:
-    """Train or calibrate the method as its run needs, then adapt it if it adapts.
+    """Train or calibrate a run's method if it needs that, then adapt it to the test if it does so.
 
     Args:
         experiment: the run.
-        trainer: its trainer.
-        data: its data as the trainer has them.
-        directory: its folder, which gets the checkpoints.
-        best: callback of the trainer that keeps the chosen checkpoint.
+        trainer: the run's trainer.
+        data: the run's data for the trainer, without the truth of validation episodes.
+        directory: the run's folder, to which checkpoints are written.
+        best: the trainer's callback that keeps the best checkpoint.
     """
     if experiment.method.needs.adaptation is not None:
         trained = _train(experiment, trainer, data, directory, best) if experiment.trains else {}

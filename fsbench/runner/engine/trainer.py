@@ -34,20 +34,20 @@ from fsbench.runner.engine.withheld_validation import Count
 
 
 def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L.Trainer, ModelCheckpoint]:
-    """Build the Lightning trainer of `experiment`, which writes to `folder`.
+    """Build the Lightning trainer of a run.
 
     Args:
         experiment: the run.
-        folder: where it keeps its files.
-        count: counts the outputs of the validation step.
+        folder: folder to which the trainer writes.
+        count: takes outputs and batch of a validation step and returns each episode's counted result.
 
     Returns:
-        The trainer, and its callback that keeps the chosen checkpoint: that with the best validation mIoU, or the last
-        one where nothing is validated.
+        The trainer, and its callback that keeps the checkpoint with the best validation mIoU, or the last one if
+        nothing is validated.
 
     Raises:
         MisconfigurationException: Lightning refuses an argument.
-        SettingsError: Weights & Biases cannot be reached, or there are no threads.
+        SettingsError: Weights & Biases cannot be reached, or the number of threads is invalid.
     """
     options, division, arguments = experiment.options, experiment.division, experiment.trainer_arguments
     allow_tf32(options.tf32 in (True, "matmul"), options.tf32 in (True, "convolutions"))

@@ -25,18 +25,18 @@ def validation_schedule(options: RunOptions) -> ValidationSchedule:
 
 
 def validation_options(options: RunOptions) -> dict[str, int]:
-    """Return non-default options of validation and early stopping, for a run's identity."""
+    """Return {option: value} of validation and early stopping that are not the defaults, for a run's identity."""
     given = {name: getattr(options, name) for name in LEAST}
     return {name: value for name, value in given.items() if value != getattr(RunOptions, name)}
 
 
 def check_validation(options: RunOptions, trainer: dict[str, Any], validates: bool) -> None:
-    """Raise SettingsError if a training would never validate, or has contradicting rules for it.
+    """Raise SettingsError if a training would never validate, or its options on validation contradict each other.
 
     Args:
         options: the options of the run.
-        trainer: arguments of Lightning's Trainer as plain values.
-        validates: whether a validation chooses the checkpoint.
+        trainer: {name: plain value} of the arguments of Lightning's Trainer.
+        validates: whether validation scores choose the checkpoint.
     """
     if not validates and (given := validation_options(options)):
         raise SettingsError(
@@ -70,8 +70,8 @@ class ValidationPlan(Callback):
 
     Args:
         schedule: when to validate.
-        patience: epochs without an improvement after which the training ends; None for no such end.
-        accumulation: number of micro-batches of a process in one optimiser step.
+        patience: number of epochs without improvement after which the training ends; None to never end early.
+        accumulation: number of micro-batches per process and optimiser step.
     """
 
     def __init__(self, schedule: ValidationSchedule, patience: int | None, accumulation: int):
@@ -79,7 +79,7 @@ class ValidationPlan(Callback):
         self.score = BestScore(patience)
 
     def end(self, trainer: L.Trainer) -> str | None:
-        """Say why the training of `trainer` stopped early; None if it did not."""
+        """Return a sentence on why the training stopped early; None if it did not."""
         if not self.score.is_over or trainer.current_epoch == trainer.max_epochs:
             return None
         return f"{CHOSEN_BY} did not exceed {self.score.best:.6g} in {self.score.waited} epochs (run.patience)"
@@ -93,7 +93,7 @@ class ValidationPlan(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Tell Lightning, which looks next, whether a validation follows this micro-batch."""
+        """Make Lightning validate after this micro-batch if the schedule has a validation here."""
         if self.schedule == EVERY_EPOCH:
             return
         batches = int(trainer.num_training_batches)

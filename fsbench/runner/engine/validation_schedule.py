@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class ValidationSchedule:
-    """When a training validates.
+    """After which epochs, and in the middle of which, a training validates.
 
     Attributes:
         first_epoch: the first epoch that ends with a validation.
@@ -25,8 +25,8 @@ class ValidationSchedule:
         """Return the validations of `epoch`, in order.
 
         Returns:
-            For each the step after which it follows, and the epoch's number in a checkpoint stored then, which is half
-            an epoch less in the middle.
+            For each validation the step of the epoch after which it follows, and the epoch number that a checkpoint
+            stores then: that of `epoch`, or half an epoch less in the middle.
         """
         middle = self.first_middle is not None and epoch >= self.first_middle
         in_the_middle = [(round(steps_per_epoch / 2) + 1, epoch - 0.5)] if middle else []
@@ -44,9 +44,9 @@ class BestScore:
     A score is an improvement if it is strictly greater than the best so far, which is 0 at first.
 
     Attributes:
-        patience: number of epochs without an improvement after which the training ends; None for no end.
+        patience: number of epochs without improvement after which the training ends; None to never end early.
         best: the best score.
-        waited: epochs begun since the last improvement, those without a validation included.
+        waited: number of epochs begun since the last improvement, including those without a validation.
     """
 
     patience: int | None = None
@@ -55,15 +55,15 @@ class BestScore:
 
     @property
     def is_over(self) -> bool:
-        """Whether the training stops before the next epoch."""
+        """Whether the training is to stop before the next epoch."""
         return self.patience is not None and self.waited >= self.patience
 
     def begin_epoch(self) -> None:
-        """Count a new epoch."""
+        """Count one more epoch since the last improvement."""
         self.waited += 1
 
     def update(self, score: float) -> bool:
-        """Add a validation's score; return whether it is the best."""
+        """Record the score of a validation; return whether it is the best so far."""
         if score <= self.best:
             return False
         self.best, self.waited = score, 0

@@ -22,11 +22,11 @@ Count = Callable[[Any, Any], list[Any]]
 
 
 class VisibleBatches(Iterable[Any]):
-    """Batches of a loader without their truth.
+    """Batches of a loader with the truth removed.
 
     Args:
-        length: their number.
-        batches: iterates over them.
+        length: number of batches.
+        batches: returns an iterator over the batches.
     """
 
     def __init__(self, length: int, batches: Callable[[], Iterator[Any]]):
@@ -40,12 +40,12 @@ class VisibleBatches(Iterable[Any]):
 
 
 class WithheldData(L.LightningDataModule):
-    """A training's data as its trainer sees them, without the truth of validation.
+    """Data module for a trainer that hides the truth of validation episodes from the method.
 
     Args:
         data: the data module.
-        validation: makes the loader of the validation, whose batches lack their truth.
-        end: ends that loader's processes.
+        validation: makes the validation loader, whose batches have no truth.
+        end: ends the worker processes of that loader.
     """
 
     counts_validation_elsewhere = True
@@ -85,11 +85,15 @@ class WithheldData(L.LightningDataModule):
 
 
 def withhold_validation(name: str, data: DataModule) -> tuple[WithheldData, Count]:
-    """Return the data without validation truth, and a function that counts the validation.
+    """Return the data module without validation truth, and a function that counts validation predictions.
 
     Args:
         name: the name of the method, for messages.
-        data: the data module, whose validation parts a batch from its truth and counts an answer.
+        data: the data module.
+
+    Returns:
+        The data for the trainer; a function from (outputs, batch) of a validation step to each episode's counted
+        result.
     """
     truths: dict[int, Any] = {}
     loaders: dict[int, Any] = {}  # that were made, and the last pass over each

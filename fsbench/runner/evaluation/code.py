@@ -18,10 +18,10 @@ NO_CODE = ("__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__"
 
 
 def code_sha256(model: Any) -> str:
-    """Return a hash of an object's code, with all functions and classes of the user's that it names.
+    """Return a hash of an object's code, including all of the user's functions and classes that it refers to.
 
-    The hash covers numbers and texts that the code names or the object holds. It does not cover other contents of the
-    object, such as weights and lists. Of installed packages it covers only the names.
+    The hash covers numbers and texts in the code or the object. It does not cover other contents of the object, such as
+    weights and lists, nor the code of installed packages, of which only names enter.
     """
     parts: list[str] = []
     left, seen = [model], dict[int, Any]()  # objects, which stay: another would get the number of one that is gone

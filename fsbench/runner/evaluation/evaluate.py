@@ -293,15 +293,15 @@ def _takes_no_episode(network: Any, episode: VisibleEpisode | VisibleImages, err
 
 
 def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:
-    """Check a function's answer and return it in the form that is counted.
+    """Check a function's prediction for an episode and return it in the form that is counted.
 
     Args:
-        output: a mask (h, w), or (mask, presence), or (mask, presence, score); arrays, lists or tensors. In
-            classification the way from 1 of each query image.
-        episode: the episode that was answered.
+        output: a mask (h, w) of integers, 0 background and 1..N ways, or (mask, presence), or (mask, presence, score),
+            as arrays, lists or tensors. In classification the way, from 1, of each query image.
+        episode: the episode that was predicted.
 
     Raises:
-        SettingsError: it is none of these.
+        SettingsError: the prediction has none of these forms, or values that are not allowed.
     """
     if isinstance(episode, VisibleImages):
         labels = _array(output, episode.number)

@@ -40,9 +40,9 @@ PREDICTED = "predicted"
 
 
 def read_given_card(file: str | Path | None, name: str) -> str | None:
-    """Read and check a card given with answers; None if there is none.
+    """Read and check the card file that was given with predictions; return its text, None if no file was given.
 
-    Raises SettingsError where it is none, or of another method than `name`.
+    Raises SettingsError if the file is not a card, or is the card of another method than `name`.
     """
     if file is None:
         return None
@@ -70,20 +70,20 @@ def record_answers(
     went_on: WentOn | None = None,
     label: str | None = None,
 ) -> Record:
-    """Write the record of an answered test; if these answers already have one, return it.
+    """Write the record of predictions for a whole test; if the same predictions already have a record, return it.
 
-    Its identity is the test and the hash of the answers: exchanged answers are another run.
+    The run is identified by the test and a hash of the predictions, so that other predictions are another run.
 
     Args:
-        test: with the side of its answers, where the protocol counts at that size.
-        name: the name of whoever answered, in tables.
+        test: the test, with the side of its label maps if the protocol counts pixels at that size.
+        name: the name of the method or function, for tables.
         counted: the counts and predictions of all episodes.
         runs: folder of all runs.
         card: text of the method's card, which is kept beside the record, if one was given.
-        cost: the cost of the answers.
-        asked_alone: number of episodes that were asked alone as well; None if nobody could ask.
-        went_on: the part that stood from before an interruption, if there was one.
-        label: the label of the run, see `fsbench.records.writing.label_run`.
+        cost: time and memory of the predictions.
+        asked_alone: number of episodes that were also predicted one by one; None if predictions were made elsewhere.
+        went_on: how an interrupted evaluation was resumed, if it was.
+        label: the label of the run; "" removes an earlier one, None keeps it.
 
     Raises:
         SettingsError: the folder cannot be written.
@@ -137,11 +137,12 @@ def _presence_rule(test: Test, frame: "pl.DataFrame") -> str:
 
 
 def answers_sha256(frame: "pl.DataFrame", kept: Iterable[tuple[int, int, bool, Prediction]]) -> str:
-    """Return a hash of all answers to a test: masks, presence and scores.
+    """Return a hash of all predictions for a test: masks, presence decisions and presence scores.
 
     Args:
         frame: the count table.
-        kept: (episode, way, decision, prediction) in any order; none of classification, whose counts are its answers.
+        kept: (episode number, way, whether it was called present, encoded mask) in any order; empty in classification,
+            where the counts are the predictions.
     """
     masks = sorted((episode, way, *prediction["size"], prediction["rle"]) for episode, way, _, prediction in kept)
     return fingerprint([counts_sha256(frame), frame["score"].to_list(), masks])

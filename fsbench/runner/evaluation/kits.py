@@ -24,20 +24,21 @@ def load_kit_test(
     image_size: int | None = None,
     most: int | None = None,
 ) -> Test:
-    """Draw the test of a kit again from the user's data, to get its truth.
+    """Draw the test of an exported kit of episodes again from the user's data, to get the truth.
 
     Args:
-        kit: what the kit says of itself.
+        kit: the description that the kit contains.
         dataset: name of the data set, in place of the one that the kit states.
         root: folder of the data, instead of `data/<name>`.
         lists: folders with official list files.
-        image_size: side of the images that are answered; needed where the protocol counts pixels at that size.
-        most: number of the kit's episodes; a kit that asks for more is refused before they are drawn.
+        image_size: side of the images to predict; needed if the protocol counts pixels at that size.
+        most: number of episodes in the kit; a description that requests more raises an error before they are drawn.
 
     Raises:
-        RecordError: the data give another test than the kit has, its protocol is of another version here, or it asks
-            for more than `most` episodes.
-        SettingsError, DataError: as `load_test` does.
+        RecordError: the data give another test than the kit has, its protocol has another version here, or it requests
+            more than `most` episodes.
+        SettingsError: a name is unknown, or the protocol has no such test.
+        DataError: files of the data set are missing or invalid.
     """
     if kit.own_list:
         raise RecordError(

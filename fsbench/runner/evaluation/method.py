@@ -31,21 +31,22 @@ OPTIONS = ("image_size", "workers", "device", "input_resize")
 def answer_by_method(
     method: Any, test: Test, name: str, **options: Any
 ) -> tuple[Answering[Test], tuple[int | None, int | None], list[Any]]:
-    """Let a method's object answer a test, and return the test with the answers.
+    """Prepare a test and a method object that is to predict it.
 
     Args:
-        method: a `Segmenter`, with the weights that it is to answer with.
+        method: a `Segmenter`, with its weights loaded.
         test: the test.
         name: the name of the method in tables.
         **options: `image_size`, side of the images that the method sees, needed unless the test states it; `workers`,
-            processes that load; `device`, "cpu" or "cuda", that of the method unless given; `input_resize`, as
-            `--data.input_resize` of a run, how images become that side: by the protocol's rule unless given.
+            number of loading processes; `device`, "cpu" or "cuda" (default: the method's); `input_resize`, how images
+            are resized to that side (default: the protocol's rule).
 
     Returns:
-        The test and who answers it, the numbers of learned and of all parameters, and what else answers follow from.
+        The test with the method, the numbers of trainable and of all parameters (None if unknown), and a list of
+        further values that predictions depend on.
 
     Raises:
-        SettingsError: the method cannot answer this test, or an option is unknown.
+        SettingsError: the method cannot predict this test, or an option is unknown.
     """
     unknown = [name for name in options if name not in OPTIONS]
     if unknown:

@@ -25,22 +25,22 @@ OF_THE_DATA = ("workers",)
 
 @kept_global_state()
 def evaluate_named(method: str, test: Test, runs: str | Path, progress: bool, options: Mapping[str, Any]) -> Record:
-    """Run a method on a test that `load_test` opened.
+    """Run a method, given by its name, on a test that `load_test` opened.
 
     Args:
         method: a name of `fsbench list`, FILE.py:Class or FILE.yaml.
         test: the test.
         runs: folder of all runs.
-        progress: show how far it is.
-        options: `image_size`, `workers` (processes that load, none unless given), and those of `fsbench bench`, such as
-            `backbone`, `checkpoint`, `weights`, `seed`.
+        progress: whether to show progress.
+        options: `image_size`, `workers` (number of loading processes, default 0), and options of `fsbench bench`, such
+            as `backbone`, `checkpoint`, `weights`, `seed`.
 
     Returns:
-        The record, which is that of `fsbench bench` with these settings.
+        The record of the run, the same as from `fsbench bench` with these settings.
 
     Raises:
-        SettingsError: an option is unknown, or the method's settings make another test.
-        FsbenchError: the run cannot be made.
+        SettingsError: an option is unknown, or the method's settings give another test.
+        FsbenchError: the run fails.
     """
     opened = dict(test.opened)
     if not opened:

@@ -63,9 +63,9 @@ class Result:
 
     @property
     def frame(self) -> "pl.DataFrame":
-        """Counts from which scores follow, a row for each (episode, slot); slot 0 is any foreground.
+        """Count table from which scores are computed, a row for each (episode, slot); slot 0 is any foreground.
 
-        Raises RecordError where they are damaged.
+        Raises RecordError if they are damaged.
         """
         return self.record.episodes.drop(SUPPORTS, QUERIES, strict=False)  # lists, which CSV has no place for
 
@@ -192,9 +192,9 @@ class Result:
 
 
 def measure_for(metrics: Sequence[str]) -> Measure | None:
-    """Return a function that measures those of `metrics` that counts do not give; None if counts give all.
+    """Return a function that measures, on a run's predictions, those of `metrics` that pixel counts do not give.
 
-    It can be sent to another process.
+    None if pixel counts give all of them. The function can be sent to another process.
     """
     if not any(metric_named(name).is_measured for name in metrics):
         return None

@@ -17,19 +17,20 @@ _MARK = "run.json"
 
 
 def accept_runs(records: Sequence[Record], folder: Path, say: Callable[[str], None]) -> None:
-    """Copy runs into a folder of accepted runs, replacing those of the same method and fold.
+    """Copy runs into a folder of accepted (reference) runs, and remove runs there that they supersede.
 
-    These are the other runs of the same methods on the same fold, data set and protocol, with as many ways and shots:
-    what was accepted before the test or the method's settings were changed. Nothing is written before it is known that
-    all of them may be removed.
+    Superseded are other runs of the same methods on the same fold, data set and protocol, with as many ways and shots,
+    which were accepted before the test or the method's settings changed. Nothing is written before it is known that all
+    of them may be removed.
 
     Args:
         records: finished runs.
-        folder: the folder of the accepted runs, which may hold those of other methods and tests.
-        say: gets a line for each run that is accepted or removed.
+        folder: the folder of accepted runs, which may also hold runs of other methods and tests.
+        say: called with a line of text for each run that is accepted or removed.
 
     Raises:
-        RecordError: a run, or one that is accepted, is damaged, one of its files is a link, or two have the same name.
+        RecordError: a new or an accepted run is damaged, one of its files is a symbolic link, or two have the same
+            name.
         SettingsError: a folder that would be replaced or removed holds a file that fsbench did not write.
     """
     contents = run_contents(records, predictions=False)

@@ -53,14 +53,14 @@ _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Listing(BaseModel):
-    """Content of bundle.json.
+    """Content of bundle.json, the list of what a bundle of runs holds.
 
     Attributes:
         format: 2; a bundle of another format is refused.
         made_by: name and version of the program.
         licence: the licence of the results.
-        cards: name of a method -> its card.
-        runs: name of a run -> its files -> their hashes.
+        cards: {method: its card, which says how it was trained and what it is given}.
+        runs: {name of a run: {file: hash}}.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -83,7 +83,7 @@ class Listing(BaseModel):
 
 @dataclass(frozen=True)
 class StatedListing:
-    """Listing of a bundle with its runs, for checking its statements."""
+    """List of a bundle's contents together with its runs, to check its statements against them."""
 
     listing: Listing
     records: Sequence[Record]
@@ -113,22 +113,22 @@ def write_bundle(
     out: Path,
     predictions: bool = False,
 ) -> list[str]:
-    """Write finished runs to a bundle. Equal runs, cards and licence give equal files.
+    """Write finished runs to a bundle (one file to publish); equal runs, cards and licence give equal files.
 
     Args:
         records: finished runs.
-        cards: name of a method -> its card, for each method of the runs and no other.
+        cards: {method: its card}, for exactly the methods of the runs.
         licence: the licence of the results, an SPDX name such as CC-BY-4.0.
         made_by: name and version of the program.
         out: file to write.
-        predictions: whether the predictions that runs kept come along.
+        predictions: whether to include the predictions that runs kept.
 
     Returns:
         The ids of the runs.
 
     Raises:
-        RecordError: a run is damaged, or its predictions are where they are asked for; one of its files is a link, by
-            which a folder of somebody else's would hand out a file of this machine; or two have the same id.
+        RecordError: a run, or its predictions if included, is damaged; one of its files is a symbolic link, which could
+            expose another file of this machine; or two runs have the same id.
         SettingsError: a method has no card, a card no method, or a card contradicts a record.
     """
     _check_cards(records, cards)
@@ -151,10 +151,10 @@ def run_contents(records: Sequence[Record], predictions: bool) -> dict[str, dict
 
     Args:
         records: finished runs.
-        predictions: whether the predictions that runs kept come along.
+        predictions: whether to include the predictions that runs kept.
 
     Raises:
-        RecordError: a run is damaged, one of its files is a link, or two have the same name.
+        RecordError: a run is damaged, one of its files is a symbolic link, or two have the same name.
     """
     contents: dict[str, dict[str, bytes]] = {}
     for record in sorted(records, key=lambda record: record.run.id):
@@ -216,13 +216,14 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 @contextmanager
 def unpack(bundle: Path) -> Iterator[tuple[Path, Listing]]:
-    """Unpack a bundle, which may be anybody's, to a temporary folder.
+    """Unpack a bundle, which need not be trusted, to a temporary folder that exists within the block.
 
     Yields:
-        The folder, with one for each run, and the listing. The files have the hashes of the listing.
+        The folder, with a folder for each run in it, and the list of contents. File hashes have been checked against
+        the list.
 
     Raises:
-        RecordError: the file is no bundle, or holds names or sizes that none has; nothing was unpacked then.
+        RecordError: the file is no bundle, or has file names or sizes that are not allowed; then nothing was unpacked.
     """
     with TemporaryDirectory(prefix="fsbench-bundle-") as folder:
         with _open(bundle) as (archive, listing):
@@ -237,7 +238,7 @@ def unpack(bundle: Path) -> Iterator[tuple[Path, Listing]]:
 
 
 def read_listing(bundle: Path) -> Listing:
-    """Read a bundle's listing without unpacking it. Raises RecordError if it is not a bundle."""
+    """Read the list of a bundle's contents without unpacking it. Raises RecordError if it is not a bundle."""
     with _open(bundle) as (_, listing):
         return listing
 

@@ -11,16 +11,16 @@ from fsbench.records.record import Record
 
 
 def read_cards(given: Sequence[str], methods: Sequence[str]) -> dict[str, Card]:
-    """Return {method: card} from files of cards.
+    """Return {method: card} from YAML files; a card says how a method was trained and what it is given.
 
     Args:
-        given: each `METHOD=FILE`; or a file (YAML) that states its method or holds for the only one; or a folder of
-            such files, in which a file without `method` is that of the method by whose name it is called, and files of
-            other methods are passed over.
+        given: each `METHOD=FILE`; or a file that states its method or is for the only method; or a folder of such
+            files, in which a file without `method` belongs to the method of its name, and files of other methods are
+            ignored.
         methods: names of the runs' methods.
 
     Raises:
-        SettingsError: a file cannot be read or does not fit, tells no method, or is the second of one method.
+        SettingsError: a file cannot be read or is no valid card, its method is unknown, or a method has two cards.
     """
     cards: dict[str, Card] = {}
     for text in given:
@@ -61,7 +61,7 @@ def read_cards(given: Sequence[str], methods: Sequence[str]) -> dict[str, Card]:
 def new_cards(records: Sequence[Record]) -> dict[str, str]:
     """Return {file name: text} of cards to fill in, one for each method.
 
-    A card asks only for the entries that not all records of its method prove alike.
+    A card leaves out the entries that all records of the method prove with the same value.
     """
     by_method: dict[str, list[Record]] = {}
     for record in records:

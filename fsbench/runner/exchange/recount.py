@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataAtHand:
-    """The user's data that take the place of a record's.
+    """The user's copy of a data set, against which a record's predictions are counted again.
 
     Attributes:
         root: folder of the data set.
-        dataset: its name, in place of the one that the episodes name.
+        dataset: name of the data set, instead of the one that the episodes name.
     """
 
     root: str
@@ -30,16 +30,16 @@ class DataAtHand:
 
 
 def differing_episodes(stored: StoredPredictions, data: DataAtHand) -> list[int]:
-    """Return the episodes whose counts in a record do not follow from its stored predictions.
+    """Return the numbers of episodes whose counts in a record do not follow from its stored predictions.
 
     Args:
-        stored: the stored of a run of segmentation, which may be anybody's.
+        stored: the predictions of a segmentation run, which need not be trusted.
         data: the data that the run was tested on.
 
     Raises:
         DataError: the data cannot be read.
         SettingsError: the name of the data set is not known.
-        RecordError: the episodes are none of these data, or a prediction is none or has another size.
+        RecordError: the episodes do not belong to these data, or a prediction cannot be decoded or has a wrong size.
     """
     # spared until it is needed
     import polars as pl
@@ -61,14 +61,14 @@ def count_again(stored: StoredPredictions, test: Test) -> "pl.DataFrame":
 
     Args:
         stored: masks at the size at which pixels were counted.
-        test: the test that the run answered.
+        test: the run's test.
 
     Returns:
         The count table that the run has if its counts follow from its predictions.
 
     Raises:
         DataError: a label map of the data cannot be read.
-        RecordError: a prediction is none, or has another size than the data give.
+        RecordError: a prediction cannot be decoded, or has another size than the data give.
     """
     frame, rows = stored.record.every_episode, []
     failed = set(frame["episode"].filter(frame[FAILED]).to_list()) if FAILED in frame.columns else set()

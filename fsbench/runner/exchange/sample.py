@@ -12,23 +12,23 @@ CERTAINTY = 95
 
 
 def public_seed(bundle_sha256: str, public_value: str) -> str:
-    """Return a seed from a bundle and a value that nobody knew when it was made.
+    """Return a random seed made from a bundle's hash and a public value that nobody knew when the bundle was made.
 
-    Whoever has both draws the same sample, and the bundle's maker could not foresee it.
+    Everybody can repeat the sample that it draws, and the bundle's maker could not foresee it.
     """
     return hashlib.sha256(f"{bundle_sha256} {public_value}".encode()).hexdigest()
 
 
 def sample_episodes(numbers: Sequence[int], size: int, seed: str, run: str) -> list[int]:
-    """Draw some of a run's episodes without replacement.
+    """Draw the numbers of some of a run's episodes at random, without replacement.
 
-    Samples of different sizes share nothing: an honest prefix that served for a small one is of no use for a larger.
+    Samples of different sizes are drawn independently, so that nobody can prepare for a larger one by a smaller one.
 
     Args:
         numbers: the numbers of all episodes.
         size: the size of the sample; all episodes if there are no more.
-        seed: any text.
-        run: id of the run, since each has a sample of its own.
+        seed: any text, such as that of `public_seed`.
+        run: id of the run; each run has its own sample.
 
     >>> sample_episodes(range(1000), 3, "a", "run") == sample_episodes(range(1000), 3, "a", "run")
     True
@@ -40,14 +40,14 @@ def sample_episodes(numbers: Sequence[int], size: int, seed: str, run: str) -> l
 
 
 def most_differing(episodes: int, sample: int) -> int:
-    """Return an upper bound for the number of differing episodes, if none of a sample differs.
+    """Return a 95 % upper bound for the number of a run's differing episodes, if none of a sample differs.
 
-    It is the largest number D for which a sample without any of them is no rarer than 5 %: the exact bound of Clopper
-    and Pearson, for draws without replacement (hypergeometric).
+    It is the largest number of differing episodes with which such a sample has a probability of at least 5 % (the exact
+    bound of Clopper and Pearson, for draws without replacement).
 
     Args:
-        episodes: their number.
-        sample: number of those that were drawn and agree.
+        episodes: number of all episodes.
+        sample: number of episodes that were drawn, which all agree.
 
     >>> most_differing(1000, 20), most_differing(1000, 1000), most_differing(10, 1)
     (137, 0, 9)

@@ -30,13 +30,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Repetition:
-    """How sampled episodes are predicted again.
+    """How a random sample of a run's episodes is predicted again, to verify it.
 
     Attributes:
-        episodes: number of episodes of each run, drawn at random.
-        seed: the seed of the draw, see `fsbench.runner.exchange.sample`; a fresh one is foreseen by nobody.
-        settings: values by their dotted keys that say where data and weights are here.
-        checkpoint: the checkpoint of the runs that trained.
+        episodes: number of episodes to draw for each run.
+        seed: random seed of the draw; use a new one, which nobody could foresee.
+        settings: {dotted key: value} that say where data and weights are on this machine.
+        checkpoint: file with the weights of the runs that trained.
     """
 
     episodes: int
@@ -48,15 +48,16 @@ class Repetition:
 def verify(
     bundle: Path, repetition: Repetition | None = None, data: DataAtHand | None = None
 ) -> tuple[Listing, list[Finding]]:
-    """Verify a bundle.
+    """Check a bundle of runs: files, records, scores, and its predictions if possible.
 
     Args:
         bundle: the file.
-        repetition: how some of its episodes are predicted again; None if no weights are at hand.
-        data: against which predictions that were handed in are counted again; None if none are at hand.
+        repetition: how some episodes are predicted again; None to leave this out, as without weights.
+        data: the user's data, against which stored predictions made elsewhere are counted again; None to leave this
+            out.
 
     Returns:
-        The listing with the card, and the findings in the order of the runs.
+        The list of contents with the methods' cards, and the results of the checks in the order of the runs.
 
     Raises:
         RecordError: the file is no bundle, or was changed after it was made.
@@ -68,7 +69,7 @@ def verify(
 def verify_unpacked(
     folder: Path, listing: Listing, repetition: Repetition | None = None, data: DataAtHand | None = None
 ) -> list[Finding]:
-    """Verify the runs of a bundle unpacked into `folder`; arguments as in `verify`."""
+    """Check the runs of a bundle that was unpacked into `folder`; the other arguments are those of `verify`."""
     findings = [Finding(None, "ok", "every file has the sha256 that is listed")]
     sound: list[Record] = []
     for name in listing.runs:

@@ -21,20 +21,21 @@ from fsbench.runner.grid.run import POLL_SECONDS
 
 
 def bench(runs: Sequence[RunConfig]) -> tuple[list[Record], list[str]]:
-    """Make all missing runs one after the other; wait for those that another process is making.
+    """Carry out all unfinished runs one after the other; wait for runs that another process is working on.
 
-    Every run is checked before the first one starts. Each is a process of its own, which keeps its peak memory honest
-    and its failure its own; but those of one test and one frozen network that train nothing are evaluated together, in
-    one process, where each image is encoded once. What that leaves is made run by run.
+    Every run is checked before the first one starts. Each has a process of its own, so that peak memory is measured
+    correctly and a failure stops only this run. Runs on one test with the same frozen network that need no training are
+    evaluated together in one process, where each image is encoded once; those that fail there are carried out one by
+    one.
 
     Args:
-        runs: the runs, of one folder of runs.
+        runs: the runs, all with the same folder of runs.
 
     Returns:
         The records of all runs that are done, and a message about each that failed.
 
     Raises:
-        FsbenchError: the settings of a run do not fit.
+        FsbenchError: the settings of a run are invalid.
         KeyboardInterrupt: the process was interrupted.
     """
     planned = plan_runs(runs)
@@ -149,9 +150,9 @@ def _labels(runs: Sequence[RunConfig]) -> list[str]:
 
 
 def plan_runs(runs: Sequence[RunConfig]) -> list[PlannedRun]:
-    """Look up and check every run without building its network; runs that no seed changes count once.
+    """Look up and check every run without building its network; of runs that differ only in an unused seed keep one.
 
-    Raises FsbenchError for the first that cannot be made.
+    Raises FsbenchError for the first run that is not possible.
     """
     planner = Planner(Path(runs[0].runs), recheck=True, takes_notes=False)
     planned = []
@@ -168,7 +169,7 @@ def plan_runs(runs: Sequence[RunConfig]) -> list[PlannedRun]:
 def protocol_words(runs: Sequence[RunConfig]) -> str:
     """Return one line about the protocols of runs, if there are several or they are defaults.
 
-    It is empty if one was asked for, and where all take fscs, the suite's own.
+    It is "" if a protocol was chosen explicitly, and if all runs use fscs, the protocol of fsbench itself.
     """
     asked = list(dict.fromkeys(run.protocol for run in runs if run.protocol))
     if len(asked) > 1:

@@ -41,12 +41,12 @@ context = multiprocessing.get_context("forkserver")
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be made, with its settings.
+    """A run to be carried out, with its settings.
 
     Attributes:
         run: the run.
-        log: where its output goes; None for this process's standard error, where Ctrl-C reaches the run as well.
-        settings: all its settings, as the parser has judged them in planning; None if it was not asked.
+        log: file for its output; None for this process's standard error, in which case Ctrl-C also reaches the run.
+        settings: all settings, if the parser has checked them during planning; else None.
     """
 
     run: RunConfig
@@ -55,7 +55,7 @@ class Job:
 
     @property
     def ranks(self) -> int:
-        """Number of the run's processes."""
+        """Number of processes that the run needs."""
         devices = setting(self.run.values, "trainer.devices")
         return devices if isinstance(devices, int) else 1
 
@@ -66,7 +66,7 @@ class Job:
         return self.run.parse(build) if self.settings is None else parse_judged(self.settings, build)
 
     def write_config(self) -> Path:
-        """Write the run's settings to a file for `fsbench bench --config`, named by its contents."""
+        """Write the run's settings to a YAML file for `fsbench bench --config`, named by a hash of its contents."""
         text = self.parse(build=False).config_text
         file = make_folder(Path(self.run.runs) / ".grid" / "configs") / f"{fingerprint(text)[:20]}.yaml"
         write_text(file, text)
@@ -74,9 +74,9 @@ class Job:
 
 
 def start_server() -> None:
-    """Start the fork server, unless it is running; it ends with this process.
+    """Start the server process from which runs are forked, unless it is running; it ends with this process.
 
-    Raises SettingsError where the folder of temporary files has no room for the name of its socket.
+    Raises SettingsError if the path of the temporary folder is too long for the name of the server's socket.
     """
     check_temporary_folder()
     context.set_forkserver_preload(MODULES)
@@ -87,11 +87,11 @@ def start_server() -> None:
 def start_run(*jobs: Job) -> BaseProcess:
     """Start a run on one device in a process that ends with this one.
 
-    All its output is appended to its log. With one it has a session of its own: Ctrl-C in a terminal reaches this
-    process alone.
+    All output is appended to the run's log. With a log the run has its own session, so that Ctrl-C in a terminal
+    reaches only this process.
 
     Args:
-        *jobs: the run; or several without logs that are evaluated together. Where one of these fails, the process ends
+        *jobs: one run, or several without logs that are evaluated together. If one of several fails, the process ends
             with status 1, and the runs' own logs say why.
     """
     process = context.Process(target=_run, args=(jobs, dict(os.environ), Path.cwd()))
@@ -102,7 +102,7 @@ def start_run(*jobs: Job) -> BaseProcess:
 
 
 def start_command(config: Path, log: Path | None = None) -> "subprocess.Popen[bytes]":
-    """Start `fsbench bench --config` with a settings file; `log` as in `Job`."""
+    """Start `fsbench bench --config` with a settings file; its output goes to `log`, or to standard error if None."""
     command = [sys.executable, "-m", "fsbench", "bench", f"--config={config}"]
     if log is None:
         return subprocess.Popen(command, stdout=sys.__stderr__, env=child_environment())

@@ -19,7 +19,7 @@ log = logging.getLogger("fsbench")
 class CostEstimate:
     """Estimated seconds of a run's training and evaluation, its memory, and where the estimate comes from.
 
-    The memory is not known where all runs were evaluated together with others.
+    The memory is unknown if all similar runs were evaluated together with other runs in one process.
     """
 
     training: float
@@ -33,7 +33,7 @@ class CostEstimate:
 
 
 class Estimates:
-    """Estimates of cost from finished runs."""
+    """Estimates the cost of runs (time, memory) from finished runs."""
 
     def __init__(self, records: Iterable[Record]):
         self.records: dict[str, list[Record]] = {}
@@ -45,12 +45,12 @@ class Estimates:
         return self.records[method]
 
     def estimate(self, run: RunConfig) -> CostEstimate | None:
-        """Estimate a run's cost by the median of the most similar runs of its method.
+        """Estimate a run's cost by the median of the most similar finished runs of its method; None without any.
 
-        The most similar ones have the same data set, way, shot and setting, else the same data set, else any. Seconds
-        of evaluation are for as many episodes as the run has.
+        The most similar runs have the same data set, way, shot and setting, else the same data set, else any. Seconds
+        of evaluation are scaled to the run's number of episodes.
 
-        A run with a checkpoint says nothing of a training, and a training of a trial nothing of a whole one.
+        Runs from a checkpoint are not used for the cost of training, nor are short trials for that of a full training.
         """
         trains = run.checkpoint is None
         like = [

@@ -22,7 +22,7 @@ from fsbench.runner.grid.children import Job, start_command, start_run
 
 
 class Running(Protocol):
-    """A started job."""
+    """A started job of an executor."""
 
     def poll(self) -> int | None:
         """Return the exit status; None while the job runs."""
@@ -35,7 +35,7 @@ class Running(Protocol):
 
 
 class Executor(Protocol):
-    """Starts jobs, at most `at_once` at a time."""
+    """Starts the jobs of runs, at most `at_once` at a time."""
 
     at_once: int
 
@@ -43,7 +43,7 @@ class Executor(Protocol):
 
 
 class LocalProcesses:
-    """Makes runs in processes of this machine."""
+    """Executor that carries out runs in processes of this machine."""
 
     def __init__(self, at_once: int):
         self.at_once = at_once
@@ -72,8 +72,8 @@ class Process:
     """A run in a process of this machine.
 
     Args:
-        process: its process.
-        is_apart: whether it has a session of its own. Else Ctrl-C in a terminal reaches it as well.
+        process: the operating-system process.
+        is_apart: whether it has its own session; else Ctrl-C in a terminal reaches it, too.
     """
 
     def __init__(self, process: "BaseProcess | subprocess.Popen[bytes]", is_apart: bool):
@@ -89,7 +89,7 @@ class Process:
         return _failed(self.poll() or 0)
 
     def wait(self, seconds: float | None = None) -> int | None:
-        """Wait for the end, at most some seconds; return the exit status, None while it runs."""
+        """Wait for the end of the process, at most `seconds`; return the exit status, None while it still runs."""
         if isinstance(self.process, subprocess.Popen):
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(seconds)
@@ -149,13 +149,13 @@ ENDS = {
 
 
 class Submitit:
-    """Makes runs through submitit.
+    """Executor that submits runs to a cluster with the package submitit.
 
     Args:
         cluster: "slurm", or "local" for processes that submitit starts.
-        folder: the folder of submitit's scripts and logs, visible to all nodes.
-        at_once: jobs of an array that run at a time.
-        parameters: the parameters of submitit, e.g. slurm_partition, timeout_min, mem_gb, gpus_per_node.
+        folder: folder for submitit's scripts and logs, which all nodes can access.
+        at_once: number of jobs of a job array that run at the same time.
+        parameters: {name: value} of submitit's parameters, such as slurm_partition, timeout_min, mem_gb, gpus_per_node.
     """
 
     def __init__(self, cluster: str, folder: Path, at_once: int, parameters: Mapping[str, Any]):
@@ -187,9 +187,9 @@ class Submitit:
         self.variables = _visible_gpus(asked) if cluster == "local" else {}
 
     def start(self, jobs: Sequence[Job]) -> list[Running]:
-        """Start the jobs as arrays, one for each number of tasks.
+        """Submit the jobs as job arrays, one array for each number of tasks per job.
 
-        Without SLURM, Lightning starts the ranks itself.
+        Without SLURM, Lightning starts the processes of a run itself.
         """
         tasks = [job.ranks if self.cluster == "slurm" else 1 for job in jobs]
         configs = [job.write_config() for job in jobs]
@@ -263,10 +263,10 @@ def _visible_gpus(asked: int | None) -> dict[str, str | None]:
 
 
 class BenchCall:
-    """Call of `fsbench bench --config` in a submitit job; a run out of time is requeued and continues.
+    """Call of `fsbench bench --config` in a submitit job; a job that runs out of time is requeued and resumes.
 
     Args:
-        variables: the variables of the environment that the run gets; None for one that it does not get.
+        variables: {environment variable: value} for the run; None removes a variable.
     """
 
     def __init__(self, variables: Mapping[str, str | None]):

@@ -46,17 +46,17 @@ class PlannedRun:
     """A requested run, and what is known about it.
 
     Attributes:
-        config: what was asked for.
-        folder: where its record is or will be; None if that does not follow yet.
-        record: its record, if it is done.
-        error: why it cannot be made.
-        lacks: files that it needs and that are absent.
-        waits: whether it starts from the checkpoint of a training that is not done.
-        cost: its estimated cost; None when unknown, or when it is done.
-        settings: all its settings, as the parser has judged them; None if it was not asked.
-        walk: of runs that can be evaluated together, what they share, see `fsbench.runner.engine.identity.shared_walk`;
-            None of others, and where it was not looked up.
-        takes_seed: whether its result depends on the run's seed: it trains, adapts, or classifies, which may draw.
+        config: the requested run.
+        folder: folder of its record, existing or future; None if its name cannot be determined yet.
+        record: the run's record, if it is done.
+        error: why the run is not possible; None if it is.
+        lacks: files that the run needs and that are missing.
+        waits: whether it starts from the checkpoint of a training that is not done yet.
+        cost: the estimated cost; None if unknown or done.
+        settings: all settings, if the parser has checked them; else None.
+        walk: hash that is equal for runs which can be evaluated together in one process; None for other runs, and if
+            not looked up.
+        takes_seed: whether the result depends on the run's seed, since it trains, adapts or is a classification run.
     """
 
     config: RunConfig
@@ -86,17 +86,17 @@ class PlannedRun:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the run can and should be made now."""
+        """Whether the run can be carried out now and is not done."""
         return self.state in ("waiting", "stopped", "repeated")
 
     @property
     def refused(self) -> str:
-        """Why the run cannot be made; empty if it can."""
+        """Why the run is not possible; "" if it is."""
         return "" if self.error is None else user_message(self.error).splitlines()[0]
 
     @property
     def obstacle(self) -> str:
-        """Why the run cannot be made, or what is missing; empty if it can be made."""
+        """Why the run is not possible, or which files are missing; "" if it can be carried out."""
         return self.refused or "; ".join(str(thing) for thing in self.lacks)
 
     def as_dict(self) -> dict[str, Any]:
@@ -111,14 +111,16 @@ class PlannedRun:
 
 
 class Planner:
-    """Looks up runs in a folder of runs, whose records are read once.
+    """Finds out for requested runs whether they are done, what they lack and what they cost.
+
+    Records in the folder of runs are read once.
 
     Args:
         runs: the folder of all runs.
-        recheck: whether to look identities up again instead of trusting earlier notes.
-        takes_notes: whether to note identities for the next time.
-        draws: whether a data set that is drawn is drawn where it is not there yet. Otherwise its run is one of which
-            the folder does not follow yet; without notes nothing is written then.
+        recheck: whether to compute runs' identities again instead of using cached ones.
+        takes_notes: whether to cache identities for the next time.
+        draws: whether to create a synthetic data set that does not exist yet. If not, the folder of a run on it is
+            unknown.
     """
 
     def __init__(self, runs: Path, recheck: bool = False, takes_notes: bool = True, draws: bool = True):
@@ -130,18 +132,18 @@ class Planner:
 
     @cached_property
     def shared(self) -> "SharedParts":
-        """What the runs have in common. Imports torch, which a fully known grid avoids."""
+        """Cache of objects that the runs share. Imports torch, which is not needed if all runs are known."""
         from fsbench.runner.config.parse import SharedParts
 
         return SharedParts()
 
     @cached_property
     def estimates(self) -> Estimates:
-        """Estimates from the records in the folder."""
+        """Cost estimates from the records in the folder of runs."""
         return Estimates(find_records(self.runs, []) if self.runs.is_dir() else [])
 
     def plan(self, run: RunConfig) -> PlannedRun:
-        """Look up a run and estimate its cost; a run that cannot be built or read is refused."""
+        """Look up a run and estimate its cost; if the run cannot be built or read, the result has the error."""
         item = self.look_up(run)
         if item.record is not None:
             try:
@@ -151,11 +153,11 @@ class Planner:
         return item if item.state in ("done", "refused") else replace(item, cost=self.estimates.estimate(run))
 
     def look_up(self, run: RunConfig, on_this_machine: bool = False) -> PlannedRun:
-        """Look up a run and, if it has no record, what it lacks.
+        """Look up a run's record and, if it has none, which files the run lacks.
 
         Args:
             run: the run.
-            on_this_machine: see `build`.
+            on_this_machine: whether to check that this machine has the devices that the run needs.
         """
         try:
             folder, takes_seed = (None, True) if self.recheck else _noted(run)
@@ -171,14 +173,14 @@ class Planner:
         return PlannedRun(run, folder, record, takes_seed=takes_seed)
 
     def build(self, run: RunConfig, on_this_machine: bool = False) -> PlannedRun:
-        """Build a run's data and method without the frozen network.
+        """Build a run's data and method without the frozen network, to find its folder and problems.
 
         Args:
             run: the run.
-            on_this_machine: whether to check as well that this machine has the devices that the run asks for.
+            on_this_machine: whether to check that this machine has the devices that the run needs.
 
         Raises:
-            FsbenchError: the run cannot be built, or not be made here; or its record is damaged.
+            FsbenchError: the run cannot be built, this machine lacks a device, or the run's record is damaged.
         """
         # with torch
         from fsbench.runner.engine.experiment import Experiment
@@ -202,14 +204,14 @@ class Planner:
 
 
 def plan(runs: Iterable[RunConfig], folder: Path, recheck: bool = False) -> list[PlannedRun]:
-    """Look up runs in a folder (see `Planner`); runs that no seed changes count once."""
+    """Look up runs in a folder (see `Planner`); of runs that differ only in an unused seed keep one."""
     planner = Planner(folder, recheck)
     with at_one_moment():
         return without_repeats([planner.plan(run) for run in runs])
 
 
 def without_repeats(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Drop runs that differ only in a seed that changes nothing: one that is done is kept, else the first.
+    """Drop runs that differ from another only in a seed that changes nothing; keep a finished one, else the first.
 
     Of runs that are refused for the same reason, the first seed is kept as well.
     """
@@ -236,9 +238,9 @@ def finished_record(folder: Path) -> Record | None:
 
 
 def run_folder(run: RunConfig, takes_notes: bool = True) -> Path:
-    """Return the folder of a run's record, by its identity, and note it.
+    """Return the folder of a run's record, whose name follows from the run's identity; cache the identity.
 
-    Raises FsbenchError where the run cannot be built.
+    Raises FsbenchError if the run cannot be built.
     """
     folder = Planner(Path(run.runs), takes_notes=takes_notes).build(run).folder
     assert folder is not None
@@ -246,7 +248,7 @@ def run_folder(run: RunConfig, takes_notes: bool = True) -> Path:
 
 
 def run_fingerprint(run: RunConfig) -> str:
-    """Return a hash of a run's stated settings and of the states of its files.
+    """Return a hash of a run's settings as they are given, and of the states of the files that it uses.
 
     It does not depend on the folder of the runs.
     """

@@ -21,7 +21,7 @@ SCORES = "scores: mean over folds and seeds (fsbench table shows intervals); sd:
 
 
 def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str] = ()) -> Sheet:
-    """Return a grid's sheet: a line for each unfinished run, and one for each variant, with `remarks`."""
+    """Lay out a grid of runs: a line for each unfinished run, and scores of each variant, with `remarks` below."""
     options = ["options"] * (len({option_words(item.config) for item in planned}) > 1)
     todo, scores = _to_do(planned, [*TASK, *options]), _scores(results, [*TASK, *options])
     notes = [
@@ -49,7 +49,7 @@ def count_states(planned: Sequence[PlannedRun]) -> str:
 
 
 def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
-    """Return the sheet of a dry run: each run, what is missing, and where results will be."""
+    """Lay out requested runs that are not started: what each lacks, and the folder of its results."""
     columns = [Column(""), *RUN, Column("protocol"), FOLD, *STATE]
     lines, folders, refused = [], [], []
     for number, item in enumerate(planned, 1):
@@ -119,7 +119,7 @@ def refusal_lines(planned: Iterable[PlannedRun]) -> list[str]:
 
 
 def missing_lines(planned: Iterable[PlannedRun]) -> list[str]:
-    """Return a line for each missing thing, with the command that brings it."""
+    """Return a line for each missing file or folder, with the command that brings it."""
     return [f"missing: {thing}" for thing in distinct(thing for item in planned for thing in item.lacks)]
 
 
@@ -157,7 +157,7 @@ def _scores(results: Sequence[Summary], task: Sequence[str]) -> Table:
 
 
 def absent_scores(results: Sequence[Summary]) -> list[str]:
-    """Return lines about scores that lack folds or seeds, or are missing."""
+    """Return lines about variants whose scores are missing or lack folds or seeds."""
     lines = []
     scored = [item for item in results if item.value is not None]
     if any(not item.is_complete for item in scored):

@@ -30,7 +30,7 @@ LAST_LINES = 8
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that ended without a record: how, and the file of its output."""
+    """A run that ended without a record: how it ended, and the file with its output."""
 
     item: PlannedRun
     ending: str
@@ -38,13 +38,13 @@ class Failure:
 
 
 def run_missing(planned: Sequence[PlannedRun], runs: Path, executor: Executor) -> list[Failure]:
-    """Make every possible run in the order of the plan; a failure stops no other run.
+    """Carry out every possible run in the order of the plan; a failure does not stop other runs.
 
-    On KeyboardInterrupt and SIGTERM the running ones are stopped, and keep what they finished.
+    On KeyboardInterrupt and SIGTERM the running ones are stopped; what they finished is kept.
 
     Args:
-        planned: the plan.
-        runs: folder of all runs, which gets what they print.
+        planned: the planned runs.
+        runs: folder of all runs, to which their output is written.
         executor: starts the runs.
     """
     display = _Display(sum(item.is_ready for item in planned))
@@ -182,7 +182,7 @@ class _Display:
 
 
 def progress_text(folder: Path | None, log: Path) -> str:
-    """Describe the present step of the run in `folder`."""
+    """Describe what the run in `folder` is doing now, such as its epoch or episode."""
     if folder is None or not folder.is_dir():
         return "starting"
     parts = list(folder.glob("evaluation/part-*.jsonl"))

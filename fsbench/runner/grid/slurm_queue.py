@@ -17,7 +17,7 @@ ENDED = {
 
 
 class AccountWatcher(SlurmInfoWatcher):
-    """Watches jobs with `sacct`."""
+    """Watches SLURM jobs with the command `sacct`."""
 
     def is_done(self, job_id: str, mode: str = "standard") -> bool:
         """Return whether a job has ended for good."""
@@ -25,7 +25,7 @@ class AccountWatcher(SlurmInfoWatcher):
 
 
 class QueueWatcher(AccountWatcher):
-    """Watches jobs with `squeue`, all of the user's in one call."""
+    """Watches SLURM jobs with the command `squeue`, all of the user's jobs in one call."""
 
     def _make_command(self) -> list[str] | None:
         if not self._registered - self._finished:
@@ -41,7 +41,7 @@ class QueueWatcher(AccountWatcher):
 
 
 def choose_watcher() -> None:
-    """Use `squeue` instead of `sacct` if that does not answer, and say so."""
+    """Use `squeue` instead of `sacct` for SLURM jobs if `sacct` does not answer, and say so."""
     command = ["sacct", "--noheader", "--jobs=1"]
     try:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -46,12 +46,12 @@ def read_grid(files: Sequence[str | Path], data_roots: Mapping[str, str] = {}, *
     """Return the runs of grid files, each once, in the files' order.
 
     Args:
-        files: the grids, or names of configs/grids.
-        data_roots: folders of data sets by name, before the files' own.
-        **common: fields of all runs, over those of the files, such as `fast=True`.
+        files: grid files, or names of configs/grids.
+        data_roots: {data set: folder}, which override those of the files.
+        **common: fields for all runs, which override those of the files, such as `fast=True`.
 
     Raises:
-        SettingsError: a key, method, data set or backbone is unknown, or a value of another kind.
+        SettingsError: a key, method, data set or backbone is unknown, or a value has the wrong type.
     """
     runs: list[RunConfig] = []
     for file in map(grid_file, files):

@@ -17,16 +17,15 @@ class Summary:
 
     Attributes:
         variant: a run of the variant.
-        folds: number of folds that the score is a mean over: those that are done for every seed that has any.
-        of: number of folds that the data set has; None while no run tells.
-        chosen_folds: the folds that were asked for.
-        wanted: number of seeds that were asked for.
-        done: number of seeds that the score is a mean over.
+        folds: number of folds over which the score is a mean: those that are done for every seed that has any run.
+        of: number of folds of the data set; None while no run is done.
+        chosen_folds: the requested folds.
+        wanted: number of requested seeds.
+        done: number of seeds over which the score is a mean.
         metric: name of the score.
-        seeds: mean over these folds by seed.
+        seeds: {seed: mean over these folds}.
         value: mean over the seeds; None if no run is done.
-        deviation: standard deviation over seeds of the mean over folds, whose trainings have nothing in common; None
-            for fewer than two seeds.
+        deviation: standard deviation over seeds of the mean over folds; None for fewer than two seeds.
     """
 
     variant: RunConfig

@@ -21,7 +21,7 @@ def task_words(run: RunConfig) -> str:
 
 
 def option_words(run: RunConfig) -> str:
-    """Describe the other options; "–" if there are none."""
+    """Describe a run's options besides method, data, fold and task; "–" if there are none."""
     words = [f"checkpoint {run.checkpoint}"] if run.checkpoint else []
     words += _of_test(run)
     words += [f"{run.image_size} px"] if run.image_size else []
@@ -36,10 +36,10 @@ def _of_test(run: RunConfig) -> list[str]:
 
 
 def run_variant(run: RunConfig) -> tuple[str, ...]:
-    """Return the settings that a run shares with other folds and seeds.
+    """Return the settings of a run that its other folds and seeds share, to group runs.
 
-    A run without a seed has the configuration's, which may be one of theirs: it stands alone, lest a run be counted
-    twice.
+    A run without an explicit seed is not grouped with others: it has the configuration's seed, which may be one of
+    theirs, so that a run could be counted twice.
     """
     values = {f.name: getattr(run, f.name) for f in fields(run)} | {"fold": None, "seed": run.seed is None}
     return tuple(map(str, values.values()))

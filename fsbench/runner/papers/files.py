@@ -22,12 +22,12 @@ class _Strict(BaseModel):
 
 
 class PrintedName(_Strict):
-    """Names of a row in the files of `benchmarks/published`.
+    """Names under which the csv files of `benchmarks/published` list a row of a paper.
 
     Attributes:
-        method, backbone: the columns of these names.
-        stated: the column `setting`; None if data set, way, shot and setting tell the row.
-        source: beginning of the column `source` instead of the table's.
+        method, backbone: values of the columns `method` and `backbone`.
+        stated: value of the column `setting`; None if data set, way, shot and setting already identify the row.
+        source: beginning of the column `source`, if it differs from that of the paper's table.
     """
 
     method: str
@@ -37,7 +37,7 @@ class PrintedName(_Strict):
 
 
 class Remark(_Strict):
-    """A reason with the tasks to which it applies (none: all)."""
+    """A reason, with the data sets, shots and settings to which it applies (empty lists: all)."""
 
     why: str
     datasets: list[str] = []
@@ -53,26 +53,26 @@ class BaseLearner(_Strict):
 
 
 class RowEntry(_Strict):
-    """Rows of a table that differ only in data set, way, shot and setting.
+    """Rows of a paper's table that differ only in data set, way, shot and setting.
 
-    What a paper trained with is in the files of its method; `batch` and `epochs` repeat what the paper states, so that
-    a method's file that says something else is seen.
+    A paper's training settings are in the configuration of its method; `batch` and `epochs` repeat what the paper
+    states, so that a deviating configuration is noticed.
 
     Attributes:
         method, backbone, protocol, settings: names of `fsbench bench`.
         datasets, folds, ways, shots: as in a grid.
-        reported: names of the figures; None if `benchmarks/published` has none of the row.
-        ablation: file of configs/ablations without its ending.
+        reported: names under which published scores are listed; None if `benchmarks/published` has none for the row.
+        ablation: name of a file in configs/ablations, without its ending.
         options: arguments in LightningCLI's form that change training or test.
-        task: further fields of the test's task, so that the training is shared with other rows.
-        test_options: other arguments that change the test alone.
-        checkpoint: "trained" here; "none" where nothing is learned before the test.
-        released: the authors' checkpoint below the folder of weights; `{dataset}` and `{fold}` may stand in it.
+        task: further fields of the test's task; the training is shared with other rows.
+        test_options: other arguments that change only the test.
+        checkpoint: "trained" if a training by fsbench makes it; "none" if nothing is learned before the test.
+        released: path of the authors' checkpoint below the folder of weights, perhaps with `{dataset}` and `{fold}`.
         weights_of: training that makes the backbone's weights.
         batch: episodes of an optimiser step over all devices as the paper states them, or by data set.
         epochs: as the paper states them, or by data set.
-        cannot_run: why the suite cannot make these rows at all.
-        cannot_equal: why the figures cannot be expected to come out.
+        cannot_run: why fsbench cannot run these rows at all.
+        cannot_equal: why the published scores cannot be expected to be reproduced.
     """
 
     method: str
@@ -148,7 +148,7 @@ class PaperRow:
 
     @property
     def cannot_equal(self) -> list[str]:
-        """Reasons why the paper's figures cannot be expected."""
+        """Reasons why the paper's scores cannot be expected to be reproduced."""
         return [
             remark.why
             for remark in self.entry.cannot_equal

@@ -20,9 +20,9 @@ class PaperRun:
 
     Attributes:
         config: the run, without checkpoint and weights.
-        base: the run whose best checkpoint is the backbone's weights.
-        tested: the run whose best checkpoint it tests; None if it trains, or learns nothing.
-        released: file of the authors' checkpoint that it tests instead; "" for none.
+        base: the run whose best checkpoint provides the backbone's weights.
+        tested: the run whose best checkpoint this run tests; None if it trains itself, or learns nothing.
+        released: file of the authors' checkpoint that this run tests instead; "" for none.
     """
 
     config: RunConfig
@@ -41,7 +41,7 @@ RowRuns = dict[PaperRow, list[PaperRun]]
 
 
 def why_no_runs(entry: RowEntry, released: bool) -> str:
-    """Say why rows have no runs, from authors' checkpoints or own trainings; "" if they have."""
+    """Say why rows of a paper cannot be run, with authors' checkpoints or own trainings; "" if they can."""
     if not entry.cannot_run and released and entry.checkpoint == "trained" and not entry.released:
         return "where the authors' checkpoints lie is not laid down; test them with make bench CKPT=<file>"
     return entry.cannot_run

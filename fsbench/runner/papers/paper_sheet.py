@@ -21,10 +21,10 @@ class PaperPlan:
     Attributes:
         name, paper: the paper.
         runs: the runs of the chosen rows.
-        planned: their states, and those of the trainings that they start from.
-        not_run: row -> why it has no runs.
-        remarks: row -> why its figures cannot be expected to come out.
-        results: measured beside reported.
+        planned: {run: its state}, also of trainings from which runs start.
+        not_run: {row: why it has no runs}.
+        remarks: {row: why its published scores cannot be expected to be reproduced}.
+        results: measured scores compared with published ones.
     """
 
     name: str
@@ -92,7 +92,7 @@ def list_papers(papers: dict[str, Paper], rows: dict[str, int]) -> Table:
 
 
 def remarks(row: PaperRow, figures: Sequence[PublishedScore]) -> list[str]:
-    """Say why a row's figures cannot be expected, as far as known before any run."""
+    """Return reasons why a row's published scores cannot be expected, as far as known before any run."""
     settings = row.request.values
     found = list(row.cannot_equal)
     if all(figure.doubt for figure in figures):

@@ -32,11 +32,11 @@ RESULT_NOTES = (
 
 @dataclass(frozen=True)
 class RowResult:
-    """A measured score beside the figure of a paper's row.
+    """A measured score compared with the published score of a paper's row.
 
     Attributes:
         row: the row.
-        comparison: both figures, and how they were compared.
+        comparison: both scores, and how they compare.
     """
 
     row: PaperRow
@@ -44,17 +44,17 @@ class RowResult:
 
     @property
     def verdict(self) -> str:
-        """How the score compares: one of `VERDICTS`, or not comparable."""
+        """How the measured score compares with the published one: one of `VERDICTS`, or "not comparable"."""
         return NOT_COMPARABLE if self.comparison.difference is None else self.comparison.verdict
 
     @property
     def why(self) -> str:
-        """Why the two cannot be compared; "" if they can."""
+        """Why the two scores cannot be compared; "" if they can."""
         return self.comparison.verdict.removeprefix("not comparable: ") if self.comparison.difference is None else ""
 
 
 def row_results(records: Mapping[PaperRow, Sequence[Record]], published: Sequence[PublishedScore]) -> list[RowResult]:
-    """Compare each row's records with its figures; a mean needs every fold."""
+    """Compare the records of each row of a paper with its published scores; a mean needs every fold."""
     results: list[RowResult] = []
     for row, members in records.items():
         figures = row_scores(row, published)
@@ -105,7 +105,7 @@ def published_scores(folder: Path = FOLDER) -> list[PublishedScore]:
 
 
 def row_scores(row: PaperRow, published: Iterable[PublishedScore]) -> list[PublishedScore]:
-    """Return the figures in `published` that `row` names, for every fold and metric."""
+    """Return the published scores that a row of a paper names, for every fold and metric."""
     name = row.entry.reported
     if name is None:
         return []
@@ -132,7 +132,7 @@ def refer(notes: list[str], texts: Iterable[str]) -> str:
 
 
 def numbered(notes: Sequence[str]) -> list[str]:
-    """Return notes with their numbers from `refer`."""
+    """Return notes preceded by the numbers that `refer` gave them, such as "[1] …"."""
     return [f"[{number}] {text}" for number, text in enumerate(notes, 1)]
 
 

@@ -100,9 +100,9 @@ class EpisodeDiff:
 
     Attributes:
         number: number of the episode.
-        pixels: number of its mask's pixels that differ.
+        pixels: number of pixels of its label map that differ.
         reasons: what differs by more than it may, in words.
-        same: True if the episode itself is the same.
+        same: whether the episode itself (images and classes) is still the same.
     """
 
     number: int
@@ -113,11 +113,11 @@ class EpisodeDiff:
 
 @dataclass(frozen=True)
 class Findings:
-    """Differences between two outcomes beyond what is allowed.
+    """Differences between a case's outcome and the accepted one that exceed the tolerances.
 
     Attributes:
         lines: differing settings, losses and scores, a sentence each; where settings differ, nothing else is compared.
-        moved: differing episodes.
+        moved: episodes whose predictions differ too much.
         pixels: largest number of differing pixels in an episode, allowed or not.
         loss: largest relative difference of a loss, allowed or not.
     """

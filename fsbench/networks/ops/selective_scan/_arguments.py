@@ -11,9 +11,9 @@ MAX_STATES = 256  # as in the CUDA kernel of mamba-ssm
 
 
 def expand_groups(B: Tensor, C: Tensor, b: int, length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return B and C in any of their forms as (b, G, N, L) with the same G.
+    """Return the parameters B and C of a selective scan, given in any of their forms, as (b, G, N, L) with the same G.
 
-    One that is repeated for that is returned in `dtype`, in which the gradients of its copies are added up.
+    A parameter that has to be repeated is returned in `dtype`, in which the gradients of its copies are added up.
     """
     grouped = [_per_token(t, b, length) for t in (B, C)]
     most = max(t.shape[1] for t in grouped)
@@ -39,7 +39,7 @@ def check_arguments(
     bias: Tensor | None,
     state: Tensor | None,
 ) -> tuple[int, int, int]:
-    """Check the arguments of a scan and return (b, D, L).
+    """Check the shapes and dtypes of a selective scan's arguments; return batch size b, channels D and length L.
 
     Raises:
         SettingsError: an argument does not fit; the message names it.

@@ -18,12 +18,12 @@ UNORDERED = "mamba_ssm_selective_scan does not have a deterministic implementati
 
 
 def choose_backend(u: Tensor, backend: Backend | None = None, stateless: bool = False) -> Backend:
-    """Return the back end that scans tokens like `u`.
+    """Return the name of the implementation of the selective scan for inputs like `u`.
 
     Args:
-        u: inputs; their device and dtype count.
-        backend: a back end by name; default: `$FSBENCH_SCAN`, else the fastest one that can do it.
-        stateless: the call needs no initial state and no gradient of the last state.
+        u: inputs, whose device and dtype decide.
+        backend: name of an implementation; None takes `$FSBENCH_SCAN`, else the fastest one that supports the call.
+        stateless: whether the call needs no initial state and no gradient of the last state.
 
     Raises:
         SettingsError: the back end is unknown, or cannot run with this device and these packages.
@@ -74,7 +74,7 @@ def _is_installed(package: str) -> bool:
 
 
 def implementation(backend: str) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return the function of a back end of ours, which takes the arguments of `_reference.scan`."""
+    """Return the scan function of fsbench's own implementation `backend`, with the arguments of `_reference.scan`."""
     if backend == "triton":  # which is optional
         from fsbench.networks.ops.selective_scan import _triton
 

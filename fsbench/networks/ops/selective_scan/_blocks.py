@@ -106,10 +106,10 @@ class _Workspace:
 
 
 class Scan(torch.autograd.Function):
-    """The scan in blocks, with the arguments of `_reference.scan`.
+    """Selective scan in blocks of tokens, as an autograd function with the arguments of `_reference.scan`.
 
-    For the backward pass it saves its inputs and the states at the entries of blocks, and, where windows are mapped, at
-    their ends.
+    For the backward pass it saves its inputs, the states at the start of each block and, if the state is changed
+    between windows, the states at the ends of windows.
     """
 
     @staticmethod

@@ -13,10 +13,10 @@ from fsbench.base.errors import SettingsError
 
 
 def import_kernel() -> Callable[..., Any]:
-    """Return the package's `selective_scan_fn`.
+    """Return the function `selective_scan_fn` of the package mamba-ssm.
 
     Raises:
-        SettingsError: the package is absent, or was built for another torch or GPU.
+        SettingsError: mamba-ssm is not installed, or was built for another torch or GPU.
     """
     try:  # optional
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
@@ -29,7 +29,7 @@ def import_kernel() -> Callable[..., Any]:
 
 @cache
 def is_usable() -> bool:
-    """Return whether the package is installed with its CUDA extension and can be imported; warn where it cannot."""
+    """Return whether mamba-ssm is installed with its CUDA extension; warn if it is, but cannot be imported."""
     if not all(importlib.util.find_spec(name) for name in ("mamba_ssm", "selective_scan_cuda")):
         return False
     try:
@@ -53,11 +53,11 @@ def scan(
     state: Tensor | None,
     return_last_state: bool,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Scan tokens by mamba-ssm's kernel; arguments and result as in `selective_scan`.
+    """Run the selective scan by mamba-ssm's CUDA kernel; arguments and result as in `selective_scan`.
 
     Raises:
-        SettingsError: the package is missing; the kernel has no initial state; or, later, a gradient
-            reaches the last state, which the kernel would ignore.
+        SettingsError: mamba-ssm is missing; an initial state is given, which the kernel does not support; or, in the
+            backward pass, a gradient reaches the last state, which the kernel would ignore.
     """
     selective_scan_fn = import_kernel()
     if state is not None:

@@ -19,21 +19,21 @@ def scan(
     decay: Tensor | None,
     offset: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Reference of the selective scan, which every back end must equal.
+    """Reference implementation of Mamba's selective scan, token by token, which all other implementations must match.
 
     Args:
-        u, delta: (b, D, L).
-        A: (D, N).
-        B, C: (b, G, N, L).
-        D, bias: (D,) or None.
-        softplus: take the softplus of delta and bias.
+        u, delta: inputs and step sizes (b, D, L).
+        A: state matrix (D, N).
+        B, C: input and output projections (b, G, N, L) for G groups of channels.
+        D, bias: skip and bias of the step sizes, (D,) or None.
+        softplus: whether to take the softplus of delta and bias.
         state: state before the first token (b, D, N).
-        window: number of tokens, a divisor of L, after which the state becomes decay · state + offset, except after
-            the last one.
-        decay, offset: (b, D, N), or None for no such map.
+        window: number of tokens, a divisor of L, after which the state becomes decay · state + offset; not after the
+            last token.
+        decay, offset: (b, D, N), or None to leave the state as it is.
 
     Returns:
-        outputs (b, D, L) and last state (b, D, N), both in A's dtype.
+        Outputs (b, D, L) and last state (b, D, N), both in A's dtype.
     """
     u, step, B, C = _widened(u, delta, B, C, bias, softplus, A)
     inflow, outputs = step * u, []
@@ -60,10 +60,10 @@ def scan_by_doubling(
     decay: Tensor | None,
     offset: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Scan all tokens in log2(L) steps, which can be traced into a graph; arguments as in `scan`.
+    """Run the selective scan on all tokens at once in log2(L) steps, which can be traced into a graph.
 
-    Each token is an affine map of the state, state -> a · state + b; maps of 1, 2, 4, … tokens are composed of two of
-    half as many. All states exist at once, several times: (b, D, N, L) numbers each.
+    Arguments and result are those of `scan`. Each token is an affine map of the state, state -> a · state + b; maps of
+    2, 4, … tokens are composed of two maps of half as many. All states exist at once, (b, D, N, L) numbers each time.
     """
     u, step, B, C = _widened(u, delta, B, C, bias, softplus, A)
     length = u.shape[2]

@@ -22,17 +22,16 @@ COLUMNS = 64
 
 
 def launch(kernel: Any, grid: tuple[int, ...], first: Tensor, *arguments: Any, **constants: Any) -> None:
-    """Run a kernel on the device of its first argument.
+    """Launch a Triton kernel on the device of its first argument.
 
-    Triton launches on the current device whatever its arguments say, so tensors of `cuda:1` would reach a kernel that
-    runs on `cuda:0`.
+    Triton itself launches on the current device, so that tensors of `cuda:1` could reach a kernel on `cuda:0`.
 
     Args:
         kernel: function decorated by `triton.jit`.
-        grid: numbers of programs.
-        first: the kernel's first argument.
-        arguments: its others.
-        constants: its `constexpr` arguments.
+        grid: number of programs along each axis.
+        first: first argument of the kernel, a tensor.
+        arguments: further arguments of the kernel.
+        constants: `constexpr` arguments of the kernel.
     """
     with torch.cuda.device(first.device) if first.is_cuda else nullcontext():
         kernel[grid](first, *arguments, **constants)
@@ -99,10 +98,10 @@ class _Launch:
 
 
 class Scan(torch.autograd.Function):
-    """The scan in fp32, with the arguments of `_reference.scan`.
+    """Selective scan by Triton kernels in fp32, as an autograd function with the arguments of `_reference.scan`.
 
-    For the backward pass it saves its inputs and the states at the entries of chunks, and, where windows are mapped, at
-    their ends.
+    For the backward pass it saves its inputs, the states at the start of each chunk and, if the state is changed
+    between windows, the states at the ends of windows.
     """
 
     @staticmethod
@@ -172,7 +171,10 @@ def _power_of_two(number: int) -> int:
 
 
 class Interception(torch.autograd.Function):
-    """Interception of fp32 arguments; see `fsbench.networks.ops.selective_scan.interception.intercept`."""
+    """Reading of a scan's state by every token, by Triton kernels in fp32, as an autograd function.
+
+    See `fsbench.networks.ops.selective_scan.interception.intercept`.
+    """
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, step: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor) -> Tensor:

@@ -34,20 +34,20 @@ def intercept(
     delta_softplus: bool = False,
     backend: Backend | None = None,
 ) -> Tensor:
-    """Read a scan's `state` with every token, without changing it.
+    """Make one step of a selective scan from the same state for every token, and return the outputs.
 
     Args:
-        u, delta: (b, d, l).
-        A: (d, n).
-        B, C: (b, n, l).
-        D: (d,), or () for one skip of all channels.
-        state: (b, d, n), for all tokens.
-        delta_bias: (d,).
-        delta_softplus: Delta is softplus(delta + bias).
-        backend: see `selective_scan`; all but "triton" are the definition with (b, d, l, n) tensors.
+        u, delta: inputs and step sizes (b, d, l).
+        A: state matrix (d, n).
+        B, C: input and output projections (b, n, l).
+        D: skip (d,), or () for one skip of all channels.
+        state: state (b, d, n) from which each token starts.
+        delta_bias: bias of the step sizes (d,).
+        delta_softplus: whether the step size is softplus(delta + bias).
+        backend: implementation, see `selective_scan`; all but "triton" use the definition with (b, d, l, n) tensors.
 
     Returns:
-        (b, d, l) in u's dtype. Sums are fp32 or wider. All arguments get gradients.
+        Outputs (b, d, l) in u's dtype. Sums are fp32 or wider. All arguments get gradients.
 
     Raises:
         SettingsError: the arguments do not fit together, or the back end cannot run with this device.

@@ -32,22 +32,24 @@ def recapped_scan(
     delta_softplus: bool = False,
     backend: Backend | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Scan windows from a zero state, with the segment S repeated before each of them.
+    """Run a selective scan over W windows of query tokens, with the support's tokens S repeated before each window.
+
+    The scan starts from a zero state.
 
     Args:
-        u_s, delta_s: inputs of S (b, D, T).
-        B_s, C_s: of S (b, G, N, T).
-        u_q, delta_q: inputs of the windows (b, D, W, Tq).
-        B_q, C_q: of the windows (b, G, N, W, Tq).
+        u_s, delta_s: inputs and step sizes of S (b, D, T).
+        B_s, C_s: projections of S (b, G, N, T).
+        u_q, delta_q: inputs and step sizes of the windows (b, D, W, Tq).
+        B_q, C_q: projections of the windows (b, G, N, W, Tq).
         A, D, delta_bias, delta_softplus, backend: see `selective_scan`. "mamba_ssm", which has no initial state, scans
             the whole sequence.
 
     Returns:
-        outputs of the first S (b, D, T) and of the windows (b, D, W, Tq), in u's dtype, and the state after the first S
+        Outputs of the first S (b, D, T) and of the windows (b, D, W, Tq), in u's dtype, and the state after the first S
         (b, D, N); all differentiable (the state not with "mamba_ssm").
 
     Raises:
-        SettingsError: the arguments do not fit together, or the back end cannot do it.
+        SettingsError: the arguments do not fit together, or the implementation does not support the call.
     """
     _check_parts({"u": u_s, "delta": delta_s, "B": B_s, "C": C_s}, {"u": u_q, "delta": delta_q, "B": B_q, "C": C_q})
     u, delta, B, C = (t.flatten(-2) for t in (u_q, delta_q, B_q, C_q))
@@ -106,7 +108,10 @@ def long_scan(
     delta_softplus: bool = False,
     backend: Backend | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute `recapped_scan` by its definition: write down the whole sequence and scan it."""
+    """Compute `recapped_scan` by its definition: build the whole sequence, with all repetitions, and scan it.
+
+    Arguments and result are those of `recapped_scan`; the last state has no gradient.
+    """
     length = u_s.shape[-1]
 
     def sequence(s: Tensor, q: Tensor) -> Tensor:

@@ -10,12 +10,13 @@ LINE, LETTER, GAP = 17, 7.2, 14
 
 @dataclass(frozen=True)
 class Island:
-    """Test that several programs share, with their names.
+    """Box in the map of published tests: a test, with the names of the programs that share it.
 
     Attributes:
-        number: the number of its group on the page; 0 where nobody can stand beside, its test not being known.
-        names: methods on it.
-        x, y, width, height: of the box around it.
+        number: number of the test's group on the page; 0 if the test is not fully known, so that no other program can
+            share it.
+        names: names of the methods on this test.
+        x, y, width, height: of the box.
         kind: "shared", "alone" or "unknown".
     """
 
@@ -29,13 +30,13 @@ class Island:
 
 
 def place_islands(groups: Sequence[tuple[int, Sequence[str], str]]) -> tuple[list[Island], float]:
-    """Place islands in rows, in order; a row is as high as its highest island.
+    """Place the boxes of published tests in rows, in order; a row is as high as its highest box.
 
     Args:
-        groups: (number, names, kind) of each.
+        groups: (number, method names, kind) of each test; kind is "shared", "alone" or "unknown".
 
     Returns:
-        The islands, and the height of the figure.
+        The boxes, and the height of the figure.
     """
     placed: list[Island] = []
     row: list[tuple[int, Sequence[str], str, float, float]] = []

@@ -33,25 +33,25 @@ _SOURCES = {"dataset": "data set", "program": "whole program"}
 
 
 def write_atlas_page(atlas: Atlas, out: Path) -> Path:
-    """Write the atlas as a single page; returns the file."""
+    """Write the page of published scores and evaluation programs to `out`; return its file."""
     write_text(out, atlas_page(atlas))
     return out
 
 
 def atlas_page(atlas: Atlas) -> str:
-    """Return the atlas as a single page, for the manual."""
+    """Return the page of published scores and evaluation programs as HTML, for the manual."""
     common = {"up": "", "has_papers": False, "has_atlas": False, "refused": (), "command": "fsbench atlas page",
               "version": __version__}  # fmt: skip
     return render_atlas(template_environment(TEMPLATES), atlas, common)
 
 
 def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, Any]) -> str:
-    """Return the HTML of the atlas page.
+    """Return the HTML of the page of published scores and evaluation programs.
 
     Args:
         environment: the environment of the report's templates.
-        atlas: what is shown, runs of ours included.
-        common: what the template of all pages takes.
+        atlas: the published scores and programs, perhaps with the user's own runs.
+        common: {variable: value} for the template that all pages share.
     """
     groups = atlas.groups()
     numbers = _numbers(groups)

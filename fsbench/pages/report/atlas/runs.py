@@ -11,12 +11,12 @@ from fsbench.scores.estimate import Estimate
 
 
 def has_published(studies: Sequence[Study]) -> bool:
-    """Return whether a study is about a data set that the atlas has."""
+    """Return whether a study is about a data set for which fsbench lists published scores."""
     return any(is_in_atlas(study.records[0]) for study in studies)
 
 
 def with_runs(atlas: Atlas, studies: Sequence[Study]) -> Atlas:
-    """Return the atlas with an entry for each method of each study on a data set that it has."""
+    """Return the published scores with an entry added for each method of each study on the same data sets."""
     own = [
         run_entry(label, all_runs(runs), _scores(study, label), atlas.programs, study.number)
         for study in studies

@@ -16,7 +16,7 @@ NO_IOU, NO_RUN = -1, -2
 
 
 def explorer_columns(study: Study) -> dict[str, Any]:
-    """Return the data with which the explorer starts; shares are in thousandths.
+    """Return the data with which the page for browsing episodes starts; shares are in thousandths.
 
     Each entry of `columns`, `iou` and `wrong` has a value for every episode, fold after fold:
 
@@ -25,8 +25,8 @@ def explorer_columns(study: Study) -> dict[str, Any]:
     - `spread`: difference of the largest and the smallest IoU of the methods, see `iou_spread`;
     - `iou`, `wrong`: by method, the IoU, and the number of ways whose presence is decided wrongly.
 
-    `told` has a method's words for what it was told in place of its supports' masks, by position; see `told_words`.
-    A fold's `runs` has the folder of each method's run as a word of a command line, None if there is none.
+    `told` has a method's words for what it was told in place of its supports' masks, by position; see `told_words`. A
+    fold's `runs` has the folder of each method's run as a word of a command line, None if there is none.
     """
     labels, names = list(study.methods), _Names()
     columns: dict[str, list[Any]] = {
@@ -88,7 +88,7 @@ def explorer_columns(study: Study) -> dict[str, Any]:
 
 
 def told_words(record: Record) -> str:
-    """Say what a method got in place of its supports' masks; "" if it got masks."""
+    """Say which labels a method got instead of its supports' masks, such as boxes; "" if it got masks."""
     identity = record.run.identity
     weak = ANNOTATIONS[identity.support_annotation].words
     share = f"{100 * identity.kept_support:g} % of " if identity.kept_support < 1 else ""
@@ -96,9 +96,13 @@ def told_words(record: Record) -> str:
 
 
 def iou_spread(iou: Sequence[np.ndarray], episodes: int) -> np.ndarray:
-    """Return the largest minus the smallest IoU (E,) of an episode's methods, NaN where none has one.
+    """Return (E,): the largest minus the smallest IoU among methods in each episode; NaN if no method has an IoU.
 
-    Rightly predicting nothing counts as 1 where another method has an IoU.
+    A method that correctly predicts nothing counts as 1 if another method has an IoU.
+
+    Args:
+        iou: for each method (E,) IoUs from 0 to 1.
+        episodes: number E of episodes.
     """
     if not iou:
         return np.full(episodes, np.nan)

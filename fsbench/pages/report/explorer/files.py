@@ -15,7 +15,7 @@ FOLDER = "explorer"
 
 
 def write_data_file(folder: Path, name: str, content: Any) -> None:
-    """Write `content`, which JSON can hold, to explorer/NAME.js in `folder` of a study."""
+    """Write JSON-compatible `content` to explorer/NAME.js in the folder of a study, for the page's script."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     target = folder / FOLDER
     target.mkdir(exist_ok=True)

@@ -24,7 +24,7 @@ QUALITY = 82
 
 
 def open_data(runs: Iterable[Record], place: str, missing: list[str]) -> "SegmentationData | None":
-    """Open the data set that `runs` share; None if it is not here, with a sentence added to `missing`."""
+    """Open the data set that `runs` share; if it is missing, return None and add a sentence to `missing`."""
     reason = "there is no config.yaml beside the records"
     for record in runs:
         if not (record.path / "config.yaml").is_file():
@@ -46,7 +46,10 @@ def open_data(runs: Iterable[Record], place: str, missing: list[str]) -> "Segmen
 def open_support_labels(
     record: Record, place: str, missing: list[str]
 ) -> "Callable[[Episode], list[list[np.ndarray]]] | None":
-    """Return a function that draws a run's support labels; None if its data are missing."""
+    """Return a function from an episode to its support labels, (h, w) by way and shot, as the run's method got them.
+
+    None if the data are missing; then a sentence is added to `missing`.
+    """
     try:
         from fsbench.runner.engine.stored_data import SupportLabels
 
@@ -59,7 +62,7 @@ def open_support_labels(
 
 
 class Truth:
-    """Truth of episodes as COCO runs.
+    """True masks of episodes, encoded as COCO run lengths.
 
     Args:
         data: The data set.
@@ -96,8 +99,12 @@ class Truth:
 
 
 def support_runs(labels: np.ndarray, side: int) -> list[Any]:
-    """Return [height, width, runs, runs of void] of a label map, 1 labelled and 255 void, whose longer side is at most
-    `side` then."""
+    """Return [height, width, run lengths of label 1, run lengths of void] of a resized label map.
+
+    Args:
+        labels: (h, w), 1 labelled and 255 void.
+        side: largest length of the longer side after resizing, in pixels.
+    """
     height, width = labels.shape
     scale = min(1.0, side / max(height, width))
     fitted = resize_labels(labels, max(1, round(height * scale)), max(1, round(width * scale)))
@@ -105,11 +112,11 @@ def support_runs(labels: np.ndarray, side: int) -> list[Any]:
 
 
 class ImageFiles:
-    """Writes images as small JPEG files until their bytes reach a bound.
+    """Writes images as small JPEG files until their total size reaches a limit.
 
     Args:
-        folder: Of the study.
-        side: Longer side in pixels.
+        folder: Folder of the study.
+        side: Longer side of the images in pixels.
     """
 
     def __init__(self, folder: Path, side: int):
@@ -120,12 +127,12 @@ class ImageFiles:
         self.is_full = False
 
     def allow(self, size: int) -> None:
-        """Allow `size` bytes more."""
+        """Raise the limit on the total size by `size` bytes."""
         self.left += size
         self.is_full = False
 
     def write(self, data: "SegmentationData", names: Mapping[int, str]) -> None:
-        """Write the images `names` (number -> name) as NUMBER.jpg, those that are not there yet."""
+        """Write the images `names`, {number: image name}, as NUMBER.jpg, unless they exist already."""
         from fsbench.data.image_io import image_pixels  # cv2, which a report without images spares
 
         self.folder.mkdir(exist_ok=True)

@@ -23,10 +23,11 @@ Ways = list[dict[str, Any]]
 
 @dataclass
 class MethodMasks:
-    """Masks of one run by episode number: stored ones, or predicted `again`.
+    """Masks of one run by episode number: stored ones, or masks that were predicted again.
 
-    `attention_meaning` is the method's, "" if it has no attention maps or does not say. `frame` is the protocol's:
-    masks that were counted in one are laid over the image again, and have no `LAYERS`.
+    `attention_meaning` says what the method's attention maps show, "" if it has none. `frame` is the protocol's frame
+    (a square in which pixels were counted): such masks are mapped back to the image and have no `LAYERS` (soft masks,
+    attention).
     """
 
     stored: StoredPredictions | None = None
@@ -35,9 +36,9 @@ class MethodMasks:
     frame: int | None = None
 
     def ways(self, episode: int) -> Ways | None:
-        """Return the ways of an episode; None if its prediction is unknown.
+        """Return the predicted masks of an episode's ways; None if there is no prediction.
 
-        Raises RecordError where the run kept others than were counted.
+        Raises RecordError if the stored masks are not those that were counted.
         """
         if self.stored is None:
             found = self.again.get(episode)
@@ -52,13 +53,13 @@ class MethodMasks:
 def study_masks(
     study: Study, count: int, missing: list[str], report: Callable[[str], None]
 ) -> dict[int, dict[int, MethodMasks]]:
-    """Return fold -> position of a method -> its masks.
+    """Return {fold: {index of a method: its masks}}.
 
     Args:
-        study: The runs.
-        count: Episodes that are predicted again for each pair of methods, of runs that kept no predictions.
-        missing: Gets a sentence for each run whose masks are not there.
-        report: Gets a line of progress for each run that predicts again.
+        study: The runs on one test.
+        count: Number of episodes to predict again for each pair of methods, for runs that kept no predictions.
+        missing: A sentence is added for each run whose masks are missing.
+        report: Called with a line of progress for each run that predicts again.
     """
     labels = list(study.methods)
     chosen = worth_a_look(study.folds, labels if len(labels) > 1 else labels * 2, count)
@@ -105,9 +106,9 @@ def run_masks(
 
 
 def predict_again(record: Record, chosen: Sequence[int]) -> "tuple[list[SegmentationResult], str]":
-    """Predict the episodes `chosen` (indices) again; also returns the method's `attention_meaning`.
+    """Predict episodes of a run, given by index, again; return the results and what attention maps show.
 
-    Raises RecordError where data or counts differ from the record.
+    Raises RecordError if data or counts differ from those of the record.
     """
     import torch  # slow to import; a report of kept predictions needs none
 

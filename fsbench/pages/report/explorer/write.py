@@ -25,10 +25,10 @@ BLOCK = 25
 
 @dataclass(frozen=True)
 class ExplorerOptions:
-    """How many episodes and images an explorer shows.
+    """How many episodes and images the page for browsing episodes contains.
 
     Attributes:
-        again: Episodes that are predicted again for each pair of methods, of runs that kept no predictions.
+        again: Number of episodes to predict again for each pair of methods, for runs that kept no predictions.
         images: Whether images are copied beside the page.
         side: Longer side of such an image in pixels.
         budget: Largest number of bytes of all images of a study.
@@ -44,10 +44,10 @@ def write_explorer(study: Study, folder: Path, options: ExplorerOptions, report:
     """Write a study's data files into `folder`/explorer.
 
     Args:
-        study: The runs.
+        study: The runs on one test.
         folder: The study's folder.
-        options: How much is shown.
-        report: Gets lines of progress.
+        options: How many episodes and images are included.
+        report: Called with lines of progress.
 
     Returns:
         Sentences about what is missing, and why.

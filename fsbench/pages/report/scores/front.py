@@ -69,17 +69,17 @@ def front_table(study: Study) -> FrontTable:
 
 
 def legend(block: Block) -> list[str]:
-    """Explain column heads such as 5⁰ and signs of cards, a sentence each."""
+    """Return sentences that explain column headings such as 5⁰ and signs of training conditions such as †."""
     return [*fold_legend(block), *mark_legend(block)]
 
 
 def fold_legend(block: Block) -> list[str]:
-    """Explain column heads such as 5⁰."""
+    """Return sentences that explain column headings such as 5⁰."""
     return [f"{words}." for words in ["; ".join(dict.fromkeys(fold_signs(block).values()))] if words]
 
 
 def mark_legend(block: Block) -> list[str]:
-    """Explain the signs of cards."""
+    """Return sentences that explain signs of training conditions such as †."""
     return [f"{words}." for words in card_notes(block)]
 
 

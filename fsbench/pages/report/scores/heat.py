@@ -26,8 +26,8 @@ class HeatMap:
 
     Attributes:
         methods: Labels, the best first.
-        names: Of the classes.
-        folds: Of each class.
+        names: Names of the classes.
+        folds: Fold of each class.
         values: (methods, names) scores; None if there is none.
     """
 

@@ -20,13 +20,13 @@ from fsbench.scores.trivial import is_trivial
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """A study's table of methods.
+    """Table of a study's methods, best first.
 
     Attributes:
-        table: the best method first; then further answers that the protocol derives from the methods' runs, the best
-            figures of answers that need no model, if there are several, and these answers.
-        without_letters: methods of which no differences were tested.
-        conditional: whether letters hold for these supports alone.
+        table: the methods; then predictions that the protocol derives from theirs, the best scores of trivial
+            predictions without a model if there are several, and these trivial predictions.
+        without_letters: methods for which no differences were tested.
+        conditional: whether letters (equal for methods that are not told apart) hold only for these supports.
     """
 
     table: Table
@@ -44,7 +44,7 @@ class Leaderboard:
 
 
 def build_leaderboard(study: Study, comparison: Comparison | None) -> Leaderboard:
-    """Build the leaderboard of a study, with letters where its methods were compared in pairs."""
+    """Build the table of a study's methods, with letters if they were compared in pairs."""
     block = study.block
     scores = [column for column in score_columns(block) if column.form is not Form.INTERVAL]
     methods = list(study.methods)

@@ -21,14 +21,14 @@ LEFT_OUT = "left out, because folds, weights or settings differ from the run wit
 
 @dataclass(frozen=True)
 class AnnotationTable(PointTable):
-    """Methods of one test that have runs with masks and with weaker annotations.
+    """Scores of methods with masks and with weaker annotations of the supports, on one test.
 
-    The differences are those of a method with a weak annotation, which is their part, to itself with masks: by metric,
-    then by method, the best with masks first, then by annotation.
+    Each of the `differences` is a method's score with a weak annotation minus its score with masks. They are ordered by
+    metric, then by method (the best with masks first), then by annotation, which is their `part`.
 
     Attributes:
         scores: the scores of each method with masks and with each weak annotation.
-        runs: method -> annotation -> folders of its runs, by ascending fold.
+        runs: {method: {annotation: folders of its runs, by ascending fold}}.
     """
 
     scores: list[ResultRow]
@@ -36,7 +36,7 @@ class AnnotationTable(PointTable):
 
     @property
     def methods(self) -> list[str]:
-        """Labels of the methods, in order."""
+        """Labels of the methods, the best with masks first."""
         return list(dict.fromkeys(loss.method for loss in self.differences))
 
     @property
@@ -48,14 +48,14 @@ class AnnotationTable(PointTable):
 def annotation_tables(records: Sequence[Record], asked: Request = Request(())) -> list[AnnotationTable]:
     """Compare runs that differ only in the annotation of supports, a table for each test.
 
-    The p of all tables are corrected together.
+    P-values of all tables are corrected together.
 
     Args:
         records: finished runs.
-        asked: names of the scores, none for the first of the protocol; and what measures them.
+        asked: the scores to compute; without names, the first score of the protocol.
 
     Raises:
-        RecordError: a method's runs have the same episodes, but other label maps.
+        RecordError: a method's runs have the same episodes but different label maps.
         SettingsError: no method has runs with masks and with another annotation, or none has one of the scores.
     """
     groups = [group for group in comparable(records) if has_losses(group)]
@@ -70,7 +70,7 @@ def annotation_tables(records: Sequence[Record], asked: Request = Request(())) -
 
 
 def has_losses(records: Sequence[Record]) -> bool:
-    """Return whether `annotation_tables` finds something among the runs of one test."""
+    """Return whether one test has a method with runs both with masks and with a weaker annotation of supports."""
     return bool(_compared(records)[0])
 
 

@@ -18,18 +18,18 @@ LOOKS = dict(zip(WEAK, zip(COLORS, "sov^D", strict=False), strict=True))
 
 
 def panels(table: AnnotationTable) -> dict[str, Paint]:
-    """Return the only panel of a table's figure."""
+    """Return {name: drawing function} for the only panel of a table's plot."""
     return {"annotations": partial(plot_losses, table=table)}
 
 
 def plotted(table: AnnotationTable) -> list[ResultRow]:
-    """Return the losses to draw: of the first metric, and of the mean or the first fold."""
+    """Return the differences to draw: in the first metric, for the mean over folds or the first fold."""
     first = table.differences[0]
     return [loss for loss in table.differences if (loss.metric, loss.fold) == (table.metrics[0], first.fold)]
 
 
 def plot_losses(axis: "Axes", table: AnnotationTable) -> None:
-    """Draw the differences to masks with intervals: a row for each method, a mark for each annotation."""
+    """Draw score differences to masks with intervals: a row for each method, a marker for each annotation."""
     losses = plotted(table)
     masks = {loss.method: f"masks {loss.scores[1]:.1f}" for loss in losses}
     methods = list(masks)

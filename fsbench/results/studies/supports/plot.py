@@ -18,7 +18,7 @@ COLORS = {"query": "#0072b2", "support": "#d55e00", "interaction": "#cc79a7"}
 
 
 def panels(table: SensitivityTable) -> dict[str, Paint]:
-    """Return the panels that are drawn of a table, by name."""
+    """Return {name: drawing function} for the panels of a table's plot."""
     painters = {"supports": plot_choices, "supports-parts": plot_parts}
     return {name: partial(paint, lines=table.lines) for name, paint in painters.items()}
 

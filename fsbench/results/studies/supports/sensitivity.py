@@ -48,16 +48,17 @@ class SupportSensitivity:
     """How much a method's score depends on the choice of supports.
 
     Attributes:
-        method: its label.
+        method: the method's label.
         runs: folders of its runs.
-        metric: name of the score of the test that `scores` are.
-        draws: draws of the supports for every query.
-        scores: score of the whole test by name of `CHOICES`.
-        gains: differences of the choices `ORACLE_CHOICES` to the official draw, without p.
-        per_query: mean over queries of the episode's score (see `EPISODE_SCORE`) of the worst, mean and best draw.
-        gap: mean over queries of the best draw minus the mean of all.
-        parts: parts of the variance of the episode's score; None if no class has two query images.
-        properties: rank correlations within a query of what supports are with the episode's score, by name.
+        metric: name of the score in `scores`.
+        draws: number of draws of the supports for every query.
+        scores: {choice of a draw per query (`CHOICES`), such as the best: score of the whole test}.
+        gains: {choice that needs the truth (`ORACLE_CHOICES`): score minus that of the official draw}, without p.
+        per_query: {"worst", "mean" or "best": mean over queries of the episode score of that draw}.
+        gap: mean over queries of the best draw's episode score minus the mean over draws.
+        parts: how much of the variance of episode scores is due to query, support and interaction; None if no class has
+            two query images.
+        properties: {property of supports: its rank correlation with the episode score, within queries}.
         folds: the folds of the runs; empty of a data set without folds.
     """
 
@@ -74,7 +75,7 @@ class SupportSensitivity:
     folds: tuple[int, ...] = ()
 
     def rows(self, test: str) -> list[ResultRow]:
-        """Return every number as a result row; `test` is the test's name."""
+        """Return every number as a result row for the test named `test`."""
         fold = MEAN if len(self.folds) > 1 else str(*self.folds) or ALL
         scored = ResultRow(test, self.method, fold, self.metric, Estimate(nan), part_kind=DRAWS)
         episode = replace(scored, metric="score of an episode")
@@ -97,11 +98,11 @@ class SupportSensitivity:
 
 @dataclass(frozen=True)
 class SensitivityTable:
-    """Dependence on supports of all methods of one test.
+    """How much the scores of all methods of one test depend on the choice of supports.
 
     Attributes:
         title: the title of the test.
-        lines: the methods, that with the highest official score first.
+        lines: one entry per method, the highest score with the official supports first.
         notes: what a reader must know.
     """
 
@@ -111,7 +112,7 @@ class SensitivityTable:
 
     @property
     def rows(self) -> list[ResultRow]:
-        """Every number of all methods."""
+        """Every number of all methods, as result rows."""
         return [row for line in self.lines for row in line.rows(self.title)]
 
 
@@ -123,13 +124,13 @@ EPISODE_SCORE = {
 
 
 def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None) -> list[SensitivityTable]:
-    """Compare the draws of supports of every method, a table for each test.
+    """Compare scores over several draws of supports for every method, a table for each test.
 
-    Of several trainings, the one with the smallest seed is used.
+    If a method has several trainings, the one with the smallest seed is used.
 
     Args:
         records: finished runs; those with one draw are left out.
-        measure: measures the supports; None leaves their properties out.
+        measure: takes a run and measures properties of its episodes' supports; None leaves properties out.
 
     Raises:
         SettingsError: no run has several draws.
@@ -160,7 +161,13 @@ def _seed_notes(several: Sequence[str]) -> list[str]:
 
 
 def support_sensitivity(label: str, records: Sequence[Record], measure: Measure | None = None) -> SupportSensitivity:
-    """Compare the draws of one method's runs, one of each fold."""
+    """Compare scores over several draws of supports for one method.
+
+    Args:
+        label: the method's label.
+        records: its runs, one of each fold.
+        measure: takes a run and measures properties of its episodes' supports; None leaves properties out.
+    """
     protocol, draws = records[0].protocol, records[0].header.draws
     tables = [episode_table(record) for record in records]
     metric = protocol.default_metrics[0]
@@ -197,13 +204,13 @@ class EpisodeTable:
     """Scores of episodes over all draws of supports.
 
     Attributes:
-        number: (n,) of the episode.
-        draw: (n,) of the supports.
-        query: (n,) number of the query, which is that of its official episode.
-        image: (n,) name of the query image; of classification, the query's number.
+        number: (n,) number of the episode.
+        draw: (n,) number of the draw of supports, 0 for the official one.
+        query: (n,) number of the query: that of its episode with the official supports.
+        image: (n,) name of the query image; in classification the query's number.
         stratum: (n,) classes of the episode.
         support: (n,) names of all supports.
-        score: (n,) of the episode in percent, see `EPISODE_SCORE`.
+        score: (n,) score of the episode in percent, see `EPISODE_SCORE`.
     """
 
     number: np.ndarray
@@ -215,20 +222,20 @@ class EpisodeTable:
     score: np.ndarray
 
     def by_query(self) -> np.ndarray:
-        """Return the scores (queries, draws)."""
+        """Return the episode scores in percent, (queries, draws)."""
         order = np.lexsort((self.draw, self.query))
         table: np.ndarray = self.score[order].reshape(-1, int(self.draw.max()) + 1)
         return table
 
     def cells(self) -> Cells:
-        """Return the scores by query and support."""
+        """Return the episode scores with numbers of class, query image, query and support, to split their variance."""
         names = (self.stratum, self.image, self.query, self.support)
         stratum, image, query, support = (np.unique(values, return_inverse=True)[1] for values in names)
         return Cells(stratum, image, query, support, self.score)
 
 
 def episode_table(record: Record) -> EpisodeTable:
-    """Return the episodes of a run with several draws, with their scores."""
+    """Return the episodes of a run with several draws of supports, with their scores."""
     frame, fold = record.every_draw, fold_of(record)
     episodes: list[Episode] = sorted(record.manifest.tested_episodes, key=lambda episode: episode.number)
     count = len(record.manifest.official_episodes)

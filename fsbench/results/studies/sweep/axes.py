@@ -9,11 +9,11 @@ from fsbench.results.rows.row import KEPT, OBJECTS, SHOTS, SIDE, WAYS
 
 @dataclass(frozen=True)
 class AxisWords:
-    """Words for a number that curves go along, such as shots.
+    """Words for the number on the x axis of curves, such as shots.
 
     Attributes:
-        symbol: head of its column.
-        label: the label of the axis in figures.
+        symbol: heading of the number's table column.
+        label: label of the axis in plots.
     """
 
     symbol: str
@@ -25,10 +25,10 @@ class CurveAxis(AxisWords):
     """A number in which runs of one method differ, such as shots or ways.
 
     Attributes:
-        number: the number of a run.
-        entry: the entry of a manifest's header, or of a run's identity, that is the number.
-        of_episodes: whether the number decides which episodes there are; else the runs of a curve have the same.
-        example: command that makes runs of several such numbers.
+        number: returns the number for a run.
+        entry: name of the entry in the manifest's header or in the run's identity that holds the number.
+        of_episodes: whether the number determines the episodes; else all runs of a curve have the same episodes.
+        example: a command that runs a method at several numbers.
     """
 
     number: Callable[[Record], float]

@@ -23,16 +23,17 @@ COSTS = ("seconds", "memory")
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A method at one value of a curve's axis.
+    """Scores and cost of a method at one value of a number such as shots.
 
     Attributes:
         number: the number of shots, ways, pixels, percent or objects.
-        scores: by name of the metric, with intervals; mean over folds.
-        runs: folders, one of each fold.
+        scores: {metric: mean over folds, with interval}.
+        runs: folders of the runs, one for each fold.
         folds: the folds of the runs; empty of a data set without folds.
-        seconds: of an episode, mean over folds; None if no episode was left to do, and of a part of the runs.
-        peak_mib: largest memory of the runs; None like `seconds`.
-        beyond: words that the authors' rule does not cover this number of shots; empty if it does.
+        seconds: seconds per episode, mean over folds; None if unknown because runs were resumed when complete, or if
+            only a part of the runs is scored.
+        peak_mib: largest peak memory of the runs in MiB; None like `seconds`.
+        beyond: why the authors' rule for several shots does not cover this number of shots; "" if it does.
     """
 
     number: float
@@ -44,7 +45,7 @@ class CurvePoint:
 
     @property
     def rows(self) -> list[ResultRow]:
-        """Its scores, then its known costs."""
+        """The point's scores, then its known costs, as result rows."""
         known = [(PLOTTED[kind].name, Estimate(cost)) for kind, cost in self.costs.items()]
         scores = list(self.scores.values())
         return [*scores, *(replace(row, metric=name, estimate=cost) for row in scores[:1] for name, cost in known)]
@@ -52,7 +53,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Curve:
-    """A method's points, ascending along the axis."""
+    """Scores of a method at ascending values of a number such as shots."""
 
     method: str
     points: list[CurvePoint]
@@ -60,15 +61,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class CurveTable(PointTable):
-    """Curves of several methods whose tests differ only in the axis.
+    """Scores of several methods at several values of a number such as shots, which is all that differs between tests.
 
-    The differences are between points that ask the same queries; see `curve_differences`.
+    The `differences` are between points with the same queries; see `curve_differences`.
 
     Attributes:
-        axis: the number that differs, a key of `axes.WORDS`.
-        curves: the methods, that with the highest score first.
-        nested: whether supports are the first of one draw, so that queries are the same for all numbers.
-        devices: on which times and memory were measured.
+        axis: name of the number that differs, a key of `axes.WORDS`.
+        curves: one curve per method, the highest score first.
+        nested: whether fewer supports are always the first ones of the same draw, so that queries are the same for all
+            numbers.
+        devices: names of the devices on which times and memory were measured.
     """
 
     axis: str
@@ -78,12 +80,12 @@ class CurveTable(PointTable):
 
     @property
     def headlines(self) -> list[str]:
-        """Metrics that are drawn and tested: the first, and accuracy if there is one."""
+        """Metrics that are plotted and tested: the first one, and accuracy if there is one."""
         return headlines(self.metrics)
 
     @property
     def shown_metrics(self) -> list[str]:
-        """Metrics that a table shows: the headlines and the first two."""
+        """Metrics that the printed table has: those that are plotted, and the first two."""
         return list(dict.fromkeys([*self.headlines, *self.metrics[:2]]))
 
     @property
@@ -93,7 +95,7 @@ class CurveTable(PointTable):
 
     @property
     def points(self) -> list[CurvePoint]:
-        """Points of all curves."""
+        """Points of all curves, curve by curve."""
         return [point for curve in self.curves for point in curve.points]
 
     @property
@@ -103,17 +105,22 @@ class CurveTable(PointTable):
 
 
 def headlines(metrics: Sequence[str]) -> list[str]:
-    """Return the first metric, and accuracy if it is another of them."""
+    """Return the first metric, followed by accuracy if that is a later one of `metrics`."""
     return [metrics[0], *(name for name in metrics[1:] if name == "accuracy")]
 
 
 def curve_tables(
     records: Sequence[Record], axes: Collection[str] = tuple(AXES), asked: Request = Request(())
 ) -> list[CurveTable]:
-    """Collect curves as `found_tables` does.
+    """Collect scores by numbers such as shots, a table for each set of tests that differ in one number.
+
+    Args:
+        records: finished runs.
+        axes: names of the numbers to look for; numbers in which no runs differ have no table.
+        asked: the scores to compute; without names, those of the protocol.
 
     Raises:
-        SettingsError: no tests of these runs differ in such a number alone.
+        SettingsError: no tests of these runs differ only in such a number.
     """
     tables = found_tables(records, axes, asked)
     if not tables:
@@ -128,14 +135,14 @@ def curve_tables(
 def found_tables(
     records: Sequence[Record], axes: Collection[str] = tuple(AXES), asked: Request = Request(())
 ) -> list[CurveTable]:
-    """Collect curves, a table for each set of tests that differ in one number; may be empty.
+    """Collect scores by numbers such as shots, a table for each set of tests that differ in one number; may be empty.
 
-    The p-values of all of them are corrected together.
+    The p-values of all tables are corrected together.
 
     Args:
         records: finished runs.
-        axes: the numbers; those by which no runs differ have no table.
-        asked: names of the scores, none for those of the protocol; and what measures them.
+        axes: names of the numbers to look for; numbers in which no runs differ have no table.
+        asked: the scores to compute; without names, those of the protocol.
     """
     return correct_tables([table for axis in AXES if axis in axes for table in _tables(records, axis, asked)])
 
@@ -193,17 +200,17 @@ def _table(groups: list[list[Record]], axis: str, asked: Request) -> CurveTable 
 
 
 def collect(points: Sequence[Point], asked: Request, usual: tuple[str, ...], axis: str, best_at: int) -> CurveTable:
-    """Score the points of curves and compare them; p is not corrected yet.
+    """Score and compare methods at several values of a number; p-values are not corrected yet.
 
     Args:
-        points: methods at numbers. Parts of runs without the headline score are left out.
-        asked: name of the test; names of the scores, none for the usual ones; and what measures them.
-        usual: names of the scores of the protocol, the headline first.
-        axis: a key of `axes.WORDS`.
-        best_at: place of the point in each curve by whose headline score the methods are ordered, the best first.
+        points: methods, each at one value. Parts of runs without the main score are left out.
+        asked: name of the test, and the scores to compute; without names, those in `usual`.
+        usual: names of the protocol's scores, the main one first.
+        axis: name of the number, a key of `axes.WORDS`.
+        best_at: index of the point in each curve by whose main score the methods are ordered, best first.
 
     Returns:
-        The table, without notes; one without curves where every point is left out.
+        The table, without notes; without curves if every point is left out.
     """
     metrics = asked.metrics or usual
     request = replace(asked, metrics=asked.metrics or tuple(headlines(usual)))
@@ -294,7 +301,7 @@ def _notes(table: CurveTable) -> list[str]:
 
 
 def difference_notes(differences: Sequence[ResultRow]) -> list[str]:
-    """Explain the differences between points, and why there are none along curves."""
+    """Return notes on the differences between points, and on why there are none along curves."""
     notes = []
     if not any(map(is_along, differences)):
         notes.append("the points of a curve have different queries, so no test compares the points with each other")

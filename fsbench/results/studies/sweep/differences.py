@@ -15,19 +15,19 @@ from fsbench.results.rows.scoring import Request, Sums
 
 
 def curve_differences(points: Sequence[Point], request: Request, sums: Sums) -> list[ResultRow]:
-    """Compare points of curves that ask the same queries.
+    """Compare methods at several values of a number such as shots, where both sides have the same queries.
 
-    Along a curve each point is compared with the one before it, and the last with the first; at each number every two
-    methods are.
+    For each method each point is compared with the one before it, and the last with the first. At each value every two
+    methods are compared.
 
     Args:
-        points: methods at numbers, methods in the order in which differences are listed.
-        request: the scores; one that a point lacks is left out for its pairs.
-        sums: what was summed of the runs before.
+        points: methods, each at one value, in the order in which differences are listed.
+        request: the scores to compare; a score that a point lacks is left out for its pairs.
+        sums: cache of the runs' statistics.
 
     Returns:
-        The differences along curves, then those at one number, each in the order of the scores and the points; p are
-        not corrected yet.
+        The differences along each method, then those between methods at one value, each in the order of the scores and
+        the points; p-values are not corrected yet.
     """
     asking: dict[tuple[object, ...], list[Point]] = {}
     for point in points:
@@ -47,7 +47,7 @@ def curve_differences(points: Sequence[Point], request: Request, sums: Sums) -> 
 
 
 def is_along(row: ResultRow) -> bool:
-    """Return whether a difference is along one method's curve, not between two methods at one value."""
+    """Return whether a difference is between two values of one method, not between two methods at one value."""
     return bool(row.minus_part)
 
 

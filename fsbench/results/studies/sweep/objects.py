@@ -26,11 +26,11 @@ def object_tables(records: Sequence[Record], objects: Objects, asked: Request = 
 
     Args:
         records: finished runs of segmentation.
-        objects: counts objects.
-        asked: names of the scores, none for the first of the protocol; and what measures them.
+        objects: takes a run and returns {(episode number, way from 1): number of objects in the query}.
+        asked: the scores to compute; without names, the first score of the protocol.
 
     Raises:
-        SettingsError: no query has any.
+        SettingsError: no query shows any object.
     """
     counted = {record.path: _numbers(record, objects) for record in records}
 

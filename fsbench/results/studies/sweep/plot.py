@@ -24,16 +24,16 @@ CROSSED = "crossed out: too few images for an interval"
 
 
 def panels(table: CurveTable) -> dict[str, Paint]:
-    """Return the panels of a table's figure: headline metrics and known costs."""
+    """Return {name: drawing function} for a table's plot: a panel for each main metric and known cost."""
     costs = [cost for cost in COSTS if any(cost in point.costs for point in table.points)]
     return {name: partial(plot_panel, table=table, panel=name) for name in [*table.headlines, *costs]}
 
 
 def plot_panel(axis: "Axes", table: CurveTable, panel: str) -> None:
-    """Draw one of `panels`, a line per method, scores with their intervals.
+    """Draw one panel of a plot: a line per method, scores with their intervals.
 
-    Hollow markers are beyond the authors' rule for this number of shots; a score without an interval is crossed out, so
-    that its missing bar is not taken for a short one.
+    Markers are hollow where the authors' rule does not cover the number of shots. A score without an interval is
+    crossed out, so that the missing bar is not taken for a short one.
     """
     names = whole_names([curve.method for curve in table.curves], LEGEND_NAME)
     bare: list[tuple[float, float]] = []

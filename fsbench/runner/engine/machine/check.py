@@ -18,11 +18,13 @@ tests alone."""
 
 
 def check_machine(trainer: dict[str, Any]) -> None:
-    """Raise SettingsError for an accelerator, a strategy, a precision or a number of devices that this machine does not
-    have, or that are not what a launcher started, and for a folder of temporary files that no process can use.
+    """Raise SettingsError if this machine cannot run with these trainer settings.
+
+    This is so if the accelerator, strategy, precision or number of devices is not available or not what a launcher
+    started, or if no folder for temporary files is usable.
 
     Args:
-        trainer: arguments of Lightning's Trainer as plain values.
+        trainer: {name: plain value} of the arguments of Lightning's Trainer.
     """
     check_temporary_folder()
     accelerator, strategy, devices = (trainer[name] for name in ("accelerator", "strategy", "devices"))

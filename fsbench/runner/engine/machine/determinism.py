@@ -11,12 +11,12 @@ _WARNING = re.compile(r"(\S+) does not have a deterministic implementation")
 
 @contextmanager
 def unordered_kernels() -> Iterator[set[str]]:
-    """Collect the names of kernels that torch warns about within the block (`trainer.deterministic: warn`).
+    """Collect the names of non-deterministic kernels that torch warns about within the block.
 
-    Warnings must go to the log (`logging.captureWarnings`), where the first about each kernel passes.
+    It needs `trainer.deterministic: warn`, and warnings that go to the log (`logging.captureWarnings`).
 
     Yields:
-        A set that grows while the block runs.
+        A set of kernel names that grows while the block runs.
     """
     kernels: set[str] = set()
 

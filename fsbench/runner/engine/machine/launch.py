@@ -22,11 +22,11 @@ class Launcher:
     """A program that starts several processes, recognised by the environment variables it sets.
 
     Attributes:
-        variables: all that it sets for a process.
-        more: others that people set beside it.
-        processes: the variable with the number of processes.
-        most: number of processes that it starts at most.
-        most_nodes: number of machines that it starts them on at most.
+        variables: environment variables that it sets for each process.
+        more: further environment variables that users set for it.
+        processes: the variable that holds the number of processes.
+        most: largest number of processes that it starts.
+        most_nodes: largest number of machines on which it starts them.
     """
 
     variables: tuple[str, ...]
@@ -36,7 +36,7 @@ class Launcher:
     most_nodes: float = inf
 
     def has_started(self, given: set[str], devices: int, nodes: int) -> bool:
-        """Return whether it started this process as one of that many, with all variables."""
+        """Return whether it started this process as one of `devices` x `nodes`, judged by the set variables `given`."""
         own, count = set(self.variables), devices * nodes
         return (
             own <= given <= own | set(self.more)
@@ -70,7 +70,7 @@ IN_JOB = {
 
 
 def check_launch(devices: int, nodes: int) -> None:
-    """Raise SettingsError if the environment's rank does not fit a run of that many processes.
+    """Raise SettingsError if the environment variables of a launcher do not fit a run of that many processes.
 
     Args:
         devices: processes on each node.
@@ -100,10 +100,10 @@ def check_launch(devices: int, nodes: int) -> None:
 
 
 def in_job() -> bool:
-    """Return whether SLURM's tasks are the processes of a run.
+    """Return whether this process is a SLURM task that was started as one of a run's processes.
 
-    Lightning takes a job for such a shell by its name alone, but any job may be called "bash". Of several tasks that
-    srun has started, none has a terminal, unless they are the processors of a shell (`srun -n 4 --pty bash`).
+    Lightning takes a job named "bash" for an interactive shell, but any job may have this name. Tasks started by srun
+    have no terminal, unless they belong to an interactive shell (`srun -n 4 --pty bash`).
     """
     interactive = SLURMEnvironment.job_name() in ("bash", "interactive")
     is_task = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
@@ -127,9 +127,10 @@ def is_first() -> bool:
 
 
 def plugins_in_job(given: Any) -> list[Any]:
-    """Add a plugin to a Trainer's that keeps Lightning from requeueing a SLURM job.
+    """Return a Trainer's plugins with one added that keeps Lightning from requeueing a SLURM job.
 
-    At SIGUSR1, Lightning would write a checkpoint in the middle of an epoch. A run must continue from an epoch's end.
+    At SIGUSR1, Lightning would write a checkpoint in the middle of an epoch, but a run can only resume from an epoch's
+    end.
     """
     plugins = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
     if in_job() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):

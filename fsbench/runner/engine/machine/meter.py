@@ -19,7 +19,7 @@ class Meter:
     (Linux lets us reset it; elsewhere it is the largest since the process began).
 
     Args:
-        device: where the stage computes.
+        device: the device on which the measured part computes.
     """
 
     def __init__(self, device: torch.device):

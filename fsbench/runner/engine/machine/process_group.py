@@ -19,7 +19,7 @@ def in_each_process(trainer: L.Trainer, work: Callable[[], Outcome]) -> Outcome:
     """Call `work` in every process of a trainer, starting them if needed.
 
     Returns:
-        What it returns in this process.
+        The return value of `work` in this process.
     """
 
     def connected() -> Outcome:
@@ -32,12 +32,11 @@ def in_each_process(trainer: L.Trainer, work: Callable[[], Outcome]) -> Outcome:
 
 @contextmanager
 def leaving_process_group() -> Iterator[None]:
-    """Leave a process group joined in the block, and restore the environment.
+    """After the block, leave the torch.distributed process group joined in it, and restore environment variables.
 
-    A thread of gloo that enters the interpreter while Python takes it apart would abort the process. After a failure
-    the group of another backend (NCCL) is not left: that could wait for a collective of ranks that wait for this
-    process's end. Lightning sets variables of a launch in the process that launches, too, where the next run would find
-    them.
+    A thread of the gloo backend that runs while Python shuts down would abort the process. After a failure, a group of
+    another backend (NCCL) is not left, since that could wait forever for the other ranks. Lightning also sets launch
+    variables in the launching process, where the next run would find them.
     """
     has_ended_well = False
     try:

@@ -44,10 +44,10 @@ def child_environment() -> dict[str, str]:
 
 
 def safe_imports() -> dict[str, str]:
-    """Return variables with which a child process imports fsbench and nothing from its working folder.
+    """Return environment variables with which a child process imports fsbench, but nothing from its working folder.
 
-    That may be a folder of downloads, where `python -m` would take any `fsbench` for ours. A checkout that is not
-    installed is named in PYTHONPATH, where `python -m fsbench` in it has found it in the working folder.
+    In a folder of downloads, `python -m` would otherwise run any `fsbench` that it finds there. If fsbench runs from a
+    checkout that is not installed, the checkout is put into PYTHONPATH.
     """
     folders = [str(REPOSITORY)] if str(REPOSITORY) not in site.getsitepackages() else []
     given = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder not in ("", *folders)]
@@ -56,7 +56,7 @@ def safe_imports() -> dict[str, str]:
 
 @contextmanager
 def kept_environment(names: Iterable[str]) -> Iterator[None]:
-    """Restore environment variables after the block."""
+    """Restore the environment variables `names` to their present values after the block."""
     before = {name: os.environ.get(name) for name in names}
     try:
         yield
@@ -91,10 +91,10 @@ def sigterm_exits() -> Iterator[None]:
 
 
 class Watchdog:
-    """Ends this process, from a thread, when another process that it needs is gone.
+    """Thread that ends this process when another process of the same run, which it needs, is gone.
 
     Args:
-        ranks: returns the processes that this one started: the ranks 1, 2, …
+        ranks: returns the processes that this one started, which are the ranks 1, 2, …
     """
 
     def __init__(self, ranks: Callable[[], Sequence["subprocess.Popen[bytes]"]]):
@@ -117,9 +117,9 @@ class Watchdog:
         self._variables.__exit__(None, None, None)
 
     def lost_peer(self) -> RunError | None:
-        """Return the error about another process that ended first; None if all are there.
+        """Return an error about another process of the run that ended first; None if all are running.
 
-        A collective fails when the other process closes its connections, which then takes a while to end.
+        A collective operation already fails when the other process closes its connections, shortly before it ends.
         """
         end = time.monotonic() + ENDING_SECONDS
         while not (loss := self._loss()) and time.monotonic() < end:
