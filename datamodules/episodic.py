@@ -438,8 +438,8 @@ class EpisodicDataModule(DataModule):
         if not isinstance(draw, PairDraw):
             raise SettingsError(
                 f"the method adapts itself to labelled images of the test's own pool, and the protocol "
-                f"{self.protocol.name} has no such pool; choose PROTOCOL=cdfss_ifa or another with lists of images, or "
-                "another method"
+                f"{self.protocol.name} has no such pool; choose the protocol cdfss_ifa or another with lists of "
+                "images, or another method"
             )
         pool = draw.test_pool(self.dataset, replace(self.test, way=1))[1]
         if self.test.drop_small:

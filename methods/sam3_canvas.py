@@ -286,7 +286,7 @@ class SAM3Canvas(Sam3Segmenter):
         if self.most_negatives and test > 1:
             raise SettingsError(f"most_negatives is {self.most_negatives} for {test} shots; expected 0, or one shot")
         if test > self.side // 2:
-            raise SettingsError(f"{test} shots do not fit on a canvas of {self.side} pixels; lower SHOT")
+            raise SettingsError(f"{test} shots do not fit on a canvas of {self.side} pixels; lower --shot")
 
     def features(self, batch: EpisodeBatch, rows: Tensor, supports: bool = False) -> np.ndarray:
         """Return the query's photo (H, W, 3) uint8 in place of features; `rows` is the photo's index in the batch."""

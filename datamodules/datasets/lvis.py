@@ -96,7 +96,7 @@ https://cocodataset.org/#download
   train2017.zip                  %(train2017.zip)s   118287 photos
 unpacked in <root>/coco. <root> then holds
   lvis_val.pkl   coco/val2017/   coco/train2017/, of both the photos that the file names
-PROTOCOL=presence needs <root>/lvis_v1_val.json, LVIS's own annotations of its validation part, which alone say which
+--protocol presence needs <root>/lvis_v1_val.json, LVIS's own annotations of its validation part, which alone say which
 categories a photo lacks, and does without lvis_val.pkl. From the page https://www.lvisdataset.org/dataset:
   lvis_v1_val.json.zip           https://dl.fbaipublicfiles.com/LVIS/lvis_v1_val.json.zip
 `fsbench data prepare lvis --root <root> --from <folder>` takes it packed or unpacked. The training part
@@ -108,7 +108,9 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
     def __init__(self, root: str):
         super().__init__(root)
         self.file = next((name for name in (FILE, OWN_FILE) if (self.root / name).exists()), FILE)
-        expected = f"{FILE} and the photos coco/{{train,val}}2017, or for PROTOCOL=presence alone {OWN_FILE} and these"
+        expected = (
+            f"{FILE} and the photos coco/{{train,val}}2017, or for --protocol presence alone {OWN_FILE} and these"
+        )
         self.require_parts((self.file, "coco"), expected)
 
     def require_list(self) -> None:
@@ -116,7 +118,7 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
         if self.file != FILE:
             raise self.source.missing(
                 f"{self.root} has {self.file} and no {FILE}, whose order decides the episodes of the published tests; "
-                f"expected {FILE}; PROTOCOL=presence does without"
+                f"expected {FILE}; --protocol presence does without"
             )
 
     @cached_property
@@ -233,7 +235,7 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
         if not has_list and not has_own:
             where = " or ".join(str(folder) for folder in _folders(job))
             raise cls.source.missing(
-                f"no {FILE} in {where}; expected the authors' file, or for PROTOCOL=presence alone LVIS's own "
+                f"no {FILE} in {where}; expected the authors' file, or for --protocol presence alone LVIS's own "
                 f"{OWN_FILE} or its .zip"
             )
         if has_list:
@@ -241,10 +243,10 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
         remarks = [f"{file}: no checksum is published" for file in (FILE, OWN_FILE) if is_file(job.root / file)]
         if not has_own:
             remarks.append(
-                f"{OWN_FILE} is not there: PROTOCOL=presence needs it, in {job.root} or in the folder of --from"
+                f"{OWN_FILE} is not there: --protocol presence needs it, in {job.root} or in the folder of --from"
             )
         if not has_list:
-            remarks.append(f"{FILE} is not there: all tests but PROTOCOL=presence need it")
+            remarks.append(f"{FILE} is not there: all tests but --protocol presence need it")
         return [*remarks, *cls.provide_photos(job, FILE if has_list else OWN_FILE)]
 
     @classmethod
@@ -260,7 +262,7 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
         data = cls.check_annotations(report, root)
         if data is None:
             return
-        report.differs("tests", f"there is no {FILE}: PROTOCOL=presence alone, with episodes of LVIS's own file")
+        report.differs("tests", f"there is no {FILE}: --protocol presence alone, with episodes of LVIS's own file")
         photos = sorted(data.listed_photos())
         absent = [photo for photo in photos if not is_file(data.image_path(photo))]
         if absent:
@@ -299,11 +301,11 @@ class LvisProgramEpisodes(ViewEpisodes, ProgramEpisodes):
         data = self.data
         data.check_fold(fold)
         if shot > 1:
-            raise SettingsError(f"SHOT is {shot}, but SegIC's program shows one support; expected SHOT=1")
+            raise SettingsError(f"shot is {shot}, but SegIC's program shows one support; expected 1")
         if data.file != OWN_FILE:
             raise data.source.missing(
                 f"{data.root} has {data.file}, which tells no order of objects; expected {OWN_FILE} in a folder "
-                "without it, from which SegIC's program draws; or choose PROTOCOL=incontext"
+                "without it, from which SegIC's program draws; or choose the protocol incontext"
             )
         photos, objects = {}, []
         for category, images in data.categories.items():

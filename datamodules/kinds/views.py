@@ -55,8 +55,8 @@ class ViewData(OneClassImages):
     def candidates(self, part: Part) -> Sequence[str]:
         raise SettingsError(
             f"{self.name} is tested with the protocol incontext, or presence where it has that, and has no lists of "
-            f"others, nor to train or to validate on; found the part {part}; choose PROTOCOL=incontext, and a method "
-            "that is not trained or has a checkpoint"
+            f"others, nor to train or to validate on; found the part {part}; choose the protocol incontext, and a "
+            "method that is not trained or has a checkpoint"
         )
 
     @property

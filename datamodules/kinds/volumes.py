@@ -155,7 +155,7 @@ class Volumes(VolumeData):
         if part != "val":
             raise SettingsError(
                 f"{self.name} has scans that are for training in one fold and for the test in another, and no part "
-                f"{part}; choose PROTOCOL=alpnet, or test a method that is not trained"
+                f"{part}; choose the protocol alpnet, or test a method that is not trained"
             )
         return [name for scan in self.scans for name in self.slices(scan)]
 

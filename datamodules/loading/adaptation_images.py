@@ -68,7 +68,7 @@ class AdaptationImages:
         except TooFewImages:
             raise DataError(
                 f"{self.data.name}: {self.data.name_of(number)} has one image in the test's pool, and an adaptation "
-                "draws others beside it; expected two or more; leave the class out with DROP_SMALL=1 (--drop-small)"
+                "draws others beside it; expected two or more; leave the class out with --drop-small"
             ) from None
 
     def epoch(self, epoch: int) -> Sequence[Episode]:

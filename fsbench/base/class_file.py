@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fsbench.base.errors import SettingsError, describe, did_you_mean
+from fsbench.base.errors import SettingsError, describe, did_you_mean, near_path
 from fsbench.base.files import read_bytes
 
 PACKAGE = "fsbench_file"
@@ -94,7 +94,7 @@ def name_class_file(text: str, folder: Path | None = None) -> tuple[ClassFile, s
         file = ClassFile(path.resolve(), hashlib.sha256(read_bytes(path, "settings")).hexdigest())
     except OSError as error:
         raise SettingsError(
-            f"cannot read {path} ({error.strerror}); expected FILE.py:Class; correct the path"
+            f"cannot read {path} ({error.strerror}); expected FILE.py:Class{near_path(path) or '; correct the path'}"
         ) from error
     _named[file.module] = file
     return file, spec[2]
@@ -125,6 +125,11 @@ def find_class(text: str, folder: Path | None = None) -> tuple[ClassFile, type]:
     file, name = name_class_file(text, folder)
     classes = classes_of_file(file)
     if name not in classes:
+        if name in vars(sys.modules[file.module]):
+            raise SettingsError(
+                f"{file.path} has no class {name}: {name} is something else, and a class is wanted here; a function is "
+                "tested in Python, by fsbench.evaluate"
+            )
         there = f"it has {', '.join(classes)}" if classes else "it has no class"
         raise SettingsError(f"{file.path} has no class {name}; {there}{did_you_mean(name, classes)}")
     return file, classes[name]

@@ -144,13 +144,19 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def known_names(word: str, known: Iterable[str], where: str = "") -> str:
-    """Return the end of an error about an unknown name: the nearest name, all names, and where they are listed.
+    """Return the end of an error about an unknown name: the nearest name, all names, and `where` they are listed.
+
+    If a name is near, `where` stands in place of all names.
 
     >>> known_names("emt", ["emat", "cst"])
     "; did you mean 'emat'? There are: emat, cst"
+    >>> known_names("emt", ["emat", "cst"], " (see: fsbench list)")
+    "; did you mean 'emat'? (see: fsbench list)"
     """
     names = list(known)
     hint = did_you_mean(word, names)
+    if hint and where:
+        return f"{hint}{where}"
     return f"{hint} There are: {', '.join(names)}{where}" if hint else f"; there are: {', '.join(names)}{where}"
 
 
@@ -160,7 +166,8 @@ def near_path(path: Path) -> str:
         beside = [] if os.path.lexists(path) else [other.name for other in path.absolute().parent.iterdir()]
     except (OSError, ValueError):
         return ""
-    found = difflib.get_close_matches(path.name, beside, 1)
+    alike = [name for name in beside if difflib.get_close_matches(path.stem, [Path(name).stem])]  # not the ending alone
+    found = difflib.get_close_matches(path.name, alike, 1)
     return f"; did you mean '{path.with_name(found[0])}'?" if found else ""
 
 

@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from locale import getpreferredencoding
@@ -118,6 +118,14 @@ def print_line(text: str = "", file: TextIO | None = None) -> None:
 def print_block(text: str, file: TextIO | None = None) -> None:
     """Print several lines as they are laid out; unprintable characters are escaped."""
     print(escape(text, "\n\t"), file=file, flush=True)
+
+
+def print_next(commands: Iterable[str]) -> None:
+    """Print the commands to go on with, one on a line; nothing if there are none."""
+    for number, command in enumerate(commands):
+        if number == 0:
+            print_line("next:")
+        print_line(f"  {command}")
 
 
 def print_error(text: str) -> None:

@@ -12,7 +12,7 @@ from fsbench.records.card import CHOICES
 from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.record import Record, find_distinct_records
 from fsbench.runner.config.limits import check_output_file, check_replaced
-from fsbench.runner.exchange.bundle import read_listing, write_bundle
+from fsbench.runner.exchange.bundle import bundle_commands, read_listing, write_bundle
 from fsbench.runner.exchange.cards import new_cards, read_cards
 
 
@@ -44,8 +44,8 @@ def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
     missing = [name for name, value in needed.items() if not value]
     if missing:
         raise SettingsError(
-            f"bundle lacks {', '.join(missing)}; expected: fsbench bundle RUNS --card card.yaml -o results.fsb "
-            "(a card to fill in: fsbench bundle --new-card card.yaml)"
+            f"bundle lacks {', '.join(missing)}; expected runs, a card that says how the method was trained and "
+            f"chosen, and a file to write:\n{bundle_commands(options.runs, str(options.out or 'results.fsb'))}"
         )
     check_output_file(options.out, "-o")
     check_replaced(options.out, "-o", "bundle", read_listing)

@@ -1,6 +1,7 @@
 """`fsbench grid`: show what of a grid is done, and run the rest."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import make_folder, parse_json
 from fsbench.base.progress import track
-from fsbench.base.terminal import one_line, print_block, print_line, text_width
+from fsbench.base.terminal import one_line, print_block, print_line, print_next, text_width
 from fsbench.cli.options import add_format, add_metrics, add_runs_folder, data_roots, pairs
 from fsbench.protocols.reading import metric_names
 from fsbench.results.sheets.formats import write_sheets
@@ -17,11 +18,11 @@ from fsbench.runner.config.limits import whole
 from fsbench.runner.config.registry import names
 from fsbench.runner.grid.executors import TIMEOUT_MIN, Executor, LocalProcesses, Submitit
 from fsbench.runner.grid.plan import LOOKING_UP, PlannedRun, plan
-from fsbench.runner.grid.plan_sheet import as_json, to_sheet
+from fsbench.runner.grid.plan_sheet import as_json, missing_lines, refusal_lines, to_sheet
 from fsbench.runner.grid.run import Failure, last_lines, run_missing
 from fsbench.runner.grid.spec import read_grid
 from fsbench.runner.grid.summary import remarks, summaries
-from fsbench.runner.grid.words import run_label
+from fsbench.runner.grid.words import run_label, run_variant
 
 EXECUTORS = ("local", "slurm", "submitit-local")
 
@@ -76,30 +77,56 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     roots = data_roots(options)
     runs = read_grid(options.files, roots, fast=options.fast, runs=str(options.runs))
 
-    planned = plan(track(runs, LOOKING_UP, "run"), options.runs, options.recheck)
+    planned = plan(track(runs, LOOKING_UP, "combination"), options.runs, options.recheck)
     failed = False
     if executor is not None:
-        failed = print_failures(run_missing(planned, options.runs, executor), planned)
+        print_obstacles(planned)
+        failures = run_missing(planned, options.runs, executor)
+        print_failures(failures)
         planned = plan(runs, options.runs)
-    shown = planned, summaries(planned, metrics), remarks(planned)
-    print_block(
-        as_json(*shown) if options.format == "json" else write_sheets(options.format, [to_sheet(*shown)], *text_width())
-    )
+        failed = bool(failures) or any(item.obstacle for item in planned)
+    shown = planned, summaries(planned, metrics), remarks(planned, runs)
+    if options.format == "json":
+        print_block(as_json(*shown))
+        return 1 if failed else 0
+    print_block(write_sheets(options.format, [to_sheet(*shown)], *text_width()))
+    if options.format == "text":
+        print_next(_next_commands(options, planned))
     return 1 if failed else 0
 
 
-def print_failures(failures: Sequence[Failure], planned: Sequence[PlannedRun]) -> bool:
-    """Print the log's end of each failed run, and why other runs cannot be made; return whether there were any."""
+def _next_commands(options: argparse.Namespace, planned: Sequence[PlannedRun]) -> list[str]:
+    """Return the commands to go on with: the same with --run while there is something to run, else what compares."""
+    if any(item.is_ready for item in planned):
+        return [shlex.join(["fsbench", *options.words, *["--run"] * (not options.run)])]
+    methods: dict[str, set[tuple[str, ...]]] = {}
+    for item in planned:
+        if item.record is not None:
+            methods.setdefault(item.record.manifest_sha256, set()).add(run_variant(item.config))
+    runs = shlex.quote(str(options.runs))
+    compares = any(len(names) > 1 for names in methods.values())
+    first = f"fsbench compare {runs}" if compares else f"fsbench table {runs} --all"
+    return [first, f"fsbench report {runs}"] if methods else []
+
+
+def print_obstacles(planned: Sequence[PlannedRun]) -> None:
+    """Print why some runs cannot be made, before the others start."""
+    for line in [*refusal_lines(planned), *missing_lines(planned)]:
+        print_line(f"fsbench: {line}", sys.stderr)
+    if hindered := sum(bool(item.obstacle) for item in planned):
+        ready = sum(item.is_ready for item in planned)
+        rest = f"the other {ready} start now" if ready else "nothing else is left to run"
+        print_line(f"fsbench: {hindered} of {len(planned)} runs cannot start; {rest}", sys.stderr)
+
+
+def print_failures(failures: Sequence[Failure]) -> None:
+    """Print the end of each failed run's log."""
     for failure in failures:
         lines = last_lines(failure.log)
         end = f"the end of {failure.log}:" if lines else "it printed nothing"
         print_line(f"fsbench: {run_label(failure.item.config)} {failure.ending}; {end}", sys.stderr)
         for line in lines:
             print_line(f"    {one_line(line)}", sys.stderr)
-    hindered = [item for item in planned if item.obstacle]
-    for item in hindered:
-        print_line(f"fsbench: {run_label(item.config)} cannot be run: {item.obstacle}", sys.stderr)
-    return bool(failures or hindered)
 
 
 def choose_executor(options: argparse.Namespace) -> Executor | None:

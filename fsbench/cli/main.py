@@ -111,6 +111,7 @@ def _main(argv: Sequence[str] | None) -> int:
     except SettingsError as error:
         print_error(str(error))
         return 2
+    options.words = words
     options.debug = options.debug or os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0")
     resumes = options.command in ("bench", "predict") or getattr(options, "run", False) is True
     resumes = resumes or getattr(options, "action", "") in ("prepare", "fetch")

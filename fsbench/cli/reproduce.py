@@ -8,7 +8,7 @@ from pathlib import Path
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_block, print_line, text_width
-from fsbench.cli.grid import add_executor_options, choose_executor, print_failures
+from fsbench.cli.grid import add_executor_options, choose_executor, print_failures, print_obstacles
 from fsbench.cli.options import add_format, add_runs_folder, data_roots
 from fsbench.runner.config.limits import whole
 from fsbench.runner.grid.plan import LOOKING_UP
@@ -75,11 +75,13 @@ def _plan(options: argparse.Namespace) -> int:
     failed = False
     if executor is not None:
         before = sum(item.state == "done" for item in planned.values())
+        print_obstacles(list(planned.values()))
         planned, failures = run_paper(ordered, options.runs, executor)
         left = sum(item.state not in ("done", "refused") for item in planned.values())
         if left and not failures and before == sum(item.state == "done" for item in planned.values()):
             print_line(f"nothing was run: {left} runs need the files that are listed as missing", sys.stderr)
-        failed = print_failures(failures, [item for item in planned.values() if item.refused])
+        print_failures(failures)
+        failed = bool(failures) or any(item.refused for item in planned.values())
     found = {row: [item.record for run in all_runs[row] if (item := planned[run]).record] for row in chosen}
     records = {row: [record for record in members if record is not None] for row, members in found.items()}
     published = published_scores()

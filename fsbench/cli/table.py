@@ -5,11 +5,12 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.base.errors import SettingsError, say_left_out
-from fsbench.base.terminal import print_block, print_line, text_width
+from fsbench.base.errors import RecordError, SettingsError, say_left_out
+from fsbench.base.terminal import print_block, print_line, print_next, text_width
 from fsbench.cli.options import add_file_options, add_runs, add_table_options
 from fsbench.cli.rescoring import add_rule_options, show_rescored
-from fsbench.records.record import Record
+from fsbench.records.grouping import run_settings
+from fsbench.records.record import Record, read_record
 from fsbench.results.rows.row import OBJECTS
 from fsbench.results.studies.sweep.axes import AXES
 from fsbench.results.tables.blocks import Block
@@ -147,16 +148,40 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
     if options.format == "text":
         for record in runs.records if options.all else []:
             print_line(f"{record.path}: {', '.join(name for name in FILES if (record.path / name).is_file())}")
-        print_line("next:")
-        for command in _next_commands(folders, runs.records, table.blocks):
-            print_line(f"  {command}")
+        print_next(_next_commands(folders, runs.records, table.blocks))
     return runs.left_out
+
+
+def _has_rivals(folder: Path, records: Sequence[Record]) -> bool:
+    """Return whether `folder` has a run of another method, or of other settings, on the episodes of one of `records`.
+
+    Only their `run.json` is read; damaged runs do not count.
+    """
+    settings: dict[str, set[str]] = {}
+    for record in records:
+        settings.setdefault(record.manifest_sha256, set()).add(_settings(record))
+    ours = {record.path for record in records}
+    for path in (file.parent for file in sorted(folder.glob("*/run.json")) if file.parent not in ours):
+        try:
+            other = read_record(path)
+        except RecordError:
+            continue
+        if other is not None and {_settings(other)} - settings.get(other.manifest_sha256, {_settings(other)}):
+            return True
+    return False
+
+
+def _settings(record: Record) -> str:
+    return f"{record.run.identity.method.name} {sorted(run_settings(record).items())}"
 
 
 def _next_commands(folders: Sequence[Path], records: Sequence[Record], blocks: Sequence[Block]) -> list[str]:
     """Return the commands to go on with, a comparison or the whole table, and pages, of folders of these runs alone."""
     parents = list(dict.fromkeys(record.path.parent for record in records))
     alone = len(folders) > 1 and len(parents) == 1 and len(list(parents[0].glob("*/run.json"))) == len(records)
+    if not alone and len(parents) == 1 and _has_rivals(parents[0], records):
+        parent = shlex.quote(str(parents[0]))
+        return [f"fsbench compare {parent}", f"fsbench report {parent}"]
     if len(folders) > 2 and not alone:
         return [f"fsbench report {shlex.join(map(str, parents))}"]
     shown = shlex.join(map(str, parents if alone else dict.fromkeys(folders)))

@@ -207,7 +207,7 @@ class Method(L.LightningModule):
         if self.trains_one_shot and training not in (None, 1):
             raise SettingsError(
                 f"data.training.training_shot is {training}, but {type(self).__name__} trains 1-shot, as its authors "
-                "do; expected 1 (SHOT= is the number of shots that are tested)"
+                "do; expected 1 (--shot is the number of shots that are tested)"
             )
 
     def beyond_authors_rule(self, shots: int) -> str:

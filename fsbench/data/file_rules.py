@@ -212,10 +212,10 @@ FOLDERS: dict[str, FileRule] = {
     ),
     "class_in_no_label_map": FileRule(
         "a class that no label map of train or val shows",
-        "refused in tests of its fold, unless DROP_SMALL leaves it out",
+        "refused in tests of its fold, unless --drop-small leaves it out",
         "{verb} in no label map of {lists}; numbers found: {numbers}",
         "label maps that show each class of the fold",
-        "correct the label maps or folds.yaml, or leave it out with DROP_SMALL=1 (--drop-small)",
+        "correct the label maps or folds.yaml, or leave it out with --drop-small",
     ),
     "class_of_no_fold_in_no_label_map": FileRule(
         "such a class that no fold tests",

@@ -345,7 +345,7 @@ class Protocol:
         notes += self._as_its_own(said.notes.get(dataset, ()))
         if said.baseline and not any(name.startswith(said.baseline) for name in image_sizes):  # also with a backbone
             notes.append(
-                f"run {said.baseline}, too (METHOD={said.baseline}): without a baseline that sees no support nobody "
+                f"run {said.baseline}, too (--method {said.baseline}): without a baseline that sees no support nobody "
                 "can tell what a method learns from its supports"
             )
         return notes

@@ -21,7 +21,13 @@ STATED_BY = {METHOD: "method_file", "dataset.file_sha256": "dataset_file"}
 
 
 class ClassNotNamed(SettingsError):
-    """Error: a run needs a class from a Python file, and the command does not name this file."""
+    """Error: a run needs a class from a Python file, and the command does not name this file.
+
+    Attributes:
+        option: the option that names it.
+    """
+
+    option: str
 
 
 def file_words(records: Iterable[Record]) -> dict[tuple[str, str, str], str]:
@@ -106,11 +112,15 @@ def class_not_named(folder: Path, reference: str, name: str) -> ClassNotNamed:
     used = f"this run used {name} in {file.path.name}{f' of {when}' if when else ''}"
     kept = ClassFile(folder / SOURCE, file.sha256)
     state = "is not there any more" if file.sha256_now is None else "has changed since"
-    way_out = f"Give the old file (its sha256 begins with {file.sha256[:12]}): --method OLD.py:{name}"
+    way_out, path = f"Give the old file (its sha256 begins with {file.sha256[:12]})", Path("OLD.py")
     if file.is_unchanged:
-        state, way_out = "the command does not name", f"Name it: --method {shlex.quote(f'{file.path}:{name}')}"
+        state, way_out, path = "the command does not name", "Name it", file.path
     elif kept.is_unchanged:
-        way_out = f"Give the copy that the run keeps: --method {shlex.quote(f'{kept.path}:{name}')}"
-    return ClassNotNamed(
-        f"{folder}: {used}, which {state}. {way_out}. The file's code is run: read it first if the run is not your own"
+        way_out, path = "Give the copy that the run keeps", kept.path
+    option = f"--method {shlex.quote(f'{path}:{name}')}"
+    error = ClassNotNamed(
+        f"{folder}: {used}, which {state}. {way_out}: {option}. The file's code is run: read it first if the run is "
+        "not your own"
     )
+    error.option = option
+    return error

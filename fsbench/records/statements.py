@@ -46,7 +46,7 @@ def check_statements(run: Run, manifest: Manifest, counts: "pl.DataFrame", file:
     if words := "; ".join(islice(contradicted(STATEMENTS, by), 3)):
         raise RecordError(
             f"{file} says otherwise than the record that it is part of: {words}; it was changed after the run; get the "
-            "record again, or run it again with FORCE=1"
+            "record again, or run it again with --force"
         )
 
 

@@ -37,7 +37,7 @@ LARGEST_EPISODE, LARGEST_CLASS = 2**31 - 1, 2**15 - 1
 ORDER = ("episode", "slot")
 """Columns that sort the rows of every file; no two rows are alike in them."""
 
-COUNTS_REMEDY = "expected the counts as the run wrote them; get the record again, or run it again with FORCE=1"
+COUNTS_REMEDY = "expected the counts as the run wrote them; get the record again, or run it again with --force"
 """End of every refusal of counts."""
 
 
@@ -133,7 +133,7 @@ PREDICTIONS = Schema(
         "soft": Column("Binary", has_gaps=True, is_optional=True),
         "attention": Column("Binary", has_gaps=True, is_optional=True),
     },
-    "expected the predictions of the run; remove the file (tables do without it), or run again with FORCE=1",
+    "expected the predictions of the run; remove the file (tables do without it), or run again with --force",
 )
 """Schema of `predictions.parquet`: a row for each way of each episode."""
 

@@ -273,7 +273,7 @@ class EnsembleSegmenter(StageSegmenter):
     def check_shots(self, test: int, training: int | None) -> None:
         for given, what, option in (
             (training, "data.training.training_shot is {}", "data.training.training_shot: {}"),
-            (test, "the test shows {} at a time", "SHOT={} and no ensemble of single shots"),
+            (test, "the test shows {} at a time", "--shot {} and no ensemble of single shots"),
         ):
             if self.learned_shots > 1 and given not in (None, self.learned_shots):
                 raise SettingsError(

@@ -147,7 +147,7 @@ class SANSA(Segmenter):
         if self.is_generalist and training is not None:
             raise SettingsError(
                 "the generalist is trained on COCO, LVIS, ADE20K and PACO together, which are not read together here; "
-                "expected its authors' checkpoint: give CKPT=<file>, or train METHOD=sansa"
+                "expected its authors' checkpoint: give --ckpt FILE, or train --method sansa"
             )
 
     def checkpoint_settings(self) -> dict[str, Any]:

@@ -152,7 +152,7 @@ class SegIC(Segmenter):
         if self.is_authors and training is not None:
             raise SettingsError(
                 "the authors train on COCO, ADE20K and LVIS together, which are not read together here; expected their "
-                "checkpoint: give CKPT=<file>, or --model.training episodes to learn from base classes"
+                "checkpoint: give --ckpt FILE, or --model.training episodes to learn from base classes"
             )
 
     def checkpoint_settings(self) -> dict[str, Any]:

@@ -66,9 +66,9 @@ OF_RUNS = [
 FIVE_SHOTS = "bench --method=hmnet_5shot --dataset=folder --weights=random --model.backbone.name=pspnet_vgg16 \
 --model.width=8 --model.blocks=1"
 OTHERS = [
-    (FIVE_SHOTS, "weights of 5 shots are learned (shots: 5), but the test shows 1 at a time; give SHOT=5"),
+    (FIVE_SHOTS, "weights of 5 shots are learned (shots: 5), but the test shows 1 at a time; give --shot 5"),
     (f"{FIVE_SHOTS} --shot=5 --data.training.training_shot=1", "give data.training.training_shot: 5, or"),
-    (f"{FIVE_SHOTS} --shot=5 --run.nshot_strategy=vote", "shows 1 at a time; give SHOT=5 and no ensemble"),
+    (f"{FIVE_SHOTS} --shot=5 --run.nshot_strategy=vote", "shows 1 at a time; give --shot 5 and no ensemble"),
     ("table nowhere", "nowhere is no folder"),
     ("table .", "no finished run in ."),
     ("table runs --colour", "unrecognized arguments: --colour"),
@@ -88,7 +88,7 @@ OTHERS = [
     ("check-method prototype --only shape", "did you mean 'shapes'?"),
     ("check-method prototype --size 63", "63"),
     ("check-method prototype --backbone none", "unknown backbone 'none'"),
-    ("reproduce emt", "unknown paper 'emt'; did you mean 'emat'? There are: abcdfss, alpnet, bam, cst"),
+    ("reproduce emt", "unknown paper 'emt'; did you mean 'emat'? (see: fsbench "),
     ("reproduce emat --table 7", "emat has no table '7'; there are: 1"),
     ("reproduce --table 1", "--table and --run need the name of a paper; add one"),
     ("reproduce emat --data-root pascal", "--data-root is 'pascal', expected DATASET=DIR"),
@@ -131,7 +131,8 @@ def test_missing_data_and_weights_say_what_to_fetch(refused):
     coco = refused("bench --method cst --dataset coco --weights random", lines=0)
     assert "data/coco does not exist" in coco.splitlines()[0] and "cocodataset.org" in coco
     dino = refused("bench --method emat --dataset pascal --weights w/x.pth", lines=0)
-    assert "are not at w/x.pth" in dino.splitlines()[0] and "dinov2_vits14_pretrain.pth" in dino and "sha256" in dino
+    assert "data/pascal does not exist" in dino.splitlines()[0] and "are not at w/x.pth" in dino
+    assert "dinov2_vits14_pretrain.pth" in dino and "sha256" in dino
     typo = refused("bench --method emat --dataset pascal --weights w/x.pth --data.image_sice=64", lines=0)
     assert "image_sice" in typo.splitlines()[0] and "are not at w/x.pth" in typo
 

@@ -115,7 +115,7 @@ def test_names_are_told_by_default_and_change_the_answer():
 
 def test_the_authors_model_is_not_trained_here_and_has_seen_most_classes():
     authors = method(training="authors")
-    with pytest.raises(SettingsError, match=r"give CKPT=<file>, or --model.training episodes"):
+    with pytest.raises(SettingsError, match=r"give --ckpt FILE, or --model.training episodes"):
         authors.check_shots(1, 1)
     said = {name: authors.saw_classes_of(name) for name in ("coco", "lvis", "pascal", "fss1000", "isaid")}
     assert said == {"coco": "yes", "lvis": "yes", "pascal": "yes", "fss1000": "no", "isaid": "unknown"}

@@ -399,7 +399,7 @@ Check the archives with md5sum.
         if part != "val":
             raise SettingsError(
                 f"coco_all has its test part alone, as all classes are novel; found the part {part}; test a method "
-                "that is not trained, or train with DATASET=coco"
+                "that is not trained, or train with the data set coco"
             )
         return super().candidates(part)
 

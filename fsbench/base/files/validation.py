@@ -25,7 +25,9 @@ _KINDS = {
 _SHOULD = re.compile(r"^\w+ should (be |have )?")
 
 
-def first_problem(error: "ValidationError", content: Any = None, keys: Sequence[str] = ()) -> str:
+def first_problem(
+    error: "ValidationError", content: Any = None, keys: Sequence[str] = (), required: Sequence[str] = ()
+) -> str:
     """Describe the first problem of a pydantic ValidationError: the entry, its value, and what was expected.
 
     A wrong name comes before the entry that it may have been meant for.
@@ -34,12 +36,13 @@ def first_problem(error: "ValidationError", content: Any = None, keys: Sequence[
         error: what pydantic raised.
         content: what it was asked to validate, for the entry's name without pydantic's alternatives of types.
         keys: names that the outermost mapping may have, for messages; () where they say nothing.
+        required: those of `keys` that it must have.
     """
     errors: list[Any] = error.errors(include_url=False)
     first = min(errors, key=lambda one: one["type"] == "missing")
     *outer, name = first["loc"] or ("",)
     if first["type"] == "missing":
-        return f"{_entry(outer, content, str(name))} is missing{_listed(keys, outer)}"
+        return f"{_entry(outer, content, str(name))} is missing{_listed(required or keys, outer)}"
     if first["type"] in _UNKNOWN:
         near = keys if keys and not outer else [str(one["loc"][-1]) for one in errors if one["type"] == "missing"]
         place = _entry(outer, content)

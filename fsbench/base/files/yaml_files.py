@@ -113,7 +113,12 @@ def validate_yaml(file: Path, content: Any, schema: Any, part: str = "") -> Any:
     """
     from pydantic import TypeAdapter, ValidationError  # a quarter of a second, which most commands are spared
 
-    keys = list(getattr(schema, "model_fields", None) or [f.name for f in dataclasses.fields(schema)])
+    if model := getattr(schema, "model_fields", None):
+        keys, required = list(model), [key for key, field in model.items() if field.is_required()]
+    else:
+        fields = dataclasses.fields(schema)
+        keys = [field.name for field in fields]
+        required = [f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING]
     if not isinstance(content, dict):
         raise SettingsError(f"{file} holds {type(content).__name__}, expected a mapping with {', '.join(keys)}")
 
@@ -124,4 +129,4 @@ def validate_yaml(file: Path, content: Any, schema: Any, part: str = "") -> Any:
         return TypeAdapter(schema).validate_json(json.dumps(content, default=refuse), strict=True)
     except ValidationError as error:
         where = f"{file}: {part}" if part else str(file)
-        raise SettingsError(f"{where}: {first_problem(error, content, keys)}") from error
+        raise SettingsError(f"{where}: {first_problem(error, content, keys, required)}") from error

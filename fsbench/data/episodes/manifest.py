@@ -326,7 +326,7 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
             reason = first_problem(error)
         raise RecordError(
             f"{path} is no manifest ({reason}); expected JSON lines written by this version of fsbench; make it again "
-            "(a run's with FORCE=1)"
+            "(a run's with --force)"
         ) from error
     manifest = content.manifest
     for expected in (content.stated, sha256 or content.stated):

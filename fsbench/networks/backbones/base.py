@@ -325,7 +325,7 @@ class FrozenBackbone:
         if expected and found != expected and (found or own.keys().isdisjoint(state)):
             raise CheckpointError(
                 f"backbone weights for {self.name} are of {found or 'another network'}; expected {expected}; name the "
-                "backbone of these weights (BACKBONE=, see: fsbench list), or give this one's (WEIGHTS=)"
+                "backbone of these weights (--backbone, see: fsbench list), or give this one's (--weights)"
             )
         check_keys(own, state, f"backbone weights for {self.name}")
         return state

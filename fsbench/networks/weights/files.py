@@ -271,6 +271,6 @@ def describe_weights(file: WeightFile, path: Path, others: Mapping[str, WeightFi
         if other.checksum and digest.startswith(other.checksum):
             raise CheckpointError(
                 f"{path} is the official file {other.name} of the backbone {name}; expected {file.name}; give "
-                f"that file with WEIGHTS=<file>, or take BACKBONE={name}"
+                f"that file with --weights FILE, or take --backbone {name}"
             )
     return f"{'unofficial' if file.checksum or file.md5 else 'unverified'} {path.name} sha256 {digest}"

@@ -235,8 +235,8 @@ def how_to_get(file: WeightFile, name: str, path: Path) -> str:
     other = f"  {words}\n" if (words := instead(name)) else ""
     return (
         f"the weights of the backbone {name} are not at {path}\n  {way}\n{other}  put them at {file.path},\n"
-        "  or say where they are: WEIGHTS=<file> (make bench), --weights <file> (fsbench)\n"
-        "  to try the path without them: WEIGHTS=random (its figures mean nothing)"
+        "  or say where they are: --weights FILE\n"
+        "  to try the path without them: --weights random (its figures mean nothing)"
     )
 
 

@@ -179,7 +179,7 @@ def _predictions(
         stored = read_predictions(record)
         if stored is None:
             raise
-        notes.append(f"{label}: these are the masks that the run kept; steps and attention need its class. {error}")
+        notes.append(f"{label}: these are the masks that the run kept; steps and attention need {error.option}")
         data, episodes = reopen_data_at(record, chosen)
         return data, ((episode, _stored(stored, episode, void)) for episode in episodes)
     return experiment.data, (

@@ -35,7 +35,7 @@ class OneNovelClass(BaseAndNovel):
     published: ClassVar[Mapping[str, ListsAndDraw]] = {
         name: ListsAndDraw("gfss", "none", "image then class") for name in ("pascal", "pascal10i", "coco")
     }
-    without_training: ClassVar[str] = "train with PROTOCOL=pfenet, and test what was trained: CKPT=<file>"
+    without_training: ClassVar[str] = "train with --protocol pfenet, and test what was trained: --ckpt FILE"
     default_description: ClassVar[str] = (
         "queries go through all validation images that show a class; the novel class is drawn among those that the "
         "query shows, or among all of the fold where it shows a base class; K different supports, however small"

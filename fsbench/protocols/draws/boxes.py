@@ -181,7 +181,7 @@ def _usable(data: SegmentationData, pools: BoxPools, fold: int, shot: int) -> li
     if not class_ids:
         raise DataError(
             f"{data.name} fold {fold} has no class with a query and {shot + 1} images of more than {SMALLEST_SUPPORT} "
-            "pixels; lower SHOT, or add images"
+            "pixels; lower --shot, or add images"
         )
     return class_ids
 

@@ -107,7 +107,7 @@ class Draw(ABC):
     calibrates: ClassVar[bool] = False
     trains: ClassVar[bool] = False
     without_training: ClassVar[str] = (
-        "test a method that is not trained, or one that was trained under another protocol (CKPT=<file>)"
+        "test a method that is not trained, or one that was trained under another protocol (--ckpt FILE)"
     )
     filter_novel: ClassVar[bool | None] = False
     settings: ClassVar[tuple[str, ...]] = ("original",)
@@ -353,9 +353,9 @@ class Draw(ABC):
         if setting not in self.settings:
             raise SettingsError(f"protocol {name} has no setting '{setting}'; choose original, or fscs")
         if self.ways == "one" and way > 1:
-            raise SettingsError(f"protocol {name} is 1-way, found way {way}; choose WAY=1, or fscs")
+            raise SettingsError(f"protocol {name} is 1-way, found way {way}; choose way 1, or the protocol fscs")
         if self.asks_base_classes and way != 1:
-            raise SettingsError(f"the protocol {name} asks for all classes at once, found way {way}; leave WAY=1")
+            raise SettingsError(f"the protocol {name} asks for all classes at once, found way {way}; leave way 1")
 
     @property
     def drawing(self) -> str:

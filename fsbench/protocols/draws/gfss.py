@@ -215,7 +215,7 @@ class FixedSupports(SupportsForAll):
         for name in ("pascal", "pascal10i", "coco")
     }
     all_episodes: ClassVar[str] = "all images of val"
-    without_training: ClassVar[str] = "its base model is trained with METHOD=pspnet and PROTOCOL=pfenet"
+    without_training: ClassVar[str] = "its base model is trained with --method pspnet --protocol pfenet"
     default_description: ClassVar[str] = (
         "for each run once, from one stream of Python's generator: K images of each novel class, which serve all "
         "queries; queries are all other validation images that show a class"
@@ -244,7 +244,7 @@ class FixedSupports(SupportsForAll):
                 f"{', '.join(data.name_of(n) for n in few)}: of {self.least_pixels(data.name)} pixels or more"
                 f"{', without another novel class' * self.only_one_novel}; use the complete validation images"
                 + (
-                    ": without these classes, which DROP_SMALL=1 (--drop-small) leaves out, none remains"
+                    ": without these classes, which --drop-small leaves out, none remains"
                     if task.drop_small
                     else f", or {LEAVE_OUT}"
                 )

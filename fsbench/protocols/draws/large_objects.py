@@ -83,7 +83,7 @@ class LargeObjectSupports(Draw):
             counts = ", ".join(f"{data.name_of(number)} {len(found.images_of[number])}" for number in small)
             raise DataError(
                 f"{data.name} fold {task.fold}: too few images with large objects of some classes ({counts}; {needed} "
-                f"each are needed); take the complete images and annotations, lower SHOT, or {LEAVE_OUT}"
+                f"each are needed); take the complete images and annotations, lower --shot, or {LEAVE_OUT}"
             )
         official = self.episode_count(data.name, 0)
         requested = official if task.episodes is None else task.episodes
@@ -110,7 +110,7 @@ def _test(data: SegmentationData) -> LargeObjectTest:
     if test is None:
         raise SettingsError(
             f"{data.name} has no test of large objects, which is about COCO's annotated objects; choose "
-            "DATASET=coco, or another protocol"
+            "the data set coco, or another protocol"
         )
     return test
 

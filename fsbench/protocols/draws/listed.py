@@ -160,7 +160,7 @@ class Listed(PairDraw):
             return own
         of_program = ProgramEpisodes.find(data)
         if own is not None and of_program is None:
-            raise SettingsError(f"SegIC's program has no test of {data.name}; choose PROTOCOL=incontext")
+            raise SettingsError(f"SegIC's program has no test of {data.name}; choose the protocol incontext")
         return of_program
 
     def first_entries(self, data: SegmentationData) -> Mapping[str, Any]:

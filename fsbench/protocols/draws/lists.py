@@ -103,7 +103,7 @@ def _training_images(data: SegmentationData, part: Part, fold: int) -> PairList:
         return PairList(tuple((name, n) for n in classes for name in names if shown[name].get(n)), DERIVED)
 
     if part == "trn":
-        raise SettingsError("PANet's lists have no part to train on here; test a method without training (CKPT=<file>)")
+        raise SettingsError("PANet's lists have no part to train on here; test a method without training (--ckpt FILE)")
     return kept_list(data, "panet-val", fold, make)
 
 
@@ -122,7 +122,7 @@ def _mlc(data: SegmentationData, part: Part, fold: int) -> PairList:
         return PairList(tuple(pairs), DERIVED)
 
     if part == "trn":
-        raise SettingsError("MLC's lists have no part to train on here; test a method without training (CKPT=<file>)")
+        raise SettingsError("MLC's lists have no part to train on here; test a method without training (--ckpt FILE)")
     return kept_list(data, "mlc-val", fold, make)
 
 

@@ -52,7 +52,7 @@ class PairDraw(Draw):
         task = replace(task, empty=self.may_be_empty(task))
         pairs, pool, length = self.test_pool(data, task)
         needed = 2 if self.supports_repeat else task.shot + 1
-        option = "SHOT" if task.nested_in is None else "--data.test.nested_in"  # that `shot` is of
+        option = "--shot" if task.nested_in is None else "--data.test.nested_in"  # that `shot` is of
         skipped: list[int] = []
         if task.drop_small:
             skipped = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) < needed]
@@ -162,7 +162,7 @@ class PairDraw(Draw):
         small = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) <= task.shot]
         needed = 2 if task.empty else 1
         if small and (not task.drop_small or len(pool.class_ids) - len(small) < needed):
-            option = "SHOT" if task.shot == 1 else "--data.training.training_shot"
+            option = "--shot" if task.shot == 1 else "--data.training.training_shot"
             raise DataError(too_few_images(data, pairs, pool, task.fold, task.shot + 1, option, task.drop_small))
         pool = pool.without(small)
         if len(pool.class_ids) < needed:

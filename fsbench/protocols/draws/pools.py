@@ -58,15 +58,15 @@ def ordinary_pool(data: SegmentationData, pairs: PairList, class_ids: Sequence[i
     return Pool(pairs.pairs, data.support_images(pairs), sorted(class_ids), data.query_sampling)
 
 
-LEAVE_OUT = "leave these classes out with DROP_SMALL=1 (--drop-small); the record will name them"
+LEAVE_OUT = "leave these classes out with --drop-small; the record will name them"
 """Way out for tests of which some classes cannot be tested."""
 
 
-def lower_shots(shot: int, option: str = "SHOT") -> str:
-    """Return the advice "lower SHOT, " for an error message; "" if there is only one shot.
+def lower_shots(shot: int, option: str = "--shot") -> str:
+    """Return the advice "lower --shot, " for an error message; "" if there is only one shot.
 
     >>> lower_shots(5), lower_shots(1)
-    ('lower SHOT, ', '')
+    ('lower --shot, ', '')
     """
     return f"lower {option}, " if shot > 1 else ""
 
@@ -77,7 +77,7 @@ def too_few_images(
     pool: Pool,
     fold: int,
     needed: int,
-    option: str = "SHOT",
+    option: str = "--shot",
     dropped: bool = False,
 ) -> str:
     """Return the error message about classes of `pool` with fewer than `needed` images.
@@ -96,7 +96,7 @@ def too_few_images(
     if dropped:
         left = sum(count >= needed for count in counts.values())
         return (
-            f"{data.name} fold {fold}: {left} of {len(counts)} classes are left, since DROP_SMALL=1 (--drop-small) "
+            f"{data.name} fold {fold}: {left} of {len(counts)} classes are left, since --drop-small "
             f"leaves out those with too few images for a query and its supports ({small}; {needed} each are needed); "
             f"add images{'' if needed <= 2 else f', or lower {option}'}"
         )

@@ -412,7 +412,7 @@ def _known(data: SegmentationData) -> KnownAbsence:
     if known is None:
         raise SettingsError(
             f"{data.name} does not tell which images lack a class, as a label map shows one class alone; expected "
-            "this protocol with DATASET=coco, pascal, isaid, lvis, pascal_part, demo or a folder of your own"
+            "this protocol with the data set coco, pascal, isaid, lvis, pascal_part, demo or a folder of your own"
         )
     return known
 

@@ -115,7 +115,7 @@ class EverySlice(Draw):
     may_be_shorter: ClassVar[bool] = True
     without_training: ClassVar[str] = (
         "test a method that learns from the scans alone, such as alpnet, or one that was trained on another data set "
-        "(CKPT=<file>)"
+        "(--ckpt FILE)"
     )
 
     # Which episodes are there?
@@ -241,7 +241,7 @@ def _volumes(data: Any) -> VolumeData:
     """Return a data set of volumes. Raises SettingsError for any other."""
     if not isinstance(data, VolumeData):
         raise SettingsError(
-            f"{data.name} has photos, and the test is one of slices of scans; choose DATASET=chaost2 or sabs, or "
+            f"{data.name} has photos, and the test is one of slices of scans; choose the data set chaost2 or sabs, or "
             "another protocol"
         )
     return data

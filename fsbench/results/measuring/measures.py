@@ -68,7 +68,7 @@ def measure(record: Record, metrics: Collection[str], open_truth: Callable[[Reco
             found = _pixel_rows(record, of_pixels, open_truth)
             rows |= found
             absent = [one for one in of_pixels if one.name not in found]
-            lacking |= dict.fromkeys(absent, "it kept no soft masks (KEEP_PREDICTIONS=soft)")
+            lacking |= dict.fromkeys(absent, "it kept no soft masks (--keep-predictions soft)")
         except FsbenchError as error:
             lacking |= dict.fromkeys(of_pixels, user_message(error))
     missing: dict[str, str] = {}

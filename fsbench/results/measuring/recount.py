@@ -52,6 +52,11 @@ def read_truth(record: Record, data: SegmentationData) -> Truth:
 def input_resolution(record: Record) -> int:
     """Return the side, in pixels, of the images that a run's method got. Raises RecordError if it is not recorded."""
     side = record.run.identity.image_size
+    if side is None:
+        raise RecordError(
+            f"{record.path} holds predictions that were handed in, whose input size is not known; expected a run that "
+            "fsbench made; give runs of fsbench bench"
+        )
     if not side or side > LARGEST_SIDE:
         raise RecordError(f"run.json has the image size {side}; expected a side from 1 to {LARGEST_SIDE}")
     return int(side)
@@ -72,7 +77,7 @@ def stored_predictions(record: Record) -> StoredPredictions:
     """Read a run's stored predictions. Raises RecordError if there are none or the file belongs to another run."""
     stored = read_predictions(record)
     if stored is None:
-        raise RecordError("the run kept no predictions (repeat it with FORCE=1)")
+        raise RecordError("the run kept no predictions (repeat it with --force)")
     return stored
 
 

@@ -204,7 +204,11 @@ class Claimed:
         source = f" of {self.claim.source}" * bool(self.claim.source)
         if not self.reached:
             nearest = min(self.shown, key=lambda row: abs(row.estimate.value - self.claim.value))
-            return f"{self.claim}{source} is reached by none of these rules; the nearest is {self._in_words(nearest)}"
+            percent = f"; scores are in percent: did you mean {100 * self.claim.value:g}?"
+            return (
+                f"{self.claim}{source} is reached by none of these rules; the nearest is {self._in_words(nearest)}"
+                f"{percent if 0 < self.claim.value < 1 else ''}"
+            )
         reached = "; ".join(map(self._in_words, self.reached))
         return f"{self.claim}{source} is reached by: {reached}. Other changes could reach {self.claim}, too"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fsbench.base.errors import CheckpointError, FsbenchError, SettingsError
+from fsbench.base.errors import CheckpointError, FsbenchError, SettingsError, near_path
 from fsbench.base.paths import weights_folder
 from fsbench.networks.weights.table import checkpoint_sets, fetch_command, how_to_get, short_path, weight_files
 from fsbench.runner.config.backbone_choice import needed_weights
@@ -52,13 +52,17 @@ def missing_dataset(name: str, root: str | None) -> list[Missing]:
         is_there = True
     if is_there:
         return []
-    if source.kind == "own":  # which nothing can fetch
+    near = near_path(folder)
+    if source.kind == "own" and near:  # of what was given
+        command = f"correct the path{near}"
+        expected = f"expected the folder of your data set{near}"
+    elif source.kind == "own":  # which nothing can fetch
         command = f"give its folder with --data-root {name}=DIR"
         expected = f"expected the folder of your data set; {command}"
     else:
         command = f"fsbench data prepare {name} --root {shlex.quote(str(folder))}"
         expected = f"expected the data set {name}; get it with: {command}"
-    error = source.missing(f"the folder {folder} does not exist or is empty; {expected}")
+    error = source.missing(f"the folder {folder} {'is empty' if folder.is_dir() else 'does not exist'}; {expected}")
     return [Missing("data", name, str(folder), command, error)]
 
 
@@ -99,6 +103,7 @@ def missing_network(name: str) -> list[Missing]:
 def missing_files(run: RunConfig) -> Iterator[Missing]:
     """Yield the weights, checkpoint, data set and official lists that a run needs and that are missing."""
     values = run.values
+    yield from missing_data(run)
     for name, weights in backbone_weights(values):
         if weights is None:
             yield from missing_network(name)
@@ -117,7 +122,6 @@ def missing_files(run: RunConfig) -> Iterator[Missing]:
             name, place = path.parent.name, short_path(path)
             command = fetch_command(sets[0]) if sets else "get it from the authors' page"
         yield Missing("checkpoint", name, place, command, CheckpointError(f"no checkpoint at {place}; {command}"))
-    yield from missing_data(run)
     for folder in run.lists:
         if not Path(folder).expanduser().is_dir():
             command = "correct the path of --lists, or leave it out"

@@ -147,8 +147,8 @@ class RunConfig(TaskOptions):
     )
     label: str | None = _option(
         None,
-        "a name for the run, which tables and pages show in place of its time; the label given last is kept, and '' "
-        "removes it",
+        "a name for the run, which tables and pages show beside the method's name, in place of the time where that "
+        "would stand; the label given last is kept, and '' removes it",
         key="run.label",
         grid=False,
     )

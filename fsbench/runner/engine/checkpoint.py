@@ -138,7 +138,7 @@ def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -
     if "backbone_sha256" in written_by and written_by["backbone_sha256"] != mine["backbone_sha256"]:
         raise CheckpointError(
             f"{whose} was trained on the backbone weights '{written_by.get('backbone')}', but those in use are "
-            f"'{mine['backbone']}'; give the same ones with WEIGHTS=<file>"
+            f"'{mine['backbone']}'; give the same ones with --weights FILE"
         )
     method.load_state_dict(learned)
     if backbone:

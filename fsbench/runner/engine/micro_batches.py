@@ -74,7 +74,7 @@ def out_of_memory(division: StepDivision, error: torch.OutOfMemoryError) -> str:
     """Return the error message for a training that does not fit into a device's memory, with what to change."""
     smaller = [n for n in range(1, division.micro_batch) if division.share % n == 0]
     advice = (
-        f"give MICRO_BATCH={smaller[-1]} (--data.training.micro_batch) or less; the batch stays {division.batch_size}"
+        f"give --micro-batch {smaller[-1]} or less; the batch stays {division.batch_size}"
         if smaller
         else "one episode does not fit; expected a device with more memory, or smaller images"
     )

@@ -103,8 +103,10 @@ def evaluate(
     if type(asked_alone) is not int or asked_alone < 0:
         raise SettingsError(f"asked_alone is {asked_alone!r}, expected a number of episodes, 0 for none")
     if isinstance(model, str):
+        from fsbench.runner.config.registry import choose_method
         from fsbench.runner.evaluation.named import evaluate_named  # with torch
 
+        choose_method(model)  # raises an error if there is no such method, before what follows says that there is
         if not (name is None and card is None and resume):
             raise SettingsError(
                 f"name, card and resume are not for a method of fsbench, and {model} is the name of one; leave them "

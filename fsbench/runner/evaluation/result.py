@@ -135,7 +135,9 @@ class Result:
         data = self._data(test)
         stored = read_predictions(self.record)
         if stored is None:
-            raise RecordError(f"{self.path} has no stored predictions; run it again with KEEP_PREDICTIONS=masks")
+            raise RecordError(
+                f"{self.path} has no stored predictions; run it again with --force --keep-predictions masks"
+            )
         protocol, frame = segmentation_of(self.record.header), self.frame
         iou, _ = episode_scores(frame, protocol.counting.void)
         episodes = sorted(self.record.manifest.official_episodes, key=lambda episode: episode.number)

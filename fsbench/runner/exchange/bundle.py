@@ -8,6 +8,7 @@ sha256 of every file. Of the absolute paths in config.yaml only the last part is
 import hashlib
 import json
 import re
+import shlex
 import stat
 import zipfile
 import zlib
@@ -242,9 +243,23 @@ def read_listing(bundle: Path) -> Listing:
         return listing
 
 
+def bundle_commands(runs: Sequence[Path], file: str, card: str = "card.yaml") -> str:
+    """Return the commands that make and check a bundle of runs, one a line."""
+    shown = shlex.join(map(str, runs)) or "RUNS"
+    return (
+        f"  fsbench bundle {shown} --new-card {card}\n  (fill in {card})\n"
+        f"  fsbench bundle {shown} --card {card} -o {shlex.quote(file)}\n  fsbench verify {shlex.quote(file)}"
+    )
+
+
 @contextmanager
 def _open(bundle: Path) -> Iterator[tuple[zipfile.ZipFile, Listing]]:
     """Open a bundle of what its listing says; raises RecordError for whatever is wrong with it, in the block, too."""
+    if bundle.is_dir():
+        raise RecordError(
+            f"{bundle} is a folder, and fsbench verify checks a bundle, which is one file; expected a file that "
+            f"fsbench bundle wrote; make it and check it:\n{bundle_commands([bundle], 'results.fsb')}"
+        )
     try:
         with open_zip(bundle, "bundle") as archive:
             if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in archive.filelist):

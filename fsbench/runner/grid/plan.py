@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from fsbench.runner.config.parse import SharedParts
     from fsbench.runner.engine.experiment import Experiment
 
-LOOKING_UP = "Reading the images and settings of runs (the next time only what has changed)"
+LOOKING_UP = "Reading images and settings (the next time only what has changed)"
 """Words for the progress of a plan."""
 
 State = Literal["done", "repeated", "stopped", "waiting", "running elsewhere", "waits", "lacks files", "refused"]
@@ -211,13 +211,20 @@ def plan(runs: Iterable[RunConfig], folder: Path, recheck: bool = False) -> list
 
 
 def without_repeats(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Drop runs that differ from another only in a seed that changes nothing; keep a finished one, else the first."""
+    """Drop runs that differ from another only in a seed that changes nothing; keep a finished one, else the first.
+
+    Of runs that are refused for the same reason, the first seed is kept as well.
+    """
+
+    def stands(item: PlannedRun) -> bool:
+        return item.takes_seed and not item.refused
+
     chosen: dict[tuple[object, ...], PlannedRun] = {}
     for item in planned:
-        key = *run_variant(item.config), item.config.fold
-        if not item.takes_seed and (key not in chosen or (item.record and not chosen[key].record)):
+        key = *run_variant(item.config), item.config.fold, item.refused
+        if not stands(item) and (key not in chosen or (item.record and not chosen[key].record)):
             chosen[key] = item
-    return [item for item in planned if item.takes_seed or any(item is one for one in chosen.values())]
+    return [item for item in planned if stands(item) or any(item is one for one in chosen.values())]
 
 
 def _takes_seed(experiment: "Experiment") -> bool:

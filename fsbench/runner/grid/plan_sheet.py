@@ -9,11 +9,11 @@ from fsbench.runner.config.needs import distinct
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.plan import PlannedRun
 from fsbench.runner.grid.summary import Summary
-from fsbench.runner.grid.words import option_words, run_values, run_variant
+from fsbench.runner.grid.words import option_words, run_label, run_values, run_variant
 
 COST = (
-    "time and memory: median of earlier runs of the method, on the machine that ran them. ?: never run here (trials do "
-    "not count)"
+    "time and memory: median of earlier runs of the method, on the machine that ran them. ?: no full run here yet, so "
+    "its time is not known"
 )
 STATE_WORDS = {"lacks files": "lacking files", "waits": "waiting for a training", "repeated": "to be repeated"}
 """States of runs in other words, for any number of them."""
@@ -24,7 +24,14 @@ def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks:
     """Lay out a grid of runs: a line for each unfinished run, and scores of each variant, with `remarks` below."""
     options = ["options"] * (len({option_words(item.config) for item in planned}) > 1)
     todo, scores = _to_do(planned, [*TASK, *options]), _scores(results, [*TASK, *options])
-    notes = [*missing_lines(planned), *[COST] * bool(todo.lines), SCORES, *absent_scores(results), *remarks]
+    notes = [
+        *refusal_lines(planned),
+        *missing_lines(planned),
+        *[COST] * any(item.state not in ("done", "refused") for item in planned),
+        SCORES,
+        *absent_scores(results),
+        *remarks,
+    ]
     return Sheet(count_states(planned), [table for table in (todo, scores) if table.lines], notes=notes)
 
 
@@ -84,7 +91,7 @@ def _to_do(planned: Sequence[PlannedRun], task: Sequence[str]) -> Table:
         if item.state == "done":
             continue
         run = item.config
-        known = [Cell("?"), Cell("?"), Cell(item.refused)] if item.refused else _cost(item)
+        known = [Cell(), Cell(), Cell("see below")] if item.refused else _cost(item)
         which = [run.name, run.dataset, run.fold, *_task(run, task), run.seed, item.state]
         lines.append(Line([*map(Cell, which), *known]))
     return Table([*RUN, FOLD, *_task_columns(task), Column("seed", Form.COUNT), *STATE], lines, "to do")
@@ -96,6 +103,19 @@ def _cost(item: PlannedRun) -> list[Cell]:
         return [Cell("?"), Cell("?"), Cell("no earlier run")]
     peak = item.cost.peak_mib
     return [Cell(duration(item.cost.seconds)), Cell("?" if peak is None else peak), Cell(item.cost.source)]
+
+
+def refusal_lines(planned: Iterable[PlannedRun]) -> list[str]:
+    """Return a line for each reason why runs are refused, with the first of these runs and their number."""
+    by_reason: dict[str, list[PlannedRun]] = {}
+    for item in planned:
+        if item.refused:
+            by_reason.setdefault(item.refused, []).append(item)
+    return [
+        f"refused: {run_label(items[0].config)}{f' and {len(items) - 1} more' if items[1:] else ''}: {reason}; "
+        "change its settings or leave it out"
+        for reason, items in by_reason.items()
+    ]
 
 
 def missing_lines(planned: Iterable[PlannedRun]) -> list[str]:
@@ -139,10 +159,19 @@ def _scores(results: Sequence[Summary], task: Sequence[str]) -> Table:
 def absent_scores(results: Sequence[Summary]) -> list[str]:
     """Return lines about variants whose scores are missing or lack folds or seeds."""
     lines = []
-    if any(item.value is not None and not item.is_whole for item in results):
+    scored = [item for item in results if item.value is not None]
+    if any(not item.is_complete for item in scored):
         lines.append(
             "a row in which folds or seeds are missing: the mean of those that are done, not of the whole test"
         )
+    for item in {item.chosen_folds: item for item in scored if item.is_complete and not item.is_whole}.values():
+        folds = item.chosen_folds
+        only = (
+            f"fold {folds[0]}; the mean is of that fold"
+            if len(folds) == 1
+            else (f"folds {', '.join(map(str, folds))}; the mean is of these folds")
+        )
+        lines.append(f"folds {item.folds} of {item.of}: the grid has only {only}")
     for metric in dict.fromkeys(item.metric for item in results):
         absent = [item for item in results if item.metric == metric and item.value is None and item.of is not None]
         if absent:

@@ -194,6 +194,6 @@ def progress_text(folder: Path | None, log: Path) -> str:
         return one_line(said[-1], 120)
     for curves in folder.glob("curves/**/metrics.csv"):
         with curves.open(newline="") as file:
-            epochs = [row.get("epoch") for row in csv.DictReader(file)]
-        return f"training: epoch {epochs[-1]}" if epochs else "training"
+            epochs = [int(row["epoch"]) for row in csv.DictReader(file) if (row.get("epoch") or "").isdecimal()]
+        return f"training: epoch {epochs[-1] + 1}" if epochs else "training"  # as the run itself counts, from 1
     return "starting"

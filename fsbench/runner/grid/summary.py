@@ -19,6 +19,7 @@ class Summary:
         variant: a run of the variant.
         folds: number of folds over which the score is a mean: those that are done for every seed that has any run.
         of: number of folds of the data set; None while no run is done.
+        chosen_folds: the requested folds.
         wanted: number of requested seeds.
         done: number of seeds over which the score is a mean.
         metric: name of the score.
@@ -30,6 +31,7 @@ class Summary:
     variant: RunConfig
     folds: int
     of: int | None
+    chosen_folds: tuple[int, ...]
     wanted: int
     done: int
     metric: str
@@ -39,8 +41,13 @@ class Summary:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the score covers all folds and all requested seeds."""
+        """Whether the score covers all folds of the data set and all requested seeds."""
         return self.folds == self.of and self.done == self.wanted
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the score covers all requested folds and seeds."""
+        return self.folds == len(self.chosen_folds) and self.done == self.wanted
 
 
 def by_variant(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
@@ -56,6 +63,7 @@ def summaries(planned: Sequence[PlannedRun], metrics: Sequence[str]) -> list[Sum
     results = []
     for items in by_variant(planned):
         wanted = {item.config.seed for item in items}
+        asked = tuple(sorted({item.config.fold for item in items}))
         records = {(item.config.seed, item.config.fold): item.record for item in items if item.record is not None}
         of = max((record.header.folds for record in records.values()), default=None)
         for metric in metrics:
@@ -70,13 +78,20 @@ def summaries(planned: Sequence[PlannedRun], metrics: Sequence[str]) -> list[Sum
             spreads = [stdev(scores[seed, fold] for seed in seeds) for fold in folds if len(seeds) > 1]
             deviation = hypot(*spreads) / len(spreads) if spreads else None
             results.append(
-                Summary(items[0].config, len(folds), of, len(wanted), len(seeds), metric, seeds, value, deviation)
+                Summary(
+                    items[0].config, len(folds), of, asked, len(wanted), len(seeds), metric, seeds, value, deviation
+                )
             )
     return results
 
 
-def remarks(planned: Sequence[PlannedRun]) -> list[str]:
-    """Return notes for readers of the scores, naming variants if they differ."""
+def remarks(planned: Sequence[PlannedRun], requested: Sequence[RunConfig] = ()) -> list[str]:
+    """Return notes for readers of the scores, naming variants if they differ.
+
+    Args:
+        planned: the plan.
+        requested: what it is the plan of, with the seeds that it leaves out.
+    """
     by_note: dict[str, list[str]] = {}
     with_runs = 0
     for items in by_variant(planned):
@@ -88,6 +103,7 @@ def remarks(planned: Sequence[PlannedRun]) -> list[str]:
             by_note.setdefault(note, []).append(" ".join(word for word in words if word))
     notes = [note if len(names) == with_runs else f"{', '.join(names)}: {note}" for note, names in by_note.items()]
     once = list(dict.fromkeys(item.config.name for item in planned if not item.takes_seed))
-    if once and len({item.config.seed for item in planned}) > 1:
-        notes.append(f"{', '.join(once)}: one seed, since nothing is trained and a seed changes nothing")
+    if once and len({run.seed for run in requested}) > 1:
+        counted = f"; so the grid's {len(requested)} combinations are {len(planned)} runs"
+        notes.append(f"{', '.join(once)}: one seed, since nothing is trained{counted}")
     return notes

@@ -104,7 +104,10 @@ def test_diff(build, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--protocol", "hsnet", "--way", "2"], "protocol hsnet is 1-way, found way 2; choose WAY=1, or fscs"),
+        (
+            ["--protocol", "hsnet", "--way", "2"],
+            "protocol hsnet is 1-way, found way 2; choose way 1, or the protocol fscs",
+        ),
         (
             ["--protocol", "hsnet", "--test-seed", "4294967296"],
             "is 4294967296, expected a whole number from 0 to 4294967295",

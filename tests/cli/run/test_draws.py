@@ -57,6 +57,6 @@ def test_supports_of_a_run_are_compared_and_measured(runs, capsys):
     plain, drawn = sorted(find_records(runs), key=lambda record: record.header.draws)
     assert score == pytest.approx(plain.run.scores["mIoU"], rel=1e-5)
     assert main(["table", str(plain.path), "--by", "draw"]) == 2
-    assert "DRAWS=8" in capsys.readouterr().err
+    assert "--draws 8" in capsys.readouterr().err
     assert main(["report", str(drawn.path), "--out", str(runs / "report"), "--no-photos"]) == 0
     assert "The choice of the supports" in (runs / "report/study-1/index.html").read_text()

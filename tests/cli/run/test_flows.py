@@ -93,7 +93,7 @@ def test_a_run_that_lost_its_counts_is_made_again_by_force(finished_runs, small_
     before = the_record(runs)
     (before.path / "episodes.parquet").unlink()
     assert main(run_command("prototype", runs, small_demo, *FEW)) == 2
-    assert "run it again with FORCE=1" in capsys.readouterr().err.splitlines()[-1]
+    assert "run it again with --force" in capsys.readouterr().err.splitlines()[-1]
     assert main(run_command("prototype", runs, small_demo, *FEW, "--run.force=true")) == 0
     assert the_record(runs).run.counts_sha256 == before.run.counts_sha256
 

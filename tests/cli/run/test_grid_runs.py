@@ -40,12 +40,14 @@ def test_a_grid_runs_what_is_missing_and_goes_past_failures(warm, grid, tmp_path
     assert "2 of 3 runs done, 1 stopped" in done.stdout and "a trial, not a result: 9 episodes" in done.stdout
     (scores,) = (line.split() for line in done.stdout.splitlines() if "1 of 1" in line)
     assert re.search(r"2 of 4 1 of 1( \d+\.\d\d){3}$", " ".join(scores)), scores
-    assert "not of the whole test" in done.stdout and "prototype: one seed, since nothing is trained" in done.stdout
+    assert "the grid has only folds 0, 1; the mean is of these folds" in done.stdout
+    assert "prototype: one seed, since nothing is trained" in done.stdout
     records = find_records(tmp_path / "runs")
     assert sorted((record.run.identity.fold, record.run.identity.seed) for record in records) == [(0, 0), (1, 0)]
     before = [(r.path / "run.json").stat().st_mtime_ns for r in records]
     again = warm("grid", good, *runs, "--run")
     assert again.returncode == 0 and again.stderr.count(": done") == 0 and "2 of 2 runs done" in again.stdout
+    assert again.stdout.splitlines()[-2:] == ["  fsbench table runs --all", "  fsbench report runs"]
     assert [(r.path / "run.json").stat().st_mtime_ns for r in records] == before
 
 

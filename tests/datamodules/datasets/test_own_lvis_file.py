@@ -116,7 +116,9 @@ def test_the_published_file_is_taken_and_is_all_that_presence_needs(form, tmp_pa
     arguments = ("lvis", "--root", root, "--from", given, "--allow-unverified", "--validation-only")
     assert prepare(*arguments) == 2
     error = capsys.readouterr().err
-    assert "expected the authors' file, or for PROTOCOL=presence alone LVIS's own lvis_v1_val.json or its .zip" in error
+    assert (
+        "expected the authors' file, or for --protocol presence alone LVIS's own lvis_v1_val.json or its .zip" in error
+    )
     place = given / "lvis_v1_val.json" if form == "json" else tmp_path / "packed/lvis_v1_val.json"
     place.parent.mkdir(exist_ok=True)
     place.write_text(json.dumps(content))
@@ -124,7 +126,7 @@ def test_the_published_file_is_taken_and_is_all_that_presence_needs(form, tmp_pa
         packed(place.parent, given / "lvis_v1_val.json.zip")
     assert prepare(*arguments) == 0
     said = capsys.readouterr().out
-    assert "lvis_val.pkl is not there: all tests but PROTOCOL=presence need it" in said
+    assert "lvis_val.pkl is not there: all tests but --protocol presence need it" in said
     assert json.loads((root / "lvis_v1_val.json").read_text()) == content
     assert not (root / "coco/val2017/000000000104.jpg").exists()  # whose category is in no test
     assert {path.name for path in root.iterdir() if not path.name.startswith(".")} <= {
@@ -137,7 +139,7 @@ def test_the_published_file_is_taken_and_is_all_that_presence_needs(form, tmp_pa
     capsys.readouterr()
     assert main(["data", "check", "lvis", "--root", str(root)]) == 0
     said = capsys.readouterr().out
-    assert "there is no lvis_val.pkl: PROTOCOL=presence alone" in said and "PROBLEM" not in said
+    assert "there is no lvis_val.pkl: --protocol presence alone" in said and "PROBLEM" not in said
 
 
 def test_published_tests_ask_for_the_authors_list(tmp_path):
@@ -146,7 +148,7 @@ def test_published_tests_ask_for_the_authors_list(tmp_path):
     (tmp_path / "lvis_v1_val.json").write_text(json.dumps(content))
     data = open_dataset("lvis", tmp_path)
     for protocol in ("incontext", "sansa"):
-        with pytest.raises(DataError, match=r"no lvis_val.pkl, whose order decides .*PROTOCOL=presence does without"):
+        with pytest.raises(DataError, match=r"no lvis_val.pkl, whose order decides .*--protocol presence does without"):
             load_segmentation(protocol).manifest(data, Task(0))
 
 
@@ -188,7 +190,7 @@ def test_segic_draws_from_the_file_with_a_stream_for_each_of_its_processes(tmp_p
         names = [f"{name_of[image]}@{category}" for image in images]
         assert [episode.query, *episode.supports[0]] == names
     assert any(episode.query == episode.supports[0][0] for episode in manifest.episodes)  # categories of two photos
-    with pytest.raises(SettingsError, match="SHOT is 2, but SegIC's program shows one support; expected SHOT=1"):
+    with pytest.raises(SettingsError, match="shot is 2, but SegIC's program shows one support; expected 1"):
         load_segmentation("segic").manifest(data, Task(2, shot=2))
 
 

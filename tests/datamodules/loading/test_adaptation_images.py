@@ -93,7 +93,7 @@ def test_a_class_of_one_image_is_refused(scenes):
 
 
 def test_a_protocol_without_lists_of_images_has_no_pool(scenes):
-    with pytest.raises(SettingsError, match="the protocol fss_sam3 has no such pool; choose PROTOCOL=cdfss_ifa"):
+    with pytest.raises(SettingsError, match="the protocol fss_sam3 has no such pool; choose the protocol cdfss_ifa"):
         items(scenes, protocol="fss_sam3", epochs=1)
 
 

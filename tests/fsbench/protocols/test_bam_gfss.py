@@ -83,11 +83,11 @@ def test_header_draws_and_what_is_refused(scenes):
         DataError, match=r"too few images of some classes .*\(aeroplane 4, .*; 6 each are needed\).*DROP"
     ):
         protocol.manifest(data, Task(0, shot=5))
-    with pytest.raises(DataError, match=r"0 of 5 classes are left, since DROP_SMALL=1 .*\(aeroplane 4, .*; 6 each"):
+    with pytest.raises(DataError, match=r"0 of 5 classes are left, since --drop-small .*\(aeroplane 4, .*; 6 each"):
         protocol.manifest(data, Task(0, shot=5, drop_small=True))
     with pytest.raises(SettingsError, match=r"kept_support is 0.5, and the protocol bam_gfss has supports with whole"):
         episodic(data, "bam_gfss", kept_support=0.5)
-    with pytest.raises(SettingsError, match="train with PROTOCOL=pfenet, and test what was trained"):
+    with pytest.raises(SettingsError, match="train with --protocol pfenet, and test what was trained"):
         protocol.training_pool(data, Task(0))
 
 

@@ -102,12 +102,12 @@ def test_what_it_is_not_made_for_is_refused_in_one_line(real_data, blocks_folder
     data = PROTOCOL.draw.data(Coco(str(real_data / "coco-mini")))
     few = refusal(lambda: PROTOCOL.manifest(data, Task(0)))
     assert few.startswith("coco fold 0: too few images with large objects of some classes (backpack 1, sports ball 1, ")
-    assert "DROP_SMALL=1" in few
+    assert "--drop-small" in few
     assert "fssdino is 1-way, found way 2" in refusal(lambda: PROTOCOL.manifest(data, Task(0, way=2)))
     joined = CocoAll(str(real_data / "coco-mini"))
     assert "coco_all has no test of large objects" in refusal(lambda: PROTOCOL.manifest(joined, Task(0)))
     folder = Folder(str(blocks_folder))
-    assert "is about COCO's annotated objects; choose DATASET=coco" in refusal(
+    assert "is about COCO's annotated objects; choose the data set coco" in refusal(
         lambda: PROTOCOL.manifest(folder, Task(0))
     )
     for name in ("val2014/none.jpg@1", f"{draw_name(data)}@81", f"{draw_name(data)}@x"):

@@ -82,11 +82,11 @@ def test_a_fold_of_ten_and_what_is_refused(scenes):
         gfss.manifest(data, Task(0))
     header = gfss.manifest(data, Task(0, drop_small=True)).header
     assert header.dropped_classes == [6, 7, 8, 9, 10] and gfss.draw.novel_classes(header) == [*NOVEL]
-    with pytest.raises(SettingsError, match="asks for all classes at once, found way 2; leave WAY=1"):
+    with pytest.raises(SettingsError, match="asks for all classes at once, found way 2; leave way 1"):
         gfss.manifest(data, Task(0, way=2))
     with pytest.raises(SettingsError, match="has no base classes to validate on"):
         gfss.manifest(data, ManifestTask(0, classes="base"))
-    with pytest.raises(SettingsError, match="its base model is trained with METHOD=pspnet"):
+    with pytest.raises(SettingsError, match="its base model is trained with --method pspnet"):
         gfss.training_pool(data, Task(0))
 
 

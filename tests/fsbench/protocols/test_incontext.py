@@ -103,7 +103,7 @@ class ViewEpisodes(OwnEpisodes):
             "views is tested with the protocol incontext, or presence where it has that, and has no lists of others",
         ),
         ("incontext", ManifestTask(0, classes="base"), "views has no base classes to validate on"),
-        ("incontext", Task(0, shot=3), "views fold 0 has no class with more than 3 images; lower SHOT"),
+        ("incontext", Task(0, shot=3), "views fold 0 has no class with more than 3 images; lower --shot"),
         ("incontext", Task(1), "unknown fold 1 for views"),
     ],
 )
@@ -111,7 +111,7 @@ def test_what_the_data_set_has_not_is_refused_in_one_line(protocol, task, messag
     with pytest.raises((SettingsError, DataError)) as refused:
         load_protocol(protocol).manifest(Views("."), task)
     assert str(refused.value).startswith(message) and "\n" not in str(refused.value)
-    with pytest.raises(SettingsError, match="validate on; found the part trn; choose PROTOCOL=incontext"):
+    with pytest.raises(SettingsError, match="validate on; found the part trn; choose the protocol incontext"):
         Views(".").candidates("trn")
 
 

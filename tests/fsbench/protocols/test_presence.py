@@ -243,7 +243,9 @@ def test_the_box_of_an_object_lacks_a_part_that_none_in_it_shows(tmp_path):
 
 
 def test_a_data_set_that_shows_one_class_of_an_image_is_refused():
-    with pytest.raises(SettingsError, match=r"which images lack a class.*expected this protocol with DATASET=coco"):
+    with pytest.raises(
+        SettingsError, match=r"which images lack a class.*expected this protocol with the data set coco"
+    ):
         presence().manifest(object.__new__(PacoPart), TASK)
 
 

@@ -135,4 +135,4 @@ def test_every_draw_is_nested_in_shots(dataset, protocol):
 
 
 def test_one_shot_is_never_told_to_be_lowered():
-    assert lower_shots(5) == "lower SHOT, " and lower_shots(1) == ""
+    assert lower_shots(5) == "lower --shot, " and lower_shots(1) == ""

@@ -86,7 +86,7 @@ def test_a_written_record_is_found_and_a_changed_one_refused(tmp_path):
         (folder / "episodes.parquet").unlink()
         if content:
             (folder / "episodes.parquet").write_bytes(content)
-        with pytest.raises(RecordError, match=r"episodes.parquet.*FORCE=1"):
+        with pytest.raises(RecordError, match=r"episodes.parquet.*--force"):
             _ = find_records(tmp_path)[0].episodes
 
 

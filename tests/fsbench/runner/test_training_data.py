@@ -94,7 +94,11 @@ def test_a_plain_loader_stacks_them_in_any_epoch(small):
         ("folder", {"size": "64"}, "size is '64', expected a whole number from 1"),
         ("folder", {"shot": 1.5}, "shot is 1.5, expected a whole number"),
         ("folder", {"shot": 0}, "shot is 0, expected 1 or more"),
-        ("folder", {"protocol": "hsnt"}, "unknown protocol 'hsnt'; did you mean 'hsnet'? There are: "),
+        (
+            "folder",
+            {"protocol": "hsnt"},
+            "unknown protocol 'hsnt'; did you mean 'hsnet'? (see: fsbench list protocols)",
+        ),
         ("folder", {"fold": 9}, "fold"),
         ("demo-cls", {}, "is a data set of classification; expected one of segmentation"),
         ("dem", {}, "did you mean 'demo'"),

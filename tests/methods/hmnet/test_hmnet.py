@@ -33,6 +33,6 @@ def test_the_attention_is_the_prior_of_the_foreground(blocks_folder):
 def test_learned_weights_of_shots_need_that_many(blocks_folder):
     method = on_pspnet(shots=3)
     assert sum(p.numel() for p in method.head.kshot_rw.parameters()) == 2 * 3 + 2 + 3 * 2 + 3
-    with pytest.raises(SettingsError, match="but the test shows 1 at a time; give SHOT=3"):
+    with pytest.raises(SettingsError, match="but the test shows 1 at a time; give --shot 3"):
         method(episode(data(blocks_folder)))
     assert method(episode(data(blocks_folder, shot=3))).label_map.dim() == 2

@@ -138,7 +138,7 @@ def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None
     drawn = [record for record in records if record.header.draws > 1]
     if not drawn:
         raise SettingsError(
-            "none of these runs has several draws of its supports; expected some that were made with DRAWS=8 (--draws)"
+            "none of these runs has several draws of its supports; expected some that were made with --draws 8"
         )
     tables = []
     for group in comparable(drawn):

@@ -85,7 +85,7 @@ def test_classes_with_too_few_images_are_named_and_can_be_left_out(data):
     counts = {n: len(names) for n, names in pair_list(data, "val", 0).images_of.items()}
     shot = sorted(counts.values())[0]
     smallest = data.class_names[min(counts, key=lambda n: counts[n]) - 1]
-    with pytest.raises(DataError, match=rf"too few images .*{smallest} {shot}[,;] .*{shot + 1} each.*DROP_SMALL=1"):
+    with pytest.raises(DataError, match=rf"too few images .*{smallest} {shot}[,;] .*{shot + 1} each.*--drop-small"):
         PROTOCOL.manifest(data, Task(0, shot=shot))
     with pytest.raises(SettingsError, match=r"fold 0 has one class; .* --data.test.empty false"):
         PROTOCOL.manifest(data, Task(0, shot=shot, drop_small=True))
@@ -94,11 +94,11 @@ def test_classes_with_too_few_images_are_named_and_can_be_left_out(data):
     dropped = kept.header.dropped_classes
     assert dropped and all(counts[number] <= shot for number in dropped)
     assert {c for e in kept.episodes for c in e.classes} <= set(kept.class_ids) == {1, 2, 3} - set(dropped)
-    few = rf"0 of 3 classes are left, since DROP_SMALL=1 .*{smallest} {shot}[,;] .*1000 each are needed.*lower SHOT"
+    few = rf"0 of 3 classes are left, since --drop-small .*{smallest} {shot}[,;] .*1000 each are needed.*lower --shot"
     with pytest.raises(DataError, match=few):
         PROTOCOL.manifest(data, Task(0, shot=999, drop_small=True))
     with pytest.raises(
-        DataError, match=r"classes are left, since DROP_SMALL=1 .*1000 each.*--data.training.training_shot"
+        DataError, match=r"classes are left, since --drop-small .*1000 each.*--data.training.training_shot"
     ):
         PROTOCOL.training_pool(data, Task(0, drop_small=True, shot=999))
 

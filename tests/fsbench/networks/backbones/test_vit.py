@@ -147,7 +147,7 @@ ELSEWHERE = "/nowhere/x.pth"
         (FrozenViT, "dinov2_vits14", ["weights fetch dinov2_vits14", "dinov2_vits14_pretrain.pth", "b938bf1bc15cd2ec"]),
         (FrozenTrunk, "dilated_resnet50", ["no program can fetch them", "weights fetch dilated_resnet50 --from DIR"]),
         (FrozenViT, "dinov3_vitb16", ["ask for access", "facebookresearch/dinov3", "dinov3_vitb16 --from DIR"]),
-        (FrozenPyramid, "resnet50", ["resnet50_a1h-35c100f8.pth", "sha256 35c100f8…", "WEIGHTS=random"]),
+        (FrozenPyramid, "resnet50", ["resnet50_a1h-35c100f8.pth", "sha256 35c100f8…", "--weights random"]),
         (FrozenViT, "demo", ["of the backbone demo are not at /nowhere/x.pth; expected a file, random or random:SEED"]),
     ],
 )
@@ -202,7 +202,7 @@ def test_cst_of_2023_takes_its_own_training_of_dino(monkeypatch, tmp_path):
         FrozenViT(BackboneConfig(CST, VITS["dino_vits8"].weights.file))
     assert str(error.value).endswith(
         "is the official file dino_deitsmall8_pretrain.pth of the backbone dino_vits8; expected "
-        "dino_deitsmall8_300ep_pretrain.pth; give that file with WEIGHTS=<file>, or take BACKBONE=dino_vits8"
+        "dino_deitsmall8_300ep_pretrain.pth; give that file with --weights FILE, or take --backbone dino_vits8"
     )
     torch.save(state | {"head.weight": torch.zeros(2, 8)}, tmp_path / "head.pth")
     with pytest.raises(CheckpointError, match=r"1 keys not known: head\.weight"):
@@ -223,7 +223,7 @@ def test_weights_of_other_tokens_are_one_clear_line(tiny, tmp_path, other, found
         FrozenViT(BackboneConfig("tiny", str(tmp_path / "w.pth")))
     assert str(error.value) == (
         f"backbone weights for tiny are of a network with {found}; expected a network with patches of 4 pixels and no "
-        "registers; name the backbone of these weights (BACKBONE=, see: fsbench list), or give this one's (WEIGHTS=)"
+        "registers; name the backbone of these weights (--backbone, see: fsbench list), or give this one's (--weights)"
     )
 
 

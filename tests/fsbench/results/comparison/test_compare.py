@@ -397,9 +397,9 @@ def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_fo
     measured = partial(measure, metrics=names, open_truth=truth)
     found = compare([r.path for r in records], names, measure=measured)
     assert {note for note in found.warnings if "no pixel-ECE" in note or "no boundary-IoU" in note} == {
-        f"{records[1].path.name}: no pixel-ECE, pixel-CE2: it kept no soft masks (KEEP_PREDICTIONS=soft)",
+        f"{records[1].path.name}: no pixel-ECE, pixel-CE2: it kept no soft masks (--keep-predictions soft)",
         f"{records[2].path.name}: no boundary-IoU, pixel-ECE, pixel-CE2: the run kept no predictions (repeat it with "
-        "FORCE=1)",
+        "--force)",
     }
     assert "pixel-ECE" not in found.tables["all"]  # one method alone has soft masks
     assert [len(found.tables["all"][name]) for name in names[:2]] == [1, 3]

@@ -81,7 +81,8 @@ def test_a_mean_is_over_the_folds(item):
 def test_what_cannot_be_had_is_said_with_its_reason(records, item):
     label = "compared at the size that the method sees"
     assert not any(row.rule == label for row in item.rows)
-    assert item.missing[0].startswith(f"{label} cannot be computed: run.json has the image size")
+    assert item.missing[0].startswith(f"{label} cannot be computed: ")
+    assert "predictions that were handed in, whose input size is not known" in item.missing[0]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +112,7 @@ def test_the_verdict_names_the_rules_that_reach_the_claim(records, item):
     assert f"lies outside {ends} do not explain" in outside.beside[0]
     (none,) = claimed(records, "0.01", {}, refuse)
     assert "is reached by none of these rules; the nearest is m" in none.verdict
+    assert none.verdict.endswith("scores are in percent: did you mean 1?")
 
 
 def test_the_verdict_names_what_the_table_shows(records):

@@ -158,7 +158,7 @@ def test_no_part_deviates_by_more_than_half_the_scale(table):
 
 def test_runs_with_one_draw_are_refused(records):
     official = [record for record in records if record.header.draws == 1]
-    with pytest.raises(SettingsError, match="DRAWS=8"):
+    with pytest.raises(SettingsError, match="--draws 8"):
         sensitivity_tables(official)
 
 

@@ -26,11 +26,11 @@ def test_a_row_follows_from_its_protocol(make, monkeypatch):
 def test_counts_that_are_gone_are_said_in_one_line(make, tmp_path, capsys):
     record = make("m", 0)
     (record.path / "episodes.parquet").unlink()
-    with pytest.raises(RecordError, match=r"episodes.parquet cannot be used \(it is missing\); .*FORCE=1"):
+    with pytest.raises(RecordError, match=r"episodes.parquet cannot be used \(it is missing\); .*--force"):
         build_blocks([Record(record.path, record.run)])
     assert main(["table", str(tmp_path)]) == 2
     err = capsys.readouterr().err
-    assert "FORCE=1" in err and err.count("\n") == 1
+    assert "--force" in err and err.count("\n") == 1
 
 
 def test_counts_that_changed_are_refused(make):

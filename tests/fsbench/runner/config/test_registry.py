@@ -97,7 +97,7 @@ def test_a_run_has_the_name_of_its_method_and_backbone(method, backbone, expecte
 @pytest.mark.parametrize(
     ("method", "backbone", "expected"),
     [
-        ("emta", None, "unknown method 'emta'; did you mean 'emat'? There are: "),
+        ("emta", None, "unknown method 'emta'; did you mean 'emat'? (see: fsbench list)"),
         ("emat", "vit", "unknown backbone 'vit'; there are: clip_vitb16, "),
         ("pspnet_vgg", None, "unknown method 'pspnet_vgg'"),
         ("fort_swin", "demo", "fort_swin is fort with the backbone ibot_swin_tiny, but the backbone demo is asked for"),

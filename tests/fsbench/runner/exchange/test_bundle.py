@@ -188,6 +188,8 @@ def relist(**values):
 def test_what_is_no_bundle_is_refused(bundle, change, words, tmp_path):
     altered(bundle, change)
     before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(RecordError, match=r"is a folder.*\n  fsbench bundle .*--new-card card.yaml"), unpack(tmp_path):
+        pytest.fail("it was unpacked")
     with pytest.raises(RecordError, match="is no bundle") as refused, unpack(bundle):
         pytest.fail("it was unpacked")
     assert words in str(refused.value) and len(str(refused.value)) < 500
@@ -248,7 +250,7 @@ def test_links_twins_and_bombs_are_refused(bundle, tmp_path):
     (tmp_path / "flipped.fsb").write_bytes(content)
     with zipfile.ZipFile(tmp_path / "lzma.fsb", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("x/run.json", "{}")
-    for name in ("text.fsb", "absent.fsb", ".", "flipped.fsb", "lzma.fsb"):
+    for name in ("text.fsb", "absent.fsb", "flipped.fsb", "lzma.fsb"):
         with pytest.raises(RecordError, match="is no bundle"), unpack(tmp_path / name):
             pytest.fail("it was unpacked")
 

@@ -113,7 +113,9 @@ def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
     assert stated["runs"][0]["method"] == "prototype" and stated["runs"][0]["fold"] == 0
     assert stated["runs"][1]["cost"]["source"] == "1 run of other data"
     assert main(["grid", str(file), "--runs", str(runs)]) == 0
-    assert "1 of 2 runs done, 1 waiting; 81 s left" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "1 of 2 runs done, 1 waiting; 81 s left" in out
+    assert out.splitlines()[-2:] == ["next:", f"  fsbench grid {file} --runs {runs} --run"]
     (next(runs.glob("prototype-*")) / "run.json").write_text("{")
     assert [(cell.state, "is no JSON" in cell.refused) for cell in plan(read_grid([file], runs=str(runs)), runs)] == [
         ("refused", True), ("waiting", False),
@@ -130,8 +132,10 @@ def test_cells_that_cannot_be_built_are_refused_by_themselves(write, demo_folder
     assert absent.obstacle == f"data folder not in {tmp_path / 'no'}: give its folder with --data-root folder=DIR"
     sheet = to_sheet([unknown, absent], [])
     assert sheet.title.startswith("0 of 2 runs done, 1 refused, 1 lacking files; how long they take is not known yet")
-    assert [line.cells[-1].value for line in sheet.tables[0].lines] == [unknown.refused, "no earlier run"]
-    assert sheet.notes[0] == f"missing: {absent.obstacle}"
+    assert [line.cells[-1].value for line in sheet.tables[0].lines] == ["see below", "no earlier run"]
+    refused, missing = sheet.notes[:2]
+    assert refused.startswith("refused: prototype demo fold 9: ") and unknown.refused in refused
+    assert missing == f"missing: {absent.obstacle}"
 
 
 def test_a_rerun_that_waits_to_take_its_place_is_not_done_nor_a_damaged_one(make, write, demo_folder):

@@ -138,7 +138,7 @@ def test_what_a_run_is_at(tmp_path):
     assert progress_text(tmp_path, log) == "starting"
     (tmp_path / "curves/version_0").mkdir(parents=True)
     (tmp_path / "curves/version_0/metrics.csv").write_text("loss,epoch,step\n0.5,0,10\n0.4,1,20\n")
-    assert progress_text(tmp_path, log) == "training: epoch 1"
+    assert progress_text(tmp_path, log) == "training: epoch 2"
     (tmp_path / "evaluation").mkdir()
     for name, lines in (("part-1-a", 4), ("part-2-b", 3)):
         (tmp_path / f"evaluation/{name}.jsonl").write_text("{}\n" * lines)

@@ -1,5 +1,8 @@
 """Files of grids: their cells, the arguments and fingerprint of each, and files that are refused."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from fsbench.base.errors import SettingsError
@@ -92,6 +95,23 @@ def test_one_value_needs_no_list(write):
     assert [(run.method, run.shot, run.protocol) for run in runs] == [
         ("emat", shot, protocol) for shot in (1, 5) for protocol in ("fscs", "hsnet")
     ]
+
+
+def test_the_grid_of_the_guide(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    guide = (CONFIGS.parent / "docs/guides/cluster.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    Path("mine.yaml").write_text(text)
+    Path("mine.py").write_text("from fsbench.methods.prototype import Prototype\nclass Mine(Prototype): ...\n")
+    runs = read_grid(["mine.yaml"])
+    assert len(runs) == 2 * 2 * 3 * 2 and {run.method for run in runs} == {"prototype", "./mine.py:Mine"}
+    assert {run.episodes for run in runs} == {200}
+
+
+def test_a_grid_without_a_key_that_it_needs_says_which_ones(tmp_path):
+    (tmp_path / "x.yaml").write_text("methods: prototype\ndatasets: demo\n")
+    with pytest.raises(SettingsError, match=r"folds is missing; expected the keys methods, datasets, folds$"):
+        read_grid([tmp_path / "x.yaml"])
 
 
 def test_files_that_are_no_grids_are_refused(tmp_path):

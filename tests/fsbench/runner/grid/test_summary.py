@@ -38,6 +38,14 @@ def test_scores_of_some_folds_and_seeds_say_so():
     assert any("not of the whole test" in note for note in sheet.notes)
 
 
+def test_a_grid_of_one_fold_is_complete():
+    (found,) = summaries(cells_with({(0, 0): 50.0}), ["mIoU"])
+    assert found.is_complete and not found.is_whole
+    notes = to_sheet(cells_with({(0, 0): 50.0}), [found]).notes
+    assert "folds 1 of 2: the grid has only fold 0; the mean is of that fold" in notes
+    assert not any("not of the whole test" in note for note in notes)
+
+
 def test_runs_of_other_weights_never_fill_up_a_score(write):
     """Two grids of checkpoints and one of trainings have one fold done each, and each is told from the others."""
     files = [
