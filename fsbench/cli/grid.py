@@ -110,13 +110,14 @@ def _next_commands(options: argparse.Namespace, planned: Sequence[PlannedRun]) -
 
 
 def print_obstacles(planned: Sequence[PlannedRun]) -> None:
-    """Print why some runs cannot be made, before the others start."""
+    """Print why some runs cannot be made, before the others start; the table says it where nothing starts."""
+    ready = sum(item.is_ready for item in planned)
+    if not ready:
+        return
     for line in [*refusal_lines(planned), *missing_lines(planned)]:
         print_line(f"fsbench: {line}", sys.stderr)
     if hindered := sum(bool(item.obstacle) for item in planned):
-        ready = sum(item.is_ready for item in planned)
-        rest = f"the other {ready} start now" if ready else "nothing else is left to run"
-        print_line(f"fsbench: {hindered} of {len(planned)} runs cannot start; {rest}", sys.stderr)
+        print_line(f"fsbench: {hindered} of {len(planned)} runs cannot start; the other {ready} start now", sys.stderr)
 
 
 def print_failures(failures: Sequence[Failure]) -> None:

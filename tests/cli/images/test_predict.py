@@ -255,7 +255,7 @@ def test_results_of_other_settings_are_kept_unless_forced(photos, support, tmp_p
     assert files(out) == before
     status, said = predict(*unchecked[1:], "--query", photos / "z.jpg", "--out", out, "--force")
     assert status == 0 and "left out once" not in said
-    assert "all 1 photos. Whether a photo shows it at all was not measured (--no-check)." in said, said
+    assert "1 of 1 photos. Whether a photo shows it at all was not measured (--no-check)." in said, said
     assert {n for n in files(out) if "/" in n} == {"labels/z.jpg.png", "overlays/z.jpg.jpg"}
 
 

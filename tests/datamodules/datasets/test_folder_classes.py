@@ -27,7 +27,6 @@ FROM_0 = (
 NOWHERE = (
     "green (3) and gold (4) are in no label map of train.txt or val.txt; numbers found: 1 to 2; expected label maps "
     "that show each class of the fold; correct the label maps or folds.yaml, or leave it out with --drop-small"
-    "(--drop-small)"
 )
 ALL_VOID = "all label maps hold 0 and 255 alone, and 255 is void: save the class as 1"
 

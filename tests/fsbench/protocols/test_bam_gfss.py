@@ -80,7 +80,7 @@ def test_header_draws_and_what_is_refused(scenes):
     both = protocol.manifest(data, Task(0, episodes=8, shot=2))
     assert [e.supports[-1] for e in nested.episodes] == [e.supports[-1][:1] for e in both.episodes]
     with pytest.raises(
-        DataError, match=r"too few images of some classes .*\(aeroplane 4, .*; 6 each are needed\).*DROP"
+        DataError, match=r"too few images of some classes .*\(aeroplane 4, .*; 6 each are needed\).*--drop-small"
     ):
         protocol.manifest(data, Task(0, shot=5))
     with pytest.raises(DataError, match=r"0 of 5 classes are left, since --drop-small .*\(aeroplane 4, .*; 6 each"):

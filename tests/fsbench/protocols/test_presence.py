@@ -119,7 +119,9 @@ def test_an_episode_follows_from_the_seed_and_its_place(tmp_path):
 
 def test_classes_that_cannot_be_asked_are_named_or_left_out(tmp_path):
     data = coco(tmp_path)
-    with pytest.raises(DataError, match=r"no episodes about some classes \(.*dog: 0 of 2 images that show it.*DROP_SM"):
+    with pytest.raises(
+        DataError, match=r"no episodes about some classes \(.*dog: 0 of 2 images that show it.*--drop-small"
+    ):
         presence().manifest(data, Task(0, episodes=4))
     manifest = presence().manifest(data, Task(0, shot=4, episodes=4, drop_small=True))
     assert manifest.header.class_ids == [1] and 5 in manifest.header.dropped_classes

@@ -32,7 +32,7 @@ SLOW = ["note: no GPU was found, and training on the CPU takes days"]
     ("asked", "lines"),
     [
         ("emat demo", ["ready: emat demo"]),
-        ("emat cst pascal", ["not ready: emat cst pascal lacks 2 things", *WEIGHTS, *DATA, *SLOW]),
+        ("emat cst pascal", ["not ready: emat cst pascal lacks 2 things", *DATA, *WEIGHTS, *SLOW]),
         ("emat", ["not ready: emat lacks 1 thing", *WEIGHTS]),
         ("dinov2_vits14", ["not ready: dinov2_vits14 lacks 1 thing", *WEIGHTS]),
         ("pascal", ["not ready: pascal lacks 1 thing", *DATA, *SLOW]),

@@ -152,7 +152,7 @@ def test_a_training_that_does_not_fit_names_the_smaller_micro_batch():
     words = out_of_memory(StepDivision(27, 3), error)
     assert words == (
         "CUDA out of memory. Tried to allocate 2.00 GiB. A process takes 9 episodes at once: give --micro-batch 3 "
-        "(--data.training.micro_batch) or less; the batch stays 27"
+        "or less; the batch stays 27"
     )
     assert "one episode does not fit" in out_of_memory(StepDivision(3, 3), error)
 

@@ -174,8 +174,11 @@ def test_an_episode_that_is_opened_is_in_sight(reading, width, height):
     def in_sight():
         """Whether the head and the whole image are on the screen, below the page's own head."""
         reader.settle()
-        top, bottom = (page.locator(name).bounding_box() for name in ("#viewer-title", "#view"))
-        return page.locator("header").bounding_box()["height"] <= top["y"] < bottom["y"] + bottom["height"] <= height
+        names = "header", "#viewer-title", "#view"
+        (_, head), (top, _), (_, bottom) = (
+            (box["y"], box["y"] + box["height"]) for box in (page.locator(name).bounding_box() for name in names)
+        )
+        return max(head, 0) <= top < bottom <= height
 
     with reading("order=list&a=m0", viewport={"width": width, "height": height}) as reader:
         page = reader.page
