@@ -66,9 +66,8 @@ class Agreement:
         photos = "1 photo" if self.images == 1 else f"{self.images} photos"
         said = f"{self.pixels - self.other:,} of the {self.pixels:,} pixels of {photos} have the same label"
         if self.other:
-            said += (
-                f"; the other {self.other:,} lie{'s' * (self.other == 1)} on the threshold (within {self.farthest:.0e})"
-            )
+            rest = "other one lies" if self.other == 1 else f"other {self.other:,} lie"
+            said += f"; the {rest} on the threshold (within {self.farthest:.0e})"
         return said if self.score is None else f"{said}; scores of presence differ by at most {self.score:.0e}"
 
 

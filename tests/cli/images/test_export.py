@@ -70,6 +70,7 @@ def test_the_file_answers_as_the_method(exported, marked, command):
         "each left out once: first IoU ." in said and "second: Whether a photo shows it at all cannot be told" in said
     )
     predictor = fsbench.Predictor("prototype", dataset="demo").add(read_supports([str(marked[0])], CLASSES)[0])
+    predictor.leave_one_out()  # as the command does
     session = onnxruntime.InferenceSession(path)
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["classes"]) == ["first", "second"]
