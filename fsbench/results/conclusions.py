@@ -73,7 +73,7 @@ class Conclusions:
     """What follows from a comparison of methods, in sentences.
 
     Attributes:
-        sentences: the main ones, the most important first: at most six, one more for each further score with a
+        sentences: the main sentences, the most important first: at most six, one more for each further score with a
             significant difference, and one more for each further fold if there is no mean over folds.
         rest: sentences on the scores, pairs of methods, folds and object sizes that `sentences` leave out.
     """
@@ -99,7 +99,7 @@ def conclude(
         rows: differences between methods of one test, for every two or all against `baseline`, and differences by
             object size.
         header: the header of the test's manifest for any fold.
-        cards: {method: its card}, which says how it was trained and what it is given.
+        cards: {method: its card}; a card states how the method was trained and what labels it is given.
         comparisons: number of comparisons that were corrected together.
         rank_all: whether to rank methods together that were trained under different conditions.
         baseline: the only method that others are compared with.
@@ -165,8 +165,9 @@ def conditions_in_words(cards: Mapping[str, StatedCard], rank_all: bool) -> list
     """Say how the training conditions of methods differ, and that they are not ranked together; empty if equal.
 
     Args:
-        cards: {method: its card}; a sign such as † may stand for several methods with equal conditions.
-        rank_all: whether they are ranked together nevertheless.
+        cards: {method: its card}, which states how it was trained; a key may be a sign such as † for several methods
+            with equal conditions.
+        rank_all: whether the methods are ranked together although their conditions differ.
     """
     number = ranking_groups(cards)
     groups = [[name for name in number if number[name] == group] for group in dict.fromkeys(number.values())]

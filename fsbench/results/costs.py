@@ -9,12 +9,12 @@ from fsbench.records.run import Cost
 
 @dataclass(frozen=True)
 class CostFigure:
-    """A cost of a method.
+    """Kind of cost of a method, such as peak memory, and how several runs give one number.
 
     Attributes:
-        name: what it is called in data and on axes, with the unit.
-        entry: name of the field of a run's `Cost`.
-        join: makes one number from those of several runs.
+        name: name with unit, such as "peak memory in MiB", as on axes.
+        entry: name of the field of a run's `Cost` that holds the value.
+        join: makes one number from the values of several runs: the largest, or for seconds the mean.
     """
 
     name: str

@@ -25,7 +25,7 @@ class Table:
     """Tables of runs, one for each test, for notebooks and programs.
 
     Attributes:
-        blocks: the tables, one for each test.
+        blocks: the scores of each test, with notes.
         by: names of the breakdowns to print, such as "class" or "size".
     """
 
@@ -34,9 +34,10 @@ class Table:
 
     @property
     def frame(self) -> "pl.DataFrame":
-        """All scores as a data frame: a row for each method and fold, or each class or object size if asked for.
+        """All scores as a data frame: a row for each method and fold, or each class or object size if `by` names these.
 
-        See `fsbench.results.rows.wide.wide_frame` for the columns.
+        For the columns see `fsbench.results.rows.wide.wide_frame`: scores such as "mIoU" with "mIoU low" and "mIoU
+        high".
         """
         by = next((kind for kind in WIDE_KINDS if kind in self.by), None)
         # spared until it is needed
@@ -50,12 +51,12 @@ class Table:
         return self.write("text", WIDTH)
 
     def write(self, form: str, width: int | None = None, wrap: bool = False) -> str:
-        """Write the tables.
+        """Return the tables as text in a format.
 
         Args:
-            form: text, markdown, latex, csv or json.
-            width: characters that a line may take as text.
-            wrap: wrap titles and notes to that width, too.
+            form: "text", "markdown", "latex", "csv" or "json".
+            width: largest number of characters in a line, for "text"; None for any.
+            wrap: whether to wrap titles and notes to `width`, too.
         """
         return render(self.blocks, form, self.by, width, wrap)
 

@@ -46,23 +46,24 @@ class Form(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
+    """Column of a printed table: its heading, and how its cells are written.
 
     Attributes:
         head: heading of the column, as it is printed.
-        form: how its cells are written.
-        meaning: the heading in words, shown when a reader points at it.
+        form: how the column's cells are written: as a name, score, count, share or other number.
+        meaning: explanation of the heading in words, shown in HTML when a reader points at it.
         key: name of the column in CSV, JSON and page addresses; "" if it is in none of them.
         metric: name of the score in its cells, which determines digits, unit and which value is better; "" for other
             columns.
         part: part of the test to which its scores belong, such as a fold; "" for other columns.
         digits: number of decimals, for numbers that are no scores.
         unit: text behind each number; "" for none.
-        rank: if the table is too wide, columns of the lowest rank above 0 are left out first; columns of the same rank
-            go together, and those of rank 0 stay.
-        room: number of characters of a name that must stay; other columns are left out for them.
+        rank: order in which columns are left out of a table that is too wide: the lowest rank above 0 first, all
+            columns of one rank together; columns of rank 0 stay.
+        room: number of characters of a name that must stay readable; other columns are left out to keep it.
         usual: whether the column is shown by default; text, Markdown and LaTeX only have such columns.
-        short: heading if the column to the left has the same metric, such as 5¹ after mIoU 5⁰; "" for `head`.
+        short: heading to use if the column to the left has the same metric, such as "5¹" after "mIoU 5⁰"; "" for
+            `head`.
     """
 
     head: str
@@ -94,11 +95,11 @@ class Cell:
 
     Attributes:
         value: a number or words; None if there is none.
-        estimate: for a score or difference, the value with its interval; None for other cells.
-        place: "best" or "second" if it is so among the methods of its column that are ranked together, else "".
-        mark: a sign behind the value, which `Sheet.signs` explains.
+        estimate: for a score or difference, the value with its interval; None for a cell with another content.
+        place: "best" or "second" among the methods of this column that are ranked together, else "".
+        mark: sign behind the value, such as "!", which `Sheet.signs` explains; "" for none.
         letters: letters that methods share if they are not told apart in this column; "" if nothing was compared.
-        note: where the value comes from, if that is not obvious.
+        note: where the value comes from, if that is not obvious; "" for no note.
         metric: name of the cell's score, if its column has several scores.
     """
 
@@ -130,10 +131,11 @@ class Line:
     """A line of a table.
 
     Attributes:
-        cells: one for each column.
+        cells: one cell for each column of the table.
         kind: what the line is about: "method"; "training" (one training of a method); "further" (predictions that a
-            protocol derives from a method's); "answer" (a trivial prediction without a model); "best answer" (the best
-            of these in each column); "mean" (of the lines above); or "count" (what was counted in each column).
+            protocol derives from a method's); "answer" (a trivial prediction without a model); "best answer" (in each
+            column the best of the trivial predictions); "mean" (of the lines above); or "count" (what was counted in
+            each column).
     """
 
     cells: Sequence[Cell]
@@ -142,7 +144,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """Lines under columns.
+    """A table for printing: columns, and lines with a cell for each column.
 
     Attributes:
         columns: columns from left to right; those with words come first.
@@ -169,20 +171,20 @@ class Table:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Tables of one test, with the texts above and below them.
+    """Tables of one test laid out for printing, with the texts above and below the tables.
 
     Explanations of intervals, stars and uncommon scores are not stored: `fsbench.results.sheets.legend` derives them
     from the cells.
 
     Attributes:
-        title: what the tables are about.
+        title: data set, ways, shots and protocol of the test in words, or other words for what the tables are about.
         tables: tables from the top.
-        lead: conclusions in words, above the tables.
+        lead: conclusions in words, printed above the tables.
         notes: notes below the tables, the most important first.
-        legend: further lines that explain the tables.
-        signs: {mark of cells, or last word of headings: its meaning}; only those that occur are printed.
-        comparisons: number of comparisons that corrected p-values are corrected for.
-        is_short: whether notes beyond the first lines are only counted.
+        legend: further lines of text that explain the tables.
+        signs: {sign in cells, or last word of headings: its meaning}; only signs that occur in the tables are printed.
+        comparisons: number of p-values that were corrected together.
+        is_short: whether only the first lines of the notes are printed, and further notes counted.
     """
 
     title: str

@@ -36,11 +36,13 @@ class Reported:
     """A published score, and where it was printed.
 
     Attributes:
-        figure: the score as it stands in a line of a csv file.
-        file, line: the csv file in `benchmarks/published` and its line number; "" and 0 for runs of this suite.
-        repeated: whether another paper or repository prints it, not the method's own.
-        note: a remark that readers must see beside it.
-        half: half the width of the 95 % interval for other images, in points; None unless it is a run of this suite.
+        figure: the score with its method, backbone, data set, way, shot and metric, as in a line of a csv file.
+        file, line: name of the csv file in `benchmarks/published` and the line's number in it; "" and 0 for a score of
+            a run of this suite.
+        repeated: whether the source is another paper or repository than the method's own.
+        note: remark that tables print beside the score; "" for none.
+        half: half the width of the score's 95 % interval for other test images, in points; None for a score from a
+            paper.
     """
 
     figure: Figure
@@ -56,12 +58,12 @@ class Entry:
     """A method with a backbone on one test, with its published scores and the conditions of that test.
 
     Attributes:
-        id: method/data set/backbone in lower case, and a variant where there is one.
-        method, backbone, variant, dataset: names for display.
+        id: "method/data set/backbone" in lower case, with "/variant" where a method has several variants.
+        method, backbone, variant, dataset: names as they are displayed; `variant` is "" if the method has only one.
         program: the evaluation program that produced the scores; None if none was found.
-        changes: {condition: value} where the scores were made under other conditions than the program's.
+        changes: {condition: value} of the conditions, such as "void", in which these scores differ from their program.
         figures: the published scores, those of the method's own paper or repository first.
-        ours: whether it is a run of this suite, whose conditions are all in `changes`.
+        ours: whether the scores are from runs of this suite; then `changes` holds all conditions and `program` is None.
     """
 
     id: str
@@ -113,9 +115,9 @@ class Entry:
 class Rank:
     """Range of ranks that a published score may have among scores of methods that get the same labels on one test.
 
-    It is a range because scores change with the test images. `first` is 1 plus the number of scores that are higher by
-    more than that, `last` is `size` minus the number of scores that are lower by more, and `size` is the number of
-    scores.
+    It is a range because scores change with the test images. For a score s, `first` is 1 plus the number of scores that
+    are higher than s by more than such a change, `last` is `size` minus the number of scores that are lower than s by
+    more than such a change, and `size` is the number of scores.
     """
 
     first: int
@@ -145,8 +147,8 @@ class Group:
     """Methods whose published scores share a test, or one method whose test is unique or not fully known.
 
     Attributes:
-        conditions: {condition: value} of the test.
-        entries: the methods, best first by the score that most of them have.
+        conditions: {condition: value} of the test, such as "void" or "image_lists".
+        entries: the methods on this test, the best first by the score that most of the methods have.
         is_known: whether all conditions of the test are known, so that other methods may share it.
     """
 
@@ -218,9 +220,10 @@ class Atlas:
         return {(each.file, each.line): entry for entry in self.entries for each in entry.figures}
 
     def spread(self, conditions: Mapping[str, str], cell: tuple[str, str, str]) -> Spread | None:
-        """Return how much a score changes with the test images, from runs of this suite on the same test.
+        """Return how much a score changes with the test images (half an interval, in points), from runs of this suite.
 
-        The widest interval of runs of the whole test is taken, or else of single folds; None if there is no run.
+        The runs are of the same test. The widest interval of runs of all folds is taken, or if there are none that of
+        runs of single folds. None if this suite has no run of the test.
 
         Args:
             conditions: {condition: value} of the test.

@@ -27,7 +27,7 @@ class Effect:
 
     Attributes:
         condition: name of the condition, such as "void" or "image_lists".
-        what: the change that was measured, in words.
+        what: the change that was measured, in words, such as one value of the condition instead of another.
         low, high: least and largest change of the mIoU in points.
         rows: number of (method, test) pairs that were measured.
         origin: the data on which it was measured, in words.

@@ -18,7 +18,7 @@ SAME = tuple(name for name in COLUMNS if name != "value")
 
 
 class Figure(BaseModel):
-    """A published score; `value` is the number, `printed` its text in the source.
+    """A published score from a line of a csv file; `value` is the number, `printed` its text in the source.
 
     `fold` is a number, "mean", or "test" or "-" if there are no folds.
     """
@@ -55,11 +55,11 @@ class Rule(BaseModel):
             each list must match.
         test: name of the evaluation program's method, or "not found" if there is no program.
         name: the method's name, if it differs from that of the program.
-        variant: what distinguishes the score from others of the method, in a word or two; becomes part of its id.
+        variant: what distinguishes the score from other scores of the method, in a word or two; part of the entry's id.
         repeated: whether another paper or repository than the method's own prints the score.
         changes: {condition: value} where the score was made under other conditions than the program's.
-        note: a remark that readers must see beside the score.
-        skip: why rows that match are left out; "" if they are not.
+        note: remark that tables print beside the score; "" for none.
+        skip: reason why scores that match the rule are left out of the table of published scores; "" to keep them.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
@@ -117,7 +117,7 @@ def read_figures(
 ) -> list[tuple[Figure, Rule, int]]:
     """Read the published scores of a csv file, each as (score, rule that fits it, line number).
 
-    Studies and costs are left out.
+    Rows that a rule excludes (`Rule.skip`), such as ablation studies and costs, are left out.
 
     Raises:
         DataError: a line is not a score, no rule fits it (with `strict`), its value is no percentage, or another line

@@ -33,7 +33,8 @@ def known_moves(atlas: Atlas, entry: Entry, cell: Cell, difference: float | None
         atlas: published scores, with the user's own runs among the entries.
         entry: the published method whose test is meant.
         cell: (way, shot, metric) of the score.
-        difference: difference of two published scores in points, which is then compared with that change.
+        difference: difference of two published scores in points, to compare with the change by other images; None for
+            no comparison.
     """
     spread = atlas.spread(entry.conditions, cell)
     if spread is None:
@@ -126,6 +127,10 @@ def tell_command(entry: Entry, cell: Cell) -> str | None:
     """Return a command that runs a training-free method on an entry's test, to measure how much scores change.
 
     None if the test cannot be run here, or if it is unknown whether a run would use the same images.
+
+    Returns:
+        The command line; None if fsbench cannot run the test, or if it is unknown whether a run would use the same
+        images.
     """
     dataset = _dataset(entry)
     if entry.program is None or dataset is None or not is_runnable(entry.program.id):

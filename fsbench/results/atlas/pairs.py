@@ -19,8 +19,8 @@ class FigurePair:
     """Published scores of two methods for the same way, shot and metric.
 
     Attributes:
-        way, shot, metric: what both scores are for.
-        one, other: the two scores, each as (entry, published score).
+        way, shot, metric: number of ways and of shots, and name of the metric, that the two scores have in common.
+        one, other: score of the first and of the second method, each as (entry, published score).
     """
 
     way: str
@@ -64,9 +64,10 @@ class Pair:
     """Published tests of two methods, and what differs between them.
 
     Attributes:
-        one, other: the two methods, each with its test.
-        elsewhere: other data sets on which both methods have published scores.
-        figures: scores that are published for both, by shots; with the same backbone if they share one.
+        one, other: the first and the second method, each with its published test.
+        elsewhere: names of other data sets on which both methods have published scores.
+        figures: scores of both methods in one metric (mIoU if both have it), for each way and shot that both have; with
+            the same backbone if they share one.
     """
 
     one: Entry
@@ -111,7 +112,7 @@ class Pair:
         return any(is_unsure(name, entry.conditions[name]) for entry in (self.one, self.other))
 
     def words(self) -> list[tuple[str, str, str, str]]:
-        """Return (mark, label, value for the first method, value for the second) for each condition.
+        """Return (mark, condition's label, value for the first method, value for the second) for each test condition.
 
         The mark is "≠" where the values make scores incomparable, "?" where this is unknown, else "".
         """
@@ -132,7 +133,7 @@ def _told(entry: Entry, names: Sequence[str]) -> str:
 
 
 def pair_named(atlas: Atlas, one: str, other: str | None) -> Pair:
-    """Return the published tests of two methods, which are found by name.
+    """Find the published tests of two methods by the methods' names.
 
     Args:
         atlas: published scores and evaluation programs.
@@ -140,7 +141,7 @@ def pair_named(atlas: Atlas, one: str, other: str | None) -> Pair:
             named, the first one on which both have published scores is taken.
 
     Raises:
-        SettingsError: a name is unknown, there is no other one, or the two share no data set.
+        SettingsError: a name is unknown, `other` is None, or the two methods share no data set.
     """
     ours = _entries_named(atlas, one)
     if other is None:

@@ -90,6 +90,9 @@ def meaning(condition: str, word: str) -> str:
 def listed_words(condition: str | None = None) -> Iterator[str]:
     """Yield lines with the possible values of one test condition, or of all, and their meanings.
 
+    Yields:
+        Lines of text: the name of each condition, and "value: meaning" for its possible values.
+
     Raises:
         SettingsError: the condition has no fixed list of values.
     """

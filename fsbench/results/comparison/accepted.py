@@ -36,16 +36,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Comparison of a method's scores with accepted ones.
+    """Comparison of a method's runs with accepted (reference) runs of the same method.
 
     Attributes:
-        method: its name.
-        outcome: the outcome of all scores that are shown, over all folds that were run.
-        comparison: paired differences, now minus accepted.
-        title: what was tested.
-        notes: what a reader must know.
-        episodes: the episodes of all folds together.
-        different: episodes of these with other counts.
+        method: name of the method.
+        outcome: "equal", "not told apart", "better" or "worse"; "worse" if any score of any fold is significantly
+            worse.
+        comparison: differences of scores on the same episodes, of the new runs minus the accepted runs.
+        title: data set, ways, shots and protocol of the test in words.
+        notes: sentences on the runs, to print below the result.
+        episodes: number of episodes, added up over folds.
+        different: number of episodes whose pixel counts or presence decisions differ from the accepted ones.
     """
 
     method: str
@@ -80,15 +81,16 @@ class Verdict:
 
 
 def judge(now: Sequence[Record], accepted: Sequence[Record]) -> Verdict:
-    """Compare runs of a method with accepted runs.
+    """Compare new runs of a method with accepted (reference) runs; return whether its scores became better or worse.
 
     Args:
-        now: a run for each fold, of one method and test.
-        accepted: the accepted of the same folds.
+        now: new runs of one method on one test, one for each fold.
+        accepted: accepted runs of the method, one for each of the same folds.
 
     Raises:
-        RecordError: a run is damaged, or they are not on the same episodes with the same truth.
-        SettingsError: there are several runs of a fold, other folds, or runs of several methods.
+        RecordError: a run is damaged, or new and accepted runs have other episodes or other true masks.
+        SettingsError: there are several runs of a fold or runs of several methods, or new and accepted runs have other
+            folds.
     """
     by_fold: Methods = {NOW: _by_fold(now, NOW), ACCEPTED: _by_fold(accepted, ACCEPTED)}
     if by_fold[NOW].keys() != by_fold[ACCEPTED].keys():

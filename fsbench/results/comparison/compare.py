@@ -22,11 +22,11 @@ from fsbench.scores.trainings import ranked_together
 
 @dataclass(frozen=True)
 class Asked:
-    """What a reader wants of a comparison: breakdowns, effect, margin, and so on.
+    """Sizes of differences, in points, that a comparison of methods takes into account.
 
     Attributes:
-        effect: difference in points that a larger test is to find.
-        margin: differences up to so many points count as none; None if nobody says how many.
+        effect: true difference in points; for it the comparison says how much larger a test is needed to find it.
+        margin: methods count as equivalent if they differ by at most this many points; None for no test of equivalence.
     """
 
     effect: float = 1.0
@@ -40,20 +40,22 @@ class Asked:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Differences of methods on one test, with notes and conclusions.
+    """Differences between the scores of methods on one test, with notes and conclusions.
 
     Attributes:
-        title: what the runs have in common.
-        methods: labels, and the folders of their runs.
-        rows: the differences, corrected together with those of all comparisons that are printed with these.
-        asked: what was asked of them.
-        alike: metric -> fold -> groups of methods that are not told apart, best first; of those alone that are ranked
-            together, and of folds alone whose differences all bear the same.
-        conclusions: what the differences come to, in sentences.
-        warnings: why differences are missing, or mean less than they seem to.
-        notes: what else a reader may want to know.
-        beside: further differences that are shown on the same page; they were corrected along.
-        comparisons: number of comparisons with a p that were corrected together.
+        title: data set, ways, shots and protocol of the test in words.
+        methods: {label of a method: folders of its runs}.
+        rows: the differences, each with its interval and with the p-value corrected for all comparisons that were made
+            together.
+        asked: sizes of differences (effect and margin) that the comparison took into account.
+        alike: {metric: {fold: groups of labels of methods that are not told apart}}, best first; methods under other
+            training conditions are in other groups, and folds whose intervals cover different things are left out.
+        conclusions: sentences on what follows from the differences.
+        warnings: sentences on why differences are missing or doubtful.
+        notes: further sentences on the runs and on the intervals.
+        beside: further differences on the same page, such as those by class, whose p-values were corrected together
+            with `rows`.
+        comparisons: number of p-values that were corrected together.
     """
 
     title: str
@@ -69,7 +71,7 @@ class Comparison:
 
     @property
     def tables(self) -> dict[str, dict[str, list[ResultRow]]]:
-        """{kind of breakdown, metric: rows}."""
+        """{kind of breakdown, such as "all" or "size": {metric: differences}}."""
         found: dict[str, dict[str, list[ResultRow]]] = {}
         for row in self.rows:
             found.setdefault(row.part_kind, {}).setdefault(row.metric, []).append(row)
@@ -78,16 +80,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Comparing:
-    """Options of a comparison of methods.
+    """Options for comparing methods: scores, breakdowns and which pairs.
 
     Attributes:
-        metrics: names of scores; None for those of the protocol.
-        by: breakdowns: "fold", "size", "class", "presence".
-        baseline: label of the only method that others are compared with; None compares every two.
-        measure: for scores beyond the counts; a method whose runs lack such a score is left out of its tables, and a
-            note says why.
-        rank_all: whether methods of different cards are ranked together.
-        asked: what is asked of the comparisons besides the differences.
+        metrics: names of the scores to compare; None for the default scores of the protocol.
+        by: breakdowns beside the whole test: "fold", "size" (of objects), "class", "presence".
+        baseline: label of the one method with which each other method is compared; None to compare every two methods.
+        measure: takes a run and measures on its predictions what scores beyond pixel counts need; None if not needed. A
+            method whose predictions do not allow such a score is left out of that score's table, with a note.
+        rank_all: whether to rank methods together that were trained under different conditions.
+        asked: sizes of differences (effect and margin) to take into account.
     """
 
     metrics: Sequence[str] | None = None
@@ -98,7 +100,7 @@ class Comparing:
     asked: Asked = Asked()
 
     def request(self, test: ComparedTest) -> Request:
-        """Return the rows to compute for a test. Raises SettingsError for a breakdown it does not have."""
+        """Return the scores and breakdowns to compute for a test. Raises SettingsError for a breakdown that it lacks."""
         protocol = _some_record(test.methods).protocol
         protocol.check_breakdowns(self.by)
         names = protocol.default_metrics if self.metrics is None else self.metrics
@@ -110,12 +112,17 @@ class Comparing:
 def compare_methods(
     methods: Methods, comparing: Comparing = Comparing(), beside: Sequence[ResultRow] = ()
 ) -> Comparison:
-    """Compare the methods of one test; see `compare_tests`.
+    """Compare the methods of one test in pairs, with p-values corrected for the number of pairs.
 
     Args:
-        methods: with runs of the same folds.
-        comparing: how.
-        beside: further differences of these methods that are shown on the same page; they are of the same family.
+        methods: {label: {fold: runs by training seed}}, with the same folds for all methods.
+        comparing: which scores, breakdowns and pairs to compare.
+        beside: further differences of these methods that are shown on the same page; their p-values are corrected
+            together with those of the pairs.
+
+    Raises:
+        RecordError: methods are not on the same episodes, or have other folds.
+        SettingsError: no two methods have one of the scores, or the baseline is unknown.
     """
     return compare_tests([ComparedTest(methods)], comparing, beside)[0]
 
@@ -123,14 +130,16 @@ def compare_methods(
 def compare_tests(
     tests: Sequence[ComparedTest], comparing: Comparing = Comparing(), beside: Sequence[ResultRow] = ()
 ) -> list[Comparison]:
-    """Compare the methods of each test in pairs.
+    """Compare the methods of each test in pairs; return one comparison for each test that can be compared.
 
-    All comparisons are corrected together, except those of trials, which are corrected by themselves.
+    The p-values of all tests are corrected together, except those of trials (tests on only some episodes), each of
+    which is corrected by itself. A test that cannot be compared is left out with a warning if another one can.
 
     Args:
-        tests: see `fsbench.results.rows.comparable.compared_tests`.
-        comparing: how.
-        beside: as in `compare_methods`, of the first test.
+        tests: methods with their runs, by test, as `fsbench.results.rows.comparable.compared_tests` returns them.
+        comparing: which scores, breakdowns and pairs to compare.
+        beside: further differences shown on the page of the first test; their p-values are corrected together with that
+            test's.
 
     Raises:
         RecordError: methods are not on the same episodes, or have other folds.
@@ -254,13 +263,13 @@ def _pairs(labels: list[str], baseline: str | None) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class SizeOfTest:
-    """What a test of this size can find (statistics §8).
+    """Differences that a test with so many images can find (statistics §8).
 
     Attributes:
-        smallest: the smallest true difference that a test like this one finds in 80 of 100 cases.
-        times: as many times as many query and support images find the wanted difference, in 80 of 100 cases; NaN of
-            means over trainings, whose part of the error more images do not change.
-        times_low, times_high: 95 % interval of that number.
+        smallest: smallest true difference in points that a test of this size finds with probability 0.8.
+        times: factor by which query and support images must be more for a test to find the wanted difference with
+            probability 0.8; NaN for means over trainings, whose error more images reduce only in part.
+        times_low, times_high: ends of the 95 % interval of `times`.
     """
 
     smallest: float
@@ -270,7 +279,7 @@ class SizeOfTest:
 
 
 def size_of_test(row: ResultRow, asked: Asked) -> SizeOfTest | None:
-    """Return what a whole test can find; None for scores that are not in points or have no interval."""
+    """Return how small a difference a whole test can find; None for scores not in points or without interval."""
     found = row.estimate
     if row.part_kind not in (ALL, FOLD) or not metric_named(row.metric).in_points or not found.has_interval:
         return None
@@ -290,12 +299,12 @@ def _groups(rows: Sequence[ResultRow], among: Mapping[str, object]) -> dict[str,
 
 
 def orders(rows: Sequence[ResultRow]) -> dict[str, tuple[list[str], set[frozenset[str]]]]:
-    """Return, for each fold, its methods, best first, and the pairs that are told apart.
+    """Return {fold: (methods, best first; pairs of methods that are told apart)}.
 
-    A fold without a common scope (`common_scope`) is left out.
+    A fold whose differences hold for different things (`common_scope` returns None) is left out.
 
     Args:
-        rows: differences of whole tests in one metric.
+        rows: differences between methods on whole tests, in one metric.
     """
     by_fold: dict[str, list[ResultRow]] = {}
     for row in rows:
@@ -308,9 +317,9 @@ def orders(rows: Sequence[ResultRow]) -> dict[str, tuple[list[str], set[frozense
 
 
 def common_scope(rows: Sequence[ResultRow]) -> Scope | None:
-    """Return what all these differences hold for; None if they differ in it, or none is tested.
+    """Return what the intervals of all these differences hold for, such as other images; None if that varies.
 
-    Identical answers go with any others.
+    Differences between two methods with identical counts are not considered. None also if a difference has no p-value.
     """
     others = [row for row in rows if row.estimate.scope is not Scope.IDENTICAL]
     scopes = {row.estimate.scope for row in others}

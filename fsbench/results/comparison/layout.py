@@ -34,12 +34,14 @@ ROOM = 30
 
 
 def to_sheet(comparison: Comparison, every: bool = False, all_pairs: bool = True) -> Sheet:
-    """Lay out a comparison: conclusions in words, then a table for each breakdown and metric.
+    """Lay out a comparison of methods for printing: conclusions in words, then a table for each breakdown and metric.
 
     Args:
-        comparison: what is shown.
-        every: show p before its correction, what tests of this size can find, all sentences and all notes, too.
-        all_pairs: of more than `FEW` methods show every pair, too; else the best against those that come next.
+        comparison: the comparison to print.
+        every: whether to add p-values before their correction, the differences that such a test can find, and all
+            sentences and notes.
+        all_pairs: whether to show every pair of methods if there are more than `FEW`; else the best method against the
+            next ones.
     """
     tables = [rows for of_kind in comparison.tables.values() for rows in of_kind.values()]
     is_cut = not all_pairs and len(comparison.methods) > FEW and bool(comparison.alike)  # no baseline was given
@@ -209,9 +211,11 @@ def _place(metric: str, fold: str) -> str:
 def plot(path: Path, comparisons: Sequence[Comparison]) -> None:
     """Draw the critical-difference diagram of each fold (or the mean) and metric, one test below the other.
 
-    Methods stand at their scores, with a bar over those that are not told apart; where bars cannot say that of every
-    pair (`bars`), the reason stands in place of the diagram. Raises SettingsError where `path` has another ending than
-    a figure, and where not all pairs were compared.
+    Methods stand at their scores, with a bar over methods that are not told apart. If no bars can show this for every
+    pair of methods, a sentence that says why takes the place of the diagram.
+
+    Raises:
+        SettingsError: the ending of `path` is not that of a plot format, or not all pairs of methods were compared.
     """
     check_plot(path)
     if not all(comparison.alike for comparison in comparisons):
@@ -260,10 +264,11 @@ def bars(rows: Sequence[ResultRow]) -> tuple[list[list[str]], str]:
     """Group methods into the bars of a diagram: two share a bar exactly if they are not told apart.
 
     Args:
-        rows: differences of one fold and metric, of every two methods; whatever cards they have.
+        rows: differences of every two methods, for one fold and one metric.
 
     Returns:
-        The groups, best first; and where no bars can say it, in a sentence why, else "".
+        (groups of labels that share a bar, the best first; ""), or ([], sentence that says why no bars can show which
+        methods differ).
     """
     order = ranked(rows)
     different, alike = set[frozenset[str]](), set[frozenset[str]]()

@@ -50,9 +50,10 @@ def contact_sheet(
     episodes: Sequence[Episode],
     earlier: Mapping[int, np.ndarray] | None = None,
 ) -> None:
-    """Write a PNG with one row per episode (supports, truth and prediction), and a key, to `path`.
+    """Write a PNG with one row per episode (supports, truth and prediction), and a color key, to `path`.
 
-    The arguments are those of `draw_contact_sheet`.
+    The other arguments are those of `draw_contact_sheet`: data set, {episode number: prediction}, the episodes to draw,
+    and {episode number: earlier label map}.
     """
     sheet = draw_contact_sheet(data, predictions, episodes, earlier)
     with replacing(path) as temporary:
@@ -65,10 +66,10 @@ def draw_contact_sheet(
     episodes: Sequence[Episode],
     earlier: Mapping[int, np.ndarray] | None = None,
 ) -> Image.Image:
-    """Draw one row per episode (supports, truth and prediction), and a key.
+    """Return a picture with one row per episode (supports, truth and prediction), and a key of the colors.
 
     Args:
-        data: Reads images and label maps.
+        data: Data set from which images and label maps are read.
         predictions: {episode number: prediction}.
         episodes: Rows of the sheet; those without a prediction are left out.
         earlier: {episode number: label map of an earlier prediction}, drawn beside the prediction with the pixels that

@@ -17,7 +17,7 @@ def way_colors(pixels: np.ndarray, slots: np.ndarray, ways: int) -> np.ndarray:
     its object and the whole image, by mean distance in CIELAB.
 
     Args:
-        pixels: (H, W, 3) uint8.
+        pixels: (H, W, 3) uint8, the image.
         slots: (h, w), of any size, 1 where the object is; without any object only the image is considered.
         ways: Number of the episode's ways.
     """

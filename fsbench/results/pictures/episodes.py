@@ -31,7 +31,7 @@ class LabeledImage(NamedTuple):
         caption: Words for the image.
         pixels: (H, W, 3) uint8.
         slots: (h, w) uint8, of any size: 0 background, 1..N ways, 255 void.
-        total: Number of the episode's ways, whether the image shows them or not.
+        total: Number N of the episode's ways, whether the image shows them or not.
     """
 
     caption: str
@@ -114,7 +114,7 @@ def batch_query_pixels(episode: "EpisodeBatch") -> np.ndarray:
 
 
 def letterbox_part(episode: "EpisodeBatch") -> tuple[int, int] | None:
-    """Return (height, width) of the query within its padded square input; None if it is not padded.
+    """Return (height, width) of the query within its square input, padded at right and bottom; None if not padded.
 
     With these, truth, prediction and a method's intermediate maps can be drawn over the image without padding.
     """

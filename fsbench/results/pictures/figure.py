@@ -45,7 +45,7 @@ class FigureRow(NamedTuple):
 
     Attributes:
         label: Text at the row's left, written from bottom to top.
-        tiles: Images (H, W, 3) uint8, of `tile_size`.
+        tiles: Images (H, W, 3) uint8, all of one size, as `tile_size` returns it.
         notes: Text in the lower left corner of each tile; "" for no text.
     """
 
@@ -164,6 +164,9 @@ def with_font(svg: str, words: Iterable[str]) -> str:
     """Return an SVG with the letters of `words` embedded as a font, so that its text looks the same everywhere.
 
     The font is DejaVu Sans, which anybody may embed. Where it is not installed, the SVG stays as it is.
+
+    Returns:
+        The SVG text, unchanged if the font is not installed.
     """
     file = font_file()
     if file is None:

@@ -47,9 +47,9 @@ def way_key(names: Sequence[str]) -> list[tuple[Color, str]]:
 def write_sheet(
     path: Path, rows: Sequence[Sequence[Panel]], tile: tuple[int, int], key: Sequence[KeyEntry] = ()
 ) -> None:
-    """Draw rows of captioned images as one picture, and write it as a PNG to `path`.
+    """Draw rows of captioned images as one picture with a color key, and write it as a PNG to `path`.
 
-    The other arguments are those of `draw_sheet`.
+    The other arguments are those of `draw_sheet`: rows of (caption, image), the (width, height) of a tile, and the key.
     """
     sheet = draw_sheet(rows, tile, key)
     with replacing(path) as temporary:

@@ -37,7 +37,7 @@ def run_entry(
     programs: Sequence[Program],
     number: int,
 ) -> Entry:
-    """Return a method's own runs on one test in the form of a published entry, to list them together.
+    """Return a method's own runs on one test in the form of a published entry, to list both in one table.
 
     Args:
         label: the label of the method.
@@ -45,7 +45,7 @@ def run_entry(
         scores: {fold: {metric: score}}, where fold is a number or "mean". The scores of "mean", or of the only fold,
             are those of the whole test.
         programs: the known evaluation programs.
-        number: a number for the test, which tells entries with the same label apart.
+        number: a number that is put into the entry's id, to tell tests of the same label apart.
     """
     first = records[0]
     header, backbone = first.header, first.run.identity.backbone.name

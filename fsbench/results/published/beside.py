@@ -29,12 +29,13 @@ class PublishedBeside:
     Attributes:
         method: label of the run.
         conditions: {condition: value} of the run's test.
-        shared: (method, backbone, shot, metric, printed score, source) of methods that share the test and get the same
-            labels.
-        marks: remarks about their programs and scores, such as "BAM: partly read".
-        reasons: {condition: number of other entries that differ in it}.
-        unknown: {condition: number of other entries for which it is unknown}.
-        others: number of entries on the data set that do not share the test.
+        shared: (method, backbone, shot, metric, printed score, source) of each published score on the run's test whose
+            method gets the same labels.
+        marks: remarks about the programs and scores in `shared`, such as "BAM: partly read".
+        reasons: {condition: number of entries in `others` that differ from the run in it}.
+        unknown: {condition: number of entries in `others` for which it is unknown}.
+        others: number of published entries (a method with a backbone) on the data set that do not share the run's test
+            or get other labels.
     """
 
     method: str

@@ -17,11 +17,12 @@ for its own supports, or there is none."""
 
 @dataclass(frozen=True)
 class PublishedComparison:
-    """A measured score beside a published one.
+    """A measured score compared with a published score of the same method and test.
 
-    `difference` is ours minus theirs, in points. `verdict` is one of `VERDICTS` (statistics §9), or "not comparable:
-    …"; then there is no difference, and `differs` lists everything that differs. `caveats` lists what is unknown about
-    comparable scores, and remarks about the program behind the published one.
+    `difference` is the measured minus the published score, in points. `verdict` is one of `VERDICTS` (above, below or
+    not told apart; statistics §9); or it is "not comparable: …", `difference` is None, and `differs` lists every
+    condition that differs. `caveats` lists what is unknown about comparable scores, and remarks on the evaluation
+    program behind the published score.
     """
 
     method: str
@@ -42,16 +43,16 @@ def match_published(
     members: Sequence[Record],
     published: Sequence[PublishedScore],
 ) -> list[PublishedComparison]:
-    """Compare a measured row with published scores of the same method on the same test.
+    """Compare a method's measured scores with published scores of the same method on the same test.
 
     For each metric only the published scores with the fewest differences in conditions are returned: if some are
     comparable, the others are left out. A score that several tables repeat is returned once.
 
     Args:
-        label, fold: label of the method and fold of the measured row.
+        label, fold: label of the method, and fold of the measured scores: a number, "mean" or "all".
         scores: {metric: measured score}.
-        members: the runs from which the row was computed.
-        published: all published scores.
+        members: the runs from which the scores were computed.
+        published: published scores of all methods and tests.
     """
     comparisons = [
         _compare(label, fold, scores[reported.metric], members, reported)

@@ -42,17 +42,17 @@ Shipped = Callable[[str, str, str | None], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class PaperSettings:
-    """Training and model settings behind a published score; an entry is None if unknown.
+    """Training and model settings behind a published score; a setting that is unknown is None.
 
     Attributes:
         image_size: side of the images in pixels.
-        precision, tf32: number formats in training and test. If `tf32` is unknown, scores are compared with a caveat,
-            since it depends on the GPU, which papers seldom name.
-        epochs, batch: of the training; `batch` is the size of an optimiser step over all devices.
-        validation: classes of the validation episodes, by which the checkpoint was chosen.
+        precision, tf32: number format in training and test, and whether TF32 is used. If `tf32` is unknown, scores are
+            compared with a caveat, since it depends on the GPU, which papers seldom name.
+        epochs, batch: epochs of the training, and number of episodes in an optimiser step over all devices.
+        validation: the classes of validation episodes by whose scores the checkpoint was chosen.
         training: {name: value} of further training settings in the configuration (`UNSTATED_TRAINING`, micro-batch).
         method: {name: value} of the method's settings in the configuration.
-        trained: False for a method that is not trained.
+        trained: whether the method is trained.
     """
 
     image_size: int | None
@@ -71,23 +71,23 @@ class PublishedScore:
     """A score that a paper or repository published.
 
     Attributes:
-        method, backbone, stated: names as printed; `stated` is the setting.
-        dataset, fold, way, shot, metric: in the names of fsbench; `fold` is a number or "mean".
-        value, digits: the score, and its number of decimals.
+        method, backbone, stated: names of method, backbone and setting as they are printed.
+        dataset, fold, way, shot, metric: names as in fsbench; `fold` is a number or "mean".
+        value, digits: the score in percent, and the number of decimals with which it is printed.
         source: the paper or repository, and where in it the score is printed.
-        protocol: name of the protocol that it follows.
-        kind: class of the method in fsbench, which with `options` is the published one.
-        setting: the setting of the test, in the names of fsbench.
+        protocol: name in fsbench of the protocol whose rules the score follows.
+        kind: class of the method in fsbench; with the settings `options` it is the published method.
+        setting: name in fsbench of the setting of the test, such as "original".
         backbones: names in fsbench for the printed backbone; empty if the source does not name it.
         options: {setting of the method: value}; "any" stands for any value but false.
-        episodes, seed: of the test, if they differ from the protocol's.
+        episodes, seed: number of episodes and seed of the test; None for those of the protocol.
         annotation: the kind of annotation of the supports, in the names of fsbench.
-        doubt: why the score need not be reproduced; "" if it should be.
+        doubt: reason why the score cannot be expected to be reproduced; "" for none.
         configuration: name of the method in `configs/methods` that has the paper's settings.
         made_with: training and model settings of the paper.
-        row: id of the score's entry among the published tests; "" if it has none.
+        row: id of the method's entry among the published tests (`Entry.id`); "" for none.
         conditions: {condition: value} of the evaluation program that produced the score; empty if none was found.
-        marks: remarks about this program, such as "partly read".
+        marks: remarks about the evaluation program, such as "partly read".
     """
 
     method: str
@@ -118,10 +118,11 @@ class PublishedScore:
 
 
 def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedScore]:
-    """Read the published scores of methods that fsbench has, from all csv files of `folder`, each once.
+    """Read the published scores of methods that fsbench has, from all csv files of `folder`; repeated scores once.
 
     Args:
-        shipped: returns the settings in fsbench's configuration files, which are those of the papers.
+        shipped: takes names of method, data set and backbone and returns the settings of fsbench's configuration files,
+            which are those of the papers.
         folder: folder of the csv files and of `mapping.yaml`, which maps printed names to those of fsbench.
 
     Raises DataError for names that the mapping does not know.

@@ -31,7 +31,7 @@ class ComparedTest:
     Attributes:
         methods: {label: {fold: runs by training seed}} of two or more methods.
         name: the name of the test; "" to use its title.
-        notes: sentences on runs and folds that are left out.
+        notes: sentences on runs and folds that are left out, to print with the result.
     """
 
     methods: Methods
@@ -44,13 +44,13 @@ def compared_tests(
 ) -> list[ComparedTest]:
     """Group the runs in `folders` by test, so that methods on the same episodes can be compared.
 
-    Runs on only some episodes (trials) are tests of their own. A folder's runs of one method belong together if there
-    is one of each fold. The test with most episodes comes first.
+    Runs on only some episodes (trials) form tests of their own. Runs of one method in a folder get one label if there
+    is one for each fold. The test with most episodes comes first.
 
     Args:
         folders: the folders of the runs.
         folds: numbers of the folds to compare; all if empty.
-        refused: messages about damaged runs are appended to it; without it they raise RecordError.
+        refused: list to which messages about damaged runs are appended; None: a damaged run raises RecordError.
 
     Raises:
         SettingsError: no test has runs of two methods.
@@ -126,10 +126,10 @@ def _are_of_one_method(some: Sequence[Record], others: Sequence[Record]) -> bool
 
 
 def common_folds(test: ComparedTest, baseline: str | None = None) -> ComparedTest:
-    """Keep the largest set of folds that two methods share, and the methods that have all of them; notes name the rest.
+    """Keep the largest set of folds that two methods share, and the methods that have all of these folds.
 
-    If no two methods share a fold, everything is kept. With `baseline`, one of the two must be the method with that
-    label.
+    The notes of the result name what is left out. If no two methods share a fold, everything is kept. With `baseline`,
+    one of the two methods must be the one with that label.
     """
     methods = test.methods
     pairs = [two for two in combinations(methods, 2) if baseline in (None, *two)]

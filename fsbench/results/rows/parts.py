@@ -65,11 +65,11 @@ class PartKind:
     """Kind of breakdown of a run's scores, such as by object size or by class.
 
     Attributes:
-        head: heading of the table column that names the parts.
-        select: takes a count table and the header of its run; returns {name of a part: (rows,) bool, its (episode, way)
-            rows}.
+        head: heading of the table column that holds the names of the parts, such as class names.
+        select: takes a count table and the header of its run; returns {name of a part: (rows,) bool, the (episode, way)
+            rows that belong to it}.
         over_folds: whether all folds have the same parts, so that a mean over folds exists.
-        needs_masks: whether only segmentation runs have such parts.
+        needs_masks: whether the breakdown exists for segmentation only.
     """
 
     head: str

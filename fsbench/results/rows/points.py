@@ -16,13 +16,13 @@ from fsbench.results.rows.scoring import ComparedPart, Request, Sums, correct, d
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A method at one value of a setting, such as 5 shots: its runs, or a part of them.
+    """A method's runs, or a part of each run, at one value of a setting such as 5 shots.
 
     Attributes:
         method: the method's label.
-        scope: the folds, and the value of the setting as part.
+        scope: the folds, the kind of setting and its value, and which rows of each run are used.
         runs: {fold: runs by training seed}, by ascending fold.
-        number: the value, if it is a number.
+        number: the value of the setting if it is a number.
     """
 
     method: str
@@ -88,14 +88,14 @@ def _point_row(row: ResultRow, first: Point, second: Point) -> ResultRow:
 
 @dataclass(frozen=True)
 class PointTable:
-    """Methods at several values of a setting, with their differences.
+    """Methods at several values of a setting, such as 1 and 5 shots, with differences between their scores.
 
     Attributes:
-        title: name of the test in the table's rows.
+        title: words for the test, as in the result rows.
         metrics: names of the scores, the most important first.
         differences: differences between points that have the same queries.
-        notes: what a reader must know.
-        comparisons: number of comparisons in all tables together for which p-values are corrected.
+        notes: sentences to print below the table.
+        comparisons: number of p-values that were corrected together, in all tables of the request.
     """
 
     title: str

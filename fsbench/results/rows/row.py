@@ -85,17 +85,17 @@ _COUNTS = ("images", "pairs", "episodes")
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One score of a method, or the difference of two methods' scores.
+    """Score of a method, or difference of two methods' scores, with the part of the test that it is about.
 
-    `COLUMNS` explains the entries that are not listed here.
+    The table `COLUMNS` explains the fields that are not listed here, such as `fold`, `part` and `minus`.
 
     Attributes:
-        estimate: the value with its interval, standard error and test; with several trainings these hold for other
-            trainings, too.
-        trained: the value as a mean over trainings, also with the interval for only these trainings; None if the
-            trainings are unknown.
-        minus_part: part at which `minus` was scored, if that is not `part`.
-        scores: for a difference, the scores of `method` and `minus`; NaN for a single score.
+        estimate: the value with its interval, standard error and test; if a method has several trainings, the interval
+            and test hold for other trainings, too.
+        trained: the value as a mean over trainings, with a second interval for these trainings alone; None if unknown
+            which trainings the runs belong to.
+        minus_part: value of `part` for the method `minus`, if it differs from that of `method`.
+        scores: for a difference, the scores of `method` and of `minus`; NaN for a single score.
         folds: number of folds over which the value is the mean.
         parent: label of the method whose runs were scored; "" for a trivial prediction that needs no model.
     """
@@ -211,7 +211,7 @@ class ResultRow:
 
 
 def fold_in_words(fold: str) -> str:
-    """Name the fold of a row; "" if there are no folds.
+    """Return the words for a result row's fold, such as "fold 0"; "" for a test without folds.
 
     >>> fold_in_words("0"), fold_in_words(MEAN), fold_in_words(ALL)
     ('fold 0', 'mean over folds', '')

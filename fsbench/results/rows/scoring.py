@@ -48,10 +48,11 @@ class Request:
         metrics: names of the scores.
         by: breakdowns besides the whole test: "fold", "size" (of objects), "class", "presence". Scores of folds are
             always computed.
-        trivial: whether to score trivial predictions that need no model on the same episodes, too.
+        trivial: whether to also score trivial predictions that need no model (such as "all background") on the same
+            episodes.
         measure: takes a run and measures on its predictions what scores beyond pixel counts need; None if no such score
             is requested.
-        test: name of the test; by default its title.
+        test: name of the test in the result rows; "" for data set, ways, shots and protocol in words.
     """
 
     metrics: tuple[str, ...]
@@ -70,10 +71,10 @@ class Scored:
     """What is scored: a method, or predictions derived from its runs, such as calibrated or trivial ones.
 
     Attributes:
-        label: label in result rows.
-        runs: {fold: runs by training seed}.
-        answer: "" for what the method predicted; else the name of a trivial prediction without a model, or of one that
-            the protocol derives (`Counting.further_answers`).
+        label: label of the method or of the derived prediction in result rows.
+        runs: {fold: runs by training seed}, from which the scored predictions are taken or derived.
+        answer: "" for what the method predicted; else the name of a trivial prediction without a model, or of a
+            prediction that the protocol derives from a method's (`Counting.further_answers`).
         parent: label of the method to which the runs belong; "" for a trivial prediction.
     """
 
@@ -85,7 +86,7 @@ class Scored:
 
 @dataclass
 class Sums:
-    """Cache of runs' statistics, from which scores are computed; each is computed at first use.
+    """Cache of the statistics (sums over count tables) of runs, from which scores are computed.
 
     Attributes:
         measure: takes a run and measures on its predictions what scores beyond pixel counts need; None if not needed.
@@ -293,7 +294,7 @@ def score_part(
     """Yield a row for each score of one part of a test; a score that does not exist has no value.
 
     Args:
-        row: the entries that all rows share.
+        row: result row without score, whose other fields all yielded rows share.
         trained: statistics of all trainings; None if a fold has no rows in the part.
         metrics: names of the scores.
         kept: for each fold (rows,) bool, the (episode, way) rows of the part.
@@ -367,7 +368,8 @@ class ComparedPart:
     """Part of a test (folds, and perhaps some of their rows) on which methods are scored or compared.
 
     Attributes:
-        fold, part_kind, part: as in `ResultRow`.
+        fold, part_kind, part: as in `ResultRow`: fold number, "mean" or "all"; kind of breakdown such as "size"; name
+            of the part such as "0-5".
         folds: numbers of the folds over which the mean is taken.
         select: takes a run and returns (rows,) bool, the rows of its count table in this part; None for all rows.
     """
@@ -454,9 +456,9 @@ def difference_rows(
 def differences_on(
     scope: ComparedPart, methods: Methods, pairs: Sequence[tuple[str, str]], request: Request, sums: Sums
 ) -> list[ResultRow]:
-    """Compare methods in pairs on one part of a test; empty if a fold has no rows in the part.
+    """Compare methods in pairs on one part of a test; an empty list if a fold has no rows in the part.
 
-    The part's rows are selected in the count tables of the first method's runs.
+    The rows of the part are those that are selected in the count tables of the first method in `methods`.
 
     Returns:
         The differences, ordered by score, then as in `pairs`.

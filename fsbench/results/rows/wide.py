@@ -21,9 +21,9 @@ def wide_frame(rows: Iterable[ResultRow], by: str | None = None) -> "pl.DataFram
         by: "class" or "size" for a row for each class or object size; None for whole tests.
 
     Returns:
-        Columns test, method and fold; with `by` also class or object size and the numbers of episodes and (episode,
-        way) pairs; for each score the value and its 95 % interval, as "mIoU", "mIoU low" and "mIoU high" (null if
-        missing); and run, the name of the run's folder.
+        Columns test, method and fold; with `by` also the class or object size and the numbers of episodes and of
+        (episode, way) pairs; for each score its value and the ends of its 95 % interval, as "mIoU", "mIoU low" and
+        "mIoU high" (null if missing); and run, the name of the run's folder.
     """
     # spared until it is needed
     import polars as pl

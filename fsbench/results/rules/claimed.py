@@ -45,12 +45,12 @@ FEW_EPISODES = 1000
 
 @dataclass(frozen=True)
 class Claim:
-    """A score that somebody claims.
+    """A score that a paper, repository or user states, to be compared with measured scores.
 
     Attributes:
         value: the claimed score in percent.
         digits: number of decimals with which it is stated.
-        source: where it is stated; "" if only the number is given.
+        source: paper or repository that states the score; "" if only the number is given.
     """
 
     value: float
@@ -82,7 +82,7 @@ class Claim:
 
 
 def changed_words(runs: Sequence[Record], recount: Recount) -> Iterator[Rule]:
-    """Yield the counting rules of the runs' own test, then each set of rules that differs in one choice from these.
+    """Yield the counting rules of the runs' own test, then rules that change one choice, such as void pixels.
 
     Args:
         runs: runs of one method with stored masks, of one fold or of all.
@@ -132,13 +132,14 @@ class Claimed:
     """Scores of one test's runs under several counting rules, to be compared with a claimed score.
 
     Attributes:
-        title: what the runs have in common.
+        title: data set, ways, shots and protocol of the runs in words.
         metric: name of the score that is claimed.
-        claim: the claimed score.
-        rows: the scores, each with the `rule` that changes one choice; `OWN` changes none.
-        words: {rule: name of the choice that it changes}, such as "void" or "size".
-        missing: sentences on rules that cannot be applied, and why.
-        notes: what a reader must know of the runs.
+        claim: the claimed score and its source.
+        rows: the measured scores; the field `rule` of each names the changed choice, and is `OWN` for the test's own
+            rules.
+        words: {value of `rule`: name of the choice that it changes}, such as "void" or "size".
+        missing: sentences that name rules that cannot be applied to these runs, and why.
+        notes: sentences on the runs, to print below the table.
     """
 
     title: str

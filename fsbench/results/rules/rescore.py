@@ -33,14 +33,14 @@ AT_INPUT = -1
 
 @dataclass(frozen=True)
 class Choices:
-    """Counting rules by which runs are scored again, each by itself.
+    """Single counting rules by which runs are scored again, one at a time.
 
     Attributes:
-        void: name of a rule for void pixels; None for no other rule.
-        resolution: size at which pixels are counted: `fsbench.results.measuring.recount.ORIGINAL` for each query's own,
-            or the side of a square; None for no other size.
-        sizes: range [lower, upper), from 0 to 1: only (episode, way) pairs whose object covers such a share of the
-            query are scored; None for all.
+        void: name of the rule for void pixels to score by; None to keep the test's rule.
+        resolution: size at which pixels are counted: `fsbench.results.measuring.recount.ORIGINAL` for each query's own
+            size, or the side of a square in pixels; None to keep the test's size.
+        sizes: range [lower, upper), from 0 to 1, of object sizes: only (episode, way) pairs whose object covers such a
+            share of the query are scored; None to score all pairs.
     """
 
     void: str | None = None
@@ -53,10 +53,10 @@ class Rescored:
     """Runs of one test scored by several counting rules, with notes.
 
     Attributes:
-        title: what the runs have in common.
-        own: the metric of the runs' own protocol, in words.
-        ruled: the scores, and their differences to the scores by that metric.
-        notes: what a reader must know.
+        title: data set, ways, shots and protocol of the runs in words.
+        own: name of the metric of the runs' own protocol, in words.
+        ruled: the scores by each rule, and their differences from the scores by the test's own rules.
+        notes: sentences on the runs, to print below the table.
         metrics: names of the scores.
     """
 
@@ -120,7 +120,7 @@ def _rescored(
 def rescoring_rules(
     record: Record, metrics: Sequence[str], target: Protocol | None, choices: Choices, recount: Recount
 ) -> Iterator[Rule]:
-    """Yield the rules by which a run is scored: its own, another protocol's, single choices of that, further ones.
+    """Yield the counting rules to score a run by: its test's, another protocol's, and single changed choices.
 
     Args:
         record: the run.

@@ -43,12 +43,12 @@ class Rule:
     """Counting rules and metrics by which runs are scored.
 
     Attributes:
-        label: the rules in words; `OWN` for those of the test.
+        label: the rules in words; `OWN` for the rules of the runs' own test.
         metrics: names of the scores.
         word: name of the choice that differs from the test's, such as "void" or "size"; "" for the test's own rules.
         counts: returns the count table of a run; raises FsbenchError if the run does not have what is needed.
         counting: how counts become scores; None for the counting of the run's protocol.
-        keep: takes a count table and returns (rows,) bool, the (episode, way) rows to score; None for whole tests.
+        keep: takes a count table and returns (rows,) bool, the (episode, way) rows to score; None to score all rows.
     """
 
     label: str

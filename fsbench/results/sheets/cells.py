@@ -22,7 +22,7 @@ CONDITIONAL = "°"
 
 
 def write_cell(cell: Cell, column: Column) -> str:
-    """Return the text of a table cell without its mark; "–" if it has no value.
+    """Return the text of a table cell, without the sign (such as !) behind its value; "–" if the cell has no value.
 
     >>> write_cell(Cell(0.9312), Column("kept", Form.SHARE)), write_cell(Cell(12345), Column("pairs", Form.COUNT))
     ('93 %', '12,345')
@@ -90,9 +90,10 @@ def rounded(value: float | None, metric: str) -> str:
 
 
 def figure(score: Estimate | None, metric: str) -> str:
-    """Write a score with its interval.
+    """Return a score with its interval as text, such as "61.23 [58.90, 63.41]".
 
-    If there are too few images for an interval, their number stands in its place. "–" if there is no score.
+    If there are too few images for an interval, the number of images stands in place of the interval. "–" if there is
+    no score.
     """
     if score is None:
         return MISSING
@@ -143,9 +144,9 @@ def amount(number: str, metric: str) -> str:
 
 
 def is_too_few(score: Estimate) -> bool:
-    """Return whether an interval is missing because of too few query images or supports.
+    """Return whether a score has no interval because of too few query images or supports.
 
-    Few query images are also too few if leaving any one out does not change the score.
+    Query images are also too few if leaving out any one of them does not change the score.
     """
     if score.has_interval or score.scope is Scope.IDENTICAL:
         return False
@@ -183,6 +184,9 @@ def places(
         groups: number of each row's group; only rows of one group are ranked together, and a row alone in its group is
             not marked.
         metric: the metric of the column.
+
+    Returns:
+        For each cell "best", "second" or "".
     """
     sign = metric_named(metric).sign
     named: list[Literal["best", "second", ""]] = [""] * len(cells)

@@ -64,7 +64,7 @@ def sheets_json(sheets: Sequence[Sheet]) -> str:
 
 
 def table_records(table: Table) -> list[dict[str, float | str | None]]:
-    """Return a table's lines as {column key or heading: value}.
+    """Return a table's lines as dictionaries {column key or heading: value}, for CSV and JSON.
 
     A score or difference is followed by the ends of its interval, as "mIoU low" and "mIoU high"; columns that only hold
     intervals are left out.

@@ -13,12 +13,12 @@ GAP = 2
 
 @dataclass(frozen=True)
 class Fitted:
-    """A sheet whose tables are cut to the available width.
+    """Tables with titles and notes (a sheet), cut to the available width.
 
     Attributes:
-        sheet: the sheet with the columns that fit, and names shortened as they are printed.
+        sheet: the sheet with only the columns that fit, and with method names shortened.
         left_out: headings of the columns that do not fit.
-        names: lines "number, full name" for names whose short forms differ only by a number.
+        names: lines "number, full name" that explain shortened names which differ only by a number.
     """
 
     sheet: Sheet
@@ -27,11 +27,11 @@ class Fitted:
 
 
 def fit(sheet: Sheet, width: int | None) -> Fitted:
-    """Fit a sheet's tables to `width` characters; None means any width.
+    """Cut a sheet's tables to `width` characters by leaving out columns and shortening names; None means any width.
 
-    Columns are left out until names have their room (`Column.room`). If leaving out all that may go is not enough,
-    names get at least 12 characters, and more for fsbench's own labels if possible. Names get the width that is left;
-    they stay whole in a table that is too wide anyway.
+    Columns are left out until names have the room that they need (`Column.room`). If leaving out all columns that may
+    be left out is not enough, names get at least 12 characters, and more for fsbench's own labels if possible. Names
+    otherwise get the width that is left; in a table that is too wide anyway they stay whole.
     """
     usual = replace(sheet, tables=[_choose(table, _usual(table)) for table in sheet.tables])
     if width is None:

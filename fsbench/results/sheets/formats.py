@@ -43,8 +43,8 @@ def write_results(
     Args:
         form: name of the format.
         sheets: tables for the formats that people read (text, Markdown, LaTeX).
-        rows: every number, for CSV.
-        values: dataclasses or JSON values with everything, for JSON.
+        rows: all scores and differences, for CSV.
+        values: dataclasses or JSON values with all results, for JSON.
         width: largest number of characters in a line of the text format; None for any.
         wrap: wrap titles and notes to that width, too.
     """

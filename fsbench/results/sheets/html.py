@@ -89,11 +89,11 @@ def head_html(column: Column) -> Markup:
 
 
 def cell_html(cell: Cell, column: Column, *, has_letters: bool = False, bar: str = "") -> Markup:
-    """Write a table cell with a score and its interval as HTML, with attributes for sorting and download.
+    """Return a table cell with a score and its interval as HTML, with attributes for sorting and download.
 
     Args:
-        cell: the cell.
-        column: its column.
+        cell: the cell to write.
+        column: the column of the cell, which determines its digits and unit.
         has_letters: whether cells of this column have letters that group methods which are not told apart.
         bar: HTML of a drawing of the interval.
     """

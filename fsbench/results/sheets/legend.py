@@ -26,10 +26,10 @@ _SCORES = (Form.SCORE, Form.INTERVAL, Form.FIGURE)
 
 
 def foot(sheet: Sheet, names: Sequence[str] = (), left_out: Sequence[str] = ()) -> list[str]:
-    """Return the lines below a sheet's tables: notes and explanations.
+    """Return the lines of text below a sheet's tables: notes, and explanations of intervals, stars and signs.
 
     Args:
-        sheet: the sheet as it is printed.
+        sheet: the sheet (tables with title and notes) as it is printed.
         names: full names of methods whose names are shortened in the tables.
         left_out: headings of columns that did not fit.
     """
@@ -78,7 +78,7 @@ def weights_in_words(intervals: Iterable[Estimate]) -> str:
 
 
 def in_units(metrics: Iterable[str]) -> str:
-    """Say in which unit differences of these scores are, naming scores if units differ.
+    """Say in which unit differences of these scores are; if the units differ, name the scores of each.
 
     >>> in_units(["mIoU", "FB-IoU"]), in_units(["ROM"])
     ('in points', 'on a scale of 1')

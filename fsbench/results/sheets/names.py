@@ -19,7 +19,8 @@ def shorten(
     Args:
         names: names that must stay distinct.
         widths: possible numbers of characters, the smallest first.
-        numbers: {name: number} for numbering, also of names that stay whole; by default their order.
+        numbers: {name: number} to append where short names are equal, also for names that stay whole; by default
+            numbers in the names' order.
 
     >>> list(shorten(["nearest (knn.py as it is now)", "nearest (one neighbour)"], [22]).values())
     ['…(knn.py as it is now)', '…(one neighbour)']

@@ -34,15 +34,15 @@ T = TypeVar("T", bound=Titled)
 
 @dataclass(frozen=True)
 class Analysis(Generic[T]):
-    """How one kind of study, such as scores by number of shots, is written and plotted.
+    """Kind of study (a group of runs that are compared), such as scores by number of shots: how to print and plot it.
 
     Attributes:
-        name: file name of its results, without ending.
-        sheet: lays out a table of the study for printing.
-        panels: returns {name: function that draws one panel} of a table.
-        height: returns the height of a table's panels, in inches.
-        width: the width of a panel in a figure, in inches.
-        named_rows: whether panels have a row for each method, so that names are written once at the left; else they
+        name: name of the files with its results, without ending.
+        sheet: takes a table of the study and returns it laid out for printing.
+        panels: takes a table of the study and returns {name: function that draws one panel of its plot}.
+        height: takes a table of the study and returns the height of its panels, in inches.
+        width: width of a panel, in inches.
+        named_rows: whether panels have a row for each method, with the methods' names once at the left; else panels
             share one legend.
     """
 
@@ -59,7 +59,7 @@ class Analysis(Generic[T]):
         return write_results(form, [self.sheet(table) for table in tables], rows, tables, width, wrap)
 
     def save_figure(self, path: Path, tables: Sequence[T], caption: str = "") -> None:
-        """Write a plot of all tables, one below the other.
+        """Write a plot of all tables of a study, one below the other, to a file.
 
         Args:
             path: the file to write; its ending determines the format.

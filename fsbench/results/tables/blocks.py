@@ -20,25 +20,25 @@ Line = tuple[str, str]
 
 @dataclass
 class Block:
-    """Content of one table of scores: methods on the same test, with what they share and notes.
+    """Scores of methods on the same test for one table, with notes and what the methods' cards state.
 
     Attributes:
-        title: what the rows have in common.
-        rows: scores of methods and of predictions that the protocol derives from theirs, then of trivial predictions
-            that need no model.
+        title: data set, ways, shots and protocol that all rows share, in words.
+        rows: scores of methods, each followed by scores of predictions that the protocol derives from that method's;
+            then scores of trivial predictions that need no model.
         notes: notes below the table.
         metrics: names of the scores; methods are ranked by the first.
-        published: published scores that are compared with those of the rows.
-        folds: number of folds of the data set, of which some may have no rows.
+        published: published scores of the methods in `rows`, compared with the measured scores.
+        folds: number of folds of the data set; some may have no rows.
         classes: {fold: number of its classes}.
-        cards: {method: its card}, which says how it was trained and what it is given.
+        cards: {method: its card}; a card states how the method was trained and what labels it is given.
         rank_all: whether methods are ranked together that were trained under different conditions.
-        warnings: why scores are missing, are no result of the protocol, or are doubtful.
-        lead: sentences on results that are means over several tables.
+        warnings: sentences on why scores are missing, are no result of the protocol, or are doubtful.
+        lead: sentences on results that are means over several such blocks, as over test seeds.
         seeds: {(method, fold): seed of each training}.
         costs: {(method, fold): cost of each run}.
         blind: names of methods that use the query alone, without supports.
-        sides: {method: image side at which its pixels are counted}, if methods differ in it.
+        sides: {method: image side in pixels at which its predictions are counted}, if methods differ in it; else empty.
     """
 
     title: str
@@ -120,7 +120,7 @@ class Block:
         Trivial predictions that need no model are listed for single folds only.
 
         Args:
-            kind: "size" or "class"; "all" for the whole test or fold as a single part.
+            kind: "size" (of objects) or "class"; "all" for the whole test or fold as a single part.
         """
         found: dict[Line, dict[str, list[ResultRow]]] = {}
         for row in self.shown_rows:

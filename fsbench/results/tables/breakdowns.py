@@ -48,12 +48,12 @@ PUBLISHED_NOTES = (
 
 
 def to_sheet(block: Block, by: Sequence[str] = ()) -> Sheet:
-    """Lay out the tables for one test's scores, with the breakdowns `by`.
+    """Lay out the scores of one test as tables for printing, with breakdowns such as "class" or "size".
 
     Args:
         block: the scores of the test.
-        by: names of breakdowns (`BREAKDOWNS` or "all"); if empty, a line for each method. "trainings" adds a line for
-            each training to that.
+        by: names of breakdowns (`BREAKDOWNS`, or "all" for every one); if empty, a table with a line for each method;
+            "trainings" adds a line for each training of a method to that table.
     """
     every = "all" in by
     by = [*BREAKDOWNS, "all"] if every else by
@@ -200,9 +200,10 @@ def cards(block: Block) -> Table:
 
 
 def reported(block: Block) -> Table:
-    """Return a table with a line for each pair of a measured and a published score of the same method and test.
+    """Return a table of measured and published scores, a line for each pair of the same method and test.
 
-    The verdict refers to a note that says why scores cannot be compared, or what is unknown about them.
+    The verdict in a line (such as "above") refers by number to a note that says why the two scores cannot be compared,
+    or what is unknown about the published one.
     """
     numbers, found = _numbers(block), block.published
     verdicts = ["not comparable" if item.differs else item.verdict for item in found]

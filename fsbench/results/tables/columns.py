@@ -67,7 +67,8 @@ def known_costs(costs: Iterable[Sequence[Cost]]) -> list[CostColumn]:
 def score_columns(block: Block) -> list[Column]:
     """Return the score columns of a table: each metric by fold and mean, with the first metric's interval.
 
-    By default the folds of the first metric and the mean of each metric are displayed, or the only fold.
+    By default only some columns are displayed: of the first metric the folds and their mean, of each other metric the
+    mean. A test with a single fold shows that fold.
     """
     folds = method_folds(block)
     shown = [*folds, *[MEAN] * any(fold == MEAN for _, fold in block.method_lines)]

@@ -17,7 +17,7 @@ FIRST = 24
 
 
 def pair_text(atlas: Atlas, pair: Pair, methods: Mapping[str, str], width: int = 120) -> str:
-    """Write two published tests side by side: scores, how much they change with the images, then test conditions.
+    """Return text that compares two published tests: scores, their change with the images, and conditions side by side.
 
     Args:
         atlas: published scores, with the user's own runs among the entries.
@@ -62,7 +62,7 @@ def figure_lines(atlas: Atlas, pair: Pair) -> list[str]:
 
 
 def commands(pair: Pair, methods: Mapping[str, str]) -> list[str]:
-    """Return the commands that run both methods on one of the two tests.
+    """Return command lines that run both methods on one of the two published tests.
 
     Args:
         pair: the two published tests.

@@ -22,9 +22,9 @@ def best_without_model(
 
     Args:
         answers: result rows of trivial predictions, such as "all background".
-        fold: a number, "mean" or "all".
+        fold: number of a fold, "mean" (over folds) or "all" (a test without folds).
         metric: name of a score.
-        size: name of a range of object sizes, "all" for the whole test.
+        size: name of a range of object sizes such as "0-5", or "all" for the whole test.
     """
     known = values_without_model(answers, fold, metric, size)
     return max(known.items(), key=lambda item: metric_named(metric).sign * item[1], default=None)
@@ -35,9 +35,9 @@ def values_without_model(answers: Iterable[ResultRow], fold: str, metric: str, s
 
     Args:
         answers: result rows of trivial predictions.
-        fold: a number, "mean" or "all".
+        fold: number of a fold, "mean" (over folds) or "all" (a test without folds).
         metric: name of a score.
-        size: name of a range of object sizes, "all" for the whole test.
+        size: name of a range of object sizes such as "0-5", or "all" for the whole test.
     """
     kinds = (ALL, FOLD) if size == ALL else (SIZE,)
     return {
@@ -49,7 +49,7 @@ def values_without_model(answers: Iterable[ResultRow], fold: str, metric: str, s
 
 
 def is_above(score: Estimate, metric: str, best: float) -> bool:
-    """Return whether a score is better than the best trivial prediction, by an interval that excludes the latter.
+    """Return whether a score is better than the best trivial prediction: the score's interval excludes that value.
 
     A score without an interval is compared by its value. If the trivial prediction already has the best possible score,
     as for presence where every query shows the class, the result is True. For error rates, lower is better.
@@ -72,9 +72,9 @@ def mark_of(answers: Iterable[ResultRow], fold: str, metric: str, score: Estimat
 
     Args:
         answers: result rows of trivial predictions.
-        fold: a number, "mean" or "all".
+        fold: number of a fold, "mean" (over folds) or "all" (a test without folds).
         metric: name of the score.
-        size: name of a range of object sizes, "all" for the whole test.
+        size: name of a range of object sizes such as "0-5", or "all" for the whole test.
         score: the score of the method; None if it has none.
     """
     best = best_without_model(answers, fold, metric, size)

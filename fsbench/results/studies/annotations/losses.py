@@ -23,8 +23,9 @@ LEFT_OUT = "left out, because folds, weights or settings differ from the run wit
 class AnnotationTable(PointTable):
     """Scores of methods with masks and with weaker annotations of the supports, on one test.
 
-    Each of the `differences` is a method's score with a weak annotation minus its score with masks. They are ordered by
-    metric, then by method (the best with masks first), then by annotation, which is their `part`.
+    Each of the `differences` is a method's score with a weak annotation minus the same method's score with masks; the
+    field `part` names the annotation. The differences are ordered by metric, then by method (the best with masks
+    first), then by annotation.
 
     Attributes:
         scores: the scores of each method with masks and with each weak annotation.
@@ -52,11 +53,12 @@ def annotation_tables(records: Sequence[Record], asked: Request = Request(())) -
 
     Args:
         records: finished runs.
-        asked: the scores to compute; without names, the first score of the protocol.
+        asked: the scores to compute; if it names none, the first score of the protocol is used.
 
     Raises:
         RecordError: a method's runs have the same episodes but different label maps.
-        SettingsError: no method has runs with masks and with another annotation, or none has one of the scores.
+        SettingsError: no method has runs with masks and with a weaker annotation, or no run has one of the requested
+            scores.
     """
     groups = [group for group in comparable(records) if has_losses(group)]
     named = zip(groups, names_of_tests(groups), strict=True)

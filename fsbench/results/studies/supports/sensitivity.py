@@ -49,17 +49,20 @@ class SupportSensitivity:
 
     Attributes:
         method: the method's label.
-        runs: folders of its runs.
+        runs: folders of the method's runs, as text.
         metric: name of the score in `scores`.
         draws: number of draws of the supports for every query.
-        scores: {choice of a draw per query (`CHOICES`), such as the best: score of the whole test}.
-        gains: {choice that needs the truth (`ORACLE_CHOICES`): score minus that of the official draw}, without p.
-        per_query: {"worst", "mean" or "best": mean over queries of the episode score of that draw}.
-        gap: mean over queries of the best draw's episode score minus the mean over draws.
-        parts: how much of the variance of episode scores is due to query, support and interaction; None if no class has
-            two query images.
-        properties: {property of supports: its rank correlation with the episode score, within queries}.
-        folds: the folds of the runs; empty of a data set without folds.
+        scores: {choice of a draw for each query: score of the whole test}; choices are "official draw", "all draws",
+            "best draw" and "worst draw".
+        gains: {"best draw" or "worst draw": its score minus that of the official draw}; no p-value, since the choice
+            needs the truth.
+        per_query: {"worst", "mean" or "best": mean over queries of the worst, mean or best episode score over draws}.
+        gap: mean over queries of (best episode score over draws minus mean episode score over draws), in points.
+        parts: shares of the variance of episode scores that query, support and their interaction cause; None if no
+            class has two query images.
+        properties: {property of supports, such as "object size": its rank correlation with the episode score over a
+            query's draws}.
+        folds: numbers of the folds of the runs; empty for a data set without folds.
     """
 
     method: str
@@ -101,9 +104,9 @@ class SensitivityTable:
     """How much the scores of all methods of one test depend on the choice of supports.
 
     Attributes:
-        title: the title of the test.
+        title: data set, ways, shots and protocol of the test in words.
         lines: one entry per method, the highest score with the official supports first.
-        notes: what a reader must know.
+        notes: sentences to print below the table.
     """
 
     title: str
@@ -201,15 +204,15 @@ def support_sensitivity(label: str, records: Sequence[Record], measure: Measure 
 
 @dataclass(frozen=True)
 class EpisodeTable:
-    """Scores of episodes over all draws of supports.
+    """Scores of all episodes of a run over all draws of supports: one entry per episode and draw, n in all.
 
     Attributes:
-        number: (n,) number of the episode.
+        number: (n,) number of the episode in the manifest.
         draw: (n,) number of the draw of supports, 0 for the official one.
-        query: (n,) number of the query: that of its episode with the official supports.
-        image: (n,) name of the query image; in classification the query's number.
-        stratum: (n,) classes of the episode.
-        support: (n,) names of all supports.
+        query: (n,) text that names the query: the fold, and the number of its episode with the official supports.
+        image: (n,) text: the fold and the query image's name, for classification the number of the query.
+        stratum: (n,) text: the fold and the classes of the episode.
+        support: (n,) text: the fold and the names of all support images of the episode.
         score: (n,) score of the episode in percent, see `EPISODE_SCORE`.
     """
 

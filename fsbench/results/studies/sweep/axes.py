@@ -9,7 +9,7 @@ from fsbench.results.rows.row import KEPT, OBJECTS, SHOTS, SIDE, WAYS
 
 @dataclass(frozen=True)
 class AxisWords:
-    """Words for the number on the x axis of curves, such as shots.
+    """Words for the number on the x axis of score curves, such as shots.
 
     Attributes:
         symbol: heading of the number's table column.
@@ -22,11 +22,11 @@ class AxisWords:
 
 @dataclass(frozen=True)
 class CurveAxis(AxisWords):
-    """A number in which runs of one method differ, such as shots or ways.
+    """A number, such as shots or ways, in which runs of one method differ and over which scores are plotted.
 
     Attributes:
-        number: returns the number for a run.
-        entry: name of the entry in the manifest's header or in the run's identity that holds the number.
+        number: takes a run and returns its value of the number.
+        entry: name of the field of the manifest's header or of the run's identity that holds the number.
         of_episodes: whether the number determines the episodes; else all runs of a curve have the same episodes.
         example: a command that runs a method at several numbers.
     """

@@ -26,13 +26,13 @@ class CurvePoint:
     """Scores and cost of a method at one value of a number such as shots.
 
     Attributes:
-        number: the number of shots, ways, pixels, percent or objects.
+        number: the value of the number on the x axis: of shots, ways, pixels of an image's side, percent or objects.
         scores: {metric: mean over folds, with interval}.
         runs: folders of the runs, one for each fold.
-        folds: the folds of the runs; empty of a data set without folds.
+        folds: numbers of the folds of the runs; empty for a data set without folds.
         seconds: seconds per episode, mean over folds; None if unknown because runs were resumed when complete, or if
             only a part of the runs is scored.
-        peak_mib: largest peak memory of the runs in MiB; None like `seconds`.
+        peak_mib: largest peak memory of the runs in MiB; None if unknown, as for `seconds`.
         beyond: why the authors' rule for several shots does not cover this number of shots; "" if it does.
     """
 
@@ -63,10 +63,11 @@ class Curve:
 class CurveTable(PointTable):
     """Scores of several methods at several values of a number such as shots, which is all that differs between tests.
 
-    The `differences` are between points with the same queries; see `curve_differences`.
+    That number is all in which the tests differ. The `differences` are between points with the same queries; see
+    `curve_differences`.
 
     Attributes:
-        axis: name of the number that differs, a key of `axes.WORDS`.
+        axis: the number that differs, a key of `axes.WORDS` such as "shots".
         curves: one curve per method, the highest score first.
         nested: whether fewer supports are always the first ones of the same draw, so that queries are the same for all
             numbers.
@@ -135,7 +136,7 @@ def curve_tables(
 def found_tables(
     records: Sequence[Record], axes: Collection[str] = tuple(AXES), asked: Request = Request(())
 ) -> list[CurveTable]:
-    """Collect scores by numbers such as shots, a table for each set of tests that differ in one number; may be empty.
+    """Collect scores by numbers such as shots, a table for each set of tests that differ in one; empty if none do.
 
     The p-values of all tables are corrected together.
 
