@@ -60,10 +60,11 @@ class Finding:
     """Something that runs need or may use (package, data, weights …), and whether this machine has it.
 
     Attributes:
-        thing: its name.
-        verdict: "ok"; "absent" if only some runs need it; "failed" if runs would fail or be wrong.
-        found: what was found, or what is wrong.
-        advice: the command that helps, or what to do; "" if there is nothing to do.
+        thing: name of the package, file, program or device.
+        verdict: "ok"; "absent" if it is missing and only some runs need it; "failed" if runs would fail or give wrong
+            results.
+        found: version or place of the thing, or what is wrong with it.
+        advice: the command or step that helps; "" if nothing is to be done.
     """
 
     thing: str
@@ -76,9 +77,9 @@ def lacking(asked: Sequence[str], roots: Mapping[str, str]) -> list[Finding]:
     """Return everything that this machine lacks for the requested runs, each once.
 
     Args:
-        asked: names of methods, data sets and backbones. Each method is checked with each data set; without a data set,
-            only the method's own weights and packages are checked.
-        roots: {data set: folder} instead of the configured folders.
+        asked: names of methods, data sets and backbones. Each method is checked with each data set and backbone;
+            without a data set only the method's own weights and packages are checked.
+        roots: {data set: folder}, to use instead of the configured folder.
 
     Raises:
         SettingsError: a name is unknown, or a method does not fit a data set or a backbone.
@@ -118,7 +119,7 @@ def _as_finding(missing: Missing) -> Finding:
 
 
 def machine(runs: Path) -> Iterator[Finding]:
-    """Yield findings about packages, environment and free space.
+    """Yield findings about this machine: packages, environment variables, and free disk space.
 
     Args:
         runs: folder of the runs.
@@ -157,7 +158,7 @@ def _is_installed(package: str) -> bool:
 
 
 def unmet_requirements(extra: str) -> list[str]:
-    """Say which requirements of fsbench and of an extra are not met.
+    """Return a sentence for each package that fsbench, or one of its extras, requires and that is missing or too old.
 
     If fsbench is not an installed package, or requirements cannot be read, only the presence of packages is checked.
     """
@@ -197,7 +198,7 @@ def _room(name: str, folder: Path, way_out: str) -> Finding:
 
 
 def software() -> Iterator[Finding]:
-    """Yield findings about versions of fsbench and Python, programs, and extras."""
+    """Yield findings about the versions of fsbench and Python, further programs, and optional packages (extras)."""
     yield Finding("fsbench", "ok", f"{__version__}, commit {commit() or 'not known'}")
     yield Finding("Python", "ok", f"{platform.python_version()} on {platform.system()}")
     for program, purpose in (("git", "the commit in records"), ("sbatch", "fsbench grid --executor slurm")):
@@ -212,10 +213,10 @@ def software() -> Iterator[Finding]:
 
 
 def data(roots: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield a finding for every data set: its folder and official lists. No image is opened.
+    """Yield a finding for every data set: whether its folder and its official lists are there. No image is opened.
 
     Args:
-        roots: {data set: folder} instead of the configured folders.
+        roots: {data set: folder}, to use instead of the configured folder.
     """
     for name in filter(lambda name: is_shipped("data", name), names("data")):
         root = roots.get(name) or setting(read_config("data", name), "data.dataset.root")
@@ -232,7 +233,7 @@ def data(roots: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def weights() -> Iterator[Finding]:
-    """Yield a finding for every published weight file."""
+    """Yield a finding for every published weight file: whether it is on this machine."""
     for name, file in weight_files().items():
         if file.path.is_file():
             yield Finding(f"weights {name}", "ok", short_path(file.path))

@@ -28,7 +28,7 @@ Normalisation = Literal["imagenet", "none"] | tuple[Sequence[float], Sequence[fl
 
 
 class TrainingData(Dataset[dict[str, Tensor]]):
-    """Training episodes as dictionaries of tensors, for a plain `DataLoader` (see `load_training`).
+    """Training episodes as dictionaries of tensors, for a `torch.utils.data.DataLoader` (see `load_training`).
 
     Args:
         episodes: the episodes that are drawn.
@@ -40,9 +40,9 @@ class TrainingData(Dataset[dict[str, Tensor]]):
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that stay alive see it, too
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch whose episodes are drawn; call it before each epoch.
+        """Set the number of the epoch, from 0, whose episodes are returned; call it before each epoch.
 
-        Raises SettingsError below 0.
+        Raises SettingsError for a negative number.
         """
         if epoch < 0:
             raise SettingsError(f"epoch is {epoch}, expected 0 or more")
@@ -88,35 +88,36 @@ def load_training(
     cache_mib: int = 0,
     **task: Any,
 ) -> TrainingData:
-    """Open 1-way episodes of base classes for a user's own training loop.
+    """Open 1-way training episodes of base classes for your own training loop.
 
-    Item i of an epoch follows from the seed, the epoch and i alone. Shuffle by the loader, `DataLoader(data, 8,
+    Item i of an epoch depends only on the seed, the epoch and i. Let the loader shuffle, `DataLoader(data, 8,
     shuffle=True)`, and call `data.set_epoch(e)` before epoch e.
 
     Args:
-        dataset: name of a data set of segmentation (see `fsbench list`).
+        dataset: name of a segmentation data set (see `fsbench list`).
         root: folder of the data, instead of `data/<name>`.
         lists: folders with official list files.
-        protocol: name of the published test whose base classes, images and rule of resizing hold.
+        protocol: name of the published test that determines base classes, images and how images are resized.
         size: side S of the images in pixels.
-        augmentation: random changes as PFENet's followers make them, with their factors of size for PASCAL or COCO, or
-            those of BAM's base learner. Without any, images are resized by the protocol's rule.
-        normalise: "imagenet"; "none" for 0 to 255, uint8, or float32 where images are augmented; or (mean, std), each
-            of red, green and blue, of colours from 0 to 1.
-        filter_novel: leave out images that show a novel class, or keep them with it as background; unless given, as
-            the protocol does.
-        cache_mib: memory of each loading process for decoded files of images that are not augmented.
-        **task: fields of a `Task` that training episodes follow from: `fold`, whose classes are not trained on, `shot`,
-            `empty`, `drop_small`, and `seed`, of the episodes and their random changes, 0 unless given.
+        augmentation: random changes of images. "pascal" and "coco" are those of PFENet's code with its scale factors
+            for these data sets, "base_learner" those of BAM's base learner. With "none" images are resized by the
+            protocol's rule.
+        normalise: "imagenet"; "none" for values 0 to 255, as uint8 or, for augmented images, float32; or (mean, std),
+            each a triple for red, green and blue in the range 0 to 1.
+        filter_novel: whether to leave out images that show a novel class (True), or to keep them with that class as
+            background (False); None does what the protocol does.
+        cache_mib: memory in MiB, in each loading process, for decoded images; used for images that are not augmented.
+        **task: fields of a `Task`: `fold` (its classes are not trained on), `shot`, `empty`, `drop_small`, and `seed`
+            of the episodes and their random changes (default 0).
 
     Returns:
-        The data, whose items have `query_img` (3, S, S) float32, `query_mask` (S, S) uint8 with 1 on the class and 255
-        void, `support_imgs` (K, 3, S, S), `support_masks` (K, S, S) and `class_id` () int64, the number of the class
-        from 1.
+        The data; each item is a dictionary with `query_img` (3, S, S) float32, `query_mask` (S, S) uint8 with 1 on the
+        class and 255 on void, `support_imgs` (K, 3, S, S), `support_masks` (K, S, S) and `class_id` () int64, the
+        number of the class from 1.
 
     Raises:
-        SettingsError: a name is unknown, or a value does not fit.
-        DataError: files of the data set are absent or unusable.
+        SettingsError: a name is unknown, or a value is not allowed.
+        DataError: files of the data set are missing or invalid.
 
     Examples:
         >>> import fsbench

@@ -25,12 +25,12 @@ class VerifiedBundle:
     """A bundle of runs that passed all checks.
 
     Attributes:
-        hand_in: the bundle's file, and when it was handed in.
-        sha256: hash of the file, by which the leaderboard's copy is named.
-        listing: the bundle's cards, licence and file hashes.
-        findings: results of its checks, without failed ones.
-        runs: {run id: scores and statistics}.
-        copies: equal files that were handed in later.
+        hand_in: path of the bundle's file, and when the file was handed in.
+        sha256: hash of the bundle's file; the copy of the file on the leaderboard is named by it.
+        listing: methods' cards (how each was trained), licence and file hashes that the bundle states.
+        findings: results of the checks of the bundle's runs, in words; a bundle with a failed check is refused.
+        runs: {run id: scores and statistics of the run}.
+        copies: files equal to this one that were handed in later.
     """
 
     hand_in: HandIn
@@ -42,18 +42,18 @@ class VerifiedBundle:
 
     @property
     def name(self) -> str:
-        """Path of the bundle's file below the folder of bundles."""
+        """Path of the bundle's file, relative to the folder of bundles."""
         return self.hand_in.name
 
     @property
     def copy(self) -> str:
-        """Path of the bundle's copy on the leaderboard."""
+        """Path of the copy of the bundle's file, relative to the folder of the leaderboard."""
         return f"bundles/{self.sha256[:32]}{ENDING}"
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A file that is not a bundle, or a bundle that failed a check; `reason` is one line."""
+    """A file that is not a bundle of runs, or a bundle that failed a check; `reason` says why in one line."""
 
     name: str
     reason: str
@@ -61,9 +61,10 @@ class Refused:
 
 @dataclass(frozen=True)
 class Collection:
-    """The bundles of a folder, sorted by when they were handed in.
+    """The bundles of runs in a folder for a leaderboard, sorted by when they were handed in.
 
-    `twice` is {file: equal file that is on the leaderboard}.
+    `refused` lists files that are no valid bundle, and `twice` is {name of a file: name of an equal file handed in
+    before}.
     """
 
     bundles: list[VerifiedBundle]
@@ -72,13 +73,14 @@ class Collection:
 
 
 def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Path) -> Collection:
-    """Verify every bundle below a folder.
+    """Verify every bundle below a folder, and copy the valid ones to a leaderboard.
 
     Args:
-        folder: the folder of bundles, files that end in .fsb; other files are ignored.
+        folder: the folder of bundles, files that end in .fsb; files with another ending are ignored.
         site: folder of the leaderboard, to which each valid bundle is copied.
-        report: called with a line of text for each file.
-        besides: resolved folder whose files are ignored, such as that of an earlier leaderboard.
+        report: called with a line of text about each file.
+        besides: a folder whose files are ignored, such as that of an earlier leaderboard; an absolute path without
+            links.
 
     Raises:
         SettingsError: there is no such folder.

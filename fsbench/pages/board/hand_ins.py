@@ -11,12 +11,13 @@ _COMMIT = "\x01"
 
 @dataclass(frozen=True, order=True)
 class HandIn:
-    """A file that was handed in to a leaderboard; older ones sort first.
+    """A file that was handed in to a leaderboard; hand-ins sort by time, the oldest first.
 
     Attributes:
-        place: number of the commit of the branch that added it. Unlike a date, contributors cannot choose it.
-        name: the file, relative to the folder of bundles.
-        date: the date of that commit, as 2024-02-03; "" if unknown.
+        place: number of the commit that added the file, counted along the current branch. Contributors cannot choose
+            it, unlike a date.
+        name: path of the file, relative to the folder of bundles.
+        date: date of the commit that added the file, as 2024-02-03; "" if unknown.
     """
 
     place: int
@@ -28,9 +29,10 @@ class HandIn:
 
 
 def hand_ins(folder: Path, pattern: str) -> dict[str, HandIn]:
-    """Return {file: when it first came into the current branch}, for files of `folder` that match `pattern`.
+    """Return {path of a file: when it was first committed to the current branch}, for files of a git folder.
 
-    Empty if the folder is in no git repository.
+    The paths are relative to `folder` and match `pattern`, such as "*.fsb". Empty if the folder is in no git
+    repository.
     """
     words = ["--first-parent", "-m", "--reverse", "--no-renames", "--diff-filter=A", "--name-only", "--relative"]
     command = ["git", "-C", str(folder), "-c", "core.quotePath=false", "log", *words, f"--format={_COMMIT}%cs", "--"]

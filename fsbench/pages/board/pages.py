@@ -44,9 +44,9 @@ class Pages:
 
     Args:
         folder: the folder of the leaderboard.
-        rows: methods, with their ranks.
-        tests: tests, which are the columns.
-        collection: all bundles.
+        rows: the rows of the leaderboard (methods), with their ranks.
+        tests: the columns of the leaderboard (tests).
+        collection: all bundles: verified, refused and repeated ones.
         lines: sentences about runs that are in two bundles, and about rows with equal counts.
         comparisons: number of tested pairs of rows for which p-values behind the ranks are corrected.
     """
@@ -151,7 +151,7 @@ def _twins(tests: Sequence[Test]) -> set[str]:
 
 
 def filter_values(row: Row) -> dict[str, str]:
-    """Return {name of a filter in `FILTERS`: value} by which readers can filter a row."""
+    """Return {name of a filter on the leaderboard (`FILTERS`): this row's value}."""
     card = row.card
     values = {
         "backbone": row.backbone, "year": row.year, "novel": card.novel_pixels,

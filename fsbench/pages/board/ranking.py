@@ -22,7 +22,7 @@ Reached = tuple[Scope, Reach]
 
 
 def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
-    """Group rows by the training conditions that their cards state, strictest first."""
+    """Return {training conditions: rows of the leaderboard whose cards state them}, the strictest conditions first."""
     groups: dict[Conditions, list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row.card.conditions.values()), []).append(row)
@@ -34,10 +34,10 @@ def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
 
 
 def rank_rows(rows: Sequence[Row], tests: Sequence[Test], rank_all: bool = False) -> int:
-    """Rank every score that has an interval among the rows with the same training conditions, column by column.
+    """Rank the scores in each column (test) of a leaderboard, among rows with the same training conditions.
 
-    P-values are corrected for all pairs of the whole table together, with equal weights, since each is about the first
-    score of a whole test (statistics spec §7).
+    Only scores with an interval get a rank. P-values are corrected for all pairs of the whole table together, with
+    equal weights, since each is about the first score of a whole test (statistics spec §7).
 
     Args:
         rows: the rows of the table; ranks are written to their cells.
@@ -45,7 +45,7 @@ def rank_rows(rows: Sequence[Row], tests: Sequence[Test], rank_all: bool = False
         rank_all: whether rows are ranked together whatever their training conditions.
 
     Returns:
-        Number of tested comparisons.
+        Number of comparisons with a p-value.
     """
     groups = [list(rows)] if rank_all else list(groups_by_card(rows).values())
     columns = [column for group in groups for test in tests for column in _columns(group, test)]

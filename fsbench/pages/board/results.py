@@ -16,12 +16,13 @@ from fsbench.scores.trainings import Trained, TrainedEstimate, estimates
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run's scores and statistics without its counts, to save memory.
+    """Scores and statistics of a run for the leaderboard, without its count table, to save memory.
 
     Attributes:
-        record: `run.json` and the header of the manifest; its folder no longer exists.
-        statistics: sums from which the leaderboard's scores are computed.
-        truth: hash of the episodes' classes and true pixels, equal for runs on the same label maps.
+        record: the run's record, of which only `run.json` and the manifest's header may be used; its folder no longer
+            exists.
+        statistics: sums over the run's count table, from which the leaderboard's scores are computed.
+        truth: hash of the classes and true pixel counts of all episodes, equal for runs on the same label maps.
     """
 
     record: Record
@@ -75,5 +76,5 @@ def trained_of(folds: Sequence[Trainings]) -> Trained:
 
 
 def mean_scores(folds: Sequence[Trainings]) -> dict[str, TrainedEstimate]:
-    """Return the scores of one fold, or the mean of several, with their intervals, as tables have them."""
+    """Return {metric: score} of one fold, or the mean over several folds, with intervals."""
     return estimates(trained_of(folds))

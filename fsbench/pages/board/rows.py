@@ -23,13 +23,13 @@ from fsbench.scores.trainings import TrainedEstimate
 
 @dataclass(frozen=True)
 class Test:
-    """Column of a leaderboard: data set, protocol, way, shot and setting.
+    """Column of a leaderboard: a test, given by data set, protocol, way, shot and setting.
 
     Attributes:
-        id: words that tell the test from others, then a hash.
+        id: words that distinguish the test from others, followed by a hash.
         header: the manifest header of one of its runs; seed and episodes may differ between runs.
         metric: the score by which rows are ranked.
-        title: everything that its runs have in common, in words.
+        title: data set, ways, shots, setting and protocol of the test in words.
     """
 
     __test__ = False  # no test of pytest's
@@ -59,15 +59,16 @@ class Test:
 
 @dataclass(frozen=True)
 class Rank:
-    """Range of ranks that a row may have, `first` to `last`, among `count` rows.
+    """Range of ranks, `first` to `last`, that a row of the leaderboard may have on a test, among `count` rows.
 
     Attributes:
-        by_errors: whether some of these rows have other episodes and were compared by the standard errors of both
-            scores.
-        mixed: whether the number of trials or the backbone's training data differ among these rows.
-        across: whether training conditions differ among these rows, since all rows are ranked together on request.
+        by_errors: whether some of the `count` rows have other episodes; such rows are compared by the standard errors
+            of both scores.
+        mixed: whether the `count` rows differ in the number of trials or in the backbone's training data.
+        across: whether the `count` rows differ in training conditions, as they may if all rows are ranked together.
         conditional: whether all intervals and differences hold only for the supports of the test.
-        single: whether they hold only for these trainings, since most folds have one training.
+        single: whether all intervals and differences hold only for the trained weights at hand, since most folds have
+            one training.
     """
 
     first: int
@@ -88,7 +89,7 @@ class Rank:
 
 @dataclass
 class Cell:
-    """Runs of a method on a test; `rank` is None if folds or an interval are missing."""
+    """Cell of a leaderboard: a method's runs on one test, by fold; `rank` is None without all folds or an interval."""
 
     test: Test
     folds: dict[int, Trainings]
@@ -129,7 +130,7 @@ class Cell:
 
     @property
     def folds_there(self) -> str:
-        """The available folds, in words, if folds are missing; else ""."""
+        """Words for the folds that have runs, such as "only folds 0, 1 of 4"."""
         numbers = ", ".join(map(str, sorted(self.folds)))
         return f"only fold{'s' * (len(self.folds) > 1)} {numbers} of {self.test.header.folds}"
 
@@ -143,7 +144,7 @@ class Row:
         method: the method's name, under which the bundle has its card.
         backbone, weights: names of the backbone and of its weights.
         cells: {test id: the method's runs on it}.
-        equals: sentences about rows of other bundles with the same counts under another name or card.
+        equals: sentences that name rows of other bundles with the same counts under another name or card.
         copies: files of other bundles that have the same runs with the same card.
     """
 
@@ -203,7 +204,7 @@ class Row:
 
     @property
     def notes(self) -> list[str]:
-        """Notes of the runs, each once."""
+        """Notes on the runs of the row, such as deviations from the protocol; each note once."""
         lines = [line for cell in self.cells.values() for line in all_notes([run.record for run in cell.runs])]
         return list(dict.fromkeys([*self.equals, *lines]))
 

@@ -23,7 +23,7 @@ LOG = "board.log"
 
 @dataclass(frozen=True)
 class BoardSummary:
-    """Numbers of rows and bundles of a leaderboard, and lines about repeated runs."""
+    """Numbers of rows and bundles of a written leaderboard, and sentences about repeated runs."""
 
     rows: int
     collection: Collection
@@ -31,7 +31,7 @@ class BoardSummary:
 
 
 def write_board(bundles: Path, out: Path, report: Callable[[str], None], rank_all: bool = False) -> BoardSummary:
-    """Write a leaderboard of all bundles below a folder; the same bundles give the same pages.
+    """Write a leaderboard of all bundles of runs below a folder as HTML pages; equal bundles give equal pages.
 
     Args:
         bundles: folder of bundles.

@@ -14,10 +14,10 @@ class HasSupportAttention(Protocol):
     def support_attention(self, episode: EpisodeBatch, row: float, column: float) -> dict[str, Tensor]:
         """Return the attention (K, s, s) of a query point to the supports of the first way.
 
-        The result is {"attention": (K, s, s)}, and also has "without the mask" for methods that attend only within the
-        supports' masks.
+        The result is {"attention": (K, s, s)}, s being the side of the feature map. Methods that attend only within the
+        supports' masks also have "without the mask": (K, s, s).
 
         Args:
             episode: a batch of one episode with K shots.
-            row, column: the query point, as shares of the image's height and width.
+            row, column: the query point, as shares from 0 to 1 of the image's height and width.
         """

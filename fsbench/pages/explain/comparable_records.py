@@ -16,7 +16,7 @@ def read_comparable_records(folders: Sequence[Path], chosen: Sequence[int]) -> d
         chosen: Indices of episodes that the runs must have.
 
     Returns:
-        {label: run}; the label is the method's name, with the folder if two runs have the same.
+        {label: run}; the label is the method's name, followed by the folder if two runs have the same name.
 
     Raises:
         RecordError: a folder has no record, or the runs are on different episodes.
@@ -35,9 +35,9 @@ def read_comparable_records(folders: Sequence[Path], chosen: Sequence[int]) -> d
 
 
 def standing(record: Record, number: int) -> str:
-    """Say why an episode is not part of a run's scores: it only calibrates, or redraws another's supports.
+    """Say why an episode is not part of a run's scores; "" if it is.
 
-    It is "" if scores count it.
+    The reason is that the episode only calibrates, or that it draws other supports for the query of another episode.
     """
     (episode,) = (one for one in record.manifest.episodes if one.number == number)
     if episode.calibrates:

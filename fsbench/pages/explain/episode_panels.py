@@ -61,8 +61,11 @@ def method_panels(method: Any, episode: EpisodeBatch, ways: int, pixel: tuple[fl
     Args:
         method: The method that predicts the episode.
         episode: A batch of one episode, with its truth.
-        ways: Number of the ways.
+        ways: Number of classes (ways) of the episode.
         pixel: Query point whose attention is drawn, as shares of height and width; None: the object's center.
+
+    Returns:
+        Captioned images; empty if the method has neither intermediate maps nor attention.
     """
     own, query, truth, colors = _drawn_over(episode, ways)
     hidden, panels = episode.without_truth(), list[Panel]()
@@ -91,11 +94,13 @@ def _drawn_over(episode: EpisodeBatch, ways: int) -> tuple[np.ndarray, np.ndarra
 
 
 def soft_mask_panels(foreground: np.ndarray, query: np.ndarray, ways: Collection[int]) -> list[Panel]:
-    """Draw each way's soft mask over the query; with more than `MANY` ways, only those in `ways`.
+    """Draw each way's soft mask over the query, as captioned images.
+
+    With more than `MANY` ways, only the ways in `ways` are drawn.
 
     Args:
-        foreground: (N, h, w) of any size, from 0 to 1.
-        query: (H, W, 3) uint8.
+        foreground: (N, h, w), the soft mask of each way, of any size, from 0 to 1.
+        query: (H, W, 3) uint8, the query's image.
         ways: numbers, from 1, of the ways that the query shows or that were predicted.
     """
     if len(foreground) == 1:

@@ -38,13 +38,14 @@ TILE = 200
 
 @dataclass
 class EpisodePrediction:
-    """A method's prediction of an episode.
+    """A method's prediction of one episode, as numbers and as captioned images.
 
     Attributes:
         iou: IoU of each way, from 0 to 1; None if the query does not show it and nothing was predicted.
         present: For each way, whether the method calls it present.
         score: Presence score of each way, from 0 to 1.
-        panels: Captioned images; the caller sets the caption of the first.
+        panels: (caption, image) pairs of the prediction; the caller replaces the caption of the first by the method's
+            name.
     """
 
     iou: list[float | None]
@@ -54,19 +55,19 @@ class EpisodePrediction:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """{name: value} of the prediction without its images, as plain values."""
+        """{"iou", "present" and "score": values of each way}, the prediction as plain values without images."""
         return {"iou": self.iou, "present": self.present, "score": self.score}
 
 
 @dataclass
 class EpisodePanels:
-    """An episode with the predictions of several methods.
+    """An episode, drawn with the predictions of several methods.
 
     Attributes:
         classes: Class name of each way.
-        standing: Why the episode is not part of scores, in words; "" if it is.
+        standing: Why the episode is not part of the runs' scores, in words; "" if it is.
         panels: Captioned images of the supports, the query and the truth.
-        predictions: {method: its prediction}.
+        predictions: {label of a method: its prediction}.
     """
 
     classes: list[str]

@@ -36,7 +36,7 @@ ERRORS_OF = 3
 
 
 class PaperFigure(NamedTuple):
-    """What was drawn in a figure for a paper.
+    """The episodes, IoUs and size of a figure that was drawn for a paper.
 
     Attributes:
         episodes: Indices of the episodes, in the order of the columns.
@@ -59,20 +59,20 @@ class _Run(NamedTuple):
 def draw_paper_figure(folders: Sequence[Path], path: Path, chosen: Sequence[int], count: int = EPISODES) -> PaperFigure:
     """Draw episodes of one or more runs as a figure: supports, truth, and each method's prediction and errors.
 
-    The errors are left out where there are more than `ERRORS_OF` methods. All tiles of a query show the same part of
-    it.
+    Errors are left out if there are more than `ERRORS_OF` methods. All tiles of one query show the same part of the
+    image.
 
     Args:
         folders: Finished runs on the same episodes, which kept predictions.
         path: File to write, .pdf, .svg or .png.
-        chosen: Indices of the episodes; none: `count` of those that scores count and whose query shows a class, spread
-            evenly from the first run's lowest IoU to its highest.
-        count: Number of episodes where none are chosen.
+        chosen: Indices of the episodes to draw. If empty, `count` episodes are chosen, spread evenly from the first
+            run's lowest IoU to its highest, among those that are scored and whose query shows a class.
+        count: Number of episodes to draw if `chosen` is empty.
 
     Raises:
         RecordError: a run kept no predictions, or the data are not those of the runs.
-        SettingsError: there is no such episode or it only calibrates, there are too many, or the file has no ending of
-            a figure.
+        SettingsError: an episode does not exist or only calibrates, there are too many, or the ending of `path` is that
+            of no figure format.
     """
     check_suffix(path)
     if max(len(chosen), count if not chosen else 0) > MOST_EPISODES:
@@ -104,15 +104,16 @@ def draw_paper_figure(folders: Sequence[Path], path: Path, chosen: Sequence[int]
 def spread_episodes(
     ious: Mapping[int, Sequence[float | None]], present: Mapping[int, Sequence[bool]], count: int
 ) -> list[int]:
-    """Choose episodes whose query shows a class, at evenly spread quantiles of the mean IoU of the classes shown.
+    """Choose episodes at evenly spread quantiles of their mean IoU, among those whose query shows a class.
 
     Args:
-        ious: By episode, IoU of every way.
-        present: By episode, whether the query shows the way.
-        count: Most episodes.
+        ious: {episode index: IoU of each way, None if undefined}.
+        present: {episode index: for each way, whether the query shows it}.
+        count: Largest number of episodes to choose.
 
     Returns:
-        Indices, from the lowest IoU to the highest; of equal ones the first in the test comes first.
+        Indices of the episodes, from the lowest to the highest mean IoU of the classes that the query shows; episodes
+        of equal IoU in the order of the test.
 
     Raises:
         SettingsError: no query shows a class.

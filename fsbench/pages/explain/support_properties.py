@@ -115,13 +115,13 @@ def _similarities(record: Record, data: SegmentationData) -> np.ndarray:
 def similarities(
     episodes: Sequence[Episode], encoded: "Callable[[str], Tensor]", object_mask: Callable[[str, int], np.ndarray]
 ) -> np.ndarray:
-    """Measure how similar every episode's supports are to its query, by cosines of patch features.
+    """Measure how similar each episode's supports are to its query, by cosines between features of image patches.
 
     An image is encoded once as a support and once as a query. Features of few images are in memory at a time, plus one
     vector for each support.
 
     Args:
-        episodes: in any order.
+        episodes: the episodes, in any order.
         encoded: takes an image's name and returns its patch features (h, w, D), normalised to length 1.
         object_mask: takes an image's name and a class number and returns the class's mask (H, W) bool.
 

@@ -16,7 +16,7 @@ ADDRESS, SEARCH, PAGE = LOOK / "state.js", LOOK / "search.js", LOOK / "page.js"
 
 
 def template_environment(*folders: Path) -> Environment:
-    """Return a template environment that searches `folders`, then the shared templates.
+    """Return a Jinja environment that searches for templates in `folders`, then in the folder that all pages share.
 
     Values that are inserted into templates are escaped.
     """
@@ -33,7 +33,7 @@ def content_hash(text: str) -> str:
 
 @dataclass(frozen=True)
 class Inlined:
-    """Scripts or styles inside a page, with their hashes for its content security policy."""
+    """Scripts or styles to put inside an HTML page, with the hashes that its content security policy needs."""
 
     texts: list[Markup]
     hashes: Markup
@@ -46,10 +46,10 @@ def read_inlined(files: Sequence[Path]) -> Inlined:
 
 
 def page_scripts(*own: Path) -> Inlined:
-    """Read a page's scripts: the shared ones, then its `own`."""
+    """Read the scripts of a page: those that all pages share, then the files `own`."""
     return read_inlined([ADDRESS, SEARCH, *own, PAGE])
 
 
 def page_styles(*own: Path) -> Inlined:
-    """Read a page's styles: the shared one, then its `own`."""
+    """Read the styles of a page: those that all pages share, then the files `own`."""
     return read_inlined([STYLE, *own])

@@ -12,13 +12,13 @@ from fsbench.results.table import Sheet
 
 
 class Section(NamedTuple):
-    """A table of a study, such as scores by shots, with its plots for a page.
+    """A table of a study (a group of runs that are compared), such as scores by shots, with its plots for an HTML page.
 
     Attributes:
-        table: the table itself.
-        sheet: the table laid out for printing.
-        plots: {panel: SVG text}.
-        files: {panel: name of the file with its plot}.
+        table: the table as computed.
+        sheet: the table laid out for printing, with title and notes.
+        plots: {name of a panel: SVG text}.
+        files: {name of a panel: name of the SVG file with its plot}.
     """
 
     table: object

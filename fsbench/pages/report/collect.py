@@ -43,9 +43,9 @@ class StudyComparison(NamedTuple):
     """Pairwise comparisons of methods, on the whole test and on breakdowns, with p-values corrected together.
 
     Attributes:
-        pairs: The comparisons on the whole test; None if there are none.
-        remark: Sentence on what is left out, or why there is no comparison.
-        parts: The differences by class, object size and so on; None if there are none.
+        pairs: Differences of methods on the whole test; None if there are none.
+        remark: Sentence on methods or folds that are left out, or on why there is no comparison.
+        parts: Differences by class, object size and other breakdowns; None if there are none.
     """
 
     pairs: Comparison | None
@@ -55,14 +55,14 @@ class StudyComparison(NamedTuple):
 
 @dataclass
 class Study:
-    """Runs on the same test, which may be compared and share a set of pages of a report.
+    """Runs on the same test: a group whose methods are compared, and which has its own pages in a report.
 
     Attributes:
         number: Number of the study, from 1, in the order of the pages.
         block: The scores of the methods, also by class.
         records: All runs, in the order of `methods`.
         methods: {label: {fold: runs by training seed}}, the best method first.
-        folds: {fold: its episodes with IoUs}; empty for classification.
+        folds: {fold: its episodes, with the IoU of each method}; empty for classification.
         compared: Pairwise comparisons of the methods.
     """
 
@@ -80,7 +80,7 @@ class Study:
 
     @property
     def shown_training(self) -> str:
-        """Which training single answers are of, in sentences; "" if no method has several."""
+        """Sentences on which training the single predictions on the pages are from; "" if no method has several."""
         several = any(len(trainings) > 1 for runs in self.methods.values() for trainings in runs.values())
         words = (
             "If a method has several trainings, this shows the one with the lowest seed. The leaderboard has them all."
@@ -104,7 +104,7 @@ class Study:
 
     @property
     def shown_scores(self) -> dict[str, dict[str, Estimate]]:
-        """{metric: {method: score on the fold or mean that plots draw}}, best method first."""
+        """{metric: {method: score on the fold or mean that plots draw}}, the best method first."""
         fold = shown_fold(self.block)
         return {label: self.block.lines[label, fold] for label in self.methods if (label, fold) in self.block.lines}
 
@@ -139,7 +139,7 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
 
 
 def select_methods(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
-    """Return the runs of the methods `names`, or all runs if `names` is empty.
+    """Return the runs of the methods called `names`, or all runs if `names` is empty.
 
     Raises SettingsError for a name without runs.
     """
@@ -166,9 +166,9 @@ def collect(
     Args:
         records: Finished runs.
         metrics: Names of the scores in tables, which rank by the first; None for those of the protocol.
-        pool: Executor for long computations, see `workers`.
+        pool: Executor for long computations, such as `workers` returns.
         published: Published scores, to compare with.
-        most: Largest number of methods that are compared in pairs; None: about 20.
+        most: Largest number of methods that are compared in pairs; None for about 20.
         measure: Takes a run and measures on its predictions what scores beyond pixel counts need; None if not needed.
         rank_all: Whether methods are ranked together whatever their training conditions.
     """

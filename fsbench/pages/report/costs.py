@@ -14,7 +14,7 @@ TIMED = 100
 
 @dataclass(frozen=True)
 class RunCost:
-    """A method's score, and its costs as {key of `PLOTTED`: value, None if unknown}."""
+    """Score of a method, and its costs as {"trainable", "total", "seconds" or "memory": value, None if unknown}."""
 
     method: str
     score: Estimate

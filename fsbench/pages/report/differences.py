@@ -23,7 +23,7 @@ KINDS = {kind: PART_KINDS[kind].head if kind in PART_KINDS else kind for kind in
 
 
 class Bearing(IntEnum):
-    """What a difference between two methods shows: told apart or not, for any supports or only for these."""
+    """What a difference between two methods shows: whether they are told apart, for any supports or only for these."""
 
     EVEN = 0
     APART = 1
@@ -54,12 +54,12 @@ def bearing(row: ResultRow) -> Bearing:
 
 @dataclass(frozen=True)
 class Differences:
-    """Differences between methods by class, object size and other breakdowns of a test.
+    """Differences between methods on parts of a test, such as single classes or ranges of object sizes.
 
     Attributes:
-        methods: Labels, the best first.
+        methods: Labels of the methods, the best first.
         metrics: Names of the scores.
-        rows: The differences of every two methods, first minus second in the order of `methods`, by part.
+        rows: Differences of every two methods on each part, the first in `methods` minus the second.
     """
 
     methods: list[str]
@@ -79,10 +79,11 @@ class Differences:
         )
 
     def as_data(self) -> dict[str, Any]:
-        """Return all differences as plain values in the form that the page's script reads.
+        """Return all differences as plain values, in the form that the script of the report's page reads.
 
-        For M methods and P parts there are scores (M, P) in thousandths, and for each pair of methods, first minus
-        second, the ends of intervals (pairs, 2 P) and values of `Bearing` (pairs, P); None where there is no value.
+        For M methods and P parts there are scores (M, P) in thousandths. For each pair of methods, first minus second,
+        there are the ends of intervals (pairs, 2 P) in thousandths, and (pairs, P) values of `Bearing`, which say
+        whether the methods are told apart. None stands for a missing value.
         """
         parts = {(row.part_kind, row.part, row.fold): row for row in self.rows}
         part_place = {key: place for place, key in enumerate(parts)}
@@ -129,17 +130,17 @@ def differences_by_part(
     """Compare methods that have the same folds by class, object size and other breakdowns.
 
     P-values are not corrected yet; the caller corrects them together with all others on the page. Breakdowns with a
-    single part are left out, since it is the whole test.
+    single part are left out, since that part is the whole test.
 
     Args:
         methods: {label: {fold: runs}}, the best method first.
-        metrics: Names of the study's scores. The first one that two methods have is used, and accuracy, the only score
-            for queries that do not show the class.
-        most: Largest number of methods; see `comparable_methods`.
+        metrics: Names of the study's scores. Compared are the first of them that two methods have, and accuracy, the
+            only score for queries that do not show the class.
+        most: Largest number of methods; None for a usual number (see `comparable_methods`).
         measure: Takes a run and measures on its predictions what scores beyond pixel counts need; None if not needed.
 
     Returns:
-        The differences, or None if there are fewer than two such methods, or no two have one of the metrics.
+        The differences; None if fewer than two methods share folds, or no two have one of the metrics.
     """
     compared, _ = comparable_methods(methods, most)
     if len(compared) < 2:

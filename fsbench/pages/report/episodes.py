@@ -26,14 +26,15 @@ MOST_DRAWN = 200
 
 @dataclass(frozen=True)
 class FoldEpisodes:
-    """The E episodes of a fold, in the order of their numbers.
+    """The E tested episodes of a fold, with each method's IoU, in the order of the episodes' numbers.
 
     Attributes:
         episodes: The episodes of the manifest.
         class_names: {class number: name}.
-        iou: {label of a method: (E,) IoU from 0 to 1, NaN if undefined}.
-        wrong: {label of a method: (E,) number of ways whose presence is decided wrongly}.
-        size: (E,) share of the query that shows any way, from 0 to 1; NaN where no method has counts.
+        iou: {label of a method: (E,) mean IoU of the episode's ways, from 0 to 1, NaN if undefined}.
+        wrong: {label of a method: (E,) number of the episode's ways whose presence the method decides wrongly}.
+        size: (E,) share of the query's pixels that show any of the ways, from 0 to 1; NaN if no method has pixel
+            counts.
     """
 
     episodes: tuple[Episode, ...]
@@ -74,13 +75,13 @@ def object_sizes(frame: "pl.DataFrame") -> np.ndarray:
 
 
 def worth_a_look(folds: Mapping[int, FoldEpisodes], labels: Sequence[str], count: int) -> dict[int, list[int]]:
-    """Choose episodes to draw: for each pair of methods the best, the worst, and those they disagree on.
+    """Choose episodes to draw for each pair of methods: the best, the worst, and those on which the two disagree.
 
     Pairs of the first labels come first, until `MOST_DRAWN` episodes are chosen.
 
     Args:
         folds: {fold: its episodes}.
-        labels: Methods, the best first.
+        labels: Labels of the methods, the best first.
         count: Number of episodes for each pair, split evenly over the three kinds.
 
     Returns:

@@ -28,13 +28,14 @@ def compare_study(
     Args:
         methods: {label: {fold: runs}}, the best method first.
         metrics: Names of the scores to compare.
-        most: Largest number of methods; None: `MOST`.
+        most: Largest number of methods; None for `MOST`.
         measure: Takes a run and measures on its predictions what scores beyond pixel counts need; None if not needed.
         rank_all: Whether methods are ranked together whatever their training conditions.
         beside: Other differences on the page, whose p-values are corrected together with these.
 
     Returns:
-        The comparison, or None; and a sentence on what is left out, or why there is no comparison.
+        The comparison, or None if no two methods can be compared; and a sentence on methods and folds that are left
+        out, or on why there is no comparison.
     """
     taken, remark = comparable_methods(methods, most)
     if len(methods) < 2:
@@ -49,13 +50,17 @@ def compare_study(
 
 
 def comparable_methods(methods: Methods, most: int | None) -> tuple[Methods, str]:
-    """Choose the methods and folds to compare; return them and a sentence on what is left out.
+    """Choose the methods of a study and the folds on which they are compared; say what is left out.
 
-    The folds are the largest set that two methods share; the methods are all that have these folds.
+    The folds are the largest set that two methods share; the methods are the best of those that have all of these
+    folds.
 
     Args:
         methods: {label: {fold: runs}}, the best method first.
         most: Largest number of methods; None: `MOST`.
+
+    Returns:
+        {label: {fold: runs}}, empty if no two methods share a fold; and sentences on what is left out, "" for nothing.
     """
     limit = MOST if most is None else most
     test = common_folds(ComparedTest(methods))
@@ -74,7 +79,8 @@ def matrix_cells(rows: Sequence[ResultRow], fold: str) -> dict[tuple[str, str], 
     """Return the cells of a matrix that compares every two methods on a fold.
 
     Returns:
-        {(method of the row, method of the column): (points by which the row's method is higher, difference)}.
+        {(method of the row, method of the column): (points by which the row's method is better, the difference with its
+        interval)}.
     """
     cells = {}
     for row in rows:

@@ -59,15 +59,16 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 
 class Pages:
-    """Writes the pages of a report. File names are made of numbers only, never of texts in a record.
+    """Writes the HTML pages of a report on runs. File names consist of numbers, never of texts in a record.
 
     Args:
         folder: Folder of the report.
-        studies: The runs, grouped by test.
-        command: The command that makes the report.
-        refused: Messages about runs that are left out.
-        results: Measured scores compared with those of papers that have the same rows.
-        atlas: Published scores with these runs among them; None if none are on the same data sets.
+        studies: The runs, in groups on the same test.
+        command: The command line that makes the report, to show on its pages.
+        refused: Messages about runs that are left out, to show on the first page.
+        results: Measured scores, compared with the published scores of papers' rows on the same tests.
+        atlas: Published scores, with the scores of these runs added; None if no scores are published on the runs' data
+            sets.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class Pages:
             write_text(self.root / "atlas.html", page)
 
     def curves(self) -> None:
-        """Write the page of scores by shots, ways and the like, if runs differ only in such a number."""
+        """Write the page of scores by number of shots, ways or the like, if runs differ only in such a number."""
         if self.curve_tables:
             shown = [
                 (analysis_section(self.root, CURVES, table, f"curve{n}", f"curve-{n}-"), _curves_command(table))
@@ -159,7 +160,7 @@ class Pages:
             self._write(self.root / "curves.html", "curves.html", up="", curves=shown, words=words, axes=WORDS)
 
     def study(self, study: Study, not_shown: Sequence[str] = ()) -> None:
-        """Write a study's pages, tables and plots; `not_shown` lists what its page of episodes lacks."""
+        """Write the pages, tables and plots of a study; `not_shown` lists what its page of single episodes lacks."""
         folder, up = self.folder(study), "../"
         metric = study.block.metrics[0]
         sheet = breakdowns.to_sheet(study.block, ["fold", "size", "card"])

@@ -35,10 +35,10 @@ def draw_svg(paint: "Callable[[Axes], None]", salt: str, width: float = 5.2, hei
     """Draw a plot as an SVG and return its text.
 
     Args:
-        paint: Draws on the axes.
+        paint: Takes matplotlib axes and draws on them.
         salt: Text that makes the ids in this SVG unique on its page.
-        width: In inches.
-        height: In inches.
+        width: Width of the plot in inches.
+        height: Height of the plot in inches.
     """
     from matplotlib import rc_context  # slow to import
     from matplotlib.figure import Figure
@@ -59,7 +59,7 @@ def draw_svg(paint: "Callable[[Axes], None]", salt: str, width: float = 5.2, hei
 
 
 def adapt_to_theme(svg: str) -> str:
-    """Adapt an SVG to a page without inline styles and with its text color."""
+    """Return an SVG without inline styles, whose lines and letters take the text color of the page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' style="([^"]*)"', lambda match: _attributes(match[1]), svg)
@@ -88,9 +88,16 @@ def _look(number: int) -> dict[str, Any]:
 
 
 def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str, *, has_front: bool = True) -> str:
-    """Plot the score against a cost, with the Pareto front: methods than which no other is better and cheaper.
+    """Plot methods' scores against a cost, with the Pareto front, and return the SVG text.
 
-    Of few episodes it has no front, which chance alone would draw.
+    The front joins the methods that no other method beats in score without a higher cost.
+
+    Args:
+        costs: Score and costs of each method.
+        kind: The cost: "trainable", "total", "seconds" or "memory".
+        metric: Name of the score.
+        salt: Text that makes the ids in this SVG unique on its page.
+        has_front: Whether to draw the front; with few episodes it would follow from chance.
     """
     known = [cost for cost in costs if cost.values.get(kind) is not None]
     names = whole_names(cost.method for cost in known[:NAMED])
@@ -122,10 +129,15 @@ def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str, *, ha
 
 
 def size_plot(sizes: SizeScores, metric: str, salt: str) -> str:
-    """Plot the score in each bin of object sizes with its interval, the methods side by side.
+    """Plot the score in each range of object sizes with its interval, methods side by side; return the SVG text.
 
-    Below a bin stands the number of its query images. No line leads from bin to bin, since other images are in each;
-    a score of too few images is left out, and one that is 0 on every image has no interval.
+    Below a range stands the number of its query images. No line joins ranges, since each has other images. A score of
+    too few images is left out, and a score that is 0 on every image has no interval.
+
+    Args:
+        sizes: {method: {range of object sizes: score}}.
+        metric: Name of the score.
+        salt: Text that makes the ids in this SVG unique on its page.
     """
     shown = [*sizes][:NAMED]
     step = 0.7 / max(len(shown), 1)
@@ -169,7 +181,7 @@ def _legend_height(names: Mapping[str, str]) -> float:
 
 
 def curve_plot(curves: Sequence[Curve], salt: str) -> str:
-    """Plot validation scores by epoch; folds of a method share its color."""
+    """Plot validation scores by epoch, with one color for the folds of a method; return the SVG text."""
 
     def paint(axis: "Axes") -> None:
         labels = list(dict.fromkeys(curve.method for curve in curves))
@@ -189,13 +201,14 @@ def curve_plot(curves: Sequence[Curve], salt: str) -> str:
 def heat_plot(
     rows: Sequence[str], columns: Sequence[str], values: np.ndarray, scale: float | None, metric: str, salt: str
 ) -> str:
-    """Draw a heat map with its numbers; cells without one stay empty.
+    """Draw a table of numbers as a heat map and return the SVG text; cells without a number stay empty.
 
     Args:
         rows: Names of the classes.
         columns: Labels of the methods; for differences, the first is the one that is subtracted.
-        values: (rows, columns) scores or differences, NaN if there is none.
-        scale: Where the colors of differences end on either side of zero; None: scores, colored from least to greatest.
+        values: (rows, columns) scores or differences, NaN where there is none.
+        scale: For differences, the number at either end of the color scale, whose middle is zero; None for scores,
+            colored from the least to the greatest.
         metric: Name of the score.
         salt: Text that makes the ids in this SVG unique on its page.
     """

@@ -13,7 +13,7 @@ from fsbench.records.record import Record
 
 @dataclass(frozen=True)
 class RunCard:
-    """Facts (name, value) about a run, for the page that lists runs."""
+    """Facts about a run, as (name, value) pairs, for the report's page of all runs."""
 
     anchor: str
     method: str
@@ -31,7 +31,7 @@ def run_cards(study: Study) -> list[RunCard]:
 
 
 def anchors(study: Study) -> dict[tuple[str, int], str]:
-    """Return {(method, fold): anchor of its first training's entry on the page of runs}."""
+    """Return {(method, fold): HTML anchor, on the report's page of all runs, of its first training}."""
     return {(card.method, card.fold): card.anchor for card in reversed(run_cards(study))}
 
 
@@ -84,7 +84,7 @@ def table_command(study: Study, records: Sequence[Record], *more: str) -> str:
 
 
 def metric_arguments(study: Study) -> list[str]:
-    """Return the arguments of a command that prints the scores of a study; none where they are the usual ones."""
+    """Return the arguments of a command that prints the scores of a study; empty if they are the protocol's default."""
     metrics = tuple(study.block.metrics)
     usual = study.protocol.default_metrics
     return ["--metrics", ",".join(metrics)] if study.protocol.has_masks and metrics != usual else []

@@ -27,15 +27,15 @@ MARK = "fsbench-report.json"
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """The content and place of a report.
+    """What a report contains, and where it is written.
 
     Attributes:
         runs: Folders of runs.
         out: Folder of the report.
-        metrics: Names of the scores, which rank by the first; None for those of the protocol.
-        explorer: How many episodes and images the pages for browsing episodes contain.
-        most: Largest number of methods that are compared in pairs; None: about 20.
-        command: The command that makes the report.
+        metrics: Names of the scores to show, the one that ranks methods first; None for those of the protocol.
+        explorer: How many episodes and images the explorer (page of single episodes) of each test contains.
+        most: Largest number of methods that are compared in pairs; None for about 20.
+        command: The command line that makes the report, to show on its pages.
         methods: Names of the methods to include; all if empty.
         measure: Takes a run and measures on its predictions what scores beyond pixel counts need; must be picklable.
         rank_all: Whether methods are ranked together whatever their training conditions.
@@ -58,9 +58,9 @@ def write_report(
     """Write a report on runs as HTML pages.
 
     Args:
-        options: Its content and place.
+        options: What the report contains, and where it is written.
         published: Published scores, to compare with the measured ones.
-        report: Called with lines of progress.
+        report: Called with lines of text about progress.
 
     Returns:
         Messages about runs that are left out.

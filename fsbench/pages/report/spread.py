@@ -16,14 +16,14 @@ FEWEST_PLOTTED = 3
 
 
 def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int, episodes: int) -> str:
-    """Say why a cost is not plotted; "" if it can be.
+    """Return a sentence that says why a plot of score against a cost is left out; "" if it can be drawn.
 
     Args:
-        costs: the costs of the methods that have the score.
-        kind: the kind of the cost.
+        costs: score and costs of each method that has the score.
+        kind: the cost: "trainable", "total", "seconds" or "memory".
         metric: name of the score.
-        methods: number of all methods.
-        episodes: number that the shortest run has.
+        methods: number of all methods, with or without the score.
+        episodes: smallest number of episodes of a run.
     """
     name = PLOTTED[kind].name
     known = [(cost.values[kind], cost) for cost in costs if cost.values.get(kind) is not None]
@@ -56,9 +56,9 @@ SizeScores = Mapping[str, Mapping[str, Estimate]]
 
 
 def size_scores(study: Study, metric: str) -> SizeScores:
-    """Return the scores of methods on each object size of the shown fold, the best method first.
+    """Return {method: {range of object sizes: score}} on the fold that plots show, the best method first.
 
-    A score of too few images is left out. One without an interval is kept if it is 0 on every image.
+    A score of too few images is left out. A score without an interval is kept if it is 0 on every image.
     """
     lines, fold = study.block.parts(SIZE), shown_fold(study.block)
     return {
@@ -78,7 +78,7 @@ def _is_zero(score: Estimate) -> bool:
 
 
 def size_plot_gap(sizes: SizeScores) -> str:
-    """Say why scores by object size are not plotted; "" if they can be."""
+    """Return a sentence that says why the plot of scores by object size is left out; "" if it can be drawn."""
     scores = {name: [of_method[name] for of_method in sizes.values() if name in of_method] for name in SIZES}
     if not any(scores.values()) and sizes:
         return "No plot: no object size has enough images for an interval."
@@ -95,7 +95,7 @@ def size_plot_gap(sizes: SizeScores) -> str:
 
 
 def curve_plot_gap(curves: Sequence[Curve]) -> str:
-    """Say why learning curves are not plotted; "" if they can be."""
+    """Return a sentence that says why the plot of learning curves is left out; "" if it can be drawn."""
     if not curves:
         return "No plot: no run has a learning curve beside its record (nothing was trained, or the curve was removed)."
     if max(len(curve.epochs) for curve in curves) < 2:

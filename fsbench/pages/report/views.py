@@ -9,7 +9,7 @@ from fsbench.pages.report.episodes import FoldEpisodes
 
 
 def episode_lines(study: Study) -> list[list[Any]]:
-    """Return a table of all episodes with every method's IoU, its head first."""
+    """Return a table of all episodes with each method's IoU, as lists of cells; the first list is the heading."""
     labels = list(study.methods)
     lines: list[list[Any]] = [["fold", "episode", "query", "classes", *labels]]
     for fold, episodes in study.folds.items():

@@ -14,7 +14,7 @@ some 70 milliseconds."""
 
 
 class SerialExecutor(Executor):
-    """Executor that runs everything at once in this process."""
+    """Executor that runs each submitted call immediately, in this process."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         future: Future[Any] = Future()
@@ -26,7 +26,7 @@ class SerialExecutor(Executor):
 
 
 def workers(runs: int) -> Executor:
-    """Return an executor for `runs` runs: one process per core, or this process for few runs.
+    """Return an executor for computations on `runs` runs: one process per core, or this process for few runs.
 
     Processes are spawned, since the threads of polars do not survive a fork.
     """

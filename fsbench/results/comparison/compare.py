@@ -100,7 +100,7 @@ class Comparing:
     asked: Asked = Asked()
 
     def request(self, test: ComparedTest) -> Request:
-        """Return the scores and breakdowns to compute for a test. Raises SettingsError for a breakdown that it lacks."""
+        """Return the scores and breakdowns to compute for a test. Raises SettingsError for an unknown breakdown."""
         protocol = _some_record(test.methods).protocol
         protocol.check_breakdowns(self.by)
         names = protocol.default_metrics if self.metrics is None else self.metrics

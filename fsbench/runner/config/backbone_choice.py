@@ -10,10 +10,10 @@ AUTO = "auto"
 
 
 def needed_weights(method: str, dataset: str | None = None) -> str | None:
-    """Return the name of the backbone weights that a run needs; None if they come with fsbench.
+    """Return the name of the backbone weights that a run needs; None if the weights come with fsbench.
 
     Args:
-        method: a method or an alias.
+        method: name of a method, or of an alias for a method with a backbone.
         dataset: the data set, which may set another backbone; None for the method's own.
 
     Raises:
@@ -24,10 +24,11 @@ def needed_weights(method: str, dataset: str | None = None) -> str | None:
 
 
 def backbone_at_hand(backbone: str | None, method: str, dataset: str | None = None) -> str | None:
-    """Return the backbone to use: `backbone`, or for `AUTO` None (the method's own) or `PHOTO_NETWORK`.
+    """Return the name of the backbone to use: `backbone` itself, or what its value `AUTO` stands for.
 
-    With `AUTO`, `PHOTO_NETWORK` is used if the weights of the method's own backbone are missing, those of
-    `PHOTO_NETWORK` are installed, and the table of weights lists it as suitable for the method.
+    With `AUTO` the result is `PHOTO_NETWORK` if the weights of the method's own backbone are missing, those of
+    `PHOTO_NETWORK` are installed, and the table of weights lists it as suitable for the method; else None, for the
+    method's own backbone.
 
     Raises:
         SettingsError: `backbone` is `AUTO`, and the method or data set is unknown.

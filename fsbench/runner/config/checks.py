@@ -24,7 +24,7 @@ def wrong_names(runs: Sequence[RunConfig]) -> list[FsbenchError]:
 
 
 def absent_files(runs: Sequence[RunConfig]) -> list[FsbenchError]:
-    """Return an error for each missing file or folder that the runs need."""
+    """Return an error for each missing file or folder (data, weights, checkpoint, lists) that the runs need."""
     return _distinct(missing.error for run in runs for missing in missing_files(run))
 
 

@@ -32,6 +32,10 @@ def settings_of_object(kind: str, plug_in: PlugIn) -> dict[str, Any]:
         kind: "methods", "data" or "backbones".
         plug_in: the entry point of the package.
 
+    Returns:
+        Nested settings as in a file of `configs/<kind>`, with the class path of the method or data set, or the name of
+        the backbone.
+
     Raises:
         SettingsError: the object cannot be imported, is no class, or does not state its task (segmentation or
             classification).
@@ -74,12 +78,15 @@ def _replaced(settings: Mapping[str, Any], place: tuple[str, ...], value: str) -
 
 
 def settings_of_file(kind: str, text: str, known: Iterable[str]) -> dict[str, Any]:
-    """Return the settings that select the class of a text FILE.py:Class from the command line.
+    """Return the settings that select the class named by a text FILE.py:Class from the command line.
 
     Args:
         kind: "methods" or "data".
         text: the file and its class.
         known: names of methods or data sets that exist already.
+
+    Returns:
+        Nested settings as in a file of `configs/<kind>`.
 
     Raises:
         SettingsError: the file cannot be imported or has no such class, the class does not state its task, or its

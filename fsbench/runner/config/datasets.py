@@ -11,13 +11,13 @@ from fsbench.runner.config.registry import check_known, names, read_config
 
 
 def choose_dataset(given: str | None, stated: str, source: str) -> str:
-    """Return the data set that the user names, else the one that a file names.
+    """Return the name of the data set that the user gives, else the name that a file states.
 
     Args:
         given: the user's choice, a name, FILE.py:Class or FILE.yaml; None if there is none.
-        stated: the name in the file, which need not be trusted: only known names are accepted, so that no class is
-            imported.
-        source: words for the file, for messages.
+        stated: name of the data set in the file. The file need not be trusted: only known names are accepted, so that
+            no class is imported.
+        source: words for the file in error messages, such as "the manifest e.jsonl".
 
     Raises:
         SettingsError: the user names none, and the name in the file is unknown.
@@ -34,9 +34,9 @@ def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str]
     """Build a data set from its configuration in configs/data.
 
     Args:
-        name: the name of configs/data or of an installed package.
-        root: folder of the data, instead of the configuration's.
-        lists: folders with official list files, instead of the configuration's.
+        name: name of the data set in configs/data or of an installed package.
+        root: folder of the data; None for the configuration's.
+        lists: folders with official list files; empty for the configuration's.
 
     Raises:
         SettingsError: the data set is unknown, or has no such setting.
@@ -62,14 +62,14 @@ def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str]
 
 
 def root_of(name: str | None, given: str) -> str:
-    """Return the folder of a data set from DIR or DATASET=DIR.
+    """Return the folder that a user gives for a data set, as DIR or as DATASET=DIR.
 
     Args:
-        name: the name of the data set; None if a file names it.
+        name: name of the data set; None if it is not known because a file states it.
         given: the user's text. A path may contain "=", unless the name of a data set stands before it.
 
     Raises:
-        SettingsError: the text names another data set.
+        SettingsError: the text begins with the name of another data set.
 
     Examples:
         >>> root_of("coco", "/data/coco"), root_of("coco", "coco=/data/coco"), root_of("coco", "seed=1/coco")
@@ -87,7 +87,7 @@ def root_of(name: str | None, given: str) -> str:
 
 
 def usual_root(name: str) -> Path | None:
-    """Return the folder of a data set from its configuration; None if it names none.
+    """Return the folder in which a data set's configuration expects the data; None if the configuration names none.
 
     Raises SettingsError for an unknown data set.
     """

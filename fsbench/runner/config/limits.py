@@ -30,12 +30,12 @@ MOST_PROCESSES = 4096
 
 
 def whole(least: int = -MOST, most: int = MOST) -> Callable[[str], int]:
-    """Return an argparse type for whole numbers from `least` to `most`."""
+    """Return a function for argparse's `type`, which reads a whole number from `least` to `most`."""
     return _number(int, "a whole number", least, most)
 
 
 def real(least: float, most: float) -> Callable[[str], float]:
-    """Return an argparse type for finite numbers from `least` to `most`."""
+    """Return a function for argparse's `type`, which reads a finite number from `least` to `most`."""
     return _number(float, "a number", least, most)
 
 
@@ -58,7 +58,7 @@ def _number(kind: Callable[[str], Number], words: str, least: float, most: float
 
 
 def check_output_file(path: Path, option: str) -> None:
-    """Raise SettingsError unless the file `path`, given by `option`, can be written."""
+    """Raise SettingsError unless the file `path`, given by the command-line option `option`, can be written."""
     folder = path.absolute().parent
     if path.is_dir():
         raise SettingsError(f"{option} is {path}, which is a folder; expected the name of a file")
@@ -71,7 +71,10 @@ def check_output_file(path: Path, option: str) -> None:
 
 
 def existing_folder(text: str | None, option: str) -> Path | None:
-    """Return the folder `text`, given by `option`; None if not given. Raises SettingsError if it does not exist."""
+    """Return the folder `text`, given by an option; None if the option was not given.
+
+    Raises SettingsError if there is no such folder.
+    """
     path = Path(text).expanduser() if text else None
     if path is not None and not path.is_dir():
         raise SettingsError(f"{option} is {path}, which is no folder; expected the folder that holds the files")
@@ -79,11 +82,11 @@ def existing_folder(text: str | None, option: str) -> Path | None:
 
 
 def check_replaced(path: Path, option: str, kind: str, check: Callable[[Path], object]) -> None:
-    """Raise SettingsError if writing `path`, given by `option`, would replace a file of another kind.
+    """Raise SettingsError if writing `path` would replace a file of another kind than the command writes.
 
     Args:
         path: the file to write; a missing or empty file is always accepted.
-        option: the option that named it, for messages.
+        option: the command-line option that gave `path`, for the message.
         kind: a word for the kind of file, such as "bundle".
         check: reads a file; raises RecordError if it is not of this kind.
     """
@@ -170,7 +173,7 @@ _PLAIN = (dict, list, tuple, str, int, float, bool, object, NoneType)
 
 
 def check_nulls(kind: Any, values: Mapping[str, Any], key: str) -> None:
-    """Raise SettingsError if a configuration sets an argument to null and its class does not accept None there.
+    """Raise SettingsError if a configuration sets an argument to null and the argument's class does not accept None.
 
     Args:
         kind: the class whose arguments are checked; a function is not checked.
@@ -208,7 +211,7 @@ def check_plain_values(values: Any, key: str = "") -> None:
 
     Args:
         values: plain values of a configuration.
-        key: their dotted key in the configuration, for messages.
+        key: dotted key of `values` in the configuration, for messages; "" for a whole configuration.
     """
     if isinstance(values, dict):
         for name, value in values.items():

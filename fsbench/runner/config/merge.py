@@ -27,7 +27,9 @@ ASKING = ("help", "print_config")
 
 
 def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested settings `first` overridden by `second`; a class that is replaced loses its arguments.
+    """Return nested settings `first` with values replaced by those of `second`.
+
+    Where `second` names another class, the arguments of the class in `first` are dropped.
 
     >>> merge_settings({"data": {"a": 1, "b": 2}}, {"data": {"b": 3}})
     {'data': {'a': 1, 'b': 3}}
@@ -213,7 +215,7 @@ def _value(text: str) -> Any:
 
 
 def asks(arguments: Sequence[str]) -> bool:
-    """Return whether command-line arguments ask for help or for the configuration instead of a run."""
+    """Return whether command-line arguments request help or a print of the configuration instead of a run."""
     return any(key.rpartition(".")[2] in ASKING for key, _ in split_arguments(arguments))
 
 

@@ -20,11 +20,11 @@ class Missing:
     """A missing file or folder that a run needs, and how to get it.
 
     Attributes:
-        kind: "data", "weights", "checkpoint" or "lists".
-        name: its name, such as that of the data set.
-        place: the path where it should be.
-        command: the command that downloads or creates it, or what to do instead.
-        error: the error to raise, whose message says all of this.
+        kind: what is missing: "data", "weights", "checkpoint" or "lists".
+        name: name of the data set, weights or checkpoint.
+        place: the path where the file or folder should be.
+        command: the command that downloads or creates it; or words for what to do where no command can.
+        error: the error to raise, whose message holds name, place and command.
     """
 
     kind: str
@@ -42,6 +42,9 @@ def missing_dataset(name: str, root: str | None) -> list[Missing]:
 
     Synthetic data sets are never missing. Those of packages and of the user's own files are not checked here: their
     classes report missing files.
+
+    Returns:
+        A list with one `Missing`, or an empty list if the folder has files.
     """
     if root is None or not is_shipped("data", name):
         return []
@@ -78,7 +81,9 @@ def missing_weights(run: RunConfig) -> list[Missing]:
 
 
 def backbone_weights(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return (name, value of the weights setting) of a run's backbone and, if it has one, its promptable network (SAM).
+    """Return (name, value of the weights setting) of each frozen network of a run.
+
+    These are its backbone and, if it uses one, its promptable network (SAM).
 
     Args:
         values: the run's merged settings.
@@ -134,7 +139,7 @@ def distinct(missing: Iterable[Missing]) -> list[Missing]:
 
 
 def methods_by_weights() -> dict[str, list[str]]:
-    """Return {backbone: methods and aliases that use it by default}."""
+    """Return {name of a backbone: methods and aliases whose default backbone it is}."""
     found: dict[str, list[str]] = {name: [] for name in weight_files()}
     for method in [*names("methods"), *aliases()]:
         name = needed_weights(method)

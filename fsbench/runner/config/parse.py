@@ -53,8 +53,10 @@ class SharedParts:
     """Cache of objects that several planned runs share, so that each is built once.
 
     Attributes:
-        datasets: {class and arguments, as text: data set}, with the lists and episodes that were drawn from it.
-        judged: runs whose settings the parser has checked, by the settings in which they agree with later runs.
+        datasets: {class and arguments, as text: data set}; the data sets also hold image lists and episodes that were
+            drawn.
+        judged: {settings in which runs agree, as text: a run with these settings that the parser has checked}; later
+            runs with the same settings are not checked again.
     """
 
     datasets: dict[str, Any] = field(default_factory=dict)
@@ -63,31 +65,36 @@ class SharedParts:
 
 @dataclass
 class RunOptions:
-    """Settings of a run besides model, data and trainer.
+    """Settings of a run, beside those of the method, the data and Lightning's trainer.
 
     Args:
-        name: the name of the method in tables, the stem of its file in configs/methods.
-        runs: folder of all runs.
-        checkpoint: evaluate this checkpoint (ours or the authors') instead of training.
-        force: run again although the record exists.
-        tf32: what may be computed in TF32 on CUDA: all, `convolutions` or `matmul` alone, or nothing, since it changes
-            results in the third digit. torch allows it for convolutions unless it is told otherwise.
-        first_validation: epoch, counted from 0, whose end has the first validation.
-        middle_validation: first epoch that is validated in its middle, too (after step round(L / 2) + 1 of L); none
+        name: name of the method in tables; by default the name of its file in configs/methods.
+        runs: folder of all runs, in which the run gets a folder of its own.
+        checkpoint: file of trained weights, fsbench's or the authors', to evaluate instead of training.
+        force: whether to run again although the folder of runs has a record of this run.
+        tf32: what CUDA may compute in TF32: true (everything), `convolutions`, `matmul`, or false (nothing, the
+            default, since TF32 changes results in the third digit).
+        first_validation: number of the first epoch that ends with a validation, counted from 0.
+        middle_validation: number of the first epoch with a further validation in its middle (after step round(L / 2) +
+            1 of L steps); none unless given.
+        validation_every: from epoch `first_validation` on, every so many epochs end with a validation: 1 for every
+            epoch.
+        patience: number of epochs without a higher validation mIoU after which the training ends; it never ends early
             unless given.
-        validation_every: from the first on, every epoch (1), every second one (2) and so on ends with a validation.
-        patience: end the training where this many epochs have begun since the validation mIoU was last exceeded; never
-            unless given.
-        method_file: file of the method's class and its sha256, as METHOD=FILE.py:Class sets it; its code is run.
-        dataset_file: the same of the data set's class.
-        nshot_strategy: how K shots become one prediction: as the method does it, or an ensemble of one-shot ones.
-        training_threads: threads of torch on the CPU in training; one for each core unless given. Layers of few
-            channels take longer in several, which wait for one another; sums differ in their last digits.
-        keep_predictions: what is kept of the predictions of segmentation: nothing, masks, or soft masks and attention,
-            too, where the method has any. Files alone follow from it, no figures.
-        label: the label that the run gets in tables and pages; its last one is kept where none is given.
-        asked_alone: ask this many episodes alone as well, of a fresh copy of the method, before the test: a method
-            that answers them otherwise in the test remembers other episodes, and its run fails.
+        method_file: file of the method's class, and the sha256 of the file, as METHOD=FILE.py:Class sets it; its code
+            is run.
+        dataset_file: file of the data set's class, and the sha256 of the file, as DATASET=FILE.py:Class sets it; its
+            code is run.
+        nshot_strategy: how K supports give one prediction: "own" by the method's own rule, or another value of
+            `NShotStrategy`, such as "vote" for a vote of one-shot predictions.
+        training_threads: number of threads of torch on the CPU in training; one for each core unless given. Layers with
+            few channels may be slower with several threads; sums differ in the last digits.
+        keep_predictions: what is stored of a segmentation's predictions: "none", "masks", or "soft" for soft masks and
+            attention maps, too, if the method has them. Scores do not depend on it.
+        label: words that are shown beside the run's name in tables and pages; without a label the run keeps an earlier
+            one.
+        asked_alone: number of episodes that a fresh copy of the method also predicts one by one before the test. If the
+            method predicts one of them differently in the test, it depends on other episodes, and the run fails.
     """
 
     name: str = "unnamed"
@@ -109,7 +116,7 @@ class RunOptions:
 
 
 class ParsedRun(LightningCLI):
-    """Checked settings of one run, by LightningCLI, with `task` and the group `run` beside model, data and trainer.
+    """Checked settings of one run, parsed by LightningCLI: groups `model`, `data`, `trainer` and `run`, and `task`.
 
     Settings are checked on construction; `build` constructs the method and the data module.
 
@@ -282,8 +289,8 @@ def parse_values(
         values: nested settings, as in YAML files.
         arguments: single settings `--key=value` that override `values`.
         build: whether to build method and data module; else settings are only checked.
-        shared: cache of objects that several runs share, which is used and extended. A run that differs from an earlier
-            one only in settings of `VARIED` is not checked anew.
+        shared: cache of objects that several runs share; objects built for this run are added to it. A run that differs
+            from an earlier one only in settings of `VARIED` (seed and fields of the test's task) is not checked again.
 
     Raises:
         FsbenchError: raised by the constructor of the method, backbone or data.

@@ -42,7 +42,10 @@ def _named(kind: str) -> dict[str, NamedFile | PlugIn]:
 
 @cache
 def names(kind: str) -> dict[str, str]:
-    """Return {name: description} of all methods, data sets or the like in configs/`kind` of fsbench and packages.
+    """Return {name: description} of all methods, data sets or other things in configs/`kind` of fsbench and packages.
+
+    Args:
+        kind: folder below configs, such as "methods", "data" or "backbones".
 
     Raises:
         SettingsError: a name is used twice, by packages or as an alias.
@@ -191,9 +194,13 @@ def dataset_source(name: str) -> Source:
 
 
 def task_of(kind: str, name: str) -> TaskName:
-    """Return the task, segmentation or classification, of the method or data set `name` of `kind`.
+    """Return "segmentation" or "classification": the task of the method or data set `name`.
 
-    Raises SettingsError if its configuration states no task.
+    Raises SettingsError if the configuration of `name` states no task.
+
+    Args:
+        kind: "methods" or "data".
+        name: name of the method or data set.
     """
     task = read_config(kind, name).get("task")
     if task not in TASKS:
@@ -251,9 +258,10 @@ def aliases() -> dict[str, MethodChoice]:
 
 
 def choose_method(name: str, backbone: str | None = None) -> MethodChoice:
-    """Return method and backbone for the name of a method or an alias, and a chosen backbone.
+    """Return a method with its backbone, from the name of a method or an alias and an optional backbone.
 
-    Raises SettingsError for unknown names, and for an alias together with another backbone than the alias's.
+    An alias stands for a method with a certain backbone. Raises SettingsError for an unknown name, and for an alias
+    together with another backbone.
     """
     choice = aliases().get(name)
     if choice is None:
@@ -356,10 +364,10 @@ def config_files(
     on this data set, of this method on it). Hence an explicit backbone overrides the data set's.
 
     Args:
-        method: a method or an alias.
+        method: name of a method, or of an alias for a method with a backbone.
         dataset: name of the data set; None to leave its files out.
         fast: whether the run is a short trial of a few minutes.
-        backbone: name of a chosen backbone; None for that of the method or the data set.
+        backbone: name of the backbone to use; None for that of the method or the data set.
 
     Raises:
         SettingsError: a name is unknown, or the data set is for another task.

@@ -59,7 +59,7 @@ def _of_task(name: str, default: Any = None) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskOptions:
-    """Options of a run that choose its test; None keeps the configuration's value."""
+    """Options of a run that choose its test, such as fold, way and shot; None keeps the configuration's value."""
 
     fold: int = _of_task("fold", 0)  # whose number is part of names and of paths
     way: int | None = _of_task("way")
@@ -77,9 +77,10 @@ class TaskOptions:
 class RunConfig(TaskOptions):
     """All options of a run; None, False and () keep the configuration's value.
 
-    `{fold}`, `{method}`, `{dataset}` and `{seed}` may stand in `checkpoint`, `weights` and `manifest`. `checkpoint` may
-    also be a folder with `fold-<f>/best.ckpt` (the authors' layout). The manifest says what is tested where the other
-    settings do not. `extra` are further arguments in LightningCLI's form, such as `--trainer.max_epochs=3`.
+    The placeholders `{fold}`, `{method}`, `{dataset}` and `{seed}` may stand in `checkpoint`, `weights` and `manifest`.
+    `checkpoint` may also be a folder with `fold-<f>/best.ckpt` (the layout of authors' releases). `manifest`, a file of
+    test episodes, sets way, shot, setting and protocol unless other options do. `extra` holds further arguments in
+    LightningCLI's form, such as `--trainer.max_epochs=3`.
 
     Examples:
         >>> config = RunConfig("prototype", "demo", fold=1, way=2)
@@ -227,9 +228,9 @@ class RunConfig(TaskOptions):
 
     @property
     def own_protocol(self) -> str | None:
-        """The method's default protocol, if the run uses it.
+        """Name of the method's default protocol if the run uses it; None if the run names another one.
 
-        None if an option, manifest or argument names a protocol, and for classification.
+        A protocol may be named by an option, a manifest or a further argument. None for classification, too.
         """
         asked = any(full_key(one.removeprefix("--").partition("=")[0]) == PROTOCOL for one in self.arguments)
         return None if self.protocol or self.manifest or asked else setting(self.file_values, "data.test.protocol")
@@ -351,26 +352,26 @@ def run_configs(axes: Mapping[str, Sequence[Any]], **common: Any) -> list[RunCon
 
 @dataclass(frozen=True)
 class Option:
-    """An option of `fsbench bench`.
+    """Description of an option of `fsbench bench`, made from a field of `RunConfig`.
 
     Attributes:
-        field: the field of `RunConfig` that it sets.
+        field: name of the field of `RunConfig` that the option sets.
         default: the field's default; None, False and () change no setting.
-        kind: str, int or bool; a bool is a switch.
-        several: whether it takes several values, separated by commas. They make several runs if it is an axis, else
-            belong to one run.
-        help: its line in `--help`.
-        argument: the field of the test's task that it sets, such as way; None if it sets none.
-        switches_off: whether it is a switch that sets its field to False; other switches set True.
-        flag: its name on the command line, without dashes, if that is not the field's; "" if it is not on the command
-            line.
-        key: the dotted configuration key to which its value is written unchanged; None if it sets several or other
-            keys.
-        axis: its key in a grid's file, where it may be a list that makes several runs; None if all runs share its
+        kind: type of a value: str, int or bool; a bool option is a switch without value.
+        several: whether the option takes several values, separated by commas. They make several runs if `axis` is set,
+            else they belong to one run.
+        help: the option's line in `--help`.
+        argument: name of the field of the test's task that the option sets, such as "way"; None if it sets none.
+        switches_off: whether the option is a switch that sets its field to False; other switches set True.
+        flag: name on the command line, without dashes, if it differs from the field's name; "" if the option is not on
+            the command line.
+        key: dotted configuration key to which the value is written unchanged; None if the option sets several keys, or
+            a changed value.
+        axis: key of the option in a grid's file, where a list of values makes several runs; None if all runs share one
             value.
-        grid: whether a grid's file may set it.
-        least: smallest number that it accepts.
-        segmentation_only: whether classification has no such option.
+        grid: whether a grid's file may set the option.
+        least: smallest number that the option accepts; None for no limit.
+        segmentation_only: whether the option exists for segmentation only.
     """
 
     field: str

@@ -29,22 +29,24 @@ def load_test(
     image_size: int | None = None,
     **task: Any,
 ) -> Test:
-    """Open a test: its episodes, its data, and how answers are counted.
+    """Open a test: its episodes, their images and masks, and the rules by which predictions are counted.
 
     Args:
-        dataset: name of a data set (see `fsbench list`); with `manifest`, that of its header unless given.
+        dataset: name of a data set (see `fsbench list`); not needed with a `manifest`, which states it.
         root: folder of the data, instead of `data/<name>`.
         lists: folders with official list files.
-        protocol: name of a published test (see `fsbench list protocols`), or FILE.yaml of a test of one's own, or the
-            content of such a file; "fscs" unless given, or "fort" of classification.
-        manifest: a file of episodes, which fixes everything but `root`, `lists` and `image_size`; where they are not
-            those that its protocol draws, it is a list of one's own, and all that shows its scores says so.
-        image_size: side of the images that are answered; needed where the protocol counts pixels at that size.
-        **task: fields of a `Task`, such as `fold`, `way`, `shot`, `episodes` and `seed`; those of a
-            `ClassificationTask` where the data set is one of classification. None is no choice.
+        protocol: name of a published test (see `fsbench list protocols`), FILE.yaml of your own test, or the content of
+            such a file; by default "fscs", or "fort" for classification.
+        manifest: a file that lists episodes, which fixes everything but `root`, `lists` and `image_size`. If its
+            episodes are not those that its protocol draws, they are a list of your own, and all tables with its scores
+            say so.
+        image_size: side of the square images that are to be predicted; needed if the protocol counts pixels at that
+            size.
+        **task: fields of a `Task`, such as `fold`, `way`, `shot`, `episodes` and `seed`; for classification fields of a
+            `ClassificationTask`. None leaves a field at its default.
 
     Returns:
-        The test; `test[i]` is an episode as whoever answers it sees it.
+        The test; `test[i]` is episode i without its truth, as the model that predicts it may see it.
 
     Raises:
         SettingsError: a name is unknown, or the protocol has no such test.

@@ -28,7 +28,10 @@ def check_shapes(subject: Subject) -> str:
 def check_ways_and_shots(subject: Subject) -> str:
     """Check that the method predicts every number of ways and shots, or refuses it with a reason.
 
-    It must not refuse a number of shots that, by its own statement, the authors' rule covers.
+    A method must not refuse a number of shots for which it states that the authors' rule for several shots covers it.
+
+    Returns:
+        A sentence on what was measured.
     """
     _examine_authors_shots(subject)
     done, refused = [], []

@@ -24,7 +24,7 @@ SHOWN = 100
 
 @dataclass(frozen=True)
 class SyntheticImages:
-    """Synthetic images of coloured discs, which stand in for a classification data module.
+    """Synthetic images of coloured discs, for checks of classification methods without a data set.
 
     Attributes:
         size: side S of the square images.
@@ -46,7 +46,7 @@ def image_episode(images: SyntheticImages, episode: int, ways: int, shots: int, 
     Args:
         images: source of the images.
         episode: number of the episode, which determines its classes and images.
-        ways, shots, queries: numbers of classes, of supports per class, and of queries per class.
+        ways, shots, queries: number of classes, of supports of each class, and of queries of each class.
     """
     rng = np.random.default_rng([images.seed, 2, episode])
     classes = rng.choice(CLASSES, ways, replace=False)
@@ -69,9 +69,13 @@ def segmentation_episode(
     Args:
         episode: number of the episode, which determines its classes and images.
         seed: random seed of colours, discs and noise.
-        ways, shots, size: numbers of classes and of supports per class, and side S of the images.
-        query_shows: whether the query shows any way.
+        ways, shots, size: number of classes, number of supports of each class, and side S of the square images in
+            pixels.
+        query_shows: whether the query shows any of the classes.
         training: whether the truth is (S, S), as in a training step, instead of the query's original size.
+
+    Returns:
+        A batch of one episode, with its truth.
     """
     rng = np.random.default_rng([seed, 3, episode])
     classes = rng.choice(CLASSES, ways, replace=False)
@@ -109,7 +113,7 @@ def segmentation_episode(
 
 
 class SyntheticData(SegmentationData):
-    """Stands in for the data set of synthetic episodes.
+    """Data set of synthetic episodes, for checks; it refuses to give label maps, which no method may read in a test.
 
     Args:
         batches: the episodes of a test.
@@ -146,7 +150,10 @@ def training_batch(seed: int, shots: int, size: int) -> EpisodeBatch:
 
 
 def telling_episodes(episode: int, seed: int, ways: int, shots: int, size: int) -> list[EpisodeBatch]:
-    """Return episodes that have the query of a given episode as a support, with its true mask.
+    """Return episodes, one for each way that a given episode's query shows, that have this query as a support.
+
+    The support has the query's true mask, and the query is another image. A method that remembers supports could use
+    them to predict the given episode.
 
     Args:
         episode, seed, ways, shots, size: arguments of `segmentation_episode` for the given episode.

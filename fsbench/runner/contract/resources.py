@@ -87,9 +87,12 @@ def _values(method: Method, episode: object) -> Tensor:
 
 
 def check_memory(subject: Subject) -> str:
-    """Check that memory stays flat over many episodes: tensors, Python's memory, the process.
+    """Check that memory (tensors, Python's objects, the process) does not grow over many episodes.
 
     The backbone's feature cache, whose size is limited anyway, is off during the check.
+
+    Returns:
+        A sentence on what was measured.
     """
     method, ways = subject.method, 1 if subject.takes_ways(1) is None else subject.ways
     cache = method.backbone.cache

@@ -41,9 +41,9 @@ class ViolationError(Exception):
     """Raised by a check if a method breaks its contract.
 
     Args:
-        found: what was found.
-        expected: what the contract says.
-        advice: what to do.
+        found: what the check found, in words.
+        expected: what the contract demands, in words.
+        advice: what the method's author can do, in words.
     """
 
     def __init__(self, found: str, expected: str, advice: str):
@@ -51,13 +51,13 @@ class ViolationError(Exception):
 
 
 class Subject:
-    """A method under check, with its settings.
+    """A method under check: how to build it, and the sizes and seed of the synthetic episodes.
 
     Args:
         build: builds the method anew with initial weights from torch's generator; must be picklable.
-        size: side of the square images.
+        size: side of the square images in pixels.
         seed: random seed of initial weights, noise and episodes.
-        memory_episodes: number of episodes for the check of memory.
+        memory_episodes: number of episodes that the check of memory predicts.
 
     Attributes:
         broken: name of the first basic check that failed, after which later checks do not apply; "" if none failed.

@@ -100,8 +100,8 @@ def build_subject(
         backbone: name of the backbone; by default the demo's, or the method's own if it does not accept that.
         size: side of the images; by default the first of `SIZES` that the method accepts.
         seed: random seed of weights and episodes.
-        extra: further arguments in LightningCLI's form.
-        memory_episodes: number of episodes for the check of memory.
+        extra: further settings in LightningCLI's form, such as "--model.temperature=0.1".
+        memory_episodes: number of episodes that the check of memory predicts.
 
     Raises:
         FsbenchError: the name is unknown, or the method does not accept these settings.

@@ -113,6 +113,9 @@ def check_checkpoint(subject: Subject) -> str:
 
     The checkpoint is written by Lightning as in a run, with the states of optimisers, schedules and callbacks. If
     training the method needs more than batches, such as a data module, the checkpoint has only the weights.
+
+    Returns:
+        A sentence on what was measured.
     """
     saved, other, note = subject.method, subject.fresh(offset=1), ""
     trains = saved.learns and subject.segments

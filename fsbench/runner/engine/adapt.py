@@ -39,7 +39,7 @@ LONGEST = timedelta(days=365)
 
 
 def adapt(experiment: Experiment, trainer: L.Trainer, directory: RunDirectory) -> dict[str, Any]:
-    """Fine-tune (adapt) the method on images of the test, unless that is done, and load the result.
+    """Fine-tune (adapt) a method on images of the test and load the result, unless that was done before.
 
     Every process must call this.
 

@@ -51,6 +51,9 @@ def evaluate_batch(method: Method, test: Counting, batch: Any) -> list[Any]:
         test: the test or its protocol, whose rules count pixels.
         batch: a batch of the test's loader, on the method's device.
 
+    Returns:
+        Counts and decisions of each episode of the batch (`SegmentationResult` or `ClassificationResult`).
+
     Raises:
         SettingsError, NumericsError: a prediction has a wrong size or labels, or scores that are not finite.
     """

@@ -25,7 +25,7 @@ THREADS = torch.get_num_threads()
 
 
 class PlacelessCheckpoint(ModelCheckpoint):
-    """Lightning's checkpoint callback, whose saved state names files without their folder.
+    """Lightning's checkpoint callback, changed so that its saved state names files without their folder.
 
     Checkpoints therefore have the same bytes wherever they were made, and a training can resume in a moved folder. On
     resuming, the score of the last kept weights is restored, too, which Lightning's own callback forgets.
@@ -138,7 +138,8 @@ class EpisodicValidation(Callback):
 
     Args:
         data: the data module, which has the validation episodes and the protocol.
-        count: takes outputs and batch of a validation step and returns each episode's counted result.
+        count: takes the outputs and the batch of a validation step and returns the pixel counts and decisions of each
+            episode.
     """
 
     def __init__(self, data: DataModule, count: Count):

@@ -73,7 +73,7 @@ def _is_code(value: Any) -> bool:
 
 
 def read_outcome(finished: Path) -> dict[str, Any]:
-    """Read the file that a finished training or adaptation wrote: its checkpoint's name, hash and further results.
+    """Read the JSON file in which a finished training or adaptation wrote its checkpoint's name, hash and results.
 
     Raises:
         RecordError: the file is missing or damaged, or the checkpoint does not have the stated hash.
@@ -147,7 +147,7 @@ def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -
 
 
 def checkpoint_weights_origin(method: Method, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return {entry of the record: value} about a loaded checkpoint: origin, how and on which data it was trained.
+    """Return {entry of the run's record: value} on a loaded checkpoint: its origin, how and on what it was trained.
 
     How and on which data are None if the checkpoint does not say. A plain state_dict without a backbone has the origin
     "another run", too, since it could be one of fsbench.

@@ -48,16 +48,16 @@ RecordListener = Callable[[Journal, Record], None]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The part of a run's test that is not evaluated yet.
+    """Unfinished evaluation of a run: what is needed to predict the rest of its test and to write the record.
 
     Attributes:
         experiment: the run, with its method trained and prepared.
         trainer: the run's trainer.
         directory: folder to which the record is written.
-        preparation: results of training, calibration or adaptation of the method.
-        listeners: functions that are called with the record before it is complete.
-        shown: numbers of episodes whose masks are kept in the journal for the listeners, even if the run keeps no
-            masks.
+        preparation: results of the training, calibration or adaptation of the method before the test.
+        listeners: functions that are called with the journal (results so far) and the record before the record is
+            complete.
+        shown: numbers of episodes whose masks stay in the journal for `listeners`, even if the run keeps no masks.
     """
 
     experiment: Experiment
@@ -98,7 +98,7 @@ class Evaluation:
         return in_each_process(self.trainer, partial(_ask_alone, self.trainer, self.answered_by, self.asked))
 
     def begin(self, around: Callable[[], AbstractContextManager[Any]] = nullcontext) -> Share[Test]:
-        """Predict the episodes in `asked` one by one, then return the episodes that remain to be evaluated.
+        """Predict the episodes `Evaluation.asked` one by one, then return the episodes that are still to be evaluated.
 
         Args:
             around: returns a context manager in which each batch is predicted, such as the run's own log.
@@ -179,10 +179,13 @@ def evaluate(evaluation: Evaluation) -> Record | None:
 
 
 def evaluate_together(evaluations: Sequence[Evaluation]) -> list[Record | None]:
-    """Evaluate runs of one test together: each image is loaded once and encoded once per network.
+    """Evaluate runs of one test together: each image is loaded once, and encoded once by each network.
 
     The seconds of each run are those that it would take alone: without the work of other runs, and with network passes
     that another run made for it. Peak memory is None, since the runs share the process.
+
+    Returns:
+        The record of each run on rank 0, None on the other ranks.
     """
     networks = [each.experiment.method.backbone for each in evaluations]
     share_passes(networks)

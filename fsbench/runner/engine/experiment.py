@@ -34,7 +34,7 @@ FLOAT32 = ("32-true", "32")
 
 
 class Experiment:
-    """A run: a method, its data, and settings.
+    """A run: a method, its data, and settings, ready to be trained and evaluated.
 
     The constructor runs every check that needs no training: that the parts fit together, that the checkpoint belongs to
     the method, that nothing was trained on the test's classes. The frozen network is only built when the first image is
@@ -51,8 +51,10 @@ class Experiment:
         trainer_arguments: arguments of Lightning's Trainer, with instances of loggers and callbacks.
         checkpoint: file of weights that is evaluated instead of training; None to train.
         training_settings: settings of the checkpoint's training that the method now lacks.
-        checkpoint_variant: whether the variant of an authors' checkpoint is stated, or taken on trust.
-        checkpoint_weights: {entry of the record: value} on origin and training of the checkpoint; empty without one.
+        checkpoint_variant: whether the settings that the weights do not show are stated beside an authors' checkpoint,
+            or taken on trust; None without such a checkpoint.
+        checkpoint_weights: {entry of the run's record: value} on where the checkpoint comes from and how it was
+            trained; empty without a checkpoint.
         processes: number of processes that share a training step.
         division: how a training step is divided over processes and micro-batches; None if nothing is trained.
 
@@ -185,9 +187,9 @@ class Experiment:
 
     @property
     def saw_test_classes(self) -> KnownOrNot:
-        """Whether the method's networks or weights were trained with labels of the test's classes.
+        """Whether labels of the test's classes were used to train the method's networks or weights; may be unknown.
 
-        Unknown for a checkpoint that does not say what it was trained on, unless it is the authors'.
+        Unknown for a checkpoint that does not say what it was trained on, unless it is the authors' checkpoint.
         """
         if self.seen_elsewhere:
             return "yes"

@@ -34,9 +34,10 @@ OFFLINE = ("offline", "dryrun")
 
 
 def wandb_mode() -> str:
-    """Return the mode of Weights & Biases from the environment variable WANDB, else WANDB_MODE, else "off".
+    """Return the mode of Weights & Biases, such as "online" or "off", from an environment variable.
 
-    Raises SettingsError for an unknown mode, or if the two variables contradict each other.
+    The variable is WANDB, else WANDB_MODE; without both the mode is "off". Raises SettingsError for an unknown mode, or
+    if the two variables contradict each other.
     """
     own = os.environ.get("WANDB_MODE", "disabled")
     mode = os.environ.get("WANDB") or {"disabled": "off", "dryrun": "offline"}.get(own, own)

@@ -19,9 +19,9 @@ def weights_origin(experiment: Experiment) -> dict[str, Any]:
 
 
 def training_facts(experiment: Experiment) -> dict[str, Any]:
-    """Return {entry: JSON value} about how `experiment` trains.
+    """Return {entry: JSON value} about how a run trains, such as image size and precision, for record and checkpoints.
 
-    They are written to its record and its checkpoints, from where later runs copy them.
+    Later runs that use such a checkpoint copy the entries from it.
     """
     data, identity = experiment.data, experiment.identity
     episodes = data.validation_manifest if data.validates else None
@@ -38,7 +38,7 @@ def training_facts(experiment: Experiment) -> dict[str, Any]:
 
 
 def plug_in_origins(experiment: Experiment) -> list[dict[str, str | None]]:
-    """Return an entry for each part (method, data set, backbone, protocol) from outside fsbench.
+    """Return an entry for each part of a run (method, data set, backbone, protocol) that comes from outside fsbench.
 
     Each entry has `part` and `name`. For a package it also has `package`, `version` and `commit` (None if unknown); for
     a user's file `file`, `sha256` and, for a method, `kept`, the name of the file's copy in the run's folder.

@@ -15,13 +15,13 @@ from fsbench.scores.confusion import COUNTS, way_ious
 
 
 class PredictionSheet:
-    """Picture of some predictions of a run; empty in classification.
+    """Picture of a few predictions of a segmentation run, evenly spread over its test; empty for classification.
 
     Args:
-        data: the run's data.
+        data: data module of the run.
 
     Attributes:
-        episodes: the episodes in the picture.
+        episodes: the episodes in the picture, empty for classification.
         shown: the numbers of these episodes.
     """
 

@@ -23,7 +23,7 @@ from fsbench.scores.confusion import COUNTS
 
 
 def load_run(folder: Path, settings: Mapping[str, Any] = NONE, checkpoint: Path | None = None) -> Experiment:
-    """Load the finished run in `folder` with its trained method, in eval mode.
+    """Load a finished run from its folder, with its trained method in eval mode.
 
     On a CPU its frozen network uses the kernels that the record names.
 
@@ -31,6 +31,9 @@ def load_run(folder: Path, settings: Mapping[str, Any] = NONE, checkpoint: Path 
         folder: the folder of the run.
         settings: {dotted key: value} that override the run's own, such as `data.dataset.root` for where the data are.
         checkpoint: file with the weights that the run trained, if it is not in the folder.
+
+    Returns:
+        The run, with its method and data built.
 
     Raises:
         RecordError: the run is not finished, or its checkpoint is missing or was replaced.
@@ -115,7 +118,7 @@ def _episodes(data: DataModule, chosen: Iterable[int]) -> Iterator[EpisodeBatch]
 def check_counts(record: Record, results: Iterable[SegmentationResult]) -> None:
     """Raise RecordError unless repeated predictions have the counts and presence decisions of a run's record.
 
-    Presence scores and region measures, if both have them, must be equal up to rounding.
+    Presence scores and region measures are compared up to rounding, if record and repetition both have them.
     """
     columns = ["class_id", *COUNTS, "present", "decided"]
     recorded = {(row["episode"], row["slot"]): row for row in record.every_episode.to_dicts()}

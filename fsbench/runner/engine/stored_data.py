@@ -78,7 +78,7 @@ def open_truth(record: Record, settings: Mapping[str, Any] = NONE) -> Truth:
 
 
 class SupportLabels:
-    """Support labels (such as masks or boxes) that a run's method got, drawn again from the data set.
+    """Labels of the supports (masks, boxes, points …) that a finished run's method got, drawn again from the data set.
 
     Args:
         record: a finished segmentation run.

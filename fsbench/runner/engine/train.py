@@ -26,12 +26,12 @@ log = logging.getLogger("fsbench")
 
 @dataclass(frozen=True)
 class Preparation:
-    """Result of preparing a run's method for its test by training, calibration or adaptation, if it needs any.
+    """Result of preparing a run's method for its test: training, calibration and adaptation, as far as it needs them.
 
     Attributes:
         checkpoint_sha256: hash of the checkpoint that training or adaptation chose; None if there was neither.
-        facts: {entry of the record: value}: the checkpoint's name and validation mIoU, the cost of the training, the
-            calibrated settings, the outcome of the adaptation.
+        facts: {entry of the run's record: value}, such as the checkpoint's name and validation mIoU, the cost of the
+            training, the calibrated settings, and the outcome of the adaptation.
     """
 
     checkpoint_sha256: str | None = None
@@ -41,7 +41,7 @@ class Preparation:
 def prepare_method(
     experiment: Experiment, trainer: L.Trainer, data: WithheldData, directory: RunDirectory, best: ModelCheckpoint
 ) -> Preparation:
-    """Train or calibrate a run's method if it needs that, then adapt it to the test if it does so.
+    """Train or calibrate a run's method if the method needs it; then adapt it to the test if the method adapts.
 
     Args:
         experiment: the run.
@@ -49,6 +49,9 @@ def prepare_method(
         data: the run's data for the trainer, without the truth of validation episodes.
         directory: the run's folder, to which checkpoints are written.
         best: the trainer's callback that keeps the best checkpoint.
+
+    Returns:
+        Hash of the chosen checkpoint and facts for the run's record.
     """
     if experiment.method.needs.adaptation is not None:
         trained = _train(experiment, trainer, data, directory, best) if experiment.trains else {}

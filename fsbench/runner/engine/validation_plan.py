@@ -69,7 +69,7 @@ class ValidationPlan(Callback):
     """Callback that validates by a schedule, and stops a training that no longer improves.
 
     Args:
-        schedule: when to validate.
+        schedule: after which epochs, and in the middle of which epochs, to validate.
         patience: number of epochs without improvement after which the training ends; None to never end early.
         accumulation: number of micro-batches per process and optimiser step.
     """

@@ -39,7 +39,7 @@ class ValidationSchedule:
 
 @dataclass
 class BestScore:
-    """Best validation score so far, and the number of epochs since.
+    """The best validation score so far, and the number of epochs since it was reached.
 
     A score is an improvement if it is strictly greater than the best so far, which is 0 at first.
 

@@ -40,10 +40,10 @@ class VisibleBatches(Iterable[Any]):
 
 
 class WithheldData(L.LightningDataModule):
-    """Data module for a trainer that hides the truth of validation episodes from the method.
+    """Data module for a trainer that hides the true masks of validation episodes from the method.
 
     Args:
-        data: the data module.
+        data: the data module to wrap.
         validation: makes the validation loader, whose batches have no truth.
         end: ends the worker processes of that loader.
     """
@@ -89,7 +89,7 @@ def withhold_validation(name: str, data: DataModule) -> tuple[WithheldData, Coun
 
     Args:
         name: the name of the method, for messages.
-        data: the data module.
+        data: the data module to wrap.
 
     Returns:
         The data for the trainer; a function from (outputs, batch) of a validation step to each episode's counted

@@ -18,7 +18,7 @@ NO_CODE = ("__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__"
 
 
 def code_sha256(model: Any) -> str:
-    """Return a hash of an object's code, including all of the user's functions and classes that it refers to.
+    """Return a hash of the code of an object, including all functions and classes of the user that the code refers to.
 
     The hash covers numbers and texts in the code or the object. It does not cover other contents of the object, such as
     weights and lists, nor the code of installed packages, of which only names enter.

@@ -47,9 +47,9 @@ def evaluate(
     progress: bool = True,
     **options: Any,
 ) -> Result:
-    """Let a model answer a test, and count its answers like those of any run.
+    """Let a model predict all episodes of a test, and score its predictions by the same code as any run of fsbench.
 
-    What is done is kept: after Ctrl-C, or a crash of the model, the same call goes on where it was.
+    Finished episodes are stored: after Ctrl-C, or a crash of the model, the same call continues where it stopped.
 
     Args:
         model: one of three.
@@ -60,30 +60,31 @@ def evaluate(
             A `torch.nn.Module` is such a function if its `forward` takes an episode.
             A method of the suite as an object, such as a `Segmenter` of one's own.
             The name of a method (see `fsbench list`), which is built, trained if need be and run as by `fsbench bench`.
-        test: what `fsbench.load_test` returned.
-        name: in tables; the function's or the method's own unless given.
-        label: of the run, shown beside the name in tables and pages. The same run with another label is the same run:
+        test: the test, as `fsbench.load_test` returns it.
+        name: name of the model in tables; by default that of the function, module or method.
+        label: words that are shown beside the name in tables and pages. A run stays the same run under another label:
             the label given last is kept, and "" removes it.
         runs: folder of all runs.
-        card: file that states what no record of such answers proves, see `fsbench bundle --new-card`.
-        resume: go on where an earlier call of this name was interrupted; a note and the record say so. Some finished
-            episodes are asked again, all of them where the function's code has changed since: a model that answers
-            otherwise now is refused.
-        asked_alone: ask this many episodes alone as well, before the test, of a fresh copy of the model where it can
-            be copied: a model that answers them otherwise in the test remembers other episodes, and is refused.
-        progress: show how far it is.
-        **options: of a method as an object, `image_size`, `workers`, `device` and `input_resize`; of a method by its
-            name, settings of a run such as `backbone="demo"` or `checkpoint="best.ckpt"`.
+        card: YAML file that states how the model was trained and what labels it uses, which no record can prove (see
+            `fsbench bundle --new-card`).
+        resume: whether to continue an earlier call with this name that was interrupted; a note and the record say so.
+            Some of the finished episodes are predicted again (all of them if the function's code has changed since),
+            and a model that now predicts something else is refused.
+        asked_alone: number of episodes that are also predicted one by one before the test, by a fresh copy of the model
+            if it can be copied. A model that predicts one of them differently in the test depends on other episodes,
+            and is refused.
+        progress: whether to show a progress bar.
+        **options: for a method given as an object, `image_size`, `workers`, `device` and `input_resize`; for a method
+            given by its name, settings of a run such as `backbone="demo"` or `checkpoint="best.ckpt"`.
 
     Returns:
-        The result, whose record stands in the folder of runs.
+        The result, with scores and intervals; its record is stored in the folder `runs`.
 
     Raises:
-        SettingsError: an answer has another size or other labels than were asked for, or an argument does not fit; a
-            card that cannot be read, and a variable of the environment that changes figures, are refused before
-            anything is answered.
-        NumericsError: a presence score is no finite number.
-        ContractError: an answer follows from other episodes than its own; nothing is recorded.
+        SettingsError: a prediction has a wrong size or labels, or an argument does not fit. An unreadable card, or an
+            environment variable that changes scores, is refused before any episode is predicted.
+        NumericsError: a presence score is NaN or infinite.
+        ContractError: a prediction depends on other episodes than its own; nothing is recorded.
 
     Examples:
         >>> import fsbench

@@ -24,10 +24,12 @@ def load_kit_test(
     image_size: int | None = None,
     most: int | None = None,
 ) -> Test:
-    """Draw the test of an exported kit of episodes again from the user's data, to get the truth.
+    """Draw the test of an exported kit again from the user's data, to get the truth.
+
+    A kit is a folder with the episodes of a test, images and supports, for a program that does not use fsbench.
 
     Args:
-        kit: the description that the kit contains.
+        kit: the kit's description file, as read.
         dataset: name of the data set, in place of the one that the kit states.
         root: folder of the data, instead of `data/<name>`.
         lists: folders with official list files.

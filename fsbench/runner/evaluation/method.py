@@ -31,7 +31,7 @@ OPTIONS = ("image_size", "workers", "device", "input_resize")
 def answer_by_method(
     method: Any, test: Test, name: str, **options: Any
 ) -> tuple[Answering[Test], tuple[int | None, int | None], list[Any]]:
-    """Prepare a test and a method object that is to predict it.
+    """Prepare a method object for a test that it is to predict.
 
     Args:
         method: a `Segmenter`, with its weights loaded.

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 class Result:
-    """The result of a test, with the numbers that `fsbench table` shows.
+    """The result of a model on a test: its record, scores, intervals and pictures.
 
     Args:
         record: the finished run.
-        test: what was tested, which pictures are drawn of; None if it is not at hand.
+        test: the test, from which `show` reads the images; None if only the record is available.
 
     Attributes:
         record: the finished run.
@@ -47,7 +47,7 @@ class Result:
 
     @property
     def name(self) -> str:
-        """Name of the method or function that answered."""
+        """Name of the method or function that made the predictions."""
         return self.record.run.identity.method.name
 
     @property
@@ -57,23 +57,23 @@ class Result:
 
     @cached_property
     def scores(self) -> dict[str, float]:
-        """{score: value} of the run, computed from its counts. Raises RecordError if they are damaged."""
+        """{name of a score: value}, computed from the run's counts. Raises RecordError if the counts are damaged."""
         statistics = self.record.protocol.statistics(self.record.episodes, self.record.header)
         return statistics.scores()
 
     @property
     def frame(self) -> "pl.DataFrame":
-        """Count table from which scores are computed, a row for each (episode, slot); slot 0 is any foreground.
+        """Count table from which scores are computed: a row for each (episode, slot), where slot 0 is any foreground.
 
-        Raises RecordError if they are damaged.
+        Raises RecordError if the stored counts are damaged.
         """
         return self.record.episodes.drop(SUPPORTS, QUERIES, strict=False)  # lists, which CSV has no place for
 
     def interval(self, metric: str) -> Estimate:
-        """Return a score and its 95 % interval, as tables show them; NaN with too few images.
+        """Return a score with its 95 % interval (`low`, `high`), as in tables; the ends are NaN with too few images.
 
         Args:
-            metric: name of the score, see `fsbench list`, or FILE.py:Class of one of your own.
+            metric: name of the score (see `fsbench list`), or FILE.py:Class of a score of your own.
 
         Raises:
             SettingsError: the run has no such score.
@@ -106,15 +106,15 @@ class Result:
         """Draw the episodes with the lowest IoU: supports, truth, prediction and errors.
 
         Args:
-            worst: number of episodes.
-            test: what was tested, which images are drawn of; `self.test` unless given.
+            worst: number of episodes to draw, those with the lowest IoU.
+            test: the test from which images are read; None for `self.test`.
 
         Returns:
-            The picture, which a notebook shows; `.save("worst.png")` writes it.
+            The picture, which a notebook displays; save it with `.save("worst.png")`.
 
         Raises:
-            SettingsError: the test has no masks, the number is below 1, or a package is missing.
-            RecordError: the run kept no predictions, or the data are not at hand or not those of the run.
+            SettingsError: the test has no masks, `worst` is below 1, or a Python package is missing.
+            RecordError: the run kept no predictions, or its data are missing or have changed.
         """
         if worst < 1:
             raise SettingsError(f"worst is {worst}, expected 1 or more")
@@ -192,9 +192,10 @@ class Result:
 
 
 def measure_for(metrics: Sequence[str]) -> Measure | None:
-    """Return a function that measures, on a run's predictions, those of `metrics` that pixel counts do not give.
+    """Return a function that measures on a run's predictions the scores that do not follow from pixel counts.
 
-    None if pixel counts give all of them. The function can be sent to another process.
+    The scores are those of `metrics`; None if pixel counts give all of them. The function can be sent to another
+    process.
     """
     if not any(metric_named(name).is_measured for name in metrics):
         return None

@@ -27,24 +27,27 @@ def score(
     partial: bool = False,
     progress: bool = True,
 ) -> Result:
-    """Count the answers to a test in a file, by the same code as any run.
+    """Score predictions of a whole test that are stored in files, by the same code as any run.
 
     Args:
-        answers: a file that `Answers` wrote, a folder of PNGs `<number>.png` (label maps 0 to N), or several.
-        test: the test that they answer.
-        name: in tables.
+        answers: a file that `fsbench.Answers` wrote, or a folder of PNGs `<number>.png` (label maps with values 0 to N,
+            named by episode number), or several of them.
+        test: the test whose episodes were predicted.
+        name: name of the method in tables.
         runs: folder of all runs.
-        card: file that states what no record of such answers proves, see `fsbench bundle --new-card`.
-        partial: take answers to some episodes alone; that makes a trial, which is no result.
-        progress: show how far it is.
+        card: YAML file that states how the method was trained and what labels it uses, which no record can prove (see
+            `fsbench bundle --new-card`).
+        partial: whether to accept predictions for only some episodes; the result is then a trial and no result of the
+            protocol.
+        progress: whether to show a progress bar.
 
     Returns:
-        The result, whose record stands in the folder of runs.
+        The result, with scores and intervals; its record is stored in the folder `runs`.
 
     Raises:
-        RecordError: a file is damaged or answers another test, or answers are missing, double, foreign, of another
-            size or with other labels. Nothing is written then.
-        SettingsError: the name cannot be that of a run, or the card does not fit.
+        RecordError: a file is damaged or belongs to another test; or predictions are missing, occur twice, are for
+            other episodes, or have a wrong size or wrong labels. Then nothing is written.
+        SettingsError: the name cannot be part of a folder's name, or the card is for another method.
 
     Examples:
         >>> import fsbench, numpy

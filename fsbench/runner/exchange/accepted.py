@@ -19,17 +19,17 @@ _MARK = "run.json"
 def accept_runs(records: Sequence[Record], folder: Path, say: Callable[[str], None]) -> None:
     """Copy runs into a folder of accepted (reference) runs, and remove runs there that they supersede.
 
-    Superseded are other runs of the same methods on the same fold, data set and protocol, with as many ways and shots,
-    which were accepted before the test or the method's settings changed. Nothing is written before it is known that all
-    of them may be removed.
+    A run supersedes other runs of the same methods on the same fold, data set, protocol, ways and shots, which were
+    accepted before the test or the method's settings changed. Nothing is written before it is known that all superseded
+    runs may be removed.
 
     Args:
         records: finished runs.
         folder: the folder of accepted runs, which may also hold runs of other methods and tests.
-        say: called with a line of text for each run that is accepted or removed.
+        say: called with a line of text for each run that is added or removed.
 
     Raises:
-        RecordError: a new or an accepted run is damaged, one of its files is a symbolic link, or two have the same
+        RecordError: a new or an accepted run is damaged, one of its files is a symbolic link, or two runs have the same
             name.
         SettingsError: a folder that would be replaced or removed holds a file that fsbench did not write.
     """

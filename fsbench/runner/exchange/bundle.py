@@ -53,14 +53,14 @@ _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Listing(BaseModel):
-    """Content of bundle.json, the list of what a bundle of runs holds.
+    """Content of bundle.json, the list of the runs in a bundle (a file of runs to publish).
 
     Attributes:
-        format: 2; a bundle of another format is refused.
-        made_by: name and version of the program.
-        licence: the licence of the results.
-        cards: {method: its card, which says how it was trained and what it is given}.
-        runs: {name of a run: {file: hash}}.
+        format: 2, the number of the file format; a bundle of another format is refused.
+        made_by: name and version of the program that wrote the bundle.
+        licence: SPDX name of the licence of the results.
+        cards: {method: its card}; a card states how the method was trained and what labels it is given.
+        runs: {name of a run: {name of a file: hash of its content}}.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -147,7 +147,7 @@ def write_bundle(
 
 
 def run_contents(records: Sequence[Record], predictions: bool) -> dict[str, dict[str, bytes]]:
-    """Return {run: {file: content}} of the files that a bundle holds.
+    """Return {name of a run: {file name: content}} for the files that a bundle of runs holds.
 
     Args:
         records: finished runs.

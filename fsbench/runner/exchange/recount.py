@@ -22,7 +22,7 @@ class DataAtHand:
 
     Attributes:
         root: folder of the data set.
-        dataset: name of the data set, instead of the one that the episodes name.
+        dataset: name of the data set, instead of the one that the run's episodes name; None for that one.
     """
 
     root: str

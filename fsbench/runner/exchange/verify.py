@@ -34,7 +34,7 @@ class Repetition:
 
     Attributes:
         episodes: number of episodes to draw for each run.
-        seed: random seed of the draw; use a new one, which nobody could foresee.
+        seed: random seed of the draw; use a new one that the bundle's maker could not foresee.
         settings: {dotted key: value} that say where data and weights are on this machine.
         checkpoint: file with the weights of the runs that trained.
     """

@@ -150,7 +150,7 @@ def _labels(runs: Sequence[RunConfig]) -> list[str]:
 
 
 def plan_runs(runs: Sequence[RunConfig]) -> list[PlannedRun]:
-    """Look up and check every run without building its network; of runs that differ only in an unused seed keep one.
+    """Look up and check each run without building its network; drop runs that differ only in an unused seed.
 
     Raises FsbenchError for the first run that is not possible.
     """
@@ -167,7 +167,7 @@ def plan_runs(runs: Sequence[RunConfig]) -> list[PlannedRun]:
 
 
 def protocol_words(runs: Sequence[RunConfig]) -> str:
-    """Return one line about the protocols of runs, if there are several or they are defaults.
+    """Return a line that names the protocols of runs; "" if there is nothing to say.
 
     It is "" if a protocol was chosen explicitly, and if all runs use fscs, the protocol of fsbench itself.
     """

@@ -46,7 +46,7 @@ class Job:
     Attributes:
         run: the run.
         log: file for its output; None for this process's standard error, in which case Ctrl-C also reaches the run.
-        settings: all settings, if the parser has checked them during planning; else None.
+        settings: all settings of the run if the parser has already checked them; else None.
     """
 
     run: RunConfig

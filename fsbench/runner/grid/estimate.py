@@ -17,9 +17,10 @@ log = logging.getLogger("fsbench")
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """Estimated seconds of a run's training and evaluation, its memory, and where the estimate comes from.
+    """Estimated cost of a run: seconds of training and of evaluation, peak memory in MiB, and the runs it is based on.
 
-    The memory is unknown if all similar runs were evaluated together with other runs in one process.
+    `peak_mib` is None if all similar runs were evaluated together with other runs in one process. `source` says in
+    words which finished runs the estimate is taken from.
     """
 
     training: float
@@ -45,10 +46,10 @@ class Estimates:
         return self.records[method]
 
     def estimate(self, run: RunConfig) -> CostEstimate | None:
-        """Estimate a run's cost by the median of the most similar finished runs of its method; None without any.
+        """Estimate a run's cost from finished runs of its method; None if there are none.
 
-        The most similar runs have the same data set, way, shot and setting, else the same data set, else any. Seconds
-        of evaluation are scaled to the run's number of episodes.
+        The medians of the most similar runs are taken: those on the same data set, way, shot and setting; or else on
+        the same data set; or else on any. Seconds of evaluation are scaled to the run's number of episodes.
 
         Runs from a checkpoint are not used for the cost of training, nor are short trials for that of a full training.
         """

@@ -22,20 +22,20 @@ from fsbench.runner.grid.children import Job, start_command, start_run
 
 
 class Running(Protocol):
-    """A started job of an executor."""
+    """Protocol of a job that an executor has started."""
 
     def poll(self) -> int | None:
         """Return the exit status; None while the job runs."""
 
     def ending(self) -> str:
-        """Say how the job ended."""
+        """Return words for how the job ended, such as its exit status."""
 
     def stop(self) -> None:
         """Interrupt the job; finished episodes and epochs are kept."""
 
 
 class Executor(Protocol):
-    """Starts the jobs of runs, at most `at_once` at a time."""
+    """Protocol of classes that start jobs (runs of a grid), at most `at_once` at a time."""
 
     at_once: int
 
@@ -73,7 +73,7 @@ class Process:
 
     Args:
         process: the operating-system process.
-        is_apart: whether it has its own session; else Ctrl-C in a terminal reaches it, too.
+        is_apart: whether the process has its own session; if not, Ctrl-C in a terminal reaches it, too.
     """
 
     def __init__(self, process: "BaseProcess | subprocess.Popen[bytes]", is_apart: bool):
@@ -85,7 +85,7 @@ class Process:
         return self.process.poll() if isinstance(self.process, subprocess.Popen) else self.process.exitcode
 
     def ending(self) -> str:
-        """Say how the run ended."""
+        """Return words for how the process ended, such as "status 2" or "killed by SIGKILL"."""
         return _failed(self.poll() or 0)
 
     def wait(self, seconds: float | None = None) -> int | None:
@@ -149,12 +149,12 @@ ENDS = {
 
 
 class Submitit:
-    """Executor that submits runs to a cluster with the package submitit.
+    """Executor that submits runs as jobs to a cluster, with the package submitit.
 
     Args:
         cluster: "slurm", or "local" for processes that submitit starts.
         folder: folder for submitit's scripts and logs, which all nodes can access.
-        at_once: number of jobs of a job array that run at the same time.
+        at_once: largest number of jobs of an array that run at the same time.
         parameters: {name: value} of submitit's parameters, such as slurm_partition, timeout_min, mem_gb, gpus_per_node.
     """
 
@@ -190,6 +190,9 @@ class Submitit:
         """Submit the jobs as job arrays, one array for each number of tasks per job.
 
         Without SLURM, Lightning starts the processes of a run itself.
+
+        Returns:
+            The started jobs, in the order of `jobs`.
         """
         tasks = [job.ranks if self.cluster == "slurm" else 1 for job in jobs]
         configs = [job.write_config() for job in jobs]

@@ -43,20 +43,20 @@ State = Literal["done", "repeated", "stopped", "waiting", "running elsewhere", "
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A requested run, and what is known about it.
+    """A requested run, with its state: done, possible, or why not; and its estimated cost.
 
     Attributes:
         config: the requested run.
-        folder: folder of its record, existing or future; None if its name cannot be determined yet.
+        folder: folder of the run's record, whether or not it exists yet; None if its name cannot be determined yet.
         record: the run's record, if it is done.
-        error: why the run is not possible; None if it is.
-        lacks: files that the run needs and that are missing.
+        error: the error that says why the run is not possible; None if it is possible.
+        lacks: files and folders that the run needs and that are missing.
         waits: whether it starts from the checkpoint of a training that is not done yet.
-        cost: the estimated cost; None if unknown or done.
-        settings: all settings, if the parser has checked them; else None.
-        walk: hash that is equal for runs which can be evaluated together in one process; None for other runs, and if
-            not looked up.
-        takes_seed: whether the result depends on the run's seed, since it trains, adapts or is a classification run.
+        cost: the estimated cost of the run; None if it is unknown or the run is done.
+        settings: all settings of the run if the parser has checked them; else None.
+        walk: hash of test, frozen network and machine, equal for runs that can be evaluated together in one process;
+            None for other runs, and if it was not computed.
+        takes_seed: whether the result depends on the run's seed: the run trains, adapts or is a classification run.
     """
 
     config: RunConfig
@@ -72,7 +72,11 @@ class PlannedRun:
 
     @cached_property
     def state(self) -> State:
-        """State of the run when it was first asked for."""
+        """State of the run when first read: "done", "repeated", "refused", "lacks files", "waits", "stopped", …
+
+        "waits": the run needs the checkpoint of a training that is not done. "stopped": the run was begun and can be
+        resumed. The other values are "waiting" (not begun) and "running elsewhere".
+        """
         if self.error is not None:
             return "refused"
         if self.record is not None:
@@ -86,7 +90,7 @@ class PlannedRun:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the run can be carried out now and is not done."""
+        """Whether the run can be carried out now: its state is "waiting", "stopped" or "repeated"."""
         return self.state in ("waiting", "stopped", "repeated")
 
     @property
@@ -100,7 +104,7 @@ class PlannedRun:
         return self.refused or "; ".join(str(thing) for thing in self.lacks)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the request and what is known about it as plain values."""
+        """Return the run's settings, state, folder, missing files and cost as plain values for JSON."""
         return run_values(self.config) | {
             "state": self.state,
             "folder": None if self.folder is None else str(self.folder),
@@ -111,14 +115,14 @@ class PlannedRun:
 
 
 class Planner:
-    """Finds out for requested runs whether they are done, what they lack and what they cost.
+    """Finds out for requested runs whether they are done, which files are missing, and what they cost.
 
     Records in the folder of runs are read once.
 
     Args:
         runs: the folder of all runs.
-        recheck: whether to compute runs' identities again instead of using cached ones.
-        takes_notes: whether to cache identities for the next time.
+        recheck: whether to compute the hashes of runs' identities again instead of reading them from the cache.
+        takes_notes: whether to write identities to the cache.
         draws: whether to create a synthetic data set that does not exist yet. If not, the folder of a run on it is
             unknown.
     """
@@ -153,7 +157,7 @@ class Planner:
         return item if item.state in ("done", "refused") else replace(item, cost=self.estimates.estimate(run))
 
     def look_up(self, run: RunConfig, on_this_machine: bool = False) -> PlannedRun:
-        """Look up a run's record and, if it has none, which files the run lacks.
+        """Look up a run's record; if there is none, find which files the run lacks.
 
         Args:
             run: the run.
@@ -173,7 +177,7 @@ class Planner:
         return PlannedRun(run, folder, record, takes_seed=takes_seed)
 
     def build(self, run: RunConfig, on_this_machine: bool = False) -> PlannedRun:
-        """Build a run's data and method without the frozen network, to find its folder and problems.
+        """Build a run's data and method without the frozen network, to find the run's folder and what prevents the run.
 
         Args:
             run: the run.
@@ -211,9 +215,10 @@ def plan(runs: Iterable[RunConfig], folder: Path, recheck: bool = False) -> list
 
 
 def without_repeats(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Drop runs that differ from another only in a seed that changes nothing; keep a finished one, else the first.
+    """Drop runs that differ from another run only in a seed that does not change the result.
 
-    Of runs that are refused for the same reason, the first seed is kept as well.
+    Of such runs a finished one is kept, else the first. Of runs that are refused for the same reason, the one with the
+    first seed is kept.
     """
 
     def stands(item: PlannedRun) -> bool:

@@ -36,7 +36,7 @@ def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks:
 
 
 def count_states(planned: Sequence[PlannedRun]) -> str:
-    """Say how many runs are in each state, and how long the rest takes.
+    """Say in a line how many runs are in each state, and how long the unfinished ones take.
 
     For example: 1 of 3 runs done, 1 stopped, 1 waiting; 81 s left.
     """

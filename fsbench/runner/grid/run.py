@@ -38,7 +38,7 @@ class Failure:
 
 
 def run_missing(planned: Sequence[PlannedRun], runs: Path, executor: Executor) -> list[Failure]:
-    """Carry out every possible run in the order of the plan; a failure does not stop other runs.
+    """Carry out every planned run that can be carried out, in order; if a run fails, the next ones still run.
 
     On KeyboardInterrupt and SIGTERM the running ones are stopped; what they finished is kept.
 
@@ -46,6 +46,9 @@ def run_missing(planned: Sequence[PlannedRun], runs: Path, executor: Executor) -
         planned: the planned runs.
         runs: folder of all runs, to which their output is written.
         executor: starts the runs.
+
+    Returns:
+        The runs that failed, with how each ended and its log.
     """
     display = _Display(sum(item.is_ready for item in planned))
     waiting = deque(planned)

@@ -46,7 +46,8 @@ def read_grid(files: Sequence[str | Path], data_roots: Mapping[str, str] = {}, *
     """Return the runs of grid files, each once, in the files' order.
 
     Args:
-        files: grid files, or names of configs/grids.
+        files: YAML files of grids (settings with lists of values, which make a run for each combination), or names in
+            configs/grids.
         data_roots: {data set: folder}, which override those of the files.
         **common: fields for all runs, which override those of the files, such as `fast=True`.
 

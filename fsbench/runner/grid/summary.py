@@ -13,19 +13,20 @@ from fsbench.runner.grid.words import option_words, run_variant, task_words
 
 @dataclass(frozen=True)
 class Summary:
-    """A variant's mean score over folds and seeds, with the standard deviation over seeds.
+    """Mean score of a variant (runs that differ only in fold and seed), with its standard deviation over seeds.
 
     Attributes:
-        variant: a run of the variant.
-        folds: number of folds over which the score is a mean: those that are done for every seed that has any run.
-        of: number of folds of the data set; None while no run is done.
-        chosen_folds: the requested folds.
+        variant: one of the runs of the variant.
+        folds: number of folds in the mean: those that are done for every seed with a finished run.
+        of: number of folds of the data set; None if no run is done.
+        chosen_folds: numbers of the requested folds.
         wanted: number of requested seeds.
-        done: number of seeds over which the score is a mean.
+        done: number of seeds in the mean.
         metric: name of the score.
-        seeds: {seed: mean over these folds}.
-        value: mean over the seeds; None if no run is done.
-        deviation: standard deviation over seeds of the mean over folds; None for fewer than two seeds.
+        seeds: {seed: mean score over those folds}.
+        value: mean of `seeds`; None if no run is done.
+        deviation: standard deviation over seeds of the mean over folds, computed from those of single folds; None for
+            fewer than two seeds.
     """
 
     variant: RunConfig
@@ -59,7 +60,7 @@ def by_variant(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
 
 
 def summaries(planned: Sequence[PlannedRun], metrics: Sequence[str]) -> list[Summary]:
-    """Return each variant's scores over the finished folds and seeds."""
+    """Return each variant's mean scores over finished folds and seeds; its runs differ only in fold and seed."""
     results = []
     for items in by_variant(planned):
         wanted = {item.config.seed for item in items}
@@ -86,11 +87,11 @@ def summaries(planned: Sequence[PlannedRun], metrics: Sequence[str]) -> list[Sum
 
 
 def remarks(planned: Sequence[PlannedRun], requested: Sequence[RunConfig] = ()) -> list[str]:
-    """Return notes for readers of the scores, naming variants if they differ.
+    """Return notes on the runs of a grid, to print below its scores; a note that is not about all variants names them.
 
     Args:
-        planned: the plan.
-        requested: what it is the plan of, with the seeds that it leaves out.
+        planned: the planned runs.
+        requested: all requested runs, also those dropped because only an unused seed differs.
     """
     by_note: dict[str, list[str]] = {}
     with_runs = 0

@@ -36,16 +36,16 @@ def _of_test(run: RunConfig) -> list[str]:
 
 
 def run_variant(run: RunConfig) -> tuple[str, ...]:
-    """Return the settings of a run that its other folds and seeds share, to group runs.
+    """Return what identifies a run's variant: the settings that do not change with fold and seed.
 
-    A run without an explicit seed is not grouped with others: it has the configuration's seed, which may be one of
-    theirs, so that a run could be counted twice.
+    A run without an explicit seed forms a variant without the runs that have one: its seed, the configuration's, may
+    equal one of theirs, and it would be counted twice.
     """
     values = {f.name: getattr(run, f.name) for f in fields(run)} | {"fold": None, "seed": run.seed is None}
     return tuple(map(str, values.values()))
 
 
 def run_values(run: RunConfig) -> dict[str, Any]:
-    """Return the run's method, fold and options as plain values."""
+    """Return a run's options as {name: plain value}, without the folder of runs."""
     values = {f.name: getattr(run, f.name) for f in fields(run) if f.name not in ("runs", "force", "debug")}
     return values | {"method": run.name}

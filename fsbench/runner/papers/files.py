@@ -22,12 +22,12 @@ class _Strict(BaseModel):
 
 
 class PrintedName(_Strict):
-    """Names under which the csv files of `benchmarks/published` list a row of a paper.
+    """How the csv files of published scores name a row of a paper's table.
 
     Attributes:
-        method, backbone: values of the columns `method` and `backbone`.
+        method, backbone: values of the columns `method` and `backbone` of `benchmarks/published`.
         stated: value of the column `setting`; None if data set, way, shot and setting already identify the row.
-        source: beginning of the column `source`, if it differs from that of the paper's table.
+        source: beginning of the value in the column `source`, if it differs from that of the paper's table; else None.
     """
 
     method: str
@@ -37,7 +37,7 @@ class PrintedName(_Strict):
 
 
 class Remark(_Strict):
-    """A reason, with the data sets, shots and settings to which it applies (empty lists: all)."""
+    """A reason why scores cannot be reproduced, with its data sets, shots and settings (empty lists: all)."""
 
     why: str
     datasets: list[str] = []
@@ -46,7 +46,7 @@ class Remark(_Strict):
 
 
 class BaseLearner(_Strict):
-    """Training whose best checkpoint becomes the backbone's weights, on the same data set and fold."""
+    """A training whose best checkpoint becomes another method's backbone weights, on the same data set and fold."""
 
     method: str
     backbone: str | None = None
@@ -55,24 +55,29 @@ class BaseLearner(_Strict):
 class RowEntry(_Strict):
     """Rows of a paper's table that differ only in data set, way, shot and setting.
 
-    A paper's training settings are in the configuration of its method; `batch` and `epochs` repeat what the paper
-    states, so that a deviating configuration is noticed.
+    The training settings of a paper are in the configuration of its method. `batch` and `epochs` repeat what the paper
+    states, so that a configuration that differs is noticed.
 
     Attributes:
-        method, backbone, protocol, settings: names of `fsbench bench`.
-        datasets, folds, ways, shots: as in a grid.
-        reported: names under which published scores are listed; None if `benchmarks/published` has none for the row.
-        ablation: name of a file in configs/ablations, without its ending.
-        options: arguments in LightningCLI's form that change training or test.
-        task: further fields of the test's task; the training is shared with other rows.
-        test_options: other arguments that change only the test.
-        checkpoint: "trained" if a training by fsbench makes it; "none" if nothing is learned before the test.
-        released: path of the authors' checkpoint below the folder of weights, perhaps with `{dataset}` and `{fold}`.
-        weights_of: training that makes the backbone's weights.
-        batch: episodes of an optimiser step over all devices as the paper states them, or by data set.
-        epochs: as the paper states them, or by data set.
-        cannot_run: why fsbench cannot run these rows at all.
-        cannot_equal: why the published scores cannot be expected to be reproduced.
+        method, backbone, protocol, settings: names as for `fsbench bench`; backbone and protocol None for the method's
+            own.
+        datasets, folds, ways, shots: lists of values; each combination of data set, way, shot and setting is a row,
+            over all folds.
+        reported: names under which the row's published scores are listed; None if `benchmarks/published` has no scores
+            of the row.
+        ablation: name of a file in configs/ablations, without ending, whose settings are added; None for none.
+        options: arguments in LightningCLI's form that change the training or the test.
+        task: {field of the test's task: value} beside way, shot and setting; rows that differ only in it share a
+            training.
+        test_options: further arguments in LightningCLI's form that change only the test.
+        checkpoint: "trained" if fsbench trains the method; "none" if nothing is learned before the test.
+        released: path of the authors' checkpoint, relative to the folder of weights; `{dataset}` and `{fold}` are
+            replaced. None if unknown.
+        weights_of: the training of another method that makes the backbone's weights; None for the usual weights.
+        batch: number of episodes in an optimiser step over all devices that the paper states, or {data set: number}.
+        epochs: number of epochs that the paper states, or {data set: number}.
+        cannot_run: reason why fsbench cannot run these rows at all; "" if it can.
+        cannot_equal: reasons why the published scores cannot be expected to be reproduced.
     """
 
     method: str
@@ -98,7 +103,7 @@ class RowEntry(_Strict):
 
 
 class Table(_Strict):
-    """A table of a paper; `source` begins the column of that name in `benchmarks/published`."""
+    """A table of a paper; the column `source` of `benchmarks/published` begins with `source` for its scores."""
 
     caption: str
     source: str
@@ -106,7 +111,7 @@ class Table(_Strict):
 
 
 class Paper(_Strict):
-    """A paper: its title, and its tables with methods of fsbench."""
+    """A paper: its title, and its tables, as far as they have methods of fsbench."""
 
     title: str
     tables: dict[str, Table] = Field(min_length=1)
@@ -114,7 +119,7 @@ class Paper(_Strict):
 
 @dataclass(frozen=True)
 class PaperRow:
-    """Row of a paper's table: one method on one task, over all folds."""
+    """Row of a paper's table: one method on one data set with one way, shot and setting, over all folds."""
 
     paper: str
     table: str
@@ -133,7 +138,7 @@ class PaperRow:
 
     @property
     def variant(self) -> str:
-        """Ablation and test options, in words."""
+        """What distinguishes the row from others of its method (ablation, other options), in words; "" if nothing."""
         entry = self.entry
         words = [Path(entry.ablation).name] if entry.ablation else []
         words += [f"{name}={value}" for name, value in asked_options(entry.task).items()]
@@ -158,7 +163,7 @@ class PaperRow:
         ]
 
     def stated_setting(self, what: Literal["batch", "epochs"]) -> int | None:
-        """Return the batch size or epochs that the paper states; None if it does not."""
+        """Return the batch size or number of epochs that the paper states for the row's data set; None if none."""
         value: int | Mapping[str, int] | None = getattr(self.entry, what)
         return value.get(self.dataset) if isinstance(value, Mapping) else value
 
@@ -171,7 +176,7 @@ class PaperRow:
 
     @cached_property
     def request(self) -> RunConfig:
-        """The run of the row's first fold, without checkpoint and weights."""
+        """Run configuration of the row for its first fold, without checkpoint and weights."""
         entry = self.entry
         classifies = entry.checkpoint == "none" and entry.protocol is None
         return RunConfig(
@@ -189,7 +194,7 @@ class PaperRow:
 
 
 def read_paper(name: str, folder: Path | None = None) -> Paper:
-    """Read a paper of configs/papers.
+    """Read the file of a paper in configs/papers: which tables it has, and how fsbench runs their rows.
 
     Raises:
         SettingsError: there is no such paper, or its file has a wrong key, value or name.
@@ -217,7 +222,7 @@ def papers() -> dict[str, Paper]:
 
 
 def paper_rows(name: str, paper: Paper, table: str | None = None) -> list[PaperRow]:
-    """List the rows of a paper, or of one of its tables, in its order.
+    """List the rows of a paper, or of one of its tables, in the file's order: one for each combination of settings.
 
     Raises SettingsError for an unknown table.
     """

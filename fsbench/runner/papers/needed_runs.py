@@ -16,13 +16,14 @@ from fsbench.runner.papers.files import PaperRow, RowEntry
 
 @dataclass(frozen=True)
 class PaperRun:
-    """A run needed for a paper's table.
+    """A run that is needed to reproduce a row of a paper's table on one fold.
 
     Attributes:
-        config: the run, without checkpoint and weights.
-        base: the run whose best checkpoint provides the backbone's weights.
-        tested: the run whose best checkpoint this run tests; None if it trains itself, or learns nothing.
-        released: file of the authors' checkpoint that this run tests instead; "" for none.
+        config: configuration of the run; checkpoint and weights are added when they exist.
+        base: the run whose best checkpoint gives the backbone's weights; None for the usual weights.
+        tested: the run that trains the checkpoint which this run tests; None if this run trains itself, or learns
+            nothing.
+        released: file of the authors' checkpoint that this run tests instead of a trained one; "" for none.
     """
 
     config: RunConfig
@@ -32,7 +33,7 @@ class PaperRun:
 
     @property
     def needs(self) -> list["PaperRun"]:
-        """Runs that must be done first."""
+        """The runs that must be done before this one, since it uses their checkpoints."""
         return [run for run in (self.base, self.tested) if run is not None]
 
 
@@ -48,16 +49,16 @@ def why_no_runs(entry: RowEntry, released: bool) -> str:
 
 
 def paper_runs(rows: Sequence[PaperRow], roots: Mapping[str, str], released: bool = False, **common: Any) -> RowRuns:
-    """Return the runs of all rows of a paper.
+    """Return {row of a paper: runs that it needs, one for each fold}; no runs for rows that cannot be run.
 
-    The first row that needs a training makes it, and the others test its checkpoint. Give all rows of the paper, also
-    where one table is wanted: a table has the same runs whether it is asked for alone or not.
+    The first row that needs a training carries it out, and other rows test the resulting checkpoint. Give all rows of
+    the paper even if only one table is wanted, so that a table has the same runs in both cases.
 
     Args:
         rows: the rows of the paper.
-        roots: folder of a data set by its name, instead of the configuration's.
-        released: test the authors' checkpoints instead of training.
-        **common: fields of all runs, such as `seed=5`.
+        roots: {data set: folder}, to use instead of the configured folder.
+        released: whether to test the authors' checkpoints instead of training.
+        **common: values of `RunConfig` fields for all runs, such as `seed=5`.
     """
     trainings: dict[tuple[RunConfig, PaperRun | None], PaperRun] = {}
 
@@ -98,11 +99,15 @@ PLACEHOLDER = "(checkpoint of a training that is not done)"
 
 
 def plan_runs(ordered: Iterable[PaperRun], runs: Path, recheck: bool = False) -> dict[PaperRun, PlannedRun]:
-    """Look up every run of a paper.
+    """Look up for every run of a paper whether it is done, what it lacks, and what it costs.
 
     Args:
-        ordered: the runs, those that make a checkpoint before those that start from it.
-        runs, recheck: see `fsbench.runner.grid.plan.Planner`.
+        ordered: the runs; a run that makes a checkpoint stands before the runs that start from it.
+        runs, recheck: folder of all runs, and whether to compute the hashes of runs' identities again instead of using
+            cached ones.
+
+    Returns:
+        {run: its state and cost}.
     """
     planner = Planner(runs, recheck)
     planned: dict[PaperRun, PlannedRun] = {}
@@ -135,15 +140,17 @@ def _with_files(run: PaperRun, planned: Mapping[PaperRun, PlannedRun]) -> RunCon
 def run_paper(
     ordered: Sequence[PaperRun], runs: Path, executor: Executor
 ) -> tuple[dict[PaperRun, PlannedRun], list[Failure]]:
-    """Make all missing runs that lack nothing, until none is left.
+    """Carry out all missing runs of a paper for which no file is missing, until none is left.
+
+    A run that needs the checkpoint of another run follows once that checkpoint exists.
 
     Args:
-        ordered: the runs, see `with_preparations`.
+        ordered: the runs, in the order of `with_preparations`: a run stands after those whose checkpoints it needs.
         runs: folder of all runs.
-        executor: see `fsbench.runner.grid.run.run_missing`.
+        executor: starts the runs, on this machine or a cluster.
 
     Returns:
-        The runs as they are afterwards, and the failures. A run that failed is not tried twice.
+        {run: its state afterwards}, and the failures. A run that failed is not tried again.
     """
     failures: list[Failure] = []
     tried: set[PaperRun] = set()

@@ -16,15 +16,15 @@ from fsbench.runner.papers.results import RESULT_NOTES, RowResult, numbered, ref
 
 @dataclass(frozen=True)
 class PaperPlan:
-    """What is known about a paper's runs, or about those of one table.
+    """State of the runs that a paper, or one of its tables, needs, with the scores measured so far.
 
     Attributes:
-        name, paper: the paper.
-        runs: the runs of the chosen rows.
-        planned: {run: its state}, also of trainings from which runs start.
-        not_run: {row: why it has no runs}.
-        remarks: {row: why its published scores cannot be expected to be reproduced}.
-        results: measured scores compared with published ones.
+        name, paper: name of the paper in configs/papers, and its content.
+        runs: {row: its runs, one for each fold}, for the chosen rows.
+        planned: {run: its state and cost}, also for trainings whose checkpoints other runs use.
+        not_run: {row: reason why it has no runs}.
+        remarks: {row: reasons why its published scores cannot be expected to be reproduced}.
+        results: measured scores of rows, compared with the published scores.
     """
 
     name: str
@@ -37,7 +37,7 @@ class PaperPlan:
 
 
 def to_sheet(plan: PaperPlan, table: str | None = None) -> Sheet:
-    """Return a plan's sheet: a line for each table, or for each row of one `table`, with results."""
+    """Lay out the state of a paper's runs: a line for each table, or for each row of `table` with its results."""
     notes: list[str] = []
     if table is None:
         tables = [_tables(plan)]
@@ -58,7 +58,7 @@ def to_sheet(plan: PaperPlan, table: str | None = None) -> Sheet:
 
 
 def as_values(plan: PaperPlan) -> dict[str, object]:
-    """Return the plan as plain values for JSON."""
+    """Return the runs, rows and results of a paper as {key: plain value} for JSON."""
     return {
         "paper": plan.name,
         "title": plan.paper.title,

@@ -35,8 +35,8 @@ class RowResult:
     """A measured score compared with the published score of a paper's row.
 
     Attributes:
-        row: the row.
-        comparison: both scores, and how they compare.
+        row: the row of the paper.
+        comparison: measured and published score, their difference, and the verdict.
     """
 
     row: PaperRow
@@ -54,7 +54,7 @@ class RowResult:
 
 
 def row_results(records: Mapping[PaperRow, Sequence[Record]], published: Sequence[PublishedScore]) -> list[RowResult]:
-    """Compare the records of each row of a paper with its published scores; a mean needs every fold."""
+    """Compare the runs of each row of a paper with its published scores; a mean over folds needs runs of every fold."""
     results: list[RowResult] = []
     for row, members in records.items():
         figures = row_scores(row, published)
@@ -68,13 +68,13 @@ def row_results(records: Mapping[PaperRow, Sequence[Record]], published: Sequenc
 def results_in_block(
     papers: Mapping[str, Paper], block: Block, runs: Mapping[str, Sequence[Record]], published: Sequence[PublishedScore]
 ) -> list[RowResult]:
-    """Compare a table's scores with the rows of papers that they repeat.
+    """Compare the scores of a table of runs with the published scores of those paper rows that have the same test.
 
     Args:
-        papers: by their names.
-        block: the table.
-        runs: label of a method in it -> its runs.
-        published: all reported scores.
+        papers: {name: paper}.
+        block: the scores of runs on one test.
+        runs: {label of a method in `block`: its runs}.
+        published: published scores of all methods and tests.
     """
     header = next(record.header for members in runs.values() for record in members)
     task = (header.dataset, header.way, header.shot, header.setting or "original")
@@ -97,9 +97,9 @@ def _in_block(
 
 
 def published_scores(folder: Path = FOLDER) -> list[PublishedScore]:
-    """Read published scores, with settings from the shipped configurations.
+    """Read the published scores of methods that fsbench has, with the training settings of its configuration files.
 
-    Raises DataError for whatever the mapping in `folder` does not know.
+    Raises DataError if the mapping of names in `folder` lacks a name.
     """
     return read_published(shipped_settings, folder)
 
@@ -137,9 +137,10 @@ def numbered(notes: Sequence[str]) -> list[str]:
 
 
 def results_table(results: Sequence[RowResult], notes: list[str], caption: str) -> Table:
-    """Lay out a line for each measured score and published figure.
+    """Return a table with a line for each pair of a measured and a published score.
 
-    Why two cannot be compared, or what is not known of them, goes to `notes`.
+    Reasons why two scores cannot be compared, and what is unknown about them, are appended to `notes`; the table refers
+    to them by number.
     """
     columns = [
         Column("method", Form.NAME),

@@ -45,17 +45,17 @@ TRUTH = ("slot", "class_id", "gt", "void", "valid", "present")
 
 @dataclass(frozen=True)
 class Case:
-    """A regression case: a method with settings, on a few episodes.
+    """A regression case: a method with settings, run on a few episodes to compare its predictions with accepted ones.
 
     Attributes:
-        name: name of the case and of its file.
-        folder: folder of that file.
+        name: name of the case, and of the file with its accepted outcome.
+        folder: folder of the file with its accepted outcome.
         method: name of the method, as `fsbench bench --method` takes it.
-        options: options of `Request`; `backbone` names a backbone whose weights are random, `dataset` a data set that
-            is tested on instead of the drawn one.
-        arguments: further arguments in LightningCLI's form, by what they are of: all cases ("settings"), those without
-            a `dataset` ("drawn") or with a `backbone` ("random_backbone"), the "test" or the "training".
-        pixels: number of pixels of one episode's mask that may differ.
+        options: {field of `RunConfig`: value}; `backbone` names a backbone whose weights are random here, `dataset` a
+            data set to test on instead of the generated one.
+        arguments: {when they apply: arguments in LightningCLI's form}; keys are "settings" (all cases), "drawn" (cases
+            without `dataset`), "random_backbone" (cases with `backbone`), "test" and "training".
+        pixels: number of pixels by which the mask of an episode may differ.
     """
 
     name: str
@@ -71,19 +71,19 @@ class Case:
 
     @property
     def file(self) -> Path:
-        """File with the accepted outcome."""
+        """JSON file with the accepted (reference) outcome of the case."""
         return self.folder / f"{self.name}.json"
 
     def configuration(
         self, data: Path, runs: Path, part: Literal["test", "training"], checkpoint: Path | None = None
     ) -> RunConfig:
-        """Return the configuration of the case's run.
+        """Return the run configuration of the case's short training or of its test.
 
         Args:
-            data: folder of the drawn data set.
-            runs: folder of runs.
-            part: what is run.
-            checkpoint: checkpoint to test.
+            data: folder of the generated data set.
+            runs: folder to which the run is written.
+            part: "training" or "test".
+            checkpoint: file of weights to start from or to test; None for none.
         """
         options = dict(self.options) | {"checkpoint": None if checkpoint is None else str(checkpoint)}
         parts = ["settings", part, *(["random_backbone"] if "backbone" in options else [])]
@@ -96,13 +96,14 @@ class Case:
 
 @dataclass(frozen=True)
 class EpisodeDiff:
-    """An episode whose prediction differs from the accepted one.
+    """Difference between an episode's prediction and the accepted (reference) prediction.
 
     Attributes:
         number: number of the episode.
-        pixels: number of pixels of its label map that differ.
-        reasons: what differs by more than it may, in words.
-        same: whether the episode itself (images and classes) is still the same.
+        pixels: number of pixels in which the label maps differ.
+        reasons: sentences on what differs by more than the tolerance; empty if nothing does.
+        same: whether images and classes of the episode are the same as in the accepted outcome; if not, masks are not
+            compared.
     """
 
     number: int
@@ -113,13 +114,13 @@ class EpisodeDiff:
 
 @dataclass(frozen=True)
 class Findings:
-    """Differences between a case's outcome and the accepted one that exceed the tolerances.
+    """Differences between a regression case's outcome and the accepted (reference) one that exceed the tolerances.
 
     Attributes:
-        lines: differing settings, losses and scores, a sentence each; where settings differ, nothing else is compared.
-        moved: episodes whose predictions differ too much.
-        pixels: largest number of differing pixels in an episode, allowed or not.
-        loss: largest relative difference of a loss, allowed or not.
+        lines: a sentence for each setting, loss or score that differs; if settings differ, nothing else is compared.
+        moved: the episodes whose predictions differ by more than the tolerance.
+        pixels: largest number of differing pixels in an episode, also if it is within the tolerance.
+        loss: largest relative difference of a training loss, also if it is within the tolerance.
     """
 
     lines: list[str]
@@ -129,12 +130,12 @@ class Findings:
 
     @property
     def any(self) -> bool:
-        """Whether anything differs too much."""
+        """Whether any setting, loss, score or prediction differs by more than the tolerance."""
         return bool(self.lines or self.moved)
 
 
 def diff_outcomes(before: Outcome, now: Outcome, pixels: int = PIXELS) -> Findings:
-    """Compare a case's outcome with the accepted one; up to `pixels` may differ in a mask."""
+    """Compare a case's outcome with the accepted (reference) one; up to `pixels` pixels of a mask may differ."""
     if settings := _settings(before.identity, now.identity):
         return Findings([f"something else was run, so nothing is compared: {'; '.join(settings)}"])
     episodes = [_episode(a, b, pixels) for a, b in zip(before.answers, now.answers, strict=False)]
@@ -207,10 +208,10 @@ def _is_close(name: str, old: Any, new: Any, pixels: int, share: float) -> bool:
 
 
 class PackageCases(BaseModel):
-    """The file `cases.yaml` of a package.
+    """Content of the file `cases.yaml` with the regression cases of a package.
 
     Attributes:
-        cases: options of each case by its name.
+        cases: {name of a case: its options}.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
@@ -219,14 +220,14 @@ class PackageCases(BaseModel):
 
 
 def read_cases(names: Sequence[str] = (), folder: Path | None = None) -> list[Case]:
-    """Read the cases of `cases.yaml`.
+    """Read regression cases from `cases.yaml`.
 
     Args:
-        names: methods or cases to read alone; all without any.
-        folder: a package's folder of cases; None for the suite's own.
+        names: names of methods or cases to return; all cases if empty.
+        folder: a package's folder with `cases.yaml`; None for the cases of fsbench itself.
 
     Raises:
-        SettingsError: the file cannot be read, a name is unknown, or a case has an option that there is not.
+        SettingsError: the file cannot be read, a name is unknown, or a case has an unknown option.
     """
     content = yaml.safe_load((FOLDER / "cases.yaml").read_text())
     listed, file = content["cases"], (folder or FOLDER) / "cases.yaml"

@@ -17,7 +17,7 @@ from fsbench.scores.confusion import COUNTS
 
 
 class Row(NamedTuple):
-    """Compared columns of a run's record, for one slot of an episode."""
+    """Row of a count table for one slot of an episode (any foreground, or a way), with the compared columns."""
 
     slot: int
     class_id: int
@@ -36,13 +36,13 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class CaseEpisode:
-    """The prediction of one episode and its counts.
+    """Prediction of one episode, with the counts from which scores are computed.
 
     Attributes:
-        episode: the episode as the manifest has it.
-        slots: rows of the record, of any foreground and of each way.
+        episode: {entry: value} of the episode as in a manifest: number, classes, query and supports.
+        slots: rows of the count table: first any foreground, then each way.
         size: height and width of the label map.
-        masks: one for each way, as COCO's compressed run lengths.
+        masks: for each way its mask, as COCO's compressed run lengths.
     """
 
     episode: dict[str, Any]
@@ -70,11 +70,12 @@ class Outcome:
     """Result of a regression case.
 
     Attributes:
-        identity: identity of the run, and how its counts are scored: `void`, `class_ids`.
-        made_with: versions of packages and the processor's instruction set.
-        losses: losses of the training steps.
-        scores: scores of the run, and those that a validation would give.
-        answers: predictions, one for each episode.
+        identity: the identity of the run (everything that its result depends on), with `void`, the rule for void
+            pixels, and `class_ids`, the classes that means are taken over.
+        made_with: {name: version} of packages, and the processor's instruction set.
+        losses: the training loss of each step.
+        scores: {metric: score of the run}, and {"validation " + metric: score that a validation would give}.
+        answers: prediction and counts of each episode.
     """
 
     identity: dict[str, Any]
@@ -85,12 +86,12 @@ class Outcome:
 
 
 def score_answers(identity: dict[str, Any], answers: list[CaseEpisode], names: Iterable[str] = ()) -> dict[str, float]:
-    """Compute `Outcome.scores` from the counts of the predictions.
+    """Compute {metric: score} of a regression case (`Outcome.scores`) from the counts of its predictions.
 
     Args:
-        identity: as in `Outcome`.
-        answers: as in `Outcome`.
-        names: scores to compute besides the common ones, where a protocol here has a metric of the name.
+        identity: identity of the run, with the rule for void pixels (`void`) and the classes (`class_ids`).
+        answers: prediction and counts of each episode.
+        names: names of further metrics to compute beside the common ones, as far as a known protocol has them.
     """
     if not answers:
         return {}
@@ -151,7 +152,7 @@ STATEMENTS: Mapping[str, Statement[Outcome]] = {
 
 
 def read_outcome(path: Path) -> Outcome | None:
-    """Read an accepted outcome.
+    """Read the accepted (reference) outcome of a regression case from a JSON file.
 
     Returns:
         The outcome, or None if there is no file.

@@ -41,7 +41,7 @@ PACKAGES = ("torch", "timm", "numpy", "pillow", "opencv-python-headless")
 
 
 def draw_dataset(folder: Path) -> Path:
-    """Draw the data set of `cases.yaml` into `folder`, and return the folder."""
+    """Generate the synthetic data set that `cases.yaml` describes in `folder`, and return the folder."""
     dataset = yaml.safe_load((cases.FOLDER / "cases.yaml").read_text())["dataset"]
     resolve_name(dataset["class_path"])(root=str(folder), **dataset["init_args"])
     return folder
@@ -56,7 +56,7 @@ class CaseRun:
     episodes: tuple[Episode, ...]
 
     def draw(self, path: Path, before: Outcome, moved: Sequence[EpisodeDiff]) -> None:
-        """Draw a row for each changed episode: accepted mask, present mask, difference.
+        """Draw a picture with a row for each changed episode: accepted mask, present mask, and difference.
 
         Args:
             path: image file to write.
@@ -74,11 +74,16 @@ class CaseRun:
 
 
 def observe(case: Case, data: Path) -> CaseRun:
-    """Train a few steps if the method learns, then test it with slightly changed first weights.
+    """Run a regression case: train a few steps if the method learns, then test it on a few episodes.
+
+    Noise is added to the initial weights, so that branches that start at zero also change predictions.
 
     Args:
-        case: method and settings.
+        case: the method with its settings.
         data: folder of the data set.
+
+    Returns:
+        The outcome (losses, scores, predictions), with the data needed to draw it.
     """
     with kept_global_state(), tempfile.TemporaryDirectory() as folder:
         torch.set_num_threads(1)  # their number changes how sums are rounded
@@ -110,7 +115,7 @@ def observe(case: Case, data: Path) -> CaseRun:
 
 
 def disturb_weights(method: Method, seed: int) -> dict[str, Tensor]:
-    """Add noise to first weights, so that branches that start near zero also matter."""
+    """Return a method's initial weights with noise added, so that branches that start near zero also matter."""
     noise = np.random.RandomState(seed)
     learned = {name for name, _ in method.named_parameters()}
     state = dict(method.state_dict())

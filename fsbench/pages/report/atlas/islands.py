@@ -10,14 +10,14 @@ LINE, LETTER, GAP = 17, 7.2, 14
 
 @dataclass(frozen=True)
 class Island:
-    """Box in the map of published tests: a test, with the names of the programs that share it.
+    """Box in a figure of all published tests: one test, with the names of the programs that share it.
 
     Attributes:
         number: number of the test's group on the page; 0 if the test is not fully known, so that no other program can
             share it.
         names: names of the methods on this test.
-        x, y, width, height: of the box.
-        kind: "shared", "alone" or "unknown".
+        x, y, width, height: position and size of the box in the figure.
+        kind: "shared" by several programs, "alone", or "unknown" if not all conditions of the test are known.
     """
 
     number: int
@@ -30,7 +30,7 @@ class Island:
 
 
 def place_islands(groups: Sequence[tuple[int, Sequence[str], str]]) -> tuple[list[Island], float]:
-    """Place the boxes of published tests in rows, in order; a row is as high as its highest box.
+    """Place the boxes of published tests in rows, in the given order, from left to right.
 
     Args:
         groups: (number, method names, kind) of each test; kind is "shared", "alone" or "unknown".

@@ -46,10 +46,10 @@ def atlas_page(atlas: Atlas) -> str:
 
 
 def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, Any]) -> str:
-    """Return the HTML of the page of published scores and evaluation programs.
+    """Return the HTML of the atlas: the page of published scores and of the programs that produced them.
 
     Args:
-        environment: the environment of the report's templates.
+        environment: Jinja environment with the report's templates.
         atlas: the published scores and programs, perhaps with the user's own runs.
         common: {variable: value} for the template that all pages share.
     """

@@ -16,17 +16,18 @@ NO_IOU, NO_RUN = -1, -2
 
 
 def explorer_columns(study: Study) -> dict[str, Any]:
-    """Return the data with which the page for browsing episodes starts; shares are in thousandths.
+    """Return the table of episodes that the explorer, the page for browsing single episodes, loads first.
 
-    Each entry of `columns`, `iou` and `wrong` has a value for every episode, fold after fold:
+    Each list in `columns`, and each method's list in `iou` and `wrong`, has one value for every episode, fold after
+    fold; shares and IoUs are in thousandths:
 
     - `size`: share of the query that shows any way, void included in the query;
     - `empty`: 1 if the query shows none of the ways, 0 if it does or no run has counts;
     - `spread`: difference of the largest and the smallest IoU of the methods, see `iou_spread`;
-    - `iou`, `wrong`: by method, the IoU, and the number of ways whose presence is decided wrongly.
+    - `iou`, `wrong`: for each method the IoU, and the number of ways whose presence is decided wrongly.
 
-    `told` has a method's words for what it was told in place of its supports' masks, by position; see `told_words`. A
-    fold's `runs` has the folder of each method's run as a word of a command line, None if there is none.
+    `told` has for each method the words for the labels that it got in place of its supports' masks, such as boxes; see
+    `told_words`. In `folds` each fold has `runs`: the folder of each method's run, quoted for a command line, or None.
     """
     labels, names = list(study.methods), _Names()
     columns: dict[str, list[Any]] = {
@@ -88,7 +89,7 @@ def explorer_columns(study: Study) -> dict[str, Any]:
 
 
 def told_words(record: Record) -> str:
-    """Say which labels a method got instead of its supports' masks, such as boxes; "" if it got masks."""
+    """Say which labels a method got instead of masks of its supports, such as boxes; "" if it got masks."""
     identity = record.run.identity
     weak = ANNOTATIONS[identity.support_annotation].words
     share = f"{100 * identity.kept_support:g} % of " if identity.kept_support < 1 else ""

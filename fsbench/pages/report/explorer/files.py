@@ -15,7 +15,7 @@ FOLDER = "explorer"
 
 
 def write_data_file(folder: Path, name: str, content: Any) -> None:
-    """Write JSON-compatible `content` to explorer/NAME.js in the folder of a study, for the page's script."""
+    """Write `content` to explorer/NAME.js in a study's folder, a script from which the explorer page loads it."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     target = folder / FOLDER
     target.mkdir(exist_ok=True)

@@ -46,9 +46,10 @@ def open_data(runs: Iterable[Record], place: str, missing: list[str]) -> "Segmen
 def open_support_labels(
     record: Record, place: str, missing: list[str]
 ) -> "Callable[[Episode], list[list[np.ndarray]]] | None":
-    """Return a function from an episode to its support labels, (h, w) by way and shot, as the run's method got them.
+    """Return a function from an episode to its support labels, as the run's method got them.
 
-    None if the data are missing; then a sentence is added to `missing`.
+    The function returns (h, w) label maps as [way][shot]. None is returned if the data are missing; a sentence that
+    says so is then added to `missing`.
     """
     try:
         from fsbench.runner.engine.stored_data import SupportLabels
@@ -62,11 +63,11 @@ def open_support_labels(
 
 
 class Truth:
-    """True masks of episodes, encoded as COCO run lengths.
+    """True masks of episodes as COCO run lengths, in the form that the explorer (page of single episodes) reads.
 
     Args:
-        data: The data set.
-        side: Longer side of a support's mask in pixels.
+        data: Data set from which the masks are read.
+        side: Length of the longer side of a support's mask, in pixels.
     """
 
     def __init__(self, data: "SegmentationData", side: int):
@@ -74,7 +75,7 @@ class Truth:
         self.side = side
 
     def query(self, episode: "Episode", size: tuple[int, int] | None) -> list[Any]:
-        """Return [height, width, runs of each way, runs of void] of the query's truth.
+        """Return [height, width, run lengths of each way, run lengths of void] of the query's true masks.
 
         Args:
             episode: The episode.
@@ -89,7 +90,7 @@ class Truth:
         return [*slots.shape, masks, void]
 
     def supports(self, episode: "Episode") -> list[list[list[Any]]]:
-        """Return [height, width, runs, runs of void] of each support's mask, by way and shot."""
+        """Return [height, width, run lengths of the mask, run lengths of void] for each support, as [way][shot]."""
         pairs = zip(episode.classes, episode.supports, strict=True)
         return [[self._support(name, number) for name in names] for number, names in pairs]
 
@@ -112,11 +113,11 @@ def support_runs(labels: np.ndarray, side: int) -> list[Any]:
 
 
 class ImageFiles:
-    """Writes images as small JPEG files until their total size reaches a limit.
+    """Writes images as small JPEG files, as long as their total size is below a limit.
 
     Args:
-        folder: Folder of the study.
-        side: Longer side of the images in pixels.
+        folder: Folder of the study's pages, to which the files are written.
+        side: Length of the longer side of the images, in pixels.
     """
 
     def __init__(self, folder: Path, side: int):

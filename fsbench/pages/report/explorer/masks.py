@@ -25,9 +25,9 @@ Ways = list[dict[str, Any]]
 class MethodMasks:
     """Masks of one run by episode number: stored ones, or masks that were predicted again.
 
-    `attention_meaning` says what the method's attention maps show, "" if it has none. `frame` is the protocol's frame
-    (a square in which pixels were counted): such masks are mapped back to the image and have no `LAYERS` (soft masks,
-    attention).
+    `attention_meaning` says what the method's attention maps show; "" if it has none. `frame` is the side of the square
+    in which pixels were counted; masks in such a square are mapped back to the image, and then have no soft masks and
+    attention (`LAYERS`). It is None if pixels were counted at the image's size.
     """
 
     stored: StoredPredictions | None = None
@@ -53,13 +53,13 @@ class MethodMasks:
 def study_masks(
     study: Study, count: int, missing: list[str], report: Callable[[str], None]
 ) -> dict[int, dict[int, MethodMasks]]:
-    """Return {fold: {index of a method: its masks}}.
+    """Return {fold: {index of a method: its predicted masks}} for the explorer (page of single episodes) of a study.
 
     Args:
         study: The runs on one test.
         count: Number of episodes to predict again for each pair of methods, for runs that kept no predictions.
-        missing: A sentence is added for each run whose masks are missing.
-        report: Called with a line of progress for each run that predicts again.
+        missing: List to which a sentence is added for each run whose masks are missing.
+        report: Called with a line of text for each run that predicts again.
     """
     labels = list(study.methods)
     chosen = worth_a_look(study.folds, labels if len(labels) > 1 else labels * 2, count)
@@ -106,7 +106,7 @@ def run_masks(
 
 
 def predict_again(record: Record, chosen: Sequence[int]) -> "tuple[list[SegmentationResult], str]":
-    """Predict episodes of a run, given by index, again; return the results and what attention maps show.
+    """Predict the episodes `chosen` of a run again; return the results, and what the method's attention maps show.
 
     Raises RecordError if data or counts differ from those of the record.
     """

@@ -20,7 +20,7 @@ TRUTH, PREDICTED = ERROR_COLORS[2], ERROR_COLORS[1]
 
 
 def explorer_styles(of_every_page: Inlined) -> Inlined:
-    """Return the styles of every page and of the explorer, with the colors of layers as variables."""
+    """Return the styles of the explorer page (single episodes): those of all pages, its own, and colors of layers."""
     named = {"truth": TRUTH, "predicted": PREDICTED}
     named |= {"heat-least": HEAT_COLORS[0], "heat-most": HEAT_COLORS[-1]}
     named |= {f"error-{kind}": color for kind, color in enumerate(ERROR_COLORS, 1)}
@@ -30,7 +30,10 @@ def explorer_styles(of_every_page: Inlined) -> Inlined:
 
 
 def explorer_scripts(of_every_page: Inlined) -> Inlined:
-    """Return the scripts of every page and of the explorer. It may load data files, which are scripts: see `files`."""
+    """Return the scripts of the explorer page (single episodes): those of all pages, then its own.
+
+    The page may also load data files, which are scripts, too.
+    """
     colors = {"truth": TRUTH.tolist(), "predicted": PREDICTED.tolist(), "errors": ERROR_COLORS.tolist()}
     colors |= {"heat": HEAT_COLORS.tolist()}
     script = explorer_script() + f"startExplorer({json.dumps(colors | {'dark': DARK_LINE})});\n"
@@ -39,7 +42,7 @@ def explorer_scripts(of_every_page: Inlined) -> Inlined:
 
 
 def explorer_script() -> str:
-    """Return the page's script without its start: it only declares."""
+    """Return the explorer page's own script without the statement that starts it: it only declares functions."""
     parts = [(EXPLORER_PAGE / name).read_text(encoding="utf-8") for name in SCRIPTS]
     return '"use strict";\n' + "".join(parts)
 

@@ -25,12 +25,12 @@ BLOCK = 25
 
 @dataclass(frozen=True)
 class ExplorerOptions:
-    """How many episodes and images the page for browsing episodes contains.
+    """How many episodes and images the explorer, a report's page of single episodes, contains.
 
     Attributes:
-        again: Number of episodes to predict again for each pair of methods, for runs that kept no predictions.
+        again: Number of episodes to predict again for each pair of methods, if runs kept no predictions.
         images: Whether images are copied beside the page.
-        side: Longer side of such an image in pixels.
+        side: Length of the longer side of a copied image, in pixels.
         budget: Largest number of bytes of all images of a study.
     """
 
@@ -41,16 +41,16 @@ class ExplorerOptions:
 
 
 def write_explorer(study: Study, folder: Path, options: ExplorerOptions, report: Callable[[str], None]) -> list[str]:
-    """Write a study's data files into `folder`/explorer.
+    """Write the data files of the explorer (page of single episodes) of a study into `folder`/explorer.
 
     Args:
         study: The runs on one test.
-        folder: The study's folder.
+        folder: Folder of the study's pages.
         options: How many episodes and images are included.
-        report: Called with lines of progress.
+        report: Called with lines of text about progress.
 
     Returns:
-        Sentences about what is missing, and why.
+        Sentences about masks or images that are missing, and why.
     """
     missing: list[str] = []
     columns = explorer_columns(study)

@@ -18,19 +18,21 @@ MOST = 8
 
 @dataclass(frozen=True)
 class FrontTable:
-    """A study's table on the first page.
+    """Table of a study (runs on one test) for a report's first page.
 
     Attributes:
-        columns: Folds of the first metric, and their mean.
-        lines: The best methods, then the best answer without a model: its name, then cells of `columns` alone.
-        bars: The interval of each line that is drawn; None if a line lacks it.
-        axis: Ticks from the least to the greatest end of the bars; empty if there is nothing to compare.
-        legend: What heads such as 5⁰ and marks such as † mean, in sentences.
-        part: Fold whose bars are drawn.
-        has_trainings: Whether a method has several trainings.
-        has_thin_lines: Whether a bar has two intervals, one of them for these trainings alone.
-        methods: Number of methods in `lines`.
-        folds: Number of folds that methods have.
+        columns: Score columns: the folds of the first metric, and their mean.
+        lines: Lines of the best methods, then of the best trivial prediction without a model: name, then a cell for
+            each of `columns`.
+        bars: For each line the interval to draw beside it; None if the line has no interval.
+        axis: Ticks of the axis below the bars, from the lowest to the highest end of an interval; empty if fewer than
+            two lines have intervals.
+        legend: Sentences that explain headings such as 5⁰ and signs such as †.
+        part: The fold whose intervals are drawn: a number, "mean" or "all".
+        has_trainings: Whether a method has several trainings (seeds).
+        has_thin_lines: Whether a bar has two intervals: one for other trainings, and one for these trainings alone.
+        methods: Number of lines about methods.
+        folds: Number of folds for which methods have scores.
     """
 
     columns: list[Column]
@@ -46,7 +48,7 @@ class FrontTable:
 
 
 def front_table(study: Study) -> FrontTable:
-    """Build the first page's table of a study."""
+    """Build the table of a study (runs on one test) for a report's first page."""
     board = build_leaderboard(study, None)
     places = [i for i, column in enumerate(board.table.columns) if column.metric == study.block.metrics[0]]
     columns = [board.table.columns[i] for i in places]

@@ -23,13 +23,13 @@ STEP_SIZES = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Scores of methods by class.
+    """Scores of methods by class, to draw as a heat map.
 
     Attributes:
-        methods: Labels, the best first.
-        names: Names of the classes.
-        folds: Fold of each class.
-        values: (methods, names) scores; None if there is none.
+        methods: Labels of the methods, the best first.
+        names: Names of the classes, in the order of folds.
+        folds: For each class the fold that tests it.
+        values: (methods, classes) nested lists of scores; None where there is none.
     """
 
     methods: list[str]
@@ -63,9 +63,10 @@ def class_heat_map(study: Study, metric: str) -> HeatMap:
 
 
 def score_scale(study: Study, metric: str) -> tuple[float, float] | None:
-    """Return the range of all scores and intervals, for small axes.
+    """Return (lowest, highest) end of all scores' intervals, for the axes of small plots; None if a plot is useless.
 
-    None of a single score, whose interval would always fill them, without intervals, and where all ends are the same.
+    That is so if there is a single score, whose interval would always fill the axis, if there are no intervals, or if
+    all ends are equal.
     """
     lines = study.block.lines.items()
     found = [scores[metric] for (method, _), scores in lines if method in study.methods and metric in scores]
@@ -75,7 +76,7 @@ def score_scale(study: Study, metric: str) -> tuple[float, float] | None:
 
 
 def has_thin_lines(study: Study, metrics: Collection[str]) -> bool:
-    """Return True if a bar of one of these metrics has two intervals: for other trainings, and for these alone."""
+    """Return whether a score in one of these metrics has two intervals: for other trainings, and for these alone."""
     return any(
         found.other is not None and found.other.has_interval and found.these.has_interval
         and (found.other.low, found.other.high) != (found.these.low, found.these.high)

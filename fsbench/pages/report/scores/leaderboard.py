@@ -20,13 +20,14 @@ from fsbench.scores.trivial import is_trivial
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Table of a study's methods, best first.
+    """Table of a study's methods on a report's page, the best first.
 
     Attributes:
-        table: the methods; then predictions that the protocol derives from theirs, the best scores of trivial
-            predictions without a model if there are several, and these trivial predictions.
-        without_letters: methods for which no differences were tested.
-        conditional: whether letters (equal for methods that are not told apart) hold only for these supports.
+        table: lines of the methods; then of predictions that the protocol derives from methods', of the best trivial
+            prediction (without a model) in each column if there are several, and of the trivial predictions.
+        without_letters: methods that have no letters, since their differences were not tested.
+        conditional: whether the letters (methods that share one are not told apart) hold only for the supports of this
+            test.
     """
 
     table: Table
@@ -35,11 +36,11 @@ class Leaderboard:
 
     @property
     def columns(self) -> Sequence[Column]:
-        """The columns besides the method."""
+        """The table's columns without that of the method's name."""
         return self.table.columns[1:]
 
     def lines(self, kind: str) -> list[Line]:
-        """Return the lines of a kind."""
+        """Return the table's lines of one kind, such as "method" or "answer" (see `fsbench.results.table.Line`)."""
         return [line for line in self.table.lines if line.kind == kind]
 
 

@@ -18,10 +18,10 @@ tests alone."""
 
 
 def check_machine(trainer: dict[str, Any]) -> None:
-    """Raise SettingsError if this machine cannot run with these trainer settings.
+    """Raise SettingsError if this machine cannot run with the given trainer settings.
 
-    This is so if the accelerator, strategy, precision or number of devices is not available or not what a launcher
-    started, or if no folder for temporary files is usable.
+    The reasons are: the accelerator, strategy, precision or number of devices is not available, or is not what a
+    launcher started; or no folder for temporary files is usable.
 
     Args:
         trainer: {name: plain value} of the arguments of Lightning's Trainer.

@@ -22,11 +22,11 @@ class Launcher:
     """A program that starts several processes, recognised by the environment variables it sets.
 
     Attributes:
-        variables: environment variables that it sets for each process.
-        more: further environment variables that users set for it.
-        processes: the variable that holds the number of processes.
-        most: largest number of processes that it starts.
-        most_nodes: largest number of machines on which it starts them.
+        variables: environment variables that the launcher sets for each process.
+        more: further environment variables that users set for the launcher.
+        processes: name of the variable that holds the number of processes.
+        most: largest number of processes that the launcher starts; infinite for no limit.
+        most_nodes: largest number of machines on which the launcher starts processes.
     """
 
     variables: tuple[str, ...]
@@ -70,7 +70,7 @@ IN_JOB = {
 
 
 def check_launch(devices: int, nodes: int) -> None:
-    """Raise SettingsError if the environment variables of a launcher do not fit a run of that many processes.
+    """Raise SettingsError if a launcher's environment variables contradict the number of processes of a run.
 
     Args:
         devices: processes on each node.

@@ -70,7 +70,8 @@ def resident_mib(field: str = "VmRSS") -> float:
     """Return this process's resident memory in MiB.
 
     Args:
-        field: "VmRSS" for the size now, "VmHWM" for the largest so far. Elsewhere than on Linux both are the largest.
+        field: "VmRSS" for the present size, "VmHWM" for the largest so far. On systems other than Linux both give the
+            largest so far.
     """
     try:
         status = Path("/proc/self/status").read_text()

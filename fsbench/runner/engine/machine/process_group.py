@@ -16,7 +16,7 @@ VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "RANK", "W
 
 
 def in_each_process(trainer: L.Trainer, work: Callable[[], Outcome]) -> Outcome:
-    """Call `work` in every process of a trainer, starting them if needed.
+    """Call `work` in every process of a trainer; start the processes that do not run yet.
 
     Returns:
         The return value of `work` in this process.

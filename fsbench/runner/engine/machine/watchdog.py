@@ -117,7 +117,7 @@ class Watchdog:
         self._variables.__exit__(None, None, None)
 
     def lost_peer(self) -> RunError | None:
-        """Return an error about another process of the run that ended first; None if all are running.
+        """Return an error about another process of the run that ended before this one; None if all are running.
 
         A collective operation already fails when the other process closes its connections, shortly before it ends.
         """
