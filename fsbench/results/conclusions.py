@@ -225,7 +225,7 @@ def _conditions(names: Sequence[str], values: Mapping[str, str]) -> str:
 
 
 def p_in_words(row: ResultRow) -> str:
-    """Write the p-value of a difference, before and after correction, or why there is none."""
+    """Return text for the p-value of a difference, before and after correction, or for why there is none."""
     if row.is_tested:
         return f"p {probability(row.estimate.p)}, corrected {probability(row.corrected)}"
     return _why_untested(row.estimate)

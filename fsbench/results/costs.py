@@ -22,7 +22,7 @@ class CostFigure:
     join: Callable[[Sequence[float]], float] = max
 
     def value(self, costs: Iterable[Cost]) -> float | None:
-        """Return the cost of some runs of a method; None if none of them states it."""
+        """Return this cost of a method from the costs of its runs; None if no run states it."""
         known = [float(cost) for cost in (getattr(each, self.entry) for each in costs) if cost is not None]
         return self.join(known) if known else None
 

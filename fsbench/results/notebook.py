@@ -47,7 +47,7 @@ class Table:
 
     @property
     def text(self) -> str:
-        """The tables as `fsbench table` prints them."""
+        """The tables as text, as the command `fsbench table` prints them."""
         return self.write("text", WIDTH)
 
     def write(self, form: str, width: int | None = None, wrap: bool = False) -> str:
@@ -79,12 +79,12 @@ class Differences:
 
     @property
     def frame(self) -> "pl.DataFrame":
-        """A row for each difference, `method` minus `minus` (columns: `fsbench.results.rows.row.COLUMNS`)."""
+        """A row for each difference, `method` minus `minus`; `fsbench.results.rows.row.COLUMNS` explains the columns."""
         return rows_frame(row for comparison in self.comparisons for row in comparison.rows)
 
     @property
     def text(self) -> str:
-        """The comparison as `fsbench compare` prints it."""
+        """The comparison as text, as the command `fsbench compare` prints it."""
         return text([comparison_sheet(comparison, all_pairs=False) for comparison in self.comparisons], WIDTH)
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ Place = Literal["best", "second", ""]
 
 
 class Form(StrEnum):
-    """How a column's cells are written."""
+    """How the cells of a table's column are written: as names, scores, intervals, shares, counts and so on."""
 
     NAME = "name"
     """Words that a narrow text may shorten, such as a method with its settings."""
@@ -117,7 +117,7 @@ Value = Cell | Estimate | float | str | None
 
 
 def score_cell(score: Estimate | None, mark: str = "", place: Place = "") -> Cell:
-    """Return the table cell of a score or difference, with its mark and place; an empty cell if there is none."""
+    """Return the table cell of a score or difference, with a sign and a rank ("best", "second"); empty for None."""
     return Cell() if score is None else Cell(score.value, score, place, mark)
 
 

@@ -242,7 +242,7 @@ def weights() -> Iterator[Finding]:
 
 
 def lasts_long(asked: Sequence[str]) -> bool:
-    """Return whether one of the requested data sets has real images, so that a run takes long."""
+    """Return whether one of the requested data sets has real photos, not synthetic images, so that a run takes long."""
     known = [name for name in asked if name in names("data") and is_shipped("data", name)]
     return any(dataset_source(name).kind != "drawn" for name in known)
 

@@ -26,11 +26,11 @@ SOFT_SIDE = 64
 
 
 def count(prediction: np.ndarray, truth: np.ndarray, ways: int) -> np.ndarray:
-    """Count the pixels of one episode's label map: (ways + 1, 6) int64, a row per slot.
+    """Count the pixels of one episode's predicted label map against the true one: (ways + 1, 6) int64.
 
-    Row 0 is any foreground, rows 1..N the ways. The columns, as in `COUNTS`, are true positive pixels, predicted pixels
-    and true pixels (each without void pixels), pixels predicted as the slot on void pixels, all void pixels, and all
-    other pixels.
+    Row 0 is any foreground, rows 1..N are the ways. The columns, as in `COUNTS`, are true positive pixels, predicted
+    pixels and true pixels of the slot (each without void pixels), pixels predicted as the slot on void pixels, all void
+    pixels, and all pixels that are not void.
 
     Args:
         prediction: (h, w) integers in 0..ways, 0 is background.
@@ -67,15 +67,17 @@ def presence_from_mask(prediction: np.ndarray, ways: int) -> tuple[np.ndarray, n
 
 @dataclass(frozen=True)
 class SegmentationAnswer:
-    """A method's answer to one episode, before it is compared with the truth.
+    """A method's prediction for one episode, before it is compared with the truth.
 
     Attributes:
-        label_map: (h, w) integers, 0 background, 1..N ways, of the size that the episode asks for.
-        present: (N,) bool, way is present; None for methods that only segment.
-        score: (N,) float32, how sure the method is that the way is present, in [0, 1]; None to use `present` as 0 or 1.
-        soft: (N, s, s) uint8, the probability of each way by itself in steps of 1/255; None if not wanted.
-        attention: (N, s, s) float32 in [0, 1], the attention to each way's supports; None if not wanted.
-        failed: the method could not answer.
+        label_map: (h, w) integers, 0 background, 1..N ways, of the size that the test demands.
+        present: (N,) bool, whether the method calls each way present in the query; None for methods that only segment.
+        score: (N,) float32, how sure the method is that each way is present, from 0 to 1; None to use `present` as 0 or
+            1.
+        soft: (N, s, s) uint8, each way's own probability at each cell of a grid, in steps of 1/255; None if not
+            requested.
+        attention: (N, s, s) float32 from 0 to 1, the query's attention to each way's supports; None if not requested.
+        failed: whether the method could not predict the episode.
     """
 
     label_map: np.ndarray
@@ -88,20 +90,20 @@ class SegmentationAnswer:
 
 @dataclass(frozen=True)
 class SegmentationResult:
-    """Counts and decisions of one evaluated episode, from which every metric follows.
+    """Pixel counts and presence decisions for one evaluated episode, from which every metric is computed.
 
     Attributes:
-        episode: number in the manifest.
-        classes: (N,) int64 class numbers of the ways.
-        counts: (N + 1, 6) int64 pixel counts of each slot, in the order of `COUNTS`.
-        present, decided: (N,) bool, whether the query shows the way in truth, and by the method's decision.
-        score: (N,) float32, how sure the method is that the way is present, in [0, 1].
-        label_map: (h, w) uint8, the prediction.
-        rom, rum: (N + 1,) float32 region-wise over- and under-segmentation of every slot (`fsbench.scores.regions`);
-            None if not measured.
-        soft: (N, s, s) uint8, the probability of each way by itself in steps of 1/255; None if not asked for.
-        attention: (N, s, s) float32 in [0, 1], the attention to each way's supports; None if not asked for.
-        failed: the method could not answer.
+        episode: number of the episode in the manifest.
+        classes: (N,) int64, the class number of each way.
+        counts: (N + 1, 6) int64 pixel counts of any foreground and of each way, with columns as in `COUNTS`.
+        present, decided: (N,) bool, whether the query shows each way, and whether the method decides that it does.
+        score: (N,) float32, how sure the method is that each way is present, from 0 to 1.
+        label_map: (h, w) uint8, the prediction: 0 background, 1..N ways.
+        rom, rum: (N + 1,) float32 region-wise over- and under-segmentation of any foreground and of each way
+            (`fsbench.scores.regions`); None if not measured.
+        soft: (N, s, s) uint8, each way's own probability in steps of 1/255; None if not requested.
+        attention: (N, s, s) float32 from 0 to 1, the query's attention to each way's supports; None if not requested.
+        failed: whether the method could not predict the episode.
     """
 
     episode: int
@@ -143,20 +145,19 @@ class SegmentationResult:
 def count_answer(
     answer: SegmentationAnswer, truth: EpisodeTruth, fit: Callable[[np.ndarray, tuple[int, int]], np.ndarray] = stretch
 ) -> SegmentationResult:
-    """Count the pixels of an answer against the truth, at the truth's size.
+    """Count the pixels of a prediction against the truth, at the truth's size, and decide which ways are present.
 
-    Where the method only segments, a class counts as present if any pixel is predicted as it.
+    If the method only segments, a way counts as present if any pixel is predicted as it.
 
     Args:
-        answer: the method's answer to an episode.
+        answer: the method's prediction for an episode.
         truth: the truth of the same episode.
-        fit: resizes a label map (h, w) to the (height, width) of the truth, where the method is asked for a mask of
-            another size.
+        fit: resizes a label map (h, w) to the (height, width) of the truth, if the method predicts masks of another
+            size.
 
     Raises:
-        SettingsError: the mask has another size than was asked for, or holds labels other than 0..N or numbers that are
-            not whole.
-        NumericsError: a presence score is no finite number, or lies outside of [0, 1].
+        SettingsError: the mask has a wrong size, labels other than 0..N, or numbers that are not whole.
+        NumericsError: a presence score is NaN or infinite, or outside of [0, 1].
     """
     ways, found = len(truth.classes), answer.label_map
     if tuple(found.shape) != truth.size:
@@ -209,7 +210,7 @@ def count_answer(
 
 
 def check_finite(values: np.ndarray, name: str, place: str) -> None:
-    """Raise NumericsError for the first value that is NaN or infinite, naming its way (index in dimension 0)."""
+    """Raise NumericsError if a value is NaN or infinite; the message names the first one's way (index in dimension 0)."""
     wrong = np.argwhere(~np.isfinite(values))
     if not len(wrong):
         return

@@ -10,11 +10,11 @@ from fsbench.scores.rows import Groups
 
 @dataclass(frozen=True, eq=False)
 class RankedPairs:
-    """(episode, way) pairs whose query does or does not show the way, with presence scores, for the AUROC.
+    """Presence scores of n (episode, way) pairs, with the truth, to compute the AUROC of presence decisions.
 
     Attributes:
-        present: (n,) bool, the query shows the way.
-        score: (n,) float, of which only the order matters.
+        present: (n,) bool, whether the pair's query shows the way.
+        score: (n,) float, the method's presence scores, of which only the order matters.
     """
 
     present: np.ndarray
@@ -32,7 +32,11 @@ class RankedPairs:
         return replace(self, present=self.present[rows], score=self.score[rows])
 
     def wins(self) -> np.ndarray:
-        """Return (n,): against how many pairs of the other kind the present pair scores higher; ties count half."""
+        """Return (n,): for each pair, how many comparisons with pairs of the other kind go to the pair that shows its way.
+
+        A pair that shows its way wins a comparison with a pair that does not if it has the higher presence score; ties
+        count half.
+        """
         absent, present = np.sort(self.score[~self.present]), np.sort(self.score[self.present])
 
         def below(values: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -48,9 +52,12 @@ class RankedPairs:
     def without(self, groups: Groups, stratum: np.ndarray) -> np.ndarray:
         """Return (G, 2): wins and comparisons of present with absent pairs, each time without the pairs of one group.
 
+        A comparison is one of a pair that shows its way with a pair that does not; it is a win if the former has the
+        higher presence score.
+
         Args:
             groups: G groups of pairs, as indices into the pairs.
-            stratum: not used.
+            stratum: not used; it is an argument for other kinds of values.
         """
         (wins, _), own = self.total()[0], self.wins()
         touched = np.bincount(groups.group, own[groups.row], groups.number)
@@ -71,10 +78,10 @@ class RankedPairs:
 
 
 def auroc(totals: np.ndarray) -> np.ndarray:
-    """Compute the area under the ROC curve in percent (R,) from wins and comparisons (R, 2).
+    """Compute the area under the ROC curve in percent, (R,), from (wins, comparisons) as an array (R, 2).
 
-    It is the chance that a query that shows the class gets a higher presence score than one that does not; equal scores
-    count half. 50 where all queries or none show the class.
+    It is the probability that a query that shows the class gets a higher presence score than a query that does not;
+    ties count half. It is 50 if all queries show the class, or none does.
     """
     wins, comparisons = totals.T
     return np.where(comparisons > 0, 100 * wins / np.maximum(comparisons, 1), 50.0)

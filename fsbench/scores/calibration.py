@@ -58,8 +58,9 @@ class BinnedErrors:
     That error multiplies only errors of different query images, so that noise within an image does not add to it.
 
     Attributes:
-        errors: (n, BINS) sum over a row's cases of weight times probability, minus the weight that came true.
-        weights: (n, BINS) sum of the weights.
+        errors: (n, BINS): for each (episode, way) row and bin the sum over the row's cases of weight times probability,
+            minus the weight of the cases that came true.
+        weights: (n, BINS): for each row and bin the sum of the weights of its cases.
         query: (n,) number of each row's query image.
     """
 
@@ -139,8 +140,8 @@ def presence_sums(score: np.ndarray, present: np.ndarray) -> np.ndarray:
 def soft_mask_sums(pixels: Pixels) -> np.ndarray:
     """Sum the pixels of each way's soft mask by calibration bin: (N + 1, BINS, 3) as in `bin_sums`; slot 0 stays 0.
 
-    The probability in a cell of the soft mask is compared with the true mask's pixels in that cell. Void pixels are
-    left out where the test ignores them, else they count as not showing the class.
+    In each cell of the soft mask's grid the probability is compared with the pixels of the true mask in that cell. Void
+    pixels are left out if the test ignores them, else they count as not showing the class.
     """
     sums = np.zeros((pixels.ways + 1, BINS, 3))
     for slot, soft in enumerate(() if pixels.soft is None else pixels.soft, 1):

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassificationResult:
-    """Predictions for one classification episode.
+    """A method's predictions for the query images of one classification episode.
 
     Attributes:
-        episode: number in the manifest.
-        classes: numbers of the episode's N classes, from 1.
-        named: (N, q) integers: the way, from 0, predicted for each of the q query images of each way.
+        episode: number of the episode in the manifest.
+        classes: numbers, from 1, of the episode's N classes.
+        named: (N, q) integers: for each of the q query images of each way the predicted way, from 0.
     """
 
     episode: int

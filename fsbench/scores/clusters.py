@@ -18,12 +18,12 @@ FEW_SETS = 3
 
 
 class ImageClusters(NamedTuple):
-    """Rows of a count table grouped by the images on which they depend.
+    """Groups of count-table rows that depend on the same images.
 
     Attributes:
-        groups: the rows of each cluster; a cluster is one image, or images that always come together.
+        groups: the rows of each cluster; a cluster is one image, or several images that always occur together.
         images: (I,) numbers of the images, in ascending order.
-        cluster: (I,) the cluster of each image.
+        cluster: (I,) number of the cluster to which each image belongs.
     """
 
     groups: Groups
@@ -32,11 +32,12 @@ class ImageClusters(NamedTuple):
 
 
 class PartGroups(NamedTuple):
-    """Clusters (rows that share an image) that have rows in one part of a score, such as a fold.
+    """Clusters of count-table rows (rows that share an image) that have rows in one part of a test, such as a fold.
 
     Attributes:
-        cluster: (g,) numbers of these clusters in the whole test.
-        groups: the rows of each cluster, by position in the part; clusters are numbered from 0 within the part.
+        cluster: (g,) number, in the whole test, of each cluster that has rows in the part.
+        groups: the rows of each of these clusters, as indices within the part; clusters are numbered from 0 within the
+            part.
         leaves_rows: (g,) bool, whether the part has rows outside the cluster.
     """
 
@@ -47,11 +48,11 @@ class PartGroups(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """Rows of a test, part by part, with the query and support images on which they depend.
+    """Rows of a test's count tables, part by part (runs of folds), with the images on which each row depends.
 
     Attributes:
-        parts: the rows of each part, such as a run of one fold.
-        fold: (P,) number of each part's fold.
+        parts: for each part the query and support images of its rows.
+        fold: (P,) number of the fold to which each part belongs.
     """
 
     parts: Sequence[Rows]
@@ -102,11 +103,10 @@ class Design:
 
     @cached_property
     def clusters(self) -> dict[str, Groups]:
-        """{"query", "support" or "cell": groups of rows with a query image, a support, or both in common}.
+        """{"query", "support" or "cell": groups of rows that share a query image, a support image, or both}.
 
-        Where the supports are not known, "support" is missing and "cell" groups rows by query image. A row without
-        supports is in no group of "support". Where a class has few disjoint support sets, "support" groups rows by
-        class.
+        If the supports are unknown, "support" is missing and "cell" groups rows by query image. A row without supports
+        is in no group of "support". If a class has few disjoint support sets, "support" groups rows by class.
         """
         query, sets = _joined([rows.query for rows in self.parts]), self._support_sets
         found = {"query": self._queries.groups}
@@ -133,9 +133,10 @@ class Design:
 
     @cached_property
     def support_sets(self) -> float:
-        """Mean number of disjoint support sets of a class (e in §2); NaN where each row has one support cluster.
+        """Mean number of disjoint support sets of a class (e in statistics §2); NaN if each row has one support.
 
-        The number follows from the images alone, so that all scores of the same rows have the same clusters.
+        NaN also if the supports of a row always occur together. The number depends only on the images, so that all
+        scores of the same rows have the same clusters.
         """
         if self._supports is None or len(self._supports.groups.row) <= self.rows:
             return nan
@@ -177,7 +178,7 @@ class Design:
 
     @cached_property
     def free(self) -> dict[str, int]:
-        """{"query" or "support": degrees of freedom}: number of clusters minus groups (statistics §4.3)."""
+        """{"query" or "support": degrees of freedom}: clusters minus groups (such as classes) of clusters (§4.3)."""
         fold = self._by_row(self.fold)
         levels = [self._class_of_fold, fold, np.zeros_like(fold)]
         levels_of = {"query": levels, "support": levels[1:] if self.is_fitted else levels}
@@ -196,7 +197,7 @@ class Design:
 
     @cached_property
     def constants(self) -> tuple[float, float]:
-        """The constants c and φ of the variance between supports (statistics §4.1).
+        """(c, φ): the constants in the estimate of the variance between supports (statistics §4.1).
 
         c is how often the variance of cells (a query with its supports) is contained in that of the supports; φ
         corrects what subtracting it takes away too much.
@@ -217,11 +218,11 @@ class Design:
 
     @cached_property
     def roles(self) -> tuple[np.ndarray, float]:
-        """Images that are both query and support, as clusters (I, 2) of either kind, and a constant a (§4.2).
+        """Clusters (I, 2) of the images that are both query and support, and the constant a of statistics §4.2.
 
-        The constant is the share of the variance of cells (a query with its supports) that the product of an image's
-        influences as query and as support lacks. The array is empty where supports are unknown, or where a class or a
-        run has only one cluster of supports.
+        The two columns are the numbers of an image's cluster as a query and as a support. The constant is the part of
+        the variance of cells (a query with its supports) that the product of an image's influences in both roles lacks.
+        The array is empty if supports are unknown, or if a class or a run has only one cluster of supports.
         """
         supports = self._supports
         if supports is None or self.is_fitted or self.has_few_sets:

@@ -24,10 +24,10 @@ FAILED = "failed"
 
 
 class VoidRule(ABC):
-    """Rule for counting void pixels (label 255), whose class is unknown.
+    """Rule by which void pixels (label 255), whose class is unknown, enter the pixel counts of a score.
 
     Attributes:
-        words: a phrase for readers: what void pixels count as, and what that does to a score.
+        words: a phrase that says what void pixels count as, and what this does to a score.
     """
 
     words: ClassVar[str]
@@ -50,7 +50,7 @@ class VoidRule(ABC):
 
 
 class VoidIgnored(VoidRule):
-    """Void pixels are ignored in prediction and truth."""
+    """Rule: void pixels are ignored in prediction and truth."""
 
     words = "left out: the uncertain border band costs nothing, worth points on PASCAL; COCO has no void"
 
@@ -70,7 +70,7 @@ class VoidIgnored(VoidRule):
 
 
 class VoidIsBackground(VoidRule):
-    """Void pixels are background: predictions there count as false alarms."""
+    """Rule: void pixels are background, so that predictions there count as false positives."""
 
     words = "background: predicting the object's border band costs IoU"
 
@@ -90,7 +90,7 @@ class VoidIsBackground(VoidRule):
 
 
 class PresentOnly(VoidIgnored):
-    """Void pixels are ignored, and a class (or background) counts only in queries that show it.
+    """Rule: void pixels are ignored, and a class (or the background) counts only in queries that show it.
 
     Predicting a class in a query that does not show it costs nothing. PANet and PPNet count this way (atlas-runs.md
     §9).

@@ -28,7 +28,7 @@ QUERIES = "queries"
 
 @dataclass(frozen=True, eq=False)
 class CountTable:
-    """Table of counts for (episode, way) pairs and whole episodes, whose values are summed.
+    """Pixel counts and presence decisions of a run, from which sums over (episode, way) pairs and episodes are taken.
 
     Shapes: `n` pairs, `E` episodes, `C` classes.
 
@@ -36,10 +36,10 @@ class CountTable:
         frame: the whole count table, with a row for each slot of each episode, a column `query`, and a column
             `supports` where the support images are known.
         class_ids: numbers of the C classes that means are taken over; at least those of the pairs.
-        pairs: (rows,) bool, which rows of `frame` are (episode, way) pairs to score.
-        void_rule: rule for void pixels.
-        is_whole: all pairs of the run are scored, and sums over whole episodes exist.
-        header: the header of the run's manifest; None if the counts are not a run's.
+        pairs: (rows,) bool, the rows of `frame` that are (episode, way) pairs to score; n of them are True.
+        void_rule: the rule by which void pixels enter the counts.
+        is_whole: whether all pairs of the run are scored; only then there are sums over whole episodes.
+        header: the header of the run's manifest; None if the counts are from no run.
     """
 
     frame: "pl.DataFrame"

@@ -64,13 +64,16 @@ def family_weights(first: Sequence[bool]) -> list[float]:
 
 
 def adjust(p: Sequence[float], first: Sequence[bool]) -> list[float]:
-    """Adjust the p-values of all comparisons that a command prints together, by Holm's method with weights.
+    """Correct the p-values of all comparisons that a command prints together, by Holm's method with weights.
 
     Comparisons of the first metric on the whole test get most of the weight (see `holm` and `family_weights`).
 
     Args:
-        p: of each comparison; NaN of one that is not tested, which does not count as a comparison.
-        first: whether each comparison is about the first metric on the whole test.
+        p: p-value of each comparison; NaN for a comparison without a test, which is not counted.
+        first: for each comparison whether it is about the first metric on the whole test.
+
+    Returns:
+        The corrected p-values, in the same order.
     """
     tested = [value == value for value in p]
     weights = iter(family_weights([own for own, known in zip(first, tested, strict=True) if known]))
@@ -78,11 +81,11 @@ def adjust(p: Sequence[float], first: Sequence[bool]) -> list[float]:
 
 
 def smallest_difference(found: Estimate, power: float = POWER) -> float:
-    """Return the smallest true difference, in points, that a test finds with probability `power` (statistics §8).
+    """Return the smallest true difference, in points, that a test of this size finds with probability `power`.
 
     Args:
-        found: the difference on that test, whose standard error and degrees of freedom are used.
-        power: probability from 0 to 1 that the test shows the difference.
+        found: a difference measured on a test of this size, whose standard error and degrees of freedom are used.
+        power: wanted probability, from 0 to 1, that the test shows the true difference to be significant.
     """
     return (t_quantile(0.5 + LEVEL / 2, found.df) + t_quantile(power, found.df)) * found.error
 
@@ -91,9 +94,9 @@ def times_larger(found: Estimate, effect: float = 1.0, power: float = POWER) -> 
     """Return how many times as many images a test needs to find a true difference of `effect` points (statistics §8).
 
     Args:
-        found: the difference on the test at hand.
-        effect: true difference, in points, that is to be found. Do not put the difference that was found here.
-        power: probability that the larger test finds it.
+        found: a difference measured on the present test, whose standard error and degrees of freedom are used.
+        effect: true difference, in points, that the larger test shall find; not the difference that was measured.
+        power: wanted probability, from 0 to 1, that the larger test finds the true difference.
     """
     factor = (smallest_difference(found, power) / effect) ** 2
     half, tail = found.df / 2, 0.5 - LEVEL / 2
@@ -131,6 +134,9 @@ def indistinguishable(ranked: Sequence[str], different: set[frozenset[str]]) -> 
     Args:
         ranked: names of the methods, best first.
         different: pairs of names whose scores differ.
+
+    Returns:
+        Groups of two or more names, the best first; a method may be in several groups.
     """
     stretches: list[list[str]] = []
     for start in range(len(ranked)):
@@ -144,17 +150,18 @@ def indistinguishable(ranked: Sequence[str], different: set[frozenset[str]]) -> 
 
 
 def compact_letters(ranked: Sequence[str], different: set[frozenset[str]]) -> dict[str, str]:
-    """Give methods letters so that two share a letter exactly if they do not differ.
+    """Give methods letters so that two methods share a letter exactly if their scores do not differ.
 
-    The algorithm inserts one difference after the other: a letter that both have becomes two, one without either, and
-    a letter whose methods another one has as well is dropped (Piepho, 2004, J. Comput. Graph. Stat. 13, 456).
+    The algorithm starts with one letter for all and takes one difference after the other: a letter that both methods
+    have is split in two, one without either method, and a letter whose methods all have another letter is dropped
+    (Piepho, 2004, J. Comput. Graph. Stat. 13, 456).
 
     Args:
-        ranked: names, the best first, which gets the first letter.
-        different: pairs of names that differ.
+        ranked: names of the methods, the best first, which gets the first letter.
+        different: pairs of names of methods whose scores differ.
 
     Returns:
-        name -> its letters in order; one that differs from all others has a letter of its own.
+        {name: its letters in order, such as "ab"}; a method that differs from all others has a letter of its own.
     """
     rank = {name: place for place, name in enumerate(ranked)}
     groups: list[set[str]] = [set(ranked)]

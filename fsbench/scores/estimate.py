@@ -35,7 +35,7 @@ ROUNDING = 1e-18
 
 
 class Scope(StrEnum):
-    """What an interval covers: other queries and supports, these supports only, or nothing (§5)."""
+    """What a 95 % interval holds for: other queries and supports, other queries with these supports, or nothing."""
 
     IMAGES = "images"
     """Other query images and other supports."""
@@ -49,22 +49,24 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score, or a difference of two, in points, with error, interval and p.
+    """A score, or a difference of two scores, in points, with standard error, interval and p-value.
 
     Attributes:
         value: the score or difference.
         low, high: ends of its 95 % interval; NaN if there is none.
-        scope: how far the interval reaches.
-        error: its standard error.
-        df: degrees of freedom of the error.
-        p: of the test that a difference is 0, two-sided, for it alone; NaN of a score.
-        variances: between query images, supports and cells of both: V_q, V_s and V_e (§3).
-        queries: query images.
-        supports: clusters of support images; 0 where the record names none.
-        support_sets: disjoint support sets of a class (e in §2), mean over the classes; NaN where each row has one
-            support, or its supports always come together.
-        classes: classes that were left out one by one in place of supports, since `support_sets` are few; else 0.
-        covers_trainings: whether the interval and the test hold for other trainings of the methods, too.
+        scope: what the interval holds for: other images and supports, these supports only, or nothing (see `Scope`).
+        error: standard error of the value.
+        df: degrees of freedom of the standard error.
+        p: two-sided p-value of the test that the difference is 0, not corrected for other comparisons; NaN for a score.
+        variances: variance of the value between query images, between supports, and between cells (a query with its
+            supports): V_q, V_s and V_e of statistics §3.
+        queries: number of query images.
+        supports: number of clusters of support images; 0 if the record does not name the supports.
+        support_sets: number of disjoint support sets of a class (e in statistics §2), mean over classes; NaN if each
+            row has one support, or supports that always occur together.
+        classes: number of classes, which were left out one by one in place of supports because `support_sets` is small;
+            else 0.
+        covers_trainings: whether interval and p-value also hold for other trainings of the methods.
     """
 
     value: float
@@ -83,11 +85,11 @@ class Estimate:
 
     @property
     def has_interval(self) -> bool:
-        """Whether there is an interval."""
+        """Whether the value has a 95 % interval: neither end is NaN."""
         return self.low == self.low and self.high == self.high
 
     def reversed(self) -> "Estimate":
-        """Return the difference with both methods exchanged."""
+        """Return the difference with the two methods exchanged: value and interval change their signs."""
         return replace(self, value=-self.value, low=-self.high, high=-self.low)
 
     def root(self) -> "Estimate":
@@ -98,11 +100,11 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Influences:
-    """A score with the influence of each cluster of images: how far the score moves without it (§3).
+    """A score with the influence of each cluster of images: the score minus the score without it (statistics §3).
 
     Attributes:
-        value: the score.
-        by_kind: kind of clusters (`Design.clusters`) -> (G,) influences.
+        value: the score, with all images.
+        by_kind: {"query", "support" or "cell": (G,) influences of the G clusters of this kind}; see `Design.clusters`.
     """
 
     value: float
@@ -114,14 +116,14 @@ class Influences:
 
 
 def mean_of_rows(values: np.ndarray, rows: Rows) -> Estimate:
-    """Estimate the mean of one value (n,) per row, with the p of a test against 0."""
+    """Estimate the mean of one value (n,) per count-table row, with interval and the p-value of a test against 0."""
     sums = {"value": RowSum(np.stack([np.asarray(values, float), np.ones(len(values))], 1))}
     test = MetricParts.from_statistics(_Mean(), [ScoreStatistics(rows, sums, (_Mean(),), is_whole=False)])
     return conclude(test.influences(test.design), test.design)
 
 
 def conclude(found: Influences, design: Design) -> Estimate:
-    """Turn influences into an estimate with error, interval and p (§4, §5)."""
+    """Compute error, interval and p-value of a score from the influences of its images (statistics §4, §5)."""
     square = {kind: float((own**2).sum()) for kind, own in found.by_kind.items()}
     vq, vs, ve = square["query"], square.get("support", 0.0), square["cell"]
     estimate = Estimate(
@@ -183,18 +185,18 @@ def _shared_variance(found: Influences, design: Design, ve: float) -> float:
 
 
 def conclude_metric(found: Influences, design: Design, metric: Metric) -> Estimate:
-    """Turn influences into an estimate; without interval and p if the metric has none."""
+    """Compute error, interval and p-value of a score from its influences; without them for a metric that has none."""
     if not metric.has_interval:
         return Estimate(found.value, scope=Scope.NONE, queries=design.query_images)
     return conclude(found, design)
 
 
 def share_ends(estimate: Estimate, answers: float) -> Estimate:
-    """Give a share the interval of Clopper and Pearson at its effective size (§6: Korn, Graubard).
+    """Replace the interval of a share by that of Clopper and Pearson for its effective sample size (statistics §6).
 
     Args:
-        estimate: the share in percent.
-        answers: their number.
+        estimate: the share in percent, such as an accuracy, with its standard error.
+        answers: number of answers of which it is the share.
     """
     share = min(max(estimate.value / 100, 0.0), 1.0)
     images = min(filter(None, (estimate.queries, estimate.classes or estimate.supports)), default=0)
@@ -215,12 +217,12 @@ def share_ends(estimate: Estimate, answers: float) -> Estimate:
 
 @dataclass(frozen=True, eq=False)
 class MetricParts:
-    """A score as a mean over parts (runs within folds), with each part's fold.
+    """A score that is the mean over folds of its value in parts: the runs of each fold.
 
     Attributes:
-        metric: the score.
-        parts: the runs.
-        folds: (P,) number of each part's fold, from 0.
+        metric: the metric of the score.
+        parts: P sets of count-table rows, one for each run, with the sums that the metric needs.
+        folds: (P,) number, from 0, of the fold to which each part belongs.
     """
 
     metric: Metric
@@ -231,12 +233,12 @@ class MetricParts:
     def from_statistics(
         cls, metric: Metric, statistics: Sequence[ScoreStatistics], fold_of: Sequence[int] | None = None
     ) -> "MetricParts":
-        """Collect the parts of a score from the statistics of runs, which all have it.
+        """Collect the parts of a score from the statistics of runs, all of which have the score.
 
         Args:
-            metric: the score.
-            statistics: of each run.
-            fold_of: number of each one's fold; each is a fold of its own when None.
+            metric: the metric of the score.
+            statistics: sums over the count table of each run.
+            fold_of: number of the fold of each run; None if each run is a fold of its own.
         """
         numbers = range(len(statistics)) if fold_of is None else fold_of
         pairs = [(fold, part) for fold, one in zip(numbers, statistics, strict=True) for part in one.parts(metric)]
@@ -255,17 +257,17 @@ class MetricParts:
 
     @property
     def is_defined(self) -> bool:
-        """Whether the mean over the parts is defined, see `Metric.is_defined`."""
+        """Whether the mean over the parts is defined, by the metric's own rule (`Metric.is_defined`)."""
         return self.metric.is_defined(self.values)
 
     def influences(self, design: Design, start: int = 0) -> Influences:
-        """Compute the score and each cluster's influence on it.
+        """Compute the score, and the influence on it of each cluster of images.
 
-        A figure that has no interval has no influences.
+        A metric without interval (`Metric.has_interval`) has no influences.
 
         Args:
-            design: the design of these parts, or of more.
-            start: the place of the first of these parts among those of the design.
+            design: the rows and images of these parts, perhaps with further parts.
+            start: index of the first of these parts among the parts of `design`.
         """
         value = float(_mean(*self._fold_sums(self.values))[0])
         if not self.metric.has_interval:
@@ -307,12 +309,14 @@ class MetricParts:
 
 
 def as_score(estimate: Estimate, metric: Metric, statistics: Sequence[ScoreStatistics]) -> Estimate:
-    """Limit an interval to the range of scores, and drop the p, which scores do not have.
+    """Return the estimate of a score, limited to the metric's range and without a p-value.
+
+    A share, such as an accuracy, gets the interval of Clopper and Pearson. A squared error keeps its p-value.
 
     Args:
-        estimate: the score.
-        metric: the metric which it is.
-        statistics: the rows that it is of.
+        estimate: the score with its interval.
+        metric: the metric of the score.
+        statistics: sums over the count tables from which the score was computed.
     """
     if not metric.is_squared_error:
         estimate = replace(estimate, p=nan)

@@ -33,8 +33,8 @@ def mean_of_there(sums: np.ndarray, absent: int = 0) -> np.ndarray:
     """Compute the mean IoU in percent (R,) over the classes that have pixels in truth or prediction (gfss.md §7).
 
     Args:
-        sums: (R, C, 2) intersections and unions by class; classes with union 0 are left out.
-        absent: number of further classes that count as 0.
+        sums: (R, C, 2) intersections and unions of each class in pixels; classes with union 0 are left out.
+        absent: number of further classes that count as IoU 0.
     """
     intersection, union = sums[..., 0], sums[..., 1]
     there = union > 0

@@ -25,7 +25,7 @@ IFA_FIGURE = "IFA-figure"
 
 @dataclass(frozen=True)
 class IFAFigure(Metric):
-    """The score that IFA's evaluation program prints, in which all episodes of a batch share one class label.
+    """Metric that repeats the score of IFA's evaluation program, where all episodes of a batch share a class label.
 
     `batch` is the number of 1-shot episodes in a batch; with more shots it is half of that.
     """
@@ -63,7 +63,7 @@ def ifa_sums(frame: "pl.DataFrame", batch: int, classes: int) -> RowSum:
 
     Args:
         frame: the count table of a 1-way test.
-        batch: episodes of a batch, in the order of their numbers; the last may have fewer.
+        batch: number of episodes in a batch, in the order of their numbers; the last batch may have fewer.
         classes: n, the number of the data set's classes; a batch's label is the class number of its first episode.
 
     Returns:

@@ -19,14 +19,14 @@ Totals = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Sum:
-    """A quantity that is added up over the rows of a count table, such as intersections by class.
+    """A quantity that is added up over the rows of a count table, such as the intersection of each class in pixels.
 
     Attributes:
-        name: name by which metrics find the total; two sums of one name are one sum.
-        count: function that takes the values of the rows from a `CountTable`; it returns None if the quantity does not
-            exist there, as the background for a part of the (episode, way) pairs. None if the quantity does not follow
-            from counts but is measured when needed (`fsbench.scores.sums.MeasuredSum`).
-        columns: columns of the table that must exist without gaps, else there is no such sum.
+        name: name by which metrics find the total; sums with the same name are taken as the same sum.
+        count: takes a `CountTable` and returns the value of each row, or None if the quantity does not exist in that
+            table (such as background pixels for only some (episode, way) pairs). `count` itself is None if the quantity
+            does not follow from counts but is measured on predictions (`fsbench.scores.sums.MeasuredSum`).
+        columns: columns of the count table that the sum needs; if one is missing or has gaps, the sum does not exist.
     """
 
     name: str
@@ -39,21 +39,21 @@ class Metric(ABC):
     """A score of a run; subclasses set the attributes and write `compute`.
 
     Attributes:
-        name: as tables and the command line have it.
-        meaning: a line for readers.
-        sums: the sums from which it is computed; where one is missing, there is no such score.
-        higher_is_better: False for error rates and the like.
-        minimum, maximum: the least and the largest value; 0 and 100 for percentages.
-        share: for a share of right or wrong answers, the sum whose last column counts the answers; None of other
+        name: name of the score in tables and on the command line.
+        meaning: explanation of the score, in a line of text.
+        sums: the sums from which the score is computed; if one does not exist, neither does the score.
+        higher_is_better: whether a higher score is better; False for error rates and the like.
+        minimum, maximum: lowest and highest possible value; 0 and 100 for percentages.
+        share: for a share of right or wrong answers, the sum whose last column is the number of answers; None for other
             scores.
-        has_interval: False if the number of rows biases the score, which then has neither interval nor test.
-        is_squared_error: whether it is an unbiased square, which may be below 0; tables show its root, and it is tested
-            against 0.
-        beside: name of another score that tables always show beside this one; "" of most.
-        by_run: whether it is the mean over the runs within a record, each computed by itself.
-        atlas_metric: its name in the table of published evaluation programs (`Conditions.metric`); "" if it has none
-            there.
-        atlas_fb_iou: its name there if a protocol may call it its FB-IoU (`Conditions.fb_iou`); "" else.
+        has_interval: whether the score has an interval and a test; False if the number of rows biases the score.
+        is_squared_error: whether the score is an unbiased estimate of a square, which may be below 0; tables show its
+            root, and it is tested against 0.
+        beside: name of another score that tables always show together with this one; "" for none.
+        by_run: whether the score is computed for each run within a record and then averaged.
+        atlas_metric: name of the score in the table of published evaluation programs (`Conditions.metric`); "" if it is
+            not in that table.
+        atlas_fb_iou: name of the score in that table as a protocol's FB-IoU (`Conditions.fb_iou`); "" if it is none.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}  # of values that a file gives
@@ -85,7 +85,7 @@ class Metric(ABC):
         """
 
     def problem(self) -> str:
-        """Say what is wrong with the metric's own settings; "" if they are valid."""
+        """Return a sentence on what is wrong with the metric's own settings; "" if they are valid."""
         return ""
 
     def is_defined(self, values: np.ndarray) -> bool:
@@ -93,7 +93,7 @@ class Metric(ABC):
         return bool(np.isfinite(values).any())
 
     def row_influences(self, sums: Mapping[str, RowValues]) -> np.ndarray | None:
-        """Return how far each row moves the score, (n,); None if the score is instead recomputed without rows.
+        """Return how far each of the n rows moves the score, (n,); None if it must be recomputed without rows instead.
 
         Args:
             sums: {name of a sum: its values at the n rows}.
@@ -134,8 +134,9 @@ def class_mean(shares: np.ndarray, totals: Totals, run: Totals | None) -> np.nda
     """Average shares (R, C), from 0 to 1, over the classes that queries show, in percent (R,).
 
     Args:
-        shares: of each set of rows and class, 0 for a class without pixels.
-        totals, run: see `Metric.compute`; with the sum "truth", the true pixels (R, C) and (1, C) of each class.
+        shares: (R, C) the score of each class, from 0 to 1, in each of R sets of rows; 0 for a class without pixels.
+        totals, run: sums as in `Metric.compute`: {name: (R, ...)} and {name: (1, ...)}; they have "truth", the true
+            pixels (R, C) and (1, C) of each class.
     """
     return over_shown_classes(100 * shares.mean(-1), totals, run)
 
@@ -150,8 +151,9 @@ def over_shown_classes(
 
     Args:
         mean: (R,) mean over all C classes, in which a class without pixels counts as 0.
-        totals, run: see `Metric.compute`; with the sum "truth", the true pixels (R, C) of each class.
-        pixels: (R, C) pixels that the score of each class follows from; those of the truth when None.
+        totals, run: sums as in `Metric.compute`: {name: (R, ...)} and {name: (1, ...)}; they have "truth", the true
+            pixels (R, C) of each class.
+        pixels: (R, C) number of pixels on which the score of each class is based; None for the true pixels.
     """
     pixels = totals["truth"] if pixels is None else pixels
     shown = np.ones(pixels.shape[-1], dtype=bool) if run is None else run["truth"][0] > 0

@@ -13,9 +13,10 @@ class RankCorrelation:
     """Mean over queries of Spearman's correlation between a property of the drawn supports and the score.
 
     Attributes:
-        mean: from -1 to 1. It has no p-value: queries share supports, so that a test over query images would find a
-            correlation in 11 to 60 of 100 samples that have none.
-        queries: number of queries that have a correlation: at least three draws, and neither side constant.
+        mean: mean of the queries' correlations, from -1 to 1. It has no p-value: queries share supports, so that a test
+            over query images would find a correlation in 11 to 60 of 100 samples that have none.
+        queries: number of queries with a correlation: they have at least three draws, and neither property nor score is
+            constant.
     """
 
     mean: float

@@ -15,11 +15,13 @@ DENSE = 1 << 22
 def region_measures(prediction: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """Compute the region-wise over- and under-segmentation measures (ROM, RUM) of one class in one image.
 
+    Regions are connected in 8 directions; two overlap when they share a pixel.
+
     Args:
         prediction, truth: (h, w) bool masks of the class.
 
-    Regions are connected in 8 directions; two overlap when they share a pixel. Both measures are in [0, 1), 0 is best,
-    and 0 where prediction or truth is empty.
+    Returns:
+        (ROM, RUM), each in [0, 1); 0 is best, and the value if prediction or truth is empty.
     """
     if not prediction.any() or not truth.any():
         return 0.0, 0.0
@@ -55,6 +57,9 @@ def slot_regions(prediction: np.ndarray, truth: np.ndarray, ways: int) -> tuple[
         prediction: (h, w) integers in 0..ways.
         truth: (h, w) integers in 0..ways, or 255 for void.
         ways: number of ways N.
+
+    Returns:
+        (ROM, RUM), each (N + 1,), from 0 (best) to below 1.
     """
     true = np.where(truth == VOID, 0, truth)
     way_measures = [region_measures(prediction == slot, true == slot) for slot in range(1, ways + 1)]

@@ -18,14 +18,15 @@ ABSENT = -1
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Query and support images on which n rows of a count table depend, by numbers that all folds and runs share.
+    """Query and support images on which n count-table rows depend, by numbers that are the same in all runs.
 
     Attributes:
-        query: (n, q) numbers of the query images; (n,) where each row has one, as all masks have.
-        support: (n, K) numbers of the supports, -1 where a row has fewer; None if a record does not name them.
-        cls: (n,) number of each row's class; the same number for all rows where rows are about several classes.
-        run: (n,) number of the run within the record; None if the record holds one run.
-        fitted: whether the method is fitted once for all queries of a run, so that the run's supports act as one.
+        query: (n, q) numbers of each row's query images; (n,) if each row has one, as in segmentation.
+        support: (n, K) numbers of each row's supports, -1 where a row has fewer than K; None if the record does not
+            name supports.
+        cls: (n,) number of each row's class; one number for all rows if a row is about several classes.
+        run: (n,) number of each row's run within the record; None if the record holds one run.
+        fitted: whether the method is fitted once for all queries of a run, so that all supports of the run act as one.
     """
 
     query: np.ndarray
@@ -70,11 +71,11 @@ class Rows:
 
 
 class Groups(NamedTuple):
-    """Groups of rows of a count table, which may overlap, as m (group, row) pairs.
+    """Groups of count-table rows, which may overlap, as a list of m (group, row) pairs.
 
     Attributes:
-        group: (m,) number of the pair's group, from 0.
-        row: (m,) index of one row in that group; a row stands once in a group.
+        group: (m,) number, from 0, of the group in each pair.
+        row: (m,) index of the row in each pair; a row occurs at most once in a group.
         number: number G of groups.
     """
 
@@ -112,14 +113,14 @@ class SeparableValues(RowValues, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class RowSum:
-    """Values of count-table rows that are added up, in all or for each class.
+    """Values of count-table rows to be added up, over all rows or for each class.
 
     Attributes:
-        values: (n, ...) integers, or float64, one for each row.
-        place: (n,) index at which each row is added to the total, such as that of its class, -1 for a row that is left
-            out; None if all rows are added to one total.
-        places: number C of such indices, such as of classes.
-        of_episodes: whether the rows are whole episodes, not (episode, way) pairs.
+        values: (n, ...) integers or float64, one value for each of n rows.
+        place: (n,) index of the total to which each row is added, such as that of its class; -1 for a row that is left
+            out. None if all rows are added to one total.
+        places: number C of totals, such as the number of classes.
+        of_episodes: whether a row is a whole episode; else it is an (episode, way) pair.
     """
 
     values: np.ndarray

@@ -18,8 +18,8 @@ class MeanIoU(Metric):
     """mIoU over the classes of the test.
 
     Attributes:
-        absent_is_nan: a class that the whole run never shows makes the mean NaN, as in programs that divide 0 by 0 or
-            stop there, and with it the mean over folds; else it counts as 0.
+        absent_is_nan: whether a class that no query of the run shows makes the mean over classes, and the mean over
+            folds, NaN, as in programs that divide 0 by 0; if False, such a class counts as 0.
     """
 
     absent_is_nan: bool = False
@@ -42,17 +42,18 @@ class MeanIoU(Metric):
 def over_shown_sides(
     both: np.ndarray, totals: Totals, run: Totals | None, unions: Callable[[Totals], np.ndarray]
 ) -> np.ndarray:
-    """Replace a mean of foreground and background scores by NaN where one of the two has no pixels.
+    """Replace the mean of a foreground and a background score by NaN if the foreground or the background has no pixels.
 
     A side (foreground or background) that has no pixels in the whole run counts as 0 instead.
 
     Args:
-        both: (R,) means of the two sides' scores for R sets of rows, with 0 for a side without pixels.
-        totals, run: see `Metric.compute`.
-        unions: function that takes the union (R, 2), in pixels, of each side from the sums.
+        both: (R,) mean of the foreground and the background score in R sets of rows, where a side without pixels has
+            score 0.
+        totals, run: sums as in `Metric.compute`: {name: (R, ...)} and {name: (1, ...)}.
+        unions: takes such sums and returns the union (R, 2) of foreground and background in pixels.
 
     Returns:
-        The means (R,); NaN where a side is empty.
+        The means (R,); NaN if foreground or background has no pixels in the set of rows.
     """
     empty = unions(totals) == 0
     if run is not None:

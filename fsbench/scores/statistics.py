@@ -13,11 +13,11 @@ from fsbench.scores.rows import Groups, Rows, RowValues, SeparableValues
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """Whole episodes of a run, beside its (episode, way) pairs.
+    """Images on which the whole episodes of a run depend, and the episode of each (episode, way) pair.
 
     Attributes:
         rows: the images on which each episode depends: its query and the supports of all ways.
-        of_pair: (n,) index into `rows` of each (episode, way) pair's episode.
+        of_pair: (n,) index, into the rows of `rows`, of the episode to which each (episode, way) pair belongs.
     """
 
     rows: Rows
@@ -26,16 +26,16 @@ class Episodes:
 
 @dataclass(frozen=True, eq=False)
 class ScoreStatistics:
-    """Sums from which all scores of a run, or of a part of it, can be computed.
+    """Sums over count-table rows from which all scores of a run, or of a part of it, are computed.
 
     Attributes:
-        rows: the images on which each (episode, way) pair depends.
-        sums: {name of a sum: its values at each row}. A sum may be missing (a classification has no pixels, a part of a
-            run no background); the scores that need it are then missing, too.
-        metrics: the scores to compute.
-        is_whole: whether this is a whole run, in which a class that no query shows counts as 0; in a part of a run such
-            classes are left out.
-        episodes: the images on which whole episodes depend; None if there are no sums over whole episodes.
+        rows: the query and support images on which each (episode, way) pair depends.
+        sums: {name of a sum: its value at each row}. A sum may be missing: a classification has no pixels, a part of a
+            run no background; the scores that need it are then missing, too.
+        metrics: the metrics whose scores are computed.
+        is_whole: whether all rows of a run are included. Then a class that no query shows counts as 0; in a part of a
+            run such a class is left out.
+        episodes: the images on which whole episodes depend; None if no sum is over whole episodes.
     """
 
     rows: Rows
@@ -90,12 +90,12 @@ class ScoreStatistics:
 
 @dataclass(frozen=True, eq=False)
 class ScoredPart:
-    """Rows from which one score is computed.
+    """Rows of a count table from which one score is computed, such as those of one run in a record.
 
     Attributes:
-        statistics: the statistics of the whole run.
-        metric: the score, whose sums `statistics` has.
-        pairs: (m,) indices of the part's rows in `statistics`.
+        statistics: sums over the whole run.
+        metric: the metric of the score; `statistics` has the sums that it needs.
+        pairs: (m,) indices, into the rows of `statistics`, of the (episode, way) pairs in this part.
     """
 
     statistics: ScoreStatistics
@@ -104,7 +104,7 @@ class ScoredPart:
 
     @cached_property
     def of_episodes(self) -> bool:
-        """Whether the score is about whole episodes, not (episode, way) pairs."""
+        """Whether the score's rows are whole episodes; else they are (episode, way) pairs."""
         return all(self.statistics.sums[one.name].of_episodes for one in self.metric.sums)
 
     @cached_property

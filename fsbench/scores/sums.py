@@ -71,14 +71,14 @@ REGION_MEASURES = Sum("regions", _regions, REGIONS)
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Predicted and true label map of one episode, from which measured scores are computed.
+    """Predicted and true label map of one episode, from which scores beyond pixel counts are measured.
 
     Attributes:
         prediction: (h, w) integers in 0..N, the label map; 0 is the background.
         truth: (h, w) integers in 0..N, or 255 for void.
         ways: number of ways N.
-        void_rule: rule of the test for void pixels.
-        soft: (N, s, s) uint8 soft masks, 255 for certain; None if none were kept.
+        void_rule: the rule by which the test treats void pixels.
+        soft: (N, s, s) uint8 soft masks, where 255 is certainty; None if the run kept none.
     """
 
     prediction: np.ndarray
@@ -126,8 +126,8 @@ class MeasuredSum(Sum):
     """A sum of values that pixel counts do not give; they are measured on a run's predictions when a metric needs them.
 
     Attributes:
-        measure: function that returns the values of rows; sums with the same `measure` share its result.
-        added_up: function that adds the values up, such as `by_class`.
+        measure: function that measures the values of rows; sums with the same function share its result.
+        added_up: function that adds up the values, such as `by_class` (for each class) or `by_pair` (over all pairs).
     """
 
     count: None = field(default=None, init=False)
@@ -138,12 +138,12 @@ class MeasuredSum(Sum):
 
 @dataclass(frozen=True)
 class PixelSum(MeasuredSum):
-    """A sum of values that are measured on the pixels of each episode.
+    """A sum of values that are measured on the predicted and true masks of each episode.
 
     Attributes:
-        measure: takes the `Pixels` of an episode and returns values (N + 1, ...): of any foreground, then of each of
-            the N ways.
-        needs_soft: whether it needs soft masks, which runs keep only on request.
+        measure: takes the `Pixels` of an episode and returns (N + 1, ...): the value for any foreground, then for each
+            of the N ways.
+        needs_soft: whether `measure` needs soft masks, which a run keeps only if its settings say so.
     """
 
     measure: Callable[[Pixels], np.ndarray]

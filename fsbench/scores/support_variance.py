@@ -27,14 +27,14 @@ COMPONENTS = ("query", "support", "interaction")
 
 @dataclass(frozen=True)
 class Cells:
-    """Scores of queries with several draws of supports.
+    """Scores of queries with several draws of supports: one entry for each query and draw, n in all.
 
     Attributes:
-        stratum: (n,) number of the class; only queries and supports of one class are compared.
+        stratum: (n,) number of the query's class; only queries and supports of one class are compared.
         image: (n,) number of the query image; queries of one image are not independent.
-        query: (n,) number of the query, which belongs to one class and one image.
-        support: (n,) number of the support, or of the set of supports.
-        score: (n,) float.
+        query: (n,) number of the query: an image with one class to find.
+        support: (n,) number of the support, or of the set of supports, in the draw.
+        score: (n,) float, the score of the query with these supports, in percent.
     """
 
     stratum: np.ndarray
@@ -46,14 +46,15 @@ class Cells:
 
 @dataclass(frozen=True)
 class VarianceComponents:
-    """Parts of the variance of scores that queries, supports and their interaction cause, in squared points.
+    """How much of the variance of scores is due to queries, to supports and to their interaction, in squared points.
 
     Attributes:
-        variances: {name of `COMPONENTS`: variance}; without support and interaction if they cannot be told apart.
-        shares: {name of a component: its share of the sum, from 0 to 1}.
-        choice: variance between the supports of one query: support and interaction together.
-        queries, images, supports: numbers of queries, query images and supports that were used.
-        reason: why support and interaction cannot be told apart; empty if they can.
+        variances: {name of a component in `COMPONENTS`: variance}; without support and interaction if the data cannot
+            separate them.
+        shares: {name of a component: its share of the sum of the variances, from 0 to 1}.
+        choice: variance between the supports of one query, which is that of support and interaction together.
+        queries, images, supports: numbers of queries, query images and supports that the estimate uses.
+        reason: sentence that says why support and interaction cannot be separated; "" if they can.
     """
 
     variances: dict[str, Estimate]

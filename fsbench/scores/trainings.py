@@ -31,7 +31,7 @@ KINDS = ("query", "support", "cell")
 
 
 class Reach(StrEnum):
-    """What an interval says about other trainings (§13.3)."""
+    """What an interval says about other trainings of the method (statistics §13.3)."""
 
     OTHER = "other trainings"
     """It holds for another training, too."""
@@ -47,9 +47,10 @@ class Reach(StrEnum):
 
 
 def ranked_together(reaches: Mapping[str, Reach]) -> dict[str, Reach]:
-    """Return, for each method, the reach of intervals among which it is ranked (§13.6).
+    """Return, for each method, what its interval must say about other trainings to be ranked with this method.
 
-    A method without training goes with the widest reach that there is.
+    A method without training is ranked with those whose intervals say most: about other trainings, if any do
+    (statistics §13.6).
 
     >>> ranked_together({"a": Reach.OTHER, "b": Reach.THESE, "c": Reach.UNTRAINED})["c"]
     <Reach.OTHER: 'other trainings'>
@@ -60,11 +61,11 @@ def ranked_together(reaches: Mapping[str, Reach]) -> dict[str, Reach]:
 
 @dataclass(frozen=True, eq=False)
 class TrainedPart:
-    """Folds answered by one set of weights: one fold, or all folds.
+    """Folds that are predicted by the same trained weights: one fold, or all folds.
 
     Attributes:
-        trainings: for each training the statistics of the part's runs, which all have the same rows.
-        folds: number of each run's fold.
+        trainings: for each training (seed) the statistics of its runs on these folds; all trainings have the same rows.
+        folds: for each run in a training the number of its fold.
     """
 
     trainings: Sequence[Sequence[ScoreStatistics]]
@@ -73,11 +74,12 @@ class TrainedPart:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A method with all its trainings.
+    """Statistics of a method on one test, with all its trainings (seeds).
 
     Attributes:
-        parts: every part of the test, the same and in the same order for all methods.
-        is_free: the method is not trained, so that it says the same under every seed.
+        parts: folds, or groups of folds, that the same weights predict; the same parts in the same order for all
+            methods.
+        is_free: whether the method is not trained, so that it predicts the same with every seed.
     """
 
     parts: Sequence[TrainedPart]
@@ -85,11 +87,11 @@ class Trained:
 
     @classmethod
     def once(cls, runs: Sequence[ScoreStatistics], folds: Sequence[int] | None = None) -> "Trained":
-        """Return a method with one training.
+        """Return the statistics of a method with one training.
 
         Args:
-            runs: statistics of its runs.
-            folds: number of each one's fold; each is a fold of its own when None.
+            runs: statistics of the method's runs.
+            folds: number of the fold of each run; None if each run is a fold of its own.
         """
         return cls([TrainedPart([runs], range(len(runs)) if folds is None else folds)])
 
@@ -113,15 +115,16 @@ class Trained:
 
 @dataclass(frozen=True)
 class Spread:
-    """How far the trainings of a method differ, and so another one may (§13.2).
+    """How much the scores of a method's trainings differ, to tell how another training may score (statistics §13.2).
 
     Attributes:
-        reach: how far it goes.
-        scores: the scores of each part, those of its trainings.
-        sd: standard deviation of the score of one training a part; NaN where it is not known.
-        terms: of each part with several trainings, its part of the variance and the degrees of freedom of that.
-        overlap: what of the terms is in the variance of the images already.
-        borrowed: places of the parts with one training, which take the spread of the others.
+        reach: whether the spread tells of other trainings ("other trainings"), there are too few ("these trainings"),
+            or the method is not trained ("no training").
+        scores: for each part (folds predicted by the same weights) the score of each training.
+        sd: standard deviation of the score over trainings, one training for each part; NaN if unknown.
+        terms: (contribution to the variance, degrees of freedom) of each part that has several trainings.
+        overlap: the share of `terms`, as a variance, that the variance between images contains already.
+        borrowed: indices of the parts with one training, for which the spread of the other parts is used.
     """
 
     reach: Reach
@@ -133,23 +136,26 @@ class Spread:
 
     @property
     def number(self) -> str:
-        """Number of trainings: "3", or by part "3,3,2"; "" if nothing is trained."""
+        """Number of trainings as text: "3", or "3,3,2" if parts differ; "" if nothing is trained."""
         counts = [str(len(own)) for own in self.scores]
         return "" if self.reach is Reach.UNTRAINED else counts[0] if len(set(counts)) == 1 else ",".join(counts)
 
 
 @dataclass(frozen=True)
 class TrainedEstimate:
-    """A mean over trainings, or a difference of two, for other images and for other trainings.
+    """A mean over trainings, or a difference of two means, with an interval for these and one for other trainings.
 
     Attributes:
-        these: with the interval for other images and these trainings.
-        other: with that for other images and other trainings; None if nothing is said of them.
-        spreads: the spreads of the method, or of both; one where these have the same weights.
-        variance: the variance of trainings; NaN where `other` is not stated.
-        df: degrees of freedom of that variance.
-        is_rough: two trainings in all, whose spread is one number: the variance is doubled.
-        p_family: p of a difference among several that are corrected together.
+        these: the estimate with the interval for other images and these trainings.
+        other: the estimate with the interval for other images and other trainings; None if there are too few trainings
+            for it.
+        spreads: the spread over trainings of the method, or of both methods; a single one if both have the same
+            weights.
+        variance: the variance of the value between trainings; NaN if `other` is None.
+        df: degrees of freedom of `variance`.
+        is_rough: whether there are only two trainings in all, so that the spread is based on one number; the variance
+            is then doubled.
+        p_family: p-value of a difference that is used to correct several differences together.
     """
 
     these: Estimate
@@ -162,7 +168,7 @@ class TrainedEstimate:
 
     @property
     def widest(self) -> Estimate:
-        """The estimate that covers most: other trainings if known, else other images."""
+        """The estimate that covers most: `other` (other trainings) if it is known, else `these`."""
         return self.other or self.these
 
     @property
@@ -172,13 +178,13 @@ class TrainedEstimate:
 
     @property
     def values(self) -> list[float]:
-        """Score of each training, if all weights answer one part; else none."""
+        """Score of each training if the same weights predict all folds, or there is one fold; else an empty list."""
         parts = self.spreads[0].scores
         return list(parts[0]) if len(parts) == 1 else []
 
     @property
     def is_borrowed(self) -> bool:
-        """Whether a part with one training uses the spread of the others."""
+        """Whether a part (fold) with one training uses the spread over trainings of the other parts."""
         return self.other is not None and any(spread.borrowed for spread in self.spreads)
 
     def each(self, change: Callable[[Estimate], Estimate]) -> "TrainedEstimate":
@@ -199,7 +205,7 @@ class TrainedEstimate:
 
     @property
     def reach(self) -> Reach | Scope:
-        """What `widest` covers; a scope if there is no interval."""
+        """What the interval of `widest` says about other trainings; the scope of the interval if there is none."""
         reaches = {spread.reach for spread in self.spreads}
         if Reach.THESE in reaches:
             return Reach.THESE
@@ -210,7 +216,7 @@ class TrainedEstimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """Score of `method` minus that of `other`, in points, with both scores in `scores`."""
+    """Difference of two methods in a metric: score of `method` minus that of `other`, in points; `scores` has both."""
 
     method: str
     other: str
@@ -238,9 +244,9 @@ class _Part:
 
 
 def estimates(trained: Trained) -> dict[str, TrainedEstimate]:
-    """Return {metric: mean over a method's trainings, as an estimate}.
+    """Return {metric: mean over a method's trainings, with its intervals}.
 
-    A score is left out where there is nothing to average.
+    A metric that has no value (nothing to average) is left out.
     """
     designs: list[Design] = []
     found = {}
@@ -260,15 +266,16 @@ def differences(
     """Compare methods in pairs by their means over trainings.
 
     Args:
-        methods: name -> its trainings; the rows of all methods are about the same query images in the same order. Where
-            two have other supports, those of both act on their difference.
-        pairs: (method, other) names.
-        same_weights: whether training s of two methods has the same weights, as two thresholds of one network have: it
-            is one.
-        metrics: names of the scores; all unless given.
+        methods: {name: statistics of the method's trainings}; the rows of all methods are about the same query images
+            in the same order. If two methods have other supports, their difference depends on the supports of both.
+        pairs: (method, other) names; the other's score is subtracted.
+        same_weights: takes two names and returns whether training s of both methods has the same weights, as for two
+            thresholds of one network; their trainings are then compared one by one.
+        metrics: names of the scores to compare; None for all.
 
     Returns:
-        metric -> the difference of every pair that has the score; a method lacks it where there is nothing to average.
+        {metric: difference of each pair in which both methods have the score}; a method lacks a score if there is
+        nothing to average.
     """
     of_method = {name: {one.name: one for one in trained.metrics} for name, trained in methods.items()}
     designs: list[Design] = []

@@ -22,12 +22,12 @@ _AT = " at "
 
 
 def label_at(answer: str, side: int | None) -> str:
-    """Return the label of an answer without a model, counted at images of `side` (None: the query's size)."""
+    """Return the label of a trivial prediction, without a model, counted at side `side` (None: the query's size)."""
     return answer if side is None else f"{answer}{_AT}{side} px"
 
 
 def is_trivial(label: str) -> bool:
-    """Return whether a label belongs to an answer without a model.
+    """Return whether a label belongs to a trivial prediction without a model, such as "(majority)".
 
     >>> is_trivial("(majority)"), is_trivial(label_at("(majority)", 473)), is_trivial("hsnet")
     (True, True, False)
@@ -36,10 +36,10 @@ def is_trivial(label: str) -> bool:
 
 
 def trivial_answers(frame: "pl.DataFrame") -> dict[str, "pl.DataFrame"]:
-    """Return {answer without a model: its count table}, derived from a run's counts.
+    """Return {label of a trivial prediction without a model: its count table}, derived from a run's counts.
 
-    The answers are: everything is way 1 and every way is present; everything is background and no way is present; and
-    whichever is more common in the truth of these episodes, for pixels and for presence by themselves.
+    The predictions are: everything is way 1 and every way is present; everything is background and no way is present;
+    and, for pixels and for presence separately, whichever is more common in the truth of these episodes.
     """
     frame = frame.drop(REGIONS, strict=False)
     foreground, background = _foreground(frame), _background(frame)

@@ -28,8 +28,8 @@ VOXELS = Sum("voxels", _voxels)
 class VolumeScore(Metric):
     """A share of a scan's voxels, such as Dice, averaged over scans, then over classes.
 
-    A scan of which nothing is counted is left out. One in which the share is 0 / 0 makes the score NaN, as in the
-    authors' program; of Dice there is none in a test, whose scans show their classes.
+    A scan of which no voxel is counted is left out. A scan for which the share is 0 / 0 makes the score NaN, as in the
+    authors' program; for Dice this does not happen in a test, whose scans show their classes.
     """
 
     sums = (VOXELS,)

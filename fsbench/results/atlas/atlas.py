@@ -245,7 +245,7 @@ class Atlas:
 
 
 def is_alike(ours: str, theirs: str, name: str) -> bool:
-    """Return whether the condition `name` of a run equals a published one; image lists made by fsbench match any."""
+    """Return whether a run's value of the condition `name` equals a published one; fsbench's image lists match any."""
     return ours == theirs or (name == "image_lists" and ours not in get_args(ImageLists))
 
 

@@ -12,7 +12,7 @@ ROUNDING = 0.1
 
 
 def summary(atlas: Atlas) -> list[str]:
-    """Return lines that say how many programs and published scores the atlas holds, and how much is unknown."""
+    """Return lines of text: how many programs and published scores there are, and how much about them is unknown."""
     programs, groups = atlas.programs, atlas.groups()
     cells = [(program, column) for program in programs for column in EVIDENCED]
     missing = sum(getattr(program, column) == NOT_FOUND for program, column in cells)

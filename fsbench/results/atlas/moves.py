@@ -55,7 +55,7 @@ def known_moves(atlas: Atlas, entry: Entry, cell: Cell, difference: float | None
 
 
 def published_moves(atlas: Atlas, entry: Entry, cell: Cell) -> Iterator[str]:
-    """Yield sentences on published spreads of a score on an entry's test: over test seeds, and over folds."""
+    """Yield sentences on how far a published score varies on an entry's test: over test seeds, and over folds."""
     test = (entry.dataset, cell, entry.conditions["image_lists"])
     for study in seed_studies():
         if (study.dataset, study.cell, study.image_lists(atlas)) == test:

@@ -36,7 +36,7 @@ class FigurePair:
 
     @property
     def gap(self) -> str:
-        """Size of the difference, with as many decimals as the figure that has more."""
+        """Size of the difference as text, with as many decimals as the more precise of the two scores."""
         return f"{abs(self.difference):.{self._digits}f}"
 
     @property
@@ -209,7 +209,7 @@ def _comparability(pair: tuple[Entry, Entry]) -> tuple[bool | str, ...]:
 
 
 def named_by_program(entry: Entry) -> Entry:
-    """Return an entry under its program's name of the method, unless its figures have conditions of their own."""
+    """Return an entry with its program's name of the method, unless its scores have other conditions."""
     return replace(entry, method=entry.program.method) if entry.program and not entry.changes else entry
 
 

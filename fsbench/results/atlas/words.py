@@ -82,7 +82,7 @@ MEANING: Mapping[str, str] = {
 
 
 def phrase(condition: str, word: str) -> str:
-    """Return a phrase for a condition's value, with a program as subject: "gets masks", "counts at 'original'"."""
+    """Return words for a test condition's value that follow a program's name: "gets masks", "counts at 'original'"."""
     return PHRASES.get(condition, {}).get(word) or f"{VERBS[condition]} '{word}'"
 
 

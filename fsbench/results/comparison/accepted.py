@@ -22,7 +22,7 @@ NOW, ACCEPTED = "now", "accepted"
 
 
 class Outcome(StrEnum):
-    """What happened to the scores, compared with accepted ones."""
+    """What happened to a method's scores, compared with accepted (reference) runs: equal, better, worse or open."""
 
     EQUAL = "equal"
     """Every count is the accepted one."""
@@ -59,7 +59,7 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """The outcome in one line."""
+        """The outcome in one line of text, with the differences of the scores and the number of changed episodes."""
         if self.outcome is Outcome.EQUAL:
             return f"{self.method}: equal: all {self.episodes} episodes have the accepted counts"
         first, *others = self.comparison.tables[ALL].values()
@@ -68,7 +68,7 @@ class Verdict:
         return f"{self.method}: {self.outcome}: {'; '.join(map(_difference, shown))}; {other}"
 
     def write(self, form: str) -> str:
-        """Write the verdict as "text" or "markdown"."""
+        """Return the comparison with accepted runs as text, or as Markdown if `form` is "markdown"."""
         found = self.comparison.conclusions if self.different else Conclusions()
         sheet = replace(
             to_sheet(self.comparison),

@@ -83,7 +83,7 @@ def _differences_in_words(rows: Sequence[ResultRow]) -> str:
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Return a comparison as JSON values: its fields, with rows by breakdown and metric."""
+    """Return a comparison as JSON values: its fields, with the differences as {breakdown: {metric: list}}."""
     values = {field.name: getattr(comparison, field.name) for field in fields(comparison)}
     tables = {
         kind: {metric: [_line(row, comparison.asked) for row in rows] for metric, rows in of_kind.items()}
@@ -199,7 +199,7 @@ def _these_ends(row: ResultRow, digits: int) -> str | None:
 
 
 def times(size: SizeOfTest) -> str:
-    """Write how many times as many images a test needs, with its 95 % interval."""
+    """Return text for how many times as many images a test needs to find a difference, with a 95 % interval."""
     low, high = multiple(size.times_low), multiple(size.times_high)
     return f"{multiple(size.times)}× ({low}–{high})"
 

@@ -37,7 +37,7 @@ class DrawnPrediction(NamedTuple):
 
 
 def choose(episodes: Sequence[Episode], count: int = 8) -> list[Episode]:
-    """Choose `count` episodes, evenly spread over the list; the same for every method."""
+    """Choose `count` episodes, evenly spread over the list, so that all methods show the same ones."""
     if len(episodes) <= count:
         return list(episodes)
     return [episodes[round(i)] for i in np.linspace(0, len(episodes) - 1, count)]

@@ -81,7 +81,7 @@ def _read_pixels(data: SegmentationData, name: str) -> np.ndarray:
 
 
 def batch_support_images(episode: "EpisodeBatch", names: Sequence[str]) -> list[LabeledImage]:
-    """Return the supports of a batch of one episode; `names` are those of its ways."""
+    """Return the supports of a batch of one episode as images with label maps; `names` are its ways' class names."""
     images = []
     for slot, name in enumerate(names, 1):
         of_way = episode.valid[0, slot - 1].nonzero().flatten().tolist()
@@ -93,7 +93,7 @@ def batch_support_images(episode: "EpisodeBatch", names: Sequence[str]) -> list[
 
 
 def batch_query_image(episode: "EpisodeBatch", names: Sequence[str]) -> LabeledImage:
-    """Return query and truth of a batch of one episode; `names` are those of its ways."""
+    """Return the query of a batch of one episode with its true label map; `names` are the class names of its ways."""
     slots = episode.known_truth().label_maps[0].cpu().numpy()
     return LabeledImage(truth_caption(names, _foreground_ways(slots)), batch_query_pixels(episode), slots, len(names))
 

@@ -19,10 +19,10 @@ for its own supports, or there is none."""
 class PublishedComparison:
     """A measured score compared with a published score of the same method and test.
 
-    `difference` is the measured minus the published score, in points. `verdict` is one of `VERDICTS` (above, below or
-    not told apart; statistics §9); or it is "not comparable: …", `difference` is None, and `differs` lists every
-    condition that differs. `caveats` lists what is unknown about comparable scores, and remarks on the evaluation
-    program behind the published score.
+    `difference` is the measured minus the published score, in points. `verdict` is one of `VERDICTS` (statistics §9):
+    "above", "below", "not told apart", or why the interval tells nothing. If the scores cannot be compared, it is "not
+    comparable: …", `difference` is None, and `differs` lists every condition that differs. `caveats` lists what is
+    unknown about comparable scores, and remarks on the evaluation program behind the published score.
     """
 
     method: str

@@ -142,7 +142,7 @@ class ResultRow:
 
     @property
     def is_of_these(self) -> bool:
-        """Whether the interval holds only for the given trainings, since most folds have just one."""
+        """Whether the interval holds only for the trained weights at hand, since most folds have just one training."""
         return self.trained is not None and self.trained.reach is Reach.THESE
 
     @property

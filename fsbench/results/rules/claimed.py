@@ -59,7 +59,7 @@ class Claim:
 
     @classmethod
     def from_text(cls, text: str, source: str = "") -> "Claim":
-        """Return the claim of a number in percent such as 57.6. Raises SettingsError if it is not one."""
+        """Return the claim of a score in percent such as "57.6". Raises SettingsError if the text is none."""
         value = float(text) if NUMBER.fullmatch(text) else -1.0
         if not 0 <= value <= 100:
             raise SettingsError(f"--claimed is '{text}', expected a score from 0 to 100 such as 57.6")
@@ -163,7 +163,7 @@ class Claimed:
 
     @property
     def shown(self) -> list[ResultRow]:
-        """The rows that are printed: the mean over folds of each method; for methods without a mean, the folds."""
+        """The printed scores: each method's mean over folds, or its scores on single folds if there is no mean."""
         means = {row.method for row in self.rows if row.fold == MEAN}
         return [row for row in self.rows if row.fold == MEAN or row.method not in means]
 
@@ -180,7 +180,7 @@ class Claimed:
 
     @property
     def beside(self) -> list[str]:
-        """Sentences on how far each score by the test's own rules is from the claim, and whether images explain it."""
+        """Sentences on how far scores by the test's own rules are from the claim, and whether images explain it."""
         several = len({row.fold for row in self.shown}) > 1
         found = []
         for row in (row for row in self.shown if row.rule == OWN):
@@ -201,7 +201,7 @@ class Claimed:
 
     @property
     def verdict(self) -> str:
-        """The rules under which the claimed score is reached, in a sentence."""
+        """Sentence that names the counting rules under which a score rounds to the claimed score."""
         source = f" of {self.claim.source}" * bool(self.claim.source)
         if not self.reached:
             nearest = min(self.shown, key=lambda row: abs(row.estimate.value - self.claim.value))

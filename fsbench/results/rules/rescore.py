@@ -229,7 +229,7 @@ def _too_many_ways(record: Record, target: Protocol) -> bool:
 
 
 def undefined(record: Record, own: Protocol, target: Protocol) -> str:
-    """Return why a run's counts do not give the metric of the protocol `target`; "" if they do."""
+    """Return a reason why a run's counts do not give the metric of the protocol `target`; "" if they do."""
     if _too_many_ways(record, target):
         return f"{target.name} knows one way, the run has up to {largest_way(record.header)}"
     if target.draw.asks_base_classes != own.draw.asks_base_classes:
@@ -289,7 +289,7 @@ def _warnings(records: list[Record], target: Protocol | None, choices: Choices) 
 
 
 def to_sheet(item: Rescored) -> Sheet:
-    """Lay out a line for each run and rule, with the difference to the run's own score."""
+    """Lay out a table with a line for each run and counting rule, with the difference from the run's own score."""
     moves = {(row.method, row.fold, row.rule, row.metric): row.estimate for row in item.ruled.differences}
     scored: dict[tuple[str, str, str], dict[str, ResultRow]] = {}
     for row in item.ruled.rows:

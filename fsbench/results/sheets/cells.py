@@ -58,7 +58,7 @@ def write_cell(cell: Cell, column: Column) -> str:
 
 
 def cell_mark(cell: Cell, column: Column) -> str:
-    """Return the mark behind a cell, such as the star of a significant difference; "" if there is none."""
+    """Return the sign behind a table cell, such as the star of a significant difference; "" if there is none."""
     is_apart = column.form is Form.CORRECTED and isinstance(cell.value, float) and cell.value < ALPHA
     return cell.mark or STAR * is_apart
 
@@ -101,14 +101,14 @@ def figure(score: Estimate | None, metric: str) -> str:
 
 
 def ends(score: Estimate, digits: int) -> str:
-    """Write the interval of a score as "[low, high]", or why it has none; "" if there is nothing to say."""
+    """Return a score's interval as "[low, high]", or the number of images if they are too few for one; else ""."""
     if score.has_interval:
         return f"[{score.low:.{digits}f}, {score.high:.{digits}f}]{mark(score)}"
     return few_images(score) if is_too_few(score) else ""
 
 
 def moved(difference: Estimate, digits: int, separator: str = " ") -> str:
-    """Write a difference with its interval, or why it has none."""
+    """Return a difference with its interval as text, or with the reason why it has no interval."""
     value = f"{difference.value:+.{digits}f}"
     if difference.scope is Scope.IDENTICAL:
         return separator.join((value, "(identical)"))
@@ -167,7 +167,7 @@ def few_images(score: Estimate) -> str:
 
 
 def mark(score: Estimate) -> str:
-    """Return the mark of an interval that holds only for the given supports; "" for other intervals."""
+    """Return the sign behind an interval that holds only for the supports of this test; "" for other intervals."""
     return CONDITIONAL if score.has_interval and score.scope is Scope.THESE_SUPPORTS else ""
 
 

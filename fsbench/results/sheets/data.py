@@ -30,13 +30,13 @@ def csv_text(lines: Iterable[Sequence[object]]) -> str:
 
 
 def rows_csv(rows: Iterable[ResultRow]) -> str:
-    """Write rows of results as CSV, with the columns of `fsbench.results.rows.row.COLUMNS`."""
+    """Return results as CSV text, with the columns of `fsbench.results.rows.row.COLUMNS`."""
     frame = rows_frame(rows)
     return csv_text([frame.columns, *(["" if cell is None else cell for cell in row] for row in frame.rows())])
 
 
 def sheets_csv(sheets: Sequence[Sheet]) -> str:
-    """Write the tables of sheets as CSV text, under one header line if they have the same columns."""
+    """Return the tables of sheets (tables with notes) as CSV text; tables with the same columns share a heading."""
     lines: list[Sequence[object]] = []
     head: list[str] = []
     for table in (table for sheet in sheets for table in sheet.tables):
@@ -49,7 +49,7 @@ def sheets_csv(sheets: Sequence[Sheet]) -> str:
 
 
 def sheets_json(sheets: Sequence[Sheet]) -> str:
-    """Write sheets as JSON: for each its title, lead text, tables (a dict for each line) and notes."""
+    """Return sheets as JSON text: for each its title, lead text, tables (a dictionary for each line) and notes."""
     return as_json(
         [
             {
@@ -86,7 +86,7 @@ def table_records(table: Table) -> list[dict[str, float | str | None]]:
 
 
 def as_json(items: Sequence[Any]) -> str:
-    """Write dataclasses or JSON values as JSON; NaN becomes null."""
+    """Return dataclasses or JSON values as JSON text; NaN becomes null."""
     return json.dumps(_plain(items), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -53,7 +53,7 @@ def fit(sheet: Sheet, width: int | None) -> Fitted:
 
 
 def cell_texts(table: Table) -> list[list[str]]:
-    """Return, for each column of a table, the texts of its cells, padded so that marks align."""
+    """Return, for each column of a table, the texts of its cells, padded so that signs behind them align."""
     texts = []
     for column, cells in zip(table.columns, _by_column(table), strict=True):
         marks = [cell_mark(cell, column) for cell in cells]

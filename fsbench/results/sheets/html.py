@@ -17,7 +17,7 @@ PLACES = {"best": Markup("<strong{}>{}</strong>"), "second": Markup("<u{}>{}</u>
 
 
 def html(sheets: Sequence[Sheet]) -> str:
-    """Write sheets as HTML for a notebook; HTML characters in names are escaped."""
+    """Return sheets (tables with title and notes) as HTML for a notebook; HTML characters in names are escaped."""
     parts: list[str] = []
     for sheet in sheets:
         shown = fit(sheet, None).sheet
@@ -29,13 +29,13 @@ def html(sheets: Sequence[Sheet]) -> str:
 
 
 def table_html(table: Table) -> Markup:
-    """Write a table of a sheet, with its caption, as HTML."""
+    """Return a table, with its caption, as HTML."""
     caption = Markup("<caption>{}</caption>").format(_printable(table.caption)) if table.caption else ""
     return Markup("<table>{}{}</table>").format(caption, body_html(table))
 
 
 def body_html(table: Table) -> Markup:
-    """Write a table's heading and lines as HTML, with numbers in a form that scripts can sort."""
+    """Return a table's heading and lines as HTML, with numbers in a form that scripts can sort."""
     head = [
         Markup('<th scope="col"{}>{}</th>').format(
             attributes(class_=_word(column), title=column.meaning), _printable(word)
@@ -72,7 +72,7 @@ def _words(text: str, cell: Cell) -> Markup:
 
 
 def head_html(column: Column) -> Markup:
-    """Write a column heading as HTML, with attributes by which readers can sort, choose and download columns."""
+    """Return a column heading as HTML, with attributes by which readers can sort, choose and download columns."""
     is_error = bool(column.metric) and metric_named(column.metric).sign < 0
     return Markup("<th{}>{}</th>").format(
         attributes(
@@ -112,7 +112,7 @@ def cell_html(cell: Cell, column: Column, *, has_letters: bool = False, bar: str
 
 
 def score_html(cell: Cell, column: Column, *, has_letters: bool = False) -> Markup:
-    """Write a score with its interval, and letters that group methods which are not told apart, as HTML."""
+    """Return a score with its interval as HTML; methods that are not told apart share a letter behind the score."""
     words = write_cell(cell, column)
     unit = column.unit if words.endswith(column.unit) else ""
     number = PLACES[cell.place].format(Markup(' class="number"'), _printable(words.removesuffix(unit))) + unit
@@ -124,7 +124,7 @@ def score_html(cell: Cell, column: Column, *, has_letters: bool = False) -> Mark
 
 
 def attributes(**values: object) -> Markup:
-    """Write an HTML element's attributes; "", None and False are left out, True has no value."""
+    """Return the attributes of an HTML element as text; "", None and False are left out, True has no value."""
     known = {name.rstrip("_").replace("_", "-"): value for name, value in values.items()}
     return Markup("").join(
         Markup(" {}").format(name) if value is True else Markup(' {}="{}"').format(name, _printable(str(value)))

@@ -44,7 +44,7 @@ _LATEX = str.maketrans(
 
 
 def latex(sheets: Sequence[Sheet]) -> str:
-    """Write sheets as LaTeX tables with captions, for the package booktabs."""
+    """Return sheets (tables with title and notes) as LaTeX tables with captions, for the package booktabs."""
     lines: list[str] = []
     for sheet in sheets:
         shown = fit(sheet, None).sheet

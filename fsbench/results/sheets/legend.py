@@ -70,7 +70,7 @@ def explain(sheet: Sheet) -> list[str]:
 
 
 def weights_in_words(intervals: Iterable[Estimate]) -> str:
-    """Say whether intervals hold only for these trained weights or for other trainings, if all of them agree in it."""
+    """Return words that say whether intervals hold for other trainings, or these weights only; "" if they differ."""
     covered = {found.covers_trainings for found in intervals if found.has_interval}
     if len(covered) > 1:
         return ""
@@ -145,7 +145,7 @@ def support_set_notes(estimates: Iterable[Estimate]) -> list[str]:
 
 
 def family_note(comparisons: int) -> str:
-    """Say how many comparisons the p-values are corrected for (statistics §7)."""
+    """Return a sentence on how many comparisons the p-values are corrected for (statistics §7)."""
     if comparisons == 1:
         return f"{STAR}: p < 0.05 (the only comparison)"
     return f"{STAR}: p < 0.05 after Holm's correction ({comparisons:,} comparisons)"

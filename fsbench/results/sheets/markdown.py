@@ -10,13 +10,13 @@ from fsbench.results.table import Sheet, Table
 
 
 def markdown_row(cells: Sequence[str], bold: Collection[int] = ()) -> str:
-    """Write a row of a Markdown table; cells whose indices are in `bold` are bold."""
+    """Return a row of a Markdown table; cells whose indices are in `bold` are bold."""
     words = [escape(cell).strip().replace("|", "\\|") for cell in cells]
     return "| " + " | ".join(f"**{cell}**" if i in bold else cell for i, cell in enumerate(words)) + " |"
 
 
 def table_lines(table: Table) -> list[str]:
-    """Write a table as lines of Markdown, with the best score of each column bold."""
+    """Return a table as lines of Markdown, with the best score of each column bold."""
     rows = [markdown_row(write_heads(table.columns)), "|" + "---|" * len(table.columns)]
     for line, texts in zip(table.lines, zip(*cell_texts(table), strict=True), strict=True):
         rows.append(markdown_row(texts, [n for n, cell in enumerate(line.cells) if cell.place == "best"]))
@@ -24,7 +24,7 @@ def table_lines(table: Table) -> list[str]:
 
 
 def markdown(sheets: Sequence[Sheet]) -> str:
-    """Write sheets as Markdown."""
+    """Return sheets (tables with title and notes) as Markdown text."""
     lines: list[str] = []
     for sheet in sheets:
         shown = fit(sheet, None).sheet

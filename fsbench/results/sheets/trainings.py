@@ -30,7 +30,7 @@ DIFFERENCE_SIGNS = {
 
 
 def training_mark(found: TrainedEstimate | None) -> str:
-    """Return the mark of an interval over trainings that is rough or uses other folds' spread; "" if neither."""
+    """Return the sign behind an interval for other trainings that is rough or uses other folds' spread; else ""."""
     return "" if found is None else ROUGH * found.is_rough + BORROWED * found.is_borrowed
 
 

@@ -20,7 +20,7 @@ Paint = Callable[["Axes"], None]
 
 
 class Titled(Protocol):
-    """A table derived from runs, with a title; its JSON holds all fields, its CSV only its rows."""
+    """Protocol of a table that a study derives from runs: its JSON has all fields, its CSV only its rows."""
 
     @property
     def title(self) -> str: ...
@@ -54,7 +54,7 @@ class Analysis(Generic[T]):
     named_rows: bool
 
     def write(self, tables: Sequence[T], form: str, width: int | None = None, wrap: bool = False) -> str:
-        """Write tables of the study in the format `form`: text, markdown, latex, csv or json."""
+        """Return tables of the study as text in the format `form`: "text", "markdown", "latex", "csv" or "json"."""
         rows = (row for table in tables for row in table.rows)
         return write_results(form, [self.sheet(table) for table in tables], rows, tables, width, wrap)
 

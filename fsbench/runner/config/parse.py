@@ -258,11 +258,11 @@ class ParsedRun(LightningCLI):
         return None
 
     def build_method(self) -> Any:
-        """Build only the method. Raises CheckpointError if weights are missing."""
+        """Build and return the method of the run, without the data. Raises CheckpointError if weights are missing."""
         return self._without("data")["model"]
 
     def build_data(self) -> Any:
-        """Build only the data module, without the method."""
+        """Build and return the data module of the run, without the method."""
         return self._without("model")["data"]
 
     def _without(self, group: str) -> Any:
@@ -318,7 +318,7 @@ def parse_values(
 
 
 def parse_judged(config: Namespace, build: bool = True) -> ParsedRun:
-    """Return the run for settings that the parser has already checked."""
+    """Return the run for settings that the parser has already checked, without checking them again."""
     quiet()
     _load_class_files(config.as_dict())
     run = ParsedRun(config)

@@ -123,7 +123,7 @@ def _is_path(name: str) -> bool:
 
 
 def is_shipped(kind: str, name: str) -> bool:
-    """Return whether a name in configs/`kind` belongs to fsbench itself, not to a package or a user's file."""
+    """Return whether `name` in configs/`kind` belongs to fsbench itself; else it is a package's or a user's own."""
     one = _named(kind).get(name)
     return isinstance(one, NamedFile) and one.plug_in is None
 
@@ -224,7 +224,7 @@ def names_by_task(kind: str) -> tuple[dict[TaskName, dict[str, str]], list[str]]
 
 
 def methods_by_protocol() -> dict[str, list[str]]:
-    """Return {protocol: methods that use it by default}."""
+    """Return {name of a protocol: methods whose default protocol it is}."""
     found: dict[str, list[str]] = {}
     for known in names_by_task("methods")[0].values():
         for name in known:
@@ -234,7 +234,7 @@ def methods_by_protocol() -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """A method of configs/methods with a chosen backbone (None: the method's own)."""
+    """A method of configs/methods with the backbone to use; None stands for the method's own backbone."""
 
     method: str
     backbone: str | None = None
@@ -288,7 +288,7 @@ def _own_backbone(method: str) -> str | None:
 
 
 def check_known(kind: str, what: str, name: str) -> None:
-    """Raise SettingsError unless configs/`kind` has `name`; `what` is the word for the kind in the message."""
+    """Raise SettingsError unless configs/`kind` has `name`; `what` is a word for the kind, such as "method"."""
     if kind == "data" and (is_class_file(name) or _is_path(name)):
         read_config(kind, name)
     elif kind == "protocols":

@@ -180,7 +180,7 @@ class RunConfig(TaskOptions):
 
     @cached_property
     def choice(self) -> MethodChoice:
-        """The method with its backbone. Raises SettingsError if a name is unknown or they do not fit together."""
+        """The method with its backbone. Raises SettingsError if a name is unknown or method and backbone do not fit."""
         return choose_method(self.method, self._backbone)
 
     @cached_property
@@ -237,7 +237,7 @@ class RunConfig(TaskOptions):
 
     @property
     def backbone_note(self) -> str:
-        """A sentence if `backbone` is "auto" and replaces the method's own, whose weights are missing; else ""."""
+        """Sentence for users if `backbone` is "auto" and the method's own is replaced, as its weights are missing; else ""."""
         own = needed_weights(self.method, self.dataset) if self.backbone == AUTO and self._backbone else None
         if own is None:
             return ""

@@ -71,7 +71,7 @@ def _examine_authors_shots(subject: Subject) -> None:
 
 
 def check_empty_supports(subject: Subject) -> str:
-    """Check that support masks without foreground still give a valid answer."""
+    """Check that support masks without any labelled pixel still give a valid prediction."""
     if not subject.segments:
         raise NotApplicableError("classifiers get no masks")
     for value in (0, 255):
@@ -85,7 +85,7 @@ def check_empty_supports(subject: Subject) -> str:
 
 
 def check_empty_query(subject: Subject) -> str:
-    """Check that a query that shows none of the episode's classes gives a valid answer."""
+    """Check that a query that shows none of the episode's classes gives a valid prediction."""
     if not subject.segments:
         raise NotApplicableError("every query image of a classifier is of one of the classes")
     episode = subject.episode(4, query_shows=False)

@@ -80,7 +80,7 @@ class Subject:
 
     @cached_property
     def ways(self) -> int:
-        """Number of ways in most checks: two, or the first of `WAYS` that the method accepts."""
+        """Number of ways that most checks use: two, or the first of `WAYS` that the method accepts."""
         return next((ways for ways in WAYS if self.takes_ways(ways) is None), WAYS[0])
 
     @cached_property

@@ -179,7 +179,7 @@ class ForgottenFeatures(Callback):
 
 
 class TimeEstimate(Callback):
-    """Callback that prints, after the second training step, how long the rest will take, without validations."""
+    """Callback that prints, after the second training step, how long the rest of the training will take."""
 
     def __init__(self) -> None:
         self.began: float | None = None

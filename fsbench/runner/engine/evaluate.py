@@ -69,7 +69,7 @@ class Evaluation:
 
     @cached_property
     def answered_by(self) -> Answering[Test]:
-        """The test and the method, which predicts this process's share of the episodes."""
+        """The test with the method that predicts this process's share of the episodes."""
         return _answering(self.experiment, self.trainer)
 
     @cached_property
@@ -79,7 +79,7 @@ class Evaluation:
 
     @cached_property
     def asked(self) -> list[int]:
-        """Numbers of the episodes that are also predicted one by one before the test, in this order."""
+        """Numbers of the episodes that are also predicted alone before the test, to check that episodes are independent."""
         in_order = self.answered_by.in_order(self.experiment.data.manifest.episodes)
         return episodes_to_ask(in_order, self.experiment.options.asked_alone)
 

@@ -72,7 +72,7 @@ def run_together(runs: Iterable[ParsedRun]) -> None:
 
 @kept_global_state()
 def run_parsed(parsed: ParsedRun) -> Record | None:
-    """Train and evaluate whatever a run still lacks, from its parsed settings; see `run`."""
+    """Train and evaluate whatever a run still lacks, from its checked settings, and return its record; see `run`."""
     with leaving_process_group():
         return run_experiment(Experiment(parsed))
 

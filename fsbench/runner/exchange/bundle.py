@@ -83,7 +83,7 @@ class Listing(BaseModel):
 
 @dataclass(frozen=True)
 class StatedListing:
-    """List of a bundle's contents together with its runs, to check its statements against them."""
+    """The list in a bundle (a file of runs to publish) together with the runs, to check the list against them."""
 
     listing: Listing
     records: Sequence[Record]
@@ -238,13 +238,16 @@ def unpack(bundle: Path) -> Iterator[tuple[Path, Listing]]:
 
 
 def read_listing(bundle: Path) -> Listing:
-    """Read the list of a bundle's contents without unpacking it. Raises RecordError if it is not a bundle."""
+    """Read the list of contents of a bundle (a file of runs to publish) without unpacking it.
+
+    Raises RecordError if the file is not a bundle.
+    """
     with _open(bundle) as (_, listing):
         return listing
 
 
 def bundle_commands(runs: Sequence[Path], file: str, card: str = "card.yaml") -> str:
-    """Return the commands that make and check a bundle of runs, one a line."""
+    """Return the commands, one a line, that make and check a bundle (a file of runs to publish)."""
     shown = shlex.join(map(str, runs)) or "RUNS"
     return (
         f"  fsbench bundle {shown} --new-card {card}\n  (fill in {card})\n"

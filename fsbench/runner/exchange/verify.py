@@ -21,7 +21,7 @@ Status = Literal["ok", "failed", "not checked"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Result of one check of a run, or of the whole bundle if `run` is None, in words."""
+    """Result, in words, of a check of a run in a bundle; of a check of the whole bundle if `run` is None."""
 
     run: str | None
     status: Status

@@ -55,7 +55,7 @@ class Job:
 
     @property
     def ranks(self) -> int:
-        """Number of processes that the run needs."""
+        """Number of processes that the run is divided over."""
         devices = setting(self.run.values, "trainer.devices")
         return devices if isinstance(devices, int) else 1
 

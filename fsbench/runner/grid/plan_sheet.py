@@ -157,7 +157,7 @@ def _scores(results: Sequence[Summary], task: Sequence[str]) -> Table:
 
 
 def absent_scores(results: Sequence[Summary]) -> list[str]:
-    """Return lines about variants whose scores are missing or lack folds or seeds."""
+    """Return lines of text that name variants without scores, or whose scores lack folds or seeds."""
     lines = []
     scored = [item for item in results if item.value is not None]
     if any(not item.is_complete for item in scored):
@@ -181,7 +181,7 @@ def absent_scores(results: Sequence[Summary]) -> list[str]:
 
 
 def time_left(planned: Iterable[PlannedRun]) -> str:
-    """Return the estimated time of unfinished runs; "?" if nothing is known."""
+    """Return the estimated time that unfinished runs take, as text; "?" if nothing is known."""
     left = [item for item in planned if item.state not in ("done", "refused")]
     known = [item.cost.seconds for item in left if item.cost is not None]
     if not left or not known:

@@ -30,7 +30,7 @@ LAST_LINES = 8
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that ended without a record: how it ended, and the file with its output."""
+    """A run of a grid that ended without a record, with words for how it ended and the file with its output."""
 
     item: PlannedRun
     ending: str
@@ -185,7 +185,7 @@ class _Display:
 
 
 def progress_text(folder: Path | None, log: Path) -> str:
-    """Describe what the run in `folder` is doing now, such as its epoch or episode."""
+    """Return words for what the run in `folder` is doing now, such as its epoch or episode."""
     if folder is None or not folder.is_dir():
         return "starting"
     parts = list(folder.glob("evaluation/part-*.jsonl"))

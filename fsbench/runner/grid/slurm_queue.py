@@ -41,7 +41,7 @@ class QueueWatcher(AccountWatcher):
 
 
 def choose_watcher() -> None:
-    """Use `squeue` instead of `sacct` for SLURM jobs if `sacct` does not answer, and say so."""
+    """Query SLURM jobs by `squeue` instead of `sacct` if `sacct` does not work here, and log that."""
     command = ["sacct", "--noheader", "--jobs=1"]
     try:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -7,21 +7,21 @@ from fsbench.runner.config.run_config import DEFAULT_PROTOCOL, RunConfig
 
 
 def run_label(run: RunConfig) -> str:
-    """Describe a run: method, data set, fold, task, labels of supports, and seeds."""
+    """Return words for a run: method, data set, fold, task, labels of supports, and seeds."""
     seed = "" if run.seed is None else f"seed {run.seed}"
     words = (run.name, run.dataset, f"fold {run.fold}", task_words(run), *_of_test(run), seed)
     return " ".join(word for word in words if word)
 
 
 def task_words(run: RunConfig) -> str:
-    """Describe way, shot, setting and protocol, if chosen or particular to the method."""
+    """Return words for way, shot, setting and protocol of a run, as far as they are chosen or special to the method."""
     words = [] if run.way is None and run.shot is None else [f"{run.way or 1}-way {run.shot or 1}-shot"]
     protocol = run.protocol or (run.own_protocol if run.own_protocol != DEFAULT_PROTOCOL else None)
     return " ".join([*words, *(word for word in (run.setting, protocol) if word)])
 
 
 def option_words(run: RunConfig) -> str:
-    """Describe a run's options besides method, data, fold and task; "–" if there are none."""
+    """Return words for a run's options besides method, data, fold and task; "–" if there are none."""
     words = [f"checkpoint {run.checkpoint}"] if run.checkpoint else []
     words += _of_test(run)
     words += [f"{run.image_size} px"] if run.image_size else []

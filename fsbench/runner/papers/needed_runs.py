@@ -42,7 +42,7 @@ RowRuns = dict[PaperRow, list[PaperRun]]
 
 
 def why_no_runs(entry: RowEntry, released: bool) -> str:
-    """Say why rows of a paper cannot be run, with authors' checkpoints or own trainings; "" if they can."""
+    """Return a reason why rows of a paper cannot be run, from authors' checkpoints if `released`; "" if they can."""
     if not entry.cannot_run and released and entry.checkpoint == "trained" and not entry.released:
         return "where the authors' checkpoints lie is not laid down; test them with make bench CKPT=<file>"
     return entry.cannot_run
@@ -86,7 +86,7 @@ def paper_runs(rows: Sequence[PaperRow], roots: Mapping[str, str], released: boo
 
 
 def with_preparations(wanted: Iterable[PaperRun]) -> list[PaperRun]:
-    """Return the runs `wanted`, each once, after the runs whose checkpoints they need."""
+    """Return the runs `wanted` in order, each after the runs whose checkpoints it needs, which are added."""
     ordered: dict[PaperRun, None] = {}
     for run in wanted:
         for needed in run.needs:

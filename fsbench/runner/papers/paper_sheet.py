@@ -82,7 +82,7 @@ def as_values(plan: PaperPlan) -> dict[str, object]:
 
 
 def list_papers(papers: dict[str, Paper], rows: dict[str, int]) -> Table:
-    """Lay out a line for each paper: its name, title, tables and number of rows."""
+    """Return a table with a line for each paper: its name, title, tables and number of rows."""
     columns = [Column("paper"), Column("title"), Column("rows", Form.COUNT), Column("tables")]
     lines = [
         Line([Cell(name), Cell(paper.title), Cell(rows[name]), Cell(", ".join(paper.tables))])
@@ -92,7 +92,7 @@ def list_papers(papers: dict[str, Paper], rows: dict[str, int]) -> Table:
 
 
 def remarks(row: PaperRow, figures: Sequence[PublishedScore]) -> list[str]:
-    """Return reasons why a row's published scores cannot be expected, as far as known before any run."""
+    """Return reasons, known before any run, why a row's published scores cannot be expected to be reproduced."""
     settings = row.request.values
     found = list(row.cannot_equal)
     if all(figure.doubt for figure in figures):

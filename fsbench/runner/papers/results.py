@@ -44,7 +44,7 @@ class RowResult:
 
     @property
     def verdict(self) -> str:
-        """How the measured score compares with the published one: one of `VERDICTS`, or "not comparable"."""
+        """How the scores compare: "above", "below", "not told apart", another of `VERDICTS`, or "not comparable"."""
         return NOT_COMPARABLE if self.comparison.difference is None else self.comparison.verdict
 
     @property
@@ -105,7 +105,7 @@ def published_scores(folder: Path = FOLDER) -> list[PublishedScore]:
 
 
 def row_scores(row: PaperRow, published: Iterable[PublishedScore]) -> list[PublishedScore]:
-    """Return the published scores that a row of a paper names, for every fold and metric."""
+    """Return the published scores of a paper's row, for every fold and metric, from all published scores."""
     name = row.entry.reported
     if name is None:
         return []

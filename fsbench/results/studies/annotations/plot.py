@@ -18,7 +18,7 @@ LOOKS = dict(zip(WEAK, zip(COLORS, "sov^D", strict=False), strict=True))
 
 
 def panels(table: AnnotationTable) -> dict[str, Paint]:
-    """Return {name: drawing function} for the only panel of a table's plot."""
+    """Return {name: function that draws on axes} for the only panel of a table's plot."""
     return {"annotations": partial(plot_losses, table=table)}
 
 

@@ -18,7 +18,7 @@ COLORS = {"query": "#0072b2", "support": "#d55e00", "interaction": "#cc79a7"}
 
 
 def panels(table: SensitivityTable) -> dict[str, Paint]:
-    """Return {name: drawing function} for the panels of a table's plot."""
+    """Return {name: function that draws on axes} for the panels of a table's plot."""
     painters = {"supports": plot_choices, "supports-parts": plot_parts}
     return {name: partial(paint, lines=table.lines) for name, paint in painters.items()}
 

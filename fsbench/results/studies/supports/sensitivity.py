@@ -78,7 +78,7 @@ class SupportSensitivity:
     folds: tuple[int, ...] = ()
 
     def rows(self, test: str) -> list[ResultRow]:
-        """Return every number as a result row for the test named `test`."""
+        """Return every number in this object as a result row for the test named `test`."""
         fold = MEAN if len(self.folds) > 1 else str(*self.folds) or ALL
         scored = ResultRow(test, self.method, fold, self.metric, Estimate(nan), part_kind=DRAWS)
         episode = replace(scored, metric="score of an episode")

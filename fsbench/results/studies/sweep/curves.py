@@ -91,7 +91,7 @@ class CurveTable(PointTable):
 
     @property
     def numbers(self) -> list[float]:
-        """All values of the axis, ascending."""
+        """All values of the number on the x axis (such as shots) that a curve has, ascending."""
         return sorted({point.number for point in self.points})
 
     @property

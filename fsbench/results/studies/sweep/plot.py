@@ -24,7 +24,7 @@ CROSSED = "crossed out: too few images for an interval"
 
 
 def panels(table: CurveTable) -> dict[str, Paint]:
-    """Return {name: drawing function} for a table's plot: a panel for each main metric and known cost."""
+    """Return {name: function that draws on axes} for a table's plot: a panel for each main metric and known cost."""
     costs = [cost for cost in COSTS if any(cost in point.costs for point in table.points)]
     return {name: partial(plot_panel, table=table, panel=name) for name in [*table.headlines, *costs]}
 

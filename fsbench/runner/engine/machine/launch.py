@@ -36,7 +36,7 @@ class Launcher:
     most_nodes: float = inf
 
     def has_started(self, given: set[str], devices: int, nodes: int) -> bool:
-        """Return whether it started this process as one of `devices` x `nodes`, judged by the set variables `given`."""
+        """Return whether the launcher started this process as one of `devices` x `nodes`; `given` are the set variables."""
         own, count = set(self.variables), devices * nodes
         return (
             own <= given <= own | set(self.more)
