@@ -79,7 +79,7 @@ class Differences:
 
     @property
     def frame(self) -> "pl.DataFrame":
-        """A row for each difference, `method` minus `minus`; `fsbench.results.rows.row.COLUMNS` explains the columns."""
+        """Differences as a data frame, `method` minus `minus` (columns: `fsbench.results.rows.row.COLUMNS`)."""
         return rows_frame(row for comparison in self.comparisons for row in comparison.rows)
 
     @property

@@ -210,7 +210,7 @@ def count_answer(
 
 
 def check_finite(values: np.ndarray, name: str, place: str) -> None:
-    """Raise NumericsError if a value is NaN or infinite; the message names the first one's way (index in dimension 0)."""
+    """Raise NumericsError if a value is NaN or infinite; the message names the first one's way (first index)."""
     wrong = np.argwhere(~np.isfinite(values))
     if not len(wrong):
         return

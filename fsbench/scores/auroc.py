@@ -32,7 +32,7 @@ class RankedPairs:
         return replace(self, present=self.present[rows], score=self.score[rows])
 
     def wins(self) -> np.ndarray:
-        """Return (n,): for each pair, how many comparisons with pairs of the other kind go to the pair that shows its way.
+        """Return (n,): how many of each pair's comparisons with the other kind the pair that shows its way wins.
 
         A pair that shows its way wins a comparison with a pair that does not if it has the higher presence score; ties
         count half.

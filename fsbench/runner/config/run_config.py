@@ -237,7 +237,7 @@ class RunConfig(TaskOptions):
 
     @property
     def backbone_note(self) -> str:
-        """Sentence for users if `backbone` is "auto" and the method's own is replaced, as its weights are missing; else ""."""
+        """Sentence for users if `backbone` is "auto" and replaces the method's own backbone; "" if it does not."""
         own = needed_weights(self.method, self.dataset) if self.backbone == AUTO and self._backbone else None
         if own is None:
             return ""

@@ -79,7 +79,7 @@ class Evaluation:
 
     @cached_property
     def asked(self) -> list[int]:
-        """Numbers of the episodes that are also predicted alone before the test, to check that episodes are independent."""
+        """Numbers of the episodes that are also predicted alone before the test, to check their independence."""
         in_order = self.answered_by.in_order(self.experiment.data.manifest.episodes)
         return episodes_to_ask(in_order, self.experiment.options.asked_alone)
 

@@ -36,7 +36,7 @@ class Launcher:
     most_nodes: float = inf
 
     def has_started(self, given: set[str], devices: int, nodes: int) -> bool:
-        """Return whether the launcher started this process as one of `devices` x `nodes`; `given` are the set variables."""
+        """Return whether the launcher started this process as one of `devices` x `nodes`; `given` are set variables."""
         own, count = set(self.variables), devices * nodes
         return (
             own <= given <= own | set(self.more)
