@@ -102,8 +102,8 @@ def conclude(
         cards: {method: its card}; a card states how the method was trained and what labels it is given.
         comparisons: number of comparisons that were corrected together.
         rank_all: whether to rank methods together that were trained under different conditions.
-        baseline: the only method that others are compared with.
-        margin: largest difference, in points, that counts as none; None for no such margin.
+        baseline: label of the one method with which each other method is compared; None if every two are compared.
+        margin: methods count as equivalent if they differ by at most this many points; None for no test of equivalence.
     """
     by_metric: dict[str, dict[str, list[ResultRow]]] = {}
     for row in rows:

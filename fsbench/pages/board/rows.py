@@ -27,7 +27,7 @@ class Test:
 
     Attributes:
         id: words that distinguish the test from others, followed by a hash.
-        header: the manifest header of one of its runs; seed and episodes may differ between runs.
+        header: the manifest's header of a run of the test; seed and episodes may differ between runs.
         metric: the score by which rows are ranked.
         title: data set, ways, shots, setting and protocol of the test in words.
     """
@@ -170,7 +170,7 @@ class Row:
 
     @property
     def own_card(self) -> Card:
-        """The method's card as the bundle states it (how it was trained and what it is given)."""
+        """The method's card as the bundle states it: how the method was trained, and what labels it is given."""
         return self.bundle.listing.card_of(self.method)
 
     @cached_property
@@ -210,7 +210,7 @@ class Row:
 
     @property
     def checks(self) -> dict[str, int]:
-        """{result of a check of the bundle, in words: number of the row's runs with this result}."""
+        """{result of the checks of the bundle, in words: number of this row's runs with that result}."""
         ids = {record.run.id for record in self.records}
         counts: dict[str, int] = {}
         for finding in self.bundle.findings:

@@ -9,7 +9,7 @@ from fsbench.results.tables.columns import known_costs
 
 
 def scores_table(cell: rows.Cell) -> Table:
-    """Return a table of the scores of a row's runs on one test."""
+    """Return a table of the scores and costs of a leaderboard row's runs on one test, fold by fold."""
     records = {str(fold): [run.record for run in trainings] for fold, trainings in cell.folds.items()}
     costs = {fold: [record.run.cost for record in own] for fold, own in records.items()}
     scores = {str(fold): of_fold for fold, of_fold in cell.scores_by_fold.items()}

@@ -87,8 +87,8 @@ def compare_episodes(
         pixel: Query point whose attention is drawn, as shares of height and width; None: the object's center.
 
     Returns:
-        {episode number: episode with predictions}; and notes about counts that differ from those of the records, and
-        about method classes that are missing.
+        ({episode number: episode with predictions}, notes): sentences on counts that differ from those of the records,
+        and on method classes that are missing.
 
     Raises:
         RecordError: a folder has no record, or the runs are on different episodes.
@@ -111,7 +111,7 @@ def compare_episodes(
 
 
 def write_episode_sheet(path: Path, episode: EpisodePanels) -> None:
-    """Write a PNG: a row of supports and truth, then one row of each method, and a key."""
+    """Write a PNG of an episode: a row with supports and truth, a row for each method's prediction, and a color key."""
     rows = _rows(episode)
     write_sheet(path, rows, (TILE, TILE), panel_key(panel for row in rows for panel in row))
 

@@ -18,7 +18,8 @@ def query_objects(record: Record) -> dict[tuple[int, int], int]:
         record: a segmentation run.
 
     Returns:
-        {(episode number, way from 1): number of connected regions of its mask}; 0 if the query does not show the class.
+        {(episode number, way from 1): number of connected regions of the way's true mask}; 0 if the query does not show
+        the class.
 
     Raises:
         SettingsError: the run is a classification run.

@@ -28,13 +28,13 @@ class Section(NamedTuple):
 
 
 def analysis_section(folder: Path, analysis: Analysis[T], table: T, salt: str, prefix: str = "") -> Section:
-    """Write the plots of a study's table into `folder`, and return the table with its plots for a page.
+    """Write the plots of a study's table as files into `folder`; return the table with its plots for an HTML page.
 
     Args:
         folder: the folder of the page.
         analysis: how this kind of study is printed and plotted.
         table: the table.
-        salt: text that makes the SVG ids of this plot unique on its page.
+        salt: text that makes the ids in this plot's SVG unique on its page.
         prefix: prefix of the file names, for pages with several tables of one kind.
     """
     plots, files = {}, {}

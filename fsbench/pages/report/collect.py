@@ -165,7 +165,7 @@ def collect(
 
     Args:
         records: Finished runs.
-        metrics: Names of the scores in tables, which rank by the first; None for those of the protocol.
+        metrics: Names of the scores in tables, the one that ranks methods first; None for those of the protocol.
         pool: Executor for long computations, such as `workers` returns.
         published: Published scores, to compare with.
         most: Largest number of methods that are compared in pairs; None for about 20.

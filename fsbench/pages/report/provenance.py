@@ -22,7 +22,7 @@ class RunCard:
 
 
 def run_cards(study: Study) -> list[RunCard]:
-    """Return the facts about every run of a study."""
+    """Return the facts about every run of a study, for the report's page of all runs."""
     cards: list[RunCard] = []
     for label, runs in study.methods.items():
         for record in all_runs(runs):

@@ -30,7 +30,7 @@ class Effect:
         what: the change that was measured, in words, such as one value of the condition instead of another.
         low, high: least and largest change of the mIoU in points.
         rows: number of (method, test) pairs that were measured.
-        origin: the data on which it was measured, in words.
+        origin: the data on which the change was measured, in words.
         together: names of other conditions that changed at the same time; empty if there were none.
     """
 
@@ -44,7 +44,7 @@ class Effect:
 
 
 def read_effects() -> list[Effect]:
-    """Return the measured effects in all result files; empty if there are no files."""
+    """Return the measured effects of changing test conditions, from all result files; empty if there are no files."""
     found: list[Effect] = []
     for file in sorted(EFFECTS.glob("*.json")):
         content = read_json(file, "record")

@@ -126,7 +126,7 @@ def minutes(entry: Entry) -> int:
 def tell_command(entry: Entry, cell: Cell) -> str | None:
     """Return a command that runs a training-free method on an entry's test, to measure how much scores change.
 
-    None if the test cannot be run here, or if it is unknown whether a run would use the same images.
+    The method's scores on other images of the test show by how much a score changes.
 
     Returns:
         The command line; None if fsbench cannot run the test, or if it is unknown whether a run would use the same

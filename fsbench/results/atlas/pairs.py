@@ -137,8 +137,8 @@ def pair_named(atlas: Atlas, one: str, other: str | None) -> Pair:
 
     Args:
         atlas: published scores and evaluation programs.
-        one, other: a method (BAM), a method on a data set (bam/pascal-5i), or the id of an entry. If no data set is
-            named, the first one on which both have published scores is taken.
+        one, other: a method (BAM), a method on a data set (bam/pascal-5i), or the id of an entry. If neither names a
+            data set, the first one on which both methods have published scores is taken.
 
     Raises:
         SettingsError: a name is unknown, `other` is None, or the two methods share no data set.

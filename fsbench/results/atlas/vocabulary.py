@@ -73,7 +73,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 
 
 def known_words() -> dict[str, dict[str, str]]:
-    """Return {condition: {word: meaning}} of `WORDS`, with the words that protocols' metrics add."""
+    """Return {test condition: {possible value: meaning}} of `WORDS`, with values that protocols' metrics add."""
     metrics = known_metrics().values()
     own = {
         "metric": {metric.atlas_metric: metric.meaning for metric in metrics if metric.atlas_metric},

@@ -26,7 +26,7 @@ class Measures:
 
     Attributes:
         rows: {name of a sum: values (R, ...)} at the R rows of the run's count table.
-        missing: {metric: reason why it could not be measured}.
+        missing: {metric: reason why its values could not be measured}.
     """
 
     rows: Mapping[str, np.ndarray] = field(default_factory=dict)

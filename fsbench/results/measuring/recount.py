@@ -33,7 +33,7 @@ def read_truth(record: Record, data: SegmentationData) -> Truth:
 
     Args:
         record: a segmentation run.
-        data: the data set of its test.
+        data: the data set of the run's test.
 
     Returns:
         Episode number -> (h, w) uint8 at the query's original size: 0 background, 1..N ways, 255 void.
@@ -63,9 +63,9 @@ def input_resolution(record: Record) -> int:
 
 
 def own_resolution(record: Record) -> int:
-    """Return the side at which a run's pixels were counted, or `ORIGINAL` for each query's own size.
+    """Return the side in pixels at which a run's pixels were counted, or `ORIGINAL` for each query's own size.
 
-    Raises RecordError if it is the method's input size and that is not recorded.
+    Raises RecordError if the pixels were counted at the method's input size and the record does not state that size.
     """
     side = segmentation_of(record.header).view.query_size
     if side == "input":

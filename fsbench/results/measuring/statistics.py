@@ -20,8 +20,9 @@ def whole_statistics(record: Record, frame: "pl.DataFrame", measures: "Measures 
 
     Args:
         record: the run.
-        frame: its count table.
-        measures: values measured on its predictions, for scores that do not follow from counts.
+        frame: the run's count table, which may have been counted anew.
+        measures: values measured on the run's predictions, for scores that do not follow from counts; None if not
+            needed.
     """
     metrics, counting = askable_metrics(record.protocol), record.protocol.counting
     statistics = counting.statistics(frame, record.header, metrics)
@@ -39,9 +40,10 @@ def subset_statistics(
 
     Args:
         record: the run.
-        frame: its count table.
+        frame: the run's count table, which may have been counted anew.
         keep: (rows,) bool, the rows to use.
-        measures: values measured on its predictions, for scores that do not follow from counts.
+        measures: values measured on the run's predictions, for scores that do not follow from counts; None if not
+            needed.
     """
     metrics, counting = askable_metrics(record.protocol), record.protocol.counting
     statistics = counting.subset_statistics(frame, keep, record.header, metrics)

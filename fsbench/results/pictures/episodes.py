@@ -50,7 +50,7 @@ class LabeledImage(NamedTuple):
         return _foreground_ways(self.slots)
 
     def paint(self, size: tuple[int, int] | None = None) -> np.ndarray:
-        """Return the image (H, W, 3) uint8 with its ways drawn over it, perhaps fitted into `size` (width, height)."""
+        """Return the image (H, W, 3) uint8 with its ways drawn over it; `size` (width, height) fits it into a box."""
         return paint_slots(self.pixels if size is None else fit_image(self.pixels, size), self.slots, self.colors)
 
 

@@ -41,7 +41,7 @@ def run_entry(
 
     Args:
         label: the label of the method.
-        records: its runs.
+        records: the method's runs on the test.
         scores: {fold: {metric: score}}, where fold is a number or "mean". The scores of "mean", or of the only fold,
             are those of the whole test.
         programs: the known evaluation programs.

@@ -88,7 +88,7 @@ def published_beside(label: str, record: Record, atlas: Atlas) -> PublishedBesid
 
 
 def beside_sheet(found: Sequence[PublishedBeside]) -> Sheet:
-    """Lay out published scores beside runs, a table for each test, with notes on how other published tests differ."""
+    """Lay out tables for printing: published scores on the tests of the runs, with notes on how other tests differ."""
     tables, notes = [], []
     by_test: dict[tuple[tuple[str, str], ...], list[PublishedBeside]] = {}
     for each in found:

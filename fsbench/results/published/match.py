@@ -46,7 +46,7 @@ def match_published(
     """Compare a method's measured scores with published scores of the same method on the same test.
 
     For each metric only the published scores with the fewest differences in conditions are returned: if some are
-    comparable, the others are left out. A score that several tables repeat is returned once.
+    comparable, no others are returned. A score that several tables repeat is returned once.
 
     Args:
         label, fold: label of the method, and fold of the measured scores: a number, "mean" or "all".

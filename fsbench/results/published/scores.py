@@ -81,7 +81,7 @@ class PublishedScore:
         backbones: names in fsbench for the printed backbone; empty if the source does not name it.
         options: {setting of the method: value}; "any" stands for any value but false.
         episodes, seed: number of episodes and seed of the test; None for those of the protocol.
-        annotation: the kind of annotation of the supports, in the names of fsbench.
+        annotation: what the supports are labelled with, in the names of fsbench, such as "mask" or "box".
         doubt: reason why the score cannot be expected to be reproduced; "" for none.
         configuration: name of the method in `configs/methods` that has the paper's settings.
         made_with: training and model settings of the paper.

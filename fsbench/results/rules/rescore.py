@@ -68,7 +68,7 @@ class Rescored:
 
     @property
     def rows(self) -> list[ResultRow]:
-        """All scores, then all differences."""
+        """Result rows of all scores, then of all differences."""
         return [*self.ruled.rows, *self.ruled.differences]
 
     def as_data(self) -> dict[str, Any]:

@@ -96,12 +96,12 @@ class Block:
 
     @property
     def shown_rows(self) -> list[ResultRow]:
-        """Rows that tables print: all except means over folds of trivial predictions that need no model."""
+        """Result rows that tables print: all but means over folds of trivial predictions that need no model."""
         return [row for row in self.rows if not is_trivial(row.method) or row.fold != MEAN]
 
     @cached_property
     def answers(self) -> list[ResultRow]:
-        """Printed rows of trivial predictions that need no model."""
+        """Result rows of trivial predictions that need no model, as far as tables print them."""
         return [row for row in self.rows if is_trivial(row.method)]
 
     def answers_beside(self, method: str) -> list[ResultRow]:

@@ -185,7 +185,7 @@ def fold_signs(block: Block) -> dict[str, str]:
 
 
 def method_folds(block: Block) -> list[str]:
-    """List the folds that methods have, in order."""
+    """List the folds for which methods have scores (numbers, or "all" without folds), without the mean over folds."""
     folds = {fold for _, fold in block.method_lines if fold != MEAN}
     return sorted(folds, key=lambda fold: (len(fold), fold))
 

@@ -241,7 +241,10 @@ class MethodChoice:
 
     @property
     def name(self) -> str:
-        """Name in runs and tables: an alias of the pair, the method (with its own backbone), or both names."""
+        """Name in runs and tables: the alias for method and backbone if there is one, else the method's name.
+
+        A backbone that is not the method's own is added to the method's name.
+        """
         for alias, choice in aliases().items():
             if choice == self:
                 return alias

@@ -16,7 +16,7 @@ SHOTS = (1, 5)
 
 
 def check_shapes(subject: Subject) -> str:
-    """Check the shapes, types and ranges of predictions."""
+    """Check the shapes, types and ranges of a method's predictions; return a sentence on what was measured."""
     words, method = _examine(subject.method, subject.episode()), subject.method
     if subject.segments and predict(method, subject.episode(), keep=False).attention is not None:
         raise ViolationError(
@@ -71,7 +71,7 @@ def _examine_authors_shots(subject: Subject) -> None:
 
 
 def check_empty_supports(subject: Subject) -> str:
-    """Check that support masks without any labelled pixel still give a valid prediction."""
+    """Check that support masks without a labelled pixel give a valid prediction; return what was measured in words."""
     if not subject.segments:
         raise NotApplicableError("classifiers get no masks")
     for value in (0, 255):
@@ -85,7 +85,7 @@ def check_empty_supports(subject: Subject) -> str:
 
 
 def check_empty_query(subject: Subject) -> str:
-    """Check that a query that shows none of the episode's classes gives a valid prediction."""
+    """Check that a query without the episode's classes gives a valid prediction; return what was measured, in words."""
     if not subject.segments:
         raise NotApplicableError("every query image of a classifier is of one of the classes")
     episode = subject.episode(4, query_shows=False)

@@ -51,7 +51,10 @@ WAY_ORDER = 0.01
 
 
 def check_inputs(subject: Subject) -> str:
-    """Check that prediction does not change its inputs: images, masks, features and states."""
+    """Check that prediction does not change its inputs: images, masks, features and states.
+
+    Returns a sentence on what was measured. Raises an error if an input changes.
+    """
     subject.method.backbone.cache.clear()  # what an earlier check left there may be changed already
     for episode_number in range(EPISODES):
         given = copied(subject.episode(episode_number))
@@ -61,7 +64,10 @@ def check_inputs(subject: Subject) -> str:
 
 
 def check_side_effects(subject: Subject) -> str:
-    """Check that prediction leaves random generators and torch's switches unchanged, and modules in eval mode."""
+    """Check that prediction leaves random generators and torch's switches unchanged, and modules in eval mode.
+
+    Returns a sentence on what was measured. Raises ViolationError if one of them changes.
+    """
     method, advice = subject.method, "set back what is switched, and draw from generators of one's own (seeded_block)"
     batch = join(method, [subject.episode()])
     run_test(method, [batch])  # the first answer may import what sets variables
@@ -96,7 +102,10 @@ def _are_equal(one: Any, other: Any) -> bool:
 
 
 def check_truth(subject: Subject) -> str:
-    """Check that the method never reads the truth in a test, and that another truth gives identical predictions."""
+    """Check that the method never reads the truth in a test, and that another truth gives identical predictions.
+
+    Returns a sentence on what was measured. Raises ViolationError if the method breaks this rule.
+    """
     advice = "predict from the supports and the query's image alone"
     for episode_number in range(EPISODES):
         episode = subject.episode(episode_number)
@@ -134,7 +143,10 @@ def _answer_mixed_queries(method: Method, episode: ImageEpisode) -> Answer:
 
 
 def check_batch(subject: Subject) -> str:
-    """Check that an episode gets the same prediction alone, in a batch, and in another order."""
+    """Check that an episode gets the same prediction alone, in a batch, and in another order.
+
+    Returns a sentence on what was measured. Raises ViolationError if a prediction differs.
+    """
     episodes = [subject.episode(10 + episode_number) for episode_number in range(EPISODES)]
     method = subject.method
     alone = [answer(method, episode) for episode in episodes]
@@ -151,7 +163,10 @@ def check_batch(subject: Subject) -> str:
 
 
 def check_other_episodes(subject: Subject) -> str:
-    """Check that a prediction does not change after the query was a support in earlier episodes."""
+    """Check that a prediction does not change after the query was a support in earlier episodes.
+
+    Returns a sentence on what was measured. Raises ViolationError if the prediction changes.
+    """
     shots = {"queries": subject.shots} if not subject.segments else {}
     asked = [subject.episode(50 + episode_number, **shots) for episode_number in range(EPISODES)]
     told = [each for episode in asked for each in _telling_episodes(subject, episode)]
@@ -171,7 +186,10 @@ def _telling_episodes(subject: Subject, episode: Episode) -> Sequence[Episode]:
 
 
 def check_way_order(subject: Subject) -> str:
-    """Check that reordering the ways only renumbers the prediction, up to a share `WAY_ORDER` of pixels."""
+    """Check that reordering the ways only renumbers the prediction, up to a share `WAY_ORDER` of pixels.
+
+    Returns a sentence on what was measured. Raises ViolationError if more pixels change.
+    """
     ways = next((number for number in (3, 2) if subject.takes_ways(number) is None), None)
     if ways is None:
         raise NotApplicableError(f"the method takes neither 3 ways nor 2: {subject.takes_ways(2)}")
@@ -243,7 +261,10 @@ def _restore_way_numbers(found: Answer, ways: int) -> Tensor:
 
 
 def check_determinism(subject: Subject) -> str:
-    """Check that two objects of the method, built with the same seed, give bit-identical predictions."""
+    """Check that two objects of the method, built with the same seed, give bit-identical predictions.
+
+    Returns a sentence on what was measured. Raises ViolationError if the predictions differ.
+    """
     first, second = subject.fresh(), subject.fresh()
     episodes = [subject.episode(30 + episode_number) for episode_number in range(EPISODES)]
     found = []
@@ -276,7 +297,10 @@ def check_determinism(subject: Subject) -> str:
 
 
 def check_another_process(subject: Subject) -> str:
-    """Check that a new process, with the same settings, gives the same predictions."""
+    """Check that a new process, with the same settings, gives the same predictions.
+
+    Returns a sentence on what was measured. Raises ViolationError if the predictions differ.
+    """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
         settings = (subject.build, subject.size, subject.seed, torch.get_num_threads())

@@ -30,7 +30,10 @@ RATE = 2e-3
 
 
 def check_gradients(subject: Subject) -> str:
-    """Check that every trainable parameter has a gradient, and no frozen one has."""
+    """Check that every trainable parameter has a gradient, and no frozen one has.
+
+    Returns a sentence on what was measured. Raises ViolationError if a parameter breaks this rule.
+    """
     method = _build_for_training(subject)
     _loss(method, subject).backward()
     named = dict(method.named_parameters())
@@ -60,7 +63,10 @@ def check_gradients(subject: Subject) -> str:
 
 
 def check_overfit(subject: Subject) -> str:
-    """Check that the loss on one batch falls to `FACTOR` times its first value within `STEPS` steps of AdamW."""
+    """Check that the loss on one batch falls to `FACTOR` times its first value within `STEPS` steps of AdamW.
+
+    Returns a sentence on what was measured. Raises ViolationError if the loss stays higher.
+    """
     method = _build_for_training(subject, noise=0.0)
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], RATE, weight_decay=0.0)
     first = value = math.nan

@@ -106,8 +106,9 @@ def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -
             checkpoint; None for no comparison.
 
     Returns:
-        The file's content; under `TRAINED_WITH` settings of its training that the method now lacks, and under `VARIANT`
-        whether the variant of an authors' checkpoint is stated.
+        The file's content; under the key `TRAINED_WITH` the settings of its training that the method now lacks, and
+        under `VARIANT` whether the settings of an authors' checkpoint that its weights do not show are stated beside
+        it.
 
     Raises:
         CheckpointError: the file belongs to another method or another backbone; the message names the keys.
@@ -250,7 +251,7 @@ def _trained_on(source: Path, written_by: dict[str, Any], weights: Path | None) 
 
 
 def trained_steps(folder: Path) -> int:
-    """Return the number of training steps of a run's last checkpoint; 0 if nothing is trained.
+    """Return the number of training steps in the last checkpoint of a run's folder; 0 if there is no checkpoint.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.

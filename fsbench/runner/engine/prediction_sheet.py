@@ -22,7 +22,7 @@ class PredictionSheet:
 
     Attributes:
         episodes: the episodes in the picture, empty for classification.
-        shown: the numbers of these episodes.
+        shown: the numbers of the episodes in the picture.
     """
 
     def __init__(self, data: DataModule):

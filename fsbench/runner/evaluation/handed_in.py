@@ -40,9 +40,10 @@ PREDICTED = "predicted"
 
 
 def read_given_card(file: str | Path | None, name: str) -> str | None:
-    """Read and check the card file that was given with predictions; return its text, None if no file was given.
+    """Read the card file given with predictions, which states how the method was trained; return its text, or None.
 
-    Raises SettingsError if the file is not a card, or is the card of another method than `name`.
+    None if no file was given. Raises SettingsError if the file is not a card, or is the card of another method than
+    `name`.
     """
     if file is None:
         return None

@@ -42,8 +42,8 @@ def answer_by_method(
             are resized to that side (default: the protocol's rule).
 
     Returns:
-        The test with the method, the numbers of trainable and of all parameters (None if unknown), and a list of
-        further values that predictions depend on.
+        (the test with the method, ready to predict it; (number of trainable parameters, number of all parameters), None
+        if unknown; list of further values on which predictions depend).
 
     Raises:
         SettingsError: the method cannot predict this test, or an option is unknown.

@@ -59,7 +59,7 @@ def read_cards(given: Sequence[str], methods: Sequence[str]) -> dict[str, Card]:
 
 
 def new_cards(records: Sequence[Record]) -> dict[str, str]:
-    """Return {file name: text} of cards to fill in, one for each method.
+    """Return {file name: YAML text} of cards to fill in, one for each method; a card states how a method was trained.
 
     A card leaves out the entries that all records of the method prove with the same value.
     """

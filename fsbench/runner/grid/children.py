@@ -60,7 +60,7 @@ class Job:
         return devices if isinstance(devices, int) else 1
 
     def parse(self, build: bool = True) -> "ParsedRun":
-        """Build the run from its settings."""
+        """Return the run's parsed settings; with `build`, its method and data are built, too."""
         from fsbench.runner.config.parse import parse_judged  # with torch
 
         return self.run.parse(build) if self.settings is None else parse_judged(self.settings, build)

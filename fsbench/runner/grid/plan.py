@@ -147,7 +147,7 @@ class Planner:
         return Estimates(find_records(self.runs, []) if self.runs.is_dir() else [])
 
     def plan(self, run: RunConfig) -> PlannedRun:
-        """Look up a run and estimate its cost; if the run cannot be built or read, the result has the error."""
+        """Look up a run and estimate its cost; the result holds the error if the run cannot be built or read."""
         item = self.look_up(run)
         if item.record is not None:
             try:

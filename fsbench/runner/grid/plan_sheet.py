@@ -21,7 +21,10 @@ SCORES = "scores: mean over folds and seeds (fsbench table shows intervals); sd:
 
 
 def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str] = ()) -> Sheet:
-    """Lay out a grid of runs: a line for each unfinished run, and scores of each variant, with `remarks` below."""
+    """Return a sheet (tables with notes) on a grid: a line for each unfinished run, then each variant's scores.
+
+    The sentences `remarks` stand below the tables.
+    """
     options = ["options"] * (len({option_words(item.config) for item in planned}) > 1)
     todo, scores = _to_do(planned, [*TASK, *options]), _scores(results, [*TASK, *options])
     notes = [
@@ -49,7 +52,7 @@ def count_states(planned: Sequence[PlannedRun]) -> str:
 
 
 def request_sheet(planned: Sequence[PlannedRun], runs: str) -> Sheet:
-    """Lay out requested runs that are not started: what each lacks, and the folder of its results."""
+    """Return a sheet (tables with notes) on requested runs: which files each lacks, and the folder of its results."""
     columns = [Column(""), *RUN, Column("protocol"), FOLD, *STATE]
     lines, folders, refused = [], [], []
     for number, item in enumerate(planned, 1):
@@ -106,7 +109,7 @@ def _cost(item: PlannedRun) -> list[Cell]:
 
 
 def refusal_lines(planned: Iterable[PlannedRun]) -> list[str]:
-    """Return a line for each reason why runs are refused, with the first of these runs and their number."""
+    """Return a line of text for each reason why runs are refused, with the first of these runs and their number."""
     by_reason: dict[str, list[PlannedRun]] = {}
     for item in planned:
         if item.refused:
@@ -190,7 +193,7 @@ def time_left(planned: Iterable[PlannedRun]) -> str:
 
 
 def as_json(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str]) -> str:
-    """Return all runs, and each variant's scores by seed, as JSON."""
+    """Return JSON text with the state of all runs of a grid, and each variant's scores by seed."""
     runs = [item.as_dict() for item in planned]
     scores = [vars(item) | {"variant": run_values(item.variant)} for item in results]
     return json.dumps({"runs": runs, "scores": scores, "notes": list(remarks)}, indent=2) + "\n"

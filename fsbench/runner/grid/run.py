@@ -127,7 +127,7 @@ def _log_file(run: RunConfig, runs: Path) -> Path:
 
 
 def last_lines(log: Path) -> list[str]:
-    """Return a log's last non-empty lines, with only the last state of progress bars."""
+    """Return the last non-empty lines of a log file, with only the last state of each progress bar."""
     if not log.is_file():
         return []
     lines = [line.rpartition("\r")[2].rstrip() for line in log.read_bytes().decode(errors="replace").split("\n")]

@@ -20,7 +20,7 @@ class AccountWatcher(SlurmInfoWatcher):
     """Watches SLURM jobs with the command `sacct`."""
 
     def is_done(self, job_id: str, mode: str = "standard") -> bool:
-        """Return whether a job has ended for good."""
+        """Return whether a SLURM job has ended and will not start again."""
         return self.get_state(job_id, mode).partition(" ")[0] in ENDED
 
 

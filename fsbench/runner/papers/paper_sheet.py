@@ -37,7 +37,7 @@ class PaperPlan:
 
 
 def to_sheet(plan: PaperPlan, table: str | None = None) -> Sheet:
-    """Lay out the state of a paper's runs: a line for each table, or for each row of `table` with its results."""
+    """Return a sheet (tables with notes) on a paper's runs: a line for each table, or for each row of `table`."""
     notes: list[str] = []
     if table is None:
         tables = [_tables(plan)]

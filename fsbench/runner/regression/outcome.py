@@ -179,7 +179,7 @@ def read_outcome(path: Path) -> Outcome | None:
 
 
 def write_outcome(path: Path, outcome: Outcome) -> None:
-    """Write an outcome as JSON, one line per episode, so that diffs show which episodes changed."""
+    """Write a regression case's outcome as JSON, one line per episode, so that diffs show which episodes changed."""
     head = {key: value for key, value in vars(outcome).items() if key != "answers"}
     lines = [f"  {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
     answers = ",\n".join(f"    {json.dumps(asdict(answer))}" for answer in outcome.answers)

@@ -49,7 +49,7 @@ def draw_dataset(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class CaseRun:
-    """Outcome of a case, with the data set and episodes needed to draw it."""
+    """Outcome of a regression case that was run, with the data set and episodes needed to draw its predictions."""
 
     outcome: Outcome
     data: SegmentationData

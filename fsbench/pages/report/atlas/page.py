@@ -33,13 +33,13 @@ _SOURCES = {"dataset": "data set", "program": "whole program"}
 
 
 def write_atlas_page(atlas: Atlas, out: Path) -> Path:
-    """Write the page of published scores and evaluation programs to `out`; return its file."""
+    """Write the atlas (page of published scores and of the programs that produced them) to `out`; return its file."""
     write_text(out, atlas_page(atlas))
     return out
 
 
 def atlas_page(atlas: Atlas) -> str:
-    """Return the page of published scores and evaluation programs as HTML, for the manual."""
+    """Return the atlas (page of published scores and of the programs that produced them) as HTML, for the manual."""
     common = {"up": "", "has_papers": False, "has_atlas": False, "refused": (), "command": "fsbench atlas page",
               "version": __version__}  # fmt: skip
     return render_atlas(template_environment(TEMPLATES), atlas, common)

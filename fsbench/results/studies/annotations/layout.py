@@ -9,7 +9,7 @@ from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table
 
 
 def to_sheet(table: AnnotationTable) -> Sheet:
-    """Lay out a table per metric: each method's score with masks, then with each weaker annotation of supports."""
+    """Lay out tables for printing, one per metric: scores with masks, and with each weaker annotation of supports."""
     metrics = dict.fromkeys(loss.metric for loss in table.differences)
     tables = [_losses([loss for loss in table.differences if loss.metric == metric]) for metric in metrics]
     return Sheet(table.title, tables, notes=table.notes, comparisons=table.comparisons)

@@ -42,7 +42,7 @@ class AnnotationTable(PointTable):
 
     @property
     def rows(self) -> list[ResultRow]:
-        """All scores, then all differences."""
+        """Result rows of all scores, then of all differences."""
         return [*self.scores, *self.differences]
 
 

@@ -18,7 +18,7 @@ GIVEN_SUPPORTS = (
 
 
 def to_sheet(table: SensitivityTable) -> Sheet:
-    """Lay out scores by draw of the supports, components of the variance, and properties of supports."""
+    """Lay out tables for printing: scores by draw of the supports, variance components, properties of supports."""
     tables = [_choices(table.lines), _per_query(table.lines), _parts(table.lines), _properties(table.lines)]
     shown = [each for each in tables if each.lines]
     return Sheet(table.title, shown, notes=table.notes, signs={CONDITIONAL: GIVEN_SUPPORTS})

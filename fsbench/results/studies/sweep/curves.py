@@ -45,7 +45,7 @@ class CurvePoint:
 
     @property
     def rows(self) -> list[ResultRow]:
-        """The point's scores, then its known costs, as result rows."""
+        """Result rows of the point's scores, then of its costs as far as they are known."""
         known = [(PLOTTED[kind].name, Estimate(cost)) for kind, cost in self.costs.items()]
         scores = list(self.scores.values())
         return [*scores, *(replace(row, metric=name, estimate=cost) for row in scores[:1] for name, cost in known)]
@@ -101,7 +101,7 @@ class CurveTable(PointTable):
 
     @property
     def rows(self) -> list[ResultRow]:
-        """The scores and costs of all points, then all differences."""
+        """Result rows of the scores and costs of all points, then of all differences."""
         return [*(row for point in self.points for row in point.rows), *self.differences]
 
 

@@ -10,7 +10,7 @@ from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table
 
 
 def to_sheet(table: CurveTable) -> Sheet:
-    """Lay out scores, seconds and memory by method and value of the number, then differences by metric."""
+    """Lay out tables for printing: scores, seconds and memory by method and number such as shots; differences."""
     return Sheet(table.title, [_scores(table), *_differences(table)], notes=table.notes, comparisons=table.comparisons)
 
 
