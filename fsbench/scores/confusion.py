@@ -119,7 +119,7 @@ VOID_RULES: dict[str, VoidRule] = {"background": VoidIsBackground(), "ignore": V
 
 
 def void_rule(name: str) -> VoidRule:
-    """Return the rule for void pixels of this name, from fsbench or a package.
+    """Return the rule for void pixels called `name`, from fsbench or an installed package.
 
     Raises SettingsError if there is none.
     """

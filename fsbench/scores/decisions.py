@@ -105,12 +105,12 @@ def times_larger(found: Estimate, effect: float = 1.0, power: float = POWER) -> 
 
 
 def beside_published(found: Estimate, published: float, digits: int = 1) -> Literal["above", "below", "not told apart"]:
-    """Say whether a score is above, below or not told apart from a published score (statistics §9).
+    """Say whether a measured score is above, below or not told apart from a published score (statistics §9).
 
-    The published score's sampling error is assumed to equal ours.
+    The published score's sampling error is assumed to equal that of the measured score.
 
     Args:
-        found: our score.
+        found: the measured score, with its standard error.
         published: the published score, in points.
         digits: number of decimals of the published score; half a unit of the last decimal is taken for rounding.
     """

@@ -90,8 +90,9 @@ def ifa_sums(frame: "pl.DataFrame", batch: int, classes: int) -> RowSum:
 def ifa_figure(totals: np.ndarray) -> np.ndarray:
     """Compute the score of IFA's evaluation program in percent (R,) from sums (R, L, 4) of `ifa_sums`.
 
-    As in that program, label n has no row in the confusion matrix: its true pixels are dropped, and background that is
-    predicted as label n lands in the first column of the next row.
+    L labels are counted, the first being label 1 and the last label n, the number of classes. As in IFA's program,
+    label n has no row in the confusion matrix: its true pixels are dropped, and background that is predicted as label n
+    lands in the first column of the next row.
     """
     hits, alarms, misses, rest = np.moveaxis(totals.astype(float), -1, 0)
     if totals.shape[1] == 1:

@@ -41,7 +41,9 @@ def within_query_correlation(values: np.ndarray, scores: np.ndarray) -> RankCorr
 
 
 def clustered_mean(values: np.ndarray, images: np.ndarray) -> Estimate:
-    """Return the mean of one value per query, with interval and p against 0; they hold for the given supports only.
+    """Return the mean of one value per query, with an interval and the p-value of a test against 0.
+
+    Interval and p-value hold for the given supports only.
 
     Args:
         values: (Q,) float.

@@ -152,7 +152,7 @@ class PixelSum(MeasuredSum):
 
 @dataclass(frozen=True)
 class ScoreSum(MeasuredSum):
-    """A sum of values that follow from presence scores.
+    """A sum of values that are computed from presence scores, such as calibration errors.
 
     Attributes:
         measure: takes the presence scores (R,) from 0 to 1 of R rows and whether the query shows the way (R,) bool;

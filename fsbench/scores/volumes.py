@@ -50,7 +50,7 @@ class VolumeScore(Metric):
 def mean_over_scans(shares: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """Average shares (R, C, V) over scans, then classes, (R,); entries not in `counted` are left out.
 
-    A class without any scan is left out, too; NaN if there is no other.
+    R sets of rows, C classes, V scans. A class without any scan is left out, too; NaN if no class has a scan.
     """
     scans = counted.sum(-1)
     by_class = np.where(counted, shares, 0).sum(-1) / np.maximum(scans, 1)

@@ -48,6 +48,9 @@ def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[
 def merge_files(files: Iterable[str | Path | Mapping[str, Any]]) -> dict[str, Any]:
     """Merge configuration files and settings, later ones overriding earlier ones.
 
+    Args:
+        files: paths of YAML files, or settings as nested dictionaries, in order.
+
     Returns:
         Nested settings as in the YAML files, without the defaults of classes.
 
@@ -125,6 +128,9 @@ def parted_arguments(arguments: Sequence[str], options: Iterable[str] = ()) -> t
         arguments: such as `--config=FILE --data.image_size 64`.
         options: options of the command, to suggest for a misspelt argument.
 
+    Returns:
+        (paths given by `--config`, all other arguments), each in the order given.
+
     Raises:
         SettingsError: an argument has no value, or belongs to no group of settings.
     """
@@ -192,7 +198,8 @@ def stated_values(arguments: Iterable[str], as_texts: bool = False) -> dict[str,
 
     Args:
         arguments: each of the form `--key=value`; `--key+=value` and requests for help are ignored.
-        as_texts: keep values as text, since only the class knows whether `1` is a number or a name.
+        as_texts: whether to keep values as text, since only the class of a setting knows whether `1` is a number or a
+            name.
     """
     values: dict[str, Any] = {}
     for argument in arguments:

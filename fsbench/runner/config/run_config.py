@@ -330,7 +330,7 @@ def run_configs(axes: Mapping[str, Sequence[Any]], **common: Any) -> list[RunCon
 
     Args:
         axes: {field of `RunConfig`: values}, such as `{"method": ["cst", "emat"], "fold": [0, 1]}`.
-        **common: fields that all runs share.
+        **common: fields of `RunConfig` with a value that all runs share.
 
     Raises:
         SettingsError: the same checkpoint would be used for several folds.

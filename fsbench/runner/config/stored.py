@@ -43,8 +43,8 @@ def parse_stored(config: Path, settings: Mapping[str, Any] = NONE, build: bool =
 
     Args:
         config: the run's config.yaml.
-        settings: {dotted key: value} that override it, such as `data.dataset.root` for where the data are on this
-            machine.
+        settings: {dotted key: value} that replace values of config.yaml, such as `data.dataset.root` for the folder of
+            the data on this machine.
         build: whether to build method and data module; else settings are only checked.
 
     Raises:
@@ -59,8 +59,8 @@ def parse_stored_data(config: Path, settings: Mapping[str, Any] = NONE) -> Parse
 
     Args:
         config: the run's config.yaml.
-        settings: {dotted key: value} that override it, such as `data.dataset.root` for where the data are on this
-            machine.
+        settings: {dotted key: value} that replace values of config.yaml, such as `data.dataset.root` for the folder of
+            the data on this machine.
 
     Raises:
         SettingsError: the file is not a run's configuration, or names a class that may not be imported.

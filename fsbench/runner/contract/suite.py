@@ -67,11 +67,11 @@ class Outcome:
     """The outcome of one check of a method.
 
     Attributes:
-        check: the check's name.
+        check: name of the check.
         status: "ok", "failed" or "does not apply".
-        text: what was measured if ok; what was found, what was expected and what to do if failed; or why it does not
-            apply.
-        error: the unexpected exception that ended the check, if there was one.
+        text: for "ok" what was measured; for "failed" what was found, what was expected and what to do; else why the
+            check does not apply.
+        error: the unexpected exception that ended the check; None if there was none.
     """
 
     check: str
@@ -136,7 +136,7 @@ def select_checks(names: Sequence[str]) -> list[str]:
 
 
 def run_check(name: str, subject: Subject) -> Outcome:
-    """Run one check and return its outcome, also if the method raises an exception.
+    """Run the check `name` of a method's contract and return its outcome, also if the method raises an exception.
 
     After a basic check has failed, later checks do not apply, since they would fail for the same reason.
     """

@@ -24,6 +24,9 @@ def answering(
         data: data module of the test; None to predict single batches.
         precision: returns a context manager for each prediction, such as autocast; by default the precision of the
             method's weights.
+
+    Yields:
+        A function that takes a batch and returns a list with the prediction for each of its episodes.
     """
 
     def answer(batch: Any) -> list[Any]:

@@ -124,7 +124,7 @@ class Evaluation:
             The record on rank 0, None on the other ranks.
 
         Raises:
-            ContractError: a prediction depends on other episodes: alone, an episode got a different one.
+            ContractError: an episode that was predicted alone got another prediction than in the test.
         """
         try:
             record = self._record(cost, kernels) if self.trainer.is_global_zero else None
@@ -158,7 +158,7 @@ def evaluate(evaluation: Evaluation) -> Record | None:
         The record on rank 0, None on the other ranks.
 
     Raises:
-        ContractError: a prediction depends on other episodes: alone, an episode got a different one.
+        ContractError: an episode that was predicted alone got another prediction than in the test.
     """
     experiment, trainer = evaluation.experiment, evaluation.trainer
     share = evaluation.begin()

@@ -100,7 +100,7 @@ class Truth:
 
 
 def support_runs(labels: np.ndarray, side: int) -> list[Any]:
-    """Return [height, width, run lengths of label 1, run lengths of void] of a resized label map.
+    """Return [height, width, run lengths of label 1, run lengths of void] of a label map after resizing.
 
     Args:
         labels: (h, w), 1 labelled and 255 void.
