@@ -100,8 +100,8 @@ def load_training(
         protocol: name of the published test that determines base classes, images and how images are resized.
         size: side S of the images in pixels.
         augmentation: random changes of images. "pascal" and "coco" are those of PFENet's code with its scale factors
-            for these data sets, "base_learner" those of BAM's base learner. With "none" images are resized by the
-            protocol's rule.
+            for these data sets; "pascal_resized" and "coco_resized" resize to the final size instead of cropping;
+            "base_learner" are those of BAM's base learner. With "none" images are resized by the protocol's rule.
         normalise: "imagenet"; "none" for values 0 to 255, as uint8 or, for augmented images, float32; or (mean, std),
             each a triple for red, green and blue in the range 0 to 1.
         filter_novel: whether to leave out images that show a novel class (True), or to keep them with that class as

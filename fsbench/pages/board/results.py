@@ -22,7 +22,8 @@ class RunResult:
         record: the run's record, of which only `run.json` and the manifest's header may be used; its folder no longer
             exists.
         statistics: sums over the run's count table, from which the leaderboard's scores are computed.
-        truth: hash of the classes and true pixel counts of all episodes, equal for runs on the same label maps.
+        truth: hash of the classes and numbers of true pixels of all episodes, equal for runs on the same label maps;
+            without the pixels if they are counted at the method's input size.
     """
 
     record: Record
