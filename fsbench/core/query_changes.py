@@ -22,7 +22,7 @@ class QueryChanges:
     """Random changes of a query: flips, quarter turns, maybe shuffled quadrants, then brightness and colour.
 
     Attributes:
-        flip: probability of a horizontal flip, and of a vertical one.
+        flip: probability of a horizontal flip, and of a vertical flip.
         shuffle: whether the quadrants are shuffled.
     """
 
