@@ -39,7 +39,7 @@ class LoadedImage:
 
     Attributes:
         name: The image's path below the query folder, with forward slashes.
-        pixels: (3, S, S) uint8 tensor, the image resized to the method's input side S.
+        pixels: (3, S, S) tensor, uint8 or float32 by the rule for resizing: the image at the method's input side S.
         size: Height and width before resizing.
         preview: (h, w, 3) uint8, the image for display, at most `PREVIEW` pixels wide and high.
     """

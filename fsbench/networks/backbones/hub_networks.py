@@ -150,11 +150,12 @@ def describe_family(state: Mapping[str, Tensor]) -> str:
 class FrozenHubNetwork(FrozenBackbone):
     """Frozen network from the package transformers, which takes images of all sizes.
 
-    It is built when the first image is encoded, without drawing from torch's random generator. Subclasses define in
-    `own_names` how the names in the authors' weight files are translated.
+    The network is built when the first image is encoded, without drawing from torch's random generator. Subclasses
+    define in `own_names` how the names in the authors' weight files are translated.
 
     Attributes:
-        kind: type of the description of such networks; `called` is what messages call them.
+        kind: class of the networks' descriptions, `HubNet` or a subclass.
+        called: name of this kind of network in error messages.
     """
 
     kind: ClassVar[type[HubNet]] = HubNet

@@ -105,8 +105,9 @@ def paint(
         model: transformers' SegGPT.
         query: (3, S, S), normalised.
         examples, targets: images and their painted masks (K, 3, S, S), normalised.
-        embedding: type token that is added to all patches.
-        variant: how K > 1 examples are joined, as in the authors' code or in transformers.
+        embedding: type token that is added to all patches: "instance" or "semantic".
+        variant: how K > 1 examples are averaged: "authors" in the stream of images and in that of masks, "transformers"
+            over both.
 
     Returns:
         Painted images (K, 3, 2S, S), normalised, one for each example: the example's mask above, the query's below. The
@@ -159,8 +160,9 @@ class FrozenSegGPT(FrozenHubNetwork):
         Args:
             query: normalised image (3, S, S).
             examples, targets: images of K supports and their painted masks (K, 3, S, S), normalised.
-            embedding: type token that is added to all patches.
-            variant: how K > 1 examples are joined.
+            embedding: type token that is added to all patches: "instance" or "semantic".
+            variant: how K > 1 examples are averaged: "authors" in the stream of images and in that of masks,
+                "transformers" over both.
         """
         self.check_image_size(query.shape[-1])
         model = self.network(query)

@@ -16,11 +16,11 @@ from fsbench.networks.ops.kept_correlation import EPSILON, resize_mask, unit
 def hyper_correlation(query: Tensor, support: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return the cosines of all pairs of query and support pixels, negative ones as 0 (§4.2).
 
-    `KeptCorrelation` holds the same numbers without those that the mask makes 0.
+    `KeptCorrelation` holds the same cosines without those that the mask makes 0.
 
     Args:
-        query: (B, L, C, hq, wq) features.
-        support: (B, L, C, hs, ws) features.
+        query: (B, L, C, hq, wq) features of B queries from L backbone blocks.
+        support: (B, L, C, hs, ws) features of their supports.
         mask: (B, S, S) support mask in [0, 1]; it is resized with aligned corners and multiplied with the support's
             features. None for no mask.
 

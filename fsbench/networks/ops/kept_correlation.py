@@ -20,7 +20,7 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class KeptCorrelation:
-    """Correlations of B queries with those support pixels that lie under the mask; all others are 0 and not stored.
+    """Correlations of B queries with the support pixels under a mask; correlations with other pixels are not stored.
 
     Attributes:
         query: unit features (B, L, C, P) of the query's P pixels.

@@ -74,10 +74,10 @@ def mask_value_attention(
 
 
 class PartialAverage(NamedTuple):
-    """Averages over a part of the keys, in a form that can be joined with other parts.
+    """Attention-weighted averages over a part of the keys, which can be joined with those over other parts.
 
     Attributes:
-        value: averages (B, heads, T).
+        value: averages (B, heads, T) for T query tokens.
         mass: logarithms of the sums of the exponentials of all logits (B, heads, T).
     """
 
@@ -85,7 +85,7 @@ class PartialAverage(NamedTuple):
     mass: Tensor
 
     def join(self, other: "PartialAverage") -> "PartialAverage":
-        """Return the averages over the keys of this and the other part together."""
+        """Return the averages over the keys of this part and of `other` together."""
         share = (other.mass - self.mass).sigmoid()
         return PartialAverage(torch.lerp(self.value, other.value, share), torch.logaddexp(self.mass, other.mass))
 
@@ -94,8 +94,14 @@ class PartialAverage(NamedTuple):
 def partial_average(q: Tensor, k: Tensor, value: Tensor, heads: int) -> PartialAverage:
     """Average mask values by attention to a part of the keys, in chunks, without gradient.
 
-    The parts can be joined; their mean over heads is then `mask_value_attention` of all keys, whose arguments these
-    are.
+    Results for several parts of the keys can be joined; the mean over heads of all is what `mask_value_attention`
+    returns for all keys.
+
+    Args:
+        q: (B, C, T) queries, channels first, head-major.
+        k: (B, C, Ts) keys of this part.
+        value: (B, Ts) mask values to average.
+        heads: number of heads; divides C.
     """
     q, k, value = _of_one_dtype(q, k, value)
     with torch.autocast(q.device.type, enabled=False):
