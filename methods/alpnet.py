@@ -54,13 +54,13 @@ def small_masks(masks: Tensor, size: Sequence[int]) -> Tensor:
 def local_prototypes(features: Tensor, masks: Tensor, window: int, sure: float = SURE) -> Tensor:
     """Average features over the windows of a grid that lie in the mask: local prototypes (n, C), shot by shot.
 
-    Within a window all features count, masked or not. Last rows and columns that fill no window are left out.
+    The average is over all features of a window, masked or not. Last rows and columns that fill no window are left out.
 
     Args:
         features: (K, C, h, w).
         masks: (K, h, w), shares from 0 to 1.
-        window: side of a window.
-        sure: share of a window that must lie in the mask; only windows above it are kept.
+        window: side of a window in cells.
+        sure: share of a window that lies in the mask, above which the window is kept.
     """
     inside = F.avg_pool2d(masks[:, None], window)[:, 0] > sure
     return F.avg_pool2d(features, window).permute(0, 2, 3, 1)[inside]
@@ -75,7 +75,11 @@ def global_prototypes(features: Tensor, masks: Tensor) -> Tensor:
 def grid_prototypes(features: Tensor, masks: Tensor, window: int, sure: float = SURE) -> Tensor:
     """Return the local prototypes of masked features, then the global one of each shot, (n + K, C) (`gridconv+`).
 
-    Arguments are features (K, C, h, w), masks (K, h, w) of shares, and window and threshold of `local_prototypes`.
+    Args:
+        features: (K, C, h, w), of K shots.
+        masks: (K, h, w), shares of foreground from 0 to 1.
+        window: side of the windows of local prototypes, in cells.
+        sure: share of a window that lies in the mask, above which the window has a prototype.
     """
     return torch.cat([local_prototypes(features, masks, window, sure), global_prototypes(features, masks)])
 
@@ -86,7 +90,7 @@ def one_prototype(features: Tensor, masks: Tensor) -> Tensor:
 
 
 class Prototypes(NamedTuple):
-    """Prototypes of background and foreground, (n, C) each."""
+    """Prototypes of background and foreground, (n, C) each, with a number n of their own."""
 
     background: Tensor
     foreground: Tensor
@@ -229,7 +233,7 @@ class TokenEncoder(nn.Module):
 
     Args:
         weights: the ViT.
-        blocks: numbers, from 0, of the first block that is learned and of the last one that is used.
+        blocks: numbers, from 0, of the first block that is learned and of the last block that is used.
     """
 
     def __init__(self, weights: OwnSizeViT, blocks: tuple[int, int]):
@@ -266,7 +270,7 @@ class DeepLabWeights(FrozenBackbone):
         return {key: value for key, value in state.items() if not key.startswith("aux_classifier.")}
 
     def encoder_state(self) -> dict[str, Tensor]:
-        """Return these weights under the parameter names of ALPNet's `Encoder`, trunk and atrous pyramid."""
+        """Return the weights of trunk and atrous pyramid under the parameter names of ALPNet's `Encoder`."""
         state = {key: value for key, value in self.state.items() if key.startswith("backbone.")}
         for place in ("0.", "1."):
             own, theirs = f"aspp_out.{place}", f"classifier.{place}"
@@ -294,7 +298,8 @@ def learned_encoder(weights: FrozenBackbone, vit_blocks: tuple[int, int]) -> Enc
 
     Args:
         weights: the pretrained weights.
-        vit_blocks: for a ViT, the numbers, from 0, of the first learned block and of the last one used.
+        vit_blocks: for a ViT, the numbers, from 0, of the first block that is learned and of the last block that is
+            used.
     """
     if isinstance(weights, OwnSizeViT):
         return TokenEncoder(weights, vit_blocks)
@@ -325,11 +330,12 @@ class Labelled(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """Logits (1, 2, h, w) of a training episode's query, and the episode's two losses (scalars).
+    """Logits and losses of one training episode.
 
     Attributes:
-        query: cross-entropy of the query.
-        alignment: cross-entropy of the supports, segmented in turn by the query's prediction.
+        logits: logits (1, 2, h, w) of the query.
+        query: cross-entropy of the query, a scalar.
+        alignment: cross-entropy of the supports, segmented in turn by the query's prediction, a scalar.
     """
 
     logits: Tensor
@@ -347,20 +353,21 @@ def rate_factor(done: int, milestones: Sequence[int], decay: float) -> float:
 
 
 class ALPNet(Segmenter):
-    """ALPNet: local and global prototypes of a learned network.
+    """ALPNet: segmentation by local and global prototypes in the features of a learned network.
 
-    In training, query and supports of an episode go through the network together, whose BatchNorm takes the statistics
-    of these images alone, also where a step has several episodes; the authors' has one. A step all of whose episodes
-    lack a background that can be compared with is skipped, as in the authors' program: weights and rate stay.
+    In training, query and supports of an episode go through the network together, and BatchNorm takes its statistics
+    from these images alone, also if a step has several episodes (the authors' has one). A step in which no episode has
+    a background prototype is skipped, as in the authors' program: weights and learning rate stay.
 
     Args:
         backbone: `deeplabv3_resnet101`, all layers of which are learned; or the demo's ViT.
-        learning_rate: of SGD at the start.
-        momentum, weight_decay: of SGD, for all learned weights.
-        decay: factor of the rate every `decay_every` steps, 99 times.
-        decay_every: steps.
-        steps: after which a training ends, whatever epochs are left.
-        vit_blocks: with the demo's ViT, the first block that is learned and the last that is used, from 0.
+        learning_rate: learning rate of SGD at the start.
+        momentum, weight_decay: momentum and weight decay of SGD, for all learned weights.
+        decay: factor by which the learning rate is multiplied every `decay_every` steps, 99 times.
+        decay_every: number of steps between two changes of the learning rate.
+        steps: number of steps after which training ends, whatever epochs are left.
+        vit_blocks: with the demo's ViT, the numbers, from 0, of the first block that is learned and of the last block
+            that is used.
     """
 
     backbone_type: ClassVar[Any] = staticmethod(first_weights)
@@ -454,7 +461,8 @@ class ALPNet(Segmenter):
         """Return the losses of a step, means over the episodes that have a background prototype.
 
         Returns:
-            "query" and "alignment", the two losses, and their sum "loss", scalars.
+            Scalars "query" (cross-entropy of the queries), "alignment" (cross-entropy of the supports, segmented by the
+            query's prediction), and their sum "loss".
 
         Raises:
             NoPrototypeError: no episode of the step has a background prototype.

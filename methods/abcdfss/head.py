@@ -108,11 +108,11 @@ def _pooled(x: Tensor, weights: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LevelViews:
-    """Features of one level in two forms: sheared features, and features of sheared images.
+    """Features of one level in two forms: features of the image, then sheared, and features of the sheared image.
 
     Attributes:
-        query: both forms of the query, (V, C, h, w) each, for V shears.
-        support: both forms of the K supports, (K·V, C, h, w) each, shot by shot.
+        query: both forms of the query's features, (V, C, h, w) each, for V shears.
+        support: both forms of the K supports' features, (K·V, C, h, w) each, shot by shot.
         masks: (K·V, h, w), soft foreground masks of the sheared supports.
     """
 

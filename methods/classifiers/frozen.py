@@ -34,11 +34,11 @@ PROTONET_SCALE = 4000.0
 
 
 class FrozenClassifier(FeatureClassifier):
-    """Base of classifiers fitted to the supports' frozen features in every episode.
+    """Base of few-shot classifiers that are fitted to the supports' frozen features in every episode.
 
     Args:
         backbone: the frozen network.
-        solver: name of the classifier.
+        solver: classifier: "nn" (nearest neighbours), "ridge", "svm", "protonet", "r2d2" or "metaoptnet".
     """
 
     def __init__(self, backbone: BackboneConfig, solver: Solver):
@@ -59,7 +59,7 @@ class LinearProbe(FeatureClassifier):
 
     Args:
         backbone: the frozen network.
-        learning_rate: rate of SGD, which has momentum 0.9, dampening 0.9 and weight decay 1e-3.
+        learning_rate: learning rate of SGD, which has momentum 0.9, dampening 0.9 and weight decay 1e-3.
         epochs: passes over the supports.
     """
 
@@ -151,9 +151,9 @@ def initial_head(kind: HeadKind, support: Tensor, labels: Tensor, temperature: f
     """Return the weight (n, D) and bias (n,) that a linear head starts from (§7).
 
     Args:
-        kind: solver of the head.
+        kind: how the head is computed: "protonet", "r2d2" or "metaoptnet".
         support, labels: support features (B, D) and their labels (B,).
-        temperature: multiplies the weight of R2D2's and MetaOptNet's head. The loss divides the scores by the same
+        temperature: factor of the weight of R2D2's and MetaOptNet's head. The loss divides the scores by the same
             number, so predictions stay; only the ratio of the gradients on features and on head changes.
     """
     if kind == "protonet":

@@ -188,9 +188,9 @@ class FrozenBackbone:
         return state_digest(self.state)
 
     def encode(self, pixels: Tensor) -> Any:
-        """Return the features of one normalised image (3, H, W), computed here or by another method that shares them.
+        """Return the features of one normalised image (3, H, W): a tensor or a (named) tuple of tensors.
 
-        Their type depends on the network: a tensor or a (named) tuple of tensors.
+        If another method that is tested at the same time has encoded the image by an equal network, its result is used.
         """
         model = self.network(pixels)
 

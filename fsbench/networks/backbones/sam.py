@@ -353,7 +353,7 @@ def names_of_transformers(state: Mapping[str, Tensor], first: Names = ()) -> dic
 
     Args:
         state: weights by transformers' names, or by Meta's.
-        first: (regular expression, replacement) pairs for names, applied before the table for SAM's names.
+        first: (part of a name, replacement) pairs, which are applied to names before the table for SAM's names.
     """
     metas = any(name.startswith("image_encoder.") for name in state)
     table = [(re.escape(old), new) for old, new in (*first, *_SAM)] if metas else []
