@@ -266,7 +266,7 @@ class DeepLabWeights(FrozenBackbone):
         return DeepLabV3(new_trunk(self.spec.layers), DeepLabHead(2048, 21))
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return torchvision's weights without those of the auxiliary classifier, which only its training used."""
+        """Return torchvision's weights without those of the auxiliary classifier, which served only their training."""
         return {key: value for key, value in state.items() if not key.startswith("aux_classifier.")}
 
     def encoder_state(self) -> dict[str, Tensor]:

@@ -172,8 +172,8 @@ def proportions(kind: Proportions, logits: Tensor, weights: Tensor, true: Tensor
         kind: source of the shares: "self" averages the predicted probabilities, "uniform" gives 1 / C to each class,
             "upperbound" takes the true shares, "imglvl" averages the probabilities of the classes in the image.
         logits: (B, C, P) of the query pixels.
-        weights: (B, P), weight of each pixel; they sum to 1.
-        true: (B, C), true shares of the classes; needed by the kinds in `OF_TRUTH`.
+        weights: (B, P), weight of each pixel; the weights of an image sum to 1.
+        true: (B, C), true shares of the classes; needed by "upperbound" and "imglvl", otherwise None.
     """
     if kind == "uniform":
         return torch.full(logits.shape[:2], 1 / logits.shape[1], device=logits.device)

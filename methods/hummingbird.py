@@ -29,12 +29,14 @@ class Memory(NamedTuple):
 
 
 class Hummingbird(Segmenter):
-    """Segmentation by attention to the supports' nearest tokens.
+    """Segmentation by attention to the supports' nearest tokens (Hummingbird evaluation), without training.
 
     Args:
-        backbone: the frozen network: a ViT, or one with a pyramid, whose maps at 1/16 are then the tokens.
-        neighbours: k, number of nearest support tokens; 30 in the paper (appendix). A smaller memory is used whole.
-        temperature: divides the cosines; 0.02 in the paper (appendix).
+        backbone: the frozen network: a ViT, or a network with a feature pyramid, whose maps at 1/16 are then the
+            tokens.
+        neighbours: k, number of nearest support tokens; 30 in the paper (appendix). If the supports have fewer tokens,
+            all are used.
+        temperature: number by which the cosines are divided before the softmax; 0.02 in the paper (appendix).
     """
 
     backbone: FrozenViT | PyramidTokens

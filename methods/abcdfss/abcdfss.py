@@ -115,7 +115,10 @@ class ABCDFSS(Segmenter):
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        """Data that the method needs with each episode: first episodes of the classes, or only the class positions."""
+        """What the method must know of each way's class in a test.
+
+        It is the class's first episode if `adapt_to` is "first_episode", otherwise its position in the class list.
+        """
         return Needs(classes="first episodes" if self.adapt_to == "first_episode" else "places")
 
     def num_trainable_parameters(self, ways: int) -> int:

@@ -44,7 +44,7 @@ def as_tokens(x: Tensor) -> Tensor:
 
 
 class Projections(nn.Module):
-    """Query, key, value and output projections of a multi-head attention, without bias (§4.1)."""
+    """Query, key, value and output projections of a multi-head attention with j heads, without bias (§4.1)."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -229,7 +229,7 @@ class Embedding(nn.Module):
 
 
 class Match(nn.ModuleList):
-    """Matching of query and supports at one stage, fused with the similarity maps.
+    """Layers that match a query with its supports at one transformer stage, and fuse the result with similarity maps.
 
     The modules are named as in the authors' checkpoints.
     """

@@ -38,7 +38,7 @@ TRAINING_IMAGES = {"pascal": 5953, "coco": 82081}
 
 @dataclass
 class BaseOutput(Output):
-    """Logits of background and base classes (1, n + 1, h, w), and the base class number () that stands for the way."""
+    """Logits of background and n base classes (1, n + 1, h, w), and the number of the base class that is the way's."""
 
     base_class: Tensor | None = None
 
@@ -49,10 +49,11 @@ class BaseLearner(Segmenter):
     Args:
         backbone: `dilated_resnet50`, `dilated_resnet101` or `dilated_vgg16`, the weights that training starts from.
         classes: number of base classes of a fold: 15 for PASCAL and the demo, 60 for COCO.
-        learning_rate: rate of SGD at the start; falls to 0 by the power 0.9.
-        index_split: index of the last part of the network that has the plain rate; later parts have ten times that.
-            The parts are 0 the backbone layers, 1 pyramid pooling, 2 the classifier; -1 gives all of them ten times.
-        momentum, weight_decay: of SGD, for all weights.
+        learning_rate: learning rate of SGD at the start; it falls to 0 by a polynomial of power 0.9.
+        index_split: index of the last part of the network that has this learning rate; later parts have ten times this
+            rate. Parts are 0 the backbone layers, 1 pyramid pooling, 2 the classifier; -1 gives all parts ten times the
+            rate.
+        momentum, weight_decay: momentum and weight decay of SGD, for all weights.
     """
 
     backbone: FrozenTrunk

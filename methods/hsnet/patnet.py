@@ -100,8 +100,8 @@ class AnchoredPair:
 
     Attributes:
         query: coefficients (B, L, 2, P) float64 of the query's pixels.
-        support: coefficients (L, 2, n) float64 of the kept support pixels, for each sample.
-        pixels: indices (n,) of the kept pixels in the support's flattened map, for each sample.
+        support: for each sample, coefficients (L, 2, n) float64 of the n support pixels under the mask.
+        pixels: for each sample, indices (n,) of these pixels in the support's flattened map.
         query_plane: size (h, w) of the query's map.
         support_plane: size (hs, ws) of the support's map.
         dtype: dtype of the correlation, at least float32.
@@ -186,15 +186,17 @@ class Support(NamedTuple):
 
 
 class PATNet(HSNet):
-    """PATNet: HSNet on features that are transformed to learned anchors.
+    """PATNet: HSNet on features in which the support's prototypes are replaced by learned vectors, the anchors.
 
     Args:
-        backbone: a pyramid: `resnet50_v1` or `vgg16` in the paper (§1).
-        learning_rate: constant rate of Adam (§5).
-        width: channels after the squeeze; 128 in the paper.
-        anchors: rule by which a feature map gets one of the three anchors: by its scale, or by its index.
+        backbone: frozen network with a feature pyramid: `resnet50_v1` or `vgg16` in the paper (§1).
+        learning_rate: constant learning rate of Adam (§5).
+        width: number of channels after the 4-D convolutions; 128 in the paper.
+        anchors: rule by which a feature map gets one of the three anchors: by its scale ("scale"), or by its number
+            among the maps ("index", as in the authors' code).
         tuning_steps: steps of fine-tuning the anchors to each episode (§6, TFI); 0 for none, as in the authors' code.
-        tuning_rate: Adam's rate for that: 1e-3 on DeepGlobe and ISIC, 5e-5 on Chest X-ray and FSS-1000 in the paper.
+        tuning_rate: Adam's learning rate in this fine-tuning: 1e-3 on DeepGlobe and ISIC, 5e-5 on Chest X-ray and
+            FSS-1000 in the paper.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ several items and shots takes those of other items, or each over its own (§4, d
 
 
 class Prototypes(NamedTuple):
-    """Foreground and background vectors with which features are compared, (b, C, 1, 1) or (b, C, h, w) each."""
+    """Foreground and background prototypes, (b, C, 1, 1) for a whole image or (b, C, h, w) for each position."""
 
     foreground: Tensor
     background: Tensor
@@ -116,7 +116,8 @@ def enhanced(x: Tensor, logits: Tensor, foreground: Tensor) -> Prototypes:
 
     Args:
         x: features (b, C, h, w).
-        logits: similarity of the features with earlier prototypes (b, 2, h, w), which chooses sure positions.
+        logits: similarity of the features with earlier prototypes (b, 2, h, w), by which positions that are surely
+            foreground or background are chosen.
         foreground: given foreground prototype (b, C, 1, 1).
     """
     own = self_support(x, logits)
@@ -127,8 +128,8 @@ class Round(NamedTuple):
     """Outputs of one round of mutual segmentation of query and supports.
 
     Attributes:
-        refined: logits of the query by refined prototypes (b, 2, h, w); None if nothing is refined.
-        query: logits of the query (b, 2, h, w).
+        refined: logits of the query (b, 2, h, w) by prototypes that were computed a second time; None if they were not.
+        query: logits of the query (b, 2, h, w) by prototypes from its own features.
         support: logits of the supports (K·b, 2, h, w); None in tests.
         prototypes: prototypes that the next round starts from; None in tests.
     """

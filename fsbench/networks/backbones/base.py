@@ -295,7 +295,7 @@ class FrozenBackbone:
         return self._build(pixels.shape[1], pixels.shape[2]).to(pixels.device)
 
     def draw_weights(self, model: nn.Module) -> None:
-        """Draw weights of a new network from torch's generator, where its default initialisation is unsuitable."""
+        """Draw random weights of a new network from torch's generator, where its default ones are unsuitable."""
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return those weights of `state` that features depend on, by fsbench's names; `state` is not changed."""
