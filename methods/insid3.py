@@ -177,7 +177,7 @@ def cluster_cells(features: Tensor, tau: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Aggregation:
-    """The cluster most like the supports (seed), and the scores by which other clusters join it (steps 5 and 6).
+    """The cluster of a target most like the supports (seed), and scores by which other clusters join it (steps 5, 6).
 
     Attributes:
         debiased, original: unit mean features (G, C) of G clusters, with positions removed, and raw.
@@ -385,13 +385,13 @@ class INSID3(Segmenter):
         return coordinates if isinstance(coordinates, list) else [float(coordinates)] * depth
 
     def record_notes(self, data: Any) -> list[str]:
-        """Return one sentence on how directions that code positions were found; empty list without rotary positions.
+        """Return at most one sentence on how the directions that code positions were found.
 
-        With rotary positions, the authors' program scales the coordinates of the patches at random, which this method
-        need not do.
+        It says which factors of patch coordinates were used, because the authors' program draws them at random. The
+        list is empty for a network without rotary positions.
 
         Args:
-            data: the data module of the test; not used.
+            data: the data module of the test, which is not used.
         """
         if not self.backbone.spec.rotary:
             return []

@@ -154,7 +154,7 @@ class FineTuned(Classifier):
         return torch.cat([net(images) for images in query.split(net.head.out_features)])
 
     def start(self, support: Tensor, labels: Tensor) -> Start:
-        """Return the network with its initial head, FORT's prompts and the step order, before the first tuning step.
+        """Return an episode's state before the first tuning step: network with head, FORT's patches, order of steps.
 
         Args:
             support: support images (B, 3, S, S).

@@ -31,9 +31,10 @@ class PSPNetSpec:
     """Description of a PSPNet and its weight file.
 
     Attributes:
-        kind: architecture of the trunk.
-        channels: channels of the features f1 to f4; 0 if there is no f4.
-        weights: the weight file; a PSPNet has one for each data set and fold.
+        kind: architecture of the trunk: "resnet50", "resnet101" or "vgg16".
+        channels: channels of the features f1 to f4 (layers 2, 3 and 4, and the last features before the classifier); 0
+            if there is no f4.
+        weights: the published weight file; a PSPNet has one for each data set and fold.
     """
 
     kind: Kind
@@ -94,7 +95,7 @@ class FrozenPSPNet(DilatedLayers):
     def check_base_classes(self, asked: int) -> None:
         """Raise SettingsError unless the base learner has the test's number of base classes, `asked`.
 
-        A base learner with random weights may have more, of which the first are used.
+        A base learner with random weights may have more base classes, of which the first `asked` are used.
         """
         if self.classes < asked or (self.classes > asked and not self.weights_id.startswith("random")):
             raise SettingsError(
@@ -174,10 +175,10 @@ TRUNKS = {
 
 
 class FrozenTrunk(DilatedLayers):
-    """Layers 0 to 4 of a PSPNet with ImageNet weights, as a frozen network; there is no f4.
+    """Layers 0 to 4 of a PSPNet with ImageNet weights, as a frozen network; it has features f1 to f3, but no f4.
 
-    The base learner's training starts from these weights. They also give the features of PFENet, and of HMNet without
-    a base learner (§7).
+    The base learner's training starts from these weights. They also give the features of PFENet, and of HMNet without a
+    base learner (§7).
     """
 
     def __init__(self, config: BackboneConfig):

@@ -30,7 +30,7 @@ class LearnedTokens(nn.Module):
 
     Args:
         weights: the ViT.
-        blocks: numbers of the first learned block and of the last one that is used, from 0.
+        blocks: numbers, from 0, of the first block that is learned and of the last block that is used.
     """
 
     def __init__(self, weights: OwnSizeViT, blocks: tuple[int, int]):
