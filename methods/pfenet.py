@@ -56,10 +56,10 @@ def bin_sides(scales: Sequence[float], side: int) -> list[int]:
 
 @dataclass(kw_only=True)
 class BinOutput(Output):
-    """Output of PFENet's head: logits (b, 2, h, h), the similarity to the supports' foreground as attention, and more.
+    """Output of PFENet's head: logits (b, 2, h, h), similarity to the supports as `attention`, and the bins' logits.
 
     Attributes:
-        inner: logits (b, 2, n, n) of each bin, for features pooled to n x n.
+        inner: for each bin (size n x n to which features are pooled), logits (b, 2, n, n).
     """
 
     inner: list[Tensor]

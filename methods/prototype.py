@@ -136,7 +136,7 @@ def presence(logits: Tensor, top_fraction: float = 0.01) -> Tensor:
 
 
 class SupportCells(NamedTuple):
-    """Weighted sums over a support's tokens; tokens and weights, too, if the background offset is chosen on them."""
+    """Weighted sums over a support's tokens; and the tokens with their weights, if `delta` is chosen on supports."""
 
     sums: SupportSums
     tokens: Tensor | None

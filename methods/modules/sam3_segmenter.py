@@ -61,7 +61,7 @@ class Sam3Segmenter(Segmenter):
         return "no" if self.backbone.weights_id.startswith("random") else "unknown"
 
     def record_notes(self, data: Any) -> list[str]:
-        """Return a sentence on which prompts SAM 3 gets here, and whether it may have seen the test's classes."""
+        """Return one sentence, in a list: which prompts SAM 3 gets, and whether it may have seen the test's classes."""
         told = "gets boxes and class names" if self.text == "class" else "gets boxes only (no class names)"
         if self.saw_test_classes == "unknown":
             told += f"; {self.backbone.release} may have seen the test's classes: its training data are not disjoint "

@@ -36,15 +36,15 @@ def prototypes(support: Tensor, masks: Tensor, small_objects: SmallObjects = "va
 
 
 def similarity(prototype: Tensor, query: Tensor, side: int, tau: float = 1.0) -> Tensor:
-    """Return the cosine of n prototypes with every pixel of the query, as maps (n, 1, S, S) of the image (§4, step 2).
+    """Return the cosine of n objects' prototypes with every pixel of the query, as maps (n, 1, S, S) (§4, step 2).
 
     Maps of several shots are averaged before they are enlarged to the image; this is fsbench's rule.
 
     Args:
-        prototype: prototypes (n, K, C) of K shots.
+        prototype: prototypes (n, K, C) of n objects in K shots.
         query: features of the query (C, g, g).
         side: S, side of the image; features are compared at a quarter of it.
-        tau: divisor of the cosines.
+        tau: number by which the cosines are divided.
     """
     quarter = side // 4, side // 4
     direction = F.normalize(prototype, dim=-1, eps=LEAST_NORM).flatten(0, 1)

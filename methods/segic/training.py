@@ -29,12 +29,12 @@ DrawPoints = Callable[[int], Tensor]
 
 
 class Turn(NamedTuple):
-    """Random choices for the segmentation of one image of a training pair.
+    """Random choices for the segmentation of one image of a training pair, in SegIC's training.
 
     Attributes:
-        named: the text prompt names the class.
-        boxed: the true box is a prompt.
-        crossed: the prompt of a mask also holds the prototypes of the other masks.
+        named: whether the text prompt names the class.
+        boxed: whether the object's true box is a prompt.
+        crossed: whether the prompt of a mask also holds the prototypes of the pair's other masks.
     """
 
     named: bool
