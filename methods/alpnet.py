@@ -40,7 +40,7 @@ CLASS_WEIGHTS = (0.05, 1.0)  # of background and foreground, §6.4
 
 
 class NoPrototypeError(Exception):
-    """Error: no grid window lies in the background, so it has no prototype; training skips such a step (§6.4)."""
+    """No grid window lies in the background, so the background has no prototype; training skips such a step (§6.4)."""
 
 
 # Prototypes (§5) ------------------------------------------------------------------------------------------------------
@@ -206,10 +206,11 @@ def new_trunk(layers: Sequence[int]) -> nn.Module:
 class Encoder(nn.Module):
     """ALPNet's feature network, with the parameter names of the authors' checkpoints.
 
-    The checkpoints also store an atrous pyramid (ASPP), which no computation uses; it is kept and not learned.
+    The checkpoints also store an atrous pyramid (ASPP), which no computation uses; its weights are kept and not
+    learned.
 
     Args:
-        layers: bottlenecks of each stage.
+        layers: number of bottleneck blocks in each stage of the ResNet.
     """
 
     def __init__(self, layers: Sequence[int]):
@@ -535,7 +536,9 @@ def normalised(images: Tensor) -> Tensor:
 def small_backgrounds_and_masks(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """Return the shares of background and of foreground in each cell of the feature grid, (K, h, w) each.
 
-    They come from masks (K, S, S) bool; the grid is that of `features` (..., h, w).
+    Args:
+        features: features (..., h, w), whose grid is used.
+        masks: foreground masks of the supports (K, S, S) bool.
     """
     size = features.shape[-2:]
     return small_masks((~masks).to(features), size), small_masks(masks.to(features), size)

@@ -136,7 +136,7 @@ def make_task(
 
 
 def without_void(task: Task) -> Task:
-    """Return a copy of `task` without its support pixels of weight 0 (void, mostly padding); the loss is the same."""
+    """Return a copy of `task` without support pixels of weight 0 (void, mostly padding); the loss does not change."""
     counted = task.support_weights > 0
     return task._replace(
         support=task.support[:, counted],

@@ -99,7 +99,7 @@ class EMAT(FewShotClassifierSegmenter):
 def emat_learner(channels: int, side: int, class_token: bool = True, sequential: bool = False) -> Learner:
     """Build EMAT's trainable network, which reduces a support grid of side x side tokens to one token.
 
-    The first layer halves the side by convolution; the second halves it again and pools the rest.
+    The first layer halves the side by convolution; the second layer halves it again and pools the remaining tokens.
 
     Args:
         channels: C, number of correlation channels.
@@ -136,7 +136,7 @@ class LearnableDownscaling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Downscale the support axis of correlation tokens (B, C, T, Ts); return (B, out, T, Td).
 
-        T is the number of query tokens, Ts and Td those of the support before and after.
+        T is the number of query tokens, Ts and Td are the numbers of support tokens before and after.
         """
         return self.mapped(x[..., :1], parities(x, self.pool, self.class_token))
 

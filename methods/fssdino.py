@@ -280,11 +280,11 @@ def _similarities(ways: list[ClassMaps | None]) -> Tensor | None:
 def class_masks(labels: Tensor, images: Tensor, shown: Tensor | None = None) -> Tensor:
     """Turn support labels into masks (N·K, N + 1, S, S) bool of background and ways for every support (§2).
 
-    A pixel may belong to several ways; it is background if it belongs to none of them and is not void.
+    A pixel may belong to several ways; a pixel of no way is background unless it is void.
 
     Args:
         labels: (N, K, S, S), labels of each support's own way: 1 the way, 0 anything else, 255 void.
-        images: (N, K) numbers of the images; supports with the same image share the labels of their ways.
+        images: (N, K) numbers of the images; a support also gets the labels of other supports with the same image.
         shown: (N, K, S, S) label maps 1..N of all ways in a support; None if only its own way is labelled.
     """
     ways, shots = labels.shape[:2]

@@ -104,7 +104,8 @@ def similarity_prior(query: Tensor, supports: Tensor, masks: Tensor) -> Prior:
 def prompt_map(pos_mean: Tensor, pos_max: Tensor, neg_mean: Tensor) -> Tensor:
     """Return the weight (g, g) of each grid cell as a point prompt (§4).
 
-    It is the product of mean and largest foreground similarity, and 0 where the background similarity is larger.
+    The weight is the product of mean and largest foreground similarity, and 0 where the background similarity is
+    larger.
     """
     cross, negative = (_stretched(values) for values in (pos_mean * pos_max, neg_mean))
     return torch.where(negative > cross, torch.zeros_like(cross), cross)
@@ -285,7 +286,8 @@ def gate_and_merge(masks: Tensor, cells: Tensor, prior: Prior, query: Tensor) ->
 def merged_probability(masks: Tensor, pos_mean: Tensor) -> Tensor:
     """Return for each pixel (D, D) the largest mean similarity among the masks that cover it (§10).
 
-    A mask's mean similarity is that of `pos_mean` (g, g), resized, inside the mask. `masks` are (n, D, D) bool.
+    A mask's mean similarity is the mean of `pos_mean` (g, g), resized to D x D, inside the mask. `masks` are (n, D, D)
+    bool.
     """
     size = (masks.shape[-2], masks.shape[-1])
     similarity = F.interpolate(pos_mean[None, None], size, mode="bilinear", align_corners=False)[0, 0]
@@ -423,7 +425,7 @@ class GFSAM(Segmenter):
         return self.backbone.patch_map(pixels, norm=False).flatten(1).T.contiguous()
 
     def as_query(self, encoded: Tensor, image: Tensor) -> tuple[Tensor, ...]:
-        """Return the tokens `encoded` of a query as they are, and SAM's encoding of its image."""
+        """Return what is cached of a query: its ViT tokens `encoded`, and SAM's encoding of its image (3, H, W)."""
         return encoded, self.backbone.sam.encode(image)
 
     def query(self, image: tuple[Tensor, ...]) -> Query:
@@ -464,8 +466,8 @@ class GFSAM(Segmenter):
 def resized_labels(label_map: Tensor, ways: int, size: tuple[int, int]) -> Tensor:
     """Resize a label map (H, W) of 0..`ways` to `size` (h, w).
 
-    Each label is resized bilinearly as a mask. A pixel is foreground if more than half of it is, and has the label with
-    the largest share.
+    Each label is resized bilinearly as a mask. A pixel is foreground if the labels' shares in it sum to more than one
+    half, and gets the label with the largest share.
     """
     if tuple(label_map.shape) == size:
         return label_map

@@ -78,8 +78,8 @@ class Hummingbird(Segmenter):
     def retrieve(self, query: Tensor, memory: Memory) -> Tensor:
         """Return the way's probability (B, T) for each query token (§3.1, eq. 1 and 2).
 
-        It is the way's share in the patches of the token's nearest support tokens, averaged by a softmax of the
-        cosines.
+        The probability is the share of the way in the patches of the token's nearest support tokens, averaged with
+        weights that are a softmax of the cosines.
         """
         nearest = (query @ memory.keys.T).topk(min(self.neighbours, len(memory.keys)), dim=-1)
         attention = (nearest.values / self.temperature).softmax(-1)

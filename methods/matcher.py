@@ -404,7 +404,8 @@ def score_masks(masks: Tensor, points: Tensor, cost: Tensor, patch: int) -> Mask
 def choose_masks(scores: MaskScores, settings: Merging, shots: int) -> tuple[Tensor, Tensor]:
     """Choose the masks whose union is the prediction.
 
-    Ties decide which masks are chosen, so they are sorted by the same unstable calls as in the authors' program.
+    Which masks are chosen depends on the order of equal scores, so scores are sorted by the same unstable torch calls
+    as in the authors' program.
 
     Args:
         scores: scores of at least one mask, ordered by descending predicted IoU of the masks.
@@ -591,7 +592,7 @@ class Matcher(Segmenter):
         return unit_tokens(self.backbone.patch_map(normalise(image), norm=False))
 
     def as_query(self, encoded: Tensor, image: Tensor) -> tuple[Tensor, ...]:
-        """Return the tokens `encoded` of a query as they are, and SAM's encoding of its image."""
+        """Return what is cached of a query: its ViT tokens `encoded`, and SAM's encoding of its image (3, H, W)."""
         return encoded, self.backbone.sam.encode(image.byte())
 
     def query(self, image: tuple[Tensor, ...]) -> Query:

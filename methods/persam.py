@@ -96,7 +96,7 @@ def extreme_points(values: Tensor) -> tuple[Tensor, Tensor]:
 def attention_map(values: Tensor, grid: int) -> Tensor:
     """Return the map (g, g) in (0, 1) that guides the decoder's attention, from the similarity (H, W) (§5.7).
 
-    It is standardised, resized to side `grid`, and put through a sigmoid.
+    The similarity is standardised, resized to side `grid`, and put through a sigmoid.
     """
     standard = (values - values.mean()) / values.std()
     small = F.interpolate(standard[None, None], (grid, grid), mode="bilinear", align_corners=False)

@@ -137,8 +137,8 @@ class PFENetHead(nn.Module):
 class PFENetReleasedFormat(ReleasedFormat):
     """Layout of PFENet's published checkpoints: all layers under `module.`, also those of the frozen network (§8).
 
-    BatchNorm statistics of the frozen network may have moved in training, so its layers are read both as learned
-    weights and as those of a backbone.
+    BatchNorm statistics of the frozen network may have moved in training, so these layers are read both as learned
+    weights and as weights of a backbone.
     """
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:

@@ -147,7 +147,8 @@ class SegGPT(Segmenter):
     def segment(self, query: Tensor, support: list[Any]) -> Any:
         """Return the image (3, S, S), 0 to 255, that SegGPT paints as the query's mask.
 
-        It is the mask of one way in white on black or, with a palette, of all ways in their colours.
+        The image shows the mask of one way in white on black or, with `ways="palette"`, the masks of all ways in their
+        colours.
         """
         if not self.competes:
             return self._colours(query, [(one, WHITE) for one in support])

@@ -53,7 +53,7 @@ class Draws:
         """Within the block, seed torch's generators from the run's seed and the episode's number.
 
         Yields:
-            A numpy generator seeded from the same two numbers.
+            A numpy generator seeded from the run's seed and the episode's number.
         """
         numbers = np.random.SeedSequence([self.seed, self.episode])
         with seed_torch(_number(numbers)):

@@ -47,7 +47,7 @@ class ImageFeatures(Method):
     # What a method says ---------------------------------------------------------------------------------------------
 
     def encode_image(self, pixels: Tensor) -> Any:
-        """Return the features of one normalised image (3, S, S); by default those of the frozen network.
+        """Return the features of one normalised image (3, S, S); by default the frozen network's features.
 
         If a method overrides this, its training images are encoded one at a time, also on a GPU (see
         `trains_on_backbone`).
@@ -76,7 +76,7 @@ class ImageFeatures(Method):
 
         Args:
             pixels: the images, normalised.
-            supports: True if they are supports, False if they are queries.
+            supports: True if the images are supports, False if they are queries.
         """
         raise NotImplementedError
 

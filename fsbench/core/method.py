@@ -115,8 +115,8 @@ class Method(L.LightningModule):
     def supervision(self) -> tuple[Supervision, ...]:
         """Kinds of labels that the method gets for supports and in training, such as `("boxes", "class names")`.
 
-        Only methods with the same kinds are ranked together. By default masks in segmentation and image labels in
-        classification; a subclass overrides it.
+        Only methods with the same kinds of labels are ranked together. By default masks in segmentation and image
+        labels in classification; a subclass overrides it.
         """
         return ("masks",) if self.task == "segmentation" else ("image labels",)
 

@@ -384,8 +384,8 @@ class Segmenter(ImageFeatures):
     def answers(self, episodes: Sequence[EpisodeBatch]) -> list[SegmentationAnswer]:
         """Predict the episodes of a batch one by one, and return the answers that are scored and stored.
 
-        A method that computes parts of several episodes together overrides this; each answer must be the same, bit for
-        bit, as that of the episode alone.
+        A method that computes parts of several episodes together overrides this; each answer must then be the same, bit
+        for bit, as if its episode were predicted alone.
 
         Raises:
             NumericsError: a logit, a probability or a presence score is NaN or infinite.

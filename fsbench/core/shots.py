@@ -134,7 +134,7 @@ RULES: Mapping[str, ShotRule] = {"joined": only, "vote": vote, "add": add, "aver
 
 
 def one_against_rest(logits: Tensor) -> Tensor:
-    """Turn logits (N + 1, h, w), background first, into two-class logits (N, 2, h, w): the rest, each way."""
+    """Turn logits (N + 1, h, w), background first, into two-class logits (N, 2, h, w) of each way against the rest."""
     ways = range(1, len(logits))
     rest = [torch.cat([logits[:way], logits[way + 1 :]]).logsumexp(0) for way in ways]
     return torch.stack([torch.stack([other, logits[way]]) for way, other in zip(ways, rest, strict=True)])

@@ -219,9 +219,9 @@ def write_coco(path: Path, entries: Sequence[Entry], classes: Sequence[str], des
 
     Classes are annotated where the method finds no single objects.
 
-    Masks are run-length encoded. Beside COCO's keys an annotation has a `score`: the object's, or the class's presence
-    score together with `present` (true or false). The class's are left out unless such scores were found to separate
-    images with and without the class. Category ids are the numbers in the label PNGs.
+    Masks are run-length encoded. Beside COCO's keys, an object's annotation has the object's `score`. A class's
+    annotation has its presence score as `score`, and `present` (true or false), but only if presence scores were found
+    to separate images with and without the class. Category ids are the numbers in the label PNGs.
 
     Args:
         path: The file to write.

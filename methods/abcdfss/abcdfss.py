@@ -122,7 +122,7 @@ class ABCDFSS(Segmenter):
         return Needs(classes="first episodes" if self.adapt_to == "first_episode" else "places")
 
     def num_trainable_parameters(self, ways: int) -> int:
-        """Return the number of values that are fitted in an episode: those of one set of feature heads per way."""
+        """Return the number of values that are fitted in an episode: a set of feature heads for each way."""
         return ways * self.draws.learned
 
     def begin_test(self, data: Any) -> None:

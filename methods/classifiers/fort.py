@@ -46,7 +46,7 @@ def position_prompts(
     In a ViT they follow from attention rollout and gradients (§9.1), in a Swin from each window's attention (§9.3).
 
     Args:
-        encoder: the network before it is tuned.
+        encoder: the network before fine-tuning, a ViT or Swin.
         score: function from features (B, D) to class scores (B, n), the head's temperature included.
         images: (B, 3, S, S).
         labels: classes (B,) int64 of the images.
@@ -139,9 +139,9 @@ def attention_loss(logits: Sequence[Tensor], focus: PositionPrompts, temperature
 
     Args:
         logits: attention logits of each stage: (B, H, queries, N) of a ViT with H heads, or (B, W, H, M, M) of a Swin
-            with W windows of M patches. They are averaged over heads.
+            with W windows of M patches. The logits are averaged over heads.
         focus: weights of the important patches (position prompts) of the same images.
-        temperature: tau, divides the logits.
+        temperature: tau, by which the logits are divided.
 
     Each entry is the mean over images, windows and queries.
     """
@@ -193,7 +193,7 @@ def attention_and_gradient(
 def attention_logits(encoder: nn.Module) -> Iterator[list[Callable[[], Tensor]]]:
     """Record attention queries and keys of forward passes within a `with` block.
 
-    They are those of a ViT's last block, or of the last block of each stage of a Swin.
+    The recorded blocks are a ViT's last block, or the last block of each stage of a Swin.
 
     Yields:
         One function for each recorded block, which returns the block's attention logits, with gradients.

@@ -179,7 +179,7 @@ class Block(nn.Module):
         self.drop = nn.Dropout(DROPOUT)
 
     def added(self, tokens: Tensor, attended: Tensor) -> Tensor:
-        """Add the attention's output, then that of the feed-forward network, to tokens (b, m, d)."""
+        """Return tokens (b, m, d) plus the attention's output, then plus the feed-forward network's output."""
         tokens = tokens + self.drop(attended)
         found: Tensor = tokens + self.ffn(self.norm2(tokens))
         return found

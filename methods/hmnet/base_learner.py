@@ -136,7 +136,7 @@ class BaseLearner(Segmenter):
         return Way(own, first_largest(full) == output.base_class, probability=own if self.keeps_soft_masks else None)
 
     def predict(self, ways: Iterable[Way], attention: Sequence[Tensor]) -> Prediction:
-        """Join the masks of all ways to one label map; where two ways have the same base class, the later one wins."""
+        """Join the masks of all ways to one label map; if two ways have the same base class, the later way wins."""
         every = list(ways)
         numbers = torch.stack([number * way.foreground for number, way in enumerate(every, 1)])
         return replace(super().predict(every, attention), label_map=numbers.amax(0))

@@ -82,7 +82,7 @@ class Priors:
 def prior_maps(query: Tensor, support: Tensor, masks: Tensor) -> Priors:
     """Return similarity maps of a query to the foreground and background prototypes of each support, at one level.
 
-    They are computed in fp32, because half precision overflows.
+    The maps are computed in fp32, because half precision overflows.
 
     Args:
         query: features of the query (b, c, h', h').

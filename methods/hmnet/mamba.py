@@ -133,7 +133,7 @@ def _step_size_bias(*shape: int) -> Tensor:
 class ScanParameters(nn.Module):
     """Parameters of a selective scan in one direction: projections, step-size bias, A and D.
 
-    With `qim: basic`, the query interception has such parameters of its own (§7).
+    With the setting `qim: basic`, the reading of the support's state by query tokens has an instance of its own (§7).
     """
 
     def __init__(self, inner: int, rank: int, states: int):

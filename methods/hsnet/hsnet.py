@@ -167,7 +167,7 @@ class HyperpixelLearner(nn.Module):
 
 
 def enlarge_query(x: Tensor, like: Tensor) -> Tensor:
-    """Resize the query axes (h, w) of a correlation (B, C, h, w, hs, ws) bilinearly to those of `like`."""
+    """Resize the query axes (h, w) of a correlation (B, C, h, w, hs, ws) bilinearly to the query axes of `like`."""
     planes = to_planes(x)
     larger = F.interpolate(planes.flatten(0, 2), like.shape[2:4], mode="bilinear", align_corners=True)
     return from_planes(larger.unflatten(0, planes.shape[:3]))

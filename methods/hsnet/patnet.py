@@ -32,15 +32,16 @@ AnchorRule = Literal["index", "scale"]
 def anchor_numbers(blocks: Sequence[int], rule: AnchorRule) -> list[list[int]]:
     """Return which of the three learned anchors (0, 1 or 2) each feature map uses, listed by scale (§1).
 
-    "scale" gives the maps of a scale the same anchor; "index" goes by the map's number, like the authors. The two agree
-    for ResNet-50. For VGG-16, "index" gives conv5_1 the anchor of conv4, and the pooled map that of conv5.
+    "scale" gives all maps of a scale the same anchor; "index" goes by the map's number, as in the authors' code. Both
+    rules agree for ResNet-50. For VGG-16, "index" gives the map conv5_1 the anchor of the conv4 maps, and the pooled
+    map the anchor of the conv5 maps.
 
     >>> anchor_numbers((3, 3, 1), "index"), anchor_numbers((3, 3, 1), "scale")
     ([[0, 0, 0], [0, 1, 1], [1]], [[0, 0, 0], [1, 1, 1], [2]])
 
     Args:
         blocks: number of feature maps at 1/8, 1/16 and 1/32.
-        rule: "index" or "scale".
+        rule: rule by which a map gets an anchor, "index" or "scale".
     """
     if rule == "scale":
         return [[scale] * count for scale, count in enumerate(blocks)]
@@ -67,7 +68,7 @@ def scaled_rows(rows: Tensor) -> Tensor:
 
 
 def prototypes(features: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean features outside and inside of a mask, (B, L, 2, C) float64; 0 where the region is empty (§2.2).
+    """Return the mean features outside and inside of a mask, (B, L, 2, C) float64; zeros for an empty region (§2.2).
 
     Args:
         features: (B, L, C, h, w).

@@ -113,9 +113,9 @@ def step_outputs(
         query: features of the queries (B, C, h, w).
         support: features of the supports (K·B, C, h, w), all first shots first.
         query_masks, support_masks: true masks (B, S, S) and (K·B, S, S).
-        refine: whether to refine the queries' prototypes in the first round.
-        order: "matched" segments each episode's shots by the episode's own prototypes; "program" mixes up those of
-            several episodes, like the authors' code.
+        refine: whether the queries' prototypes are computed a second time in the first round.
+        order: "matched" segments each episode's shots by the episode's own prototypes; "program" uses prototypes of
+            other episodes for some shots, like the authors' code.
         rounds: number of rounds.
     """
     side = query_masks.shape[-1]
@@ -376,7 +376,7 @@ class IFA(Segmenter):
         """Return a copy of the trained network, fine-tuned on a way's supports and frozen.
 
         In each step one support, drawn at random, is augmented and takes the place of the query. The random numbers
-        follow from the episode's and the step's number, so they are the same for all ways.
+        follow from the episode's and the step's number, so all ways of an episode get the same ones.
         """
         with torch.inference_mode(False), torch.enable_grad():
             network, steps = deepcopy(self.network), self.adaptation.epochs

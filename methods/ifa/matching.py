@@ -36,7 +36,7 @@ class Prototypes(NamedTuple):
 class Own(NamedTuple):
     """Prototypes computed from the query's own features.
 
-    They are mean foreground and background (b, C, 1, 1), and a background for each position (b, C, h, w).
+    There are a mean foreground and a mean background (b, C, 1, 1), and a background for each position (b, C, h, w).
     """
 
     foreground: Tensor
@@ -150,8 +150,8 @@ def one_round(
         query: features of the queries (b, C, h, w).
         support: features of the supports (K·b, C, h, w), all first shots first; None in tests, to skip the supports.
         refines: whether to compute the queries' prototypes a second time.
-        order: "matched" segments each episode's shots by the episode's own prototypes; "program" mixes up those of
-            several episodes, like the authors' code.
+        order: "matched" segments each episode's shots by the episode's own prototypes; "program" uses prototypes of
+            other episodes for some shots, like the authors' code.
     """
     first = enhanced(query, similarity(query, start), start.foreground)
     logits = similarity(query, first)
@@ -188,7 +188,7 @@ def _match_shot(shot: Tensor, foreground: Tensor, *given: Tensor) -> tuple[Tenso
 def in_turn(function: Callable[..., Result], shots: Sequence[tuple[Tensor, ...]]) -> list[Result]:
     """Call a function for each shot, one after the other, and return the results.
 
-    Of several shots, only the arguments are kept for the backward pass, which computes the rest again (activation
+    With several shots, only the arguments are kept for the backward pass, which calls the function again (activation
     checkpointing), so that memory holds the activations of one shot at a time.
     """
     if len(shots) == 1:

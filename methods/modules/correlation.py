@@ -83,7 +83,7 @@ def kept_tokens(masks: Tensor, side: int, class_token: bool) -> Tensor:
 class Norm(nn.GroupNorm):
     """Normalisation layer (GroupNorm) that overwrites its input where no gradients are needed, to save memory.
 
-    In EMAT an input has 60 MiB, and several exist at once where memory is highest.
+    In EMAT an input takes 60 MiB, and several inputs are in memory together.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ class DilatedLayers(FrozenBackbone):
 
 
 class FrozenPSPNet(DilatedLayers):
-    """Frozen PSPNet, trained to segment the base classes of a fold: backbone and base learner at once."""
+    """Frozen PSPNet, trained to segment the base classes of a fold: a method's backbone and base learner in one."""
 
     def __init__(self, config: BackboneConfig):
         if config.name not in PSPNETS:
@@ -114,8 +114,8 @@ class FrozenPSPNet(DilatedLayers):
     def saw_classes_of(self, dataset: str) -> KnownOrNot:
         """Return whether the weights were trained with labels of this data set's test classes: "no" or "unknown".
 
-        It is "no" for random weights, and for weights that fsbench trained on this data set, because a fold that shows
-        test classes is refused before a run. Other files do not say which classes they were trained on.
+        The answer is "no" for random weights, and for weights that fsbench trained on this data set, because a fold
+        that shows test classes is refused before a run. Other files do not say which classes they were trained on.
         """
         if self.weights_id.startswith("random"):
             return "no"

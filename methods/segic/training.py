@@ -108,11 +108,11 @@ def both_directions(
     Args:
         head: SegIC's trained layers.
         queries, supports: b pairs of images.
-        turns: random choices for the b queries, then for the b supports.
-        tau: divisor of similarities.
+        turns: random choices of prompts for the b queries, then for the b supports.
+        tau: number by which similarities are divided.
 
     Returns:
-        Logits (N, 1, 4g, 4g) of all queries, and those of all supports, pair after pair.
+        Logits (N, 1, 4g, 4g) of all queries, and logits (N, 1, 4g, 4g) of all supports, pair after pair, for N masks.
     """
     pairs = list(zip(queries, supports, strict=True))
     forward = [
@@ -131,8 +131,8 @@ def step_losses(
 ) -> dict[str, Tensor]:
     """Return the losses of a training step, scalars: cross-entropy and dice loss of queries and of supports.
 
-    They are "mask" and "dice" of the queries, "mask_reverse" and "dice_reverse" of the supports, and "loss", half their
-    sum.
+    The keys are "mask" and "dice" of the queries, "mask_reverse" and "dice_reverse" of the supports, and "loss", half
+    their sum.
 
     Args:
         forward, reverse: logits (N, 1, 4g, 4g) of all queries and of all supports, from `both_directions`.
@@ -148,7 +148,8 @@ def step_losses(
 def point_losses(logits: Tensor, masks: Tensor, draw: DrawPoints) -> tuple[Tensor, Tensor]:
     """Return cross-entropy and dice loss (scalars) of logits (N, 1, 4g, 4g) against masks (N, S, S), means over masks.
 
-    They are computed at points from `draw`: those of many whose logits are nearest to 0, and some further random ones.
+    The losses are computed at points that `draw` draws: of many points those whose logits are nearest to 0, and some
+    further random points.
     """
     with torch.no_grad():
         drawn = draw(LOOKED_AT).to(logits)

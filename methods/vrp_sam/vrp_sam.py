@@ -48,7 +48,7 @@ TRUNKS = {
 
 
 class SquareSam(BesideSam):
-    """Base of a frozen network with a SAM that encodes the same normalised image, stretched to a square (§2)."""
+    """Base of a frozen feature network beside a SAM, which encodes the same image, stretched to SAM's square (§2)."""
 
     def encode_square(self, pixels: Tensor) -> Tensor:
         """Return SAM's encoding (C, h, w) of a normalised image (3, H, W)."""
@@ -111,7 +111,7 @@ def frozen_networks(config: BesideSamConfig) -> TrunkAndSam | StagesAndSam:
 def mask_losses(logits: Tensor, masks: Tensor) -> dict[str, Tensor]:
     """Return the losses of logits (b, S, S) against masks (b, S, S) of 0 and 1, scalars (§8).
 
-    They are "entropy" (binary cross-entropy), "dice", and their sum "loss".
+    The keys are "entropy" (binary cross-entropy), "dice", and the sum of both, "loss".
     """
     masks = masks.to(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, masks)

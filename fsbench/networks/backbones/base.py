@@ -205,7 +205,7 @@ class FrozenBackbone:
         """Encode an image, or return the encoding that another method tested at the same time has computed.
 
         Args:
-            kind: name of the kind of encoding that `encode` computes.
+            kind: name of what `encode` computes; only encodings of equal name are shared.
             pixels: the image (3, H, W).
             encode: function that computes the encoding, in the precision of the calling context.
         """

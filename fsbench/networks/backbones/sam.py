@@ -208,12 +208,12 @@ class PromptableNetwork:
     def decode(
         self, encoding: Tensor, size: tuple[int, int], prompts: Prompts, multimask: bool, **further: Any
     ) -> Masks:
-        """Decode the masks of all prompts of one image at once.
+        """Decode the masks of B prompts of one image in one pass of SAM's decoder, without gradients.
 
         Args:
             encoding: the encoding of the image (1, C, h, w), from `encode`.
             size: (H, W) of the image.
-            prompts: in pixels of the image.
+            prompts: points and boxes in pixels of the image, maybe with a mask.
             multimask: whether to decode three masks for each prompt instead of one.
             **further: further arguments of transformers' SamModel.
         """

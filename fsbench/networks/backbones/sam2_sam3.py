@@ -56,7 +56,7 @@ def hiera_settings(channels: int, heads: int, backbone: Mapping[str, Any]) -> di
 
     Args:
         channels, heads: number of channels and of heads in the first stage.
-        backbone: further settings of the encoder (Hiera), as in the table `HIERA`.
+        backbone: {name: value} of further settings of the encoder (Hiera), from the table `HIERA`.
     """
     widths = [channels * 2**stage for stage in range(4)]
     return {
@@ -511,7 +511,7 @@ def _sequence(maps: Tensor) -> Tensor:
 
 
 def set_memory_dropout(model: Any, rate: float) -> None:
-    """Set the dropout rate of SAM 2's memory attention, and put that part in training mode if it is above 0."""
+    """Set the dropout rate of SAM 2's memory attention; a rate above 0 puts the memory attention in training mode."""
     attention = model.memory_attention.train(rate > 0)
     for module in attention.modules():
         if isinstance(module, nn.Dropout):
@@ -743,7 +743,7 @@ class FrozenSam3(FrozenHubNetwork):
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return weights by transformers' names, without those that the network does not have.
 
-        SAM 3.1 lacks the weights of one feature level, which is not used; they are zeros.
+        SAM 3.1 lacks the weights of one feature level that is not used; they are filled with zeros.
         """
         if not describe_family(state).startswith("SAM 3"):
             return state

@@ -122,7 +122,7 @@ VITS = {
 
 
 def create_network(network: str, **arguments: Any) -> Any:
-    """Build the network that timm calls `network`, without weights of its own.
+    """Build the network that timm calls `network`, with random instead of downloaded weights.
 
     Raises:
         SettingsError: the installed timm has no such network.
@@ -198,7 +198,7 @@ def build_vit(arguments: dict[str, Any], state: dict[str, Tensor], height: int, 
     """Build timm's VisionTransformer with the authors' weights, frozen, in eval mode.
 
     Args:
-        arguments: arguments of the constructor, as in `ViT.arguments`.
+        arguments: {name: value} of timm's constructor; an entry "network" names another timm network.
         state: weights by the authors' or timm's names, with the stored position table.
         height, width: size of the images in pixels.
 
@@ -311,7 +311,7 @@ class FrozenViT(FrozenTimmNetwork):
     def identity_settings(self) -> dict[str, str]:
         """Source of the periods of rotary positions, {"rope_periods": "file"}, if they are read from the weight file.
 
-        Empty otherwise. The entry distinguishes results of such a run from those with computed periods.
+        Empty if periods are computed. The entry is stored with results and tells the two apart.
         """
         rounded = self.spec.rotary and not self.weights_id.startswith("random ") and not self.name.endswith("_timm")
         return {"rope_periods": "file"} if rounded else {}

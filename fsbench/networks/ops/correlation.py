@@ -47,7 +47,7 @@ def unit_correlation(query: Tensor, support: Tensor) -> Tensor:
 def reference(query: Tensor, support: Tensor) -> Tensor:
     """Return the cosines of all pairs of query and support pixels, negative ones as 0, by the plain formula, for tests.
 
-    Arguments and result are those of `hyper_correlation` without a mask.
+    `query` is (B, L, C, hq, wq), `support` (B, L, C, hs, ws); the result is (B, L, hq, wq, hs, ws).
     """
     q, s = (x / (x.norm(dim=2, keepdim=True) + EPSILON) for x in (query, support))
     return F.relu(torch.einsum("blchw,blcyx->blhwyx", q, s))

@@ -39,7 +39,7 @@ class KeptCorrelation:
     def cosines(self, sample: int) -> Tensor:
         """Return the cosines (n, L, P) of sample number `sample`, kept support pixels by query pixels.
 
-        Negative cosines are 0. The dtype is that of the features, under autocast too.
+        Negative cosines are 0. The dtype is that of the features, also under autocast.
         """
         query, support = self.query[sample], self.support[sample]
         with torch.autocast(query.device.type, enabled=False):

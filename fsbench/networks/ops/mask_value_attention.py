@@ -33,8 +33,8 @@ VALUE_WIDTH = 8
 def chosen_backend(device: torch.device) -> str:
     """Return the name of the implementation that `mask_value_attention` uses on `device`.
 
-    It is the value of `$FSBENCH_MASK_ATTENTION`, else "fused" on CUDA and "chunked" elsewhere; while a graph is
-    exported it is "reference", which consists of plain operators.
+    The name is the value of the environment variable `FSBENCH_MASK_ATTENTION` or, if it is not set, "fused" on CUDA and
+    "chunked" elsewhere; while a graph is exported it is "reference", which consists of plain operators.
     """
     if torch.compiler.is_exporting():
         return "reference"
@@ -52,9 +52,10 @@ def mask_value_attention(
         value: (B, Ts) mask values to average.
         heads: number of heads; divides C.
         dropout: probability of dropping an attention weight (the others grow by 1 / (1 - dropout)); "chunked" and
-            "reference" drop the same ones for the same state of torch's CPU generator.
+            "reference" drop the same weights for the same state of torch's CPU generator.
         backend: "reference" (all weights of a sample at once), "chunked" (chunks of query positions; recomputed in the
-            backward pass) or "fused" (`scaled_dot_product_attention`). Default: see `chosen_backend`.
+            backward pass) or "fused" (`scaled_dot_product_attention`). None takes `$FSBENCH_MASK_ATTENTION`, else
+            "fused" on CUDA and "chunked" elsewhere.
 
     Returns:
         (B, T), dtype of `q` (the autocast dtype where autocast is on).

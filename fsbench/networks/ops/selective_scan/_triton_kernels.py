@@ -189,10 +189,10 @@ def backward(
 ):  # fmt: skip
     """Compute the gradients of every chunk from its entry state and the gradient of its exit state.
 
-    Formulas are those of selective-scan §1.1.
+    The formulas are in the specification selective-scan §1.1.
 
-    Those of u and delta are written (b, D, L); of A, D, bias as one summand per chunk, (b, chunks, [N,] D); of B and C
-    as one summand per channel block, (blocks, b, G, N, L).
+    Gradients of u and delta are written as (b, D, L); of A, D, bias as one summand per chunk, (b, chunks, [N,] D); of B
+    and C as one summand per channel block, (blocks, b, G, N, L).
     """
     sample, group, block, chunk, channel, time, own, token, later = _tile(window, width, BD, BT)
     mask = own & token
