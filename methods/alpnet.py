@@ -57,8 +57,8 @@ def local_prototypes(features: Tensor, masks: Tensor, window: int, sure: float =
     The average is over all features of a window, masked or not. Last rows and columns that fill no window are left out.
 
     Args:
-        features: (K, C, h, w).
-        masks: (K, h, w), shares from 0 to 1.
+        features: features (K, C, h, w) of K shots.
+        masks: (K, h, w), share of each cell that lies in the mask, from 0 to 1.
         window: side of a window in cells.
         sure: share of a window that lies in the mask, above which the window is kept.
     """
@@ -76,7 +76,7 @@ def grid_prototypes(features: Tensor, masks: Tensor, window: int, sure: float = 
     """Return the local prototypes of masked features, then the global one of each shot, (n + K, C) (`gridconv+`).
 
     Args:
-        features: (K, C, h, w), of K shots.
+        features: features (K, C, h, w) of K shots.
         masks: (K, h, w), shares of foreground from 0 to 1.
         window: side of the windows of local prototypes, in cells.
         sure: share of a window that lies in the mask, above which the window has a prototype.
@@ -102,9 +102,9 @@ class Prototypes(NamedTuple):
         A foreground too small for a window of 4 has one prototype, whatever `window` is.
 
         Args:
-            features: (K, C, h, w).
-            background, foreground: masks (K, h, w), shares from 0 to 1.
-            window: side of the windows of local prototypes.
+            features: features (K, C, h, w) of K shots.
+            background, foreground: (K, h, w), share of background and of foreground in each cell, from 0 to 1.
+            window: side of the windows of local prototypes, in cells.
         """
         is_large = F.avg_pool2d(foreground[:, None], RULE_WINDOW).max() >= SURE
         return cls(
@@ -157,8 +157,8 @@ def alignment_loss(query: Tensor, supports: Tensor, logits: Tensor, masks: Tenso
     """Return the loss of segmenting the supports by the query's predicted mask.
 
     Args:
-        query: features (1, C, h, w).
-        supports: features (K, C, h, w).
+        query: features of the query (1, C, h, w).
+        supports: features of the K supports (K, C, h, w).
         logits: the logits of the query (1, 2, h, w).
         masks: foreground masks of the supports (K, S, S).
 
@@ -230,10 +230,10 @@ class Encoder(nn.Module):
 
 
 class TokenEncoder(nn.Module):
-    """The demo's ViT in place of ALPNet's network (fsbench's own variant).
+    """The ViT of fsbench's demo in place of ALPNet's network (fsbench's own variant).
 
     Args:
-        weights: the ViT.
+        weights: the ViT with its pretrained weights.
         blocks: numbers, from 0, of the first block that is learned and of the last block that is used.
     """
 

@@ -57,7 +57,7 @@ class BAMHead(nn.Module):
 
     Args:
         channels: channels of the backbone features f1 (layer2) and f2 (layer3).
-        width: C, channels of the head.
+        width: C, number of channels of the head's layers.
         ensemble: whether the base learner's prediction is joined.
         shots: number of shots for which weights are learned; 1 learns no weights and averages all shots.
         reweight_width: hidden channels of the network that weighs the shots; 0 is one layer that starts as the mean.

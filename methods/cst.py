@@ -87,7 +87,7 @@ class MaskedAttention(AttentionLayer):
     Args:
         channels: C, input channels.
         out: output channels.
-        pool: side of the pooling.
+        pool: side of the squares of support tokens that are average-pooled.
     """
 
     def __init__(self, channels: int, out: int, pool: int):

@@ -214,10 +214,10 @@ def sample_points(points: Tensor, sizes: tuple[int, int], most: int, random: Ran
     """Return subsets of points, grouped by their size (§5).
 
     Args:
-        points: (n, 2).
+        points: points (n, 2), x and y.
         sizes: smallest and largest number of points in a subset.
         most: number of subsets of a size that are drawn where there are many points; of few points all are returned.
-        random: random generator.
+        random: Python's random generator, which draws the subsets.
 
     Returns:
         For each size i a tensor (number of subsets, i, 2).

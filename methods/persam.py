@@ -178,7 +178,7 @@ class Refined(NamedTuple):
     """Result of one call of SAM's decoder: its mask with the largest predicted IoU.
 
     Attributes:
-        mask: (H, W) bool.
+        mask: (H, W) bool, the mask at the image's size.
         low_res: (1, 1, s, s), logits of the mask.
         score: (), predicted IoU of the mask.
         box: (4,), the box that prompted the call; None if the prompt had no box.

@@ -70,7 +70,7 @@ class PFENetHead(nn.Module):
 
     Args:
         channels: channels of the backbone features f1 and f2.
-        width: C, channels of the head.
+        width: C, number of channels of the head's layers.
         scales: sides to which features are pooled (bins), in pixels or as shares of the map's side.
         dropout: share of the reduced features' channels that are dropped in training.
     """

@@ -63,7 +63,7 @@ def many_shot_slots(side: int, shots: int, ratio: float, layout: Layout) -> list
 
     Args:
         side: D, side of the canvas.
-        shots: K.
+        shots: K, number of supports.
         ratio: share of the canvas that the supports' strip takes; it is rounded to pixels.
         layout: where the supports lie: "horizontal_strip" at the top, a vertical strip at the left, or "l_shape", which
             needs five supports; with other numbers it is a vertical strip.

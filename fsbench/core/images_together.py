@@ -18,7 +18,7 @@ class ImagesTogether:
     features of an image are returned once and then dropped here; the backbone's cache keeps those of images that recur.
 
     Args:
-        backbone: the frozen backbone.
+        backbone: the frozen network, with its cache.
         batch: the batch, whose images are requested by row number.
 
     Attributes:

@@ -54,7 +54,8 @@ class Target:
         labels: (B, S, S) uint8: 1 the class, 0 everything else, 255 void.
         present: (B,) bool, whether the query shows its class.
         classes: (B,) int64 class numbers.
-        base_maps: label maps of all base classes in each query; empty unless the method needs them.
+        base_maps: for each query its label map of all base classes; empty unless the method needs them
+            (`Needs.base_maps`).
     """
 
     labels: Tensor

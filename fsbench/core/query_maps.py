@@ -46,9 +46,9 @@ class HasQueryMaps(Protocol):
     def query_maps(self, episode: EpisodeBatch) -> Mapping[str, Tensor | Sketch]:
         """Return the steps of the method's prediction of an episode, in order: {name: map or sketch}.
 
-        A map (h, w) of floats is drawn as colors from its least to its largest value, one of int64 as regions with a
-        color each, one of bool as a mask. A picture (h, w, 3) uint8, such as the network's input, is shown unchanged. A
-        `Sketch` holds points, boxes or graphs.
+        A map (h, w) of floats is drawn in colors from its least to its largest value, a map of int64 as regions with a
+        color for each number, a map of bool as a mask. A picture (h, w, 3) uint8, such as the network's input, is shown
+        unchanged. A `Sketch` holds points, boxes or graphs.
         """
 
 

@@ -55,7 +55,7 @@ class ReleasedFormat:
         return {key: value for key, value in own.items() if self.stored(key)}, backbone
 
     def join(self, learned: dict[str, Tensor], backbone: dict[str, Tensor]) -> dict[str, Any]:
-        """Return a checkpoint in the authors' layout from learned and backbone weights under fsbench's names."""
+        """Return the content of a checkpoint file in the authors' layout, from weights under fsbench's names."""
         state = {self.backbone + key: value for key, value in backbone.items()} | self.complete(learned)
         wrapped = {self.wrapper + key: value for key, value in state.items()}
         return wrapped if self.wrapper else {"state_dict": wrapped}

@@ -236,7 +236,7 @@ class Segmenter(ImageFeatures):
         """Resize the outputs of a way's shots to `size` (h, w) and combine them into one decision.
 
         Args:
-            outputs: the output of each shot.
+            outputs: output of `segment` for each shot.
             size: height and width of the label map.
             attention: a list to which the mean attention map of the shots is appended, if they have any.
         """

@@ -180,7 +180,7 @@ def write_program(program: ExportedProgram, format: Format, path: Path, about: M
     """Write a traced program to a file, with texts that describe it.
 
     Raises:
-        SettingsError: the weights do not fit into one ONNX file.
+        SettingsError: the weights are too large for one ONNX file (2 GB).
 
     Args:
         program: The traced program.

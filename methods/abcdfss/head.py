@@ -68,8 +68,8 @@ def contrast(a: Tensor, b: Tensor, temperature: float = 0.5) -> Tensor:
     No matrix of all pairs of positions is kept for the gradient: the memory does not grow with the number of maps.
 
     Args:
-        a, b: (M, C, h, w), of unit length over the channels.
-        temperature: divides the dot products.
+        a, b: M feature maps each (M, C, h, w), of unit length over the channels.
+        temperature: number by which the dot products are divided.
     """
     rows = [x.flatten(2).mT.contiguous() for x in (a, b)]
     total: Tensor = _Contrast.apply(*rows, temperature)

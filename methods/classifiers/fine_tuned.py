@@ -59,7 +59,7 @@ class FineTuned(Classifier):
     """Base of few-shot classifiers that fine-tune a copy of a network on the supports of every episode.
 
     Args:
-        backbone: the pre-trained network.
+        backbone: settings of the pre-trained network that is fine-tuned.
         tuning: part that is tuned besides the head: "full" for the whole network, or an adapter: "lora", "ssf" (scale
             and shift) or "vpt" (prompt tokens).
         optimiser, learning_rate: optimiser of the tuning ("sgd" or "adamw") and its learning rate (§8).

@@ -48,7 +48,7 @@ def position_prompts(
     Args:
         encoder: the network before fine-tuning, a ViT or Swin.
         score: function from features (B, D) to class scores (B, n), the head's temperature included.
-        images: (B, 3, S, S).
+        images: support images (B, 3, S, S), normalised.
         labels: classes (B,) int64 of the images.
         patches: P, number of patches of an image (ViT) or a window (Swin).
         gradient_weight: lambda of §9.1; a Swin has no gradient term.
@@ -161,8 +161,8 @@ def attention_and_gradient(
     Args:
         encoder: the ViT.
         score: function from features (B, D) to class scores (B, n).
-        images: (B, 3, S, S).
-        labels: (B,); the mean of the images' own scores is differentiated.
+        images: images (B, 3, S, S), normalised.
+        labels: (B,), classes of the images; the mean of each image's score for its own class is differentiated.
 
     Returns:
         For every block its attention among patches (B, N, N), minimum over heads; and the gradient (B, N, D) on the

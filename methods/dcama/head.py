@@ -246,7 +246,7 @@ class DCAMAHead(nn.Module):
     def tokens(self, scale: int, query: Tensor, support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the tokens of query and supports at one scale, with position codes.
 
-        The L backbone blocks of the scale are treated like samples.
+        The L backbone blocks of the scale are treated like samples of the batch.
 
         Returns:
             Query tokens (B·L, C, T), support tokens (B·L, C, K·T), shot by shot, and the supports' masks (B·L, K·T).

@@ -135,7 +135,7 @@ class ReducedAttention(nn.Module):
     Args:
         width: d, channels of a token.
         heads: j, number of heads.
-        reduction: r; 1 reduces nothing.
+        reduction: r, factor by which height and width are reduced; 1 for no reduction.
     """
 
     def __init__(self, width: int, heads: int, reduction: int):

@@ -129,7 +129,7 @@ class HMNetHead(nn.Module):
 
     Args:
         channels: channels of the backbone features f1 and f2.
-        width: C, channels of the head.
+        width: C, number of channels of the head's layers.
         side: S, side of the feature grid.
         config: settings of the hybrid Mamba network; None leaves it out (§7).
         ensemble: whether the base learner's prediction is joined, as in BAM (§9).

@@ -78,8 +78,8 @@ class HSNet(Segmenter):
         """Multiply a support's features by its mask, and keep the non-zero pixels as unit vectors (§4.2).
 
         Args:
-            image: features (B, L, C, hs, ws) of each scale.
-            mask: (B, S, S).
+            image: for each scale, features (B, L, C, hs, ws) of L backbone blocks.
+            mask: foreground masks of the supports (B, S, S).
         """
         return [masked(scale, mask) for scale in image]
 

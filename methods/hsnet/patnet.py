@@ -71,7 +71,7 @@ def prototypes(features: Tensor, mask: Tensor) -> Tensor:
     """Return the mean features outside and inside of a mask, (B, L, 2, C) float64; zeros for an empty region (§2.2).
 
     Args:
-        features: (B, L, C, h, w).
+        features: features (B, L, C, h, w) of B images in L backbone blocks.
         mask: (B, S, S) in [0, 1]; it is resized to the features with aligned corners.
     """
     inside = resize_mask(mask, (features.shape[-2], features.shape[-1])).flatten(1)
@@ -120,7 +120,7 @@ class AnchoredPair:
         """Express features of query and support by the support's mean features outside and inside of its mask.
 
         Args:
-            query, support: features (B, L, C, ·, ·).
+            query, support: features (B, L, C, ·, ·) of both images in L backbone blocks.
             mask: mask of the support (B, S, S).
         """
         basis = scaled_rows(prototypes(support, mask))

@@ -107,7 +107,7 @@ def learned_network(weights: FrozenBackbone, vit_blocks: tuple[int, int]) -> Lea
     """Build IFA's trainable network from pretrained weights: a ResNet, or the demo's ViT.
 
     Args:
-        weights: the pretrained weights.
+        weights: the pretrained weights, from `backbone_weights`.
         vit_blocks: for a ViT, the numbers, from 0, of the first block that is learned and of the last block that is
             used.
     """

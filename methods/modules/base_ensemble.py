@@ -59,8 +59,8 @@ def reweight_network(shots: int, width: int) -> nn.Module:
     """Build the network that turns sorted distances (b, K, 1, 1) into shot weights before the softmax.
 
     Args:
-        shots: K.
-        width: hidden channels; 0 builds one layer that starts as the mean.
+        shots: K, number of shots.
+        width: number of hidden channels; 0 builds a single layer that starts as the mean.
     """
     if width:
         return nn.Sequential(nn.Conv2d(shots, width, 1), nn.ReLU(), nn.Conv2d(width, shots, 1))

@@ -149,8 +149,8 @@ def largest_scores(masks: Iterator[Tensor], scores: Tensor, size: tuple[int, int
 
     Args:
         masks: Q masks (h, w) bool.
-        scores: (Q,), not negative.
-        size: (h, w).
+        scores: scores (Q,) of the masks, not negative.
+        size: height h and width w of the masks.
     """
     best = torch.zeros(size, device=scores.device)
     for mask, score in zip(masks, scores, strict=True):

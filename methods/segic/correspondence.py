@@ -21,7 +21,7 @@ def prototypes(support: Tensor, masks: Tensor, small_objects: SmallObjects = "va
     """Return the mean feature (n, C) of a support inside each of n masks (§4, step 1).
 
     Args:
-        support: features (C, g, g).
+        support: features of the support (C, g, g).
         masks: (n, S, S) of 0 and 1, or between them.
         small_objects: prototype of a mask that fills no grid cell by more than half: "vanish" gives zeros, "area"
             weighs the cells by the mask's area in them.

@@ -87,9 +87,9 @@ class SegICHead(nn.Module):
         Args:
             tokens: tokens (n, ·, D) of texts and prototypes.
             side: S, side of the square image, in whose pixels points and boxes are given.
-            points: (n, ·, 2), x and y.
+            points: point prompts (n, ·, 2), x and y; None for none.
             labels: (n, ·), 1 for an object's own points and 0 for points of other objects.
-            boxes: (n, 4), x and y of two corners; without boxes, a padding point follows the points.
+            boxes: (n, 4), x and y of two corners; if None, a padding point follows the points.
         """
         if points is None and boxes is None:
             return tokens

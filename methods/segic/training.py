@@ -52,7 +52,7 @@ class Side(NamedTuple):
     """One image of a training pair (query or support).
 
     Attributes:
-        features: (C, g, g).
+        features: features of the image (C, g, g).
         masks: true masks (n, S, S) of 0 and 1.
         text: embedding (·,) of the text prompt.
     """
@@ -73,15 +73,15 @@ def true_boxes(masks: Tensor) -> Tensor:
 
 
 def answer(head: SegICHead, query: Side, support: Tensor, masks: Tensor, turn: Turn, tau: float) -> Tensor:
-    """Segment a query in training by n masks of a support: logits (n, 1, 4g, 4g).
+    """Segment a query in training by n masks of a support; return logits (n, 1, 4g, 4g).
 
     Args:
         head: SegIC's trained layers.
-        query: the query.
+        query: features, true masks and text of the query.
         support: features of the support (C, g, g).
         masks: masks of the support (n, S, S).
         turn: random choices for the prompt.
-        tau: divisor of the similarity.
+        tau: number by which the similarity is divided.
     """
     with torch.no_grad():
         found = prototypes(support, masks)

@@ -357,8 +357,8 @@ def sine_code(channels: int, height: int, width: int) -> Tensor:
     and are scaled so that the last is 2π.
 
     Args:
-        channels: c, a multiple of 4.
-        height, width: h and w, of the map.
+        channels: c, number of channels, a multiple of 4.
+        height, width: h and w, numbers of rows and columns of the map.
 
     Returns:
         (1, c, h, w) float32, on the CPU; shared, so not to be changed.

@@ -99,11 +99,11 @@ def seggpt_to_transformers_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def paint(
     model: Any, query: Tensor, examples: Tensor, targets: Tensor, embedding: Embedding, variant: EnsembleVariant
 ) -> Tensor:
-    """Let SegGPT paint the query's mask like its examples' masks (§3, §4).
+    """Let SegGPT paint the query's mask like the masks of K examples, its supports (§3, §4).
 
     Args:
         model: transformers' SegGPT.
-        query: (3, S, S), normalised.
+        query: image of the query (3, S, S), normalised.
         examples, targets: images and their painted masks (K, 3, S, S), normalised.
         embedding: type token that is added to all patches: "instance" or "semantic".
         variant: how K > 1 examples are averaged: "authors" in the stream of images and in that of masks, "transformers"

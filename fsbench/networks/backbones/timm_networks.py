@@ -384,7 +384,7 @@ def patch_maps(model: Any, images: Tensor, norm: bool, block: int = -1) -> Tenso
     """Return the patch tokens (M, C, h, w) of one block of normalised images (M, 3, H, W).
 
     Args:
-        model: timm's network.
+        model: timm's vision transformer.
         images: the images.
         norm: whether to apply the final LayerNorm.
         block: number of the block, from 0, or negative from the end.
@@ -403,7 +403,7 @@ def scaled_coordinates(model: Any, factors: Sequence[float]) -> Iterator[None]:
 
     Args:
         model: timm's DINOv3.
-        factors: one for each block.
+        factors: factor of the patch coordinates in each block.
     """
 
     def hook(factor: float) -> Any:
@@ -539,11 +539,11 @@ def block_features(model: Any, images: Tensor, first: int = 0) -> list[Tensor]:
 
     Args:
         model: a network from `build_pyramid_network`, of another kind than "vit".
-        images: (M, 3, H, W) normalised.
+        images: normalised images (M, 3, H, W).
         first: number of the first block or layer whose maps are returned.
 
     Returns:
-        Maps (M, C, h, w) in forward order.
+        Maps (M, C, h, w) of the M images, one for each block or layer, in the order of the forward pass.
     """
     maps: list[Tensor] = []
     vgg: Any = model["features"] if isinstance(model, nn.ModuleDict) else None
@@ -699,8 +699,8 @@ def token_maps(tokens: Tensor, side: int) -> Tensor:
     """Return the patch tokens of all blocks for one image as maps (L, C, h, w), scaled by `VIT_SCALE`.
 
     Args:
-        tokens: (L, 1 + T, C).
-        side: h, rows of tokens.
+        tokens: tokens (L, 1 + T, C) of L blocks, the class token first.
+        side: h, number of rows of patch tokens.
     """
     return VIT_SCALE * rearrange(tokens[:, 1:], "l (y x) c -> l c y x", y=side)
 

@@ -58,8 +58,8 @@ def prior_mask(query: Tensor, support: Tensor, masks: Tensor, size: tuple[int, i
     """Return PFENet's training-free prior: each query pixel's largest similarity to a foreground pixel (§3).
 
     Args:
-        query: (B, C, n, n) high-level features.
-        support: (B, K, C, n, n) features of the supports, not masked.
+        query: (B, C, n, n) high-level features of B queries.
+        support: (B, K, C, n, n) features of their K supports each, not masked.
         masks: (B, K, S, S) support masks in [0, 1].
         size: (H, W) of the result.
 

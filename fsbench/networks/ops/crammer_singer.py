@@ -18,7 +18,7 @@ ITERATIONS = 10_000
 
 
 def crammer_singer(gram: Tensor, labels: Tensor, ways: int, cap: float = CAP, tol: float = 1e-9) -> Tensor:
-    """Solve Crammer and Singer's multi-class support vector machine for all E episodes at once, by ADMM.
+    """Solve Crammer and Singer's multi-class support vector machine for E episodes together, by ADMM.
 
     Args:
         gram: Gram matrices (E, B, B) of the support features; the work is done in float64.

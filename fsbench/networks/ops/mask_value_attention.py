@@ -47,9 +47,9 @@ def mask_value_attention(
     """Average a support mask by the attention of query tokens to support tokens, mean over heads.
 
     Args:
-        q: (B, C, T) queries, channels first, head-major.
-        k: (B, C, Ts) keys.
-        value: (B, Ts) mask values to average.
+        q: (B, C, T) queries of T query tokens; the C channels are grouped by head.
+        k: (B, C, Ts) keys of Ts support tokens.
+        value: (B, Ts) mask values of the support tokens, which are averaged.
         heads: number of heads; divides C.
         dropout: probability of dropping an attention weight (the others grow by 1 / (1 - dropout)); "chunked" and
             "reference" drop the same weights for the same state of torch's CPU generator.
@@ -58,7 +58,7 @@ def mask_value_attention(
             "fused" on CUDA and "chunked" elsewhere.
 
     Returns:
-        (B, T), dtype of `q` (the autocast dtype where autocast is on).
+        Averages (B, T), in the dtype of `q` (the autocast dtype where autocast is on).
     """
     chosen = backend or chosen_backend(q.device)
     known = ("reference", "chunked", "fused")

@@ -32,16 +32,16 @@ def selective_scan(
     return_last_state: bool = False,
     backend: Backend | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Run the selective scan of Mamba over tokens.
+    """Run the selective scan of Mamba over L tokens, for b samples with D channels and N states per channel.
 
     Arguments are those of mamba-ssm's `selective_scan_fn`, with `initial_state` and `backend`.
 
     Args:
-        u: (b, D, L) inputs; u, delta, z and variable B, C share one dtype.
+        u: (b, D, L) inputs; u, delta, z, and B and C that vary over tokens share one dtype.
         delta: (b, D, L) step sizes before bias and softplus.
-        A: (D, N) real, fp32 (fp64 when u is).
-        B, C: (b, G, N, L), (b, N, L) for one group, or fixed (D, N). Fixed ones are expanded to G = D groups, which
-            takes b·D·N·L numbers.
+        A: (D, N) state matrix, real, fp32 (fp64 if u is).
+        B, C: input and output projections, (b, G, N, L) for G groups of channels, (b, N, L) for one group, or (D, N) if
+            they are the same for all tokens; these are expanded to G = D groups, which takes b·D·N·L numbers.
         D: (D,) skip, the factor of the input that is added to the output.
         z: (b, D, L) gate, applied after the skip.
         delta_bias: (D,) bias of the step sizes.
