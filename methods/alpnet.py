@@ -40,7 +40,7 @@ CLASS_WEIGHTS = (0.05, 1.0)  # of background and foreground, §6.4
 
 
 class NoPrototypeError(Exception):
-    """Error: no grid window lies in the background, so it has no prototype; training skips such a step (§6.4)."""
+    """No grid window lies in the background, so the background has no prototype; training skips such a step (§6.4)."""
 
 
 # Prototypes (§5) ------------------------------------------------------------------------------------------------------
@@ -54,13 +54,13 @@ def small_masks(masks: Tensor, size: Sequence[int]) -> Tensor:
 def local_prototypes(features: Tensor, masks: Tensor, window: int, sure: float = SURE) -> Tensor:
     """Average features over the windows of a grid that lie in the mask: local prototypes (n, C), shot by shot.
 
-    Within a window all features count, masked or not. Last rows and columns that fill no window are left out.
+    The average is over all features of a window, masked or not. Last rows and columns that fill no window are left out.
 
     Args:
-        features: (K, C, h, w).
-        masks: (K, h, w), shares from 0 to 1.
-        window: side of a window.
-        sure: share of a window that must lie in the mask; only windows above it are kept.
+        features: features (K, C, h, w) of K shots.
+        masks: (K, h, w), share of each cell that lies in the mask, from 0 to 1.
+        window: side of a window in cells.
+        sure: share of a window that lies in the mask, above which the window is kept.
     """
     inside = F.avg_pool2d(masks[:, None], window)[:, 0] > sure
     return F.avg_pool2d(features, window).permute(0, 2, 3, 1)[inside]
@@ -75,7 +75,11 @@ def global_prototypes(features: Tensor, masks: Tensor) -> Tensor:
 def grid_prototypes(features: Tensor, masks: Tensor, window: int, sure: float = SURE) -> Tensor:
     """Return the local prototypes of masked features, then the global one of each shot, (n + K, C) (`gridconv+`).
 
-    Arguments are features (K, C, h, w), masks (K, h, w) of shares, and window and threshold of `local_prototypes`.
+    Args:
+        features: features (K, C, h, w) of K shots.
+        masks: (K, h, w), shares of foreground from 0 to 1.
+        window: side of the windows of local prototypes, in cells.
+        sure: share of a window that lies in the mask, above which the window has a prototype.
     """
     return torch.cat([local_prototypes(features, masks, window, sure), global_prototypes(features, masks)])
 
@@ -86,7 +90,7 @@ def one_prototype(features: Tensor, masks: Tensor) -> Tensor:
 
 
 class Prototypes(NamedTuple):
-    """Prototypes of background and foreground, (n, C) each."""
+    """Prototypes of background and foreground, (n, C) each, with a number n of their own."""
 
     background: Tensor
     foreground: Tensor
@@ -98,9 +102,9 @@ class Prototypes(NamedTuple):
         A foreground too small for a window of 4 has one prototype, whatever `window` is.
 
         Args:
-            features: (K, C, h, w).
-            background, foreground: masks (K, h, w), shares from 0 to 1.
-            window: side of the windows of local prototypes.
+            features: features (K, C, h, w) of K shots.
+            background, foreground: (K, h, w), share of background and of foreground in each cell, from 0 to 1.
+            window: side of the windows of local prototypes, in cells.
         """
         is_large = F.avg_pool2d(foreground[:, None], RULE_WINDOW).max() >= SURE
         return cls(
@@ -153,8 +157,8 @@ def alignment_loss(query: Tensor, supports: Tensor, logits: Tensor, masks: Tenso
     """Return the loss of segmenting the supports by the query's predicted mask.
 
     Args:
-        query: features (1, C, h, w).
-        supports: features (K, C, h, w).
+        query: features of the query (1, C, h, w).
+        supports: features of the K supports (K, C, h, w).
         logits: the logits of the query (1, 2, h, w).
         masks: foreground masks of the supports (K, S, S).
 
@@ -202,10 +206,11 @@ def new_trunk(layers: Sequence[int]) -> nn.Module:
 class Encoder(nn.Module):
     """ALPNet's feature network, with the parameter names of the authors' checkpoints.
 
-    The checkpoints also store an atrous pyramid (ASPP), which no computation uses; it is kept and not learned.
+    The checkpoints also store an atrous pyramid (ASPP), which no computation uses; its weights are kept and not
+    learned.
 
     Args:
-        layers: bottlenecks of each stage.
+        layers: number of bottleneck blocks in each stage of the ResNet.
     """
 
     def __init__(self, layers: Sequence[int]):
@@ -225,11 +230,11 @@ class Encoder(nn.Module):
 
 
 class TokenEncoder(nn.Module):
-    """The demo's ViT in place of ALPNet's network (fsbench's own variant).
+    """The ViT of fsbench's demo in place of ALPNet's network (fsbench's own variant).
 
     Args:
-        weights: the ViT.
-        blocks: numbers, from 0, of the first block that is learned and of the last one that is used.
+        weights: the ViT with its pretrained weights.
+        blocks: numbers, from 0, of the first block that is learned and of the last block that is used.
     """
 
     def __init__(self, weights: OwnSizeViT, blocks: tuple[int, int]):
@@ -262,11 +267,11 @@ class DeepLabWeights(FrozenBackbone):
         return DeepLabV3(new_trunk(self.spec.layers), DeepLabHead(2048, 21))
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return torchvision's weights without those of the auxiliary classifier, which only its training used."""
+        """Return torchvision's weights without those of the auxiliary classifier, which served only their training."""
         return {key: value for key, value in state.items() if not key.startswith("aux_classifier.")}
 
     def encoder_state(self) -> dict[str, Tensor]:
-        """Return these weights under the parameter names of ALPNet's `Encoder`, trunk and atrous pyramid."""
+        """Return the weights of trunk and atrous pyramid under the parameter names of ALPNet's `Encoder`."""
         state = {key: value for key, value in self.state.items() if key.startswith("backbone.")}
         for place in ("0.", "1."):
             own, theirs = f"aspp_out.{place}", f"classifier.{place}"
@@ -294,7 +299,8 @@ def learned_encoder(weights: FrozenBackbone, vit_blocks: tuple[int, int]) -> Enc
 
     Args:
         weights: the pretrained weights.
-        vit_blocks: for a ViT, the numbers, from 0, of the first learned block and of the last one used.
+        vit_blocks: for a ViT, the numbers, from 0, of the first block that is learned and of the last block that is
+            used.
     """
     if isinstance(weights, OwnSizeViT):
         return TokenEncoder(weights, vit_blocks)
@@ -325,11 +331,12 @@ class Labelled(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """Logits (1, 2, h, w) of a training episode's query, and the episode's two losses (scalars).
+    """Logits and losses of one training episode.
 
     Attributes:
-        query: cross-entropy of the query.
-        alignment: cross-entropy of the supports, segmented in turn by the query's prediction.
+        logits: logits (1, 2, h, w) of the query.
+        query: cross-entropy of the query, a scalar.
+        alignment: cross-entropy of the supports, segmented in turn by the query's prediction, a scalar.
     """
 
     logits: Tensor
@@ -347,20 +354,21 @@ def rate_factor(done: int, milestones: Sequence[int], decay: float) -> float:
 
 
 class ALPNet(Segmenter):
-    """ALPNet: local and global prototypes of a learned network.
+    """ALPNet: segmentation by local and global prototypes in the features of a learned network.
 
-    In training, query and supports of an episode go through the network together, whose BatchNorm takes the statistics
-    of these images alone, also where a step has several episodes; the authors' has one. A step all of whose episodes
-    lack a background that can be compared with is skipped, as in the authors' program: weights and rate stay.
+    In training, query and supports of an episode go through the network together, and BatchNorm takes its statistics
+    from these images alone, also if a step has several episodes (the authors' has one). A step in which no episode has
+    a background prototype is skipped, as in the authors' program: weights and learning rate stay.
 
     Args:
         backbone: `deeplabv3_resnet101`, all layers of which are learned; or the demo's ViT.
-        learning_rate: of SGD at the start.
-        momentum, weight_decay: of SGD, for all learned weights.
-        decay: factor of the rate every `decay_every` steps, 99 times.
-        decay_every: steps.
-        steps: after which a training ends, whatever epochs are left.
-        vit_blocks: with the demo's ViT, the first block that is learned and the last that is used, from 0.
+        learning_rate: learning rate of SGD at the start.
+        momentum, weight_decay: momentum and weight decay of SGD, for all learned weights.
+        decay: factor by which the learning rate is multiplied every `decay_every` steps, 99 times.
+        decay_every: number of steps between two changes of the learning rate.
+        steps: number of steps after which training ends, whatever epochs are left.
+        vit_blocks: with the demo's ViT, the numbers, from 0, of the first block that is learned and of the last block
+            that is used.
     """
 
     backbone_type: ClassVar[Any] = staticmethod(first_weights)
@@ -454,7 +462,8 @@ class ALPNet(Segmenter):
         """Return the losses of a step, means over the episodes that have a background prototype.
 
         Returns:
-            "query" and "alignment", the two losses, and their sum "loss", scalars.
+            Scalars "query" (cross-entropy of the queries), "alignment" (cross-entropy of the supports, segmented by the
+            query's prediction), and their sum "loss".
 
         Raises:
             NoPrototypeError: no episode of the step has a background prototype.
@@ -527,7 +536,9 @@ def normalised(images: Tensor) -> Tensor:
 def small_backgrounds_and_masks(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """Return the shares of background and of foreground in each cell of the feature grid, (K, h, w) each.
 
-    They come from masks (K, S, S) bool; the grid is that of `features` (..., h, w).
+    Args:
+        features: features (..., h, w), whose grid is used.
+        masks: foreground masks of the supports (K, S, S) bool.
     """
     size = features.shape[-2:]
     return small_masks((~masks).to(features), size), small_masks(masks.to(features), size)

@@ -57,11 +57,11 @@ class BAMHead(nn.Module):
 
     Args:
         channels: channels of the backbone features f1 (layer2) and f2 (layer3).
-        width: C, channels of the head.
-        ensemble: join the base learner's prediction.
-        shots: number of shots whose weights are learned; 1 learns none and averages all shots.
+        width: C, number of channels of the head's layers.
+        ensemble: whether the base learner's prediction is joined.
+        shots: number of shots for which weights are learned; 1 learns no weights and averages all shots.
         reweight_width: hidden channels of the network that weighs the shots; 0 is one layer that starts as the mean.
-        low_feature: layer whose Gram matrices ("style") of query and supports are compared.
+        low_feature: layer ("layer2" or "layer3") whose Gram matrices of query and supports are compared, their "style".
         dropout: share of the reduced features' channels that are dropped in training.
     """
 
@@ -121,7 +121,7 @@ class BAMHead(nn.Module):
         return EnsembleOutput(final, attention=prior, meta=meta, base=base_logits)
 
     def shot_weights(self, query: Features, support: Features, shots: int) -> tuple[Tensor, Tensor]:
-        """Return each shot's style distance from the query and its weight among the shots, (b, K, 1, 1) each (§4).
+        """Return each shot's style distance from the query, and its weight among K shots, (b, K, 1, 1) each (§4).
 
         The style of an image is the Gram matrix of its low-level features.
         """
@@ -148,18 +148,19 @@ def join_base(
 ) -> tuple[Tensor, Tensor]:
     """Join the outputs of meta and base learner to one label map of novel and base classes (gfss.md §9).
 
-    The authors' program has one novel class. Where several novel classes are found at a pixel, the most probable wins.
+    The authors' program has one novel class; here, of several novel classes at a pixel, the most probable wins.
 
     Args:
         logits: (N, 2, h, w), logits of the ensemble for each novel class, entry 1 its foreground.
         base_logits: (n + 1, h', w'), logits of the base learner for background and n base classes.
         size: (H, W) of the label map; the logits are resized to it, not their probabilities.
         tau: probability above which a pixel is a novel class.
-        first: output that wins where both name a class: "final" the novel class, "base" the base class.
+        first: output that wins at a pixel where both name a class: "final" for the ensemble's novel class, "base" for
+            the base learner's base class.
 
     Returns:
-        The label map (H, W) int64, 0 background, 1 to n base classes, n + 1 to n + N novel classes; and the
-        probability (n + N, H, W) of each class, computed independently of the others.
+        The label map (H, W) int64, 0 background, 1 to n base classes, n + 1 to n + N novel classes; and the probability
+        (n + N, H, W) of each class, computed independently of the others.
     """
     final, base = (
         F.interpolate(maps, size, mode="bilinear", align_corners=True) for maps in (logits, base_logits[None])
@@ -172,25 +173,27 @@ def join_base(
 
 
 class BAM(EnsembleSegmenter):
-    """BAM: a meta learner, and a base learner that removes base classes.
+    """BAM: a meta learner for the new class, and a base learner that removes base classes from its prediction.
 
     Args:
-        backbone: `pspnet_resnet50`, `pspnet_resnet101` or `pspnet_vgg16`; without a base learner also a dilated_* or a
-            pyramid.
-        width: channels of the head.
-        base_learner: join the base learner's prediction (§6). False is the meta learner alone, also of a checkpoint
-            that was trained with both.
-        shots: more than 1 learns weights of that many shots, as the authors' program does, which trains a model for
-            each K; K must then be the same in training and test. 1 averages the shots, whatever K is tested.
-        kshot_trans_dim: hidden channels of the network of these weights; 0 is one layer.
-        low_fea: layer whose styles are compared (§4).
+        backbone: `pspnet_resnet50`, `pspnet_resnet101` or `pspnet_vgg16`; without a base learner also a dilated_*
+            network or one with a feature pyramid.
+        width: number of channels of the trained head.
+        base_learner: whether the base learner's prediction is joined (§6). False uses the meta learner alone, also of a
+            checkpoint that was trained with both.
+        shots: 1 averages the shots, whatever their number K in the test. More than 1 learns weights for so many shots;
+            K must then be the same in training and test, as in the authors' program, which trains a model for each K.
+        kshot_trans_dim: hidden channels of the network that computes the shots' weights; 0 for a single layer.
+        low_fea: layer ("layer2" or "layer3") whose Gram matrices of query and supports are compared, their "style"
+            (§4).
         dropout: share of the reduced features' channels that are dropped in training (§2).
-        merge: in tests of base and novel classes at once, the output that wins where both name a class: "final", the
-            ensemble for the novel class, or "base", the base learner for base classes.
-        merge_tau: there, the ensemble's probability above which a pixel is the novel class.
+        merge: in tests of base and novel classes together, the output that wins at a pixel where both name a class:
+            "final" for the ensemble's novel class, "base" for the base learner's base class.
+        merge_tau: in tests of base and novel classes together, the ensemble's probability above which a pixel is the
+            novel class.
         meta_weight: factor of the meta learner's own loss (§6.1).
-        learning_rate: rate of SGD before the factor 10 of the authors' rule (§9); it falls to 0.
-        momentum, weight_decay: of SGD.
+        learning_rate: learning rate of SGD, which is multiplied by 10 as in the authors' program and falls to 0 (§9).
+        momentum, weight_decay: momentum and weight decay of SGD.
     """
 
     attention_meaning = (

@@ -100,13 +100,14 @@ def saliency_mask(image: Tensor, sigma: float | None) -> Tensor:
 
 
 class Blind(Segmenter):
-    """Base of baselines that ignore the supports.
+    """Base of baselines that ignore the supports and segment the query by a fixed rule.
 
     Args:
-        backbone: accepted and not used.
-        rule: "saliency" for what differs from the image's border, "centre" for an ellipse, "full" for every pixel.
-        radius: the radius of the ellipse, in half sides.
-        sigma: width of the Gaussian around the centre by which saliency is weighted; None weights nothing.
+        backbone: settings of a backbone, which are accepted but not used.
+        rule: "saliency" for pixels whose colour differs from the image's border, "centre" for an ellipse around the
+            centre, "full" for every pixel.
+        radius: semi-axes of the ellipse, as shares of half the image's sides.
+        sigma: width of the Gaussian around the centre by which saliency is weighted; None for no weighting.
     """
 
     backbone_type: ClassVar[Any] = NoBackbone

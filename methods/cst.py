@@ -30,15 +30,15 @@ FIRST_POOL = {12: 4, 18: 3}  # support side -> pooling of the first layer; the s
 
 
 class CST(FewShotClassifierSegmenter):
-    """The methods CST*, CST-large and CST (2023).
+    """CST: classification and segmentation by attention on correlations; also CST*, CST-large and the CST of 2023.
 
     Args:
         backbone: the frozen ViT.
-        support_side: side of the support token grid; 12 or 18 in the papers; others must be pooled to 1 without
-            a remainder, as multiples of 3 are.
-        learning_rate: rate of Adam.
-        presence_weight: weight of the presence loss.
-        average_shots: average the shots' probabilities, as the CST of 2023 (§6).
+        support_side: side of the grid of support tokens, 12 or 18 in the papers. Two pooling layers must reduce it to 1
+            without a remainder, as they do multiples of 3.
+        learning_rate: learning rate of Adam.
+        presence_weight: weight of the presence loss beside the mask loss.
+        average_shots: whether the shots' probabilities are averaged, as in the CST of 2023, instead of summed (§6).
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class MaskedAttention(AttentionLayer):
     Args:
         channels: C, input channels.
         out: output channels.
-        pool: side of the pooling.
+        pool: side of the squares of support tokens that are average-pooled.
     """
 
     def __init__(self, channels: int, out: int, pool: int):

@@ -43,8 +43,10 @@ class AdaptationSettings:
         iterations, rate: number of steps and learning rate of gradient descent without momentum.
         weights: factors of the four loss terms: supports' cross-entropy, divergence of the class shares from pi,
             entropy of the query, and distillation.
-        pi: source of the expected class shares pi: "self" for the model's own prediction, "uniform", or the truth.
-        pi_update_at: iterations, from 1, after which pi is predicted anew if it is "self".
+        pi: source of the expected class shares pi: "self" for the model's own prediction; "uniform" for equal shares;
+            "upperbound" for the true shares; "imglvl" for the model's prediction among the classes that the image truly
+            shows.
+        pi_update_at: numbers, from 1, of the iterations after which pi is predicted anew, if `pi` is "self".
         fine_tune_base: whether the classifier's weights of background and base classes are fitted, too.
     """
 
@@ -81,9 +83,11 @@ class Task(NamedTuple):
     Attributes:
         support: features (c, M) of all supports.
         support_labels: (M,) int64, 0 for background and base classes, or a novel class's index, from n on.
-        support_weights: (M,) float32 that sum up to 1 over the pixels that count.
-        query: features (B, c, P).
-        query_weights: (B, P) float32 that sum up to 1 over the pixels that count; all 0 where none does.
+        support_weights: (M,) float32, weight of each support pixel in a mean: equal for pixels that count, 0 for void,
+            sum 1.
+        query: features (B, c, P) of P pixels of each of B queries.
+        query_weights: (B, P) float32, weight of each query pixel in a mean: equal for pixels that count, 0 for others,
+            sum 1; all 0 for a query without pixels that count.
         base: number n of background and base classes.
         background_factor: weight of background pixels in the supports' cross-entropy.
     """
@@ -132,7 +136,7 @@ def make_task(
 
 
 def without_void(task: Task) -> Task:
-    """Return a copy of `task` without its support pixels of weight 0 (void, mostly padding); the loss is the same."""
+    """Return a copy of `task` without support pixels of weight 0 (void, mostly padding); the loss does not change."""
     counted = task.support_weights > 0
     return task._replace(
         support=task.support[:, counted],
@@ -168,8 +172,8 @@ def proportions(kind: Proportions, logits: Tensor, weights: Tensor, true: Tensor
         kind: source of the shares: "self" averages the predicted probabilities, "uniform" gives 1 / C to each class,
             "upperbound" takes the true shares, "imglvl" averages the probabilities of the classes in the image.
         logits: (B, C, P) of the query pixels.
-        weights: (B, P), weight of each pixel; they sum to 1.
-        true: (B, C), true shares of the classes; needed by the kinds in `OF_TRUTH`.
+        weights: (B, P), weight of each pixel; the weights of an image sum to 1.
+        true: (B, C), true shares of the classes; needed by "upperbound" and "imglvl", otherwise None.
     """
     if kind == "uniform":
         return torch.full(logits.shape[:2], 1 / logits.shape[1], device=logits.device)
@@ -182,7 +186,11 @@ def proportions(kind: Proportions, logits: Tensor, weights: Tensor, true: Tensor
 
 
 class Losses(NamedTuple):
-    """The four terms (B,) of each query image's loss, before weighting."""
+    """The four terms (B,) of each query image's loss, before they are multiplied by their factors.
+
+    They are the supports' cross-entropy `ce`, the divergence `kl_pi` of the predicted class shares from the expected
+    ones, the query's `entropy`, and the `distillation` of the base model's predictions.
+    """
 
     ce: Tensor
     kl_pi: Tensor
@@ -191,7 +199,7 @@ class Losses(NamedTuple):
 
 
 def losses(task: Task, classifiers: Classifiers, pi: Tensor, old: Tensor) -> Losses:
-    """Return the four terms (B,) of the loss of each query image (§6).
+    """Return the four terms (B,) of each query image's loss: supports, class shares, entropy, distillation (§6).
 
     Args:
         task: features, labels and weights of supports and queries.
@@ -220,8 +228,15 @@ def gradients(
 ) -> Classifiers:
     """Return the gradient of each image's weighted loss with respect to its classifier, computed in closed form.
 
-    Arguments are as in `losses`, with the factors of its four terms. The derivative of each term with respect to the
-    probabilities is known, and the softmax turns it, g, into p · (g - <p, g>).
+    The derivative of each term with respect to the probabilities is known, and the softmax turns it, g, into p · (g -
+    <p, g>).
+
+    Args:
+        task: features, labels and weights of supports and queries.
+        classifiers: the present classifiers.
+        pi: (B, C), expected share of each class.
+        old: (B, n, P), the base model's probabilities of the query's pixels.
+        factors: factors of the four terms of the loss, in the order of `Losses`.
     """
     ce, kl, entropy, distillation = factors
     base, labels = task.base, task.support_labels
@@ -280,7 +295,7 @@ def adapt(
         novel: N, number of novel classes.
         settings: the settings of the optimisation.
         true: (B, C), the true shares of the classes, for values of `settings.pi` that need them.
-        gradient: function that returns the gradient of the weighted loss.
+        gradient: function that returns the gradient of the weighted loss: `gradients` (closed form) or `autograd`.
     """
     found = start(task, base_weight, base_bias, novel)
     base, weights = task.base, task.query_weights
@@ -302,7 +317,7 @@ def autograd(
 ) -> Classifiers:
     """Return the gradient of each image's weighted loss with respect to its classifier, computed by autograd.
 
-    Arguments and result are those of `gradients`.
+    Arguments and result are those of `gradients`, which computes the same in closed form.
     """
     with torch.enable_grad():
         leaves = Classifiers(*(tensor.detach().clone().requires_grad_() for tensor in classifiers))
@@ -325,7 +340,7 @@ def novel_labels(ways: Tensor, without: int, base: int) -> Tensor:
 
     Args:
         ways: integers: 0 background, 1 to `without` base classes, then novel classes, 255 void.
-        without: number of ways that are base classes.
+        without: number of ways, the first ones, that are base classes without supports.
         base: n, the index of the first novel class.
     """
     found = ways.long()
@@ -355,14 +370,16 @@ class DIaM(Segmenter):
     tests, base classes are predicted as well; in other tests their pixels become background.
 
     Args:
-        backbone: a PSPNet that was trained on the fold's base classes.
+        backbone: frozen PSPNet that was trained on the fold's base classes.
         iterations: steps of gradient descent for an image.
-        learning_rate: rate of the gradient descent.
-        ce, kl, entropy, distillation: factors of the four terms of the loss.
+        learning_rate: learning rate of the gradient descent.
+        ce, kl, entropy, distillation: factors of the loss's four terms: supports' cross-entropy, divergence of class
+            shares from the expected ones, the query's entropy, and distillation of the base model's predictions.
         pi: expected class shares in the query: "self" for those of the current prediction, or "uniform". The published
             upper bound uses the true shares, which no method sees here.
-        pi_update_at: iterations after which the shares of "self" are predicted anew.
-        fine_tune_base: fit the base classes' part of the classifier, too.
+        pi_update_at: numbers, from 1, of the iterations after which the expected shares are predicted anew, if `pi` is
+            "self".
+        fine_tune_base: whether the base classes' part of the classifier is fitted, too.
     """
 
     backbone: FrozenPSPNet

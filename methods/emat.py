@@ -40,12 +40,13 @@ class EMAT(FewShotClassifierSegmenter):
 
     Args:
         backbone: the frozen ViT, DINOv2 ViT-S/14 in the paper (§1).
-        support_side: side of the support token grid, a multiple of 4; 20 in the paper, i.e. 401 tokens.
-        class_token: False for EMAT-seg.
-        learning_rate: rate of Adam.
-        presence_weight: weight of the presence loss.
-        correlation: what a channel of the correlation compares: a head of a layer of the ViT ("heads", as in the
-            paper), a whole layer ("layers"), or a head of the last layer alone ("last_layer").
+        support_side: side of the grid of support tokens, a multiple of 4; 20 in the paper, which is 401 tokens with the
+            class token.
+        class_token: whether the class token is used and presence is predicted; False for EMAT-seg, which only segments.
+        learning_rate: learning rate of Adam.
+        presence_weight: weight of the presence loss beside the mask loss.
+        correlation: features that a channel of the correlation compares: those of one head of one ViT layer ("heads",
+            as in the paper), of a whole layer ("layers"), or of one head of the last layer ("last_layer").
         attention_heads: "batched" computes the heads of the learner's attention together; "sequential" one after the
             other, with the same answers but for rounding.
     """
@@ -78,8 +79,8 @@ class EMAT(FewShotClassifierSegmenter):
             row, column: position of the patch as shares of height and width.
 
         Returns:
-            "attention" and, as if the mask dropped no token, "without the mask": (K, side, side) each for K shots. The
-            values of a shot and its class token, which is left out, sum to 1.
+            {"attention": the learner's attention, "without the mask": the attention if the mask dropped no token}, (K,
+            side, side) each for K shots. The values of a shot and of its class token, which is left out, sum to 1.
         """
         query = self.query(self.features(episode, episode.query))[0]
         supports = self.support(
@@ -98,7 +99,7 @@ class EMAT(FewShotClassifierSegmenter):
 def emat_learner(channels: int, side: int, class_token: bool = True, sequential: bool = False) -> Learner:
     """Build EMAT's trainable network, which reduces a support grid of side x side tokens to one token.
 
-    The first layer halves the side by convolution; the second halves it again and pools the rest.
+    The first layer halves the side by convolution; the second layer halves it again and pools the remaining tokens.
 
     Args:
         channels: C, number of correlation channels.
@@ -120,9 +121,9 @@ class LearnableDownscaling(nn.Module):
     Args:
         channels: C, input channels.
         out: output channels.
-        pool: side of the pooling; 0 for none.
+        pool: side of the squares that are average-pooled; 0 for no pooling.
         class_token: whether tokens start with a class token.
-        bias: whether convolution and linear map have a bias.
+        bias: whether the convolution and the class token's linear map have a bias.
     """
 
     def __init__(self, channels: int, out: int, pool: int, class_token: bool, bias: bool):
@@ -135,7 +136,7 @@ class LearnableDownscaling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Downscale the support axis of correlation tokens (B, C, T, Ts); return (B, out, T, Td).
 
-        T is the number of query tokens, Ts and Td those of the support before and after.
+        T is the number of query tokens, Ts and Td are the numbers of support tokens before and after.
         """
         return self.mapped(x[..., :1], parities(x, self.pool, self.class_token))
 
@@ -178,8 +179,12 @@ def parities(x: Tensor, pool: int, class_token: bool) -> Tensor:
 class EfficientMaskedAttention(AttentionLayer):
     """Attention of downscaled support tokens to the support tokens under the mask, with a downscaled residual (§3.3).
 
-    Args: as those of `LearnableDownscaling`, and
-        sequential: compute the heads one after the other.
+    Args:
+        channels: C, input channels.
+        out: output channels.
+        pool: side of the squares that are average-pooled after downscaling; 0 for no pooling.
+        class_token: whether tokens start with a class token.
+        sequential: whether the heads are computed one after the other.
     """
 
     def __init__(self, channels: int, out: int, pool: int, class_token: bool, sequential: bool = False):
@@ -219,7 +224,7 @@ class EfficientMaskedAttention(AttentionLayer):
         )
 
     def weights(self, x: Tensor, keep: Tensor) -> Tensor:
-        """Return the attention (B, Ts) to each support token, mean over heads and downscaled tokens.
+        """Return the attention (B, Ts) to each support token, averaged over heads and downscaled tokens.
 
         Args:
             x: correlation tokens (B, C, 1, Ts) of one query position.

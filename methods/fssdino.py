@@ -56,16 +56,17 @@ class ClassMaps(NamedTuple):
 
 
 class FSSDINO(Segmenter):
-    """Segmentation by k-means prototypes and Gram matrices of frozen features.
+    """FSSDINO: segmentation by k-means prototypes and Gram matrices of a frozen ViT's features, without training.
 
-    A support pixel counts for every way that the episode's labels give it, and for the background if they give it
-    none. Void pixels, such as padding, are left out.
+    A support pixel counts for every way that the episode's labels name there, and for the background if they name none.
+    Void pixels, such as padding, are left out.
 
     Args:
         backbone: the frozen ViT.
-        n_clusters: number of prototypes of a class.
+        n_clusters: number of k-means prototypes of a class.
         seed: seed of the first centres of k-means, combined with the episode's number.
-        layer: block whose output is compared, from 0 or negative from the end; the final LayerNorm is not applied.
+        layer: number of the ViT block whose output is compared, from 0, or negative from the end; the final LayerNorm
+            is not applied.
     """
 
     backbone: FrozenViT
@@ -133,10 +134,11 @@ class FSSDINO(Segmenter):
         return Prediction(found, logits=logits, attention=attention)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return maps over the query for display: for each class its nearest prototypes, cosines and Gram map.
+        """Return maps (h, w) over the query for display: nearest prototypes, cosines and Gram map of each class.
 
-        Keys are "prototypes", "cosine" and "Gram map" with the way's number, or " of the background"; values are
-        (h, w): the index of the nearest prototype, the largest cosine, and the Gram map.
+        Returns:
+            {"prototypes …": index of the nearest prototype, "cosine …": largest cosine, "Gram map …": Gram map}, where
+            … is the way's number or "of the background".
         """
         maps: dict[str, Tensor] = {}
         with torch.autocast(episode.images.device.type, enabled=False):
@@ -278,11 +280,11 @@ def _similarities(ways: list[ClassMaps | None]) -> Tensor | None:
 def class_masks(labels: Tensor, images: Tensor, shown: Tensor | None = None) -> Tensor:
     """Turn support labels into masks (N·K, N + 1, S, S) bool of background and ways for every support (§2).
 
-    A pixel may belong to several ways; it is background if it belongs to none of them and is not void.
+    A pixel may belong to several ways; a pixel of no way is background unless it is void.
 
     Args:
         labels: (N, K, S, S), labels of each support's own way: 1 the way, 0 anything else, 255 void.
-        images: (N, K) numbers of the images; supports with the same image share the labels of their ways.
+        images: (N, K) numbers of the images; a support also gets the labels of other supports with the same image.
         shown: (N, K, S, S) label maps 1..N of all ways in a support; None if only its own way is labelled.
     """
     ways, shots = labels.shape[:2]

@@ -57,11 +57,11 @@ def mean_map(weights: Tensor, similarity: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Prior:
-    """Maps (g, g) of a query's similarity to the supports, and of where to place point prompts (§4).
+    """Maps (g, g) of a query's similarity to the supports, and of where to place SAM's point prompts (§4).
 
     Attributes:
-        pos_mean, pos_max: mean and largest similarity with the foreground.
-        neg_mean: mean similarity with the background.
+        pos_mean, pos_max: mean and largest similarity with the supports' foreground.
+        neg_mean: mean similarity with the supports' background.
         prompt_map: weight of each grid cell as a point prompt.
     """
 
@@ -104,7 +104,8 @@ def similarity_prior(query: Tensor, supports: Tensor, masks: Tensor) -> Prior:
 def prompt_map(pos_mean: Tensor, pos_max: Tensor, neg_mean: Tensor) -> Tensor:
     """Return the weight (g, g) of each grid cell as a point prompt (§4).
 
-    It is the product of mean and largest foreground similarity, and 0 where the background similarity is larger.
+    The weight is the product of mean and largest foreground similarity, and 0 where the background similarity is
+    larger.
     """
     cross, negative = (_stretched(values) for values in (pos_mean * pos_max, neg_mean))
     return torch.where(negative > cross, torch.zeros_like(cross), cross)
@@ -137,11 +138,11 @@ def points_in_pixels(cells: Tensor, grid: int, side: int) -> Tensor:
 
 
 def covered_points(masks: Tensor, cells: Tensor) -> Tensor:
-    """Return whether the mask of point i covers point j, as a matrix (n, n) bool (§7).
+    """Return a matrix (n, n) bool, whose entry (i, j) says whether the mask of point i covers point j (§7).
 
     Args:
         masks: (n, g, g) bool, the masks on the grid.
-        cells: (n, 2), x and y of their points.
+        cells: (n, 2), x and y of the points, in cells of the grid.
     """
     return masks[:, cells[:, 1], cells[:, 0]]
 
@@ -153,7 +154,7 @@ def graph_components(masks: Tensor, cells: Tensor, connection: str = "weak") -> 
 
     Args:
         masks: (n, g, g) bool, the masks on the grid.
-        cells: (n, 2), x and y of their points.
+        cells: (n, 2), x and y of the masks' points, in cells of the grid.
         connection: "weak" or "strong" components of the directed graph; the method uses weak ones.
     """
     graph = covered_points(masks, cells).cpu().numpy()
@@ -168,13 +169,13 @@ def positive_gate(masks: Tensor, components: Tensor, prior: Prior) -> tuple[Tens
     The masks of a component are visited by descending score.
 
     Args:
-        masks: (n, g, g) float32, the masks on the grid, soft.
+        masks: (n, g, g) float32, the masks of the points, resized to the grid, from 0 to 1.
         components: (n,), component of each mask.
         prior: similarity maps of the query.
 
     Returns:
-        Whether a mask is kept (n,) bool, and scores (n,) float32: for all masks of a component the area gained by the
-        mask visited last.
+        Whether each mask is kept, (n,) bool; and scores (n,) float32, which are the same for all masks of a component:
+        the area gained by the mask that was visited last.
     """
     half = (prior.pos_mean.max() + prior.pos_mean.min()) / 2
     positive, negative = prior.pos_mean**2, prior.neg_mean * half
@@ -201,7 +202,7 @@ def overshooting_gate(unions: Tensor, cells: Tensor, components: Tensor, query: 
     """Find the points whose own component is the one most similar and closest to them (§9).
 
     Args:
-        unions: (components, g, g) float32, the union of each component's masks on the grid, soft.
+        unions: (components, g, g) float32, the union of each component's masks, resized to the grid, from 0 to 1.
         cells: (n, 2), x and y of the points.
         components: (n,), component of each point.
         query: channel-normalised tokens (g², C).
@@ -228,15 +229,14 @@ class Gated:
     """Result of clustering, filtering (§7 to 9) and merging (§10) the masks of n points.
 
     Attributes:
-        masks: (n, D, D) bool, the masks of the points.
-        components: (n,) int64, connected component of each point.
-        positive: (n,) bool, whether the mask adds more foreground-like than background-like area.
-        score: (n,) float32, area gained by the component.
-        state: (n,) int64: 1 kept by both filters, 2 by one, 0 by none.
+        masks: (n, D, D) bool, SAM's mask of each point.
+        components: (n,) int64, each point's connected component in the graph of which masks cover which points.
+        positive: (n,) bool, whether the mask adds more foreground-like than background-like area to its component.
+        score: (n,) float32, area gained by the mask's component.
+        state: (n,) int64: 1 if both filters keep the mask, 2 if one does, 0 if none does.
         chosen: indices of the masks whose union is the prediction, int64.
         mask: (D, D) bool, the prediction.
-        probability: (D, D) float32, mean similarity of the best mask at each pixel; NaN if an empty mask was all there
-            was.
+        probability: (D, D) float32, mean similarity of the best mask at each pixel; NaN if the only mask is empty.
     """
 
     masks: Tensor
@@ -264,8 +264,8 @@ def gate_and_merge(masks: Tensor, cells: Tensor, prior: Prior, query: Tensor) ->
 
     Args:
         masks: (n, D, D) bool, at least one.
-        cells: (n, 2), x and y of their points.
-        prior: the similarity maps (g, g).
+        cells: (n, 2), x and y of the masks' points, in cells of the grid.
+        prior: similarity maps (g, g) of the query to the supports.
         query: channel-normalised tokens (g², C).
     """
     side = prior.pos_mean.shape[-1]
@@ -286,7 +286,8 @@ def gate_and_merge(masks: Tensor, cells: Tensor, prior: Prior, query: Tensor) ->
 def merged_probability(masks: Tensor, pos_mean: Tensor) -> Tensor:
     """Return for each pixel (D, D) the largest mean similarity among the masks that cover it (§10).
 
-    A mask's mean similarity is that of `pos_mean` (g, g), resized, inside the mask. `masks` are (n, D, D) bool.
+    A mask's mean similarity is the mean of `pos_mean` (g, g), resized to D x D, inside the mask. `masks` are (n, D, D)
+    bool.
     """
     size = (masks.shape[-2], masks.shape[-1])
     similarity = F.interpolate(pos_mean[None, None], size, mode="bilinear", align_corners=False)[0, 0]
@@ -319,12 +320,12 @@ def dino_pixels(image: Tensor, side: int, antialias: bool) -> Tensor:
 
 @dataclass(frozen=True)
 class Steps:
-    """Prediction of one way (class of the episode) with its intermediate results.
+    """GF-SAM's prediction of one way (class of the episode) with its intermediate results.
 
     Attributes:
         prior: similarity maps of the query.
         cells: (n, 2), x and y of the point prompts on the grid.
-        gated: the filtered and merged masks; None without points.
+        gated: the filtered and merged masks; None if no point prompts were found.
     """
 
     prior: Prior
@@ -381,17 +382,17 @@ def segment_class(
 
 
 class GFSAM(Segmenter):
-    """GF-SAM: SAM's masks of points, chosen by a graph of masks and points.
+    """GF-SAM: SAM's masks of point prompts, chosen by a graph of masks and points; without training.
 
-    Each way is segmented by itself, as the authors segment one class; a pixel in the predictions of several goes to the
-    one with the largest soft map (§11). Shots are averaged as similarity maps.
+    Each way is segmented by itself, as the authors segment one class; a pixel in the predictions of several ways goes
+    to the way with the largest soft map there (§11). The similarity maps of several shots are averaged.
 
     Args:
         backbone: the frozen ViT, and SAM beside it.
         vit_size: side in pixels of the images that the ViT sees, a multiple of its patches.
-        max_points: bound on the points of a prediction.
-        antialias: whether images are antialiased when they are resized for the ViT. The authors pin torchvision 0.14,
-            which does not do so by itself.
+        max_points: largest number of point prompts for a prediction.
+        antialias: whether images are antialiased when they are resized for the ViT. The authors' torchvision 0.14 does
+            not antialias by default.
     """
 
     backbone: ViTAndSam
@@ -424,7 +425,7 @@ class GFSAM(Segmenter):
         return self.backbone.patch_map(pixels, norm=False).flatten(1).T.contiguous()
 
     def as_query(self, encoded: Tensor, image: Tensor) -> tuple[Tensor, ...]:
-        """Return the tokens `encoded` of a query as they are, and SAM's encoding of its image."""
+        """Return what is cached of a query: its ViT tokens `encoded`, and SAM's encoding of its image (3, H, W)."""
         return encoded, self.backbone.sam.encode(image)
 
     def query(self, image: tuple[Tensor, ...]) -> Query:
@@ -453,15 +454,20 @@ class GFSAM(Segmenter):
         )
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the intermediate results of a prediction for display, as maps and sketches over the query by name."""
+        """Return the intermediate results of a prediction for display, as maps and sketches over the query.
+
+        Returns:
+            {"foreground map", "background map", "points", "graph", "kept masks": map (g, g) or sketch}; with several
+            ways, names end with the way's number.
+        """
         return join_ways([step_maps(steps) for steps in self.way_outputs(episode)])
 
 
 def resized_labels(label_map: Tensor, ways: int, size: tuple[int, int]) -> Tensor:
     """Resize a label map (H, W) of 0..`ways` to `size` (h, w).
 
-    Each label is resized bilinearly as a mask. A pixel is foreground if more than half of it is, and has the label with
-    the largest share.
+    Each label is resized bilinearly as a mask. A pixel is foreground if the labels' shares in it sum to more than one
+    half, and gets the label with the largest share.
     """
     if tuple(label_map.shape) == size:
         return label_map
@@ -486,7 +492,12 @@ def component_objects(steps: Steps) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def step_maps(steps: Steps) -> dict[str, Tensor | Sketch]:
-    """Return a way's intermediate results by name: similarity maps (g, g), and sketches of points, graph and masks."""
+    """Return a way's intermediate results for display.
+
+    Returns:
+        {"foreground map" and "background map": similarity maps (g, g); "points", and, if there are points, "graph" and
+        "kept masks": sketches}.
+    """
     prior, side = steps.prior, len(steps.prior.prompt_map)
     places = steps.cells.cpu().numpy() / side
     maps: dict[str, Tensor | Sketch] = {

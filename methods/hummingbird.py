@@ -29,12 +29,14 @@ class Memory(NamedTuple):
 
 
 class Hummingbird(Segmenter):
-    """Segmentation by attention to the supports' nearest tokens.
+    """Segmentation by attention to the supports' nearest tokens (Hummingbird evaluation), without training.
 
     Args:
-        backbone: the frozen network: a ViT, or one with a pyramid, whose maps at 1/16 are then the tokens.
-        neighbours: k, number of nearest support tokens; 30 in the paper (appendix). A smaller memory is used whole.
-        temperature: divides the cosines; 0.02 in the paper (appendix).
+        backbone: the frozen network: a ViT, or a network with a feature pyramid, whose maps at 1/16 are then the
+            tokens.
+        neighbours: k, number of nearest support tokens; 30 in the paper (appendix). If the supports have fewer tokens,
+            all are used.
+        temperature: number by which the cosines are divided before the softmax; 0.02 in the paper (appendix).
     """
 
     backbone: FrozenViT | PyramidTokens
@@ -76,8 +78,8 @@ class Hummingbird(Segmenter):
     def retrieve(self, query: Tensor, memory: Memory) -> Tensor:
         """Return the way's probability (B, T) for each query token (§3.1, eq. 1 and 2).
 
-        It is the way's share in the patches of the token's nearest support tokens, averaged by a softmax of the
-        cosines.
+        The probability is the share of the way in the patches of the token's nearest support tokens, averaged with
+        weights that are a softmax of the cosines.
         """
         nearest = (query @ memory.keys.T).topk(min(self.neighbours, len(memory.keys)), dim=-1)
         attention = (nearest.values / self.temperature).softmax(-1)

@@ -103,10 +103,10 @@ def debias(features: Tensor, projector: Tensor) -> Tensor:
 
 
 def mask_to_cells(mask: Tensor, height: int, width: int) -> Tensor:
-    """Convert a mask to the cells of a feature grid (step 1).
+    """Return the foreground cells of a feature grid for a mask (step 1).
 
-    These are the cells more than half inside; if there is none, those with their centre inside; if there is none, the
-    one cell at the mask's centre of mass.
+    They are the cells of which more than half is inside the mask; if there are none, the cells whose centre is inside;
+    if there are none either, the one cell at the mask's centre of mass.
 
     Args:
         mask: (S, S) bool with at least one pixel.
@@ -159,7 +159,7 @@ def compare_references(target: Tensor, references: Iterable[Tensor], cells: Tens
 def cells_alike(similarity: Tensor) -> Tensor:
     """Return the cells (h, w) bool whose similarity with the prototype (h, w) is above 0 (step 3).
 
-    If there is none, the cells above a high quantile of the similarity are returned.
+    If no cell's is, the cells above a high quantile of the similarity are returned.
     """
     alike = similarity > 0
     return alike if bool(alike.any()) else similarity > torch.quantile(similarity, FALLBACK_QUANTILE)
@@ -177,7 +177,7 @@ def cluster_cells(features: Tensor, tau: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Aggregation:
-    """The cluster most like the supports (seed), and the scores by which other clusters join it (steps 5 and 6).
+    """The cluster of a target most like the supports (seed), and scores by which other clusters join it (steps 5, 6).
 
     Attributes:
         debiased, original: unit mean features (G, C) of G clusters, with positions removed, and raw.
@@ -237,7 +237,7 @@ def upsample(cells: Tensor, size: tuple[int, int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Steps:
-    """A prediction with its intermediate results (§4).
+    """INSID3's prediction of one class on the feature grid (h, w), with intermediate results (§4).
 
     Attributes:
         prototype: mean foreground feature of the supports (C,).
@@ -299,14 +299,15 @@ class INSID3(Segmenter):
 
     Args:
         backbone: the frozen ViT.
-        svd_components: number k of directions that positional debiasing removes; fewer than the channels C of a token
-            and than the cells of an image, less one.
+        svd_components: number k of directions that are removed from features because they code positions; fewer than
+            the channels C of a token and than the cells of an image, less one.
         tau: cosine down to which clusters of the target are merged.
         merge_threshold: score that a cluster must exceed to be in the mask, at least 0.
-        basis_coordinates: factors of the patch coordinates when the black image is encoded, whose features show the
-            directions of positions: `eval` for no scaling; `released_cuda` and `released_cpu` for the factors that the
-            authors' program draws, block by block, with seed 0 on such a device; one number for all blocks, or one for
-            each. Values other than `eval` need rotary positions, and `released_cpu` a ViT-S, B or L.
+        basis_coordinates: factors by which patch coordinates are scaled when a black image is encoded, whose features
+            show the directions that code positions: `eval` for no scaling; `released_cuda` and `released_cpu` for the
+            factors that the authors' program draws for each block with seed 0 on a GPU or CPU; one number for all
+            blocks, or a list with one for each block. Values other than `eval` need rotary positions, and
+            `released_cpu` a ViT-S, B or L.
     """
 
     backbone: FrozenViT
@@ -373,7 +374,7 @@ class INSID3(Segmenter):
 
     @cached_property
     def basis_factors(self) -> list[float] | None:
-        """Factors that scale the patch coordinates when the black image is encoded, one per block; None for none."""
+        """Factors of the patch coordinates when the black image is encoded, one per block; None for no scaling."""
         coordinates, depth = self.basis_coordinates, self.backbone.depth
         if coordinates == "eval":
             return None
@@ -384,9 +385,13 @@ class INSID3(Segmenter):
         return coordinates if isinstance(coordinates, list) else [float(coordinates)] * depth
 
     def record_notes(self, data: Any) -> list[str]:
-        """Return a one-line note on how position directions were found, if the network has rotary positions.
+        """Return at most one sentence on how the directions that code positions were found.
 
-        The authors' program may have used several ways there; for other networks the list is empty.
+        It says which factors of patch coordinates were used, because the authors' program draws them at random. The
+        list is empty for a network without rotary positions.
+
+        Args:
+            data: the data module of the test, which is not used.
         """
         if not self.backbone.spec.rotary:
             return []

@@ -41,21 +41,25 @@ SMALL = 1e-6
 
 @dataclass(frozen=True)
 class Prompting:
-    """Settings of SAM's prompts, and of the filters of the resulting masks, with the authors' names (§8).
+    """Matcher's settings of SAM's prompts, and of the filters of the resulting masks, with the authors' names (§8).
 
     Attributes:
         sample_range: smallest and largest number of points in a prompt.
-        max_iterations: number of prompts of each size, where there are more than 8 points.
-        use_points: prompt with the matched points themselves, instead of the centres of their clusters.
-        num_centers: number of clusters.
-        use_box: give the box around the matched points with each prompt.
-        dense: also prompt with each point of a regular grid.
-        points_per_side: points on a side of the grid.
+        max_iterations: number of prompts that are drawn for each number of points, if there are more than 8 points to
+            draw from.
+        use_points: whether the matched points themselves are prompts, instead of the centres of their clusters.
+        num_centers: number of clusters of matched points.
+        use_box: whether each prompt also has the box around the matched points.
+        dense: whether each point of a regular grid is a prompt, too.
+        points_per_side: number of points on a side of this grid.
         points_per_batch: number of prompts that are decoded at a time, with masks at the image's size.
-        pred_iou_thresh, stability_score_thresh: least predicted IoU and stability of the grid's masks; 0 for no limit.
-        multimask: keep all three masks that SAM predicts for a prompt of matched points.
-        sel_pred_iou_thresh, sel_stability_score_thresh: the same limits for the masks of matched points.
-        box_nms_thresh: IoU of two masks' boxes above which only one stays; 1 for none.
+        pred_iou_thresh, stability_score_thresh: least predicted IoU and least stability of the masks of grid points; 0
+            for no limit.
+        multimask: whether all three masks that SAM predicts for a prompt of matched points are kept, instead of one.
+        sel_pred_iou_thresh, sel_stability_score_thresh: least predicted IoU and least stability of the masks of matched
+            points; 0 for no limit.
+        box_nms_thresh: IoU of two masks' boxes above which only the mask with the larger predicted IoU stays; 1 keeps
+            all masks.
     """
 
     sample_range: tuple[int, int] = (4, 6)
@@ -76,17 +80,19 @@ class Prompting:
 
 @dataclass(frozen=True)
 class Merging:
-    """Settings by which masks are scored, filtered and merged, with the authors' names (§8).
+    """Matcher's settings by which masks are scored, filtered and merged, with the authors' names (§8).
 
     Attributes:
-        alpha, beta, exp: constants of a mask's score alpha · emd + beta · purity · coverage^exp.
+        alpha, beta, exp: constants of a mask's score alpha · emd + beta · purity · coverage^exp, of the measures in
+            `MaskScores`.
         emd_filter, purity_filter, coverage_filter: least emd, purity and coverage of a mask; 0 for no limit.
-        score_filter: choose the masks whose score is high and near the best, instead of a fixed number of best masks.
+        score_filter: whether the masks whose score is high and near the best are chosen, instead of a fixed number of
+            best masks.
         score: 1 minus the score that a mask must exceed, with `score_filter`.
         score_norm: how far a mask's score may be below the best, with `score_filter`.
-        topk_scores_threshold: share of the best score that a mask must exceed, without `score_filter`; 0 for none.
+        topk_scores_threshold: share of the best score that a mask must exceed, without `score_filter`; 0 for no limit.
         num_merging_mask: largest number of masks that are merged.
-        merging_of_several_shots: the same number for more than one shot; None to use `num_merging_mask`.
+        merging_of_several_shots: largest number of merged masks with more than one shot; None for `num_merging_mask`.
     """
 
     alpha: float = 1.0
@@ -208,10 +214,10 @@ def sample_points(points: Tensor, sizes: tuple[int, int], most: int, random: Ran
     """Return subsets of points, grouped by their size (§5).
 
     Args:
-        points: (n, 2).
+        points: points (n, 2), x and y.
         sizes: smallest and largest number of points in a subset.
         most: number of subsets of a size that are drawn where there are many points; of few points all are returned.
-        random: random generator.
+        random: Python's random generator, which draws the subsets.
 
     Returns:
         For each size i a tensor (number of subsets, i, 2).
@@ -238,8 +244,14 @@ def point_grid(per_side: int, side: int) -> Tensor:
 
 
 class Candidates(NamedTuple):
-    """Masks (M, D, D) bool, their predicted IoU (M,), and their stability (M,): the share of the pixels with a logit
-    above -1 that have one above 1, NaN if there are none."""
+    """M masks that SAM predicted for prompts, with two measures of their quality.
+
+    Attributes:
+        masks: (M, D, D) bool.
+        iou: (M,), predicted IoU of each mask.
+        stability: (M,), share of the pixels with a logit above -1 that have one above 1; NaN if there are no such
+            pixels.
+    """
 
     masks: Tensor
     iou: Tensor
@@ -292,7 +304,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class Query:
-    """A query's features and encodings, shared by all ways.
+    """A query's features and encodings, which Matcher's steps for all ways share.
 
     Attributes:
         tokens: ViT tokens of unit length (N, C).
@@ -300,7 +312,7 @@ class Query:
         encoding: SAM's encoding of the image.
         side: D, side of the image in pixels.
         draws: random generators of the episode, which all ways use one after the other.
-        grid_masks: masks of a grid of point prompts; empty unless asked for.
+        grid_masks: masks of a regular grid of point prompts; empty unless `Prompting.dense` is set.
     """
 
     tokens: Tensor
@@ -321,7 +333,7 @@ class Query:
         """Decode masks for groups of point prompts, add those of the grid, and drop overlapping ones.
 
         Args:
-            groups: prompts by their number of points n, (B, n, 2) x and y.
+            groups: for each number of points n, the B prompts with n points (B, n, 2), x and y in pixels.
             box: box (4,) around all points, given with each prompt if `settings.use_box`.
             settings: settings of prompts and filters.
         """
@@ -345,7 +357,7 @@ class Query:
 
 
 class MaskScores(NamedTuple):
-    """How well M masks fit the supports, float32 on the CPU.
+    """Three measures of how well M masks fit the supports, float32 on the CPU.
 
     Attributes:
         emd: (M,) 1 minus the cost of the optimal transport from the references' foreground to the mask's cells.
@@ -392,7 +404,8 @@ def score_masks(masks: Tensor, points: Tensor, cost: Tensor, patch: int) -> Mask
 def choose_masks(scores: MaskScores, settings: Merging, shots: int) -> tuple[Tensor, Tensor]:
     """Choose the masks whose union is the prediction.
 
-    Ties decide which masks are chosen, so they are sorted by the same unstable calls as in the authors' program.
+    Which masks are chosen depends on the order of equal scores, so scores are sorted by the same unstable torch calls
+    as in the authors' program.
 
     Args:
         scores: scores of at least one mask, ordered by descending predicted IoU of the masks.
@@ -433,15 +446,16 @@ def choose_masks(scores: MaskScores, settings: Merging, shots: int) -> tuple[Ten
 
 @dataclass(frozen=True)
 class Steps:
-    """A prediction with its intermediate results.
+    """Matcher's prediction of one class with its intermediate results.
 
     Attributes:
-        points: (n, 2) the matched points, with the box `box` (4,) around them.
-        centres: (k, 2) int64, the points from which prompts were sampled.
-        groups: the prompts, grouped by their number of points.
-        candidates: masks that passed the filters, by descending predicted IoU.
+        points: (n, 2), the matched points, x and y in pixels.
+        box: (4,), box around the matched points, x0, y0, x1, y1.
+        centres: (k, 2) int64, the k points from which prompts were sampled.
+        groups: for each number of points n, the prompts with n points (B, n, 2).
+        candidates: masks that passed the filters, sorted by descending predicted IoU.
         scores: transport score, purity and coverage of the candidates; None if there is no mask.
-        chosen: indices of the masks whose union is the prediction.
+        chosen: indices of those candidates whose union is the prediction.
         values: scores of the chosen masks, float32 on the CPU.
     """
 
@@ -519,8 +533,8 @@ class Matcher(Segmenter):
     """Matcher: the union of SAM's masks whose patches match the supports' foreground at low cost.
 
     Each way is segmented by itself, with the same tokens and the same encoding of the query; a pixel in the predictions
-    of several goes to the one with the best mask there (§10). Settings are the authors', who have others for each data
-    set (§8).
+    of several ways goes to the way with the best mask there (§10). Settings are the authors', who use different ones
+    for each data set (§8).
 
     Args:
         backbone: the frozen ViT, and SAM beside it.
@@ -578,7 +592,7 @@ class Matcher(Segmenter):
         return unit_tokens(self.backbone.patch_map(normalise(image), norm=False))
 
     def as_query(self, encoded: Tensor, image: Tensor) -> tuple[Tensor, ...]:
-        """Return the tokens `encoded` of a query as they are, and SAM's encoding of its image."""
+        """Return what is cached of a query: its ViT tokens `encoded`, and SAM's encoding of its image (3, H, W)."""
         return encoded, self.backbone.sam.encode(image.byte())
 
     def query(self, image: tuple[Tensor, ...]) -> Query:
@@ -615,7 +629,12 @@ class Matcher(Segmenter):
         return replace(prediction, label_map=label_map, instances=objects)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the intermediate results of a prediction for display, as maps and sketches over the query by name."""
+        """Return the intermediate results of a prediction for display, as maps and sketches over the query.
+
+        Returns:
+            {"matched points", "sampled points" (unless prompts are the matched points), "candidate masks", "chosen
+            masks", "mask scores": map (D, D) or sketch}; with several ways, names end with the way's number.
+        """
         return join_ways([self._maps(steps) for steps in self.way_outputs(episode)])
 
     def _maps(self, steps: Steps) -> dict[str, Tensor | Sketch]:

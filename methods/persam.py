@@ -96,7 +96,7 @@ def extreme_points(values: Tensor) -> tuple[Tensor, Tensor]:
 def attention_map(values: Tensor, grid: int) -> Tensor:
     """Return the map (g, g) in (0, 1) that guides the decoder's attention, from the similarity (H, W) (§5.7).
 
-    It is standardised, resized to side `grid`, and put through a sigmoid.
+    The similarity is standardised, resized to side `grid`, and put through a sigmoid.
     """
     standard = (values - values.mean()) / values.std()
     small = F.interpolate(standard[None, None], (grid, grid), mode="bilinear", align_corners=False)
@@ -108,7 +108,7 @@ def guided_attention(
 ) -> tuple[Tensor, Tensor]:
     """Compute attention whose weights, after the softmax, get a mask added and go through a second softmax (§3).
 
-    It has the signature of transformers' attention functions. Returns the output and the attention weights.
+    The signature is that of transformers' attention functions. Returns the output and the attention weights.
     """
     weights = (query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])).softmax(-1)
     if attention_mask is not None:
@@ -175,14 +175,14 @@ def mask_box(mask: Tensor) -> Tensor | None:
 
 
 class Refined(NamedTuple):
-    """The mask with the largest predicted IoU of one call of SAM's decoder.
+    """Result of one call of SAM's decoder: its mask with the largest predicted IoU.
 
     Attributes:
-        mask: (H, W) bool.
+        mask: (H, W) bool, the mask at the image's size.
         low_res: (1, 1, s, s), logits of the mask.
         score: (), predicted IoU of the mask.
-        box: (4,), the box of the call's prompt; None if the prompt had no box.
-        iou: (3,), predicted IoUs of all masks of the call; None if no call was made.
+        box: (4,), the box that prompted the call; None if the prompt had no box.
+        iou: (3,), predicted IoUs of the call's three masks; None if the decoder was not called.
     """
 
     mask: Tensor
@@ -203,9 +203,10 @@ def best_mask(network: PromptableNetwork, encoding: Tensor, size: tuple[int, int
 def refine(
     network: PromptableNetwork, encoding: Tensor, size: tuple[int, int], points: Tensor, labels: Tensor, last: Refined
 ) -> Refined:
-    """Refine the mask `last`: prompt SAM with the points, and with the mask's box and logits (§6, §7).
+    """Refine a mask: prompt SAM with points, and with the box and the logits of the last mask (§6, §7).
 
-    `points` are (m, 2), x and y, `labels` (m,). If the mask is empty, `last` is returned unchanged.
+    `points` are (m, 2), x and y, `labels` (m,), 1 foreground and 0 background. If the mask of `last` is empty, `last`
+    is returned unchanged.
     """
     box = mask_box(last.mask)
     if box is None:
@@ -214,7 +215,7 @@ def refine(
 
 
 class Steps(NamedTuple):
-    """A prediction with its intermediate results: where the object is, and the decoder's calls (§6, §7).
+    """PerSAM's prediction with its intermediate results: where the object is, and the decoder's three calls (§6, §7).
 
     Attributes:
         points, labels: point prompts (m, 2), x and y, and their labels (m,), 1 foreground and 0 background.
@@ -364,16 +365,17 @@ class Reference(NamedTuple):
 class PerSAM(Segmenter):
     """PerSAM: segments with SAM what resembles the supports' object, without training.
 
-    Each way is segmented by itself; a pixel in several masks goes to the one with the largest predicted IoU (§8, ours).
+    Each way is segmented by itself; a pixel in the masks of several ways goes to the way with the largest predicted IoU
+    (§8, fsbench's rule).
 
     Args:
         backbone: the frozen SAM.
-        mask_value: grey level of the supports' masks when they are brought to SAM's grid; the authors' files have 128
-            (§5.2).
-        k_shot: `pool` takes the cells of all shots together, `vote` predicts with each shot and takes the majority
-            (§8, ours).
-        decoder_variant: `authors` guides SAM's decoder as they do; `transformers` as that package does, which differs
-            (§3).
+        mask_value: grey level of the foreground when the supports' masks are resized to SAM's feature grid; 128 in the
+            authors' files (§5.2).
+        k_shot: `pool` takes the foreground cells of all shots together; `vote` predicts by each shot, and a pixel is
+            foreground in at least half of the masks (§8, fsbench's rules).
+        decoder_variant: `authors` guides SAM's decoder as the authors' program does; `transformers` as the package
+            transformers does, which differs (§3).
     """
 
     backbone: FrozenSam
@@ -442,7 +444,12 @@ class PerSAM(Segmenter):
         return Way(score.expand(size), full > 0.5, present=present, presence_score=sure)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the intermediate results of a prediction for display, as maps and sketches over the query by name."""
+        """Return the intermediate results of a prediction for display, as maps and sketches over the query.
+
+        Returns:
+            {"similarity and points": sketch, "first mask": map (H, W) bool, "mask and box": sketch}; with several ways,
+            names end with the way's number.
+        """
         return join_ways([self._maps(steps) for steps in self.way_outputs(episode)])
 
     def _maps(self, steps: Steps) -> dict[str, Tensor | Sketch]:
@@ -459,10 +466,10 @@ class PerSAM(Segmenter):
 
 
 class PerSAMF(PerSAM):
-    """PerSAM-F: PerSAM with two mixing weights of SAM's masks tuned on the supports.
+    """PerSAM-F: PerSAM with two weights, tuned on the supports, by which SAM's three masks are mixed.
 
     Args:
-        backbone, mask_value, k_shot: as of `PerSAM`.
+        backbone, mask_value, k_shot: the frozen SAM, grey level of masks, and rule for several shots, as in `PerSAM`.
         steps: number of steps of the tuning (§7).
         lr: initial learning rate of the tuning (§7).
     """

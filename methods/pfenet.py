@@ -56,10 +56,10 @@ def bin_sides(scales: Sequence[float], side: int) -> list[int]:
 
 @dataclass(kw_only=True)
 class BinOutput(Output):
-    """Output of PFENet's head: logits (b, 2, h, h), the similarity to the supports' foreground as attention, and more.
+    """Output of PFENet's head: logits (b, 2, h, h), similarity to the supports as `attention`, and the bins' logits.
 
     Attributes:
-        inner: logits (b, 2, n, n) of each bin, for features pooled to n x n.
+        inner: for each bin (size n x n to which features are pooled), logits (b, 2, n, n).
     """
 
     inner: list[Tensor]
@@ -70,7 +70,7 @@ class PFENetHead(nn.Module):
 
     Args:
         channels: channels of the backbone features f1 and f2.
-        width: C, channels of the head.
+        width: C, number of channels of the head's layers.
         scales: sides to which features are pooled (bins), in pixels or as shares of the map's side.
         dropout: share of the reduced features' channels that are dropped in training.
     """
@@ -115,7 +115,17 @@ class PFENetHead(nn.Module):
 
     @staticmethod
     def losses(output: BinOutput, target: Tensor, aux_weight: float = 1.0) -> dict[str, Tensor]:
-        """Return the losses of the head's output against a target (b, S, S) of 0 and 1, 255 for void (§4)."""
+        """Return the losses of the head's output against a target (b, S, S) of 0 and 1, 255 for void (§4).
+
+        Args:
+            output: output of the head.
+            target: labels (b, S, S), 0 background, 1 foreground, 255 void.
+            aux_weight: factor of the mean loss of the bins.
+
+        Returns:
+            Scalars "main" (cross-entropy of the logits), "inner" (mean cross-entropy of the bins), and their weighted
+            sum "loss".
+        """
 
         def entropy(logits: Tensor) -> Tensor:
             return F.cross_entropy(widened(resize(logits, target.shape[-1])), target.long(), ignore_index=VOID)
@@ -127,8 +137,8 @@ class PFENetHead(nn.Module):
 class PFENetReleasedFormat(ReleasedFormat):
     """Layout of PFENet's published checkpoints: all layers under `module.`, also those of the frozen network (§8).
 
-    BatchNorm statistics of the frozen network may have moved in training, so its layers are read both as learned
-    weights and as those of a backbone.
+    BatchNorm statistics of the frozen network may have moved in training, so these layers are read both as learned
+    weights and as weights of a backbone.
     """
 
     def split(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
@@ -146,20 +156,21 @@ class PFENetReleasedFormat(ReleasedFormat):
 
 
 class PFENet(StageSegmenter):
-    """PFENet: prior maps and feature enrichment at several sizes.
+    """PFENet: prior maps of similarity to the supports, and feature enrichment at several sizes (bins).
 
     Args:
         backbone: `dilated_resnet50`, `dilated_resnet101` or `dilated_vgg16`; with `backbone_bn: eval` also a pspnet_*
-            or a pyramid.
-        width: channels of the head.
+            network or one with a feature pyramid.
+        width: number of channels of the trained head.
         ppm_scales: sides to which features are pooled, from fine to coarse: in pixels, or as shares of the map's side.
         backbone_bn: "train" runs the backbone, whose weights stay as they are, with BatchNorm in training mode, as the
-            authors' program does: in training each pass is normalised by its own statistics, and those of the test move
-            away from ImageNet's (§5). "eval" leaves the network as it is, as BAM does.
+            authors' program does: in training each pass is normalised by the statistics of its images, and the running
+            statistics that the test uses move away from ImageNet's (§5). "eval" leaves the network as it is, as BAM
+            does.
         dropout: share of the reduced features' channels that are dropped in training (§1).
         aux_weight: factor of the mean of the bins' own losses (§4).
-        learning_rate: rate of SGD before the factor 10 of the authors' rule (§5); it falls to 0.
-        momentum, weight_decay: of SGD.
+        learning_rate: learning rate of SGD, which is multiplied by 10 as in the authors' program and falls to 0 (§5).
+        momentum, weight_decay: momentum and weight decay of SGD.
     """
 
     attention_meaning = (

@@ -37,7 +37,7 @@ class Prototypes(NamedTuple):
     Attributes:
         foreground: (N, Z, C), for N ways and Z backbone layers.
         background: (Z, C), shared by all ways.
-        valid: (N,) bool, True for ways with foreground in their supports.
+        valid: (N,) bool, True for ways that have foreground in their supports; other ways have no prototype.
     """
 
     foreground: Tensor
@@ -136,7 +136,7 @@ def presence(logits: Tensor, top_fraction: float = 0.01) -> Tensor:
 
 
 class SupportCells(NamedTuple):
-    """Weighted sums over a support's tokens; tokens and weights, too, if the background offset is chosen on them."""
+    """Weighted sums over a support's tokens; and the tokens with their weights, if `delta` is chosen on supports."""
 
     sums: SupportSums
     tokens: Tensor | None
@@ -151,21 +151,22 @@ class Classes(NamedTuple):
 
 
 class Prototype(Segmenter):
-    """Segmentation by the nearest prototype of frozen tokens.
+    """Segmentation by the nearest prototype (mean support token) of a class in frozen features, without training.
 
     Args:
-        backbone: the frozen network: a ViT, or one with a pyramid, whose maps at 1/16 are then the tokens.
-        alpha: scale of the cosines.
-        delta: added to the background's logit.
+        backbone: the frozen network: a ViT, or a network with a feature pyramid, whose maps at 1/16 are then the
+            tokens.
+        alpha: factor by which cosines become logits.
+        delta: offset that is added to the background's logit.
         theta: presence score above which a way is present.
         top_fraction: share of the tokens whose mean probability is the presence score.
-        selection: "fixed" takes alpha, delta and theta as given; "base" chooses them on labelled episodes of base
+        selection: how alpha, delta and theta are chosen: "fixed" as given here; "base" on labelled episodes of base
             classes; "support" chooses delta for each episode on the support masks alone (§2.1).
-        pool: "shot" or "pixel", see `build_prototypes`.
+        pool: "shot" averages the tokens of each shot, then the shots; "pixel" averages all tokens of a way at once.
         background: "support" for a background prototype, "none" for a constant cosine `background_cosine` (§2.2).
         background_cosine: cosine of the background without a prototype.
-        layers: backbone blocks whose cosines are averaged, negative from the end.
-        gate: remove the masks of ways that are predicted absent.
+        layers: numbers of the backbone blocks whose cosines are averaged, negative from the end.
+        gate: whether the masks of ways that are predicted absent are removed.
     """
 
     backbone: FrozenViT | PyramidTokens
@@ -244,7 +245,12 @@ class Prototype(Segmenter):
         return F.interpolate(logits, size, mode="bilinear", align_corners=False)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return for display the query's cosines (h, w) with the prototypes of background and ways, by name."""
+        """Return for display the query's cosines (h, w) with the prototypes of background and ways.
+
+        Returns:
+            {"similarity to the background" (if it has a prototype), "similarity": map (h, w)}; with several ways,
+            "similarity" is followed by the way's number. Ways without a prototype are left out.
+        """
         similar, prototypes, _ = self._similar(episode)
         side = round(similar.shape[1] ** 0.5)
         background, *ways = similar.view(-1, side, side)

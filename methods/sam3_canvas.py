@@ -42,13 +42,13 @@ KEPT, NEGATIVE, TOUCH, SUPPRESSED = 0.5, 0.1, 0.05, 0.5
 def one_shot_slots(side: int, ratio: float, orient: Orient, swap: bool) -> list[Slot]:
     """Return the rectangles (x, y, width, height) of a support and of the query on a canvas, in pixels (§2).
 
-    The support's share is rounded down.
+    The support's part of the side is rounded down to pixels.
 
     Args:
         side: D, side of the canvas.
         ratio: share of the canvas that the support takes.
-        orient: "vertical" puts the two one above the other, otherwise they are side by side.
-        swap: whether the query comes first, at the top or left.
+        orient: "vertical" puts support and query one above the other; otherwise they are side by side.
+        swap: whether the query comes first, at the top or at the left.
     """
     first = int(side * ratio)
     rest = side - first
@@ -63,10 +63,10 @@ def many_shot_slots(side: int, shots: int, ratio: float, layout: Layout) -> list
 
     Args:
         side: D, side of the canvas.
-        shots: K.
+        shots: K, number of supports.
         ratio: share of the canvas that the supports' strip takes; it is rounded to pixels.
-        layout: "horizontal_strip" at the top, a vertical strip at the left, or "l_shape", which is for five supports;
-            of other numbers it is a vertical strip.
+        layout: where the supports lie: "horizontal_strip" at the top, a vertical strip at the left, or "l_shape", which
+            needs five supports; with other numbers it is a vertical strip.
     """
     strip = round(side * ratio)
     rest = side - strip
@@ -137,11 +137,11 @@ def cut_query(values: np.ndarray, slot: Slot, size: tuple[int, int]) -> np.ndarr
 
 
 def mined_prompts(boxes: Tensor, scores: Tensor, given: Sequence[float], most_negatives: int) -> tuple[Tensor, Tensor]:
-    """Choose box prompts among SAM 3's detections in the support alone (§7).
+    """Choose box prompts among the objects that SAM 3 detects in the support image alone (§7).
 
     Args:
-        boxes: (n, 4), x0, y0, x1 and y1 in pixels of the support.
-        scores: (n,).
+        boxes: (n, 4), boxes of the detections, x0, y0, x1 and y1 in pixels of the support.
+        scores: (n,), scores of the detections.
         given: x, y, width and height of the support's own box, which is the only positive prompt if nothing is found.
         most_negatives: largest number of negative prompts.
 
@@ -196,8 +196,8 @@ class Pasted:
     Attributes:
         canvas: (D, D, 3) uint8.
         slot: rectangle (x, y, width, height) of the query.
-        boxes: prompts (P, 4) float32, centre, width and height as shares of the canvas; `labels` (P,) are 1 for
-            positive examples.
+        boxes: box prompts (P, 4) float32, centre, width and height as shares of the canvas.
+        labels: (P,), 1 for boxes of positive examples and 0 for negative ones.
     """
 
     canvas: np.ndarray
@@ -211,7 +211,7 @@ class Example(NamedTuple):
 
     Attributes:
         photo: (H, W, 3) uint8.
-        box: x, y, width and height in pixels of the photo; None if it has no box.
+        box: x, y, width and height in pixels of the photo; None if the support has no box.
         text: text prompt for the support's class.
     """
 
@@ -232,21 +232,22 @@ class Found(NamedTuple):
 
 
 class SAM3Canvas(Sam3Segmenter):
-    """Segmentation by SAM 3 on a canvas of supports and query, one canvas for each way.
+    """Segmentation by SAM 3 on a canvas onto which a way's supports and the query are pasted; without training.
 
-    No network sees an image alone, so query and supports stay photos until they are pasted on a canvas. Photos, boxes
-    and class names are read from the episode, beside its square images.
+    There is one canvas for each way, and SAM 3 sees only canvases. Photos, boxes and class names are read from the
+    episode, which holds them beside its square images.
 
     Args:
         backbone: SAM 3.
         text: "none" prompts with boxes alone; "class" adds the class's name as text, as the authors do.
         threshold: score that a detection must exceed.
-        orient, swap: layout of the canvas with one support: vertical or horizontal, and whether the query comes first.
+        orient, swap: layout of the canvas with one support: "vertical" or "horizontal", and whether the query comes
+            first.
         ratio: share of the canvas that one support takes.
-        layout: layout of the canvas with several supports.
+        layout: layout of the canvas with several supports: "horizontal_strip", "vertical_strip" or "l_shape".
         ratio_of_several: share of the canvas that several supports take together.
-        most_negatives: largest number of negative prompts, found in the support alone; 0 for none. Only for one support
-            below the query.
+        most_negatives: largest number of negative box prompts, taken from SAM 3's detections in the support alone; 0
+            for none. Only with one support below the query.
     """
 
     authors_shots = AuthorsShots((1, 5), "the authors lay out no other canvas; here it has a strip of K supports")  # §2
@@ -304,7 +305,7 @@ class SAM3Canvas(Sam3Segmenter):
     def segment(self, query: np.ndarray, support: list[Example]) -> Found | None:
         """Paste query and supports on a canvas and return SAM 3's detections above the threshold.
 
-        None, a failed prediction, if no support has a box (§4) or the GPU runs out of memory (§5).
+        The result is None, a failed prediction, if no support has a box (§4) or the GPU runs out of memory (§5).
         """
         try:
             pasted = self.paste(query, support)
@@ -340,7 +341,16 @@ class SAM3Canvas(Sam3Segmenter):
         return torch.tensor(cut_query(score_map(found.detections, self.side), found.pasted.slot, size))
 
     def maps(self, found: Found, size: tuple[int, int]) -> dict[str, Tensor | Sketch]:
-        """Return for display "canvas" with its prompts, "detections" on the query, and "detection scores" (h, w)."""
+        """Return a way's detections for display.
+
+        Args:
+            found: detections of the way, with the canvas.
+            size: height and width of the score map.
+
+        Returns:
+            {"canvas": picture (D, D, 3) uint8 with its box prompts, "detections": sketch of masks and boxes over the
+            query, "detection scores": map (h, w)}.
+        """
         masks = slot_detections(found.detections, found.pasted.slot, self.side)[0].cpu().numpy()
         groups, boxes = np.arange(len(masks)) + 1, np.array([share_box(mask) for mask in masks]).reshape(-1, 4)
         return {
@@ -367,7 +377,7 @@ class SAM3Canvas(Sam3Segmenter):
         return mined_prompts((found.boxes * scale).cpu(), found.scores.cpu(), support.box, self.most_negatives)
 
     def objects(self, found: Found, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return mask (h, w) bool, at the size of the query on the canvas, and score () of each detection."""
+        """Yield each detection's mask (h, w) bool, at the size of the query on the canvas, and its score, a scalar."""
         return zip(*slot_detections(found.detections, found.pasted.slot, self.side), strict=True)
 
 

@@ -197,8 +197,8 @@ class Exemplar(NamedTuple):
     """Prompt for SAM 3 made from a way's supports: tokens of their objects, and a text.
 
     Attributes:
-        tokens: (1, m, C); None if no support has a box.
-        text: text prompt: "visual", or the name of the class.
+        tokens: (1, m, C), tokens of the supports' objects; None if no support has a box.
+        text: text prompt: the class's name, or "visual" if the method gets no names.
     """
 
     tokens: Tensor | None
@@ -206,19 +206,20 @@ class Exemplar(NamedTuple):
 
 
 class SAM3Exemplars(Sam3Segmenter):
-    """Segmentation by SAM 3, prompted by tokens of the supports' objects.
+    """Segmentation by SAM 3, prompted by encoded points or boxes of the supports' objects; without training.
 
-    Image and object of a support are encoded once; a pass of the detector is made for each way. Supports know nothing
-    of one another: their tokens stand side by side.
+    Image and object of a support are encoded once, without regard to other supports; the detector runs once for each
+    way, with the tokens of all supports of the way.
 
     Args:
         backbone: SAM 3.
-        form: what is encoded of a support's box: its centre, for which Meta's file is needed, or the box.
-        drop_spatial_bias: leave out where in the support the object is.
-        text: "none" asks for what the boxes show; "class" tells the network the class's name, too.
+        form: what is encoded of a support's box: "point" for its centre, for which Meta's weight file is needed, or
+            "box" for the box itself.
+        drop_spatial_bias: whether the object's position in the support is left out of its tokens.
+        text: "none" prompts with the supports' objects alone; "class" adds the class's name as a text prompt.
         threshold: score that a detection must exceed.
         nms: "none" gives a pixel to the way whose detection over it has the largest score; "program" first drops
-            detections as the program does, without looking at their scores, which are then all 1.
+            overlapping detections as the authors' program does, which ignores scores and sets all to 1.
     """
 
     raw_images = True
@@ -300,7 +301,15 @@ class SAM3Exemplars(Sam3Segmenter):
         return zip(instance_masks(found, size), found.scores, strict=True)
 
     def maps(self, found: Detections, size: tuple[int, int]) -> dict[str, Tensor | Sketch]:
-        """Return for display the "detections" on the query, masks and boxes, and the "detection scores" (h, w)."""
+        """Return a way's detections for display.
+
+        Args:
+            found: detections of the way.
+            size: height and width of the query.
+
+        Returns:
+            {"detections": sketch of masks and boxes over the query, "detection scores": map (h, w)}.
+        """
         masks = np.array([mask.cpu().numpy() for mask in instance_masks(found, size)]).reshape(-1, *size)
         groups = np.arange(len(masks)) + 1
         sketch = Sketch(boxes=found.boxes.cpu().numpy(), box_groups=groups, regions=stacked_regions(masks, groups))

@@ -82,16 +82,18 @@ class Example(NamedTuple):
 
 
 class SegGPT(Segmenter):
-    """Segmentation by SegGPT, which paints a query's mask like its examples'.
+    """Segmentation by SegGPT, which paints the query's mask like the masks of its examples (supports).
 
     Args:
         backbone: the frozen SegGPT.
-        embedding: type token of all patches (§3); the authors' program has `instance` unless it is told otherwise.
-        threshold: mean of the three colours, from 0 to 255, above which a pixel is foreground (§5, step 2).
-        ways: `per_class` paints each class by itself, white on black, and a pixel goes to the brightest; `palette`
-            shows all examples at once, each class in a colour of its own, and a pixel goes to the nearest colour.
-        ensemble_variant: how K > 1 examples are joined at the block where the streams of images and of masks meet:
-            `authors`, in each stream, or `transformers`, over both (§4).
+        embedding: type token of all patches, `instance` or `semantic` (§3); `instance` is the default of the authors'
+            program.
+        threshold: mean of a pixel's three colour values, from 0 to 255, above which it is foreground (§5, step 2).
+        ways: `per_class` paints each class by itself, white on black, and a pixel goes to the class with the brightest
+            value; `palette` paints all classes together, each in a colour of its own, and a pixel goes to the class
+            with the nearest colour.
+        ensemble_variant: how K > 1 examples are averaged at the block where the streams of images and of masks meet:
+            `authors` in each stream, `transformers` over both (§4).
     """
 
     backbone: FrozenSegGPT
@@ -123,7 +125,7 @@ class SegGPT(Segmenter):
     def saw_classes_of(self, dataset: str) -> KnownOrNot:
         """Return whether SegGPT was trained with labels of this data set's test classes: yes, no or unknown.
 
-        FSS-1000 was not among its training data (§7); of a user's own data it is unknown.
+        FSS-1000 was not among its training data (§7); for a user's own data the answer is "unknown".
         """
         saw = self.saw_test_classes
         return saw if saw == "no" or dataset in SEEN else "no" if dataset in UNSEEN else "unknown"
@@ -139,13 +141,14 @@ class SegGPT(Segmenter):
         return Example(image, mask)
 
     def join(self, supports: Iterator[Any]) -> list[Any]:
-        """Return the supports of a way as a list; if ways are painted in a palette, a list for each of all ways."""
+        """Return the supports of a way as a list; with `ways="palette"` a list of such lists, one for each way."""
         return [list(of_way) for of_way in supports] if self.competes else list(supports)
 
     def segment(self, query: Tensor, support: list[Any]) -> Any:
         """Return the image (3, S, S), 0 to 255, that SegGPT paints as the query's mask.
 
-        It is the mask of one way in white on black or, with a palette, of all ways in their colours.
+        The image shows the mask of one way in white on black or, with `ways="palette"`, the masks of all ways in their
+        colours.
         """
         if not self.competes:
             return self._colours(query, [(one, WHITE) for one in support])

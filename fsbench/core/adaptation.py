@@ -14,19 +14,23 @@ AdaptationChoice = Literal["validation", "last"]
 
 @dataclass(frozen=True)
 class Adaptation:
-    """Settings of an adaptation (ifa.md §5-§7).
+    """Settings for training a method on labelled images of the test's own classes (ifa.md §5-§7).
 
     Attributes:
-        images: what it learns from.
-        epochs: passes over its items; with `episode` steps, one item each.
-        items: items of a pass; None for one of each class of the test. Where the protocol lists its queries one by one
-            (FSS-1000) a number takes the classes of its first so many.
-        batch_size: items of a step.
-        learning_rate: of SGD.
-        choice: how the epoch is kept.
-        flip: probability of each flip of an item's query.
-        shuffle: shuffle the quadrants of that query.
-        seed: the seed of what `episode` draws, with the episode's number; the run's own seed else.
+        images: labelled images that the method learns from: "target_pool" (images of the whole pool of the test, before
+            the test), "episode" (the supports of each episode, starting from the trained weights) or "none".
+        epochs: passes over the training items; with `images="episode"` the number of steps, of one item each.
+        items: number of training items (episodes) of a pass; None for one item of each class of the test. Where the
+            test's protocol lists its queries one by one (FSS-1000), a number n takes the classes of the first n
+            queries.
+        batch_size: number of training items of a step.
+        learning_rate: learning rate of SGD.
+        choice: epoch whose weights are kept: "validation" for the best on validation episodes, "last" for the last
+            epoch.
+        flip: probability of a horizontal flip of an item's query, and of a vertical one.
+        shuffle: whether the quadrants of an item's query are shuffled.
+        seed: with `images="episode"`, seed of the random changes, combined with the episode's number; otherwise the
+            run's own seed is used.
     """
 
     images: AdaptationPool = "target_pool"

@@ -41,8 +41,8 @@ class Draws:
     """Seeded random numbers for one classification episode.
 
     Attributes:
-        seed: the seed of the run.
-        episode: number of the episode.
+        seed: random seed of the run.
+        episode: number of the episode that is being answered.
     """
 
     seed: int
@@ -53,7 +53,7 @@ class Draws:
         """Within the block, seed torch's generators from the run's seed and the episode's number.
 
         Yields:
-            A numpy generator seeded from the same two numbers.
+            A numpy generator seeded from the run's seed and the episode's number.
         """
         numbers = np.random.SeedSequence([self.seed, self.episode])
         with seed_torch(_number(numbers)):
@@ -73,10 +73,10 @@ def _number(numbers: np.random.SeedSequence) -> int:
 class Classifier(Method):
     """Base class of few-shot image classification methods; subclasses write `classify`.
 
-    Such a method learns within an episode, if at all: it has no training phase and no checkpoint.
+    A classifier learns within an episode, if at all: it has no training phase and no checkpoint.
 
     Attributes:
-        draws: the seeded random numbers of the episode being answered.
+        draws: seeded random generators for the episode that is being answered.
     """
 
     task = "classification"
@@ -91,7 +91,8 @@ class Classifier(Method):
 
         Args:
             query: normalised images (M, 3, S, S) float32; for a `FeatureClassifier` feature vectors (M, D).
-            support: the B labelled images in the same form: (B, 3, S, S) or (B, D).
+            support: the episode's B labelled images, as images (B, 3, S, S), or for a `FeatureClassifier` as feature
+                vectors (B, D).
             labels: (B,) int64, the class number 0..N-1 of each support; every class has at least one support.
         """
         raise NotImplementedError
@@ -104,7 +105,10 @@ class Classifier(Method):
             return self.classify(query, support, episode.labels(self.device))
 
     def inputs(self, episode: ImageEpisode) -> tuple[Tensor, Tensor]:
-        """Return (supports, queries) of an episode as `classify` takes them: by default normalised images."""
+        """Return (supports, queries) of an episode as `classify` takes them.
+
+        By default they are normalised images, (B, 3, S, S) and (M, 3, S, S) float32.
+        """
         return episode.pixels()
 
     def num_trainable_parameters(self, ways: int) -> int:
@@ -128,9 +132,9 @@ class Classifier(Method):
 class FeatureClassifier(Classifier):
     """Base class of few-shot classifiers that see one feature vector of the frozen network per image.
 
-    Each image is encoded on its own, once for all episodes, runs and processes, and its feature is stored on disk
-    (`fsbench.networks.backbones.feature_store`). With the backbone's `cache_mib: 0` it is encoded anew for every
-    episode.
+    The network encodes each image by itself, once for all episodes, runs and processes; the feature vector is stored on
+    disk (`fsbench.networks.backbones.feature_store`). With the backbone's setting `cache_mib: 0` an image is encoded
+    anew for every episode.
     """
 
     needs = Needs(features=True)

@@ -17,8 +17,8 @@ class EpisodicScores(Metric):
 
     Args:
         class_ids: numbers of the classes that mIoU is the mean of.
-        void: name of the rule for pixels that the ground truth marks as void.
-        over_ranks: sum the episodes of all ranks; False if one rank sees all episodes.
+        void: name of the rule by which pixels that the ground truth marks as void are counted or left out.
+        over_ranks: whether counts are summed over all ranks (processes); False if one rank sees all episodes.
     """
 
     full_state_update = False
@@ -33,7 +33,11 @@ class EpisodicScores(Metric):
         self.add_state("exact", torch.zeros(2, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, result: SegmentationResult) -> None:
-        """Add an episode's pixel counts, and whether it named exactly the classes that the query shows."""
+        """Add an episode's pixel counts, and whether the method found exactly the classes that the query shows.
+
+        Args:
+            result: the evaluated answer of one episode: class numbers, pixel counts, and true and decided presence.
+        """
         row = torch.tensor([0, *result.classes.tolist()], device=self.slots.device)
         self.slots.index_add_(0, row, torch.from_numpy(result.counts).to(self.slots.device))
         exact = bool((result.present == result.decided).all())

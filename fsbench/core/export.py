@@ -140,12 +140,13 @@ class ImageGraph(nn.Module):
     """A segmentation method with built-in supports, as a traceable module from a stored image to a label map.
 
     Args:
-        part: the method with its supports. Pixels of ways after the N-th become background.
-        thresholds: for each of the N ways the score above which an image shows it; None where the score cannot tell.
+        part: the method with its supports; pixels of its ways after the N-th become background.
+        thresholds: for each of the N ways the presence score above which an image shows the way; None where scores do
+            not separate images with the way from images without it.
         image_size: side S of the square that the method sees.
-        resize: rule of `TENSOR_RESIZES` by which images become S x S.
-        only_present: remove the pixels of ways that are not present, by their thresholds or, where a way has none, by
-            the method's own decision.
+        resize: name of the rule by which images are resized to S x S, a key of `TENSOR_RESIZES`.
+        only_present: whether the pixels of absent ways are removed. A way is absent by its threshold or, where it has
+            none, by the method's own decision.
     """
 
     thresholds: Tensor

@@ -21,8 +21,8 @@ Switch = tuple[Callable[[], Any], Callable[[Any], object]]
 def allow_tf32(matmul: bool, convolutions: bool) -> None:
     """Set whether CUDA uses TF32 for matrix products and for convolutions, whatever was set before.
 
-    torch has an older and a newer interface for each switch. It refuses to read the older one where the two differ, and
-    Lightning and torch.compile read it. So both are set alike, and convolutions on the CPU stay unrounded.
+    torch has an older and a newer interface for each setting, and refuses to read the older one, which Lightning and
+    torch.compile use, where the two differ. So both interfaces are set alike. Convolutions on the CPU stay unrounded.
     """
     torch.set_float32_matmul_precision("high" if matmul else "highest")
     backends.cudnn.allow_tf32 = convolutions
@@ -41,11 +41,11 @@ def tf32_allowed() -> list[bool]:
 def kept_global_state() -> Iterator[dict[str, Any]]:
     """Restore this process's global settings of torch, numpy and Python after the block; also usable as a decorator.
 
-    They are the values in `SWITCHES` (TF32, threads, random generators, environment and more) and the filters of
-    warnings.
+    The settings are those in the table `SWITCHES` (TF32, threads, random generators, environment and more), and
+    Python's filters of warnings.
 
     Yields:
-        The values before the block, by the names in `SWITCHES`.
+        {name of a setting in `SWITCHES`: its value before the block}.
     """
     before = {}
     for name, (get, _) in SWITCHES.items():

@@ -25,9 +25,9 @@ Features = Any
 class ImageFeatures(Method):
     """Base class of segmentation methods: encodes images with the frozen network and caches their features.
 
-    By default the features are tokens: those of a vision transformer, or a map at 1/16 of the image. A subclass may set
-    another `backbone_type`: `FrozenViT` for what a transformer alone has, `FrozenPyramid` for maps at four scales, both
-    of `fsbench.networks.backbones.timm_networks`.
+    By default the features are tokens (L, 1 + T, C): those of a vision transformer's L blocks, or a convolutional
+    network's maps at 1/16 of the image. A subclass may set another `backbone_type`: `FrozenViT` for methods that need a
+    transformer, `FrozenPyramid` for maps at four scales, both in `fsbench.networks.backbones.timm_networks`.
     """
 
     backbone_type: ClassVar[Any] = staticmethod(frozen_tokens)
@@ -47,7 +47,7 @@ class ImageFeatures(Method):
     # What a method says ---------------------------------------------------------------------------------------------
 
     def encode_image(self, pixels: Tensor) -> Any:
-        """Return the features of one normalised image (3, S, S); by default those of the frozen network.
+        """Return the features of one normalised image (3, S, S); by default the frozen network's features.
 
         If a method overrides this, its training images are encoded one at a time, also on a GPU (see
         `trains_on_backbone`).
@@ -55,16 +55,16 @@ class ImageFeatures(Method):
         return self.backbone.encode(pixels)
 
     def as_query(self, encoded: Any, image: Tensor) -> Any:
-        """Return what is cached of a query image.
+        """Return what is cached of a query image: its features, unless overridden.
 
         Args:
-            encoded: its features, which are returned unless overridden.
-            image: its pixels (3, S, S).
+            encoded: features of the image, as `encode_image` returns them.
+            image: pixels of the image (3, S, S).
         """
         return encoded
 
     def as_support(self, encoded: Any) -> Any:
-        """Return what is cached of a support image, given its features `encoded`; by default these features."""
+        """Return what is cached of a support image: its features `encoded`, from `encode_image`, unless overridden."""
         return encoded
 
     def as_features(self, tensors: tuple[Tensor, ...] | Tensor) -> Features:
@@ -76,12 +76,12 @@ class ImageFeatures(Method):
 
         Args:
             pixels: the images, normalised.
-            supports: True if they are supports, False if they are queries.
+            supports: True if the images are supports, False if they are queries.
         """
         raise NotImplementedError
 
     def network_of(self, pixels: Tensor) -> torch.nn.Module | None:
-        """Return the frozen network that encodes images like `pixels` (3, S, S); None if the method trains it."""
+        """Return the frozen network that encodes images of the size of `pixels` (3, S, S); None if it is trained."""
         return self.backbone.network(pixels)
 
     # What the loops over ways ask for -------------------------------------------------------------------------------
@@ -179,12 +179,12 @@ def digest(values: Tensor) -> str:
 
 
 def flat(features: Any) -> Any:
-    """Return the features of an image as one tensor, or as a tuple of tensors without the entries that are None."""
+    """Return an image's features as one tensor, or as a tuple of tensors without the tuple's entries that are None."""
     return features if isinstance(features, Tensor) else tuple(part for part in features if part is not None)
 
 
 def together(images: Sequence[Any]) -> Features:
-    """Stack the features of several images along a new first axis; a single image's are not copied."""
+    """Stack the features of several images along a new first axis; the features of a single image are not copied."""
     first = images[0]
     if isinstance(first, Tensor):
         return first[None] if len(images) == 1 else torch.stack(list(images))

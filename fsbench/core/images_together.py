@@ -15,15 +15,15 @@ class ImagesTogether:
     """Encodes images of a batch on demand, up to 16 in one pass of the network.
 
     A pass takes the requested image and further images of the batch that the backbone's cache does not have. The
-    features of an image are returned once and then dropped here: the backbone's cache keeps a copy of those that recur.
+    features of an image are returned once and then dropped here; the backbone's cache keeps those of images that recur.
 
     Args:
-        backbone: the frozen backbone.
+        backbone: the frozen network, with its cache.
         batch: the batch, whose images are requested by row number.
 
     Attributes:
-        names: names of the images encoded here. Their features may differ by rounding from those of an image encoded
-            alone.
+        names: names of the images that were encoded in a pass. The features of these images may differ by rounding from
+            those of an image encoded alone.
     """
 
     def __init__(self, backbone: FrozenBackbone, batch: EpisodeBatch):

@@ -28,7 +28,8 @@ class AuthorsShots(NamedTuple):
 
     Attributes:
         numbers: the numbers of shots that the authors' rule covers, ascending.
-        why: in a few words, what the authors do not define for other numbers, and what is done here instead.
+        why: a few words, for tables, on what the authors do not define for other numbers of shots, and what fsbench
+            does instead.
     """
 
     numbers: tuple[int, ...]
@@ -114,8 +115,8 @@ class Method(L.LightningModule):
     def supervision(self) -> tuple[Supervision, ...]:
         """Kinds of labels that the method gets for supports and in training, such as `("boxes", "class names")`.
 
-        Only methods with the same kinds are ranked together. By default masks in segmentation and image labels in
-        classification; a subclass overrides it.
+        Only methods with the same kinds of labels are ranked together. By default masks in segmentation and image
+        labels in classification; a subclass overrides it.
         """
         return ("masks",) if self.task == "segmentation" else ("image labels",)
 
@@ -123,8 +124,8 @@ class Method(L.LightningModule):
     def saw_test_classes(self) -> KnownOrNot:
         """Whether the method's pretrained networks saw labels of the test's classes; "no" unless overridden.
 
-        The method's own training is not meant: a run knows its classes and compares them itself. Methods with different
-        answers are not ranked together. More detail belongs in `record_notes`.
+        The method's own training is not meant: a run knows its classes and compares them itself. Values are "yes", "no"
+        and "unknown"; methods with different values are not ranked together. More detail belongs in `record_notes`.
         """
         return "no"
 
@@ -132,13 +133,20 @@ class Method(L.LightningModule):
         """Return whether pretrained networks, the frozen backbone included, saw labels of this data set's classes.
 
         Args:
-            dataset: name of the data set; the answer may differ between data sets.
+            dataset: name of the data set.
+
+        Returns:
+            "yes", "no" or "unknown".
         """
         own = self.saw_test_classes
         return own if own != "no" else self.backbone.saw_classes_of(dataset)
 
     def record_notes(self, data: Any) -> list[str]:
-        """Return notes on the method's settings for a data module; they are stored and shown below tables."""
+        """Return notes (one sentence each) on the method's settings, stored with results and shown below tables.
+
+        Args:
+            data: the data module of the test.
+        """
         return []
 
     @property
@@ -158,8 +166,8 @@ class Method(L.LightningModule):
         """Check that the method can be tested on this data module.
 
         Raises:
-            SettingsError: the data module is of another task, asks for base classes that the method does not label, or
-                its images or batches need more memory than this machine has.
+            SettingsError: the data module is of another task, requires labels of base classes, which the method does
+                not predict, or its images or batches need more memory than this machine has.
         """
         if self.task != data.task:
             raise SettingsError(
@@ -211,7 +219,10 @@ class Method(L.LightningModule):
             )
 
     def beyond_authors_rule(self, shots: int) -> str:
-        """Return why the authors' rule for combining shots does not cover `shots` shots; "" if it does."""
+        """Return why the authors' rule for combining shots does not cover `shots` shots.
+
+        The result is a few words for tables (`AuthorsShots.why`), or "" if the rule covers this number.
+        """
         if self.authors_shots is None or shots in self.authors_shots.numbers:
             return ""
         covered = " and ".join(map(str, self.authors_shots.numbers))
@@ -242,10 +253,11 @@ class Method(L.LightningModule):
 
         Args:
             learned: the checkpoint's {name: tensor}, without the backbone's weights.
-            whose: words for the checkpoint, for error messages.
+            whose: description of the checkpoint, such as its path, for error messages.
 
         Returns:
-            The weights to load, and the entries of `checkpoint_settings` that may differ from the method's.
+            The weights to load, {name: tensor}; and {name: value} of those entries of `checkpoint_settings` in which
+            the checkpoint may differ from the method.
         """
         return learned, {}
 
@@ -269,12 +281,17 @@ class Method(L.LightningModule):
         """Return the loss () of one step of adapting to the test's classes; called only if `needs.adaptation`.
 
         Args:
-            batch: items whose query is a randomly changed copy of a labelled support.
+            batch: training items, episodes whose query is a randomly changed copy of a labelled support.
         """
         raise NotImplementedError
 
     def describe(self) -> dict[str, Any]:
-        """Return what a checkpoint states of the method: name, settings, and the backbone's name and sha256."""
+        """Return the entry that a checkpoint gets about the method, by which a later load is checked.
+
+        Returns:
+            {"method": registered name, "settings": `checkpoint_settings()`, "backbone": origin and file name of the
+            backbone's weights, "backbone_sha256": sha256 of their names and values}.
+        """
         return {
             "method": self.registry_name,
             "settings": self.checkpoint_settings(),
@@ -302,7 +319,12 @@ class Method(L.LightningModule):
         return self.on_device(batch)
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, list[Any]]:
-        """Answer a validation batch; return {"answers": one per episode} and, if known, {"truths": ...}."""
+        """Answer a validation batch, without gradients.
+
+        Returns:
+            {"answers": one answer per episode}, with {"truths": the ground truth of each episode} unless the data
+            module has validation episodes scored elsewhere.
+        """
         data = self._data
         if data.counts_validation_elsewhere:
             return {"answers": self.answer_batch(batch)}

@@ -24,11 +24,11 @@ class Needs:
             (`Method.calibrate`).
         adaptation: settings by which the method is trained on labelled images of the test's classes before the test;
             None for no such training.
-        annotation_option: command-line option of the method itself for turning supports' masks into boxes, points or
-            others; the test must then leave the supports' masks unchanged. None for methods without one.
-        classes: what the method may know about the classes of a test's ways besides its episodes. A method that learns
-            from other episodes of the test gets them only in this way, so that their order does not depend on who
-            evaluates.
+        annotation_option: the method's own command-line option for turning supports' masks into boxes, points or
+            scribbles; the test must then leave the supports' masks unchanged. None for methods without such an option.
+        classes: what the method is told about the class of each way: "unknown" for nothing, "places" for its position
+            in the class list, "first episodes" for that and the class's first episode in the manifest's order. This is
+            the only way to other episodes of the test, so that results do not depend on the order of evaluation.
     """
 
     hints: frozenset[Hint] = frozenset()
@@ -41,7 +41,10 @@ class Needs:
 
     @property
     def before_test(self) -> str:
-        """What the method does with labelled images before a test, in words; "" for nothing."""
+        """What the method does with labelled images before a test, as words that follow its name; "" for nothing.
+
+        An example is "calibrates itself on base classes".
+        """
         if self.adaptation is not None:
             return "adapts itself to labelled images of the test's own pool"
         return "calibrates itself on base classes" if self.calibration else ""

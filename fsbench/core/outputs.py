@@ -17,9 +17,10 @@ class Output:
     """What `segment` returns for one way (class) of an episode; methods with more losses add fields.
 
     Attributes:
-        logits: (B, 2, ·, ·) at any size: background, then foreground.
+        logits: (B, 2, ·, ·) for B queries, at any height and width: background, then foreground.
         presence: (B, 2) logits of the way being absent from the query, or present; None for methods that only segment.
-        attention: (B, ·, ·) in [0, 1], how much each query position resembles the supports' foreground; None without.
+        attention: (B, ·, ·) in [0, 1], how much each query position resembles the supports' foreground; None for
+            methods without such a map.
     """
 
     logits: Tensor
@@ -32,10 +33,11 @@ class Competition:
     """Logits of background and all ways together, for methods in which they compete for each pixel.
 
     Attributes:
-        logits: (1, N + 1, ·, ·), background first.
+        logits: (1, N + 1, ·, ·) for N ways, at any height and width, background first.
         present: (N,) bool, whether the query shows each way; None for methods that only segment.
-        presence_score: (N,) in [0, 1], how sure the method is of that; None where `present` is None.
-        attention: (N, ·, ·) in [0, 1], how much each query position resembles each way's foreground; None without.
+        presence_score: (N,) in [0, 1], how sure the method is that each way is present; None where `present` is None.
+        attention: (N, ·, ·) in [0, 1], how much each query position resembles each way's foreground; None for methods
+            without such maps.
     """
 
     logits: Tensor
@@ -52,7 +54,8 @@ class Target:
         labels: (B, S, S) uint8: 1 the class, 0 everything else, 255 void.
         present: (B,) bool, whether the query shows its class.
         classes: (B,) int64 class numbers.
-        base_maps: label maps of all base classes in each query; empty unless the method needs them.
+        base_maps: for each query its label map of all base classes; empty unless the method needs them
+            (`Needs.base_maps`).
     """
 
     labels: Tensor
@@ -67,13 +70,13 @@ class Context:
 
     Attributes:
         side: side S of the square images.
-        episodes: numbers of the B episodes; random draws may depend on these and a seed only.
+        episodes: numbers of the B episodes; a method's random draws may depend only on these numbers and a seed.
         classes: (B,) int64 class numbers in training; None elsewhere.
-        images: (N, K) row numbers of an episode's supports in the batch; equal numbers are the same image.
+        images: (N, K) row numbers of an episode's supports in the batch; equal numbers mean the same image.
         shown: (N, K, S, S) uint8 label maps of all ways of the episode in every support (`EpisodeBatch.support_ways`).
         hints: further information about each of the B episodes; empty where the method asks for none.
         counted: (B, S, S) bool, pixels of the queries that are not padding (`EpisodeBatch.counted_pixels`).
-        base_classes: how many of the episode's first ways are base classes, which have no support.
+        base_classes: number of ways, at the beginning of the episode's ways, that are base classes without supports.
     """
 
     side: int
@@ -87,7 +90,10 @@ class Context:
 
     @cached_property
     def inner(self) -> tuple[int, int]:
-        """Height and width of the query without padding, at the top left of its square; (S, S) if unknown."""
+        """Height and width of the query without padding; (S, S) if the padding is unknown.
+
+        The query lies at the top left of its S x S square.
+        """
         if self.counted is None:
             return self.side, self.side
         return int(self.counted[0].any(1).sum()), int(self.counted[0].any(0).sum())

@@ -22,8 +22,8 @@ class Instances:
     """Single objects found in a query, each with a mask and a score.
 
     Attributes:
-        masks: (M, ·, ·) bool, over the whole query at any size. Masks of a way may overlap, and their union is the
-            way's mask.
+        masks: (M, ·, ·) bool for M objects, over the whole query at any height and width. Masks of a way may overlap;
+            their union is the way's mask.
         ways: (M,) int64, number of each object's way, counted from 1.
         scores: (M,) float32 in [0, 1], how sure the method is of each object.
     """
@@ -56,14 +56,16 @@ class Prediction:
             from the label map).
         presence_score: (N,) float in [0, 1], how sure the method is that a way is present; None where `present` is
             None.
-        logits: (N, 2, h, w), background and foreground of each way by itself; needed by ensembles of one-shot
-            predictions (`nshot_strategy`), else it may be None.
-        probability: (N, h, w) in [0, 1], foreground of each way by itself, for predictions without logits: combined
-            one-shot predictions, and methods that have only probabilities. None without any.
+        logits: (N, 2, h, w), background and foreground logits of each way, computed without regard to other ways;
+            needed by ensembles of one-shot predictions (`nshot_strategy`), otherwise it may be None.
+        probability: (N, h, w) in [0, 1], foreground probability of each way, for predictions without logits: combined
+            one-shot predictions, and methods that have only probabilities. None if there are none.
         attention: (N, ·, ·) in [0, 1] over the query, how much each position attends to, or resembles, the supports'
-            foreground of each way, on the method's own grid. None if there is none, or `keeps_soft_masks` is False.
-        instances: the single objects of all ways, if the method finds them and its `keeps_instances` is set.
-        failed: the method could not answer for some way, which then has no pixels; records count such episodes.
+            foreground of each way, on the method's own grid. None for methods without such maps, or if the method's
+            `keeps_soft_masks` is False.
+        instances: single objects of all ways; None unless the method finds objects and its `keeps_instances` is set.
+        failed: the method could not answer for some way, which then has no pixels; records of results count these
+            episodes.
     """
 
     label_map: Tensor
@@ -76,7 +78,7 @@ class Prediction:
     failed: bool = False
 
     def answer(self, place: str, soft: bool) -> SegmentationAnswer:
-        """Return the answer that is scored and stored, as numpy arrays.
+        """Return the prediction as numpy arrays, in the form in which answers are scored and stored.
 
         Args:
             place: name of the method and number of the episode, for error messages.
@@ -106,7 +108,11 @@ class Prediction:
         return self.logits.detach().float().softmax(1)[:, 1]
 
     def soft_masks(self, side: int) -> Tensor | None:
-        """Return each way's mean foreground probability, (N, side, side) uint8, 255 for 1; None without any."""
+        """Return each way's foreground probability averaged over a grid of `side` x `side` cells.
+
+        Returns:
+            (N, side, side) uint8, 255 for probability 1; None if the prediction has no probabilities.
+        """
         probability = self.foreground()
         if probability is None:
             return None
@@ -114,9 +120,10 @@ class Prediction:
         return (255 * cells.nan_to_num().clamp(0, 1)).round().to("cpu").byte()
 
     def attention_maps(self, side: int) -> Tensor | None:
-        """Return the attention map of each way, (N, side, side) float32 in [0, 1] on the CPU; None without attention.
+        """Return the attention map of each way, (N, side, side) float32 in [0, 1] on the CPU; None if there are none.
 
-        A map of at least that size is averaged over the pixels of each cell; a smaller one is enlarged bilinearly.
+        A map of at least `side` x `side` is averaged over the pixels of each grid cell; a smaller map is enlarged
+        bilinearly.
         """
         if self.attention is None:
             return None

@@ -22,7 +22,7 @@ class QueryChanges:
     """Random changes of a query: flips, quarter turns, maybe shuffled quadrants, then brightness and colour.
 
     Attributes:
-        flip: probability of a horizontal flip, and of a vertical one.
+        flip: probability of a horizontal flip, and of a vertical flip.
         shuffle: whether the quadrants are shuffled.
     """
 
@@ -59,7 +59,8 @@ class QueryChanges:
 def shuffle_quadrants(pixels: np.ndarray, order: list[int]) -> np.ndarray:
     """Return pixels (H, W, ...) with quadrant `order[i]` moved to quadrant i; quadrants are numbered row by row.
 
-    Quadrants of odd sides differ in size: each is cut to the smallest, and the rest of the image stays as it is.
+    Quadrants of odd sides differ in size: each is cut to the smallest one's size, and pixels beyond these cuts stay
+    where they are.
 
     >>> shuffle_quadrants(np.array([[1, 2], [3, 4]]), [3, 2, 1, 0]).tolist()
     [[4, 3], [2, 1]]

@@ -14,10 +14,10 @@ Step = TypeVar("Step")
 
 @dataclass(frozen=True)
 class Sketch:
-    """Points, boxes, a graph or regions that a method draws over the query; each may be missing.
+    """Points, boxes, a graph or regions to be drawn over the query image, to show a step of a method's prediction.
 
-    Coordinates are fractions of the image's width and height, x before y. Groups are numbered from 1 and drawn in one
-    color each; group 0 is off the object.
+    Each of them may be missing. Coordinates are fractions of the image's width and height, x before y. Points, boxes
+    and pixels of one group have one color; groups are numbered from 1, and 0 means off the object.
 
     Attributes:
         points: (n, 2) float, coordinates.
@@ -25,9 +25,9 @@ class Sketch:
         edges: (e, 2) int, pairs of row numbers of `points`, each an arrow from the first to the second.
         boxes: (m, 4) float, x0, y0, x1, y1.
         box_groups: (m,) int, the group of each box; all boxes are in group 1 if empty.
-        regions: (h, w) int, the group of each pixel, 0 for none; None without regions.
-        values: (h, w) float, a map below everything else, with colors from its least to its largest value; None
-            without.
+        regions: (h, w) int, the group of each pixel, 0 for no group; None for no regions.
+        values: (h, w) float, a map drawn below everything else, in colors from its least to its largest value; None for
+            no map.
     """
 
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
@@ -46,14 +46,14 @@ class HasQueryMaps(Protocol):
     def query_maps(self, episode: EpisodeBatch) -> Mapping[str, Tensor | Sketch]:
         """Return the steps of the method's prediction of an episode, in order: {name: map or sketch}.
 
-        A map (h, w) of floats is drawn as colors from its least to its largest value, one of int64 as regions with a
-        color each, one of bool as a mask. A picture (h, w, 3) uint8, such as the network's input, is shown unchanged. A
-        `Sketch` holds points, boxes or graphs.
+        A map (h, w) of floats is drawn in colors from its least to its largest value, a map of int64 as regions with a
+        color for each number, a map of bool as a mask. A picture (h, w, 3) uint8, such as the network's input, is shown
+        unchanged. A `Sketch` holds points, boxes or graphs.
         """
 
 
 def join_ways(ways: Sequence[Mapping[str, Step]]) -> dict[str, Step]:
-    """Join the {name: step} of several ways into one dict; if there are several, names end with a way's number.
+    """Join the {name: map or sketch} of several ways into one dict; with several ways, names get the way's number.
 
     >>> join_ways([{"points": 3}]), join_ways([{"points": 3}, {"points": 5}])
     ({'points': 3}, {'points 1': 3, 'points 2': 5})

@@ -19,13 +19,15 @@ class ReleasedFormat:
     """Layout of a method's checkpoints as its authors published them.
 
     Attributes:
-        wrapper: prefix of every weight's name; if it is not "", the file is a bare state_dict, not a Lightning
-            checkpoint.
+        wrapper: prefix of every weight's name, such as `module.`; "" for a Lightning checkpoint, otherwise the file is
+            a bare state_dict.
         backbone: prefix, after the wrapper, of the names of the frozen backbone's weights.
-        complete: function that adds to the learned weights those that the authors store and fsbench computes.
-        stored: function of a weight's name; False for weights that the authors store and fsbench computes.
-        stated: function that reads settings from a file beside a checkpoint, under fsbench's names; None if the authors
-            keep no such file.
+        complete: function that adds to the learned weights, {name: tensor}, those that the authors' files hold but
+            fsbench computes.
+        stored: function that returns, for a weight's name, False if the authors' files hold the weight but fsbench
+            computes it.
+        stated: function from a checkpoint's path to the {setting: value} in the authors' configuration file beside it,
+            under fsbench's names; None if the authors keep no such file.
         has_backbone: whether the authors' files hold the frozen backbone.
     """
 
@@ -53,7 +55,7 @@ class ReleasedFormat:
         return {key: value for key, value in own.items() if self.stored(key)}, backbone
 
     def join(self, learned: dict[str, Tensor], backbone: dict[str, Tensor]) -> dict[str, Any]:
-        """Return a checkpoint in the authors' layout from learned and backbone weights under fsbench's names."""
+        """Return the content of a checkpoint file in the authors' layout, from weights under fsbench's names."""
         state = {self.backbone + key: value for key, value in backbone.items()} | self.complete(learned)
         wrapped = {self.wrapper + key: value for key, value in state.items()}
         return wrapped if self.wrapper else {"state_dict": wrapped}

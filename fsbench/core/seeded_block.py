@@ -10,14 +10,14 @@ import torch
 def seed_torch(number: int) -> Iterator[None]:
     """Within the block, seed torch's generators on the CPU and, if CUDA is in use, on its GPUs.
 
-    A GPU that is first used within the block is not seeded, nor is it seeded for later. Generators of other devices
+    A GPU that is first used within the block is seeded neither in the block nor after it. Generators of other devices
     (MPS, XPU) are left alone: blocks whose numbers are drawn there are not reproducible.
 
-    The CPU's generator takes the lowest 32 bits of a number and leaves the others out. So where many numbers are drawn
-    from hashes, a few blocks begin alike: one pair among 10,000 with a chance of 1 %.
+    The CPU's generator uses only the lowest 32 bits of `number`. If seeds are taken from hashes, two blocks may
+    therefore draw the same numbers: among 10,000 seeds there is such a pair with a chance of 1 %.
 
     Args:
-        number: seed, of which CPUs read 32 bits and GPUs 64.
+        number: the seed, of which the CPU reads 32 bits and GPUs read 64.
     """
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(gpus, device_type="cuda"):

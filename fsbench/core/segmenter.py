@@ -74,19 +74,20 @@ class Segmenter(ImageFeatures):
     # What a method says ---------------------------------------------------------------------------------------------
 
     def query(self, image: Features) -> Features:
-        """Return what all ways and shots need of the queries' features; computed once for each query.
+        """Return the queries' features in the form that all ways and shots share; called once for each query.
 
         Args:
-            image: the frozen network's features of B queries; returned unchanged unless overridden.
+            image: the frozen network's features of B queries, which are returned unchanged unless a method overrides
+                this.
         """
         return image
 
     def support(self, image: Features, mask: Tensor) -> State:
-        """Return the method's state of B labelled images of one way: whatever `segment` needs to know about them.
+        """Return the method's state of B labelled images of one way (class), such as prototypes, as `segment` takes it.
 
         Args:
-            image: the images' features.
-            mask: (B, S, S) bool, the object's pixels; void is background.
+            image: features of the images.
+            mask: (B, S, S) bool, pixels of the object; void pixels are background.
         """
         raise NotImplementedError
 
@@ -94,7 +95,8 @@ class Segmenter(ImageFeatures):
         """Join the states of a way's K supports into one state for `segment`; used only with `shots = "joined"`.
 
         Args:
-            supports: the states; where ways compete, one iterator of states for each way.
+            supports: states that `support` returned for the way; for a method in which ways compete, one iterator of
+                states for each way.
         """
         (support,) = supports
         return support
@@ -104,7 +106,7 @@ class Segmenter(ImageFeatures):
         return supports
 
     def segment(self, query: Features, support: State) -> Any:  # Tensor | Output | Competition
-        """Return where the queries show one way: logits (B, 2, ·, ·), background first, or an `Output` that holds them.
+        """Return logits (B, 2, ·, ·) of where B queries show one way, background first, or an `Output` that holds them.
 
         A method in which background and ways compete returns a `Competition` of all ways.
 
@@ -142,7 +144,10 @@ class Segmenter(ImageFeatures):
         return self.decide((self.outputs(query, of_way) for of_way in supports), (height, width))
 
     def ask(self, episode: EpisodeBatch) -> tuple[Features, Iterator[Iterator[State]]]:
-        """Return the query's state and, lazily for each way, an iterator over its supports' states."""
+        """Return an episode's query as `query` returns it, and for each way an iterator over its supports' states.
+
+        States are computed when the iterators reach them.
+        """
         shown = None if episode.support_ways is None else episode.support_ways[0]
         self._sealed = ()
         has_support = episode.valid[0].any(1).tolist()
@@ -159,7 +164,10 @@ class Segmenter(ImageFeatures):
         return self._query(self.features(episode, episode.query)), self.all_ways(ways)
 
     def way_outputs(self, episode: EpisodeBatch) -> list[Any]:
-        """Return the output of `segment` for each way; where shots are read singly, for the first shot."""
+        """Return the output of `segment` for each way of an episode.
+
+        If the method segments by one shot at a time, it is the output by the first shot.
+        """
         with torch.no_grad(), self._precision(episode):
             query, supports = self.ask(episode)
             return [next(self.outputs(query, of_way)) for of_way in supports]
@@ -201,7 +209,7 @@ class Segmenter(ImageFeatures):
         return state
 
     def outputs(self, query: Features, supports: Iterator[State]) -> Iterator[Output]:
-        """Yield the output of `segment` for each support of a way, or a single one for all supports joined."""
+        """Yield the output of `segment` for each support of a way, or a single output for all supports joined."""
         for state in [self.join(supports)] if self.shots == "joined" else supports:
             yield self.output(query, state)
             del state  # the next one comes while nothing of this is held
@@ -228,7 +236,7 @@ class Segmenter(ImageFeatures):
         """Resize the outputs of a way's shots to `size` (h, w) and combine them into one decision.
 
         Args:
-            outputs: the output of each shot.
+            outputs: output of `segment` for each shot.
             size: height and width of the label map.
             attention: a list to which the mean attention map of the shots is appended, if they have any.
         """
@@ -251,7 +259,7 @@ class Segmenter(ImageFeatures):
         return RULES[self.shots](shots)
 
     def predict(self, ways: Iterable[Way], attention: Sequence[Tensor]) -> Prediction:
-        """Return the prediction of an episode: of the ways that claim a pixel, the one with the largest score gets it.
+        """Return the prediction of an episode: each pixel gets the way with the largest score of those that claim it.
 
         On equal scores the first way wins. Ways are read one at a time to save memory.
 
@@ -376,8 +384,8 @@ class Segmenter(ImageFeatures):
     def answers(self, episodes: Sequence[EpisodeBatch]) -> list[SegmentationAnswer]:
         """Predict the episodes of a batch one by one, and return the answers that are scored and stored.
 
-        A method that computes parts of several episodes together overrides this; each answer must be the same, bit for
-        bit, as that of the episode alone.
+        A method that computes parts of several episodes together overrides this; each answer must then be the same, bit
+        for bit, as if its episode were predicted alone.
 
         Raises:
             NumericsError: a logit, a probability or a presence score is NaN or infinite.

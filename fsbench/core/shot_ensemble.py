@@ -114,8 +114,8 @@ class Combined(NamedTuple):
     """K one-shot predictions of N ways combined into one.
 
     Attributes:
-        scores: (N, h, w), by which ways that claim the same pixel are compared: the difference of the combined logits;
-            for votes the share of votes first, and that difference between equal shares.
+        scores: (N, h, w), by which ways that claim the same pixel are compared: foreground minus background of the
+            combined logits; with votes the share of votes, and that difference only between equal shares.
         foreground: (N, h, w) bool, pixels that each way claims.
         probability: (N, h, w) in [0, 1], the soft mask of each way: the averaged foreground probability.
     """
@@ -165,7 +165,13 @@ def _log_sum(a: Tensor, b: Tensor) -> Tensor:
 
 
 def label_map(scores: Tensor, foreground: Tensor) -> Tensor:
-    """Return the label map (h, w) int64 of scores (N, h, w) and foreground (N, h, w): of the ways that are foreground
-    the one with the highest score (the first on ties), else 0."""
+    """Return the label map (h, w) int64: at each pixel the foreground way with the highest score, 0 if there is none.
+
+    On equal scores the first way wins.
+
+    Args:
+        scores: (N, h, w), scores of the ways, numbered from 1 in the label map.
+        foreground: (N, h, w) bool, pixels that each way claims.
+    """
     way = first_largest(torch.where(foreground, scores, -torch.inf))
     return torch.where(foreground.any(0), way + 1, 0)

@@ -35,10 +35,10 @@ class Way(NamedTuple):
         foreground: (h, w) bool, pixels that the way claims.
         margin: function that returns how far (h, w) the deciding probabilities are from one half, for exported files;
             None if no probability decided.
-        probability: (h, w) in [0, 1], the soft mask; None without one.
-        logits: (2, h, w); None if several shots have no common logits.
-        present: () bool, whether the query shows the way; None for methods that only segment.
-        presence_score: () in [0, 1], how sure the method is of that; None where `present` is None.
+        probability: (h, w) in [0, 1], the soft mask; None if there is none.
+        logits: (2, h, w), background before foreground; None if several shots were combined without common logits.
+        present: scalar bool, whether the query shows the way; None for methods that only segment.
+        presence_score: scalar in [0, 1], how sure the method is that the way is present; None where `present` is None.
     """
 
     score: Tensor
@@ -54,7 +54,10 @@ ShotRule = Callable[[Iterable[Shot]], Way]
 
 
 def only(shots: Iterable[Shot]) -> Way:
-    """Decide about a way by one answer: foreground where its logit is above the background's; presence likewise."""
+    """Decide about a way by the logits of a single shot, or of all supports joined.
+
+    A pixel is foreground where its foreground logit is above its background logit; presence is decided likewise.
+    """
     (shot,) = shots
     foreground, lead = shot.logits.softmax(0)[1], shot.logits[1] - shot.logits[0]
     way = Way(lead, lead > 0, lambda: _from_half([foreground]), foreground, shot.logits)
@@ -80,8 +83,8 @@ def vote(shots: Iterable[Shot]) -> Way:
 def add(shots: Iterable[Shot]) -> Way:
     """Sum the foreground and background probabilities of all shots, and decide by a second softmax over the sums.
 
-    Ways are compared by the second softmax, as in the authors' program (emat.md §6): of two confident ways the first
-    wins.
+    Where several ways claim a pixel, they are compared by the second softmax, as in the authors' program (emat.md §6);
+    of two confident ways the first wins.
     """
     return _second_softmax(shots, average=False)
 
@@ -131,7 +134,7 @@ RULES: Mapping[str, ShotRule] = {"joined": only, "vote": vote, "add": add, "aver
 
 
 def one_against_rest(logits: Tensor) -> Tensor:
-    """Turn logits (N + 1, h, w), background first, into two-class logits (N, 2, h, w): the rest, each way."""
+    """Turn logits (N + 1, h, w), background first, into two-class logits (N, 2, h, w) of each way against the rest."""
     ways = range(1, len(logits))
     rest = [torch.cat([logits[:way], logits[way + 1 :]]).logsumexp(0) for way in ways]
     return torch.stack([torch.stack([other, logits[way]]) for way, other in zip(ways, rest, strict=True)])

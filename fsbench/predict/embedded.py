@@ -96,7 +96,7 @@ def labels_on_photo(
 
 
 def is_same_picture(picture: np.ndarray, photo: np.ndarray) -> bool:
-    """Return whether an image (h, w, 3) shows the same as a photo (H, W, 3), up to lossy compression.
+    """Return whether an image (h, w, 3) uint8 is the photo (H, W, 3) uint8, up to lossy compression.
 
     LabelMe embeds a photo as JPEG where it turns the photo or cannot embed its format. JPEG changes single pixels of a
     noisy photo much, but the mean colours of squares little. How much is allowed is measured on the photo itself, by

@@ -50,10 +50,11 @@ class Agreement:
 
     Attributes:
         images: Number of compared images.
-        pixels: Number of pixels of these images.
-        other: Number of pixels with different labels.
-        farthest: Largest distance of such a pixel's probability from the decision threshold; 0 if there is none.
-        score: Largest difference of a presence score; None if no class has presence scores.
+        pixels: Number of pixels of all compared images.
+        other: Number of pixels to which file and method give different labels.
+        farthest: Largest distance from the decision threshold among the probabilities of pixels with different labels;
+            0 if there are none.
+        score: Largest difference between the file's and the method's presence scores; None if no class has them.
     """
 
     images: int
@@ -72,7 +73,13 @@ class Agreement:
 
 
 def check_target(out: Path, format: Format, force: bool) -> None:
-    """Raise SettingsError if `out` does not fit the format or exists (without `force`), or a package is missing."""
+    """Raise SettingsError unless an exported method can be written to `out`.
+
+    Args:
+        out: The file to write; its suffix must fit the format, and it must not exist, unless `force` is set.
+        format: "onnx" or "torch"; packages that the format needs must be installed.
+        force: Whether an existing file may be replaced.
+    """
     if out.suffix.lower() != SUFFIXES[format]:
         raise SettingsError(
             f"--out is {out}, expected a name that ends with {SUFFIXES[format]}, as of --format {format}"
@@ -99,15 +106,15 @@ def write_checked(
 ) -> Agreement:
     """Write an exported method to a file, and compare the file's answers with the method's.
 
-    An ONNX file gets a script beside it that runs it.
+    Beside an ONNX file, a Python script that runs the file is written.
 
     Args:
         graph: The method with its supports, from an image to its prediction.
         out: The file to write.
         format: "onnx" or "torch".
         about: {name: text} to store in the file; "method" is the method's name.
-        own: Returns the method's own prediction for an image.
-        margin: Returns each pixel's distance (H, W) from the decision threshold.
+        own: Function from an image to the method's own prediction.
+        margin: Function from an image to each pixel's distance (H, W) from the decision threshold.
         images: {name: pixels (H, W, 3) uint8} of the images to compare on.
 
     Raises:
@@ -136,9 +143,11 @@ def compare(
 
     Args:
         name: The method's name, for messages.
-        own: Returns the method's prediction for an image, at the image's size.
-        margin: Returns each pixel's distance (H, W) from the decision threshold (`fsbench.core.export.Decision`).
-        file: Runs the exported file on an image.
+        own: Function from an image to the method's own prediction, at the image's size.
+        margin: Function from an image to each pixel's distance (H, W) from the decision threshold
+            (`fsbench.core.export.Decision`).
+        file: Function that runs the exported file on an image, and returns labels (H, W), presence (N,) and scores
+            (N,).
         images: {name: pixels (H, W, 3) uint8}.
 
     Raises:
@@ -171,7 +180,7 @@ def write_program(program: ExportedProgram, format: Format, path: Path, about: M
     """Write a traced program to a file, with texts that describe it.
 
     Raises:
-        SettingsError: the weights do not fit into one ONNX file.
+        SettingsError: the weights are too large for one ONNX file (2 GB).
 
     Args:
         program: The traced program.
@@ -204,7 +213,16 @@ def write_program(program: ExportedProgram, format: Format, path: Path, about: M
 
 
 def load_program(path: Path, format: Format, threads: int = 0) -> Run:
-    """Return a function that runs an exported file on the CPU; with ONNX, on `threads` cores (0: all)."""
+    """Return a function that runs an exported file on the CPU.
+
+    Args:
+        path: The exported file.
+        format: "onnx" or "torch".
+        threads: Number of cores to use with ONNX; 0 for all.
+
+    Returns:
+        A function from an image (H, W, 3) uint8 to labels (H, W) uint8, presence (N,) int8 and scores (N,) float32.
+    """
     if format == "torch":
         with path.open("rb") as file:
             module = torch.export.load(file).module()

@@ -36,9 +36,9 @@ class FolderSummary:
     Attributes:
         predicted: Number of images predicted by this command.
         resumed: Number of images that an earlier command had predicted.
-        present: {class: number of images in which it was called present}.
-        marked: {class: number of images in which it has pixels}.
-        broken: Messages about images that were left out.
+        present: {class name: number of images in which the class was predicted to be present}.
+        marked: {class name: number of images in which pixels were labelled as the class}.
+        broken: Error messages about images that could not be read and were left out.
     """
 
     predicted: int = 0
@@ -58,9 +58,9 @@ def predict_folder(
     steps: bool = False,
     report: Callable[[str], None] = print,
 ) -> FolderSummary:
-    """Predict all images without a result in `out`, then write `annotations.json` and `scores.csv`.
+    """Segment all images that have no result in `out` yet, then write `annotations.json` (COCO) and `scores.csv`.
 
-    Broken images are reported, left out and listed in the summary.
+    Images that cannot be read are reported, left out and listed in the summary.
 
     Args:
         predictor: The method, with its supports added.
@@ -129,11 +129,13 @@ def predict_folder(
 
 
 class PredictionJournal:
-    """List of predicted images in `out/journal.jsonl`, to resume; its first line identifies the settings.
+    """The file `out/journal.jsonl`: a line per segmented image, by which an interrupted command is continued.
+
+    The first line holds the settings by which the images were segmented (the identity).
 
     Args:
         out: Folder of the predictions.
-        identity: Everything that predictions depend on, as plain values.
+        identity: {name: value} of everything that predictions depend on, as plain values (`Predictor.identity`).
         force: Remove predictions of another identity instead of raising an error.
 
     Raises:
@@ -163,7 +165,7 @@ class PredictionJournal:
             self.lines.create(checked_line({"identity": identity}))
 
     def add(self, entry: Entry) -> None:
-        """Append an image's entry; it is on the disk when this returns."""
+        """Append an image's entry to the journal; the entry is on the disk when this returns."""
         self.lines.append(entry.model_dump())
         self.entries[entry.photo] = entry
 
@@ -217,9 +219,9 @@ def write_coco(path: Path, entries: Sequence[Entry], classes: Sequence[str], des
 
     Classes are annotated where the method finds no single objects.
 
-    Masks are run-length encoded. Beside COCO's keys an annotation has a `score`: the object's, or the class's presence
-    score together with `present` (true or false). The class's are left out unless such scores were found to separate
-    images with and without the class. Category ids are the numbers in the label PNGs.
+    Masks are run-length encoded. Beside COCO's keys, an object's annotation has the object's `score`. A class's
+    annotation has its presence score as `score`, and `present` (true or false), but only if presence scores were found
+    to separate images with and without the class. Category ids are the numbers in the label PNGs.
 
     Args:
         path: The file to write.

@@ -38,8 +38,8 @@ class LoadedImage:
     """Decoded and resized image, ready for a method.
 
     Attributes:
-        name: The image's name.
-        pixels: (3, S, S) tensor, resized to the method's input side S.
+        name: The image's path below the query folder, with forward slashes.
+        pixels: (3, S, S) tensor, uint8 or float32 by the rule for resizing: the image at the method's input side S.
         size: Height and width before resizing.
         preview: (h, w, 3) uint8, the image for display, at most `PREVIEW` pixels wide and high.
     """
@@ -58,7 +58,7 @@ def find_images(queries: Sequence[Path], out: Path | None = None, refused: list[
     Args:
         queries: Folders, or image files.
         out: The folder of the results, which is skipped.
-        refused: Messages about folders that cannot be read are appended to it; without it they raise DataError.
+        refused: List to which messages about unreadable folders are appended; None raises DataError for such a folder.
 
     Raises:
         SettingsError: a path does not exist or is a medical scan, `out` contains a folder of `queries`, or two images
@@ -108,7 +108,14 @@ def _images_below(folder: Path, skip: Path | None, refused: list[str] | None) ->
 
 
 def load_image(pixels: np.ndarray, side: int, resize: str, name: str = "photo") -> LoadedImage:
-    """Resize decoded pixels (H, W, 3) uint8 to a square of `side` pixels by the rule named `resize` (of `RESIZES`)."""
+    """Resize decoded pixels (H, W, 3) uint8 to a square image for a method.
+
+    Args:
+        pixels: The decoded image.
+        side: Side of the square in pixels.
+        resize: Name of the rule for resizing, a key of `RESIZES`.
+        name: Name that the loaded image gets.
+    """
     height, width = pixels.shape[:2]
     preview, longest = pixels, max(height, width)
     if longest > PREVIEW:
@@ -133,8 +140,8 @@ def read_image_file(image: QueryImage, side: int, resize: str) -> LoadedImage | 
 def prefetch_map(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
     """Yield `work(item)` for every item in order, computed ahead in `threads` threads.
 
-    At most `threads` + 1 results wait for the consumer, which bounds the memory that images take. An exception in
-    `work` is raised in place of the result. When the consumer stops early, no more items are started.
+    At most `threads` + 1 results are kept ahead of the consumer, which bounds the memory that images take. An exception
+    in `work` is raised in place of the result. When the consumer stops early, no more items are started.
     """
     pool = ThreadPoolExecutor(threads)
     waiting: deque[Future[R]] = deque()

@@ -46,7 +46,7 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
         read, and on corners outside the image.
 
     Raises:
-        DataError: the content is not that of a LabelMe file.
+        DataError: `content` does not have the form of a LabelMe file.
     """
     numbers: dict[str, int] = {}
     left_out = LeftOut()

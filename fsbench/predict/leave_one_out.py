@@ -24,14 +24,14 @@ Ask = Callable[[Support], ImageResult]
 
 @dataclass(frozen=True)
 class ClassCheck:
-    """How well one class is found in labelled images, each predicted with the other ones as supports.
+    """How well one class is found in labelled images, when each is segmented with the others as supports.
 
     Attributes:
         name: Name of the class.
         ious: IoU of the masks of photos that show the class, from 0 to 1.
         shown: Presence scores, from 0 to 1, of photos that show the class.
         absent: Presence scores of photos that do not show the class.
-        problem: Why nothing was measured; "" otherwise.
+        problem: A few words on why nothing was measured; "" if something was measured.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ClassCheck:
 
     @property
     def masks(self) -> str:
-        """Say how good the masks of the class are, as "cat IoU .31 (3 photos: .12 to .55)"."""
+        """Return words on how good the masks of the class are, such as "cat IoU .31 (3 photos: .12 to .55)"."""
         if self.problem:
             return f"{self.name} not measured ({self.problem})"
         if not self.ious:
@@ -51,7 +51,10 @@ class ClassCheck:
 
     @cached_property
     def p(self) -> float:
-        """P-value of an exact one-sided rank test of presence scores with and without the class; 1 if not measured."""
+        """P-value of an exact one-sided rank test: do photos with the class have higher presence scores than others?
+
+        It is 1 if scores were not measured for photos with the class and for photos without it.
+        """
         if not self.shown or not self.absent:
             return 1.0
         from scipy.stats import permutation_test, rankdata  # slow to import
@@ -70,15 +73,19 @@ class ClassCheck:
 
     @property
     def tells(self) -> bool:
-        """Whether presence scores separate photos with the class from photos without it, by that test."""
+        """Whether presence scores separate photos with the class from photos without it.
+
+        They do if the p-value of a rank test (`p`) is at most 0.05.
+        """
         return self.p <= LEVEL
 
     @cached_property
     def threshold(self) -> float | None:
         """Presence score above which an image shows the class; None if scores do not separate the photos.
 
-        It lies halfway between two scores, where the share of photos with the class below it plus the share of photos
-        without the class above it is smallest; of equally good gaps the widest is taken.
+        The threshold lies halfway between two neighbouring scores. They are chosen so that the share of photos with the
+        class below it plus the share of photos without the class above it is smallest; of equally good gaps between
+        scores the widest is taken.
         """
         if not self.tells:
             return None
@@ -94,7 +101,11 @@ class ClassCheck:
 
     @property
     def presence(self) -> str:
-        """Say in words whether presence scores separate photos with and without the class, and what was measured."""
+        """Return words on whether presence scores separate photos with and without the class, and the scores measured.
+
+        An example is "Present means a score above .83 (labelled photos with it scored .92 to .95, photos without it .52
+        to .74)".
+        """
         if self.problem:
             return f"Whether a photo shows it at all was not measured ({self.problem})"
         if not self.shown or not self.absent:
@@ -112,19 +123,19 @@ def _span(numbers: Sequence[float]) -> str:
 
 
 def leave_one_out(supports: Sequence[Support], negatives: Sequence[Support], ask: Ask) -> dict[str, ClassCheck]:
-    """Predict each labelled image with the other ones as supports, and measure masks and presence scores by class.
+    """Segment each labelled image with the others as supports, and measure masks and presence scores of each class.
 
     Masks are measured for classes with at least two labelled photos. Presence is measured only if there are enough
-    photos for a significant result, such as three with and three without the class. Photos of `negatives` come first
-    among those without.
+    photos for a significant result, such as three with and three without the class. Among photos without a class, those
+    of `negatives` are taken first.
 
     Args:
         supports: Labelled images of all classes.
-        negatives: Photos without any of the classes; photos that are among the supports, too, are not used as such.
-        ask: Takes a photo, as one of its supports or negatives, and predicts it without them.
+        negatives: Photos without any of the classes; photos that are also among the supports are left out.
+        ask: Function that segments one of the labelled images by all others.
 
     Returns:
-        {class: how well it was found}.
+        {class name: how well the class was found}.
     """
     photos: dict[str, list[Support]] = {}
     for support in supports:

@@ -26,7 +26,10 @@ NEGATIVE_COLOR = "#4b5563"
 
 
 class Example(NamedTuple):
-    """Labelled image of the demo: pixels (H, W, 3) uint8, and mask (H, W) bool of the object or of something else."""
+    """Labelled image of the page of `fsbench demo`: pixels (H, W, 3) uint8, and a mask (H, W) bool.
+
+    `is_object` is True if the mask marks the object, False if it marks something that is not the object.
+    """
 
     pixels: np.ndarray
     mask: np.ndarray
@@ -38,8 +41,10 @@ def marked_example(editor: dict[str, Any] | None, kind: str, shows: str = IT) ->
 
     Args:
         editor: Value of the Gradio image editor: `background`, and `layers` whose painted pixels are not transparent.
-        kind: `BRUSH` for the painted pixels as mask, or `BOX` for the smallest upright box around them.
-        shows: `IT` if the mask marks the object, `NOT_IT` if it marks something else.
+        kind: `BRUSH` ("what is painted") for the painted pixels as mask, or `BOX` ("the box around it") for the
+            smallest upright box around the painted pixels.
+        shows: `IT` ("the object") if the mask marks the object, `NOT_IT` ("something that is not it") if it marks
+            something else.
 
     Raises:
         gr.Error: there is no image, or nothing is painted on it.
@@ -81,8 +86,8 @@ def segment_images(
         folder: An empty folder, which gets `labels/<image>.png`, `overlays/<image>.jpg` and `masks.zip`.
 
     Returns:
-        Words on how good masks of the examples are when each is predicted from the others; (overlay file, caption) of
-        each image; the path of a ZIP file with the label maps.
+        A tuple: text on how good the masks of the examples are when each example is segmented by the others; a pair
+        (path of the overlay JPEG, caption) for each image; and the path of a ZIP file with the label maps.
 
     Raises:
         gr.Error: images or examples are missing, or nothing can be predicted.
@@ -114,7 +119,7 @@ def segment_images(
 
 
 def make_page(predictor: Predictor, folder: Path) -> gr.Blocks:
-    """Build the page of `fsbench demo`.
+    """Build the web page (Gradio) of `fsbench demo`, on which an object is marked and found in other images.
 
     Args:
         predictor: The method; requests are served one after another.

@@ -61,16 +61,21 @@ class Predictor:
     """Segments images by a few labelled examples.
 
     Args:
-        method: A method of configs/methods; the prototype needs no checkpoint.
-        checkpoint: Ours or the authors'. One inside a run's folder takes all settings from there.
+        method: Name of a method of configs/methods; "prototype" needs no checkpoint.
+        checkpoint: File of the method's weights, from a training with fsbench or from the method's authors. If it lies
+            in the folder of a run, all settings are taken from that run.
         weights: File of the backbone's weights, or "random".
-        backbone: Another backbone than the method's own; "demo" is included, but knows little of real images; "auto"
-            takes EfficientNet-lite0 of `fsbench[photos]` where the own weights are missing.
-        dataset: Take the method's settings for this data set, e.g. "coco".
-        image_size: Another side of images than the method's own.
-        device: cpu, cuda, cuda:1 …; auto takes a GPU if there is one.
-        only_present: Remove the pixels of classes that a method, deciding both, says are not present.
-        megapixels: Larger masks are computed at this size and enlarged.
+        backbone: Name of another backbone than the method's own. "demo" comes with fsbench, but is poor on real photos;
+            "auto" takes EfficientNet-lite0 of `fsbench[photos]` if the weights of the method's own backbone are
+            missing.
+        dataset: Data set for which the method's settings are taken, e.g. "coco"; None for the settings of the
+            checkpoint's run, or the method's default.
+        image_size: Side in pixels of the square images that the method gets; None for the method's own.
+        device: "cpu", "cuda", "cuda:1" …; "auto" takes a GPU if there is one.
+        only_present: Whether pixels of a class are removed where the class is predicted to be absent: by the threshold
+            on its presence score if `leave_one_out` found one, otherwise by the method's own decision.
+        megapixels: Largest size of a computed mask, in millions of pixels; masks of larger images are computed at this
+            size and enlarged.
 
     Raises:
         SettingsError: settings do not fit together.
@@ -139,12 +144,12 @@ class Predictor:
         self._support_set: SupportSet | None = None
 
     def support(self, name: str, pairs: Iterable[tuple[Any, Any]]) -> "Predictor":
-        """Add labeled images of one class.
+        """Add labelled images of one class, and return the predictor itself.
 
         Args:
             name: Name of the class.
-            pairs: Image files with their masks, PNGs in black and white or with one number; or images, files or
-                arrays (H, W, 3) uint8, with upright arrays (H, W) that are not 0 where the object is.
+            pairs: (image, mask) pairs. An image is a file or an array (H, W, 3) uint8. A mask is a PNG file, in black
+                and white or with one number for the object, or an array (H, W) that is not 0 on the object.
 
         Raises:
             DataError: a file is unusable, or image and mask differ in size.
@@ -152,7 +157,7 @@ class Predictor:
         return self.add(self._read_pairs(name, pairs))
 
     def negative(self, photos: Iterable[Any]) -> "Predictor":
-        """Add images without any of the classes, or regions that do not belong to any of them.
+        """Add images without any of the classes, or regions that belong to no class, and return the predictor itself.
 
         Photos show which presence scores occur where a class is absent (see `leave_one_out`). Pixels that match a
         marked region better than any class become background.
@@ -203,7 +208,12 @@ class Predictor:
         return added
 
     def add(self, supports: Sequence[Support], negatives: Sequence[Support] = ()) -> "Predictor":
-        """Add labelled images as `read_supports` returns them, and negatives as `read_negatives` returns them."""
+        """Add labelled images, and images without the classes (negatives); return the predictor itself.
+
+        Args:
+            supports: Labelled images, as `read_supports` returns them.
+            negatives: Images without the classes, as `read_negatives` returns them.
+        """
         self.method.backbone.cache.clear()
         names: dict[tuple[tuple[int, ...], str], str] = {}
 
@@ -228,14 +238,14 @@ class Predictor:
         return self
 
     def leave_one_out(self) -> dict[str, ClassCheck]:
-        """Predict each labelled image with the others as supports; return IoUs and presence scores by class.
+        """Segment each labelled image with the others as supports; return IoUs and presence scores by class.
 
-        At most ten photos with a class and ten without it are predicted. If presence scores separate the two, later
-        results decide by a threshold on the score whether an image shows the class; until then they make no statement
-        on presence (`ClassPresence.tells` is False).
+        At most ten photos with a class and ten without it are predicted. If presence scores separate photos with and
+        without a class, later results decide by a threshold on the score whether an image shows the class; until then
+        they make no statement on presence (`ClassPresence.tells` is False).
 
         Returns:
-            {class: how well it was found}.
+            {class name: how well the class was found}.
         """
         checks = leave_one_out(self.supports, self.negatives, self._predict_without_itself)
         self.checks = checks
@@ -254,8 +264,9 @@ class Predictor:
     def share_in_negatives(self) -> float | None:
         """Return the share (0 to 1) of pixels in negatives' marked regions that are still predicted as a class.
 
-        0 is best. Each photo is predicted with the others as supports and negatives, at most ten photos. None if fewer
-        than two photos have such a region, or if the photo of the only support has one, too.
+        The regions belong to no class, so 0 is best. At most ten photos are segmented, each with the other photos as
+        supports and negatives. None if fewer than two photos have a marked region, or if the only support's photo has
+        one.
         """
         marked: dict[str, list[Support]] = {}
         for one in self.negatives:
@@ -292,7 +303,10 @@ class Predictor:
 
     @property
     def score_meaning(self) -> str:
-        """What a class's presence score means, in words."""
+        """What a class's presence score means, in a few words.
+
+        An example is "how sure the method is that a photo shows it".
+        """
         own = self.method.predicts_presence
         return "how sure the method is that a photo shows it" if own else "share of the photo's pixels with the class"
 
@@ -318,7 +332,12 @@ class Predictor:
         return prefetch_map(partial(read_image_file, side=self.image_size, resize=self.resize), images, threads)
 
     def predict(self, image: LoadedImage | np.ndarray, steps: bool = False) -> ImageResult:
-        """Segment one image, (H, W, 3) uint8 or decoded; with `steps`, also draw the method's intermediate steps."""
+        """Segment one image.
+
+        Args:
+            image: The image, (H, W, 3) uint8, or decoded by `load_images`.
+            steps: Whether the method's intermediate steps are drawn, too.
+        """
         image = self._load(image) if isinstance(image, np.ndarray) else image
         panels: list[Panel] = []
         try:
@@ -365,14 +384,14 @@ class Predictor:
         images: Iterable[str | Path | np.ndarray] = (),
         force: bool = False,
     ) -> "Agreement":
-        """Write the method with its supports to one file that runs without fsbench.
+        """Write the method with its supports to one ONNX or PyTorch file that runs without fsbench.
 
         The file takes an image (H, W, 3) uint8 as `image` and gives `labels` (H, W) uint8, and for each class `present`
-        int8 and `score` float32. `present` is -1 and `score` NaN unless `leave_one_out`, which is run first if it has
-        not been, shows that scores separate photos with the class from others. The file's predictions are compared with
-        the method's own on the supports and on `images`: 99.9 % of the labels of each image must be equal, and the
-        other pixels within 0.001 of the threshold. The file computes masks at the image's full size, also above
-        `megapixels`.
+        int8 and `score` float32. `present` is -1 and `score` NaN unless `leave_one_out` shows that scores separate
+        photos with and without the class; it is run first if that has not been done. The file's predictions are
+        compared with the method's own on the supports and on `images`: 99.9 % of the labels of each image must be
+        equal, and the other pixels within 0.001 of the threshold. The file computes masks at the image's full size,
+        also above `megapixels`.
 
         Args:
             out: The file; an ONNX file gets a script beside it, under its name with `.py`, that runs it with numpy,
@@ -386,7 +405,7 @@ class Predictor:
 
         Raises:
             SettingsError: the method cannot be exported, a package is missing, or a file is there already.
-            NumericsError: the file's predictions differ from the method's by more than that.
+            NumericsError: the file's predictions differ from the method's by more than these limits.
         """
         # torch's exporter takes a second
         from fsbench.core.export import ImageGraph, check_exportable, with_supports
@@ -454,7 +473,11 @@ class Predictor:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """{name: value} of everything except the device on which a prediction depends, as plain values."""
+        """Everything, except the device, on which a prediction depends, as {name: value} that can be written as JSON.
+
+        Names include "method", "checkpoint", "weights", "image_size", "classes" and "support" (a fingerprint of the
+        supports).
+        """
         support, unmeasured = self.support_set, {} if self.checks else {"no_check": True}
         arguments = {key: value for key, value in self.settings["model"]["init_args"].items() if key != "backbone"}
         return {
@@ -488,16 +511,16 @@ class Predictor:
 def compose_run(
     method: str, dataset: str | None, checkpoint: Path | None, backbone: str | None, weights: str | None
 ) -> ParsedRun:
-    """Return the settings of a method from the run folder of its checkpoint, else from configs/methods.
+    """Return a method's settings: those of the run whose folder holds its checkpoint, else those of configs/methods.
 
     No network is built. The settings have a note if "auto" became another backbone than the method's own.
 
     Args:
         method: name or alias of a method.
-        dataset: data set for which the method's settings are taken, instead of the one of the run.
+        dataset: data set for which the method's settings are taken, instead of the run's data set; None for no change.
         checkpoint: file of the method's weights.
-        backbone: a backbone instead of the method's; "auto" takes one whose weights are installed if the method's are
-            not.
+        backbone: name of a backbone instead of the method's own; "auto" takes one whose weights are installed if the
+            weights of the method's own are missing.
         weights: file of the backbone's weights, or "random".
 
     Raises:

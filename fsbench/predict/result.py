@@ -62,7 +62,7 @@ class RunLengths:
 
     Attributes:
         bbox: x, y, width and height of the mask's bounding box, in pixels.
-        counts: compressed run lengths.
+        counts: run lengths of the mask's pixels, as COCO's compressed text.
     """
 
     bbox: list[float]
@@ -80,10 +80,10 @@ class Instance:
     """A single predicted object of a class, at the image's size.
 
     Attributes:
-        number: The class's number in the label map.
+        number: Number of the object's class in the label map.
         score: How sure the method is of the object, from 0 to 1.
-        pixels: Number of its pixels; objects of one class may overlap.
-        runs: Its mask, run-length encoded.
+        pixels: Number of the object's pixels; objects of one class may overlap.
+        runs: The object's mask, run-length encoded.
     """
 
     number: int
@@ -106,8 +106,8 @@ class ClassPresence:
         present: Whether the method decides that the image shows the class.
         score: How sure the method is that the image shows the class, from 0 to 1.
         pixels: Number of pixels labelled as the class.
-        tells: Whether such scores were found to separate images with and without the class (`Predictor.leave_one_out`);
-            if not, do not rely on `present`.
+        tells: Whether presence scores were found to separate images with and without the class
+            (`Predictor.leave_one_out`); if not, do not rely on `present`.
         runs: The run-length encoded mask, set only in saved results (`Entry`); None if no pixel is labelled.
     """
 
@@ -130,15 +130,16 @@ class ClassPresence:
 
 
 class Entry(BaseModel):
-    """Results of one image as plain values, for the journal, `annotations.json` and `scores.csv`.
+    """Results of one image as plain values, stored in `journal.jsonl`, from which the other result files are written.
 
     Attributes:
-        photo: Name of the image.
+        photo: Path of the image below the query folder.
         height: Height of the image in pixels.
         width: Width of the image in pixels.
         classes: Prediction about each class of the supports.
-        instances: Single objects of the classes.
-        stamp: State of the image's file when it was predicted, by which changes are noticed.
+        instances: Single objects of the classes; empty if the method does not separate objects.
+        stamp: Size, modification time, status-change time and inode of the image's file when it was segmented; other
+            numbers mean that the file has changed since.
     """
 
     photo: str
@@ -154,12 +155,12 @@ class ImageResult:
     """The prediction for one image.
 
     Attributes:
-        image_name: The image's name.
+        image_name: Path of the image below the query folder; "photo" for an image given as an array.
         label_map: (H, W) uint8, 0 background, 1..N the classes.
         classes: Prediction about each of the N classes.
-        preview: (h, w, 3) uint8, the image, perhaps made smaller.
+        preview: (h, w, 3) uint8, the image, made smaller if it is large.
         instances: Single objects of the classes; empty for methods that do not separate objects.
-        steps: Pictures of the method's intermediate steps, if they were requested.
+        steps: Pictures of the method's intermediate steps; empty unless the prediction was made with `steps=True`.
     """
 
     image_name: str
@@ -210,10 +211,10 @@ class ImageResult:
         return figure
 
     def save(self, out: str | Path) -> Entry:
-        """Write `labels/<image>.png`, `overlays/<image>.jpg` and, with steps, `steps/<image>.png` below `out`.
+        """Write label map, overlay and, if there are pictures of steps, these as image files below the folder `out`.
 
-        `<image>` includes the image file's own suffix, so that a.jpg and a.png do not collide. Returns the results as
-        plain values.
+        The files are `labels/<image>.png`, `overlays/<image>.jpg` and `steps/<image>.png`. `<image>` includes the image
+        file's own suffix, so that a.jpg and a.png do not collide. Returns the results as plain values for the journal.
         """
         labels, overlay, sheet = output_files(Path(out), self.image_name)
         for path in (labels, overlay, sheet) if self.steps else (labels, overlay):
@@ -251,8 +252,8 @@ def image_instances(instances: Instances, own: np.ndarray, label_map: np.ndarray
 
     Args:
         instances: The predicted objects: masks, class numbers and scores.
-        own: (h, w) uint8, the prediction's label map at its own size.
-        label_map: (H, W) uint8, the label map at the image's size, perhaps without some classes.
+        own: (h, w) uint8, the prediction's label map at the size at which it was computed.
+        label_map: (H, W) uint8, the label map at the image's size, in which absent classes may have been removed.
     """
     found = []
     for mask, way, score in zip(instances.masks, instances.ways.tolist(), instances.scores.tolist(), strict=True):

@@ -14,7 +14,12 @@ SCANS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".dcm")
 
 
 def check_no_scans(paths: Iterable[Path], supports: Iterable[str]) -> None:
-    """Raise SettingsError for a scan among files, in a folder that has no picture, and in the text of a support."""
+    """Raise SettingsError if a medical scan is given where `fsbench predict` expects pictures.
+
+    Args:
+        paths: Files to segment, or folders; a folder's scans count only if it has no picture.
+        supports: Texts that name labelled images, such as NAME=IMAGE:MASK.
+    """
     for path in paths:
         check_no_scan(path)
         found = sorted(path.rglob("*")) if is_folder(path) else []
@@ -28,9 +33,10 @@ def check_no_scans(paths: Iterable[Path], supports: Iterable[str]) -> None:
 
 
 def check_no_scan(path: Path) -> None:
-    """Raise SettingsError if a file's name is that of a medical scan, with the command that writes its slices.
+    """Raise SettingsError if a file's name ends like that of a medical scan, such as .nii.gz or .dcm.
 
-    A DICOM file is mostly one slice of several, which lie in its folder.
+    The message has a command that writes the scan's slices as pictures. A DICOM file is mostly one slice of several in
+    a folder.
     """
     if not path.name.lower().endswith(SCANS):
         return

@@ -65,10 +65,10 @@ class Support:
     """Labelled image: pixels, label map and the classes that it shows.
 
     Attributes:
-        image_name: Name of the image; supports of one name share their pixels.
+        image_name: Name of the image; supports with the same name show the same image.
         pixels: (H, W, 3) uint8, upright.
         labels: (H, W) uint8: 0 not marked, 255 void, any other value a class number.
-        classes: {number in `labels`: class name}; other numbers are ignored.
+        classes: {number in `labels`: class name}; numbers in `labels` without an entry are ignored.
     """
 
     image_name: str
@@ -81,13 +81,13 @@ class Support:
 class SupportSet:
     """Supports of all classes as tensors, in the form of an episode without its query.
 
-    Each marked region of a negative image is one more way behind the N classes: pixels that match it better than any
-    class become background.
+    There are N classes, up to K supports each, and R regions: marked regions of images without the classes (negatives),
+    which follow the classes as further ways. Pixels that match a region better than any class become background.
 
     Attributes:
         classes: N names, in order of appearance.
         regions: R names of what the marked regions of negatives show.
-        images: (M, 3, S, S) resized images, each once.
+        images: (M, 3, S, S) the M different images, resized.
         image_names: M names of the images.
         rows: (1, N + R, K) int64, for each way and shot the index into `images`.
         labels: (1, N + R, K, S, S) uint8, for each way and shot its mask: 1 the way, 0 other, 255 void.
@@ -104,7 +104,7 @@ class SupportSet:
 
     @property
     def note(self) -> str:
-        """A sentence about classes whose supports were repeated; "" for none."""
+        """A sentence for the user about classes whose supports were repeated; "" if no class's were."""
         most = max(self.shots)
         fewer = ", ".join(f"{name} ({n})" for name, n in zip(self.classes, self.shots, strict=True) if n < most)
         if not fewer:
@@ -122,8 +122,8 @@ def stack_supports(
     Args:
         supports: labelled images of the classes.
         size: side S of the resized square images.
-        resize: name of the rule for resizing, of `RESIZES`.
-        negatives: images without the classes, perhaps with marked regions.
+        resize: name of the rule for resizing, a key of `RESIZES`.
+        negatives: images without the classes, which may have marked regions that belong to no class.
 
     Raises:
         SettingsError: there are no supports, or more than `MAX_CLASSES` classes and regions.
@@ -173,7 +173,7 @@ def stack_supports(
 def read_supports(
     given: Sequence[str | SupportSpec], classes: str = "", root: Path | None = None
 ) -> tuple[list[Support], list[str]]:
-    """Read labelled images.
+    """Read labelled images from image and mask files, annotation files and folders.
 
     Args:
         given: Texts such as NAME=IMAGE:MASK, an annotation file or a folder (`FORMS`), or their parsed form. A folder
@@ -183,7 +183,7 @@ def read_supports(
         root: Folder of the images that JSON files name, instead of the folder of the JSON file.
 
     Returns:
-        The supports, and notes for the user.
+        The supports, and a list of notes for the user, one sentence each.
 
     Raises:
         SettingsError: a text names no existing files, or no support shows a class that `classes` names.
@@ -203,7 +203,7 @@ def read_supports(
 
 
 def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list[Support], list[str]]:
-    """Read images without any of the classes, and regions that do not belong to any of them.
+    """Read images without any of the classes (negatives), and regions in images that belong to no class.
 
     Args:
         given: Texts, each a photo, a folder of photos (with masks and without), or a labelled image such as
@@ -211,7 +211,7 @@ def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list
         root: Folder of the images that JSON files name, instead of the folder of the JSON file.
 
     Returns:
-        The photos, with empty `classes` where nothing is marked, and notes for the user.
+        The photos, with empty `classes` where nothing is marked, and a list of notes for the user, one sentence each.
 
     Raises:
         SettingsError: a text names no existing files.
@@ -314,7 +314,7 @@ def _read_specs(
 
 
 def parse_support(text: str) -> list[SupportSpec]:
-    """Split NAME=IMAGE:MASK into (name, image, mask); a folder gives several.
+    """Split the text NAME=IMAGE:MASK into class name, image file and mask file; a folder gives several such triples.
 
     Paths may contain "=" and ":" themselves: the text is split so that the files exist.
 

@@ -52,17 +52,17 @@ class Labelled(NamedTuple):
 
 
 class ABCDFSS(Segmenter):
-    """ABCDFSS without its refinement.
+    """ABCDFSS, a training-free method whose feature heads are fitted within an episode; without the refinement step.
 
     Args:
-        backbone: a pyramid: `resnet50_v2` in the paper (§1).
+        backbone: frozen network with a feature pyramid: `resnet50_v2` in the paper (§1).
         adapt_to: `first_episode` fits the heads of a class to its first episode in the manifest's order, and uses them
-            in all others; `every_episode` fits them anew in each (§2). Where no test says which episode is the first,
-            as for one's own images, both are the same.
-        epochs: steps of a fitting (§4).
-        learning_rate: of its gradient descent.
-        temperature: the temperature of the contrast.
-        width: channels of adapted features.
+            in all others; `every_episode` fits them anew in each (§2). For a user's own images, where there is no first
+            episode, both do the same.
+        epochs: number of gradient steps in which the heads are fitted (§4).
+        learning_rate: learning rate of these steps.
+        temperature: temperature of the contrastive loss.
+        width: number of channels of the features that the heads return.
         views: V, number of sheared copies of each image that the heads are fitted to (§3).
         statistics: BatchNorm statistics of the heads when query and supports are compared: "batch" takes them from the
             query alone, and from all supports together, because the authors' program never leaves training mode;
@@ -70,8 +70,9 @@ class ABCDFSS(Segmenter):
         draw_seed: random seed of the shears and of the heads' first weights (§7).
 
     Attributes:
-        turn: number of ways that the authors' program segments before the present one, over all earlier episodes.
-        way_class: class of the present way: its position in the class list, and the class's first episode if known.
+        turn: number of ways, in all episodes, that the authors' program segments before the present way.
+        way_class: class of the present way: its position in the class list, and the class's first episode, which is
+            None unless `adapt_to` is "first_episode".
     """
 
     backbone: FrozenPyramid
@@ -114,11 +115,14 @@ class ABCDFSS(Segmenter):
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        """Data that the method needs with each episode: first episodes of the classes, or only the class positions."""
+        """What the method must know of each way's class in a test.
+
+        It is the class's first episode if `adapt_to` is "first_episode", otherwise its position in the class list.
+        """
         return Needs(classes="first episodes" if self.adapt_to == "first_episode" else "places")
 
     def num_trainable_parameters(self, ways: int) -> int:
-        """Return the number of values that are fitted in an episode: those of one set of feature heads per way."""
+        """Return the number of values that are fitted in an episode: a set of feature heads for each way."""
         return ways * self.draws.learned
 
     def begin_test(self, data: Any) -> None:
@@ -160,8 +164,9 @@ class ABCDFSS(Segmenter):
     def answer(self, episode: EpisodeBatch) -> Prediction:
         """Segment the query of an episode, with feature heads fitted separately for each way (class of the episode).
 
-        Overridden because the authors' program draws all heads from one stream of random numbers: a way's heads depend
-        on its position among all ways of all episodes, and its shears on the position of its class (§7).
+        Overridden because the authors' program draws the first weights of all heads from one stream of random numbers:
+        those of a way depend on its position among all ways of all episodes. The shears of its images depend on the
+        position of its class (§7).
         """
         height, width = episode.query_sizes[0].tolist()
         query, ways = self.ask(episode)
@@ -183,9 +188,10 @@ class ABCDFSS(Segmenter):
         return list(supports)
 
     def segment(self, query: Image, support: Sequence[Labelled]) -> Output:
-        """Segment a query with one class: average the support masks by attention on each feature level (§6).
+        """Segment one class in a query: average the support masks by attention on each feature level (§6).
 
-        The mean over levels, at the size (h, w) of the first level, is the foreground logit; the background's is 0.
+        The mean of these maps over levels, at the size (h, w) of the first level, is the foreground logit; the
+        background logit is 0.
         """
         masks = torch.stack([one.mask for one in support])
         levels = zip(self.heads(query, support), query.levels, *(one.image.levels for one in support), strict=True)
@@ -226,12 +232,12 @@ class ABCDFSS(Segmenter):
         return self._of_class[key]
 
     def fitted(self, query: Image, supports: Sequence[Labelled], turns: int, sets: int) -> list[AdaptedHead]:
-        """Draw heads for all levels and fit them (§4).
+        """Draw the first weights of one head per feature level, fit the heads, and return them (§4).
 
         Args:
             query, supports: images that the heads are fitted to.
-            turns: number of ways that come before in the authors' random stream (§7).
-            sets: number of sets of heads that those ways drew.
+            turns: number of ways, in all episodes, whose random numbers the authors' program draws before (§7).
+            sets: number of these earlier ways for which a set of heads was drawn.
         """
         with torch.inference_mode(False), torch.enable_grad():
             heads = self.first_heads(turns, sets, len(supports))
@@ -243,7 +249,13 @@ class ABCDFSS(Segmenter):
         return heads
 
     def first_heads(self, turns: int, sets: int, shots: int) -> list[AdaptedHead]:
-        """Return randomly initialised heads, one per feature level, on the CPU; arguments as in `HeadDraws.heads`."""
+        """Return randomly initialised heads, one per feature level, on the CPU.
+
+        Args:
+            turns: number of ways, in all episodes, whose random numbers the authors' program draws before.
+            sets: number of these earlier ways for which a set of heads was drawn.
+            shots: K, supports of each way.
+        """
         return self.draws.heads(turns, sets, shots)
 
     def shears(self) -> Sequence[Shear]:
@@ -292,7 +304,7 @@ def attended_mask(query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
 
 
 def enlarged(maps: Iterable[Tensor]) -> Tensor:
-    """Stack maps (h, w) of several levels to (L, h, w) at the size of the first."""
+    """Resize the maps (·, ·) of L levels to the size (h, w) of the first level's map, and stack them to (L, h, w)."""
     first, *others = maps
     size = (first.shape[-2], first.shape[-1])
     return torch.stack([first, *(resized(x, size) for x in others)])

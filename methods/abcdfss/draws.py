@@ -33,11 +33,11 @@ class Shear(NamedTuple):
 
 
 def source_cells(height: int, width: int, shear: Shear) -> tuple[Tensor, Tensor]:
-    """Return, for each cell of a sheared grid, the flat index of the cell it comes from, and whether that exists.
+    """Return for each cell of a sheared grid the flat index of its source cell, and whether there is such a cell.
 
-    Both are (h·w,), int64 and bool; a cell does not exist where it lies outside of the grid.
+    Both are (h·w,), int64 and bool; there is no source cell where it would lie outside of the grid.
 
-    Computed in float64, so that neither a device nor the type of the features decides which cell is nearest.
+    They are computed in float64, so that the nearest cell does not depend on device or type of the features.
 
     >>> source_cells(1, 3, Shear(0, 0))
     (tensor([0, 1, 2]), tensor([True, True, True]))
@@ -65,7 +65,8 @@ def views(x: Tensor, shears: Sequence[Shear]) -> Tensor:
 def class_shears(classes: int, views: int, seed: int) -> tuple[tuple[Shear, ...], ...]:
     """Return the random shears of each class, in class order: `views` shears for each of `classes` classes.
 
-    As in the authors' program, they are drawn after the numbers that initialise a ResNet-50, from the same stream.
+    As in the authors' program, the shears are drawn after the numbers that initialise a ResNet-50, from the same stream
+    of random numbers.
     """
     from torchvision.models import resnet50  # takes a second, which other methods are spared
 
@@ -83,10 +84,10 @@ def _draw_shear() -> Shear:
 
 
 class HeadDraws:
-    """Random first weights of the heads, in the order of the authors' program.
+    """Random first weights of ABCDFSS's feature heads, in the order in which the authors' program draws them.
 
-    A turn is one way (class) of one episode: the random numbers of its sheared copies are drawn, then, where heads are
-    fitted to that way, the first weights of its set of heads, one head per feature level.
+    A turn is one way (class) of one episode: first the random numbers of its sheared images are drawn; then, if heads
+    are fitted to that way, the first weights of a set of heads, one head per feature level.
 
     Args:
         channels: number of channels of each feature level.
@@ -109,8 +110,8 @@ class HeadDraws:
         """Return randomly initialised heads, one per feature level, on the CPU.
 
         Args:
-            turns: number of ways (of all earlier episodes) whose random numbers come before.
-            sets: number of sets of heads that those ways drew, from 0 to `turns`.
+            turns: number of ways, in all episodes, whose random numbers are drawn before.
+            sets: number of these earlier ways for which a set of heads was drawn, from 0 to `turns`.
             shots: K, supports of each way.
         """
         with seed_torch(self.seed):

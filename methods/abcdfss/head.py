@@ -20,7 +20,7 @@ class AdaptedHead(nn.Module):
     """Two 1x1 convolutions with BatchNorm between them, which adapt the features of one level (§5).
 
     Args:
-        channels: input channels, those of the level's features.
+        channels: number of input channels, equal to that of the level's features.
         width: channels of the output.
     """
 
@@ -68,8 +68,8 @@ def contrast(a: Tensor, b: Tensor, temperature: float = 0.5) -> Tensor:
     No matrix of all pairs of positions is kept for the gradient: the memory does not grow with the number of maps.
 
     Args:
-        a, b: (M, C, h, w), of unit length over the channels.
-        temperature: divides the dot products.
+        a, b: M feature maps each (M, C, h, w), of unit length over the channels.
+        temperature: number by which the dot products are divided.
     """
     rows = [x.flatten(2).mT.contiguous() for x in (a, b)]
     total: Tensor = _Contrast.apply(*rows, temperature)
@@ -79,7 +79,8 @@ def contrast(a: Tensor, b: Tensor, temperature: float = 0.5) -> Tensor:
 def moment_distance(a: Tensor, b: Tensor) -> Tensor:
     """Return how far the mean and the variance over positions of two feature maps (M, C, h, w) differ, a scalar.
 
-    It is the sum of both absolute differences, averaged over maps and channels (the authors' `keepvar`, §4.2).
+    The distance is the sum of the absolute differences of means and of variances, averaged over maps and channels (the
+    authors' `keepvar`, §4.2).
     """
     a, b = a.flatten(2), b.flatten(2)
     return (a.mean(2) - b.mean(2)).abs().mean() + (a.var(2) - b.var(2)).abs().mean()
@@ -108,11 +109,11 @@ def _pooled(x: Tensor, weights: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LevelViews:
-    """Features of one level in two forms: sheared features, and features of sheared images.
+    """Features of one level in two forms: features of the image, then sheared, and features of the sheared image.
 
     Attributes:
-        query: both forms of the query, (V, C, h, w) each, for V shears.
-        support: both forms of the K supports, (K·V, C, h, w) each, shot by shot.
+        query: both forms of the query's features, (V, C, h, w) each, for V shears.
+        support: both forms of the K supports' features, (K·V, C, h, w) each, shot by shot.
         masks: (K·V, h, w), soft foreground masks of the sheared supports.
     """
 
@@ -123,8 +124,9 @@ class LevelViews:
     def loss(self, head: AdaptedHead, temperature: float) -> Tensor:
         """Return the fitting loss (scalar) of a head on the sheared features of query and supports (§4).
 
-        It sums contrast and moment losses of query and supports and the prototype loss of the supports. The head sees
-        each of the four feature stacks in a pass of its own, with separate BatchNorm statistics.
+        The loss is the sum of the contrast and moment losses of query and supports, and of the prototype loss of the
+        supports. The head sees each of the four feature stacks in a pass of its own, with separate BatchNorm
+        statistics.
         """
         q, q_view, s, s_view = (F.normalize(head(x), dim=1, eps=1e-12) for x in (*self.query, *self.support))
         return (

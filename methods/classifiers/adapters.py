@@ -78,10 +78,15 @@ class DeepPrompts(nn.Module):
 
 
 def insert(encoder: nn.Module, tuning: Tuning) -> None:
-    """Insert an adapter into `encoder` and make only the adapter trainable; "full" makes all of `encoder` so (§8).
+    """Insert an adapter into `encoder`, in place, and make only the adapter trainable (§8).
+
+    Args:
+        encoder: the network.
+        tuning: "lora", "ssf" (scale and shift) or "vpt" (prompt tokens); "full" inserts nothing and makes all of the
+            network trainable.
 
     Raises:
-        SettingsError: the adapter is prompt tokens (VPT), and `encoder` is not a ViT.
+        SettingsError: `tuning` is "vpt", and `encoder` is not a ViT.
     """
     encoder.requires_grad_(tuning == "full")
     if tuning == "lora":

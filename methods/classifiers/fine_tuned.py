@@ -42,12 +42,12 @@ from fsbench.networks.backbones.base import BackboneConfig
 
 
 class Start(NamedTuple):
-    """State of an episode before its first training step.
+    """State of an episode before the first step of fine-tuning.
 
     Attributes:
-        net: the network with its initial head.
-        focus: FORT's position prompts of the supports; None if they are not needed.
-        order: indices of the supports of every step.
+        net: the network with its initial classification head.
+        focus: FORT's position prompts (important patches) of the supports; None if FORT's attention loss is not used.
+        order: for every step the indices of its supports.
     """
 
     net: LinearClassifier
@@ -56,21 +56,24 @@ class Start(NamedTuple):
 
 
 class FineTuned(Classifier):
-    """Base of classifiers that fine-tune a network in every episode.
+    """Base of few-shot classifiers that fine-tune a copy of a network on the supports of every episode.
 
     Args:
-        backbone: the pre-trained network.
-        tuning: part that is tuned besides the head: "full" for all, or an adapter.
+        backbone: settings of the pre-trained network that is fine-tuned.
+        tuning: part that is tuned besides the head: "full" for the whole network, or an adapter: "lora", "ssf" (scale
+            and shift) or "vpt" (prompt tokens).
         optimiser, learning_rate: optimiser of the tuning ("sgd" or "adamw") and its learning rate (§8).
-        epochs: passes over the supports, in steps of N supports.
-        head: initial head: solved from the supports' features, or "default" for torch's random weights (§7).
+        epochs: number of passes over the supports; a step has as many supports as the episode has classes.
+        head: how the initial head is computed from the supports' features: "protonet", "r2d2" or "metaoptnet"; or
+            "default" for torch's random weights (§7).
         temperature: multiplies the head's initial weights and divides the scores in the loss (§7).
         alpha: weight of FORT's attention loss; 0 leaves FORT out.
         patches: P, number of patches of an image that FORT's attention loss pulls attention to (§9).
         tau: temperature of the attention in FORT's loss (§9.2).
-        gradient_weight: lambda, weight of the gradient beside the attention where FORT chooses patches of a ViT (§9.1).
-        prompt_draw: "run" draws an adapter's random first values (prompts, A of LoRA) once, from the seed alone, as the
-            authors do, whose network is built once; "episode" draws others for every episode.
+        gradient_weight: lambda, weight of the gradient relative to the attention, by both of which FORT chooses patches
+            of a ViT (§9.1).
+        prompt_draw: "run" draws an adapter's random first values (prompts, A of LoRA) from the seed alone, the same for
+            all episodes, as in the authors' program; "episode" draws other values for every episode.
     """
 
     depends_on_way_order = True  # supports are visited by their places, and a default head is drawn
@@ -151,7 +154,7 @@ class FineTuned(Classifier):
         return torch.cat([net(images) for images in query.split(net.head.out_features)])
 
     def start(self, support: Tensor, labels: Tensor) -> Start:
-        """Return the network with its initial head, FORT's prompts and the step order, before the first tuning step.
+        """Return an episode's state before the first tuning step: network with head, FORT's patches, order of steps.
 
         Args:
             support: support images (B, 3, S, S).

@@ -46,9 +46,9 @@ def position_prompts(
     In a ViT they follow from attention rollout and gradients (§9.1), in a Swin from each window's attention (§9.3).
 
     Args:
-        encoder: the network before it is tuned.
+        encoder: the network before fine-tuning, a ViT or Swin.
         score: function from features (B, D) to class scores (B, n), the head's temperature included.
-        images: (B, 3, S, S).
+        images: support images (B, 3, S, S), normalised.
         labels: classes (B,) int64 of the images.
         patches: P, number of patches of an image (ViT) or a window (Swin).
         gradient_weight: lambda of §9.1; a Swin has no gradient term.
@@ -139,9 +139,9 @@ def attention_loss(logits: Sequence[Tensor], focus: PositionPrompts, temperature
 
     Args:
         logits: attention logits of each stage: (B, H, queries, N) of a ViT with H heads, or (B, W, H, M, M) of a Swin
-            with W windows of M patches. They are averaged over heads.
+            with W windows of M patches. The logits are averaged over heads.
         focus: weights of the important patches (position prompts) of the same images.
-        temperature: tau, divides the logits.
+        temperature: tau, by which the logits are divided.
 
     Each entry is the mean over images, windows and queries.
     """
@@ -161,8 +161,8 @@ def attention_and_gradient(
     Args:
         encoder: the ViT.
         score: function from features (B, D) to class scores (B, n).
-        images: (B, 3, S, S).
-        labels: (B,); the mean of the images' own scores is differentiated.
+        images: images (B, 3, S, S), normalised.
+        labels: (B,), classes of the images; the mean of each image's score for its own class is differentiated.
 
     Returns:
         For every block its attention among patches (B, N, N), minimum over heads; and the gradient (B, N, D) on the
@@ -193,7 +193,7 @@ def attention_and_gradient(
 def attention_logits(encoder: nn.Module) -> Iterator[list[Callable[[], Tensor]]]:
     """Record attention queries and keys of forward passes within a `with` block.
 
-    They are those of a ViT's last block, or of the last block of each stage of a Swin.
+    The recorded blocks are a ViT's last block, or the last block of each stage of a Swin.
 
     Yields:
         One function for each recorded block, which returns the block's attention logits, with gradients.

@@ -34,11 +34,11 @@ PROTONET_SCALE = 4000.0
 
 
 class FrozenClassifier(FeatureClassifier):
-    """Base of classifiers fitted to the supports' frozen features in every episode.
+    """Base of few-shot classifiers that are fitted to the supports' frozen features in every episode.
 
     Args:
         backbone: the frozen network.
-        solver: name of the classifier.
+        solver: classifier: "nn" (nearest neighbours), "ridge", "svm", "protonet", "r2d2" or "metaoptnet".
     """
 
     def __init__(self, backbone: BackboneConfig, solver: Solver):
@@ -59,7 +59,7 @@ class LinearProbe(FeatureClassifier):
 
     Args:
         backbone: the frozen network.
-        learning_rate: rate of SGD, which has momentum 0.9, dampening 0.9 and weight decay 1e-3.
+        learning_rate: learning rate of SGD, which has momentum 0.9, dampening 0.9 and weight decay 1e-3.
         epochs: passes over the supports.
     """
 
@@ -113,7 +113,7 @@ def class_means(support: Tensor, labels: Tensor) -> Tensor:
 def protonet_scores(query: Tensor, support: Tensor, labels: Tensor) -> Tensor:
     """Return ProtoNet's class scores (M, n) of query features (M, D): negative squared distances to the class means.
 
-    The means are those of support features (B, D) with labels (B,); there is no temperature.
+    The means are computed from support features (B, D) with labels (B,) of 0..n-1. The scores have no temperature.
     """
     means = class_means(support, labels)
     return -(query.square().sum(1, keepdim=True) - 2 * query @ means.T + means.square().sum(1))
@@ -122,7 +122,7 @@ def protonet_scores(query: Tensor, support: Tensor, labels: Tensor) -> Tensor:
 def r2d2_weights(support: Tensor, labels: Tensor) -> Tensor:
     """Return the weights (D, n) of ridge regression from support features (B, D) to one-hot labels (R2D2).
 
-    It is solved in its dual form, with a B x B matrix.
+    The regression is solved in its dual form, with a B x B matrix.
     """
     gram = support @ support.T + R2D2_RIDGE * torch.eye(len(support), dtype=support.dtype, device=support.device)
     return support.T @ torch.linalg.solve(gram, F.one_hot(labels).to(support.dtype))
@@ -131,7 +131,7 @@ def r2d2_weights(support: Tensor, labels: Tensor) -> Tensor:
 def metaoptnet_weights(support: Tensor, labels: Tensor) -> Tensor:
     """Return the weights (D, n) of Crammer and Singer's multi-class support vector machine (MetaOptNet).
 
-    It is fitted to support features (B, D) and labels (B,); the weights carry no gradient.
+    The machine is fitted to support features (B, D) and labels (B,) of 0..n-1; the weights carry no gradient.
     """
     with torch.no_grad():
         wide = support.double()
@@ -151,9 +151,9 @@ def initial_head(kind: HeadKind, support: Tensor, labels: Tensor, temperature: f
     """Return the weight (n, D) and bias (n,) that a linear head starts from (§7).
 
     Args:
-        kind: solver of the head.
+        kind: how the head is computed: "protonet", "r2d2" or "metaoptnet".
         support, labels: support features (B, D) and their labels (B,).
-        temperature: multiplies the weight of R2D2's and MetaOptNet's head. The loss divides the scores by the same
+        temperature: factor of the weight of R2D2's and MetaOptNet's head. The loss divides the scores by the same
             number, so predictions stay; only the ratio of the gradients on features and on head changes.
     """
     if kind == "protonet":

@@ -43,9 +43,15 @@ RANDOM = ("vpt", "lora")
 
 
 def tuning_notes(method: Any, data: Any) -> list[str]:
-    """Return a one-line note if a method's fine-tuning settings differ from those published for this data set.
+    """Return notes (at most one sentence) on whether a method's fine-tuning settings are the published ones.
 
-    The list is empty if they agree. If nothing is published for data set and shot, the note says so.
+    Args:
+        method: the classifier that fine-tunes a network.
+        data: the data module of the test.
+
+    Returns:
+        An empty list if the settings agree with those published for this data set and network; otherwise one sentence,
+        which says that they differ, or that none are published.
     """
     key = (method.backbone.name, method.tuning, data.dataset.name)
     known = data.test.shot == 1 and key in TUNING and (not method.schedule.alpha or key in FORT)

@@ -55,11 +55,11 @@ class Schedule:
     """Settings of an episode's fine-tuning (§8).
 
     Attributes:
-        optimiser: "sgd" has momentum 0.9, dampening 0.9 and weight decay 1e-3; "adamw" torch's defaults.
-        learning_rate: constant rate.
-        temperature: divides the scores in the loss.
-        alpha: weight of FORT's attention loss; 0 leaves it out.
-        tau: divides the attention logits in the attention loss.
+        optimiser: "sgd" with momentum 0.9, dampening 0.9 and weight decay 1e-3; or "adamw" with torch's defaults.
+        learning_rate: constant learning rate.
+        temperature: number by which the class scores are divided in the loss.
+        alpha: weight of FORT's attention loss; 0 leaves this loss out.
+        tau: number by which attention logits are divided in the attention loss.
     """
 
     optimiser: Optimiser
@@ -95,7 +95,7 @@ def fine_tune(
     steps: Iterable[Tensor],
     focus: PositionPrompts | None = None,
 ) -> list[tuple[float, float]]:
-    """Tune `network` in place; return for each step its total loss, and the cross-entropy in it.
+    """Tune `network` in place; return for each step a pair of numbers, total loss and cross-entropy.
 
     Args:
         network: the network, whose trainable parameters are changed.

@@ -44,7 +44,7 @@ class Positions(nn.Module):
     Args:
         channels: C, channels of a token.
         dropout: probability with which an entry of the result is dropped in training.
-        kind: "none" adds no positions.
+        kind: "sin1d" adds a sine position code, "none" adds nothing.
     """
 
     table: Tensor
@@ -78,8 +78,8 @@ class MaskAttention(nn.Module):
     One module serves all backbone blocks of a scale. Queries and keys are projected; values and output are not.
 
     Args:
-        channels: C.
-        heads: divides C.
+        channels: C, channels of a token.
+        heads: number of heads, which must divide C.
         dropout: probability of dropping an attention weight while training.
     """
 
@@ -119,13 +119,13 @@ class MaskAttention(nn.Module):
 def balanced_sample(values: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
     """Draw `count` foreground and `count` background tokens of a support at random (§11, `support_pixels`).
 
-    Tokens are drawn without replacement where there are enough, else with. If one of the two kinds has no token, tokens
-    of the other kind are drawn in its place.
+    Tokens are drawn without replacement if there are enough of a kind, otherwise with replacement. If a support has no
+    foreground (or no background) token, background (or foreground) tokens are drawn instead.
 
     Args:
         values: soft mask (Ts,) of the tokens; foreground is above 0.5.
         count: number of foreground tokens, and of background tokens.
-        generator: None draws from torch's global generator.
+        generator: random generator; None for torch's global one.
 
     Returns:
         Indices (2·count,) int64 of the drawn tokens.

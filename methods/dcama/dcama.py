@@ -35,7 +35,7 @@ def _add_position_tables(learned: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Query(NamedTuple):
-    """A query's feature pyramid, and its projected tokens (B, L, C, T) by scale; None in training."""
+    """A query's feature pyramid, and {scale: projected tokens (B, L, C, T)}, which is None in training."""
 
     pyramid: Pyramid
     projected: dict[int, Tensor] | None
@@ -49,14 +49,15 @@ class Support(NamedTuple):
 
 
 class DCAMA(Segmenter):
-    """DCAMA and its ablations: attention from query to support pixels averages the supports' masks.
+    """DCAMA and its ablations: the query's pixels attend to the supports' pixels and average their mask values.
 
     Args:
-        backbone: a pyramid: `resnet50`, `resnet101`, `swin_base` in the paper (§2).
-        learning_rate: constant rate of SGD with Nesterov's momentum.
-        momentum, weight_decay: of SGD; the decay is a tenth of the learning rate in the paper.
-        support_background, skip_scales, skip_support, attn_scales, support_pixels, heads, dropout, pe, width: see
-            `fsbench.methods.dcama.options.HeadOptions`.
+        backbone: frozen network with a feature pyramid: `resnet50`, `resnet101` or `swin_base` in the paper (§2).
+        learning_rate: constant learning rate of SGD with Nesterov's momentum.
+        momentum, weight_decay: momentum and weight decay of SGD; in the paper the decay is a tenth of the learning
+            rate.
+        support_background, skip_scales, skip_support, attn_scales, support_pixels, heads, dropout, pe, width: options
+            of the network, explained in `fsbench.methods.dcama.options.HeadOptions`.
     """
 
     trains_one_shot = True  # §9

@@ -67,7 +67,7 @@ class DCAMAHead(nn.Module):
     Args:
         channels: channels of each scale of the pyramid.
         blocks: number of blocks of each scale of the pyramid.
-        options: variants of the network; None for those of the authors' program.
+        options: options of the network; None for those of the authors' program.
     """
 
     def __init__(self, channels: tuple[int, ...], blocks: tuple[int, ...], options: HeadOptions | None = None):
@@ -110,7 +110,7 @@ class DCAMAHead(nn.Module):
             query: feature pyramid of the query, (B, L, C, h, w) of L blocks for each scale.
             support: feature pyramids of the K supports, (B, K, L, C, h, w) for each scale.
             masks: foreground masks of the supports (B, K, S, S).
-            generator: draws the support pixels where not all are used; None for torch's global generator.
+            generator: random generator of sampled support pixels; None for torch's global one.
 
         Returns:
             logits (B, 2, S, S); entry 1 is foreground.
@@ -128,8 +128,11 @@ class DCAMAHead(nn.Module):
         """Segment a query by the supports' masks; return logits, and the coarse masks from which they are decoded.
 
         Args:
-            query, support, masks, generator: as in `forward`.
-            projected: the query's tokens from `project_query`, if they are already there.
+            query: feature pyramid of the query, (B, L, C, h, w) for each scale.
+            support: feature pyramids of the K supports, (B, K, L, C, h, w) for each scale.
+            masks: foreground masks of the supports (B, K, S, S).
+            generator: random generator of sampled support pixels; None for torch's global one.
+            projected: the query's tokens from `project_query`; None to compute them here.
 
         Returns:
             Logits (B, 2, S, S), and for each scale the coarse masks (B, L, h, w) of its L blocks.
@@ -146,9 +149,9 @@ class DCAMAHead(nn.Module):
         return self.decode(coarse, query, support), coarse
 
     def joins_shots(self) -> bool:
-        """Return whether shots can be segmented one at a time (`segment_shots`).
+        """Return whether the query can be segmented with one shot in memory at a time (`segment_shots`).
 
-        They can where no gradient is needed, all support pixels are used, and attention is computed in chunks.
+        This is so if no gradient is needed, all support pixels are used, and attention is computed in chunks.
         """
         device = next(self.parameters()).device
         whole = self.options.support_pixels == "all" and chosen_backend(device) == "chunked"
@@ -218,8 +221,12 @@ class DCAMAHead(nn.Module):
         These coarse masks are in [0, 1] in eval mode.
 
         Args:
-            query, support, masks, generator: as in `forward`.
-            projected: the query's tokens from `project_query`, where they serve several calls; not in training.
+            query: feature pyramid of the query, (B, L, C, h, w) for each scale.
+            support: feature pyramids of the K supports, (B, K, L, C, h, w) for each scale.
+            masks: foreground masks of the supports (B, K, S, S).
+            generator: random generator of sampled support pixels; None for torch's global one.
+            projected: the query's tokens from `project_query`, if they serve several calls; None to compute them here,
+                as in training.
         """
         coarse = {}
         for scale in self.names:
@@ -239,7 +246,7 @@ class DCAMAHead(nn.Module):
     def tokens(self, scale: int, query: Tensor, support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the tokens of query and supports at one scale, with position codes.
 
-        The L backbone blocks of the scale are treated like samples.
+        The L backbone blocks of the scale are treated like samples of the batch.
 
         Returns:
             Query tokens (B·L, C, T), support tokens (B·L, C, K·T), shot by shot, and the supports' masks (B·L, K·T).
@@ -288,12 +295,13 @@ class DCAMAHead(nn.Module):
 
         Args:
             scale: stride of the feature map that the token is from: 4, 8, 16 or 32.
-            query, support, masks: as in `forward`; only the first sample is used.
+            query, support, masks: feature pyramids of query (B, L, C, h, w) and supports (B, K, L, C, h, w), and
+                support masks (B, K, S, S); only the first of the B samples is used.
             row, column: position of the token in its feature map.
 
         Returns:
-            Attention (L, K, h, w) of each of L blocks to K supports. It covers all support pixels, even if the head
-            is trained on a sample of them.
+            Attention (L, K, h, w) of each of L blocks to K supports. It covers all support pixels, even if the head is
+            trained on a sample of them.
         """
         q, s, _ = self.tokens(scale, query[SCALES.index(scale)][:1], support[SCALES.index(scale)][:1], masks[:1])
         block = self.DCAMA_blocks[self.names[scale]]

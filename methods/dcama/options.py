@@ -14,15 +14,17 @@ class HeadOptions:
     """Options of DCAMA's network; the defaults are those of the authors' program.
 
     Attributes:
-        support_background: "zero" multiplies the attended support features by the mask; the skips stay as they are.
-        skip_scales: scales whose last block enters the decoder by a skip connection, some of 4, 8, 16.
-        skip_support: the skip connections carry the support's last block as well as the query's.
-        attn_scales: scales at which the query attends to the supports: 32, 16 and 32, or all.
-        support_pixels: "all", or a number of foreground and as many background pixels, drawn at random.
-        heads: heads of every attention.
+        support_background: "keep" attends to the support features as they are, "zero" multiplies them by the mask
+            first; the features of skip connections are unchanged.
+        skip_scales: scales (strides) whose last block enters the decoder by a skip connection, some of 4, 8 and 16.
+        skip_support: whether the skip connections carry the support's features as well as the query's.
+        attn_scales: scales (strides) at which the query attends to the supports: 32 alone, 16 and 32, or 8, 16 and 32.
+        support_pixels: "all", or a number n: the query attends to n foreground and n background pixels of a support,
+            drawn at random.
+        heads: number of heads of each attention.
         dropout: probability of dropping tokens and attention weights while training.
-        pe: "sin1d" adds positions to the tokens, "none" does not.
-        width: channels of the decoder; not varied in the paper.
+        pe: "sin1d" adds sine position codes to the tokens, "none" adds nothing.
+        width: number of channels of the decoder, which the paper does not vary.
     """
 
     support_background: Literal["keep", "zero"] = "keep"

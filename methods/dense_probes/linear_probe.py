@@ -63,7 +63,7 @@ def fit(tokens: Tensor, shares: Tensor, penalty: float, steps: int) -> tuple[Ten
 
     Args:
         tokens: (n, C), standardised.
-        shares: (n, G), share of each class in each patch; no class may be without any.
+        shares: (n, G), share of each class in each patch; each class must have a share in some patch.
         penalty: factor of half the squared weights in the loss.
         steps: largest number of iterations.
 
@@ -110,14 +110,14 @@ class LinearClassifier(NamedTuple):
 
 
 class LinearProbeDense(Segmenter):
-    """Segmentation by a linear classifier of patch tokens, trained on each episode's supports.
+    """Segmentation by a linear classifier of frozen patch tokens, trained on each episode's supports.
 
-    Classes without a pixel in the supports are never predicted.
+    A classifier is trained in each episode. Classes without a pixel in the supports are never predicted.
 
     Args:
         backbone: the frozen ViT.
         penalty: factor of half the squared weights in the loss.
-        steps: iterations of L-BFGS, at most.
+        steps: largest number of iterations of L-BFGS.
     """
 
     backbone: FrozenViT

@@ -34,9 +34,9 @@ class TunedProbe(nn.Module):
     """A network with low-rank adapters and a linear classifier of its tokens.
 
     Args:
-        network: timm's transformer with adapters.
+        network: timm's transformer, into which low-rank adapters were inserted.
         mean, deviation: mean and standard deviation (C,) of the supports' tokens before any tuning.
-        weight, bias: first values of the classifier, (G, C) and (G,).
+        weight, bias: first values of the linear classifier, (G, C) and (G,) for G classes and C channels.
     """
 
     def __init__(self, network: nn.Module, mean: Tensor, deviation: Tensor, weight: Tensor, bias: Tensor):
@@ -55,9 +55,9 @@ def tune(probe: TunedProbe, images: list[Tensor], shares: Tensor, penalty: float
     """Train adapters and classifier by AdamW, each step on all supports, one image at a time.
 
     Args:
-        probe: changed in place.
+        probe: network with adapters and classifier, which are changed in place.
         images: R normalised images (3, H, W).
-        shares: (R, h·w, G), share of each class in each patch; no class may be without any.
+        shares: (R, h·w, G), share of each class in each patch; each class must have a share in some patch.
         penalty: factor of half the squared weights of the classifier.
         rate: learning rate.
         steps: number of steps.
@@ -101,12 +101,12 @@ class LoraProbeDense(LinearProbeDense):
     Args:
         backbone: the frozen ViT.
         penalty: factor of half the squared weights in the loss.
-        steps: iterations of L-BFGS for the classifier that training begins with, at most.
-        rank: width of an adapter.
-        alpha: alpha / rank scales what an adapter adds.
-        learning_rate: of AdamW.
-        tuning_steps: steps of AdamW.
-        seed: the seed of the adapters' first values, together with the episode's number.
+        steps: largest number of iterations of L-BFGS, which fits the classifier before the adapters are trained.
+        rank: rank of an adapter, the number of channels between its two layers.
+        alpha: alpha / rank is the factor of an adapter's output.
+        learning_rate: learning rate of AdamW, which trains adapters and classifier.
+        tuning_steps: number of steps of AdamW.
+        seed: seed of the adapters' random first values, combined with the episode's number.
     """
 
     depends_on_way_order = True  # the first steps of AdamW have the sign of a gradient, where rounding decides

@@ -34,24 +34,27 @@ FACTOR = 10
 
 
 class HDMNet(EnsembleSegmenter):
-    """HDMNet: hierarchical matching of query and support tokens.
+    """HDMNet: hierarchical matching of query and support tokens by a transformer, joined with a base learner.
 
     Args:
-        backbone: `pspnet_resnet50`, `pspnet_resnet101` or `pspnet_vgg16`; without a base learner also a dilated_* or a
-            pyramid.
+        backbone: `pspnet_resnet50`, `pspnet_resnet101` or `pspnet_vgg16`; without a base learner also a dilated_*
+            network or one with a feature pyramid.
         width: channels of the reduced features (§2).
         transformer_width: channels of the transformer, a multiple of 8 (§4).
-        base_learner: join the base learner's prediction (§5). False is the meta learner alone, also of a checkpoint
-            that was trained with both.
-        shots: more than 1 weighs the style distances of that many shots as the authors' program does, which trains a
-            model for each K and leaves these weights at the random values that they begin with (§7); K must then be
-            the same in training and test. 1 averages the distances, whatever K is tested.
-        kshot_trans_dim: hidden channels of the network of these weights; 0 is one layer, which begins as the mean.
-        low_fea: layer whose styles are compared (§2).
+        base_learner: whether the base learner's prediction is joined (§5). False uses the meta learner alone, also of a
+            checkpoint that was trained with both.
+        shots: 1 averages the shots' style distances, whatever their number K in the test. More than 1 weighs the style
+            distances of so many shots, as in the authors' program, which trains a model for each K and leaves these
+            weights at their random first values (§7); K must then be the same in training and test.
+        kshot_trans_dim: hidden channels of the network that weighs the shots' style distances; 0 for a single layer,
+            which starts as the mean.
+        low_fea: layer ("layer2" or "layer3") whose Gram matrices of query and supports are compared, their "style"
+            (§2).
         dropout: share of the reduced features' channels that are dropped in training (§2).
-        meta_weight, distillation_weight: factors of the meta learner's own loss and of the distillation (§6).
-        learning_rate: rate of AdamW for the transformer, which falls to 0; the layers around it have ten times that.
-        weight_decay: of AdamW, for all weights.
+        meta_weight, distillation_weight: factors of the meta learner's own loss and of the distillation loss (§6).
+        learning_rate: learning rate of AdamW for the transformer, which falls to 0; the layers around it have ten times
+            this rate.
+        weight_decay: weight decay of AdamW, for all weights.
     """
 
     blacks_out = True  # §2

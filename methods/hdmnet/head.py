@@ -46,7 +46,7 @@ class Shot(NamedTuple):
 
     Attributes:
         prototype: mean of the support's reduced features under its mask (b, C, 1, 1).
-        stages: the support's tokens (b, h_i·h_i, d) at each stage of the transformer.
+        stages: the support's tokens (b, h_i·h_i, d) at each stage i of the transformer.
         similarity: each query pixel's largest cosine with the support's object, on f4 and f3 (b, 2, h, h).
         distance: distance of the support's style (Gram matrix) from the query's (b, 1, 1, 1).
     """
@@ -59,10 +59,11 @@ class Shot(NamedTuple):
 
 @dataclass(kw_only=True)
 class MatchedOutput(EnsembleOutput):
-    """Output of HDMNet's head; its `attention` is the last similarity map.
+    """Output of HDMNet's head for b queries; its `attention` is the last similarity map.
 
     Attributes:
-        matching: how strongly each query position matches the supports, (b, h_i, h_i) for each stage, coarse to fine.
+        matching: for each stage of the transformer, from coarse to fine, how strongly each query position matches the
+            supports (b, h_i, h_i).
         similarity: each query pixel's largest cosine with the supports' objects (b, 2, h, h), mean over shots.
     """
 
@@ -106,11 +107,12 @@ class HDMNetHead(nn.Module):
         channels: channels of the backbone features f1 and f2.
         width: C, channels of the reduced features.
         transformer_width: d, channels of the transformer.
-        ensemble: join the base learner's prediction.
+        ensemble: whether the base learner's prediction is joined.
         shots: number of shots whose style distances are weighted, with weights that stay at their random first values
             (§7); 1 averages the distances.
-        reweight_width: hidden channels of the network of these weights; 0 is one layer that starts as the mean.
-        low_feature: layer whose Gram matrices ("style") of query and supports are compared.
+        reweight_width: hidden channels of the network that weighs the shots' style distances; 0 for a single layer that
+            starts as the mean.
+        low_feature: layer ("layer2" or "layer3") whose Gram matrices of query and supports are compared, their "style".
         dropout: share of the reduced features' channels that are dropped in training.
     """
 
@@ -225,14 +227,18 @@ class HDMNetHead(nn.Module):
         meta_weight: float = 1.0,
         distillation_weight: float = 1.0,
     ) -> dict[str, Tensor]:
-        """Return the losses by name: "loss" (total), those of the ensemble's parts, and "distillation" (§6).
+        """Return the losses of the head's output by name, scalars (§6).
 
         Args:
-            output: the output of the head.
+            output: output of the head.
             target: labels (b, S, S), 1 the episode's class, 255 void.
             base_target: labels (b, S, S) of base classes; None if they are not known.
             meta_weight: factor of the meta learner's own loss.
             distillation_weight: factor of the distillation between the matching maps.
+
+        Returns:
+            "loss", which is minimised; "distillation"; and with a base learner the cross-entropies "main" (ensemble)
+            and "meta" (meta learner), with `base_target` also "base" (base learner, for information only).
         """
         losses = ensemble_losses(output, target, base_target, meta_weight)
         distillation = distillation_terms([widened(weights) for weights in output.matching], target).mean()
@@ -243,9 +249,9 @@ class HDMNetHead(nn.Module):
 def distillation_terms(maps: Sequence[Tensor], target: Tensor) -> Tensor:
     """Return the Kullback-Leibler divergence of each matching map from its teacher map.
 
-    The first map's teacher is the label; each next map's is the map before, without gradient. All are turned into
-    distributions by a softmax over positions. If an object is so small that no position of the coarsest map lies in it,
-    the position that is most inside is the whole teacher.
+    The teacher of the first map is the label; that of each later map is the map before it, without gradient. Maps and
+    teachers are turned into distributions by a softmax over positions. If an object is so small that no position of the
+    coarsest map lies in it, the first teacher is the one position that is most inside.
 
     Args:
         maps: matching maps (b, h_i, h_i), from coarse to fine, float32 or more.

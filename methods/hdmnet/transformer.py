@@ -44,7 +44,7 @@ def as_tokens(x: Tensor) -> Tensor:
 
 
 class Projections(nn.Module):
-    """Query, key, value and output projections of a multi-head attention, without bias (§4.1)."""
+    """Query, key, value and output projections of a multi-head attention with j heads, without bias (§4.1)."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -135,7 +135,7 @@ class ReducedAttention(nn.Module):
     Args:
         width: d, channels of a token.
         heads: j, number of heads.
-        reduction: r; 1 reduces nothing.
+        reduction: r, factor by which height and width are reduced; 1 for no reduction.
     """
 
     def __init__(self, width: int, heads: int, reduction: int):
@@ -179,7 +179,7 @@ class Block(nn.Module):
         self.drop = nn.Dropout(DROPOUT)
 
     def added(self, tokens: Tensor, attended: Tensor) -> Tensor:
-        """Add the attention's output, then that of the feed-forward network, to tokens (b, m, d)."""
+        """Return tokens (b, m, d) plus the attention's output, then plus the feed-forward network's output."""
         tokens = tokens + self.drop(attended)
         found: Tensor = tokens + self.ffn(self.norm2(tokens))
         return found
@@ -229,7 +229,7 @@ class Embedding(nn.Module):
 
 
 class Match(nn.ModuleList):
-    """Matching of query and supports at one stage, fused with the similarity maps.
+    """Layers that match a query with its supports at one transformer stage, and fuse the result with similarity maps.
 
     The modules are named as in the authors' checkpoints.
     """

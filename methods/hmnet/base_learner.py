@@ -38,7 +38,7 @@ TRAINING_IMAGES = {"pascal": 5953, "coco": 82081}
 
 @dataclass
 class BaseOutput(Output):
-    """Logits of background and base classes (1, n + 1, h, w), and the base class number () that stands for the way."""
+    """Logits of background and n base classes (1, n + 1, h, w), and the number of the base class that is the way's."""
 
     base_class: Tensor | None = None
 
@@ -49,10 +49,11 @@ class BaseLearner(Segmenter):
     Args:
         backbone: `dilated_resnet50`, `dilated_resnet101` or `dilated_vgg16`, the weights that training starts from.
         classes: number of base classes of a fold: 15 for PASCAL and the demo, 60 for COCO.
-        learning_rate: rate of SGD at the start; falls to 0 by the power 0.9.
-        index_split: index of the last part of the network that has the plain rate; later parts have ten times that.
-            The parts are 0 the backbone layers, 1 pyramid pooling, 2 the classifier; -1 gives all of them ten times.
-        momentum, weight_decay: of SGD, for all weights.
+        learning_rate: learning rate of SGD at the start; it falls to 0 by a polynomial of power 0.9.
+        index_split: index of the last part of the network that has this learning rate; later parts have ten times this
+            rate. Parts are 0 the backbone layers, 1 pyramid pooling, 2 the classifier; -1 gives all parts ten times the
+            rate.
+        momentum, weight_decay: momentum and weight decay of SGD, for all weights.
     """
 
     backbone: FrozenTrunk
@@ -135,7 +136,7 @@ class BaseLearner(Segmenter):
         return Way(own, first_largest(full) == output.base_class, probability=own if self.keeps_soft_masks else None)
 
     def predict(self, ways: Iterable[Way], attention: Sequence[Tensor]) -> Prediction:
-        """Join the masks of all ways to one label map; where two ways have the same base class, the later one wins."""
+        """Join the masks of all ways to one label map; if two ways have the same base class, the later way wins."""
         every = list(ways)
         numbers = torch.stack([number * way.foreground for number, way in enumerate(every, 1)])
         return replace(super().predict(every, attention), label_map=numbers.amax(0))

@@ -46,13 +46,14 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 class SupportFeatures(NamedTuple):
-    """Features of the supports on a grid of side S, of one shot or averaged over shots (§3, §4).
+    """Features of the supports on a feature grid of side S, of one shot or averaged over shots (§3, §4).
 
     Attributes:
         map: masked features (b, C, S, S).
         prototype: mean of the features under the mask (b, C, 1, 1).
         mask: foreground mask (b, 1, S, S).
-        priors: the query's similarity to the foreground, and how far it exceeds that to the background (b, 2, S, S).
+        priors: the query's similarity to the supports' foreground, and how far it exceeds the similarity to their
+            background (b, 2, S, S).
     """
 
     map: Tensor
@@ -67,8 +68,8 @@ class Priors:
 
     Attributes:
         fg, bg: normalised similarity to the supports' foreground and background (b, K, S, S).
-        corr: their difference, at least 0 (b, K, S, S).
-        fg_max, corr_max: largest raw similarity and largest difference (b, K).
+        corr: `fg` minus `bg`, at least 0 (b, K, S, S).
+        fg_max, corr_max: largest raw similarity to the foreground, and largest difference (b, K).
     """
 
     fg: Tensor
@@ -81,7 +82,7 @@ class Priors:
 def prior_maps(query: Tensor, support: Tensor, masks: Tensor) -> Priors:
     """Return similarity maps of a query to the foreground and background prototypes of each support, at one level.
 
-    They are computed in fp32, because half precision overflows.
+    The maps are computed in fp32, because half precision overflows.
 
     Args:
         query: features of the query (b, c, h', h').
@@ -112,7 +113,8 @@ def best_priors(levels: list[Priors]) -> Tensor:
     """Choose for each shot the feature level with the largest similarity, the earlier on ties, and average over shots.
 
     Returns:
-        (b, 2, S, S): similarity of the query to the foreground, and how far it exceeds that to the background.
+        (b, 2, S, S): similarity of the query to the supports' foreground, and how far it exceeds the similarity to
+        their background.
     """
     fg, corr, fg_max, corr_max = levels[0].fg, levels[0].corr, levels[0].fg_max, levels[0].corr_max
     for level in levels[1:]:
@@ -127,12 +129,13 @@ class HMNetHead(nn.Module):
 
     Args:
         channels: channels of the backbone features f1 and f2.
-        width: C, channels of the head.
+        width: C, number of channels of the head's layers.
         side: S, side of the feature grid.
         config: settings of the hybrid Mamba network; None leaves it out (§7).
-        ensemble: join the base learner's prediction, as BAM does (§9).
+        ensemble: whether the base learner's prediction is joined, as in BAM (§9).
         shots: number of shots whose style distances get learned weights; 1 averages the distances.
-        reweight_width: hidden channels of the network of these weights; 0 is one layer that starts as the mean.
+        reweight_width: hidden channels of the network that computes these weights; 0 for a single layer that starts as
+            the mean.
     """
 
     def __init__(
@@ -241,8 +244,8 @@ class HMNetHead(nn.Module):
     def priors(self, query: Features, support: Features, mask: Tensor) -> Tensor:
         """Return the query's similarity to one shot (b, 2, S, S), on the deep features f3 and, if there, f4 (§4).
 
-        Channel 0 is the similarity to the foreground, channel 1 how far it exceeds that to the background. `mask` is
-        the shot's mask (b, 1, S, S).
+        Channel 0 is the similarity to the shot's foreground, channel 1 how far it exceeds the similarity to its
+        background. `mask` is the shot's mask (b, 1, S, S).
         """
         levels = []
         with torch.no_grad(), torch.autocast(mask.device.type, enabled=False):

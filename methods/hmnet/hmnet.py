@@ -36,26 +36,27 @@ MODULES = (
 
 
 class HMNet(EnsembleSegmenter):
-    """HMNet and its ablations: Mamba blocks mix query and support.
+    """HMNet and its ablations: blocks of selective scans (Mamba) mix the features of query and support.
 
     Args:
-        backbone: `pspnet_resnet50`, `pspnet_resnet101` or `pspnet_vgg16`; without a base learner also a dilated_* or a
-            pyramid.
-        width: channels of the head.
+        backbone: `pspnet_resnet50`, `pspnet_resnet101` or `pspnet_vgg16`; without a base learner also a dilated_*
+            network or one with a feature pyramid.
+        width: number of channels of the trained head.
         feature_side: side of the features in the head, 64 for images of 473 and 80 for 633.
         mamba: False leaves the hybrid Mamba network out (Table 3, first row).
-        blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states: see
+        blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states: settings of the Mamba network, explained in
             `fsbench.methods.hmnet.mamba.HybridMambaConfig`.
-        bam: join the base learner's prediction (§9). False also loads checkpoints that were trained with it, and uses
-            their meta learner alone (§7, the evaluation-only variant).
-        shots: 1 averages the shots' style distances, as the paper says, whatever K is tested, so that one training
-            serves every K. More learns weights of that many shots, as the authors' code does, which trains a model for
-            each K; K must then be the same in training and test.
-        learning_rate: rate of SGD before the factor 10 of the authors' rule (§10); it falls to 0.
-        momentum, weight_decay: of SGD.
-        mamba_learning_rate: constant rate of AdamW for the hybrid Mamba network.
-        mamba_weight_decay: of AdamW.
-        mamba_schedule: "constant" as the authors', "poly" falls like SGD's.
+        bam: whether the base learner's prediction is joined (§9). False also loads checkpoints that were trained with a
+            base learner, and uses their meta learner alone (§7).
+        shots: 1 averages the shots' style distances, as in the paper, whatever their number K in the test. More than 1
+            learns weights for so many shots, as in the authors' code, which trains a model for each K; K must then be
+            the same in training and test.
+        learning_rate: learning rate of SGD, which is multiplied by 10 as in the authors' program and falls to 0 (§10).
+        momentum, weight_decay: momentum and weight decay of SGD.
+        mamba_learning_rate: learning rate of AdamW for the Mamba network.
+        mamba_weight_decay: weight decay of AdamW.
+        mamba_schedule: AdamW's learning rate is "constant", as in the authors' code, or falls polynomially ("poly")
+            like SGD's.
     """
 
     automatic_optimization = False  # two optimisers step together

@@ -32,15 +32,16 @@ class HybridMambaConfig:
 
     Args:
         blocks: number of blocks.
-        hybrid: every second block mixes query and support; False makes all of them self blocks.
-        srm: support recapped Mamba: "recap" scans the support before each query patch, "basic" once before the first,
-            "off" not at all.
-        qim: query intercepted Mamba: "share" reads the support's state with the parameters of direction 0, "basic"
-            with parameters of its own, "off" leaves it out.
-        qim_scalar_skip: True skips with the first channel's D for all channels, as the authors' code does; False with
-            each channel's own.
-        ratio: query patches a side.
-        states: N, states of a channel.
+        hybrid: whether every second block mixes query and support; False makes all blocks self blocks, which scan each
+            image alone.
+        srm: support recapped Mamba: the support is scanned before each query patch ("recap"), once before the first
+            patch ("basic"), or not at all ("off").
+        qim: query intercepted Mamba, in which query tokens read the state after the support: with the scan parameters
+            of direction 0 ("share"), with parameters of their own ("basic"), or not at all ("off").
+        qim_scalar_skip: whether the skip of this reading takes the first channel's D for all channels, as in the
+            authors' code; False takes each channel's own D.
+        ratio: number of patches on a side into which the query's map is cut.
+        states: N, number of scan states of a channel.
     """
 
     blocks: int = 8  # §6
@@ -132,7 +133,7 @@ def _step_size_bias(*shape: int) -> Tensor:
 class ScanParameters(nn.Module):
     """Parameters of a selective scan in one direction: projections, step-size bias, A and D.
 
-    With `qim: basic`, the query interception has such parameters of its own (§7).
+    With the setting `qim: basic`, the reading of the support's state by query tokens has an instance of its own (§7).
     """
 
     def __init__(self, inner: int, rank: int, states: int):
@@ -159,7 +160,7 @@ class SS2D(nn.Module):
     Args:
         width: C, channels of query and support.
         config: settings of the network.
-        hybrid: mix query and support (§6.4); False scans each by itself (§6.3).
+        hybrid: whether query and support are mixed (§6.4); False scans each by itself (§6.3).
     """
 
     def __init__(self, width: int, config: HybridMambaConfig, hybrid: bool):
@@ -291,7 +292,7 @@ class SS2D(nn.Module):
         return ScanTokens(u.flatten(1, 2).float(), delta.float(), B.float(), C.float())
 
     def scan_arguments(self, tokens: ScanTokens) -> dict[str, Any]:
-        """Return the keyword arguments of `selective_scan`: these tokens, and the layer's own scan parameters."""
+        """Return the keyword arguments of `selective_scan`: the given tokens, and the layer's own scan parameters."""
         return tokens._asdict() | self._scan_weights()
 
     def _scan_weights(self) -> dict[str, Any]:

@@ -29,11 +29,11 @@ GROUPS = 4  # groups of every GroupNorm, §4.4
 
 
 class MaskedScale(NamedTuple):
-    """Features of B supports at one scale, only at the pixels where the mask is not 0 (§4.2).
+    """Unit features of B supports at one scale of the pyramid, only at pixels where the mask is not 0 (§4.2).
 
     Attributes:
-        features: unit features (L, C, n) of the n kept pixels, for each of B samples.
-        pixels: indices (n,) of the kept pixels in the flattened map, for each sample.
+        features: for each of B samples, unit features (L, C, n) of its n kept pixels in L backbone blocks.
+        pixels: for each sample, indices (n,) of the kept pixels in the flattened map.
         plane: size (hs, ws) of the map.
     """
 
@@ -43,12 +43,12 @@ class MaskedScale(NamedTuple):
 
 
 class HSNet(Segmenter):
-    """HSNet: hypercorrelations, squeezed by 4-D convolutions.
+    """HSNet: correlations of query and support in many backbone blocks, squeezed by 4-D convolutions.
 
     Args:
-        backbone: a pyramid: `resnet50_v1` or `resnet101_v1` in the paper (§4.1).
-        learning_rate: constant rate of Adam (§4.5).
-        width: channels after the squeeze; 128 in the paper (§4.4).
+        backbone: frozen network with a feature pyramid: `resnet50_v1` or `resnet101_v1` in the paper (§4.1).
+        learning_rate: constant learning rate of Adam (§4.5).
+        width: number of channels after the 4-D convolutions; 128 in the paper (§4.4).
     """
 
     shots = "vote"
@@ -78,8 +78,8 @@ class HSNet(Segmenter):
         """Multiply a support's features by its mask, and keep the non-zero pixels as unit vectors (§4.2).
 
         Args:
-            image: features (B, L, C, hs, ws) of each scale.
-            mask: (B, S, S).
+            image: for each scale, features (B, L, C, hs, ws) of L backbone blocks.
+            mask: foreground masks of the supports (B, S, S).
         """
         return [masked(scale, mask) for scale in image]
 
@@ -167,7 +167,7 @@ class HyperpixelLearner(nn.Module):
 
 
 def enlarge_query(x: Tensor, like: Tensor) -> Tensor:
-    """Resize the query axes (h, w) of a correlation (B, C, h, w, hs, ws) bilinearly to those of `like`."""
+    """Resize the query axes (h, w) of a correlation (B, C, h, w, hs, ws) bilinearly to the query axes of `like`."""
     planes = to_planes(x)
     larger = F.interpolate(planes.flatten(0, 2), like.shape[2:4], mode="bilinear", align_corners=True)
     return from_planes(larger.unflatten(0, planes.shape[:3]))

@@ -32,15 +32,16 @@ AnchorRule = Literal["index", "scale"]
 def anchor_numbers(blocks: Sequence[int], rule: AnchorRule) -> list[list[int]]:
     """Return which of the three learned anchors (0, 1 or 2) each feature map uses, listed by scale (§1).
 
-    "scale" gives the maps of a scale the same anchor; "index" goes by the map's number, like the authors. The two agree
-    for ResNet-50. For VGG-16, "index" gives conv5_1 the anchor of conv4, and the pooled map that of conv5.
+    "scale" gives all maps of a scale the same anchor; "index" goes by the map's number, as in the authors' code. Both
+    rules agree for ResNet-50. For VGG-16, "index" gives the map conv5_1 the anchor of the conv4 maps, and the pooled
+    map the anchor of the conv5 maps.
 
     >>> anchor_numbers((3, 3, 1), "index"), anchor_numbers((3, 3, 1), "scale")
     ([[0, 0, 0], [0, 1, 1], [1]], [[0, 0, 0], [1, 1, 1], [2]])
 
     Args:
         blocks: number of feature maps at 1/8, 1/16 and 1/32.
-        rule: "index" or "scale".
+        rule: rule by which a map gets an anchor, "index" or "scale".
     """
     if rule == "scale":
         return [[scale] * count for scale, count in enumerate(blocks)]
@@ -67,10 +68,10 @@ def scaled_rows(rows: Tensor) -> Tensor:
 
 
 def prototypes(features: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean features outside and inside of a mask, (B, L, 2, C) float64; 0 where the region is empty (§2.2).
+    """Return the mean features outside and inside of a mask, (B, L, 2, C) float64; zeros for an empty region (§2.2).
 
     Args:
-        features: (B, L, C, h, w).
+        features: features (B, L, C, h, w) of B images in L backbone blocks.
         mask: (B, S, S) in [0, 1]; it is resized to the features with aligned corners.
     """
     inside = resize_mask(mask, (features.shape[-2], features.shape[-1])).flatten(1)
@@ -100,8 +101,8 @@ class AnchoredPair:
 
     Attributes:
         query: coefficients (B, L, 2, P) float64 of the query's pixels.
-        support: coefficients (L, 2, n) float64 of the kept support pixels, for each sample.
-        pixels: indices (n,) of the kept pixels in the support's flattened map, for each sample.
+        support: for each sample, coefficients (L, 2, n) float64 of the n support pixels under the mask.
+        pixels: for each sample, indices (n,) of these pixels in the support's flattened map.
         query_plane: size (h, w) of the query's map.
         support_plane: size (hs, ws) of the support's map.
         dtype: dtype of the correlation, at least float32.
@@ -119,7 +120,7 @@ class AnchoredPair:
         """Express features of query and support by the support's mean features outside and inside of its mask.
 
         Args:
-            query, support: features (B, L, C, ·, ·).
+            query, support: features (B, L, C, ·, ·) of both images in L backbone blocks.
             mask: mask of the support (B, S, S).
         """
         basis = scaled_rows(prototypes(support, mask))
@@ -186,15 +187,17 @@ class Support(NamedTuple):
 
 
 class PATNet(HSNet):
-    """PATNet: HSNet on features that are transformed to learned anchors.
+    """PATNet: HSNet on features in which the support's prototypes are replaced by learned vectors, the anchors.
 
     Args:
-        backbone: a pyramid: `resnet50_v1` or `vgg16` in the paper (§1).
-        learning_rate: constant rate of Adam (§5).
-        width: channels after the squeeze; 128 in the paper.
-        anchors: rule by which a feature map gets one of the three anchors: by its scale, or by its index.
+        backbone: frozen network with a feature pyramid: `resnet50_v1` or `vgg16` in the paper (§1).
+        learning_rate: constant learning rate of Adam (§5).
+        width: number of channels after the 4-D convolutions; 128 in the paper.
+        anchors: rule by which a feature map gets one of the three anchors: by its scale ("scale"), or by its number
+            among the maps ("index", as in the authors' code).
         tuning_steps: steps of fine-tuning the anchors to each episode (§6, TFI); 0 for none, as in the authors' code.
-        tuning_rate: Adam's rate for that: 1e-3 on DeepGlobe and ISIC, 5e-5 on Chest X-ray and FSS-1000 in the paper.
+        tuning_rate: Adam's learning rate in this fine-tuning: 1e-3 on DeepGlobe and ISIC, 5e-5 on Chest X-ray and
+            FSS-1000 in the paper.
     """
 
     def __init__(

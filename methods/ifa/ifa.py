@@ -46,11 +46,12 @@ class Outputs(NamedTuple):
     """Logits of a training step on B episodes, at the images' size (§4).
 
     Attributes:
-        refined: refined logits of the queries in the first round (B, 2, S, S); None if nothing is refined.
-        queries: logits of the queries in each round (B, 2, S, S).
+        refined: logits of the queries by refined prototypes in the first round (B, 2, S, S); None if nothing is
+            refined.
+        queries: for each round, logits of the queries (B, 2, S, S).
         itself: logits of the queries by prototypes of the queries' own true masks (B, 2, S, S).
         supports: logits of the supports by prototypes of their own masks (K·B, 2, S, S), all first shots first.
-        support_rounds: logits of the supports in each round (K·B, 2, S, S).
+        support_rounds: for each round, logits of the supports (K·B, 2, S, S).
     """
 
     refined: Tensor | None
@@ -112,9 +113,9 @@ def step_outputs(
         query: features of the queries (B, C, h, w).
         support: features of the supports (K·B, C, h, w), all first shots first.
         query_masks, support_masks: true masks (B, S, S) and (K·B, S, S).
-        refine: whether to refine the queries' prototypes in the first round.
-        order: "matched" segments each episode's shots by the episode's own prototypes; "program" mixes up those of
-            several episodes, like the authors' code.
+        refine: whether the queries' prototypes are computed a second time in the first round.
+        order: "matched" segments each episode's shots by the episode's own prototypes; "program" uses prototypes of
+            other episodes for some shots, like the authors' code.
         rounds: number of rounds.
     """
     side = query_masks.shape[-1]
@@ -149,30 +150,33 @@ class LabelledSupport(NamedTuple):
 
 
 class Adapted(NamedTuple):
-    """A network adapted to a way's supports, with the prototypes of these supports in the network's features."""
+    """A network adapted to a way's supports, with the supports' prototypes in this network's features."""
 
     network: nn.Module
     start: Prototypes
 
 
 class IFA(Segmenter):
-    """IFA: iterative few-shot adaptation by prototypes that queries make of themselves.
+    """IFA: iterative few-shot adaptation, in which queries are segmented by prototypes of their own features.
 
-    fsbench can also adapt the network to the supports of an episode. It then has a network for each way, and query and
-    supports are kept as images until `join` has trained that network.
+    fsbench can also adapt the network to the supports of an episode. Each way then has a network of its own; query and
+    supports are kept as images until `join` has trained it.
 
     Args:
         backbone: `dilated_resnet50` or `dilated_resnet101`, whose layers 2 and 3 are learned; or the demo's ViT.
-        refine: compute the query's prototypes a second time, in training and test, as all scripts of the authors do.
+        refine: whether the query's prototypes are computed a second time, in training and test, as in all scripts of
+            the authors.
         shot_order: order in which training with several shots pairs prototypes with supports: "program" mixes up the
             episodes of a batch, like the authors' code; "matched" does not (§4, defect 1).
-        replicas: GPUs of the authors' scripts, over which a batch is divided in training (§6).
-        learning_rate: of SGD in base training.
-        momentum, weight_decay: settings of SGD, also in the adaptation.
+        replicas: number of parts into which a batch is divided in training, like the GPUs of the authors' scripts (§6).
+        learning_rate: learning rate of SGD in base training.
+        momentum, weight_decay: momentum and weight decay of SGD, also in the adaptation.
         decay_items: number of training episodes by which the rate is scheduled: it falls to a tenth after a third and
-            after two thirds of them, however long an epoch is (§5); None takes the length of the training itself.
+            again after two thirds of these episodes, however long an epoch is (§5); None takes the length of the
+            training itself.
         adaptation: settings of the adaptation to the test's own images.
-        vit_blocks: with the demo's ViT, the first block that is learned and the last that is used, from 0.
+        vit_blocks: with the demo's ViT, the numbers, from 0, of the first block that is learned and of the last block
+            that is used.
     """
 
     backbone_type: ClassVar[Any] = staticmethod(backbone_weights)
@@ -372,7 +376,7 @@ class IFA(Segmenter):
         """Return a copy of the trained network, fine-tuned on a way's supports and frozen.
 
         In each step one support, drawn at random, is augmented and takes the place of the query. The random numbers
-        follow from the episode's and the step's number, so they are the same for all ways.
+        follow from the episode's and the step's number, so all ways of an episode get the same ones.
         """
         with torch.inference_mode(False), torch.enable_grad():
             network, steps = deepcopy(self.network), self.adaptation.epochs

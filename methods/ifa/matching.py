@@ -27,7 +27,7 @@ several items and shots takes those of other items, or each over its own (§4, d
 
 
 class Prototypes(NamedTuple):
-    """Foreground and background vectors with which features are compared, (b, C, 1, 1) or (b, C, h, w) each."""
+    """Foreground and background prototypes, (b, C, 1, 1) for a whole image or (b, C, h, w) for each position."""
 
     foreground: Tensor
     background: Tensor
@@ -36,7 +36,7 @@ class Prototypes(NamedTuple):
 class Own(NamedTuple):
     """Prototypes computed from the query's own features.
 
-    They are mean foreground and background (b, C, 1, 1), and a background for each position (b, C, h, w).
+    There are a mean foreground and a mean background (b, C, 1, 1), and a background for each position (b, C, h, w).
     """
 
     foreground: Tensor
@@ -116,7 +116,8 @@ def enhanced(x: Tensor, logits: Tensor, foreground: Tensor) -> Prototypes:
 
     Args:
         x: features (b, C, h, w).
-        logits: similarity of the features with earlier prototypes (b, 2, h, w), which chooses sure positions.
+        logits: similarity of the features with earlier prototypes (b, 2, h, w), by which positions that are surely
+            foreground or background are chosen.
         foreground: given foreground prototype (b, C, 1, 1).
     """
     own = self_support(x, logits)
@@ -127,8 +128,8 @@ class Round(NamedTuple):
     """Outputs of one round of mutual segmentation of query and supports.
 
     Attributes:
-        refined: logits of the query by refined prototypes (b, 2, h, w); None if nothing is refined.
-        query: logits of the query (b, 2, h, w).
+        refined: logits of the query (b, 2, h, w) by prototypes that were computed a second time; None if they were not.
+        query: logits of the query (b, 2, h, w) by prototypes from its own features.
         support: logits of the supports (K·b, 2, h, w); None in tests.
         prototypes: prototypes that the next round starts from; None in tests.
     """
@@ -149,8 +150,8 @@ def one_round(
         query: features of the queries (b, C, h, w).
         support: features of the supports (K·b, C, h, w), all first shots first; None in tests, to skip the supports.
         refines: whether to compute the queries' prototypes a second time.
-        order: "matched" segments each episode's shots by the episode's own prototypes; "program" mixes up those of
-            several episodes, like the authors' code.
+        order: "matched" segments each episode's shots by the episode's own prototypes; "program" uses prototypes of
+            other episodes for some shots, like the authors' code.
     """
     first = enhanced(query, similarity(query, start), start.foreground)
     logits = similarity(query, first)
@@ -187,7 +188,7 @@ def _match_shot(shot: Tensor, foreground: Tensor, *given: Tensor) -> tuple[Tenso
 def in_turn(function: Callable[..., Result], shots: Sequence[tuple[Tensor, ...]]) -> list[Result]:
     """Call a function for each shot, one after the other, and return the results.
 
-    Of several shots, only the arguments are kept for the backward pass, which computes the rest again (activation
+    With several shots, only the arguments are kept for the backward pass, which calls the function again (activation
     checkpointing), so that memory holds the activations of one shot at a time.
     """
     if len(shots) == 1:

@@ -69,8 +69,8 @@ class LearnedResNet(nn.Module):
     BatchNorm stays in evaluation mode with the scale and shift that it begins with.
 
     Args:
-        kind: network.
-        counts: number of blocks in each stage; None for the usual ones.
+        kind: name of the ResNet, such as `resnet50`.
+        counts: number of blocks in each stage; None for those of the network `kind`.
     """
 
     def __init__(self, kind: Kind, counts: Sequence[int] | None = None):
@@ -107,8 +107,9 @@ def learned_network(weights: FrozenBackbone, vit_blocks: tuple[int, int]) -> Lea
     """Build IFA's trainable network from pretrained weights: a ResNet, or the demo's ViT.
 
     Args:
-        weights: the pretrained weights.
-        vit_blocks: for a ViT, the numbers, from 0, of the first learned block and of the last one used.
+        weights: the pretrained weights, from `backbone_weights`.
+        vit_blocks: for a ViT, the numbers, from 0, of the first block that is learned and of the last block that is
+            used.
     """
     if isinstance(weights, OwnSizeViT):
         return LearnedTokens(weights, vit_blocks)

@@ -31,13 +31,14 @@ from fsbench.networks.backbones.base import BackboneConfig
 
 @dataclass(kw_only=True)
 class EnsembleOutput(Output):
-    """Output of a head that joins a meta learner (few-shot) with a base learner (base classes).
+    """Output of a head that joins a meta learner (few-shot) with a base learner (base classes), for b queries.
 
     `logits` (b, 2, h, w) are those of the ensemble or, without base learner, of the meta learner.
 
     Attributes:
         meta: (b, 2, h, w), logits of the meta learner.
-        base: (b, n + 1, h, w), logits of the base learner; None without one.
+        base: (b, n + 1, h, w), logits of the base learner for background and n base classes; None without a base
+            learner.
     """
 
     meta: Tensor
@@ -58,8 +59,8 @@ def reweight_network(shots: int, width: int) -> nn.Module:
     """Build the network that turns sorted distances (b, K, 1, 1) into shot weights before the softmax.
 
     Args:
-        shots: K.
-        width: hidden channels; 0 builds one layer that starts as the mean.
+        shots: K, number of shots.
+        width: number of hidden channels; 0 builds a single layer that starts as the mean.
     """
     if width:
         return nn.Sequential(nn.Conv2d(shots, width, 1), nn.ReLU(), nn.Conv2d(width, shots, 1))
@@ -125,7 +126,7 @@ def base_map(logits: Tensor, own_class: Tensor | None) -> Tensor:
 
 
 def join(head: nn.Module, meta: Tensor, distance: Tensor, base: Tensor) -> Tensor:
-    """Join the maps of meta and base learner to scores (b, 2, h, w) of background and foreground.
+    """Join the predictions of meta and base learner to scores (b, 2, h, w) of background and foreground.
 
     The scores are not normalised to probabilities.
 
@@ -149,7 +150,8 @@ def ensemble_losses(
 
     Returns:
         Scalars "loss", which is to be minimised, and for an ensemble its terms "main" (ensemble) and "meta" (meta
-        learner). "base", if base targets are given, is that of the frozen base learner; it is for information only.
+        learner). With base targets there is also "base", the cross-entropy of the frozen base learner, for information
+        only.
 
     Args:
         output: the output of the head.
@@ -179,8 +181,8 @@ class EnsembleFormat(ReleasedFormat):
     """Layout of the authors' checkpoints, which hold the whole PSPNet beside the trained weights (bam.md §7).
 
     Attributes:
-        own: name of a weight that only this method's checkpoints have.
-        names: pairs of beginnings of weight names: the authors', and fsbench's.
+        own: name of a weight that only this method's checkpoints have, by which they are recognised.
+        names: pairs (beginning of a weight's name in the authors' checkpoints, its beginning in fsbench).
     """
 
     own: str = ""
@@ -209,13 +211,16 @@ class EnsembleFormat(ReleasedFormat):
 
 
 class EnsembleSegmenter(StageSegmenter):
-    """Base of methods with an optional base learner; subclasses set `head` and `settings`.
+    """Base of methods that may join a base learner (base classes) to their own prediction.
+
+    Subclasses set `head`, the trained layers, and `settings`, the settings on which checkpoints depend.
 
     Attributes:
         joins_base_learner: whether the prediction is an ensemble with the backbone's base learner.
-        option: name of the setting that switches the base learner on.
+        option: name of the method's setting that switches the base learner on.
         ensemble_parts: beginnings of the names of weights that exist only with a base learner.
-        learned_shots: number of shots whose weights are learned; 1 for none, which serves every number of shots.
+        learned_shots: number of shots for which weights are learned; 1 if none are learned, so that any number of shots
+            can be tested.
         base_classes: class numbers of the fold in training, ascending, in the order of the base learner's outputs.
     """
 

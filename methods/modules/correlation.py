@@ -83,7 +83,7 @@ def kept_tokens(masks: Tensor, side: int, class_token: bool) -> Tensor:
 class Norm(nn.GroupNorm):
     """Normalisation layer (GroupNorm) that overwrites its input where no gradients are needed, to save memory.
 
-    In EMAT an input has 60 MiB, and several exist at once where memory is highest.
+    In EMAT an input takes 60 MiB, and several inputs are in memory together.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -131,11 +131,11 @@ class FeedForward(nn.Module):
 
 
 class AttentionLayer(nn.Module):
-    """Base of masked attention layers on correlation tokens; subclasses define `reduce` and build the parts.
+    """Base of masked attention layers on correlation tokens; subclasses define `reduce` and build the layers below.
 
     Attributes:
-        short_cut: residual path: maps to the output's channels and tokens, then norm and ReLU.
-        agg: layers after the attention, from `aggregation`.
+        short_cut: layers of the residual path: a map to the output's channels and tokens, then norm and ReLU.
+        agg: layers after the attention, built by `aggregation`.
         out_norm: norm of the sum of both paths.
     """
 
@@ -146,11 +146,11 @@ class AttentionLayer(nn.Module):
     def reduce(self, x: Correlated, keep: Tensor) -> tuple[Tensor, Tensor]:
         """Return the residual path before its norm (B, out, T, Td), and the attention's result (B, D, T, Td).
 
-        Both share no memory with other tensors, because the caller overwrites them.
+        Both results share no memory with other tensors, because the caller overwrites them.
 
         Args:
-            x: correlation tokens (B, C, T, Ts), or query and support features whose product they are. The features
-                get no gradient; the backward pass computes the correlation again.
+            x: correlation tokens (B, C, T, Ts), or query and support features whose product they are. The features get
+                no gradient; the backward pass computes the correlation again.
             keep: (B, Ts) bool, support tokens under the mask.
         """
         raise NotImplementedError
@@ -272,7 +272,7 @@ class Learner(nn.Module):
 def decoder(width: int, kernel: int) -> tuple[nn.Sequential, nn.Sequential]:
     """Build two stacks of convolutions, from `width` to width / 2 channels and from there to 2 logits (§3.5).
 
-    The output heads change the size of the map between the two.
+    The output heads change the size of the map between the two stacks.
     """
     half = width // 2
 
@@ -300,9 +300,9 @@ class FewShotClassifierSegmenter(Segmenter):
 
     Args:
         backbone: the frozen ViT.
-        support_side: side of the support token grid.
-        class_token: False segments only: no presence head, the support's class token is unused.
-        learning_rate: rate of Adam (§5).
+        support_side: side of the grid of support tokens.
+        class_token: whether class tokens are used and presence is predicted; False for a method that only segments.
+        learning_rate: learning rate of Adam (§5).
         presence_weight: weight of the presence loss beside the mask loss (§5).
     """
 

@@ -31,9 +31,10 @@ class PSPNetSpec:
     """Description of a PSPNet and its weight file.
 
     Attributes:
-        kind: architecture of the trunk.
-        channels: channels of the features f1 to f4; 0 if there is no f4.
-        weights: the weight file; a PSPNet has one for each data set and fold.
+        kind: architecture of the trunk: "resnet50", "resnet101" or "vgg16".
+        channels: channels of the features f1 to f4 (layers 2, 3 and 4, and the last features before the classifier); 0
+            if there is no f4.
+        weights: the published weight file; a PSPNet has one for each data set and fold.
     """
 
     kind: Kind
@@ -78,7 +79,7 @@ class DilatedLayers(FrozenBackbone):
 
 
 class FrozenPSPNet(DilatedLayers):
-    """Frozen PSPNet, trained to segment the base classes of a fold: backbone and base learner at once."""
+    """Frozen PSPNet, trained to segment the base classes of a fold: a method's backbone and base learner in one."""
 
     def __init__(self, config: BackboneConfig):
         if config.name not in PSPNETS:
@@ -94,7 +95,7 @@ class FrozenPSPNet(DilatedLayers):
     def check_base_classes(self, asked: int) -> None:
         """Raise SettingsError unless the base learner has the test's number of base classes, `asked`.
 
-        A base learner with random weights may have more, of which the first are used.
+        A base learner with random weights may have more base classes, of which the first `asked` are used.
         """
         if self.classes < asked or (self.classes > asked and not self.weights_id.startswith("random")):
             raise SettingsError(
@@ -113,8 +114,8 @@ class FrozenPSPNet(DilatedLayers):
     def saw_classes_of(self, dataset: str) -> KnownOrNot:
         """Return whether the weights were trained with labels of this data set's test classes: "no" or "unknown".
 
-        It is "no" for random weights, and for weights that fsbench trained on this data set, because a fold that shows
-        test classes is refused before a run. Other files do not say which classes they were trained on.
+        The answer is "no" for random weights, and for weights that fsbench trained on this data set, because a fold
+        that shows test classes is refused before a run. Other files do not say which classes they were trained on.
         """
         if self.weights_id.startswith("random"):
             return "no"
@@ -174,10 +175,10 @@ TRUNKS = {
 
 
 class FrozenTrunk(DilatedLayers):
-    """Layers 0 to 4 of a PSPNet with ImageNet weights, as a frozen network; there is no f4.
+    """Layers 0 to 4 of a PSPNet with ImageNet weights, as a frozen network; it has features f1 to f3, but no f4.
 
-    The base learner's training starts from these weights. They also give the features of PFENet, and of HMNet without
-    a base learner (§7).
+    The base learner's training starts from these weights. They also give the features of PFENet, and of HMNet without a
+    base learner (§7).
     """
 
     def __init__(self, config: BackboneConfig):

@@ -13,7 +13,7 @@ from fsbench.networks.backbones.timm_networks import FrozenViT, patch_maps
 
 
 class OwnSizeViT(FrozenViT):
-    """Weights of a ViT that only takes images of the size for which its position table is stored."""
+    """Weights of a ViT that takes images of one size only, that of the position table in its weight file."""
 
     def check_image_size(self, size: int) -> None:
         if size != self.side:
@@ -29,8 +29,8 @@ class LearnedTokens(nn.Module):
     """Trainable feature network from the blocks of a ViT; features are standardised tokens.
 
     Args:
-        weights: the ViT.
-        blocks: numbers of the first learned block and of the last one that is used, from 0.
+        weights: the ViT with its pretrained weights.
+        blocks: numbers, from 0, of the first block that is learned and of the last block that is used.
     """
 
     def __init__(self, weights: OwnSizeViT, blocks: tuple[int, int]):

@@ -9,11 +9,11 @@ LORA_LAYERS = r".*attn\.(qkv|proj)"
 def insert_lora(network: nn.Module, rank: int, alpha: int) -> None:
     """Insert low-rank adapters into a timm transformer, in place; only the adapters are trained.
 
-    Their first values leave the network's output unchanged; they come from torch's global generator of the CPU.
+    The adapters' first values leave the network's output unchanged; they come from torch's global generator on the CPU.
 
     Args:
         network: timm's `VisionTransformer`, `Eva` or `SwinTransformer`.
-        rank: width of an adapter.
+        rank: rank of an adapter, the number of channels between its two layers.
         alpha: alpha / rank is the factor of an adapter's output.
     """
     from peft import LoraConfig, inject_adapter_in_model  # it imports much

@@ -35,9 +35,10 @@ def masked_layer4(support: Features, labels: Tensor, layer4: Callable[[Tensor], 
     """Return the supports' features with f3 replaced by layer4 of f2 times the mask (§2).
 
     Args:
-        support: features (b·K, c, ·, ·), shots fastest.
+        support: features (b·K, c, ·, ·), the K shots of an episode together.
         labels: support labels (b, K, H, W); 1 is foreground, anything else is not.
-        layer4: the last layer of the frozen network; None if it is not available alone, and f3 itself is masked.
+        layer4: the last layer of the frozen network; None if it cannot be computed alone: then f3 itself is multiplied
+            by the mask.
     """
     masks = support_masks(labels, support.f2.shape[-1])
     if layer4 is None:
@@ -54,7 +55,7 @@ def support_masks(labels: Tensor, side: int) -> Tensor:
 def compare(
     query: Features, support: Features, labels: Tensor, down_query: nn.Module, down_supp: nn.Module
 ) -> Comparison:
-    """Return the query's reduced features with prototypes and prior masks of its supports (bam.md §2, §3).
+    """Return a query's reduced features with prototypes of its supports and similarity maps to them (bam.md §2, §3).
 
     Args:
         query: features (b, c, ·, ·), f1 of the size of f2.

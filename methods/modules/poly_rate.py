@@ -35,12 +35,12 @@ def tenfold_sgd(
     weight_decay: float,
     steps: int,
 ) -> dict[str, Any]:
-    """Return SGD with ten times the rate for all `groups`, and its polynomial schedule, as the dict Lightning expects.
+    """Return SGD with ten times the rate and its polynomial schedule, as Lightning's `configure_optimizers` does.
 
     Args:
-        groups: parameters of each group.
+        groups: parameters of each parameter group.
         learning_rate: rate before the authors' factor of ten.
-        momentum, weight_decay: settings of all groups, biases included.
+        momentum, weight_decay: momentum and weight decay of all groups, biases included.
         steps: number of steps of the whole training.
     """
     listed = [{"params": list(group)} for group in groups]

@@ -117,9 +117,9 @@ class Trunk(nn.Module):
     """Layers 0 to 4 of a PSPNet, without pyramid pooling and classifier.
 
     Args:
-        kind: architecture, a ResNet or VGG-16.
+        kind: architecture: "resnet50", "resnet101" or "vgg16".
         first_dilations: for a ResNet, dilation of the first block in each of the last two stages.
-        counts: for a ResNet, number of blocks in each stage, where not the usual ones.
+        counts: for a ResNet, number of blocks in each stage; None for those of the architecture.
     """
 
     def __init__(self, kind: Kind, first_dilations: tuple[int, int] = (2, 4), counts: Sequence[int] | None = None):
@@ -142,9 +142,9 @@ class PSPNet(Trunk):
     """PSPNet for semantic segmentation of n base classes; class 0 is background.
 
     Args:
-        kind: architecture of the trunk.
+        kind: architecture of the trunk: "resnet50", "resnet101" or "vgg16".
         classes: n, number of base classes.
-        width: channels of `cls`.
+        width: number of channels of the features f4 before the last layer.
     """
 
     def __init__(self, kind: Kind, classes: int, width: int = WIDTH):

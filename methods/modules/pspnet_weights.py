@@ -54,7 +54,7 @@ def from_imagenet(kind: Kind, state: dict[str, Tensor], what: str) -> dict[str, 
     """Return the ImageNet weights of a backbone under the names `layer0..4` of a PSPNet.
 
     Args:
-        kind: architecture.
+        kind: architecture: "resnet50", "resnet101" or "vgg16".
         state: weights of a ResNet with a deep stem (semseg's names conv1..3, bn1..3, or those of timm's resnet50s,
             conv1.N, bn1), of torchvision's or timm's VGG16-bn (features.N), or already renamed ones.
         what: description of the weights, for error messages.

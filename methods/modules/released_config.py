@@ -24,8 +24,8 @@ def stated_settings(checkpoint: Path) -> dict[str, Any]:
     """Return the settings in the authors' configuration file beside `checkpoint`, under fsbench's names.
 
     Returns:
-        Those of "method" (METHOD.NAME), "support_side" (from METHOD.SUPPORT_DIM) and "image_size" (IMG_SIZE) that the
-        file states; empty if there is no such file.
+        {"method": METHOD.NAME, "support_side": from METHOD.SUPPORT_DIM, "image_size": IMG_SIZE}, without the settings
+        that the file does not state; empty if there is no such file.
 
     Raises:
         CheckpointError: the file is no YAML with sections, or a value has the wrong type.

@@ -25,10 +25,10 @@ VISUAL = "visual"
 
 
 class Sam3Segmenter(Segmenter):
-    """Base of methods that prompt SAM 3 for each way (class of an episode) alone; a support is an image with a box.
+    """Base of methods that prompt SAM 3 for each way (class of an episode) alone, by supports with boxes.
 
-    A subclass's `segment` returns detections, or None if it fails for a way: that way gets no pixels, and the episode
-    counts as failed. `query_scores`, `objects` and `maps` turn detections into maps over the query.
+    A subclass's `segment` returns detections, or None if it fails for a way: the way then gets no pixels, and the
+    episode counts as failed. `query_scores`, `objects` and `maps` turn detections into maps over the query.
 
     Args:
         backbone: SAM 3.
@@ -61,7 +61,7 @@ class Sam3Segmenter(Segmenter):
         return "no" if self.backbone.weights_id.startswith("random") else "unknown"
 
     def record_notes(self, data: Any) -> list[str]:
-        """Return notes, one line each, on what SAM 3 may have been trained on, and on which prompts it gets here."""
+        """Return one sentence, in a list: which prompts SAM 3 gets, and whether it may have seen the test's classes."""
         told = "gets boxes and class names" if self.text == "class" else "gets boxes only (no class names)"
         if self.saw_test_classes == "unknown":
             told += f"; {self.backbone.release} may have seen the test's classes: its training data are not disjoint "
@@ -107,11 +107,22 @@ class Sam3Segmenter(Segmenter):
         raise NotImplementedError
 
     def maps(self, found: Any, size: tuple[int, int]) -> dict[str, Tensor | Sketch]:
-        """Return maps and sketches of a way's detections over the query, at `size` (h, w), by name for display."""
+        """Return maps and sketches of a way's detections over the query for display.
+
+        Args:
+            found: the way's detections, as `segment` returns them.
+            size: height and width of the maps.
+
+        Returns:
+            {name: map or sketch}, such as "detections" and "detection scores".
+        """
         raise NotImplementedError
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the detections of all ways for display, as maps and sketches over the query by name."""
+        """Return the detections of all ways for display, as {name: map or sketch over the query}.
+
+        Names are those of `maps`; with several ways, they end with the way's number.
+        """
         height, width = episode.query_sizes[0].tolist()
         ways = self.way_outputs(episode)
         return join_ways([{} if found is None else self.maps(found, (height, width)) for found in ways])
@@ -138,8 +149,8 @@ def largest_scores(masks: Iterator[Tensor], scores: Tensor, size: tuple[int, int
 
     Args:
         masks: Q masks (h, w) bool.
-        scores: (Q,), not negative.
-        size: (h, w).
+        scores: scores (Q,) of the masks, not negative.
+        size: height h and width w of the masks.
     """
     best = torch.zeros(size, device=scores.device)
     for mask, score in zip(masks, scores, strict=True):

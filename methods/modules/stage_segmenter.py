@@ -27,11 +27,12 @@ class LabelledStages(NamedTuple):
 
 
 class StageSegmenter(Segmenter):
-    """Base of methods on PSPNet's features, with predictions at the query's size.
+    """Base of methods on a PSPNet's features f1 to f3 (layers 2 to 4), which resize predictions to the query's size.
 
     Attributes:
-        vit_blocks: blocks of the demo's ViT that stand for layers 2, 3 and 4. Features of its last blocks distinguish
-            the base classes, and a head may learn these by heart instead of comparing query and supports.
+        vit_blocks: numbers of the blocks of the demo's ViT that stand for layers 2, 3 and 4, negative from the end.
+            Features of the last blocks distinguish the base classes, and a head may learn these by heart instead of
+            comparing query and supports.
     """
 
     backbone_type: ClassVar[Any] = staticmethod(frozen_features)
@@ -85,5 +86,5 @@ def as_features(levels: Sequence[Tensor]) -> Features:
 
 
 def known(features: Features) -> tuple[Tensor, ...]:
-    """Return those of the feature maps f1 to f4 that are not None; f4 exists only with a base learner."""
+    """Return the feature maps f1 to f4 without those that are None; f4 exists only with a base learner."""
     return tuple(level for level in features if level is not None)

@@ -22,7 +22,7 @@ class AdapterShape(NamedTuple):
     Attributes:
         block: number of the block in Hiera, from 0.
         inputs, outputs: channels of the block's input and of its output, which the adapter changes.
-        bottleneck: channels between the adapter's two layers, a share of `inputs`.
+        bottleneck: number of channels between the adapter's two layers.
     """
 
     block: int
@@ -77,10 +77,10 @@ class Adapter(nn.Module):
 
 
 class Adapters(nn.ModuleDict):
-    """Adapters of several Hiera blocks, by block number; called in place of a block with its number and input.
+    """Adapters of several blocks of SAM 2's image encoder; called with a block and its number in place of the block.
 
     Args:
-        shapes: from `adapter_shapes`.
+        shapes: sizes of the adapters, from `adapter_shapes`.
     """
 
     def __init__(self, shapes: Sequence[AdapterShape]):

@@ -60,7 +60,7 @@ def _dimmed_outside(image: Tensor, mask: Tensor) -> Tensor:
 
 
 class MemoryAttention:
-    """Attention function for transformers' modules that keeps the weights of the last memory attention layer.
+    """Attention function for transformers' modules, which keeps the weights of SAM 2's last memory attention layer.
 
     Args:
         model: SAM 2.

@@ -71,7 +71,7 @@ def prompt_points(mask: Tensor, kind: Kind, streams: AnnotationStreams) -> Point
     Args:
         mask: the mask of 0 and 1, or bool.
         kind: "point", "scribble" or "box".
-        streams: random streams; boxes and empty masks draw nothing from them.
+        streams: random streams from which points and scribbles are drawn; boxes and empty masks draw nothing.
     """
     mask = mask.cpu() > 0
     if kind == "box":

@@ -33,7 +33,7 @@ class Frame(NamedTuple):
         low_res: logits (b, 4g, 4g) of the predicted mask.
         pointer: vector (b, C) that stands for the object in memory.
         memory: memory features (b, 64, g, g).
-        in_memory: logits (b, 4g, 4g) of the mask from which the memory is computed.
+        in_memory: logits (b, 4g, 4g) of the mask from which `memory` is computed.
     """
 
     low_res: Tensor
@@ -63,7 +63,16 @@ def mask_frame(model: Any, frames: EncodedFrames, masks: Tensor) -> Frame:
 
 
 def point_frame(model: Any, frames: EncodedFrames, prompts: PointPrompts, size: tuple[int, int]) -> Frame:
-    """Prompt frames with points in pixels of images of `size` (H, W); the decoder's mask enters memory."""
+    """Prompt one frame of each of b videos with points.
+
+    The frame's memory is computed from the mask that the decoder predicts.
+
+    Args:
+        model: SAM 2.
+        frames: encodings of the frames.
+        prompts: the points, in pixels of the images.
+        size: (H, W) of the images.
+    """
     with torch.no_grad():
         tokens = embed_points(model, in_square(prompts, size, model.image_size), len(frames.deep))
     deep = frames.deep + model.no_memory_embedding.view(1, -1, 1, 1)
@@ -72,12 +81,12 @@ def point_frame(model: Any, frames: EncodedFrames, prompts: PointPrompts, size: 
 
 
 def prompted_frame(model: Any, frames: EncodedFrames, prompts: Sequence[Prompt], size: tuple[int, int]) -> Frame:
-    """Prompt a frame of each of b videos; masks are decoded together, points of unequal number one by one.
+    """Prompt one frame of each of b videos; masks are decoded together, points of unequal number one by one.
 
     Args:
         model: SAM 2.
-        frames: b encodings.
-        prompts: one for each.
+        frames: encodings of the b frames.
+        prompts: for each of the b frames a mask or points.
         size: (H, W) of the images.
     """
     masks = [prompt for prompt in prompts if isinstance(prompt, Tensor)]
@@ -97,7 +106,7 @@ def target_frame(model: Any, frames: EncodedFrames, earlier: Sequence[Frame]) ->
     """Segment a frame without prompt from the memory of one or more earlier frames.
 
     Returns:
-        Logits (b, 4g, 4g) and object pointers (b, C).
+        Logits (b, 4g, 4g) of the mask, and object pointers (b, C).
     """
     memories, pointers = [frame.memory for frame in earlier], [frame.pointer for frame in earlier]
     deep = attend_to_memory(model, frames.deep, memories, pointers)

@@ -45,19 +45,19 @@ SUPERVISION: dict[Kind, tuple[Supervision, ...]] = {
 
 
 class TrainingSupport(NamedTuple):
-    """SAM 2's encodings of one support of each of B training episodes, and their masks (B, D, D)."""
+    """SAM 2's encodings of one support of each of B training episodes, and the supports' masks (B, D, D)."""
 
     image: EncodedFrames
     mask: Tensor
 
 
 class TrainingVideos(NamedTuple):
-    """Training episodes with the same number of supports.
+    """Predictions for those b training episodes of a batch that were drawn to have the same number of supports.
 
     Attributes:
         members: positions of the b episodes in the batch.
-        logits: (b, T, D, D) of the frames that enter the loss, the query's last.
-        masks: true masks (b, D, D) of each of these frames but the query's.
+        logits: (b, T, D, D) of the T frames that enter the loss, the query last.
+        masks: for each of these frames except the query, true masks (b, D, D).
     """
 
     members: list[int]
@@ -66,20 +66,22 @@ class TrainingVideos(NamedTuple):
 
 
 class SANSA(Segmenter):
-    """SANSA: the query is a video frame that follows the prompted supports, in SAM 2.
+    """SANSA: SAM 2 with adapters segments the query as a video frame that follows the prompted supports.
 
-    Each way (class of an episode) is a video. Its length is drawn for each training episode; all frames enter the loss.
+    Each way (class of an episode) is a video. In training, the video's length is drawn for each episode.
 
     Args:
-        backbone: the frozen SAM 2.0; the authors' is `sam2_hiera_large`.
-        stages: stages of its image encoder, from 0, whose blocks get an adapter (§3).
-        factor: channels of an adapter's bottleneck as a share of its block's input (§3): 0.3, the generalist's 0.8.
+        backbone: the frozen SAM 2.0; the authors use `sam2_hiera_large`.
+        stages: numbers, from 0, of the stages of SAM 2's image encoder whose blocks get an adapter (§3).
+        factor: channels of an adapter's bottleneck as a share of its block's input channels (§3): 0.3 for `strict`, 0.8
+            for the authors' `generalist`.
         training: `strict` learns from base classes; `generalist` is a checkpoint that the authors trained on COCO,
             LVIS, ADE20K and PACO together, which show most test classes.
-        prompt: form of the supports' annotation in evaluation: mask, point, scribble or box (§5).
-        training_prompt: the same in training; `multi` draws a form for each support.
+        prompt: form of the supports' annotation in evaluation: `mask`, `point`, `scribble` or `box` (§5).
+        training_prompt: form of the supports' annotation in training; `multi` draws one of the four forms for each
+            support.
         learning_rate: initial rate of AdamW; it falls to 0 along a cosine (§6).
-        dropout: share that the frozen memory attention drops in training; the authors left SAM 2's 0.1 active (§6).
+        dropout: dropout rate of the frozen memory attention in training; the authors left SAM 2's 0.1 active (§6).
     """
 
     backbone: FrozenSam2
@@ -182,7 +184,7 @@ class SANSA(Segmenter):
 
     @property
     def kept_as(self) -> str:  # type: ignore[override]
-        """Name of what is cached for an image: "features" of the frozen stages in training, else whole "encodings"."""
+        """Name of what is cached for an image: "features" (of the frozen stages) in training, "encodings" in a test."""
         return "features" if self.training else "encodings"
 
     trains_on_backbone = True  # in training `encode_image` returns what the frozen stages do
@@ -241,7 +243,7 @@ class SANSA(Segmenter):
         return _prompt(mask, streams.amounts.choice(KINDS), streams)
 
     def training_videos(self, query: EncodedFrames, supports: list[TrainingSupport]) -> list[TrainingVideos]:
-        """Segment the frames of a batch's videos, with a random number of 1 to K supports each.
+        """Segment the training episodes of a batch as videos, each with a random number of 1 to K supports.
 
         Videos with the same number of supports are computed together and returned as one entry.
         """
@@ -273,9 +275,12 @@ class SANSA(Segmenter):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return for display, by name, pictures of each way's first support with its prompt and its mask in memory.
+        """Return for display, for each way, pictures of its first support and the query's attention to memory.
 
-        A map (g, g) of the query's attention to masks in memory belongs to each way as well.
+        Returns:
+            {"prompt": picture (D, D, 3) of the support with its prompt, "in memory": picture with the mask in SAM 2's
+            memory, "attention to memory": map (g, g) of the query's attention to masked cells}; with several ways,
+            names end with the way's number.
         """
         maps: dict[str, Tensor] = {}
         query, supports = self.ask(episode)

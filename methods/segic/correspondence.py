@@ -21,7 +21,7 @@ def prototypes(support: Tensor, masks: Tensor, small_objects: SmallObjects = "va
     """Return the mean feature (n, C) of a support inside each of n masks (§4, step 1).
 
     Args:
-        support: features (C, g, g).
+        support: features of the support (C, g, g).
         masks: (n, S, S) of 0 and 1, or between them.
         small_objects: prototype of a mask that fills no grid cell by more than half: "vanish" gives zeros, "area"
             weighs the cells by the mask's area in them.
@@ -36,15 +36,15 @@ def prototypes(support: Tensor, masks: Tensor, small_objects: SmallObjects = "va
 
 
 def similarity(prototype: Tensor, query: Tensor, side: int, tau: float = 1.0) -> Tensor:
-    """Return the cosine of n prototypes with every pixel of the query, as maps (n, 1, S, S) of the image (§4, step 2).
+    """Return the cosine of n objects' prototypes with every pixel of the query, as maps (n, 1, S, S) (§4, step 2).
 
     Maps of several shots are averaged before they are enlarged to the image; this is fsbench's rule.
 
     Args:
-        prototype: prototypes (n, K, C) of K shots.
+        prototype: prototypes (n, K, C) of n objects in K shots.
         query: features of the query (C, g, g).
         side: S, side of the image; features are compared at a quarter of it.
-        tau: divisor of the cosines.
+        tau: number by which the cosines are divided.
     """
     quarter = side // 4, side // 4
     direction = F.normalize(prototype, dim=-1, eps=LEAST_NORM).flatten(0, 1)

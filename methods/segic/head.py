@@ -59,7 +59,7 @@ class SegICHead(nn.Module):
         self.inst_type_embed = nn.Embedding(2, width)
 
     def cross_tokens(self, texts: Tensor, prototypes: Tensor, own: Tensor) -> Tensor:
-        """Return prompt tokens for n masks to predict: each one's text, then all prototypes, marked as own or not (§5).
+        """Return prompt tokens for n objects: the object's text, then all m prototypes, marked as own or not (§5).
 
         Args:
             texts: text embeddings (n, ·).
@@ -73,7 +73,7 @@ class SegICHead(nn.Module):
         return torch.cat([self.prompt_proj(texts)[:, None], marked], 1)
 
     def single_tokens(self, texts: Tensor, prototypes: Tensor) -> Tensor:
-        """Return prompt tokens (n, 2, D) for n masks to predict: each one's own text and prototype (§10).
+        """Return prompt tokens (n, 2, D) for n objects to segment: the object's own text and prototype (§10).
 
         `texts` are embeddings (n, ·), `prototypes` (n, C).
         """
@@ -87,9 +87,9 @@ class SegICHead(nn.Module):
         Args:
             tokens: tokens (n, ·, D) of texts and prototypes.
             side: S, side of the square image, in whose pixels points and boxes are given.
-            points: (n, ·, 2), x and y.
+            points: point prompts (n, ·, 2), x and y; None for none.
             labels: (n, ·), 1 for an object's own points and 0 for points of other objects.
-            boxes: (n, 4), x and y of two corners; without boxes, a padding point follows the points.
+            boxes: (n, 4), x and y of two corners; if None, a padding point follows the points.
         """
         if points is None and boxes is None:
             return tokens
@@ -121,7 +121,7 @@ class SegICHead(nn.Module):
             neck: projected features of the image (1, D, g, g).
             sparse: prompt tokens (n, P, D) of points, boxes, texts and prototypes.
             dense: embedded similarity maps (n, D, g, g).
-            multimask: decode the mask tokens 1 to 3 instead of 0, three masks each.
+            multimask: whether three masks per object are decoded (mask tokens 1 to 3) instead of one (token 0).
         """
         count = len(sparse)
         masks, quality = self.mask_decoder(

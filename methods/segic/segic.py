@@ -58,25 +58,26 @@ class Prompts(NamedTuple):
 
 
 class SegIC(Segmenter):
-    """SegIC: similarity to the supports' object prompts a mask decoder.
+    """SegIC: a mask decoder, prompted by the query's similarity to the supports' object and by prototypes.
 
-    All ways are segmented together: each one's prompt holds the prototypes of all ways, with its own marked (§9). Of
-    several shots, all prototypes are prompts and their similarities are averaged, which is fsbench's rule; training
-    has one shot.
+    All ways are segmented together: each way's prompt holds the prototypes of all ways, with its own marked (§9). With
+    several shots, all prototypes are prompts and their similarities are averaged, which is fsbench's rule; training has
+    one shot.
 
     Args:
         backbone: the frozen ViT, `dinov2_vitl14` for the authors' checkpoints, and CLIP's text encoder beside it.
         training: `authors` for a checkpoint that the authors trained on COCO, ADE20K and LVIS together; `episodes`
             learns from episodes of base classes.
-        names: prompt with class names, as the authors do by default; without them the text is empty.
-        tau: divisor of the similarity (§4).
-        peak: part of the similarity map whose peak is the point prompt: `square` for the padded square, as in the
-            authors' program, where the point may lie in the padding (§4).
-        small_objects: prototype of an object that fills no grid cell; `vanish` as in the authors' program (§4).
+        names: whether class names are text prompts, as in the authors' default; otherwise the text is empty.
+        tau: number by which the similarity is divided (§4).
+        peak: part of the similarity map whose peak is the point prompt: `square` for the whole padded square, as in the
+            authors' program, where the point may lie in the padding; `image` for the image alone (§4).
+        small_objects: prototype of an object that fills no grid cell by more than half: `vanish` for zeros, as in the
+            authors' program, or `area` for the mean weighted by the object's area in each cell (§4).
         width: channels of the decoder.
-        learning_rate, weight_decay: of AdamW (§10).
-        decay_epoch: after so many epochs the rate is a tenth.
-        seed: seed of training's random choices, combined with epoch and episode number.
+        learning_rate, weight_decay: learning rate and weight decay of AdamW (§10).
+        decay_epoch: number of epochs after which the learning rate is a tenth.
+        seed: seed of the random choices in training, combined with epoch and episode number.
     """
 
     backbone: ViTAndText
@@ -159,7 +160,7 @@ class SegIC(Segmenter):
         return self.settings
 
     def record_notes(self, data: Any) -> list[str]:
-        """Return notes, one line each, on the training data of the weights, and on what the method is given."""
+        """Return sentences on what the method is given (class names or not) and on what its weights were trained."""
         notes = [f"gets masks {'and class names' if self.names else 'only (no class names)'}"]
         if self.is_authors:
             notes.append(
@@ -271,7 +272,12 @@ class SegIC(Segmenter):
         return [optimizer], [torch.optim.lr_scheduler.MultiStepLR(optimizer, [self.decay_epoch], 0.1)]
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return for display, by name, each way's similarity map to the query, and its peak, the decoder's prompt."""
+        """Return for display each way's similarity to the query, with the peak that prompts the decoder.
+
+        Returns:
+            {"similarity and its peak": sketch of a map and a point}; with several ways, names end with the way's
+            number.
+        """
         maps: dict[str, Tensor | Sketch] = {}
         query, supports = self.ask(episode)
         ways = [self.similarity(query, self.join(of_way)) for of_way in supports]

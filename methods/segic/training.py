@@ -29,12 +29,12 @@ DrawPoints = Callable[[int], Tensor]
 
 
 class Turn(NamedTuple):
-    """Random choices for the segmentation of one image of a training pair.
+    """Random choices for the segmentation of one image of a training pair, in SegIC's training.
 
     Attributes:
-        named: the text prompt names the class.
-        boxed: the true box is a prompt.
-        crossed: the prompt of a mask also holds the prototypes of the other masks.
+        named: whether the text prompt names the class.
+        boxed: whether the object's true box is a prompt.
+        crossed: whether the prompt of a mask also holds the prototypes of the pair's other masks.
     """
 
     named: bool
@@ -52,7 +52,7 @@ class Side(NamedTuple):
     """One image of a training pair (query or support).
 
     Attributes:
-        features: (C, g, g).
+        features: features of the image (C, g, g).
         masks: true masks (n, S, S) of 0 and 1.
         text: embedding (·,) of the text prompt.
     """
@@ -73,15 +73,15 @@ def true_boxes(masks: Tensor) -> Tensor:
 
 
 def answer(head: SegICHead, query: Side, support: Tensor, masks: Tensor, turn: Turn, tau: float) -> Tensor:
-    """Segment a query in training by n masks of a support: logits (n, 1, 4g, 4g).
+    """Segment a query in training by n masks of a support; return logits (n, 1, 4g, 4g).
 
     Args:
         head: SegIC's trained layers.
-        query: the query.
+        query: features, true masks and text of the query.
         support: features of the support (C, g, g).
         masks: masks of the support (n, S, S).
         turn: random choices for the prompt.
-        tau: divisor of the similarity.
+        tau: number by which the similarity is divided.
     """
     with torch.no_grad():
         found = prototypes(support, masks)
@@ -108,11 +108,11 @@ def both_directions(
     Args:
         head: SegIC's trained layers.
         queries, supports: b pairs of images.
-        turns: random choices for the b queries, then for the b supports.
-        tau: divisor of similarities.
+        turns: random choices of prompts for the b queries, then for the b supports.
+        tau: number by which similarities are divided.
 
     Returns:
-        Logits (N, 1, 4g, 4g) of all queries, and those of all supports, pair after pair.
+        Logits (N, 1, 4g, 4g) of all queries, and logits (N, 1, 4g, 4g) of all supports, pair after pair, for N masks.
     """
     pairs = list(zip(queries, supports, strict=True))
     forward = [
@@ -131,8 +131,8 @@ def step_losses(
 ) -> dict[str, Tensor]:
     """Return the losses of a training step, scalars: cross-entropy and dice loss of queries and of supports.
 
-    They are "mask" and "dice" of the queries, "mask_reverse" and "dice_reverse" of the supports, and "loss", half their
-    sum.
+    The keys are "mask" and "dice" of the queries, "mask_reverse" and "dice_reverse" of the supports, and "loss", half
+    their sum.
 
     Args:
         forward, reverse: logits (N, 1, 4g, 4g) of all queries and of all supports, from `both_directions`.
@@ -148,7 +148,8 @@ def step_losses(
 def point_losses(logits: Tensor, masks: Tensor, draw: DrawPoints) -> tuple[Tensor, Tensor]:
     """Return cross-entropy and dice loss (scalars) of logits (N, 1, 4g, 4g) against masks (N, S, S), means over masks.
 
-    They are computed at points from `draw`: those of many whose logits are nearest to 0, and some further random ones.
+    The losses are computed at points that `draw` draws: of many points those whose logits are nearest to 0, and some
+    further random points.
     """
     with torch.no_grad():
         drawn = draw(LOOKED_AT).to(logits)

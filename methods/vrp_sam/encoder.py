@@ -125,7 +125,7 @@ def _tokens(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Encoded(NamedTuple):
-    """Prompts with the maps from which they are made.
+    """Prompts of VRP-SAM's encoder, with the features and maps from which they are made.
 
     Attributes:
         prototype: mean feature of each support under its annotation (b·K, C, 1, 1).

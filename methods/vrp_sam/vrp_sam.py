@@ -48,7 +48,7 @@ TRUNKS = {
 
 
 class SquareSam(BesideSam):
-    """Base of a frozen network with a SAM that encodes the same normalised image, stretched to a square (§2)."""
+    """Base of a frozen feature network beside a SAM, which encodes the same image, stretched to SAM's square (§2)."""
 
     def encode_square(self, pixels: Tensor) -> Tensor:
         """Return SAM's encoding (C, h, w) of a normalised image (3, H, W)."""
@@ -111,7 +111,7 @@ def frozen_networks(config: BesideSamConfig) -> TrunkAndSam | StagesAndSam:
 def mask_losses(logits: Tensor, masks: Tensor) -> dict[str, Tensor]:
     """Return the losses of logits (b, S, S) against masks (b, S, S) of 0 and 1, scalars (§8).
 
-    They are "entropy" (binary cross-entropy), "dice", and their sum "loss".
+    The keys are "entropy" (binary cross-entropy), "dice", and the sum of both, "loss".
     """
     masks = masks.to(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, masks)
@@ -157,11 +157,12 @@ class Query(NamedTuple):
 
 
 class Annotated(NamedTuple):
-    """Annotated supports of a way, one row (b·K) each, the shots of an episode together.
+    """Annotated supports of a way for b queries with K shots; a row for each support, an episode's shots together.
 
     Attributes:
         features: features of the trunk (b·K, c, ·, ·), with f3 computed from f2 times the annotation.
-        annotation: annotated pixels (b·K, S, S); `cells` are the same on the feature grid (b·K, 1, h, h).
+        annotation: annotated pixels (b·K, S, S).
+        cells: annotated cells of the feature grid (b·K, 1, h, h).
     """
 
     features: Features
@@ -170,20 +171,22 @@ class Annotated(NamedTuple):
 
 
 class VRPSAM(StageSegmenter):
-    """VRP-SAM: an encoder turns annotated supports into prompts for SAM.
+    """VRP-SAM: a trained encoder turns annotated supports into prompts for a frozen SAM.
 
     Each way (class of an episode) is segmented by itself; a pixel in several predictions goes to the way with the
     largest logit (§10). The prompts of several shots are concatenated; training has one shot.
 
     Args:
-        backbone: `vrp_resnet50`, `vrp_resnet101`, `vrp_vgg16`, or a pyramid network (fsbench's variant), and SAM.
-        annotation: how supports are annotated, in training and test alike: drawn from their masks (§3).
-        width: channels of the encoder, those of SAM's prompts.
+        backbone: frozen trunk `vrp_resnet50`, `vrp_resnet101`, `vrp_vgg16` or a network with a feature pyramid
+            (fsbench's variant), and a frozen SAM.
+        annotation: how supports are annotated in training and test: "mask", or "box", "point" or "scribble" drawn from
+            their masks (§3).
+        width: number of channels of the encoder, equal to that of SAM's prompts.
         prompts: number of prompts for SAM from each support.
-        heads: the heads of the encoder's attentions.
-        learning_rate: first rate of AdamW, which falls to 0 along a cosine (§8).
-        weight_decay: of AdamW.
-        seed: the seed of drawn annotations, together with the episode's number, and the epoch in training.
+        heads: number of heads of the encoder's attentions.
+        learning_rate: initial learning rate of AdamW, which falls to 0 along a cosine (§8).
+        weight_decay: weight decay of AdamW.
+        seed: seed of the drawn annotations, combined with the episode's number and, in training, the epoch.
     """
 
     backbone: TrunkAndSam | StagesAndSam
@@ -228,7 +231,10 @@ class VRPSAM(StageSegmenter):
 
     @property
     def supervision(self) -> tuple[Supervision, ...]:
-        """Kinds of labels used: masks of training queries, and annotations of supports."""
+        """Kinds of labels that the method gets: "masks" of training queries, and the supports' annotations.
+
+        The latter are "boxes", "points" or "scribbles", if supports are not annotated by masks.
+        """
         kinds: dict[Annotation, tuple[Supervision, ...]] = {
             "mask": ("masks",),
             "box": ("masks", "boxes"),
@@ -298,7 +304,12 @@ class VRPSAM(StageSegmenter):
         return cosine_adamw(self.head.parameters(), *self.rates, self.total_steps)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the intermediate results of a prediction for display, as pictures and maps by name."""
+        """Return the intermediate results of a prediction for display.
+
+        Returns:
+            {"annotation of the support": picture (S, S, 3), "pseudo mask": map (h, h), "attention of the prompts": map
+            (h, h)}; with several ways, names end with the way's number.
+        """
         with torch.no_grad():
             query, supports = self.ask(episode)
             images = episode.images[episode.support[0, :, 0]]

@@ -32,15 +32,15 @@ class BackboneConfig:
     """Name and weights of the frozen network on which a method builds.
 
     Args:
-        name: a key of `VITS` in `fsbench.networks.backbones.timm_networks`; for methods on pyramids, of its `PYRAMIDS`;
-            for classifiers, also of its `ENCODERS`.
-        weights: weight file (.pth or .safetensors); `random` or `random:SEED` for random weights, which exercise the
-            path and nothing else; None for the file's usual place, in `weights/`.
-        cache_mib: bound in MiB on the features kept in memory for images that come again.
-        cache_dtype: type in which they are kept; `bfloat16` and `float16` round every feature, kept or not, and make
-            another run.
-        precision: `bf16` and `fp16` let the network compute its products in that type, under torch's autocast, which
-            makes another run. Features are handed on in float32.
+        name: name of the network: a key of the table `VITS` in `fsbench.networks.backbones.timm_networks`; of
+            `PYRAMIDS` there for methods on feature pyramids; also of `ENCODERS` there for classifiers.
+        weights: weight file (.pth or .safetensors); `random` or `random:SEED` for random weights, which are only good
+            for trying out a command; None for the network's published file in the folder `weights/`.
+        cache_mib: largest size in MiB of the features that are kept in memory for images that occur again.
+        cache_dtype: type in which features are kept; `bfloat16` and `float16` round every feature, kept or not, so
+            results belong to another run.
+        precision: `fp32` is the run's own; `bf16` and `fp16` let the network compute its products in that type, under
+            torch's autocast, so results belong to another run. Features are returned in float32.
     """
 
     name: str = "dinov2_vits14"
@@ -51,7 +51,7 @@ class BackboneConfig:
 
 
 class Architecture(Protocol):
-    """Protocol of an entry in a table of networks: anything with a `weights` file."""
+    """Protocol of an entry in a table of networks: anything with an attribute `weights`, its published weight file."""
 
     @property
     def weights(self) -> WeightFile: ...
@@ -66,7 +66,7 @@ TRUST = ("random", "unverified", "unofficial", "official")
 
 
 def find_spec(name: str, known: Mapping[str, Any], kind: type | tuple[type, ...], refusal: str) -> Any:
-    """Return the description of the network `name`.
+    """Return the description of the network `name`, one of fsbench's own or one from an installed package.
 
     Args:
         name: name of the network.
@@ -90,20 +90,24 @@ class FrozenBackbone:
     Deliberately no `nn.Module`: its weights are in no checkpoint, no optimizer and no DDP bucket. Images are encoded
     singly, so that a feature cannot depend on the rest of a batch. The network is built for the size of the first
     image. Official weights are read when they are first needed; until then only their file is hashed. Subclasses set
-    `spec` before `__init__`, and define the network (`new_network`, `_build`), its features (`_features`) and the
-    names of its authors' weights (`own_names`).
+    `spec` before `__init__`, and define the network (`new_network`, `_build`), its features (`_features`) and the names
+    of its authors' weights (`own_names`).
 
     Attributes:
-        known: backbones of the same kind by name; the official weight file of one is refused for another.
+        known: {name: description} of backbones of the same kind; the official weight file of one of them is refused for
+            another.
         name: the backbone's name in the configuration.
-        cache: features kept in memory.
+        cache: features kept in memory for images that occur again.
         cache_dtype: type in which they are kept.
         precision: the precision in which the network computes.
-        weights_id: file and checksum of the weights, as stored with results.
-        passes: recent encodings that methods tested together share; None if they do not.
-        builds_apart: whether building the network leaves torch's random generator unchanged. It must in a resumed
-            training, so that its next step draws the same numbers as without the interruption.
-        trained_on: data set, fold and classes of the user's own training that made the weights; None for other weights.
+        weights_id: text on the weights, stored with results: "official", "unofficial", "unverified" or "random", file
+            name and sha256.
+        passes: recent encodings that this network shares with other methods tested at the same time; None if nothing is
+            shared.
+        builds_apart: whether building the network leaves torch's random generator unchanged. A resumed training needs
+            this, so that its next step draws the same random numbers as without the interruption.
+        trained_on: {name: value} of data set, fold and classes of the user's own training that made the weights; None
+            for other weights.
 
     Raises:
         CheckpointError: the weights are missing, unreadable or do not fit.
@@ -135,7 +139,11 @@ class FrozenBackbone:
 
     @property
     def identity_settings(self) -> dict[str, str]:
-        """Settings of the network, besides name and weights, that distinguish one run's results from another's."""
+        """Settings of the network, besides name and weights, that change results, as {setting: value}.
+
+        They are stored with results, so that runs with other settings are told apart. Empty unless a network has such
+        settings.
+        """
         return {}
 
     @property
@@ -145,7 +153,10 @@ class FrozenBackbone:
 
     @property
     def token_side(self) -> int:
-        """Side in pixels of the image square that one token, or map position, stands for; 16 unless known."""
+        """Side in pixels of the image square that one token or map position stands for.
+
+        It is 16 unless a subclass overrides it.
+        """
         return 16
 
     def saw_classes_of(self, dataset: str) -> KnownOrNot:
@@ -177,9 +188,9 @@ class FrozenBackbone:
         return state_digest(self.state)
 
     def encode(self, pixels: Tensor) -> Any:
-        """Return the features of one normalised image (3, H, W), computed here or by another method that shares them.
+        """Return the features of one normalised image (3, H, W): a tensor or a (named) tuple of tensors.
 
-        Their type depends on the network: a tensor or a (named) tuple of tensors.
+        If another method that is tested at the same time has encoded the image by an equal network, its result is used.
         """
         model = self.network(pixels)
 
@@ -194,7 +205,7 @@ class FrozenBackbone:
         """Encode an image, or return the encoding that another method tested at the same time has computed.
 
         Args:
-            kind: name of the kind of encoding that `encode` computes.
+            kind: name of what `encode` computes; only encodings of equal name are shared.
             pixels: the image (3, H, W).
             encode: function that computes the encoding, in the precision of the calling context.
         """
@@ -204,16 +215,16 @@ class FrozenBackbone:
 
     @property
     def networks(self) -> "list[FrozenBackbone]":
-        """List of this network and, if there is one, the second network that is handled with it."""
+        """List of this network and, if it was built together with a second network (such as SAM), that network."""
         return [self]
 
     @property
     def spared_seconds(self) -> float:
-        """Seconds of computation saved because another method's encoding of an image was used."""
+        """Seconds of computation saved by encodings of images that another method tested with this one had computed."""
         return sum(network.passes.spared for network in self.networks if network.passes is not None)
 
     def forget_passes(self) -> None:
-        """Drop the encodings that are shared with other methods."""
+        """Drop the encodings of images that are shared with other methods tested at the same time."""
         for network in self.networks:
             if network.passes is not None:
                 network.passes.forget()
@@ -259,7 +270,8 @@ class FrozenBackbone:
     def encode_together(self, pixels: Tensor) -> list[Any]:
         """Encode normalised images (M, 3, H, W) in one pass, for training; return the features of each image.
 
-        They may differ in the last digits from features of single images, because kernels depend on the batch size.
+        These features may differ in the last digits from features of single images, because kernels depend on the batch
+        size.
         """
         model = self.network(pixels[0])
         with self.computing(pixels.device):
@@ -283,21 +295,21 @@ class FrozenBackbone:
         return self._build(pixels.shape[1], pixels.shape[2]).to(pixels.device)
 
     def draw_weights(self, model: nn.Module) -> None:
-        """Draw weights of a new network from torch's generator, where its default initialisation is unsuitable."""
+        """Draw random weights of a new network from torch's generator, where its default ones are unsuitable."""
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return those weights of `state` that features depend on, by fsbench's names; `state` is not changed."""
         return state
 
     def describe_state(self, state: Mapping[str, Tensor]) -> str:
-        """Return in words which network these weights belong to; "" if it is not recognised."""
+        """Return a few words on which network the weights `state` belong to; "" if the network is not recognised."""
         return ""
 
     def expected_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return tensors on the meta device with the names and shapes that weights must have.
+        """Return {name: tensor on the meta device} with the names and shapes that the network's weights must have.
 
         Args:
-            state: the weights by fsbench's names.
+            state: weights to be loaded, by fsbench's names.
         """
         with torch.device("meta"):
             return self.own_names(self.new_network().state_dict())
@@ -349,7 +361,8 @@ class FrozenBackbone:
 def share_passes(backbones: Sequence[FrozenBackbone]) -> None:
     """Let methods that are tested together share one encoding of each image, where their networks are equal.
 
-    Networks are equal if class, weights and all settings agree. The bound on cached features is divided among them.
+    Networks are equal if class, weights and all settings agree. Each backbone's bound on cached features is divided by
+    the number of backbones.
     """
     shared: dict[tuple[Any, ...], Passes] = {}
     for backbone in backbones:
@@ -411,12 +424,13 @@ class NoBackbone(FrozenBackbone):
 class WithSecondNetwork(FrozenBackbone):
     """Two frozen networks handled as one, with one configuration, cache and identity.
 
-    A mixin: a subclass lists it before the class of the first network, and builds the second one. Random weights apply
-    to both, unless the configuration's `<key>_weights` says otherwise.
+    A mixin: a subclass lists it before the class of the first network, and builds the second network in `build_second`.
+    If the configuration asks for random weights, both networks get them, unless its `<key>_weights` names other weights
+    for the second.
 
     Attributes:
         second_key: prefix of the second network's settings in configurations (`<key>`, `<key>_weights`).
-        second: the second network.
+        second: the second frozen network.
     """
 
     second_key: ClassVar[str]
@@ -432,10 +446,11 @@ class WithSecondNetwork(FrozenBackbone):
         self.weights_id = joint_origin({self.name: self.weights_id, self.second.name: self.second.weights_id})
 
     def build_second(self, config: BackboneConfig, weights: str | None) -> FrozenBackbone:
-        """Build the second network.
+        """Build the second frozen network and return it.
 
         Args:
-            config: configuration of both networks; its fields for the second one may be absent.
+            config: configuration of both networks; fields for the second network may be absent, and then have their
+                defaults.
             weights: weights of the second network: a file, `random` or `random:SEED`; None for the usual file.
         """
         raise NotImplementedError
@@ -458,10 +473,12 @@ class WithSecondNetwork(FrozenBackbone):
 
 
 def joint_origin(origins: Mapping[str, str]) -> str:
-    """Return one line on the origin of several networks' weights, the least trusted first, as stored with results.
+    """Return one line on the origin of several networks' weights, as stored with results.
+
+    Weights of the least trusted origin (random, unverified, unofficial, official) come first.
 
     Args:
-        origins: origin of the weights by name of the network.
+        origins: {network's name: origin of its weights}, texts that begin with one of these words.
     """
     ranked = sorted(origins.items(), key=lambda origin: TRUST.index(origin[1].split()[0]))
     return ", ".join(f"{weights} of {name}" for name, weights in ranked)

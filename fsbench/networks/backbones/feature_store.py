@@ -20,8 +20,8 @@ class FeatureStore:
     """Cache of one feature vector per image of a data set, (images, width) float32, on disk or in memory.
 
     Args:
-        path: path of the cache without suffix, with a name that depends on everything that changes features; None keeps
-            them in memory.
+        path: path of the cache's files without suffix, whose name must depend on everything that changes features; None
+            keeps the features in memory.
         images: number of images in the data set.
         width: size D of a feature.
     """

@@ -111,8 +111,9 @@ def transformers_attention(config: Any, name: str, attention: Callable[..., Any]
 def draw_weights(model: nn.Module) -> None:
     """Draw a network's weights from torch's generator, large enough that outputs depend on the input.
 
-    transformers' default weights of SAM are too small (1e-10) for that. Layers get normal numbers with the standard
-    deviation (inputs)^-1/2, embeddings and position tables 1; norms and biases stay as they are.
+    transformers' default weights of SAM are too small (1e-10) for that. Weights of layers are normal numbers with the
+    standard deviation (number of inputs)^-1/2, embeddings and position tables with 1; norms and biases stay as they
+    are.
     """
     layers = {
         f"{name}.weight": module.weight
@@ -138,7 +139,7 @@ FAMILIES = {
 
 
 def describe_family(state: Mapping[str, Tensor]) -> str:
-    """Return in words which network weights belong to, such as "SAM with 12 blocks of 768 channels"; "" if unknown."""
+    """Return in words which network the weights belong to, as "SAM with 12 blocks of 768 channels"; "" if unknown."""
     for family, blocks in FAMILIES.items():
         norm = re.compile(rf"{blocks}\.(\d+)\.(?:layer_?)?norm(?:1|_before)\.weight$")
         widths = {int(found[1]): len(value) for name, value in state.items() if (found := norm.match(name))}
@@ -150,11 +151,12 @@ def describe_family(state: Mapping[str, Tensor]) -> str:
 class FrozenHubNetwork(FrozenBackbone):
     """Frozen network from the package transformers, which takes images of all sizes.
 
-    It is built when the first image is encoded, without drawing from torch's random generator. Subclasses define in
-    `own_names` how the names in the authors' weight files are translated.
+    The network is built when the first image is encoded, without drawing from torch's random generator. Subclasses
+    define in `own_names` how the names in the authors' weight files are translated.
 
     Attributes:
-        kind: type of the description of such networks; `called` is what messages call them.
+        kind: class of the networks' descriptions, `HubNet` or a subclass.
+        called: name of this kind of network in error messages.
     """
 
     kind: ClassVar[type[HubNet]] = HubNet

@@ -40,10 +40,11 @@ class Passes:
     Every lookup returns a copy, which the caller may change.
 
     Args:
-        max_bytes: bound on the size of images and features; the oldest are dropped, but never the newest.
+        max_bytes: largest size of the images and features that are kept, in bytes; the oldest are dropped, but never
+            the newest.
 
     Attributes:
-        spared: seconds of computation saved by encodings found here.
+        spared: seconds of computation saved by encodings that were found in the cache.
     """
 
     def __init__(self, max_bytes: int):
@@ -55,7 +56,7 @@ class Passes:
         """Return the encoding of an image from the cache, or computed by `encode` if it is not there.
 
         Args:
-            kind: key of the kind of encoding; equal keys must mean equal computations.
+            kind: key of the computation that makes the encoding; equal keys must mean equal computations.
             pixels: the image, (3, H, W).
             encode: function that computes the encoding.
         """

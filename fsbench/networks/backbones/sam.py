@@ -35,11 +35,13 @@ class SamConfig(BackboneConfig):
     """Name and weights of a promptable network (SAM).
 
     Args:
-        name: a key of `SAMS`.
-        weights: weight file, of Meta's or of the hub's form (model.safetensors); otherwise as of `BackboneConfig`.
-        cache_mib: bound in MiB on the encodings kept in memory for images that come again, 4 MiB each.
-        prompts: prompts that the mask decoder takes at a time. Each needs up to 0.1 GiB at SAM's own size, full-size
-            masks included.
+        name: name of the SAM, a key of the table `SAMS`.
+        weights: weight file as published by Meta or on the Hugging Face hub (model.safetensors); `random` or
+            `random:SEED` for random weights; None for the published file in the folder `weights/`.
+        cache_mib: largest size in MiB of the encodings that are kept in memory for images that occur again; one takes 4
+            MiB.
+        prompts: number of prompts that the mask decoder takes at a time. With images of SAM's own size, each prompt
+            needs up to 0.1 GiB, full-size masks included.
     """
 
     name: str = "sam_vit_h"
@@ -48,12 +50,12 @@ class SamConfig(BackboneConfig):
 
 @dataclass(frozen=True)
 class Preparation:
-    """Resizing of images to SAM's square, and of prompts and masks to it and back.
+    """Resizing of images to SAM's square input, and of prompts and masks to this square and back.
 
-    The longest side becomes S, and the rest of the square is 0.
+    An image's longest side becomes S, the side of the square; the rest of the square is 0.
 
     Attributes:
-        side: S.
+        side: S, in pixels.
     """
 
     side: int
@@ -104,9 +106,10 @@ class Prompts:
 
     Attributes:
         points: (B, n, 2), x and y in pixels of the image; None for no points.
-        labels: (B, n), 1 on the object and 0 off it.
+        labels: (B, n), 1 for a point on the object and 0 for a point beside it.
         boxes: (B, 4), x0, y0, x1, y1 in pixels of the image; None for no boxes.
-        mask: (1, 1, s, s) logits on SAM's square from an earlier call, for all prompts alike; None for no mask.
+        mask: (1, 1, s, s) logits on SAM's square from an earlier call of the decoder, which prompt all B decodings;
+            None for no mask.
     """
 
     points: Tensor | None = None
@@ -130,10 +133,10 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Masks:
-    """m masks for each of B prompts, as SAM decodes them.
+    """m masks for each of B prompts, with predicted quality, as SAM's mask decoder returns them.
 
     Attributes:
-        low_res: (B, m, s, s) float32 logits on SAM's square; the mask is where they are above 0.
+        low_res: (B, m, s, s) float32 logits on SAM's square; a mask is where its logits are above 0.
         iou: (B, m) float32, the IoU that SAM predicts for each mask, which may exceed 1.
     """
 
@@ -205,12 +208,12 @@ class PromptableNetwork:
     def decode(
         self, encoding: Tensor, size: tuple[int, int], prompts: Prompts, multimask: bool, **further: Any
     ) -> Masks:
-        """Decode the masks of all prompts of one image at once.
+        """Decode the masks of B prompts of one image in one pass of SAM's decoder, without gradients.
 
         Args:
             encoding: the encoding of the image (1, C, h, w), from `encode`.
             size: (H, W) of the image.
-            prompts: in pixels of the image.
+            prompts: points and boxes in pixels of the image, maybe with a mask.
             multimask: whether to decode three masks for each prompt instead of one.
             **further: further arguments of transformers' SamModel.
         """
@@ -233,7 +236,7 @@ class PromptableNetwork:
 
 @dataclass(frozen=True)
 class SamNet(HubNet):
-    """Description of a SAM, whose square has `side` pixels."""
+    """Description of a SAM, whose square input images have `side` pixels on a side."""
 
     side: int = 1024
 
@@ -350,7 +353,7 @@ def names_of_transformers(state: Mapping[str, Tensor], first: Names = ()) -> dic
 
     Args:
         state: weights by transformers' names, or by Meta's.
-        first: further replacements of names, which are applied before those of SAM.
+        first: (part of a name, replacement) pairs, which are applied to names before the table for SAM's names.
     """
     metas = any(name.startswith("image_encoder.") for name in state)
     table = [(re.escape(old), new) for old, new in (*first, *_SAM)] if metas else []
@@ -396,15 +399,16 @@ class FrozenSam(FrozenHubNetwork):
 
 @dataclass
 class BesideSamConfig(BackboneConfig):
-    """Names and weights of a network and a SAM beside it.
+    """Names and weights of a frozen feature network and of a frozen SAM beside it.
 
     Args:
-        name, weights, cache_mib, cache_dtype, precision: of the network, as of `BackboneConfig`; what is
-            kept of both networks shares one bound, and both compute in one precision. Random weights are those of
-            both, unless `sam_weights` says otherwise.
-        sam: a key of `SAMS`.
-        sam_weights: its weight file, `random` or `random:SEED`; None for the file's usual place.
-        sam_prompts: prompts that its mask decoder takes at a time, see `SamConfig`.
+        name, weights, cache_mib, cache_dtype, precision: settings of the feature network, as in `BackboneConfig`.
+            `cache_mib` bounds what is kept of both networks together, and `precision` holds for both. `weights: random`
+            holds for both unless `sam_weights` is given.
+        sam: name of the SAM, a key of the table `SAMS`.
+        sam_weights: weight file of the SAM, `random` or `random:SEED`; None for the published file in the folder
+            `weights/`.
+        sam_prompts: number of prompts that SAM's mask decoder takes at a time.
     """
 
     sam: str = SamConfig.name
@@ -413,7 +417,7 @@ class BesideSamConfig(BackboneConfig):
 
 
 class BesideSam(WithSecondNetwork):
-    """Base of a frozen feature network with a frozen SAM beside it, whose prompts a method finds by the features."""
+    """Base of a frozen feature network with a frozen SAM beside it: methods find SAM's prompts by the features."""
 
     second_key = "sam"
     sam: FrozenSam

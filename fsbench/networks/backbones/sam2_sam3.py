@@ -56,7 +56,7 @@ def hiera_settings(channels: int, heads: int, backbone: Mapping[str, Any]) -> di
 
     Args:
         channels, heads: number of channels and of heads in the first stage.
-        backbone: further settings of the encoder (Hiera), as in the table `HIERA`.
+        backbone: {name: value} of further settings of the encoder (Hiera), from the table `HIERA`.
     """
     widths = [channels * 2**stage for stage in range(4)]
     return {
@@ -242,7 +242,7 @@ def names_for_videos(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class FrozenSam2(FrozenHubNetwork):
-    """Frozen SAM 2 with memory, whose `encode` computes only the image encoder's stages without adapters.
+    """Frozen SAM 2 for videos, whose `encode` computes only the image encoder's first stages, which get no adapters.
 
     Attributes:
         first_stage: number, from 0, of the first stage with adapters, which `encode` does not compute.
@@ -310,10 +310,11 @@ def _lateral(model: Any, stage: int, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class EncodedFrames:
-    """SAM 2's feature maps of b images at three sizes.
+    """SAM 2's feature maps of b images (video frames) at three sizes; the deepest has C channels and g x g cells.
 
     Attributes:
-        fine: (b, C/8, 4g, 4g) and (b, C/4, 2g, 2g), which give the outlines of masks.
+        fine: two finer maps, (b, C/8, 4g, 4g) and (b, C/4, 2g, 2g), which the mask decoder uses for the outlines of
+            masks.
         deep: (b, C, g, g), the deepest map.
     """
 
@@ -356,8 +357,8 @@ def sine_code(channels: int, height: int, width: int) -> Tensor:
     and are scaled so that the last is 2π.
 
     Args:
-        channels: c, a multiple of 4.
-        height, width: h and w, of the map.
+        channels: c, number of channels, a multiple of 4.
+        height, width: h and w, numbers of rows and columns of the map.
 
     Returns:
         (1, c, h, w) float32, on the CPU; shared, so not to be changed.
@@ -395,7 +396,7 @@ class PointPrompts:
 
 
 def embed_points(model: Any, prompts: PointPrompts | None, count: int) -> Tensor:
-    """Return the tokens (b, k, C) of point prompts; of None, two padding tokens for each of `count` frames."""
+    """Return the tokens (b, k, C) of point prompts; if they are None, two padding tokens for each of `count` frames."""
     device = model.no_memory_embedding.device
     if prompts is None:
         prompts = PointPrompts(torch.zeros(count, 1, 2, device=device), torch.full((count, 1), -1, device=device))
@@ -510,7 +511,7 @@ def _sequence(maps: Tensor) -> Tensor:
 
 
 def set_memory_dropout(model: Any, rate: float) -> None:
-    """Set the dropout rate of SAM 2's memory attention, and put that part in training mode if it is above 0."""
+    """Set the dropout rate of SAM 2's memory attention; a rate above 0 puts the memory attention in training mode."""
     attention = model.memory_attention.train(rate > 0)
     for module in attention.modules():
         if isinstance(module, nn.Dropout):
@@ -534,10 +535,10 @@ class Sam3NetConfig(TextConfig):
     """Name and weights of SAM 3.
 
     Args:
-        name: a key of `SAM3S`.
-        weights: weight file, Meta's `sam3.pt`, that of SAM 3.1, or the hub's form (model.safetensors); otherwise as of
-            `BackboneConfig`.
-        tokenizer: as of `TextConfig`.
+        name: name of the network, a key of the table `SAM3S`.
+        weights: weight file: Meta's `sam3.pt`, Meta's file of SAM 3.1, or the Hugging Face hub's model.safetensors;
+            `random` or `random:SEED` for random weights; None for the published file in the folder `weights/`.
+        tokenizer: the hub's file `tokenizer.json`; None for the file of that name beside the weights.
     """
 
     name: str = "sam3"
@@ -569,11 +570,11 @@ class Concept:
 
 @dataclass(frozen=True)
 class Detections:
-    """Objects that SAM 3 detects: masks, boxes and scores.
+    """Q objects that SAM 3 detects in an image: masks, boxes and scores.
 
     Attributes:
         scores: (Q,) in [0, 1], probability of the detection times probability that the concept is in the image.
-        masks: (Q, s, s) float32 logits on the square image.
+        masks: (Q, s, s) float32 logits on the square image; a mask is where its logits are above 0.
         boxes: (Q, 4) float32, x0, y0, x1 and y1 as shares of the square image.
     """
 
@@ -635,7 +636,7 @@ def sam3_settings(
         layers: numbers of layers of the prompt encoder, of the detector's encoder, and of its decoder.
         queries: Q, number of detections.
         roi: side in cells of the grid that features of a box are pooled to.
-        text: settings `vocab`, `dim`, `mlp`, `depth`, `heads` and `projection` of the text encoder.
+        text: {name: number} of the text encoder's settings `vocab`, `dim`, `mlp`, `depth`, `heads` and `projection`.
     """
     grid = image // patch
     of_boxes, of_encoder, of_decoder = layers
@@ -688,8 +689,8 @@ class Levels(NamedTuple):
     """Input of SAM 3's detector: feature maps of one image at three sizes, finest first, with position codes.
 
     Attributes:
-        maps: (1, C, 4g, 4g), (1, C, 2g, 2g) and (1, C, g, g).
-        places: sine position codes of the maps' cells, of the same shapes.
+        maps: three feature maps, (1, C, 4g, 4g), (1, C, 2g, 2g) and (1, C, g, g).
+        places: sine position codes of the maps' cells, of the same shapes as the maps.
     """
 
     maps: tuple[Tensor, ...]
@@ -709,10 +710,10 @@ def is_sam31(state: Mapping[str, Tensor]) -> bool:
 
 
 class FrozenSam3(FrozenHubNetwork):
-    """Frozen SAM 3, or the detector of SAM 3.1, whose file lacks one feature level, which is not used.
+    """Frozen SAM 3, or the detector of SAM 3.1, whose file lacks the weights of one feature level that is not used.
 
     Attributes:
-        release: "SAM 3" or "SAM 3.1", by the weight names in the file; known once the file is read.
+        release: "SAM 3" or "SAM 3.1", recognised by the names of weights when the file is read.
     """
 
     known: ClassVar = SAM3S
@@ -727,7 +728,10 @@ class FrozenSam3(FrozenHubNetwork):
 
     @property
     def identity_settings(self) -> dict[str, str]:
-        """Hash of the tokenizer's file, because results depend on the tokens that it makes of a text."""
+        """{"tokenizer": sha256 of the tokenizer's file}, stored with results; empty if there is no such file.
+
+        Results depend on the tokens that the tokenizer makes of a text.
+        """
         return self._texts.identity_settings
 
     @cached_property
@@ -739,7 +743,7 @@ class FrozenSam3(FrozenHubNetwork):
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return weights by transformers' names, without those that the network does not have.
 
-        SAM 3.1 lacks the weights of one feature level, which is not used; they are zeros.
+        SAM 3.1 lacks the weights of one feature level that is not used; they are filled with zeros.
         """
         if not describe_family(state).startswith("SAM 3"):
             return state
@@ -978,7 +982,7 @@ def _has_metas_names(state: Mapping[str, Tensor]) -> bool:
 def names_of_sam3(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return SAM 3's weights by the names of transformers' Sam3Model; unknown names are kept.
 
-    The weights may have the names of transformers' other SAM 3 models, or Meta's.
+    The given names may be those of transformers' other SAM 3 models, or those of Meta's files.
     """
     if not _has_metas_names(state):
         return {name.removeprefix("detector_model."): value for name, value in state.items()}

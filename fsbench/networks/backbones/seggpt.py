@@ -99,14 +99,15 @@ def seggpt_to_transformers_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def paint(
     model: Any, query: Tensor, examples: Tensor, targets: Tensor, embedding: Embedding, variant: EnsembleVariant
 ) -> Tensor:
-    """Let SegGPT paint the query's mask like its examples' masks (§3, §4).
+    """Let SegGPT paint the query's mask like the masks of K examples, its supports (§3, §4).
 
     Args:
         model: transformers' SegGPT.
-        query: (3, S, S), normalised.
+        query: image of the query (3, S, S), normalised.
         examples, targets: images and their painted masks (K, 3, S, S), normalised.
-        embedding: type token that is added to all patches.
-        variant: how K > 1 examples are joined, as in the authors' code or in transformers.
+        embedding: type token that is added to all patches: "instance" or "semantic".
+        variant: how K > 1 examples are averaged: "authors" in the stream of images and in that of masks, "transformers"
+            over both.
 
     Returns:
         Painted images (K, 3, 2S, S), normalised, one for each example: the example's mask above, the query's below. The
@@ -159,8 +160,9 @@ class FrozenSegGPT(FrozenHubNetwork):
         Args:
             query: normalised image (3, S, S).
             examples, targets: images of K supports and their painted masks (K, 3, S, S), normalised.
-            embedding: type token that is added to all patches.
-            variant: how K > 1 examples are joined.
+            embedding: type token that is added to all patches: "instance" or "semantic".
+            variant: how K > 1 examples are averaged: "authors" in the stream of images and in that of masks,
+                "transformers" over both.
         """
         self.check_image_size(query.shape[-1])
         model = self.network(query)

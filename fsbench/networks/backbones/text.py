@@ -28,15 +28,16 @@ class TextConfig(BackboneConfig):
     """Name and weights of a network that reads texts.
 
     Args:
-        name, weights: as of `BackboneConfig`; the weight file may be of the hub's form (model.safetensors).
-        tokenizer: the hub's `tokenizer.json`; None for the file of that name beside the weights.
+        name, weights: name of the network, and its weight file (.pth, or the Hugging Face hub's model.safetensors),
+            `random` or `random:SEED`; None for the published file in the folder `weights/`.
+        tokenizer: the hub's file `tokenizer.json`; None for the file of that name beside the weights.
     """
 
     tokenizer: str | None = None
 
 
 class Texts:
-    """Tokenizer of a text network, which adds start and end tokens.
+    """Tokenizer of a text network, which turns a text into token numbers and adds start and end tokens.
 
     Args:
         config: configuration of the network. With random weights, a text is tokenised byte by byte unless the
@@ -58,7 +59,10 @@ class Texts:
 
     @property
     def identity_settings(self) -> dict[str, str]:
-        """Hash of the tokenizer's file, because results depend on the tokens that it makes of a text."""
+        """{"tokenizer": sha256 of the tokenizer's file}, stored with results; empty if there is no such file.
+
+        Results depend on the tokens that the tokenizer makes of a text.
+        """
         return {} if self.file is None or not self.file.is_file() else {"tokenizer": sha256_file(self.file)}
 
     def tokens(self, text: str, known: int) -> list[int]:
@@ -169,12 +173,12 @@ class ViTAndTextConfig(BackboneConfig):
     """Names and weights of a vision transformer and of the text encoder beside it.
 
     Args:
-        name, weights, cache_mib, cache_dtype, precision: of the vision transformer, as of `BackboneConfig`;
-            the text encoder computes in the same precision. Random weights are those of both, unless `text_weights`
-            says otherwise.
-        text: a key of `CLIP_TEXTS`.
-        text_weights: its weight file, `random` or `random:SEED`; None for the file's usual place.
-        tokenizer: the tokenizer of the text encoder, as of `TextConfig`.
+        name, weights, cache_mib, cache_dtype, precision: settings of the vision transformer, as in `BackboneConfig`.
+            `precision` holds for the text encoder, too, and so does `weights: random` unless `text_weights` is given.
+        text: name of the text encoder, a key of the table `CLIP_TEXTS`.
+        text_weights: weight file of the text encoder, `random` or `random:SEED`; None for the published file in the
+            folder `weights/`.
+        tokenizer: file `tokenizer.json` of the text encoder; None for the file of that name beside its weights.
     """
 
     text: str = "clip_text_vitl14"

@@ -42,8 +42,8 @@ class ViT:
     Attributes:
         arguments: arguments of timm's VisionTransformer; with an entry `network`, arguments of the timm network of that
             name.
-        table_side: side of the stored position grid, in patches; for networks with rotary positions, which store no
-            grid, side of the training images in patches.
+        table_side: side in patches of the grid of position codes in the weight file; for networks with rotary
+            positions, which store none, side in patches of the training images.
         weights: the published weight file.
         rotary: whether positions are rotations of queries and keys, as in DINOv3.
     """
@@ -122,7 +122,7 @@ VITS = {
 
 
 def create_network(network: str, **arguments: Any) -> Any:
-    """Build the network that timm calls `network`, without weights of its own.
+    """Build the network that timm calls `network`, with random instead of downloaded weights.
 
     Raises:
         SettingsError: the installed timm has no such network.
@@ -198,7 +198,7 @@ def build_vit(arguments: dict[str, Any], state: dict[str, Tensor], height: int, 
     """Build timm's VisionTransformer with the authors' weights, frozen, in eval mode.
 
     Args:
-        arguments: arguments of the constructor, as in `ViT.arguments`.
+        arguments: {name: value} of timm's constructor; an entry "network" names another timm network.
         state: weights by the authors' or timm's names, with the stored position table.
         height, width: size of the images in pixels.
 
@@ -311,7 +311,7 @@ class FrozenViT(FrozenTimmNetwork):
     def identity_settings(self) -> dict[str, str]:
         """Source of the periods of rotary positions, {"rope_periods": "file"}, if they are read from the weight file.
 
-        Empty otherwise. The entry distinguishes results of such a run from those with computed periods.
+        Empty if periods are computed. The entry is stored with results and tells the two apart.
         """
         rounded = self.spec.rotary and not self.weights_id.startswith("random ") and not self.name.endswith("_timm")
         return {"rope_periods": "file"} if rounded else {}
@@ -384,7 +384,7 @@ def patch_maps(model: Any, images: Tensor, norm: bool, block: int = -1) -> Tenso
     """Return the patch tokens (M, C, h, w) of one block of normalised images (M, 3, H, W).
 
     Args:
-        model: timm's network.
+        model: timm's vision transformer.
         images: the images.
         norm: whether to apply the final LayerNorm.
         block: number of the block, from 0, or negative from the end.
@@ -403,7 +403,7 @@ def scaled_coordinates(model: Any, factors: Sequence[float]) -> Iterator[None]:
 
     Args:
         model: timm's DINOv3.
-        factors: one for each block.
+        factors: factor of the patch coordinates in each block.
     """
 
     def hook(factor: float) -> Any:
@@ -444,16 +444,17 @@ class PyramidNet:
     """Description of a network with a feature pyramid, and its official weight file.
 
     ResNets and Swin-B are timm's with the authors' weights. Their maps are those that the authors of DCAMA take: of a
-    ResNet's bottleneck the sum before its last ReLU, of a Swin block its output before any merging or norm
-    (dcama.md §2).
+    ResNet's bottleneck the sum before its last ReLU, of a Swin block its output before any merging or norm (dcama.md
+    §2).
 
     Attributes:
-        kind: "resnet", "swin" and "efficientnet" are timm's; "vgg" is VGG-16's convolutions; "vit" makes a pyramid from
-            the demo's ViT (`token_pyramid`).
-        arguments: arguments of timm's constructor; for an EfficientNet `network`, timm's name of the network.
-        blocks: number of blocks of each stage; for an EfficientNet those of the last stage at each scale.
-        channels: channels of the maps of each stage.
-        multiple: the side of an image must be a multiple of this many pixels.
+        kind: "resnet", "swin" or "efficientnet" for timm's network of this kind, "vgg" for the convolutions of VGG-16,
+            "vit" for a pyramid made from the demo's ViT (`token_pyramid`).
+        arguments: {name: value} of timm's constructor; for an EfficientNet {"network": timm's name of the network}.
+        blocks: number of blocks (feature maps) at the scales 1/4, 1/8, 1/16 and 1/32; of an EfficientNet only the last
+            stage at each scale counts.
+        channels: channels of the maps at these four scales.
+        multiple: number of pixels of which an image's side must be a multiple.
         weights: the published weight file.
     """
 
@@ -538,11 +539,11 @@ def block_features(model: Any, images: Tensor, first: int = 0) -> list[Tensor]:
 
     Args:
         model: a network from `build_pyramid_network`, of another kind than "vit".
-        images: (M, 3, H, W) normalised.
+        images: normalised images (M, 3, H, W).
         first: number of the first block or layer whose maps are returned.
 
     Returns:
-        Maps (M, C, h, w) in forward order.
+        Maps (M, C, h, w) of the M images, one for each block or layer, in the order of the forward pass.
     """
     maps: list[Tensor] = []
     vgg: Any = model["features"] if isinstance(model, nn.ModuleDict) else None
@@ -602,7 +603,8 @@ class FrozenPyramid(FrozenTimmNetwork):
     """Frozen network that encodes an image to a feature pyramid, with maps at 1/4, 1/8, 1/16 and 1/32 of its size.
 
     Attributes:
-        fine: whether the pyramid has the scale 1/4; a method without use for it sets this to False before encoding.
+        fine: whether the pyramid has maps at scale 1/4; a method that does not use them sets this to False before
+            encoding.
     """
 
     spec: PyramidNet
@@ -615,7 +617,10 @@ class FrozenPyramid(FrozenTimmNetwork):
 
     @property
     def blocks(self) -> tuple[int, int, int, int]:
-        """Number of feature maps at the scales 1/4, 1/8, 1/16 and 1/32: (1, L8, L16, L32), also if 1/4 is left out."""
+        """Number of feature maps at the scales 1/4, 1/8, 1/16 and 1/32.
+
+        The first entry is 1 also if the scale 1/4 is left out.
+        """
         return (1, *self.spec.blocks[1:])
 
     @property
@@ -694,8 +699,8 @@ def token_maps(tokens: Tensor, side: int) -> Tensor:
     """Return the patch tokens of all blocks for one image as maps (L, C, h, w), scaled by `VIT_SCALE`.
 
     Args:
-        tokens: (L, 1 + T, C).
-        side: h, rows of tokens.
+        tokens: tokens (L, 1 + T, C) of L blocks, the class token first.
+        side: h, number of rows of patch tokens.
     """
     return VIT_SCALE * rearrange(tokens[:, 1:], "l (y x) c -> l c y x", y=side)
 
@@ -758,7 +763,7 @@ def patch_features(backbone: Any, pixels: Tensor) -> Tensor:
         pixels: image (3, S, S) uint8, on the network's device.
 
     Raises:
-        SettingsError: the network returns neither.
+        SettingsError: the network returns neither such tokens nor a feature pyramid.
     """
     features = backbone.encode(normalise(pixels))
     if isinstance(features, tuple) and len(features) == 4 and all(map(_is_scale, features)):
@@ -798,8 +803,8 @@ class EncoderNet:
 
     Attributes:
         timm: timm's name of the network.
-        side: side of the images in pixels.
-        outputs: width of the last layer; 0 if there is none.
+        side: side in pixels of the square images that the network takes.
+        outputs: number of outputs of the network's last linear layer; 0 if the network has no such layer.
         unit: whether features are scaled to length 1.
         weights: the published weight file.
     """
@@ -975,7 +980,8 @@ def _joined_weights(state: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 def to_timm_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of a ResNet, VGG-16, Swin or EfficientNet-lite that features depend on, under timm's names.
 
-    The classifier, the norm before it and `BUFFERS` are dropped. Weights of other networks are returned unchanged.
+    The classifier, the norm before it and the buffers listed in `BUFFERS` are dropped. Weights of other networks are
+    returned unchanged.
 
     Args:
         state: weights under torchvision's, the Swin authors', the EfficientNet package's or timm's names.
@@ -997,7 +1003,8 @@ def _without(state: dict[str, Tensor], *starts: str) -> dict[str, Tensor]:
 def swin_to_timm_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return a Swin's weights by timm's names, where patch merging belongs to the next stage.
 
-    The Swin authors count it to the stage before. Weights with timm's names and of other networks are unchanged.
+    In the Swin authors' names, patch merging belongs to the stage before. Weights that have timm's names, or are of
+    other networks, are returned unchanged.
     """
     if "layers.0.downsample.norm.weight" not in state:
         return state
@@ -1010,7 +1017,7 @@ def encoder_to_timm_names(state: dict[str, Tensor], keep_head: bool) -> dict[str
 
     Args:
         state: weights by timm's names or by those of the publishers.
-        keep_head: whether to keep the last layer, which is part of some encoders (CLIP's projection).
+        keep_head: whether to keep the last layer, which is a part of some encoders, such as CLIP's projection.
     """
     for prefix in PREFIXES:
         if state and all(key.startswith(prefix) for key in state):

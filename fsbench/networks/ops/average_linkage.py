@@ -25,7 +25,15 @@ def average_linkage(distances: Tensor, cut: float) -> Tensor:
 
 
 def linkage_by_tree(distances: Tensor, cut: float) -> Tensor:
-    """Cluster n points by average linkage with scikit-learn, on the CPU; arguments and result of `average_linkage`."""
+    """Cluster n points by average linkage with scikit-learn, on the CPU.
+
+    Args:
+        distances: (n, n), of which the entries above the diagonal are read.
+        cut: mean distance from which on clusters are not merged.
+
+    Returns:
+        Cluster labels (n,) int64 from 0.
+    """
     from sklearn.cluster import AgglomerativeClustering  # a second of imports
 
     if len(distances) < 2:  # which scikit-learn refuses
@@ -38,9 +46,14 @@ def linkage_by_tree(distances: Tensor, cut: float) -> Tensor:
 
 
 def linkage_by_rounds(distances: Tensor, cut: float) -> Tensor:
-    """Cluster n points by average linkage, merging all pairs of mutually nearest clusters at once, on any device.
+    """Cluster n points by average linkage on any device: in each round all pairs of mutually nearest clusters merge.
 
-    Arguments and result are those of `average_linkage`.
+    Args:
+        distances: (n, n), of which the entries above the diagonal are read.
+        cut: mean distance from which on clusters are not merged.
+
+    Returns:
+        Cluster labels (n,) int64 from 0.
     """
     upper = distances.detach().double().triu(1)
     current = upper + upper.T

@@ -18,7 +18,7 @@ from fsbench.networks.ops.support_planes import PlaneWindows, add_over_support, 
 
 
 class CenterPivotConv4d(nn.Module):
-    """4-D convolution with the two centre planes of its kernel, strided on the support side (§4.3).
+    """4-D convolution of query-support correlations by only the two centre planes of its kernel (HSNet §4.3).
 
     One 2-D convolution runs over the query's plane at the support positions 0, stride, 2·stride, …, the other over the
     support's plane, with that stride, at every query position; their sum is the output. The output is stored plane by
@@ -28,7 +28,7 @@ class CenterPivotConv4d(nn.Module):
         inner: C, input channels.
         outer: D, output channels.
         kernel: side of both kernels, odd.
-        stride: stride on the support's plane.
+        stride: stride along the support's rows and columns.
     """
 
     def __init__(self, inner: int, outer: int, kernel: int, stride: int):

@@ -16,11 +16,11 @@ from fsbench.networks.ops.kept_correlation import EPSILON, resize_mask, unit
 def hyper_correlation(query: Tensor, support: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return the cosines of all pairs of query and support pixels, negative ones as 0 (§4.2).
 
-    `KeptCorrelation` holds the same numbers without those that the mask makes 0.
+    `KeptCorrelation` holds the same cosines without those that the mask makes 0.
 
     Args:
-        query: (B, L, C, hq, wq) features.
-        support: (B, L, C, hs, ws) features.
+        query: (B, L, C, hq, wq) features of B queries from L backbone blocks.
+        support: (B, L, C, hs, ws) features of their supports.
         mask: (B, S, S) support mask in [0, 1]; it is resized with aligned corners and multiplied with the support's
             features. None for no mask.
 
@@ -47,7 +47,7 @@ def unit_correlation(query: Tensor, support: Tensor) -> Tensor:
 def reference(query: Tensor, support: Tensor) -> Tensor:
     """Return the cosines of all pairs of query and support pixels, negative ones as 0, by the plain formula, for tests.
 
-    Arguments and result are those of `hyper_correlation` without a mask.
+    `query` is (B, L, C, hq, wq), `support` (B, L, C, hs, ws); the result is (B, L, hq, wq, hs, ws).
     """
     q, s = (x / (x.norm(dim=2, keepdim=True) + EPSILON) for x in (query, support))
     return F.relu(torch.einsum("blchw,blcyx->blhwyx", q, s))
@@ -58,8 +58,8 @@ def prior_mask(query: Tensor, support: Tensor, masks: Tensor, size: tuple[int, i
     """Return PFENet's training-free prior: each query pixel's largest similarity to a foreground pixel (§3).
 
     Args:
-        query: (B, C, n, n) high-level features.
-        support: (B, K, C, n, n) features of the supports, not masked.
+        query: (B, C, n, n) high-level features of B queries.
+        support: (B, K, C, n, n) features of their K supports each, not masked.
         masks: (B, K, S, S) support masks in [0, 1].
         size: (H, W) of the result.
 

@@ -23,7 +23,7 @@ class Clusters:
 
     Attributes:
         centres: cluster centres (k, C).
-        labels: (n,) int64, each vector's nearest centre before the last update of the centres.
+        labels: (n,) int64, index of each vector's nearest centre before the last update of the centres.
         passes: number of iterations; 0 for one cluster.
         converged: False if the limit of iterations was reached.
     """

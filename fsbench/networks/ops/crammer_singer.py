@@ -18,7 +18,7 @@ ITERATIONS = 10_000
 
 
 def crammer_singer(gram: Tensor, labels: Tensor, ways: int, cap: float = CAP, tol: float = 1e-9) -> Tensor:
-    """Solve Crammer and Singer's multi-class support vector machine for all E episodes at once, by ADMM.
+    """Solve Crammer and Singer's multi-class support vector machine for E episodes together, by ADMM.
 
     Args:
         gram: Gram matrices (E, B, B) of the support features; the work is done in float64.
@@ -67,8 +67,8 @@ def crammer_singer(gram: Tensor, labels: Tensor, ways: int, cap: float = CAP, to
 def project(x: Tensor, bound: Tensor) -> Tensor:
     """Project each row of `x` (..., n) to the nearest point that is at most `bound` and sums to 0.
 
-    It is `min(x - t, bound)` for the t that makes the sum 0. The entries that reach their bound are those with the
-    largest `x - bound`; all possible numbers of them are tried at once.
+    The nearest point is `min(x - t, bound)` for the number t that makes its sum 0. The entries that reach their bound
+    are those with the largest `x - bound`; all possible numbers of such entries are tried together.
     """
     slack, order = (x - bound).sort(-1, descending=True)
     bounds, free = bound.gather(-1, order), x.gather(-1, order)

@@ -20,7 +20,7 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class KeptCorrelation:
-    """Correlations of B queries with those support pixels that lie under the mask; all others are 0 and not stored.
+    """Correlations of B queries with the support pixels under a mask; correlations with other pixels are not stored.
 
     Attributes:
         query: unit features (B, L, C, P) of the query's P pixels.
@@ -39,7 +39,7 @@ class KeptCorrelation:
     def cosines(self, sample: int) -> Tensor:
         """Return the cosines (n, L, P) of sample number `sample`, kept support pixels by query pixels.
 
-        Negative cosines are 0. The dtype is that of the features, under autocast too.
+        Negative cosines are 0. The dtype is that of the features, also under autocast.
         """
         query, support = self.query[sample], self.support[sample]
         with torch.autocast(query.device.type, enabled=False):

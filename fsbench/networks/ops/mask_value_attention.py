@@ -33,8 +33,8 @@ VALUE_WIDTH = 8
 def chosen_backend(device: torch.device) -> str:
     """Return the name of the implementation that `mask_value_attention` uses on `device`.
 
-    It is the value of `$FSBENCH_MASK_ATTENTION`, else "fused" on CUDA and "chunked" elsewhere; while a graph is
-    exported it is "reference", which consists of plain operators.
+    The name is the value of the environment variable `FSBENCH_MASK_ATTENTION` or, if it is not set, "fused" on CUDA and
+    "chunked" elsewhere; while a graph is exported it is "reference", which consists of plain operators.
     """
     if torch.compiler.is_exporting():
         return "reference"
@@ -47,17 +47,18 @@ def mask_value_attention(
     """Average a support mask by the attention of query tokens to support tokens, mean over heads.
 
     Args:
-        q: (B, C, T) queries, channels first, head-major.
-        k: (B, C, Ts) keys.
-        value: (B, Ts) mask values to average.
+        q: (B, C, T) queries of T query tokens; the C channels are grouped by head.
+        k: (B, C, Ts) keys of Ts support tokens.
+        value: (B, Ts) mask values of the support tokens, which are averaged.
         heads: number of heads; divides C.
         dropout: probability of dropping an attention weight (the others grow by 1 / (1 - dropout)); "chunked" and
-            "reference" drop the same ones for the same state of torch's CPU generator.
+            "reference" drop the same weights for the same state of torch's CPU generator.
         backend: "reference" (all weights of a sample at once), "chunked" (chunks of query positions; recomputed in the
-            backward pass) or "fused" (`scaled_dot_product_attention`). Default: see `chosen_backend`.
+            backward pass) or "fused" (`scaled_dot_product_attention`). None takes `$FSBENCH_MASK_ATTENTION`, else
+            "fused" on CUDA and "chunked" elsewhere.
 
     Returns:
-        (B, T), dtype of `q` (the autocast dtype where autocast is on).
+        Averages (B, T), in the dtype of `q` (the autocast dtype where autocast is on).
     """
     chosen = backend or chosen_backend(q.device)
     known = ("reference", "chunked", "fused")
@@ -74,10 +75,10 @@ def mask_value_attention(
 
 
 class PartialAverage(NamedTuple):
-    """Averages over a part of the keys, in a form that can be joined with other parts.
+    """Attention-weighted averages over a part of the keys, which can be joined with those over other parts.
 
     Attributes:
-        value: averages (B, heads, T).
+        value: averages (B, heads, T) for T query tokens.
         mass: logarithms of the sums of the exponentials of all logits (B, heads, T).
     """
 
@@ -85,7 +86,7 @@ class PartialAverage(NamedTuple):
     mass: Tensor
 
     def join(self, other: "PartialAverage") -> "PartialAverage":
-        """Return the averages over the keys of this and the other part together."""
+        """Return the averages over the keys of this part and of `other` together."""
         share = (other.mass - self.mass).sigmoid()
         return PartialAverage(torch.lerp(self.value, other.value, share), torch.logaddexp(self.mass, other.mass))
 
@@ -94,8 +95,14 @@ class PartialAverage(NamedTuple):
 def partial_average(q: Tensor, k: Tensor, value: Tensor, heads: int) -> PartialAverage:
     """Average mask values by attention to a part of the keys, in chunks, without gradient.
 
-    The parts can be joined; their mean over heads is then `mask_value_attention` of all keys, whose arguments these
-    are.
+    Results for several parts of the keys can be joined; the mean over heads of all is what `mask_value_attention`
+    returns for all keys.
+
+    Args:
+        q: (B, C, T) queries, channels first, head-major.
+        k: (B, C, Ts) keys of this part.
+        value: (B, Ts) mask values to average.
+        heads: number of heads; divides C.
     """
     q, k, value = _of_one_dtype(q, k, value)
     with torch.autocast(q.device.type, enabled=False):

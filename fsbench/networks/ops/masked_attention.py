@@ -53,21 +53,22 @@ def masked_attention(
     """Attend from queries to the support tokens that lie under a mask, at each of T query positions.
 
     Args:
-        q: (B, D, T, Td) queries.
-        x: (B, C, T, Ts) tokens that become keys and values; or the factors of a correlation `query @ support.mT`,
-            query (B or 1, C, T, c) and support (B, C, Ts, c), of which "packed" computes the kept tokens alone.
+        q: (B, D, T, Td) queries: at each of T query positions Td queries of D channels.
+        x: (B, C, T, Ts) support tokens, Ts at each query position, that become keys and values; or the factors of a
+            correlation `query @ support.mT`, query (B or 1, C, T, c) and support (B, C, Ts, c), of which "packed"
+            computes the kept tokens alone.
         weight: (2D, C) projection to keys (first D rows) and values.
         bias: (2D,) bias of the projection.
-        keep: (B, Ts) bool; tokens that are False get no key and no value. A sample that keeps none yields zeros.
+        keep: (B, Ts) bool; tokens that are False get no key and no value. A sample without kept tokens yields zeros.
         heads: number of heads; divides D.
         backend: "reference" (a loop over samples that stores all attention weights), "packed" (each sample's kept
             tokens alone, in chunks of query positions; weights recomputed in the backward pass) or "filled" (dropped
             tokens' logits are -∞, in which no step depends on a mask's values). Default: `$FSBENCH_ATTENTION`, else
             "packed"; "filled" in a graph that is exported.
-        overwrite: `q` is not needed afterwards; "packed" writes the answer into it where no gradient is wanted.
+        overwrite: whether "packed" may write the result into `q` if no gradient is needed.
 
     Returns:
-        (B, D, T, Td), dtype of `q` (the autocast dtype where autocast is on).
+        Attended values (B, D, T, Td), in the dtype of `q` (the autocast dtype where autocast is on).
 
     Peak memory beyond inputs, output and gradients, on the layers of EMAT and CST: some ten arrays of a chunk's size
     for "packed" (20 MB in fp32, on a GPU 1.3 GB); some 8·T·Td·M per sample, for all samples at once, for "reference".

@@ -16,8 +16,8 @@ from fsbench.networks.ops.support_planes import PlaneWindows, from_planes, to_pl
 class GroupNormReLU(nn.GroupNorm):
     """GroupNorm over the channels of 4-D correlation activations, followed by ReLU.
 
-    For activations that are constant outside of a window of support positions (`PlaneWindows`), the constant is
-    normalised once, and counts in mean and variance for all positions outside.
+    Activations may be constant outside of a window of support positions (`PlaneWindows`). The constant is then
+    normalised once, and counts in mean and variance once for each position outside of the window.
     """
 
     def forward(self, x: Tensor | PlaneWindows) -> Tensor | PlaneWindows:  # type: ignore[override]

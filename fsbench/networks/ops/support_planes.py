@@ -22,9 +22,9 @@ class PlaneWindows:
     """Activations of B samples that are constant outside a window of support positions.
 
     Attributes:
-        windows: activations (rows, columns, C, hq, wq) in the window of each sample, contiguous.
-        corners: row and column of each window's first position in the support's map.
-        rest: value (C,) at all support positions outside of the window, for each sample.
+        windows: for each sample, activations (rows, columns, C, hq, wq) in the window, contiguous.
+        corners: for each sample, row and column of the window's first position in the support's map.
+        rest: for each sample, value (C,) at all support positions outside of the window.
         support_plane: size (hs, ws) of the support's map.
     """
 

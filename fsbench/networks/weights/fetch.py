@@ -22,13 +22,14 @@ INSTEAD = "give another source (--url-base URL), or put the file there by hand (
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Options of the command `fsbench weights fetch`, which downloads weight files.
+    """Options of the command `fsbench weights fetch`, which downloads weight files of networks.
 
     Attributes:
         accept: function that asks the user to accept the licence of a file; returns True if it is accepted.
-        source: folder with files that the user already has, from which they are copied.
-        url_base: address of a mirror to use instead of the publishers': `<url_base>/<file>`.
-        retry: number of attempts and waiting times between them.
+        source: folder with weight files that the user already has, which are copied instead of downloaded; None for
+            none.
+        url_base: address of a mirror that has files as `<url_base>/<file>`; None for the publishers' addresses.
+        retry: number of download attempts, and waiting times between them.
         say: function that prints a line for the user.
     """
 

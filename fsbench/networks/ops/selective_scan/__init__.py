@@ -32,34 +32,35 @@ def selective_scan(
     return_last_state: bool = False,
     backend: Backend | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Run the selective scan of Mamba over tokens.
+    """Run the selective scan of Mamba over L tokens, for b samples with D channels and N states per channel.
 
     Arguments are those of mamba-ssm's `selective_scan_fn`, with `initial_state` and `backend`.
 
     Args:
-        u: (b, D, L) inputs; u, delta, z and variable B, C share one dtype.
+        u: (b, D, L) inputs; u, delta, z, and B and C that vary over tokens share one dtype.
         delta: (b, D, L) step sizes before bias and softplus.
-        A: (D, N) real, fp32 (fp64 when u is).
-        B, C: (b, G, N, L), (b, N, L) for one group, or fixed (D, N). Fixed ones are expanded to G = D groups, which
-            takes b·D·N·L numbers.
-        D: (D,) skip.
+        A: (D, N) state matrix, real, fp32 (fp64 if u is).
+        B, C: input and output projections, (b, G, N, L) for G groups of channels, (b, N, L) for one group, or (D, N) if
+            they are the same for all tokens; these are expanded to G = D groups, which takes b·D·N·L numbers.
+        D: (D,) skip, the factor of the input that is added to the output.
         z: (b, D, L) gate, applied after the skip.
-        delta_bias: (D,).
+        delta_bias: (D,) bias of the step sizes.
+        delta_softplus: whether the step size is softplus(delta + bias).
         initial_state: (b, D, N) state before the first token; zeros by default. It is differentiable.
         return_last_state: also return the state after the last token.
         backend: "reference" (token by token, everything kept for autograd), "doubling" (all tokens at once in log2(L)
-            steps, for graphs that are exported), "torch" (in blocks, states recomputed in
-            the backward pass), "triton" (chunks in parallel, forward and backward) or "mamba_ssm" (its CUDA kernel,
-            which has no initial state and no gradient of the last state). Default: `$FSBENCH_SCAN`; else on CUDA
-            "mamba_ssm" where it is installed, has what the call needs and torch does not insist on deterministic
-            gradients (with `warn` it is taken, with a warning), or "triton"; "torch" otherwise.
+            steps, for graphs that are exported), "torch" (in blocks, states recomputed in the backward pass), "triton"
+            (chunks in parallel, forward and backward) or "mamba_ssm" (its CUDA kernel, which has no initial state and
+            no gradient of the last state). Default: `$FSBENCH_SCAN`; else on CUDA "mamba_ssm" where it is installed,
+            has what the call needs and torch does not insist on deterministic gradients (with `warn` it is taken, with
+            a warning), or "triton"; "torch" otherwise.
 
     Returns:
         (b, D, L) in u's dtype, and with `return_last_state` the differentiable last state (b, D, N), fp32 or wider.
         State and sums are fp32 or wider whatever the inputs and autocast say.
 
     Raises:
-        SettingsError: the arguments do not fit together, or the back end cannot do it.
+        SettingsError: the arguments do not fit together, or the back end does not support the call.
     """
     b, channels, length = check_arguments(u, delta, A, B, C, D, z, delta_bias, initial_state)
     stateless = initial_state is None and not (return_last_state and torch.is_grad_enabled())

@@ -62,8 +62,9 @@ def scan_by_doubling(
 ) -> tuple[Tensor, Tensor]:
     """Run the selective scan on all tokens at once in log2(L) steps, which can be traced into a graph.
 
-    Arguments and result are those of `scan`. Each token is an affine map of the state, state -> a · state + b; maps of
-    2, 4, … tokens are composed of two maps of half as many. All states exist at once, (b, D, N, L) numbers each time.
+    Arguments and result are those of `scan`, which takes token by token. Each token is an affine map of the state,
+    state -> a · state + b; maps of 2, 4, … tokens are composed of two maps of half as many. All states exist at once,
+    (b, D, N, L) numbers each time.
     """
     u, step, B, C = _widened(u, delta, B, C, bias, softplus, A)
     length = u.shape[2]

@@ -75,7 +75,7 @@ def ends(
 ):  # fmt: skip
     """Compute the exit state of each chunk from zero (values u, vectors B), and the sums of Delta for its decay.
 
-    Reversed, it is the gradient at the chunk's entry from a zero gradient at its exit (values grad, vectors C).
+    With REVERSE, compute the gradient at each chunk's entry from a zero gradient at its exit (values grad, vectors C).
     Both are sums over tokens with weights exp(A x sum of Delta over the tokens between), whose exponents are never
     positive.
     """
@@ -108,8 +108,8 @@ def chain(
     """Compute the states between chunks: state <- exp(A sum) state + end, from `first` to `last` (b, N, D).
 
     `entries` are the states before each chunk. With RECAP, between windows also state <- decay state + offset; `exits`
-    are the states before that. Reversed, it runs on gradients from the last chunk to the first, and computes those of
-    decay and offset.
+    are the states before that. With REVERSE, gradients are passed on from the last chunk to the first, and the
+    gradients of decay and offset are computed.
     """
     n = tl.arange(0, BN)[:, None]
     channel = tl.program_id(0).to(tl.int64) * BD + tl.arange(0, BD)[None, :]
@@ -189,10 +189,10 @@ def backward(
 ):  # fmt: skip
     """Compute the gradients of every chunk from its entry state and the gradient of its exit state.
 
-    Formulas are those of selective-scan §1.1.
+    The formulas are in the specification selective-scan §1.1.
 
-    Those of u and delta are written (b, D, L); of A, D, bias as one summand per chunk, (b, chunks, [N,] D); of B and C
-    as one summand per channel block, (blocks, b, G, N, L).
+    Gradients of u and delta are written as (b, D, L); of A, D, bias as one summand per chunk, (b, chunks, [N,] D); of B
+    and C as one summand per channel block, (blocks, b, G, N, L).
     """
     sample, group, block, chunk, channel, time, own, token, later = _tile(window, width, BD, BT)
     mask = own & token
@@ -256,7 +256,7 @@ def _plain_tile(channels, length, BD: tl.constexpr, BT: tl.constexpr):
 
 @triton.jit
 def read(u, step, A, B, C, state, y, channels, length, states, BD: tl.constexpr, BT: tl.constexpr):
-    """Compute the outputs (b, D, L) without the skip."""
+    """Compute the outputs (b, D, L), without the skip, of one scan step that each token makes from the same state."""
     sample, channel, time, own, token, at = _plain_tile(channels, length, BD, BT)
     delta = load_fp32(step + at, own & token)
     out, same = tl.zeros([BD, BT], tl.float32), tl.zeros([1, BT], tl.float32)
@@ -276,10 +276,10 @@ def read_backward(
     u, step, A, B, C, state, grad, grad_u, grad_step, grad_A, grad_B, grad_C, grad_state,
     channels, length, states, BD: tl.constexpr, BT: tl.constexpr,
 ):  # fmt: skip
-    """Compute the gradients (selective-scan §5).
+    """Compute the gradients of `read`, one scan step of each token from the same state (selective-scan §5).
 
-    Those of u and step are written (b, D, L); of A and the state as one summand per block of tokens, (b, blocks, N, D);
-    of B and C as one summand per block of channels, (blocks, b, N, L).
+    Gradients of u and step are written as (b, D, L); of A and the state as one summand per block of tokens, (b, blocks,
+    N, D); of B and C as one summand per block of channels, (blocks, b, N, L).
     """
     sample, channel, time, own, token, at = _plain_tile(channels, length, BD, BT)
     mask = own & token

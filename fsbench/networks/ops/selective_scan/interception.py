@@ -44,7 +44,8 @@ def intercept(
         state: state (b, d, n) from which each token starts.
         delta_bias: bias of the step sizes (d,).
         delta_softplus: whether the step size is softplus(delta + bias).
-        backend: implementation, see `selective_scan`; all but "triton" use the definition with (b, d, l, n) tensors.
+        backend: name of the implementation, as in `selective_scan`; all but "triton" use the definition with tensors
+            (b, d, l, n). None takes the default.
 
     Returns:
         Outputs (b, d, l) in u's dtype. Sums are fp32 or wider. All arguments get gradients.

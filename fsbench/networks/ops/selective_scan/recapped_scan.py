@@ -41,8 +41,9 @@ def recapped_scan(
         B_s, C_s: projections of S (b, G, N, T).
         u_q, delta_q: inputs and step sizes of the windows (b, D, W, Tq).
         B_q, C_q: projections of the windows (b, G, N, W, Tq).
-        A, D, delta_bias, delta_softplus, backend: see `selective_scan`. "mamba_ssm", which has no initial state, scans
-            the whole sequence.
+        A, D, delta_bias, delta_softplus, backend: state matrix, skip, bias and softplus of the step sizes, and name of
+            the implementation, as in `selective_scan`. "mamba_ssm", which has no initial state, scans the whole
+            sequence.
 
     Returns:
         Outputs of the first S (b, D, T) and of the windows (b, D, W, Tq), in u's dtype, and the state after the first S
