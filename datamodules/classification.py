@@ -27,14 +27,14 @@ PROTOCOL = "fort"
 
 
 class ClassificationDataModule(DataModule):
-    """Test episodes of a classification data set. All its classes take part; nothing is trained.
+    """Data module of few-shot classification: test episodes about all classes of a data set, without training.
 
     Args:
         dataset: the photos and their classes.
         test: ways, shots and queries of the test.
-        loading: how files become batches.
-        image_size: side of the images.
-        seed: the seed of what methods draw (first weights, order of visits), together with the episode's number.
+        loading: options of loading, such as the number of worker processes.
+        image_size: side S in pixels of the square images.
+        seed: with the episode's number, the seed of random numbers of methods (first weights, order of images).
 
     Raises:
         SettingsError: a fold other than 0 is asked for, or an option is too small.
@@ -69,7 +69,8 @@ class ClassificationDataModule(DataModule):
     def names(self) -> tuple[str, ...]:
         """Names of all images; episodes and features refer to an image by its position in this tuple.
 
-        Methods see these positions, so the order is a hash's, which gives away no classes; it is the same in every run.
+        Methods see these positions; so names are ordered by a hash, which gives away no classes and is the same in
+        every run.
         """
         listed = self._listed
         return tuple(listed[number] for number in self._mixed)
@@ -135,7 +136,7 @@ class ClassificationDataModule(DataModule):
         )
 
     def share(self, places: Sequence[int]) -> Sequence[int]:
-        """Return those of the positions in `names` whose images this process encodes; processes take turns."""
+        """Return those of the positions in `names` whose images this process of several encodes."""
         rank, world = ranks()
         return places[rank::world]
 

@@ -324,7 +324,7 @@ class EpisodicDataModule(DataModule):
         """Raise SettingsError if a checkpoint was trained on classes that are novel in this test.
 
         Args:
-            trained_on: data set, fold, protocol and class names of its training.
+            trained_on: {name: value} of the checkpoint's training: data set, fold, protocol and class names.
             what: words for the checkpoint, for the message.
         """
         header = self.manifest.header

@@ -28,7 +28,7 @@ _NOT_OFFICIAL = ("draws", "official_sha256", "calibration_ids", "calibration_ima
 
 @dataclass(frozen=True)
 class Tested:
-    """A manifest with its protocol, whose header is compared with its episodes.
+    """A manifest (list of episodes with a header) and its protocol, for comparing the header with the episodes.
 
     Attributes:
         manifest: the header with its episodes.
@@ -48,7 +48,7 @@ class Tested:
 
     @cached_property
     def episodes(self) -> tuple[Episode, ...]:
-        """Episodes of all draws, except those only for calibration."""
+        """Episodes of all draws of supports, without those that only calibrate a threshold."""
         return self.manifest.tested_episodes
 
     @cached_property

@@ -169,9 +169,9 @@ class Program(BaseModel):
         return found
 
     def absence(self, column: str) -> str | None:
-        """Return the condition that explains why the program lacks this one; None if it has source lines itself.
+        """Return the condition that explains why the program lacks the condition `column`; None if none does.
 
-        It is None as well if the source lines of the explaining condition are not noted.
+        None is returned if source lines are noted for `column` itself, or not noted for the explaining condition.
         """
         source = ABSENCES.get((column, getattr(self, column)))
         whole = source in ("dataset", "program")

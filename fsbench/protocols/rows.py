@@ -79,8 +79,8 @@ def protocol_of_row(name: str) -> Protocol:
     """Return the protocol that is made from a row of the atlas of evaluation programs.
 
     Args:
-        name: `atlas:<method>/<data set>`, as `fsbench atlas` or the paper writes them, followed by settings of
-            `FREE_SETTINGS`, such as @workers=0.
+        name: `atlas:<method>/<data set>`, written as `fsbench atlas` or the paper does, and optionally settings of
+            `FREE_SETTINGS` such as `@workers=0` behind it.
 
     Raises:
         SettingsError: there is no such row, it cannot be run, or a setting is unknown or not a number.
@@ -135,8 +135,8 @@ def compose(row: Program, settings: Mapping[str, Any]) -> Protocol:
         settings: values of `FREE_SETTINGS` that replace those of the published command.
 
     Raises:
-        SettingsError: fsbench has no rule for one of the row's words, or words exclude each other; the message names
-            them.
+        SettingsError: fsbench has no rule for a word of the row, or two words exclude each other; the message names the
+            words.
     """
     name = PREFIX + row.id + "".join(f"@{key}={_written(value)}" for key, value in sorted(settings.items()))
     _check_settings(row, settings)
