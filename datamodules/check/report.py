@@ -42,7 +42,7 @@ class Report:
         self.findings.append(("PROBLEM", subject, text))
 
     def count(self, subject: str, number: int, official: int | None, unit: str) -> None:
-        """Add the number of some things as a finding; it differs if there is an official number and this is not it."""
+        """Add the finding "<number> <unit>": ok if it is the official number or that is None, else a difference."""
         if official is None or number == official:
             self.ok(subject, f"{number} {unit}")
         else:

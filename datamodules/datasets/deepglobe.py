@@ -109,10 +109,11 @@ publishes a checksum. <root> may also be a folder that a program of the field ha
 
 
 class DeepGlobeAll(DeepGlobe):
-    """DeepGlobe with all crops, also single-colored and rare ones; no published figure uses it.
+    """DeepGlobe with all crops, also those that PATNet's authors drop (one colour, or a rare one); no paper uses it.
 
     Args:
-        root, layout: as of `DeepGlobe`.
+        root: folder of the crops, as for `DeepGlobe`.
+        layout: "patnet" or "ifa": how image and mask files are named, as for `DeepGlobe`.
     """
 
     name = "deepglobe_all"

@@ -25,8 +25,9 @@ class OfficialData(SegmentationData):
 
     Attributes:
         lists: folders with official lists, see `fsbench.datamodules.lists.official.read_official`.
-        derives_lists: the user asked for no folders of lists, so that derived lists replace no missing ones.
-        allow_unverified_lists: use lists whose checksum is not the official one.
+        derives_lists: whether the user gave an empty list of folders; derived lists are then used on purpose and
+            reported as no substitute.
+        allow_unverified_lists: whether lists whose checksum is not the official one are used.
     """
 
     lists: list[str]

@@ -72,16 +72,16 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
 
 
 class TrainingEpisodes(Dataset[EpisodeBatch]):
-    """1-way training episodes of `shot` supports, drawn when loaded; item (epoch, i) follows from these and the seed.
+    """1-way training episodes of `shot` supports, as a torch dataset that draws item (epoch, i) when it is loaded.
 
-    Images and labels are changed at random by `augmentation`, if given. Queries also have label maps of `base_classes`,
-    if given.
+    An item depends on the seed, the epoch and i alone. With an `augmentation` images and labels are changed at random.
+    With `base_classes` queries also have label maps of these classes.
 
-    An epoch has one item per training pair where queries are listed (PASCAL), else one per distinct training image
-    (COCO, fscs-protocol §3; PFENet's protocol). With `official` streams the items are those of VRP-SAM's program,
-    whatever the seed: one per image, filled up to its processes, in the order of its steps (vrp-sam.md §9). With
-    `recurring` epochs they are those of PATNet's program, in its order: all epochs but the first are the same
-    (patnet.md §5).
+    If the data set lists queries (PASCAL), an epoch has one item per training pair, else one per distinct training
+    image (COCO, fscs-protocol §3; PFENet's protocol). With `official` streams the items are those of VRP-SAM's program,
+    whatever the seed: one per image, filled up to equal shares of its processes, in the order of its steps (vrp-sam.md
+    §9). With `recurring` epochs the items are those of PATNet's program, in its order: all epochs but the first are the
+    same (patnet.md §5).
     """
 
     def __init__(

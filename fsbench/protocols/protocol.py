@@ -354,7 +354,7 @@ class Protocol:
         return notes
 
     def conditions(self, dataset: str) -> Conditions:
-        """Return the conditions of the test on a data set in the words of the atlas of evaluation programs."""
+        """Return the test's conditions on a data set (image lists, draw, seeds, metric, …) as words of the atlas."""
         if not isinstance(self.counting, PixelCounting):
             return Conditions()
         if self.row is not None and ATLAS_NAMES.get(dataset) == self.row.dataset:

@@ -73,14 +73,14 @@ _ANNOTATIONS = Archive(
 
 
 class Coco(OfficialData):
-    """COCO-20i (fscs-protocol §1, §2). Fold f tests classes f+1, f+5, …, f+77; a name is `val2014/COCO_val2014_….jpg`.
+    """COCO-20i (fscs-protocol §1): fold f tests classes f+1, f+5, …, f+77; images are `val2014/COCO_val2014_….jpg`.
 
     Args:
-        root: Folder with `train2014`, `val2014` and `annotations/instances_{train,val}2014.json`. The training part is
-            needed only where training images are asked for.
-        lists: Folders with official lists (see `read_official`). None takes the folder `lists` in `root` where there is
-            one. Lists that are derived from the annotations have another order, which makes other episodes.
-        allow_unverified_lists: Use lists whose checksum is not the official one; the record says so.
+        root: Folder with `train2014`, `val2014` and `annotations/instances_{train,val}2014.json`. The training files
+            are needed only for training.
+        lists: Folders with official lists (see `read_official`). None takes the folder `lists` in `root` if it exists.
+            Without official lists they are derived from the annotations, in another order, which makes other episodes.
+        allow_unverified_lists: Use lists whose checksum is not the official one; the run's record states this.
     """
 
     name = "coco"

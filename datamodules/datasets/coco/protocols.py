@@ -44,7 +44,7 @@ def _seen_as(kind: type[View], data: Coco) -> View:
 
 @AugmentedSettings.register(Coco)
 class CocoAugmentedSettings(AugmentedSettings):
-    """Least object size in the augmented settings of the protocol fscs on COCO-20i, whose objects are small."""
+    """Smallest object that the augmented settings of the protocol fscs add on COCO-20i, whose objects are small."""
 
     threshold = 0.03
 
