@@ -26,13 +26,13 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
     """The segmentation episodes of a list, as a torch dataset that loads them by their position.
 
     Args:
-        draw: the draw of the episodes.
+        draw: the rule by which the episodes were drawn; it also says how they are loaded.
         data: the data set.
         episodes: the episodes in the order in which they are read.
-        config: how they are loaded.
-        next_shown: for each position {image name: position of the next episode that shows it, or None}. The cache of
-            decoded files drops by it what is needed last, if one process loads all episodes. With several processes,
-            which do not know each other's episodes, the least recently used files are dropped.
+        config: how episodes become tensors, such as the side of images.
+        next_shown: {position of an episode: {image name: position of the next episode that shows the image, or None}}.
+            If one process loads all episodes, its full cache of decoded files drops the file that is needed last. With
+            several loader processes the least recently used file is dropped.
     """
 
     def __init__(

@@ -77,7 +77,7 @@ def load_episode(
         data: the data set.
         episode: names of its images and numbers of its classes.
         config: settings of loading.
-        files: cache of decoded files; None to decode every file.
+        files: cache of decoded files; None for a new, empty one.
         box_of: function from a support's name, class number and mask to its box, for methods that need boxes; None for
             the box around the largest connected part of the mask.
 

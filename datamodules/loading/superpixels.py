@@ -37,7 +37,7 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
         length: number of items of an epoch, which goes through the slices again and again; None for one item of each
             slice.
         size: side S of the images.
-        seed: the seed of all random draws.
+        seed: the seed of all random draws; item (epoch, i) depends on (seed, epoch, i) alone.
 
     Raises:
         DataError: there is no slice, or only avoided ones.
