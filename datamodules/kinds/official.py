@@ -59,7 +59,7 @@ class OfficialData(SegmentationData):
         return not self.derives_lists and (split, fold) in checksums(self.name)
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Return in a word how derived (image, class) pairs compare with the official list."""
+        """Return how derived (image, class) pairs differ from the official list: `OFFICIAL`, `REORDERED`, `DERIVED`."""
         return verdict(pairs, self.name, split, fold)
 
 

@@ -260,7 +260,7 @@ class Augmentation:
 
         Returns:
             The image (3, side, side) float32, its label (side, side) uint8, and a list of the maps `more`, each (side,
-                side) uint8.
+            side) uint8.
         """
         drawn, crop = Draws.of_image(self.factors, rng), Crop(self.side)
         factor, angle, flipped = drawn.factor, drawn.angle, drawn.flipped
@@ -320,7 +320,7 @@ class ResizedAugmentation(Augmentation):
 
         Returns:
             The image (3, side, side) float32, its label (side, side) uint8, and a list of the maps `more`, each (side,
-                side) uint8.
+            side) uint8.
         """
         drawn, squash = Draws.of_image(self.factors, rng), Squash(self.side)
         pixels = squash.image(drawn.pixels(image.astype(np.float32)))

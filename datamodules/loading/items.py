@@ -224,7 +224,7 @@ def support_labels(
 
     Returns:
         For each way a list of K labels (S, S) uint8: 1 where the way's class is labelled (by mask, box, points, …), 255
-            void, else 0.
+        void, else 0.
     """
     draws = config.annotation in WEAK
     told = []

@@ -49,7 +49,7 @@ def archive_at_hand(job: Job, names: Sequence[str]) -> Path | None:
 
 
 def take_file(job: Job, file: str, source: Source, root: Path | None = None) -> None:
-    """Copy the authors' `file` from the folder of `--from` into the root, unless it is there.
+    """Copy the authors' `file` from the folder of `--from` into `root` (default: the job's), unless it is there.
 
     Raises:
         DataError: the file is in neither place; the message says what to fetch from where.

@@ -32,7 +32,7 @@ class Job:
         lists: folder with the authors' image lists; None downloads the lists.
         without_lists: take no image lists.
         url_base: mirror instead of the publishers' addresses: `<url_base>/<archive>`, `<url_base>/lists/<file>`.
-        allow_unverified: use archives whose checksum is not the published one; the file `NOTE` in the root states this.
+        allow_unverified: use archives whose checksum is not the published one; the root's `prepared.json` states this.
         render: also write the label maps as PNGs, for data sets whose label maps are painted from outlines.
         validation_only: unpack only what tests need: no training parts, and no photos that no test draws from.
         retry: waiting times and attempts of downloads.
@@ -87,7 +87,7 @@ class Job:
         return kept
 
     def note(self, path: Path, digest: str | None, verified: bool) -> None:
-        """Record in the root's file `NOTE` that an archive was used.
+        """Record in the root's file `prepared.json` that an archive was used, and its checksum.
 
         Args:
             path: the archive.
@@ -138,7 +138,7 @@ class Prepared(Protocol):
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Prepare the data set in the root of `job`; steps that are already done are skipped.
+        """Find or download the files of the data set and put them into the root of `job`; finished steps are skipped.
 
         Returns:
             Remarks for the user.

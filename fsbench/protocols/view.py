@@ -180,7 +180,7 @@ class View:
 
         Returns:
             The label map that predictions are compared with, and the size (h, w) that a predicted label map should
-                have.
+            have.
         """
         if self.frame is not None:
             return stretch_truth(labels, self.frame), (self.frame, self.frame)
