@@ -160,7 +160,7 @@ class SegmentationData(ABC):
         return dict(zip(labels.tolist(), counts.tolist(), strict=True)), int(counts.sum())
 
     def count_pixels(self, part: Part, names: Sequence[str]) -> None:  # noqa: B027 (nothing to prepare by default)
-        """Prepare `class_pixels` for many images of `part` at once; a data set with a table of counts fills it here."""
+        """Count pixels of many images of `part` in advance, if the data set keeps a table of counts; else nothing."""
 
     def train_classes(self, fold: int) -> list[int]:
         """Return the numbers of the base classes of `fold`, ascending."""

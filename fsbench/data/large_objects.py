@@ -44,7 +44,7 @@ class LargeObjects:
         path: the file.
         sha256: the file's checksum.
         categories: (id, name) of each category in the order of the file, which decides the folds.
-        images: {image id: the image's entry in the file}.
+        images: {image id: file name, id and size of the image}.
         objects: the objects in the order of the file.
     """
 
