@@ -57,7 +57,7 @@ class ClassificationDataModule(DataModule):
 
     @property
     def test_words(self) -> tuple[str, ...]:
-        """Parts of the names of folders and loggers for this test: data set, protocol, ways and shots."""
+        """Words of which folder names for this test consist: data set, protocol, ways and shots."""
         drawn = f"-{self.test.draws}draws" if self.test.draws > 1 else ""
         return self.dataset.name, self.protocol.name, f"{self.test.way}way{self.test.shot}shot{drawn}"
 
@@ -87,7 +87,7 @@ class ClassificationDataModule(DataModule):
         return sorted(range(len(digests)), key=digests.__getitem__)
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
-        """Do nothing: in classification, no class is excluded from training."""
+        """Do nothing: in classification no training is excluded for having seen the test's classes."""
 
     @cached_property
     def class_places(self) -> tuple[tuple[int, ...], ...]:

@@ -69,7 +69,7 @@ class DataModule(L.LightningDataModule, ABC):
     @property
     @abstractmethod
     def test_words(self) -> tuple[str, ...]:
-        """Parts of the names of folders and loggers for this test, such as ("pascal", "fscs", "fold0", …)."""
+        """Words of which folder names for this test consist, such as ("pascal", "fscs", "fold0", …)."""
 
     @property
     def support_annotation(self) -> SupportAnnotation:

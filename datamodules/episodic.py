@@ -151,7 +151,7 @@ class EpisodicDataModule(DataModule):
 
     @property
     def test_words(self) -> tuple[str, ...]:
-        """Parts of the names of folders and loggers for this test: data set, protocol, fold, ways and shots."""
+        """Words of which folder names for this test consist: data set, protocol, fold, ways and shots."""
         task = f"{self.test.way}way{self.test.shot}shot-{self.test.setting.replace('_', '-')}"
         drawn = f"-{self.test.draws}draws" if self.test.draws > 1 else ""
         named = self.support_annotation in WEAK and self.support_annotation != "bbox"  # whose folders go without it

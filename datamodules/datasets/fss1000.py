@@ -306,7 +306,7 @@ Its authors publish no checksum; the command verifies the structure: 1000 class 
 
 @ImageLists.register(Fss1000)
 class NoImages(ImageLists):
-    """Image lists of the protocol pfenet for FSS-1000: there are none, so asking for them raises an error."""
+    """Placeholder for FSS-1000's image lists in the protocol pfenet: none exist, so reading them raises an error."""
 
     def image_order(self, part: Part) -> Sequence[str]:
         raise SettingsError(f"fss1000 has no lists of PFENet-like programs; split pfenet-{part} is for PASCAL and COCO")

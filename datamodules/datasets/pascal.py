@@ -253,7 +253,7 @@ class PascalAll(JoinedFolds, Pascal):
     same_classes_as: ClassVar[tuple[str, ...]] = (Pascal.name,)
 
     def train_classes(self, fold: int) -> list[int]:
-        """Return all classes as base classes; the novel classes belong to another data set."""
+        """Return the numbers of all classes, as base classes for tests whose novel classes are of another data set."""
         return self.test_classes(fold)
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:

@@ -108,7 +108,7 @@ class FoldwiseTrainingLists(OfficialData):
 
 
 class JoinedFolds(OfficialData):
-    """Data set that has all classes of another one in a single fold; its lists are the other's, joined."""
+    """Data set with all classes of another one in a single fold; its lists join those of the other's folds."""
 
     folds = 1
 
@@ -137,7 +137,7 @@ class OfficialImageLists(ImageLists):
     data: OfficialData
 
     def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
-        """Return in a word how (image, class) pairs compare with the official list."""
+        """Return how (image, class) pairs compare with the official list, in words such as "official" or "derived"."""
         if released is None:
             return super().origin(pairs, part, fold, released)
         data, split = self.data, f"pfenet-{part}"

@@ -130,7 +130,7 @@ def verdict(pairs: Sequence[Pair], dataset: str, split: str, fold: int) -> str:
 
 
 def joined_origin(origins: Sequence[str]) -> str:
-    """Return the origin of a list joined from several: that of the least certain part."""
+    """Return the origin of a list joined from several: the least certain origin of the parts, such as "derived"."""
     certainty = [OFFICIAL, REORDERED, DERIVED, UNVERIFIED]
     return max(origins, key=certainty.index)
 

@@ -224,7 +224,7 @@ class PixelCounting:
         return metric.atlas_fb_iou + (PRESENT_ONLY if self.void == "present" else "")
 
     def choices(self) -> list[Choice]:
-        """Return in words the protocol's choices about void pixels, shots, presence and classes, with consequences."""
+        """Return (name, words) for each choice about void pixels, shots, presence and classes, with its consequence."""
         score = "; its score is the share of the pixels that are predicted as it" if self.calibrated else ""
         return [
             Choice("void pixels (255)", void_rule(self.void).words),
@@ -356,7 +356,7 @@ class ImageCounting:
         return {}
 
     def choices(self) -> list[Choice]:
-        """Return how shots are combined and how accuracy is computed, in words."""
+        """Return (name, words) for the choices how shots are combined and how accuracy is computed."""
         return [
             Choice("K shots become one answer", "by the method"),
             Choice("accuracy", "query images whose class is named rightly, mean over the episodes"),

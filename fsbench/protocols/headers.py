@@ -64,7 +64,7 @@ class Tested:
 
     @cached_property
     def named_classes(self) -> set[int] | None:
-        """Class numbers of the fold in the published data set; None if unknown."""
+        """Class numbers that the published data set has in the header's fold; None if only files can tell."""
         header, known = self.header, self.published
         if known is None or not known.novel or self.draw is None or header.fold >= len(known.novel):
             return None

@@ -301,7 +301,7 @@ class Protocol:
         return self.draw.title(header)
 
     def choices(self) -> list[Choice]:
-        """Return all choices of the protocol with their consequences in words."""
+        """Return (name, what was chosen and its consequence in words) for all choices of the protocol."""
         choices = [*self.draw.choices(), *self.view.choices(), *self.counting.choices()]
         if self.has_masks:
             fb_iou = self.find_metric(self.fb_iou)

@@ -280,7 +280,7 @@ class Test:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """{name: value} of what identifies the test in a run's record: its episodes and the contents of its data."""
+        """{name: value} of what identifies the test in a run's record: fold, and hashes of episodes and data files."""
         entries = {
             "fold": self.manifest.header.fold,
             "manifest_sha256": self.manifest.sha256,

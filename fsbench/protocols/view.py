@@ -127,7 +127,7 @@ class View:
 
     @property
     def compared_at(self) -> str:
-        """Size at which pixels are counted, in the words of the atlas of evaluation programs."""
+        """Size at which pixels are counted, as a word of the atlas such as "original, height and width"."""
         if self.frame is not None:
             return f"original, from a {self.frame} frame"
         if self.query_size == "input":
@@ -254,7 +254,7 @@ class View:
         return over_image(labels, self.frame)
 
     def choices(self) -> list[Choice]:
-        """Return how images are resized and where pixels are counted, with consequences in words."""
+        """Return (name, words) for each choice about resizing images and counting pixels, with its consequence."""
         seen = Choice("images become S x S", _RESIZES[self.resize])
         if self.resize == "centre":
             return [seen]

@@ -82,8 +82,8 @@ class Card(BaseModel):
         checkpoint_choice: how the checkpoint was chosen: "last", "nothing trained", "released" by authors, or by the
             score on "base classes", "held-out classes" or "novel classes".
         saw_test_classes: whether pretrained networks in the method were trained with labels of the test's classes.
-        told: labelled images of the test's classes that the method learned from, in words: only each episode's
-            supports, or "20 labelled images a class" before the test.
+        told: labelled images of the test's classes that the method learned from, in words: "the supports alone" of each
+            episode, or, before the test, such as "20 labelled images a class".
         bibtex: the paper's BibTeX entry, for citing the result; None if there is none.
     """
 

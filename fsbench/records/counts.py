@@ -32,10 +32,10 @@ TRUTH = ("gt", "void", "valid", "present")
 
 
 def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFrame":
-    """Build the count table of a run: a row for each slot of each episode, sorted by (episode, slot).
+    """Build the count table of a run: a row per (episode, slot), sorted by both.
 
-    Duplicate episodes are kept once. Raises RecordError if an episode of the manifest is missing, so that a partial
-    result never looks complete.
+    Slot 0 of an episode is any foreground, slots 1 to N are its ways (classes). Duplicate episodes are kept once.
+    Raises RecordError if an episode of the manifest is missing, so that a partial result never looks complete.
 
     Args:
         rows: {column: value} of each row, in any order.

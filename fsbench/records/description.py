@@ -95,7 +95,7 @@ def _remarks(run: Run) -> list[str]:
 
 
 def header_warnings(header: Header) -> list[str]:
-    """Return warnings why scores on these episodes are no result of the protocol; empty if they are."""
+    """Return sentences on why scores on a list of episodes are no result of its protocol; [] if they are."""
     lines = []
     if header.requested != header.official_episodes:
         lines.append(

@@ -91,9 +91,9 @@ class Record:
 
     @cached_property
     def every_draw(self) -> "pl.DataFrame":
-        """Count table of the test with all draws of supports; a column `draw` tells several apart.
+        """Count table of the test with all draws of supports; a column `draw` numbers them if there are several.
 
-        It also has the numbers of the images that a row depends on (`with_images`).
+        Each row also has the numbers of the images that it depends on (`with_images`).
         """
         return with_images(tested_rows(self.every_episode), self.manifest)
 

@@ -85,7 +85,7 @@ class CocoAbsence(KnownAbsence):
 
 
 def line_of(name: str) -> str:
-    """Return the line that the authors' list has for the image of this name."""
+    """Return the line (photo and label map) that DIaM's list has for the image of this name."""
     path = PurePosixPath(name)
     return f"{path} val/{path.stem}.png"
 
@@ -178,7 +178,7 @@ class CocoLargeObjects(CocoClassViews):
 
 @LargeObjectTest.register(Coco)
 class CocoTest(LargeObjectTest):
-    """For each class, the images that show a large object of it."""
+    """COCO's test of the protocol fssdino: for each class, the images that show a large object of it."""
 
     data: Coco
 

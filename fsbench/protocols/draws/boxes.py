@@ -51,7 +51,7 @@ class BoxPools:
 
 
 class BoxTest(Provider):
-    """What the protocol fss_sam3 needs of a data set: possible queries and supports, and boxes.
+    """Adapter that gives the protocol fss_sam3 a data set's possible queries and supports, and boxes of objects.
 
     By default, label maps decide which images show a class, and a box surrounds the largest connected part of a mask.
     """

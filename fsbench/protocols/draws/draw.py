@@ -387,11 +387,11 @@ class Draw(ABC):
         return self.published.get(dataset) if "published" in vars(type(self)) else None  # a plug-in's states its own
 
     def seeds_condition(self, dataset: str) -> str:
-        """Return the seed on a data set in the words of the atlas of evaluation programs."""
+        """Return the seed on a data set as the atlas (table of published programs) words it."""
         return "index of the episode" if self.seed is None else str(self.official_seed(dataset))
 
     def episodes_condition(self, dataset: str) -> str:
-        """Return the number of episodes on a data set in the words of the atlas of evaluation programs."""
+        """Return the number of episodes on a data set as the atlas (table of published programs) words it."""
         if value_on(self.episodes, dataset) == "all":
             return ALL_EPISODES.get(dataset, self.all_episodes)
         return str(self.episode_count(dataset, 0))
@@ -435,11 +435,11 @@ class Draw(ABC):
         return notes
 
     def further_choices(self) -> list[Choice]:
-        """Return choices of the protocol that only this kind of draw has, with their consequences; by default []."""
+        """Return (name, what was chosen) for choices that only this kind of draw makes; by default []."""
         return []
 
     def choices(self) -> list[Choice]:
-        """Return the protocol's choices about drawing episodes, with their consequences in words."""
+        """Return (name, what was chosen and its consequence) for each choice that the protocol makes about episodes."""
         original = self.settings == ("original",)
         return [
             Choice("episodes are drawn", self.drawing),

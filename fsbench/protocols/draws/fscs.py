@@ -21,7 +21,7 @@ ClassPixels = Callable[[str], tuple[dict[int, int], int]]
 
 
 class AugmentedSettings(Provider):
-    """How the augmented settings of the FS-CS protocol, which add annotated classes of supports, work on a data set."""
+    """Adapter with the threshold for the augmented settings of FS-CS, which add further classes of support images."""
 
     @property
     def threshold(self) -> float:

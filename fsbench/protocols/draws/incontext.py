@@ -47,7 +47,7 @@ class EpisodeRun:
 
 
 class OwnEpisodes(Provider):
-    """Rule of a data set that draws its own episodes for the protocol incontext, instead of lists of images."""
+    """Adapter for a data set whose episodes in the protocol incontext follow a rule of their own, not image lists."""
 
     data: SegmentationData
 

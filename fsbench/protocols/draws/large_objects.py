@@ -39,7 +39,7 @@ class LargeObjectImages:
 
 
 class LargeObjectTest(Provider):
-    """What the protocol fssdino needs of a data set with annotated objects."""
+    """Adapter that gives the protocol fssdino a data set's large objects: label maps and lists of images."""
 
     data: SegmentationData
 

@@ -23,7 +23,7 @@ LOADERS_BEFORE = {"fss1000": 4}
 
 
 class ProgramEpisodes(OwnEpisodes):
-    """Rule of a data set whose episodes SegIC's program draws in a special way."""
+    """Adapter for a data set whose episodes SegIC's program draws by a rule of their own, not from image lists."""
 
 
 def process_streams(seed: int, place: int, processes: int = 8, workers: int = 4) -> Iterator[Generators]:
