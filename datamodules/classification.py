@@ -37,7 +37,7 @@ class ClassificationDataModule(DataModule):
         seed: with the episode's number, the seed of random numbers of methods (first weights, order of images).
 
     Raises:
-        SettingsError: a fold other than 0 is asked for, or an option is too small.
+        SettingsError: the fold is not 0 (classification has no folds), or an option is too small.
     """
 
     task = CLASSIFICATION

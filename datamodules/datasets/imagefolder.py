@@ -16,8 +16,8 @@ class ImageFolder(LabelledImages):
         root: folder of the class folders.
         lists: path of a file that lists classes and images, used instead of all photos in the folders; or a list with
             one such path.
-        classes: take only these folders.
-        max_images: number of images taken of each class, the first by name.
+        classes: names of the only class folders to take; None takes all.
+        max_images: number of images taken of each class, the first by name; None takes all.
     """
 
     name = "imagefolder"

@@ -151,7 +151,7 @@ class Volumes(VolumeData):
         """Return the names of all slices for "val"; `fold_scans` says which scans a fold tests and trains on.
 
         Raises:
-            SettingsError: another part is asked for.
+            SettingsError: `part` is not "val".
         """
         if part != "val":
             raise SettingsError(

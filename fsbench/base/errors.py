@@ -72,7 +72,7 @@ class RecordError(FsbenchError):
     """A run's record is missing, incomplete or was changed.
 
     Attributes:
-        folder: the folder of the faulty run if several runs were read, else None.
+        folder: the folder of the run at fault; None if the error is not about one run's folder.
     """
 
     folder: Path | None = None

@@ -65,7 +65,7 @@ class PairList:
 
 
 class SegmentationData(ABC):
-    """A data set of images with label maps. Opens no image until asked for one.
+    """Base class of data sets of images with label maps; no image is opened before it is needed.
 
     A new data set implements four methods and sets five attributes; the lists of every protocol follow from them
     (`fsbench.protocols.draws.pair_lists`):

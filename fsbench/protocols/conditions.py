@@ -18,7 +18,7 @@ OPEN: Mapping[str, tuple[str, ...]] = {"geometry": ("squash",), "compared_at": (
 
 
 def is_unsure(condition: str, word: str) -> bool:
-    """Return whether a condition's word is unknown or leaves its rule open, so that tests cannot be compared by it.
+    """Return whether a word of the atlas leaves a condition of a test open, so that tests cannot be compared by it.
 
     >>> is_unsure("geometry", "squash"), is_unsure("geometry", "letterbox"), is_unsure("void", "not found")
     (True, False, True)

@@ -216,7 +216,7 @@ class Program(BaseModel):
 
 
 def read_programs(file: Path = FOLDER / "conditions.csv") -> list[Program]:
-    """Read the published evaluation programs from the atlas's csv file.
+    """Read the atlas, the csv table of published evaluation programs and the conditions of their tests.
 
     Raises:
         DataError: a cell does not fit its column, a condition lacks a source line, two rows have the same id, or more

@@ -252,7 +252,7 @@ def check_version(protocol: Protocol, version: int | str, what: str) -> None:
     Args:
         protocol: the protocol that the test names.
         version: the version that the test states.
-        what: where it is stated, such as "the kit", for the message.
+        what: words for the file that states the version, such as "the kit" (an exported test), for the message.
 
     Raises:
         RecordError: the version is another one.

@@ -247,7 +247,7 @@ class Test:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Parts of the names of folders for this test, such as ("pascal", "hsnet", "fold0", "1way1shot-original")."""
+        """Words of the names of this test's folders, such as ("pascal", "hsnet", "fold0", "1way1shot-original")."""
         header = self.manifest.header
         drawn = f"-{header.draws}draws" if header.draws > 1 else ""
         if header.kind is not None:

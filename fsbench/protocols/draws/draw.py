@@ -328,7 +328,7 @@ class Draw(ABC):
             check_by_dataset(name, value, least=0 if name == "seed" else 1)
 
     def check_task(self, name: str, data: Any, task: Task) -> None:
-        """Check that a test with these settings exists.
+        """Check that the protocol has a test with the settings of `task`.
 
         Args:
             name: the name of the protocol, for messages.

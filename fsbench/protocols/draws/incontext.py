@@ -82,7 +82,7 @@ def own_episodes(
         first_entries: further entries {name: JSON value} of the header.
 
     Raises:
-        SettingsError: classes other than the fold's novel ones are asked for.
+        SettingsError: the task is about other classes than the fold's novel ones.
         DataError: a class has too few images.
     """
     data = own.data

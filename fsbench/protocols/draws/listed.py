@@ -38,9 +38,9 @@ class Validation:
     """Values of a `Listed` draw in the validation that chooses a checkpoint, where they differ from the test's.
 
     Attributes:
-        seed: seed of the episodes; None for that of the test.
-        episodes: number of episodes; None for that of the test.
-        passes: largest number of passes over the list of queries; None for that of the test.
+        seed: seed of the validation episodes; None for the test's seed.
+        episodes: number of validation episodes; None for the test's number.
+        passes: largest number of passes over the list of queries; None for the test's number of passes.
     """
 
     seed: int | None = None

@@ -464,7 +464,7 @@ def _is_sha256(text: Any) -> bool:
 
 
 def read_kit_folder(folder: str) -> Tuple[str, Asked]:
-    """Read from a kit's folder which answers its test asks for.
+    """Read from a kit (folder with a test for other programs) which predictions the test needs.
 
     Returns:
         The sha256 of the test, and {episode number: {"ways": N, "size": [h, w] or None, "queries": number of queries in

@@ -119,7 +119,7 @@ def read_kit(folder: Path) -> Kit:
 
 
 def check_kit(folder: Path, kit: Kit) -> None:
-    """Compare the files of a kit with the hashes that its `kit.json` states.
+    """Compare the files of a kit (folder with a test for other programs) with the hashes that its `kit.json` states.
 
     Raises:
         RecordError: a file is absent or was changed.
