@@ -71,7 +71,7 @@ class ViewData(OneClassImages):
 
     @abstractmethod
     def masks(self, name: str) -> Sequence[AnnotatedMask]:
-        """Return the annotated masks of the view `name`; its label map is their union."""
+        """Return the annotated masks of the view `name`; the view's label map is the union of these masks."""
 
     @abstractmethod
     def photo_classes(self) -> Iterator[tuple[str, int]]:
@@ -166,7 +166,7 @@ class ViewData(OneClassImages):
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on annotation files and photos in `root`, by the authors' published logs; `lists` is not used."""
+        """Report whether annotation files and photos in `root` fit the authors' published logs; `lists` is not used."""
         data = cls.check_annotations(report, root)
         if data is None:
             return

@@ -68,8 +68,8 @@ class PixelCounting:
         void: rule for void pixels, a key of `fsbench.scores.confusion.VOID_RULES`: "background", "ignore", or
             "present".
         absent: what a class without an episode is in the mean: "zero", "left_out", or "nan" (then there is no mean).
-        calibrated: whether scores are also computed with another threshold of presence, the best one on episodes about
-            base classes.
+        calibrated: whether scores are also computed with another threshold for "the query shows the class": the best
+            one on episodes about base classes.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}

@@ -112,7 +112,7 @@ def header_warnings(header: Header) -> list[str]:
 
 
 def shorter(records: Sequence[Record]) -> list[str]:
-    """Return a line for each fold that has fewer episodes than were requested, for example because its list ends."""
+    """Return a sentence for each fold that has fewer episodes than requested, for example because its list ends."""
     headers = {record.header.fold: record.header for record in records}
     return [
         f"fold {fold} has only {header.episodes} of the {header.requested} episodes that were asked for"

@@ -233,9 +233,10 @@ class StoredPredictions:
         return [row["decided"] for row in self._ways[episode]]
 
     def soft_masks(self, episode: int) -> np.ndarray | None:
-        """Return the soft masks (N, `SOFT_SIDE`, `SOFT_SIDE`) uint8 of an episode; None if not kept.
+        """Return the soft masks (N, `SOFT_SIDE`, `SOFT_SIDE`) uint8 of an episode; None if the run kept none.
 
-        Values are probabilities in steps of 1/255. Raises RecordError if the stored data are no such masks.
+        Values are probabilities of each way (class) in steps of 1/255. Raises RecordError if the stored data cannot be
+        decoded to such masks.
         """
         contents = self._contents("soft", episode)
         if contents is None:

@@ -33,7 +33,7 @@ def process_streams(seed: int, place: int, processes: int = 8, workers: int = 4)
 
     Args:
         seed: the seed of process 0; each other process adds its number.
-        place: number of the loader among those of the run, from 0.
+        place: number of this loader among the loaders that the program makes, from 0.
         processes: number of processes.
         workers: number of loader processes of each process.
     """

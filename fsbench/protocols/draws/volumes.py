@@ -27,8 +27,9 @@ class SliceQuery(NamedTuple):
     """Slice of a query scan, with the part of the scan that it lies in.
 
     Attributes:
-        scan, z: id of the scan, and position of the slice.
-        part: the part of the scan, from 0, whose support the slice gets.
+        scan: id of the scan.
+        z: position of the slice in the scan.
+        part: number, from 0, of the part of the scan, whose support slice the query gets.
         counts: whether predictions in the slice are scored.
         shows: whether the slice has a pixel of the class.
     """

@@ -53,10 +53,10 @@ def vrp_episode(episode: int, pool: Pool, shown: Callable[[str], list[int]], str
     If not (COCO), the class is drawn first, then the query, and `episode` is only the number.
 
     Args:
-        episode: number of the item.
+        episode: number of the episode.
         pool: possible queries and supports.
-        shown: gives the classes that an image shows, ascending.
-        streams: the random generators.
+        shown: function from an image name to the classes that the image shows, ascending.
+        streams: the random generators, of Python and numpy.
         shot: number of supports.
 
     Raises:
