@@ -27,17 +27,17 @@ PROTOCOL = "fort"
 
 
 class ClassificationDataModule(DataModule):
-    """Test episodes of a classification data set. All its classes take part; nothing is trained.
+    """Data module of few-shot classification: test episodes about all classes of a data set, without training.
 
     Args:
         dataset: the photos and their classes.
         test: ways, shots and queries of the test.
-        loading: how files become batches.
-        image_size: side of the images.
-        seed: the seed of what methods draw (first weights, order of visits), together with the episode's number.
+        loading: options of loading, such as the number of worker processes.
+        image_size: side S in pixels of the square images.
+        seed: with the episode's number, the seed of random numbers of methods (first weights, order of images).
 
     Raises:
-        SettingsError: a fold other than 0 is asked for, or an option is too small.
+        SettingsError: the fold is not 0 (classification has no folds), or an option is too small.
     """
 
     task = CLASSIFICATION
@@ -57,7 +57,7 @@ class ClassificationDataModule(DataModule):
 
     @property
     def test_words(self) -> tuple[str, ...]:
-        """Parts of the names of folders and loggers for this test: data set, protocol, ways and shots."""
+        """Words of which folder names for this test consist: data set, protocol, ways and shots."""
         drawn = f"-{self.test.draws}draws" if self.test.draws > 1 else ""
         return self.dataset.name, self.protocol.name, f"{self.test.way}way{self.test.shot}shot{drawn}"
 
@@ -69,7 +69,8 @@ class ClassificationDataModule(DataModule):
     def names(self) -> tuple[str, ...]:
         """Names of all images; episodes and features refer to an image by its position in this tuple.
 
-        Methods see these positions, so the order is a hash's, which gives away no classes; it is the same in every run.
+        Methods see these positions; so names are ordered by a hash, which gives away no classes and is the same in
+        every run.
         """
         listed = self._listed
         return tuple(listed[number] for number in self._mixed)
@@ -86,7 +87,7 @@ class ClassificationDataModule(DataModule):
         return sorted(range(len(digests)), key=digests.__getitem__)
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
-        """Do nothing: in classification, no class is excluded from training."""
+        """Do nothing: in classification no training is excluded for having seen the test's classes."""
 
     @cached_property
     def class_places(self) -> tuple[tuple[int, ...], ...]:
@@ -135,7 +136,7 @@ class ClassificationDataModule(DataModule):
         )
 
     def share(self, places: Sequence[int]) -> Sequence[int]:
-        """Return those of the positions in `names` whose images this process encodes; processes take turns."""
+        """Return those of the positions in `names` whose images this process of several encodes."""
         rank, world = ranks()
         return places[rank::world]
 

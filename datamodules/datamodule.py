@@ -25,16 +25,17 @@ from fsbench.protocols.test import Test
 
 
 class DataModule(L.LightningDataModule, ABC):
-    """Base class of data modules whose test episodes are a fixed list, for methods of the same `task`.
+    """Base class of data modules whose test episodes are a fixed list, for methods of one `task`.
 
-    Members for training (`training_…`, `validation_manifest`, `calibration_episodes`, `adaptation_images`,
-    `step_division`) are used only with methods that learn, calibrate or adapt; here they raise an error.
+    Members for training (`training_…`, `validation_manifest`, `calibration_episodes`, `adaptation_images`) are used
+    only with methods that learn, calibrate or adapt. In this class most of them raise an error; data modules that train
+    override them.
 
     Args:
-        dataset: images and classes.
+        dataset: the data set, with images and classes.
         test: fold, ways and shots of the test.
         image_size: side in pixels that images are resized to.
-        loading: how files become batches.
+        loading: options of loading, such as the number of worker processes.
         seed: the seed of random draws in training.
     """
 
@@ -68,7 +69,7 @@ class DataModule(L.LightningDataModule, ABC):
     @property
     @abstractmethod
     def test_words(self) -> tuple[str, ...]:
-        """Parts of the names of folders and loggers for this test, such as ("pascal", "fscs", "fold0", …)."""
+        """Words of which folder names for this test consist, such as ("pascal", "fscs", "fold0", …)."""
 
     @property
     def support_annotation(self) -> SupportAnnotation:
@@ -142,13 +143,13 @@ class DataModule(L.LightningDataModule, ABC):
         """Raise SettingsError if a checkpoint was trained on classes that are novel in this test.
 
         Args:
-            trained_on: data set, fold, protocol and class names of its training.
+            trained_on: {name: value} of the checkpoint's training: data set, fold, protocol and class names.
             what: words for the checkpoint, for the message.
         """
 
     @property
     def trained_on(self) -> dict[str, Any] | None:
-        """Data set, fold, protocol and class names that a training here learns, by name; None for no training."""
+        """{name: value} of what a training here learns: data set, fold, protocol, class names; None for no training."""
         return None
 
     def seen_test_classes(self, trained_on: dict[str, Any]) -> list[str]:
@@ -177,7 +178,7 @@ class DataModule(L.LightningDataModule, ABC):
 
     @property
     def tested(self) -> Test:
-        """The test that is evaluated: data, episodes and protocol."""
+        """The test on which the method is evaluated: data set, episodes and protocol."""
         return Test(self.manifest, self.dataset, self.protocol, self.image_size)
 
     @property
@@ -196,15 +197,15 @@ class DataModule(L.LightningDataModule, ABC):
         raise self._untrained()
 
     def step_division(self, processes: int) -> StepDivision:
-        """Return how the episodes of a training step are split over this many processes.
+        """Return how the episodes of an optimiser step are split over `processes` processes.
 
         Raises:
-            SettingsError: they cannot be split equally.
+            SettingsError: the episodes of a step cannot be split equally.
         """
         return StepDivision(self.training.batch_size, processes, self.training.micro_batch)
 
     def loss_weight(self, batch_idx: int) -> float:
-        """Return the factor of the loss of an epoch's micro-batch `batch_idx`; 1 in every complete step."""
+        """Return the factor of the loss of an epoch's micro-batch `batch_idx`; 1 except in an incomplete last step."""
         return 1.0
 
     def calibration_episodes(self) -> Iterator[Any]:

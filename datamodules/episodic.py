@@ -151,7 +151,7 @@ class EpisodicDataModule(DataModule):
 
     @property
     def test_words(self) -> tuple[str, ...]:
-        """Parts of the names of folders and loggers for this test: data set, protocol, fold, ways and shots."""
+        """Words of which folder names for this test consist: data set, protocol, fold, ways and shots."""
         task = f"{self.test.way}way{self.test.shot}shot-{self.test.setting.replace('_', '-')}"
         drawn = f"-{self.test.draws}draws" if self.test.draws > 1 else ""
         named = self.support_annotation in WEAK and self.support_annotation != "bbox"  # whose folders go without it
@@ -324,7 +324,7 @@ class EpisodicDataModule(DataModule):
         """Raise SettingsError if a checkpoint was trained on classes that are novel in this test.
 
         Args:
-            trained_on: data set, fold, protocol and class names of its training.
+            trained_on: {name: value} of the checkpoint's training: data set, fold, protocol and class names.
             what: words for the checkpoint, for the message.
         """
         header = self.manifest.header

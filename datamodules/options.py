@@ -28,14 +28,14 @@ class EpisodicTest(Task):
 
     Attributes:
         protocol: name in configs/protocols, or FILE.yaml, or the content of such a file.
-        manifest: file of test episodes, instead of drawing them; it must fit the other options and the data.
-        support_annotation: what the supports are labelled with, in place of their masks where that is weaker
-            (`fsbench.data.annotations`): "mask", "box", "point", "scribble", "instance-box" for a box around each
-            object, "bbox" for one around each connected piece, or "all_ways" for masks that also show a support's
-            pixels of the episode's other ways. What is drawn follows from the test's seed and the episode's number.
-            Training and validation have masks.
-        kept_support: share of the object that is labelled in each support, above 0, up to 1; the rest is void there
-            (`fsbench.data.support_annotation`).
+        manifest: file with a list of test episodes, used instead of drawing episodes; it must fit the other options and
+            the data.
+        support_annotation: what the supports are labelled with (`fsbench.data.annotations`): "mask", "box", "point",
+            "scribble", "instance-box" for a box around each object, "bbox" for one around each connected piece, or
+            "all_ways" for masks that also show a support's pixels of the episode's other ways. Random points and
+            strokes follow from the test's seed and the episode's number. Training and validation have masks.
+        kept_support: share of the object that is labelled in each support, above 0, up to 1; the rest of the object is
+            void (`fsbench.data.support_annotation`).
     """
 
     protocol: str | dict[str, Any] = "fscs"
@@ -57,36 +57,37 @@ class Training(Options):
 
     Attributes:
         training_shot: K of training and validation episodes, which are 1-way.
-        training_items: "episodes"; "images", every training image with the labels of all base classes, for methods
-            that learn these; or "superpixels", of unlabelled slices of scans, of which no label is read
-            (alpnet.md §6.2).
-        augmentation: random changes of training images as PFENet's followers make them, with their factors of size
-            for PASCAL or COCO (hmnet.md §10.1) or those of the base learner (§2.4.2); "_resized" squashes the image
-            where the others crop it, as HDMNet does (hdmnet.md §8).
+        training_items: "episodes"; "images": every training image with the labels of all base classes, for methods that
+            learn the base classes; or "superpixels": episodes about superpixels of slices of scans, without reading any
+            label (alpnet.md §6.2).
+        augmentation: random changes of training images as PFENet's followers make them, with the range of sizes for
+            PASCAL or COCO (hmnet.md §10.1) or for the base learner (§2.4.2); with "_resized" the image is squashed to a
+            square instead of cropped, as HDMNet does (hdmnet.md §8).
         batch_size: episodes of an optimiser step, over all processes.
         micro_batch: episodes that a process takes at once; None takes all of its share. Gradients are summed until the
             step's episodes are done.
         fill_to: episodes of an epoch are repeated from its start until their number is a multiple of this, as PyTorch's
             distributed sampler does for the authors' number of processes.
         drop_last: whether the incomplete last step of an epoch is left out.
-        validation: classes of the validation episodes, which choose the checkpoint: "novel" is the official choice
-            (the test classes themselves), "base" keeps them unseen, "held_out" are those that the data set keeps for
-            that (FSS-1000), or that the data set keeps which `--data.validation_source` names; "source" are all of the
-            data set that is trained on in its test images; "images" is no episodes, but every test image of that data
-            set, with the labels of all base classes, for methods that learn these.
-        validation_episodes: their number instead of the protocol's.
+        validation: classes of the validation episodes, which choose the checkpoint: "novel" is the official choice (the
+            test classes themselves), "base" takes base classes, so that the test classes stay unseen; "held_out" takes
+            the classes that the data set (or the one that `--data.validation_source` names) reserves for validation, as
+            FSS-1000 does; "source" takes all classes of the data set that is trained on, in its test images; "images"
+            takes no episodes, but every test image of the data set that is trained on, with the labels of all base
+            classes.
+        validation_episodes: number of validation episodes; None for the protocol's number.
         filter_novel: leave out training images that show a pixel of a novel class, as BAM does, or keep them, as PFENet
-            does, with novel classes as background; None does as the protocol (bam.md §8). Slices whose superpixels are
-            trained on are kept unless this is true (alpnet.md §1, setting 1 and 2).
-        epoch_length: items of an epoch of superpixels, which go through the slices again and again; None for one of
-            each slice.
+            does, with novel classes as background; None does what the protocol does (bam.md §8). Slices whose
+            superpixels are trained on are kept unless this is true (alpnet.md §1, setting 1 and 2).
+        epoch_length: number of items of an epoch of `superpixels`, which goes through the slices again and again; None
+            for one item of each slice.
         episode_streams: "independent" draws each training episode from the seed, the epoch and its number alone;
-            "official" draws them as VRP-SAM's program does with its 4 processes of 8 workers, in its order of one per
-            image (vrp-sam.md §9), which on COCO shows every episode four times.
+            "official" draws them as VRP-SAM's program does with its 4 processes of 8 workers, in its order, one per
+            image (vrp-sam.md §9); on COCO this shows every episode four times.
         epoch_seeds: "fresh" draws other episodes in every epoch; "program" as PATNet's program, where all epochs but
             the first have one seed, and so the same episodes in the same order (patnet.md §5).
-        training_protocol: name in configs/protocols of another test than that of `protocol`, by whose lists of base
-            classes training episodes are drawn, one an image or a pair as it has them; None takes the test's.
+        training_protocol: name in configs/protocols of the protocol by whose lists of base classes training episodes
+            are drawn, one for each image or (image, class) pair of its list; None takes the test's protocol.
     """
 
     training_shot: int = 1
@@ -134,12 +135,12 @@ class Training(Options):
 
 @dataclass(frozen=True)
 class Loading(Options):
-    """Options of loading. No score depends on them, so they are not part of a run's identity.
+    """Options of loading, which change speed and memory but no score, so they are no part of a run's identity.
 
     Attributes:
-        workers: loader processes.
-        eval_batch_size: evaluation episodes loaded at once.
-        cache_mib: memory for decoded images and label maps, shared equally by the workers of a loader.
+        workers: number of loader processes.
+        eval_batch_size: number of evaluation episodes in a batch.
+        cache_mib: memory in MiB for decoded images and label maps, divided equally among a loader's workers.
     """
 
     workers: int = 2

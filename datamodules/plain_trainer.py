@@ -31,7 +31,7 @@ class PlainTrainer(L.Callback):
         self.rows: list[dict[str, Any]] = []
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Tell the data module what the method needs, and drop cached features.
+        """Tell the data module which inputs the method needs, and drop the method's cached features.
 
         Features are cached by image names, which another test may have used for other images.
         """

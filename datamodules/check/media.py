@@ -24,10 +24,10 @@ def whole_photo(path: Path, decode: bool = False) -> PictureHeader:
 
     Args:
         path: the file.
-        decode: decode JPEGs as well.
+        decode: decode JPEGs as well, instead of looking only at their end.
 
     Raises:
-        DataError: the file is absent, damaged or cut off, or of a form that fsbench refuses.
+        DataError: the file is absent, damaged or cut off, or of a format that fsbench refuses.
     """
     header = picture_header(path)
     is_whole = header.format == "PNG" or (header.format in ("JPEG", "MPO") and _has_end(path))
@@ -54,12 +54,12 @@ def check_files(
 
     Args:
         report: collects the findings.
-        subject: words for the files in the report.
-        names: images to check.
+        subject: words for the files, under which the findings stand in the report.
+        names: names of the images to check.
         image: function from a name to its photo.
-        labels: returns height and width of the label map of a name, as a run reads it, and the label map's file; None
-            if images have no label map.
-        turns_images: the data set turns images by their EXIF entries.
+        labels: function from an image name to ((height, width) of its label map as a run reads it, the label map's
+            file); None if images have no label maps.
+        turns_images: whether the data set turns images by their EXIF entries.
     """
     from tqdm import tqdm  # spares commands that draw no progress its import
 
@@ -119,7 +119,7 @@ def report_absent(report: Report, subject: str, absent: Sequence[str], expected:
 
     Args:
         report: collects the findings.
-        subject: words for the files.
+        subject: words for the files, under which the problem stands in the report.
         absent: names of the missing files.
         expected: what was expected, in words.
     """

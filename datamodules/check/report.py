@@ -15,26 +15,26 @@ T = TypeVar("T")
 
 @dataclass
 class Report:
-    """Findings of a check of a data set, in the order in which they were made.
+    """Findings of `fsbench data check` about a data set, in the order in which they were made.
 
     Attributes:
-        complete: verdict, in words, on data without problems and differences.
-        findings: (level, subject, text) of each finding.
+        complete: the verdict, in words, for data without problems and differences.
+        findings: (level, subject, text) of each finding; level is "ok", "note", "differs" or "PROBLEM".
     """
 
     complete: str = "complete official data"
     findings: list[tuple[Level, str, str]] = field(default_factory=list)
 
     def ok(self, subject: str, text: str) -> None:
-        """Add a finding that is in order."""
+        """Add the finding that something (`subject`) is as it should be; `text` says what was found."""
         self.findings.append(("ok", subject, text))
 
     def note(self, subject: str, text: str) -> None:
-        """Add a finding that readers of scores should know; the data can be used."""
+        """Add a remark that readers of scores should know; the data can be used nevertheless."""
         self.findings.append(("note", subject, text))
 
     def differs(self, subject: str, text: str) -> None:
-        """Add a difference from the official data; the data can be used."""
+        """Add a difference from the official data; the data can be used nevertheless."""
         self.findings.append(("differs", subject, text))
 
     def problem(self, subject: str, text: str) -> None:
@@ -42,7 +42,7 @@ class Report:
         self.findings.append(("PROBLEM", subject, text))
 
     def count(self, subject: str, number: int, official: int | None, unit: str) -> None:
-        """Add the number of some things as a finding; it differs if there is an official number and this is not it."""
+        """Add the finding "<number> <unit>": ok if it is the official number or that is None, else a difference."""
         if official is None or number == official:
             self.ok(subject, f"{number} {unit}")
         else:

@@ -8,7 +8,7 @@ from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
 class Aircraft(LabelledImages):
-    """FGVC-Aircraft: training and validation photos, 70 families."""
+    """FGVC-Aircraft: training and validation photos of 70 aircraft families (the classes)."""
 
     name = "aircraft"
     parts = ("images", "images_family_trainval.txt")

@@ -11,7 +11,7 @@ from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
 class Cars(LabelledImages):
-    """Stanford Cars: the training part, 196 classes in the order of `cars_meta.mat`."""
+    """Stanford Cars: the training photos, with 196 car models as classes in the order of `cars_meta.mat`."""
 
     name = "cars"
     parts = ("cars_train", "devkit")

@@ -23,11 +23,11 @@ DICOM, TRUTH = "DICOM_anon", "Ground"
 
 
 class ChaosT2(Volumes):
-    """CHAOS, T2-SPIR. Folds 0 to 4 test the kidneys, 5 to 9 liver and spleen, both in the same five sets of scans.
+    """Abdominal MR scans of CHAOS (T2-SPIR): folds 0 to 4 test the kidneys, 5 to 9 liver and spleen, in the same scans.
 
     Args:
-        root: Folder with `image_<id>.nii.gz`, `label_<id>.nii.gz`, `superpix-MIDDLE_<id>.nii.gz` and
-            `classmap_1.json`; or a folder that holds it as `chaos_MR_T2_normalized`, also in a folder `CHAOST2`.
+        root: Folder with `image_<id>.nii.gz`, `label_<id>.nii.gz`, `superpix-MIDDLE_<id>.nii.gz` and `classmap_1.json`;
+            or a folder that holds this one as `chaos_MR_T2_normalized` or `CHAOST2/chaos_MR_T2_normalized`.
     """
 
     name = "chaost2"
@@ -57,7 +57,7 @@ A folder that the authors' notebooks made serves as well.
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make `<root>/chaos_MR_T2_normalized` from the archive of the training sets; return remarks for the user.
+        """Unpack CHAOS's archive and preprocess its scans into `<root>/chaos_MR_T2_normalized`; return remarks.
 
         Raises:
             DataError: the archive is not available, or lacks slices or label maps.
@@ -84,8 +84,8 @@ def read_scan(folder: Path) -> tuple["sitk.Image", "sitk.Image"]:
         folder: the scan's folder with `DICOM_anon/<name>-<number>.dcm` and `Ground/<name>-<number>.png`.
 
     Raises:
-        DataError: there are no slices, a file has no number or another's, a slice has no label map or a label map no
-            slice, both differ in size, or a file cannot be read.
+        DataError: there are no slices, a file has no number or the number of another file, a slice has no label map or
+            a label map no slice, both differ in size, or a file cannot be read.
     """
     # spared until it is needed
     import SimpleITK as sitk

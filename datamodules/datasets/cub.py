@@ -8,7 +8,7 @@ from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
 class Cub(LabelledImages):
-    """CUB-200-2011: all photos, the 200 folders of `images` as classes."""
+    """CUB-200-2011: all photos of birds; the 200 folders in `images` are the classes."""
 
     name = "cub"
     parts = ("images",)

@@ -36,13 +36,13 @@ SCENES = 803
 
 
 class DeepGlobe(ListedMasks):
-    """DeepGlobe in the crops of PATNet's authors: each class has a folder with all crops that show it.
+    """DeepGlobe satellite scenes, cut as PATNet's authors do: each class has a folder with the crops that show it.
 
     Args:
         root: Folder with `<1 to 6>/test/origin/<id>.jpg` and `<1 to 6>/test/groundtruth/<id>.png`; or a folder that
-            holds it as `Deepglobe` or `Deepglobe/04_train_cat`.
-        layout: "patnet", where image and mask have one stem (also DR-Adapter's, ABCDFSS's and GF-SAM's folders), or
-            "ifa", where they are `<id>_sat_<ij>.jpg` and `<id>_mask_<ij>.png`.
+            holds this one as `Deepglobe` or `Deepglobe/04_train_cat`.
+        layout: "patnet", where image and mask have the same file name but for the ending (so do DR-Adapter's, ABCDFSS's
+            and GF-SAM's folders), or "ifa", where they are `<id>_sat_<ij>.jpg` and `<id>_mask_<ij>.png`.
     """
 
     name = "deepglobe"
@@ -75,10 +75,11 @@ publishes a checksum. <root> may also be a folder that a program of the field ha
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Cut the scenes into `<root>/Deepglobe/<1 to 6>/test/{origin,groundtruth}`; return remarks for the user.
+        """Unpack the user's DeepGlobe archive and cut its scenes into crops below `<root>/Deepglobe`; return remarks.
 
         Raises:
-            DataError: there is no archive, it has other scenes, or one cannot be decoded.
+            DataError: there is no archive in the root or the folder of `--from`, the archive has other scenes, or a
+                scene cannot be decoded.
         """
         if cls.is_prepared(job.root):
             return []
@@ -108,10 +109,11 @@ publishes a checksum. <root> may also be a folder that a program of the field ha
 
 
 class DeepGlobeAll(DeepGlobe):
-    """DeepGlobe with all crops, also single-colored and rare ones; no published figure uses it.
+    """DeepGlobe with all crops, also those that PATNet's authors drop (one colour, or a rare one); no paper uses it.
 
     Args:
-        root, layout: as of `DeepGlobe`.
+        root: folder of the crops, as for `DeepGlobe`.
+        layout: "patnet" or "ifa": how image and mask files are named, as for `DeepGlobe`.
     """
 
     name = "deepglobe_all"
@@ -139,8 +141,8 @@ class Crop(NamedTuple):
     Attributes:
         row, column: position of the crop in the grid of crops, from 0.
         place: slices of the scene's rows and columns.
-        is_kept: whether it shows two colours or more, and none on only a small share of its pixels.
-        masks: {class number: pixels (h, w) bool} of the classes that it shows.
+        is_kept: whether the crop's mask has two colours or more, each on more than a small share of the pixels.
+        masks: {class number: pixels (h, w) bool} of the classes that the crop shows.
     """
 
     row: int

@@ -45,9 +45,9 @@ val: ImageSets/Segmentation/val.txt"""
 class Folder(MaskFolder):
     """A folder of images and label PNGs with a `folds.yaml`.
 
-    A pair is every (image, class) with at least `min_pixels` pixels of the class. The test list is sorted by (name,
-    class), the training list by (class, name), as PASCAL's official lists are; the lists for PFENet-like programs keep
-    the order of the list files.
+    `folds.yaml` names classes, folds and list files. An image is listed for each class of which it has `min_pixels`
+    pixels or more. The test list is sorted by (name, class), the training list by (class, name), as PASCAL's official
+    lists are; lists for PFENet-like programs keep the order of the list files.
 
     Args:
         root: folder that holds `folds.yaml`; the paths in it are relative to this folder.
@@ -234,7 +234,7 @@ def _check_copies(report: Report, data: Folder) -> None:
 
 @AugmentedSettings.register(Folder)
 class FolderAugmentedSettings(AugmentedSettings):
-    """Least object size in the augmented settings of the protocol fscs, as the folder's `folds.yaml` states it."""
+    """Smallest object that the augmented settings of the protocol fscs add, as the folder's `folds.yaml` states it."""
 
     data: Folder
 
@@ -323,11 +323,11 @@ class FolderDescription(BaseModel):
 
     Attributes:
         name: name of the data set in records and tables.
-        classes: class number in the label maps -> name; in the file also a list of names, numbered from 1.
-        folds: numbers of the novel classes of every fold, ascending; in the file also names.
+        classes: {class number in the label maps: name}; the file may also have a list of names, numbered from 1.
+        folds: for every fold the numbers of its novel classes, ascending; the file may also have their names.
         images, masks: folders of the images and of the label maps, relative to the file.
         train, val: files with the names of the training and of the test images.
-        min_pixels: pixels of a class from which on an image is listed for it.
+        min_pixels: an image is listed for a class of which it has this many pixels or more.
         query_sampling: "sequential" goes through all (image, class) pairs, "class_first" draws a class and then an
             image of it. The old spelling is `query_rule: listed` or `drawn`.
         augment_threshold: share of an image that a further class must cover in the augmented settings.

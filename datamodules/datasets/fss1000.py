@@ -47,10 +47,10 @@ ARCHIVE = ByHand(
 
 @dataclass(frozen=True)
 class Splits:
-    """Class names of training, validation and test in byte order, and where this split of the classes comes from.
+    """Class names of training, validation and test, each in byte order, and where the division of classes comes from.
 
-    The test classes were chosen by the data set's authors, and the other classes were divided at random by HSNet's
-    authors. So the split cannot be derived (fss-protocol §3.3).
+    The data set's authors chose the test classes, and HSNet's authors divided the other classes at random. So the
+    division cannot be derived from the images (fss-protocol §3.3).
     """
 
     trn: tuple[str, ...]
@@ -70,21 +70,21 @@ class Splits:
 
 
 class Fss1000(BinaryMasks):
-    """FSS-1000 (fss-protocol §1, §2, §3.3). One fold; a name is `class/number`, a class number its rank in its split,
-    after the classes of the splits before: 1 to 520 train, 521 to 760 validation, 761 to 1000 test.
+    """FSS-1000 (fss-protocol §1 to §3): one fold, and image names `class/number`.
 
-    The suite tests on the test classes (list "val") and may choose checkpoints on the validation
-    classes (list "held_out").
+    A class number is the rank of the class in its split, after the classes of the splits before: 1 to 520 train, 521 to
+    760 validation, 761 to 1000 test. fsbench tests on the test classes (list "val") and may choose checkpoints on the
+    validation classes (list "held_out").
 
     Args:
         root: Folder with a folder for each class, which holds 1.jpg, 1.png, …, 10.jpg, 10.png; or a folder that holds
-            it as `FSS-1000` or `fewshot_data`.
-        lists: Folders with the released splits as `fss/{trn,val,test}.txt`. None takes the folder `lists` in `root`
-            where there is one. Without them, splits are drawn from the folders that exist: figures on those compare
-            with no published ones, whose test classes are the data set authors' own choice.
-        allow_unverified_lists: Use lists whose checksum is not the official one; the record says so.
-        allow_missing: With lists: use what is there of their classes and images, and have the record say so.
-        test_only: Without lists: all classes are test classes. For samples with few classes.
+            this one as `FSS-1000` or `fewshot_data`.
+        lists: Folders with the released splits as `fss/{trn,val,test}.txt`. None takes the folder `lists` in `root` if
+            it exists. Without released splits, classes are divided at random: scores are then not comparable with
+            published ones, whose test classes the data set's authors chose.
+        allow_unverified_lists: Use lists whose checksum is not the official one; the run's record states this.
+        allow_missing: If lists are used: accept that listed classes or images are absent; the run's record states this.
+        test_only: If no lists are used: make all classes test classes, for samples with few classes.
     """
 
     name = "fss1000"
@@ -216,9 +216,9 @@ Its authors publish no checksum; the command verifies the structure: 1000 class 
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make `<root>/FSS-1000/<class>/<number>.{jpg,png}`; return remarks for the user.
+        """Unpack FSS-1000's archive to `<root>/FSS-1000/<class>/<number>.{jpg,png}`, and add lists; return remarks.
 
-        Nothing is unpacked if class folders are present.
+        Nothing is unpacked if class folders are present. The remarks are sentences for the user.
         """
 
         def check_structure(making: Path, archive: Path) -> None:
@@ -306,7 +306,7 @@ Its authors publish no checksum; the command verifies the structure: 1000 class 
 
 @ImageLists.register(Fss1000)
 class NoImages(ImageLists):
-    """Image lists of the protocol pfenet for FSS-1000: there are none, so asking for them raises an error."""
+    """Placeholder for FSS-1000's image lists in the protocol pfenet: none exist, so reading them raises an error."""
 
     def image_order(self, part: Part) -> Sequence[str]:
         raise SettingsError(f"fss1000 has no lists of PFENet-like programs; split pfenet-{part} is for PASCAL and COCO")
@@ -316,7 +316,7 @@ def class_folder(root: Path) -> Path:
     """Return the folder, `root` or below it, that has one folder for each class.
 
     Raises:
-        DataError: there is none.
+        DataError: no such folder exists.
     """
     source = Fss1000.source
     if not root.is_dir():
@@ -363,8 +363,8 @@ def read_splits(folders: Sequence[str | Path], allow_unverified: bool = False) -
     """Read the published class splits `<folder>/fss/{trn,val,test}.txt`; None if no folder has them.
 
     Raises:
-        DataError: a file is absent or unreadable, a name cannot be a folder's, a class is in two parts, or (unless
-            `allow_unverified`) the checksum is not the official one.
+        DataError: a file is absent or unreadable, a name cannot be a folder's, a class is in two of the splits, or
+            (unless `allow_unverified`) the checksum is not the official one.
     """
     places = list_folders(folders, "fss1000", "fss")
     if not places:

@@ -14,9 +14,10 @@ class ImageFolder(LabelledImages):
 
     Args:
         root: folder of the class folders.
-        lists: a list file of classes and images, which replaces the folders' own; also as a list of one.
-        classes: take only these folders.
-        max_images: number of images taken of each class, the first by name.
+        lists: path of a file that lists classes and images, used instead of all photos in the folders; or a list with
+            one such path.
+        classes: names of the only class folders to take; None takes all.
+        max_images: number of images taken of each class, the first by name; None takes all.
     """
 
     name = "imagefolder"

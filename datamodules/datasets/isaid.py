@@ -32,16 +32,16 @@ DIVISIONS = ("blocks", "stride")
 
 
 class Isaid(MaskFolder, FoldwiseTrainingLists):
-    """iSAID-5i. Fold f tests classes 5f+1 to 5f+5; a name is that of a patch of 256 x 256 pixels.
+    """iSAID-5i (aerial images): fold f tests classes 5f+1 to 5f+5; images are patches of 256 x 256 pixels.
 
     Args:
         root: Folder with `val/images/<name>.png` and `val/semantic_png/<name>_instance_color_RGB.png`, whose values are
-            the class numbers, 255 for void, and for training the same in `train`; or a folder that holds it as
-            `iSAID_patches`.
+            class numbers and 255 for void; for training also the same folders in `train`. Or a folder that holds this
+            one as `iSAID_patches`.
         lists: Folders with the authors' lists as `isaid/{val,trn}/fold{0,1,2}.txt`. None takes the folder `lists` in
-            `root` where there is one. Lists that are derived from the label maps have another order, which makes other
-            episodes.
-        allow_unverified_lists: Use lists whose checksum is not the official one; the record says so.
+            `root` if it exists. Without the authors' lists they are derived from the label maps, in another order,
+            which makes other episodes.
+        allow_unverified_lists: Use lists whose checksum is not the official one; the run's record states this.
     """
 
     name = "isaid"
@@ -143,7 +143,7 @@ The lists' md5 are 96e4ffcf8b63d9bf0b8c5810bc770995, faff4209dfe56dc8a17ddaa6c48
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Provide the authors' lists; the patches must be there already. Return remarks for the user.
+        """Copy or download the authors' lists to `<root>/lists`, and check that the patches are there; return remarks.
 
         Raises:
             DataError: the patches are absent, or the lists are not available.
@@ -167,13 +167,13 @@ The lists' md5 are 96e4ffcf8b63d9bf0b8c5810bc770995, faff4209dfe56dc8a17ddaa6c48
 
 
 class Isaid512(Isaid):
-    """iSAID-5i in R2Net's patches of 512 x 512 pixels; patches with 2048 pixels of a class are listed.
+    """iSAID-5i in R2Net's patches of 512 x 512 pixels; a patch is listed for each class with 2048 pixels or more.
 
     Args:
         root: Folder with `img_dir/val/<name>.png` and `ann_dir/val/<name>_instance_color_RGB.png`, and for training the
-            same in `train`; or a folder that holds it as `iSAID`.
-        division: "blocks", fold f tests classes 5f+1 to 5f+5; or "stride", it tests f+1, f+4, f+7, f+10 and f+13, which
-            is the data set `isaid512_stride`.
+            same in `train`; or a folder that holds this one as `iSAID`.
+        division: "blocks", fold f tests classes 5f+1 to 5f+5; "stride", fold f tests classes f+1, f+4, f+7, f+10 and
+            f+13, which is the data set `isaid512_stride`.
     """
 
     name = "isaid512"

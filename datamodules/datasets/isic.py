@@ -34,9 +34,9 @@ class Isic(ListedMasks):
 
     Args:
         root: Folder with `ISIC2018_Task1-2_Training_Input/<1 to 3>/<id>.jpg` and
-            `ISIC2018_Task1_Training_GroundTruth/<id>_segmentation.png`; or a folder that holds it as `ISIC`.
-        numbering: The kinds that the folders 1 to 3 hold, which the order of the classes follows: those of IFA, of
-            DR-Adapter or of GF-SAM.
+            `ISIC2018_Task1_Training_GroundTruth/<id>_segmentation.png`; or a folder that holds this one as `ISIC`.
+        numbering: Whose numbering of the kinds of lesions the folders 1 to 3 have (IFA's, DR-Adapter's or GF-SAM's);
+            the order of the classes follows it.
     """
 
     name = "isic"
@@ -96,10 +96,10 @@ with nevi in folder 1, seborrheic keratoses in 2 and melanomas in 3, as IFA numb
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make `<root>/ISIC2018_Task1-2_Training_Input/<1 to 3>`, numbered as IFA does, and the folder of masks.
+        """Unpack ISIC's archives (from `--from`, or downloaded): photos into folders 1 to 3 as IFA's, masks into one.
 
         Returns:
-            Remarks for the user.
+            Remarks for the user, one sentence each.
 
         Raises:
             DataError: an archive is not available, or lacks listed images.
@@ -129,7 +129,8 @@ class IsicOne(Isic):
     """The images of `Isic` as one class: nevi (72 %), melanomas and keratoses together.
 
     Args:
-        root, numbering: as of `Isic`.
+        root: folder of the images and masks, as for `Isic`.
+        numbering: whose numbering of lesions the folders have, as for `Isic`.
     """
 
     name = "isic_one"
@@ -171,7 +172,7 @@ def lesion_classes() -> Mapping[str, str]:
 def numbering_of(root: Path) -> Numbering:
     """Return whose numbering of kinds of lesions the folders below `root` have, by each folder's first known image.
 
-    If that is unclear, it is IFA's.
+    If no folder settles it, IFA's numbering is returned.
     """
     root = root.expanduser()
     folder = (find_folder(root, Isic.inner, [IMAGES]) or root) / IMAGES

@@ -20,10 +20,11 @@ class Lung(ListedMasks):
     """Chest X-rays of Shenzhen with masks of the lungs, one class; by DR-Adapter's rule also those of Montgomery.
 
     Args:
-        root: Folder with `CXR_png/<id>.png` and `masks/<id>_mask.png`; or a folder that holds it as `LungSegmentation`.
+        root: Folder with `CXR_png/<id>.png` and `masks/<id>_mask.png`; or a folder that holds this one as
+            `LungSegmentation`.
         layout: Rule from a mask to its image: "patnet" takes the last nine characters off (IFA's and ABCDFSS's, too),
             which fits the 566 masks of Shenzhen alone; "dr_adapter" takes off `_mask` where it is, for all 704 masks.
-            The two have other lists, and so other episodes.
+            The two rules list different images, and so make different episodes.
     """
 
     name = "lung"
@@ -57,10 +58,10 @@ research, under the terms on that page; nobody publishes a checksum. <root> then
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make `<root>/LungSegmentation/{CXR_png,masks}`; return remarks for the user.
+        """Unpack the archive of X-rays into `<root>/LungSegmentation/{CXR_png,masks}`; return remarks for the user.
 
         Raises:
-            DataError: there is no archive, or it has another number of masks.
+            DataError: the archive is not available, or has another number of masks.
         """
         if cls.is_prepared(job.root):
             return []
@@ -85,7 +86,7 @@ class LungAll(Lung):
     """Lung X-rays with all 704 masks, as DR-Adapter lists them; `Lung` has 566, and other episodes.
 
     Args:
-        root: as of `Lung`.
+        root: folder of the X-rays and masks, as for `Lung`.
     """
 
     name = "lung_all"

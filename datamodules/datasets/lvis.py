@@ -41,9 +41,9 @@ _SAMPLE = 60
 
 
 class Verified(NamedTuple):
-    """What annotators checked in an LVIS photo: categories that it surely lacks, and those not annotated completely.
+    """For an LVIS photo, the ids of categories that it surely lacks, and of those annotated in it incompletely.
 
-    Nothing is known about a category that is neither among these nor annotated in the photo.
+    Whether the photo shows a category that is in neither set and has no annotation is unknown.
     """
 
     absent: frozenset[int] = frozenset()
@@ -51,13 +51,13 @@ class Verified(NamedTuple):
 
 
 class OwnFile(NamedTuple):
-    """Content of LVIS's own file: objects of each photo, and categories that annotators checked (Gupta et al. 2019).
+    """Content of LVIS's own annotation file: objects, and which categories annotators checked in each photo.
 
     Attributes:
         verified: {photo name `val2017/….jpg`: what annotators checked in it}.
         names: {category id: name}, ascending; empty if objects were not read.
         categories: {category id: {photo: {'annotations': its objects of the category}}}, in the order of `names`; a
-            category without an object in this part has no photos.
+            category without an object in the file has no photos.
     """
 
     verified: dict[str, Verified]
@@ -66,20 +66,20 @@ class OwnFile(NamedTuple):
 
 
 class Lvis(CocoViews):
-    """LVIS-92i. A name is `val2017/<photo>.jpg@<category id>`; a class number is a category's place in the file.
+    """LVIS-92i: image names are `val2017/<photo>.jpg@<category id>`; a class number is a category's place in the file.
 
     Fold f of a K-shot test holds the categories f, f + 10, … among those with more than K images, in the order of the
-    file: tests of other K are about other classes.
+    file. So tests with different K are about different classes.
 
-    Without the authors' list, categories and photos are those of LVIS's own file: categories by ascending id, with
-    their names, and photos in the file's order. The episodes of published tests follow from the list alone.
+    The episodes of published tests follow from the list of Matcher's authors alone. Without it, categories (ascending
+    ids) and photos (in the file's order) are those of LVIS's own file.
 
     Args:
         root: Folder with `lvis_val.pkl` as Matcher's authors distribute it or LVIS's own `lvis_v1_val.json`, or both,
             and COCO's photos in `coco/val2017` and `coco/train2017`; names in the file say which a photo is in.
 
     Attributes:
-        file: the one that the categories are from.
+        file: name of the annotation file in `root` that categories and photos are read from.
     """
 
     name = "lvis"
@@ -225,7 +225,7 @@ No checksum of the files is published; `fsbench data check lvis --root <root>` c
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Put the annotation files and the photos into the root; return remarks for the user.
+        """Copy the user's annotation files into the root, and unpack COCO's photos of 2017 there; return remarks.
 
         Raises:
             DataError: neither annotation file is available, or photos are not.
@@ -329,7 +329,7 @@ class LvisProgramEpisodes(ViewEpisodes, ProgramEpisodes):
 class LvisAbsence(KnownAbsence):
     """Which categories an LVIS photo surely lacks, for tests in which half of the queries lack the class.
 
-    Annotators checked only some categories in each photo.
+    Annotators checked only some categories in each photo; about the other categories nothing is known.
     """
 
     data: Lvis
@@ -380,10 +380,11 @@ def read_own_file(path: Path, objects: bool) -> OwnFile:
 
     Args:
         path: the file.
-        objects: whether to read names and objects (a quarter of a million masks) as well.
+        objects: whether to read category names and objects (a quarter of a million masks) besides what annotators
+            checked.
 
     Raises:
-        DataError: there is no such file, or it has another form.
+        DataError: the file is absent, or has another form than LVIS's annotations.
     """
     try:
         content = read_json(path, "annotations", object_hook=_short_object if objects else _without_object)

@@ -30,11 +30,13 @@ _KEPT = "instances-1"
 
 
 class PacoPart(CocoViews):
-    """PACO-Part. A name is `val2017/<photo>.jpg@<category id>@<object id>`: the box of one object, and one kind of part
-    in it. A class number is the category's place in the training file.
+    """PACO-Part: an image is the box of one object in a photo, and its class is one kind of part.
+
+    An image name is `val2017/<photo>.jpg@<category id>@<object id>`. A class number is the category's place in the
+    training file.
 
     Fold f of a K-shot test holds the categories f, f + 4, … of the training file that have more than K images in the
-    validation file: tests of other K may be about other classes.
+    validation file: tests with different K may be about different classes.
 
     Args:
         root: Folder with `paco/paco_part_{train,val}.pkl` as Matcher's authors distribute them, and COCO's photos in
@@ -135,7 +137,7 @@ No checksum of the files is published; `fsbench data check paco_part --root <roo
         """Return the image names of class `number` in a photo: one for each object that has the part.
 
         Raises:
-            DataError: no object has the part. The authors' programs stop where they draw such a photo.
+            DataError: no object has the part. The authors' programs stop with an error if they draw such a photo.
         """
         key = self.category_ids[number - 1]
         views = [f"{photo}{SEPARATOR}{key}{SEPARATOR}{item}" for item in self._objects(self._image_ids[photo], key)]

@@ -88,11 +88,11 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
     """PASCAL-5i (fscs-protocol §1, §2). Fold f tests classes 5f+1 to 5f+5.
 
     Args:
-        root: The folder VOC2012 with `JPEGImages` and `SegmentationClassAug`, or a folder that holds it as `VOC2012` or
-            `VOCdevkit/VOC2012`.
-        lists: Folders with official lists (see `read_official`). None takes the folder `lists` in `root` where there is
-            one; without official lists they are derived from the label maps, which gives the same.
-        allow_unverified_lists: Use lists whose checksum is not the official one; the record says so.
+        root: The folder VOC2012 with `JPEGImages` and `SegmentationClassAug`, or a folder that holds this one as
+            `VOC2012` or `VOCdevkit/VOC2012`.
+        lists: Folders with official lists (see `read_official`). None takes the folder `lists` in `root` if it exists.
+            Without official lists they are derived from the label maps, which gives the same lists.
+        allow_unverified_lists: Use lists whose checksum is not the official one; the run's record states this.
     """
 
     name = "pascal"
@@ -145,7 +145,7 @@ With both archives in DIR, `fsbench data prepare pascal --root <root> --from DIR
     def candidates(self, part: Part) -> Sequence[str]:
         """Return the image names of a part: VOC's segmentation val for "val"; for training `train_aug.txt`.
 
-        If there is no such file, training has all images with a label map that are not in val.
+        Without `train_aug.txt`, training has all images with a label map that are not in VOC's val.
         """
         folder = self.root / "ImageSets/Segmentation"
         source = folder / "val.txt"
@@ -182,9 +182,9 @@ With both archives in DIR, `fsbench data prepare pascal --root <root> --from DIR
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make `<root>/VOC2012` in the form that the data set reads; return remarks for the user.
+        """Unpack VOC 2012 and SBD (from `--from`, or downloaded) into `<root>/VOC2012`, and add lists; return remarks.
 
-        Steps that are already done are skipped.
+        SBD's annotations become label maps in `SegmentationClassAug`. Steps that are already done are skipped.
         """
         remarks = provide_lists(job, Pascal.name)
         voc = find_folder(job.root, _INNER, ["JPEGImages"]) or job.root / "VOC2012"
@@ -243,7 +243,9 @@ class PascalAll(JoinedFolds, Pascal):
     """PASCAL-5i without folds: the lists of its four folds joined, with all 20 classes.
 
     Args:
-        root, lists, allow_unverified_lists: as of `Pascal`.
+        root: the folder VOC2012, or one that holds it, as for `Pascal`.
+        lists: folders with official lists of PASCAL-5i; None takes the folder `lists` in `root` if it exists.
+        allow_unverified_lists: use lists whose checksum is not the official one; the run's record states this.
     """
 
     name = "pascal_all"
@@ -251,7 +253,7 @@ class PascalAll(JoinedFolds, Pascal):
     same_classes_as: ClassVar[tuple[str, ...]] = (Pascal.name,)
 
     def train_classes(self, fold: int) -> list[int]:
-        """Return all classes as base classes; the novel classes belong to another data set."""
+        """Return the numbers of all classes, as base classes for tests whose novel classes are of another data set."""
         return self.test_classes(fold)
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:

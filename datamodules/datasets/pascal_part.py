@@ -41,8 +41,10 @@ class Part(NamedTuple):
 
 
 class PascalPart(ViewData):
-    """PASCAL-Part. A name is `<id>@<place>@<part>`: the box of the object at that place of the image's annotations, and
-    one of its parts. Classes are named `<object>+<part>` and numbered in the order of the folds and of the list.
+    """PASCAL-Part: an image is the box of one object in a photo, and its class is one of the object's parts.
+
+    An image name is `<id>@<place>@<part>`: the photo's id, the object's place in the photo's annotations, and the part.
+    Classes are named `<object>+<part>` and numbered in the order of the folds and of the list.
 
     Args:
         root: Folder VOC2010, or one that holds it, with `all_obj_part_to_image.json`, the folder
@@ -192,7 +194,7 @@ No checksum of the files is published; `fsbench data check pascal_part --root <r
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Put VOC's photos of 2010 beside the authors' annotations; return remarks for the user.
+        """Unpack VOC's photos of 2010 beside the authors' annotations, which must exist; return remarks for the user.
 
         Raises:
             DataError: the annotations are absent, or the archive is not available.

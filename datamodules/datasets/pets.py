@@ -9,7 +9,7 @@ from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
 class Pets(LabelledImages):
-    """Oxford-IIIT Pet: all photos of `list.txt`, 37 breeds in the order of their CLASS-ID."""
+    """Oxford-IIIT Pet: the photos of its file `list.txt`, with 37 breeds in the order of the file's CLASS-ID."""
 
     name = "pets"
     parts = ("images", "annotations/list.txt")

@@ -8,7 +8,7 @@ from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
 class Places(LabelledImages):
-    """Places365-Standard: the first 200 training photos of each of the 365 folders."""
+    """Places365-Standard: 365 classes of scenes, with the first 200 training photos of each class folder."""
 
     name = "places"
     parts = ("train",)

@@ -10,9 +10,9 @@ from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
 class Plantae(LabelledImages):
-    """iNaturalist 2018: of the plants, the 200 folders with most photos, the first 600 of each.
+    """iNaturalist 2018, plants: the 200 class folders with most photos, and of each the first 600 photos.
 
-    The authors drew 600 at random without a seed. Of folders with equally many photos, those whose names come last are
+    The authors drew 600 at random without a seed. If folders have equally many photos, those whose names come last are
     taken.
     """
 

@@ -17,11 +17,11 @@ ARCHIVE = ByHand("the abdominal CT scans of BTCV", ("RawData.zip", "Abdomen.zip"
 
 
 class Sabs(Volumes):
-    """Synapse abdominal CT. Folds 0 to 4 test the kidneys, 5 to 9 spleen and liver, in the same five sets of scans.
+    """Abdominal CT scans of Synapse: folds 0 to 4 test the kidneys, 5 to 9 spleen and liver, in the same scans.
 
     Args:
-        root: Folder with `image_<id>.nii.gz`, `label_<id>.nii.gz`, `superpix-MIDDLE_<id>.nii.gz` and
-            `classmap_1.json`; or a folder that holds it as `sabs_CT_normalized`, also in a folder `SABS`.
+        root: Folder with `image_<id>.nii.gz`, `label_<id>.nii.gz`, `superpix-MIDDLE_<id>.nii.gz` and `classmap_1.json`;
+            or a folder that holds this one as `sabs_CT_normalized` or `SABS/sabs_CT_normalized`.
     """
 
     name = "sabs"
@@ -49,10 +49,10 @@ with the scans numbered 0 to 29. A folder that the authors' notebooks made serve
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make `<root>/sabs_CT_normalized` from the archive of the training part; return remarks for the user.
+        """Unpack the user's BTCV archive and preprocess its scans into `<root>/sabs_CT_normalized`; return remarks.
 
         Raises:
-            DataError: there is no archive, or it lacks scans.
+            DataError: the archive is not in the root or the folder of `--from`, or lacks scans.
         """
 
         def place(name: PurePosixPath) -> str | None:
@@ -71,6 +71,6 @@ def read_scan(file: Path) -> tuple["sitk.Image", "sitk.Image"]:
     """Read a scan of BTCV and the labels beside it, as volumes.
 
     Raises:
-        DataError: one of them is absent or cannot be read.
+        DataError: the scan or its labels are absent or cannot be read.
     """
     return read_image(file), read_image(file.with_name(file.name.replace("img", "label", 1)))

@@ -41,11 +41,11 @@ TOTAL = 1635
 class Suim(ListedMasks):
     """SUIM, underwater images: training and test part merged, with a folder of masks for each class.
 
-    A mask without a foreground pixel at full size is not listed, so all masks are opened once.
+    An image is listed for a class if its mask has a foreground pixel, so all masks are opened once.
 
     Args:
-        root: Folder with `images/<id>.jpg` and `masks/<FV, HD, PF, RI, RO, SR, WR>/<id>.<ext>`; or one that holds it as
-            `SUIM`.
+        root: Folder with `images/<id>.jpg` and `masks/<FV, HD, PF, RI, RO, SR, WR>/<id>.<ext>`; or a folder that holds
+            this one as `SUIM`.
     """
 
     name = "suim"
@@ -82,10 +82,10 @@ which merges both parts; nobody publishes a checksum. <root> then holds
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make `<root>/SUIM/{images,masks/<class>}` of both parts; return remarks for the user.
+        """Unpack the user's archives of SUIM into `<root>/SUIM/{images,masks/<class>}`; return remarks for the user.
 
         Raises:
-            DataError: an archive is absent, or has other images.
+            DataError: an archive is in neither the root nor the folder of `--from`, or has other images.
         """
         if cls.is_prepared(job.root):
             return []

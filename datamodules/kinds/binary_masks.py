@@ -51,21 +51,22 @@ class BinaryMasks(OneClassImages):
 
 
 class ListedMasks(BinaryMasks):
-    """A data set of another domain (cd-fss-protocol §2), with a folder of files for each class; classes take turns.
+    """Data set of another domain than training (cd-fss-protocol §2), with a folder of files for each class.
 
     An image's name is the path of a listed file below `root`, so that an image with several classes has a name for
-    each. There is one fold with all classes; methods are trained on another data set.
+    each. There is one fold with all classes; episodes are about the classes in turn. Methods are trained on another
+    data set.
 
     Args:
         root: the folder that the names are relative to, or one that holds it as one of `inner`.
 
     Attributes:
-        inner: where the authors' folder may be below the root; `fsbench data prepare` makes the first.
-        mark: a folder in the authors' folder, by which that is recognised.
-        folders: for each class, in order, the folder of its listed files.
+        inner: paths below `root` where the authors' folder may be; `fsbench data prepare` makes the first of them.
+        mark: name of a folder inside the authors' folder, by which the authors' folder is recognised.
+        folders: for each class, in order, the folder with the listed files (images or masks).
         suffix: the part between the first and the second dot of a listed file's name; "" lists every file.
-        listed: number of listed images of the complete data, if known.
-        listed_of: {class name: number of its listed images of the complete data}.
+        listed: number of listed images of the complete data; None if not known.
+        listed_of: {class name: number of listed images of the class in the complete data}; {} if not known.
     """
 
     folds = 1
@@ -96,7 +97,7 @@ class ListedMasks(BinaryMasks):
         return self.list_names()
 
     def list_names(self) -> Mapping[int, tuple[str, ...]]:
-        """Return {class number: names of its images, ascending}, by the files that are there."""
+        """Return {class number: names of its images, ascending}, by the files in the class folders."""
         return {
             number: tuple(f"{folder}/{file}" for file in listed_files(self.root / folder, self.suffix))
             for number, folder in enumerate(self.folders, start=1)

@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".ti
 def class_folders(folder: Path) -> dict[str, tuple[str, ...]]:
     """Return {sub-folder: names of its image files}, sorted by name; hidden and other files are left out.
 
-    The result is kept in the disk cache and used as long as no folder changes.
+    The result is kept in the disk cache and reused as long as no folder changes.
 
     Raises:
         DataError: a folder cannot be read, or a name is not valid text.
@@ -108,8 +108,8 @@ def by_class(labels: Mapping[str, str], folder: Path, source: Path) -> dict[str,
 
     Args:
         labels: {image name: class name}.
-        folder: folder that must have the images.
-        source: file that lists them, for the message.
+        folder: folder in which the images must exist.
+        source: file that lists the images, for the error message.
 
     Raises:
         DataError: an image is not in `folder`.

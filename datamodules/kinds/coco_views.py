@@ -32,7 +32,7 @@ class CocoViews(ViewData):
 
     @classmethod
     def provide_photos(cls, job: Job, file: str) -> list[str]:
-        """Make `<root>/coco/{val,train}2017` beside the annotations; return remarks for the user.
+        """Unpack COCO's photos (from `--from`, or downloaded) to `<root>/coco/{val,train}2017`; return remarks.
 
         Args:
             job: the preparation; with `validation_only` only the photos that tests draw from are unpacked.

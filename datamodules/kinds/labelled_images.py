@@ -17,15 +17,16 @@ from fsbench.datamodules.prepare.making import has_content
 
 
 class LabelledImages(ClassificationData):
-    """Classification data set of photos below one folder; an image's name is its path there.
+    """Classification data set of photos below one folder; an image's name is its path relative to this folder.
 
     A subclass says in which folder the photos are and how the list follows from the files (fort.md §2).
 
     Args:
-        root: the publisher's folder, or one that holds it.
-        lists: a list file in the authors' form, which takes the place of the derived list; also as a list of one.
+        root: the folder as its publisher distributes it, or a folder that holds this one.
+        lists: path of a list file in the authors' form, used instead of the list that follows from the files; or a list
+            with one such path.
 
-    Raises DataError for a missing folder, classes without images, listed images that are not there.
+    Raises DataError for a missing folder, classes without images, or listed images that do not exist.
     """
 
     parts: tuple[str, ...] = ()

@@ -108,12 +108,12 @@ class MaskFolder(SegmentationData):
 
         Args:
             names: image names.
-            rule: name of the way of counting, which is part of the cache's key.
+            rule: name of the counting rule, which is part of the cache's key.
             count: function from a label map to rows (label, pixels, …) of a `PixelTable`; None counts the pixels of
                 each label.
 
         Raises:
-            DataError: a label map holds a number that is not a class.
+            DataError: a label map holds a number that is neither a class, 0 nor 255.
         """
         key = (rule, hashlib.sha256("\n".join(names).encode()).hexdigest())
         if key not in self._tables:

@@ -25,8 +25,9 @@ class OfficialData(SegmentationData):
 
     Attributes:
         lists: folders with official lists, see `fsbench.datamodules.lists.official.read_official`.
-        derives_lists: the user asked for no folders of lists, so that derived lists replace no missing ones.
-        allow_unverified_lists: use lists whose checksum is not the official one.
+        derives_lists: whether the user gave an empty list of folders; derived lists are then used on purpose and
+            reported as no substitute.
+        allow_unverified_lists: whether lists whose checksum is not the official one are used.
     """
 
     lists: list[str]
@@ -58,7 +59,7 @@ class OfficialData(SegmentationData):
         return not self.derives_lists and (split, fold) in checksums(self.name)
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Return in a word how derived (image, class) pairs compare with the official list."""
+        """Return how derived (image, class) pairs differ from the official list: `OFFICIAL`, `REORDERED`, `DERIVED`."""
         return verdict(pairs, self.name, split, fold)
 
 
@@ -107,7 +108,7 @@ class FoldwiseTrainingLists(OfficialData):
 
 
 class JoinedFolds(OfficialData):
-    """Data set that has all classes of another one in a single fold; its lists are the other's, joined."""
+    """Data set with all classes of another one in a single fold; its lists join those of the other's folds."""
 
     folds = 1
 
@@ -136,7 +137,7 @@ class OfficialImageLists(ImageLists):
     data: OfficialData
 
     def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
-        """Return in a word how (image, class) pairs compare with the official list."""
+        """Return how (image, class) pairs compare with the official list, in words such as "official" or "derived"."""
         if released is None:
             return super().origin(pairs, part, fold, released)
         data, split = self.data, f"pfenet-{part}"

@@ -14,18 +14,18 @@ class ViewEpisodes(OwnEpisodes):
     data: ViewData
 
     def episode_run(self, class_ids: list[int], length: int | None, episodes: Iterator[Episode]) -> EpisodeRun:
-        """Return the episodes of a test, whose masks are checked when an episode is drawn.
+        """Wrap episodes as an `EpisodeRun` that checks, when an episode is drawn, that its masks can be read.
 
         Args:
             class_ids: numbers of the classes.
-            length: number of episodes, if the data set fixes it.
+            length: number of episodes if the data set fixes it, else None.
             episodes: iterator over the episodes.
         """
         origin = UNVERIFIED  # no checksum of these files is published (incontext-protocol §8)
         return EpisodeRun(class_ids, length, self.check_episodes(episodes), self.data.annotations_sha256, origin)
 
     def check_episodes(self, episodes: Iterator[Episode]) -> Iterator[Episode]:
-        """Yield the episodes, after checking that their masks can be read.
+        """Yield each episode after checking that the masks of its query and supports can be read.
 
         Raises:
             DataError: a mask cannot be read.

@@ -28,19 +28,19 @@ _DECODED = 40
 
 
 class AnnotatedMask(NamedTuple):
-    """Mask of a view: words for its place in the annotation file, and its COCO `segmentation`."""
+    """One mask of a view: words for where it stands in the annotation file, and its COCO `segmentation`."""
 
     place: str
     segmentation: Any
 
 
 class ViewData(OneClassImages):
-    """Data set whose images are views `<photo>@…`, such as one object's box, with label maps of 0 and 1.
+    """Data set whose images are views `<photo>@…` (such as one object's box in a photo), with label maps of 0 and 1.
 
     Attributes:
-        logged_classes: {shots: number of classes of every fold} in the authors' published logs (incontext-protocol §3),
-            by which complete annotation files are recognised.
-        logged_episodes: number of episodes of every fold in these logs.
+        logged_classes: {shots: number of classes of each fold} in the authors' published logs; annotation files with
+            these numbers are complete (incontext-protocol §3).
+        logged_episodes: number of episodes of each fold in the authors' logs.
     """
 
     has_published_protocol = True
@@ -71,7 +71,7 @@ class ViewData(OneClassImages):
 
     @abstractmethod
     def masks(self, name: str) -> Sequence[AnnotatedMask]:
-        """Return the annotated masks of the view `name`; its label map is their union."""
+        """Return the annotated masks of the view `name`; the view's label map is the union of these masks."""
 
     @abstractmethod
     def photo_classes(self) -> Iterator[tuple[str, int]]:
@@ -132,9 +132,9 @@ class ViewData(OneClassImages):
         return labels
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
-        """Return {0: background pixels, class number: its pixels} of a view and the number of all pixels.
+        """Return ({0: background pixels, class number: its pixels}, number of all pixels) of a view.
 
-        The view's class is there even with 0 pixels.
+        The view's class is a key even if it has 0 pixels.
         """
         pixels, total = super().class_pixels(name)
         return {0: pixels.get(0, 0), self.class_number(name): pixels.get(1, 0)}, total
@@ -159,14 +159,14 @@ class ViewData(OneClassImages):
 
         Args:
             file: the file.
-            found: what it holds, in words.
-            expected: what it should hold.
+            found: what the file holds, in words.
+            expected: what the file should hold, in words.
         """
         return cls.source.missing(f"{file} is of another version: {found}; expected {expected}")
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on annotation files and photos in `root`, by the authors' published logs; `lists` is not used."""
+        """Report whether annotation files and photos in `root` fit the authors' published logs; `lists` is not used."""
         data = cls.check_annotations(report, root)
         if data is None:
             return

@@ -48,11 +48,12 @@ class Volumes(VolumeData):
     ones taken unchanged.
 
     Attributes:
-        groups: groups of class numbers that are tested together, while the other group may be seen in training.
-        starts: positions, among the scans by ascending id, where the folds begin, then where the last one ends.
+        groups: groups of class numbers (organs); a fold tests one group, and other groups may be seen in training.
+        starts: positions, among the scans by ascending id, where each of the authors' folds begins, then where the last
+            fold ends.
         published_scans: ids of the scans of the complete data, in numeric order.
         scaled_by: what normalises intensities: the slice's own "scan", or all "training scans" of the fold.
-        inner: where the authors' folder may be below the root.
+        inner: paths below the root where the folder of prepared scans may be.
     """
 
     classes_of_fold: ClassVar[int | None] = 2
@@ -79,7 +80,7 @@ class Volumes(VolumeData):
         """Ids of the scans with an image, in numeric order.
 
         Raises:
-            DataError: there is no scan, or images and labels are not of the same scans.
+            DataError: there is no scan, or some scan has only an image or only labels.
         """
         images, labels, _ = (self._ids(kind) for kind in (IMAGE, LABEL, SUPERPIXELS))
         if not images or images != labels:
@@ -150,7 +151,7 @@ class Volumes(VolumeData):
         """Return the names of all slices for "val"; `fold_scans` says which scans a fold tests and trains on.
 
         Raises:
-            SettingsError: another part is asked for.
+            SettingsError: `part` is not "val".
         """
         if part != "val":
             raise SettingsError(
@@ -184,7 +185,7 @@ class Volumes(VolumeData):
         Mean and deviation are those of the slice's volume, or of all training volumes of the fold, as `scaled_by` says.
 
         Raises:
-            SettingsError: training volumes are needed, and the fold is not known (see `in_fold`).
+            SettingsError: training volumes are needed, and no fold was chosen with `in_fold`.
             DataError: a file cannot be read.
         """
         mean, deviation = self.scale(scan_of(name))
@@ -197,10 +198,10 @@ class Volumes(VolumeData):
         return self.scaled_by == "scan" or bool(self._training)
 
     def prepare_intensities(self) -> None:
-        """Compute the mean and standard deviation of the training scans, if `intensities` are normalised by them.
+        """Compute the mean and standard deviation of the training scans if `scaled_by` is "training scans".
 
         Raises:
-            SettingsError: training scans are needed, and the fold is not known.
+            SettingsError: training scans are needed, and no fold was chosen with `in_fold`.
             DataError: a file cannot be read.
         """
         if self.scaled_by != "scan":
@@ -306,14 +307,14 @@ class Volumes(VolumeData):
         prepare: Prepare,
         threshold: float,
     ) -> list[str]:
-        """Make the folder of prepared scans, the first of `inner`, from their archive, unless the root has it already.
+        """Unpack an archive of scans and preprocess them into `<root>/<inner[0]>`, unless prepared scans exist already.
 
         Args:
             job: the preparation.
-            archive: the archive.
-            place: gives each wanted file of the archive its path below a folder, None for others.
-            scans: lists the scans in that folder, in the order of their ids.
-            prepare: function from the image and labels of a scan to the prepared ones.
+            archive: the archive of the published scans.
+            place: function from a file of the archive to its path in a temporary folder, or None to leave the file out.
+            scans: function from the temporary folder to the scans in it, in the order of their ids.
+            prepare: function from the image and labels of a scan to the prepared image and labels.
             threshold: value of the prepared image above which a pixel may be of the patient.
 
         Returns:
@@ -393,12 +394,12 @@ def _checked(shape: tuple[int, ...], file: Path) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Moments:
-    """Number, mean and squared deviations of a volume's voxels; those of several volumes can be pooled.
+    """Number, mean and squared deviations of a volume's voxels, from which those of several volumes can be computed.
 
     Attributes:
-        number: the number of its voxels.
-        mean: the mean of their values.
-        squares: sum of their squared differences from the mean.
+        number: the number of voxels.
+        mean: the mean of the voxels' values.
+        squares: sum of the squared differences between the values and the mean.
     """
 
     number: int
@@ -409,8 +410,8 @@ class Moments:
 def moments(values: np.ndarray) -> Moments:
     """Return number, mean and sum of squared deviations of the voxels of a volume (Z, H, W).
 
-    Values are taken as float32, as programs read them, and summed in float64. The standard deviation that follows is
-    exact to 1e-7 of itself wherever it is a thousandth of the mean or more, as in any scan.
+    Values are taken as float32, as published programs read them, and summed in float64. The resulting standard
+    deviation has a relative error of at most 1e-7 if it is a thousandth of the mean or more, as in any scan.
     """
     single = values.astype(np.float32)
     mean = float(single.mean(dtype=np.float64))

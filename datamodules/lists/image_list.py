@@ -16,7 +16,7 @@ _KEYS = ("label_names", "image_names", "image_labels")
 def read_list(path: Path, folder: Path) -> list[tuple[str, Sequence[str]]]:
     """Read a list file of a classification data set: (class name, image names) in the order of class numbers.
 
-    Image names may be paths of another machine: the part of their end that is found in `folder` counts.
+    Image names may be paths of another machine; the last parts of a path that exist below `folder` become the name.
 
     Raises:
         DataError: the file has another form or checksum than it states, or an image is not in `folder`.
@@ -62,8 +62,8 @@ def require_present(absent: Sequence[str], listed: int, folder: Path, source: Pa
     Args:
         absent: names of the missing images.
         listed: number of listed images.
-        folder: where they should be.
-        source: the file that lists them.
+        folder: folder in which the images should be.
+        source: the file that lists the images.
     """
     if absent:
         raise DataError(

@@ -50,15 +50,15 @@ def default_lists(lists: Sequence[str] | None, *roots: Path) -> list[str]:
 
 
 def list_folders(folders: Sequence[str | Path], dataset: str, subfolder: str | None = None) -> list[Path]:
-    """Return the folders that hold the lists of a data set: of `folders` themselves, or one level below them.
+    """Return the folders that hold lists of a data set, looking in `folders` and one level below them.
 
     Args:
-        folders: folders as the user gave them; also a folder of all lists, with `hsnet`, `hmnet` and others in it.
+        folders: folders as the user gave them; one may also hold the lists of several authors in `hsnet`, `hmnet`, ….
         dataset: name of the data set.
-        subfolder: the authors' folder of the data set's lists; `dataset` unless given.
+        subfolder: name of the folder in which the authors keep the data set's lists; `dataset` unless given.
 
     Raises:
-        DataError: a folder has no lists of any data set, or none has those of this one.
+        DataError: a folder has no lists of any data set, or none has lists of `dataset`.
     """
     subfolder = subfolder or dataset
     found: list[Path] = []
@@ -89,7 +89,7 @@ def read_official(
     """Return the official (image, class) list of a split and fold; None if no folder has it.
 
     Files are looked for as `<folder>/<dataset>/<split>/fold<f>.txt` or `.pkl`, and under `<dataset>/custom/<split>`,
-    where the authors of the size splits keep them. The first folder that has the file is used.
+    where the authors of the size-restricted splits keep their lists. The first folder that has the file is used.
 
     Args:
         folders: folders of lists, as the user gave them.
@@ -130,7 +130,7 @@ def verdict(pairs: Sequence[Pair], dataset: str, split: str, fold: int) -> str:
 
 
 def joined_origin(origins: Sequence[str]) -> str:
-    """Return the origin of a list joined from several: that of the least certain part."""
+    """Return the origin of a list joined from several: the least certain origin of the parts, such as "derived"."""
     certainty = [OFFICIAL, REORDERED, DERIVED, UNVERIFIED]
     return max(origins, key=certainty.index)
 
@@ -147,7 +147,7 @@ def joined_lists(parts: Sequence[PairList | None]) -> PairList | None:
 def verify_list(
     pairs: tuple[Pair, ...], path: Path, dataset: str, split: str, fold: int, allow_unverified: bool
 ) -> PairList:
-    """Return a file's (image, class) pairs as an official list, "unverified" if no checksum is known.
+    """Return a file's (image, class) pairs as a list, marked "official" if its checksum is, else unverified.
 
     Args:
         pairs: the pairs.

@@ -25,17 +25,17 @@ def find_image_list(
 ) -> ReleasedImages | None:
     """Return the published image list of a part and fold for PFENet-like programs; None if no folder has it.
 
-    It is looked for as `<folder>/<dataset>/fss_list/<train|val>/data_list_<f>.txt`, and without `fss_list`.
+    The list is looked for at `<folder>/<dataset>/fss_list/<train|val>/data_list_<f>.txt`, and without `fss_list`.
 
     Args:
         folders: folders of lists.
         dataset: name of the data set.
-        part: "trn" or "val".
+        part: "trn" for the training list, "val" for the test list.
         fold: the fold.
-        name_of: turns the path of a photo into fsbench's image name.
+        name_of: function from the path of a photo in the list to fsbench's image name.
 
     Raises:
-        DataError: a file cannot be read, or the list's two files name different images.
+        DataError: a file cannot be read, or `data_list_<f>.txt` and the list's second file name different images.
     """
     for folder in list_folders(folders, dataset):
         for parent in (folder / dataset / "fss_list" / _FOLDER[part], folder / dataset / _FOLDER[part]):

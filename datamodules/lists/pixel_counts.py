@@ -17,12 +17,12 @@ KIND = "pixels-2"
 
 @dataclass(frozen=True)
 class PixelTable:
-    """Table of (label, pixels, further counts) rows for every image, labels ascending.
+    """Table of pixel counts: for every image, rows (label, pixels, further counts) with ascending labels.
 
     Attributes:
         names: M image names.
         starts: (M + 1,) int64; the rows of image m are `rows[starts[m] : starts[m + 1]]`.
-        rows: (P, C) int32 with C >= 2: label, its pixels, and what else the counting function counted.
+        rows: (P, C) int32 with C >= 2: label, number of its pixels, and further columns of the counting function.
     """
 
     names: tuple[str, ...]
@@ -67,7 +67,8 @@ def pixel_table(
     Args:
         names: Image names.
         count: Image name -> rows (n, C) int32 as in `PixelTable`; runs in threads.
-        fingerprint: Says what the rows depend on: the source's content and the counting rule.
+        fingerprint: Text that changes with everything that the rows depend on (label maps, counting rule); the cache's
+            key.
         description: Shown beside the progress bar.
     """
     key = hashlib.sha256("\n".join([fingerprint, *names]).encode()).hexdigest()

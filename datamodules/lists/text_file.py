@@ -11,8 +11,8 @@ def read_list(path: Path, kind: str = "list", expected: str = "a text file; fetc
 
     Args:
         path: the file.
-        kind: kind of the file, which limits its size, see `fsbench.base.files.read_text`.
-        expected: what the file should be, and what to do.
+        kind: kind of the file, which limits its size, a key of `fsbench.base.files.opening.LIMITS`.
+        expected: what the file should be and what to do, for the error message.
 
     Raises:
         DataError: the file cannot be read or is no text.

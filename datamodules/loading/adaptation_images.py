@@ -25,18 +25,19 @@ from fsbench.protocols.draws.pools import Pool, TooFewImages
 
 @dataclass(frozen=True)
 class AdaptationImages:
-    """The labelled images that a method adapts to (ifa.md §7); item i of epoch e depends on (seed, e, i) alone.
+    """The labelled images on which a method is fine-tuned before a test (ifa.md §7), as items (epoch, i).
 
-    Classes take turns. For each item an image of the class is drawn and discarded, as the authors' program does, and
-    then K supports, which may repeat; one of them, randomly changed, becomes the query.
+    An item depends on (seed, epoch, i) alone. Classes take turns. For each item an image of the class is drawn and
+    discarded, as the authors' program does; then K supports are drawn, which may repeat. One support, changed at
+    random, becomes the query.
 
     Attributes:
         data: the data set.
-        pool: the images of the test's classes that items are drawn from.
+        pool: the images of the test's classes, from which items are drawn.
         shot: number K of supports of an item.
-        seed: seed of all items.
-        adaptation: settings of the adaptation.
-        config: how files are loaded.
+        seed: the seed of all random draws.
+        adaptation: settings of the fine-tuning, such as its number of epochs.
+        config: how files become tensors, such as the side of images.
     """
 
     data: SegmentationData
@@ -52,10 +53,10 @@ class AdaptationImages:
         return self.adaptation.items or len(self.pool.class_ids)
 
     def episode(self, epoch: int, item: int) -> Episode:
-        """Return the image names of an item of an epoch.
+        """Return the names of the query and support images of an item of an epoch.
 
         Raises:
-            DataError: its class has only one image.
+            DataError: the item's class has only one image.
         """
         rng = np.random.RandomState([self.seed, 2, epoch, item])
         if self.adaptation.items is not None and self.pool.query_sampling == "sequential":

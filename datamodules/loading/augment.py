@@ -75,9 +75,9 @@ def rotate(
     Args:
         pixels: the image.
         angle: in degrees.
-        interpolation: OpenCV's interpolation.
-        corners: colour, by channel, of what comes from outside the image.
-        out: array that takes the first rows and columns of the result, as many as it has.
+        interpolation: `cv2.INTER_LINEAR` or `cv2.INTER_NEAREST`.
+        corners: value of each channel for pixels that come from outside the image.
+        out: array to write to; only as many rows and columns of the result as it has are computed.
     """
     height, width = pixels.shape[:2]
     rows, columns = pixels.shape[:2] if out is None else out.shape[:2]
@@ -99,8 +99,8 @@ def flip(image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledIm
 class Crop:
     """A random square crop of `side`, padded with mean colour and void where the image is smaller.
 
-    It is drawn again, up to 31 times, while it keeps too little of the foreground (label 1); the last one is kept in
-    any case.
+    While the crop keeps too little of the foreground (label 1), its position is drawn again, up to 31 times; the last
+    crop is kept in any case.
     """
 
     side: int
@@ -170,13 +170,13 @@ _TOGETHER = 64
 
 @dataclass(frozen=True)
 class Draws:
-    """Random changes drawn for one training image, except the position of its crop.
+    """Random numbers drawn for the changes of one training image, except the position of its crop.
 
     Attributes:
-        factor: factor of the image's size.
-        angle: angle of its rotation in degrees; None for none.
-        blurred: whether it is blurred.
-        flipped: whether it is flipped left to right.
+        factor: factor by which the image is resized.
+        angle: angle in degrees by which the image is rotated; None for no rotation.
+        blurred: whether the image is blurred.
+        flipped: whether the image is flipped left to right.
     """
 
     factor: float
@@ -189,7 +189,7 @@ class Draws:
         """Draw the changes of one training image, in the order in which the authors' program draws them.
 
         Args:
-            factors: least and largest factor of the image's size.
+            factors: least and largest factor by which the image may be resized.
             rng: the random generator.
         """
         factor, angle = Scale(factors).draw(rng), Rotate().draw(rng)
@@ -216,7 +216,7 @@ class Draws:
 class Augmentation:
     """Random changes of a training image (size, rotation, blur, flip), ending in a crop of `side`.
 
-    `factors`, the least and largest change of size, are 0.9 and 1.1 for PASCAL, 0.8 and 1.25 for COCO.
+    The factor of the size is drawn between the two `factors`: 0.9 and 1.1 for PASCAL, 0.8 and 1.25 for COCO.
     """
 
     side: int
@@ -249,17 +249,18 @@ class Augmentation:
         rng: random.Random,
         out: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """Augment an image with several label maps; `label` decides whether the crop is drawn again (bam.md §8).
+        """Apply the same random changes to an image and several label maps; `label` decides on the crop (bam.md §8).
 
         Args:
-            image: (h, w, 3) pixels.
-            label: (h, w) uint8, 1 foreground.
+            image: (h, w, 3) pixels, uint8 or float32.
+            label: (h, w) uint8, 1 foreground; a crop that keeps too little of it is drawn again.
             more: further label maps (h, w) uint8.
             rng: the random generator.
-            out: array (3, side, side) float32 for the image.
+            out: array (3, side, side) float32 to write the image to; None for a new one.
 
         Returns:
-            The image (3, side, side) float32, its label (side, side) uint8, and `more` as (side, side) uint8.
+            The image (3, side, side) float32, its label (side, side) uint8, and a list of the maps `more`, each (side,
+            side) uint8.
         """
         drawn, crop = Draws.of_image(self.factors, rng), Crop(self.side)
         factor, angle, flipped = drawn.factor, drawn.angle, drawn.flipped
@@ -308,17 +309,18 @@ class ResizedAugmentation(Augmentation):
         rng: random.Random,
         out: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """Augment an image with several label maps, all resized to a square.
+        """Apply the same random changes to an image and several label maps, and resize all to a square.
 
         Args:
-            image: (h, w, 3) pixels.
+            image: (h, w, 3) pixels, uint8 or float32.
             label: (h, w) uint8.
             more: further label maps (h, w) uint8.
             rng: the random generator.
-            out: array (3, side, side) float32 for the image.
+            out: array (3, side, side) float32 to write the image to; None for a new one.
 
         Returns:
-            The image (3, side, side) float32, its label (side, side) uint8, and `more` as (side, side) uint8.
+            The image (3, side, side) float32, its label (side, side) uint8, and a list of the maps `more`, each (side,
+            side) uint8.
         """
         drawn, squash = Draws.of_image(self.factors, rng), Squash(self.side)
         pixels = squash.image(drawn.pixels(image.astype(np.float32)))

@@ -17,10 +17,11 @@ from fsbench.protocols.draws.pools import Pool
 def calibration_episodes(
     data: SegmentationData, pool: Pool, task: Task, config: LoadingConfig, count: int
 ) -> Iterator[EpisodeBatch]:
-    """Yield `count` labelled episodes from `pool` with the test's numbers of ways and shots (classical-baselines §2.1).
+    """Yield `count` episodes of base classes with ground truth, with the test's numbers of ways and shots.
 
     Raises:
-        DataError: a base class has too few training images for the test's shots.
+        DataError: a base class has too few training images for the test's shots, or there are fewer base classes than
+            ways.
     """
     enough = [number for number in pool.class_ids if len(pool.images_of.get(number, ())) > task.shot]
     if len(enough) < len(pool.class_ids) or len(enough) < task.way:

@@ -19,22 +19,22 @@ def ranks() -> tuple[int, int]:
 
 
 class TrainingBatches(Sampler[list[tuple[int, int]]]):
-    """This process's micro-batches of (epoch, item) pairs, epoch after epoch.
+    """Batch sampler of this process's micro-batches of (epoch, item) pairs, epoch after epoch.
 
-    The order of the items depends on (seed, epoch) alone. Step by step, the next `batch_size` of them are dealt to the
-    step's micro-batches in turn, and these in turn to the processes; so the episodes of a step are the same for any
-    number of processes. All processes make equally many micro-batches.
+    The order of the items depends on (seed, epoch) alone. For each step the next `batch_size` items are dealt to the
+    step's micro-batches in turn, and the micro-batches to the processes in turn. So the episodes of a step are the same
+    for any number of processes. All processes make equally many micro-batches.
 
     Args:
-        length: number of items.
-        seed: the seed of the order.
-        division: how a step is divided.
+        length: number of items of an epoch.
+        seed: the seed of the items' order.
+        division: how a step is divided over processes and micro-batches.
         fill_to: repeat items from the start of an epoch until their number is a multiple of this.
-        drop_last: leave the incomplete last step of an epoch out.
+        drop_last: whether the incomplete last step of an epoch is left out.
         shuffled: False takes the items as they are numbered.
 
     Raises:
-        SettingsError: no step is left.
+        SettingsError: `drop_last` leaves no step, as there are fewer items than `batch_size`.
     """
 
     def __init__(

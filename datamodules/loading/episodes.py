@@ -26,13 +26,13 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
     """The segmentation episodes of a list, as a torch dataset that loads them by their position.
 
     Args:
-        draw: the draw of the episodes.
+        draw: the rule by which the episodes were drawn; it also says how they are loaded.
         data: the data set.
         episodes: the episodes in the order in which they are read.
-        config: how they are loaded.
-        next_shown: for each position {image name: position of the next episode that shows it, or None}. The cache of
-            decoded files drops by it what is needed last, if one process loads all episodes. With several processes,
-            which do not know each other's episodes, the least recently used files are dropped.
+        config: how episodes become tensors, such as the side of images.
+        next_shown: {position of an episode: {image name: position of the next episode that shows the image, or None}}.
+            If one process loads all episodes, its full cache of decoded files drops the file that is needed last. With
+            several loader processes the least recently used file is dropped.
     """
 
     def __init__(
@@ -72,16 +72,16 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
 
 
 class TrainingEpisodes(Dataset[EpisodeBatch]):
-    """1-way training episodes of `shot` supports, drawn when loaded; item (epoch, i) follows from these and the seed.
+    """1-way training episodes of `shot` supports, as a torch dataset that draws item (epoch, i) when it is loaded.
 
-    Images and labels are changed at random by `augmentation`, if given. Queries also have label maps of `base_classes`,
-    if given.
+    An item depends on the seed, the epoch and i alone. With an `augmentation` images and labels are changed at random.
+    With `base_classes` queries also have label maps of these classes.
 
-    An epoch has one item per training pair where queries are listed (PASCAL), else one per distinct training image
-    (COCO, fscs-protocol §3; PFENet's protocol). With `official` streams the items are those of VRP-SAM's program,
-    whatever the seed: one per image, filled up to its processes, in the order of its steps (vrp-sam.md §9). With
-    `recurring` epochs they are those of PATNet's program, in its order: all epochs but the first are the same
-    (patnet.md §5).
+    If the data set lists queries (PASCAL), an epoch has one item per training pair, else one per distinct training
+    image (COCO, fscs-protocol §3; PFENet's protocol). With `official` streams the items are those of VRP-SAM's program,
+    whatever the seed: one per image, filled up to equal shares of its processes, in the order of its steps (vrp-sam.md
+    §9). With `recurring` epochs the items are those of PATNet's program, in its order: all epochs but the first are the
+    same (patnet.md §5).
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from fsbench.protocols.reading import read_checked_manifest
 
 
 def read_given_manifest(file: str, data: SegmentationData, protocol: Protocol, task: Task) -> Manifest:
-    """Read a user's list of episodes for a test; mark it if its episodes are not those that the protocol draws.
+    """Read a user's list of episodes for a test; it is marked `own_list` unless the protocol draws the same episodes.
 
     Args:
         file: path of the list.

@@ -28,19 +28,20 @@ from fsbench.protocols.view import InputResize, View, input_rule
 
 @dataclass(frozen=True)
 class LoadingConfig:
-    """Settings of loading that change an episode's tensors.
+    """Settings by which an episode's files become tensors.
 
     Attributes:
         size: side S of images in pixels.
         view: how images and the ground truth are resized.
-        cache_bytes: memory of a loader process for decoded files that other episodes need as well.
-        annotation: kind of the supports' labels, a key of `ANNOTATIONS`; "all_ways" also gives the pixels of the
-            episode's other ways.
+        cache_bytes: bytes of memory in which a loader process keeps decoded files for later episodes.
+        annotation: kind of the supports' labels, a key of `ANNOTATIONS` such as "mask" or "box"; with "all_ways" a
+            support's labels also show the episode's other classes.
         annotation_seed: seed of weak annotations and `kept_support`, together with the episode's number.
-        input_resize: how a method resizes images and support labels; the ground truth is always resized as the protocol
-            says.
-        hints: what the method asks for besides images and masks.
-        kept_support: share of each support's object that is labelled (`keep_share`); boxes are drawn around all of it.
+        input_resize: rule by which a method wants images and support labels resized, or "protocol" for the protocol's;
+            the ground truth always follows the protocol.
+        hints: names of the inputs that the method needs besides images and masks, such as class names.
+        kept_support: share of each support's object that is labelled (`keep_share`); boxes always surround the whole
+            object.
     """
 
     size: int
@@ -76,8 +77,9 @@ def load_episode(
         data: the data set.
         episode: names of its images and numbers of its classes.
         config: settings of loading.
-        files: cache of decoded files of earlier episodes.
-        box_of: gives the boxes of supports, for methods that ask for them; None for those around a mask's largest part.
+        files: cache of decoded files; None for a new, empty one.
+        box_of: function from a support's name, class number and mask to its box, for methods that need boxes; None for
+            the box around the largest connected part of the mask.
 
     Raises:
         DataError: a file cannot be decoded, or a mask has another size than its image; the message names it.
@@ -119,7 +121,7 @@ def load_item(
 ) -> EpisodeBatch:
     """Load a test episode with its ground truth, as one item of a loader.
 
-    An episode without any support is a whole image.
+    An episode without any support becomes an image whose label map has all classes.
 
     Args:
         draw: the draw of the episode, which may give the boxes of supports or ask for base classes without supports.
@@ -212,16 +214,17 @@ def _batch_of_one(
 def support_labels(
     data: SegmentationData, episode: Episode, config: LoadingConfig, label_map: Callable[[str], np.ndarray]
 ) -> list[list[np.ndarray]]:
-    """Return the labels of a test episode's supports that the method gets, by way and shot.
+    """Return the labels, by way and shot, with which a method gets the supports of a test episode.
 
     Args:
         data: the data set.
         episode: names of its images and numbers of its classes.
         config: settings of loading.
-        label_map: gives the label map (H, W) of an image by its name.
+        label_map: function from an image name to the image's label map (H, W).
 
     Returns:
-        For each way a list of K labels (S, S) uint8: 1 on what is labelled as the way's class, 255 void.
+        For each way a list of K labels (S, S) uint8: 1 where the way's class is labelled (by mask, box, points, …), 255
+        void, else 0.
     """
     draws = config.annotation in WEAK
     told = []
@@ -304,7 +307,7 @@ def _photo(data: SegmentationData, name: str) -> Tensor:
 
 
 def labelled_image(data: SegmentationData, name: str, classes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Read image `name` with its label map, in which the n-th of `classes` is n.
+    """Read image `name` and its label map, in which the n-th of `classes` gets the value n.
 
     Returns:
         Pixels (H, W, 3) uint8 and the label map (H, W) uint8: 0 background, 1..n, 255 void.
@@ -329,14 +332,14 @@ def read_labelled(data: SegmentationData, name: str) -> tuple[np.ndarray, np.nda
 
 @dataclass(frozen=True)
 class ImageLoading:
-    """Settings of loading for classification.
+    """Settings by which classification episodes are loaded.
 
     Attributes:
         names: names of all images, in an order that gives away no classes.
-        class_places: positions in `names` of the images of every class.
+        class_places: for every class, the positions in `names` of its images.
         size: side S of images in pixels.
-        seed: the seed for random numbers of methods.
-        with_images: load the images as well, and not only their positions.
+        seed: the seed that an episode gives to methods for their random numbers.
+        with_images: whether the images are loaded, and not only their positions in `names`.
     """
 
     names: tuple[str, ...]

@@ -30,7 +30,7 @@ STEP_SECONDS = 0.002
 class Loader(DataLoader[Any]):
     """PyTorch's DataLoader, safe to start after a collective operation and where there is little shared memory.
 
-    If the workers' batches do not fit into shared memory, this process loads them itself, and a note says so.
+    If the workers' batches do not fit into shared memory, the main process loads the batches itself and prints a note.
 
     After a collective operation, a thread of gloo enters the interpreter to free its tensors. A process forked at that
     moment hangs: CPython 3.11 takes a lock in the child that the thread held (about once in 1000 forks of a loaded
@@ -109,7 +109,7 @@ def end_quietly(worker: int) -> None:
     """Make a worker process end without a traceback when its command ends (a `worker_init_fn`).
 
     multiprocessing's thread that hands over batches prints a traceback if the receiving process is gone. Errors of a
-    data set still reach that process.
+    data set still reach the receiving process.
     """
     sys.excepthook = lambda *_: None
 
@@ -117,8 +117,8 @@ def end_quietly(worker: int) -> None:
 def wait_for_threads() -> None:
     """Wait until all other threads of this process have been asleep twice, for a second at most.
 
-    Twice, because one may have waited for the interpreter at the first look. Without Linux's list of threads this only
-    waits for some milliseconds.
+    It looks twice, since at the first look a thread may have been waiting for the interpreter. On systems without
+    Linux's list of threads it only waits some milliseconds.
     """
     end = time.monotonic() + LONGEST_SECONDS
     seen_asleep = 0

@@ -9,16 +9,16 @@ from fsbench.base.errors import SettingsError
 class StepDivision:
     """How the episodes of a training step are split over processes and micro-batches.
 
-    A micro-batch is what a process takes at once. Its loss is the mean over its episodes; a step's gradient is the mean
-    over its episodes, too, whatever the division.
+    A micro-batch is the set of episodes that a process computes at once; its loss is the mean over these episodes. The
+    gradient of a step is the mean over all of the step's episodes, whatever the division.
 
     Args:
         batch_size: episodes of a step, over all processes.
         processes: number of processes that share the step.
-        given_micro_batch: episodes that a process takes at once; None for all of its share.
+        given_micro_batch: number of episodes that a process computes at once; None for all that it has in a step.
 
     Raises:
-        SettingsError: the batch cannot be divided equally. The message has the numbers that would.
+        SettingsError: the batch cannot be divided equally. The message has the numbers that are possible.
     """
 
     batch_size: int

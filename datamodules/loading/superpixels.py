@@ -28,15 +28,16 @@ TRIES = 100  # slices that are looked at for an item, as a multiple of their num
 
 
 class SuperpixelEpisodes(Dataset[EpisodeBatch]):
-    """1-way 1-shot episodes of unlabelled slices, with superpixels as classes; item i follows from seed, epoch and i.
+    """1-way 1-shot training episodes of unlabelled slices of scans, each with a superpixel in the role of the class.
 
     Args:
         data: the data set.
-        names: slices of the training scans, scan by scan.
-        avoided: slices among them that are replaced by another one.
-        length: items of an epoch, which goes through the slices again and again; None for one item of each slice.
+        names: names of the slices of the training scans, scan by scan.
+        avoided: slices that are not trained on, such as those that show a test class; another slice replaces each.
+        length: number of items of an epoch, which goes through the slices again and again; None for one item of each
+            slice.
         size: side S of the images.
-        seed: the seed of all random draws.
+        seed: the seed of all random draws; item (epoch, i) depends on (seed, epoch, i) alone.
 
     Raises:
         DataError: there is no slice, or only avoided ones.

@@ -21,7 +21,7 @@ def augmented_episode(
     augmentation: Augmentation,
     base_classes: Sequence[int] = (),
 ) -> EpisodeBatch:
-    """Load a 1-way training episode as a batch of size 1; each image is changed at random on its own, the query first.
+    """Load a 1-way training episode as a batch of size 1, changing each image at random on its own, the query first.
 
     Changed images never recur, so each gets a unique name.
 
@@ -30,7 +30,7 @@ def augmented_episode(
         episode: names of its images and number of its class.
         seed: numbers that alone decide the random changes.
         augmentation: the random changes.
-        base_classes: classes whose labels are loaded for the query as well (bam.md §8); () for none.
+        base_classes: numbers of base classes, of which the query also gets a label map (bam.md §8); () for none.
     """
     rng = random.Random(repr(seed))
     number = episode.classes[0]

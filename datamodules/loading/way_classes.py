@@ -14,11 +14,11 @@ KEPT = 8
 
 
 class WayClasses:
-    """Identities of the classes of a test, numbered by the whole list of episodes, so that all processes agree.
+    """Numbers the classes of a test, so that methods can recognise a class without knowing its name or number.
 
     Args:
         manifest: the list of episodes of the test.
-        known: what methods may know about the classes.
+        known: what methods may know about the classes; with "first episodes" also each class's first episode.
     """
 
     def __init__(self, manifest: Manifest, known: ClassKnowledge):
@@ -37,7 +37,8 @@ class WayClasses:
 
         Args:
             episode: the episode.
-            load: loads an episode as a batch, for the first episode of a class.
+            load: function that loads an episode as a batch; called for the first episode of a class if methods get
+                that.
         """
         return [WayClass(self._places[number], self._opening(number, load)) for number in episode.classes]
 

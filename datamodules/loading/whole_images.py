@@ -16,15 +16,15 @@ from fsbench.datamodules.loading.items import LoadingConfig, labelled_image, who
 
 
 class TrainingImages(Dataset[EpisodeBatch]):
-    """Training images, changed at random or only resized; item (epoch, i) depends on (seed, epoch, i) alone.
+    """Training images with labels of all base classes, as a torch dataset; changed at random, or only resized.
 
     Args:
         data: the data set.
         names: names of the images.
         classes: numbers of the base classes.
-        config: side S, and how images are resized if they are not changed at random.
-        augmentation: random changes, or None.
-        seed: the seed of the random changes.
+        config: side S of images, and how they are resized if `augmentation` is None.
+        augmentation: the random changes; None for none.
+        seed: the seed of the random changes; item (epoch, i) depends on (seed, epoch, i) alone.
     """
 
     def __init__(

@@ -13,12 +13,12 @@ ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 def find_archive(job: Job, archive: ByHand, source: Source) -> Path:
-    """Return a manually downloaded archive from the folder of `--from`, from `<root>/archives` or from the root.
+    """Find an archive that the user downloaded, in the folder of `--from`, in `<root>/archives` or in the root.
 
     Args:
-        job: the preparation.
-        archive: the archive.
-        source: says where to get the archive.
+        job: folders and options of the preparation.
+        archive: the archive, with the file names that it may have.
+        source: has the instructions for getting the archive, for the error message.
 
     Raises:
         DataError: the archive is in none of these folders; the message says how to fetch it.
@@ -35,7 +35,7 @@ def find_archive(job: Job, archive: ByHand, source: Source) -> Path:
 
 
 def archive_at_hand(job: Job, names: Sequence[str]) -> Path | None:
-    """Return an archive's file with one of `names`, or the only one whose name begins alike; None without one.
+    """Return the archive file with one of `names`, or the only one whose name starts with one of them; else None.
 
     Browsers and Google Drive append numbers and dates ("archive (1).zip"), and users repack archives.
     """
@@ -49,7 +49,7 @@ def archive_at_hand(job: Job, names: Sequence[str]) -> Path | None:
 
 
 def take_file(job: Job, file: str, source: Source, root: Path | None = None) -> None:
-    """Copy the authors' `file` from the folder of `--from` into the root, unless it is there.
+    """Copy the authors' `file` from the folder of `--from` into `root` (default: the job's), unless it is there.
 
     Raises:
         DataError: the file is in neither place; the message says what to fetch from where.

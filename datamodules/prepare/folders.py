@@ -18,15 +18,15 @@ Check = Callable[[Path, Path], None]
 def make_folder(
     job: Job, source: Source, archive: Archive | ByHand, target: Path, place: Place, check: Check | None = None
 ) -> list[str]:
-    """Unpack an archive into the folder `target`, which gets its name once it is complete.
+    """Find or download an archive and unpack it; the folder `target` appears only once it is complete.
 
     Args:
-        job: the preparation.
-        source: where the data set comes from.
-        archive: the archive.
-        target: the folder.
-        place: gives each file of the archive its path below the folder, or None to leave it out.
-        check: says what the unpacked folder lacks.
+        job: folders and options of the preparation.
+        source: where the data set comes from, for error messages.
+        archive: the archive: downloaded, or (`ByHand`) found where the user put it.
+        target: the folder to make.
+        place: function from a file of the archive to its path below the folder, or None to leave the file out.
+        check: function (unpacked folder, archive file) that raises DataError if files are missing; None for no check.
 
     Returns:
         Remarks for the user.
@@ -52,10 +52,10 @@ def photo_in(folder: str, name: PurePosixPath) -> str | None:
 
 
 def make_photos(job: Job, archive: Archive, target: Path, expected: str) -> None:
-    """Copy the photos directly in a folder of the archive into the folder `target`.
+    """Find or download an archive, and unpack the .jpg files of its folder named like `target` into `target`.
 
     Raises:
-        DataError: the archive has no such photos.
+        DataError: the archive is not available or has no such photos; the message says what was `expected`.
     """
     with making_place(target) as making:
         if not unpack(job.obtain(archive), making, partial(photo_in, target.name)):
@@ -64,7 +64,7 @@ def make_photos(job: Job, archive: Archive, target: Path, expected: str) -> None
 
 
 def unpack_wanted_files(job: Job, name: str, source: Source) -> list[str]:
-    """Unpack the needed files of a data set's archives into the root; return remarks for the user.
+    """Find or download the archives of `source`, and unpack their needed files into the root; return remarks.
 
     Archives that are already unpacked are skipped. Smaller archives are fetched first, so that a wrong address shows
     early.

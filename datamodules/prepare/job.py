@@ -24,18 +24,17 @@ ELSEWHERE = "give another source (--url-base), put the file in place by hand (--
 
 @dataclass(frozen=True)
 class Job:
-    """Folders and options of one `fsbench data prepare`.
+    """Folders and options of one call of `fsbench data prepare`.
 
     Attributes:
-        root: folder of the data set, created when absent.
-        source: folder with archives that are already present; others are downloaded to `<root>/archives`.
-        lists: folder with released lists; None downloads them.
-        without_lists: leave the lists out.
+        root: folder of the data set, created if absent.
+        source: folder with archives that the user has; other archives are downloaded to `<root>/archives`.
+        lists: folder with the authors' image lists; None downloads the lists.
+        without_lists: take no image lists.
         url_base: mirror instead of the publishers' addresses: `<url_base>/<archive>`, `<url_base>/lists/<file>`.
-        allow_unverified: use archives whose checksum is not the published one; `NOTE` says so.
-        render: write label PNGs where the data set paints its label maps.
-        validation_only: leave out what tests do not need where archives hold more: training parts, photos that no test
-            draws from.
+        allow_unverified: use archives whose checksum is not the published one; the root's `prepared.json` states this.
+        render: also write the label maps as PNGs, for data sets whose label maps are painted from outlines.
+        validation_only: unpack only what tests need: no training parts, and no photos that no test draws from.
         retry: waiting times and attempts of downloads.
     """
 
@@ -66,7 +65,7 @@ class Job:
             yield
 
     def obtain(self, archive: Archive) -> Path:
-        """Return the verified file of an archive: from `source`, from `<root>/archives`, or downloaded to the latter.
+        """Return the verified file of an archive: from `source`, from `<root>/archives`, or downloaded there.
 
         Raises:
             DataError: the file has another checksum and `allow_unverified` is not set, or cannot be downloaded.
@@ -88,11 +87,11 @@ class Job:
         return kept
 
     def note(self, path: Path, digest: str | None, verified: bool) -> None:
-        """Record in the root's file `NOTE` that an archive was used.
+        """Record in the root's file `prepared.json` that an archive was used, and its checksum.
 
         Args:
             path: the archive.
-            digest: kind and value of its checksum, "md5 …"; None computes and records its sha256.
+            digest: kind and value of the archive's checksum, such as "md5 …"; None computes and records its sha256.
             verified: True if the checksum is the published one.
         """
         entry = {"verified": verified, "checksum": digest or f"sha256 {sha256_file(path)}"}
@@ -103,13 +102,13 @@ class Job:
 
         Args:
             archive: the archive, or words for several.
-            is_complete: whether it has all files, and no others.
-            has_some: whether it has any file.
-            found: what it has, in words.
-            expected: what it should have, in words.
+            is_complete: whether the archive has all its files, and no others.
+            has_some: whether the archive has any of its files.
+            found: what the archive has, in words.
+            expected: what the archive should have, in words.
 
         Raises:
-            DataError: it is not complete, unless `allow_unverified` is set and it has some files.
+            DataError: `is_complete` is False, unless `allow_unverified` is set and `has_some` is True.
         """
         if not is_complete and not (self.allow_unverified and has_some):
             raise DataError(
@@ -139,7 +138,7 @@ class Prepared(Protocol):
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Prepare the data set in the root of `job`; steps that are already done are skipped.
+        """Find or download the files of the data set and put them into the root of `job`; finished steps are skipped.
 
         Returns:
             Remarks for the user.
@@ -155,7 +154,7 @@ def unpublished(name: str) -> str:
 
 
 def read_note(root: Path) -> dict[str, dict[str, object]]:
-    """Return {archive: {"verified", "checksum"}} from the root's file `NOTE`; {} if it is missing or unreadable."""
+    """Return {archive: {"verified": bool, "checksum": text}} from the root's file `NOTE`; {} if it cannot be read."""
     try:
         content = read_json(root / NOTE, "record")
     except (OSError, ValueError):

@@ -19,12 +19,12 @@ OPTIONAL = ("emat-size", "hmnet")
 
 @dataclass(frozen=True)
 class ListFile:
-    """List file that authors released, and where to fetch it.
+    """An image list that authors released: its path, address and checksum.
 
     Attributes:
-        file: path below the folder of lists, `<group>/<dataset>/…`.
-        source: path below `REPOSITORIES`, empty if no address is known.
-        sha256: checksum of its content.
+        file: path of the list below the folder of lists: `<group>/<dataset>/…`, where the group names the release.
+        source: address of the list relative to `REPOSITORIES`; "" if no address is known.
+        sha256: checksum of the list's content.
     """
 
     file: str
@@ -48,15 +48,16 @@ def provide_lists(job: Job, dataset: str, folder: str = "") -> list[str]:
     """Copy or download the published lists of a data set into `<root>/lists`.
 
     Args:
-        job: the preparation.
+        job: folders and options of the preparation.
         dataset: name of the data set.
-        folder: only the lists below this folder; "" for all.
+        folder: provide only lists whose path starts with this text; "" for all.
 
     Returns:
-        Remarks for the user about lists that are not provided.
+        Remarks for the user about lists that are missing, one sentence each.
 
     Raises:
-        DataError: a list that cannot be derived is not available, or a file has another content.
+        DataError: a list that cannot be derived is not available, or a file has another checksum than the authors'
+            list.
     """
     if job.without_lists:
         return ["no lists were taken; the suite derives its own, and records say so"]

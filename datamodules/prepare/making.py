@@ -15,16 +15,16 @@ OTHER_ROOT = "give another folder with --root"
 
 @contextmanager
 def making_place(target: Path) -> Iterator[Path]:
-    """Give a temporary folder in which only this process makes the files of `target`.
+    """Yield a temporary folder, locked against other processes, in which the files of `target` are made.
 
-    It is on the same disk as `target`, also where that, or a folder above, is a link. Files that a killed process left
-    in it are there again; a block that ends well leaves nothing.
+    The temporary folder is on the same disk as `target`, even if `target` or a folder above it is a link. Files that a
+    killed process left in it are still there. If the block ends without an error, the temporary folder is removed.
 
     Args:
         target: folder that is to get the files; it may exist.
 
     Raises:
-        SettingsError: another process makes files of the same folder.
+        SettingsError: another process is making files of `target`.
         DataError: the disk refuses to write or to rename.
     """
     goal, place = target.resolve(), _place(target)
@@ -58,7 +58,7 @@ def disk_errors(goal: Path) -> Iterator[None]:
 def remove_leftover(target: Path) -> None:
     """Remove temporary files that a killed process left for the complete folder `target`.
 
-    They stay if they cannot be removed: another process is working there, or the disk is read-only.
+    The files stay if another process is working there, or if the disk is read-only.
     """
     place = _place(target)
     if place.is_dir() or source_note(place).exists():
@@ -74,8 +74,8 @@ def has_content(path: Path) -> bool:
 def publish(making: Path, target: Path) -> None:
     """Rename the finished folder or file `making` to `target`, or to what `target` links to.
 
-    The name appears only when everything is complete; what was made on another disk is copied first. A folder that has
-    (hidden) files keeps them.
+    The name appears only when everything is complete; files made on another disk are copied first. If `target` is a
+    folder with files, such as hidden ones, these stay.
     """
     goal = target.resolve()
     goal.parent.mkdir(parents=True, exist_ok=True)

@@ -56,14 +56,14 @@ def unpack(archive: Path, folder: Path, place: Place) -> int:
     Args:
         archive: the tar (plain or compressed) or zip file.
         folder: target folder, created when absent.
-        place: gives each file its path below `folder`, or None to leave it out.
+        place: function from a file of the archive to its path below `folder`, or None to leave the file out.
 
     Returns:
-        Number of files that `place` wanted.
+        Number of files for which `place` gives a path.
 
     Raises:
-        DataError: the archive is truncated, damaged or no archive; a name leads out of the folder, wanted or not; a
-            wanted entry is a link, a device or encrypted; two files have one place; no space is left.
+        DataError: the archive is truncated, damaged or no archive; the name of any entry leads out of the folder; a
+            wanted entry is a link, a device or encrypted; `place` gives two files the same path; no space is left.
     """
     from tqdm import tqdm  # spares the commands that unpack nothing its import
 

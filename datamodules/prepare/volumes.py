@@ -37,11 +37,11 @@ Prepare = Callable[["sitk.Image", "sitk.Image"], tuple["sitk.Image", "sitk.Image
 
 @dataclass(frozen=True)
 class RawScan:
-    """A published scan with its labels.
+    """A scan with its labels in the form in which it was published, before preprocessing.
 
     Attributes:
-        scan: its id, a number as text.
-        path: the file or folder in which it is published.
+        scan: the scan's id, a number as text.
+        path: the file or folder of the scan.
         read: function from the path to the image and the labels, each a volume with its geometry.
     """
 
@@ -53,12 +53,12 @@ class RawScan:
 def write_scans(
     folder: Path, scans: Sequence[RawScan], prepare: Prepare, threshold: float, class_names: Sequence[str]
 ) -> None:
-    """Prepare scans and write them, with superpixels and the list of slices that show each class.
+    """Preprocess scans and write them to `folder`, with superpixels and a list of the slices that show each class.
 
     Args:
         folder: where the files are written.
         scans: the published scans, in the order of their ids.
-        prepare: `prepare_mr` or `prepare_ct`.
+        prepare: the preprocessing, `prepare_mr` or `prepare_ct`.
         threshold: value of the prepared image above which a pixel may be of the patient.
         class_names: names of the classes 1, 2, ….
 
@@ -115,8 +115,7 @@ def class_slices_text(shown: Mapping[str, Mapping[str, Sequence[int]]]) -> str:
 def prepare_mr(image: "sitk.Image", labels: "sitk.Image") -> tuple["sitk.Image", "sitk.Image"]:
     """Cap the brightest 0.5 % of an MR scan, resample it to 1.25 x 1.25 x 7.7 mm and cut or pad it to 256 x 256 pixels.
 
-    An integer image stays integer until it is cut: the cap and resampled values are truncated. Returns image and
-    labels.
+    An integer image stays integer until it is cut: the cap and resampled values are truncated. Returns (image, labels).
     """
     values = as_array(image)
     top = np.percentile(values, MR_PERCENTILE)
@@ -132,7 +131,7 @@ def prepare_mr(image: "sitk.Image", labels: "sitk.Image") -> tuple["sitk.Image",
 def prepare_ct(image: "sitk.Image", labels: "sitk.Image") -> tuple["sitk.Image", "sitk.Image"]:
     """Clip a CT scan to a window, scale it to 0..255, cut 32 pixels off each side, and resample it to 257 x 257 pixels.
 
-    The number of slices grows by one as well; the last slice, which lies outside, is 0. Returns image and labels.
+    The number of slices grows by one as well; the last slice, which lies outside, is 0. Returns (image, labels).
 
     Raises:
         DataError: nothing is left of a slice, or of the window's values; the message begins with "has".
@@ -179,7 +178,7 @@ def resample(image: "sitk.Image", spacing: Sequence[float]) -> "sitk.Image":
 
 
 def resample_labels(labels: "sitk.Image", spacing: Sequence[float]) -> "sitk.Image":
-    """Resample labels to a voxel spacing (x, y, z) in mm, one label after the other, ascending.
+    """Resample a volume of labels to a voxel spacing (x, y, z) in mm, one label after the other, ascending.
 
     A voxel gets a label that covers more than half of it by linear interpolation; a higher label overwrites a lower
     one.
@@ -267,9 +266,9 @@ def patient_mask(image: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def renumbered(raw: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Return superpixels (H, W) int32 inside a mask with the numbers of the authors' program; 0 outside.
+    """Return superpixels (H, W) int32 renumbered as the authors' program does; 0 outside the mask `inside`.
 
-    Superpixel 0 becomes background, and the last number m becomes m + 1: the program's attempt to move 0 there.
+    Superpixel 0 becomes background, and the last number m becomes m + 1.
     """
     last = int(raw.max())
     found = np.where(inside, raw, 0).astype(np.int32)

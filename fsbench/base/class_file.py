@@ -34,7 +34,7 @@ _named: dict[str, "ClassFile"] = {}
 
 @dataclass(frozen=True)
 class ClassFile:
-    """Python file with a user's class: its absolute path, and the sha256 of the content that is to be run."""
+    """A Python file with a user's class: its absolute path, and the sha256 that its content must have to be run."""
 
     path: Path
     sha256: str
@@ -75,7 +75,7 @@ def is_class_file(text: str) -> bool:
 
 
 def name_class_file(text: str, folder: Path | None = None) -> tuple[ClassFile, str]:
-    """Allow this process to run the code of a file that the user names as FILE.py:Class.
+    """Allow this process to run the code of a Python file that the user names as FILE.py:Class; nothing runs yet.
 
     Args:
         text: file and class, FILE.py:Class.
@@ -113,7 +113,7 @@ def name_class_files(texts: Iterable[str]) -> None:
 
 
 def find_class(text: str, folder: Path | None = None) -> tuple[ClassFile, type]:
-    """Run the file of FILE.py:Class, and return the file and the class.
+    """Run the Python file of FILE.py:Class, and return (the file with its sha256, the class).
 
     Args:
         text: file and class, FILE.py:Class.
@@ -160,19 +160,20 @@ def class_names(path: Path) -> list[str]:
 
 
 def named_file(reference: str) -> ClassFile | None:
-    """Return the file with the sha256 in `reference` among those that the user named; None if there is none."""
+    """Return the file that the user named and whose sha256 is that in `reference` ("<path>…<sha256>"); else None."""
     sha256 = reference.rpartition(SHA256)[2]
     return next((file for file in _named.values() if file.sha256 == sha256), None)
 
 
 def load_class_file(reference: str) -> ClassFile:
-    """Run the class file that a configuration names, as a module of its own, once per process.
+    """Run the Python file with a user's class that a configuration names, as a module of its own, once per process.
 
     Args:
         reference: path and sha256 of the file, see `ClassFile.reference`.
 
     Returns:
-        A file with that sha256: one that the user named, wherever it is, else the one at the stated path.
+        The file with the stated sha256: one that the user named for this process, wherever it is, or else the file at
+        the stated path.
 
     Raises:
         SettingsError: the file is absent, has changed, or cannot be imported.

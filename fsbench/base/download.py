@@ -64,9 +64,9 @@ class RetryPolicy:
     """Number of attempts of a download, and the waiting times between them.
 
     Attributes:
-        timeout: seconds to wait for one answer.
+        timeout: seconds to wait for an answer of the server.
         retries: how many further attempts without a new byte there are before the download fails.
-        backoff: seconds before the second attempt; doubles with every fruitless one.
+        backoff: seconds to wait before the second attempt; the wait doubles after every attempt without a new byte.
     """
 
     timeout: float = 30.0
@@ -77,19 +77,20 @@ class RetryPolicy:
 def download(url: str, path: Path, problem: Callable[[Path], str], retry: RetryPolicy, instead: str) -> None:
     """Download `url` to `path`; an unfinished download is kept as `<path>.part`, and a later call continues it.
 
-    It is continued only if the server stated the version of the file, by an ETag or a date; otherwise it starts again.
+    A download is continued only if the server states the file's version, by an ETag or a date; otherwise it starts
+    again.
 
     Args:
         url: an http or https address.
         path: target file; its folder is created.
-        problem: function that says in words how a file differs from the published one; "" if it does not.
-        retry: waiting times and attempts.
-        instead: other ways to get the file, at the end of error messages: "put it there by hand (--from DIR)".
+        problem: function from a file to words on how it differs from the published one, or "" if it does not.
+        retry: number of attempts, and waiting times between them.
+        instead: other ways to get the file, which end error messages, such as "put it there by hand (--from DIR)".
 
     Raises:
         SettingsError: the address is of another kind than http(s).
-        DataError: refused, not found, no answer in time, no space, or other bytes than expected; those are kept as
-            `<path>.bad` and never used.
+        DataError: the server refuses, has no such file or does not answer in time; the disk is full; or the file
+            differs from the published one, and is then kept as `<path>.bad`.
     """
     try:
         has_host = bool(urllib.parse.urlsplit(url).netloc)

@@ -62,7 +62,7 @@ LONGEST_TEMPORARY_FOLDER = 107 - _SOCKET_NAME
 
 
 def check_environment() -> None:
-    """Check environment variables before a run.
+    """Check, before a run, that environment variables do not silently change results.
 
     Raises:
         SettingsError: a variable would change a run without being recorded, or a rank is not a number, at which
@@ -92,8 +92,8 @@ def check_temporary_folder() -> None:
 def without_home() -> Iterator[None]:
     """Within the block, let libraries work for a user whose home folder is missing or read-only.
 
-    A container's user often has neither a name nor a home, at which some libraries fail and others print warnings.
-    Their files go to a temporary folder instead.
+    A container's user often has neither a name nor a home, and then some libraries fail and others print warnings.
+    Files that libraries would write to the home folder go to a temporary folder.
     """
     try:
         getpass.getuser()  # of a variable, or of the list of users
@@ -117,5 +117,5 @@ def can_be_used(folder: Path) -> bool:
 
 
 def recorded_variables() -> dict[str, str]:
-    """Return {name: value} of the environment variables that a run's record states, without empty ones."""
+    """Return {name: value} of those environment variables that a run's record states and that are not empty."""
     return {name: os.environ[name] for name in RECORDED if os.environ.get(name)}

@@ -43,11 +43,11 @@ class FsbenchError(Exception):
     Args:
         message: one line: what was found, what was expected, what to do. Line ends of names in it are escaped, and a
             long line is shortened in the middle when it is printed (`fsbench.base.terminal.LONGEST`).
-        *further: lines with instructions, each printed on a line of its own. They may also be in the message, each
-            after a line end and two spaces.
+        *further: lines with instructions, each printed on a line of its own. Such lines may also stand in `message`,
+            each after a line end and two spaces.
 
     Attributes:
-        is_told: another process prints the error, so that this one should not.
+        is_told: whether another process prints the error, so that this process must not.
     """
 
     is_told = False
@@ -72,7 +72,7 @@ class RecordError(FsbenchError):
     """A run's record is missing, incomplete or was changed.
 
     Attributes:
-        folder: the folder of the run that is at fault, where it is one of several.
+        folder: the folder of the run at fault; None if the error is not about one run's folder.
     """
 
     folder: Path | None = None
@@ -87,11 +87,11 @@ class TruthError(FsbenchError):
 
 
 class ContractError(FsbenchError):
-    """A method broke a rule for methods, such as answering from the episode alone."""
+    """A method broke a rule for methods, such as to use nothing but the episode itself for its prediction."""
 
 
 class RunError(FsbenchError):
-    """A process of a run ended before the run did."""
+    """A process of a run with several processes ended before the run was finished."""
 
 
 class SeveralErrors(FsbenchError):
@@ -125,8 +125,8 @@ def check_at_least(lowest: int, settings: dict[str, int | None]) -> None:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" with the name in `known` most similar to `word`; "" if none is similar.
 
-    A label such as "emat (seed 1)" or "runs: emat" is similar if the method's name in it is: then all its labels are
-    named.
+    A label such as "emat (seed 1)" or "runs: emat" is similar if the method's name in it is similar to `word`. Then all
+    labels with that method are returned.
 
     >>> did_you_mean("emt", ["emat (seed 1)", "emat (seed 2)", "cst"])
     "; did you mean 'emat (seed 1)' or 'emat (seed 2)'?"
@@ -144,9 +144,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def known_names(word: str, known: Iterable[str], where: str = "") -> str:
-    """Return the end of an error about an unknown name: the nearest name, all names, and `where` they are listed.
+    """Return the end of an error message about an unknown name: the nearest name, then all names.
 
-    If a name is near, `where` stands in place of all names.
+    `where` says where the names are listed. If a name is near and `where` is given, `where` replaces the list of all
+    names.
 
     >>> known_names("emt", ["emat", "cst"])
     "; did you mean 'emat'? There are: emat, cst"
@@ -174,8 +175,8 @@ def near_path(path: Path) -> str:
 def user_message(error: BaseException) -> str:
     """Return the escaped message of an error, without the traceback that a loader's worker adds.
 
-    If a dead worker process caused the error, the message says that instead: torch raises such an error at any place,
-    where it may look like a damaged file.
+    If a worker process that died caused the error, the message says so instead, since torch raises this error at any
+    place, where it may look like a damaged file.
     """
     if lost := _loader_failure(list(_causes(error))):
         return one_line(lost)
@@ -197,10 +198,10 @@ def exit_status(work: Callable[[], int], debug: bool, below_bar: bool = False, r
     """Run a command, print an error in one line if it fails, and return its exit status.
 
     Args:
-        work: the command's work, which returns 0, or 1 if some of it failed.
-        debug: raise errors instead of printing them.
-        below_bar: a progress bar may stand where the line begins.
-        resumes: the same command continues where this one was interrupted.
+        work: function that does the command's work and returns 0, or 1 if a part of the work failed.
+        debug: whether errors are raised instead of printed.
+        below_bar: whether a progress bar may stand in the line where the error would be printed.
+        resumes: whether the same command, started again, continues an interrupted one, which the message then says.
 
     Returns:
         The status that `work` returned, 2 if an error ended it, or 130 if it was interrupted.
@@ -250,7 +251,7 @@ _MAKE_ROOM = f"make room or choose another folder; {GOES_ON}"
 def describe(error: BaseException) -> str:
     """Return an error of another program or library in one line, its cause first.
 
-    A full disk, or the end of a data loader's worker, is found behind the errors that it caused.
+    If a full disk or the death of a data loader's worker caused the error, this cause comes first.
     """
     chain = list(_causes(error))
     if failed := _loader_failure(chain):

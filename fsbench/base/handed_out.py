@@ -34,14 +34,14 @@ def whole_contents() -> Iterator[None]:
 
 
 class Seal:
-    """State of tensors when they are handed to a method, by which later in-place writes are detected.
+    """State of tensors at the time they are handed to a method, from which later in-place writes are detected.
 
     torch counts the writes to a tensor and its views, but not those through `.data` or numpy, nor those to tensors made
-    in inference mode. So some numbers may be compared as well.
+    in inference mode. So some numbers are copied and compared, too.
 
     Args:
         value: a tensor or an array, or containers of them.
-        places: how many numbers, spread over each tensor in the CPU's memory, are compared as well.
+        places: how many numbers, spread over each tensor in the CPU's memory, are copied for comparison.
     """
 
     def __init__(self, value: Any, places: int = 0):
@@ -69,7 +69,7 @@ def unchanged(call: str, places: int = 0, **given: Any) -> Iterator[None]:
     Args:
         call: the function that runs in the block, for messages.
         places: how many numbers of each tensor are compared, besides torch's count of writes.
-        **given: tensors, or containers of them, by the names of arguments.
+        **given: tensors, or containers of tensors, by the names that messages give them.
 
     Raises:
         ContractError: a value was written to.

@@ -36,10 +36,10 @@ class PlugIn:
 
     Attributes:
         group: one of `GROUPS` or `CONFIGS_GROUP`.
-        name: its name, by which an object is chosen.
-        value: the object as `package.module:Name`, or the folder as `package.folder`.
-        package: name of the distribution.
-        version: version of the distribution.
+        name: name of the entry point, by which users choose the object.
+        value: where the object is, as `package.module:Name`, or the folder, as `package.folder`.
+        package: name of the installed distribution.
+        version: version of the installed distribution.
     """
 
     group: str
@@ -90,7 +90,7 @@ def named_objects(kind: str) -> dict[str, PlugIn]:
     """Return {name: entry point} of the objects of one kind that installed packages add.
 
     Args:
-        kind: a key of `GROUPS`.
+        kind: kind of object, a key of `GROUPS`.
 
     Raises:
         SettingsError: two packages use the same name.
@@ -104,7 +104,7 @@ def named_objects(kind: str) -> dict[str, PlugIn]:
 
 
 def named_files(kind: str, own: Path) -> dict[str, NamedFile]:
-    """Return {file name without .yaml: file} of configuration files of fsbench and all installed packages.
+    """Return {file name without .yaml: file} of the configuration files of one kind, of fsbench and installed packages.
 
     Args:
         kind: name of the folder, such as "protocols".
@@ -154,7 +154,7 @@ def clash(kind: str, name: str, first: str, second: str) -> SettingsError:
     Args:
         kind: what has the name, such as "metric".
         name: the name.
-        first, second: where it is defined, in words.
+        first, second: the two places where the name is defined, in words.
     """
     return SettingsError(
         f"two have the name {name} of a {_WHAT.get(kind, kind)}: {first}, and {second}; expected one; rename one, or "
@@ -198,11 +198,11 @@ def load_entry_point(plug_in: PlugIn) -> Any:
 def plug_in_part(name: str, kind: type | tuple[type, ...], group: str = PROTOCOLS_GROUP) -> Any:
     """Return the object that an installed package adds under this name; None if there is none.
 
-    Only objects of entry points are imported, since the name may come from anybody's record.
+    Only objects of entry points are imported, since the name may come from a record that a stranger wrote.
 
     Args:
         name: the name of a part of a test (a draw, a metric, a rule), or of another object of `group`.
-        kind: its type, or several.
+        kind: type or types that the object may have.
         group: group of the entry points.
 
     Raises:
@@ -222,7 +222,7 @@ def plug_in_part(name: str, kind: type | tuple[type, ...], group: str = PROTOCOL
 
 
 def owner(class_path: str) -> PlugIn | None:
-    """Return an entry point of the package that defines the class `class_path`; None if that is not a plug-in."""
+    """Return an entry point of the installed package that defines the class `class_path`; None if none does."""
     first = class_path.partition(".")[0]
     everything = [
         one for group in (*GROUPS.values(), PROTOCOLS_GROUP, METRICS_GROUP, CONFIGS_GROUP) for one in plug_ins(group)

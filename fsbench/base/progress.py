@@ -44,7 +44,7 @@ class ProgressLines:
 
 
 def hides_bar() -> bool | None:
-    """Return tqdm's argument `disable`: True if the command is quiet, else None (a bar only on a terminal)."""
+    """Return the value for tqdm's argument `disable`: True if --quiet is set, else None (a bar only on a terminal)."""
     return True if is_quiet() else None
 
 

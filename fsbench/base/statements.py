@@ -13,12 +13,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Statement(Generic[T]):
-    """Check of one entry that one of fsbench's files states about itself.
+    """How one entry of a file that fsbench reads (a record, manifest or card) is checked against other evidence.
 
     Attributes:
-        against: what the entry is compared with, in words for docs/guarantees.md; "believed" and why, if with nothing.
-        contradicted: yields in words where the file contradicts the entry, with what was found and what follows; None
-            if the entry is believed, or only compared with a schema when the file is read.
+        against: what the entry is compared with, in words for docs/guarantees.md; "believed" and the reason if it is
+            not compared.
+        contradicted: function from the file's content to words for each contradiction of the entry, with what was found
+            and expected; None if the entry is believed, or only compared with a schema when the file is read.
     """
 
     against: str

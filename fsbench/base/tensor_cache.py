@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Features)
 
 
 class Kept(NamedTuple):
-    """Cached tensors of a key, and the seal by which a write to them is detected."""
+    """Cached tensors of a key, and the `Seal` by which in-place writes to them are detected."""
 
     value: Features
     seal: Seal
@@ -28,16 +28,16 @@ class FeatureCache:
     """Cache of tensors, or tuples of tensors, by kind and key, of at most `max_bytes`; `bytes` is the present size.
 
     Cached tensors are handed out without copying, and must not be written to. A tensor that is a view of a larger one
-    is copied before it is kept, since it would hold the memory of the whole.
+    is copied before it is kept, since it would keep the memory of the whole tensor.
 
-    When the cache is full, an entry of the kind with the biggest tensors is dropped: first one kept before
-    `forget_expectations` and not used since, then the one that is expected to be used last. Without expectations it is
-    the one used longest ago.
+    When the cache is full, an entry of the kind with the biggest tensors is dropped: first an entry that was kept
+    before `forget_expectations` and not used since, then the entry that `expect` says is used last. Without any
+    `expect`, the entry used longest ago is dropped.
 
     Args:
         max_bytes: bound on the size of all kept tensors.
-        dtype: type in which float32 tensors are kept. A narrower type rounds every tensor that passes through, even one
-            that is not kept, so that a value does not depend on how often it was requested.
+        dtype: type in which float32 tensors are kept. A narrower type rounds every tensor that `get` returns, even one
+            that is not kept, so that values do not depend on how often they were requested.
     """
 
     def __init__(self, max_bytes: int, dtype: CacheDtype = "float32"):
@@ -116,7 +116,7 @@ class FeatureCache:
             self.max_bytes = bound
 
     def expect(self, key: Hashable, place: int | None) -> None:
-        """State when `key` will be used next, so that the cache drops what is used last.
+        """State when tensors of `key` will be used next, so that a full cache drops those that are used last.
 
         Args:
             key: key of tensors of any kind.

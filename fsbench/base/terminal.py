@@ -35,7 +35,7 @@ _NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 
 
 def escape(text: str, keep: str = "") -> str:
-    """Return `text` with every character that cannot be printed as `\\uXXXX`, but for those in `keep`.
+    """Return `text` with every character that cannot be printed as `\\uXXXX`, except those in `keep`.
 
     These are control characters, line ends, spaces other than the plain one, marks that turn the direction of writing,
     halves of surrogate pairs (bytes of file names that are no UTF-8), and what Unicode has not assigned.
@@ -121,7 +121,7 @@ def print_block(text: str, file: TextIO | None = None) -> None:
 
 
 def print_next(commands: Iterable[str]) -> None:
-    """Print the commands to go on with, one on a line; nothing if there are none."""
+    """Print commands that the user may want to run next, one on a line; print nothing if `commands` is empty."""
     for number, command in enumerate(commands):
         if number == 0:
             print_line("next:")
@@ -134,12 +134,12 @@ def print_error(text: str) -> None:
 
 
 def is_quiet() -> bool:
-    """Return whether only results and errors are asked for."""
+    """Return whether the command has --quiet: only results and errors are printed."""
     return os.environ.get(VERBOSITY) == "quiet"
 
 
 def is_verbose() -> bool:
-    """Return whether messages of the log are asked for on the screen."""
+    """Return whether the command has --verbose: messages of the log are printed on the screen, too."""
     return os.environ.get(VERBOSITY) == "verbose"
 
 

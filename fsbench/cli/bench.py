@@ -109,7 +109,7 @@ def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: 
 
 
 def read_runs(options: argparse.Namespace, extra: Sequence[str]) -> list[RunConfig]:
-    """Return the runs of a command line: every combination of its comma-separated values.
+    """Return the configurations of the runs of a command line: every combination of comma-separated values.
 
     Args:
         options: the parsed options of `fsbench bench`.

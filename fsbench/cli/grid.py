@@ -110,7 +110,7 @@ def _next_commands(options: argparse.Namespace, planned: Sequence[PlannedRun]) -
 
 
 def print_obstacles(planned: Sequence[PlannedRun]) -> None:
-    """Print why some runs cannot be made, before the others start; the table says it where nothing starts."""
+    """Print why some runs of a grid cannot be made, unless none can: then the table of runs says why."""
     ready = sum(item.is_ready for item in planned)
     if not ready:
         return
@@ -131,7 +131,7 @@ def print_failures(failures: Sequence[Failure]) -> None:
 
 
 def choose_executor(options: argparse.Namespace) -> Executor | None:
-    """Return what executes the runs (local processes or a cluster); None without --run, which only lists them.
+    """Return what executes the runs (local processes or a cluster); None without --run, when runs are only listed.
 
     Raises SettingsError for options that do not fit together.
     """

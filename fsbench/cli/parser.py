@@ -73,7 +73,7 @@ class CommandLine(Parser):
     """Argument parser of `fsbench`: shows subcommands in groups, and builds the options of only one.
 
     Args:
-        groups: all subcommands, by heading; the options of one are added by `add_command`.
+        groups: {heading: {subcommand: its line of help}}; `add_command` adds the options of one subcommand.
     """
 
     def __init__(self, groups: Groups):

@@ -148,12 +148,12 @@ def make_predictor(options: argparse.Namespace) -> "Predictor":
 
 
 def predictor_with_supports(options: argparse.Namespace, named: Sequence[str], root: Path | None = None) -> "Predictor":
-    """Build a predictor with the labelled photos and negatives of the options, and print what was noted of them.
+    """Build a predictor with the labelled photos (supports) of the options, and print remarks about these photos.
 
     Args:
-        options: of `add_network_options`, with `--negative` and `--classes`.
+        options: parsed options of `add_network_options`, with `--negative` (photos without the class) and `--classes`.
         named: the labelled photos, as `--support` names them.
-        root: folder of the photos that JSON files name.
+        root: folder of the photos that annotation files (JSON) name.
     """
     from fsbench.predict.supports import read_negatives, read_supports
 

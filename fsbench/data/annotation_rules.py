@@ -26,7 +26,7 @@ _MOST_TIMES = 4
 
 
 class LeftOut:
-    """Counts objects of an annotation file that were left out, by class and reason, or cut at the border."""
+    """Counts, by class and reason, objects of an annotation file that were left out or cut at the image border."""
 
     def __init__(self) -> None:
         self._numbers: Counter[tuple[str, str]] = Counter()
@@ -75,7 +75,7 @@ def check_stated_size(name: str, height: object, width: object) -> tuple[int, in
     """Return the (height, width) that an annotation file states for image `name`.
 
     Raises:
-        ValueError: one of them is not a whole number above 0, or the image would have too many pixels.
+        ValueError: height or width is not a whole number above 0, or the image would have too many pixels.
     """
     for key, value in (("height", height), ("width", width)):
         if type(value) is not int:
@@ -110,7 +110,7 @@ def outline_problem(points: np.ndarray, size: tuple[int, ...] | None = None) -> 
 
     Args:
         points: corners (n, 2), as x and y.
-        size: height and width of the outline's image, if known.
+        size: height and width of the outline's image; None if unknown.
     """
     if len(np.unique(points, axis=0)) < 3:
         return "fewer than three corners"
@@ -124,15 +124,15 @@ def outline_problem(points: np.ndarray, size: tuple[int, ...] | None = None) -> 
 
 
 def contradiction(boxes: np.ndarray, least: float, bbox: object, area: object) -> str:
-    """Return the stated box or area of an object that grossly contradicts its outline, such as "area 9000"; else "".
+    """Return the stated box or area that grossly contradicts an object's outline, such as "area 9000"; "" if none does.
 
-    The check is lenient, so that no sound file is accused. A box may be given by its size or by two corners, as shares
-    of the image, drawn by hand, cut at the border, or around one part only. An area may be that of the outline, the
-    mask or a box. Values of another form, and 0, are ignored.
+    The check is lenient, so that no sound file is refused. A stated box may have its size or two corners, be given in
+    shares of the image, be drawn by hand, be cut at the border, or surround one part only. A stated area may be that of
+    the outline, the mask or a box. Values of another form, and 0, are ignored.
 
     Args:
-        boxes: (n, 4) as left, top, right and bottom: the outline's box first, then others that may be meant.
-        least: the least area in pixels that the object has, or 0 if unknown.
+        boxes: (n, 4) as left, top, right and bottom: the outline's box first, then other boxes that the file may mean.
+        least: the smallest area in pixels that the object can have; 0 if unknown.
         bbox: the box as the file states it.
         area: the area as the file states it.
     """

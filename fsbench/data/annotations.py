@@ -19,8 +19,8 @@ class AnnotationKind:
 
     Attributes:
         label: what the supports are labelled with: "masks", "boxes", "points" or "scribbles".
-        condition: the word for it in the overview of tests.
-        words: what replaces a support's mask; "" if the mask itself is used.
+        condition: the word for the labels in the overview of tests, such as "mask" or "box".
+        words: what replaces a support's mask, in words; "" if the mask itself is used.
     """
 
     label: str

@@ -29,7 +29,7 @@ class Truth:
     Attributes:
         label_maps: B maps (h, w) uint8: 0 background, 1..N ways, 255 void. At original size in evaluation, (S, S) in
             training.
-        presence: (B, N) bool, whether the way occurs anywhere in the query at its original size.
+        presence: (B, N) bool, whether the way (class) occurs anywhere in the query at its original size.
         classes: (B, N) int64 class numbers, 0 where a way is padding.
         base_maps: B maps (S, S) uint8 of training queries: 0 background, 1..n the fold's base classes in ascending
             order, 255 void; empty unless the method asks for them.
@@ -69,7 +69,7 @@ class Hints:
 
     Attributes:
         query: (3, H, W) uint8 RGB, the query at its original size.
-        supports: for each of N ways the K support photos at their original sizes, like `query`.
+        supports: for each of N ways the K support photos at their original sizes, each (3, H, W) uint8 RGB.
         boxes: (N, K, 4) float64, x, y, width and height of a box for each support in pixels of its photo; NaN where the
             test has none.
         class_names: names of the N ways' classes.
@@ -92,12 +92,13 @@ class Hints:
 
 @dataclass(frozen=True)
 class Opening:
-    """The first episode of a test that is about a certain class; some methods adapt to the class with it.
+    """The first episode of a test about a certain class, which some methods use to adapt to the class.
 
     Attributes:
-        episode: a batch of this episode, reduced to the class, without ground truth.
-        way, ways: position of the class among the episode's classes, and their number.
-        order: how many classes of the test have an earlier first episode.
+        episode: this episode as a batch of size 1, reduced to the class, without ground truth.
+        way: position of the class among the episode's classes, from 0.
+        ways: number of the episode's classes.
+        order: rank of the class by first episodes: how many classes of the test have an earlier one.
     """
 
     episode: "EpisodeBatch"
@@ -111,7 +112,7 @@ class WayClass:
     """Identity of a way's class within its test, without its number or name in the data set.
 
     Attributes:
-        place: position among the test's classes in ascending order, from 0.
+        place: position of the class among the test's classes in ascending order, from 0; the same in all episodes.
         opening: the class's first episode in the test; None unless the method asks for it.
     """
 
@@ -129,22 +130,22 @@ class EpisodeBatch:
         query: (B,) int64 rows of `images`.
         support: (B, N, K) int64 rows of `images`.
         support_labels: (B, N, K, S, S) uint8: 1 the way's class, 0 anything else, 255 void.
-        valid: (B, N, K) bool; False for supports that are padding.
-        query_sizes: (B, 2) int64, (height, width) of the label map to predict: that of the ground truth, or that of a
-            protocol's padded square, which the evaluation then stretches.
+        valid: (B, N, K) bool; False where an episode has fewer ways or supports and the entry is padding.
+        query_sizes: (B, 2) int64, (height, width) of the label map to predict: the size of the ground truth, or of a
+            protocol's padded square, which the evaluation stretches to the ground truth.
         episodes: (B,) int64 episode numbers in the test's list.
         truth: the ground truth; hidden while a method predicts, None if there is none, as for a user's own images.
-        recurs: whether the same pixels may come again in another batch; False for random changes of training images,
+        recurs: whether the same images may come again in another batch; False for randomly changed training images,
             whose features need not be cached.
-        next_shown: in an evaluation, {image name: position of the next episode that shows the image}, None for no later
-            one, so that a cache can drop the image.
+        next_shown: in an evaluation, {image name: position of the next episode that shows the image}, None if no later
+            episode shows it, so that a cache can drop the image.
         support_ways: (B, N, K, S, S) uint8 label maps of all ways in every support: 0 background, 1..N ways, 255 void;
-            None unless the test's supports are labelled so (`data.test.support_annotation: all_ways`, several ways).
-        ways: (B,) int64 number of ways of each episode, if some ways have no support; None if all have one, so that
-            whatever is not `valid` is padding.
+            None unless the test has several ways and `data.test.support_annotation: all_ways`.
+        ways: (B,) int64 number of ways of each episode, if some ways have no support (base classes); None if every way
+            has supports, so that `valid` tells which ways are padding.
         hints: further inputs of each episode, on the CPU; None if the method asks for none.
         counted_pixels: (B, S, S) bool, pixels of the query that are not padding (nor void, if the protocol reveals it);
-            None if the protocol does not say.
+            None if no pixel is known to be padding.
         way_classes: identity of the class of each way of each episode; None if the method does not ask for it, or there
             is no test.
     """
@@ -194,7 +195,8 @@ class EpisodeBatch:
         """Return the ground truth of the batch.
 
         Raises:
-            TruthError: the ground truth is hidden because a method predicts, or there is none.
+            TruthError: the ground truth is hidden because a method predicts, or the batch has none, as for a user's own
+                images.
         """
         if not isinstance(self.truth, Truth):
             raise TruthError(_HIDDEN)

@@ -68,8 +68,8 @@ class CocoInstances:
 
         Args:
             file_name: file name of the image.
-            first_polygon_only: leave out all but the first polygon of an object; the others may be parts of it behind
-                another object.
+            first_polygon_only: leave out all but the first polygon of an object; further polygons may be parts of the
+                object behind another object.
         """
         row = self.rows[file_name]
         labels = np.zeros(self.sizes[row], dtype=np.uint8)

@@ -62,11 +62,11 @@ class AnnotatedImage(NamedTuple):
 
 
 def compacting(read: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
-    """Return an `object_hook` for JSON that replaces each valid COCO annotation by `read(entry)`.
+    """Return an `object_hook` for `json.loads` that replaces each valid COCO annotation `entry` by `read(entry)`.
 
-    So the floats of one annotation are freed before the next is parsed. The hook does not know where in the file an
-    object stands: whatever looks like an annotation is replaced, and what `read` refuses stays unchanged.
-    `content_lists` then checks the entries of the annotation list.
+    So the floats of one annotation are freed before the next is parsed. The hook does not know where in the file a JSON
+    object stands: every object that looks like an annotation is replaced, and objects that `read` refuses stay
+    unchanged. `content_lists` checks the annotation list afterwards.
     """
 
     def compact(entry: dict[str, Any]) -> Any:
@@ -81,11 +81,11 @@ def compacting(read: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any
 def content_lists(
     content: Any, read: Callable[[dict[str, Any]], Any]
 ) -> tuple[list[AnnotatedImage], list[Any], dict[int, str]]:
-    """Return the images, the annotations (as `read` returns them) and the categories {id: name} of a parsed COCO file.
+    """Return (images, annotations as `read` returns them, {category id: name}) of a parsed COCO file.
 
     Args:
         content: the parsed JSON, whether or not it was parsed with `compacting(read)`.
-        read: turns an annotation into the values that are needed; raises ValueError for an unusable one.
+        read: function from an annotation to the values that are needed; raises ValueError for an unusable annotation.
 
     Raises:
         ValueError: a list is missing, an entry is unusable, or an image or a category is there twice.
@@ -134,10 +134,10 @@ def check_listed(
     """Raise ValueError if a COCO file does not list the image or the category of an annotation.
 
     Args:
-        annotation: words for the annotation, for the message.
-        image: id of its image.
+        annotation: words for the annotation, for the error message.
+        image: id of the annotation's image.
         images: ids of the listed images.
-        category: id of its category.
+        category: id of the annotation's category.
         categories: ids of the listed categories.
     """
     if image not in images:
@@ -150,7 +150,7 @@ def whole(entry: dict[str, Any], key: str) -> int:
     """Return `entry[key]`, a whole number of at most 64 bits.
 
     Raises:
-        ValueError: it is anything else.
+        ValueError: the value is anything else.
     """
     value = entry[key]
     if type(value) is not int or abs(value) >= 1 << 63:
@@ -195,11 +195,11 @@ def read_instances(
 
     Args:
         path: the annotation file.
-        sha256: its checksum, kept in the result.
+        sha256: the file's checksum, which is kept in the result.
         class_names: names of class 1, 2, … in ascending category id.
-        left_out: given for a user's own file. It then counts the objects that mark no pixel, such as mere boxes, which
-            are left out, and crowd regions count as objects. None for COCO itself: crowds are not painted, every
-            outline is.
+        left_out: a counter for a user's own file: objects that mark no pixel, such as mere boxes, are left out and
+            counted in it, and crowd regions are treated as objects. None for COCO's own file, of which every outline is
+            painted and no crowd.
 
     Raises:
         DataError: not a complete JSON file, not instance annotations, or entries that do not fit together.

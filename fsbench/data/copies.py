@@ -49,11 +49,11 @@ def copy_remarks(data: AnyData, names: Iterable[str], shown: Callable[[str], str
 
     Args:
         data: the data set.
-        names: names of its images.
-        shown: turns a name into the form that is printed.
+        names: names of the images to compare.
+        shown: function from an image name to the text that is printed for it.
 
     Raises:
-        DataError: a label map of such an image cannot be read.
+        DataError: a label map of a copied image cannot be read.
     """
     alike: list[list[str]] = []
     unlike: list[list[str]] = []

@@ -43,8 +43,8 @@ class PairList:
 
     Attributes:
         pairs: the pairs in list order.
-        origin: source of list and order: "official" (it has the checksum of the authors' file, read or derived),
-            "official, unverified", or "derived" (by a rule of the suite).
+        origin: where the list and its order come from: "official" (the checksum is that of the authors' file, whether
+            it was read or derived), "official, unverified" (no such checksum), or "derived" (by fsbench's own rule).
     """
 
     pairs: tuple[Pair, ...]
@@ -65,40 +65,41 @@ class PairList:
 
 
 class SegmentationData(ABC):
-    """A data set of images with label maps. Opens no image until asked for one.
+    """Base class of data sets of images with label maps; no image is opened before it is needed.
 
     A new data set implements four methods and sets five attributes; the lists of every protocol follow from them
     (`fsbench.protocols.draws.pair_lists`):
 
-    1. `test_classes(fold)`: numbers of the novel classes.
-    2. `candidates(part)`: names of the images that training or test may use.
-    3. `image_path(name)`: file of an image.
-    4. `label_map(name)`: its label map.
+    1. `test_classes(fold)`: numbers of the novel classes. 2. `candidates(part)`: names of the images that training or
+    test may use. 3. `image_path(name)`: file of an image. 4. `label_map(name)`: its label map.
 
     `class_pixels(name)` may be the fifth, where pixel counts are known without opening the label map. Everything else
-    has a default that fits a data set without published lists, and is overridden only for official peculiarities.
+    has a default that fits a data set without published lists; published data sets override what their authors do
+    differently.
 
     Attributes:
         name: name of the data set in records and tables.
         class_names: `class_names[c - 1]` names class number c.
         folds: number of folds.
-        classes_of_fold: number of novel classes of every fold, where that is known without the files: a larger way is
-            then noticed before anything is loaded.
-        has_published_protocol: papers test on it with numbers of ways of their own, so that a way larger than the
-            classes of a fold is refused; elsewhere there are as many ways as classes then.
-        same_classes_as: other data sets whose classes are the same; what was trained on theirs has seen these.
-        query_sampling: how a protocol with a choice draws queries.
-        min_pixels: pixels of a class from which on an image is listed for it.
+        classes_of_fold: number of novel classes of every fold, so that a larger number of ways is refused before
+            anything is loaded; None if only the files tell.
+        has_published_protocol: whether papers test on the data set. If so, more ways than the fold has classes are
+            refused; if not, the number of ways is lowered to that of the classes.
+        same_classes_as: other data sets whose classes are the same; methods trained on those data sets have seen this
+            one's classes.
+        query_sampling: how queries are drawn by protocols that leave it to the data set, such as "sequential" or
+            "class_first".
+        min_pixels: an image is listed for a class of which it has this many pixels or more.
         knows_objects: whether `object_masks` tells the single objects of a class apart.
-        images_are_files: whether an image is its file, or a crop of it; else it is a part of one, such as a slice of a
-            volume, which `pixels` gives.
-        turns_images: whether images are turned as their EXIF entry says, as people see them; published data sets take
-            them as their authors' programs do, as they are stored.
+        images_are_files: True if an image is a picture file or a crop of one; False if it is a part of another file,
+            such as a slice of a volume, and `pixels` returns it.
+        turns_images: whether images are turned as their EXIF entry says, as people see them; False for published data
+            sets, whose authors' programs read images as stored.
         list_order: order of the derived test list: images ascending, or classes ascending with their images. Training
-            lists have the classes ascending.
+            lists always have the classes ascending.
         label_maps_are: how label maps are made, in words that end a sentence "Label maps are …".
-        painting: rule by which label maps are painted, as records name it; None if they are files.
-        source: where the files come from.
+        painting: name of the rule by which label maps are painted from outlines; None if label maps are files.
+        source: where the files come from and how to get them.
     """
 
     task: ClassVar[str] = "segmentation"
@@ -153,14 +154,13 @@ class SegmentationData(ABC):
         """Count the pixels of each class in image `name`.
 
         Returns:
-            {label: its number of pixels}, ascending by label (background 0 and void 255 included), and the number of
-            all pixels.
+            ({label: its number of pixels}, number of all pixels); labels ascend and include background 0 and void 255.
         """
         labels, counts = np.unique(self.label_map(name), return_counts=True)
         return dict(zip(labels.tolist(), counts.tolist(), strict=True)), int(counts.sum())
 
     def count_pixels(self, part: Part, names: Sequence[str]) -> None:  # noqa: B027 (nothing to prepare by default)
-        """Prepare `class_pixels` for many images of `part` at once; a data set with a table of counts fills it here."""
+        """Count pixels of many images of `part` in advance, if the data set keeps a table of counts; else nothing."""
 
     def train_classes(self, fold: int) -> list[int]:
         """Return the numbers of the base classes of `fold`, ascending."""
@@ -261,7 +261,7 @@ class SegmentationData(ABC):
         return False
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Return in words how the (image, class) list derived by fsbench's rule compares with a published list.
+        """Return in words how a list derived by fsbench compares with a published one, such as "official" or "derived".
 
         Raises:
             DataError: an image of the published list is absent.
@@ -300,7 +300,7 @@ class Drawn(ABC):
 
 
 class ClassificationData(ABC):
-    """A data set of images with one class each; images are not opened here.
+    """A classification data set: images with one class each; this class opens no image.
 
     A new data set sets the first four attributes and implements `image_path`.
 
@@ -308,9 +308,10 @@ class ClassificationData(ABC):
         name: name of the data set in records and tables.
         class_names: names of the classes, in the order in which episodes number them from 0.
         images: for every class the names of its images in list order.
-        origin: where the list comes from: "derived" (by fsbench's rule), or another word of the data set.
-        images_are_files: whether each image is a file.
-        turns_images: whether images are turned by their EXIF entries.
+        origin: where the list of images comes from: "derived" (by fsbench's rule), or another word that the data set
+            uses.
+        images_are_files: whether each image is a picture file of its own.
+        turns_images: whether images are turned upright as their EXIF entries say.
         painting: None; segmentation data sets name here how label maps are painted.
         source: where the files come from.
     """

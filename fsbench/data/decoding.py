@@ -15,16 +15,16 @@ from fsbench.data.orientation import check_sizes
 class DecodedImageCache:
     """Cache of decoded images and label maps of one data set, of at most `max_bytes` bytes.
 
-    Beyond that, the least recently used entries are dropped; in a test with one loader process, those that are needed
-    again last. Every loader process has its own cache. Returned arrays are shared with the cache and must not be
-    changed.
+    If the cache is full, the least recently used entries are dropped, or, in a test with one loader process, those that
+    are needed again last. Every loader process has its own cache. Returned arrays are shared with the cache and must
+    not be changed.
 
     Args:
         data: the data set.
         resize: function from pixels (H, W, 3) uint8, or intensities (H, W) float32, and S to an image (3, S, S).
         size: side S of the square images.
         max_bytes: bound on all cached pixels and labels; 0 decodes every time.
-        measured: read the data set's measured intensities instead of its pixels.
+        measured: whether the data set's measured intensities are read instead of pixels.
     """
 
     def __init__(

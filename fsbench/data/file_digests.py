@@ -83,7 +83,7 @@ def contents_sha256(data: SegmentationData, names: Sequence[str]) -> str:
 def image_digests(data: SegmentationData, names: Sequence[str]) -> list[str]:
     """Return the sha256 of each image's file, in the order of `names`, then those of their label files.
 
-    Within `at_one_moment` each set of names is read only once.
+    Within the context manager `at_one_moment`, the files of each set of names are read only once.
     """
     asked = (data, tuple(names))
     if (known := _moment.get()) is None:

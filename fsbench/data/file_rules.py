@@ -14,10 +14,11 @@ class FileRule(NamedTuple):
 
     Attributes:
         what: the property, as a noun phrase, for the manual.
-        read: what is done with such a file, for the manual.
-        found: predicate of the message with {fields}, such as "has {pages} pages"; "" if no message is ever printed.
-        expected: what would be right; "" for a note, which refuses nothing.
-        way_out: what the user can do.
+        read: what fsbench does with a file that has the property, for the manual.
+        found: predicate of the message, with {fields} to fill in, such as "has {pages} pages"; "" if no message is ever
+            printed.
+        expected: what the file should be, for the error message; "" if the file is accepted with a note.
+        way_out: what the user can do, at the end of the message.
     """
 
     what: str

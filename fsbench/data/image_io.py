@@ -173,11 +173,13 @@ class LabelFile:
     """Decoded content of a label map's file.
 
     Attributes:
-        path, kind: the file, and the word for it in messages.
+        path: the file.
+        kind: the word for the file in messages, such as "label map".
         header: the header of the file.
-        stored: (H, W) numbers, or (H, W, 3) uint8 colours.
-        opacity: (H, W) uint8; None if all pixels are opaque.
-        palette: (n, 3) uint8 colours of the numbers, black for transparent ones; None without a palette.
+        stored: the stored values of the pixels: (H, W) numbers, or (H, W, 3) uint8 colours.
+        opacity: (H, W) uint8, 255 opaque; None if all pixels are opaque.
+        palette: (n, 3) uint8, colour of each palette index, black for transparent entries; None for a file without
+            palette.
     """
 
     path: Path
@@ -198,8 +200,8 @@ class LabelFile:
         """Return the class numbers (H, W) uint8 that the file stores as palette indices, grey values or VOC colours.
 
         Args:
-            seen: {colour: palette index and file} of other label maps of the data set, which must agree; it is
-                extended.
+            seen: {colour: palette index and file} of other label maps of the data set, which must agree with this file;
+                this file's colours are added.
             classes: numbers of the data set's classes, to find ambiguous grey values of 2 or 4 bits.
             is_one_class: the file is a mask of a single class, whose number is known from elsewhere.
 
@@ -247,8 +249,8 @@ def read_label_file(path: Path | bytes, kind: str = "label map", name: str = "")
     """Decode the file of a label map or mask, without interpreting its numbers.
 
     Args:
-        path: the file, or its content.
-        kind: the word for it in messages.
+        path: the file, or the content of one.
+        kind: the word for the file in messages.
         name: name for messages if `path` is the content.
 
     Raises:
@@ -289,10 +291,12 @@ def read_label_map(
 
     Args:
         path: the file.
-        seen: {colour: palette index and file} of other label maps of the data set, which must agree; it is extended.
+        seen: {colour: palette index and file} of other label maps of the data set, which must agree with this file;
+            this file's colours are added.
         classes: numbers of the data set's classes, to find ambiguous grey values of 2 or 4 bits.
         is_one_class: the file is a mask of a single class, whose number is known from elsewhere.
-        photo: for a user's own label map its photo; the label map is then turned to the photo's upright form.
+        photo: the photo of a user's own label map, which is then turned to the photo's upright form; None to read it as
+            stored.
 
     Raises:
         DataError: the file cannot be decoded, is refused by a rule of `file_rules`, or its colours contradict its
@@ -303,10 +307,11 @@ def read_label_map(
 
 
 def fitted(file: LabelFile, labels: np.ndarray, photo: Path | None) -> np.ndarray:
-    """Turn the labels (H, W) of a file to the upright form of its `photo`; without one, return them unchanged.
+    """Turn labels (H, W) read from `file` to the upright form of `photo`; return them unchanged if `photo` is None.
 
     Raises:
-        DataError: the label map has the size of neither the upright nor the stored photo, or another EXIF entry.
+        DataError: the label map has the size of neither the upright nor the stored photo, or an EXIF entry that
+            contradicts the photo's.
     """
     if photo is not None:
         try:
@@ -353,10 +358,11 @@ def read_mask(
 
     Args:
         path: the file, or its content.
-        seen: {colour: palette index and file} of other label maps of the data set, which must agree; it is extended.
+        seen: {colour: palette index and file} of other label maps of the data set, which must agree with this file;
+            this file's colours are added.
         classes: numbers of the data set's classes, to find ambiguous grey values of 2 or 4 bits.
         is_one_class: the file is a mask of a single class, whose number is known from elsewhere.
-        photo: the photo to whose upright form the mask is turned.
+        photo: the photo to whose upright form the mask is turned; None to read the mask as stored.
         name: name for messages if `path` is the content.
 
     Returns:

@@ -84,7 +84,7 @@ def frame_shape(height: int, width: int, size: int) -> tuple[int, int]:
     """Return height and width of an image in a square frame: the longer side is `size`, the other is rounded.
 
     Protocols with a frame compare prediction and truth on the whole square, stretched to the query's size: padding
-    counts as background, and the image is squashed (fssdino.md §3 step 5, §5).
+    counts as background, and the image is squashed (fssdino.md §3, §5).
     """
     scale = size / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
@@ -169,8 +169,8 @@ def letterbox_labels(labels: np.ndarray, size: int) -> np.ndarray:
 def letterboxed(planes: np.ndarray, size: int) -> np.ndarray:
     """Resize planes (C, H, W) by one factor into a square of side `size`, bilinearly and without antialiasing.
 
-    The step between samples is the inverse of the factor, not the ratio of the sizes, and everything is rounded to
-    float32 as torch does (segic.md §2).
+    The step between samples is the inverse of the factor, not the ratio of the sizes, and all arithmetic is in float32
+    as in torch (segic.md §2).
 
     Returns:
         (C, h, w) float32, where (h, w) is `letterbox_shape` of the planes; without padding.
@@ -199,7 +199,7 @@ def _neighbours(length: int, count: int, step: np.float32) -> tuple[np.ndarray, 
 def stretch_truth(labels: np.ndarray, size: int) -> np.ndarray:
     """Return a label map (H, W) uint8 after resizing it into a padded square and stretching the square back to (H, W).
 
-    Padding becomes background. It is what protocols with a square frame compare predictions with.
+    Padding becomes background. Protocols with a square frame compare predictions with this map.
     """
     framed = frame_labels(labels, size)
     framed[framed == VOID] = 0

@@ -42,9 +42,9 @@ class LargeObjects:
 
     Attributes:
         path: the file.
-        sha256: its checksum.
-        categories: (id, name) of each category in the order of the file, by which folds are made.
-        images: {image id: image}.
+        sha256: the file's checksum.
+        categories: (id, name) of each category in the order of the file, which decides the folds.
+        images: {image id: file name, id and size of the image}.
         objects: the objects in the order of the file.
     """
 

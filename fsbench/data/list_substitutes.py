@@ -13,13 +13,13 @@ _SUBSTITUTES: "WeakKeyDictionary[SegmentationData, dict[Part, list[str]]]" = Wea
 
 
 def substitute_list(data: SegmentationData, part: Part, absent: str, used: str) -> None:
-    """Remember and print (once per process) that a published image list is missing, and what is used in its place.
+    """Note and print (once per process) that a published image list is missing, and which list is used instead.
 
     Args:
         data: the data set.
-        part: the part of its images that the list is about: "trn", "val" or "held_out".
+        part: the images that the list is about: "trn" (training), "val" (test) or "held_out" (validation).
         absent: the published list, in words.
-        used: what is used in its place, and how it differs.
+        used: the list that is used instead and how it differs, in words.
     """
     noted = _SUBSTITUTES.setdefault(data, {one: [] for one in get_args(Part)})[part]
     note = f"{data.name}, {_PARTS[part]} images: {absent} is absent; in its place: {used}"

@@ -25,7 +25,8 @@ def fits_both_ways(image: Path, label_file: Path | None = None) -> bool:
 
     Args:
         image: the image's file.
-        label_file: the label map's file, which is unambiguous if it has an EXIF entry of its own; None without a file.
+        label_file: the label map's file; if it has an EXIF entry of its own, that decides, and False is returned. None
+            if the label map has no file.
     """
     try:
         header = picture_header(image)
@@ -43,16 +44,17 @@ def fit_labels(
     label_file: Path | None = None,
     own: PictureHeader | None = None,
 ) -> np.ndarray:
-    """Turn a label map that was drawn on an upright or a stored image to the upright form (H, W).
+    """Turn a user's label map, drawn on the image as stored or as shown upright, to the upright form (H, W).
 
-    The label map's own EXIF entry decides the form, else its size. If both forms have the same size, the label map
-    counts as drawn on the upright image. This rule is for users' own files.
+    The label map's own EXIF entry tells on which form it was drawn; without an entry, its size tells. If both forms
+    have the same size, the label map counts as drawn on the upright image.
 
     Args:
         labels: the label map (h, w).
-        image, header: the image's name and header.
+        image: the image's name or file, for messages.
+        header: the header of the image's file.
         label_file: the label map's file, for messages.
-        own: the header of the label map's picture; None if it has none.
+        own: the header of the label map's file; None if it has no file.
 
     Raises:
         DataError: the label map has the size of neither form, or an EXIF entry that does not fit the image.

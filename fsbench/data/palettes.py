@@ -46,7 +46,7 @@ def check_palette(
         labels: (H, W) palette indices.
         palette: (n, 3) uint8, transparent entries black.
         path: the label map's file, for messages.
-        seen: {colour: palette index and file} of other label maps of the data set; this one's colours are added.
+        seen: {colour: palette index and file} of other label maps of the data set; this label map's colours are added.
         is_one_class: the label map is a mask of a single class, whose number is known from elsewhere; only background
             and void are then compared with their colours.
 

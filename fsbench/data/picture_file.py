@@ -57,15 +57,15 @@ class PictureHeader:
     Attributes:
         format: PIL's name of the file format, such as "PNG".
         mode: PIL's name of the channels: "L", "P", "RGB", …
-        height, width: in pixels, as PIL decodes the picture.
-        pages: number of pictures in the file, without smaller copies of another one.
+        height, width: size in pixels, as PIL decodes the picture.
+        pages: number of pictures in the file; smaller copies of another picture do not count.
         top: the largest number that a sample can hold, such as 255 for 8 bits.
-        has_alpha: whether it has an alpha channel, or names colours that are transparent.
-        zero_is_white: whether it is a TIFF whose smallest number is white.
-        is_tiled: whether it is a TIFF in tiles.
-        is_signed: whether its samples of 8 bits may be negative, which PIL reads as large numbers.
-        is_lossy: whether compression changed its numbers.
-        orientation: its EXIF orientation, 1 to 8; 1 if it has none.
+        has_alpha: whether the file has an alpha channel, or names colours that are transparent.
+        zero_is_white: whether the file is a TIFF whose smallest number is white.
+        is_tiled: whether the file is a TIFF in tiles.
+        is_signed: whether samples of 8 bits may be negative; PIL reads negative ones as large numbers.
+        is_lossy: whether compression changed the numbers, as in a JPEG.
+        orientation: the picture's EXIF orientation, 1 to 8; 1 if the file states none.
     """
 
     format: str
@@ -116,15 +116,16 @@ def one_line(error: BaseException) -> str:
 def open_picture(
     source: Path | bytes, kind: str = "image", decode: bool = True, by_shades: bool = False, name: str = ""
 ) -> Iterator[tuple[Image.Image, PictureHeader]]:
-    """Open a picture file for reading; errors, also within the block, become DataErrors.
+    """Yield (PIL image, header) of a picture file; errors, also within the block, become DataErrors.
 
     Truncated files are refused, even if PIL was set to accept them.
 
     Args:
         source: path or content of the file.
-        kind: the word for it in messages: "image", or that of a label map, to which stricter rules apply.
-        decode: decode the pixels here; otherwise only the header is checked.
-        by_shades: a mask whose bright pixels mark the object, rather than class numbers; it may be a lossy file.
+        kind: the word for the file in messages; all but "image" mean label maps, to which stricter rules apply.
+        decode: whether the pixels are decoded before the block; if not, only the header is checked.
+        by_shades: whether the file is a mask whose bright pixels mark the object, rather than class numbers; it may be
+            lossy.
         name: name for messages if `source` is the content.
 
     Raises:

@@ -33,7 +33,7 @@ class Checksum:
 def checksums(dataset: str) -> dict[tuple[str, int], Checksum]:
     """Return {(split, fold): checksums} of a data set's official (image, class) lists, from its `official.csv`.
 
-    It is empty for a data set without official lists. PASCAL's "trn" lists hold their own fold's classes.
+    The dict is empty for a data set without official lists. PASCAL's "trn" lists hold their own fold's classes.
     """
     path = CHECKSUMS / f"{dataset}.official.csv"
     if dataset not in PUBLISHED or not path.is_file():  # the name may be a stranger's
@@ -54,8 +54,8 @@ class Published:
     Attributes:
         name: the name of the data set.
         folds: the number of folds; None if it depends on settings.
-        novel: numbers of the novel classes of each fold; empty if they follow from files.
-        has_lists: whether official image lists exist: published by its authors, or determined by the annotations.
+        novel: numbers of the novel classes of each fold; () if only the data set's files tell.
+        has_lists: whether official image lists exist, which authors published or which follow from the annotations.
     """
 
     name: str

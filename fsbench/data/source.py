@@ -12,10 +12,10 @@ class Archive:
     """A published archive: its address, its checksum, and which files of it are needed.
 
     Attributes:
-        url: its address.
-        md5: its published checksum; None if there is none.
-        files: patterns of the needed files, if unpacking them is all that has to be done.
-        most: how many files are taken of each folder, the first by name; None takes all.
+        url: the archive's address.
+        md5: the archive's published checksum; None if none was published.
+        files: patterns of the paths to unpack, for data sets that need no other preparation; () otherwise.
+        most: number of files to take of each folder, the first by name; None takes all.
     """
 
     url: str
@@ -39,7 +39,7 @@ class ByHand:
     """An archive that users must download themselves.
 
     Attributes:
-        what: words for the data set.
+        what: words for the data set, for messages.
         names: names that the archive's file may have, the usual one first.
     """
 
@@ -55,7 +55,8 @@ class Source:
         kind: "published" by its authors, "drawn" (generated) by fsbench when it is needed, or a user's "own" folder.
         lists: instructions for getting the authors' image lists, if they differ from derived ones; "" otherwise.
         archives: the published archives.
-        instructions: what to fetch from where; `%(<archive>)s` stands for an archive's checksum.
+        instructions: text for the user: what to fetch from where. In it `%(<archive>)s` stands for an archive's
+            checksum.
     """
 
     kind: Literal["published", "drawn", "own"] = "published"

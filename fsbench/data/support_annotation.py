@@ -65,8 +65,8 @@ class AnnotationStreams:
     Attributes:
         places: permutes the pixels of a mask, to choose points and the starts of strokes.
         strokes: decides how strokes continue.
-        amounts: decides, in training, the number of points or strokes and the brush; None in evaluation, where these
-            are fixed.
+        amounts: decides, in training, the number of points or strokes and the brush; None in evaluation, where number
+            and brush are fixed.
     """
 
     places: torch.Generator
@@ -104,12 +104,12 @@ def draw_annotation(masks: Tensor, kind: Annotation, streams: AnnotationStreams,
     In evaluation a mask gets up to 20 points, or strokes of a large brush whose number has a fixed seed: 9 on masks of
     20 pixels or more. In training the number is drawn from 1 to 20, and the brush is large or small. As in the VRP-SAM
     authors' program, the largest number is bounded by the pixels of all given masks together; so pass one mask at a
-    time unless that is meant. An empty mask gets an empty annotation.
+    time to avoid that. An empty mask gets an empty annotation.
 
     Args:
         masks: (..., H, W) of 0 and 1, or bool.
         kind: "mask", "box", "point" or "scribble".
-        streams: the random generators, used mask by mask; "mask" and "box" draw nothing.
+        streams: the random generators, used for one mask after the other; "mask" and "box" use none.
         idle_draws: draw two unused random numbers for each stroke, as VRP-SAM's program does.
 
     Returns:
@@ -146,7 +146,7 @@ def draw_label(
     Args:
         label: (S, S) uint8, 1 on the mask.
         kind: the kind of annotation; points become discs within the mask.
-        streams: random generators of the episode's way, used support by support.
+        streams: the random generators of an episode's way (class), used for one support after the other.
         objects: masks (S, S) bool of the single objects, each of which is annotated by itself; None to annotate the
             mask as a whole.
 
@@ -219,7 +219,7 @@ class Stroke:
     Attributes:
         vertices: (n, 2) x and y, float64; may lie outside the image.
         width: the width of the line in pixels.
-        motion: how far in pixels, and in which direction in radians, the whole stroke is moved.
+        motion: (distance in pixels, direction in radians) by which the whole stroke is moved before painting.
     """
 
     vertices: np.ndarray
@@ -243,7 +243,7 @@ def new_stroke(start: Sequence[float], brush: Brush, stream: np.random.RandomSta
 
 
 def moved(stroke: Stroke, brush: Brush, stream: np.random.RandomState, idle_draws: bool = True) -> Stroke:
-    """Return a stroke after a random movement of the whole and of half of its vertices.
+    """Return a stroke after moving the whole stroke, and half of its vertices one by one, at random.
 
     Args:
         stroke: the stroke.
@@ -278,7 +278,7 @@ def new_strokes(
         idle_draws: draw two unused random numbers for each stroke, as VRP-SAM's program does.
 
     Returns:
-        Their starting points (n, 2) float32, x and y, and the strokes after a random movement.
+        Starting points (n, 2) float32, x and y, and the n strokes after a random movement.
     """
     starts = start_points(mask, count, streams.places)
     strokes = [new_stroke(start, brush, streams.strokes) for start in starts.tolist()]
@@ -313,8 +313,8 @@ def keep_share(labels: np.ndarray, share: float, seed: Sequence[int]) -> np.ndar
     """Return a support's label map with only a share of the object labelled; the object's other pixels become void.
 
     The image is divided into CELLS x CELLS cells, whatever its side, so that the share is the same for all image sizes.
-    Of the cells that show the object a share stays, at least one. Cells are dropped in one random order: what a smaller
-    share keeps is part of what a larger one keeps.
+    Of the cells that show the object, the share `share` keeps its labels, at least one cell. Cells are dropped in one
+    random order: what a smaller share keeps is part of what a larger one keeps.
 
     Args:
         labels: (S, S) uint8 of 1 (the way's class), 0 and 255 (void).

@@ -27,11 +27,11 @@ class Geometry:
 
     Attributes:
         size: number of voxels along each axis.
-        spacing: from a voxel to the next along each axis, in mm.
-        origin: place of the first voxel's centre in the patient, in mm (towards left, back, head).
-        direction: (3, 3) by rows, whose columns are the axes' directions in the patient.
-        sform: (3, 4) by rows, from indices (x, y, z, 1) to places, as NIfTI's sform states them, where there is one. If
-            there is a qform, too, nibabel believes the sform and SimpleITK mostly the qform.
+        spacing: distance from a voxel to the next along each axis, in mm.
+        origin: position of the first voxel's centre in the patient, in mm (towards left, back, head).
+        direction: matrix (3, 3) by rows, whose columns are the directions of the axes in the patient.
+        sform: matrix (3, 4) by rows from voxel indices (x, y, z, 1) to mm, as a NIfTI file's sform states it; None
+            without one. If the file has a qform, too, nibabel believes the sform and SimpleITK mostly the qform.
     """
 
     size: tuple[int, ...]
@@ -78,7 +78,7 @@ class Geometry:
 
 @np.errstate(all="ignore")  # of numbers that place nothing, which are refused in the end
 def grid_rule(labels: Geometry, image: Geometry) -> str | None:
-    """Return the name of the rule by which labels are resampled to the voxel grid of their image, or refused.
+    """Return the name of the rule that applies to labels on another voxel grid than their image: resample or refuse.
 
     Args:
         labels: geometry of the labels.

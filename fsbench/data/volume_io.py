@@ -137,7 +137,7 @@ def volume_geometry(path: Path) -> Geometry:
 
 
 def volume_rule(path: Path, image: Path) -> str | None:
-    """Return the rule by which labels are resampled to the grid of their image's file; None for one grid.
+    """Return the rule by which labels are resampled to the grid of their image's file; None if both have the same grid.
 
     Raises:
         DataError: the rule refuses the labels, or a file is absent or not a volume of three axes.

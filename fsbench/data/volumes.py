@@ -43,7 +43,7 @@ def slice_number(name: str) -> int:
 
 @dataclass(frozen=True)
 class FoldScans:
-    """Ids of the scans of a fold, by role.
+    """Ids of the scans of a fold, by role in a test.
 
     Attributes:
         queries: scans whose slices are queries.
@@ -66,8 +66,8 @@ def fold_scans(
         starts: positions in `scans` where the folds begin, then the position where the last one ends.
         fold: number of the fold.
         shot: number of scans that supports come from.
-        support_places: positions of the support scans among the fold's scans followed by the next `shot`; None for the
-            last ones.
+        support_places: positions of the support scans in the list of the fold's scans followed by the next `shot`
+            scans; None for the last `shot` positions.
 
     >>> fold_scans(["1", "2", "3", "5", "8", "10"], (0, 3, 6), fold=1, shot=1)
     FoldScans(queries=('5', '8', '10'), supports=('1',), training=('2', '3'))
@@ -110,8 +110,8 @@ class VolumeData(SegmentationData):
         Args:
             fold: number of the fold.
             shot: number of scans that supports come from.
-            support_places: positions of the support scans among the fold's scans followed by the next `shot`; None for
-                the last ones.
+            support_places: positions of the support scans in the list of the fold's scans followed by the next `shot`
+                scans; None for the last `shot` positions.
         """
 
     @abstractmethod

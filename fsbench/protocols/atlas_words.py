@@ -26,9 +26,11 @@ class Word(Generic[Part]):
     """A word by which the table of published evaluation programs (the atlas) states a condition, with its meaning.
 
     Attributes:
-        sentence: its meaning.
-        part: the settings of a test that follow it; None if fsbench has no such setting.
-        in_spirit: what fsbench does where the word leaves it open, or otherwise than the program; "" for nothing.
+        sentence: what the word means.
+        part: the setting of a test that does what the word says, such as a `Resize` or a `Score`; None if fsbench has
+            none.
+        in_spirit: what fsbench chooses where the word leaves a choice open, or does otherwise than the program; "" if
+            it does exactly what the word says.
     """
 
     sentence: str
@@ -50,8 +52,8 @@ class Score:
     """How a published evaluation program computes a score.
 
     Attributes:
-        metric: the score; None if the program computes none.
-        absent: rule for a class that no episode is about, as in `PixelCounting`.
+        metric: fsbench's metric that computes the score; None if the program computes no such score.
+        absent: what a class without an episode counts as: "zero", "left_out" of the mean, or "nan" (no mean).
         present_only: a class counts only in episodes whose ground truth shows it (rule "present" for void pixels).
     """
 
@@ -233,7 +235,7 @@ _COUNTS: Mapping[str, Count] = {"all 2400": "all", "as many as images": "all", "
 
 
 def parse_count(text: str) -> Count | None:
-    """Return the number of episodes that the atlas states for a program; None if unknown or in free text.
+    """Return the number of episodes in the atlas (table of programs): a number or "all"; None for other text.
 
     >>> parse_count("1001"), parse_count("all 2400"), parse_count("not found")
     (1001, 'all', None)
@@ -248,9 +250,10 @@ class Measuring:
     """How a test resizes images, counts pixels and computes scores.
 
     Attributes:
-        view, counting: these parts of a protocol.
+        view: how the protocol resizes images, masks and ground truth.
+        counting: how the protocol counts pixels.
         metrics: the scores that the program prints, the one that ranks first, and accuracy.
-        in_spirit: what fsbench does where a word leaves it open, or otherwise than the program.
+        in_spirit: sentences on what fsbench chooses where a word of the atlas leaves a choice open.
     """
 
     view: View
@@ -260,13 +263,13 @@ class Measuring:
 
 
 def measuring(words: Mapping[str, str]) -> Measuring:
-    """Compose how a test resizes images, counts pixels and computes scores, from the words of the atlas.
+    """Compose how a test resizes images, counts pixels and computes scores, from a program's words in the atlas.
 
     Args:
-        words: {condition: word} with at least the conditions in `MEASURED`; others are ignored.
+        words: {condition: word} with at least the conditions in `MEASURED`; other conditions are ignored.
 
     Raises:
-        SettingsError: a word has no rule, or two rules exclude each other.
+        SettingsError: fsbench has no rule for a word, or the rules of two words exclude each other.
     """
     resize: Resize = _part("geometry", words)
     size: Comparison = _part("compared_at", words)

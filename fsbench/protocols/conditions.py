@@ -18,7 +18,7 @@ OPEN: Mapping[str, tuple[str, ...]] = {"geometry": ("squash",), "compared_at": (
 
 
 def is_unsure(condition: str, word: str) -> bool:
-    """Return whether a condition's word is unknown or leaves its rule open, so that tests cannot be compared by it.
+    """Return whether a word of the atlas leaves a condition of a test open, so that tests cannot be compared by it.
 
     >>> is_unsure("geometry", "squash"), is_unsure("geometry", "letterbox"), is_unsure("void", "not found")
     (True, False, True)
@@ -71,20 +71,22 @@ FBIoU = Literal["pooled", "pooled, present only", "not computed", "mean of mIoU 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Conditions of a test on one data set, each a word of the vocabulary or `NOT_STATED`.
+    """Conditions of a test on one data set, each a word that the atlas (table of programs) allows, or `NOT_STATED`.
 
     Attributes:
         task: kind of the test: FSS, FS-CS where queries may show none of the classes, CD-FSS across domains, GFSS.
         image_lists: whose lists of images, or of images and classes, the test goes through.
         min_object: pixels that an object must have for its image to take part.
-        episode_draw: what is drawn first.
-        episodes_per_fold: the number that the program is given, or "all …" with it; some stop one episode late.
+        episode_draw: the order in which an episode's images are drawn, such as "image then class" or "class cycle".
+        episodes_per_fold: the number of episodes that the program is asked for, or "all …" with that number; some
+            programs evaluate one more.
         seeds: the seeds of the episodes.
-        depends_on: what else changes the episodes, such as the number of worker processes.
+        depends_on: what changes the episodes besides the seed, such as "workers" or "gpus"; "no" for nothing.
         geometry: how an image becomes the square that the network sees.
-        compared_at: size at which answer and truth are compared.
-        void: what pixels without a true class count as; "none" where the data set has none.
-        metric, fb_iou: how sums of pixels become the score.
+        compared_at: size at which prediction and ground truth are compared, such as "original".
+        void: what pixels without a true class count as, "ignored" or "background"; "none" where the data set has none.
+        metric: how the score that ranks methods is computed, such as "class-pooled mIoU".
+        fb_iou: how FB-IoU is computed, such as "pooled", or "not computed".
     """
 
     task: str = NOT_STATED
@@ -102,7 +104,7 @@ class Conditions:
 
 
 class ListsAndDraw(NamedTuple):
-    """A protocol's image lists, smallest object and episode draw on one data set, as words of `Conditions`."""
+    """A protocol's image lists, smallest object and episode draw on one data set, each a word of the atlas."""
 
     image_lists: str
     min_object: str

@@ -43,16 +43,16 @@ ABSENT_WORDS: Mapping[Absent, str] = {"zero": "", "left_out": ", classes seen", 
 
 
 class FurtherAnswer(NamedTuple):
-    """Prediction derived from a run's counts, such as one with another threshold: its table of counts, and a note."""
+    """A run's table of counts recomputed with another threshold of presence, and a sentence about the threshold."""
 
     frame: "pl.DataFrame"
     words: str
 
 
 class RowImages(NamedTuple):
-    """Images that a row of counts depends on: queries, and the supports of the row's way or of all ways.
+    """Images that a row of the count table depends on: queries, and supports of the row's way (class) or of all ways.
 
-    Names are those of the data set, or others that are the same for an image in all episodes.
+    Names are those of the data set, or substitutes that are the same for an image in all episodes.
     """
 
     slot: int
@@ -65,10 +65,11 @@ class PixelCounting:
     """Counting of a segmentation test: true and false positive pixels of a prediction, for each way (class).
 
     Attributes:
-        void: rule for void pixels, a key of `fsbench.scores.confusion.VOID_RULES`.
-        absent: rule for a class that no episode is about.
-        calibrated: whether scores are also computed with another threshold of presence, the best one on episodes about
-            base classes.
+        void: rule for void pixels, a key of `fsbench.scores.confusion.VOID_RULES`: "background", "ignore", or
+            "present".
+        absent: what a class without an episode is in the mean: "zero", "left_out", or "nan" (then there is no mean).
+        calibrated: whether scores are also computed with another threshold for "the query shows the class": the best
+            one on episodes about base classes.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -111,7 +112,7 @@ class PixelCounting:
         return [(slot, number, episode.query) for slot, number in enumerate((0, *episode.classes))]
 
     def row_images(self, episode: Any) -> list[RowImages]:
-        """Return, for each row of an episode's counts, the query and the supports that it depends on."""
+        """Return, for each row of an episode's counts, the names of the query and supports that it depends on."""
         every = [name for way in episode.supports for name in way]
         ways = ((), *episode.supports)
         return [RowImages(slot, [episode.query], way or every) for slot, way in enumerate(ways)]
@@ -152,7 +153,7 @@ class PixelCounting:
 
     @property
     def on_absent(self) -> str:
-        """What the authors' program does if no episode shows a class; "" if scores are defined then."""
+        """What the authors' program does if no episode shows a class, in words; "" if it still computes scores."""
         if self.absent != "nan":
             return ""
         return "the program divides by zero" if self.void == "present" else "the program stops"
@@ -167,13 +168,13 @@ class PixelCounting:
     def further_answers(
         self, frame: "pl.DataFrame", every: "pl.DataFrame", header: Header
     ) -> Mapping[str, FurtherAnswer]:
-        """Return {name: prediction derived from a method's counts}; {} unless `calibrated`.
+        """Return {"calibrated": counts with a calibrated threshold of presence, and a note}; {} unless `calibrated`.
 
-        It is the same prediction with another threshold of presence: the best one on episodes about base classes.
+        The threshold is the best one on episodes about base classes; ways below it count as predicted absent.
 
         Args:
-            frame: the counts of the test's episodes.
-            every: the counts of all episodes, including those that serve calibration alone.
+            frame: table of counts of the test's episodes.
+            every: table of counts of all episodes, including those that only calibrate.
             header: the header of the run's manifest.
         """
         # spared until it is needed
@@ -198,11 +199,11 @@ class PixelCounting:
     # In words
 
     def void_condition(self, dataset: str, frame: int | None) -> str:
-        """Return how void pixels count on a data set, in the words of the atlas of evaluation programs.
+        """Return how void pixels count on a data set, as a word of the atlas: "ignored", "background" or "none".
 
         Args:
             dataset: name of the data set.
-            frame: side of the padded square that masks lie in; None without one.
+            frame: side in pixels of the padded square that masks lie in; None if masks are not padded.
         """
         if self.void not in ("background", "ignore", "present"):
             return NOT_STATED
@@ -211,19 +212,19 @@ class PixelCounting:
         return "background" if self.void == "background" else "ignored"
 
     def metric_condition(self, metric: Metric | None) -> str:
-        """Return how the ranking score is computed, in the words of the atlas of evaluation programs."""
+        """Return how the ranking score is computed, as a word of the atlas such as "class-pooled mIoU"."""
         if not isinstance(metric, MeanIoU):
             return (metric and metric.atlas_metric) or NOT_STATED
         return metric.atlas_metric + (PRESENT_ONLY if self.void == "present" else ABSENT_WORDS[self.absent])
 
     def fb_iou_condition(self, metric: Metric | None) -> str:
-        """Return how the test's FB-IoU is computed, in the words of the atlas of evaluation programs."""
+        """Return how FB-IoU is computed, as a word of the atlas such as "pooled"; "not computed" without a metric."""
         if metric is None:
             return "not computed"
         return metric.atlas_fb_iou + (PRESENT_ONLY if self.void == "present" else "")
 
     def choices(self) -> list[Choice]:
-        """Return in words the protocol's choices about void pixels, shots, presence and classes, with consequences."""
+        """Return (name, words) for each choice about void pixels, shots, presence and classes, with its consequence."""
         score = "; its score is the share of the pixels that are predicted as it" if self.calibrated else ""
         return [
             Choice("void pixels (255)", void_rule(self.void).words),
@@ -250,10 +251,10 @@ class ClassificationTruth:
 
     Attributes:
         episode: number in the manifest.
-        classes: numbers of its N classes, from 1.
-        queries: number q of queries of each class.
-        order: (N·q,) position, among the sorted queries, of the query that each answer is about; None if answers are
-            sorted.
+        classes: numbers of the episode's N classes in the data set, from 1.
+        queries: number q of query images of each class.
+        order: (N·q,) for each answer, the position of its query among the queries sorted by class; None if the answers
+            are in that order themselves.
     """
 
     episode: int
@@ -355,7 +356,7 @@ class ImageCounting:
         return {}
 
     def choices(self) -> list[Choice]:
-        """Return how shots are combined and how accuracy is computed, in words."""
+        """Return (name, words) for the choices how shots are combined and how accuracy is computed."""
         return [
             Choice("K shots become one answer", "by the method"),
             Choice("accuracy", "query images whose class is named rightly, mean over the episodes"),

@@ -28,7 +28,7 @@ _NOT_OFFICIAL = ("draws", "official_sha256", "calibration_ids", "calibration_ima
 
 @dataclass(frozen=True)
 class Tested:
-    """A manifest with its protocol, whose header is compared with its episodes.
+    """A manifest (list of episodes with a header) and its protocol, for comparing the header with the episodes.
 
     Attributes:
         manifest: the header with its episodes.
@@ -48,7 +48,7 @@ class Tested:
 
     @cached_property
     def episodes(self) -> tuple[Episode, ...]:
-        """Episodes of all draws, except those only for calibration."""
+        """Episodes of all draws of supports, without those that only calibrate a threshold."""
         return self.manifest.tested_episodes
 
     @cached_property
@@ -64,7 +64,7 @@ class Tested:
 
     @cached_property
     def named_classes(self) -> set[int] | None:
-        """Class numbers of the fold in the published data set; None if unknown."""
+        """Class numbers that the published data set has in the header's fold; None if only files can tell."""
         header, known = self.header, self.published
         if known is None or not known.novel or self.draw is None or header.fold >= len(known.novel):
             return None

@@ -26,13 +26,14 @@ def evaluate_batches(
 
     Args:
         batches: batches of the test with their ground truth.
-        test: separates a batch from its ground truth, and counts an answer.
+        test: the test, or any object with its `part` (splits a batch into input and ground truth) and `count`.
         answerer: function from a batch without ground truth to a list of one answer for each episode.
-        add: called with the list of results of each batch.
+        add: function that is called with the list of results of each batch, one for each episode.
         name: the name of the method, for messages.
 
     Raises:
-        SettingsError: there is not one answer for each episode, or a mask has another size or other labels.
+        SettingsError: there is not one answer for each episode, or a mask has another size or other labels than the
+            test asks for.
         NumericsError: a presence score is not a finite number.
     """
     for batch in batches:
@@ -41,16 +42,17 @@ def evaluate_batches(
 
 
 def count_answers(test: Counting, answers: Any, truths: Sequence[Any], name: str) -> list[Any]:
-    """Count one answer for each ground truth, and return the results.
+    """Compare each answer of a method with its ground truth, and return the results, such as counts of pixels.
 
     Args:
-        test: counts an answer.
+        test: the test, or any object with its `count`, which compares an answer with a ground truth.
         answers: one answer for each episode.
         truths: the ground truth of each episode.
         name: the name of the method, for messages.
 
     Raises:
-        SettingsError: there is not one answer for each episode, or a mask has another size or other labels.
+        SettingsError: there is not one answer for each episode, or a mask has another size or other labels than the
+            test asks for.
         NumericsError: a presence score is not a finite number.
     """
     if not isinstance(answers, list | tuple) or len(answers) != len(truths):

@@ -29,9 +29,9 @@ def tiles_html(title: str, queries: Sequence[Tile], supports: Iterator[Tile], co
 
     Args:
         title: a line above the images.
-        queries: caption and pixels of each query.
-        supports: caption and pixels of each support; only those that are shown are read.
-        count: number of the supports.
+        queries: (caption, pixels (H, W, 3) uint8) of each query.
+        supports: (caption, pixels (H, W, 3) uint8) of each support; only the first `MOST_SUPPORTS` are read and shown.
+        count: number of all supports; a line says how many are not shown.
     """
     shown = [*queries, *islice(supports, MOST_SUPPORTS)]
     left = f"<div>and {count - MOST_SUPPORTS} more supports</div>" if count > MOST_SUPPORTS else ""

@@ -20,7 +20,7 @@ Way = tuple[Sequence[str], Sequence[str]]
 def marked_if_own(manifest: Manifest, protocol: Protocol, data: Any, source: object) -> Manifest:
     """Return a manifest, marked as a user's own list unless the protocol draws the same episodes from the local data.
 
-    Any file may name any protocol in its header, and titles and pages show what it names; so the episodes are compared.
+    Any file may name any protocol in its header, and titles and pages show that name, so the episodes are compared.
 
     Args:
         manifest: the manifest of a user's file, which fits the data.

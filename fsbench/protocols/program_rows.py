@@ -23,7 +23,7 @@ def read_rows(
     Args:
         file: a csv file with a header line.
         columns: the columns that it must have, in any order, and no others.
-        optional: one of them that the file may lack.
+        optional: one of `columns` that the file may lack; None if it must have all.
 
     Raises:
         DataError: the file cannot be read, has other columns, or a line has more or fewer cells.
@@ -48,7 +48,8 @@ def parse_row(schema: type[Schema], cells: Mapping[str, str], where: str) -> Sch
     """Return a csv row as an instance of the pydantic model `schema`.
 
     Raises:
-        DataError: a cell does not fit; the message has line, column, value and what was expected.
+        DataError: a cell does not fit the model; the message has the line (`where`), column, value and what was
+            expected.
     """
     try:
         return schema.model_validate(cells)

@@ -169,9 +169,9 @@ class Program(BaseModel):
         return found
 
     def absence(self, column: str) -> str | None:
-        """Return the condition that explains why the program lacks this one; None if it has source lines itself.
+        """Return the condition that explains why the program lacks the condition `column`; None if none does.
 
-        It is None as well if the source lines of the explaining condition are not noted.
+        None is returned if source lines are noted for `column` itself, or not noted for the explaining condition.
         """
         source = ABSENCES.get((column, getattr(self, column)))
         whole = source in ("dataset", "program")
@@ -216,7 +216,7 @@ class Program(BaseModel):
 
 
 def read_programs(file: Path = FOLDER / "conditions.csv") -> list[Program]:
-    """Read the published evaluation programs from the atlas's csv file.
+    """Read the atlas, the csv table of published evaluation programs and the conditions of their tests.
 
     Raises:
         DataError: a cell does not fit its column, a condition lacks a source line, two rows have the same id, or more

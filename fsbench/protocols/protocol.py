@@ -40,10 +40,10 @@ class Words:
     """Texts about a test that do not follow from its other parts.
 
     Attributes:
-        task: kind of the test in the words of the atlas; "" for FSS, or FS-CS where queries may be empty.
-        metric: name of the score that the conditions state, where it is not the first that is shown.
-        defects: {data set: what its scores suffer from}.
-        notes: {data set: further sentences under tables}.
+        task: kind of the test, such as "GFSS"; "" for FSS, or for FS-CS if queries may show none of the classes.
+        metric: name of the score whose computation `Conditions` states; "" for the first of the default scores.
+        defects: {data set: faults of its test that scores suffer from, in words}.
+        notes: {data set: further sentences that stand under its tables of results}.
         baseline: name of a method that sees no support, which every table should have; "" for none.
         in_spirit: reasons, in words, why scores are not comparable with those of the program that the test follows.
     """
@@ -76,15 +76,17 @@ class Protocol:
     """A published test: how episodes are drawn, and how images are resized, pixels counted and scores computed.
 
     Attributes:
-        name, version: together part of every record's identity; the version grows when a choice changes.
-        summary: the test in a line.
+        name: name of the protocol, such as "hsnet".
+        version: grows when a choice of the protocol changes; name and version identify the test in every record.
+        summary: one sentence that describes the test.
         draw: how episodes are drawn.
         view: how images, masks and the ground truth are resized.
         counting: how predictions are counted against the ground truth.
-        own_metrics: scores that few tests have.
+        own_metrics: scores that this protocol has besides those of most tests.
         default_metrics: names of the scores that are shown by default; the first ranks methods.
-        words: texts about the test.
-        row: the row of the atlas that states the conditions; None if they follow from the parts.
+        words: texts about the test for tables and pages.
+        row: the row of the atlas (table of published programs) that states the test's conditions; None if they follow
+            from `draw`, `view` and `counting`.
         parts: for a protocol from a user's file the file's content as plain values, which headers state; None for a
             protocol with a name of its own here.
     """
@@ -164,7 +166,7 @@ class Protocol:
 
     @property
     def in_validation(self) -> "Protocol":
-        """Protocol of the validation that chooses a checkpoint: the test's own, unless the authors' program differs."""
+        """Protocol of the validation that chooses a checkpoint: the same, unless the authors validate differently."""
         return replace(self, draw=self.draw.in_validation)
 
     @property
@@ -184,7 +186,8 @@ class Protocol:
         Args:
             data: the data set.
             task: settings of the training episodes.
-            filter_novel: leave out images that show any class besides the base ones; None does what the protocol does.
+            filter_novel: leave out images that show any class besides the base ones; None does what the protocol's own
+                training list does.
 
         Raises:
             SettingsError: the protocol has no training part.
@@ -207,7 +210,7 @@ class Protocol:
         return self.counting.numbers(batch)
 
     def count(self, answer: Any, truth: Any) -> Any:
-        """Count an answer to one episode against its ground truth, as `part` returns it.
+        """Compare the answer to one episode with its ground truth, one of those that `part` returns.
 
         Returns:
             A result with the number of the `episode` and its `rows` of counts.
@@ -285,7 +288,7 @@ class Protocol:
 
     @property
     def folder_word(self) -> str:
-        """The protocol's name in the form that names of folders have."""
+        """The protocol's name with characters that folder names cannot have replaced."""
         return self.name.translate(_FOLDER)
 
     @property
@@ -298,7 +301,7 @@ class Protocol:
         return self.draw.title(header)
 
     def choices(self) -> list[Choice]:
-        """Return all choices of the protocol with their consequences in words."""
+        """Return (name, what was chosen and its consequence in words) for all choices of the protocol."""
         choices = [*self.draw.choices(), *self.view.choices(), *self.counting.choices()]
         if self.has_masks:
             fb_iou = self.find_metric(self.fb_iou)
@@ -334,11 +337,11 @@ class Protocol:
         return [f"the protocol {self.name} says: {line}" if self.parts else line for line in lines]
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
-        """Return further notes about the protocol's rules for readers of scores.
+        """Return sentences for readers of scores: how episodes were drawn, how images were resized, and further notes.
 
         Args:
             header: the header of the test's manifest.
-            image_sizes: {method: side of its square images in pixels, or None}.
+            image_sizes: {method: side in pixels of the square images that it saw, or None}.
         """
         said, dataset = self.words, header.dataset
         notes = [*self.draw.notes(header), *self.view.notes(image_sizes)]
@@ -351,7 +354,7 @@ class Protocol:
         return notes
 
     def conditions(self, dataset: str) -> Conditions:
-        """Return the conditions of the test on a data set in the words of the atlas of evaluation programs."""
+        """Return the test's conditions on a data set (image lists, draw, seeds, metric, …) as words of the atlas."""
         if not isinstance(self.counting, PixelCounting):
             return Conditions()
         if self.row is not None and ATLAS_NAMES.get(dataset) == self.row.dataset:

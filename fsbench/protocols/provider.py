@@ -8,11 +8,11 @@ _PROVIDERS: dict[tuple[type, type], type | None] = {}
 
 
 class Provider:
-    """Base class of objects that answer a question that one kind of test asks of a data set, such as its image lists.
+    """Base class of adapters that tell one kind of test about a data set, such as the order of the data set's images.
 
-    The file of a draw has a subclass that defines the question. A subclass of that stands beside a data set and is
-    registered for the data set's class; it also holds for subclasses of the data set unless they are excluded or have
-    their own.
+    A draw (rule for episodes) defines an abstract subclass with the methods that it needs, say `ImageLists`. For a data
+    set that needs other methods than the defaults, a subclass of `ImageLists` is registered with `register`. It also
+    serves subclasses of the data set, unless they are excluded (`exclude`) or have a provider of their own.
 
     Args:
         data: the data set.
@@ -23,7 +23,7 @@ class Provider:
 
     @classmethod
     def register(cls, dataset: type) -> Callable[[type[ProviderType]], type[ProviderType]]:
-        """Return a class decorator that makes a subclass the provider for the data set class `dataset`."""
+        """Return a class decorator that makes a subclass this kind of provider for the data set class `dataset`."""
 
         def decorate(provider: type[ProviderType]) -> type[ProviderType]:
             _PROVIDERS[cls, dataset] = provider
@@ -33,7 +33,7 @@ class Provider:
 
     @classmethod
     def exclude(cls, dataset: type) -> None:
-        """Declare that the data set class `dataset` has no such provider, although its base class has one."""
+        """Declare that the data set class `dataset` has no provider of this kind, although its base class has one."""
         _PROVIDERS[cls, dataset] = None
 
     @classmethod

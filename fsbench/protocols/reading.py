@@ -112,7 +112,7 @@ def load_protocol(name: str | Path | Mapping[str, Any]) -> Protocol:
 
 
 def stored_protocol(name: str | Mapping[str, Any]) -> Protocol:
-    """Return the protocol that a list, kit or record names; since anybody may have written it, no file is read.
+    """Return the protocol that a manifest, kit or record names; names of files are refused, as anybody may write them.
 
     Raises:
         SettingsError: the name is unknown or that of a file, or a value is bad.
@@ -202,13 +202,13 @@ def _unknown(name: str) -> str:
 
 
 def protocol_of_method(settings: Mapping[str, Any]) -> str | None:
-    """Return the protocol that a method is tested under: the one that its configuration names, else that of its task.
+    """Return the name of the protocol that a method's configuration names, else the default protocol of its task.
 
     Args:
-        settings: the configuration, as plain values.
+        settings: the method's configuration as plain values {key: value}.
 
     Returns:
-        The protocol's name; None where the configuration names neither a protocol nor a task.
+        The protocol's name; None if the configuration names neither a protocol nor a task.
     """
     found = settings
     for key in ("data", "init_args", "test"):
@@ -252,7 +252,7 @@ def check_version(protocol: Protocol, version: int | str, what: str) -> None:
     Args:
         protocol: the protocol that the test names.
         version: the version that the test states.
-        what: where it is stated, such as "the kit", for the message.
+        what: words for the file that states the version, such as "the kit" (an exported test), for the message.
 
     Raises:
         RecordError: the version is another one.
@@ -274,7 +274,7 @@ def segmentation_of(header: Header) -> Protocol:
 
 
 def read_checked_manifest(path: Path, sha256: str | None = None) -> Manifest:
-    """Read a manifest and check its header against its episodes and, if known, its protocol.
+    """Read a manifest (list of episodes), and check its header against its episodes and, if installed, its protocol.
 
     Args:
         path: the file.
@@ -308,7 +308,7 @@ def _with_masks(protocol: Protocol) -> Protocol:
 
 
 def known_metrics() -> dict[str, Metric]:
-    """Return {name: metric} of all metrics: those of most protocols first, those of packages and files last.
+    """Return {name: metric} of all scores: first those of most protocols, last those of packages and users' files.
 
     Metrics of a protocol or package that cannot be read are missing here; using them raises an error.
 

@@ -63,7 +63,7 @@ def row_names() -> list[str]:
 
 
 def is_runnable(row: str) -> bool:
-    """Return whether a row of the atlas, such as `hsnet/pascal-5i`, can be run as a protocol."""
+    """Return whether a row of the atlas (published programs), such as `hsnet/pascal-5i`, can be run as a protocol."""
     return _reason(row) is None
 
 
@@ -76,11 +76,11 @@ def rows_of_program(name: str) -> list[str]:
 
 @cache
 def protocol_of_row(name: str) -> Protocol:
-    """Return the protocol that is made from a row of the atlas of evaluation programs.
+    """Return the protocol that is made from a row of the atlas, the table of published evaluation programs.
 
     Args:
-        name: `atlas:<method>/<data set>`, as `fsbench atlas` or the paper writes them, followed by settings of
-            `FREE_SETTINGS`, such as @workers=0.
+        name: `atlas:<method>/<data set>`, written as `fsbench atlas` or the paper does, and optionally settings of
+            `FREE_SETTINGS` such as `@workers=0` behind it.
 
     Raises:
         SettingsError: there is no such row, it cannot be run, or a setting is unknown or not a number.
@@ -118,25 +118,25 @@ def _reason(row: str) -> str | None:
 
 
 def why_not_run() -> dict[str, str]:
-    """Return {row: reason in words} for the rows of the atlas that cannot be run."""
+    """Return {row: reason in words} for rows of the atlas (table of published programs) that cannot be run."""
     return {row: reason for row in _rows() if (reason := _reason(row)) is not None}
 
 
 def row_of(name: str) -> Program:
-    """Return the row of the atlas that the protocol with this name was made from."""
+    """Return the row of the atlas (table of published programs) that the protocol `name` was made from."""
     return _rows()[name.removeprefix(PREFIX).partition("@")[0]]
 
 
 def compose(row: Program, settings: Mapping[str, Any]) -> Protocol:
-    """Make a protocol from a row of the atlas of evaluation programs.
+    """Make a protocol from a row of the atlas, the table of published evaluation programs.
 
     Args:
         row: the row.
         settings: values of `FREE_SETTINGS` that replace those of the published command.
 
     Raises:
-        SettingsError: fsbench has no rule for one of the row's words, or words exclude each other; the message names
-            them.
+        SettingsError: fsbench has no rule for a word of the row, or two words exclude each other; the message names the
+            words.
     """
     name = PREFIX + row.id + "".join(f"@{key}={_written(value)}" for key, value in sorted(settings.items()))
     _check_settings(row, settings)

@@ -61,10 +61,10 @@ class VisibleSupport:
 
     @property
     def mask(self) -> np.ndarray:
-        """The support's labels (H, W) uint8: 1 on the class, 255 void, else 0.
+        """The support's labels (H, W) uint8: 1 on the support's class, 255 void, else 0.
 
         Raises:
-            DataError: they cannot be decoded.
+            DataError: the label map cannot be decoded.
         """
         return self._mask()
 
@@ -78,9 +78,10 @@ class VisibleEpisode:
         query_name: name of the query image in the data set.
         query_file: file of the query image; in a user's own data set `query` is turned by the file's EXIF entry.
         classes: class numbers of the N ways; label n of a predicted mask is `classes[n - 1]`.
-        supports: for each way the K labelled images; () for a base class that methods know from their training.
-        answer_size: function from the query's (height, width) to that of the mask to predict; it returns None if the
-            mask has the size of the method's input.
+        supports: for each way (class) the K labelled images; () for a base class, which has no supports as methods know
+            it from training.
+        answer_size: function from the query's (height, width) to the (height, width) of the mask to predict; it returns
+            None if the mask has the size of the method's input.
 
     Examples:
         >>> import fsbench
@@ -113,7 +114,7 @@ class VisibleEpisode:
     def size(self) -> tuple[int, int] | None:
         """Height and width of the label map to predict.
 
-        None if the protocol counts pixels at the size of the method's input: then every prediction has that size.
+        None if the protocol counts pixels at the size of the method's input; every label map then has that size.
         """
         return self.answer_size((self.query.shape[0], self.query.shape[1]))
 
@@ -139,7 +140,7 @@ class VisibleEpisode:
 class Photo:
     """An image of a classification episode, read on access.
 
-    Its name is hidden, since that is often the name of its class.
+    The file's name is hidden, since it often tells the class.
     """
 
     _image: Callable[[], np.ndarray] = field(repr=False)
@@ -161,8 +162,8 @@ class VisibleImages:
     Attributes:
         number: the number of the episode in its manifest.
         classes: class numbers of the N ways; label n of an answer, from 1, is `classes[n - 1]`.
-        supports: for each way its K images.
-        queries: images to classify, in an order that gives away no classes.
+        supports: for each way (class) its K labelled images.
+        queries: images to classify, shuffled so that their order gives away no classes.
     """
 
     number: int
@@ -189,14 +190,13 @@ class VisibleImages:
 class Test:
     """Episodes of a data set, and the protocol by which images are resized and predictions are scored.
 
-    It separates what a method sees from the ground truth, wherever a test is evaluated: in a run, in the validation of
-    a training, in a Python function, in a file of masks. `len(test)` is the number of episodes, `test[i]` the i-th one
-    without its ground truth.
+    `len(test)` is the number of episodes, `test[i]` the i-th episode without its ground truth, and `test.truth(number)`
+    the ground truth alone. Runs, validations, Python functions and files of masks are all evaluated through it.
 
     Attributes:
         manifest: the list of episodes.
-        data: the data set, in the form of the protocol's draw.
-        protocol: the published test.
+        data: the data set, in the form that `protocol.draw.data` returns.
+        protocol: the rules by which episodes are drawn and predictions are scored.
         image_size: side in pixels of the method's images, which is the size of predictions if the protocol counts
             pixels at that size; else None.
         opened: {name: value} of a run's options that make the same test; empty if they are unknown.
@@ -247,7 +247,7 @@ class Test:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Parts of the names of folders for this test, such as ("pascal", "hsnet", "fold0", "1way1shot-original")."""
+        """Words of the names of this test's folders, such as ("pascal", "hsnet", "fold0", "1way1shot-original")."""
         header = self.manifest.header
         drawn = f"-{header.draws}draws" if header.draws > 1 else ""
         if header.kind is not None:
@@ -280,7 +280,7 @@ class Test:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """{name: value} of what identifies the test in a run's record: its episodes and the contents of its data."""
+        """{name: value} of what identifies the test in a run's record: fold, and hashes of episodes and data files."""
         entries = {
             "fold": self.manifest.header.fold,
             "manifest_sha256": self.manifest.sha256,
@@ -322,10 +322,10 @@ class Test:
 
     @cached_property
     def all_files_sha256(self) -> str:
-        """Hash of the files of all folds; scores of several folds are averaged only if it is equal.
+        """Hash of the files of all folds; scores of several folds are averaged only if their runs have the same hash.
 
-        Where the lists of other folds cannot be made from the local data, it is the hash of the files of these
-        episodes, and `remarks` say so.
+        If the lists of other folds cannot be made from the local data, only the files of this test's episodes are
+        hashed, and `remarks` say so.
         """
         if isinstance(self.data, ClassificationData):
             return self.files_sha256
@@ -405,7 +405,7 @@ class Test:
     def image_names(self, number: int) -> tuple[list[list[str]], list[str]]:
         """Return the image names of a classification episode: supports by class, and queries in the order shown.
 
-        They must not be shown to a method: names often contain the class.
+        The names must not be shown to a method, as they often contain the class.
         """
         episode: Any = self.manifest.episodes[self.places[number]]
         names = [self.data.images[number] for number in episode.classes]

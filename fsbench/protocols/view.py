@@ -77,12 +77,12 @@ SIZE_WORDS = {
 def input_rule(resize: Resize, own: InputResize) -> str:
     """Return the name of the rule by which a method's images and support masks are resized.
 
-    It is the method's own rule only if the protocol stretches images to a square. Where a protocol keeps the aspect
-    ratio, the ground truth lies in its padded square, and images must, too.
+    The method's own rule is used only if the protocol stretches images to a square. If the protocol keeps the aspect
+    ratio, its own rule is used, since the ground truth lies in its padded square.
 
     Args:
-        resize: the protocol's rule.
-        own: the method's own rule, or "protocol" for none.
+        resize: name of the protocol's rule.
+        own: name of the method's own rule; "protocol" if it has none.
     """
     return own if own != "protocol" and resize not in ("frame", "padded") else resize
 
@@ -93,14 +93,16 @@ class View:
 
     Attributes:
         resize: name of the rule by which images and masks become S x S.
-        query_size: size at which pixels are counted.
+        query_size: size at which pixels are counted: "original" (the query's own), "input" (the method's input),
+            "square" (the square of the query's longer side), "there_and_back" (the query's own, after the truth was at
+            the input size), or the side of a square in pixels.
         frame: side in pixels of the padded square in which prediction and ground truth lie before they are stretched to
-            the query's original size; None if they lie over the image itself.
-        label_resize: rule by which the ground truth of a query becomes S x S, if it is not `resize`.
-        keeps_padding: whether the ground truth of a padded image keeps its padding, as void, so that all have one size;
-            else it ends where the image does.
-        weak_supports: whether supports may be labelled with less than whole masks.
-        tells_void: whether methods get to know which of a query's pixels are void; else only where padding is.
+            the query's original size; None if they cover just the image, without padding.
+        label_resize: name of the rule by which the ground truth of a query becomes S x S; None for `resize`.
+        keeps_padding: whether the ground truth of a padded image keeps the padding as void, so that all ground truths
+            have one size; if not, the padding is cut off.
+        weak_supports: whether supports may be labelled with less than whole masks, such as points.
+        tells_void: whether methods get to know which of a query's pixels are void; if not, only where its padding is.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -125,7 +127,7 @@ class View:
 
     @property
     def compared_at(self) -> str:
-        """Size at which pixels are counted, in the words of the atlas of evaluation programs."""
+        """Size at which pixels are counted, as a word of the atlas such as "original, height and width"."""
         if self.frame is not None:
             return f"original, from a {self.frame} frame"
         if self.query_size == "input":
@@ -155,7 +157,7 @@ class View:
     def answer_size(self, size: tuple[int, int], image_size: int | None) -> tuple[int, int] | None:
         """Return the size (h, w) that a predicted label map should have.
 
-        It is None if pixels are counted at the method's input size, and that size is unknown.
+        None is returned if pixels are counted at the method's input size and `image_size` is None.
 
         Args:
             size: (H, W) of the query.
@@ -173,11 +175,12 @@ class View:
         """Resize a query's label map to the size at which pixels are counted.
 
         Args:
-            labels: (H, W) uint8 of 0, the numbers of ways and 255, at original size.
+            labels: (H, W) uint8 at original size: 0 background, 1 to N the ways (classes), 255 void.
             image_size: side of the images that the method sees.
 
         Returns:
-            The label map that predictions are compared with, and the size (h, w) that a predicted one should have.
+            The label map that predictions are compared with, and the size (h, w) that a predicted label map should
+            have.
         """
         if self.frame is not None:
             return stretch_truth(labels, self.frame), (self.frame, self.frame)
@@ -203,7 +206,7 @@ class View:
             data: the data set.
             episode: names of its images and numbers of its classes.
             image_size: side S of the images that the method sees.
-            labels: label map (H, W) of the query, if it was read already.
+            labels: label map (H, W) of the query with class numbers; None to read it from the data set.
 
         Raises:
             DataError: the label map cannot be read.
@@ -223,14 +226,15 @@ class View:
         return found[: size[0], : size[1]] if self.truth_resize == "padded" else stretch(found, size)
 
     def original_truth(self, labels: np.ndarray, image_size: int | None = None) -> np.ndarray:
-        """Return the ground truth (H, W) at the query's original size, as it is counted.
+        """Return the ground truth (H, W) at the query's original size, with the distortions of the protocol's resizing.
 
-        It is squashed where the protocol has a padded square, and coarse where it was resized to the method's input
-        size and back.
+        The ground truth is squashed if the protocol has a padded square, and coarse if the protocol resizes it to the
+        method's input size and back.
 
         Args:
-            labels: (H, W) uint8 of 0, the numbers of ways and 255, at original size.
-            image_size: side of the images that the method sees; None if it does not matter.
+            labels: (H, W) uint8 at original size: 0 background, 1 to N the ways (classes), 255 void.
+            image_size: side of the images that the method sees; None if the protocol does not resize the ground truth
+                to that size.
         """
         if self.query_size == "there_and_back" and image_size:
             there = LABEL_RESIZES[self.truth_resize](labels, image_size, image_size)
@@ -250,7 +254,7 @@ class View:
         return over_image(labels, self.frame)
 
     def choices(self) -> list[Choice]:
-        """Return how images are resized and where pixels are counted, with consequences in words."""
+        """Return (name, words) for each choice about resizing images and counting pixels, with its consequence."""
         seen = Choice("images become S x S", _RESIZES[self.resize])
         if self.resize == "centre":
             return [seen]

@@ -17,7 +17,7 @@ class Choice(NamedTuple):
 
 
 def value_on(value: Any, dataset: str) -> Any:
-    """Return the value for a data set from {data set: value} with a key "others"; any other value holds for all.
+    """Return `value[dataset]`, or `value["others"]`, if `value` is a mapping; else `value`, which holds for all.
 
     >>> value_on({"others": 1000, "coco": 4000}, "coco"), value_on(8, "coco")
     (4000, 8)
@@ -26,7 +26,7 @@ def value_on(value: Any, dataset: str) -> Any:
 
 
 def words_by_dataset(value: Any) -> str:
-    """Return a value that may differ between data sets in words."""
+    """Return in words a number, or {data set: number} with "others": "1000, 4000 on coco"."""
     if not isinstance(value, Mapping):
         return str(value)
     others = [f"{count} on {name}" for name, count in value.items() if name != OTHERS]

@@ -20,7 +20,7 @@ NAMED = 10
 
 
 class Counted(Protocol):
-    """A test's counted answers: rows of the count table, and the predictions that they were counted from."""
+    """Results of a test: rows of the count table (counts per episode and way), and the predictions behind them."""
 
     def rows(self) -> Iterator[dict[str, Any]]: ...
 
@@ -29,7 +29,7 @@ class Counted(Protocol):
 
 @dataclass
 class Tally:
-    """Counted answers of a method to episodes of a test, held in memory."""
+    """Results of a method on episodes of a test, held in memory: rows of counts, and predicted masks."""
 
     _rows: list[dict[str, Any]] = field(default_factory=list)
     _kept: list[tuple[int, int, bool, Prediction]] = field(default_factory=list)
@@ -104,12 +104,12 @@ def _spread(numbers: Sequence[int], count: int) -> list[int]:
 
 
 def ask_alone(answering: Answering[Any], numbers: Iterable[int], fresh: bool = True) -> Tally:
-    """Let a method predict episodes one by one, each as if it were the whole test, and count the answers.
+    """Let a method predict episodes one by one, each as if it were the whole test, and return the results.
 
     Args:
         answering: the test and the method.
         numbers: the numbers of the episodes, in the order in which they are predicted.
-        fresh: whether to use a fresh copy of the method, which remembers nothing, where one can be made.
+        fresh: whether to use a fresh copy of the method, which remembers nothing, if a copy can be made.
     """
     tally = Tally()
     for number in numbers:
@@ -121,8 +121,8 @@ def ask_alone(answering: Answering[Any], numbers: Iterable[int], fresh: bool = T
 def differing_episodes(one: Counted, other: Counted, numbers: Collection[int]) -> list[int]:
     """Return those of `numbers` whose episodes have different counts or masks in `one` and `other`, in this order.
 
-    Masks are compared only where both have them: for an episode that was evaluated before the run was interrupted there
-    may be counts alone.
+    Masks are compared only if both have them: episodes that were evaluated before a run was interrupted may have counts
+    alone.
     """
     (rows, masks), (other_rows, other_masks) = (_answers(counted, set(numbers)) for counted in (one, other))
     return [
@@ -154,10 +154,10 @@ def check_asked_alone(alone: Counted, counted: Counted, numbers: Collection[int]
     """Raise ContractError, naming episodes, if a method's answers to single episodes differ from those in the test.
 
     Args:
-        alone: answers to episodes that were run one by one.
-        counted: the answers in the test.
+        alone: results of episodes that were predicted one by one.
+        counted: results of the test as a whole.
         numbers: numbers of the episodes to compare.
-        name: name of the method, for the message.
+        name: name of the method, for the error message.
     """
     if differing := differing_episodes(alone, counted, numbers):
         listed = ", ".join(map(str, sorted(differing)[:NAMED])) + ", …" * (len(differing) > NAMED)

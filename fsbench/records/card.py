@@ -70,20 +70,21 @@ ToldImages = Annotated[str, Field(pattern=rf"^({SUPPORTS_ALONE}|[1-9][0-9]{{0,8}
 
 
 class Card(BaseModel):
-    """What somebody states about a method (what it was trained on, what it is given); missing entries are unknown.
+    """A method's card: what somebody states about its training and inputs; missing entries are unknown.
 
     Attributes:
-        novel_pixels: whether the training saw pixels of the test's classes: not at all, without their labels (as
-            background), or with labels.
-        supervision: what the training and the supports are labelled with.
-        backbone_data: what the backbone was trained on before, in words.
-        backbone_saw_test_images: whether that data holds images of the test.
-        trials: number of trainings or settings that were tried on the way to this result, including its own.
-        checkpoint_choice: how the checkpoint was chosen.
-        saw_test_classes: whether networks that the method comes with were trained with labels of the test's classes.
-        told: labelled images of the test's classes that the method learned from: only the supports of an episode, or
-            this many of each class before the test.
-        bibtex: the paper's entry, for those who cite the result; None if there is none.
+        novel_pixels: whether the training saw pixels of the test's classes: "no", "unlabelled" (without their labels,
+            as background), "labelled" or "unknown".
+        supervision: what training images and supports are labelled with, such as "masks" or "boxes".
+        backbone_data: the data on which the backbone was pretrained, in words.
+        backbone_saw_test_images: whether the backbone's pretraining data contains images of the test.
+        trials: number of trainings or settings that were tried to get this result, including the final one.
+        checkpoint_choice: how the checkpoint was chosen: "last", "nothing trained", "released" by authors, or by the
+            score on "base classes", "held-out classes" or "novel classes".
+        saw_test_classes: whether pretrained networks in the method were trained with labels of the test's classes.
+        told: labelled images of the test's classes that the method learned from, in words: "the supports alone" of each
+            episode, or, before the test, such as "20 labelled images a class".
+        bibtex: the paper's BibTeX entry, for citing the result; None if there is none.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -102,7 +103,7 @@ class Card(BaseModel):
 
     @property
     def stated(self) -> dict[str, str]:
-        """{name: value in words} of the entries that somebody stated, without the citation; may be `UNKNOWN`."""
+        """{name: value in words} of the entries that the card states, without `bibtex`; a value may be `UNKNOWN`."""
         return {
             name: _in_words(value)
             for name, value in self
@@ -152,9 +153,9 @@ checkpoint_choice: ...         # how was the checkpoint chosen?
 
 
 def check_card(values: Any, source: str) -> Card:
-    """Check plain values, such as those of a YAML file, and return them as a card.
+    """Check plain values, such as those of a YAML file, and return them as a `Card` (facts about a method).
 
-    Raises SettingsError, naming `source` and everything that does not fit.
+    Raises SettingsError, which names `source` and every entry that does not fit.
     """
     if isinstance(values, dict):  # YAML's yes and no are truth values, and its lists no tuples
         words = {True: "yes", False: "no"}
@@ -171,7 +172,7 @@ def check_card(values: Any, source: str) -> Card:
 
 
 def read_card(file: Path) -> tuple[str | None, Card]:
-    """Read a card from a YAML file.
+    """Read a method's card (what is stated about its training and inputs) from a YAML file.
 
     Returns:
         The name of the method that the file states under `method` (None if it states none), and the card.
@@ -196,13 +197,14 @@ def read_card(file: Path) -> tuple[str | None, Card]:
 
 @dataclass(frozen=True)
 class StatedCard:
-    """Entries of a method's card (how it was trained and what it is given) in words; `UNKNOWN` where nothing says.
+    """Entries of a method's card (its training and inputs) in words; `UNKNOWN` if neither record nor card tells.
 
     Attributes:
-        trained_on: the base classes that anything was trained on, by fold, data set and protocol. It follows from the
-            run's record; nobody can state it.
-        handed_in: whether only predictions made elsewhere were counted, so that nothing else of the method is known.
-        stated: names of entries that somebody stated; other known entries follow from the record.
+        trained_on: the base classes that were trained on, by fold, data set and protocol. This entry follows from the
+            run's record alone; a card file cannot state it.
+        handed_in: whether only predictions made elsewhere were counted, so that the record proves nothing about the
+            method.
+        stated: names of the entries that come from a card file; other known entries follow from the record.
     """
 
     novel_pixels: str = UNKNOWN
@@ -237,14 +239,14 @@ ENTRIES = tuple(field.name for field in fields(StatedCard) if field.name not in 
 
 
 def contradictions(stated: Mapping[str, str], record: Record) -> list[str]:
-    """Return a line for each entry in which a card contradicts a run's record: both values, and what to do.
+    """Return a line for each entry in which a method's card contradicts a run's record, with both values and advice.
 
     A card may leave out what the record proves. It may also state that more of the test's classes were seen in training
     than the record proves, never fewer.
 
     Args:
         stated: {name of an entry: value in words} of the card.
-        record: the record of one run of the card's method.
+        record: the record of a run of the method.
     """
     return [
         f"the card of {record.run.identity.method.name} contradicts its record: {name.replace('_', ' ')} is {words} by "
@@ -264,7 +266,7 @@ def _refutation(name: str, words: str, record: Record) -> str | None:
 
 @dataclass(frozen=True)
 class StatedEntry:
-    """Entry of a card in words, with the run's record and the value that the record proves (None: nothing)."""
+    """Value of a card's entry in words, a run's record, and the value that the record proves (None if none)."""
 
     words: str
     record: Record
@@ -339,14 +341,14 @@ def resolve_card(stated: Mapping[str, str], record: Record, known_backbone: str 
 
 
 def merge_cards(cards: Sequence[StatedCard]) -> StatedCard:
-    """Join the cards of a method's runs; an entry in which they differ lists all its values, separated by " / "."""
+    """Join the cards of a method's runs into one; an entry in which they differ lists all values, joined by " / "."""
     entries = {name: " / ".join(dict.fromkeys(getattr(card, name) for card in cards)) for name in ENTRIES}
     stated = tuple(name for name in ENTRIES if any(name in card.stated for card in cards))
     return StatedCard(**entries, handed_in=any(card.handed_in for card in cards), stated=stated)
 
 
 class Cards:
-    """Looks up the cards of runs (how methods were trained); a file with several cards is read only once.
+    """Looks up the cards of runs (what is known of a method's training and inputs); each file is read only once.
 
     Args:
         backbone_data: {name of a backbone: what it was trained on}; None to leave that entry to the card files.
@@ -374,10 +376,10 @@ class Cards:
 
 
 def ranking_groups(cards: Mapping[str, StatedCard], rank_all: bool = False) -> dict[str, int]:
-    """Return {method: number of its ranking group}; methods with equal conditions in their cards share a group.
+    """Return {method: number of its ranking group}; methods with equal conditions in their cards are ranked together.
 
     The conditions are what the method is given (labels, class names) and what its networks have seen. With `rank_all`
-    there is one group.
+    all methods are in group 0.
     """
     kinds = list(dict.fromkeys(tuple(card.conditions.values()) for card in cards.values()))
     return {name: 0 if rank_all else kinds.index(tuple(card.conditions.values())) for name, card in cards.items()}
@@ -386,7 +388,8 @@ def ranking_groups(cards: Mapping[str, StatedCard], rank_all: bool = False) -> d
 def choices_on_test(cards: Mapping[str, StatedCard]) -> list[str]:
     """Return a warning that names the methods whose checkpoint was chosen by scores on the test's classes.
 
-    Their scores are the best of many looks at the test (statistics spec §7). The list is empty if no card says so.
+    Such scores are too high, as the best of many looks at the test (statistics spec §7). The list is empty if no card
+    states such a choice.
     """
     chosen = [name for name, card in cards.items() if NOVEL_CLASSES in card.checkpoint_choice.split(" / ")]
     if not chosen:

@@ -35,7 +35,7 @@ class CheckedJsonl:
 
     Args:
         path: the file; it need not exist before `create`.
-        key: what the checksums of the entries include, so that lines of another key count as damaged.
+        key: text that the checksums of the entries include, so that lines written with another key count as damaged.
     """
 
     def __init__(self, path: Path, key: str = ""):
@@ -72,7 +72,7 @@ class CheckedJsonl:
         """Append entries; return the byte offset of the first one.
 
         Raises:
-            OSError: the entries cannot be written, as on a full disk; then the file has none of them.
+            OSError: the entries cannot be written, as on a full disk; then none of them is in the file.
         """
         file = self._open_file()
         offset = file.tell()

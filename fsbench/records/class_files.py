@@ -24,7 +24,7 @@ class ClassNotNamed(SettingsError):
     """Error: a run needs a class from a Python file, and the command does not name this file.
 
     Attributes:
-        option: the option that names it.
+        option: the command-line option with which the user names the file.
     """
 
     option: str

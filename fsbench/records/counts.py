@@ -32,10 +32,10 @@ TRUTH = ("gt", "void", "valid", "present")
 
 
 def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFrame":
-    """Build the count table of a run: a row for each slot of each episode, sorted by (episode, slot).
+    """Build the count table of a run: a row per (episode, slot), sorted by both.
 
-    Duplicate episodes are kept once. Raises RecordError if an episode of the manifest is missing, so that a partial
-    result never looks complete.
+    Slot 0 of an episode is any foreground, slots 1 to N are its ways (classes). Duplicate episodes are kept once.
+    Raises RecordError if an episode of the manifest is missing, so that a partial result never looks complete.
 
     Args:
         rows: {column: value} of each row, in any order.
@@ -116,12 +116,12 @@ def tested_rows(frame: "pl.DataFrame") -> "pl.DataFrame":
 
 
 def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
-    """Add to each row the numbers of the images on which its answer depends; confidence intervals need them.
+    """Add to each row the numbers of the images on which its prediction depends; confidence intervals need them.
 
     Returns:
         The count table with a column `SUPPORTS` (list of support image numbers), and `QUERIES` where a row has several
-        query images. The columns are missing where the protocol names no images, and where all queries of a run have
-        the same supports.
+        query images. The columns are not added if the protocol names no images, or if all queries of a run have the
+        same supports.
     """
     # spared until it is needed
     import polars as pl
@@ -149,8 +149,8 @@ def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
 def counts_sha256(frame: "pl.DataFrame") -> str:
     """Return a hash of all pixel counts, presence decisions and failures in a count table.
 
-    It does not depend on the number of processes or workers or on the batch size. Presence scores and region measures,
-    which are real numbers, are not in it; they have hashes of their own (`columns_sha256`).
+    The hash does not depend on the number of processes or workers or on the batch size. Presence scores and region
+    measures, which are real numbers, have hashes of their own (`columns_sha256`).
     """
     return _whole_numbers_sha256(frame, *NUMBERS, "present", "decided", *([FAILED] if FAILED in frame.columns else []))
 
@@ -170,7 +170,7 @@ def truth_sha256(frame: "pl.DataFrame", with_pixels: bool = True) -> str:
 
     Args:
         frame: the table, whose rows are sorted.
-        with_pixels: whether to hash the numbers of true pixels. They differ between methods where pixels are counted at
+        with_pixels: whether to hash the numbers of true pixels. They differ between methods if pixels are counted at
             the size of the method's input.
     """
     return _whole_numbers_sha256(frame, *ORDER, "class_id", *(TRUTH if with_pixels else ()))

@@ -95,7 +95,7 @@ def _remarks(run: Run) -> list[str]:
 
 
 def header_warnings(header: Header) -> list[str]:
-    """Return warnings why scores on these episodes are no result of the protocol; empty if they are."""
+    """Return sentences on why scores on a list of episodes are no result of its protocol; [] if they are."""
     lines = []
     if header.requested != header.official_episodes:
         lines.append(
@@ -112,7 +112,7 @@ def header_warnings(header: Header) -> list[str]:
 
 
 def shorter(records: Sequence[Record]) -> list[str]:
-    """Return a line for each fold that has fewer episodes than were requested, for example because its list ends."""
+    """Return a sentence for each fold that has fewer episodes than requested, for example because its list ends."""
     headers = {record.header.fold: record.header for record in records}
     return [
         f"fold {fold} has only {header.episodes} of the {header.requested} episodes that were asked for"

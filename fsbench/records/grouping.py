@@ -128,13 +128,13 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
 
     These are entries of the manifest's header, and hashes of the copy of the data (`COPY`).
 
-    Runs of all episodes of a protocol are equal whatever their number, since folds may have lists of other lengths. For
-    selections of episodes from a test the selection's name must be equal, since manifests differ from fold to fold.
+    If runs have all episodes of their protocol, the number of episodes need not be equal, since folds may have lists of
+    other lengths. If runs have a selection of episodes, the selection's name must be equal.
 
     Args:
         record: a run.
-        seed: whether the test's seed must be equal.
-        without: names of header entries that may differ.
+        seed: whether the seed of the test's episodes must be equal.
+        without: names of entries that may differ nevertheless.
     """
     header = record.header
     task = (one.name for one in Task.arguments() if one.name not in ("fold", "episodes", "drop_small"))
@@ -155,9 +155,9 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
 
 
 def short_test_name(record: Record) -> str:
-    """Return a name of a run's test for files and addresses, the same for all its folds and seeds.
+    """Return a name of a run's test for file names and addresses, the same for all folds and seeds of the test.
 
-    It begins with words that tell the test from others, and ends with a hash.
+    The name begins with data set, ways, shots, setting and protocol, and ends with a hash.
     """
     header = record.header
     words = [header.dataset, f"{header.way}w{header.shot}s", header.setting, header.protocol]
@@ -206,8 +206,8 @@ Runs = Mapping[int, Trainings]
 def runs_by_fold(records: Iterable[Record]) -> dict[int, Trainings]:
     """Return {fold: runs by ascending seed} of a method, by ascending fold.
 
-    A method that is not trained answers the same under every seed, so only one of its runs of each fold is kept. If it
-    is calibrated on images that the seed chooses, runs with other counts are kept, too.
+    A method that is not trained answers the same under every seed, so only one of its runs of each fold is kept. If the
+    method is calibrated on images that the seed chooses, runs with other counts are kept, too.
     """
     found: dict[int, Trainings] = {}
     for record in sorted(records, key=lambda record: (fold_of(record), record.run.identity.seed or 0)):
@@ -232,7 +232,7 @@ def first_trainings(runs: Runs) -> dict[int, Record]:
 def names_of_tests(groups: Sequence[list[Record]], titles: Sequence[str] | None = None) -> list[str]:
     """Return a distinct name for each group of comparable runs: its title, plus what differs between equal titles.
 
-    That is the test's seed if it is different in each of these groups, else a number.
+    Groups with equal titles are told apart by the seed of their episodes if each has another one, else by a number.
 
     Args:
         groups: runs that may be compared.
@@ -266,16 +266,17 @@ def two_paintings(records: Iterable[Record]) -> str | None:
 
 
 def variants(records: list[Record]) -> dict[str, list[Record]]:
-    """Group runs that differ only in fold and seed, under a label that tells them apart.
+    """Group runs of a test that differ only in fold and seed, under labels that name method and differing settings.
 
-    A label is the method's name, followed by the settings that differ if a method occurs with several.
+    A label is the method's name, followed by the settings that differ if the method was run with several.
 
     Several runs of one fold and seed that differ in no setting (two checkpoints, say) are not grouped, since it is not
-    known which folds belong together: each is labelled with the hash that ends its folder's name. Runs of a method in a
-    user's own file, which has changed, are labelled "as it is now" or with their date, the newest first.
+    known which folds belong together: each gets a label of its own with the hash that ends its folder's name. If a
+    method is in a user's own file, which has changed between runs, labels say "as it is now" or the date of the runs,
+    the newest first.
 
     Returns:
-        {label: runs}.
+        {label: runs that differ only in fold and seed}.
     """
     return variants_of_groups([records])[0]
 
@@ -286,17 +287,17 @@ def variants_of_groups(
     """Group every group's runs as `variants` does, with labels that mean the same in all groups.
 
     A label names the settings in which runs of the method differ within a group. It also names settings of the method,
-    of its backbone, and of `across` in which runs on one data set differ at all. The weights follow if runs of one test
-    differ in nothing else, then the label that the user gave a run. Other settings that differ only between groups,
-    such as a protocol's image size, are left out.
+    of its backbone, and of `across` in which any runs on the same data set differ. The weights follow if runs of one
+    test differ in nothing else, then the label that the user gave a run. Other settings that differ only between
+    groups, such as a protocol's image size, are left out.
 
     Args:
         groups: groups of runs that may be compared.
-        weights: returns a word for the weights of a run; "" if there is none.
+        weights: function from a run to a word for its weights; "" if there is none.
         across: further dotted keys of run settings that labels name when they differ between groups.
 
     Returns:
-        For each group {label: runs}.
+        For each group {label: runs that differ only in fold and seed}.
     """
     told = _distinguishing_settings(groups, across)
     every = [record for group in groups for record in group]

@@ -27,7 +27,7 @@ class Journal:
 
     Args:
         folder: the folder of the files.
-        identity: hash of everything that results depend on; files with another identity are removed.
+        identity: hash of everything that results depend on; files in `folder` with another identity are removed.
     """
 
     def __init__(self, folder: Path, identity: str):
@@ -97,9 +97,9 @@ def _checked_rows(value: Any) -> list[dict[str, Any]] | None:
 
 
 class JournalWriter:
-    """Writes one process's results to its file in the journal; each call reaches the file before it returns.
+    """Writes one process's results to its file in a run's journal; results are in the file when `add` returns.
 
-    The file gets its name only once it has its header line, since other processes remove files without one.
+    The file gets its name only once it has its header line, since other processes remove files without header.
     """
 
     def __init__(self, path: Path, identity: str):
@@ -115,7 +115,7 @@ class JournalWriter:
 
         Args:
             results: the results of a batch.
-            keep: takes an episode's number and returns how much of its prediction to write: "none", "masks" or "soft".
+            keep: function from an episode's number to how much of its prediction to write: "none", "masks" or "soft".
         """
         self.file.append(*(_rows(result, keep(result.episode)) for result in results))
 

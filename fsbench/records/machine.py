@@ -47,5 +47,5 @@ def processor() -> str:
 
 
 def commit() -> str | None:
-    """Return the commit of fsbench's code; None outside a checkout or without git."""
+    """Return the git commit of fsbench's code; None if fsbench is not run from a git checkout, or without git."""
     return checkout_commit(REPOSITORY) if IS_CLONE else None  # else it may stand in a clone of something else

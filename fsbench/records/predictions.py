@@ -48,8 +48,8 @@ LAYERS = ("soft", "attention")
 def encode(result: "SegmentationResult", keep: Keep) -> list[Prediction]:
     """Encode an episode's prediction as JSON values, one dict per way.
 
-    Each has `size` (height, width) and `rle`, the mask as COCO run lengths; with `keep` "soft" also `soft` and
-    `attention`, compressed, or None.
+    Each has `size` (height, width) and `rle`, the mask as COCO run lengths; with `keep` "soft" also `soft`
+    (probabilities) and `attention`, each compressed, or None if the method gives none.
     """
     label_map = result.label_map
     texts = encode_ways(label_map, len(result.classes))
@@ -95,15 +95,15 @@ def write_predictions(
 
     Args:
         folder: the folder of the run.
-        kept: (episode number, way, whether it was called present, encoded prediction) in any order; duplicates are
-            equal.
+        kept: (episode number, way, whether it was called present, encoded prediction) in any order; entries of one
+            episode and way are equal.
         counts: the count table of the run.
-        keep: how much to keep.
-        attention_meaning: what the method says its attention maps show.
+        keep: how much of each prediction to write: "none", "masks" or "soft".
+        attention_meaning: what the method's attention maps show, in its own words; "" if it has none.
 
     Returns:
-        The entry of run.json: how much is kept, the file's sha256, and the meaning of attention maps if there are any.
-        None if nothing is kept.
+        The entry `predictions` of run.json: how much is kept, the file's sha256, and the meaning of attention maps if
+        there are any. None if nothing is kept.
 
     Raises:
         RecordError: a prediction is missing, so that a partial file never looks complete.
@@ -233,9 +233,10 @@ class StoredPredictions:
         return [row["decided"] for row in self._ways[episode]]
 
     def soft_masks(self, episode: int) -> np.ndarray | None:
-        """Return the soft masks (N, `SOFT_SIDE`, `SOFT_SIDE`) uint8 of an episode; None if not kept.
+        """Return the soft masks (N, `SOFT_SIDE`, `SOFT_SIDE`) uint8 of an episode; None if the run kept none.
 
-        Values are probabilities in steps of 1/255. Raises RecordError if the stored data are no such masks.
+        Values are probabilities of each way (class) in steps of 1/255. Raises RecordError if the stored data cannot be
+        decoded to such masks.
         """
         contents = self._contents("soft", episode)
         if contents is None:

@@ -91,9 +91,9 @@ class Record:
 
     @cached_property
     def every_draw(self) -> "pl.DataFrame":
-        """Count table of the test with all draws of supports; a column `draw` tells several apart.
+        """Count table of the test with all draws of supports; a column `draw` numbers them if there are several.
 
-        It also has the numbers of the images that a row depends on (`with_images`).
+        Each row also has the numbers of the images that it depends on (`with_images`).
         """
         return with_images(tested_rows(self.every_episode), self.manifest)
 
@@ -101,7 +101,8 @@ class Record:
     def every_episode(self) -> "pl.DataFrame":
         """Count table of all episodes: all draws of supports, and episodes that only calibrate.
 
-        A column `draw` is there if there are several draws, `calibrates` if some episodes only calibrate.
+        There is a column `draw` if there are several draws of supports, and `calibrates` if some episodes only serve to
+        calibrate a threshold.
 
         The images that a row depends on are not included; `episodes` has them.
 
@@ -136,12 +137,13 @@ def _blaming(folder: Path) -> Iterator[None]:
 
 
 def leave_out_damaged(records: Sequence[Record], refused: list[str], build: Callable[[list[Record]], Built]) -> Built:
-    """Return `build(records)` without the runs that prove damaged while building.
+    """Return what `build` makes of the records, leaving out runs that it finds damaged.
 
     Args:
         records: finished runs.
         refused: a message about each damaged run is appended to it.
-        build: reads what it needs from the records; raises RecordError for a damaged one.
+        build: function from a list of records to any result; raises RecordError if a record is damaged, and is then
+            called again without it.
     """
     left = list(records)
     while True:
@@ -231,7 +233,7 @@ def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = N
 def truth_outlier_records(records: Iterable[Record]) -> list[Record]:
     """Return runs whose true pixel counts differ from those of most runs on the same episodes and files.
 
-    If no truth is the most frequent, all runs of these episodes are returned.
+    If no set of true counts is the most frequent, all runs of these episodes are returned.
     """
     groups: dict[tuple[Any, ...], dict[str, list[Record]]] = {}
     for record in records:

@@ -16,16 +16,17 @@ Counted = TypeVar("Counted", bound=Counting)
 
 @dataclass(frozen=True)
 class Answering(Generic[Counted]):
-    """A test, and the method that predicts its episodes.
+    """A test and a method, as functions that prepare the method and load the test's episodes.
 
     Attributes:
         name: the name of the method, for messages and tables.
-        test: the test, or its protocol with the side of the label maps that are asked for.
-        begin: returns a context manager that prepares the method for a test and yields the function that predicts a
-            batch.
-        begin_fresh: the same for a fresh copy of the method, which remembers nothing, where one can be made.
-        batches: returns the batches of the episodes with these numbers.
-        in_order: sorts episodes in the order in which the test presents them.
+        test: splits batches into input and ground truth and counts predictions (`part`, `count`): the test, or its
+            protocol with the size of the label maps to predict.
+        begin: function that returns a context manager, which prepares the method and yields the function that predicts
+            a batch.
+        begin_fresh: like `begin`, for a fresh copy of the method, which remembers nothing, if a copy can be made.
+        batches: function from episode numbers to the batches of these episodes.
+        in_order: function that sorts episodes in the order in which the test presents them.
     """
 
     name: str
@@ -42,10 +43,11 @@ class Share(Generic[Counted]):
 
     Attributes:
         answering: the test and the method.
-        numbers: the numbers of the episodes that are left.
-        journal: file folder to which this process's results are written.
-        keep: takes an episode's number and returns how much of its prediction is kept.
-        around: returns a context manager in which each batch is predicted, such as the run's own log.
+        numbers: the numbers of the episodes that the method still has to predict.
+        journal: the run's journal, to which this process's results are written.
+        keep: function from an episode's number to how much of its prediction is kept: "none", "masks" or "soft".
+        around: function that returns a context manager in which each batch is predicted, such as one that writes to the
+            run's log.
     """
 
     answering: Answering[Counted]
@@ -79,9 +81,9 @@ def evaluate_episodes(
 
     Args:
         shares: for each method, the episodes that it still has to predict; all of the same test.
-        show: takes the batches and yields them again, for example with a progress bar.
-        part_of: takes a batch and the numbers of the episodes that a method has left; returns that method's batch, None
-            if it has none of these episodes left.
+        show: function that takes the batches and yields them again, for example with a progress bar.
+        part_of: function (batch, numbers of the episodes that a method still has to predict) -> the part of the batch
+            for this method; None if it has none of these episodes left.
     """
     left = [frozenset(share.numbers) for share in shares]
     numbers = list(dict.fromkeys(chain.from_iterable(share.numbers for share in shares)))

@@ -73,7 +73,7 @@ Rate = Annotated[float, Field(ge=0, le=1e7)]
 
 
 class Entries(BaseModel):
-    """Group of entries in a run.json; entries that this version does not know are kept."""
+    """Group of entries in a run.json; entries that this version of fsbench does not know are kept."""
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
@@ -87,7 +87,8 @@ class OptimizerStep(Entries):
 
     Attributes:
         batch_size: number of episodes per process and micro-batch if `processes` is set, else per step.
-        division: how a step is divided over processes and micro-batches, if that changes results by more than rounding.
+        division: {name: value} of how a step is divided over processes and micro-batches; None if the division changes
+            results only by rounding.
     """
 
     batch_size: Count | None = None
@@ -127,16 +128,16 @@ class BackboneSettings(Entries):
 
 
 class Identity(Entries):
-    """Everything that can change a run's result; the name of the run's folder ends with a hash of it.
+    """Everything that can change a run's result; a hash of these entries ends the name of the run's folder.
 
     Attributes:
         files_sha256: hash of the contents of the test's images and label files.
-        all_files_sha256: hash of the files that the tests of all folds use; it is equal for folds of one test.
-        answers_sha256: hash of the predictions that were counted, if they were made elsewhere.
+        all_files_sha256: hash of the files that the tests of all folds use, which is equal for all folds of one test.
+        answers_sha256: hash of the predictions that were counted if another program made them; else None.
         painting: rule by which label maps were painted from outlines; unset if the label maps are files.
         own_list: set if the episodes are a user's own list, not those that the protocol draws.
-        adaptation: hashes of the data that a method is fine-tuned on before the test, and what chooses the epoch; unset
-            if it is not fine-tuned.
+        adaptation: hashes of the data on which the method is fine-tuned before the test, and what chooses the epoch;
+            unset if the method is not fine-tuned.
         kept_support: share of each support's object that is labelled, see `fsbench.data.support_annotation`.
     """
 
@@ -169,11 +170,13 @@ class Training(Entries):
     """How a run's weights were trained; entries that the record does not state are None.
 
     Attributes:
-        image_size, precision, tf32: settings of the training.
-        settings: {name: value} of the trainer and of the training data.
-        method: settings of the method that was trained.
-        chosen_by: name of the score by which the checkpoint was chosen; LAST if nothing was validated.
-        episodes, official_episodes: number of validation episodes, and the number that the protocol prescribes.
+        image_size: side in pixels of the training images.
+        precision, tf32: numeric precision of the training.
+        settings: {name: value} of settings of the trainer and of the training data.
+        method: {name: value} of settings of the method that was trained.
+        chosen_by: name of the score by which the checkpoint was chosen; "last" if nothing was validated.
+        episodes: number of validation episodes.
+        official_episodes: number of validation episodes that the protocol prescribes.
     """
 
     image_size: Count | None = None
@@ -195,7 +198,7 @@ class Training(Entries):
 
 
 class TrainedOn(Entries):
-    """Data on which the weights of another run were trained, with the number of base classes."""
+    """Data on which weights of another run were trained: data set, fold, protocol and number of base classes."""
 
     dataset: Name
     fold: Count
@@ -204,13 +207,14 @@ class TrainedOn(Entries):
 
 
 class Weights(Entries):
-    """Weights of a run: their origin, file and hash.
+    """Weights that a run evaluated: where they come from, and how they were trained.
 
     Attributes:
-        origin: TRAINED_HERE, AUTHORS, OTHER_RUN or UNTRAINED; None if predictions made elsewhere were counted.
-        training: how they were trained; None if nothing was trained, or if the checkpoint does not say.
-        trained_on: data that they were trained on; None if these are the data of the run, or if the checkpoint does not
-            say.
+        origin: "trained here", "the authors' checkpoint", "another run" or "nothing trained"; None if another program
+            made the predictions.
+        training: how the weights were trained; None if nothing was trained, or if the checkpoint does not say.
+        trained_on: data on which the weights were trained; None if that is the run's own data, or if the checkpoint
+            does not say.
     """
 
     origin: Origin | None
@@ -219,13 +223,13 @@ class Weights(Entries):
 
 
 class Told(Entries):
-    """Labels of the test's classes that a method uses besides its own training.
+    """What a method gets to know of the test's classes besides its own training: kinds and numbers of labels.
 
     Attributes:
-        supervision: kinds of labels that it gets in training and with the supports, such as "masks".
+        supervision: kinds of labels that the method gets in training and with the supports, such as "masks".
         saw_test_classes: whether pretrained networks in the method were trained with labels of the test's classes.
-        labelled_images: number of labelled images of a test class that it learned from before the test, for the class
-            with the most; 0, and not written, if it only gets each episode's supports.
+        labelled_images: number of labelled images of a test class that the method learned from before the test, for the
+            class with the most; 0, and not written, if the method only gets each episode's supports.
     """
 
     supervision: list[Supervision]
@@ -234,7 +238,7 @@ class Told(Entries):
 
 
 class HandedIn(Entries):
-    """Source of predictions that were made elsewhere and counted here.
+    """Source of predictions that another program made and fsbench counted.
 
     Attributes:
         answers_sha256: hash of the masks, presence decisions and presence scores that were counted; also in the run's
@@ -245,12 +249,13 @@ class HandedIn(Entries):
 
 
 class WentOn(Entries):
-    """How an interrupted evaluation was resumed.
+    """How an interrupted evaluation was resumed, and whether its earlier results still hold.
 
     Attributes:
-        episodes: number of episodes that were answered before the last start.
+        episodes: number of episodes that were predicted before the last start.
         asked_again: number of these episodes that were predicted again, with equal results.
-        code: whether the code of the predicting function is still the same, as far as it can be compared.
+        code: whether the code of the predicting function is the "same" as before, "changed", or "unknown" if it cannot
+            be compared.
     """
 
     episodes: Count
@@ -259,10 +264,10 @@ class WentOn(Entries):
 
 
 class Cost(Entries):
-    """Parameters, time and memory of an evaluation; values are None if all episodes were done before.
+    """Parameters, time and memory of an evaluation; entries are None if all episodes were evaluated before.
 
     Attributes:
-        peak_mib: peak memory in MiB; also None if other methods were evaluated in the same process.
+        peak_mib: peak memory in MiB; None, too, if other methods were evaluated in the same process.
         kept_features: share, from 0 to 1, of image uses whose features were cached from an earlier episode; None if no
             features are cached.
     """
@@ -302,7 +307,8 @@ class Provenance(Entries):
     """Time, code version, machine and numeric kernels of an evaluation.
 
     Attributes:
-        variables: {name: value} of environment variables that choose instructions or kernels; unset if there are none.
+        variables: {name: value} of environment variables that choose instructions or kernels; unset if no such variable
+            is set.
     """
 
     finished: Text = ""
@@ -320,29 +326,30 @@ class Provenance(Entries):
 
 
 class RunFacts(Entries):
-    """Facts about a finished run except those computed from its counts.
+    """Entries of `run.json` that are not computed from the run's counts.
 
     Attributes:
         id: name of the run's folder.
         label: the latest label that the user gave the run; "", and not written, if there is none.
         identity: everything that can change the run's result.
         checkpoint_sha256: hash of the checkpoint that was evaluated.
-        checkpoint_variant: whether an authors' checkpoint states its variant; None for other runs.
-        told: labels of the test's classes that the method uses; None, and not written, where predictions made elsewhere
-            were counted.
-        handed_in: source of predictions that were made elsewhere; None, and not written, where the method was run here.
+        checkpoint_variant: whether settings that an authors' checkpoint does not show, such as its image size, were
+            "stated beside the checkpoint" or "taken on trust"; None for other checkpoints.
+        told: labels of the test's classes that the method uses; None, and not written, if another program made the
+            predictions.
+        handed_in: source of predictions that another program made; None, and not written, if fsbench ran the method.
         asked_alone: number of episodes that were also predicted one by one before the test, with equal results; None if
-            predictions made elsewhere were counted.
+            another program made the predictions.
         went_on: how the run was resumed; None, and not written, if it was not interrupted, or if its identity includes
             its code.
-        presence: rule by which a class counts as present in the query.
-        beyond_authors_rule: why the authors' rule for several shots does not cover the test's number of shots; "" if it
-            does.
-        sees_supports: False for a baseline that uses the query alone.
-        remarks: sentences that a reader of the scores must know.
-        cost: parameters, seconds and memory.
+        presence: rule by which the method counts a class as present in the query, in words.
+        beyond_authors_rule: why the authors' rule for joining several shots does not cover the test's number of shots;
+            "" if it does.
+        sees_supports: whether the method uses supports; False for a baseline that uses the query alone.
+        remarks: sentences that readers of the scores must know.
+        cost: number of parameters, seconds and memory of the evaluation.
         made: results of training, calibration or fine-tuning.
-        provenance: time, code and machine.
+        provenance: time, code version and machine of the evaluation.
     """
 
     id: Name
@@ -369,10 +376,10 @@ class Run(RunFacts):
 
     Attributes:
         scores: {name: value}; NaN for a score that the protocol does not define on these episodes.
-        augmented_episodes: number of episodes with augmented supports.
-        failed_episodes: number of episodes that the method could not answer.
-        dropped_classes: names of classes that were left out for want of images.
-        predictions: what is stored of the predictions; None if nothing is.
+        augmented_episodes: number of episodes with supports that an augmented setting of FS-CS added.
+        failed_episodes: number of episodes that the method could not predict.
+        dropped_classes: names of classes that were left out for lack of images.
+        predictions: which predictions are stored, with their file's hash; None if none are.
         counts_sha256: hash of all whole numbers in the count table (pixel counts, decisions, failures).
         columns_sha256: {column of real numbers: hash}, of presence scores and region measures.
         truth_sha256: hash of classes and true pixels in the count table, equal for all methods.
@@ -403,7 +410,7 @@ def run_name(words: str) -> str:
 
 
 def read_run(file: Path) -> Run | None:
-    """Read and check a run.json, which need not be trusted; None if the file does not exist.
+    """Read and check a run.json, which a stranger may have written; None if the file does not exist.
 
     Raises RecordError, which names entries that are missing, or the first one with a wrong type or range.
     """

@@ -28,24 +28,24 @@ log = logging.getLogger("fsbench")
 
 
 class RunDirectory:
-    """Folder of a run, held by one group of processes at a time.
+    """Folder of a run, as a context manager that locks it for one group of processes at a time.
 
     Entering it takes the run's lock, finishes a replacement that a killed process began, and decides whether the run
     has to be done. Unless `is_complete`, it also creates the folder to write to, removes half-written files of killed
     processes, and sends log messages and warnings to `run.log` there instead of the screen; an exception that leaves
-    the block is logged. Of several folders that one process holds, messages go to the one entered last, and within
-    `logged` to that.
+    the block is logged. If a process holds several folders, messages go to the log of the one entered last, and within
+    `logged` to that of its own folder.
 
     The lock ends with this process, however that ends, and no child process inherits it: loader workers of a killed run
     must not hold it. (A lock by `flock`, as in the package filelock, is shared with forked children.)
 
     Args:
-        folder: the run's folder; it and its parents are created when needed.
+        folder: the run's folder, which is created with its parents when needed.
         rank: number of this process among those that share the run. Rank 0 alone locks, cleans up and replaces.
-        force: repeat the run if it is finished.
+        force: whether a finished run is repeated.
 
     Attributes:
-        is_complete: True if the record exists and is not to be repeated; then there is nothing to do.
+        is_complete: whether the run is finished and is not to be repeated, so that there is nothing to do.
         path: folder to write to: `folder`, or its staging folder while a finished run is repeated.
 
     Raises:

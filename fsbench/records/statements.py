@@ -356,8 +356,8 @@ SAME_TEST = (
 def official_list(header: Header) -> tuple[str, Manifest] | None:
     """Return (file name, manifest) of the official episodes for a header's test that ship with fsbench.
 
-    None if there are none: fsbench ships no list for this test, or the header says that its episodes are not the
-    protocol's.
+    None is returned if fsbench ships no list for this test, or if the header says that its episodes are not those of
+    the protocol.
     """
     if not header.is_official:
         return None

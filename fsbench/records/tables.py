@@ -47,7 +47,7 @@ class Column:
 
     Attributes:
         type: name of its Polars dtype.
-        bounds: smallest and largest allowed whole number; None for other values and for real numbers.
+        bounds: smallest and largest allowed value of a column of whole numbers; None for other types.
         has_gaps: whether values may be missing (null).
         is_optional: whether a file may come without the column.
     """
@@ -64,8 +64,8 @@ class Schema:
 
     Attributes:
         kind: the kind of the file, which determines its largest size (`fsbench.base.files.opening.LIMITS`).
-        columns: {name: allowed values}.
-        remedy: end of every error message: what was expected and what to do.
+        columns: {name of a column: its allowed values}.
+        remedy: words that end every error message: what was expected and what to do.
     """
 
     kind: str
@@ -151,14 +151,14 @@ FOOTER: Mapping[str, Statement[Any]] = {
 def largest_way(header: Header) -> int:
     """Return the largest number of ways (classes) that an episode of this test can have.
 
-    It is the number of the fold's classes in the fully augmented setting and if all classes are segmented at once, else
-    the test's number of ways.
+    In the fully augmented setting, and if all classes are segmented at once, that is the number of the fold's classes;
+    else it is the test's number of ways.
     """
     return len(header.class_ids) if header.setting == "fully_augmented" or header.all_classes else header.way
 
 
 def read_parquet(path: Path, schema: Schema) -> "pl.DataFrame":
-    """Read and check a parquet file that need not be trusted.
+    """Read a parquet file that a stranger may have written, and check it against `schema`.
 
     Raises:
         RecordError: the file cannot be read, is too large, or has other columns or types than expected, missing values,

@@ -34,11 +34,12 @@ def write_record(
     Args:
         folder: the folder of the run, which exists.
         test: the test that was evaluated.
-        frame: the count table of all its episodes, see `fsbench.records.counts.to_frame`.
+        frame: the count table of all episodes of the test, see `fsbench.records.counts.to_frame`.
         facts: entries of `run.json` about the method and the evaluation.
-        kept: (episode number, way, whether it was called present, encoded prediction) to store.
+        kept: (episode number, way, whether the method called the way present, encoded prediction) of each prediction to
+            store.
         keep: how much of the predictions to store: "none", "masks" or "soft".
-        attention_meaning: what the method says its attention maps show.
+        attention_meaning: what the method's attention maps show, in its own words; "" if it has none.
         listeners: functions that are called with the record before `run.json` is written.
 
     Raises:
@@ -84,10 +85,10 @@ def write_files(folder: Path, run: Run, frame: "pl.DataFrame", listeners: Iterab
     Args:
         folder: the folder of the run.
         run: contents of `run.json`.
-        frame: the count table.
-        listeners: called with the record before `run.json` is written, so that a run that is killed during these calls
-            is not complete. If some raise errors, the other listeners are still called and the file is written; then
-            the first error is raised.
+        frame: the count table of the run's episodes.
+        listeners: functions that are called with the record before `run.json` is written, so that a run that is killed
+            during these calls is not complete. If a listener raises an error, the other listeners are still called and
+            `run.json` is written; then the first error is raised.
     """
     write_parquet(folder / "episodes.parquet", frame)
     record = Record(folder, run)

@@ -73,14 +73,14 @@ _ANNOTATIONS = Archive(
 
 
 class Coco(OfficialData):
-    """COCO-20i (fscs-protocol §1, §2). Fold f tests classes f+1, f+5, …, f+77; a name is `val2014/COCO_val2014_….jpg`.
+    """COCO-20i (fscs-protocol §1): fold f tests classes f+1, f+5, …, f+77; images are `val2014/COCO_val2014_….jpg`.
 
     Args:
-        root: Folder with `train2014`, `val2014` and `annotations/instances_{train,val}2014.json`. The training part is
-            needed only where training images are asked for.
-        lists: Folders with official lists (see `read_official`). None takes the folder `lists` in `root` where there is
-            one. Lists that are derived from the annotations have another order, which makes other episodes.
-        allow_unverified_lists: Use lists whose checksum is not the official one; the record says so.
+        root: Folder with `train2014`, `val2014` and `annotations/instances_{train,val}2014.json`. The training files
+            are needed only for training.
+        lists: Folders with official lists (see `read_official`). None takes the folder `lists` in `root` if it exists.
+            Without official lists they are derived from the annotations, in another order, which makes other episodes.
+        allow_unverified_lists: Use lists whose checksum is not the official one; the run's record states this.
     """
 
     name = "coco"
@@ -278,9 +278,9 @@ Check the archives with md5sum.
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make the folders of images, `annotations` and lists in the root; return remarks for the user.
+        """Unpack COCO's archives (from `--from`, or downloaded) into the root, add lists; return remarks for the user.
 
-        Steps whose result is present are skipped.
+        It makes `val2014`, `train2014`, `annotations` and `lists`. Folders that are there already are skipped.
         """
         remarks = provide_lists(job, Coco.name, cls.list_folder)
         folders = ["val2014"] if job.validation_only else list(cls.image_folders)
@@ -360,13 +360,15 @@ Check the archives with md5sum.
 
 
 class CocoAll(JoinedFolds, Coco):
-    """COCO's 80 classes without folds, as INSID3's fold -1 has them (incontext-protocol §3.1).
+    """COCO's 80 classes without folds, as INSID3 tests them in its fold -1 (incontext-protocol §3.1).
 
     The test lists of COCO-20i's four folds are joined, classes ascending. A class has the images of the first list in
     which it has any. All classes are novel, so methods are tested without training.
 
     Args:
-        root, lists, allow_unverified_lists: as of `Coco`; the lists are those of `coco`.
+        root: folder with COCO's images and annotations, as for `Coco`.
+        lists: folders with the official lists of COCO-20i; None takes the folder `lists` in `root` if it exists.
+        allow_unverified_lists: use lists whose checksum is not the official one; the run's record states this.
     """
 
     name = "coco_all"

@@ -44,7 +44,7 @@ def _seen_as(kind: type[View], data: Coco) -> View:
 
 @AugmentedSettings.register(Coco)
 class CocoAugmentedSettings(AugmentedSettings):
-    """Least object size in the augmented settings of the protocol fscs on COCO-20i, whose objects are small."""
+    """Smallest object that the augmented settings of the protocol fscs add on COCO-20i, whose objects are small."""
 
     threshold = 0.03
 
@@ -69,7 +69,7 @@ class CocoImages(OfficialImageLists):
 class CocoAbsence(KnownAbsence):
     """Which classes a COCO photo surely does not show, for tests in which half of the queries lack the class.
 
-    These are the classes without any annotation in the photo, however small, covered or crowded.
+    A photo surely does not show a class of which it has no annotation at all, not even of a covered object or a crowd.
     """
 
     data: Coco
@@ -85,7 +85,7 @@ class CocoAbsence(KnownAbsence):
 
 
 def line_of(name: str) -> str:
-    """Return the line that the authors' list has for the image of this name."""
+    """Return the line (photo and label map) that DIaM's list has for the image of this name."""
     path = PurePosixPath(name)
     return f"{path} val/{path.stem}.png"
 
@@ -101,7 +101,8 @@ class CocoFirstPolygons(Coco):
 class CocoValidation(ValidationImages):
     """The validation images of the protocol gfss on COCO (gfss.md §2).
 
-    They are the 40137 of DIaM's list if a folder of lists has it as `gfss/coco/val.txt`, else all by name.
+    They are the 40137 images of DIaM's list `gfss/coco/val.txt` if a folder of lists has it, else all images of
+    val2014, ordered by name.
     """
 
     data: Coco
@@ -177,7 +178,7 @@ class CocoLargeObjects(CocoClassViews):
 
 @LargeObjectTest.register(Coco)
 class CocoTest(LargeObjectTest):
-    """For each class, the images that show a large object of it."""
+    """COCO's test of the protocol fssdino: for each class, the images that show a large object of it."""
 
     data: Coco
 
@@ -209,7 +210,7 @@ class AnnotatedObject(NamedTuple):
 
 
 class AnnotatedObjects:
-    """The objects of a COCO annotation file, in its order.
+    """The objects of a COCO annotation file, in the order of the file.
 
     Args:
         objects: all objects.
@@ -228,10 +229,10 @@ class AnnotatedObjects:
             self.by_id[item.id] = item
 
     def pools(self, name_of: Callable[[int], str]) -> BoxPools:
-        """Return the possible queries and supports of each class, in CPython's order of a set of their ids.
+        """Return the possible queries and supports of each class, in the order of a CPython set of their image ids.
 
         Args:
-            name_of: gives the name of an image by its id.
+            name_of: function from an image id to the image's name.
         """
         targets, supports = {}, {}
         for number, items in self.of_class.items():
@@ -322,7 +323,7 @@ class CocoBoxData(CocoClassViews):
         """Return the class number, image id and annotation id (or None) that an image name stands for.
 
         Raises:
-            DataError: the annotation file lacks one of them.
+            DataError: the annotation file lacks the class, the image or the annotation.
         """
         photo, _, rest = name.partition(SEPARATOR)
         number, _, annotation = rest.partition(":")

@@ -27,12 +27,12 @@ class ObjectClass:
 
     Attributes:
         number: the class number, from 1.
-        shape: key of `fsbench.datamodules.datasets.demo.shapes.SHAPES`.
-        pattern: key of `fsbench.datamodules.datasets.demo.patterns.PATTERNS`.
+        shape: name of the outline, a key of `fsbench.datamodules.datasets.demo.shapes.SHAPES`.
+        pattern: name of the texture, a key of `fsbench.datamodules.datasets.demo.patterns.PATTERNS`.
         periods: periods of the texture per radius.
-        hue: hue of the first color in [0, 1), which instances vary widely.
+        hue: hue of the first color in [0, 1); single objects differ widely from it.
         hue_step: distance to the second color's hue.
-        dark_first: True where the first color is the darker one.
+        dark_first: whether the first color is the darker one.
     """
 
     number: int
@@ -63,8 +63,8 @@ def _combinations() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
 def object_class(number: int) -> ObjectClass:
     """Return the properties of the demo's object class with this number, from 1.
 
-    Classes 1 to 20 are the demo's; those above never share both shape and texture with one of them. The 100 other
-    combinations repeat every 100 numbers with another palette and texture scale.
+    Classes 1 to 20 are the demo's; classes from 21 on never share both shape and texture with a class of the demo.
+    Their 100 combinations of shape and texture repeat every 100 numbers, with another palette and texture scale.
     """
     if number < 1:
         raise ValueError(f"class numbers start at 1, found {number}")

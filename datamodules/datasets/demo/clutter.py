@@ -36,7 +36,7 @@ def place_distractor(rng: np.random.RandomState, height: int, width: int) -> tup
     """Draw a textured blob, a shaded shape or a stroke at a random position.
 
     Returns:
-        Its stencil in an image of height x width, and its colors (h, w, 3) float64.
+        The distractor's `Stencil` in an image of height x width, and its colors (h, w, 3) float64.
     """
     kind = rng.choice(3, p=[0.4, 0.4, 0.2])
     radius = float(np.exp(rng.uniform(np.log(8), np.log(0.3 * min(height, width)))))

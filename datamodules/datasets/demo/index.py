@@ -15,8 +15,8 @@ class Demo(Folder, Drawn):
     The files are generated where they are absent (some seconds).
 
     Args:
-        root: folder of the dataset; its parent is created. Where it holds a demo of other arguments or of another
-            version, that stays, and the folder is one beside it, such as `data/demo-1-7-500-1000` of seed 7.
+        root: folder of the dataset; its parent is created. If it holds a demo of other arguments or of another version,
+            that demo stays, and a folder beside it is used, such as `data/demo-1-7-500-1000` for seed 7.
         seed: seed of the scenes.
         train: number of training images.
         val: number of validation images.
@@ -38,7 +38,8 @@ class Demo(Folder, Drawn):
 class DemoImages(ImageFolder, Drawn):
     """The demo's 20 classes for classification: 30 images each, which show one object.
 
-    They are drawn as `Demo` is. The demo's backbone saw none of the classes in its pre-training.
+    The images are generated where they are absent, like those of `Demo`. The demo's backbone saw none of the classes in
+    its pre-training.
     """
 
     name = "demo-cls"

@@ -32,8 +32,8 @@ class DrawnFolder:
     """Description of a folder whose files fsbench generates.
 
     Attributes:
-        file: name of the file in it whose first line states how it was made.
-        line: that first line; a folder with another one holds something else.
+        file: name of a file in the folder, whose first line states how the folder was made.
+        line: the first line of `file`; a folder in which the line differs holds something else.
         write: function that fills a folder, including `file`, overwriting files of the same names.
     """
 
@@ -46,9 +46,9 @@ class DrawnFolder:
         return first_line(root / self.file) == self.line
 
     def place(self, root: Path) -> Path:
-        """Return `root`, or a folder beside it if `root` holds another kind of demo.
+        """Return `root`, or a folder beside it if `root` holds a demo made with other settings.
 
-        Its name ends with the numbers of `line`: version, seed and how many images.
+        The name of a folder beside `root` ends with the numbers of `line`: version, seed and numbers of images.
         """
         present = first_line(root / self.file)
         if present == self.line or not present.startswith(STAMP):

@@ -74,11 +74,11 @@ class CompressedEntriesError(ValueError):
 def check_stored(file: BinaryIO) -> None:
     """Check that a file, open at its start, is not a zip archive with compressed entries.
 
-    torch reads such archives, whose unpacked size is unbounded, but never writes them. The file is at its start
-    afterwards.
+    torch reads archives with compressed entries, whose unpacked size is unbounded, but never writes them. Afterwards
+    the file is at its start again.
 
     Raises:
-        CompressedEntriesError: it has compressed entries.
+        CompressedEntriesError: the archive has compressed entries.
     """
     if file.read(4) == b"PK\3\4":  # by which torch knows one
         with zipfile.ZipFile(file) as archive:

@@ -61,14 +61,17 @@ def read_parquet(
 ) -> "pl.DataFrame":
     """Return the table of a parquet file, after checking its columns and number of rows.
 
-    Columns of numbers are read and checked before texts, and texts a few rows at a time, since a small file may unpack
-    to very many texts. The file's flags for sorted columns are dropped: Polars would rely on them, and find fewer rows.
+    Columns of numbers are read and checked first, then texts a few rows at a time, since a small file may unpack to
+    very many texts. The file's flags for sorted columns are dropped, since Polars relies on them and would find too few
+    rows if they were wrong.
 
     Args:
         path: the file.
-        kind: key of `LIMITS`, which bounds its size.
-        check_types: raises ValueError unless the {column: Polars type} are allowed.
-        check_values: raises ValueError unless the values of these columns are allowed.
+        kind: kind of the file, a key of `LIMITS` with the largest allowed size.
+        check_types: function that takes {column: name of its Polars type} and raises ValueError if they are not
+            allowed.
+        check_values: function that takes a table with some of the columns and raises ValueError if values are not
+            allowed.
 
     Raises:
         OSError: the file is absent, unreadable or too large.

@@ -33,10 +33,10 @@ class Entry:
     """Files of the disk cache that are kept or removed together.
 
     Attributes:
-        kind: name of the folder that they are in.
-        files: their paths.
-        size: bytes on the disk, in whole blocks.
-        used: time of the last use in seconds since 1970.
+        kind: kind of content, which is the name of the folder that the files are in.
+        files: paths of the files.
+        size: bytes that the files take on the disk, in whole blocks.
+        used: time of the entry's last use in seconds since 1970.
     """
 
     kind: str
@@ -56,7 +56,8 @@ def entry_path(kind: str, key: str) -> Path:
 
     Args:
         kind: name of the entry's folder: lower-case letters and digits, with hyphens.
-        key: at least 32 hexadecimal digits, a hash of everything that the content depends on; the first 32 count.
+        key: hash of everything that the content depends on, at least 32 hexadecimal digits, of which the first 32 are
+            used.
     """
     return cache_folder() / kind / f"fsbench-{key[:32]}"
 

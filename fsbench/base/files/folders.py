@@ -23,12 +23,12 @@ def check_free(out: Path, mark: str, kind: str) -> None:
 
     Args:
         out: the folder.
-        mark: name of the file by which a folder of this kind is recognised.
-        kind: one word for what is written, such as "report".
+        mark: name of the file by which a folder that fsbench wrote is recognised.
+        kind: one word for what the command writes, such as "report".
 
     Raises:
-        SettingsError: `out` is neither absent, empty nor of that kind, holds a file that the command did not write, or
-            is the working folder or contains it.
+        SettingsError: `out` has files but lacks `mark`, holds a file that fsbench did not write, or is or contains the
+            working folder.
     """
     if Path.cwd().is_relative_to(out):
         raise SettingsError(f"--out {out} is the working folder or holds it; expected a new folder, such as {kind}")
@@ -40,7 +40,7 @@ def check_free(out: Path, mark: str, kind: str) -> None:
 def check_removable(folder: Path, mark: str, name: str = "") -> None:
     """Raise SettingsError if `folder` has files, except `mark`, that `replacing_folder` did not write.
 
-    `name` is used for the folder in the message.
+    `name` stands for the folder in the message; "" for the folder's path.
     """
     listing = folder / LISTING
     written = set(read_text(listing, "list").splitlines()) if is_file(listing) else set()
@@ -56,7 +56,8 @@ def remove_written(folder: Path, mark: str) -> None:
     """Remove a folder that `replacing_folder` wrote.
 
     Raises:
-        SettingsError: it has other files than that wrote, except `mark`; then nothing is removed.
+        SettingsError: the folder has files, besides `mark`, that `replacing_folder` did not write; then nothing is
+            removed.
     """
     check_removable(folder, mark)
     shutil.rmtree(folder)
@@ -70,15 +71,15 @@ def _files(folder: Path) -> list[str]:
 
 @contextmanager
 def replacing_folder(out: Path, mark: str, kind: str) -> Iterator[Path]:
-    """Give a folder to write to; if the block ends without an error, that folder replaces `out`.
+    """Yield a temporary folder to write to; if the block ends without an error, it replaces the folder `out`.
 
     Args:
         out: the folder.
-        mark: name of the file by which a folder of this kind is recognised.
-        kind: one word for what is written, such as "report".
+        mark: name of the file by which a folder that fsbench wrote is recognised.
+        kind: one word for what the command writes, such as "report".
 
     Raises:
-        SettingsError: `out` must not be replaced (`check_free`), which is checked again at the end.
+        SettingsError: `check_free` refuses `out`, before the block or after it.
     """
     with scratch_folder(out) as new:
         yield new
@@ -92,18 +93,18 @@ def replacing_folder(out: Path, mark: str, kind: str) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(out: Path, way_out: str | None = None) -> Iterator[Path]:
-    """Give an empty folder, with the name of `out`, that is removed at the end unless it was moved to `out`.
+    """Yield an empty temporary folder named like `out`, which is removed at the end unless it was moved to `out`.
 
-    It is in a hidden folder beside `out`. If a process is killed, the next one that writes `out` removes what it left,
-    and puts a folder back that was just being replaced.
+    The temporary folder is in a hidden folder beside `out`. If the process is killed, the next process that writes
+    `out` removes these leftovers, and restores `out` if it was just being replaced.
 
     Args:
         out: the folder that is to be made.
-        way_out: advice in the error if nothing can be written; None for that about folders of runs.
+        way_out: advice in the error if nothing can be written; None for the advice to choose another folder of runs.
 
     Raises:
-        SettingsError: nothing can be written beside `out`, another process writes `out`, or a user's folder has the
-            name of the hidden one.
+        SettingsError: nothing can be written beside `out`, another process writes `out`, or a folder of the user has
+            the name of the hidden folder.
     """
     out = out.resolve()
     make_folder(out.parent, *([way_out] if way_out else []))

@@ -10,7 +10,7 @@ from fsbench.base.files.opening import is_file, is_folder
 def composed(name: str) -> str:
     """Return a name in Unicode's composed form, in which letters and accents are one character.
 
-    macOS and ZIP files from there write them as characters of their own; the two look the same.
+    macOS, and ZIP files made there, write accents as separate characters; both forms look the same.
 
     >>> composed("e\\u0301") == "\\u00e9"
     True
@@ -47,7 +47,7 @@ def other_case(path: Path, suffixes: Sequence[str] = ()) -> str:
 
     Args:
         path: the missing file.
-        suffixes: endings that the file's name may have; () for that of `path`.
+        suffixes: endings that the existing file's name may have; () for the ending of `path`.
     """
     wanted = {composed(path.stem + suffix).casefold() for suffix in suffixes or (path.suffix,)}
     there = next((name for name in sorted(_entries(path.parent)) if composed(name).casefold() in wanted), None)

@@ -73,7 +73,7 @@ def open_file(path: str | Path, kind: str) -> io.BufferedReader:
 
     Args:
         path: the file.
-        kind: one of `LIMITS`.
+        kind: kind of the file, a key of `LIMITS` with the largest allowed size.
 
     Raises:
         OSError: there is no such file, it may not be read, is no regular file (nor a link to one), or is larger than
@@ -195,7 +195,8 @@ def parse_json(content: str | bytes, **more: Any) -> Any:
 
     Raises:
         ValueError: it is not JSON, is nested too deep, has lone surrogates, or has a key twice in one object (other
-            programs may read the other value). A hook in `more` has to check its own objects.
+            programs may read the other value). If `more` has a hook for objects, the hook must check for such keys
+            itself.
     """
     if isinstance(content, bytes):
         content = content.decode("utf-8-sig")

@@ -30,13 +30,13 @@ def first_problem(
 ) -> str:
     """Describe the first problem of a pydantic ValidationError: the entry, its value, and what was expected.
 
-    A wrong name comes before the entry that it may have been meant for.
+    A wrong name is described before the missing entry that it may have been meant for.
 
     Args:
         error: what pydantic raised.
-        content: what it was asked to validate, for the entry's name without pydantic's alternatives of types.
-        keys: names that the outermost mapping may have, for messages; () where they say nothing.
-        required: those of `keys` that it must have.
+        content: the value that was validated, from which the entry's name is found; None to take pydantic's own.
+        keys: names that the outermost mapping may have, as suggestions in the message; () for none.
+        required: those of `keys` that the mapping must have.
     """
     errors: list[Any] = error.errors(include_url=False)
     first = min(errors, key=lambda one: one["type"] == "missing")

@@ -31,15 +31,15 @@ def sha256_file(path: Path) -> str:
 
 @contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Give a temporary path to write to; it is renamed to `path` if the block succeeds, else removed.
+    """Yield a temporary path to write to, which is renamed to `path` if the block succeeds, and removed if not.
 
     Args:
         path: the file.
         durable: wait until the content is on the disk before the file gets its name, so that a power cut leaves the old
-            file or the whole new one; False for files that can be made again and are many.
+            file or the whole new one; False is faster, for many files that can be made again.
 
     Raises:
-        SettingsError: a folder, a device or a pipe has the name, which a file would take the place of.
+        SettingsError: a folder, a device or a pipe has the name, which the file would replace.
     """
     if is_no_plain_file(path):
         raise SettingsError(f"cannot write to {path}, which is no plain file; expected a file, or a new name")
@@ -103,17 +103,18 @@ def locked(
 ) -> Iterator[None]:
     """Hold the lock file `path` within the block, so that no other process can.
 
-    The lock ends with this process, however that ends: no child inherits it (as `flock` would have it: workers of a
-    killed loader hold on for seconds). The file is gone when nobody needs it.
+    The lock ends with this process, however the process ends: no child process inherits it. (A lock by `flock` is
+    inherited, and workers of a killed loader would hold it for seconds.) The file is removed when no process needs it.
 
     Args:
-        path: the file, in a folder that is there.
-        way_out: what to do where the disk has no locks.
-        refusal: message for the user where another process holds the lock; None for callers that wait for it.
+        path: the lock file, in a folder that exists.
+        way_out: what the user can do if the disk supports no locks.
+        refusal: message for the user if another process holds the lock; None raises BlockingIOError, for callers that
+            wait.
 
     Raises:
-        SettingsError: the disk has no locks, or another process holds the lock and there is a `refusal`.
-        BlockingIOError: another process holds the lock and there is no `refusal`.
+        SettingsError: the disk supports no locks, or another process holds the lock and `refusal` is given.
+        BlockingIOError: another process holds the lock and `refusal` is None.
     """
     while True:
         file = path.open("w")

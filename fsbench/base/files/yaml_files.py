@@ -78,10 +78,10 @@ def load_yaml(path: Path) -> Any:
 
 
 def read_yaml(file: Path, schema: Any, what: str) -> Any:
-    """Read and validate a YAML file.
+    """Read a YAML file, and return its content as a validated instance of `schema`.
 
     Args:
-        file: the YAML file, a mapping.
+        file: the YAML file, which must hold a mapping.
         schema: a pydantic model or a dataclass.
         what: what the file should hold, for messages: "a grid".
 

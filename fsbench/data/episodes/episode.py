@@ -10,8 +10,9 @@ from pydantic import Field
 class Episode:
     """One few-shot segmentation task: a query image and, for each class (way), the names of its support images.
 
-    `supports` has an entry for each of `classes`. `draw` numbers the draws of supports for one query; 0 is the official
-    one. An episode with `calibrates` is about base classes and is not part of the test: a threshold is chosen by it.
+    `supports` has, for each class number in `classes`, the names of K images. `query_class` is the class for which the
+    query was listed. `draw` numbers the random choices of supports for one query; 0 is the official one. An episode
+    with `calibrates` is about base classes and no part of the test; it only serves to choose a threshold.
     """
 
     number: Annotated[int, Field(alias="index")]
@@ -29,10 +30,10 @@ class ClassificationEpisode:
     """One few-shot classification task: its classes and images, as positions from 0 in the data set's lists.
 
     Attributes:
-        number: number in the list of episodes.
+        number: number of the episode in the list of episodes.
         classes: N positions of classes; a label is a position in this tuple.
         support, query: for each class the positions of its K support and q query images in the class's list.
-        draw: number of the draw of the supports for these queries; 0 is the official one.
+        draw: number of the random choice of supports for these queries; 0 is the official one.
     """
 
     number: Annotated[int, Field(alias="index")]

@@ -20,9 +20,9 @@ SERVED = 4
 def evaluation_order(episodes: Iterable[Episode]) -> list[Episode]:
     """Return the episodes in an order that lets a feature cache reuse images: equal images come close together.
 
-    With one shot and frequent images, all episodes are ordered by `queries_first`. With more shots, or rare images,
-    this is done for the episodes of each set of classes in turn. Where many queries share supports, `supports_together`
-    follows.
+    With one shot, and images that occur often, all episodes are ordered by `queries_first`. With more shots, or images
+    that occur rarely, the episodes of each set of classes are ordered so in turn. If many queries share supports,
+    `supports_together` then brings these together.
     """
     listed = list(episodes)
     has_shots = any(len(way) > 1 for episode in listed for way in episode.supports)
@@ -39,7 +39,7 @@ def queries_first(episodes: Iterable[Episode]) -> list[Episode]:
     """Return the episodes grouped by query, each image as a query before it is needed as a support, if possible.
 
     A query's features can serve as a support's, but not the reverse. So the next query is always the one whose supports
-    include the fewest images that are queries still to come: each of these is encoded twice.
+    include the fewest images that are queries still to come: each such support is encoded twice.
     """
     groups: dict[str, list[Episode]] = {}
     for episode in sorted(episodes, key=lambda e: (e.query, e.number)):
@@ -64,8 +64,8 @@ def queries_first(episodes: Iterable[Episode]) -> list[Episode]:
 def supports_together(ordered: Sequence[Episode]) -> list[Episode]:
     """Reorder episodes so that those with equal supports are adjacent, within blocks of `BLOCK` queries.
 
-    A method can then compute their supports once. If fewer than `SERVED` episodes share supports on average, the order
-    is returned unchanged.
+    A method can then compute the features of shared supports once. If fewer than `SERVED` episodes share supports on
+    average, the order is returned unchanged.
     """
     queries: dict[str, int] = {}
     supports: dict[tuple[tuple[str, ...], ...], int] = {}
@@ -81,7 +81,7 @@ def supports_together(ordered: Sequence[Episode]) -> list[Episode]:
 def next_uses(episodes: Sequence[Episode]) -> list[dict[str, int | None]]:
     """Return for each episode {image name: position of the next episode that shows the image, or None}.
 
-    A cache uses it to drop the images that are needed again last.
+    A full cache uses these positions to drop the images that are needed again last.
     """
     later: dict[str, int] = {}
     uses: list[dict[str, int | None]] = []

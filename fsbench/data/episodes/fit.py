@@ -23,7 +23,7 @@ def image_hash(data: SegmentationData, name: str) -> str:
 def hash_images(
     manifest: Manifest, data: SegmentationData, progress: Callable[[list[str]], Any] = iter
 ) -> dict[str, str]:
-    """Return {name: `image_hash` of the local files} of all images of `manifest`.
+    """Return {image name: hash of the local photo and label map} for all images of a manifest.
 
     Args:
         manifest: a list of episodes.
@@ -119,10 +119,10 @@ def check_fits(manifest: Manifest, data: AnyData, source: str) -> None:
     Args:
         manifest: the list of episodes.
         data: the local data set.
-        source: where the manifest was read, for the message.
+        source: words for where the manifest was read, for the error message.
 
     Raises:
-        DataError: an image is absent, differs, or lacks the class that it is listed for.
+        DataError: an image is absent, differs from the manifest's hash, or lacks the class that it is listed for.
     """
     found = mismatches(manifest, data)
     if found:

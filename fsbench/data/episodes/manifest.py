@@ -91,27 +91,33 @@ class Header(StatedTask, frozen=True):
     """First line of a manifest: the settings of the test to which its episodes belong.
 
     Attributes:
-        kind: "classification", or None for masks.
-        protocol, version: name and version of the published test.
+        kind: "classification", or None for segmentation.
+        protocol, version: name and version of the protocol by which the test is drawn and scored.
         protocol_parts: content of the protocol's file, for a user's own protocol; None for one with a name in fsbench.
-        dataset, folds: name of the data set, and number of its folds.
+        dataset: name of the data set.
+        folds: number of the data set's folds.
         lists: where the image lists come from, in words that begin with "official" if they are.
-        lists_sha256, all_lists_sha256: hashes of the fold's lists and of those of every fold.
+        lists_sha256: hash of the image lists of this fold.
+        all_lists_sha256: hash of the image lists of all folds.
         dropped_classes: numbers of classes that were left out for lack of images.
         all_classes: whether every episode asks for all of `class_ids`, whatever `way` is.
-        requested, official_episodes, episodes: numbers of episodes that were asked for, that the protocol has, and that
-            there are.
+        requested: number of episodes that the user asked for.
+        official_episodes: number of episodes that the protocol has.
+        episodes: number of episodes in the manifest.
         class_ids: numbers of the classes that the mean IoU averages over.
         class_names: {class number as text: its name}.
-        queries: in classification, number of queries of each class.
-        min_class_size: in classification, number of images up to which those of a smaller class are repeated.
-        filled_classes, small_classes: in classification, number of classes that are repeated, and of those that have
-            fewer images than the authors' program repeats up to.
-        official_sha256: hash of the manifest of draw 0 alone, if there are several draws of supports.
-        calibration_ids: base classes of the episodes on which a threshold is calibrated; empty without any.
-        calibration_images: images that these episodes are drawn from, in words.
+        queries: in classification, number of query images of each class in an episode.
+        min_class_size: in classification, number of images up to which the images of a smaller class are repeated.
+        filled_classes: in classification, number of classes whose images are repeated.
+        small_classes: in classification, number of classes with fewer images than the number up to which the authors'
+            program repeats them.
+        official_sha256: hash of the manifest of the official supports (draw 0) alone; None if there is one draw.
+        calibration_ids: numbers of the base classes about which the episodes for calibrating a threshold are; []
+            without such episodes.
+        calibration_images: where the images of the calibrating episodes come from, in words.
         slices: whether images are slices of scans, so that a scan is one independent sample.
-        selection: name of a selection of episodes, and hash of the manifest that they were selected from.
+        selection: {entry: value} with the name of the rule by which episodes were selected, and the hash of the
+            manifest that they were selected from; None for all episodes.
         own_list: whether the episodes are a user's own, not those that the protocol draws; part of a run's identity.
     """
 
@@ -167,7 +173,7 @@ class Header(StatedTask, frozen=True):
     def independent_name(self, image: str) -> str:
         """Return the independent sample that an image belongs to: the scan of a slice, else the image itself.
 
-        Images with the same such name count as one in confidence intervals and tests.
+        Images with the same independent name count as one in confidence intervals and significance tests.
         """
         return scan_of(image) if self.slices else image
 
@@ -215,12 +221,13 @@ class Manifest:
     """A list of episodes, with the test to which they belong.
 
     Attributes:
-        entries: the header as plain JSON values, in the order in which they are hashed.
+        entries: the header as {name: plain JSON value}, in the order in which the entries are hashed.
         episodes: the episodes; in classification `ClassificationEpisode`s, which name images by their positions in the
             data set's list.
         images: {image name: hash of photo and label map}; empty unless the manifest is meant for other copies of the
             data. The hash of the manifest does not cover it.
-        own_list: whether the episodes are a user's own, not those that the protocol draws; found out by drawing them.
+        own_list: whether the episodes are a user's own, not those that the protocol draws; found by drawing the
+            protocol's episodes again.
     """
 
     entries: dict[str, Any]
@@ -267,7 +274,7 @@ class Manifest:
         )
 
     def write(self, path: Path) -> None:
-        """Write the manifest to `path`, compressed if that ends in .gz."""
+        """Write the manifest to `path`, compressed if the name ends in .gz."""
         end: dict[str, Any] = {
             "sha256": self.sha256,
             "images": dict(self.images),
@@ -279,9 +286,9 @@ class Manifest:
 
 
 def episode_entries(episode: Episode) -> dict[str, Any]:
-    """Return an episode as a JSON object; optional entries with their usual value are left out.
+    """Return an episode as {name: JSON value}; optional entries that have their default value are left out.
 
-    So the hash of manifests written before these entries existed stays the same.
+    So manifests that were written before the optional entries existed keep their hash.
     """
     entries = {name: value for name, value in vars(episode).items() if name not in _UNUSUAL or value}
     return {"index": entries.pop("number"), **entries}
@@ -469,7 +476,7 @@ def summary(manifest: Manifest, drawn: bool = False) -> str:
 
     Args:
         manifest: header and episodes.
-        drawn: True if its protocol has just drawn it. Of a file that names a protocol this is not known.
+        drawn: True if the protocol has just drawn the manifest; False for a file, which may name any protocol.
     """
     header = manifest.header
     task = f"{header.way}-way {header.shot}-shot, {header.setting.replace('_', ' ')}"
@@ -489,7 +496,7 @@ def description(manifest: Manifest, listed: int = 0) -> Iterator[str]:
 
     Args:
         manifest: a list of segmentation or classification episodes.
-        listed: how many episodes get a line each; the first ones do.
+        listed: number of first episodes that get a line each.
     """
     header = manifest.header
     yield summary(manifest)
@@ -524,7 +531,8 @@ def _mask_lines(manifest: Manifest) -> Iterator[str]:
 def differences(first: Manifest, second: Manifest) -> list[str]:
     """Return lines that compare two manifests; [] if they are equal.
 
-    They show the entries of the headers that differ, the number of episodes that differ, and the first three of those.
+    The lines show the differing entries of the headers, the number of differing episodes, and the first three of these
+    episodes.
     """
     if first.sha256 == second.sha256:
         return []

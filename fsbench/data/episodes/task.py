@@ -20,14 +20,14 @@ set keeps for choosing a checkpoint, and "all" those of a test of classification
 
 
 def argument(default: Any, help: str, **declared: Any) -> Any:
-    """Declare a field of a `Task` dataclass, with what command line, grids and documentation need of it.
+    """Declare a field of a `Task` dataclass, with facts for the command line, grids of runs and the documentation.
 
     Args:
         default: the field's default.
-        help: its documentation, a line.
-        **declared: `least`, the smallest number allowed; `axis`, the field's key in grids, which list several values;
-            `option`, its name among the options of a whole run; `switch`, the documentation of the command-line switch
-            that turns it off; `trains`, whether training episodes depend on it, too.
+        help: one line that documents the field.
+        **declared: `least`, the smallest number allowed; `axis`, the field's key in files of grids, which list several
+            values for it; `option`, the field's name among the options of a run; `switch`, the help text of the
+            command-line switch that turns the field off; `trains`, whether training episodes depend on the field, too.
     """
     return field(default=default, metadata={"help": help, **declared})
 
@@ -41,8 +41,8 @@ T = TypeVar("T", bound="Task")
 class Task(Options):
     """Choices that decide a test's episodes besides data set and protocol, such as ways, shots and fold.
 
-    Each field is documented where it is declared. `classes` is no choice: a test is about novel classes. In a header
-    the number of episodes that were asked for is `requested`.
+    Each field is documented where it is declared. `classes` cannot be chosen: a test is about novel classes. The field
+    `episodes` is the entry `requested` in manifest headers.
     """
 
     fold: int = argument(0, "number of the fold whose classes are novel", least=0, axis="folds", trains=True)
@@ -101,11 +101,11 @@ class Task(Options):
         """Return a task from {field name: value}, where None stands for the default; the values are checked.
 
         Args:
-            given: the values.
-            whose: what the values belong to, for the error message ("data.test").
+            given: {field name: value}; None stands for the default.
+            whose: words for what the values belong to, for the error message, such as "data.test".
             trains: accept only the fields that training episodes depend on.
-            usual: values of fields that are not given, instead of their defaults.
-            beside: further names that are valid where the values come from, for suggestions after a misspelling.
+            usual: {field name: value} that replace the defaults of fields that are not given.
+            beside: names of other options that are valid in the same place, as suggestions after a misspelling.
 
         Raises:
             SettingsError: a name is not a field, or a value does not fit.

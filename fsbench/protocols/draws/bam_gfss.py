@@ -24,10 +24,12 @@ from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
 class OneNovelClass(BaseAndNovel):
     """Draw in which an episode asks for all base classes and one novel class.
 
-    If the query shows a base class, the novel class is drawn from all of the fold's, and the query seldom shows it.
+    If the query shows a base class, the novel class is drawn from all novel classes of the fold, and the query seldom
+    shows that class.
 
     Attributes:
-        streams: {data set: number of random generators that take turns}, the loader processes of the official program.
+        streams: {data set: number of random generators that take turns}, as many as the official program has loader
+            processes.
     """
 
     streams: dict[str, int] = field(default_factory=lambda: {OTHERS: 8})

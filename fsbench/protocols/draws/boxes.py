@@ -51,9 +51,9 @@ class BoxPools:
 
 
 class BoxTest(Provider):
-    """What the protocol fss_sam3 needs of a data set: possible queries and supports, and boxes.
+    """Adapter that gives the protocol fss_sam3 a data set's possible queries and supports, and boxes of objects.
 
-    By default both follow from label maps: classes by pixels, and a box around the largest connected part of a mask.
+    By default, label maps decide which images show a class, and a box surrounds the largest connected part of a mask.
     """
 
     data: SegmentationData
@@ -66,7 +66,7 @@ class BoxTest(Provider):
 
     @property
     def origin(self) -> str:
-        """Where images and boxes come from, in words."""
+        """A sentence part for headers that says where images and boxes come from."""
         return DERIVED
 
     @property
@@ -83,9 +83,9 @@ class BoxTest(Provider):
         return pixel_pools({name: data.class_pixels(name)[0] for name in names}, range(1, len(data.class_names) + 1))
 
     def load(self, episode: Episode, rng: random.Random) -> Episode | None:
-        """Return the episode with image names that also identify the drawn objects; None if it is unusable.
+        """Return the episode with image names that also identify the drawn objects; None if the episode is unusable.
 
-        By default it is returned unchanged.
+        By default the episode is returned unchanged.
         """
         return episode
 
@@ -223,11 +223,11 @@ def drawn_episodes(pools: BoxPools, class_ids: Sequence[int], shot: int, seed: i
 
 
 def own_fold(test: BoxTest, drawn: Sequence[Sequence[Episode]], number: int, seed: int) -> tuple[list[Episode], int]:
-    """Return the last fold's first episodes, objects drawn after those of earlier folds, and how many are replaced.
+    """Return the first episodes of the last of `drawn`'s folds, and how many of them replace unusable ones.
 
     Args:
         test: the test of the data set.
-        drawn: episodes of each fold that shares the random generator, in the order of folds.
+        drawn: the episodes of each fold up to the wanted one; folds draw objects from one random generator in turn.
         number: how many of the last fold's episodes are wanted.
         seed: the seed of the random generator for objects.
     """
@@ -240,7 +240,7 @@ def own_fold(test: BoxTest, drawn: Sequence[Sequence[Episode]], number: int, see
 
 
 def loaded_episodes(test: BoxTest, drawn: Sequence[Episode], rng: random.Random) -> Iterator[tuple[Episode, bool]]:
-    """Yield a fold's episodes in order, each with True if it replaces an unusable one (then it is the next usable).
+    """Yield a fold's episodes in order, each with True if it replaces an unusable one (by the next usable).
 
     Raises:
         DataError: no episode is usable.

@@ -46,7 +46,7 @@ class ImagesOfClasses(Draw):
         """Draw the episodes of a classification test.
 
         Raises:
-            SettingsError: more ways are asked for than there are classes.
+            SettingsError: the task has more ways than the data set has classes.
             DataError: a class has too few images.
         """
         sizes = [len(images) for images in data.images]

@@ -33,12 +33,15 @@ class OfficialEpisodes:
 
     Attributes:
         episodes: the episodes in order.
-        class_ids: class numbers of the test, in the order of the header.
-        requested, official: numbers of episodes that were asked for, and that the protocol has.
-        lists, sha256, all_sha256: where the image lists come from, in words; their hash; and that of the lists of all
-            folds.
+        class_ids: class numbers of the test, in the order in which the header lists them.
+        requested: number of episodes that the user asked for.
+        official: number of episodes that the protocol has.
+        lists: where the image lists come from, in words, such as "derived".
+        sha256: hash of the image lists of this fold.
+        all_sha256: hash of the image lists of all folds.
         dropped: numbers of classes that were left out for lack of images.
-        first, last: further entries of the header, before and after those of the numbers and lists.
+        first, last: further entries {name: JSON value} of the header, before and after the entries for episode numbers
+            and lists.
     """
 
     episodes: tuple[Any, ...]
@@ -59,30 +62,32 @@ class Draw(ABC):
 
     Attributes:
         seed: seed of the episodes, or {data set: seed}; None if every episode is seeded with its own number.
-        episodes: {data set: number of test and of validation episodes}, or "all" for one per entry of the list.
+        episodes: {data set: number of test and of validation episodes}, or "all" for one per entry of the image list.
         ways: "any" number of classes in an episode, or "one".
         empty_queries: whether a query may show none of its episode's classes.
         further_seeds: seeds of the other runs whose mean the authors report.
         description: how episodes are drawn, in words; "" for the rule's default words.
-        seed_remark: remark on the seed, in words; "" for the usual one.
-        kind: `kind` in the header of its manifests: "classification", or None for masks.
+        seed_remark: sentence about the seed for readers; "" for the default sentence.
+        kind: the entry `kind` of manifest headers: "classification", or None for segmentation.
         supports_repeat: whether an image may be a support twice, so that two images of a class are enough.
         draws_slices: whether images are slices of scans, of which a whole scan is one independent sample.
         asks_base_classes: whether episodes also ask for base classes, which have no supports.
-        is_test: whether results are recorded, so that headers name the protocol.
-        seed_may_be_index: whether a seed of None is allowed.
-        has_masks: whether images have masks; else each image has one class.
-        calibrates: whether there are further episodes on which only a threshold is calibrated.
+        is_test: whether results are recorded as those of a protocol; manifest headers then name the protocol.
+        seed_may_be_index: whether `seed` may be None, so that an episode's number is its seed.
+        has_masks: whether images have masks (segmentation); False if each image has one class (classification).
+        calibrates: whether further episodes about base classes serve only to calibrate a threshold of presence.
         trains: whether there is a list of base classes to train on.
-        without_training: advice in the error for training where there is no such list.
+        without_training: advice to the user in the error for a training when `trains` is False.
         filter_novel: whether training images that show a novel class are left out; None if only some of them are.
         settings: names of the evaluation settings that are defined (`fsbench.data.episodes.settings`).
-        all_episodes: words of the atlas for "all" episodes, if a data set has no number of its own.
-        published: {data set: lists and draw in the words of the atlas}.
-        depends_on: what else changes the episodes, in the words of the atlas.
+        all_episodes: how the atlas (table of published programs) words "all" episodes on data sets without a fixed
+            number.
+        published: {data set: its image lists, smallest object and episode draw, as words of the atlas}.
+        depends_on: what changes the episodes besides the seed, as a word of the atlas such as "workers"; "no" for
+            nothing.
         may_be_shorter: whether a test may have fewer episodes than asked for, because its list ends.
-        empty_queries_show_anything: whether a query that shows none of its episode's classes may show any other, or
-            none.
+        empty_queries_show_anything: whether a query that shows none of its episode's classes may show any other class,
+            or no class at all.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -133,7 +138,7 @@ class Draw(ABC):
         Args:
             data: the data set.
             fold: the fold that is tested.
-            shot: number of shots.
+            shot: number of supports K of each class.
 
         Raises:
             SettingsError: the data set has no such test.
@@ -165,8 +170,8 @@ class Draw(ABC):
     def with_own_ways(self, data: Any, task: Task) -> Task:
         """Return `task` with the number of ways that its episodes will have.
 
-        On a user's data set this is at most the number of the fold's classes. On data sets with a published protocol it
-        stays, and too large a number is refused when episodes are drawn.
+        On a user's data set the number of ways is lowered to the number of the fold's classes if it is above that. On
+        data sets with a published protocol it stays; drawing episodes raises an error if it is too large.
         """
         if data.has_published_protocol or task.fold not in range(data.folds):
             return task
@@ -236,12 +241,12 @@ class Draw(ABC):
         return header.class_ids
 
     def classes_on(self, known: Published, fold: int, classes: Classes) -> set[int] | None:
-        """Return the class numbers that a fold's mean is taken over on a published data set; None if unknown.
+        """Return the numbers of the classes that a fold's scores are averaged over; None if only the files can tell.
 
         Args:
             known: the published data set.
             fold: the fold.
-            classes: "novel" or "base"; other words give None.
+            classes: "novel" or "base"; for "held_out" and "all" None is returned.
         """
         of_fold = {"novel": known.test_classes, "base": known.train_classes}.get(classes)
         return None if of_fold is None else set(of_fold(fold))
@@ -270,7 +275,7 @@ class Draw(ABC):
         return replace(episode, supports=tuple(way[:shot] for way in episode.supports))
 
     def support_redraw(self, data: Any, task: Any, official: Manifest) -> SupportRedraw:
-        """Return a function that gives an episode other supports, drawn with a numpy generator.
+        """Return a function (episode, numpy generator) -> the episode with other supports, drawn with the generator.
 
         Args:
             data: the data set.
@@ -287,7 +292,7 @@ class Draw(ABC):
         Episodes of published data sets are returned unchanged.
 
         Raises:
-            DataError: a class has too few other images.
+            DataError: a class has too few images that are no copies of the query.
         """
         apart = redraw_copies(data, official.image_names, lambda _: self.support_redraw(data, task, official))
         seed = official.entries.get("seed") or 0
@@ -323,7 +328,7 @@ class Draw(ABC):
             check_by_dataset(name, value, least=0 if name == "seed" else 1)
 
     def check_task(self, name: str, data: Any, task: Task) -> None:
-        """Check that a test with these settings exists.
+        """Check that the protocol has a test with the settings of `task`.
 
         Args:
             name: the name of the protocol, for messages.
@@ -359,7 +364,7 @@ class Draw(ABC):
 
     @property
     def drawing(self) -> str:
-        """How episodes are drawn, in words: `description`, or else the default description of the rule."""
+        """How episodes are drawn, in words: `description`, or the class's `default_description` if that is empty."""
         return self.description or self.default_description
 
     def seed_words(self) -> str:
@@ -378,22 +383,22 @@ class Draw(ABC):
         return "that of the test without further draws (its lists or seed are not the published ones)"
 
     def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
-        """Return image lists and draw in the words of the atlas; None if no published program draws in this way."""
+        """Return image lists and draw on a data set as words of the atlas; None if no published program draws so."""
         return self.published.get(dataset) if "published" in vars(type(self)) else None  # a plug-in's states its own
 
     def seeds_condition(self, dataset: str) -> str:
-        """Return the seed on a data set in the words of the atlas of evaluation programs."""
+        """Return the seed on a data set as the atlas (table of published programs) words it."""
         return "index of the episode" if self.seed is None else str(self.official_seed(dataset))
 
     def episodes_condition(self, dataset: str) -> str:
-        """Return the number of episodes on a data set in the words of the atlas of evaluation programs."""
+        """Return the number of episodes on a data set as the atlas (table of published programs) words it."""
         if value_on(self.episodes, dataset) == "all":
             return ALL_EPISODES.get(dataset, self.all_episodes)
         return str(self.episode_count(dataset, 0))
 
     @property
     def dependence(self) -> str:
-        """What else changes the episodes, such as loader processes, in the words of the atlas; "no" for nothing."""
+        """What changes the episodes besides the seed, as a word of the atlas such as "workers"; "no" for nothing."""
         return "no"
 
     def title(self, header: Header) -> str:
@@ -430,11 +435,11 @@ class Draw(ABC):
         return notes
 
     def further_choices(self) -> list[Choice]:
-        """Return choices of the protocol that only this kind of draw has, with their consequences; by default []."""
+        """Return (name, what was chosen) for choices that only this kind of draw makes; by default []."""
         return []
 
     def choices(self) -> list[Choice]:
-        """Return the protocol's choices about drawing episodes, with their consequences in words."""
+        """Return (name, what was chosen and its consequence) for each choice that the protocol makes about episodes."""
         original = self.settings == ("original",)
         return [
             Choice("episodes are drawn", self.drawing),

@@ -21,7 +21,7 @@ ClassPixels = Callable[[str], tuple[dict[int, int], int]]
 
 
 class AugmentedSettings(Provider):
-    """How the augmented settings of the FS-CS protocol, which add annotated classes of supports, work on a data set."""
+    """Adapter with the threshold for the augmented settings of FS-CS, which add further classes of support images."""
 
     @property
     def threshold(self) -> float:
@@ -87,7 +87,7 @@ def size_pool(pairs: PairList, query_sampling: QuerySampling, *, way: int, shot:
     """Return the pool of queries and supports of a size-restricted setting, filtered and shuffled once.
 
     Data sets with sequential queries (PASCAL) keep every class in order of first appearance and filter pairs only for
-    more than one way; the others (COCO) drop classes that have no more than `shot` images (fscs-protocol §5).
+    more than one way; other data sets (COCO) drop classes that have no more than `shot` images (fscs-protocol §5).
     """
     enough = {number: names for number, names in pairs.images_of.items() if len(names) > shot}
     if query_sampling == "sequential":

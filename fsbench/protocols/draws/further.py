@@ -35,7 +35,7 @@ def further_draws(official: Manifest, draws: int, redraw: SupportRedraw) -> tupl
     Args:
         official: manifest of the official episodes.
         draws: number of draws, including the official one.
-        redraw: gives an episode other supports.
+        redraw: function from an episode and a numpy generator to the episode with other supports.
 
     Raises:
         SettingsError: there would be 2^31 episodes or more.
@@ -62,10 +62,10 @@ def with_draws(official: Manifest, draws: int, further: tuple[Any, ...]) -> Mani
 
 
 def redraw_of_names(photo_of: PhotoOf, candidates: Mapping[int, Sequence[str]], supports_repeat: bool) -> SupportRedraw:
-    """Return a function that gives an episode other supports, as many as it has, none from the query's photo.
+    """Return a function that redraws the supports of an episode, as many as it has, none of the query's photo.
 
     Args:
-        photo_of: gives the photo of an image.
+        photo_of: function from an image name to the file of its photo.
         candidates: {class number: images to draw from}.
         supports_repeat: whether an image may be drawn twice for one episode.
 
@@ -96,7 +96,7 @@ def redraw_of_names(photo_of: PhotoOf, candidates: Mapping[int, Sequence[str]], 
 def redraw_copies(
     data: SegmentationData, names: Iterable[str], redraw: Callable[[PhotoOf], SupportRedraw]
 ) -> Callable[..., Episode]:
-    """Return a function that gives an episode other supports if one of them is a copy of its query.
+    """Return a function that redraws an episode's supports if one of them is a byte-equal copy of its query.
 
     The function's arguments are an episode and numbers that seed a generator. Only users' own data have copies;
     episodes of published data sets are returned unchanged.
@@ -104,8 +104,8 @@ def redraw_copies(
     Args:
         data: the data set.
         names: images of the episodes.
-        redraw: called once, when the first episode needs it: from a function that gives the photo of an image to a
-            function that draws other supports.
+        redraw: called once, when the first episode needs other supports, with a function from image names to photo
+            files; returns a function (episode, numpy generator) -> the episode with other supports.
 
     Raises (when an episode is drawn):
         DataError: a class has too few images that are no copies of the query.
@@ -131,7 +131,7 @@ def redraw_copies(
 
 
 def redraw_copies_in(data: SegmentationData, pool: Pool, supports_repeat: bool = False) -> Callable[..., Episode]:
-    """Return a function that gives an episode other supports, from `pool`, if one of them is a copy of its query.
+    """Return a function that redraws an episode's supports from `pool` if one of them is a copy of its query.
 
     Args:
         data: the data set.
@@ -170,7 +170,7 @@ def draw_distinct(rng: np.random.Generator, items: Sequence[Item], number: int) 
 def official_supports(manifest: Manifest) -> dict[int, list[str]]:
     """Return {class number: distinct supports} of a manifest's episodes.
 
-    Further draws take supports from these where a test has no list of images besides its episodes.
+    Further draws of supports choose from these images if a test has no image list besides its episodes.
     """
     supports: dict[int, dict[str, None]] = {}
     for episode in manifest.episodes:

@@ -57,9 +57,9 @@ def draw_runs(
         shot: number of supports K of each class.
         runs: number of runs.
         seed: the seed of the generator before the first run.
-        only_one_novel: a support shows no other novel class.
-        refill: how missing supports of a class with too few images are filled: "official", as in the authors' program,
-            from all supports so far, which are mostly of other classes; else from the class's own.
+        only_one_novel: whether supports that show a second novel class are left out.
+        refill: how a class with fewer than K images gets K supports: "official" repeats supports drawn so far, mostly
+            of other classes, as the authors' program does; any other value repeats the class's own.
 
     Raises:
         DataError: a class has no image that may be its support.
@@ -101,7 +101,7 @@ class ValidationImages(Provider):
     data: SegmentationData
 
     def view(self) -> SegmentationData:
-        """Return the data set with the authors' label maps; by default unchanged."""
+        """Return the data set with the authors' label maps; by default the data set itself."""
         return self.data
 
     def images(self) -> tuple[Sequence[str], str]:
@@ -142,16 +142,16 @@ class BaseAndNovel(Draw):
         dropped: Sequence[int],
         **first: Any,
     ) -> OfficialEpisodes:
-        """Return episodes with the entries of their manifest's header; base classes come before novel ones.
+        """Return `episodes` with the entries of their manifest's header, whose classes are base ones, then novel.
 
         Args:
             data: the data set.
             task: the settings of the test.
             novel: numbers of the novel classes.
             episodes: the episodes.
-            official: number of episodes of the protocol.
-            requested: number of episodes that were asked for.
-            dropped: classes that were left out for lack of images.
+            official: number of episodes that the protocol has.
+            requested: number of episodes that the user asked for.
+            dropped: numbers of novel classes that were left out for lack of images.
             **first: further entries of the header.
         """
         pairs, ordered = self.images(data), [*sorted(data.train_classes(task.fold)), *sorted(novel)]
@@ -172,7 +172,7 @@ class SupportsForAll(BaseAndNovel):
     """Base class of draws in which all queries of a run share one set of supports.
 
     Attributes:
-        support_pixels: by data set, pixels of its class that a support shows at least.
+        support_pixels: {data set: least number of pixels of its class that a support must show}.
     """
 
     support_pixels: dict[str, int] = field(default_factory=lambda: {OTHERS: 16 * 32 * 32, "demo": 256})
@@ -198,12 +198,12 @@ class FixedSupports(SupportsForAll):
     """Draw of DIaM: in each of several runs, all queries share one set of supports.
 
     Attributes:
-        episodes: {data set: number of queries of a run}, drawn anew for each run, or "all" images that are not
-            supports.
+        episodes: {data set: number of queries of a run}, drawn anew for each run, or "all" for every image that is no
+            support.
         runs: number of runs, each with supports of its own.
-        only_one_novel: whether a support shows no other novel class.
-        refill: how missing supports of a class with too few images are filled: "official", from all supports drawn so
-            far; else from the class's own.
+        only_one_novel: whether images that show a second novel class cannot be supports.
+        refill: how a class with fewer than K images gets K supports: "official" repeats supports of any class drawn so
+            far; any other value repeats the class's own.
     """
 
     runs: int = 5
@@ -277,7 +277,7 @@ class FixedSupports(SupportsForAll):
     def candidates(
         self, dataset: str, pixels: Mapping[Name, Mapping[int, int]], classes: Collection[int], novel: Sequence[int]
     ) -> tuple[list[Name], dict[int, list[Name]]]:
-        """Return the images that may be queries, and {novel class: images that may be its supports}.
+        """Return (names of images that may be queries, {novel class: names of images that may be its supports}).
 
         Args:
             dataset: name of the data set.

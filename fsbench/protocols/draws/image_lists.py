@@ -22,7 +22,8 @@ class ReleasedImages:
     Attributes:
         path: file of the list.
         names: image names in list order.
-        members: (image, class) pairs of a second published file; None if only the images are known.
+        members: the list's (image, class) pairs, from a second published file; None if only the image names were
+            published.
     """
 
     path: Path
@@ -36,7 +37,7 @@ class ImageLists(Provider):
     data: SegmentationData
 
     def image_order(self, part: Part) -> Sequence[str]:
-        """Return the image names of `part` ("trn" or "val") in the order of these programs."""
+        """Return the image names of `part` ("trn" or "val") in the order in which PFENet-like programs list them."""
         return self.data.candidates(part)
 
     def released(self, part: Part, fold: int) -> ReleasedImages | None:
@@ -44,10 +45,10 @@ class ImageLists(Provider):
         return None
 
     def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
-        """Return in words where the (image, class) pairs come from.
+        """Return in words how (image, class) pairs compare with a published list, such as "official" or "derived".
 
         Raises:
-            DataError: they contradict the published list `released`.
+            DataError: the pairs contradict the published list `released`.
         """
         return self.data.list_origin(pairs, f"pfenet-{part}", fold)
 
@@ -61,8 +62,8 @@ def image_list(data: SegmentationData, part: Part, fold: int, pixels: int = LEAS
         data: the data set.
         part: "trn" for the base classes in training images, "val" for the novel ones in test images.
         fold: fold of the data set.
-        pixels: pixels of a class from which on an image is listed; scaled where the data set's smallest object is not
-            `LEAST`. Published lists are used only for `LEAST`.
+        pixels: an image is listed for a class of which it has this many pixels or more; scaled if the data set's
+            smallest object is not `LEAST`. Published lists are used only for `LEAST`.
     """
     if pixels == LEAST:
         return kept_list(data, f"pfenet-{part}", fold, lambda: _image_list(data, part, fold))
@@ -104,7 +105,7 @@ def unfiltered_image_list(data: SegmentationData, part: Part, fold: int, pixels:
         data: the data set.
         part: "trn" for the base classes in training images, "val" for the novel ones in test images.
         fold: fold of the data set.
-        pixels: pixels of a class from which on an image is listed.
+        pixels: an image is listed for a class of which it has this many pixels or more.
     """
 
     def make() -> PairList:
@@ -154,10 +155,10 @@ def pairs_by_pixels(
     Args:
         names: image names, in the order of the result.
         classes: class numbers, in the order of an image's pairs.
-        unwanted: classes whose images are left out.
-        class_pixels: gives an image's {label: pixels} and number of all pixels.
+        unwanted: numbers of classes; images that show one of them are left out.
+        class_pixels: function from an image name to ({label: its pixels}, number of all pixels).
         min_pixels: least number of pixels of a class.
-        unwanted_from: pixels of an unwanted class from which on an image is left out.
+        unwanted_from: an image is left out if it has this many pixels of an unwanted class or more.
     """
     pairs = []
     for name in names:

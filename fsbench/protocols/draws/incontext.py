@@ -33,10 +33,10 @@ class EpisodeRun:
     Attributes:
         class_ids: numbers of the classes in the order of the data set's files; they depend on the fold and, in some
             data sets, on the shots.
-        length: number of episodes, if the data set fixes it.
+        length: number of episodes of the test if the data set fixes it, else None.
         episodes: iterator over all episodes, drawn from one random generator, without end.
         sha256: checksum of the annotation files that episodes and label maps follow from.
-        origin: in a word where these files come from, such as "official" or "derived".
+        origin: where the annotation files come from, in a word such as "official" or "derived".
     """
 
     class_ids: list[int]
@@ -47,13 +47,13 @@ class EpisodeRun:
 
 
 class OwnEpisodes(Provider):
-    """Rule of a data set that draws its own episodes for the protocol incontext, instead of lists of images."""
+    """Adapter for a data set whose episodes in the protocol incontext follow a rule of their own, not image lists."""
 
     data: SegmentationData
 
     @abstractmethod
     def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
-        """Return the episodes of a test.
+        """Return the episodes of a test of this data set, drawn by its own rule.
 
         Args:
             fold: the fold.
@@ -76,13 +76,13 @@ def own_episodes(
 
     Args:
         own: the data set's rule.
-        run: its episodes for the task's fold and shots.
+        run: the episodes that the data set's rule draws for the task's fold and shots.
         task: the settings of the test.
-        official: number of episodes of the protocol.
-        first_entries: further entries of the header.
+        official: number of episodes that the protocol has.
+        first_entries: further entries {name: JSON value} of the header.
 
     Raises:
-        SettingsError: classes other than the fold's novel ones are asked for.
+        SettingsError: the task is about other classes than the fold's novel ones.
         DataError: a class has too few images.
     """
     data = own.data
@@ -121,12 +121,12 @@ def episodes_of_objects(
     """Yield PACO-Part's episodes: a class, a photo and an object in it are drawn, then supports, which may repeat.
 
     An episode in which a drawn object's box has no pixels is drawn again as a whole, class included, as INSID3 does;
-    other programs fail there.
+    other programs stop with an error there.
 
     Args:
         photos_of: {class number: its photos in the order of the annotation file}.
-        views_of: gives, for a photo and class number, the names of the photo's objects that show the class.
-        is_empty: whether the object of this name has a box without pixels.
+        views_of: function (photo, class number) -> names of the photo's objects that show the class.
+        is_empty: function from an object's name to whether its box has no pixels.
         shot: number of supports K.
         seed: the seed of the random generator.
     """
@@ -172,8 +172,8 @@ def episodes_of_parts(
 
     Args:
         names_of: {class number (a part of a kind of object): photos as listed, maybe several times}.
-        objects_of: gives, for a photo and class number, the photo's objects of that kind by name, None for those that
-            do not show the part.
+        objects_of: function (photo, class number) -> names of the photo's objects of that kind, with None for an object
+            that does not show the part.
         shot: number of supports K.
         seed: the seed of the random generator.
     """

@@ -27,8 +27,8 @@ class LargeObjectImages:
     """Images with large objects, from which a fold's episodes are drawn.
 
     Attributes:
-        images_of: {class number: names of its images in drawing order}, classes in the order of the annotation file.
-            The image of a name shows the large objects of this class alone.
+        images_of: {class number: names of its images in drawing order}, classes in the order of the annotation file. A
+            name's label map shows the large objects of this class only.
         origin: in words where the images come from.
         sha256: checksum of the annotation file.
     """
@@ -39,7 +39,7 @@ class LargeObjectImages:
 
 
 class LargeObjectTest(Provider):
-    """What the protocol fssdino needs of a data set with annotated objects."""
+    """Adapter that gives the protocol fssdino a data set's large objects: label maps and lists of images."""
 
     data: SegmentationData
 
@@ -52,7 +52,7 @@ class LargeObjectTest(Provider):
         """Return the images with large objects of the novel classes of `fold`.
 
         Raises:
-            DataError: the annotations do not fit.
+            DataError: the annotation file does not fit the data set.
         """
 
 

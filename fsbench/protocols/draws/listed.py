@@ -35,12 +35,12 @@ _MOST_WORDS = 1 << 34
 
 @dataclass(frozen=True)
 class Validation:
-    """Values of `Listed` for the validation that chooses a checkpoint, where they differ from the test's.
+    """Values of a `Listed` draw in the validation that chooses a checkpoint, where they differ from the test's.
 
     Attributes:
-        seed: seed of the episodes; None for that of the test.
-        episodes: number of episodes; None for that of the test.
-        passes: most passes over the list of queries; None for that of the test.
+        seed: seed of the validation episodes; None for the test's seed.
+        episodes: number of validation episodes; None for the test's number.
+        passes: largest number of passes over the list of queries; None for the test's number of passes.
     """
 
     seed: int | None = None
@@ -54,28 +54,34 @@ class Listed(PairDraw):
 
     Attributes:
         image_lists: name of the rule for image lists in `fsbench.protocols.draws.lists`, or {data set: name}.
-        min_object: smallest object, in words that the lists allow ("2048 query+support"), or {data set: words}.
+        min_object: which images are too small to be listed, in words that fit `image_lists` such as "2048
+            query+support" (2048 pixels of the class or more), or {data set: words}.
         episode_draw: name of the rule for episodes in `fsbench.protocols.draws.by_word`, or {data set: name}.
-        own_rules: name of the program whose special rules some data sets have instead of lists; None for no such rules.
+        own_rules: "incontext" or "segic": the program by whose special rules some data sets are drawn instead of from
+            lists; None for no such rules.
         processes_by_themselves: whether each process draws with its own loaders and random generators, which depend on
             the fold (segic.md §8.2).
-        all_settings: whether all settings of FS-CS are defined (fscs-protocol §4, §5).
-        published_on: data sets on which published programs test so, the only ones whose lists and draw are stated; None
-            states them for all.
-        depends_on: what else changes the episodes: names in `fsbench.protocols.draws.streams` joined by plus signs.
-        passes: most passes over the list; None for as many as are needed.
+        all_settings: whether all evaluation settings of FS-CS exist (size-restricted, augmented; fscs-protocol §4, §5)
+            or only "original".
+        published_on: data sets on which published programs test in this way; only for these are lists and draw stated
+            as words of the atlas. None means all data sets.
+        depends_on: what changes the episodes besides the seed, such as "workers+gpus": names in
+            `fsbench.protocols.draws.streams`, joined by plus signs.
+        passes: largest number of passes over the list; None for as many as are needed.
         one_late: whether the program evaluates one episode more than the `episodes` that it is asked for.
-        validation: values of this draw in the validation that chooses a checkpoint; None for the same.
+        validation: the values that differ in the validation that chooses a checkpoint; None if none differs.
         workers: number of loader processes that draw episodes, or by data set; with 0 the main process draws them.
         gpus: number of processes that share the episodes.
         batch: number of episodes that a process takes at a time.
-        run: number, from 0, of the run among those that follow each other with one random generator.
+        run: number, from 0, of this run among several that share one random generator, one after the other.
         network_words: how many 32-bit numbers the network's initialisation takes from torch's generator before the
             loader.
-        base_seeds: seeds of the loader's passes, if they are known and do not follow from the other values.
-        numpy_in_workers: state of numpy's generator in loader processes.
-        states_streams: whether headers state what episodes depend on; False if the test's version alone stands for it.
-        all_episodes: words of the atlas for "all" episodes.
+        base_seeds: seed of each pass of the loader; () if the seeds follow from the other values.
+        numpy_in_workers: state of numpy's generator in loader processes: "seeded" for each worker, or "copied" from the
+            main process.
+        states_streams: whether manifest headers state workers, GPUs and the like; False if the protocol's version
+            implies them.
+        all_episodes: how the atlas (table of published programs) words "all" episodes.
     """
 
     seed_may_be_index: ClassVar[bool] = True
@@ -104,7 +110,7 @@ class Listed(PairDraw):
     # Words and their parts
 
     def words_on(self, dataset: str) -> ListsAndDraw:
-        """Return the names of the rules for lists, smallest object and draw on a data set."""
+        """Return the names (image_lists, min_object, episode_draw) of the rules that hold on a data set."""
         return ListsAndDraw(*(value_on(one, dataset) for one in (self.image_lists, self.min_object, self.episode_draw)))
 
     def lists_on(self, dataset: str) -> Lists:

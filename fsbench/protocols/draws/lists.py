@@ -21,17 +21,22 @@ class Lists:
     """Rule that makes a test's lists of images.
 
     Attributes:
-        words: the rule in a sentence.
-        pairs: function from a data set, a part ("val" for the test) and a fold to the list.
-        by_image: whether images are listed, and a query may be asked for any class that it shows; else (image, class)
-            pairs are.
-        blocks: whether the classes of a fold of COCO are 20 consecutive ones, where most programs take every fourth.
+        words: the rule in words, such as "training images that show the class".
+        pairs: function (data set, part, fold) -> list of (image, class) pairs; part is "val" for the test, "trn" for
+            training.
+        by_image: True if images are listed, and a query may be asked for any class that it shows; False if each listed
+            image has a fixed class.
+        blocks: whether a fold of COCO tests 20 consecutive classes; most programs take every fourth class instead.
         trains: whether there is a list of base classes to train on.
-        filter_novel: whether images that show a novel class are left out of the training list; None if only some are.
-        unfiltered: function that makes the training list with these images; None if the program has no such list.
+        filter_novel: whether images that show a novel class are left out of the training list; None if only some of
+            these images are.
+        unfiltered: function like `pairs` that makes the training list including images that show a novel class; None if
+            the program has no such list.
         least_support: whether a support below the data set's smallest object size is drawn again.
-        held_out: whether the test's classes are those that the data set reserves for validation, if it does.
-        atlas: word of the atlas for lists that have none of their own; "" if their name is one.
+        held_out: whether the test is about the classes that the data set reserves for validation; novel classes if it
+            reserves none.
+        atlas: the word under which the atlas (table of published programs) has these lists; "" if that is the rule's
+            own name.
     """
 
     words: str

@@ -83,7 +83,7 @@ class PairDraw(Draw):
     # From which lists?
 
     def test_pool(self, data: SegmentationData, task: Task) -> tuple[PairList, Pool, int | None]:
-        """Return the test's (image, class) list, its pool of queries and supports, and its length if that is fixed."""
+        """Return the test's (image, class) list, its pool of queries and supports, and its most episodes (or None)."""
         if task.classes == "base":
             pairs, class_ids = base_validation_pairs(data, task.fold, self.pairs), data.train_classes(task.fold)
         elif task.classes == "held_out":
@@ -128,7 +128,7 @@ class PairDraw(Draw):
             data: the data set.
             fold: fold whose classes are novel.
             filter_novel: leave out images that show a pixel of any class besides the base ones, as BAM does (bam.md
-                §8); None does what the protocol does.
+                §8); None does what the protocol's own training list does.
         """
         if filter_novel is None or filter_novel == self.filter_novel:
             return self.pairs(data, "trn", fold)
@@ -150,8 +150,10 @@ class PairDraw(Draw):
 
         Args:
             data: the data set.
-            task: settings of the training episodes; queries without their class need a second class.
-            filter_novel: leave out images that show any class besides the base ones; None does what the protocol does.
+            task: settings of the training episodes; if queries may lack their class, at least two base classes are
+                needed.
+            filter_novel: leave out images that show any class besides the base ones; None does what the protocol's own
+                training list does.
 
         Raises:
             SettingsError: the lists have no training part.

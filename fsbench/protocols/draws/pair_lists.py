@@ -47,9 +47,9 @@ def kept_list(data: SegmentationData, split: str, fold: int, make: Callable[[], 
 
     Args:
         data: the data set.
-        split: name under which the list is kept.
+        split: name of the list, which with the fold is its key in memory.
         fold: fold of the data set.
-        make: makes the list; its errors are passed on.
+        make: function without arguments that makes the list; errors that it raises are passed on.
 
     Raises:
         SettingsError: there is no such fold.
@@ -82,7 +82,7 @@ def filtered_list(data: SegmentationData, fold: int, name: str, make: Callable[[
         data: the data set.
         fold: fold whose classes are novel.
         name: name of the list that is filtered.
-        make: returns the unfiltered list.
+        make: function without arguments that returns the unfiltered list.
     """
 
     def filtered() -> PairList:
@@ -142,12 +142,12 @@ def base_validation_pairs(
 ) -> PairList:
     """Return (image, class) pairs of base classes of `fold` in test images: other folds' test lists, interleaved.
 
-    So already the first episodes are about all of these classes.
+    As they are interleaved, already the first episodes are about all base classes.
 
     Args:
         data: the data set.
         fold: fold whose classes are left out.
-        pairs: gives the list of a data set, part and fold, such as `pair_list`.
+        pairs: function (data set, part, fold) -> (image, class) list, such as `pair_list`.
 
     Raises:
         SettingsError: the data set has only one fold.

@@ -34,14 +34,14 @@ def item_order(length: int, seed: int) -> list[int]:
 
 
 def recurring_epoch(pool: Pool, length: int, seed: int, shot: int = 1, background: bool = False) -> list[Episode]:
-    """Return the episodes of a training epoch in order; an episode's number is that of its item.
+    """Return the episodes of a training epoch of PATNet's program, in order; episode numbers are item numbers.
 
     Args:
         pool: possible queries and supports.
         length: number of items.
         seed: the seed of the epoch.
         shot: number of supports, which may repeat.
-        background: allow queries that show none of the support class; the authors' program has no such queries.
+        background: allow queries that do not show the supports' class; the authors' program has no such queries.
 
     Raises:
         TooFewImages: the program would loop forever.

@@ -80,7 +80,7 @@ def too_few_images(
     option: str = "--shot",
     dropped: bool = False,
 ) -> str:
-    """Return the error message about classes of `pool` with fewer than `needed` images.
+    """Return the error message that names classes of `pool` with fewer than `needed` images.
 
     Args:
         data: the data set.
@@ -88,8 +88,8 @@ def too_few_images(
         pool: possible queries and supports.
         fold: the fold.
         needed: number of images that a class needs.
-        option: the option that the user could lower.
-        dropped: small classes are left out, and too few others remain.
+        option: command-line option that the user could lower, such as "--shot".
+        dropped: True if these classes were left out already, and too few other classes remain.
     """
     counts = {data.class_names[number - 1]: len(pairs.images_of.get(number, ())) for number in pool.class_ids}
     small = ", ".join(f"{name} {count}" for name, count in counts.items() if count < needed)

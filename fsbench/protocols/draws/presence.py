@@ -32,9 +32,9 @@ RIM = 10
 
 
 class KnownAbsence(Provider):
-    """What a data set knows about images that do not show a class, for tests in which half of the queries lack it.
+    """Tells which images surely do not show a class, for tests in which half of the queries lack their class.
 
-    A data set that annotates only one class in each image has no such knowledge, and no such object.
+    A data set that annotates only one class in each image cannot tell, and has no `KnownAbsence`.
     """
 
     data: SegmentationData
@@ -50,7 +50,7 @@ class KnownAbsence(Provider):
         return True
 
     def own_pairs(self, classes: Classes, fold: int, shot: int) -> PairList | None:
-        """Return the data set's own (image, class) list for this test; None for the usual lists.
+        """Return the data set's own (image, class) list for a test of presence; None for its ordinary lists.
 
         Args:
             classes: "novel" or "base".
@@ -62,7 +62,7 @@ class KnownAbsence(Provider):
     def lacking(self, number: int, images_of: Mapping[int, Sequence[str]]) -> Sequence[Sequence[str]]:
         """Return groups of images that may lack class `number`, one for each other class of the test.
 
-        So queries with and without the class both show something that the test asks for.
+        As queries are drawn from these groups, a query without the class shows another class that the test asks for.
         """
         return [names for other, names in images_of.items() if other != number]
 
@@ -98,11 +98,11 @@ class PresencePool:
 
     Attributes:
         data: the data set.
-        known: what the data set knows about absent classes.
+        known: tells which images surely lack a class.
         images_of: {class number: images that are listed for it}.
-        class_ids: numbers of the classes, which take turns.
-        photo_of: gives the photo of an image.
-        excluded: files of images that are not drawn.
+        class_ids: numbers of the classes, about which episodes are in turn.
+        photo_of: function from an image name to the file of its photo.
+        excluded: files of images that must not be drawn.
     """
 
     data: SegmentationData
@@ -135,7 +135,7 @@ class PresencePool:
         """Draw the episode with number `place`: each class in turn with a query that shows it, then one that lacks it.
 
         Raises:
-            DataError: the class has too few images for the query's supports.
+            DataError: the class has too few images of other photos than the query's.
         """
         number = self.class_ids[place // 2 % len(self.class_ids)]
         if place % 2 == 0:
@@ -152,7 +152,7 @@ class PresencePool:
         """Draw `shot` images that show class `number`, all of different photos, none of them the photo of `query`.
 
         Raises:
-            DataError: there are fewer such images.
+            DataError: there are fewer than `shot` such images.
         """
         taken = {self.photo_of(query)}
         supports: list[str] = []
@@ -201,11 +201,11 @@ def _shuffled(rng: np.random.RandomState | np.random.Generator, items: Sequence[
 
 @dataclass(frozen=True)
 class Presence(PairDraw):
-    """Draw in which half of the queries show the class, and the others surely do not.
+    """Draw in which every second query shows the class of its episode, and every other query surely does not.
 
     Attributes:
-        calibration: number of episodes about base classes that a threshold of presence is chosen on, at most as many
-            as the test has; 0 for no such threshold.
+        calibration: number of further episodes about base classes, on which a threshold for "the query shows the class"
+            is chosen; at most as many as the test has; 0 for no threshold.
     """
 
     empty_queries: bool = True
@@ -249,7 +249,8 @@ class Presence(PairDraw):
         """Return the test's (image, class) list and its pool of queries and supports; the third value is None.
 
         Raises:
-            DataError: a class has too few images, or no image surely lacks it, and such classes may not be left out.
+            DataError: a class has too few images, or no image surely lacks it, and the task does not allow dropping
+                classes.
         """
         pairs, pool = self._listed(data, task)
         unusable = _presence_pool(data, pool.images_of, pool.class_ids).unusable(task.shot)

@@ -18,13 +18,14 @@ class EpisodeSource:
 
     Attributes:
         pool: possible queries and supports.
-        streams: the processes' random generators.
-        asked: number of episodes of a run.
+        streams: the processes that draw, with their random generators.
+        asked: number of episodes that the program is asked for in a run.
         way, shot: numbers of classes N and supports K.
         background: queries may show none of the classes.
         gpus: number of processes that share the episodes.
         batch: number of episodes that a process takes at a time.
-        may_support: whether an image may be a support of a class; otherwise another is drawn.
+        may_support: function (image, class number) -> whether the image may be a support of the class; if not, another
+            is drawn.
     """
 
     pool: Pool
@@ -46,7 +47,7 @@ class EpisodeSource:
         """Return the support images of class `number`.
 
         Raises:
-            TooFewImages: fewer than `least` of them are not the query.
+            TooFewImages: the class has fewer than `least` images besides the query.
         """
         images = self.pool.images_of.get(number, ())
         usable = len(set(images) - {query})
@@ -64,8 +65,10 @@ class DrawRule:
 
     Attributes:
         words: the rule in a sentence.
-        episodes: function that yields the episodes of an `EpisodeSource`, without end unless the program has one.
-        rule: value of `Pool.query_sampling` that the rule needs; "of the data set" takes the data set's own.
+        episodes: function that yields the episodes of an `EpisodeSource`, without end unless the published program
+            ends.
+        rule: value of `Pool.query_sampling` that the rule needs, such as "image_first"; "of the data set" takes the
+            value that the data set states.
         supports_repeat: whether an image may be a support twice in an episode.
         query_may_support: whether a query may be among its own supports.
     """

@@ -23,19 +23,19 @@ LOADERS_BEFORE = {"fss1000": 4}
 
 
 class ProgramEpisodes(OwnEpisodes):
-    """Rule of a data set whose episodes SegIC's program draws in a special way."""
+    """Adapter for a data set whose episodes SegIC's program draws by a rule of their own, not from image lists."""
 
 
 def process_streams(seed: int, place: int, processes: int = 8, workers: int = 4) -> Iterator[Generators]:
     """Yield the random generators of each episode, by ascending number, as in SegIC's program (segic.md §8.2).
 
-    The processes get the episodes in turn, and so do the loader processes of each.
+    Episodes are dealt to the processes in turn, and within a process to its loader processes in turn.
 
     Args:
         seed: the seed of process 0; each other process adds its number.
-        place: number of the loader among those of the run, from 0.
+        place: number of this loader among the loaders that the program makes, from 0.
         processes: number of processes.
-        workers: number of loader processes of each.
+        workers: number of loader processes of each process.
     """
     streams = []
     for process in range(processes):
@@ -47,10 +47,10 @@ def process_streams(seed: int, place: int, processes: int = 8, workers: int = 4)
 
 
 def process_episodes(pool: Pool, shot: int, streams: Iterable[Generators]) -> Iterator[Episode]:
-    """Yield the episodes of a data set with lists, drawn with numpy's generators as in SegIC's program (segic.md §8.2).
+    """Yield 1-way episodes of a data set with image lists as SegIC's program draws them with numpy (segic.md §8.2).
 
     Args:
-        pool: images and classes.
+        pool: possible queries and supports.
         shot: number of supports K; the program knows only one.
         streams: the random generators of each episode, from `process_streams`.
     """
@@ -68,10 +68,10 @@ class LvisFold:
     """Fold of LVIS in the form that SegIC's program builds.
 
     Attributes:
-        categories: ids of its categories, ascending.
-        images: ids of its images, ascending.
-        images_of: {category id: positions in `images`}; categories in the order in which images show them, those of one
-            image by ascending id.
+        categories: ids of the fold's categories, ascending.
+        images: ids of the fold's images, ascending.
+        images_of: {category id: positions in `images`}; categories in the order in which images show them, categories
+            of one image by ascending id.
     """
 
     categories: list[int]

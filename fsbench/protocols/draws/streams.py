@@ -98,8 +98,9 @@ class Streams:
             between passes.
         network_words: 32-bit numbers that the network's initialisation takes from torch's generator between the seed
             and the loader.
-        base_seeds: seeds of the loader's passes, if they are known otherwise; empty if they follow from `seed`.
-        numpy: state of numpy's generator in loader processes.
+        base_seeds: seed of each pass of the loader; () if the seeds follow from `seed`.
+        numpy: state of numpy's generator in loader processes: "seeded" for each worker, or "copied" from the main
+            process.
     """
 
     seed: int | None
@@ -147,9 +148,9 @@ class Dependence:
     """Something that episodes depend on besides the seed, such as the number of loader processes.
 
     Attributes:
-        words: the consequence, for people.
-        settings: names of the fields of `fsbench.protocols.draws.listed.Listed` that state it.
-        in_spirit: why episodes drawn here may differ from those of the program; "" if they do not.
+        words: what the dependence means, in a sentence part for readers.
+        settings: names of the fields of `fsbench.protocols.draws.listed.Listed` that set it, such as ("workers",).
+        in_spirit: why episodes drawn by fsbench may differ from those of the program; "" if they are the same.
     """
 
     words: str
@@ -219,8 +220,9 @@ class Seeds:
     """The seeds of a test's runs.
 
     Attributes:
-        values: a seed for each run, that of the test first; empty if each episode is seeded with its own number.
-        in_spirit: why the seeds may differ from those of the program.
+        values: the seed of each run, first that of the run that fsbench tests; () if each episode is seeded with its
+            own number.
+        in_spirit: why fsbench's seeds may differ from those of the program; "" if they are the same.
     """
 
     values: tuple[int, ...]
@@ -254,7 +256,7 @@ def drawn_seeds(number: int, seed: int) -> tuple[int, ...]:
 
 
 def parse_seeds(text: str) -> Seeds | None:
-    """Return the seeds that the atlas of evaluation programs states; None if unknown or in free text.
+    """Parse the seeds that the atlas states for a program, such as "1234-1236"; None for other text.
 
     >>> parse_seeds("1234-1236").values
     (1234, 1235, 1236)

@@ -27,8 +27,9 @@ class SliceQuery(NamedTuple):
     """Slice of a query scan, with the part of the scan that it lies in.
 
     Attributes:
-        scan, z: id of the scan, and position of the slice.
-        part: the part of the scan, from 0, whose support the slice gets.
+        scan: id of the scan.
+        z: position of the slice in the scan.
+        part: number, from 0, of the part of the scan, whose support slice the query gets.
         counts: whether predictions in the slice are scored.
         shows: whether the slice has a pixel of the class.
     """
@@ -78,7 +79,7 @@ def slice_queries(
         slices: number of its slices.
         listed: positions z of the slices that show the class, ascending; at least one.
         parts: number of parts of the range in which the class shows, which is known from the ground truth.
-        margin: slices on both sides of that range that are scored as well; None scores all.
+        margin: number of slices before and after that range that are scored as well; None scores all slices.
     """
     first, last = min(listed), max(listed)
     for z in range(slices):
@@ -94,8 +95,8 @@ class EverySlice(Draw):
         parts: odd number of parts of a scan, each of which has a support of its own.
         margin: how many slices before the first and after the last one that shows the class are scored as well; null
             scores all slices of a scan.
-        support_scans: positions of the K support scans among the fold's scans followed by the next ones; by default the
-            last ones, which are the first scans of the next fold.
+        support_scans: positions of the K support scans in the list of the fold's scans followed by the next K scans; by
+            default the last K positions, which are the first scans of the next fold.
     """
 
     seed: int | dict[str, int] | None = None

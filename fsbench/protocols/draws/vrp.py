@@ -49,14 +49,14 @@ def classes_shown(pool: Pool) -> Callable[[str], list[int]]:
 def vrp_episode(episode: int, pool: Pool, shown: Callable[[str], list[int]], streams: Generators, shot: int) -> Episode:
     """Draw a 1-way episode as VRP-SAM's program does; supports may repeat.
 
-    Where a data set lists its queries (PASCAL), the query is image `episode` of the list, and its class one of those
-    that it shows. Elsewhere (COCO) the class is drawn first, and `episode` is ignored.
+    If queries are listed (PASCAL), the query is image `episode` of the list, and its class one of those that it shows.
+    If not (COCO), the class is drawn first, then the query, and `episode` is only the number.
 
     Args:
-        episode: number of the item.
+        episode: number of the episode.
         pool: possible queries and supports.
-        shown: gives the classes that an image shows, ascending.
-        streams: the random generators.
+        shown: function from an image name to the classes that the image shows, ascending.
+        streams: the random generators, of Python and numpy.
         shot: number of supports.
 
     Raises:
@@ -75,7 +75,8 @@ def validation_episodes(
 ) -> Iterator[Episode]:
     """Yield the episodes of one process's validation in VRP-SAM's program, without end.
 
-    All processes begin with generators of one seed. So on COCO each process has the same episodes: of 1000, 250 differ.
+    All processes start with equally seeded generators. So on COCO all four have the same episodes: only 250 of 1000
+    differ.
 
     Args:
         pool: possible queries and supports.

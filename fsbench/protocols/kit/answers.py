@@ -57,10 +57,10 @@ class Answers:
     Args:
         path: the file, such as "mine.fsa". Each process that answers needs a file of its own; `fsbench score` takes
             several.
-        test: folder of a kit, against which every answer is checked, or the sha256 of a manifest; None for a file that
-            does not state its test.
-        asked: form of the answer that each episode needs, as `read_kit_folder` returns it; that of the kit unless
-            given.
+        test: folder of a kit (a test exported for other programs), against which every answer is checked; or the sha256
+            of the test's list of episodes; or None, and the file does not say which test it answers.
+        asked: {episode number: {"ways", "size", "queries"}}, the form of the answer that each episode needs, as
+            `read_kit_folder` returns it; read from the kit unless given.
 
     Attributes:
         done: numbers of the episodes that have an answer.
@@ -107,15 +107,17 @@ class Answers:
 
         Args:
             number: the number of the episode.
-            mask: (h, w) integers or bool, 0 background and 1 to N the ways, of the size that the episode asks for.
-            presence: N bools, whether the query shows each way at all; None if that follows from the mask. Give it for
-                all episodes or for none, and likewise the score.
+            mask: (h, w) integers or bool, 0 background, 1 to N the ways (the episode's classes), of the size that the
+                kit states for the episode.
+            presence: N bools, whether the query shows each way at all; None if a way is present when the mask shows it.
+                Give presence for all episodes or for none, and likewise the score.
             score: N numbers from 0 to 1, how sure the method is that each way is present; only together with
                 `presence`.
             labels: in classification, instead of a mask, the way from 1 to N of each query image.
 
         Raises:
-            AnswersError: the episode already has an answer, or the answer has a form that cannot be scored.
+            AnswersError: the episode already has an answer, or the mask, presence, score or labels have a form that
+                cannot be scored.
         """
         if self._file.closed:
             raise AnswersError("%s is closed; expected answers before close()" % self.path)
@@ -314,7 +316,7 @@ def read_answer(line: bytes, place: int, name: str) -> Answer:
 
 
 def what_is_told(answer: Answer) -> Told:
-    """Return two flags: whether an answer states the presence of its ways, and whether it states a score for that."""
+    """Return (whether an answer states which ways are present, whether it states presence scores)."""
     return answer.get("presence") is not None, answer.get("score") is not None
 
 
@@ -462,7 +464,7 @@ def _is_sha256(text: Any) -> bool:
 
 
 def read_kit_folder(folder: str) -> Tuple[str, Asked]:
-    """Read from a kit's folder which answers its test asks for.
+    """Read from a kit (folder with a test for other programs) which predictions the test needs.
 
     Returns:
         The sha256 of the test, and {episode number: {"ways": N, "size": [h, w] or None, "queries": number of queries in
@@ -493,8 +495,9 @@ def check_asked(answer: Answer, asked: Asked, largest: Optional[int]) -> None:
     """Check that an answer has the form that its test asks for.
 
     Args:
-        answer: the answer, as `read_answer` returns it.
-        asked: what the test asks for, as `read_kit_folder` returns it.
+        answer: the answer, a dict as `read_answer` returns it.
+        asked: {episode number: {"ways", "size", "queries"}}, the form of the answer to each episode, as
+            `read_kit_folder` returns it.
         largest: largest label of the mask; None in classification.
 
     Raises:

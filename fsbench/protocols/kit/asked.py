@@ -38,7 +38,7 @@ def asked_size(test: Test, query: str) -> list[int] | None:
 def asked_answers(test: Test) -> Asked:
     """Return {episode number: {"ways": N, "size": [h, w] or None, "queries": number of queries or None}} of a test.
 
-    It is what `fsbench.protocols.kit.answers.read_kit_folder` reads from a kit: the form of the answer to each episode.
+    The dict is the form of the answer to each episode, which `read_kit_folder` reads from a kit (an exported test).
     """
     return {episode.number: _asked(test, episode) for episode in test.manifest.episodes}
 

@@ -40,16 +40,17 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 
 class Kit(StatedTask, frozen=True):
-    """Content of a kit's `kit.json`: the test's settings, and hashes of the kit's files.
+    """Content of `kit.json` in a kit (folder with a test for other programs): the test's settings, and file hashes.
 
     Attributes:
-        format, version: format and version of the kit's folder.
+        format, version: "fsbench kit" and the version of the folder's layout.
         test: sha256 of the test's manifest.
-        dataset, protocol, protocol_version: data set and protocol, as `load_test` takes them.
+        dataset, protocol: names of data set and protocol, as `load_test` takes them.
+        protocol_version: version of the protocol.
         protocol_parts: content of the protocol's file, for a user's own protocol; None for one with a name in fsbench.
-        lists: where the image lists come from, in words.
+        lists: where the image lists come from, in words such as "official" or "derived".
         copied_images: whether the kit has copies of the images.
-        own_list: whether the episodes are a user's own, and not those that the protocol draws.
+        own_list: whether the episodes are a list that a user made, and not those that the protocol draws.
         files: {path in the folder: sha256} of every other file except `example.py`, which is there to be edited.
     """
 
@@ -101,7 +102,7 @@ KIT: Mapping[str, Statement[Any]] = {
 
 
 def read_kit(folder: Path) -> Kit:
-    """Read the description `kit.json` of a kit's folder, without opening its other files.
+    """Read `kit.json` of a kit (folder with a test for other programs), without opening the kit's other files.
 
     Raises:
         RecordError: the folder is not a kit.
@@ -118,7 +119,7 @@ def read_kit(folder: Path) -> Kit:
 
 
 def check_kit(folder: Path, kit: Kit) -> None:
-    """Compare the files of a kit with the hashes that its `kit.json` states.
+    """Compare the files of a kit (folder with a test for other programs) with the hashes that its `kit.json` states.
 
     Raises:
         RecordError: a file is absent or was changed.
@@ -136,7 +137,7 @@ def check_kit(folder: Path, kit: Kit) -> None:
 
 
 def count_episodes(folder: Path) -> int:
-    """Return the number of episodes in a kit, over all draws of supports.
+    """Return the number of episodes in a kit (exported test), counting every draw of supports.
 
     Raises:
         RecordError: the kit's list of episodes cannot be read.
@@ -148,7 +149,7 @@ def count_episodes(folder: Path) -> int:
 
 
 def paths_tell_classes(test: Test, root: Path | None = None) -> bool:
-    """Return whether the paths of query images give away their classes, since folders or files are named like classes.
+    """Return whether folders or files of query images are named like classes, so that the paths give away the classes.
 
     In classification every folder counts as a class's, whatever its name. A number at the end of a file's name is
     ignored.
@@ -181,16 +182,16 @@ def write_kit(
     copy_images: bool = False,
     progress: Callable[[Test], Any] = iter,
 ) -> tuple[Kit, Path]:
-    """Write the kit of a test to the folder `out`, completely or not at all.
+    """Write a test as a kit (files for other programs to predict it) to the folder `out`, completely or not at all.
 
-    A folder that is this kit already stays unchanged.
+    If `out` already is the kit of this test, it stays unchanged.
 
     Args:
         test: the test.
         out: a folder that is new or empty.
         root: folder that the images' paths are relative to; None, or a folder that does not hold all images, takes the
             images' common folder.
-        dataset: name by which `load_test` opened the data set; that in the manifest unless given.
+        dataset: name by which `load_test` opened the data set; the name in the manifest unless given.
         copy_images: copy the query and support images to the kit. Images of classification, whose paths name their
             classes, and those that are not files, such as slices of scans, are always copied.
         progress: wraps the test's episodes to show progress, as `tqdm` does.

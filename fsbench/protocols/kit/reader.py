@@ -50,8 +50,9 @@ class HandedInAnswer:
     Attributes:
         number: the number of the episode.
         label_map: (h, w) uint8, 0 background, 1..N ways, of the size that the test asks for; None in classification.
-        presence: (N,) bool, whether the query shows each way; None if it follows from the label map.
-        score: (N,) float32 in [0, 1], how sure the method is of that; None if it does not say.
+        presence: (N,) bool, whether the query shows each way (class); None if a way counts as present when the label
+            map shows it.
+        score: (N,) float32 in [0, 1], how sure the method is that each way is present; None if the file does not say.
         labels: in classification, (q,) int64, the way from 1 of each query in the order in which the test shows them.
     """
 
@@ -256,16 +257,16 @@ class StoredAnswers:
     """Checked predictions of the episodes of a test; masks are decoded one at a time.
 
     Args:
-        sources: predictions of different episodes, by episode number.
-        asked: the form of the answer that the test asks for, by episode number.
+        sources: for each file or folder {episode number: stored prediction}; no episode is in two of them.
+        asked: {episode number: {"ways", "size", "queries"}}, the form of the prediction that each episode needs.
 
     Attributes:
         numbers: the numbers of the answered episodes, in the order of the test.
         missing: numbers of the episodes without an answer.
-        image_size: side S of the answers where the test counts pixels at the method's input size; else None.
+        image_size: side S of the predicted masks if the test counts pixels at the method's input size; else None.
 
     Raises:
-        AnswersError: an answer is not of the form that the test asks for, or two answer one episode.
+        AnswersError: a prediction has another form than `asked`, or an episode has two predictions.
     """
 
     def __init__(self, sources: Sequence[dict[int, Stored]], asked: Asked):
@@ -321,9 +322,9 @@ def read_answers(paths: Sequence[Path], test: Test, partial: bool = False) -> St
     """Read and check all predictions for a test from files or folders.
 
     Args:
-        paths: files written by `answers.py`, folders of PNGs, or both, which answer different episodes.
-        test: the test that they answer.
-        partial: accept answers to only some of the episodes.
+        paths: files written by `answers.py`, or folders of PNG masks; no episode may be in two of them.
+        test: the test that was predicted.
+        partial: accept predictions of only some of the episodes.
 
     Raises:
         RecordError: a file cannot be read or is damaged, answers another test, or lacks answers; an answer is not of
@@ -337,10 +338,10 @@ def check_answers(paths: Sequence[Path], test: str, asked: Asked, partial: bool 
     """Read and check predictions for the test with the sha256 `test`.
 
     Args:
-        paths: files written by `answers.py`, folders of PNGs, or both, which answer different episodes.
+        paths: files written by `answers.py`, or folders of PNG masks; no episode may be in two of them.
         test: sha256 of the test's list of episodes.
-        asked: the form of the answer that the test asks for, by episode number.
-        partial: accept answers to only some of the episodes.
+        asked: {episode number: {"ways", "size", "queries"}}, the form of the prediction that each episode needs.
+        partial: accept predictions of only some of the episodes.
 
     Raises:
         RecordError: a file cannot be read or is damaged, answers another test, or lacks answers; an answer is not of

@@ -13,15 +13,16 @@ from fsbench.scores.confusion import void_rule
 def rules(
     test: Test, has_boxes: bool, base_classes: list[str], copied: bool, told: bool, image_entries: Collection[str] = ()
 ) -> str:
-    """Return the text of a kit's RULES.md.
+    """Return the Markdown text of RULES.md in a kit (folder with a test for other programs).
 
     Args:
         test: the test, whose protocol says how answers are scored.
-        has_boxes: supports are labelled with boxes as well.
+        has_boxes: whether supports are labelled with boxes besides masks.
         base_classes: names of the classes without supports, which are the first ways of every episode.
-        copied: the kit has copies of the images.
-        told: paths of queries give away their classes.
-        image_entries: entries of an episode's images, such as `orientation` where some are to be turned.
+        copied: whether the kit has copies of the images.
+        told: whether paths of query images give away their classes, so that the rules must forbid using paths.
+        image_entries: names of entries that images have in the list of episodes, such as `orientation` if some must be
+            turned.
     """
     header, protocol = test.manifest.header, test.protocol
     if not header.empty:  # a choice of the test

@@ -13,13 +13,13 @@ class Answers(answers.Answers):
     """File to which predictions ("answers") for a test are appended; an answer is on the disk when `add` returns.
 
     An existing file is continued. If its writer was killed in the middle of the last line, that line is cut off.
-    Programs without fsbench write the same file by `answers.py` of a kit.
+    Programs without fsbench write the same file with `answers.py`, which every kit (exported test) contains.
 
     Args:
         path: the file, such as "mine.fsa". Each process that answers needs a file of its own; `fsbench.score` takes
             several.
         test: what `fsbench.load_test` returned, or the folder of a kit, against which every answer is checked; the
-            sha256 of a manifest; or None for a file that does not state its test.
+            sha256 of the test's list of episodes; or None, and the file does not say which test it answers.
 
     Attributes:
         done: numbers of the episodes that have an answer.
@@ -50,14 +50,15 @@ class Answers(answers.Answers):
         Args:
             number: the number of the episode, or the episode itself.
             mask: (h, w) integers or bool, 0 background and 1 to N the ways, of the size that the episode asks for.
-            presence: N bools, whether the query shows each way at all; None if that follows from the mask.
+            presence: N bools, whether the query shows each way (class) at all; None if a way is present when the mask
+                shows it.
             score: N numbers from 0 to 1, how sure the method is that each way is present; only together with
                 `presence`.
             labels: in classification, instead of a mask, the way from 1 to N of each query image.
 
         Raises:
-            RecordError: the test does not have the episode, it already has an answer, or the answer has a form that
-                cannot be scored.
+            RecordError: the test does not have the episode, it already has an answer, or the mask, presence, score or
+                labels have a form that cannot be scored.
         """
         try:
             super().add(number, mask, presence, score, labels)
