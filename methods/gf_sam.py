@@ -104,8 +104,11 @@ def similarity_prior(query: Tensor, supports: Tensor, masks: Tensor) -> Prior:
 def prompt_map(pos_mean: Tensor, pos_max: Tensor, neg_mean: Tensor) -> Tensor:
     """Return the weight (g, g) of each grid cell as a point prompt (§4).
 
-    The weight is the product of mean and largest foreground similarity, and 0 where the background similarity is
-    larger.
+    The product of a cell's mean and largest similarity with the supports' foreground, and its mean similarity with
+    their background, are each scaled to 0..1 over the grid. The weight is the first, and 0 where the second is larger.
+
+    Args:
+        pos_mean, pos_max, neg_mean: these similarities, (g, g) each.
     """
     cross, negative = (_stretched(values) for values in (pos_mean * pos_max, neg_mean))
     return torch.where(negative > cross, torch.zeros_like(cross), cross)

@@ -125,7 +125,10 @@ class JoinedFolds(OfficialData):
         return not self.derives_lists and (split, fold) in checksums(self.parted.name)
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Return in a word how derived pairs compare with the official lists: the worst result of all folds."""
+        """Return how pairs derived from the annotations differ from the official lists, the worst result of all folds.
+
+        One of `OFFICIAL`, `REORDERED` and `DERIVED`, from best to worst.
+        """
         parted = self.parted
         own = [[pair for pair in pairs if pair[1] in parted.test_classes(place)] for place in range(parted.folds)]
         return joined_origin([verdict(part, parted.name, split, place) for place, part in enumerate(own)])

@@ -23,7 +23,7 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 
 
 def add_runs_folder(parser: argparse.ArgumentParser) -> None:
-    """Add the option for the folder of all runs."""
+    """Add the option `--runs`, a Path: the folder in which each run has a folder of its own."""
     parser.add_argument("--runs", type=Path, default=Path("runs"), help=bench_help("runs"))
 
 

@@ -13,12 +13,7 @@ about = session.get_modelmeta().custom_metadata_map
 
 
 def segment(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Segment an image (H, W, 3) uint8 with the ONNX file beside this script.
-
-    Returns:
-        Labels (H, W) uint8, 0 background and n the n-th class; for each class its presence int8, 1, 0 or -1 (unknown);
-        and for each class its score float32.
-    """
+    """Return labels (H, W), 0 background and n class n; of each class presence 1, 0 or -1 (unknown); its scores."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape) < 2:
         raise ValueError(f"photo is {pixels.dtype} {pixels.shape}; expected RGB: uint8, height x width x 3, from 2 x 2")
     return tuple(session.run(["labels", "present", "score"], {"image": np.ascontiguousarray(pixels)}))

@@ -438,7 +438,7 @@ def _check_taken(metric: Metric, origin: str) -> None:
 
 
 def added_metrics() -> dict[str, tuple[Metric, str]]:
-    """Return {name: (metric, where it is from)} of the metrics of files and packages that this process uses."""
+    """Return the metrics that users' files and plug-in packages added in this process, {name: (metric, its origin)}."""
     return dict(_added)
 
 

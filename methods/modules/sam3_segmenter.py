@@ -99,7 +99,12 @@ class Sam3Segmenter(Segmenter):
                 yield None if given.isnan().any() else (*given.tolist(),)
 
     def query_scores(self, found: Any, size: tuple[int, int]) -> Tensor:
-        """Return the largest score of the detections that cover each query pixel, (h, w) float32; 0 where none does."""
+        """Return for each query pixel the largest score of the detections that cover it, (h, w) float32; 0 if none does.
+
+        Args:
+            found: the detections of one way, as `segment` returns them.
+            size: (h, w) of the query.
+        """
         raise NotImplementedError
 
     def objects(self, found: Any, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -298,7 +298,11 @@ class FrozenBackbone:
         """Draw random weights of a new network from torch's generator, where its default ones are unsuitable."""
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return those weights of `state` that features depend on, by fsbench's names; `state` is not changed."""
+        """Return the weights that features depend on, without a classifier's head, under this module's parameter names.
+
+        Args:
+            state: the weights under the names of a published checkpoint; it is not changed.
+        """
         return state
 
     def describe_state(self, state: Mapping[str, Tensor]) -> str:

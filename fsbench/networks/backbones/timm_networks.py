@@ -256,7 +256,7 @@ def check_size(patch: int, height: int, width: int) -> None:
 
 
 class FrozenTimmNetwork(FrozenBackbone):
-    """Frozen network from timm."""
+    """Feature extractor around a network of timm (a ViT or a CNN), whose weights are fixed."""
 
     def expected_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         with torch.device("meta"):

@@ -75,8 +75,8 @@ def validation_episodes(
 ) -> Iterator[Episode]:
     """Yield the episodes of one process's validation in VRP-SAM's program, without end.
 
-    All processes start with equally seeded generators. So on COCO all four have the same episodes: only 250 of 1000
-    differ.
+    All processes start with equally seeded generators. On COCO, whose queries are drawn, the four processes of the
+    official program therefore have the same episodes: of 1000 validated ones only 250 are distinct.
 
     Args:
         pool: possible queries and supports.

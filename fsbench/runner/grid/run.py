@@ -185,7 +185,12 @@ class _Display:
 
 
 def progress_text(folder: Path | None, log: Path) -> str:
-    """Return words for what the run in `folder` is doing now, such as its epoch or episode."""
+    """Return words for what a run is doing now, such as "training: epoch 3" or "evaluation: 40 episodes done".
+
+    Args:
+        folder: the run's folder; None if it has none yet.
+        log: file with what the run has printed.
+    """
     if folder is None or not folder.is_dir():
         return "starting"
     parts = list(folder.glob("evaluation/part-*.jsonl"))
