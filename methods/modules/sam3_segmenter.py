@@ -99,7 +99,7 @@ class Sam3Segmenter(Segmenter):
                 yield None if given.isnan().any() else (*given.tolist(),)
 
     def query_scores(self, found: Any, size: tuple[int, int]) -> Tensor:
-        """Return for each query pixel the largest score of the detections that cover it, (h, w) float32; 0 if none does.
+        """Return for each query pixel the largest score of the detections that cover it, (h, w) float32; 0 without one.
 
         Args:
             found: the detections of one way, as `segment` returns them.
