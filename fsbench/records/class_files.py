@@ -109,18 +109,20 @@ def class_not_named(folder: Path, reference: str, name: str) -> ClassNotNamed:
         name = "CLASS"  # a configuration may be anybody's, and what is printed is to be copied
     file, record = ClassFile.stated(reference), read_record(folder)
     when = "" if record is None else _moment(record.run.provenance.finished, "%H:%M")
-    used = f"this run used {name} in {file.path.name}{f' of {when}' if when else ''}"
+    dated = f"{file.path.name}{f' of {when}' if when else ''}"
+    used = f"this run used {name} in {dated}"
     kept = ClassFile(folder / SOURCE, file.sha256)
     state = "is not there any more" if file.sha256_now is None else "has changed since"
-    way_out, path = f"Give the old file (its sha256 begins with {file.sha256[:12]})", Path("OLD.py")
+    sha256 = f"its sha256 begins with {file.sha256[:12]}"
+    way_out, path, which = f"Give the old file ({sha256})", Path("OLD.py"), f", where OLD.py is {dated} ({sha256})"
     if file.is_unchanged:
-        state, way_out, path = "the command does not name", "Name it", file.path
+        state, way_out, path, which = "the command does not name", "Name it", file.path, ""
     elif kept.is_unchanged:
-        way_out, path = "Give the copy that the run keeps", kept.path
+        way_out, path, which = "Give the copy that the run keeps", kept.path, ""
     option = f"--method {shlex.quote(f'{path}:{name}')}"
     error = ClassNotNamed(
         f"{folder}: {used}, which {state}. {way_out}: {option}. The file's code is run: read it first if the run is "
         "not your own"
     )
-    error.option = option
+    error.option = f"{option}{which}"
     return error

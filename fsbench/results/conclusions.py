@@ -356,7 +356,8 @@ class _Words:
             return f"; anything from {ends} is possible (95 % interval)"
         higher = "higher" if found.value > 0 else "lower"
         p = f"corrected p {probability(row.corrected)}, p alone {probability(found.p)}"
-        why = f"among {self.comparisons} comparisons this may be chance ({p})"
+        few = found.p < 0.05 <= row.p_family
+        why = f"{'from so few trainings' if few else f'among {self.comparisons} comparisons'} this may be chance ({p})"
         if row.is_borrowed:
             why = "a fold has only one training, which is too few to tell"
         return f", {self._size(found.value)} {higher} (95 % interval {self._ends(found)}); {why}"

@@ -19,7 +19,7 @@ class CostFigure:
 
     name: str
     entry: str
-    join: Callable[[Sequence[float]], float] = max
+    join: Callable[[Sequence[float]], float | None] = max
 
     def value(self, costs: Iterable[Cost]) -> float | None:
         """Return this cost of a method from the costs of its runs; None if no run states it."""
@@ -27,8 +27,9 @@ class CostFigure:
         return self.join(known) if known else None
 
 
-def _mean_seconds(speeds: Sequence[float]) -> float:
-    return fmean(1 / speed for speed in speeds)
+def _mean_seconds(speeds: Sequence[float]) -> float | None:
+    seconds = [1 / speed for speed in speeds if speed]  # a record may state that nothing was done in a second
+    return fmean(seconds) if seconds else None
 
 
 PLOTTED = {

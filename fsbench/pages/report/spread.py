@@ -47,7 +47,8 @@ def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int
     if _all_equal(end for _, cost in known for end in (cost.score.value, cost.score.low, cost.score.high)):
         return f"No plot against {name}: {every} the same score."
     if len(known) < FEWEST_PLOTTED:
-        return "No plots of two methods: the table below says as much."
+        who = "of two methods" if len(costs) == len(known) else f"against {name}, which only two methods state"
+        return f"No plots {who}: the table below says as much."
     return ""
 
 
@@ -86,7 +87,7 @@ def size_plot_gap(sizes: SizeScores) -> str:
     if not bins:
         return "No plot: these runs have no scores by object size."
     if len(bins) == 1:
-        return f"No plot: only objects of {bins[0]} % of their image have an interval."
+        return f"No plot: only objects of {bins[0]} % of their image have enough images."
     if _all_equal(
         end for of_size in scores.values() for score in of_size for end in (score.value, score.low, score.high)
     ):

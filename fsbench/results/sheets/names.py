@@ -41,9 +41,9 @@ def shorten(
 
 
 def _common_method(names: Iterable[str]) -> str:
-    """Return the method, with the space behind it, to which all names with brackets belong; "" if there are several."""
-    heads = [head for head, bracket, _ in (name.partition("(") for name in names) if head and bracket]
-    return heads[0] if len(heads) > 1 and len(set(heads)) == 1 else ""
+    """Return the method, with the space behind it, to which all names belong; "" if there are several."""
+    heads = [head for head, *_ in (name.partition("(") for name in names) if head]
+    return heads[0] if len(heads) > 1 and len(set(heads)) == 1 and heads[0].endswith(" ") else ""
 
 
 def _ends(name: str, width: int, common: str = "") -> str:

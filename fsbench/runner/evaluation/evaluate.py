@@ -285,12 +285,13 @@ def _takes_no_episode(network: Any, episode: VisibleEpisode | VisibleImages, err
     from torch import Tensor  # a network is here, and so is torch
 
     try:
-        signature(network.forward).bind(episode)
+        signature(getattr(network, "forward", network)).bind(episode)
     except TypeError:
         return True
     if isinstance(error, AttributeError):
         return error.obj is episode and hasattr(Tensor, error.name or "")
-    return isinstance(error, TypeError) and type(episode).__name__ in str(error)
+    called = "'tuple' object is not callable", "'NoneType' object is not callable"  # as `x.size()` on an episode
+    return isinstance(error, TypeError) and (type(episode).__name__ in str(error) or str(error) in called)
 
 
 def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:

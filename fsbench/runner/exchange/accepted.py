@@ -6,7 +6,7 @@ Each has a folder of its name, with what a bundle holds of a run: record, counts
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fsbench.base.files import fingerprint, make_folder
+from fsbench.base.files import make_folder
 from fsbench.base.files.folders import check_removable, remove_written, replacing_folder
 from fsbench.base.files.opening import is_folder
 from fsbench.records.record import Record, find_records
@@ -54,11 +54,11 @@ def accept_runs(records: Sequence[Record], folder: Path, say: Callable[[str], No
         say(f"no longer accepted, removed: {place}")
 
 
-def _method_and_test(record: Record) -> tuple[str, str, str, str, int, int, int]:
+def _method_and_test(record: Record) -> tuple[str, str, str, int, int, int]:
     """Return method, data set, protocol, fold, ways and shots: runs equal in these take each other's place.
 
-    Two files of one's own that name their protocols alike are two protocols.
+    A protocol counts by its name, so that runs after a change of a user's protocol file replace those before it.
     """
     header = record.header
-    name, parts = record.run.identity.method.name, fingerprint(header.protocol_parts)
-    return name, header.dataset, header.protocol, parts, header.fold, header.way, header.shot
+    name = record.run.identity.method.name
+    return name, header.dataset, header.protocol, header.fold, header.way, header.shot
