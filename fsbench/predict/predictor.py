@@ -1,6 +1,7 @@
 """`fsbench.Predictor`: a method with its support, which segments any number of images."""
 
 import copy
+import hashlib
 import json
 import math
 import sys
@@ -219,7 +220,7 @@ class Predictor:
 
         def named(support: Support) -> Support:
             """Give a photo that is here already, under whatever name, the name that it has."""
-            key = support.pixels.shape, digest(torch.from_numpy(support.pixels))
+            key = support.pixels.shape, _pixels_digest(support.pixels)
             return replace(support, image_name=names.setdefault(key, support.image_name))
 
         return self._take(
@@ -502,10 +503,15 @@ class Predictor:
                     support.rows.tolist(),
                     digest(support.images),
                     digest(support.labels),
-                    *(digest(torch.from_numpy(one.pixels)) for one in self.negatives),
+                    *(_pixels_digest(one.pixels) for one in self.negatives),
                 ]
             ),
         }
+
+
+def _pixels_digest(pixels: np.ndarray) -> str:
+    """Return the sha256 (hexadecimal) of an array's values in C order, whatever its strides; it may be read-only."""
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
 
 
 def compose_run(

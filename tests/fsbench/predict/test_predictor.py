@@ -109,6 +109,20 @@ def blocks(*placed: tuple[int, tuple[int, int, int]]) -> tuple[np.ndarray, np.nd
     return pixels, labels
 
 
+def test_arrays_may_be_views_and_read_only(demo):
+    """As OpenCV's channels turned round, and as PIL's own pixels."""
+    (pixels, mask), other = scene(60, 80), np.full((20, 20, 3), 7, np.uint8)
+    demo.support("block", [(pixels, mask)]).negative([other])
+    expected, identity = demo.predict(pixels).label_map, demo.identity
+    views = [np.ascontiguousarray(one[..., ::-1])[..., ::-1] for one in (pixels, other)]
+    read_only = [np.asarray(Image.fromarray(one)) for one in (pixels, other)]
+    assert views[0].strides[-1] < 0 and not read_only[0].flags.writeable
+    for photo, without in (views, read_only):
+        demo.clear().support("block", [(photo, mask)]).negative([without])
+        np.testing.assert_array_equal(demo.predict(photo).label_map, expected)
+        assert demo.identity == identity
+
+
 @pytest.mark.parametrize("name", ["prototype", "fssdino"])  # ways that compete, and ways by themselves
 def test_what_is_not_it_becomes_background(name):
     red, orange = (220, 40, 30), (230, 120, 40)
