@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.errors import DataError, FsbenchError, SettingsError
 from fsbench.base.files import fingerprint, sha256_file
 from fsbench.base.terminal import print_note
 from fsbench.base.version import __version__
@@ -266,8 +266,8 @@ class Predictor:
         """Return the share (0 to 1) of pixels in negatives' marked regions that are still predicted as a class.
 
         The regions belong to no class, so 0 is best. At most ten photos are segmented, each with the other photos as
-        supports and negatives. None if fewer than two photos have a marked region, or if the only support's photo has
-        one.
+        supports and negatives. None if fewer than two photos have a marked region, if the only support's photo has
+        one, or if the method cannot segment a photo without its own labels.
         """
         marked: dict[str, list[Support]] = {}
         for one in self.negatives:
@@ -278,7 +278,10 @@ class Predictor:
             return None
         taken = []
         for regions in list(marked.values())[:MOST_ASKED]:
-            found = self._predict_without_itself(regions[0]).label_map > 0
+            try:
+                found = self._predict_without_itself(regions[0]).label_map > 0
+            except FsbenchError:  # the method takes no other number of supports, or cannot answer this photo
+                return None
             taken += [found[np.isin(one.labels, [*one.classes])] for one in regions]
         return float(np.concatenate(taken).mean())
 

@@ -144,6 +144,22 @@ def test_what_is_not_it_becomes_background(name):
         assert not ((after.label_map == 1) & (before.label_map == 0)).any()
 
 
+def test_a_method_of_a_fixed_number_of_shots_has_no_share_in_negatives(demo, monkeypatch):
+    """One photo of two shows the class and what is not it, so that a single support is left without it."""
+    red, orange = (220, 40, 30), (230, 120, 40)
+
+    def takes_two_shots(test: int, training: int | None) -> None:
+        if test != 2:
+            raise SettingsError("takes 2 shots")
+
+    monkeypatch.setattr(demo.method, "check_shots", takes_two_shots)
+    pixels, labels = blocks((15, red), (80, orange))
+    demo.support("block", [(pixels, labels == 1), blocks((50, red))])
+    demo.negative([(pixels, labels == 2), blocks((45, orange))])
+    assert demo.share_in_negatives() is None and demo.leave_one_out()["block"].problem == "takes 2 shots"
+    assert demo.predict(pixels).label_map.any(), "its supports are back"
+
+
 def test_masks_of_large_photos_are_enlarged(demo):
     demo.support("block", [scene(96, 128)])
     pixels, mask = scene(300, 400)
