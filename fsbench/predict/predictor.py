@@ -178,7 +178,10 @@ class Predictor:
                 unmarked = np.zeros(given.shape[:2], np.uint8)
                 added.append(Support(self._next_name(len(added)), given, unmarked, {}))
             else:
-                added += read_negatives([str(given)])[0]
+                negatives, notes = read_negatives([str(given)])
+                added += negatives
+                for note in notes:
+                    print_note(note)
         return self.add((), added)
 
     def _next_name(self, pending: int) -> str:
