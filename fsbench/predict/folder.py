@@ -208,6 +208,8 @@ def _difference(written: Any, identity: Mapping[str, Any]) -> str:
     for key in (*identity, *written):
         before, value = written.get(key), identity.get(key)
         if before != value:
+            if key == "no_check":
+                return "made with --no-check, now without it" if before else "made without --no-check, now with it"
             if key == "method":
                 before, value = before.get("name") if isinstance(before, dict) else None, identity["method"]["name"]
             return f"another {key}" if key in HASHED or before == value else f"{key} was {before}, now {value}"

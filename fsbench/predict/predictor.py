@@ -1,6 +1,7 @@
 """`fsbench.Predictor`: a method with its support, which segments any number of images."""
 
 import copy
+import hashlib
 import json
 import math
 import sys
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.errors import DataError, FsbenchError, SettingsError
 from fsbench.base.files import fingerprint, sha256_file
 from fsbench.base.terminal import print_note
 from fsbench.base.version import __version__
@@ -177,7 +178,10 @@ class Predictor:
                 unmarked = np.zeros(given.shape[:2], np.uint8)
                 added.append(Support(self._next_name(len(added)), given, unmarked, {}))
             else:
-                added += read_negatives([str(given)])[0]
+                negatives, notes = read_negatives([str(given)])
+                added += negatives
+                for note in notes:
+                    print_note(note)
         return self.add((), added)
 
     def _next_name(self, pending: int) -> str:
@@ -219,7 +223,7 @@ class Predictor:
 
         def named(support: Support) -> Support:
             """Give a photo that is here already, under whatever name, the name that it has."""
-            key = support.pixels.shape, digest(torch.from_numpy(support.pixels))
+            key = support.pixels.shape, _pixels_digest(support.pixels)
             return replace(support, image_name=names.setdefault(key, support.image_name))
 
         return self._take(
@@ -265,8 +269,8 @@ class Predictor:
         """Return the share (0 to 1) of pixels in negatives' marked regions that are still predicted as a class.
 
         The regions belong to no class, so 0 is best. At most ten photos are segmented, each with the other photos as
-        supports and negatives. None if fewer than two photos have a marked region, or if the only support's photo has
-        one.
+        supports and negatives. None if fewer than two photos have a marked region, if the only support's photo has
+        one, or if the method cannot segment a photo without its own labels.
         """
         marked: dict[str, list[Support]] = {}
         for one in self.negatives:
@@ -277,7 +281,10 @@ class Predictor:
             return None
         taken = []
         for regions in list(marked.values())[:MOST_ASKED]:
-            found = self._predict_without_itself(regions[0]).label_map > 0
+            try:
+                found = self._predict_without_itself(regions[0]).label_map > 0
+            except FsbenchError:  # the method takes no other number of supports, or cannot answer this photo
+                return None
             taken += [found[np.isin(one.labels, [*one.classes])] for one in regions]
         return float(np.concatenate(taken).mean())
 
@@ -502,10 +509,15 @@ class Predictor:
                     support.rows.tolist(),
                     digest(support.images),
                     digest(support.labels),
-                    *(digest(torch.from_numpy(one.pixels)) for one in self.negatives),
+                    *(_pixels_digest(one.pixels) for one in self.negatives),
                 ]
             ),
         }
+
+
+def _pixels_digest(pixels: np.ndarray) -> str:
+    """Return the sha256 (hexadecimal) of an array's values in C order, whatever its strides; it may be read-only."""
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
 
 
 def compose_run(

@@ -21,10 +21,11 @@ from fsbench.data.class_names import check_names
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import VOID
 from fsbench.data.file_rules import remark
-from fsbench.data.image_io import HALF, is_transparent, read_mask, read_photo, read_upright
+from fsbench.data.image_io import HALF, is_transparent, read_label_file, read_mask, read_photo, read_upright
 from fsbench.data.label_maps import way_labels
 from fsbench.data.orientation import apply_orientation, fit_labels, fits_both_ways
 from fsbench.data.palettes import SeenColours
+from fsbench.data.picture_file import picture_header
 from fsbench.data.transforms import RESIZES
 from fsbench.predict.embedded import embedded_file, embedded_picture, labels_on_photo
 from fsbench.predict.images import find_images
@@ -39,6 +40,8 @@ MOST_ASKED = 10
 NO_CLASS = "something else"
 """Name of a marked region that is none of the classes, unless the user names it."""
 MAX_CLASSES = 254
+MOST_NUMBERS = 32
+"""Most different numbers of a mask, unless its edges are smoothed; a photo has more shades."""
 
 SupportSpec = tuple[str, Path | None, Path]
 """Class name or ""; image, None where the file names it; mask or JSON file."""
@@ -192,6 +195,8 @@ def read_supports(
     by_number, chosen = parse_classes(classes)
     specs = [spec for one in given for spec in ([one] if isinstance(one, tuple) else parse_support(one))]
     supports, notes = _read_specs(specs, by_number, chosen, root)
+    folders = [Path(one) for one in given if isinstance(one, str) and is_folder(one)]
+    notes += [note for folder in folders if (note := _note_on_unpaired(folder, specs))]
     shown_classes = {name for support in supports for name in support.classes.values()}
     check_names(shown_classes, "the supports")
     for name in (*chosen, *by_number.values()):
@@ -218,15 +223,18 @@ def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list
         DataError: a file cannot be read or is invalid.
     """
     photos: list[Path] = []
+    no_masks: list[Path] = []
     specs: list[SupportSpec] = []
     for text in given:
         path = Path(text).expanduser()
         check_no_scan(path)
         if is_folder(path) and not (is_folder(path / MASKS) or any(path.glob("*.json"))):
-            pairs = _photos_with_masks(path)
+            found = [image.path for image in find_images([path])]
+            pairs, others = _negatives_with_masks(found)
             specs += [("", photo, mask) for photo, mask in pairs]
             paired = {file for pair in pairs for file in pair}
-            photos += [image.path for image in find_images([path]) if image.path not in paired]
+            photos += [file for file in found if file not in paired]
+            no_masks += others
         elif is_file(path) and path.suffix.lower() in SUFFIXES:
             photos.append(path)
         elif not {":", "="} & set(text) and not text.lower().endswith(".json") and not path.exists():
@@ -238,6 +246,11 @@ def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list
             specs += parse_support(text)
     specs = [(name or ("" if file.suffix.lower() == ".json" else NO_CLASS), image, file) for name, image, file in specs]
     regions, notes = _read_specs(specs, {}, (), root, keeps_unmarked=True)
+    if no_masks:
+        notes.append(
+            f"negatives: taken as photos, though other photos have their names: {_first(no_masks)}; a mask is as large "
+            "as its photo, with numbers in grey or in a palette; name any other one as photo:mask"
+        )
     if len(photos) > MOST_ASKED:
         notes.append(f"negatives: the first {MOST_ASKED} of {len(photos)} photos without the classes are asked")
     return [*(_unmarked(photo) for photo in photos[:MOST_ASKED]), *regions], notes
@@ -358,17 +371,98 @@ def _photos_with_masks(folder: Path) -> list[tuple[Path, Path]]:
     """Return the photos of a folder and their masks: those in `photos/` and `masks/`, else those that lie together."""
     together = not is_folder(folder / MASKS)
     near = folder if together else folder / PHOTOS
-    photos = [photo for photo in sorted(near.glob("*")) if photo.suffix.lower() in SUFFIXES]
+    photos = _pictures(near)
+    named = _by_name(photos)
     found: list[tuple[Path, Path]] = []
-    for mask in sorted((folder if together else folder / MASKS).glob("*.png")):
-        own = [photo for photo in photos if mask.stem in (photo.stem, photo.name) and photo != mask]
-        if not own and together:
-            continue  # a photo without a mask, or one whose mask this is not
-        if len(own) != 1:
-            number = "no photo" if not own else f"{len(own)} photos"
-            raise DataError(f"the mask {mask} has {number} of its name in {near}; expected one")
-        found.append((own[0], mask))
+    marked: set[Path] = set()
+    for mask in _pngs(photos if together else _pictures(folder / MASKS)):
+        own = [photo for photo in named.get(near / mask.stem, ()) if photo != mask]
+        if together and (not own or mask in marked):
+            continue  # a photo
+        photo = _only_photo(mask, own, near)
+        marked.add(photo)
+        found.append((photo, mask))
     return found
+
+
+def _note_on_unpaired(folder: Path, specs: Iterable[SupportSpec]) -> str:
+    """Return a note on the pictures of a folder that belong to none of the supports read from it; "" if all do.
+
+    Where masks have a folder of their own, or annotation files name the photos, there is no note.
+    """
+    if is_folder(folder / MASKS) or any(folder.glob("*.json")):
+        return ""
+    paired = {file for _, photo, mask in specs for file in (photo, mask)}
+    alone = [picture for picture in _pictures(folder) if picture not in paired]
+    return f"left out, as no mask or photo has the same name: {_first(alone)}" if alone else ""
+
+
+def _negatives_with_masks(photos: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[Path]]:
+    """Pair images with the masks of their names that lie beside them, in whatever folders.
+
+    Returns:
+        The (photo, mask) pairs, and the PNGs that have a photo's name but are not its mask.
+    """
+    named = _by_name(photos)
+    found: list[tuple[Path, Path]] = []
+    marked: set[Path] = set()
+    others: list[Path] = []
+    for mask in _pngs(photos):
+        of_its_name = [photo for photo in named[mask.with_suffix("")] if photo != mask]
+        if not of_its_name or mask in marked:
+            continue  # a photo
+        own = [photo for photo in of_its_name if _is_mask(mask, photo)]
+        if not own:
+            others.append(mask)
+            continue
+        photo = _only_photo(mask, own, mask.parent)
+        marked.add(photo)
+        found.append((photo, mask))
+    return found, others
+
+
+def _is_mask(file: Path, photo: Path) -> bool:
+    """Return whether a PNG is a mask of a photo, and not a photo itself.
+
+    A mask has the photo's size, and numbers in grey or in a palette. If there are many numbers, and most pixels have
+    neither the smallest nor the largest one, it is a photo all the same.
+    """
+    try:
+        own, header = picture_header(file, "mask"), picture_header(photo)
+        if own.mode in ("RGB", "RGBA") or own.shown_shape not in (header.shown_shape, header.stored_shape):
+            return False
+        numbers = read_label_file(file, "mask").visible
+    except DataError:  # whoever reads them says what is wrong
+        return True
+    between = numbers[(numbers > 0) & (numbers < own.top)]
+    return bool(len(np.unique(between)) <= MOST_NUMBERS or 2 * between.size < numbers.size)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """Return the visible pictures of a folder, sorted."""
+    return [file for file in sorted(folder.glob("[!.]*")) if file.suffix.lower() in SUFFIXES]
+
+
+def _pngs(files: Iterable[Path]) -> list[Path]:
+    """Return the PNG files, those that end in capital letters last: x.png is the mask of x.PNG."""
+    return sorted((file for file in files if file.suffix.lower() == ".png"), key=lambda file: file.suffix != ".png")
+
+
+def _by_name(photos: Iterable[Path]) -> dict[Path, list[Path]]:
+    """Return {path of a mask without its suffix: photos}: a mask has the photo's name, with its suffix or without."""
+    found: dict[Path, list[Path]] = {}
+    for photo in photos:
+        for path in (photo, photo.with_suffix("")):
+            found.setdefault(path, []).append(photo)
+    return found
+
+
+def _only_photo(mask: Path, photos: Sequence[Path], folder: Path) -> Path:
+    """Return the one photo of a mask; raise DataError if there is none or several."""
+    if len(photos) != 1:
+        number = f"{len(photos)} photos" if photos else "no photo"
+        raise DataError(f"the mask {mask} has {number} of its name in {folder}; expected one")
+    return photos[0]
 
 
 def parse_classes(text: str) -> tuple[dict[int, str], list[str]]:

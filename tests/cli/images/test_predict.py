@@ -249,7 +249,7 @@ def test_results_of_other_settings_are_kept_unless_forced(photos, support, tmp_p
         *notes, error = capsys.readouterr().err.splitlines()
         assert reason in error and "choose another --out, or --force" in error
         assert all(note.startswith("fsbench: note: ") for note in notes), notes
-    for change, reason in (unchecked[1:], "another support"), (support, "no_check was True, now None"):
+    for change, reason in (unchecked[1:], "another support"), (support, "made with --no-check, now without it"):
         assert predict(*change, "--query", photos, "--out", out)[0] == 2
         assert reason in capsys.readouterr().err
     assert files(out) == before

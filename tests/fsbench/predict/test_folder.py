@@ -125,3 +125,16 @@ def test_an_identity_of_another_form_is_another_one(tmp_path):
         SettingsError, match=r"made with other settings \(method was None, now x\); choose another --out"
     ):
         PredictionJournal(tmp_path, {"method": {"name": "x"}})
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        ({"no_check": True}, {}, "made with --no-check, now without it"),
+        ({}, {"no_check": True}, "made without --no-check, now with it"),
+    ],
+)
+def test_another_check_is_told_in_the_words_of_the_option(tmp_path, before, now, words):
+    PredictionJournal(tmp_path, before).lines.close()
+    with pytest.raises(SettingsError, match=rf"made with other settings \({words}\)"):
+        PredictionJournal(tmp_path, now)

@@ -109,6 +109,20 @@ def blocks(*placed: tuple[int, tuple[int, int, int]]) -> tuple[np.ndarray, np.nd
     return pixels, labels
 
 
+def test_arrays_may_be_views_and_read_only(demo):
+    """As OpenCV's channels turned round, and as PIL's own pixels."""
+    (pixels, mask), other = scene(60, 80), np.full((20, 20, 3), 7, np.uint8)
+    demo.support("block", [(pixels, mask)]).negative([other])
+    expected, identity = demo.predict(pixels).label_map, demo.identity
+    views = [np.ascontiguousarray(one[..., ::-1])[..., ::-1] for one in (pixels, other)]
+    read_only = [np.asarray(Image.fromarray(one)) for one in (pixels, other)]
+    assert views[0].strides[-1] < 0 and not read_only[0].flags.writeable
+    for photo, without in (views, read_only):
+        demo.clear().support("block", [(photo, mask)]).negative([without])
+        np.testing.assert_array_equal(demo.predict(photo).label_map, expected)
+        assert demo.identity == identity
+
+
 @pytest.mark.parametrize("name", ["prototype", "fssdino"])  # ways that compete, and ways by themselves
 def test_what_is_not_it_becomes_background(name):
     red, orange = (220, 40, 30), (230, 120, 40)
@@ -128,6 +142,22 @@ def test_what_is_not_it_becomes_background(name):
     assert predictor.share_in_negatives() == 0 and len(predictor.negatives) == 4
     if name == "fssdino":  # which decides each way by itself: the mask is what it was, but for what the negative takes
         assert not ((after.label_map == 1) & (before.label_map == 0)).any()
+
+
+def test_a_method_of_a_fixed_number_of_shots_has_no_share_in_negatives(demo, monkeypatch):
+    """One photo of two shows the class and what is not it, so that a single support is left without it."""
+    red, orange = (220, 40, 30), (230, 120, 40)
+
+    def takes_two_shots(test: int, training: int | None) -> None:
+        if test != 2:
+            raise SettingsError("takes 2 shots")
+
+    monkeypatch.setattr(demo.method, "check_shots", takes_two_shots)
+    pixels, labels = blocks((15, red), (80, orange))
+    demo.support("block", [(pixels, labels == 1), blocks((50, red))])
+    demo.negative([(pixels, labels == 2), blocks((45, orange))])
+    assert demo.share_in_negatives() is None and demo.leave_one_out()["block"].problem == "takes 2 shots"
+    assert demo.predict(pixels).label_map.any(), "its supports are back"
 
 
 def test_masks_of_large_photos_are_enlarged(demo):

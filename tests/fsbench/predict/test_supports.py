@@ -734,7 +734,45 @@ def test_masks_beside_photos_are_no_photos(folder):
     names = ["beside/plain.png", "beside/dotted.png", "beside/marked.jpg"]
     assert [one.image_name for one in read] == names
     assert [one.classes for one in read] == [{}, *[{1: "something else"}] * 2]
-    assert [one.image_name for one in read_supports(["beside"])[0]] == names[1:]
+    supports, (note,) = read_supports(["beside"])
+    assert [one.image_name for one in supports] == names[1:]
+    assert note == "left out, as no mask or photo has the same name: beside/plain.png"
+
+
+@pytest.mark.parametrize("place", ["neg", "neg/deep"])
+def test_pngs_of_a_photos_name_are_its_masks_or_photos_by_what_they_hold(folder, place):
+    """Masks in capital letters, and in folders within the folder, are those of their photos, too."""
+    (folder / place).mkdir(parents=True)
+    grey = Image.fromarray(PHOTO).convert("L")
+    large = Image.fromarray(np.kron(MASK, np.full((2, 2), 255, np.uint8)))
+    pngs = {"colours.png": Image.fromarray(PHOTO), "grey.png": grey, "large.png": large, "few.png": grey.quantize(64)}
+    masks = {"mask.PNG": white("L"), "soft.png": smooth(), "labels.png": Image.fromarray(MASK * 2)}
+    for name, picture in {**pngs, **masks}.items():
+        Image.fromarray(PHOTO).save(f"{place}/{Path(name).stem}.jpg")
+        picture.save(f"{place}/{name}")
+    grey.save(f"{place}/colours.jpeg")
+    read, (softened, note) = read_negatives(["neg"])
+    assert "smoothed" in softened
+    names = sorted([*(f"{Path(name).stem}.jpg" for name in pngs), *pngs, "colours.jpeg"])
+    assert [one.image_name for one in read if not one.classes] == [f"{place}/{name}" for name in names]
+    marked = sorted(one.image_name for one in read if one.classes)
+    assert marked == [f"{place}/{name}.jpg" for name in ("labels", "mask", "soft")]
+    alike = ", ".join(f"{place}/{name}" for name in sorted(pngs))
+    assert note.startswith(f"negatives: taken as photos, though other photos have their names: {alike}; a mask is")
+
+
+def test_masks_in_capital_letters_are_found_beside_photos_and_in_their_folder(folder):
+    for names in (
+        ("near/x.jpg", "near/x.PNG"),
+        ("apart/photos/x.jpg", "apart/masks/x.PNG"),
+        ("both/x.PNG", "both/x.png"),
+    ):
+        for name, picture in zip(names, (Image.fromarray(PHOTO), white("L")), strict=True):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            picture.save(name)
+        (support,), notes = read_supports([names[0].partition("/")[0]])
+        assert support.image_name == names[0] and not notes
+        np.testing.assert_array_equal(support.labels, MASK)
 
 
 def test_of_many_photos_without_the_classes_the_first_are_read(folder):
