@@ -98,7 +98,8 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
 def _next_commands(options: argparse.Namespace, planned: Sequence[PlannedRun]) -> list[str]:
     """Return the commands to go on with: the same with --run while there is something to run, else what compares."""
     if any(item.is_ready for item in planned):
-        return [shlex.join(["fsbench", *options.words, *["--run"] * (not options.run)])]
+        words = [word for word in options.words if word != "--dry-run"]
+        return [shlex.join(["fsbench", *words, *["--run"] * (not options.run)])]
     methods: dict[str, set[tuple[str, ...]]] = {}
     for item in planned:
         if item.record is not None:

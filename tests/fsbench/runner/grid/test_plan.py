@@ -112,7 +112,7 @@ def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
     assert old | {"data_root", "extra"} <= stated["runs"][0].keys() & stated["scores"][0]["variant"].keys()
     assert stated["runs"][0]["method"] == "prototype" and stated["runs"][0]["fold"] == 0
     assert stated["runs"][1]["cost"]["source"] == "1 run of other data"
-    assert main(["grid", str(file), "--runs", str(runs)]) == 0
+    assert main(["grid", str(file), "--dry-run", "--runs", str(runs)]) == 0
     out = capsys.readouterr().out
     assert "1 of 2 runs done, 1 waiting; 81 s left" in out
     assert out.splitlines()[-2:] == ["next:", f"  fsbench grid {file} --runs {runs} --run"]
