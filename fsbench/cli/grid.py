@@ -118,7 +118,8 @@ def print_obstacles(planned: Sequence[PlannedRun]) -> None:
     for line in [*refusal_lines(planned), *missing_lines(planned)]:
         print_line(f"fsbench: {line}", sys.stderr)
     if hindered := sum(bool(item.obstacle) for item in planned):
-        print_line(f"fsbench: {hindered} of {len(planned)} runs cannot start; the other {ready} start now", sys.stderr)
+        runs, start = "run" if hindered == 1 else "runs", "starts" if ready == 1 else "start"
+        print_line(f"fsbench: {hindered} {runs} cannot start; {ready} {start} now", sys.stderr)
 
 
 def print_failures(failures: Sequence[Failure]) -> None:
