@@ -125,7 +125,13 @@ def find_class(text: str, folder: Path | None = None) -> tuple[ClassFile, type]:
     file, name = name_class_file(text, folder)
     classes = classes_of_file(file)
     if name not in classes:
-        if name in vars(sys.modules[file.module]):
+        found = vars(sys.modules[file.module])
+        if isinstance(imported := found.get(name), type):
+            raise SettingsError(
+                f"{file.path} has no class {name} of its own: {name} is imported from {imported.__module__}; expected "
+                f"the file that defines it, FILE.py:{imported.__name__}"
+            )
+        if name in found:
             raise SettingsError(
                 f"{file.path} has no class {name}: {name} is something else, and a class is wanted here; a function is "
                 "tested in Python, by fsbench.evaluate"

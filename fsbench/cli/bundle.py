@@ -43,9 +43,10 @@ def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
     needed = {"runs": options.runs, "--card": options.card, "-o": options.out}
     missing = [name for name, value in needed.items() if not value]
     if missing:
+        commands = bundle_commands(options.runs, str(options.out or "results.fsb"), options.card)
         raise SettingsError(
             f"bundle lacks {', '.join(missing)}; expected runs, a card that says how the method was trained and "
-            f"chosen, and a file to write:\n{bundle_commands(options.runs, str(options.out or 'results.fsb'))}"
+            f"chosen, and a file to write:\n{commands}"
         )
     check_output_file(options.out, "-o")
     check_replaced(options.out, "-o", "bundle", read_listing)

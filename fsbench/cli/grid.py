@@ -98,7 +98,8 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
 def _next_commands(options: argparse.Namespace, planned: Sequence[PlannedRun]) -> list[str]:
     """Return the commands to go on with: the same with --run while there is something to run, else what compares."""
     if any(item.is_ready for item in planned):
-        return [shlex.join(["fsbench", *options.words, *["--run"] * (not options.run)])]
+        words = [word for word in options.words if word != "--dry-run"]
+        return [shlex.join(["fsbench", *words, *["--run"] * (not options.run)])]
     methods: dict[str, set[tuple[str, ...]]] = {}
     for item in planned:
         if item.record is not None:
@@ -117,7 +118,8 @@ def print_obstacles(planned: Sequence[PlannedRun]) -> None:
     for line in [*refusal_lines(planned), *missing_lines(planned)]:
         print_line(f"fsbench: {line}", sys.stderr)
     if hindered := sum(bool(item.obstacle) for item in planned):
-        print_line(f"fsbench: {hindered} of {len(planned)} runs cannot start; the other {ready} start now", sys.stderr)
+        runs, start = "run" if hindered == 1 else "runs", "starts" if ready == 1 else "start"
+        print_line(f"fsbench: {hindered} {runs} cannot start; {ready} {start} now", sys.stderr)
 
 
 def print_failures(failures: Sequence[Failure]) -> None:

@@ -113,8 +113,12 @@ def check_name(name: str, what: str) -> None:
 
 _MARKS = "†‡§¶‖*~≠"
 """Characters by which tables mark names and scores."""
-_OWN_WORDS = re.compile(r"^of \d+ \w+( \d{4})?, \d\d:\d\d|as it is now$|^[0-9a-f]{12}$|^seed \d")
-"""Words by which tables tell runs without a label from each other."""
+_END_MARKS = "¹°!+"
+"""Characters that are such marks only at the end of words, where labels may not have them."""
+_OWN_WORDS = re.compile(
+    r"^of \d+ \w+( \d{4})?, \d\d:\d\d|as it is now$|^[0-9a-f]{12}$|^seed \d|(^|\s)rough$", re.IGNORECASE
+)
+"""Words by which tables tell runs without a label from each other, and mark scores."""
 
 
 def check_label(label: str | None) -> None:
@@ -124,11 +128,12 @@ def check_label(label: str | None) -> None:
             f"the label is {label!r}, expected at most {LONGEST_LABEL} visible characters without spaces at its ends "
             "and without parentheses, brackets and —, which tables put around labels"
         )
-    if label is not None and (set(label) & set(_MARKS) or _OWN_WORDS.search(label)):
+    if label and (set(label) & set(_MARKS) or label[-1] in _END_MARKS or _OWN_WORDS.search(label)):
         raise SettingsError(
             f"the label is {label!r}, which could be taken for what tables say of runs by themselves; expected one "
-            f"without the marks {' '.join(_MARKS)} and without words such as 'of 28 Nov, 10:49', 'as it is now' and "
-            "'seed 1'; choose other words"
+            f"without the marks {' '.join(_MARKS)}, without {' '.join(_END_MARKS)} or 'rough' at its end, without "
+            "words such as 'of 28 Nov, 10:49', 'as it is now' and 'seed 1', and not 12 hexadecimal digits, which look "
+            "like a run's hash; choose other words"
         )
 
 

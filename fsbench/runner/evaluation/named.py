@@ -7,6 +7,8 @@ from typing import Any
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.core.global_state import kept_global_state
+from fsbench.data.episodes.manifest import CLASSIFICATION
+from fsbench.protocols.reading import DEFAULT_PROTOCOLS
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record
 from fsbench.runner.config.run_config import RunConfig, run_options, task_options
@@ -39,13 +41,20 @@ def evaluate_named(method: str, test: Test, runs: str | Path, progress: bool, op
         The record of the run, the same as from `fsbench bench` with these settings.
 
     Raises:
-        SettingsError: an option is unknown, or the method's settings give another test.
+        SettingsError: an option is unknown, the method's settings give another test, or the test is of classification
+            and of the user's own protocol.
         FsbenchError: the run fails.
     """
     opened = dict(test.opened)
     if not opened:
         raise SettingsError(
             f"a method that is given by name ({method}) needs the settings of the test; expected a test from load_test"
+        )
+    if test.protocol.task == CLASSIFICATION and test.protocol.parts is not None:
+        raise SettingsError(
+            f"the test has your own protocol {test.protocol.name}, and a method that is given by name ({method}) "
+            f"classifies by the protocol {DEFAULT_PROTOCOLS[CLASSIFICATION]} alone; open the test without `protocol`, "
+            "or give a function"
         )
     known = [option.field for option in run_options() if option.field not in OF_THE_TEST]
     for name in options:

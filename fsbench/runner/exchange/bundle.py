@@ -246,13 +246,15 @@ def read_listing(bundle: Path) -> Listing:
         return listing
 
 
-def bundle_commands(runs: Sequence[Path], file: str, card: str = "card.yaml") -> str:
-    """Return the commands, one a line, that make and check a bundle (a file of runs to publish)."""
-    shown = shlex.join(map(str, runs)) or "RUNS"
-    return (
-        f"  fsbench bundle {shown} --new-card {card}\n  (fill in {card})\n"
-        f"  fsbench bundle {shown} --card {card} -o {shlex.quote(file)}\n  fsbench verify {shlex.quote(file)}"
-    )
+def bundle_commands(runs: Sequence[Path], file: str, cards: Sequence[str] = ()) -> str:
+    """Return the commands, one a line, that make and check a bundle (a file of runs to publish).
+
+    Without `cards`, as `--card` gives them, the first commands make a card.
+    """
+    shown, file = shlex.join(map(str, runs)) or "RUNS", shlex.quote(file)
+    new = "" if cards else f"  fsbench bundle {shown} --new-card card.yaml\n  (fill in card.yaml)\n"
+    given = " ".join(f"--card {shlex.quote(card)}" for card in cards or ["card.yaml"])
+    return f"{new}  fsbench bundle {shown} {given} -o {file}\n  fsbench verify {file}"
 
 
 @contextmanager

@@ -217,19 +217,14 @@ def plan(runs: Iterable[RunConfig], folder: Path, recheck: bool = False) -> list
 def without_repeats(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
     """Drop runs that differ from another run only in a seed that does not change the result.
 
-    Of such runs a finished one is kept, else the first. Of runs that are refused for the same reason, the one with the
-    first seed is kept.
+    Of such runs a finished one is kept, else the first.
     """
-
-    def stands(item: PlannedRun) -> bool:
-        return item.takes_seed and not item.refused
-
     chosen: dict[tuple[object, ...], PlannedRun] = {}
     for item in planned:
-        key = *run_variant(item.config), item.config.fold, item.refused
-        if not stands(item) and (key not in chosen or (item.record and not chosen[key].record)):
+        key = *run_variant(item.config), item.config.fold
+        if not item.takes_seed and (key not in chosen or (item.record and not chosen[key].record)):
             chosen[key] = item
-    return [item for item in planned if stands(item) or any(item is one for one in chosen.values())]
+    return [item for item in planned if item.takes_seed or any(item is one for one in chosen.values())]
 
 
 def _takes_seed(experiment: "Experiment") -> bool:

@@ -167,7 +167,9 @@ def absent_scores(results: Sequence[Summary]) -> list[str]:
         lines.append(
             "a row in which folds or seeds are missing: the mean of those that are done, not of the whole test"
         )
-    for item in {item.chosen_folds: item for item in scored if item.is_complete and not item.is_whole}.values():
+    for item in scored:
+        if item.is_whole or not item.is_complete:
+            continue
         folds = item.chosen_folds
         only = (
             f"fold {folds[0]}; the mean is of that fold"
@@ -175,6 +177,7 @@ def absent_scores(results: Sequence[Summary]) -> list[str]:
             else (f"folds {', '.join(map(str, folds))}; the mean is of these folds")
         )
         lines.append(f"folds {item.folds} of {item.of}: the grid has only {only}")
+    lines = list(dict.fromkeys(lines))
     for metric in dict.fromkeys(item.metric for item in results):
         absent = [item for item in results if item.metric == metric and item.value is None and item.of is not None]
         if absent:

@@ -104,7 +104,8 @@ def remarks(planned: Sequence[PlannedRun], requested: Sequence[RunConfig] = ()) 
             by_note.setdefault(note, []).append(" ".join(word for word in words if word))
     notes = [note if len(names) == with_runs else f"{', '.join(names)}: {note}" for note, names in by_note.items()]
     once = list(dict.fromkeys(item.config.name for item in planned if not item.takes_seed))
-    if once and len({run.seed for run in requested}) > 1:
-        counted = f"; so the grid's {len(requested)} combinations are {len(planned)} runs"
+    if once and len(planned) < len(requested):
+        runs = "1 run" if len(planned) == 1 else f"{len(planned)} runs"
+        counted = f"; so the grid's {len(requested)} combinations are {runs}"
         notes.append(f"{', '.join(once)}: one seed, since nothing is trained{counted}")
     return notes

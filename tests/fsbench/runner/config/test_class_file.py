@@ -70,6 +70,7 @@ def test_its_values_pass_to_a_process_that_has_not_loaded_the_file(mine, monkeyp
     [
         ("nowhere.py:Constant", "cannot read nowhere.py (No such file or directory); expected FILE.py:Class"),
         ("mine.py:Konstant", "mine.py has no class Konstant; it has Constant; did you mean 'Constant'?"),
+        ("mine.py:Segmenter", "of its own: Segmenter is imported from fsbench.core.segmenter; expected the file that"),
         ("mine.py:EMAT", "the class EMAT of "),
         ("mine.py", "mine.py is a file; expected one of its classes: mine.py:Constant"),
         ("nowhere.py", "there is no file nowhere.py; expected FILE.py:Class"),

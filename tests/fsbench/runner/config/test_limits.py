@@ -6,7 +6,11 @@ from lightning.pytorch.cli import LightningCLI
 from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
 from fsbench.cli.main import main
-from fsbench.runner.config.limits import check_name, check_trainer
+from fsbench.results.sheets.cells import CONDITIONAL, MARKS, STAR
+from fsbench.results.sheets.trainings import BORROWED, ROUGH, THESE
+from fsbench.results.studies.sweep.curves import BEYOND
+from fsbench.results.tables.trivial import NOT_ABOVE
+from fsbench.runner.config.limits import check_label, check_name, check_trainer
 
 
 @pytest.mark.parametrize("precision", ["32-true", "32", 32, "16-mixed", "16", 16, "bf16-mixed", "bf16", None])
@@ -66,3 +70,25 @@ def test_a_command_refuses_them_before_it_builds_anything(named, capsys, tmp_pat
     err = capsys.readouterr().err
     assert "trainer.precision is bf16-true, expected 32-true, 16-mixed or bf16-mixed" in err
     assert "Traceback" not in err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "of 28 Nov, 10:49", "of 3 May 2025, 10:49:03", "knn.py as it is now", "Seed 1", "rough", "202611281049",
+        "DEADBEEFCAFE", "as it is NOW",
+        *(f"best{mark}" for mark in (*MARKS, STAR, CONDITIONAL, BORROWED, THESE, ROUGH, NOT_ABOVE, BEYOND, "≠")),
+    ],
+)  # fmt: skip
+def test_labels_that_look_like_what_tables_say_are_refused(label):
+    """Tables set all these marks behind names and scores."""
+    with pytest.raises(SettingsError, match=r"could be taken for what tables say .* 12 hexadecimal digits, which look"):
+        check_label(label)
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["of all supports, seed as before", "knn+crf", "30° turned", "thorough", "rough masks", "20261128", "", None],
+)
+def test_other_labels_are_taken(label):
+    check_label(label)

@@ -5,7 +5,6 @@ import pytest
 import fsbench
 from fsbench.base.errors import ContractError, SettingsError
 from fsbench.records.asked_alone import Tally, differing_episodes, episodes_to_ask
-from fsbench.runner.config.limits import check_label
 from tests.fsbench.runner.evaluation.test_evaluate import middle
 
 SHOWN = {}
@@ -79,10 +78,6 @@ def test_the_label_given_last_is_kept_by_the_same_run(test, tmp_path):
     assert "label" not in file.read_text() and {one.record.run.id for one in runs} == {file.parent.name}
     with pytest.raises(SettingsError, match=r"the label is '\(best\)', expected at most 60 visible characters"):
         evaluated(forgetful, test, tmp_path, label="(best)")
-    for label in ("of 28 Nov, 10:49", "of 3 May 2025, 10:49:03", "knn.py as it is now", "best †", "0" * 12, "seed 1"):
-        with pytest.raises(SettingsError, match=r"which could be taken for what tables say of runs by themselves"):
-            check_label(label)
-    check_label("of all supports, seed as before")
 
 
 def test_of_answers_in_a_file_nobody_can_ask(test, tmp_path):

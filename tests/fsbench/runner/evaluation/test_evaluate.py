@@ -155,6 +155,12 @@ def test_labels_of_classification_are_ways(tmp_path):
         with pytest.raises(SettingsError, match=f"labels from {label} to {label}, expected 1 to 5"):
             quietly(lambda episode: [label] * len(episode.queries), test, tmp_path, name="mine")  # noqa: B023
     assert quietly(lambda episode: [1] * len(episode.queries), test, tmp_path, name="mine").scores["accuracy"] == 20
+    own = {"name": "wrong", "base": "fort", "metrics": ["error"]}
+    test = fsbench.load_test("demo-cls", root=tmp_path / "demo", protocol=own, way=5, episodes=2)
+    with pytest.raises(
+        SettingsError, match=r"your own protocol wrong, and .* \(fort\) classifies by the protocol fort"
+    ):
+        quietly("fort", test, tmp_path)
 
 
 def test_another_model_does_not_go_on_with_the_answers_of_one(test, tmp_path):

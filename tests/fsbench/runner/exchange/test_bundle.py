@@ -261,6 +261,9 @@ def test_the_command_line(runs, capsys, tmp_path):
     assert main(["bundle", "--new-card", str(new)]) == 0 and new.read_text() == CHOICES
     assert main(["bundle", "--new-card", str(new)]) == 2 and "exists already" in capsys.readouterr().err
     assert main(["bundle", str(record.path)]) == 2 and "lacks --card, -o;" in capsys.readouterr().err
+    assert main(["bundle", str(record.path), "--card", "a b.yaml"]) == 2
+    commands = f"  fsbench bundle {record.path} --card 'a b.yaml' -o results.fsb\n  fsbench verify results.fsb\n"
+    assert capsys.readouterr().err.endswith(f"and a file to write:\n{commands}")
     assert main(["bundle", str(record.path), "--card", str(new), "-o", str(out)]) == 2 and not out.exists()
     asked = ["bundle", str(record.path), "--card", card_file(tmp_path), "-o", str(out)]
     assert main([*asked, "--licence", "a\nb"]) == 2 and "--licence is" in capsys.readouterr().err and not out.exists()

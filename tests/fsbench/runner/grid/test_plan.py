@@ -9,14 +9,18 @@ from functools import wraps
 
 import pytest
 
+from fsbench.base.errors import SettingsError
+from fsbench.cli.grid import print_obstacles
 from fsbench.cli.main import main
 from fsbench.data.file_digests import states_sha256
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.records.run_directory import staging_folder
-from fsbench.runner.grid.plan import plan, run_fingerprint, run_folder
+from fsbench.runner.grid.plan import PlannedRun, plan, run_fingerprint, run_folder, without_repeats
 from fsbench.runner.grid.plan_sheet import to_sheet
 from fsbench.runner.grid.spec import read_grid
+from fsbench.runner.grid.summary import remarks
+from tests.fsbench.runner.grid.cells import cell_of, finished
 
 SMALL = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.test.episodes=3"]
 
@@ -112,7 +116,7 @@ def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
     assert old | {"data_root", "extra"} <= stated["runs"][0].keys() & stated["scores"][0]["variant"].keys()
     assert stated["runs"][0]["method"] == "prototype" and stated["runs"][0]["fold"] == 0
     assert stated["runs"][1]["cost"]["source"] == "1 run of other data"
-    assert main(["grid", str(file), "--runs", str(runs)]) == 0
+    assert main(["grid", str(file), "--dry-run", "--runs", str(runs)]) == 0
     out = capsys.readouterr().out
     assert "1 of 2 runs done, 1 waiting; 81 s left" in out
     assert out.splitlines()[-2:] == ["next:", f"  fsbench grid {file} --runs {runs} --run"]
@@ -136,6 +140,33 @@ def test_cells_that_cannot_be_built_are_refused_by_themselves(write, demo_folder
     refused, missing = sheet.notes[:2]
     assert refused.startswith("refused: prototype demo fold 9: ") and unknown.refused in refused
     assert missing == f"missing: {absent.obstacle}"
+
+
+def test_refused_runs_of_all_seeds_stay_in_a_plan(capsys):
+    """Of an untrained method's seeds one is left, and only this is blamed on its having nothing to train."""
+
+    def run(method, seed, **more):
+        return PlannedRun(cell_of(method, "demo", 0, 1, 1, None, seed), None, **more)
+
+    error = SettingsError("the fold is unknown")
+    requested = [run("prototype", seed, takes_seed=False) for seed in (0, 1)]
+    requested += [run("hsnet", seed, error=error) for seed in (0, 1, 2)]
+    planned, configs = without_repeats(requested), [item.config for item in requested]
+    assert planned == [requested[0], *requested[2:]]
+    sheet = to_sheet(planned, [], remarks(planned, configs))
+    assert sheet.title.startswith("0 of 4 runs done, 1 waiting, 3 refused")
+    assert sheet.notes[0].startswith("refused: hsnet demo fold 0 1-way 1-shot seed 0 and 2 more: the fold is unknown")
+    once = "prototype: one seed, since nothing is trained; so the grid's"
+    assert sheet.notes[-1] == f"{once} 5 combinations are 4 runs"
+    assert remarks(planned[:1], configs[:2]) == [f"{once} 2 combinations are 1 run"]
+    assert remarks(planned, configs[1:]) == []
+
+    for items, words in (
+        ([*planned, run("emat", 0, record=finished(50.0))], "3 runs cannot start; 1 starts now"),
+        ([*requested[:3], run("emat", 0, record=finished(50.0))], "1 run cannot start; 2 start now"),
+    ):
+        print_obstacles(items)
+        assert capsys.readouterr().err.splitlines()[-1] == f"fsbench: {words}"
 
 
 def test_a_rerun_that_waits_to_take_its_place_is_not_done_nor_a_damaged_one(make, write, demo_folder):

@@ -44,6 +44,9 @@ def test_a_grid_of_one_fold_is_complete():
     notes = to_sheet(cells_with({(0, 0): 50.0}), [found]).notes
     assert "folds 1 of 2: the grid has only fold 0; the mean is of that fold" in notes
     assert not any("not of the whole test" in note for note in notes)
+    (other,) = summaries(cells_with({(0, 0): 50.0}, folds=4), ["mIoU"])
+    only = "the grid has only fold 0; the mean is of that fold"
+    assert absent_scores([found, other, other]) == [f"folds 1 of 2: {only}", f"folds 1 of 4: {only}"]
 
 
 def test_runs_of_other_weights_never_fill_up_a_score(write):
