@@ -25,7 +25,7 @@ def words(small_demo):
     return call
 
 
-KILLED = "before all was done (killed by SIGKILL; out of memory?); what is left is made one by one"
+KILLED = "stopped (killed by SIGKILL; out of memory?); the rest is run one by one"
 
 
 def kill_amid(process, runs: Path) -> tuple[str, str]:
