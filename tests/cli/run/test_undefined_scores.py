@@ -31,7 +31,7 @@ def test_an_undefined_mean_has_a_sign_and_a_reason_and_makes_the_mean_over_folds
         if lacking:
             undefined.add(str(record.header.fold))
             names = [record.header.class_names[str(number)] for number in lacking]
-            assert f"fold {record.header.fold} has no episodes of {', '.join(names)};" in why
+            assert f"fold {record.header.fold} has no episodes of {', '.join(names)}" in why
         else:
             finite.add(str(record.header.fold))
     assert undefined and finite and why.endswith("; the program divides by zero there")
