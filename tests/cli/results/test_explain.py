@@ -14,7 +14,7 @@ def test_explain_a_run(warm, bench_arguments, tmp_path):
     runs = tmp_path / "runs"
     done = warm(*bench_arguments("dcama", runs))
     assert done.returncode == 0, done.stderr
-    assert "dcama: only segments" in done.stdout  # the footnote about presence
+    assert "dcama: does not say whether a way is present" in done.stdout  # the footnote about presence
     (record,) = find_records(runs)
     seen = warm("explain", str(record.path), "--episodes", "3", "--pixel", "0.5,0.5")
     assert seen.returncode == 0, seen.stderr

@@ -39,7 +39,8 @@ def test_a_name_is_broken_into_lines_that_fit_and_loses_no_letter(width):
 @pytest.mark.slow(3)
 def test_names_are_whole_in_the_plots_of_a_report_and_in_those_of_commands(tmp_path):
     labels = ("prototype_of_the_mean_of_all_support_tokens_demo", "dense_classifier_with_low_rank_adaptation")
-    write_study(tmp_path / "runs", dict(zip(labels, (0.6, 0.5), strict=True)), 1, classes=4, episodes=200, epochs=3)
+    methods = {**dict(zip(labels, (0.6, 0.5), strict=True)), "short": 0.4}  # costs of two are not drawn
+    write_study(tmp_path / "runs", methods, 1, classes=4, episodes=200, epochs=3)
     runs = str(tmp_path / "runs")
     assert main(["report", runs, "--out", str(tmp_path / "r")]) == 0
     assert main(["compare", runs, "--plot", str(tmp_path / "r/study-1/compare.svg")]) == 0

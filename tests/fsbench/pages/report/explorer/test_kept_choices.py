@@ -135,8 +135,9 @@ def test_a_tab_that_heard_nothing_overwrites_nothing(reading, tmp_path):
         expect(box(one, "odd")).to_have_count(0)
         wait_until(deaf.page, "!Object.values(localStorage).some((text) => text.includes('odd'))")
         deaf.page.set_input_files("#tag-import", tmp_path / "tags.json")
-        expect(box(one, "far")).to_be_checked()
         for reader in (one, deaf):
+            expect(box(reader, "far")).to_be_checked()
+            expect(box(reader, "odd")).to_have_count(0)
             assert names(reader) == ["easy", "far"]
 
 
