@@ -46,7 +46,7 @@ def test_a_class_in_a_file_runs_stands_in_tables_and_is_explained_where_it_is_na
     file.unlink()  # the runs outlive it
     kept = warm("explain", str(run), "--episode", "0")
     assert kept.returncode == 0 and ious(kept.stdout) == ious(explained.stdout) != []
-    assert f"Give the copy that the run keeps: --method {run / 'method.py'}:Constant" in kept.stderr
+    assert f"steps and attention need --method {run / 'method.py'}:Constant" in kept.stderr
     changed = warm("table", "runs").stdout
     assert "\nconstant (all ones) " in changed and "\nconstant (of " in changed
 

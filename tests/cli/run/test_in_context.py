@@ -1,7 +1,6 @@
 """The in-context protocol through the real command line: parts of objects, and the real samples of its data sets."""
 
 import json
-import pickle
 import re
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
 from tests.cli.commands import images_of
 from tests.cli.conftest import environment_of_test
+from tests.cli.many_cells import settings_text
 from tests.cli.processes import the_record
 from tests.config_words import config_words, parse
 from tests.datamodules.datasets.test_object_annotations import lvis, pascal_part
@@ -152,7 +152,7 @@ def test_methods_stand_beside_each_other_under_each_protocol(warm_process, small
             written = {"state_dict": experiment.method.state_dict(), WRITTEN_BY: experiment.method.describe()}
             torch.save(written, weights)
             plan[-1].append(f"--run.checkpoint={weights}")
-    (tmp_path / "cells.plan").write_bytes(pickle.dumps([parse(words, build=False).config for words in plan]))
+    (tmp_path / "cells.plan").write_text(settings_text([parse(words, build=False).config for words in plan]))
     plan_file, environments = str(tmp_path / "cells.plan"), [environment_of_test(tmp_path)]
     (done,) = warm_process.call_ranks([plan_file], tmp_path, environments, program="tests.cli.many_cells")
     assert done.returncode == 0, done.stderr
