@@ -376,9 +376,11 @@ def test_a_protocol_of_ones_own_travels_with_its_kit_and_its_records(command, fo
         == other.manifest.header
     )
     changed = evaluate(lambda episode: np.ones(episode.size), other, name="x", runs="runs", progress=False)
-    for path in (record.path, changed.path):  # of two tests, so that neither takes the other's place
-        assert command("compare", path, "--accepted", "accepted", "--accept")[0] == 0
-    assert len(list(Path("accepted").iterdir())) == 2
+    for path in (record.path, changed.path):
+        status, out, _ = command("compare", path, "--accepted", "accepted", "--accept")
+        assert status == 0, path
+    assert f"no longer accepted, removed: accepted/{record.path.name}" in out  # its test has changed since
+    assert [place.name for place in Path("accepted").iterdir()] == [changed.path.name]
     _, out, _ = command("table", "runs")
     assert "protocol mine v1 · 4 episodes a fold · table 1 of 2" in out and "table 2 of 2" in out
 
