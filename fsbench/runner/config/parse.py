@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from types import NoneType
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
 from jsonargparse import ArgumentError, Namespace
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from fsbench.base.class_file import load_class_file
 from fsbench.base.errors import FsbenchError, SettingsError, did_you_mean
@@ -34,6 +35,8 @@ from fsbench.runner.config.registry import TaskName
 
 T = TypeVar("T")
 
+# As text, jsonargparse reads torch's whole file of schedulers to know them, three times a run.
+CosineAnnealingLR.__init__.__annotations__.update(get_type_hints(CosineAnnealingLR.__init__))
 # Python keeps the first of equal types, so that the order of `int | float` depends on who was imported before, and with
 # it whether `--trainer.limit_train_batches=1` is one batch or, as 1.0, all of them.
 _TYPES = inspect.unwrap(Trainer.__init__).__annotations__
@@ -127,6 +130,8 @@ class ParsedRun(LightningCLI):
         datasets: cache of data sets (`SharedParts.datasets`).
     """
 
+    _shared_parser: ClassVar[LightningArgumentParser | None] = None
+
     def __init__(
         self,
         values: Mapping[str, Any] | Namespace,
@@ -148,6 +153,14 @@ class ParsedRun(LightningCLI):
                 seed_everything_default=0,
                 parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
             )
+
+    def setup_parser(self, *arguments: Any) -> None:
+        """Copy the parser of the process's first run, since all have the same groups; `_construct` is the run's own."""
+        if ParsedRun._shared_parser is None:
+            super().setup_parser(*arguments)
+            ParsedRun._shared_parser = self.parser
+        self.parser = copy(ParsedRun._shared_parser)
+        self.parser.add_instantiator(self._construct, object)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         if isinstance(args, Namespace):
@@ -172,7 +185,6 @@ class ParsedRun(LightningCLI):
         return str(self.parser.dump(self.config, skip_none=False, skip_validation=True))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_instantiator(self._construct, object)
         parser.add_argument("--task", type=TaskName | None, default=None, help="task of the method and the data set")
         parser.add_class_arguments(RunOptions, "run")
         parser.link_arguments("seed_everything", DATA_SEED)

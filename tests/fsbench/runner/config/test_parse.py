@@ -231,6 +231,20 @@ def test_runs_of_one_plan_are_judged_once_unless_the_parser_reads_a_value_as_ano
         assert len(shared.judged) == 1
 
 
+def test_runs_share_a_parser_that_keeps_nothing_of_them(monkeypatch, blocks_folder):
+    def run(**given):
+        return RunConfig("prototype", "demo", extra=(FOLDER, f"--data.dataset.root={blocks_folder}"), **given)
+
+    first, other = run(weights="random").parse(build=False), run(shot=2).parse(build=False)
+    refusal("--optimizer=torch.optim.SGD", "--model.nope=1")
+    later = run(weights="random").parse(build=False).config_text
+    assert first.config_text == later and other.config["data.init_args.test.shot"] == 2
+    first.build()
+    assert len(first.datasets) == 1 and not other.datasets
+    monkeypatch.setattr(parsing.ParsedRun, "_shared_parser", None)  # a parser of its own is the plain reference
+    assert run(weights="random").parse(build=False).config_text == later
+
+
 def test_a_loader_with_many_workers_says_nothing_on_the_screen():
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
