@@ -145,8 +145,9 @@ def _fraction(first: float, numerator: Callable[[int], float], denominator: Call
     value = c = first or _TINY
     d = 0.0
     for n in range(1, _MOST_TERMS):
-        d = 1 / ((denominator(n) + numerator(n) * d) or _TINY)
-        c = (denominator(n) + numerator(n) / c) or _TINY
+        above, below = numerator(n), denominator(n)
+        d = 1 / ((below + above * d) or _TINY)
+        c = (below + above / c) or _TINY
         value *= c * d
         if fabs(c * d - 1) < 4 * _PRECISION:
             break

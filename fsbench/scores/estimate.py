@@ -253,7 +253,7 @@ class MetricParts:
     @cached_property
     def values(self) -> np.ndarray:
         """Score of each part (P,); NaN if there is nothing to average."""
-        return np.array([part.value() for part in self.parts])
+        return np.array([part.value for part in self.parts])
 
     @property
     def is_defined(self) -> bool:

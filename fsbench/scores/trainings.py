@@ -107,10 +107,11 @@ class Trained:
         names = [{metric.name for metric in one.known_metrics} for one in runs]
         return [metric for metric in runs[0].known_metrics if all(metric.name in own for own in names)]
 
-    def whole(self, metric: Metric) -> MetricParts:
-        """Return a score of the whole test by the first training of every part."""
-        folds = [fold for part in self.parts for fold in part.folds]
-        return MetricParts.from_statistics(metric, self.first, folds)
+    def tests(self, metric: Metric) -> list[list[MetricParts]]:
+        """Return a score of each part, by each of its trainings."""
+        return [
+            [MetricParts.from_statistics(metric, runs, part.folds) for runs in part.trainings] for part in self.parts
+        ]
 
 
 @dataclass(frozen=True)
@@ -188,8 +189,11 @@ class TrainedEstimate:
         return self.other is not None and any(spread.borrowed for spread in self.spreads)
 
     def each(self, change: Callable[[Estimate], Estimate]) -> "TrainedEstimate":
-        """Return a copy with both estimates changed by a function."""
-        return replace(self, these=change(self.these), other=self.other and change(self.other))
+        """Return a copy with both estimates changed by a function; they stay one where they are one."""
+        these = change(self.these)
+        return replace(
+            self, these=these, other=these if self.other is self.these else self.other and change(self.other)
+        )
 
     def root(self) -> "TrainedEstimate":
         """Return the square root of a squared error, without the spread of trainings."""
@@ -243,16 +247,21 @@ class _Part:
         return replace(self, scores=self.scores - other.scores, by_kind=by_kind)
 
 
-def estimates(trained: Trained) -> dict[str, TrainedEstimate]:
+def estimates(trained: Trained, designs: list[Design] | None = None) -> dict[str, TrainedEstimate]:
     """Return {metric: mean over a method's trainings, with its intervals}.
 
     A metric that has no value (nothing to average) is left out.
+
+    Args:
+        trained: statistics of the method's trainings.
+        designs: designs of earlier calls, which are used for the same rows; new ones are added.
     """
-    designs: list[Design] = []
+    designs = [] if designs is None else designs
     found = {}
     for metric in trained.metrics:
-        design = _design(trained, metric, designs)
-        if parts := _parts(trained, metric, design):
+        tests = trained.tests(metric)
+        design = _design(trained, tests, designs)
+        if parts := _parts(tests, design):
             found[metric.name] = _score(parts, trained, metric, design)
     return found
 
@@ -283,15 +292,18 @@ def differences(
     known = {name: one for own in of_method.values() for name, one in own.items()}
     for metric in (one for name, one in known.items() if metrics is None or name in metrics):
         having = [name for name, own in of_method.items() if metric.name in own]
-        own_designs = {name: _design(methods[name], metric, designs) for name in having}
-        every = {name: _parts(methods[name], metric, own_designs[name]) for name in having}
+        own_designs, every = {}, {}
+        for name in having:
+            tests = methods[name].tests(metric)
+            own_designs[name] = _design(methods[name], tests, designs)
+            every[name] = _parts(tests, own_designs[name])
         for method, other in pairs:
             if not (every.get(method) and every.get(other)):
                 continue
             first, second, design = every[method], every[other], own_designs[method]
             if design is not own_designs[other]:
                 design = design.joined(own_designs[other])
-                first, second = (_parts(methods[name], metric, design) for name in (method, other))
+                first, second = (_parts(methods[name].tests(metric), design) for name in (method, other))
             frees = methods[method].is_free, methods[other].is_free
             found = _difference(first, second, frees, metric, design, same_weights(method, other))
             scores = _mean(first).value, _mean(second).value
@@ -324,9 +336,12 @@ def _difference(
     return _with_trainings(these, [_spread(parts, is_free, design, these.scope) for parts, is_free in both])
 
 
-def _design(trained: Trained, metric: Metric, known: list[Design]) -> Design:
+def _design(trained: Trained, tests: Sequence[Sequence[MetricParts]], known: list[Design]) -> Design:
     """Return the images that the rows depend on, or the design of `known` that is the same; a new one is added."""
-    own = trained.whole(metric).design
+    first = [several[0] for several in tests]
+    folds = [np.unique(part.folds)[one.folds] for part, one in zip(trained.parts, first, strict=True)]
+    number = np.unique(np.concatenate(folds), return_inverse=True)[1].ravel()
+    own = Design([part.rows for one in first for part in one.parts], number.tolist())
     for design in known:
         if design.is_alike(own):
             return design
@@ -334,16 +349,16 @@ def _design(trained: Trained, metric: Metric, known: list[Design]) -> Design:
     return own
 
 
-def _parts(trained: Trained, metric: Metric, design: Design) -> list[_Part]:
+def _parts(tests: Sequence[Sequence[MetricParts]], design: Design) -> list[_Part]:
     """Return the parts of which all trainings have the score, with the influences of the clusters of the whole test.
 
-    None if their mean is not defined.
+    None if their mean over the first trainings is not defined.
     """
     start, found = 0, []
-    if not trained.whole(metric).is_defined:
+    metric = tests[0][0].metric
+    if not metric.is_defined(np.concatenate([several[0].values for several in tests])):
         return []
-    for part in trained.parts:
-        several = [MetricParts.from_statistics(metric, one, part.folds) for one in part.trainings]
+    for several in tests:
         if all(test.is_defined for test in several):
             influences = [test.influences(design, start) for test in several]
             by_kind = {kind: np.stack([own.by_kind[kind] for own in influences]) for kind in influences[0].by_kind}
