@@ -3,9 +3,10 @@
 An image is one cluster in all folds, ways and runs. Shapes: n rows, G clusters of a kind, P parts (runs of a fold).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from math import nan
 from typing import NamedTuple
 
@@ -236,18 +237,25 @@ class Design:
         return both, float((asked / size * used / np.maximum(size - used, 1))[kept].sum() / len(size))
 
     @cached_property
-    def by_part(self) -> dict[str, list[PartGroups]]:
-        """{"query", "support" or "cell": for each part, the clusters of this kind that have rows in it}."""
-        return {kind: list(self._divided(groups)) for kind, groups in self.clusters.items()}
+    def every_cluster(self) -> Groups:
+        """Clusters of all kinds as one list of groups, kind after kind in the order of `clusters`."""
+        kinds = self.clusters.values()
+        starts = accumulate((groups.number for groups in kinds), initial=0)
+        group = np.concatenate([groups.group + start for groups, start in zip(kinds, starts, strict=False)])
+        return Groups(group, np.concatenate([groups.row for groups in kinds]), sum(groups.number for groups in kinds))
 
-    def _divided(self, groups: Groups) -> Iterator[PartGroups]:
+    @cached_property
+    def by_part(self) -> list[PartGroups]:
+        """For each part, the clusters of `every_cluster` that have rows in it."""
+        groups, found = self.every_cluster, []
         part = np.searchsorted(self.starts, groups.row, "right") - 1
         for number, start in enumerate(self.starts[:-1].tolist()):
             there = part == number
             own, group = np.unique(groups.group[there], return_inverse=True)
             size = np.bincount(group, minlength=len(own))
             left = size < len(self.parts[number])
-            yield PartGroups(own, Groups(group, groups.row[there] - start, len(own)), left)
+            found.append(PartGroups(own, Groups(group, groups.row[there] - start, len(own)), left))
+        return found
 
     def _has(self, kind: str) -> bool:
         return kind in self.clusters

@@ -5,7 +5,8 @@ light installation half as large again. Continued fractions and series: Press et
 and 6.4; values agree with SciPy's to a relative 1e-10.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count, islice
 from math import exp, fabs, inf, isnan, lgamma, log, log1p, nan, pi, sqrt
 from statistics import NormalDist
 
@@ -102,13 +103,13 @@ def _beta_below(x: float, rest: float, a: float, b: float) -> float:
         exp(a * (log(x) if x < 0.5 else log1p(-rest)) + b * (log(rest) if x > 0.5 else log1p(-x)) - _log_beta(a, b)) / a
     )
 
-    def numerator(n: int) -> float:
-        m = n // 2
-        if n % 2:
-            return -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        return m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+    def terms() -> Iterator[tuple[float, float]]:
+        for m in count():
+            if m:
+                yield m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)), 1.0
+            yield -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)), 1.0
 
-    return front / _fraction(1.0, numerator, lambda n: 1.0)
+    return front / _fraction(1.0, terms())
 
 
 def _log_beta(a: float, b: float) -> float:
@@ -130,7 +131,7 @@ def _gamma_below(x: float, a: float) -> float:
         return 0.0
     front = exp(a * log(x) - x - lgamma(a))
     if x >= a + 1:
-        return 1 - front / _fraction(x + 1 - a, lambda n: -n * (n - a), lambda n: x + 1 - a + 2 * n)
+        return 1 - front / _fraction(x + 1 - a, ((-n * (n - a), x + 1 - a + 2 * n) for n in count(1)))
     total = term = 1 / a
     for n in range(1, _MOST_TERMS):
         term *= x / (a + n)
@@ -140,13 +141,13 @@ def _gamma_below(x: float, a: float) -> float:
     return front * total
 
 
-def _fraction(first: float, numerator: Callable[[int], float], denominator: Callable[[int], float]) -> float:
-    """Return the continued fraction first + n₁/(d₁ + n₂/(d₂ + …)) by Lentz's method."""
+def _fraction(first: float, terms: Iterable[tuple[float, float]]) -> float:
+    """Return the continued fraction first + n₁/(d₁ + n₂/(d₂ + …)) of `terms` (n₁, d₁), … by Lentz's method."""
     value = c = first or _TINY
     d = 0.0
-    for n in range(1, _MOST_TERMS):
-        d = 1 / ((denominator(n) + numerator(n) * d) or _TINY)
-        c = (denominator(n) + numerator(n) / c) or _TINY
+    for numerator, denominator in islice(terms, _MOST_TERMS - 1):
+        d = 1 / ((denominator + numerator * d) or _TINY)
+        c = (denominator + numerator / c) or _TINY
         value *= c * d
         if fabs(c * d - 1) < 4 * _PRECISION:
             break

@@ -240,10 +240,9 @@ class MetricParts:
             statistics: sums over the count table of each run.
             fold_of: number of the fold of each run; None if each run is a fold of its own.
         """
-        numbers = range(len(statistics)) if fold_of is None else fold_of
-        pairs = [(fold, part) for fold, one in zip(numbers, statistics, strict=True) for part in one.parts(metric)]
-        folds = np.unique([fold for fold, _ in pairs], return_inverse=True)[1].ravel()
-        return cls(metric, [part for _, part in pairs], folds)
+        of_runs = range(len(statistics)) if fold_of is None else fold_of
+        pairs = [(fold, part) for fold, one in zip(of_runs, statistics, strict=True) for part in one.parts(metric)]
+        return cls(metric, [part for _, part in pairs], np.array(numbered([fold for fold, _ in pairs])))
 
     @cached_property
     def design(self) -> Design:
@@ -253,7 +252,7 @@ class MetricParts:
     @cached_property
     def values(self) -> np.ndarray:
         """Score of each part (P,); NaN if there is nothing to average."""
-        return np.array([part.value() for part in self.parts])
+        return np.array([part.value for part in self.parts])
 
     @property
     def is_defined(self) -> bool:
@@ -279,15 +278,16 @@ class MetricParts:
             return Influences(
                 value, {kind: np.bincount(g.group, every[g.row], g.number) for kind, g in design.clusters.items()}
             )
-        without = {kind: self._without(design, kind, start) for kind in design.clusters}
-        return Influences(value, {kind: np.nan_to_num(value - own) for kind, own in without.items()})
+        moved = np.nan_to_num(value - self._without(design, start))
+        ends = np.cumsum([groups.number for groups in design.clusters.values()])
+        return Influences(value, dict(zip(design.clusters, np.split(moved, ends[:-1]), strict=True)))
 
-    def _without(self, design: Design, kind: str, start: int) -> np.ndarray:
-        """Compute the score (G,) without each cluster of a kind; NaN where nothing is left to average."""
+    def _without(self, design: Design, start: int) -> np.ndarray:
+        """Compute the score (G,) without each cluster of all kinds; NaN where nothing is left to average."""
         whole = self.values
-        total, known = (np.repeat(sums, design.clusters[kind].number, 0) for sums in self._fold_sums(whole))
+        total, known = (np.repeat(sums, design.every_cluster.number, 0) for sums in self._fold_sums(whole))
         for place, part in enumerate(self.parts):
-            own, fold = design.by_part[kind][start + place], self.folds[place]
+            own, fold = design.by_part[start + place], self.folds[place]
             without = np.where(own.leaves_rows, part.values_without(own.groups), nan)
             total[own.cluster, fold] += np.nan_to_num(without) - np.nan_to_num(whole[place])
             known[own.cluster, fold] += np.isfinite(without).astype(int) - int(np.isfinite(whole[place]))
@@ -306,6 +306,16 @@ class MetricParts:
         known = np.isfinite(values)
         total, number = (np.bincount(self.folds, own) for own in (np.where(known, values, 0), known))
         return total[None], number[None].astype(int)
+
+
+def numbered(folds: Sequence[int]) -> list[int]:
+    """Return the place of each fold among the distinct ones, from 0.
+
+    >>> numbered([2, 5, 2])
+    [0, 1, 0]
+    """
+    distinct = sorted(set(folds))
+    return [distinct.index(fold) for fold in folds]
 
 
 def as_score(estimate: Estimate, metric: Metric, statistics: Sequence[ScoreStatistics]) -> Estimate:

@@ -53,7 +53,7 @@ class Rows:
 
     def is_alike(self, other: "Rows") -> bool:
         """Return whether `other` depends on the same images, row by row."""
-        return self.fitted == other.fitted and all(
+        return (len(self), self.fitted) == (len(other), other.fitted) and all(
             np.array_equal(own, its) if own is not None and its is not None else own is its
             for own, its in ((getattr(self, name), getattr(other, name)) for name in ("query", "support", "cls", "run"))
         )

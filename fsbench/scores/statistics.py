@@ -8,7 +8,7 @@ from math import nan
 import numpy as np
 
 from fsbench.scores.metric import Metric, Totals
-from fsbench.scores.rows import Groups, Rows, RowValues, SeparableValues
+from fsbench.scores.rows import Groups, Rows, RowSum, RowValues, SeparableValues
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class ScoreStatistics:
         """Return {score: value}; NaN if there is nothing to average."""
         found = {}
         for metric in self.known_metrics:
-            values = [part.value() for part in self.parts(metric)]
+            values = [part.value for part in self.parts(metric)]
             known = [value for value in values if np.isfinite(value)]
             found[metric.name] = float(np.mean(known)) if known else nan
         return found
@@ -148,12 +148,13 @@ class ScoredPart:
             if one.of_episodes
             else one.without(groups, self.rows.stratum)
             for name, one in self.sums.items()
-            if isinstance(one, SeparableValues)
+            if isinstance(one, RowSum | SeparableValues)  # nearly all are the first, and a protocol takes long to ask
         }
         return self.metric.compute(totals, self.statistics.run)
 
+    @cached_property
     def value(self) -> float:
-        """Compute the score of this part; NaN if there is nothing to average."""
+        """Score of this part; NaN if there is nothing to average."""
         return float(
             self.metric.compute({name: one.total() for name, one in self.sums.items()}, self.statistics.run)[0]
         )

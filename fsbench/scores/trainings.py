@@ -9,6 +9,7 @@ Shapes: P parts, S trainings of a part, G clusters of a kind.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from math import exp, log, nan, sqrt
 
 import numpy as np
@@ -23,6 +24,7 @@ from fsbench.scores.estimate import (
     Scope,
     as_score,
     conclude_metric,
+    numbered,
 )
 from fsbench.scores.metric import Metric
 from fsbench.scores.statistics import ScoreStatistics
@@ -107,10 +109,11 @@ class Trained:
         names = [{metric.name for metric in one.known_metrics} for one in runs]
         return [metric for metric in runs[0].known_metrics if all(metric.name in own for own in names)]
 
-    def whole(self, metric: Metric) -> MetricParts:
-        """Return a score of the whole test by the first training of every part."""
-        folds = [fold for part in self.parts for fold in part.folds]
-        return MetricParts.from_statistics(metric, self.first, folds)
+    def tests(self, metric: Metric) -> list[list[MetricParts]]:
+        """Return a score of each part, by each of its trainings."""
+        return [
+            [MetricParts.from_statistics(metric, runs, part.folds) for runs in part.trainings] for part in self.parts
+        ]
 
 
 @dataclass(frozen=True)
@@ -188,8 +191,11 @@ class TrainedEstimate:
         return self.other is not None and any(spread.borrowed for spread in self.spreads)
 
     def each(self, change: Callable[[Estimate], Estimate]) -> "TrainedEstimate":
-        """Return a copy with both estimates changed by a function."""
-        return replace(self, these=change(self.these), other=self.other and change(self.other))
+        """Return a copy with both estimates changed by a function; they stay one where they are one."""
+        these = change(self.these)
+        return replace(
+            self, these=these, other=these if self.other is self.these else self.other and change(self.other)
+        )
 
     def root(self) -> "TrainedEstimate":
         """Return the square root of a squared error, without the spread of trainings."""
@@ -243,17 +249,48 @@ class _Part:
         return replace(self, scores=self.scores - other.scores, by_kind=by_kind)
 
 
-def estimates(trained: Trained) -> dict[str, TrainedEstimate]:
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """A score of a method, for a difference with each other method.
+
+    Attributes:
+        parts: the parts whose trainings all have the score; empty if their mean is not defined.
+        is_free: whether the method is not trained.
+        design: images that the rows of all parts depend on.
+    """
+
+    parts: Sequence[_Part]
+    is_free: bool
+    design: Design
+    _spreads: dict[Scope, Spread] = field(default_factory=dict, init=False)
+
+    @cached_property
+    def mean(self) -> Influences:
+        """Mean over trainings and parts, and the influences on it."""
+        return _mean(self.parts)
+
+    def spread(self, scope: Scope) -> Spread:
+        """Return what the trainings say of another one; `scope` is that of the images' interval."""
+        if scope not in self._spreads:
+            self._spreads[scope] = _spread(self.parts, self.is_free, self.design, scope)
+        return self._spreads[scope]
+
+
+def estimates(trained: Trained, designs: list[Design] | None = None) -> dict[str, TrainedEstimate]:
     """Return {metric: mean over a method's trainings, with its intervals}.
 
     A metric that has no value (nothing to average) is left out.
+
+    Args:
+        trained: statistics of the method's trainings.
+        designs: designs of earlier calls, which are used for the same rows; new ones are added.
     """
-    designs: list[Design] = []
+    designs = [] if designs is None else designs
     found = {}
     for metric in trained.metrics:
-        design = _design(trained, metric, designs)
-        if parts := _parts(trained, metric, design):
-            found[metric.name] = _score(parts, trained, metric, design)
+        scored = _scored(trained, metric, designs)
+        if scored.parts:
+            found[metric.name] = _score(scored, trained, metric)
     return found
 
 
@@ -283,50 +320,50 @@ def differences(
     known = {name: one for own in of_method.values() for name, one in own.items()}
     for metric in (one for name, one in known.items() if metrics is None or name in metrics):
         having = [name for name, own in of_method.items() if metric.name in own]
-        own_designs = {name: _design(methods[name], metric, designs) for name in having}
-        every = {name: _parts(methods[name], metric, own_designs[name]) for name in having}
+        every = {name: _scored(methods[name], metric, designs) for name in having}
         for method, other in pairs:
-            if not (every.get(method) and every.get(other)):
+            first, second = every.get(method), every.get(other)
+            if not (first and first.parts and second and second.parts):
                 continue
-            first, second, design = every[method], every[other], own_designs[method]
-            if design is not own_designs[other]:
-                design = design.joined(own_designs[other])
-                first, second = (_parts(methods[name], metric, design) for name in (method, other))
-            frees = methods[method].is_free, methods[other].is_free
-            found = _difference(first, second, frees, metric, design, same_weights(method, other))
-            scores = _mean(first).value, _mean(second).value
+            if first.design is not second.design:
+                joined = first.design.joined(second.design)
+                first, second = (_scored(methods[name], metric, designs, joined) for name in (method, other))
+            found = _difference(first, second, metric, same_weights(method, other))
+            scores = first.mean.value, second.mean.value
             result.setdefault(metric.name, []).append(Difference(method, other, scores, found))
     return result
 
 
-def _score(parts: Sequence[_Part], trained: Trained, metric: Metric, design: Design) -> TrainedEstimate:
-    these = conclude_metric(_mean(parts), design, metric)
-    found = _with_trainings(these, [_spread(parts, trained.is_free, design, these.scope)])
+def _score(scored: _Scored, trained: Trained, metric: Metric) -> TrainedEstimate:
+    these = conclude_metric(scored.mean, scored.design, metric)
+    found = _with_trainings(these, [scored.spread(these.scope)])
     p = found.widest.p if metric.is_squared_error else nan
     return replace(found.each(lambda one: as_score(one, metric, trained.first)), p_family=p)
 
 
-def _difference(
-    first: Sequence[_Part],
-    second: Sequence[_Part],
-    are_free: tuple[bool, bool],
-    metric: Metric,
-    design: Design,
-    same_weights: bool,
-) -> TrainedEstimate:
-    """Subtract the mean over trainings of the second from that of the first; of each, whether it is not trained."""
+def _difference(first: _Scored, second: _Scored, metric: Metric, same_weights: bool) -> TrainedEstimate:
+    """Subtract the mean over trainings of the second from that of the first."""
     if same_weights:
-        parts = [own - its for own, its in zip(first, second, strict=True)]
-        these = conclude_metric(_mean(parts), design, metric)
-        return _with_trainings(these, [_spread(parts, are_free[0], design, these.scope)])
-    these = conclude_metric(_mean(first) - _mean(second), design, metric)
-    both = zip((first, second), are_free, strict=True)
-    return _with_trainings(these, [_spread(parts, is_free, design, these.scope) for parts, is_free in both])
+        parts = [own - its for own, its in zip(first.parts, second.parts, strict=True)]
+        beyond = replace(first, parts=parts)
+        these = conclude_metric(beyond.mean, first.design, metric)
+        return _with_trainings(these, [beyond.spread(these.scope)])
+    these = conclude_metric(first.mean - second.mean, first.design, metric)
+    return _with_trainings(these, [one.spread(these.scope) for one in (first, second)])
 
 
-def _design(trained: Trained, metric: Metric, known: list[Design]) -> Design:
+def _scored(trained: Trained, metric: Metric, designs: list[Design], joined: Design | None = None) -> _Scored:
+    """Return a method's score; `joined` is a design of further supports, in place of its own (see `_design`)."""
+    tests = trained.tests(metric)
+    design = joined or _design(trained, tests, designs)
+    return _Scored(_parts(tests, design), trained.is_free, design)
+
+
+def _design(trained: Trained, tests: Sequence[Sequence[MetricParts]], known: list[Design]) -> Design:
     """Return the images that the rows depend on, or the design of `known` that is the same; a new one is added."""
-    own = trained.whole(metric).design
+    first = [several[0] for several in tests]
+    folds = [sorted(set(part.folds))[n] for part, one in zip(trained.parts, first, strict=True) for n in one.folds]
+    own = Design([part.rows for one in first for part in one.parts], numbered(folds))
     for design in known:
         if design.is_alike(own):
             return design
@@ -334,16 +371,16 @@ def _design(trained: Trained, metric: Metric, known: list[Design]) -> Design:
     return own
 
 
-def _parts(trained: Trained, metric: Metric, design: Design) -> list[_Part]:
+def _parts(tests: Sequence[Sequence[MetricParts]], design: Design) -> list[_Part]:
     """Return the parts of which all trainings have the score, with the influences of the clusters of the whole test.
 
-    None if their mean is not defined.
+    None if their mean over the first trainings is not defined.
     """
     start, found = 0, []
-    if not trained.whole(metric).is_defined:
+    metric = tests[0][0].metric
+    if not metric.is_defined(np.concatenate([several[0].values for several in tests])):
         return []
-    for part in trained.parts:
-        several = [MetricParts.from_statistics(metric, one, part.folds) for one in part.trainings]
+    for several in tests:
         if all(test.is_defined for test in several):
             influences = [test.influences(design, start) for test in several]
             by_kind = {kind: np.stack([own.by_kind[kind] for own in influences]) for kind in influences[0].by_kind}

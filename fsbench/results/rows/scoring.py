@@ -19,6 +19,7 @@ from fsbench.results.measuring.statistics import subset_statistics, whole_statis
 from fsbench.results.rows.comparable import Methods
 from fsbench.results.rows.parts import ABSENT, PART_KINDS, PartKind, metrics_of_part, ways
 from fsbench.results.rows.row import ALL, FOLD, MEAN, PRESENCE, SIZE, WHOLE, ResultRow
+from fsbench.scores.clusters import Design
 from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.statistics import ScoreStatistics
@@ -90,6 +91,7 @@ class Sums:
 
     Attributes:
         measure: takes a run and measures on its predictions what scores beyond pixel counts need; None if not needed.
+        designs: the images that scored rows depend on, which methods on the same episodes share.
     """
 
     measure: Measure | None = None
@@ -97,6 +99,7 @@ class Sums:
     _frames: "dict[tuple[Path, str], pl.DataFrame]" = field(default_factory=dict)
     _measures: "dict[Path, Measures]" = field(default_factory=dict)
     _whole: dict[tuple[Path, str], ScoreStatistics] = field(default_factory=dict)
+    designs: list[Design] = field(default_factory=list, init=False)
 
     def frame(self, record: Record, answer: str = "") -> "pl.DataFrame":
         """Return the count table of a run, or of the derived predictions named `answer` on its episodes."""
@@ -258,7 +261,7 @@ def _line_rows(
     records = [trainings[0] for trainings in folds]
     frames = [sums.frame(record, answer) for record in records]
     whole = sums.trained(folds, request.metrics, None, answer)
-    yield from score_part(row, whole, request.metrics, [ways(frame) for frame in frames], frames)
+    yield from score_part(row, whole, request.metrics, [ways(frame) for frame in frames], frames, sums.designs)
     for kind, parts in _kinds(records[0], request.by):
         if len(records) > 1 and not parts.over_folds:
             continue
@@ -267,7 +270,8 @@ def _line_rows(
             kept, metrics = [selection[name] for selection in selections], metrics_of_part(request.metrics, kind, name)
             complete = all(keep.any() for keep in kept)  # no mean of some folds only
             found = sums.trained(folds, metrics, kept, answer) if complete else None
-            yield from score_part(replace(row, part_kind=kind, part=name), found, metrics, kept, frames)
+            part = replace(row, part_kind=kind, part=name)
+            yield from score_part(part, found, metrics, kept, frames, sums.designs)
 
 
 def _kinds(record: Record, by: Sequence[str]) -> Iterator[tuple[str, PartKind]]:
@@ -290,6 +294,7 @@ def score_part(
     metrics: Sequence[str],
     kept: Sequence[np.ndarray],
     frames: "Sequence[pl.DataFrame]",
+    designs: list[Design] | None = None,
 ) -> Iterator[ResultRow]:
     """Yield a row for each score of one part of a test; a score that does not exist has no value.
 
@@ -299,12 +304,13 @@ def score_part(
         metrics: names of the scores.
         kept: for each fold (rows,) bool, the (episode, way) rows of the part.
         frames: for each fold the count table.
+        designs: designs of earlier calls, which are used for the same rows; new ones are added.
     """
     if trained is None:
         yield from (replace(row, metric=name) for name in metrics)
         return
     pairs, episodes = pairs_and_episodes(kept, frames)
-    found = _estimates(trained)
+    found = _estimates(trained, designs)
     for name in metrics:
         part = replace(row, metric=name, pairs=pairs, episodes=episodes)
         yield with_estimate(part, found[name]) if name in found else part
@@ -315,10 +321,10 @@ def with_estimate(row: ResultRow, found: TrainedEstimate) -> ResultRow:
     return replace(row, estimate=found.widest, trained=found)
 
 
-def _estimates(trained: Trained) -> dict[str, TrainedEstimate]:
+def _estimates(trained: Trained, designs: list[Design] | None) -> dict[str, TrainedEstimate]:
     """Estimate the mean over folds and trainings of every score that all have; of a squared error its root."""
     squared = {metric.name for metric in trained.first[0].metrics if metric.is_squared_error}
-    found = estimates(trained).items()
+    found = estimates(trained, designs).items()
     return {name: score.root() if name in squared else score for name, score in found}
 
 
@@ -505,7 +511,7 @@ def scores_on(scope: ComparedPart, label: str, runs: Runs, test: str, sums: Sums
     if not all(keep.any() for keep in kept):
         return []
     metrics = [metric.name for metric in sums.whole(runs[scope.folds[0]][0]).metrics]
-    found = _estimates(scope.trained(runs, kept, metrics, sums))
+    found = _estimates(scope.trained(runs, kept, metrics, sums), sums.designs)
     run = run_name(runs[scope.folds[0]]) if len(scope.folds) == 1 else ""
     row = replace(scope.row(runs, kept, test), method=label, run=run, parent=label)
     return [with_estimate(replace(row, metric=name), score) for name, score in found.items()]

@@ -70,12 +70,11 @@ class Block:
             for line, parts in self.parts(ALL).items()
         }
 
-    @property
+    @cached_property
     def reaches(self) -> dict[str, Reach]:
         """{method: whether its interval covers other trainings}, for the first metric."""
-        return reaches_of(
-            row for line in self.whole_lines for row in self.parts(ALL)[line][ALL] if row.metric == self.metrics[0]
-        )
+        parts = self.parts(ALL)
+        return reaches_of(row for line in self.whole_lines for row in parts[line][ALL] if row.metric == self.metrics[0])
 
     @cached_property
     def method_lines(self) -> dict[Line, dict[str, Estimate]]:
@@ -87,7 +86,7 @@ class Block:
         of_fold = {fold: seeds for (name, fold), seeds in self.seeds.items() if name == method}
         return of_fold, sorted({seed for seeds in of_fold.values() for seed in seeds}, key=str)
 
-    @property
+    @cached_property
     def whole_lines(self) -> dict[Line, dict[str, Estimate]]:
         """{(method, fold): {metric: score}} of each method's mean over folds, or of its folds if it has no mean."""
         means = {method for method, fold in self.method_lines if fold == MEAN}
@@ -130,12 +129,12 @@ class Block:
                 parts.setdefault(ALL if whole else row.part, []).append(row)
         return found
 
-    @property
+    @cached_property
     def marks(self) -> dict[str, str]:
         """{method: text behind its name}: the sign of its training conditions, and whether it was handed in."""
         return {name: sign + HANDED_IN * self.cards[name].handed_in for name, sign in self.signs.items()}
 
-    @property
+    @cached_property
     def signs(self) -> dict[str, str]:
         """{method: sign of its training conditions, such as †}; all "" if the conditions are equal."""
         number = ranking_groups(self.cards)
