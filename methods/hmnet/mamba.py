@@ -361,7 +361,7 @@ class Block(nn.Module):
         self.mlp_s = Mlp(width)
 
     def read_support(self, s: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Return the support's map that a hybrid scan reads, else None, and the support (b, S, S, C) after the block."""
+        """Return the map that a hybrid scan reads, else None, and the support (b, S, S, C) after the block."""
         small, added = self.self_attention.read_support(self.ln_1(s))
         s = s + added
         return small, s + self.mlp_s(self.ln_2(s))
