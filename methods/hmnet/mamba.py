@@ -9,6 +9,7 @@ query and support.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -17,6 +18,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
+from fsbench.base.handed_out import PLACES, Seal
+from fsbench.base.tensor_cache import FeatureCache
+from fsbench.core.image_features import digest
 from fsbench.methods.modules.maps import resize
 from fsbench.networks.ops.selective_scan import MAX_STATES, selective_scan
 from fsbench.networks.ops.selective_scan.interception import intercept
@@ -24,6 +28,8 @@ from fsbench.networks.ops.selective_scan.recapped_scan import recapped_scan
 
 DIRECTIONS = 4
 """By rows, by columns, and both reversed."""
+KEPT_BYTES = 2**26
+"""Memory for what queries read of supports that come again: 32 supports of the paper's size."""
 
 
 @dataclass(frozen=True)
@@ -182,26 +188,40 @@ class SS2D(nn.Module):
         if hybrid and config.qim == "basic":
             self.qim = ScanParameters(inner, rank, states)
 
-    def forward(self, q: Tensor, s: Tensor, with_support: bool = True) -> tuple[Tensor, Tensor | None]:
-        """Return what the scan adds to query and support, (b, S, S, C) each; None for the support if not wanted.
+    def forward(self, q: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the scan adds to query and support (b, S, S, C), each of this shape."""
+        small, added = self.read_support(s)
+        return self.read_query(q, small), added
+
+    def read_support(self, s: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Scan a support, which depends on no query.
 
         Args:
-            q, s: query and support (b, S, S, C).
-            with_support: whether the support's result is needed.
+            s: support (b, S, S, C).
+
+        Returns:
+            The support's map (b, d, s, s) that a hybrid scan of a query reads, else None, and what the scan adds to the
+            support (b, S, S, C).
         """
-        x_q, z_q = self.project_in(q, self.in_proj_q, self.conv2d_q)
-        x_s, z_s = self.project_in(s, self.in_proj_s, self.conv2d_s) if self.hybrid or with_support else (None, None)
-        if self.hybrid:
-            assert x_s is not None
-            y_q, y_s = self.mix(x_q, x_s)
-        elif x_s is not None:
-            y_q, y_s = self.scan(torch.cat([x_q, x_s])).chunk(2)
-        else:
-            y_q, y_s = self.scan(x_q), None
-        out_q = self._project_out(y_q, z_q, self.out_proj_q)
-        if not with_support or y_s is None or z_s is None:
-            return out_q, None
-        return out_q, self._project_out(y_s, z_s, self.out_proj_s)
+        x, z = self.project_in(s, self.in_proj_s, self.conv2d_s)
+        small = self.shrink(x) if self.hybrid else None
+        y = self.scan(x) if small is None else resize(self.scan(small), x.shape[-1])
+        return small, self._project_out(y, z, self.out_proj_s)
+
+    def support_map(self, s: Tensor) -> Tensor:
+        """Return the map (b, d, s, s) of a support (b, S, S, C) that a hybrid scan of a query reads, and no more."""
+        inner = self.conv2d_s.in_channels
+        return self.shrink(self._convolve(F.linear(s, self.in_proj_s.weight[:inner]), self.conv2d_s))
+
+    def read_query(self, q: Tensor, small_s: Tensor | None) -> Tensor:
+        """Return what the scan adds to the query (b, S, S, C), which reads the support's map (b, d, s, s) if hybrid."""
+        x, z = self.project_in(q, self.in_proj_q, self.conv2d_q)
+        y = self.scan(x) if small_s is None else self.mix(x, small_s)
+        return self._project_out(y, z, self.out_proj_q)
+
+    def shrink(self, x: Tensor) -> Tensor:
+        """Resize maps (b, d, S, S) to the size of a patch (b, d, s, s)."""
+        return resize(x, x.shape[-1] // self.config.ratio)
 
     def scan(self, x: Tensor) -> Tensor:
         """Scan every map (b, d, S, S) by itself in four directions, and sum the results (b, d, S, S) (§6.3)."""
@@ -209,21 +229,19 @@ class SS2D(nn.Module):
         assert isinstance(y, Tensor)
         return sum_directions(y.unflatten(1, (DIRECTIONS, -1)), x.shape[-1])
 
-    def mix(self, x_q: Tensor, x_s: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix query and support (b, d, S, S) by scans in four directions; return both, of the same shape (§6.4).
+    def mix(self, x_q: Tensor, small_s: Tensor) -> Tensor:
+        """Mix a support (b, d, s, s) into the query (b, d, S, S) by scans in four directions (§6.4).
 
         The query is scanned with the support repeated before each of its patches, and what its tokens read from the
-        support's state is added. The support is scanned by itself.
+        support's state is added.
         """
-        side, ratio = x_q.shape[-1], self.config.ratio
-        small_q, small_s = resize(x_q, side // ratio), resize(x_s, side // ratio)
-        y_q, y_s, state = self.recap(x_q, small_s)
+        y_q, state = self.recap(x_q, small_s)
         if self.config.qim != "off":
-            read = self.intercept(small_q, state.detach())  # no gradient through the state
-            y_q = y_q + resize(read.contiguous(memory_format=torch.channels_last), side)
-        return y_q, resize(y_s, side)
+            read = self.intercept(self.shrink(x_q), state.detach())  # no gradient through the state
+            y_q = y_q + resize(read.contiguous(memory_format=torch.channels_last), x_q.shape[-1])
+        return y_q
 
-    def recap(self, x_q: Tensor, small_s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def recap(self, x_q: Tensor, small_s: Tensor) -> tuple[Tensor, Tensor]:
         """Scan the query with the support repeated before each of its patches (support recapped Mamba, §6.4).
 
         Args:
@@ -231,24 +249,23 @@ class SS2D(nn.Module):
             small_s: support (b, d, s, s), of a patch's size.
 
         Returns:
-            Query (b, d, S, S), support (b, d, s, s), and the scan's state after the support, mean over directions
-            (b, d, N).
+            Query (b, d, S, S), and the scan's state after the support, mean over directions (b, d, N).
         """
         side, ratio = x_q.shape[-1], self.config.ratio
         support = self.tokens(small_s)
         if self.config.srm == "recap":
             u, delta, B, C = (t.unflatten(-1, (ratio**2, -1)) for t in self.tokens(x_q, ratio))
-            y_s, y_q, state = recapped_scan(*support, u, delta, B, C, **self._scan_weights())
+            _, y_q, state = recapped_scan(*support, u, delta, B, C, **self._scan_weights())
             y_q = y_q.flatten(2)
         else:
-            y_s, state = selective_scan(**self.scan_arguments(support), return_last_state=True)
+            _, state = selective_scan(**self.scan_arguments(support), return_last_state=True)
             start = state if self.config.srm == "basic" else None
             ratio = ratio if self.config.srm == "basic" else 1
             y = selective_scan(**self.scan_arguments(self.tokens(x_q, ratio)), initial_state=start)
             assert isinstance(y, Tensor)
             y_q = y
-        y_q, y_s, state = (t.unflatten(1, (DIRECTIONS, -1)) for t in (y_q, y_s, state))
-        return sum_directions(y_q, side, ratio), sum_directions(y_s, small_s.shape[-1]), state.mean(1)
+        y_q, state = (t.unflatten(1, (DIRECTIONS, -1)) for t in (y_q, state))
+        return sum_directions(y_q, side, ratio), state.mean(1)
 
     def intercept(self, small_q: Tensor, state: Tensor) -> Tensor:
         """Let each query token read the state that the scan of the support left behind (query intercepted Mamba).
@@ -306,7 +323,11 @@ class SS2D(nn.Module):
     def project_in(self, x: Tensor, projection: nn.Linear, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
         """Project query or support (b, S, S, C) to the scan's input (b, d, S, S) and the output's gate (b, S, S, d)."""
         x, z = projection(x).chunk(2, -1)
-        return F.silu(conv(x.permute(0, 3, 1, 2))), z
+        return self._convolve(x, conv), z
+
+    @staticmethod
+    def _convolve(x: Tensor, conv: nn.Conv2d) -> Tensor:
+        return F.silu(conv(x.permute(0, 3, 1, 2)))
 
     def _project_out(self, y: Tensor, z: Tensor, projection: nn.Linear) -> Tensor:
         """Gate a scan's output (b, d, S, S) and project it to (b, S, S, C)."""
@@ -339,18 +360,20 @@ class Block(nn.Module):
         self.mlp_q = Mlp(width)
         self.mlp_s = Mlp(width)
 
-    def forward(self, q: Tensor, s: Tensor, with_support: bool = True) -> tuple[Tensor, Tensor]:
-        """Apply the block to query and support (b, S, S, C) and return both.
+    def read_support(self, s: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return the map that a hybrid scan reads, else None, and the support (b, S, S, C) after the block."""
+        small, added = self.self_attention.read_support(self.ln_1(s))
+        s = s + added
+        return small, s + self.mlp_s(self.ln_2(s))
 
-        Without `with_support`, the support is returned unchanged.
-        """
-        residual_q, residual_s = self.self_attention(self.ln_1(q), self.ln_1(s), with_support)
-        q = q + residual_q
-        q = q + self.mlp_q(self.ln_2(q))
-        if residual_s is None:
-            return q, s
-        s = s + residual_s
-        return q, s + self.mlp_s(self.ln_2(s))
+    def support_map(self, s: Tensor) -> Tensor:
+        """Return the map of a support (b, S, S, C) that a hybrid scan reads, and no more."""
+        return self.self_attention.support_map(self.ln_1(s))
+
+    def forward(self, q: Tensor, small_s: Tensor | None) -> Tensor:
+        """Return the query (b, S, S, C) after the block; `small_s` is the support's map if the block is hybrid."""
+        q = q + self.self_attention.read_query(self.ln_1(q), small_s)
+        return q + self.mlp_q(self.ln_2(q))
 
     def freeze_support(self) -> None:
         """Freeze those parameters of the support's branch that no loss depends on.
@@ -391,12 +414,14 @@ class HybridMamba(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        self.support_blocks = config.blocks // 2 * 2 - 1 if config.hybrid else 0
-        """Number of blocks before the last hybrid one, whose support is used by a later block."""
+        self.last_hybrid = config.blocks // 2 * 2 - 1 if config.hybrid else -1
+        """Number of the last block that mixes, after which the support has no use; -1 if none does."""
         self.learns_from_support = config.hybrid and config.srm != "off" and config.blocks > 1
         """True if the support gets a gradient; the interception's state has none."""
-        for block in blocks[max(self.support_blocks, 0) if self.learns_from_support else 0 :]:
+        for block in blocks[self.last_hybrid if self.learns_from_support else 0 :]:
             block.freeze_support()
+        self.kept = FeatureCache(KEPT_BYTES)
+        self._weights: Seal | None = None  # with which the kept maps were computed
 
     @property
     def blocks(self) -> list[Block]:
@@ -406,7 +431,32 @@ class HybridMamba(nn.Module):
 
     def forward(self, query: Tensor, support: Tensor) -> Tensor:
         """Mix query and support (b, C, S, S); return the normalised query (b, C, S, S)."""
-        q, s = (x.permute(0, 2, 3, 1) for x in (query, support))
-        for i, block in enumerate(self.blocks):
-            q, s = block(q, s, with_support=i < self.support_blocks)
+        maps = iter(self.support_maps(support))
+        q = query.permute(0, 2, 3, 1)
+        for block in self.blocks:
+            q = block(q, next(maps) if block.self_attention.hybrid else None)
         return self.norm(q).permute(0, 3, 1, 2)
+
+    def support_maps(self, support: Tensor) -> tuple[Tensor, ...]:
+        """Return what `read_support` does; without gradients, maps of supports that come again are kept.
+
+        They are found by the numbers of the support, so an equal support is one whose maps are equal, as long as no
+        weight is written to.
+        """
+        if torch.is_grad_enabled() or torch.compiler.is_exporting() or self.last_hybrid < 0:
+            return self.read_support(support)
+        if self._weights is None or self._weights.written() is not None:
+            self.kept.clear()
+            self._weights = Seal(list(self.parameters()), PLACES)
+        key = (digest(support.float()), support.dtype, support.device)
+        maps = self.kept.get("support", key, partial(self.read_support, support))
+        assert isinstance(maps, tuple)
+        return maps
+
+    def read_support(self, support: Tensor) -> tuple[Tensor, ...]:
+        """Return the maps (b, d, s, s) of a support (b, C, S, S) that the hybrid blocks read, one for each."""
+        s, maps = support.permute(0, 2, 3, 1), []
+        for block in self.blocks[: max(self.last_hybrid, 0)]:
+            small, s = block.read_support(s)
+            maps += [] if small is None else [small]
+        return (*maps, self.blocks[self.last_hybrid].support_map(s)) if self.last_hybrid >= 0 else ()

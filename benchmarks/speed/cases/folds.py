@@ -1,21 +1,24 @@
 """Evaluations of official folds, beside the scheme of the authors' programs.
 
-Those encode K·(N+1) images an episode, one at a time, in the manifest's order, and keep none. The suite encodes each
-image of an episode once, keeps features in a bounded cache until their last use, and orders the episodes so that equal
-images meet. Both decode every image anew and have the suite's loader, metric and heads.
+Those encode K·(N+1) images an episode, one at a time, in the manifest's order, and keep none. Where the suite has a
+fast path, they compute by its plain form (`AUTHORS` in `plain_forms.py`). The suite encodes each image of an episode
+once, keeps features in a bounded cache until their last use, and orders the episodes so that equal images meet. Both
+decode every image anew, and have the same weights, and the suite's loader and metric.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import numpy as np
 import torch
 
-from benchmarks.speed.cases.methods import built_method, method_settings
+from benchmarks.speed.cases.methods import built_method, forget, method_settings
+from benchmarks.speed.cases.plain_forms import AUTHORS
 from benchmarks.speed.harness import Case, sample_folder
 from benchmarks.speed.official_fold import OfficialFold
 from fsbench.base.tensor_cache import FeatureCache
@@ -72,6 +75,7 @@ class Evaluation:
     """Both ways of evaluating the first 1-way episodes of a fold, in the suite's order, under HSNet's protocol.
 
     Args:
+        name: of the method.
         method: in evaluation mode.
         data: the fold.
         side: of the images, in pixels.
@@ -79,7 +83,8 @@ class Evaluation:
         count: how many episodes are evaluated.
     """
 
-    def __init__(self, method: Segmenter, data: OfficialFold, side: int, shots: int, count: int):
+    def __init__(self, name: str, method: Segmenter, data: OfficialFold, side: int, shots: int, count: int):
+        self.plainly: Callable[[], AbstractContextManager[Any]] = AUTHORS.get(name, nullcontext)
         self.method, self.protocol = method, load_segmentation("hsnet")
         self.load = partial(load_episode, data, config=LoadingConfig(side, self.protocol.view))
         self.fold = data.episodes("hsnet", 1, shots)
@@ -115,6 +120,7 @@ class Evaluation:
         with (
             patch.object(backbone, "cache", FeatureCache(0)),
             patch.object(backbone, "encode", wraps=backbone.encode) as encode,
+            self.plainly(),
         ):
             result = self.evaluate(batch)
             ways, shots = batch.support.shape[1:]
@@ -125,7 +131,7 @@ class Evaluation:
     def suite(self, turn: int) -> list[SegmentationResult]:
         """Evaluate a block of episodes as a run does; return its results."""
         if turn == 0:
-            self.method.backbone.cache.clear()
+            forget(self.method)
         results = []
         for episode, uses in zip(_block(self.ordered, turn), _block(self.uses, turn), strict=True):
             results.append(self.evaluate(self.load(episode)))
@@ -134,10 +140,12 @@ class Evaluation:
         return results
 
     def check(self) -> float:
-        """Return 0 where both ways count the same pixels in the first block; else AssertionError."""
-        for episode, result in zip(self.ordered, self.suite(0), strict=False):
-            assert np.array_equal(result.counts, self.evaluate_plainly(episode).counts), f"episode {episode.number}"
-        return 0.0
+        """Return the largest share of an image's pixels that the ways count differently, in the first block."""
+        pairs = [
+            (result.counts, self.evaluate_plainly(episode).counts)
+            for episode, result in zip(self.ordered, self.suite(0), strict=False)
+        ]
+        return max(float(np.abs(ours - theirs).max() / theirs.max()) for ours, theirs in pairs)
 
 
 def _block(listed: Sequence[T], turn: int) -> Sequence[T]:
@@ -172,10 +180,10 @@ def cases(
             composed = method_settings(name, dataset)
             side = size or composed.data_arguments["image_size"]
             method = built_method(device, composed).eval()
-            evaluation = Evaluation(method, data, side, shots, episodes)
+            evaluation = Evaluation(name, method, data, side, shots, episodes)
             suite, by_last_use = evaluation.encodings()
             encoded = f"{2 * shots * len(evaluation.fold)} -> {suite} images encoded, by last use alone {by_last_use}"
             task = f"{name}, {dataset} fold 0, 1-way {shots}-shot, {side} pixels, an episode"
             what = f"{task}; of the whole fold {encoded}"
             paths = {"authors' scheme": evaluation.authors, "suite": evaluation.suite}
-            yield Case(what, paths, evaluation.check, units=BLOCK, takes_turn=True)
+            yield Case(what, paths, evaluation.check, tolerance=1e-3, units=BLOCK, takes_turn=True)

@@ -20,6 +20,8 @@ from benchmarks.speed.cases.methods import method_case
 from benchmarks.speed.harness import Case, call_difference
 from fsbench.methods.abcdfss import head
 from fsbench.methods.hdmnet.transformer import TEMPERATURE, Matching
+from fsbench.methods.hmnet import mamba
+from fsbench.methods.hmnet.mamba import HybridMamba
 from fsbench.methods.hsnet.patnet import PATNet, Support, prototypes, scaled_rows
 from fsbench.methods.ifa import matching
 from fsbench.methods.ifa.matching import LOCAL_SHARPNESS
@@ -27,6 +29,7 @@ from fsbench.networks.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.networks.ops.correlation import hyper_correlation
 from fsbench.networks.ops.kept_correlation import resize_mask
 from fsbench.networks.ops.plane_norm import GroupNormReLU
+from fsbench.networks.ops.selective_scan.recapped_scan import long_scan
 
 
 @contextmanager
@@ -59,6 +62,30 @@ def patnet() -> Iterator[None]:
         return logits
 
     with hsnet(), mock.patch.object(PATNet, "segment_with", segment):
+        yield
+
+
+@contextmanager
+def unkept_supports() -> Iterator[None]:
+    """Let HMNet read a support again for every query."""
+    with mock.patch.object(HybridMamba, "support_maps", HybridMamba.read_support):
+        yield
+
+
+@contextmanager
+def hmnet() -> Iterator[None]:
+    """Let HMNet scan token by token, and read a support again for every query."""
+    with mock.patch.dict(os.environ, FSBENCH_SCAN="reference"), unkept_supports():
+        yield
+
+
+@contextmanager
+def hmnet_in_blocks() -> Iterator[None]:
+    """Let HMNet scan the whole sequence, the support before every patch, by the suite's scan in blocks.
+
+    The authors' own scan is a CUDA kernel, and a loop over tokens elsewhere.
+    """
+    with mock.patch.object(mamba, "recapped_scan", long_scan), unkept_supports():
         yield
 
 
@@ -98,12 +125,14 @@ PLAIN: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "emat": _setting("FSBENCH_ATTENTION", "reference"),
     "ifa": partial(mock.patch.object, matching, "local_background", local_background),
     "hdmnet": partial(mock.patch.object, Matching, "forward", matched),
-    "hmnet": _setting("FSBENCH_SCAN", "reference"),
+    "hmnet": hmnet,
     "abcdfss_every": partial(mock.patch.object, head, "contrast", contrast),
 }
 """Methods with a fast path, and what lets them compute by its plain form. The paths: the learner on planes of the kept
 support, PATNet's two coefficients a position, attention in chunks, that of packed tokens, all positions of IFA's
 background at once, HDMNet's kept supports alone, scans in blocks, the contrast by rows."""
+AUTHORS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {**PLAIN, "hmnet": hmnet_in_blocks}
+"""What lets methods compute as their authors' programs do, which are plain but for a kernel of their own."""
 
 
 def cases(

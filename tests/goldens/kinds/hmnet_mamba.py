@@ -30,15 +30,18 @@ def module(case: Case, d_model: int, q: Tensor, s: Tensor) -> Parts:
     config = HybridMambaConfig(hybrid=hybrid, **scan_settings(case.config))
     net = n.loaded(SS2D(d_model, config, hybrid), case.state())
     core: dict[str, Tensor] = {}
-    original = net.mix if hybrid else net.scan
+    project_in, project_out = net.project_in, net._project_out
 
-    def watched(*x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        core["in_q"], core["in_s"] = x if hybrid else x[0].chunk(2)
-        y = original(*x)
-        core["out_q"], core["out_s"] = (t.flatten(2) for t in (y if hybrid else y.chunk(2)))
-        return y
+    def watched_in(x: Tensor, projection: nn.Module, conv: nn.Module) -> tuple[Tensor, Tensor]:
+        found = project_in(x, projection, conv)
+        core["in_q" if projection is net.in_proj_q else "in_s"] = found[0]
+        return found
 
-    with patch.object(net, "mix" if hybrid else "scan", watched):
+    def watched_out(y: Tensor, z: Tensor, projection: nn.Module) -> Tensor:
+        core["out_q" if projection is net.out_proj_q else "out_s"] = y.flatten(2)
+        return project_out(y, z, projection)
+
+    with patch.object(net, "project_in", watched_in), patch.object(net, "_project_out", watched_out):
         out_q, out_s = net(q.requires_grad_(), s.requires_grad_())
     yield {"out.q": out_q, "out.s": out_s, "mid.core_": core}
     yield gradients(case, net, n.weighted_loss(case, weight_q=out_q, weight_s=out_s), q, s)
@@ -61,7 +64,8 @@ def parts(net: SS2D, x_q: Tensor, x_s: Tensor, hybrid: bool) -> dict[str, Tensor
         if hybrid:
             small = x_q.shape[-1] // net.config.ratio
             found["q_dwn"], found["s_dwn"] = resize(x_q, small), resize(x_s, small)
-            y_q, y_s, found["h_mean"] = net.recap(x_q, found["s_dwn"])
+            y_q, found["h_mean"] = net.recap(x_q, found["s_dwn"])
+            y_s = net.scan(found["s_dwn"])
             found["srm_q_sum_fullres"], found["srm_s_sum_lowres"] = y_q.flatten(2), y_s.flatten(2)
             found["qim_lowres"] = net.intercept(found["q_dwn"], found["h_mean"]).flatten(2)
         else:
@@ -85,7 +89,8 @@ def streams_of(net: HybridMamba, q: Tensor, s: Tensor) -> Iterator[tuple[Tensor,
     q, s = (x.permute(0, 2, 3, 1) for x in (q, s))
     with torch.no_grad():
         for block in net.blocks:
-            q, s = block(q, s)
+            small, s = block.read_support(s)
+            q = block(q, small)
             yield q, s
 
 

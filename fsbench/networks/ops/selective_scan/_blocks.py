@@ -88,9 +88,9 @@ class _Block:
     # Products are written where the inflow was, which is not needed once the states are known. Batched matrix products
     # of these sizes take up to seven times as long.
 
-    def sum_over_states(self, states: Tensor, vectors: Tensor) -> Tensor:
+    def sum_over_states(self, states: Tensor, vectors: Tensor, out: Tensor | None = None) -> Tensor:
         """Multiply states (t, b, G, N, H) by vectors (t, b, G, N) and sum over states: (t, b, G, H)."""
-        return torch.mul(states, vectors[..., None], out=self.inflow).sum(3)
+        return torch.sum(torch.mul(states, vectors[..., None], out=self.inflow), 3, out=out)
 
     def sum_over_channels(self, states: Tensor, channels: Tensor) -> Tensor:
         """Multiply states (t, b, G, N, H) by channels (t, b, G, H) and sum over channels: (b, G, N, t)."""
@@ -143,9 +143,10 @@ class Scan(torch.autograd.Function):
                     entries[number, samples] = h
                 block = _Block(x, samples, tokens, workspace)
                 states = block.states(h)
-                out = block.sum_over_states(states, block.C)
-                y[samples, tokens] = _samples_first(out if x.D is None else out.addcmul_(x.D, block.u))
-                h = states[-1].clone()
+                out = block.sum_over_states(states, block.C, out=_time_first(y[samples, tokens], x))
+                if x.D is not None:
+                    out.addcmul_(x.D, block.u)
+                h = states[-1]
                 if decay is not None and tokens.stop % window == 0 and tokens.stop < u.shape[2]:
                     if keep:
                         exits[tokens.stop // window - 1, samples] = h
