@@ -54,7 +54,9 @@ def test_a_run_in_a_table_of_many_is_as_in_one_of_its_own(make, tmp_path):
 
 def test_a_row_holds_plain_numbers(make):
     """JSON and CSV are written of them."""
-    (block,) = build_blocks([make("m", fold) for fold in (0, 1)], by=("size", "class"), trivial=True)
+    (block,) = build_blocks(
+        [make("m", fold) for fold in (0, 1)], by=("size", "class"), metrics=["mIoU", "accuracy"], trivial=True
+    )
     assert {row.part_kind for row in block.rows} == {ALL, CLASS, FOLD, SIZE}
     for row in block.rows:
         estimate = row.estimate
