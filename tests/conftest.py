@@ -9,7 +9,6 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # with mor
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 os.environ["no_proxy"] = "*"  # the servers that tests ask are on this machine
 
-import timm  # noqa: F401 (first: wandb, which it imports, looks through all modules that are there, many times)
 import torch
 
 if not torch.cuda.is_available():
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm  # noqa: F401 (early: wandb, which it imports, looks through all modules that are there, many times)
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
