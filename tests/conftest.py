@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm  # noqa: F401 (early: wandb, which it imports, looks through all modules that are there, many times)
 from hypothesis import HealthCheck, settings
 from PIL import Image
 

@@ -23,18 +23,10 @@ def reached(*changed: str) -> set[str]:
         ("methods/sansa/__init__.py", "tests/methods/test_sansa.py", "tests/fsbench/scores/test_estimate.py"),
         ("configs/methods/sansa.yaml", "tests/methods/test_sansa.py", "tests/fsbench/scores/test_estimate.py"),
         ("fsbench/scores/confusion.py", "tests/fsbench/scores/test_estimate.py", "tests/test_lock.py"),
-        (
-            "fsbench/protocols/draws/fscs.py",
-            "tests/fsbench/protocols/test_draws.py",
-            "tests/fsbench/pages/board/test_board.py",
-        ),
+        ("fsbench/protocols/draws/fscs.py", "tests/fsbench/protocols/test_draws.py", "tests/test_lock.py"),
         ("fsbench/cli/explain.py", "tests/cli/results/test_explain.py", "tests/test_lock.py"),
         ("fsbench/predict/page.py", "tests/fsbench/predict/test_page.py", "tests/cli/run/test_flows.py"),
-        (
-            "fsbench/pages/look/base.html",
-            "tests/fsbench/pages/report/test_report.py",
-            "tests/methods/test_persam.py",
-        ),
+        ("fsbench/pages/look/base.html", "tests/fsbench/pages/report/test_report.py", "tests/methods/test_persam.py"),
         ("tests/methods/conftest.py", "tests/methods/test_sansa.py", "tests/test_lock.py"),
     ],
 )

@@ -64,7 +64,7 @@ EXCEPTIONS = {
 def reading_calls(tree: ast.AST) -> Iterator[ast.Call]:
     """Yield the calls in a module that open or parse a file."""
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Call) or ast.unparse(node).startswith("json.loads(json.dumps("):
+        if not isinstance(node, ast.Call):
             continue
         function = node.func
         if isinstance(function, ast.Name):
@@ -74,7 +74,8 @@ def reading_calls(tree: ast.AST) -> Iterator[ast.Call]:
             owner = function.value.id if isinstance(function.value, ast.Name) else ""
             loads = owner in LOADERS and (function.attr.startswith(("load", "safe_load", "full_load", "unsafe_load"))
                                           or function.attr in ("open", "decompress"))  # fmt: skip
-            if loads or (function.attr in READERS and not _writes(node)):
+            reads = loads or (function.attr in READERS and not _writes(node))
+            if reads and not ast.unparse(node).startswith("json.loads(json.dumps("):
                 yield node
 
 

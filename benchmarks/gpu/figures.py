@@ -11,6 +11,8 @@ Rows = Iterator[tuple[str, str, Callable[[], "Figures"]]]
 """A table's rows before they are measured: the operation, the implementation, and a function that measures it."""
 Part = Callable[[torch.device, bool, float], Rows]
 """Device, small sizes, deadline of time.monotonic -> rows."""
+CALLS = 20
+"""The most calls that are timed, within half a second."""
 
 
 @dataclass
@@ -45,7 +47,7 @@ def cost(call: Callable[[], object], device: torch.device) -> tuple[float, float
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     times: list[float] = []
-    while not times or (sum(times) < 0.5 and len(times) < 20):
+    while not times or (sum(times) < 0.5 and len(times) < CALLS):
         started = time.perf_counter()
         call()
         wait()

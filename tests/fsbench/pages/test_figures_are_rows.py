@@ -54,21 +54,20 @@ def runs(shared_make):
     return folder
 
 
-def results(folder) -> pl.DataFrame:
-    return fsbench.load_runs(folder).results(by="size,class", minus="all", trivial=True)
+@pytest.fixture(scope="module")
+def frame(runs) -> pl.DataFrame:
+    return fsbench.load_runs(runs).results(by="size,class", minus="all", trivial=True)
 
 
-def test_of_a_report(runs, tmp_path):
-    out = fsbench.load_runs(runs).report(tmp_path / "report", photos=False).parent
-    frame = results(runs)
+def test_of_a_report(runs, frame, tmp_path):
+    out = fsbench.load_runs(runs).report(tmp_path / "report", metrics="mIoU,accuracy", photos=False).parent
     first = (out / "index.html").read_text()
     assert len(NUMBER.findall(text_of(first))) >= 8
     assert not strange(first, frame)
 
 
-def test_of_a_board(runs, tmp_path):
+def test_of_a_board(runs, frame, tmp_path):
     assert main(["report", "--board", str(runs / "bundles"), "--out", str(tmp_path / "site")]) == 0
-    frame = results(runs)
     speeds = {f"{result.record.run.cost.episodes_per_second:.2f}" for result in fsbench.load_runs(runs)}
     pages = [tmp_path / "site/index.html", *(tmp_path / "site/rows").glob("*.html")]
     for page in pages:

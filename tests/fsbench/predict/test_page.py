@@ -2,6 +2,8 @@
 
 import zipfile
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -10,11 +12,14 @@ from PIL import Image
 import fsbench
 from fsbench.datamodules.datasets.demo.scenes import draw_scene
 
-gr = pytest.importorskip("gradio")
-page = pytest.importorskip("fsbench.predict.page")
-
 CLASS = 16
 HEIGHT, WIDTH = 40, 50
+
+
+@pytest.fixture(scope="module")
+def page() -> ModuleType:
+    """The module of the page, which imports gradio: seconds that other processes of tests are spared."""
+    return pytest.importorskip("fsbench.predict.page")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +28,7 @@ def predictor() -> fsbench.Predictor:
 
 
 @pytest.fixture(scope="module")
-def example() -> "page.Example":
+def example(page: ModuleType) -> NamedTuple:
     pixels, labels = draw_scene([0, 1], (CLASS,))
     return page.Example(pixels, labels == CLASS)
 
@@ -46,7 +51,7 @@ def painted(*spots: tuple[int, int, int, int], size: tuple[int, int] = (WIDTH, H
     return {"background": background, "layers": [Image.fromarray(layer)], "composite": None}
 
 
-def test_all_that_is_painted_is_the_mask():
+def test_all_that_is_painted_is_the_mask(page):
     pixels, mask, _ = page.marked_example(painted((1, 2, 4, 8), (30, 40, 33, 44)), page.BRUSH)
     expected = np.zeros((HEIGHT, WIDTH), bool)
     expected[1:4, 2:8] = expected[30:33, 40:44] = True
@@ -55,7 +60,7 @@ def test_all_that_is_painted_is_the_mask():
     assert np.array_equal((shown != pixels).any(-1), mask)
 
 
-def test_a_box_holds_all_that_is_painted():
+def test_a_box_holds_all_that_is_painted(page):
     _, mask, is_object = page.marked_example(painted((1, 2, 4, 8), (30, 40, 33, 44)), page.BOX, page.NOT_IT)
     assert not is_object
     expected = np.zeros((HEIGHT, WIDTH), bool)
@@ -72,12 +77,12 @@ def test_a_box_holds_all_that_is_painted():
         (painted((1, 1, 3, 3), size=(9, 9)), r"image is 50x40 pixels and its paint 9x9"),
     ],
 )
-def test_what_is_no_example_is_refused(editor, words):
-    with pytest.raises(gr.Error, match=words):
+def test_what_is_no_example_is_refused(page, editor, words):
+    with pytest.raises(page.gr.Error, match=words):
         page.marked_example(editor, page.BRUSH)
 
 
-def test_masks_are_those_of_the_predictor(predictor, example, scenes, tmp_path):
+def test_masks_are_those_of_the_predictor(page, predictor, example, scenes, tmp_path):
     (tmp_path / "out").mkdir()
     shifted = page.Example(np.roll(example.pixels, 9, 1), np.roll(example.mask, 9, 1))
     other = page.Example(example.pixels, np.roll(example.mask, 40, 0) & ~example.mask, is_object=False)
@@ -94,9 +99,9 @@ def test_masks_are_those_of_the_predictor(predictor, example, scenes, tmp_path):
         assert words == str(result) and Image.open(overlay).width == labels.shape[1]
 
 
-def test_an_image_that_cannot_be_read_is_left_out(predictor, example, scenes, tmp_path, monkeypatch):
+def test_an_image_that_cannot_be_read_is_left_out(page, predictor, example, scenes, tmp_path, monkeypatch):
     warned: list[str] = []
-    monkeypatch.setattr(gr, "Warning", warned.append)
+    monkeypatch.setattr(page.gr, "Warning", warned.append)
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     for files, number in (([*scenes, str(broken)], 2), ([str(broken)], 0)):
@@ -106,12 +111,12 @@ def test_an_image_that_cannot_be_read_is_left_out(predictor, example, scenes, tm
             _, shown, _ = page.segment_images(predictor, files, [example], out)
             assert len(shown) == number
         else:
-            with pytest.raises(gr.Error, match="None of the images to segment can be read"):
+            with pytest.raises(page.gr.Error, match="None of the images to segment can be read"):
                 page.segment_images(predictor, files, [example], out)
     assert len(warned) == 2 and all(line.startswith("image broken.jpg cannot be decoded") for line in warned)
 
 
-def test_what_cannot_be_segmented_is_refused(predictor, example, scenes, tmp_path):
+def test_what_cannot_be_segmented_is_refused(page, predictor, example, scenes, tmp_path):
     speck = np.zeros((900, 900), bool)
     speck[3, 3] = True
     again = tmp_path / "again" / Path(scenes[0]).name
@@ -122,5 +127,5 @@ def test_what_cannot_be_segmented_is_refused(predictor, example, scenes, tmp_pat
         ([*scenes, str(again)], [example], "Several images are named scene 2.png"),
         (scenes, [page.Example(np.zeros((900, 900, 3), np.uint8), speck)], "has 1 pixels, of which none is left"),
     ):
-        with pytest.raises(gr.Error, match=words):
+        with pytest.raises(page.gr.Error, match=words):
             page.segment_images(predictor, files, examples, tmp_path)

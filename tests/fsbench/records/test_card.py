@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from fsbench.base.errors import FsbenchError
 from fsbench.cli.main import main
 from fsbench.networks.weights.table import backbone_data
 from fsbench.records.card import (
@@ -150,12 +151,15 @@ REFUSED = (
 
 
 def test_a_card_that_does_not_fit_is_refused_in_one_line(make, tmp_path, capsys):
-    file = make("a", 0).path / "card.yaml"
+    record = make("a", 0)
+    file = record.path / "card.yaml"
     for text, message in REFUSED:
         file.write_text(text)
-        assert main(["table", str(tmp_path)]) == 2, text
-        error = capsys.readouterr().err
-        assert "card.yaml" in error and message in error and len(error.splitlines()) == 1, text
+        with pytest.raises(FsbenchError) as refused:
+            Cards().run_card(record)
+        error = str(refused.value)
+        assert "card.yaml" in error and message in error and "\n" not in error, text
+    assert main(["table", str(tmp_path)]) == 2 and message in capsys.readouterr().err
 
 
 def ranked_first(printed):
@@ -165,20 +169,18 @@ def ranked_first(printed):
 
 
 def test_rows_of_different_cards_are_not_ranked_together(make, tmp_path, capsys):
-    for name, quality, training in (("a", 2, None), ("b", 3, None), ("c", 4, TRAINED), ("d", 5, TRAINED)):
-        make(name, 0, quality, training=training)
-    assert main(["table", str(tmp_path), "--format", "markdown"]) == 0
-    printed = capsys.readouterr().out
+    of = (("a", 2, None), ("b", 3, None), ("c", 4, TRAINED), ("d", 5, TRAINED))
+    records = [make(name, 0, quality, training=training) for name, quality, training in of]
+    blocks = build_blocks(records, trivial=True, metrics=["mIoU"])
+    printed = render(blocks, "markdown")
     assert ranked_first(printed) == {"a†": True, "b†": False, "c‡": True, "d‡": False}
     assert (
         "† and ‡ are not ranked together. † was not trained. ‡ was trained on images that show the test's classes, "
         "without labels, and its checkpoint was chosen on base classes"
     ) in printed
-    assert main(["table", str(tmp_path), "--format", "latex"]) == 0
-    printed = capsys.readouterr().out
+    printed = render(blocks, "latex")
     assert r"a$^\dagger$ & " in printed and r"c$^\ddagger$ & " in printed  # letters say what is not told apart
-    assert main(["table", str(tmp_path), "--format", "csv"]) == 0
-    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    lines = list(csv.DictReader(io.StringIO(render(blocks, "csv"))))
     trivial = {"(all foreground)", "(all background)", "(majority)"}
     assert {line["method"] for line in lines if not line["card"]} == trivial
     (card,) = {line["card"] for line in lines if line["method"] == "c"}
@@ -187,7 +189,7 @@ def test_rows_of_different_cards_are_not_ranked_together(make, tmp_path, capsys)
         "trials: unknown; checkpoint choice: base classes; saw test classes: no; told: the supports alone; trained on: "
         "base classes of blocks fold 0, by protocol fscs; handed in: no"
     )
-    assert main(["table", str(tmp_path), "--by", "card"]) == 0
+    assert main(["table", str(tmp_path), "--by", "card", "--metrics", "mIoU"]) == 0
     assert "backbone saw test images" in capsys.readouterr().out
 
 
@@ -344,7 +346,7 @@ def test_rows_handed_in_are_marked_and_ranked_apart_unless_asked(make, tmp_path,
             rewrite(record, HANDED_IN["handed_in"], told=..., weights=weights, **HANDED_IN)
     best = {}
     for option in ((), ("--rank-all",)):
-        assert main(["table", str(tmp_path), "--format", "markdown", *option]) == 0
+        assert main(["table", str(tmp_path), "--format", "markdown", "--metrics", "mIoU", *option]) == 0
         printed = capsys.readouterr().out
         best[option] = {name for name, is_best in ranked_first(printed).items() if is_best}
         rows = {"ours1†", "ours2†", "theirs1‡ [handed in]", "theirs2‡ [handed in]"}

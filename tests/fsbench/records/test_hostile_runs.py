@@ -20,7 +20,7 @@ from fsbench.records.counts import counts_sha256
 from fsbench.runner.exchange.bundle import LISTING, RUN_FILES, write_bundle
 from tests.fsbench.runner.exchange.test_bundle import cards_of, with_scores
 
-COUNT, SEED = int(os.environ.get("FSBENCH_HOSTILE_RUNS", "3")), os.environ.get("FSBENCH_HOSTILE_SEED", "")
+COUNT, SEED = int(os.environ.get("FSBENCH_HOSTILE_RUNS", "2")), os.environ.get("FSBENCH_HOSTILE_SEED", "")
 """Number of cases of each kind, and what else they are drawn from; with a seed more commands read each run."""
 
 NET = re.compile("FSBENCH_TRACEBACK|Traceback|it cannot be (verified|shown)|is no record that can be shown")

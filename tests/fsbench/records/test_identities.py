@@ -60,7 +60,7 @@ def drawn_table(seed: int, ways: int, presence: str) -> tuple[pl.DataFrame, Mani
 
 @pytest.mark.parametrize("presence", ["predicted", "any_pixel"])
 def test_counts_of_any_prediction_keep_them(presence):
-    for seed in range(40):
+    for seed in range(12):
         frame, manifest = drawn_table(seed, 1 + seed % 4, presence)
         check_identities(frame, manifest, some_run(presence=presence), FILE)
 

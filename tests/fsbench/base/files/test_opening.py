@@ -114,7 +114,7 @@ LAUGHS = "a: &a [x, x, x, x, x]\n" + "".join(
     ("text", "reason"),
     [
         (LAUGHS, "more than 100000 values"), ("a: &a [*a]", "inside of what it stands for"),
-        ("[" * 3000, "nested too deep"), ("a: 1\na: 2", "'a' again"),
+        ("[" * 1000, "nested too deep"), ("a: 1\na: 2", "'a' again"),
         ("{a: {b: 1, b: 2}}", "'b' again"), ("a: [", "expected"), ("a: !!python/object:os.system x", "constructor"),
         ("a: 2024-13-45", "month"), ("a: !!int ''", "cannot be read"), ("a: " + "1" * 5000, "cannot be read"),
         ("? [a]\n: b", "unhashable"), ("a: \x1b", "special characters"),
@@ -166,13 +166,13 @@ def test_the_picture_in_a_labelme_file_is_bounded(tmp_path):
 
 def test_archives_of_nothing_but_zeros_are_refused(tmp_path):
     info = tarfile.TarInfo("x")
-    info.size = 120 << 20
+    info.size = 84 << 20
     with tarfile.open(tmp_path / "x.tar.gz", "w:gz", compresslevel=6) as tar:
         tar.addfile(info, io.BytesIO(bytes(info.size)))
     with pytest.raises(DataError, match="200 times the archive"):
         unpack(tmp_path / "x.tar.gz", tmp_path / "out", str)
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=6) as file:
-        file.writestr("x", bytes(120 << 20))
+        file.writestr("x", bytes(84 << 20))
     with pytest.raises(DataError, match="200 times the archive"):
         unpack(tmp_path / "x.zip", tmp_path / "out", str)
 
@@ -203,7 +203,7 @@ def test_columns_are_known_before_they_are_read(tmp_path):
 def test_texts_are_read_after_the_numbers_were_checked_and_up_to_a_bound(tmp_path, monkeypatch):
     file = tmp_path / "x.parquet"
     checked = []
-    pl.DataFrame({"t": ["x" * 10**6] * 3000, "a": range(3000)}).write_parquet(file)
+    pl.DataFrame({"t": ["x" * 10**4] * 3000, "a": range(3000)}).write_parquet(file)
     monkeypatch.setitem(LIMITS, "counts", 1 << 24)
     with pytest.raises(ValueError, match=r"^its texts have more than 16 MiB, expected at most as much$"):
         read_parquet(file, "counts", dict, lambda part: checked.append(part.columns))

@@ -21,6 +21,12 @@ def network(weights: str = "random:1", **settings: object) -> FrozenSam3:
     return FrozenSam3(Sam3NetConfig("sam3_demo", weights, **settings))
 
 
+@pytest.fixture(scope="module")
+def whole() -> FrozenSam3:
+    """A network that no test changes."""
+    return network()
+
+
 VISION, TEXT = "backbone.vision_backbone.", "backbone.language_backbone."
 CLIP, DECODER = r"^text_encoder\.text_model\.", r"^(transformer\.decoder\.layers\.\d+\.)"
 LAYERS = r"^((?:geometry_encoder\.encode|transformer\.(?:encoder|decoder)\.layers)\.\d+\.)"
@@ -99,8 +105,7 @@ def official_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @pytest.mark.slow(3)
-def test_metas_file_the_hubs_and_its_model_of_videos_are_one_network(tmp_path):
-    whole = network()
+def test_metas_file_the_hubs_and_its_model_of_videos_are_one_network(whole, tmp_path):
     official = official_state(whole.state) | {
         "detector.backbone.vision_backbone.trunk.blocks.0.attn.freqs_cis": torch.zeros(3),
         "detector.geometry_encoder.points_direct_project.weight": torch.zeros(3),
@@ -126,8 +131,8 @@ def of_sam31(state: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def test_sam31_is_told_by_its_names_and_gives_the_same_answers(tmp_path):
-    whole, image = network(), torch.randint(0, 256, (3, 112, 112), dtype=torch.uint8)
+def test_sam31_is_told_by_its_names_and_gives_the_same_answers(whole, tmp_path):
+    image = torch.randint(0, 256, (3, 112, 112), dtype=torch.uint8)
     newer = of_sam31(whole.state)
     torch.save(newer, tmp_path / "sam3.1_multiplex.pt")
     found = network(str(tmp_path / "sam3.1_multiplex.pt"))
@@ -151,9 +156,9 @@ def test_sam31_is_told_by_its_names_and_gives_the_same_answers(tmp_path):
         network(str(tmp_path / "less.pt"))
 
 
-def test_images_are_stretched_in_whole_numbers():
+def test_images_are_stretched_in_whole_numbers(whole):
     ramp = torch.arange(200, dtype=torch.uint8)[None, None].repeat(3, 50, 1)
-    square = network().pixels(ramp)
+    square = whole.pixels(ramp)
     assert square.shape == (1, 3, 112, 112)
     grey = (square * 0.5 + 0.5) * 255
     torch.testing.assert_close(grey, grey.round(), atol=1e-4, rtol=0)
@@ -168,8 +173,8 @@ def test_the_whole_networks_weights_have_places():
     assert {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in state.items()}
 
 
-def test_weights_that_do_not_fit_are_refused_in_one_line(tmp_path):
-    state = official_state(network().state)
+def test_weights_that_do_not_fit_are_refused_in_one_line(whole, tmp_path):
+    state = official_state(whole.state)
     cases = {
         "less": ({k: v for k, v in state.items() if "query_embed" not in k}, "1 keys missing: .*query_embed"),
         "deeper": (state | {k.replace(".blocks.2.", ".blocks.3."): v for k, v in state.items()}, "SAM 3 with 4 blocks"),
@@ -188,12 +193,12 @@ def test_norms_of_the_vit_are_metas():
         assert {module.eps for module in model.vision_encoder.backbone.modules() if hasattr(module, "eps")} == {1e-5}
 
 
-def test_texts_are_padded_and_words_need_their_tokenizer(tmp_path):
-    concept = network().concept("cat", torch.zeros(1, 4))
+def test_texts_are_padded_and_words_need_their_tokenizer(whole, tmp_path):
+    concept = whole.concept("cat", torch.zeros(1, 4))
     assert concept.input_ids[0, :5].tolist() == [BYTES_START, *b"cat", BYTES_END]
     assert concept.input_ids.shape == (1, TEXT_LENGTH) and concept.attention_mask.sum() == 5
-    assert network().concept("c" * 90, torch.zeros(1, 4)).attention_mask.all()
-    save_file(network().state, tmp_path / "model.safetensors")
+    assert whole.concept("c" * 90, torch.zeros(1, 4)).attention_mask.all()
+    save_file(whole.state, tmp_path / "model.safetensors")
     read = network(str(tmp_path / "model.safetensors"))
     with pytest.raises(CheckpointError, match=r"no file .*tokenizer\.json for its texts; expected the tokenizer\.json"):
         read.concept("cat", torch.zeros(1, 4))
@@ -206,7 +211,7 @@ def test_texts_are_padded_and_words_need_their_tokenizer(tmp_path):
     assert read.concept("cat", torch.zeros(1, 4)).input_ids[0, :4].tolist() == [0, 2, 1, 0]
     assert read.concept("cat " * 40, torch.zeros(1, 4)).input_ids[0, -2:].tolist() == [2, 1]
     assert read.identity_settings == {"tokenizer": sha256_file(tmp_path / "tokenizer.json")}
-    assert network().identity_settings == {}
+    assert whole.identity_settings == {}
     larger = Tokenizer(models.WordLevel({"[u]": 0, **{str(n): n for n in range(1, 259)}}, unk_token="[u]"))
     larger.save(str(tmp_path / "larger.json"))
     other = network(str(tmp_path / "model.safetensors"), tokenizer=str(tmp_path / "larger.json"))

@@ -279,7 +279,7 @@ def odd(blocks_folder, tmp_path_factory):
     make("@SUM(A1)", 0, quality=3, way=2)
     named = [classified("near", 0), classified("far", 1)]
     with redirect_stderr(StringIO()) as said:
-        assert main(["report", str(runs), "--out", str(runs / "r")]) == 1
+        assert main(["report", str(runs), "--out", str(runs / "r"), "--metrics", "mIoU,accuracy"]) == 1
     return SimpleNamespace(folder=runs / "r", errors=said.getvalue(), old=old, named=named)
 
 

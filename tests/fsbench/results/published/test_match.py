@@ -9,6 +9,7 @@ from scipy import stats
 from fsbench.cli.main import main
 from fsbench.results.published.match import match_published
 from fsbench.results.tables.breakdowns import reported, to_sheet
+from fsbench.results.tables.render import render
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.estimate import Estimate, Scope
 from tests.fsbench.official_runs import DCAMA, EMAT
@@ -36,20 +37,16 @@ def test_verdicts(official, reported):
     assert item.verdict == "no interval"
 
 
-def test_differences_are_a_note_under_the_table(official, figures, capsys, tmp_path):
+def test_differences_are_a_note_under_the_table(official, figures):
     changed = {"identity": {"image_size": 400, "precision": "bf16-mixed"}}
-    for fold in range(4):
-        official(EMAT, "dinov2_vits14", fold, **changed)
+    blocks = build_blocks([official(EMAT, "dinov2_vits14", fold, **changed) for fold in range(4)], published=figures)
     words = "image size 400 instead of 700; precision bf16-mixed instead of 32-true"
     for form in ("text", "markdown", "latex"):
-        assert main(["table", str(tmp_path), "--no-trivial", "--published", "--format", form]) == 0
-        text = capsys.readouterr().out
+        text = render(blocks, form)
         assert text.count("not comparable (1)") == 2 and text.count(f"(1) not the reported experiment: {words}") == 1
-    assert main(["table", str(tmp_path), "--no-trivial", "--published", "--format", "csv"]) == 0
-    rows = [row for row in csv.DictReader(capsys.readouterr().out.splitlines()) if row["part_kind"] == "reported"]
+    rows = [row for row in csv.DictReader(render(blocks, "csv").splitlines()) if row["part_kind"] == "reported"]
     assert [row["rule"] for row in rows] == [f"original: not comparable: {words}"] * 2
-    assert main(["table", str(tmp_path), "--no-trivial", "--published", "--format", "json"]) == 0
-    (block,) = json.loads(capsys.readouterr().out)
+    (block,) = json.loads(render(blocks, "json"))
     assert [(item["difference"], item["differs"]) for item in block["published"]] == [(None, words.split("; "))] * 2
 
 

@@ -92,6 +92,13 @@ def test_what_the_query_shows_is_a_part(records, runs):
     assert set(frame.filter(pl.col("minus") != "")["part"]) == {"shown in the query", "absent"}
 
 
+@pytest.fixture(scope="module")
+def block(records):
+    """Their table, with all its parts."""
+    (found,) = build_blocks(records, by=("size", "class"), trivial=True)
+    return found
+
+
 def figures(grids):
     """The numbers that stand in grids of words, without their marks."""
     words = (
@@ -100,9 +107,8 @@ def figures(grids):
     return [word for word in words if word.lstrip("+-").replace(".", "", 1).isdigit() and "." in word]
 
 
-def test_every_figure_of_a_table_is_a_row(records):
+def test_every_figure_of_a_table_is_a_row(block):
     """A figure of the table and the ends of its interval are rounded cells of the frame."""
-    (block,) = build_blocks(records, by=("size", "class"), trivial=True)
     frame = rows_frame(block.rows)
     values = {f"{value:.2f}" for name in ("value", "low", "high") for value in frame[name].drop_nulls()}
     keys = ["method", "metric", "part"]  # answers without a model have rows of single folds, which are averaged
@@ -144,6 +150,13 @@ def settings(tmp_path_factory):
     return found
 
 
+@pytest.fixture(scope="module")
+def by_shots(settings):
+    """The runs of masks, and their scores and differences along the number of shots."""
+    runs = fsbench.load_runs(*(record.path for record in settings["1"] + settings["5"]))
+    return runs, runs.results("mIoU", by="shots", minus="all")
+
+
 @pytest.mark.parametrize(("by", "kind"), [("shots", SHOTS), ("annotation", ANNOTATION)])
 def test_every_figure_by_a_setting_is_a_row(by, kind, settings, capsys):
     runs = settings["1"] + settings["5" if by == "shots" else "box"]
@@ -162,9 +175,8 @@ def test_every_figure_by_a_setting_is_a_row(by, kind, settings, capsys):
     assert len(shown) > 4 and not [word for word in shown if word not in numbers | costs]
 
 
-def test_a_difference_along_a_setting_names_both_its_ends(settings):
-    found = fsbench.load_runs(*(record.path for record in settings["1"] + settings["5"]))
-    frame = found.results("mIoU", by="shots", minus="all")
+def test_a_difference_along_a_setting_names_both_its_ends(by_shots):
+    found, frame = by_shots
     assert frame.filter(minus="").select("method", "part").rows() == [("b", "1"), ("b", "5"), ("a", "1"), ("a", "5")]
     compared = frame.filter(pl.col("minus") != "")
     assert compared.select("method", "part", "minus").rows() == [
@@ -181,10 +193,10 @@ def test_a_difference_along_a_setting_names_both_its_ends(settings):
         found.results(by="shots,size")
 
 
-def test_differences_along_a_setting_are_those_that_are_asked_for(settings):
+def test_differences_along_a_setting_are_those_that_are_asked_for(by_shots):
     """Those to the best method have its sign, any score is compared, and the family is the request."""
-    found = fsbench.load_runs(*(record.path for record in settings["1"] + settings["5"]))
-    every = found.results("mIoU", by="shots", minus="all").filter(pl.col("minus") != "")
+    found, frame = by_shots
+    every = frame.filter(pl.col("minus") != "")
     to_b = found.results("mIoU", by="shots", minus="b").filter(pl.col("minus") != "")
     assert to_b.select("method", "part", "minus").rows() == [
         ("b", "5", "b (shots 1)"),
@@ -246,8 +258,7 @@ def test_all_differences_of_a_request_are_corrected_at_once():
     assert isnan(found[3].corrected) and correct(rows, {"t": "mIoU"})[:3] == found[:3]
 
 
-def test_a_wide_frame_has_a_column_for_each_score(records):
-    (block,) = build_blocks(records, by=("size", "class"), trivial=True)
+def test_a_wide_frame_has_a_column_for_each_score(block):
     wide = wide_frame(block.rows)
     assert wide.columns[:3] == ["test", "method", "fold"] and wide.columns[-1] == "run"
     assert wide.select("method", "fold").rows()[:4] == [("good", "0"), ("good", "1"), ("good", "mean"), ("bad", "0")]
@@ -260,10 +271,10 @@ def test_a_wide_frame_has_a_column_for_each_score(records):
     assert by_class["mIoU"].to_list() == [scores_of(rows)["mIoU"].value for rows in parts.values()]
 
 
-def test_a_part_that_no_episode_shows_has_a_row_without_a_value(records):
-    (block,) = build_blocks(records)
+def test_a_part_that_no_episode_shows_has_a_row_without_a_value(make):
+    (block,) = build_blocks([make("m", 0, episodes=4)])
     lacking = [row for row in block.rows if not row.pairs]
-    assert all(isnan(row.estimate.value) and row.part_kind == SIZE for row in lacking)
+    assert lacking and all(isnan(row.estimate.value) and row.part_kind == SIZE for row in lacking)
     assert rows_frame(lacking)["value"].null_count() == len(lacking)
 
 
@@ -285,7 +296,7 @@ def test_no_name_gives_a_method_the_place_of_another(make):
     told = make("m", 0, training={"max_epochs": 1})
     for name in ("m, tuned", "(majority)"):
         make(name, 0, 2)
-    (block,) = build_blocks(fsbench.load_runs(told.path.parent).records, trivial=True)
+    (block,) = build_blocks(fsbench.load_runs(told.path.parent).records, by=(), trivial=True)
     assert block.cards["m, tuned"] != block.cards["m"]
     rows = [method for method, _ in block.lines]
     assert set(rows[:3]) == {"'(majority)'", "m", "m, tuned"} and rows.count("(majority)") == 1

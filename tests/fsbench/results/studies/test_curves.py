@@ -35,8 +35,14 @@ def records(tmp_path_factory):
     return found
 
 
-def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
-    (table,) = curve_tables(records)
+@pytest.fixture(scope="module")
+def table(records):
+    """Their curves."""
+    (found,) = curve_tables(records)
+    return found
+
+
+def test_runs_that_differ_in_shots_alone_are_a_curve(records, table, tmp_path, capsys):
     assert table.axis == "shots" and table.numbers == [1, 5, 20] and table.nested
     assert [(c.method, [p.number for p in c.points]) for c in table.curves] == [("a", [1, 5, 20]), ("b", [1, 5])]
     by_run = {str(r.path): r.protocol.statistics(r.episodes, r.header).scores()["mIoU"] for r in records}
@@ -104,8 +110,7 @@ def test_runs_that_differ_in_more_than_shots_are_two_curves(records, entry):
         curve_tables([record for record in found if record.header.shot > 1])
 
 
-def test_points_of_the_same_queries_are_compared_in_pairs(records):
-    (table,) = curve_tables(records)
+def test_points_of_the_same_queries_are_compared_in_pairs(records, table):
     by_point = {(record.run.identity.method.name, record.header.shot): record for record in records}
     assert table.headlines == ["mIoU", "accuracy"]
     for metric in table.headlines:
@@ -119,7 +124,8 @@ def test_points_of_the_same_queries_are_compared_in_pairs(records):
     assert min(line.corrected for line in table.differences) == pytest.approx(min(p))  # Holm's first step
     for line in table.differences:  # each is that of the two runs alone
         ends = (line.method, int(line.part)), (line.minus, int(line.minus_part or line.part))
-        first, second = ([run.protocol.statistics(run.episodes, run.header)] for run in map(by_point.get, ends))
+        runs = (by_point[point] for point in ends)
+        first, second = ([run.protocol.statistics(run.episodes, run.header).only([line.metric])] for run in runs)
         assert line.estimate == differences_once(first, second)[line.metric]
         assert line.scores == tuple(scores_once(runs)[line.metric].value for runs in (first, second))
         assert line.estimate.value == pytest.approx(line.scores[0] - line.scores[1])

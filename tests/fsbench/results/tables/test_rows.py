@@ -44,9 +44,9 @@ def test_counts_that_changed_are_refused(make):
 
 def test_a_run_in_a_table_of_many_is_as_in_one_of_its_own(make, tmp_path):
     runs = [make("m", fold, quality, seed) for fold in (0, 1) for quality in (1, 2) for seed in (0, 1)]
-    (together,) = build_blocks(runs)
+    (together,) = build_blocks(runs, metrics=["mIoU"])
     for record in find_records(tmp_path):
-        alone = [row for block in build_blocks([record]) for row in block.rows]
+        alone = [row for block in build_blocks([record], metrics=["mIoU"]) for row in block.rows]
         same = [row for row in together.rows if row.run == record.path.name]
         names = {"method": "", "parent": "", "part_kind": "", "part": ""}  # a fold is a part beside a mean
         assert [asdict(row) | names for row in same] == [asdict(row) | names for row in alone]
@@ -54,7 +54,9 @@ def test_a_run_in_a_table_of_many_is_as_in_one_of_its_own(make, tmp_path):
 
 def test_a_row_holds_plain_numbers(make):
     """JSON and CSV are written of them."""
-    (block,) = build_blocks([make("m", fold) for fold in (0, 1)], by=("size", "class"), trivial=True)
+    (block,) = build_blocks(
+        [make("m", fold) for fold in (0, 1)], by=("size", "class"), metrics=["mIoU", "accuracy"], trivial=True
+    )
     assert {row.part_kind for row in block.rows} == {ALL, CLASS, FOLD, SIZE}
     for row in block.rows:
         estimate = row.estimate

@@ -43,8 +43,12 @@ def block_of(folder):
     return block
 
 
-def test_a_method_is_one_row_over_its_trainings(runs):
-    block = block_of(runs)
+@pytest.fixture(scope="module")
+def block(runs):
+    return block_of(runs)
+
+
+def test_a_method_is_one_row_over_its_trainings(runs, block):
     assert [method for method, _ in block.lines] == ["cst", "emat", "hsnet", "prototype"]
     assert block.reaches == {
         "cst": Reach.OTHER, "emat": Reach.OTHER, "hsnet": Reach.THESE, "prototype": Reach.UNTRAINED,
@@ -58,20 +62,22 @@ def test_a_method_is_one_row_over_its_trainings(runs):
     assert block.trained["cst", "0"]["mIoU"].is_rough
 
 
-def test_the_table_names_what_each_interval_holds_for(runs):
-    head, _, cst, emat, hsnet, prototype = table_lines(short_table(block_of(runs)))[:6]
+def test_the_table_names_what_each_interval_holds_for(block):
+    head, _, cst, emat, hsnet, prototype = table_lines(short_table(block))[:6]
     assert head.split("  ")[0] == "method" and "other images" in head and "and other trainings" in head
     assert "] rough" in cst and "] rough" not in emat and "one training" in hsnet and "no training" in prototype
     assert [line.split()[1].strip("†‡") for line in (cst, emat, hsnet, prototype)] == ["2", "3", "1", "–"]
 
 
 def test_single_trainings_stand_below_their_method_on_request(runs, capsys):
-    assert main(["table", str(runs), "--trainings"]) == 0
+    """What comes next is a comparison of the methods."""
+    assert main(["table", str(runs), "--trainings", "--metrics", "mIoU"]) == 0
     lines = capsys.readouterr().out.splitlines()
     place = next(n for n, line in enumerate(lines) if line.startswith("emat"))
     assert [line.split()[:2] for line in lines[place + 1 : place + 4]] == [["seed", str(seed)] for seed in range(3)]
     assert all("[" not in line for line in lines[place + 1 : place + 4])
     assert not any(line.startswith("  seed") for line in lines[place + 4 : place + 5])
+    assert f"  fsbench compare {runs}" in lines
 
 
 def test_folds_may_have_other_numbers_of_trainings(tmp_path):
@@ -136,12 +142,6 @@ def test_a_borrowed_spread_is_the_reason_why_nothing_is_starred(tmp_path):
     first = comparison.conclusions.sentences[0]
     assert "not told apart" in first and "a fold has only one training, which is too few to tell" in first
     assert "reverse" not in first and "may be chance" not in first
-
-
-def test_what_comes_next_is_a_comparison_also_of_trainings(tmp_path, capsys):
-    runs = write_trainings(tmp_path, {"emat": (0.7, 0.71), "cst": (0.4, 0.41)})
-    assert main(["table", str(runs)]) == 0
-    assert f"fsbench compare {runs}" in capsys.readouterr().out
 
 
 def test_runs_of_an_untrained_method_that_differ_by_rounding_are_one(tmp_path):

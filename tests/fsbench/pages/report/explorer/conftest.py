@@ -42,7 +42,7 @@ def study(blocks_folder, tmp_path_factory):
 @pytest.fixture
 def explored(blocks_folder, study, tmp_path):
     """explored(*arguments) -> the folder of the table in another report of the same runs."""
-    return partial(write_report, blocks_folder, study.parents[1], tmp_path / "r")
+    return partial(write_report, blocks_folder, study.parents[1], tmp_path / "r", "--metrics", "mIoU")
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ def test_supports_are_drawn_with_what_the_method_was_told(make, blocks_folder, t
         assert record.manifest.sha256 == modules[name].manifest.sha256
         rewrite(record, identity=entry)
         (record.path / "config.yaml").write_text("")
-    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--photo-side", "48"]) == 0
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--photo-side", "48", "--metrics", "mIoU"]) == 0
     study = next(folder for folder in (tmp_path / "r").iterdir() if (folder / "explorer.html").is_file())
     numbers = {name: str(number) for number, name in enumerate(data_file(study, "data")["methods"])}
     assert (study / "explorer.html").read_text().count("add --gallery 12 to the command") == len(entries)  # unasked
@@ -161,7 +161,7 @@ def test_runs_without_masks_and_data_have_numbers(make, tmp_path):
     """One of the two was told less than masks; without the data its supports have no labels."""
     make("m", 0)
     rewrite(make("boxes", 0), identity={"support_annotation": "box"})
-    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r")]) == 0
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--metrics", "mIoU"]) == 0
     study = tmp_path / "r/study-1"
     number = str(data_file(study, "data")["methods"].index("boxes"))
     assert data_file(study, "masks-0-0") == {"truth": [None] * 24, "predicted": {}, "told": {number: [None] * 24}}
