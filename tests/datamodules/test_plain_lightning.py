@@ -25,6 +25,7 @@ from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.machine.watchdog import safe_imports
 from fsbench.runner.engine.run import run_experiment
+from tests.config_words import parse_run
 
 FOLDER = "fsbench.datamodules.datasets.folder.Folder"
 
@@ -63,7 +64,7 @@ def bench(method, folder, runs, *more, **options):
     request = RunConfig(
         method, "demo", way=2, runs=str(runs), backbone="demo", weights="random:0", extra=extra, **options
     )
-    return run_experiment(Experiment(request.parse()))
+    return run_experiment(Experiment(parse_run(request)))
 
 
 def test_the_scores_of_a_test_are_those_of_a_run(blocks_folder, tmp_path):
@@ -79,7 +80,7 @@ def test_a_method_that_is_told_more_is_told_it_in_a_test_by_hand(blocks_folder, 
     method = SAM3Exemplars(Sam3NetConfig("sam3_demo", "random:0"), threshold=0.25)
     (found,) = trainer().test(method, datamodule=blocks(blocks_folder), verbose=False)
     request = RunConfig("sam3_exemplars", "demo", way=2, runs=str(tmp_path), extra=words(blocks_folder))
-    record = run_experiment(Experiment(request.parse()))
+    record = run_experiment(Experiment(parse_run(request)))
     assert found == {f"test/{name}": value for name, value in record.run.scores.items()} and found["test/mIoU"] > 0
 
 

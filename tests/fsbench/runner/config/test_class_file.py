@@ -17,6 +17,7 @@ from fsbench.runner.config.registry import choose_method, config_files
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.stored import parse_stored, parse_stored_data
 from fsbench.runner.engine.experiment import Experiment
+from tests.config_words import parse_run
 from tests.plugged import METHOD
 
 
@@ -42,7 +43,7 @@ def times(file) -> int:
 def test_a_class_of_a_file_is_a_method_and_its_file_is_in_the_identity(mine, small_data):
     assert choose_method("mine.py:Constant").name == "constant"
     assert choose_method("mine.py:Constant", "dino_vits8").name == "constant_dino_vits8"
-    experiment = Experiment(RunConfig("./mine.py:Constant", "demo", extra=small_data).parse())
+    experiment = Experiment(parse_run(RunConfig("./mine.py:Constant", "demo", extra=small_data)))
     assert times(mine) == 1 and type(experiment.method).__name__ == "Constant"
     sha256 = hashlib.sha256(mine.read_bytes()).hexdigest()
     settings = {"name": "constant", "type": "constant", "value": 1, "file_sha256": sha256}
@@ -197,7 +198,7 @@ def test_a_yaml_file_names_the_class_of_a_python_file_beside_it(mine, small_data
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     name = str(mine.parent / "own.yaml")
     assert choose_method(name).name == "own"
-    experiment = Experiment(RunConfig(name, "demo", extra=small_data).parse())
+    experiment = Experiment(parse_run(RunConfig(name, "demo", extra=small_data)))
     assert times(mine) == 1 and experiment.method.value == 0
     settings = experiment.identity.method.as_json()
     assert settings["file_sha256"] == hashlib.sha256(mine.read_bytes()).hexdigest() and settings["value"] == 0
