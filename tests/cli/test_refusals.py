@@ -18,8 +18,10 @@ from fsbench.base.errors import FsbenchError
 from fsbench.cli.main import main
 from fsbench.core.released_format import TRAINED_ON
 from fsbench.datamodules.datasets.demo.classes import object_class
+from fsbench.runner.config.merge import stated_values
 from fsbench.runner.config.registry import names
 from tests.cli.commands import images_of
+from tests.config_words import settings_file
 
 
 @pytest.fixture
@@ -112,7 +114,7 @@ OTHERS = [
 @pytest.mark.parametrize(("arguments", "expected"), OF_RUNS)
 def test_runs(refused, small_demo, arguments, expected):
     method = "" if "--method" in arguments else "--method prototype"
-    place = "" if "--dataset" in arguments else shlex.join(images_of(small_demo))
+    place = "" if "--dataset" in arguments else settings_file(stated_values(images_of(small_demo)), small_demo.parent)
     assert expected in refused(f"bench {method} {place} {arguments}")
 
 
@@ -147,7 +149,7 @@ def test_checkpoints_of_another_method_and_of_the_test_s_classes(refused, tmp_pa
     state = {f"learner.{k}": v for k, v in cst_learner(24, 12).state_dict().items()}
     names = [object_class(number).name for number in range(1, 16)]
     torch.save({"state_dict": state, TRAINED_ON: {"dataset": "demo", "fold": 0, "classes": names}}, tmp_path / "c.ckpt")
-    place = shlex.join(images_of(small_demo))
+    place = settings_file(stated_values(images_of(small_demo)), small_demo.parent)
     message = refused(f"bench --method emat --ckpt c.ckpt {place}")
     assert "c.ckpt cannot be used with this model" in message and "missing: learner." in message
     message = refused(f"bench --method cst --fold 1 --ckpt c.ckpt {place}")
