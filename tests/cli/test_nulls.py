@@ -20,7 +20,6 @@ RANDOM = "--model.backbone.weights=random"
 @pytest.mark.parametrize(
     ("start", "words"),
     [
-        (["--method", "emat", "--dataset", "demo"], ["--model.backbone.weights=null"]),
         (["--method", "emat", "--dataset", "demo"], ["--weights", "null"]),
         (FILES, ["--model.backbone.weights", "~"]),
         (FILES, ["--model.init_args.backbone.weights=Null"]),

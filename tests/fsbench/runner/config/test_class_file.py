@@ -17,6 +17,7 @@ from fsbench.runner.config.registry import choose_method, config_files
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.stored import parse_stored, parse_stored_data
 from fsbench.runner.engine.experiment import Experiment
+from tests.cli.commands import images_of
 from tests.config_words import parse_run
 from tests.plugged import METHOD
 
@@ -230,8 +231,6 @@ def test_what_is_no_file_of_a_class_is_refused_by_commands_on_runs():
 
 
 @pytest.fixture
-def small_data(tmp_path) -> list[str]:
-    """Arguments of a small demo."""
-    dataset = {"class_path": "fsbench.datamodules.datasets.demo.Demo"}
-    arguments = {"root": str(tmp_path / "demo"), "train": 40, "val": 40}
-    return ["--data.test.episodes=3", f"--data.dataset={yaml.safe_dump(dataset | {'init_args': arguments})}"]
+def small_data(blocks_folder) -> list[str]:
+    """Arguments of a small data set."""
+    return ["--data.test.episodes=3", *images_of(blocks_folder)]

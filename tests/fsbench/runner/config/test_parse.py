@@ -128,9 +128,11 @@ def test_another_class_keeps_the_arguments_that_it_takes():
 
 def test_texts_are_what_the_class_takes_them_for():
     arguments = ["--run.name=1", "--model.learning_rate=1e-4", "--data.test.way=2", "--trainer.limit_train_batches=1"]
+    arguments += ["--trainer.val_check_interval=1.0"]  # a share, which a number of batches is not
     config = judged(*arguments)
     assert (config.run.name, config.model.init_args.learning_rate, config.data.init_args.test.way) == ("1", 1e-4, 2)
-    assert config.trainer.limit_train_batches == 1 and isinstance(config.trainer.limit_train_batches, int)
+    numbers = config.trainer.limit_train_batches, config.trainer.val_check_interval
+    assert numbers == (1, 1) and [type(number) for number in numbers] == [int, float]
 
 
 def test_arguments_of_objects_are_those_of_the_last_one():

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from functools import wraps
+from pathlib import Path
 
 import pytest
 
@@ -95,10 +96,17 @@ def test_the_runs_of_a_plan_share_a_data_set_and_each_notes_its_files(small, dem
         assert str(demo_folder / "folds.yaml") in json.loads(listed.read_text())
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    root = tmp_path_factory.mktemp("drawn") / "small"
+    drawn_dataset(seed=3, train=40, val=40).make(root)
+    return root
+
+
 @pytest.fixture
-def demo_folder(tmp_path):
-    drawn_dataset(seed=3, train=40, val=40).make(tmp_path / "small")
-    return tmp_path / "small"
+def demo_folder(drawn, tmp_path):
+    """A small demo of this test alone."""
+    return Path(shutil.copytree(drawn, tmp_path / "small"))
 
 
 def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
