@@ -5,14 +5,12 @@ trainer's limits refuse is in tests/fsbench/runner/config; what methods refuse i
 machine does not have in tests/fsbench/runner/engine.
 """
 
-import json
 import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 from fsbench.base.errors import FsbenchError
 from fsbench.cli.main import main
@@ -165,37 +163,15 @@ def test_settings_that_the_trainer_refuses(capsys, run_arguments, tmp_path):
     assert expected in log.read_text()
 
 
-def test_annotations_that_are_not_coco(refused, tmp_path):
-    (tmp_path / "data/coco/annotations").mkdir(parents=True)
-    for split in ("train", "val"):
-        (tmp_path / f"data/coco/{split}2014").mkdir()
-        (tmp_path / f"data/coco/annotations/instances_{split}2014.json").write_text(json.dumps({"images": 3}))
-    assert "instances_val2014.json" in refused("bench --method prototype --dataset coco --weights random")
-
-
-def test_an_altered_list(refused, tmp_path, real_data):
-    shutil.copytree(real_data / "official-lists/hsnet/pascal", tmp_path / "lists/pascal")
-    path = tmp_path / "lists/pascal/val/fold0.txt"
-    path.chmod(0o644)
-    path.write_text(path.read_text().replace("2007_000033__01", "2007_000034__01"))
-    place = f"--dataset pascal --data-root {real_data / 'voc-mini'} --lists lists"
-    message = refused(f"bench --method prototype --weights random {place}", lines=0)
-    assert "fold0.txt" in message and "sha256" in message
-
-
-@pytest.mark.parametrize(("damage", "expected"), [("cut", "cannot be decoded"), ("resized", "50")])
-def test_images_that_are_damaged_or_not_of_their_mask(capfd, run_arguments, small_demo, tmp_path, damage, expected):
+def test_images_that_are_damaged(capfd, run_arguments, small_demo, tmp_path):
     """During the run, in a process of the loader."""
     copy = Path(shutil.copytree(small_demo, tmp_path / "copy"))
     for path in copy.glob("JPEGImages/*.jpg"):
-        if damage == "cut":
-            path.write_bytes(path.read_bytes()[:300])
-        else:
-            Image.open(path).resize((50, 50)).save(path)
+        path.write_bytes(path.read_bytes()[:300])
     more = [f"--data.dataset.root={copy}", "--data.test.episodes=3", "--data.loading.workers=1"]
     assert main(run_arguments("prototype", tmp_path / "runs", *more)) == 2
     error = capfd.readouterr().err  # that of the loader's process, too
-    assert "Traceback" not in error and expected in error
+    assert "Traceback" not in error and "cannot be decoded" in error
     assert not list(tmp_path.glob("runs/*/run.json"))
 
 
