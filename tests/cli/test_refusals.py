@@ -45,7 +45,7 @@ def refused(capsys, tmp_path, monkeypatch):
 
 OF_RUNS = [
     ("--dataset ade", f"unknown data set 'ade'; there are: {', '.join(names('data'))}"),
-    ("--lists .", "Demo has no option 'lists'; there are: root, seed"),
+    ("--lists .", "Folder has no option 'lists'; there are: root"),
     ("--shot 500", "too few images of some classes for a query and its supports ("),
     (f"--shot {'1' * 30}", "--shot is 111111111111111111111111111111, expected a whole number"),
     (f"--data.test.episodes={'1' * 30}", "data.test.episodes is 1111"),

@@ -12,7 +12,6 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from fsbench.base.errors import SettingsError
-from fsbench.datamodules.datasets.demo import Demo
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.options import EpisodicTest, Loading, Training
@@ -206,6 +205,6 @@ def test_what_does_not_fit_is_said_in_a_line(blocks_folder, make, message):
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_the_defaults_make_a_test(tmp_path):
-    data = EpisodicDataModule(Demo(root=str(tmp_path), train=40, val=40), image_size=128)
+def test_the_defaults_make_a_test(small_demo):
+    data = EpisodicDataModule(Folder(str(small_demo)), image_size=128)
     assert data.manifest.header.protocol == "fscs" and len(data.manifest.episodes) == 1000

@@ -146,11 +146,11 @@ def test_settings(refused, bench, more, expected):
     assert expected in refused(*bench("nn", "runs", *more))
 
 
-def test_methods_and_data_sets_that_do_not_belong_together(refused):
+def test_methods_and_data_sets_that_do_not_belong_together(refused, bench):
     assert "emat is a method of segmentation, and" in refused("bench", "--method=emat", f"--dataset={DATA}")
     message = refused("bench", "--method=nn", "--dataset=pascal")
     assert "nn is a method of classification, and pascal a data set for segmentation; data sets for nn: " in message
-    message = refused("bench", "--method=fort_swin", f"--dataset={DATA}", "--weights=random")
+    message = refused(*bench("fort_swin", "runs", "--weights=random"))
     assert "image size is 128, but ibot_swin_tiny takes 224 only" in message  # not with the demo's own backbone
     with pytest.raises(SettingsError, match="nn classifies images; expected a method that segments"):
         compose_run("nn", None, None, None, None)
