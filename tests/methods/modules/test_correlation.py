@@ -16,7 +16,7 @@ from fsbench.methods.modules import halved_correlation
 from fsbench.networks.ops import masked_attention
 
 LEARNERS = {"emat": emat_learner, "emat_seg": partial(emat_learner, class_token=False), "cst": cst_learner}
-CHANNELS, SIDE, POSITIONS, SAMPLES = 24, 8, 49, 4
+CHANNELS, SIDE, POSITIONS, SAMPLES = 24, 12, 49, 4
 
 
 @pytest.fixture(params=LEARNERS)
