@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from fsbench.runner.config.run_config import RunConfig
-from tests.config_words import config_words
+from tests.config_words import settings_file
 
 CLASSES = 6
 DATA = "demo-cls"
@@ -42,4 +42,5 @@ def arguments(method: str, root: Path, runs: Path, *more: str) -> list[str]:
         "trainer.enable_progress_bar": "false",
     }
     extra = [f"--{name}={value}" for name, value in given.items()]
-    return config_words(RunConfig(method, DATA, fold=0, runs=str(runs), extra=[*extra, *more]))
+    run = RunConfig(method, DATA, fold=0, runs=str(runs), extra=[*extra, *more])
+    return [settings_file(run.values, root.parent)]

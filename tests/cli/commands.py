@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import yaml
-
-from fsbench.base.files import fingerprint
 from fsbench.runner.config.run_config import RunConfig
+from tests.config_words import settings_file
 from tests.ports import free_port
 
 FEW = ["--data.test.episodes=9", "--data.training.validation_episodes=5", "--data.loading.workers=0"]
@@ -22,8 +20,7 @@ def run_command(
 ) -> list[str]:
     """Return the arguments of `fsbench bench --config` on a folder of images, with a file beside that folder.
 
-    The file has all settings but the trainer's, which may add callbacks: on the command line, each takes the parser a
-    tenth of a second.
+    The file has all settings but the trainer's where those add callbacks.
 
     Args:
         method: name of the method.
@@ -35,13 +32,11 @@ def run_command(
     extra = images_of(small_demo)
     if devices is not None:
         extra += [f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}"]
-    trainer = [option for option in options if option.startswith("--trainer.")]
+    adds = any("+=" in option for option in options)
+    trainer = [option for option in options if adds and option.startswith("--trainer.")]
     extra += [option for option in options if option not in trainer]
     run = RunConfig(method, "demo", fold=0, runs=str(runs), extra=extra)
-    text = yaml.safe_dump(run.values, sort_keys=False)
-    file = small_demo.parent / f"{fingerprint(text)}.yaml"
-    file.write_text(text)
-    return ["bench", f"--config={file}", *trainer]
+    return ["bench", settings_file(run.values, small_demo.parent), *trainer]
 
 
 def environments_of_ranks(ranks: int) -> list[dict[str, str]]:

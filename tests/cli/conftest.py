@@ -118,7 +118,7 @@ def run_arguments(small_demo: Path) -> Callable[..., list[str]]:
 
     def arguments(method: str, runs: Path | str, *more: str) -> list[str]:
         few = [*FEW, "--trainer.max_epochs=2", "--trainer.limit_train_batches=3"]
-        return [*run_command(method, runs, small_demo, *few), *more]
+        return run_command(method, runs, small_demo, *few, *more)
 
     return arguments
 

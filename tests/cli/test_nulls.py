@@ -11,7 +11,7 @@ from fsbench.cli.main import main
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.runner.config.limits import check_nulls
 from fsbench.runner.config.merge import nested
-from tests.config_words import parse
+from fsbench.runner.config.run_config import RunConfig
 
 FILES = [f"--config={CONFIGS / part}.yaml" for part in ("base", "methods/emat", "data/demo")]
 RANDOM = "--model.backbone.weights=random"
@@ -20,7 +20,6 @@ RANDOM = "--model.backbone.weights=random"
 @pytest.mark.parametrize(
     ("start", "words"),
     [
-        (["--method", "emat", "--dataset", "demo"], ["--model.backbone.weights=null"]),
         (["--method", "emat", "--dataset", "demo"], ["--weights", "null"]),
         (FILES, ["--model.backbone.weights", "~"]),
         (FILES, ["--model.init_args.backbone.weights=Null"]),
@@ -35,8 +34,9 @@ def test_null_takes_back_what_was_set_before(capsys, start, words):
 
 
 def test_what_is_set_after_null_holds():
-    composed = parse([*FILES, "--model.backbone.weights=null", "--model.backbone.weights=random:3"], build=False)
-    assert composed.config["model"].init_args.backbone.weights == "random:3"
+    words = ("--model.backbone.weights=null", "--model.backbone.weights=random:3")
+    config = RunConfig("emat", "demo", extra=words).parse(build=False).config
+    assert config["model"].init_args.backbone.weights == "random:3"
 
 
 @pytest.mark.slow
@@ -57,7 +57,7 @@ def test_null_is_refused_where_something_must_be(tmp_path, key, kind):
     file.write_text(json.dumps(nested([parents[0], "init_args", *parents[1:], name], None)))
     for given in (f"--{key}=null", f"--config={file}"):
         with pytest.raises(SettingsError) as error:
-            parse([*FILES, given], build=False)
+            RunConfig("emat", "demo", extra=(given,)).parse(build=False)
         assert str(error.value) == f"{key} is null, expected {kind}; leave it out for its default"
 
 

@@ -12,7 +12,6 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from fsbench.base.errors import SettingsError
-from fsbench.datamodules.datasets.demo import Demo
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.options import EpisodicTest, Loading, Training
@@ -25,6 +24,7 @@ from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.machine.watchdog import safe_imports
 from fsbench.runner.engine.run import run_experiment
+from tests.config_words import parse_run
 
 FOLDER = "fsbench.datamodules.datasets.folder.Folder"
 
@@ -63,7 +63,7 @@ def bench(method, folder, runs, *more, **options):
     request = RunConfig(
         method, "demo", way=2, runs=str(runs), backbone="demo", weights="random:0", extra=extra, **options
     )
-    return run_experiment(Experiment(request.parse()))
+    return run_experiment(Experiment(parse_run(request)))
 
 
 def test_the_scores_of_a_test_are_those_of_a_run(blocks_folder, tmp_path):
@@ -79,7 +79,7 @@ def test_a_method_that_is_told_more_is_told_it_in_a_test_by_hand(blocks_folder, 
     method = SAM3Exemplars(Sam3NetConfig("sam3_demo", "random:0"), threshold=0.25)
     (found,) = trainer().test(method, datamodule=blocks(blocks_folder), verbose=False)
     request = RunConfig("sam3_exemplars", "demo", way=2, runs=str(tmp_path), extra=words(blocks_folder))
-    record = run_experiment(Experiment(request.parse()))
+    record = run_experiment(Experiment(parse_run(request)))
     assert found == {f"test/{name}": value for name, value in record.run.scores.items()} and found["test/mIoU"] > 0
 
 
@@ -205,6 +205,6 @@ def test_what_does_not_fit_is_said_in_a_line(blocks_folder, make, message):
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_the_defaults_make_a_test(tmp_path):
-    data = EpisodicDataModule(Demo(root=str(tmp_path), train=40, val=40), image_size=128)
+def test_the_defaults_make_a_test(small_demo):
+    data = EpisodicDataModule(Folder(str(small_demo)), image_size=128)
     assert data.manifest.header.protocol == "fscs" and len(data.manifest.episodes) == 1000

@@ -21,7 +21,7 @@ DEMO = BackboneConfig("demo", "random:1")
 
 
 def method(**settings) -> ABCDFSS:
-    return ABCDFSS(DEMO, epochs=2, **settings).eval()
+    return ABCDFSS(DEMO, epochs=1, **settings).eval()
 
 
 def episode(number: int = 0, ways: int = 1, shots: int = 1, opening: EpisodeBatch | None = None) -> EpisodeBatch:

@@ -15,6 +15,7 @@ from fsbench.methods.vrp_sam import VRPSAM
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
+from tests.config_words import parse_run
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_an_ensemble_of_single_shots_is_within_a_rule_for_one(monkeypatch, block
 
     def beyond(*extra):
         request = RunConfig("prototype", "demo", shot=3, extra=[*folder, "--data.test.episodes=2", *extra])
-        return Experiment(request.parse()).beyond_authors_rule
+        return Experiment(parse_run(request)).beyond_authors_rule
 
     assert beyond() == ("the number of shots is beyond the authors' rule, which covers 1: more are averaged here")
     assert beyond("--run.nshot_strategy=vote") == ""

@@ -3,7 +3,7 @@
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
 from tests.cli.commands import images_of
-from tests.config_words import config_words, parse
+from tests.config_words import config_words
 
 CODE = '''"""The episodic test in the rain."""
 
@@ -33,15 +33,12 @@ def test_a_field_is_a_key_and_part_of_a_run_s_identity(command, monkeypatch, sma
     (tmp_path / "rainy.py").write_text(CODE)
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def words(*more: str) -> list[str]:
+    def run(*more: str) -> RunConfig:
         extra = [*images_of(small_demo), *more]
-        return [
-            "bench",
-            *config_words(RunConfig("prototype", "demo", fold=0, runs=str(tmp_path / "runs"), extra=extra)),
-        ]
+        return RunConfig("prototype", "demo", fold=0, runs=str(tmp_path / "runs"), extra=extra)
 
     plain, default, rainy = (
-        Experiment(parse(words(*more)[1:]))
+        Experiment(run(*more).parse())
         for more in ([], ["--data=rainy.Rainy"], ["--data=rainy.Rainy", "--data.test.rain=0.5"])
     )
     assert default.identity == plain.identity  # a default leaves the identity as it is
@@ -51,5 +48,5 @@ def test_a_field_is_a_key_and_part_of_a_run_s_identity(command, monkeypatch, sma
         ("--data.test.rian=0.5", "did you mean --data.test.rain?"),
         ("--data.test.rain=much", "data.test.rain: expected a number; found much"),
     ):
-        status, _, err = command(*words("--data=rainy.Rainy", wrong))
+        status, _, err = command("bench", *config_words(run("--data=rainy.Rainy", wrong)))
         assert status == 2 and said in err, err

@@ -61,6 +61,7 @@ def exported(marked, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, st
     return out, said.getvalue()
 
 
+@pytest.mark.slow(9)
 def test_the_file_answers_as_the_method(exported, marked, command):
     path, said = exported
     found = re.search(r"compared with prototype itself: ([\d,]+) of the ([\d,]+) pixels of 5 photos have the", said)

@@ -58,16 +58,6 @@ def test_print_config_shows_everything(capsys):
     assert config["trainer"]["max_epochs"] and config["seed_everything"] == 0
 
 
-@pytest.mark.parametrize("value", [1, 1.0])
-def test_a_number_of_batches_is_no_share_of_them(capsys, value):
-    with pytest.raises(SystemExit):
-        main(["bench", "--method", "emat", "--dataset", "demo", f"--trainer.limit_train_batches={value}",
-              f"--trainer.val_check_interval={value}", "--print_config"])  # fmt: skip
-    trainer = yaml.safe_load(capsys.readouterr().out)["trainer"]
-    read = trainer["limit_train_batches"], trainer["val_check_interval"]
-    assert read == (value, value) and {type(number) for number in read} == {type(value)}
-
-
 SEGMENTERS = [name for name in names("methods") if task_of("methods", name) == "segmentation"]
 SEGMENTERS += [name for name, choice in aliases().items() if task_of("methods", choice.method) == "segmentation"]
 OFTEN = ("emat", "prototype", "hsnet", "sansa", "dcama_resnet50")

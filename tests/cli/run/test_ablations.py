@@ -10,6 +10,7 @@ from fsbench.runner.config.parse import RunOptions
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.grid.bench import RunConfig
 from tests.cli.commands import images_of
+from tests.config_words import parse_run
 
 ABLATIONS = sorted((CONFIGS / "ablations" / "dcama").glob("*.yaml"))
 OFTEN = ("nshot_vote", "skip_4")
@@ -24,7 +25,7 @@ HMNET_SWEEP = yaml.safe_load((CONFIGS / "sweeps" / "hmnet_ablations.yaml").read_
 
 def experiment(small_demo, *extra, method="dcama"):
     few = ("--data.test.episodes=4", "--data.training.validation_episodes=4")
-    return Experiment(RunConfig(method, "demo", shot=2, extra=(*extra, *images_of(small_demo), *few)).parse())
+    return Experiment(parse_run(RunConfig(method, "demo", shot=2, extra=(*extra, *images_of(small_demo), *few))))
 
 
 def test_hmnets_are_the_rows_of_the_papers_table():

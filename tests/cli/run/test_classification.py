@@ -10,8 +10,9 @@ from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
 from fsbench.networks.backbones.timm_networks import Encoder
 from fsbench.predict.predictor import compose_run
+from fsbench.runner.config.merge import stated_values
 from fsbench.runner.config.registry import aliases, config_files, names, task_of
-from tests.config_words import parse
+from tests.config_words import parse, settings_file
 from tests.photos import DATA, INDEX, arguments
 
 METHODS = [name for name in names("methods") if task_of("methods", name) == "classification"]
@@ -29,7 +30,10 @@ def bench(photos):
             f"--data.dataset={INDEX}", f"--data.dataset.root={root}", "--data.test.way=5", "--data.test.queries=4",
             "--data.loading.workers=0",
         ]  # fmt: skip
-        return ["bench", "--method", method, "--dataset", DATA, "--runs", str(runs), *extra, *more]
+        extra += [option for option in more if "." in option]
+        others = [option for option in more if "." not in option]
+        file = settings_file(stated_values(extra), root.parent)
+        return ["bench", "--method", method, "--dataset", DATA, "--runs", str(runs), file, *others]
 
     return make
 
@@ -142,11 +146,11 @@ def test_settings(refused, bench, more, expected):
     assert expected in refused(*bench("nn", "runs", *more))
 
 
-def test_methods_and_data_sets_that_do_not_belong_together(refused):
+def test_methods_and_data_sets_that_do_not_belong_together(refused, bench):
     assert "emat is a method of segmentation, and" in refused("bench", "--method=emat", f"--dataset={DATA}")
     message = refused("bench", "--method=nn", "--dataset=pascal")
     assert "nn is a method of classification, and pascal a data set for segmentation; data sets for nn: " in message
-    message = refused("bench", "--method=fort_swin", f"--dataset={DATA}", "--weights=random")
+    message = refused(*bench("fort_swin", "runs", "--weights=random"))
     assert "image size is 128, but ibot_swin_tiny takes 224 only" in message  # not with the demo's own backbone
     with pytest.raises(SettingsError, match="nn classifies images; expected a method that segments"):
         compose_run("nn", None, None, None, None)

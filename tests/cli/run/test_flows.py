@@ -48,12 +48,12 @@ def test_a_training_in_a_process_of_its_own_prints_the_table_and_leaves_the_reco
 
 
 def test_train_evaluate_and_find_again(run_arguments, bench_arguments, tmp_path, capsys):
-    runs = tmp_path / "runs"
-    assert main(run_arguments("emat", runs)) == 0
+    runs, small = tmp_path / "runs", ["--data.training.batch_size=2", "--trainer.limit_train_batches=1"]
+    assert main(run_arguments("emat", runs, *small)) == 0
     record = the_record(runs)
     run = record.run
     assert run.cost.trainable_parameters > 50_000 and run.cost.episodes_per_second > 0
-    assert run.made.epochs == 2 and run.identity.training["limit_train_batches"] == 3
+    assert run.made.epochs == 2 and run.identity.training["limit_train_batches"] == 1
     assert run.identity.backbone.as_json() == {"name": "demo", "weights": run.identity.backbone.weights}
     assert len(record.episodes.filter(pl.col("slot") == 0)) == 9
     assert (record.path / "checkpoints" / "best.ckpt").is_file()
@@ -67,15 +67,15 @@ def test_train_evaluate_and_find_again(run_arguments, bench_arguments, tmp_path,
         "another method than EMAT", "data set demo instead of pascal", "way 1 instead of 2",
         "episodes 9 instead of 1000", "image lists are derived instead of official",
         "backbone demo instead of dinov2_vits14", "image size 128 instead of 700", "support_side 8 instead of 20",
-        "presence_weight 0.3 instead of 0.1", "epochs 2 instead of 80", "effective batch 5 instead of 27",
+        "presence_weight 0.3 instead of 0.1", "epochs 2 instead of 80", "effective batch 2 instead of 27",
         "validation on classes base instead of novel", "validation episodes 5 instead of 1000",
-        "limit_train_batches 3 instead of none", "fill_to 1 instead of 3", "another optimizer than the method's",
+        "limit_train_batches 1 instead of none", "fill_to 1 instead of 3", "another optimizer than the method's",
         "another lr_scheduler than the method's", "training lists are derived instead of official",
     ]  # fmt: skip
     changed = (record.path / "run.json").stat().st_mtime_ns
 
     capsys.readouterr()
-    assert main(bench_arguments("emat", runs)) == 0
+    assert main(bench_arguments("emat", runs, *small)) == 0
     again = capsys.readouterr()
     assert ": done before, in " in again.err and (record.path / "run.json").stat().st_mtime_ns == changed
     assert "emat" in again.out and "trial, not a result" in again.out

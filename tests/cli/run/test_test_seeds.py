@@ -11,7 +11,7 @@ from fsbench.records.record import find_records
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
 from tests.cli.commands import images_of
-from tests.config_words import config_words, parse
+from tests.config_words import parse_run, settings_file
 
 SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--data.loading.workers=0"]
 
@@ -19,13 +19,13 @@ SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--dat
 def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
     """Nothing is trained; the episodes differ, the checkpoint and the rest of what a run is do not."""
     extra = [*images_of(small_demo), *SMALL]
-    method = parse(config_words(RunConfig("hmnet", "demo", fold=0, protocol="pfenet", extra=extra))).model
+    method = parse_run(RunConfig("hmnet", "demo", fold=0, protocol="pfenet", extra=extra)).model
     checkpoint = tmp_path / "best.ckpt"
     torch.save({"state_dict": method.state_dict(), WRITTEN_BY: method.describe()}, checkpoint)
     common = dict(runs=str(tmp_path), protocol="pfenet", checkpoint=str(checkpoint))
     for seed in (0, 321):
         request = RunConfig("hmnet", "demo", fold=0, test_seed=seed, **common, extra=[*extra, "--data.test.episodes=3"])
-        assert main(["bench", *config_words(request)]) == 0
+        assert main(["bench", settings_file(request.values, tmp_path)]) == 0
     records = find_records(tmp_path)
     assert len({record.manifest.sha256 for record in records}) == len(records) == 2
     assert {record.manifest.header.seed for record in records} == {0, 321}
@@ -46,12 +46,12 @@ def test_pfenets_episodes_beyond_its_own_number(small_demo):
 def test_a_record_says_that_the_base_learner_was_left_out(small_demo, tmp_path):
     extra = [f"--data.dataset.root={small_demo}", "--model.backbone.name=pspnet_vgg16", "--data.image_size=65", *SMALL]
     request = dict(dataset="folder", fold=0, weights="random")
-    method = parse(config_words(RunConfig("hmnet", **request, extra=extra))).model
+    method = parse_run(RunConfig("hmnet", **request, extra=extra)).model
     torch.save({"state_dict": method.state_dict(), WRITTEN_BY: method.describe()}, tmp_path / "best.ckpt")
     found = []
     for bam in ("true", "false"):
         own = RunConfig(
             "hmnet", **request, checkpoint=str(tmp_path / "best.ckpt"), extra=[*extra, f"--model.bam={bam}"]
         )
-        found.append(Experiment(own.parse()).identity.training)
+        found.append(Experiment(parse_run(own)).identity.training)
     assert set(found[0]) == {"checkpoint_sha256"} and found[1] == found[0] | {"trained_with": {"bam": True, "shots": 1}}

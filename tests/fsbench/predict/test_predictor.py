@@ -1,5 +1,6 @@
 """Predictions equal the evaluation's, in bits; supports are encoded once; large photos and masks stay bounded."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -23,9 +24,15 @@ from fsbench.runner.engine.machine.meter import Meter, release_memory, resident_
 from fsbench.scores.answers import presence_from_mask
 
 
-@pytest.fixture
-def demo() -> fsbench.Predictor:
+@pytest.fixture(scope="module")
+def built() -> fsbench.Predictor:
     return fsbench.Predictor("prototype", dataset="demo")
+
+
+@pytest.fixture
+def demo(built) -> fsbench.Predictor:
+    """A predictor of this test alone."""
+    return copy.deepcopy(built)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from fsbench.networks.weights.files import read_checkpoint
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.checkpoint import checkpoint_weights_origin, convert, load_checkpoint
 from fsbench.runner.engine.experiment import Experiment
+from tests.config_words import parse_run
 from tests.methods.small import vit
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -91,13 +92,13 @@ def test_a_checkpoint_with_its_backbone_asks_for_no_other_weights(tmp_path, bloc
     def request(checkpoint):
         return RunConfig("emat", "demo", checkpoint=checkpoint, extra=(*own, *images), episodes=2)
 
-    backbone = Experiment(request(str(tmp_path / "theirs.ckpt")).parse()).method.backbone
+    backbone = Experiment(parse_run(request(str(tmp_path / "theirs.ckpt")))).method.backbone
     assert torch.equal(backbone.state["cls_token"], state["backbone.cls_token"])
     assert backbone.weights_id.startswith("in the checkpoint theirs.ckpt")
     converted(tmp_path / "theirs.ckpt", tmp_path / "ours.ckpt", None)
     for checkpoint in (None, str(tmp_path / "ours.ckpt")):  # which hold none
         with pytest.raises(CheckpointError, match=r"tiny\.pth"):
-            request(checkpoint).parse()
+            parse_run(request(checkpoint))
 
 
 @pytest.mark.parametrize("ours", [True, False])

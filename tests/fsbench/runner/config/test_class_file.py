@@ -17,6 +17,8 @@ from fsbench.runner.config.registry import choose_method, config_files
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.stored import parse_stored, parse_stored_data
 from fsbench.runner.engine.experiment import Experiment
+from tests.cli.commands import images_of
+from tests.config_words import parse_run
 from tests.plugged import METHOD
 
 
@@ -42,7 +44,7 @@ def times(file) -> int:
 def test_a_class_of_a_file_is_a_method_and_its_file_is_in_the_identity(mine, small_data):
     assert choose_method("mine.py:Constant").name == "constant"
     assert choose_method("mine.py:Constant", "dino_vits8").name == "constant_dino_vits8"
-    experiment = Experiment(RunConfig("./mine.py:Constant", "demo", extra=small_data).parse())
+    experiment = Experiment(parse_run(RunConfig("./mine.py:Constant", "demo", extra=small_data)))
     assert times(mine) == 1 and type(experiment.method).__name__ == "Constant"
     sha256 = hashlib.sha256(mine.read_bytes()).hexdigest()
     settings = {"name": "constant", "type": "constant", "value": 1, "file_sha256": sha256}
@@ -197,7 +199,7 @@ def test_a_yaml_file_names_the_class_of_a_python_file_beside_it(mine, small_data
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     name = str(mine.parent / "own.yaml")
     assert choose_method(name).name == "own"
-    experiment = Experiment(RunConfig(name, "demo", extra=small_data).parse())
+    experiment = Experiment(parse_run(RunConfig(name, "demo", extra=small_data)))
     assert times(mine) == 1 and experiment.method.value == 0
     settings = experiment.identity.method.as_json()
     assert settings["file_sha256"] == hashlib.sha256(mine.read_bytes()).hexdigest() and settings["value"] == 0
@@ -229,8 +231,6 @@ def test_what_is_no_file_of_a_class_is_refused_by_commands_on_runs():
 
 
 @pytest.fixture
-def small_data(tmp_path) -> list[str]:
-    """Arguments of a small demo."""
-    dataset = {"class_path": "fsbench.datamodules.datasets.demo.Demo"}
-    arguments = {"root": str(tmp_path / "demo"), "train": 40, "val": 40}
-    return ["--data.test.episodes=3", f"--data.dataset={yaml.safe_dump(dataset | {'init_args': arguments})}"]
+def small_data(blocks_folder) -> list[str]:
+    """Arguments of a small data set."""
+    return ["--data.test.episodes=3", *images_of(blocks_folder)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 import yaml
+from jsonargparse import Namespace
 from torch.utils.data import DataLoader
 
 from fsbench.base.errors import SettingsError
@@ -21,14 +22,18 @@ from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.stored import parse_stored
 from tests.config_words import parse
 
-EMAT = [f"--config={file}" for file in RunConfig("emat", "pascal").files]
 FOLDER = "--data.dataset=fsbench.datamodules.datasets.folder.Folder"
+
+
+def judged(*arguments: str) -> Namespace:
+    """Return all settings of a run of EMAT on PASCAL-5i with these arguments."""
+    return RunConfig("emat", "pascal", extra=arguments).parse(build=False).config
 
 
 def refusal(*arguments: str) -> str:
     """Return the message with which a run of EMAT on PASCAL-5i with these arguments is refused."""
     with pytest.raises(SettingsError) as error:
-        parse([*EMAT, *arguments], build=False)
+        judged(*arguments)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -89,7 +94,7 @@ def test_what_is_wrong_in_a_file_is_told_in_one_line(tmp_path, settings, expecte
 
 def test_numbers_of_a_file_may_be_infinite(tmp_path):
     (tmp_path / "mine.yaml").write_text("model: {init_args: {presence_weight: .inf}}\n")
-    config = parse([*EMAT, f"--config={tmp_path / 'mine.yaml'}"], build=False).config
+    config = judged(f"--config={tmp_path / 'mine.yaml'}")
     assert config.model.init_args.presence_weight == math.inf
 
 
@@ -117,15 +122,17 @@ def test_a_data_set_to_train_on_is_one_and_no_function_is_called(given, message,
 
 def test_another_class_keeps_the_arguments_that_it_takes():
     """The folder of the data set before, and not its lists."""
-    before, data = (parse([*EMAT, *more], build=False).config.data.init_args for more in ([], [FOLDER]))
+    before, data = (judged(*more).data.init_args for more in ([], [FOLDER]))
     assert data.dataset.init_args.as_dict() == {"root": "data/pascal"} and data.image_size == before.image_size
 
 
 def test_texts_are_what_the_class_takes_them_for():
     arguments = ["--run.name=1", "--model.learning_rate=1e-4", "--data.test.way=2", "--trainer.limit_train_batches=1"]
-    config = parse([*EMAT, *arguments], build=False).config
+    arguments += ["--trainer.val_check_interval=1.0"]  # a share, which a number of batches is not
+    config = judged(*arguments)
     assert (config.run.name, config.model.init_args.learning_rate, config.data.init_args.test.way) == ("1", 1e-4, 2)
-    assert config.trainer.limit_train_batches == 1 and isinstance(config.trainer.limit_train_batches, int)
+    numbers = config.trainer.limit_train_batches, config.trainer.val_check_interval
+    assert numbers == (1, 1) and [type(number) for number in numbers] == [int, float]
 
 
 def test_arguments_of_objects_are_those_of_the_last_one():
@@ -134,7 +141,7 @@ def test_arguments_of_objects_are_those_of_the_last_one():
         "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=x", "--trainer.callbacks+=Timer",
         "--trainer.callbacks.interval=epoch", "--optimizer=Adam", "--optimizer.lr=1e-3",
     ]  # fmt: skip
-    config = parse([*EMAT, *words], build=False).config
+    config = judged(*words)
     assert [one.class_path.rpartition(".")[2] for one in config.trainer.callbacks] == ["EarlyStopping", "Timer"]
     assert config.trainer.callbacks[0].init_args.monitor == "x" and config.optimizer.init_args.lr == 1e-3
 
@@ -183,14 +190,17 @@ def test_a_new_option_is_its_field_alone(blocks_folder, tmp_path):
     dataset = {"class_path": "fsbench.datamodules.datasets.folder.Folder", "init_args": {"root": str(blocks_folder)}}
     data = {"class_path": f"{__name__}.RainyDataModule", "init_args": {"dataset": dataset, "image_size": 32}}
     (tmp_path / "rainy.yaml").write_text(yaml.safe_dump({"data": data}))
-    rainy = [*(f"--config={file}" for file in RunConfig("prototype", "demo").files), f"--config={tmp_path}/rainy.yaml"]
-    composed = parse([*rainy, "--data.test.rain=0.5", "--data.test.way=2"])
+
+    def rainy(*more: str, build: bool = True) -> parsing.ParsedRun:
+        return RunConfig("prototype", "demo", extra=(f"--config={tmp_path}/rainy.yaml", *more)).parse(build)
+
+    composed = rainy("--data.test.rain=0.5", "--data.test.way=2")
     assert composed.datamodule.test == RainyTest(way=2, rain=0.5)
-    assert composed.datamodule.test_options == {"rain": 0.5} and parse(rainy).datamodule.test_options == {}
+    assert composed.datamodule.test_options == {"rain": 0.5} and rainy().datamodule.test_options == {}
     assert yaml.safe_load(composed.config_text)["data"]["init_args"]["test"]["rain"] == 0.5
     assert "test.rain" in describe_keys({"data": data}) and "test.rain" in option_names(RainyDataModule)
     with pytest.raises(SettingsError, match=r"did you mean --data\.test\.rain\?"):
-        parse([*rainy, "--data.test.rian=1"], build=False)
+        rainy("--data.test.rian=1", build=False)
 
 
 def test_objects_go_in(blocks_folder):

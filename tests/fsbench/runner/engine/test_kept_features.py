@@ -3,7 +3,6 @@
 import pytest
 
 from fsbench.base.errors import SettingsError
-from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.records.grouping import variants
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
@@ -11,13 +10,12 @@ from tests.fsbench.runner.engine.runs import folder_run
 
 
 @pytest.fixture(scope="module")
-def experiment(tmp_path_factory):
+def experiment(small_demo, tmp_path_factory):
     """experiment(options) -> the prototype on a small data set, two ways and five episodes."""
     folder = tmp_path_factory.mktemp("kept")
-    drawn_dataset(seed=3, train=80, val=80).make(folder / "data")
 
     def make(*options):
-        run = folder_run("prototype", folder / "data", folder / "runs", *options, episodes=5, way=2)
+        run = folder_run("prototype", small_demo, folder / "runs", *options, episodes=5, way=2)
         return Experiment(run.parse())
 
     return make

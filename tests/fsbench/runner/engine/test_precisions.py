@@ -68,7 +68,7 @@ def test_classifiers_of_features_name_nearly_all_alike(name, folders):
     assert exact.named.shape == mixed.named.shape == (3, 2) and (exact.named == mixed.named).mean() >= 5 / 6
 
 
-@pytest.mark.parametrize("name", ["lp", "ft", "lora", "vpt"])
+@pytest.mark.parametrize("name", ["lp", "lora", *(pytest.param(n, marks=pytest.mark.slow(1)) for n in ("ft", "vpt"))])
 def test_classifiers_that_learn_in_an_episode_name_its_ways(name, folders):
     """Steps from noise round apart, so that nothing more can be said of drawn images."""
     epochs = [] if name == "lp" else ["--model.epochs=1"]

@@ -10,6 +10,7 @@ from fsbench.methods.cst import cst_learner
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.evaluate import _remarks, _told
 from fsbench.runner.engine.experiment import Experiment
+from tests.config_words import parse_run
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def experiment(blocks_folder, tmp_path):
             weights="random", checkpoint=str(tmp_path / "x.ckpt"), extra=["--data.test.episodes=5",
                                                                           "--data.image_size=128"],
         )  # fmt: skip
-        return Experiment(request.parse())
+        return Experiment(parse_run(request))
 
     return make
 

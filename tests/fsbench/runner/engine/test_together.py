@@ -51,11 +51,11 @@ def files_of(record):
 
 
 def test_records_are_those_of_the_runs_alone_and_each_image_is_encoded_once(small_demo, tmp_path, encoded):
-    for one in runs_in(tmp_path / "alone", small_demo):
+    for one in runs_in(tmp_path / "alone", small_demo, episodes=2):
         run(one)
     alone = made(tmp_path / "alone")
     encoded.clear()
-    run_together(run.parse() for run in runs_in(tmp_path / "together", small_demo))
+    run_together(run.parse() for run in runs_in(tmp_path / "together", small_demo, episodes=2))
     together = made(tmp_path / "together")
     assert together.keys() == alone.keys() and len(alone) == len(METHODS)
     for name, record in together.items():

@@ -29,6 +29,9 @@ class Weights(Callback):
             torch.save(method.state_dict(), self.folder / f"{trainer.global_step}.pt")
 
 
+SGD = ("--optimizer.class_path=torch.optim.SGD", "--optimizer.init_args.lr=0.05")
+
+
 def experiment(blocks_folder, folder, *more, method="emat", **request):
     extra = [
         "--data.image_size=32", "--trainer.max_epochs=3", "--data.training.validation_episodes=2",
@@ -39,9 +42,7 @@ def experiment(blocks_folder, folder, *more, method="emat", **request):
 
 def weights_after_steps(blocks_folder, folder, *more, **request):
     """Return the weights after each of the first five steps of a training, one of which is an epoch's last."""
-    run = experiment(
-        blocks_folder, folder, "--optimizer=SGD", "--optimizer.lr=0.05", "--trainer.max_steps=5", *more, **request
-    )
+    run = experiment(blocks_folder, folder, *SGD, "--trainer.max_steps=5", *more, **request)
     visible, count = withhold_validation("method", run.data)
     trainer, _ = build_trainer(run, folder, count)
     trainer.callbacks.append(Weights(folder))
@@ -83,7 +84,7 @@ def test_micro_batches_give_the_weights_of_the_whole_step(blocks_folder, tmp_pat
         (tmp_path / name).mkdir()
         run = experiment(
             blocks_folder, tmp_path / name, "--trainer.limit_train_batches=2", "--trainer.max_epochs=1",
-            "--optimizer=SGD", "--optimizer.lr=0.05", **more,
+            *SGD, **more,
         )  # fmt: skip
         visible, count = withhold_validation("method", run.data)
         trainer, _ = build_trainer(run, tmp_path / name, count)

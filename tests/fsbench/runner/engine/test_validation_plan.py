@@ -153,11 +153,14 @@ def test_plans_that_cannot_be_are_refused(blocks_folder, tmp_path, more, words):
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
-def test_the_identity_has_only_what_is_not_usual(blocks_folder, tmp_path):
+def test_experiments_are_built_with_the_plan_and_its_identity_has_only_what_is_not_usual(blocks_folder, tmp_path):
     usual = experiment(blocks_folder, tmp_path).identity.training
-    other = experiment(blocks_folder, tmp_path, "--run.first_validation=1", "--run.patience=2").identity.training
-    assert other == usual | {"first_validation": 1, "patience": 2}
+    run: Experiment = experiment(blocks_folder, tmp_path, "--run.first_validation=1", "--run.patience=2")
+    assert run.identity.training == usual | {"first_validation": 1, "patience": 2}
     assert RunOptions().patience is None  # no early end unless it is asked for
+    trainer, best = build_trainer(run, tmp_path, withhold_validation("method", run.data)[1])
+    plan = next(c for c in trainer.callbacks if isinstance(c, ValidationPlan))
+    assert plan.schedule == ValidationSchedule(1) and plan.score.patience == 2 and best.monitor == CHOSEN_BY
 
 
 @pytest.mark.parametrize(
@@ -201,10 +204,3 @@ def test_tf32_of_convolutions_and_of_products_are_apart(
     assert torch.backends.cudnn.allow_tf32 is convolutions
     assert run.identity.tf32 == {"false": False, "true": True}.get(given, given)
     assert training_facts(run)["tf32"] == run.identity.tf32
-
-
-def test_experiments_are_built_with_the_plan(blocks_folder, tmp_path):
-    run: Experiment = experiment(blocks_folder, tmp_path, "--run.first_validation=1", "--run.patience=2")
-    trainer, best = build_trainer(run, tmp_path, withhold_validation("method", run.data)[1])
-    plan = next(c for c in trainer.callbacks if isinstance(c, ValidationPlan))
-    assert plan.schedule == ValidationSchedule(1) and plan.score.patience == 2 and best.monitor == CHOSEN_BY

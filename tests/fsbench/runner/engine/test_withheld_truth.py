@@ -99,7 +99,7 @@ def experiment(blocks_folder, tmp_path, fault="", workers=0):
     extra = [
         "--data.image_size=32", f"--data.loading.workers={workers}", "--trainer.max_epochs=1",
         "--trainer.limit_train_batches=1", "--data.training.validation_episodes=2", "--data.test.episodes=3",
-        f"--model.fault={fault}",
+        f"--model.fault='{fault}'",
     ]  # fmt: skip
     name, runs = f"{tmp_path / 'mine.py'}:Mine", tmp_path / "runs"
     return Experiment(folder_run(name, blocks_folder, runs, *extra, backbone="demo", weights="random:0").parse())

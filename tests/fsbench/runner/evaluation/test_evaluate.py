@@ -149,14 +149,15 @@ def test_a_methods_object_keeps_nothing_from_one_test_to_the_next(test, tmp_path
     assert first[1] == anew != first[0]
 
 
-def test_labels_of_classification_are_ways(tmp_path):
-    test = fsbench.load_test("demo-cls", root=tmp_path / "demo", way=5, episodes=2)
+def test_labels_of_classification_are_ways(photos, tmp_path):
+    given = {"root": photos, "way": 5, "queries": 4, "episodes": 2}
+    test = fsbench.load_test("imagefolder", **given)
     for label in (0, 6):
         with pytest.raises(SettingsError, match=f"labels from {label} to {label}, expected 1 to 5"):
             quietly(lambda episode: [label] * len(episode.queries), test, tmp_path, name="mine")  # noqa: B023
     assert quietly(lambda episode: [1] * len(episode.queries), test, tmp_path, name="mine").scores["accuracy"] == 20
     own = {"name": "wrong", "base": "fort", "metrics": ["error"]}
-    test = fsbench.load_test("demo-cls", root=tmp_path / "demo", protocol=own, way=5, episodes=2)
+    test = fsbench.load_test("imagefolder", protocol=own, **given)
     with pytest.raises(
         SettingsError, match=r"your own protocol wrong, and .* \(fort\) classifies by the protocol fort"
     ):

@@ -7,14 +7,25 @@ from contextlib import nullcontext
 import pytest
 
 from fsbench.base.errors import GOES_ON, SettingsError
+from fsbench.runner.config.parse import SharedParts
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.children import Job
 from fsbench.runner.grid.executors import LocalProcesses, Submitit
 from fsbench.runner.grid.run import last_lines
 
+SHARED = SharedParts()
 
-def one(folder, **options):
-    return RunConfig("prototype", "demo", runs=str(folder / "runs"), **options)
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """Runs are in the working folder, so that their settings are those of all tests, which are judged once."""
+    monkeypatch.chdir(tmp_path)
+
+
+def one(log, **options):
+    """A job, whose settings were judged as those of a plan are."""
+    run = RunConfig("prototype", "demo", **options)
+    return Job(run, log, run.parse(build=False, shared=SHARED).config)
 
 
 @pytest.mark.slow(5)
@@ -49,7 +60,7 @@ def slurm(tmp_path, monkeypatch):
 
 def test_jobs_of_an_array_have_one_number_of_tasks(slurm, tmp_path):
     executor = Submitit("slurm", tmp_path / "submitit", 2, {})
-    jobs = [Job(one(tmp_path, devices=tasks), tmp_path / f"log{place}") for place, tasks in enumerate((4, 1, 8, 4))]
+    jobs = [one(tmp_path / f"log{place}", devices=tasks) for place, tasks in enumerate((4, 1, 8, 4))]
     jobs[0].write_config()  # imports libraries that set variables of their own
     before = dict(os.environ)
     started = executor.start(jobs)
@@ -66,7 +77,7 @@ def test_jobs_of_an_array_have_one_number_of_tasks(slurm, tmp_path):
 
 def test_limits_that_are_given_hold(slurm, tmp_path):
     for number, given in enumerate(({"timeout_min": 30}, {"slurm_time": 30}, {"slurm_timeout_min": 30})):
-        Submitit("slurm", tmp_path / "submitit", 1, given).start([Job(one(tmp_path), tmp_path / f"log{number}")])
+        Submitit("slurm", tmp_path / "submitit", 1, given).start([one(tmp_path / f"log{number}")])
         assert sum("#SBATCH --time=30\n" in script for script in slurm()) == number + 1
     with pytest.raises(SettingsError, match="timeout_min"):
         Submitit("slurm", tmp_path / "submitit", 1, {"timeout_min": "long"})
@@ -97,7 +108,7 @@ def test_jobs_get_the_environment_and_are_requeued(slurm, tmp_path):
     """Also on clusters that export nothing and requeue nothing by themselves; --set adds to that, or replaces it."""
     given = [{}, {"slurm_srun_args": "--export=NONE", "slurm_additional_parameters": {"comment": "x"}}]
     for number, parameters in enumerate(given):
-        Submitit("slurm", tmp_path / "submitit", 1, parameters).start([Job(one(tmp_path), tmp_path / f"log{number}")])
+        Submitit("slurm", tmp_path / "submitit", 1, parameters).start([one(tmp_path / f"log{number}")])
     first, second = sorted(slurm(), key=lambda script: "#SBATCH --comment=x" in script)
     assert " --export=ALL " in first and "#SBATCH --requeue\n" in first
     assert " --export=ALL --export=NONE " in second, "the last one counts"
@@ -132,7 +143,7 @@ def test_a_job_that_slurm_has_ended_says_why(states, tmp_path, state, ending):
     """The job's own output is in the run's log where the run printed nothing; a requeued job has not ended."""
     log = tmp_path / "log"
     states(f"1|{state}\n")
-    (job,) = Submitit("slurm", tmp_path / "submitit", 1, {}).start([Job(one(tmp_path), log)])
+    (job,) = Submitit("slurm", tmp_path / "submitit", 1, {}).start([one(log)])
     job.job.paths.stderr.write_text("srun: error\n")
     assert job.poll() == (None if ending is None else 1)
     if ending is not None:
@@ -152,9 +163,7 @@ def test_a_job_that_slurm_has_ended_says_why(states, tmp_path, state, ending):
 )  # fmt: skip
 def test_a_job_that_has_ended_itself_says_why(states, tmp_path, result, status, ending):
     states("1|FAILED\n")
-    (job,) = Submitit("slurm", tmp_path / "submitit", 1, {"timeout_min": 3}).start(
-        [Job(one(tmp_path), tmp_path / "log")]
-    )
+    (job,) = Submitit("slurm", tmp_path / "submitit", 1, {"timeout_min": 3}).start([one(tmp_path / "log")])
     job.job.paths.result_pickle.write_bytes(pickle.dumps(result))
     assert job.poll() == status and (ending is None or job.ending() == ending)
 
@@ -162,7 +171,7 @@ def test_a_job_that_has_ended_itself_says_why(states, tmp_path, result, status, 
 def test_a_job_that_waits_is_not_submitted_again(slurm, states, tmp_path):
     """By the next command, whose runs are the same; one that has ended is, and so is a run that is new."""
     states("1_0|PENDING\n1_1|CANCELLED\n")
-    jobs = [Job(one(tmp_path, fold=place), tmp_path / f"log{place}") for place in range(3)]
+    jobs = [one(tmp_path / f"log{place}", fold=place) for place in range(3)]
     Submitit("slurm", tmp_path / "submitit", 4, {}).start(jobs[:2])
     assert len(slurm()) == 1
     states("1_0|PENDING\n1_1|CANCELLED\n2_0|PENDING\n2_1|PENDING\n")
@@ -196,14 +205,14 @@ def test_without_slurm_a_job_sees_the_gpus_of_the_shell(tmp_path, monkeypatch, s
 def test_without_accounts_the_queue_says_how_jobs_ended(states, tmp_path, capsys):
     """Also that of a job that has left it; one that waits, or whose node starts, has not ended."""
     states("1_0|CANCELLED\n1_1|CONFIGURING\n1_3|PENDING\n")
-    jobs = [Job(one(tmp_path, fold=place), tmp_path / f"log{place}") for place in range(4)]
+    jobs = [one(tmp_path / f"log{place}", fold=place) for place in range(4)]
     started = Submitit("slurm", tmp_path / "submitit", 4, {}).start(jobs)
     assert [job.job.done() for job in started] == [True, False, True, False]
     assert capsys.readouterr().err.count("disabled") == 1
 
 
 def test_without_slurm_a_job_is_one_task(tmp_path):
-    (job,) = Submitit("local", tmp_path / "submitit", 1, {}).start([Job(one(tmp_path, devices=4), tmp_path / "log")])
+    (job,) = Submitit("local", tmp_path / "submitit", 1, {}).start([one(tmp_path / "log", devices=4)])
     try:
         assert job.job.num_tasks == 1
     finally:

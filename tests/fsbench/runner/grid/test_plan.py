@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from functools import wraps
+from pathlib import Path
 
 import pytest
 
@@ -16,20 +17,29 @@ from fsbench.data.file_digests import states_sha256
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.records.run_directory import staging_folder
+from fsbench.runner.config.merge import stated_values
 from fsbench.runner.grid.plan import PlannedRun, plan, run_fingerprint, run_folder, without_repeats
 from fsbench.runner.grid.plan_sheet import to_sheet
 from fsbench.runner.grid.spec import read_grid
 from fsbench.runner.grid.summary import remarks
+from tests.config_words import settings_file
 from tests.fsbench.runner.grid.cells import cell_of, finished
 
 SMALL = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.test.episodes=3"]
 
 
+@pytest.fixture
+def small(write, tmp_path):
+    """small(**values) -> the file of a grid of small runs."""
+    file = settings_file(stated_values(SMALL), tmp_path)
+    return lambda **values: write(extra=[file], **values)
+
+
 @pytest.mark.slow(2)
-def test_damaged_notes_count_as_none(make, write, demo_folder):
+def test_damaged_notes_count_as_none(make, small, demo_folder):
     """Each is written anew, with the folder that the cell has."""
     runs = demo_folder.parent / "runs"
-    cells = read_grid([write(extra=SMALL)], {"demo": str(demo_folder)}, runs=str(runs))
+    cells = read_grid([small()], {"demo": str(demo_folder)}, runs=str(runs))
     (planned,) = plan(cells, runs)
     (note,) = (runs / ".grid/cells").iterdir()
     sound = note.read_text()
@@ -38,10 +48,10 @@ def test_damaged_notes_count_as_none(make, write, demo_folder):
         assert plan(cells, runs) == [planned] and note.read_text() == sound
 
 
-def test_a_cell_whose_images_were_replaced_is_another_one(write, demo_folder):
+def test_a_cell_whose_images_were_replaced_is_another_one(small, demo_folder):
     """Also where the new file has the size and the time of the old one."""
     runs = demo_folder.parent / "runs"
-    cells = read_grid([write(extra=SMALL)], {"demo": str(demo_folder)}, runs=str(runs))
+    cells = read_grid([small()], {"demo": str(demo_folder)}, runs=str(runs))
     (before,) = plan(cells, runs)
     assert plan(cells, runs) == [before]
     for mask in (demo_folder / "SegmentationClassAug").iterdir():
@@ -54,10 +64,10 @@ def test_a_cell_whose_images_were_replaced_is_another_one(write, demo_folder):
 
 
 @pytest.mark.parametrize("file", ["folds.yaml", "ImageSets/Segmentation/val.txt"])
-def test_another_description_or_list_is_another_cell(write, demo_folder, tmp_path, file):
+def test_another_description_or_list_is_another_cell(small, demo_folder, tmp_path, file):
     """Although its images and label maps are those of before."""
     runs = tmp_path / "runs"
-    cells = read_grid([write(extra=SMALL)], {"demo": str(demo_folder)}, runs=str(runs))
+    cells = read_grid([small()], {"demo": str(demo_folder)}, runs=str(runs))
     (before,), (again,) = plan(cells, runs), plan(cells, runs)
     assert before.folder == again.folder
     path = demo_folder / file
@@ -68,7 +78,7 @@ def test_another_description_or_list_is_another_cell(write, demo_folder, tmp_pat
     assert after.folder != before.folder and after.state == "waiting"
 
 
-def test_the_runs_of_a_plan_share_a_data_set_and_each_notes_its_files(write, demo_folder, tmp_path, monkeypatch):
+def test_the_runs_of_a_plan_share_a_data_set_and_each_notes_its_files(small, demo_folder, tmp_path, monkeypatch):
     """Their folders are those that each has when it is looked up alone."""
     runs, built, build = tmp_path / "runs", [], Folder.__init__
 
@@ -78,7 +88,7 @@ def test_the_runs_of_a_plan_share_a_data_set_and_each_notes_its_files(write, dem
         build(self, *args, **kwargs)
 
     monkeypatch.setattr(Folder, "__init__", counted)
-    cells = read_grid([write(folds=[0, 1], extra=SMALL)], {"demo": str(demo_folder)}, runs=str(runs))
+    cells = read_grid([small(folds=[0, 1])], {"demo": str(demo_folder)}, runs=str(runs))
     planned = plan(cells, runs)
     assert len(planned) == 2 and len(built) == 1
     assert [item.folder for item in planned] == [run_folder(cell, takes_notes=False) for cell in cells]
@@ -86,10 +96,17 @@ def test_the_runs_of_a_plan_share_a_data_set_and_each_notes_its_files(write, dem
         assert str(demo_folder / "folds.yaml") in json.loads(listed.read_text())
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    root = tmp_path_factory.mktemp("drawn") / "small"
+    drawn_dataset(seed=3, train=40, val=40).make(root)
+    return root
+
+
 @pytest.fixture
-def demo_folder(tmp_path):
-    drawn_dataset(seed=3, train=40, val=40).make(tmp_path / "small")
-    return tmp_path / "small"
+def demo_folder(drawn, tmp_path):
+    """A small demo of this test alone."""
+    return Path(shutil.copytree(drawn, tmp_path / "small"))
 
 
 def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
@@ -126,9 +143,9 @@ def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
     ]  # fmt: skip
 
 
-def test_cells_that_cannot_be_built_are_refused_by_themselves(write, demo_folder, tmp_path):
+def test_cells_that_cannot_be_built_are_refused_by_themselves(write, small, demo_folder, tmp_path):
     """And those whose files are absent say which."""
-    files = [write(folds=[9], extra=SMALL),
+    files = [small(folds=[9]),
              write(datasets=["folder"], data_roots={"folder": str(tmp_path / "no")}, weights="random")]  # fmt: skip
     unknown, absent = plan(read_grid(files, {"demo": str(demo_folder)}, runs=str(tmp_path)), tmp_path)
     assert unknown.state == "refused" and "unknown fold 9" in unknown.refused and unknown.folder is None
@@ -169,10 +186,10 @@ def test_refused_runs_of_all_seeds_stay_in_a_plan(capsys):
         assert capsys.readouterr().err.splitlines()[-1] == f"fsbench: {words}"
 
 
-def test_a_rerun_that_waits_to_take_its_place_is_not_done_nor_a_damaged_one(make, write, demo_folder):
+def test_a_rerun_that_waits_to_take_its_place_is_not_done_nor_a_damaged_one(make, small, demo_folder):
     """As for the run itself, which then finishes the replacement."""
     runs = demo_folder.parent / "runs"
-    cells = read_grid([write(extra=SMALL)], {"demo": str(demo_folder)}, runs=str(runs))
+    cells = read_grid([small()], {"demo": str(demo_folder)}, runs=str(runs))
     folder = run_folder(cells[0])
     make("prototype", 0).path.rename(folder)
     assert plan(cells, runs)[0].state == "done"
