@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import pkgutil
 import shutil
 from pathlib import Path
@@ -14,11 +15,18 @@ from fsbench.protocols.programs import read_programs
 from tests.goldens import kinds
 from tests.goldens.__main__ import main
 from tests.goldens.cases import Case, Skipped, find_cases, official_lists
-from tests.goldens.gaps import read_gaps
+from tests.goldens.checks import check_all
+from tests.goldens.gaps import read_gaps, unlisted_gaps
 from tests.goldens.harness import run
 
 HERE = Path(__file__).parent
 CASES = list(find_cases(HERE, None, None, official_lists(None)))
+COMPLETE = [
+    case
+    for folder in filter(None, [os.environ.get("FSBENCH_GOLDENS")])
+    for case in find_cases(Path(folder), None, None, official_lists(None))
+]
+"""All goldens, where they are at hand; none where they are not."""
 SLOW = {
     "abcdfss": "adapt_1shot_every",
     "alpnet": "forward_small_organ_2shot train_steps",
@@ -39,8 +47,16 @@ SLOW = {
     "sansa": "train_mask",
     "vrp_sam": "e2e_resnet_1shot",
 }
-"""Cases of more than a second, or beside a smaller one of their family. CI checks them with the complete goldens, by
-the command."""
+"""Cases of more than a second, or beside a smaller one of their family."""
+
+
+def is_among_all(case: Case) -> bool:
+    """Tell whether a case of the repository is checked with the complete goldens, which have the same one."""
+    return any(
+        (other.folder.name, other.entry) == (case.folder.name, case.entry)
+        and (other.folder / other.entry["file"]).read_bytes() == (case.folder / case.entry["file"]).read_bytes()
+        for other in COMPLETE
+    )
 
 
 def marked(case: Case) -> object:
@@ -50,7 +66,17 @@ def marked(case: Case) -> object:
     return pytest.param(case, id=f"{case.folder.name}/{name}", marks=[pytest.mark.slow] if slow else [])
 
 
-@pytest.mark.parametrize("case", [marked(case) for case in CASES])
+@pytest.mark.slow(30)
+@pytest.mark.parametrize("folder", sorted({case.folder for case in COMPLETE}), ids=lambda folder: folder.name)
+def test_all_goldens_of_a_folder(folder):
+    """Each has a check, but for the known gaps."""
+    outcomes = list(check_all([case for case in COMPLETE if case.folder == folder], 1))
+    wrong = [line for o in outcomes if o.verdict not in ("passed", "unknown") for line in [o.file, *o.lines]]
+    assert not wrong, "\n".join(line for line in wrong if not line.endswith("  ok"))
+    assert unlisted_gaps(outcomes, read_gaps(HERE / "known_gaps.yaml")) == []
+
+
+@pytest.mark.parametrize("case", [marked(case) for case in CASES if not is_among_all(case)])
 def test_golden(case):
     try:
         results = list(run(case))
