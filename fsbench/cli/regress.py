@@ -66,7 +66,7 @@ def _regress(options: argparse.Namespace, extra: list[str]) -> int:
                 print_line(f"{place} failed: {one_line(reason)}")
                 failed += 1
                 continue
-            words = _compare(case, before, now, options.out)
+            words = compare(case, before, now, options.out)
             print_line(f"{place} {words[0]}; {time.perf_counter() - started:.0f} s")
             for line in words[1:]:
                 print_line(f"    {line}")
@@ -78,7 +78,7 @@ def _regress(options: argparse.Namespace, extra: list[str]) -> int:
     return 2 if failed else int(bool(changed) and not options.accept)
 
 
-def _compare(case: "Case", before: "Outcome | None", now: "CaseRun", out: Path) -> list[str]:
+def compare(case: "Case", before: "Outcome | None", now: "CaseRun", out: Path) -> list[str]:
     """Compare a case with its accepted outcome, and draw the episodes that moved.
 
     Returns:
