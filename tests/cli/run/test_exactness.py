@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -23,11 +24,10 @@ from fsbench.base.paths import REPOSITORY
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.records.record import find_records
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.experiment import Experiment
 from tests.cli.commands import environments_of_ranks, images_of
 from tests.cli.conftest import environment_of_test
 from tests.cli.many_cells import settings_text
-from tests.config_words import config_words, parse
+from tests.config_words import config_words, parse, parse_run
 from tests.photos import arguments
 from tests.ports import free_port
 from tests.warm import Warm
@@ -38,7 +38,7 @@ DIVIDED = (2, 2, 3)
 """Processes, workers and batch of each method that is not in `FAMILIES`, beside `ALONE`."""
 OTHERS = {1: [(0, 8), (2, 3)], 2: [(0, 3), (2, 1)], 4: [(2, 8)]}
 """Number of processes -> pairs of workers and batch. With `ALONE`, each number of workers occurs with each batch;
-`every_cell` has four episodes, so that other batches only repeat one of these."""
+`cells` has four episodes, so that other batches only repeat one of these."""
 FAMILIES = ("prototype", "pfenet", "persam_f", "matcher", "metaoptnet")
 """Methods that are run in all of them: without training, of base classes, with steps in each episode, with draws, and
 of classification."""
@@ -95,37 +95,33 @@ def protocol_of(method: str) -> str:
     return "fscs" if needs_fscs else PROTOCOLS[list(METHODS).index(method) % 3]
 
 
+def run_of(small_demo: Path, method: str, protocol: str, *more: str) -> RunConfig:
+    """Return a cell with random weights, without the settings that must not matter."""
+    options = [o for o in METHODS[method] if protocol == "fscs" or not o.startswith(ONLY_FSCS)]
+    extra = ["--data.test.episodes=7", "--data.training.validation_episodes=1", *images_of(small_demo)]
+    return RunConfig(method, "demo", fold=0, extra=[*extra, f"--data.test.protocol={protocol}", *options, *more])
+
+
 @pytest.fixture(scope="module")
-def cells(small_demo, tmp_path_factory):
-    """cells(method, protocol) -> arguments of a cell with random weights, without those that must not matter."""
+def cell(small_demo, tmp_path_factory):
+    """cell(method, *more) -> the settings of a cell, judged once for all tests; one that learns has a checkpoint."""
     folder = tmp_path_factory.mktemp("weights")
 
-    def arguments(method: str, protocol: str) -> list[str]:
-        options = [o for o in METHODS[method] if protocol == "fscs" or not o.startswith(ONLY_FSCS)]
-        extra = ["--data.test.episodes=7", "--data.training.validation_episodes=1", *images_of(small_demo)]
-        extra += [f"--data.test.protocol={protocol}", *options]
-        given = config_words(RunConfig(method, "demo", fold=0, extra=extra))
-        experiment = Experiment(parse(given))
-        if not experiment.method.learns:
-            return given
-        weights = folder / f"{method}.ckpt"
-        if not weights.is_file():
-            torch.save(
-                {"state_dict": experiment.method.state_dict(), WRITTEN_BY: experiment.method.describe()}, weights
-            )
-        return [*given, f"--run.checkpoint={weights}"]
+    @cache
+    def judged(method: str, *more: str) -> Namespace:
+        parsed = parse_run(run_of(small_demo, method, protocol_of(method), *more), build=False)
+        settings, built = parsed.config.clone(), parsed.build_method()
+        if built.learns:
+            settings["run.checkpoint"] = str(folder / f"{method}.ckpt")
+            torch.save({"state_dict": built.state_dict(), WRITTEN_BY: built.describe()}, settings["run.checkpoint"])
+        return settings
 
-    return arguments
+    return judged
 
 
 def threads_of_the_system() -> dict[str, str]:
     """Return the environment without a number of threads: bits depend on it, so that all processes have the same."""
     return {key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-
-
-def judged(arguments: list[str]) -> Namespace:
-    """Return all settings of a cell, as the parser has judged them."""
-    return parse(arguments, build=False).config
 
 
 def write_plan(
@@ -165,10 +161,10 @@ def runs_of(folder: Path, configuration: tuple[int, int, int]) -> Path:
 
 
 def evaluate(
-    folder: Path, cells: list[list[str]], configuration: tuple[int, int, int], accelerator: str = "cpu"
+    folder: Path, cells: list[Namespace], configuration: tuple[int, int, int], accelerator: str = "cpu"
 ) -> dict[str, str]:
     """Evaluate cells in processes that Lightning starts; returns run -> hash of its tables."""
-    plan = write_plan(folder, [judged(cell) for cell in cells], [configuration], accelerator)
+    plan = write_plan(folder, cells, [configuration], accelerator)
     command = [sys.executable, "-m", "tests.cli.many_cells", str(plan)]
     environment = threads_of_the_system()
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=1200)
@@ -177,9 +173,9 @@ def evaluate(
 
 
 @pytest.mark.slow(60)
-def test_two_processes_of_a_command_give_the_same_bits(cells, photos, tmp_path):
+def test_two_processes_of_a_command_give_the_same_bits(cell, photos, tmp_path):
     """A segmenter and a classifier in processes that Lightning starts, which does so alike for all methods."""
-    chosen = [cells("cst", protocol_of("cst")), arguments("vpt", photos, tmp_path, *CLASSIFIERS["vpt"])]
+    chosen = [cell("cst"), parse(arguments("vpt", photos, tmp_path, *CLASSIFIERS["vpt"]), build=False).config]
     alone = evaluate(tmp_path, chosen, ALONE)
     assert evaluate(tmp_path, chosen, DIVIDED) == alone
     threads = {record.run.provenance.threads for name in ("1-0-1", "2-2-3") for record in find_records(tmp_path / name)}
@@ -190,22 +186,22 @@ def test_two_processes_of_a_command_give_the_same_bits(cells, photos, tmp_path):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
-def test_every_method_gives_the_same_bits_on_two_gpus(cells, tmp_path):
+def test_every_method_gives_the_same_bits_on_two_gpus(cell, tmp_path):
     """Through NCCL. Kernels that add in no fixed order are named, and none is used in an evaluation."""
-    chosen = [cells(method, protocol_of(method)) for method in METHODS]
+    chosen = [cell(method) for method in METHODS]
     assert evaluate(tmp_path, chosen, DIVIDED, "cuda") == evaluate(tmp_path, chosen, ALONE, "cuda")
     for record in find_records(tmp_path / "2-2-3"):
         assert record.run.provenance.unordered_kernels == [], record.path.name
 
 
 @pytest.mark.slow
-def test_two_nodes_of_torchrun_give_the_same_bits(cells, tmp_path):
-    cell = cells("prototype", "fscs")
-    alone = evaluate(tmp_path, [cell], ALONE)
+def test_two_nodes_of_torchrun_give_the_same_bits(small_demo, tmp_path):
+    cell = run_of(small_demo, "prototype", "fscs")
+    alone = evaluate(tmp_path, [parse_run(cell, build=False).config], ALONE)
     address = ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
     options = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.num_nodes=2", "--trainer.strategy=ddp"]
-    run = ["-m", "fsbench", "bench", *cell, *options, "--data.loading.workers=0", f"--run.runs={tmp_path / 'nodes'}"]
-    run.append("--run.keep_predictions=soft")
+    options += ["--data.loading.workers=0", "--run.keep_predictions=soft", f"--run.runs={tmp_path / 'nodes'}"]
+    run = ["-m", "fsbench", "bench", *config_words(cell), *options]
     environment = threads_of_the_system() | {"PYTHONPATH": str(REPOSITORY)}
     nodes = [
         subprocess.Popen(
@@ -221,13 +217,17 @@ def test_two_nodes_of_torchrun_give_the_same_bits(cells, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def every_cell(cells, photos, tmp_path_factory):
-    """Method -> the settings of a cell of few episodes."""
+def cells(cell, photos, tmp_path_factory):
+    """cells(methods) -> the settings of a cell of few episodes of each."""
     folder, few = tmp_path_factory.mktemp("photos"), ["--data.test.episodes=4"]
-    chosen = {method: [*cells(method, protocol_of(method)), *few] for method in METHODS}
-    for method, more in CLASSIFIERS.items():
-        chosen[method] = arguments(method, photos, folder, *more, *few, "--data.test.way=2")
-    return {method: judged(words) for method, words in chosen.items()}
+
+    def judged(method: str) -> Namespace:
+        if method in METHODS:
+            return cell(method, *few)
+        words = arguments(method, photos, folder, *CLASSIFIERS[method], *few, "--data.test.way=2")
+        return parse(words, build=False).config
+
+    return lambda methods: [judged(method) for method in methods]
 
 
 def evaluate_in_forks(
@@ -248,21 +248,21 @@ def evaluate_in_forks(
 
 
 @pytest.mark.slow(210)
-def test_every_other_method_gives_the_same_bytes_in_two_processes(warm_process, every_cell, tmp_path):
+def test_every_other_method_gives_the_same_bytes_in_two_processes(warm_process, cells, tmp_path):
     """In forks, whose starts cost nothing."""
-    cells = [cell for method, cell in every_cell.items() if method not in FAMILIES]
-    (alone,) = evaluate_in_forks(warm_process, tmp_path / "alone", cells, [ALONE]).values()
-    (divided,) = evaluate_in_forks(warm_process, tmp_path / "divided", cells, [DIVIDED]).values()
+    chosen = cells(method for method in (*METHODS, *CLASSIFIERS) if method not in FAMILIES)
+    (alone,) = evaluate_in_forks(warm_process, tmp_path / "alone", chosen, [ALONE]).values()
+    (divided,) = evaluate_in_forks(warm_process, tmp_path / "divided", chosen, [DIVIDED]).values()
     assert divided == alone and len(alone) == len(METHODS) + len(CLASSIFIERS) - len(FAMILIES)
 
 
 @pytest.mark.slow(180)
-def test_a_method_of_each_family_gives_the_same_bytes_in_every_configuration(warm_process, every_cell, tmp_path):
-    cells = [every_cell[method] for method in FAMILIES]
-    (alone,) = evaluate_in_forks(warm_process, tmp_path / "alone", cells, [ALONE]).values()
+def test_a_method_of_each_family_gives_the_same_bytes_in_every_configuration(warm_process, cells, tmp_path):
+    chosen = cells(FAMILIES)
+    (alone,) = evaluate_in_forks(warm_process, tmp_path / "alone", chosen, [ALONE]).values()
     for processes, pairs in OTHERS.items():
-        chosen = [(processes, workers, batch) for workers, batch in pairs]
-        found = evaluate_in_forks(warm_process, tmp_path / f"{processes}", cells, chosen)
-        assert len(found) == len(chosen)
+        configurations = [(processes, workers, batch) for workers, batch in pairs]
+        found = evaluate_in_forks(warm_process, tmp_path / f"{processes}", chosen, configurations)
+        assert len(found) == len(configurations)
         for configuration, hashes in found.items():
             assert hashes == alone, configuration
