@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Literal
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Literal
 
 from fsbench.base.errors import ContractError, FsbenchError, SettingsError, describe, known_names, user_message
 from fsbench.core.method import Method
@@ -27,6 +27,9 @@ from fsbench.runner.contract.independence import (
 from fsbench.runner.contract.resources import check_half_precision, check_memory
 from fsbench.runner.contract.subject import NotApplicableError, Subject, ViolationError
 from fsbench.runner.contract.training import check_checkpoint, check_gradients, check_overfit
+
+if TYPE_CHECKING:
+    from fsbench.runner.config.parse import ParsedRun
 
 CHECKS: Mapping[str, Callable[[Subject], str]] = {
     "truth": check_truth,
@@ -80,9 +83,15 @@ class Outcome:
     error: Exception | None = None
 
 
+@lru_cache(maxsize=1)
+def _parsed(run: RunConfig) -> "ParsedRun":
+    """Check a run's settings, once for all the times that its method is built."""
+    return run.parse(build=False)
+
+
 def _build(run: RunConfig) -> Method:
     """Build the method of a run."""
-    return run.parse(build=False).build_method()
+    return _parsed(run).build_method()
 
 
 def build_subject(
