@@ -24,6 +24,8 @@ CROSSING = ("another-process", "memory")
 QUICK_FORM = ("shapes", "ways-and-shots", "empty-supports", "batch", "truth", "checkpoint", "gradients", "overfit")
 """Checks of what a method's own code decides. Those of `batch` and `checkpoint` compare answers to the bit as well."""
 OTHER_CHECKS = tuple(name for name in CHECKS if name not in (*QUICK_FORM, *CROSSING))
+EXPORTED = ("linear_probe_dense", "emat", "hsnet", "hmnet", "fssdino")
+"""Methods whose exported files are held against them (tests/fsbench/predict/test_export.py): one of each family."""
 WHOLE = (
     "emat", "cst", "dcama", "hsnet", "hmnet", "pfenet", "prototype", "insid3", "seggpt", "matcher", "patnet_tfi",
     "abcdfss_every", "persam_f", "nn", "protonet", "fort_lora",

@@ -117,7 +117,7 @@ def trapped(warm_process, small_demo, tmp_path):
         def command(runs: Path) -> list[str]:
             few = [
                 "--data.test.episodes=5", "--data.training.batch_size=4", "--data.training.validation_episodes=2",
-                "--data.loading.workers=0",
+                "--data.loading.workers=0", "--data.image_size=64",
                 "--data.loading.eval_batch_size=1", "--trainer.max_epochs=2", "--trainer.limit_train_batches=2",
             ]  # fmt: skip
             return run_command(method, runs, small_demo, *few, *options, devices=ranks)

@@ -14,15 +14,13 @@ from fsbench.predict.leave_one_out import ClassCheck
 from fsbench.predict.result import ClassPresence, ImageResult
 from fsbench.predict.supports import Support
 from fsbench.runner.contract.suite import build_subject
+from tests.methods.contract_settings import EXPORTED
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 CLASSES = (16, 17)
-METHODS = ("linear_probe_dense", "emat", "hsnet", "hmnet", "fssdino")
-"""One of each family; the prototype's file is that of tests/cli/images/test_export.py. The graphs of all are checked
-with the contract of methods."""
-
+SIZE = 64
 SEEDS = {"hmnet": 5}
 """Seeds of drawn weights that find background and both classes, where the usual one finds one class alone, or two."""
 
@@ -35,11 +33,11 @@ def scene(number: int) -> tuple[np.ndarray, np.ndarray]:
 
 def predictor_of(method: str, folder: Path) -> fsbench.Predictor:
     """A method with two classes, the first of which has two supports; one that learns has drawn weights."""
-    built = build_subject(method, size=128, seed=SEEDS.get(method, 0)).fresh()
+    built = build_subject(method, size=SIZE, seed=SEEDS.get(method, 0)).fresh()
     checkpoint = folder / f"{method}.ckpt" if built.learns else None
     if checkpoint is not None:
         torch.save({"state_dict": built.state_dict()}, checkpoint)
-    predictor = fsbench.Predictor(method, dataset="demo", checkpoint=checkpoint, device="cpu")
+    predictor = fsbench.Predictor(method, dataset="demo", checkpoint=checkpoint, image_size=SIZE, device="cpu")
     scenes = [scene(number) for number in range(3)]
     shown = [(0, 1), (1, 1), (2, 2)]
     return predictor.add(
@@ -48,8 +46,9 @@ def predictor_of(method: str, folder: Path) -> fsbench.Predictor:
 
 
 @pytest.mark.slow(60)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EXPORTED)
 def test_labels_over_the_demo(method, tmp_path):
+    """The prototype's file is that of tests/cli/images/test_export.py; the contract checks the graphs of others."""
     predictor = predictor_of(method, tmp_path)
     images = [scene(number)[0] for number in range(3, 9)]
     predictor.checks = {"class 1": ClassCheck("class 1", (), (0.4,) * 4, (0.2,) * 4), "class 2": ClassCheck("class 2")}
