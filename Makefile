@@ -56,7 +56,7 @@ install = $(if $(HASHES),$(PIP_INSTALL) $(PIP_ARGS) --no-index --no-deps --no-bu
 # What runs take; the tools of tests and of the manual come with the targets that need them
 RUN_EXTRAS := run,plots,lora,slurm,wandb,photos,fast,promptable
 
-.PHONY: help venv bench gpu-check reproduce weights sweep test test-all fuzz statistics versions regress check docs cuda lock clean-venv
+.PHONY: help venv bench gpu-check reproduce weights sweep test test-slow test-all fuzz statistics versions regress check docs cuda lock clean-venv
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -101,6 +101,11 @@ sweep:  ## a W&B sweep and an agent for it, e.g. make sweep METHOD=emat COUNT=20
 
 test: $(TEST_STAMP)  ## run all tests but the slow ones; CHANGED=1 only those that reach a changed file; e.g. make test ARGS='-k prototype'
 	$(PYTEST) -m 'not slow' --durations=15 --durations-min=2 $(if $(CHANGED),--changed=$(or $(filter-out 1,$(CHANGED)),'@{upstream}')) $(ARGS)
+
+# One by one, as many at a time as cores: another one took longer
+test-slow: JOBS = auto
+test-slow: $(TEST_STAMP)  ## run the slow tests alone, the longest first, e.g. make test-slow ARGS='--shard 1/4'
+	$(PYTEST) -m slow --dist load --maxschedchunk 1 --durations=25 $(ARGS)
 
 test-all: $(TEST_STAMP)  ## run all tests: kills, whole trainings and every configuration, too
 	$(PYTEST) $(ARGS)

@@ -18,6 +18,7 @@ import gc
 import importlib.util
 import logging
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,15 +65,34 @@ def environment_of_no_launch() -> Iterator[None]:
         os.environ.pop(name, None)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--shard", default="1/1", metavar="I/N", help="run part I of N alone; each has as many of the long tests"
+    )
+
+
+@pytest.hookimpl(trylast=True)  # `-m` has chosen
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order the tests by the seconds that `slow` states for them, the longest first: one that several processes come
-    to last is what all wait for."""
+    to last is what all wait for. Leave those of other shards out."""
+    number, parts = [int(word) if word.isdecimal() else 0 for word in config.getoption("--shard").partition("/")[::2]]
+    if not 1 <= number <= parts:
+        raise pytest.UsageError(
+            f"--shard is {config.getoption('--shard')}, expected I/N, such as 1/4 for the first of 4"
+        )
 
     def stated_seconds(item: pytest.Item) -> float:
         marker = item.get_closest_marker("slow")
         return marker.args[0] if marker and marker.args else 0
 
     items.sort(key=stated_seconds, reverse=True)
+    items[:] = items[number - 1 :: parts]
+
+
+def pytest_terminal_summary(config: pytest.Config) -> None:
+    """Leave room for the reasons beside the names of tests that failed, in a file as in a wide window."""
+    if not sys.stdout.isatty():
+        config.get_terminal_writer().fullwidth = 250
 
 
 def pytest_collection() -> None:

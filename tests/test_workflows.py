@@ -31,6 +31,12 @@ def test_jobs_may_only_read(file):
         assert isinstance(permissions, dict) and set(permissions.values()) <= {"read", "none"}, permissions
 
 
+def test_the_parts_of_the_slow_tests_are_all_of_them():
+    (slow,) = [jobs["slow"] for file in WORKFLOWS if "slow" in (jobs := yaml.safe_load(file.read_text())["jobs"])]
+    parts = slow["strategy"]["matrix"]["part"]
+    assert parts == [f"{number}/{len(parts)}" for number in range(1, len(parts) + 1)]
+
+
 def _jobs(file):
     return list(yaml.safe_load(file.read_text())["jobs"].values())
 
