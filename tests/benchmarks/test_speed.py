@@ -69,7 +69,7 @@ def test_answers_that_differ_end_the_benchmark():
     ],
     ids=lambda value: value.split()[0] if isinstance(value, str) else "",
 )
-@pytest.mark.slow
+@pytest.mark.slow(20)
 def test_every_case_compares_and_times_its_paths(arguments, paths, tmp_path, capsys):
     repeats = (
         []

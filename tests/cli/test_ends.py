@@ -138,7 +138,7 @@ def test_nothing_is_printed_past_the_escape():
     assert found == {"fsbench/base/terminal.py", "fsbench/predict/run_exported.py"}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 @pytest.mark.parametrize("rank", [0, 1])
 def test_two_ranks_of_which_one_loses_a_worker(fsbench, run_arguments, rank):
     more = ["--data.loading.workers=1", "--data.test.episodes=60", "--trainer.devices=2", "--trainer.strategy=ddp"]

@@ -92,7 +92,7 @@ def test_runs_in_other_processes(trap, tmp_path, monkeypatch, where):
     assert said in (tmp_path / "log").read_text() and not trap.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_a_trial_runs_and_a_predictor_is_built(foreign, fsbench, small_demo):
     trial = ["bench", "--method", "prototype", "--dataset", "demo", "--fast", "--runs", "runs"]
     done = fsbench(*trial, *images_of(small_demo))

@@ -69,7 +69,7 @@ def test_readme_is_short_and_narrow():
     assert max(len(line) for block in blocks for line in block.splitlines()) <= 120
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_example_method_runs_from_the_command_line(fsbench, bench_arguments, tmp_path):
     """In a copy of the repository with the files of the examples: a working folder goes before what is installed.
 

@@ -240,7 +240,7 @@ def test_only_unknown_kinds_are_no_success(tmp_path):
     assert main([str(tmp_path), "--pass-over-unknown"]) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.slow(25)
 def test_cases_are_checked_in_processes_in_order(tmp_path, capsys):
     folders_of_kinds(tmp_path, first="feed_forward", second="feed_forward", third="quantum")
     assert main([str(tmp_path), "--jobs", "2", "--pass-over-unknown"]) == 0

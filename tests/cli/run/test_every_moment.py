@@ -166,7 +166,7 @@ def test_a_power_cut_leaves_what_was_synced(trapped, method):
         run.goes_on(runs, f"power cut before {run.happened[at]}")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(40)
 @pytest.mark.parametrize("how", ["full", "read-only"])
 def test_a_disk_that_is_full_or_read_only_from_some_event_on(trapped, how):
     """One line that names the cause, an exit status, and nothing lost when there is space again."""

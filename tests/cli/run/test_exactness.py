@@ -194,7 +194,7 @@ def test_every_method_gives_the_same_bits_on_two_gpus(cell, tmp_path):
         assert record.run.provenance.unordered_kernels == [], record.path.name
 
 
-@pytest.mark.slow
+@pytest.mark.slow(40)
 def test_two_nodes_of_torchrun_give_the_same_bits(small_demo, tmp_path):
     cell = run_of(small_demo, "prototype", "fscs")
     alone = evaluate(tmp_path, [parse_run(cell, build=False).config], ALONE)

@@ -109,7 +109,7 @@ def test_a_kit_with_a_damaged_slice_is_refused_by_the_name_of_its_file(root, tmp
     assert command(*score)[0] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.slow(25)
 def test_a_method_has_one_dice_by_its_name_and_by_lightning_and_a_table_is_the_mean_of_organs(root, warm, tmp_path):
     place = ["--data-root", str(root), "--runs", str(tmp_path / "runs"), "--data.image_size=64"]
     asked = ["--method", "prototype", "--backbone", "demo", "--weights", "random:0", "--no-trivial"]

@@ -154,7 +154,7 @@ def all_label_maps(real_data: Path) -> Iterator[Path]:
         yield root
 
 
-@pytest.mark.slow
+@pytest.mark.slow(25)
 def test_all_label_maps_give_the_official_lists_and_size_splits(real_data: Path, all_label_maps: Path) -> None:
     hmnet = real_data / "official-lists/hmnet/pascal"
     train, sbd, val = (read_names(hmnet / f"{name}.txt") for name in ("voc_original_train", "sbd_data", "val"))
