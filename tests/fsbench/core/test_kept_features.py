@@ -42,7 +42,9 @@ def test_images_are_encoded_once_but_for_supports_that_become_queries(data):
     assert len(encoded) < sum(2 * 3 for _ in episodes)  # K·(N+1) an episode, the plain way
 
 
-@pytest.mark.parametrize("kept", [0, 3], ids=["nothing kept", "three features kept"])
+@pytest.mark.parametrize(
+    "kept", [pytest.param(0, marks=pytest.mark.slow(2)), 3], ids=["nothing kept", "three features kept"]
+)
 def test_neither_the_order_nor_what_is_forgotten_changes_a_result(kept, data):
     """The manifest's order, encoding everything anew, against the order of evaluation, its workers and its batches."""
     torch.manual_seed(0)

@@ -76,6 +76,7 @@ def test_the_number_of_a_named_mask_says_nothing(tmp_path: Path, places: list, c
         read_label_map(tmp_path / "a.png", is_one_class=True)
 
 
+@pytest.mark.slow(2)
 def test_label_maps_of_predict_are_read_as_they_were_written(tmp_path: Path) -> None:
     """Of any classes: no colour that they are shown in stands for another number."""
     rng = np.random.RandomState(0)

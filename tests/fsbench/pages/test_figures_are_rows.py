@@ -59,6 +59,7 @@ def frame(runs) -> pl.DataFrame:
     return fsbench.load_runs(runs).results(by="size,class", minus="all", trivial=True)
 
 
+@pytest.mark.slow(2)
 def test_of_a_report(runs, frame, tmp_path):
     out = fsbench.load_runs(runs).report(tmp_path / "report", metrics="mIoU,accuracy", photos=False).parent
     first = (out / "index.html").read_text()
@@ -75,6 +76,7 @@ def test_of_a_board(runs, frame, tmp_path):
         assert speeds >= set(strange(page.read_text(), frame)), page.name
 
 
+@pytest.mark.slow(2)
 def test_of_an_atlas_page(official, tmp_path):
     """The page of a report with published figures: those of its runs are rows, the others those of the atlas."""
     run = official(DCAMA, "swin_base", task="hsnet-1way1shot-original")

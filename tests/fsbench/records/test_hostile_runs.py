@@ -20,7 +20,7 @@ from fsbench.records.counts import counts_sha256
 from fsbench.runner.exchange.bundle import LISTING, RUN_FILES, write_bundle
 from tests.fsbench.runner.exchange.test_bundle import cards_of, with_scores
 
-COUNT, SEED = int(os.environ.get("FSBENCH_HOSTILE_RUNS", "2")), os.environ.get("FSBENCH_HOSTILE_SEED", "")
+COUNT, SEED = int(os.environ.get("FSBENCH_HOSTILE_RUNS", "4")), os.environ.get("FSBENCH_HOSTILE_SEED", "")
 """Number of cases of each kind, and what else they are drawn from; with a seed more commands read each run."""
 
 NET = re.compile("FSBENCH_TRACEBACK|Traceback|it cannot be (verified|shown)|is no record that can be shown")
@@ -169,6 +169,7 @@ def commands_of(number: int, runs: list[str], folder: Path) -> list[list[str]]:
     return commands
 
 
+@pytest.mark.slow(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_file_of_a_run_ends_in_the_last_net(make, tmp_path, capsys, kind):
     rng = random.Random(kind + SEED)

@@ -194,7 +194,10 @@ def forge(record: Record, frame: pl.DataFrame, **entries) -> Record:
     return rewrite(record, **({"scores": scores} | hashes(frame) | entries))
 
 
-@pytest.mark.parametrize("command", ["table", "compare", "report", "table --protocol pfenet", "bundle"])
+@pytest.mark.parametrize(
+    "command",
+    ["table", "compare", pytest.param("report", marks=pytest.mark.slow(1)), "table --protocol pfenet", "bundle"],
+)
 def test_a_forged_record_prints_no_score(make, tmp_path, capsys, command):
     record, other = make("forged", 0), make("honest", 0)
     forge(record, record.every_episode.with_columns(tp=pl.col("gt") + 1000))

@@ -127,6 +127,7 @@ def test_features_that_go_while_they_are_used_stay_right(cache):
     assert store.has(1) and (store.rows(np.array([1])) == 5).all() and not other.has(1)
 
 
+@pytest.mark.slow(2)
 def test_several_processes_at_once(cache, monkeypatch):
     """Four processes fill the cache to twenty times its size: none fails, and it is bounded in the end."""
     code = (

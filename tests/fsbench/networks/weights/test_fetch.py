@@ -188,6 +188,7 @@ def test_files_at_hand_are_verified_and_copied(fetch, web, weights, tmp_path, vi
     assert fetch("demo", "--from", tmp_path / "none")[0] == 2
 
 
+@pytest.mark.slow(1)
 def test_two_at_once(fetch, web, weights):
     weights.mkdir()
     with locked(weights / ".vit.pth.lock"):  # held by this process; another one asks

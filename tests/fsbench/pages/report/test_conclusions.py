@@ -29,6 +29,7 @@ def study_with(study: Study, names: set[str]) -> Study:
     return found
 
 
+@pytest.mark.slow(2)
 def test_the_first_screen_says_who_is_better_and_by_how_much(study):
     conclusions = study.conclusions
     best, *others = study.methods
@@ -47,6 +48,7 @@ def test_the_first_screen_says_who_is_better_and_by_how_much(study):
             assert other in even and f"({-high:+.1f} to {-low:+.1f})" in even
 
 
+@pytest.mark.slow(2)
 def test_every_other_pair_is_folded_away(study):
     conclusions, best = study.conclusions, next(iter(study.methods))
     rest = " ".join(conclusions.rest)
@@ -110,6 +112,7 @@ def test_runs_of_unequal_folds_are_compared_on_those_they_share(study_runs):
     assert "fold 0" in study.conclusions.sentences[-2] and study.conclusions.sentences[-1] == remark
 
 
+@pytest.mark.slow(2)
 def test_methods_that_share_no_fold_have_a_report(study_runs, tmp_path):
     """Together they have all folds, none of them has: no method has a mean, though answers without a model have."""
     records = find_records(study_runs)
@@ -135,12 +138,14 @@ def test_most_shared_folds_are_taken(folds, expected, left_out):
     assert ("Left out" in remark and remark.endswith(f": {left_out}.")) == bool(left_out)
 
 
+@pytest.mark.slow(2)
 def test_the_first_page_has_the_conclusions_before_the_table(study_pages):
     page = (study_pages / "index.html").read_text()
     assert page.index("has the best mIoU") < page.index('<table class="front">')
     assert "3⁰, 3¹: folds 0, 1, 3 classes each." in page
 
 
+@pytest.mark.slow(2)
 def test_terminal_report_and_notebook_conclude_the_same(study_runs, study_pages, capsys):
     """Of the same family of comparisons: what the report's page compares, asked of the command line and in Python."""
     metrics, parts = "mIoU,accuracy", ["fold", "size", "class", "presence"]
@@ -158,6 +163,7 @@ def test_terminal_report_and_notebook_conclude_the_same(study_runs, study_pages,
     assert runs.text.splitlines()[2:7] == in_report[:5]
 
 
+@pytest.mark.slow(2)
 def test_marks_are_explained_beside_the_table(tmp_path):
     """In the report of two methods of which one was told boxes beside masks."""
     runs, pages = tmp_path / "runs", tmp_path / "pages"

@@ -383,6 +383,7 @@ def plain_measures(record, truth):
     return boundary, shown, presence
 
 
+@pytest.mark.slow(2)
 def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_folder):
     data = Folder(str(blocks_folder))
 
@@ -460,7 +461,7 @@ def test_methods_are_compared_on_the_most_folds_that_two_share(three, make):
     assert two.warnings[0] == "compared on fold 0, which all methods have; further folds of good are not counted"
 
 
-@pytest.mark.parametrize("count", [7, 33])
+@pytest.mark.parametrize("count", [7, pytest.param(33, marks=pytest.mark.slow(2))])
 def test_of_many_methods_the_best_against_the_next_come_first(three, count):
     """The lines of a short comparison do not grow with the methods; all pairs are there on request."""
     found = compare(three, ["mIoU", "accuracy"])
