@@ -20,11 +20,11 @@ from tests.goldens.harness import run
 HERE = Path(__file__).parent
 CASES = list(find_cases(HERE, None, None, official_lists(None)))
 SLOW = {
-    "abcdfss": "adapt_1shot_every draws_lung_5shot",
+    "abcdfss": "adapt_1shot_every",
     "alpnet": "forward_small_organ_2shot train_steps evaluation_chaost2_fold4 evaluation_sabs",
     "atlas_runs": "episodes_panet_f0_k5_s1234 episodes_capl_f0_k5_s123 episodes_fptrans_f0_k5_w4 "
     "episodes_vat_coco_f0_k5_w0_b1_s0 episodes_ppnet_f0_k5_s1234 episodes_fssam2_coco_f1_k5_w0_b1_s42 "
-    "episodes_ssp_f0_k5_w4_s0 episodes_msdnet_coco_f0_k5_w0_b1_s0 episodes_ssp_hs_coco_f0_k5_w0_b1_s0 "
+    "episodes_msdnet_coco_f0_k5_w0_b1_s0 episodes_ssp_hs_coco_f0_k5_w0_b1_s0 "
     "episodes_repri_f0_k1_w3_np1_run1 episodes_repri_f0_k1_w3_np0_run0",
     "bam": "true_resnet50",
     "dcama": "pe features_swinb_true features_resnet50 head_true_swinb_1shot e2e_resnet50_1shot train_steps",
@@ -39,7 +39,6 @@ SLOW = {
     "protocols": "official_episodes_coco_fold0_1shot",
     "pspnet_training": "step_vgg16_coco",
     "sansa": "train_mask",
-    "segic": "features",
     "vrp_sam": "e2e_resnet_1shot",
 }
 """Cases of more than a second, or beside a smaller one of their family. CI checks them with the complete goldens, by
