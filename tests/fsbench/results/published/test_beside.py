@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from fsbench.cli.main import main
 from fsbench.protocols.programs import Program
 from fsbench.results.atlas.atlas import read_atlas
