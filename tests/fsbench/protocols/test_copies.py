@@ -35,9 +35,10 @@ EQUAL = (
 """The remark on copies in a test of fold 0; i02, which shows none of its classes, is not in it."""
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """20 photos of two objects of two classes each, the first four of them under three names."""
+    tmp_path = tmp_path_factory.mktemp("copies")
     for folder in ("JPEGImages", "SegmentationClassAug"):
         (tmp_path / folder).mkdir()
     for number in range(20):
@@ -51,6 +52,12 @@ def root(tmp_path: Path) -> Path:
     save_names(tmp_path, train=names, val=names)
     (tmp_path / "folds.yaml").write_text("name: four\nclasses: [a, b, c, d]\nfolds: [[a, b], [c, d]]\n")
     return tmp_path
+
+
+@pytest.fixture
+def root(drawn: Path, tmp_path: Path) -> Path:
+    """The photos, to be changed."""
+    return Path(shutil.copytree(drawn, tmp_path, dirs_exist_ok=True))
 
 
 def save(root: Path, name: str, photo: np.ndarray, labels: np.ndarray) -> None:

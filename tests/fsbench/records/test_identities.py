@@ -65,9 +65,13 @@ def test_counts_of_any_prediction_keep_them(presence):
         check_identities(frame, manifest, some_run(presence=presence), FILE)
 
 
+@pytest.fixture(scope="module")
+def cases() -> dict:
+    return yaml.safe_load((REGRESSION / "cases.yaml").read_text())["cases"]
+
+
 @pytest.mark.parametrize("file", sorted(REGRESSION.glob("*.json")), ids=lambda file: file.stem)
-def test_accepted_answers_keep_them(file):
-    cases = yaml.safe_load((REGRESSION / "cases.yaml").read_text())["cases"]
+def test_accepted_answers_keep_them(file, cases):
     accepted = json.loads(file.read_text())
     episodes, rows = [], []
     for answer in accepted["answers"]:

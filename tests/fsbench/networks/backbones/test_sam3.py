@@ -195,6 +195,7 @@ def test_norms_of_the_vit_are_metas():
         assert {module.eps for module in model.vision_encoder.backbone.modules() if hasattr(module, "eps")} == {1e-5}
 
 
+@pytest.mark.slow(1)
 def test_texts_are_padded_and_words_need_their_tokenizer(whole, tmp_path):
     concept = whole.concept("cat", torch.zeros(1, 4))
     assert concept.input_ids[0, :5].tolist() == [BYTES_START, *b"cat", BYTES_END]
