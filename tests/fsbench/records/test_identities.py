@@ -198,25 +198,14 @@ def forge(record: Record, frame: pl.DataFrame, **entries) -> Record:
     return rewrite(record, **({"scores": scores} | hashes(frame) | entries))
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["table", "compare", pytest.param("report", marks=pytest.mark.slow(1)), "table --protocol pfenet", "bundle"],
-)
-def test_a_forged_record_prints_no_score(make, tmp_path, capsys, command):
-    record, other = make("forged", 0), make("honest", 0)
+def test_a_forged_record_prints_no_score(make, capsys):
+    """Whichever command reads it: tests/forgeries/test_records.py."""
+    record = make("forged", 0)
     forge(record, record.every_episode.with_columns(tp=pl.col("gt") + 1000))
-    (tmp_path / "card.yaml").write_text("trials: 1\n")
-    further = {
-        "report": ["--out", str(tmp_path / "pages")],
-        "bundle": ["--card", str(tmp_path / "card.yaml"), "-o", str(tmp_path / "x.fsb")],
-        "compare": [str(other.path)],
-    }
-    name, *options = command.split()
-    assert main([name, str(record.path), *options, *further.get(name, [])]) != 0
+    assert main(["table", str(record.path)]) != 0
     shown = capsys.readouterr()
     assert "mIoU" not in shown.out and "%" not in shown.out, shown.out
     assert "episode 0" in shown.err and "right pixels of" in shown.err, shown.err
-    assert not (tmp_path / "x.fsb").exists() and not (tmp_path / "pages").exists()
 
 
 def test_an_edited_score_is_named_and_none_may_be_without_its_hash(make):
