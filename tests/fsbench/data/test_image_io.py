@@ -30,7 +30,6 @@ def grey_png(labels: np.ndarray, depth: int) -> bytes:
 FORMS = {
     "palette": lambda path: save_labels(path, LABELS),
     "grey": lambda path: Image.fromarray(LABELS).save(path),
-    "grey of 16 bits": lambda path: Image.fromarray(LABELS.astype(np.uint16)).save(path),
     "VOC's colours": lambda path: Image.fromarray(voc_colors()[LABELS]).save(path),
     "VOC's colours, opaque": lambda path: Image.fromarray(voc_colors()[LABELS]).convert("RGBA").save(path),
 }

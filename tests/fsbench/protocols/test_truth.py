@@ -40,7 +40,8 @@ def opened(real_data, blocks_folder):
 @pytest.mark.parametrize(
     ("protocol", "dataset"),
     [
-        *((name, "pascal") for name in ("fscs", "hsnet", "pfenet", "bam", "gfss", "bam_gfss", "fss_sam3", "presence")),
+        *((name, "pascal") for name in ("fscs", "hsnet", "pfenet", "bam", "gfss", "bam_gfss", "fss_sam3")),
+        pytest.param("presence", "pascal", marks=pytest.mark.slow(1)),
         *((name, "coco") for name in ("fssdino", "fss_sam3", "incontext", "hsnet")),
         ("isaid_r2net", "folder"),
         ("cdfss", "folder"),

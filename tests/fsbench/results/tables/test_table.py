@@ -265,18 +265,6 @@ def test_by_fold_sets_the_folds_side_by_side(table):
     assert lines[heads[1] + 2][2] == lines[heads[1] + 3][2] == "12.50"
 
 
-@pytest.mark.parametrize(
-    ("metrics", "expected"),
-    [
-        ("mIoU,miou", "unknown metric 'miou'; did you mean 'mIoU'? There are: mIoU, FB-IoU, acc"),
-        (",", "no metric was named; there are: mIoU"),
-    ],
-)
-def test_unknown_metrics_are_refused(records, capsys, metrics, expected):
-    assert main(["table", str(records[0].path.parent), "--metrics", metrics]) == 2
-    assert expected in capsys.readouterr().err
-
-
 def test_readers_are_told_what_a_number_is_not(make):
     (block,) = build_blocks([make("m", 0, weights="random (seed 0)")], trivial=True)
     text = " ".join([*block.warnings, *block.notes])
