@@ -17,6 +17,7 @@ def reached(*changed: str) -> set[str]:
     return {path.relative_to(REPOSITORY).as_posix() for path in FILES if reach.some_reach(path)}
 
 
+@pytest.mark.slow(3)
 @pytest.mark.parametrize(
     ("changed", "expected", "others"),
     [
@@ -36,11 +37,13 @@ def test_a_change_is_tested_by_what_reaches_it(changed, expected, others):
     assert expected in found and others not in found
 
 
+@pytest.mark.slow(3)
 def test_no_change_reaches_no_test_and_the_dependencies_all():
     assert not reached()
     assert all(Reach(["pyproject.toml"]).may_reach(path) for path in FILES)
 
 
+@pytest.mark.slow(3)
 @pytest.mark.parametrize(
     ("changed", "most"),
     [

@@ -8,7 +8,10 @@ from fsbench.core.classifier import Draws
 from fsbench.runner.config.run_config import RunConfig
 
 
-@pytest.mark.parametrize("name", ["ft", "fort", "fort_lora"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("ft", marks=pytest.mark.slow(1)), "fort", pytest.param("fort_lora", marks=pytest.mark.slow(2))],
+)
 def test_both_ways_find_the_same_patches_and_scores(name, monkeypatch):
     settings = ("--data.image_size=64", "--model.epochs=2")
     method = RunConfig(name, "demo-cls", weights="random", extra=settings).parse(build=False).build_method()

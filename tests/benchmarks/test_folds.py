@@ -39,6 +39,7 @@ def test_images_are_counted_by_the_features_that_are_left(shot):
     assert count_encodings(listed, one_kind, few) < count_encodings(listed, one_kind, few, expects=False)
 
 
+@pytest.mark.slow(1)
 def test_an_evaluation_encodes_the_images_that_are_counted(blocks_folder):
     """With room for 5 images."""
     data = episodic(Folder(str(blocks_folder)), image_size=48, shot=2, episodes=30, workers=0)

@@ -22,6 +22,7 @@ def test_a_machine_without_a_gpu_is_told_so_in_one_line(monkeypatch, capsys):
     assert shown.out == "" and shown.err.count("\n") == 1 and "torch sees no GPU" in shown.err
 
 
+@pytest.mark.slow(5)
 def test_operators_and_a_method_are_near_their_references_on_a_cpu(monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)  # which takes seconds a kernel
     monkeypatch.setattr(methods, "METHODS", ("hsnet",))

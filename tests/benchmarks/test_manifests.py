@@ -14,7 +14,7 @@ from tests.goldens.meters import line_of
 
 LISTS = Path(__file__).parents[1] / "goldens" / "protocols"
 NAMES_ONLY = [
-    pytest.param(protocol, task, marks=[pytest.mark.slow] if task.fold else [])
+    pytest.param(protocol, task, marks=[pytest.mark.slow] if task.fold or task.shot == 5 else [])
     for protocol, task in TASKS
     if protocol != "pfenet" and task.setting == "original"
 ]

@@ -52,6 +52,7 @@ def test_every_cell_has_a_thousand_data_sets_or_is_named_as_one_that_has_fewer()
         assert all(f"`{cell}`" in line for cell in cells)
 
 
+@pytest.mark.slow(1)
 def test_data_sets_of_two_procedures_are_not_added(tmp_path):
     """Figures of another procedure are marked, and drawn anew."""
     with pytest.raises(ValueError, match="found data sets of procedures 3 and 2"):
@@ -156,6 +157,7 @@ def test_methods_are_equal_unless_one_has_an_advantage():
     assert (one == other).all()
 
 
+@pytest.mark.slow(1)
 def test_a_data_set_follows_from_its_cell_and_number_alone():
     whole = list(simulate(QUICK, 0, 60))
     parts = [*simulate(QUICK, 0, 13), *simulate(QUICK, 13, 60, jobs=2)]

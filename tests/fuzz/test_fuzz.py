@@ -14,7 +14,7 @@ CORPUS = Path(__file__).resolve().parent.parent / "corpus"
 """Files named <format>--<what was wrong>."""
 
 
-@settings(max_examples=300, deadline=None, database=None, derandomize=True, phases=[Phase.generate, Phase.shrink],
+@settings(max_examples=150, deadline=None, database=None, derandomize=True, phases=[Phase.generate, Phase.shrink],
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(cases)
 def test_mutated_files_end_well(case):
@@ -37,6 +37,7 @@ def test_past_failures_end_well(file):
     assert problem(file.name.partition("--")[0].replace("_", " "), file.read_bytes()) is None
 
 
+@pytest.mark.slow(3)
 def test_the_harness_finds_what_it_looks_for(monkeypatch):
     def noisy(path: Path) -> None:
         import sys

@@ -32,7 +32,7 @@ def small(monkeypatch):
         (FrozenPyramid, "small_swin", 64),
         (FrozenStages, "demo", 64),
         (FrozenStages, "small", 64),
-        (FrozenTrunk, "dilated_resnet50", 17),
+        pytest.param(FrozenTrunk, "dilated_resnet50", 17, marks=pytest.mark.slow(2)),
     ],
 )
 def test_every_kind_of_features(kind, name, side):

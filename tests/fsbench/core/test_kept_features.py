@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from fsbench.base.tensor_cache import FeatureCache
-from fsbench.data.episodes.evaluation_order import supports_of
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading import distributed
 from fsbench.datamodules.loading.items import LoadingConfig, load_episode
@@ -17,7 +16,6 @@ from fsbench.methods.prototype import Prototype
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.runner.engine.answering import evaluate_batch
 from tests.data_modules import episodic
-from tests.fsbench.data.episodes.test_evaluation_order import encoded_twice
 
 DEMO = BackboneConfig("demo")
 
@@ -28,21 +26,9 @@ def data(blocks_folder):
     return episodic(Folder(str(blocks_folder)), image_size=48, way=2, shot=2, episodes=8, batch_size=3, workers=0)
 
 
-def test_images_are_encoded_once_but_for_supports_that_become_queries(data):
-    method = EMAT(DEMO, support_side=8).eval()
-    encoded = []
-    encode = method.backbone.encode
-    method.backbone.encode = lambda pixels: encoded.append(1) or encode(pixels)
-    with torch.no_grad():
-        for batch in data.test_dataloader():
-            method.answer_batch(batch)
-    episodes = data.test_dataloader().dataset.episodes
-    images = {e.query for e in episodes} | supports_of(episodes)
-    assert len(encoded) == len(images) + encoded_twice(episodes)
-    assert len(encoded) < sum(2 * 3 for _ in episodes)  # K·(N+1) an episode, the plain way
-
-
-@pytest.mark.parametrize("kept", [0, 3], ids=["nothing kept", "three features kept"])
+@pytest.mark.parametrize(
+    "kept", [pytest.param(0, marks=pytest.mark.slow(2)), 3], ids=["nothing kept", "three features kept"]
+)
 def test_neither_the_order_nor_what_is_forgotten_changes_a_result(kept, data):
     """The manifest's order, encoding everything anew, against the order of evaluation, its workers and its batches."""
     torch.manual_seed(0)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from fsbench.base.errors import DataError
 from fsbench.data.image_io import read_label_map
@@ -76,6 +75,7 @@ def test_the_number_of_a_named_mask_says_nothing(tmp_path: Path, places: list, c
         read_label_map(tmp_path / "a.png", is_one_class=True)
 
 
+@pytest.mark.slow(2)
 def test_label_maps_of_predict_are_read_as_they_were_written(tmp_path: Path) -> None:
     """Of any classes: no colour that they are shown in stands for another number."""
     rng = np.random.RandomState(0)
@@ -85,18 +85,6 @@ def test_label_maps_of_predict_are_read_as_they_were_written(tmp_path: Path) -> 
             labels = np.array([numbers], np.uint8)
             ImageResult("photo", labels, (), np.zeros((1, 1, 3), np.uint8)).labels().save(tmp_path / "a.png")
             np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), labels)
-
-
-@pytest.mark.parametrize("compression", ["jpeg", "tiff_lzw"])
-def test_a_lossy_tiff_is_no_label_map(tmp_path: Path, compression: str) -> None:
-    labels = np.zeros((16, 16), np.uint8)
-    labels[4:9, 5:12] = 3
-    Image.fromarray(labels).save(tmp_path / "a.tif", compression=compression)
-    if compression == "jpeg":
-        with pytest.raises(DataError, match="is a TIFF with lossy compression, which smears"):
-            read_label_map(tmp_path / "a.tif")
-    else:
-        np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif"), labels)
 
 
 @pytest.mark.parametrize(("colours", "places", "message"), REFUSED.values(), ids=REFUSED)

@@ -1,4 +1,4 @@
-"""Every figure on a page is a row of the results that a notebook gets: of a report, of a board, of an atlas page."""
+"""Every figure on a page is a row of the results that a notebook gets: of a report, of an atlas page."""
 
 import html
 import json
@@ -13,7 +13,6 @@ from fsbench.results.atlas.atlas import shipped_atlas
 from fsbench.scores.decisions import ALPHA
 from tests.fsbench.official_runs import DCAMA
 from tests.fsbench.official_runs import official as official
-from tests.fsbench.pages.board.conftest import bundle_writer, finished
 
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d+\.\d+(?![\w.]*\w)")
 TRIVIAL = ("(all foreground)", "(all background)", "(majority)")
@@ -42,16 +41,9 @@ def strange(page: str, frame: pl.DataFrame) -> list[str]:
 
 @pytest.fixture(scope="module")
 def runs(shared_make):
-    """Runs of two methods on both folds, and their bundles."""
-    found = {
-        name: [finished(shared_make(name, fold, quality)) for fold in (0, 1)]
-        for name, quality in (("good", 2), ("bad", 5))
-    }
-    folder = found["good"][0].path.parent
-    hand_in = bundle_writer(folder / "bundles")
-    for name, records in found.items():
-        hand_in(name, records)
-    return folder
+    """Runs of two methods on both folds."""
+    found = [shared_make(name, fold, quality) for name, quality in (("good", 2), ("bad", 5)) for fold in (0, 1)]
+    return found[0].path.parent
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +51,7 @@ def frame(runs) -> pl.DataFrame:
     return fsbench.load_runs(runs).results(by="size,class", minus="all", trivial=True)
 
 
+@pytest.mark.slow(2)
 def test_of_a_report(runs, frame, tmp_path):
     out = fsbench.load_runs(runs).report(tmp_path / "report", metrics="mIoU,accuracy", photos=False).parent
     first = (out / "index.html").read_text()
@@ -66,15 +59,7 @@ def test_of_a_report(runs, frame, tmp_path):
     assert not strange(first, frame)
 
 
-def test_of_a_board(runs, frame, tmp_path):
-    assert main(["report", "--board", str(runs / "bundles"), "--out", str(tmp_path / "site")]) == 0
-    speeds = {f"{result.record.run.cost.episodes_per_second:.2f}" for result in fsbench.load_runs(runs)}
-    pages = [tmp_path / "site/index.html", *(tmp_path / "site/rows").glob("*.html")]
-    for page in pages:
-        assert len(NUMBER.findall(text_of(page.read_text()))) >= 4
-        assert speeds >= set(strange(page.read_text(), frame)), page.name
-
-
+@pytest.mark.slow(2)
 def test_of_an_atlas_page(official, tmp_path):
     """The page of a report with published figures: those of its runs are rows, the others those of the atlas."""
     run = official(DCAMA, "swin_base", task="hsnet-1way1shot-original")

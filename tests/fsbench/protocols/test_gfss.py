@@ -139,6 +139,7 @@ def experiment(scenes, folder, *more, method="diam"):
     return Experiment(request.parse())
 
 
+@pytest.mark.slow(4)
 def test_scores_are_those_of_the_definition(scenes, tmp_path):
     """Batches of five go over the ends of runs of two; what they answer is that of each alone (below)."""
     small = ("--model.iterations=2", "--data.test.episodes=10")
@@ -163,6 +164,7 @@ def test_scores_are_those_of_the_definition(scenes, tmp_path):
     assert set(record.episodes.filter(pl.col("slot") > 0)["slot"].unique().to_list()) == set(range(1, 21))
 
 
+@pytest.mark.slow(1)
 def test_other_methods_and_foreign_base_models_are_refused(scenes, tmp_path):
     with pytest.raises(SettingsError, match="asks for base classes too, and prototype labels those"):
         experiment(scenes, tmp_path, "--data.test.protocol=gfss", method="prototype")

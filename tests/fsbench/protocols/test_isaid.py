@@ -16,6 +16,7 @@ from fsbench.scores.answers import SegmentationAnswer
 from tests.datamodules.datasets.test_isaid import save_large_patches, save_patches
 
 
+@pytest.mark.slow(2)
 def test_r2nets_test_is_on_patches_of_512(tmp_path):
     shown = {f"P{n:02d}{copy}_0_512_0_512": {n: 40 + 5 * copy} for n in range(1, 16) for copy in range(2)}
     save_large_patches(tmp_path / "iSAID", "val", shown)

@@ -2,8 +2,6 @@
 
 import base64
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from io import BytesIO
 
@@ -70,16 +68,6 @@ def test_names_are_escaped_and_many_supports_are_counted(blocks):
     name = '<script>"&'
     html = tiles_html(name, [(name, episode.query)], iter(()), 0)
     assert "<script" not in html and html.count("&lt;script&gt;&quot;&amp;") == 3
-
-
-def test_no_torch_and_no_opencv(blocks_folder):
-    program = (
-        "import sys, fsbench; "
-        f"test = fsbench.load_test('folder', root={str(blocks_folder)!r}, protocol='pfenet', episodes=1); "
-        "print(test._repr_html_().count('<img'), 'torch' in sys.modules, 'cv2' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.split() == ["2", "False", "False"], done.stderr
 
 
 @pytest.mark.slow(8)

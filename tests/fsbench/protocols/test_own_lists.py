@@ -60,6 +60,7 @@ def test_the_episodes_of_the_protocol_are_no_list_of_ones_own(blocks_folder, tmp
             )
 
 
+@pytest.mark.slow(1)
 def test_a_list_of_ones_own_says_so_everywhere(blocks_folder, tmp_path, capsys):
     file = written(tmp_path / "mine.jsonl", drawn(blocks_folder), swapped)
     root, runs = ["--data-root", str(blocks_folder)], tmp_path / "runs"

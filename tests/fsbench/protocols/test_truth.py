@@ -28,22 +28,27 @@ def same_truth(truth, batch):
         assert found.dtype == other.dtype and np.array_equal(found, other), name
 
 
+@pytest.fixture(scope="module")
+def opened(real_data, blocks_folder):
+    return {
+        "pascal": Pascal(str(real_data / "voc-mini")),
+        "coco": Coco(str(real_data / "coco-mini")),
+        "folder": Folder(str(blocks_folder)),
+    }
+
+
 @pytest.mark.parametrize(
     ("protocol", "dataset"),
     [
-        *((name, "pascal") for name in ("fscs", "hsnet", "pfenet", "bam", "gfss", "bam_gfss", "fss_sam3", "presence")),
+        *((name, "pascal") for name in ("fscs", "hsnet", "pfenet", "bam", "gfss", "bam_gfss", "fss_sam3")),
+        pytest.param("presence", "pascal", marks=pytest.mark.slow(1)),
         *((name, "coco") for name in ("fssdino", "fss_sam3", "incontext", "hsnet")),
         ("isaid_r2net", "folder"),
         ("cdfss", "folder"),
     ],
 )
-def test_the_truth_of_an_episode_is_the_loaders(protocol, dataset, real_data, blocks_folder):
-    data = {
-        "pascal": lambda: Pascal(str(real_data / "voc-mini")),
-        "coco": lambda: Coco(str(real_data / "coco-mini")),
-        "folder": lambda: Folder(str(blocks_folder)),
-    }[dataset]()
-    module = episodic(data, protocol, image_size=49, workers=0, episodes=6, drop_small=True)
+def test_the_truth_of_an_episode_is_the_loaders(protocol, dataset, opened):
+    module = episodic(opened[dataset], protocol, image_size=49, workers=0, episodes=6, drop_small=True)
     batches = list(module.test_dataloader())
     assert batches
     for batch in batches:
@@ -60,9 +65,10 @@ def test_the_truth_of_a_whole_image_is_the_loaders(blocks_folder):
         same_truth(test.truth(episode.number), item)
 
 
-def test_a_count_imports_neither_torch_nor_opencv(blocks_folder):
+def test_a_count_and_a_notebooks_view_import_neither_torch_nor_opencv(blocks_folder):
     code = f"""
 import sys
+import fsbench
 import numpy as np
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.data.episodes.task import Task
@@ -79,6 +85,8 @@ for name in ("fscs", "bam", "isaid_r2net", "cdfss"):
         answer = SegmentationAnswer(np.ones(truth.size, np.uint8))
         rows += protocol.count(answer, truth).rows()
     protocol.statistics(to_frame(rows, manifest), manifest.header).scores()
+test = fsbench.load_test("folder", root={str(blocks_folder)!r}, protocol="pfenet", episodes=1)
+assert test._repr_html_().count("<img") == 2
 sys.exit(", ".join({{"torch", "cv2", "lightning", "torchmetrics"}} & {{*sys.modules}}) or 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

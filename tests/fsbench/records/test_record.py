@@ -1,6 +1,5 @@
 """Records are complete or absent; nothing that is finished is lost."""
 
-import hashlib
 import json
 import pickle
 
@@ -10,7 +9,7 @@ import pytest
 
 from fsbench.base.errors import RecordError
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.manifest import Manifest, read_manifest
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.records.counts import counts_sha256, hashes, to_frame
 from fsbench.records.record import find_records, read_record
 from fsbench.records.writing import write_files
@@ -146,19 +145,3 @@ def test_what_lies_within_the_folder_of_a_run_is_no_run(tmp_path):
     found = [record.path.relative_to(tmp_path / "runs").as_posix() for record in find_records(tmp_path / "runs")]
     assert found == ["more/other", "outer"]
     assert [record.path for record in find_records(outer)] == [outer]
-
-
-def test_a_key_that_stands_twice_in_a_record_is_refused(tmp_path):
-    """Another program would take the other value."""
-    stored(tmp_path, to_frame(rows([0, 1, 2]), manifest(3)))
-    file = tmp_path / "run.json"
-    file.write_text(file.read_text().rstrip()[:-1] + ', "presence": "any_pixel"}')
-    with pytest.raises(RecordError, match="its key 'presence' stands twice in one object"):
-        read_record(tmp_path)
-    lines = (tmp_path / "manifest.jsonl").read_text().splitlines()
-    lines[1] = lines[1][:-1] + ',"query":"another"}'
-    text = "".join(f"{line}\n" for line in lines[:-1])
-    end = json.loads(lines[-1]) | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
-    (tmp_path / "manifest.jsonl").write_text(text + json.dumps(end) + "\n")
-    with pytest.raises(RecordError, match="its key 'query' stands twice in one object"):
-        read_manifest(tmp_path / "manifest.jsonl")

@@ -97,7 +97,7 @@ def check(found: Estimate, expected: plain.Plain, ends: bool = True) -> None:
 
 
 @given(designs(), st.booleans(), st.sampled_from([(MeanIoU(), plain.miou), (FBIoU(), plain.fb_iou)]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_scores_and_differences_are_those_of_plain_loops(design, fitted, scored):
     (rows, rng), (metric, score) = design, scored
     first, second = with_counts(rows, rng), with_counts(rows, rng)
@@ -112,7 +112,7 @@ def test_scores_and_differences_are_those_of_plain_loops(design, fitted, scored)
 
 
 @given(designs(), st.sampled_from([0.0, 0.6, 0.97, 1.0]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_shares_have_the_ends_of_clopper_and_pearson(design, chance):
     rows, rng = design
     rows = [replace(row, counts=(int(rng.random() < chance), 1)) for row in rows]

@@ -127,6 +127,7 @@ def test_features_that_go_while_they_are_used_stay_right(cache):
     assert store.has(1) and (store.rows(np.array([1])) == 5).all() and not other.has(1)
 
 
+@pytest.mark.slow(2)
 def test_several_processes_at_once(cache, monkeypatch):
     """Four processes fill the cache to twenty times its size: none fails, and it is bounded in the end."""
     code = (
@@ -184,15 +185,6 @@ def test_show(filled, capsys, cache, tmp_path, monkeypatch):
     sizes = dict(re.fullmatch(r"ok (.+): (.+), last used \d{4}-\d\d-\d\d \d\d:\d\d", line).groups() for line in lines)
     names = ["classes", "contents", "features", "images", "instances-2", "of-a-package", "pixels"]
     assert sizes == dict.fromkeys(names, "1 file, 8 KiB") | {"features": "2 files, 16 KiB"}
-
-
-def test_an_empty_cache(capsys, cache, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (line,) = shown(capsys)
-    assert line.startswith(f"ok {cache}: 0 bytes of ")
-    assert main(["list", "here", "--clean"]) == 0
-    assert capsys.readouterr().out == f"{cache}: removed 0 files, 0 bytes\n"
-    assert not cache.exists()
 
 
 def test_clean(filled, capsys, cache):

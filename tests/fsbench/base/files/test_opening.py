@@ -164,6 +164,7 @@ def test_the_picture_in_a_labelme_file_is_bounded(tmp_path):
     assert not labels.any() and not classes
 
 
+@pytest.mark.slow(1)
 def test_archives_of_nothing_but_zeros_are_refused(tmp_path):
     info = tarfile.TarInfo("x")
     info.size = 84 << 20

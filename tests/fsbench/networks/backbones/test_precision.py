@@ -16,7 +16,7 @@ NETWORKS = [
     (FrozenViT, "demo", PIXELS),
     (FrozenPyramid, "demo", PIXELS),
     (Encoder, "demo", PIXELS),
-    (FrozenPyramid, "efficientnet_lite0", PIXELS),
+    pytest.param(FrozenPyramid, "efficientnet_lite0", PIXELS, marks=pytest.mark.slow(1)),
     pytest.param(FrozenTrunk, "dilated_resnet50", ODD, marks=pytest.mark.slow(3)),
 ]
 
@@ -46,6 +46,7 @@ def test_features_are_those_of_torchs_own_autocast_on_the_plain_network(
         assert 1e-5 < distance < 0.05  # bfloat16 has 8 bits
 
 
+@pytest.mark.slow(2)
 def test_maps_of_one_block_and_a_last_layer_are_computed_in_it_too():
     vit = FrozenViT(BackboneConfig("demo", "random:1", precision="bf16"))
     assert torch.equal(vit.patch_map(PIXELS), vit.encode(PIXELS)[-1, 1:].T.unflatten(1, (8, 8)))

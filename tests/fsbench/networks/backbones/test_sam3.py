@@ -131,6 +131,7 @@ def of_sam31(state: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.slow(2)
 def test_sam31_is_told_by_its_names_and_gives_the_same_answers(whole, tmp_path):
     image = torch.randint(0, 256, (3, 112, 112), dtype=torch.uint8)
     newer = of_sam31(whole.state)
@@ -173,6 +174,7 @@ def test_the_whole_networks_weights_have_places():
     assert {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in state.items()}
 
 
+@pytest.mark.slow(2)
 def test_weights_that_do_not_fit_are_refused_in_one_line(whole, tmp_path):
     state = official_state(whole.state)
     cases = {
@@ -193,6 +195,7 @@ def test_norms_of_the_vit_are_metas():
         assert {module.eps for module in model.vision_encoder.backbone.modules() if hasattr(module, "eps")} == {1e-5}
 
 
+@pytest.mark.slow(1)
 def test_texts_are_padded_and_words_need_their_tokenizer(whole, tmp_path):
     concept = whole.concept("cat", torch.zeros(1, 4))
     assert concept.input_ids[0, :5].tolist() == [BYTES_START, *b"cat", BYTES_END]

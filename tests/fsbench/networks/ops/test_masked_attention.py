@@ -139,6 +139,7 @@ def test_autocast_computes_near_the_full_precision(backend, dtype, keep):
     assert difference < (0.04 if dtype == torch.bfloat16 else 0.005)
 
 
+@pytest.mark.slow(2)
 def test_half_precision_sums_of_many_chunks_stay_exact(keep, monkeypatch):
     """Hundreds of chunks add to the gradient of weight and bias; a sum in bfloat16 would stall."""
     monkeypatch.setattr(module, "PACKED_CHUNK", 1)  # one query position at a time

@@ -137,7 +137,7 @@ def check(function, plain, names, call, device="cpu", roundings=1, **options):
         assert error <= (own + (2e-5 if own > 1e-10 else 1e-11)) * value.abs().max().clamp(min=1), (name, error)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(call=calls([torch.float32, torch.float64, *HALF], [(1, 1), (1, 5), (2, 3), (3, 1), (4, 2), (2, 20)], (3, 5, 40)))
 @pytest.mark.parametrize("backend", ["reference", "doubling", "torch"])
 def test_torch_paths(backend, call):
@@ -165,7 +165,7 @@ def test_triton(call):
         check(selective_scan, loop, ("y", "last"), call, DEVICE, return_last_state=True, backend="triton")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(call=recaps([torch.float32, torch.float64, *HALF], (3, 4, 20, 4, 20)))
 @pytest.mark.parametrize("backend", ["reference", "doubling", "torch"])
 def test_recapped_torch_paths(backend, call):

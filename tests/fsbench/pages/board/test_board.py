@@ -175,7 +175,9 @@ def of_files(record, name="a"):
     return rewrite(record, {"files_sha256": f"{record.header.fold}{name}"})
 
 
-@pytest.mark.parametrize("change", [moved, partial(of_files, name="b")], ids=["episodes", "images"])
+@pytest.mark.parametrize(
+    "change", [moved, pytest.param(partial(of_files, name="b"), marks=pytest.mark.slow(1))], ids=["episodes", "images"]
+)
 def test_other_episodes_or_images_are_compared_by_errors(change, make, hand_in, tmp_path):
     """The first and third row saw the same; the errors of both scores do not tell the second from the first."""
     for name, quality, lost in (("first", 2, 0.2), ("second", 2, 0.21), ("third", 6, 0.0)):
@@ -287,6 +289,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow(2)
 def test_equal_bundles_give_equal_sites_and_only_a_board_is_replaced(site, tmp_path, capsys):
     before, own = contents(site), tmp_path / "site"
     shutil.copytree(site.parent / "bundles", tmp_path / "bundles")
@@ -332,6 +335,7 @@ def test_bundles_that_are_none_are_said_with_a_reason(make, hand_in, tmp_path, c
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow(1)
 def test_a_run_in_two_bundles_is_one_row(make, hand_in, tmp_path):
     records = on_both_folds(make, "m")
     hand_in("a", records[:1])
@@ -373,6 +377,7 @@ def test_a_stolen_run_under_another_name_hides_nothing(make, hand_in, tmp_path):
         assert "have the same counts on" in (tmp_path / f"site/rows/{row_id(row)}.html").read_text()
 
 
+@pytest.mark.slow(1)
 def test_a_stolen_bundle_is_shown_behind_the_one_that_was_handed_in_first(make, hand_in, tmp_path):
     """Whatever its name says; the history of the repository tells which was first, with the same or another card."""
     bundles = tmp_path / "bundles"
@@ -402,6 +407,7 @@ def test_a_stolen_bundle_is_shown_behind_the_one_that_was_handed_in_first(make, 
     assert "m in z-genuine.fsb (handed in 2024-05-01) and" in page
 
 
+@pytest.mark.slow(1)
 def test_of_equal_rows_the_older_is_first(make, hand_in, tmp_path):
     for name, year in (("a", "2025"), ("z", "2023")):
         hand_in(name, on_both_folds(make, name, 2, year=year))
@@ -412,6 +418,7 @@ def test_of_equal_rows_the_older_is_first(make, hand_in, tmp_path):
     assert "By their records, z finished 2023-02-03 and a 2025-02-03." in line
 
 
+@pytest.mark.slow(1)
 def test_names_are_words(make, hand_in, tmp_path):
     name = {"method": {"name": HOSTILE + "x}, note = {y\u202e"}, "backbone": {"name": HOSTILE}}
     for file, folds in (("x", BOTH), ("half", (0,))):
@@ -434,6 +441,7 @@ def test_names_are_words(make, hand_in, tmp_path):
         assert min(accumulate((c == "{") - (c == "}") for c in inside)) == 0 and "note = " in inside
 
 
+@pytest.mark.slow(1)
 def test_classification_has_a_column_of_its_own(classified, make, hand_in, tmp_path):
     hand_in("near", [finished(classified("near", 0))], supervision=["image labels"])
     hand_in("far", [finished(classified("far", 1))], supervision=["image labels"])
@@ -462,6 +470,7 @@ def test_nothing_to_rank_and_nothing_asked(make, hand_in, tmp_path, capsys):
         assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.slow(1)
 def test_a_board_among_its_bundles_is_passed_over(make, hand_in, tmp_path, capsys):
     """The folder of the pages may lie below that of the bundles, also when it is made again."""
     hand_in("good", on_both_folds(make, "good"))
@@ -474,6 +483,7 @@ def test_a_board_among_its_bundles_is_passed_over(make, hand_in, tmp_path, capsy
     assert b"twice" not in pages[1]["board.log"]
 
 
+@pytest.mark.slow(1)
 def test_another_number_of_folds_or_another_list_is_another_test(make, hand_in, tmp_path):
     hand_in("whole", on_both_folds(make, "whole", 2))
     for name, header in (("folds", {"folds": 1}), ("lists", {"lists": "another of 24 images"})):

@@ -283,6 +283,7 @@ def odd(blocks_folder, tmp_path_factory):
     return SimpleNamespace(folder=runs / "r", errors=said.getvalue(), old=old, named=named)
 
 
+@pytest.mark.slow(3)
 def test_damaged_records_are_said_and_left_out(odd):
     assert f"left out: {odd.old.path}: unknown protocol 'other'" in odd.errors and odd.errors.count("left out") == 3
     page = (odd.folder / "index.html").read_text()
@@ -292,6 +293,7 @@ def test_damaged_records_are_said_and_left_out(odd):
     assert main(["report", str(odd.folder / "nothing"), "--out", str(odd.folder.parent / "r2")]) == 2
 
 
+@pytest.mark.slow(3)
 def test_classification_is_reported(odd):
     page = (study_of(odd.folder, "· classification ·") / "index.html").read_text()
     assert re.findall(r'<tr data-method="(\w+)"', page)[:2] == ["near", "far"]
@@ -306,6 +308,7 @@ def test_classification_is_reported(odd):
     assert 'id="sizes"' not in page and 'href="explorer.html' not in page
 
 
+@pytest.mark.slow(3)
 def test_names_that_look_like_formulas_stay_words_in_csv(odd):
     for name in ("table.csv", "episodes.csv", "classes.csv", "comparison.csv"):
         lines = csv.reader((study_of(odd.folder, "=1+1") / name).open())
@@ -314,6 +317,7 @@ def test_names_that_look_like_formulas_stay_words_in_csv(odd):
         assert not any(cell.startswith("'") for cell in cells if cell.lstrip("'")[:1] in "+-")  # numbers stay numbers
 
 
+@pytest.mark.slow(3)
 def test_hostile_names_stay_text(odd):
     for page in odd.folder.rglob("*.html"):
         text = page.read_text()

@@ -5,7 +5,6 @@ from functools import partial
 from itertools import combinations
 
 import numpy as np
-import polars as pl
 import pytest
 
 from fsbench.base.errors import SettingsError
@@ -136,19 +135,6 @@ def test_a_difference_turned_around_has_the_other_sign(study):
     assert moved == sorted(moved, reverse=True)
     absent = [row for row in parted.between(one, other, "presence", "accuracy") if row.part == "absent"]
     assert len(absent) == 1 and "absent" not in {row.part for row in parted.between(one, other, "presence", "mIoU")}
-
-
-def test_what_the_query_shows_is_a_part_of_its_own(study):
-    """The episodes that show the way and those that do not, by hand from the counts."""
-    label, other = list(study.methods)[:2]
-    shown = {row.part: row for row in study.compared.result().parts.between(label, other, "presence", "accuracy")}
-    for part, present in (("shown in the query", True), ("absent", False)):
-        scores, pairs = [], 0
-        for record in study.shown[label].values():
-            frame = record.episodes.filter((pl.col("slot") > 0) & (pl.col("present") == present))
-            scores.append(100 * (frame["decided"] == frame["present"]).mean())
-            pairs += len(frame)
-        assert shown[part].pairs == pairs and shown[part].scores[0] == pytest.approx(np.mean(scores))
 
 
 def test_the_heat_map_is_scaled_by_what_it_shows(study):

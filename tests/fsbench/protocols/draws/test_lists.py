@@ -55,6 +55,7 @@ def test_lists_of_any_number_of_pixels(pascal, least):
     assert (part == KNOWN["pfenet"]) == (least == 2048)
 
 
+@pytest.mark.slow(3)
 def test_the_lists_of_ipmt_are_of_4096_pixels(real_data):
     data = ListedPascal(real_data / "official-lists")
 

@@ -222,6 +222,7 @@ def test_runs_that_do_not_fill_the_mask(data):
         decode("é", 2, 3)
 
 
+@pytest.mark.slow(2)
 def test_a_bomb_takes_no_memory():
     bomb = answers.base64.b64encode(zlib.compress(bytes(1 << 28))).decode()
     with pytest.raises(AnswersError):

@@ -69,8 +69,9 @@ def answer_all(path: Path, kit: Path | str, episodes: list[dict], **more) -> Pat
     return path
 
 
-def segmentation_names() -> list[str]:
-    return [name for name in protocol_names() if load_protocol(name).task == "segmentation"]
+def segmentation_names() -> list[object]:
+    names = [name for name in protocol_names() if load_protocol(name).task == "segmentation"]
+    return [pytest.param(name, marks=pytest.mark.slow(1)) if name in ("capl", "fss_sam3") else name for name in names]
 
 
 def test_rules_say_how_the_truth_is_made(tmp_path):

@@ -18,7 +18,6 @@ from fsbench.protocols.conditions import NOT_FOUND, is_unsure
 from fsbench.protocols.programs import EVIDENCED, FOLDER, LINES_NOT_NOTED, Program, read_programs
 from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.results.atlas.atlas import TEST, Entry, Reported, read_atlas
-from fsbench.results.atlas.check import odd_means
 from fsbench.results.atlas.effects import read_effects
 from fsbench.results.atlas.vocabulary import WORDS
 from fsbench.results.atlas.words import LABELS, MEANING, differences
@@ -310,15 +309,6 @@ def test_figures_of_other_lists_do_not_stand_for_those_of_hsnet(atlas):
     assert other.program is None and other.cells()["1", "1", "mIoU"].figure.value == 65.3
 
 
-def test_backbones_of_one_program_alone_have_no_rank(atlas):
-    groups = [group for group in atlas.groups() if group.is_known and len(group.programs) == 1]
-    assert any(len(group.entries) > 1 for group in groups) and not any(
-        group.ranks(with_run(atlas, group.entries[0], 0.01))
-        for group in groups
-        if ("1", "1", "mIoU") in group.entries[0].cells()
-    )
-
-
 def test_marks_stay_with_every_row_of_a_program(atlas):
     marked = {entry.program.method for entry in atlas.entries if entry.program and entry.marks}
     partly = {program.method for program in atlas.programs if program.certainty == "partly read"}
@@ -399,12 +389,6 @@ def test_effects_are_those_of_the_committed_results():
     assert effects["compared_at"].low == -0.4 and effects["compared_at"].high == 0.1
     assert effects["min_object"].low == 3.6 and effects["min_object"].rows == 11
     assert "demo" in effects["episodes_per_fold"].origin and effects["episodes_per_fold"].high == 0.6
-
-
-def test_a_printed_mean_that_is_not_that_of_its_folds_is_named(atlas):
-    named = odd_means(atlas)
-    assert any(line.startswith("ssp-hsnet-protocol/coco-20i/resnet-101: 1-way 5-shot") for line in named)
-    assert len(named) < 8
 
 
 def test_links_of_the_guide_lead_to_rows_and_filters_that_there_are(atlas):

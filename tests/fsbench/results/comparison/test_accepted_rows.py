@@ -82,6 +82,7 @@ def alike(row, expected):
     return row[3:] == expected[3:] and found == pytest.approx(known, abs=1e-9, rel=0, nan_ok=True)
 
 
+@pytest.mark.slow(2)
 def test_rows_have_the_accepted_numbers(tmp_path):
     (block,) = build_blocks(
         [record(tmp_path, fold) for fold in (0, 1)], by=("size", "class"), trivial=True, metrics=list(known_metrics())

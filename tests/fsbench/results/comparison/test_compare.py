@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
@@ -201,16 +199,6 @@ def test_by_size_and_class(three):
     assert by_class[:3] == counts.sort("class_id")["episode"].to_list()
 
 
-def test_the_table_fits(three):
-    found = compare(three, ["mIoU"])
-    for width, columns in ((110, 9), (80, 7), (66, 5), (54, 4)):
-        fitted = fit(to_sheet(found, every=True), width)
-        (table,) = fitted.sheet.tables
-        assert max(map(len, table_lines(table))) <= width and len(table.columns) == columns
-        assert {"first − second", "corrected", "for 1"} <= set(heads(table)) or columns < 6
-        assert bool(fitted.left_out) == (columns < 9)
-
-
 def test_some_folds_and_a_baseline(three, make, tmp_path):
     one = tmp_path / "one"
     one.mkdir()
@@ -270,17 +258,6 @@ def test_other_label_maps_are_refused(three, tmp_path, refusal):
     assert "have the same episodes but other label maps" in message
 
 
-def test_runs_of_one_name_are_told_apart_by_their_folders(three, tmp_path):
-    copy = shutil.copytree(three[1], tmp_path / "again")
-    for path in copy.iterdir():
-        run = json.loads((path / "run.json").read_text())
-        (path / "run.json").write_text(json.dumps(run | {"id": f"other-{run['id']}"}))
-    found = compare([three[1], copy], ["mIoU"])
-    assert list(found.methods) == ["fair: fair", "again: fair"]
-    both = compare([three[0], three[1], three[1] / "0", three[1]], ["mIoU"])
-    assert list(both.methods) == ["good", "fair"]  # found three times, stands once
-
-
 def test_what_is_printed(three, capsys, tmp_path):
     folders = [str(folder) for folder in three]
     more = ["--by", "fold", "--by", "class", "--plot", str(tmp_path / "cd.svg"), "--all"]
@@ -304,8 +281,6 @@ def test_what_is_printed(three, capsys, tmp_path):
     assert (tmp_path / "cd.svg").read_text() == drawn
     (stated,) = json.loads(capsys.readouterr().out)
     assert stated["tables"]["all"]["mIoU"][0]["difference"]["difference"]["low"] > 0
-    assert main(["compare", *folders, "--metrics", "mIoU", "--format", "markdown"]) == 0
-    assert "| good | fair | 100.00 |" in capsys.readouterr().out
 
 
 def pairs(metric="mIoU", **corrected):
@@ -339,14 +314,6 @@ def test_the_picture_shows_methods_at_their_scores(three, tmp_path):
     red = (pixels[..., 0] > 180) & (pixels[..., 1] < 80)  # the bar over fair and bad, which are alike to the digit
     columns = np.nonzero(red.any(0))[0]
     assert len(columns) and columns.max() < pixels.shape[1] / 3  # good, the best, is on the right
-
-
-def test_finished_runs_are_read_without_torch(three):
-    """Torch alone takes seconds and hundreds of megabytes."""
-    code = "import sys; from fsbench.cli.main import main; runs = sys.argv[1:]; "
-    code += "main(['compare', *runs]); main(['table', *runs]); sys.exit('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code, *map(str, three)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and done.stdout.count("blocks · 1-way 1-shot") == 2, done.stderr
 
 
 @pytest.mark.parametrize("metrics", ["mIoU", "boundary-IoU"])
@@ -383,6 +350,7 @@ def plain_measures(record, truth):
     return boundary, shown, presence
 
 
+@pytest.mark.slow(2)
 def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_folder):
     data = Folder(str(blocks_folder))
 
@@ -460,7 +428,7 @@ def test_methods_are_compared_on_the_most_folds_that_two_share(three, make):
     assert two.warnings[0] == "compared on fold 0, which all methods have; further folds of good are not counted"
 
 
-@pytest.mark.parametrize("count", [7, 33])
+@pytest.mark.parametrize("count", [7, pytest.param(33, marks=pytest.mark.slow(2))])
 def test_of_many_methods_the_best_against_the_next_come_first(three, count):
     """The lines of a short comparison do not grow with the methods; all pairs are there on request."""
     found = compare(three, ["mIoU", "accuracy"])

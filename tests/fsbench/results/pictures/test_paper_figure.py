@@ -27,6 +27,7 @@ def rows() -> list[FigureRow]:
     return [FigureRow(*row) for row in zip(labels, tiles, notes, strict=True)]
 
 
+@pytest.mark.slow(1)
 def test_an_svg_has_its_words_as_text_with_their_font_and_equal_tiles(tmp_path):
     size = write_figure(tmp_path / "paper.svg", HEADINGS, rows(), KEY)
     text = (tmp_path / "paper.svg").read_text()

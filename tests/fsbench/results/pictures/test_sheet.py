@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from fsbench.results.pictures.captions import iou_caption, presence_caption, truth_caption
@@ -88,6 +89,7 @@ def test_an_episode_in_words():
     assert iou_caption([0.0], []) == "nothing to find: false alarm"
 
 
+@pytest.mark.slow(1)
 def test_drawing_loads_neither_torch_nor_matplotlib():
     modules = "episodes", "contact_sheet", "masks", "sheet", "tiles", "captions"
     code = "; ".join(f"import fsbench.results.pictures.{module}" for module in modules)

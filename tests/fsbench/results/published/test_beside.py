@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from fsbench.cli.main import main
 from fsbench.protocols.programs import Program
 from fsbench.results.atlas.atlas import read_atlas
@@ -38,6 +40,7 @@ def test_rows_on_the_same_test_stand_beside_a_run_and_others_are_counted(officia
     assert {"DCAMA, ResNet-50: partly read", "HSNet, Swin-B: printed by others than its authors"} < set(marked)
 
 
+@pytest.mark.slow(1)
 def test_the_comparison_of_two_runs_names_them(official, capsys):
     runs = [
         official(DCAMA, "swin_base", task="hsnet-1way1shot-original"),

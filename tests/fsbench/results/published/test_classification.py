@@ -127,6 +127,7 @@ def test_classification_beside_its_paper(classified, figures):
     assert names == {0.0: {"LoRA"}, 0.5: {"LoRA+FORT"}}
 
 
+@pytest.mark.slow(1)
 @pytest.mark.parametrize(("command", "forms"), [("table", FORMATS), ("compare", ("text", "markdown", "latex", "json"))])
 def test_intervals_of_classification_are_about_other_images(classified, tmp_path, capsys, command, forms):
     """All answers are right: the interval is that of Clopper and Pearson with the smaller number of images."""

@@ -90,6 +90,7 @@ def test_what_can_be_compared_hides_what_cannot(official, figures):
     }
 
 
+@pytest.mark.slow(1)
 def test_on_the_command_line(official, tmp_path, capsys):
     official(DCAMA, "swin_base", task="hsnet-1way1shot-original")
     assert main(["table", str(tmp_path), "--no-trivial", "--published"]) == 0

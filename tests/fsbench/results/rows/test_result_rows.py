@@ -1,6 +1,5 @@
 """Results as rows: what tables and comparisons show are rows of one frame, which a notebook gets."""
 
-import re
 import shutil
 from math import isnan
 from pathlib import Path
@@ -10,16 +9,11 @@ import pytest
 
 import fsbench
 from fsbench.base.errors import SettingsError
-from fsbench.cli.main import main
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import read_record
-from fsbench.results.comparison.compare import Comparing, compare_tests
-from fsbench.results.comparison.layout import to_sheet as comparison_sheet
-from fsbench.results.rows.comparable import compared_tests
 from fsbench.results.rows.row import (
     ALL,
-    ANNOTATION,
     CLASS,
     COLUMNS,
     FOLD,
@@ -32,7 +26,6 @@ from fsbench.results.rows.row import (
 from fsbench.results.rows.scoring import correct
 from fsbench.results.rows.wide import wide_frame
 from fsbench.results.rules.rescore import Choices, rescore
-from fsbench.results.sheets.fitting import cell_texts, fit
 from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.decisions import adjust
@@ -124,18 +117,6 @@ def test_every_figure_of_a_table_is_a_row(block):
     assert len(shown) > 60 and not [word for word in shown if word not in values | means]
 
 
-def test_every_figure_of_a_comparison_is_a_row(records):
-    tests = compared_tests([record.path for record in records])
-    (found,) = compare_tests(tests, Comparing(by=("size", "class")))
-    frame = rows_frame(found.rows)
-    numbers = {f"{value:+.2f}" for name in ("value", "low", "high") for value in frame[name].drop_nulls()}
-    ends = {f"{one:.2f}" for row in found.rows for one in row.scores}
-    p = {f"{value:.3f}" for value in frame["corrected"].drop_nulls()}
-    tables = fit(comparison_sheet(found), None).sheet.tables
-    shown = figures([(), *zip(*cell_texts(table), strict=True)] for table in tables)
-    assert len(shown) > 20 and not [word for word in shown if word not in numbers | ends | p]
-
-
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     """Runs of two methods with 1 and 5 shots of the same queries, and of the first with boxes, too."""
@@ -155,24 +136,6 @@ def by_shots(settings):
     """The runs of masks, and their scores and differences along the number of shots."""
     runs = fsbench.load_runs(*(record.path for record in settings["1"] + settings["5"]))
     return runs, runs.results("mIoU", by="shots", minus="all")
-
-
-@pytest.mark.parametrize(("by", "kind"), [("shots", SHOTS), ("annotation", ANNOTATION)])
-def test_every_figure_by_a_setting_is_a_row(by, kind, settings, capsys):
-    runs = settings["1"] + settings["5" if by == "shots" else "box"]
-    words = ["table", *(str(record.path) for record in runs), "--by", by]
-    assert main(words) == 0
-    told, numbers = capsys.readouterr().out.split("\n* ")[0], set()
-    frame = fsbench.load_runs(*(record.path for record in runs)).results(by=by, minus="all")
-    assert set(frame["part_kind"]) == {kind}
-    for digits in (1, 2):
-        for name in ("value", "low", "high"):
-            numbers |= {f"{value:.{digits}f}".lstrip("-") for value in frame[name].drop_nulls()}
-    numbers |= {f"{value:.3f}" for value in frame["corrected"].drop_nulls()}
-    cells = (word.strip("[],*+-") for line in told.splitlines()[1:] for word in line.split())
-    shown = [word for word in cells if re.fullmatch(r"\d+\.\d+", word)]
-    costs = {f"{1 / record.run.cost.episodes_per_second:.3g}" for record in runs}
-    assert len(shown) > 4 and not [word for word in shown if word not in numbers | costs]
 
 
 def test_a_difference_along_a_setting_names_both_its_ends(by_shots):

@@ -8,7 +8,6 @@ import pytest
 
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.cli.main import main
-from fsbench.protocols.reading import load_protocol
 from fsbench.results.atlas.atlas import shipped_atlas
 from fsbench.results.rules.claimed import Claim, claimed, to_sheet
 from fsbench.results.rules.rule import OWN
@@ -155,9 +154,3 @@ def test_the_command(records, capsys, tmp_path):
 def test_classification_has_one_score(classified):
     with pytest.raises(SettingsError, match="run of classification, which has one score"):
         claimed([classified("near", 0)], "57.6", {}, refuse)
-
-
-def test_own_is_what_the_protocol_says(item, records):
-    protocol = load_protocol("fscs")
-    expected = protocol.statistics(records[0].episodes, records[0].header).scores()["mIoU"]
-    assert of(item, OWN) == pytest.approx(expected)

@@ -12,10 +12,9 @@ import pytest
 from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
 from fsbench.protocols.reading import load_protocol, load_segmentation, protocol_names
-from fsbench.results.rows.row import COLUMNS, rows_frame
+from fsbench.results.rows.row import COLUMNS
 from fsbench.results.rules.rescore import Choices, rescore, to_sheet, undefined
 from fsbench.results.rules.rule import OWN
-from fsbench.results.sheets.fitting import cell_texts
 from tests.fsbench.runs import changed, rewrite
 
 FSCS, PFENET, HSNET, INCONTEXT = (load_protocol(name) for name in ("fscs", "pfenet", "hsnet", "incontext"))
@@ -75,18 +74,6 @@ def test_void_policy_by_hand(spilled):
     assert moved["mIoU"].value == pytest.approx(other["mIoU"].value - own["mIoU"].value)
     assert moved["mIoU"].low < moved["mIoU"].value < moved["mIoU"].high and moved["mIoU"].value > 0  # of 8 supports
     assert moved["accuracy"].value == 0 and not moves(group, OWN)
-
-
-def test_every_figure_is_a_row(spilled):
-    group = rescored([spilled], PFENET)
-    frame = rows_frame(group.rows)
-    differences = frame.filter(pl.col("minus") != "")
-    assert set(differences["minus"]) == set(frame["method"]) == {"m"} and OWN not in set(differences["rule"])
-    assert set(frame["pairs"]) == set(frame["episodes"]) == {24} and set(frame["run"]) == {spilled.path.name}
-    written = {f"{value:+.2f}" for value in frame["value"]} | {f"{value:.2f}" for value in frame["value"]}
-    (table,) = to_sheet(group).tables
-    cells = zip(*cell_texts(table)[3:], strict=True)
-    assert {cell.partition(" ")[0] for line in cells for cell in line} <= {*written, ""}
 
 
 def test_presence_from_the_mask_counts_void_pixels_too(make):
@@ -192,18 +179,6 @@ def test_readers_are_told_whose_episodes_these_are(whole):
     earlier = changed(whole)
     earlier.__dict__["header"] = whole.header.model_copy(update={"version": 0})
     assert "made under fscs v0; the own metric here follows v1" in rescored([earlier], PFENET).notes
-
-
-def test_a_mean_only_over_every_fold(make):
-    whole = [make("m", fold, quality=2, spill=True) for fold in (0, 1)]
-    group = rescored([*whole, make("part", 0)], PFENET)
-    assert {(row.method, row.fold) for row in group.rows} == {("m", "0"), ("m", "1"), ("m", "mean"), ("part", "0")}
-    (first, part, second, mean) = (
-        row.estimate.value
-        for row in sorted(group.ruled.differences, key=lambda row: (row.fold, row.method))
-        if (row.rule, row.metric) == ("metric of pfenet v1, same episodes", "mIoU")
-    )
-    assert mean == pytest.approx((first + second) / 2) and part == 0
 
 
 def test_the_command_prints_and_writes_nothing(make, tmp_path, capsys):

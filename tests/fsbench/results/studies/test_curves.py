@@ -192,6 +192,7 @@ def test_runs_on_the_same_episodes_are_a_curve_by_a_setting_of_theirs(entry, val
         curve_tables(alone)
 
 
+@pytest.mark.slow(1)
 def test_the_command_reads_runs_from_their_folders_and_names_those_it_cannot(tmp_path, capsys):
     runs, figure, own = tmp_path / "runs", tmp_path / "curves.png", tmp_path / "own.png"
     scores = {}

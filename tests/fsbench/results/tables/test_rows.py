@@ -2,13 +2,8 @@
 
 from dataclasses import asdict, replace
 
-import polars as pl
-import pytest
-
-from fsbench.base.errors import RecordError
-from fsbench.cli.main import main
 from fsbench.protocols.reading import load_protocol
-from fsbench.records.record import Record, find_records
+from fsbench.records.record import find_records
 from fsbench.results.rows.row import ALL, CLASS, FOLD, SIZE
 from fsbench.results.tables.table import build_blocks
 
@@ -21,25 +16,6 @@ def test_a_row_follows_from_its_protocol(make, monkeypatch):
     monkeypatch.setattr("fsbench.protocols.reading.load_protocol", lambda _: other)
     changed = build_blocks([record])[0]
     assert changed.lines["m", "0"]["mIoU"].value > block.lines["m", "0"]["mIoU"].value
-
-
-def test_counts_that_are_gone_are_said_in_one_line(make, tmp_path, capsys):
-    record = make("m", 0)
-    (record.path / "episodes.parquet").unlink()
-    with pytest.raises(RecordError, match=r"episodes.parquet cannot be used \(it is missing\); .*--force"):
-        build_blocks([Record(record.path, record.run)])
-    assert main(["table", str(tmp_path)]) == 2
-    err = capsys.readouterr().err
-    assert "--force" in err and err.count("\n") == 1
-
-
-def test_counts_that_changed_are_refused(make):
-    record = make("m", 0)
-    build_blocks([record])
-    frame = record.every_episode.with_columns(tp=pl.col("tp") + 1)
-    frame.write_parquet(record.path / "episodes.parquet")
-    with pytest.raises(RecordError, match="does not hold the counts"):
-        build_blocks([Record(record.path, record.run)])
 
 
 def test_a_run_in_a_table_of_many_is_as_in_one_of_its_own(make, tmp_path):

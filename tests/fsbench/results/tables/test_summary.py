@@ -125,6 +125,7 @@ def test_the_best_of_each_column_is_bold():
     assert not bold(Block("t", lines[0], [], folds=4, classes={"0": 5}))
 
 
+@pytest.mark.slow(1)
 def test_the_next_commands_do_what_they_say(make, tmp_path, capsys, monkeypatch):
     for method in ("good", "bad"):
         make(method, 0, 1 + (method == "bad"))

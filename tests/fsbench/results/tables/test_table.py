@@ -19,12 +19,11 @@ from fsbench.records.counts import to_frame
 from fsbench.records.record import Record, find_distinct_records, find_records
 from fsbench.results.rows.comparable import check_same, compared_tests
 from fsbench.results.rows.parts import ABSENT, SIZES
-from fsbench.results.rows.row import ALL, CLASS, FOLD, SIZE, scores_of
+from fsbench.results.rows.row import CLASS, SIZE, scores_of
 from fsbench.results.sheets.formats import FORMATS
 from fsbench.results.tables.render import render
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.confusion import COUNTS, intersection_union, mean_iou
-from tests.conftest import CLASSES
 from tests.fsbench.pages.report.studies import write_study
 from tests.fsbench.runs import rewrite, written
 
@@ -264,27 +263,6 @@ def test_by_fold_sets_the_folds_side_by_side(table):
     bad, good = sorted(lines[heads[0] + 2 : heads[0] + 4])
     assert bad[-2:] == ["–", "–"] and "–" not in good
     assert lines[heads[1] + 2][2] == lines[heads[1] + 3][2] == "12.50"
-
-
-def test_by_class_and_csv_and_json(table):
-    assert " red " in table("--by", "class") and " red " not in table("--by", "size")
-    rows = list(csv.DictReader(io.StringIO(table("--format", "csv", "--by", "class", "--metrics", "class-error"))))
-    assert {row["part"] for row in rows if row["part_kind"] not in (ALL, FOLD)} == {*SIZES, ABSENT, *CLASSES}
-    assert {row["metric"] for row in rows if row["part_kind"] in (SIZE, CLASS)} == {"class-error"}
-    (block,) = json.loads(table("--format", "json"))
-    assert set(block["rows"][0]["by_size"]["absent"]) == {"pairs", "episodes", "scores"}
-
-
-@pytest.mark.parametrize(
-    ("metrics", "expected"),
-    [
-        ("mIoU,miou", "unknown metric 'miou'; did you mean 'mIoU'? There are: mIoU, FB-IoU, acc"),
-        (",", "no metric was named; there are: mIoU"),
-    ],
-)
-def test_unknown_metrics_are_refused(records, capsys, metrics, expected):
-    assert main(["table", str(records[0].path.parent), "--metrics", metrics]) == 2
-    assert expected in capsys.readouterr().err
 
 
 def test_readers_are_told_what_a_number_is_not(make):

@@ -23,7 +23,7 @@ def write_trainings(folder, methods, folds=1, missing=()):
     """Write runs of methods: name -> quality of each training, None of one that is not trained under two seeds."""
     for name, qualities in methods.items():
         for seed, quality in enumerate(qualities or (0.4, 0.4)):
-            runs = write_study(folder / f"{name}{seed}", {name: quality}, folds=folds, classes=4 * folds, episodes=80)
+            runs = write_study(folder / f"{name}{seed}", {name: quality}, folds=folds, classes=4 * folds, episodes=40)
             for fold, record in enumerate(runs):
                 if (name, fold, seed) not in missing:
                     rewrite(record, {"seed": seed, "training": TRAINED if qualities else None})

@@ -90,6 +90,7 @@ def test_masks_are_truth_and_prediction(study, dataset):
         assert max(Image.open(study / f"explorer/{number}.jpg").size) <= 40
 
 
+@pytest.mark.slow(2)
 def test_images_end_at_the_budget(study, explored, monkeypatch):
     from fsbench.pages.report.explorer import write
 
@@ -106,6 +107,7 @@ def test_images_end_at_the_budget(study, explored, monkeypatch):
     assert data["columns"]["query"][spread.index(max(spread))] in data["images"]
 
 
+@pytest.mark.slow(2)
 def test_a_run_with_other_masks_than_were_counted_has_none(explored, monkeypatch):
     from fsbench.records import predictions
 
@@ -117,6 +119,7 @@ def test_a_run_with_other_masks_than_were_counted_has_none(explored, monkeypatch
     assert page.count("were counted); expected the predictions of the run") == 4
 
 
+@pytest.mark.slow(2)
 def test_supports_are_drawn_with_what_the_method_was_told(make, blocks_folder, tmp_path, monkeypatch):
     """Against the tensors that the methods got in their tests."""
     entries = {"strokes": {"support_annotation": "scribble"}, "parts": {"kept_support": 0.25}, "masks": {}}
@@ -157,6 +160,7 @@ def test_supports_are_drawn_with_what_the_method_was_told(make, blocks_folder, t
             np.testing.assert_array_equal(left_out, expected == 255)
 
 
+@pytest.mark.slow(1)
 def test_runs_without_masks_and_data_have_numbers(make, tmp_path):
     """One of the two was told less than masks; without the data its supports have no labels."""
     make("m", 0)
