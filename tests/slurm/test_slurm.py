@@ -29,7 +29,7 @@ def training(small_demo: Path) -> Callable[..., list[str]]:
     def arguments(runs: Path, devices: int, *more: str) -> list[str]:
         few = [
             "--data.test.episodes=8", "--data.training.batch_size=4", "--data.training.validation_episodes=2",
-            "--data.loading.workers=0",
+            "--data.loading.workers=0", "--data.image_size=64",
             "--trainer.max_epochs=3", "--trainer.limit_train_batches=2", "--trainer.accelerator=cpu",
         ]  # fmt: skip
         return run_command("hsnet", runs, small_demo, *few, *more, devices=devices)
@@ -70,7 +70,8 @@ def test_a_grid_as_an_array_of_jobs(slurm, fsbench, warm, small_demo, tmp_path):
 def test_a_job_that_is_out_of_time_is_requeued_and_goes_on(slurm, spawn, small_demo, tmp_path):
     """At the signal that SLURM sends before the limit of a job; then it is cancelled. The grid says how it ended."""
     few = ["--data.test.episodes=8", "--data.training.batch_size=4", "--data.training.validation_episodes=2"]
-    few += ["--data.loading.workers=0", "--trainer.max_epochs=3", "--trainer.limit_train_batches=2"]
+    few += ["--data.loading.workers=0", "--data.image_size=64"]
+    few += ["--trainer.max_epochs=3", "--trainer.limit_train_batches=2"]
     extra = [*few, "--trainer.accelerator=cpu", images_of(small_demo)[0], *pause_training(tmp_path / "goes on")]
     given = {"methods": ["hsnet"], "datasets": ["demo"], "folds": [0], "data_roots": {"demo": str(small_demo)}}
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(given | {"extra": extra}))

@@ -20,7 +20,6 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 CLASSES = (16, 17)
-SIZE = 64
 SEEDS = {"hmnet": 5}
 """Seeds of drawn weights that find background and both classes, where the usual one finds one class alone, or two."""
 
@@ -33,11 +32,11 @@ def scene(number: int) -> tuple[np.ndarray, np.ndarray]:
 
 def predictor_of(method: str, folder: Path) -> fsbench.Predictor:
     """A method with two classes, the first of which has two supports; one that learns has drawn weights."""
-    built = build_subject(method, size=SIZE, seed=SEEDS.get(method, 0)).fresh()
+    built = build_subject(method, size=128, seed=SEEDS.get(method, 0)).fresh()
     checkpoint = folder / f"{method}.ckpt" if built.learns else None
     if checkpoint is not None:
         torch.save({"state_dict": built.state_dict()}, checkpoint)
-    predictor = fsbench.Predictor(method, dataset="demo", checkpoint=checkpoint, image_size=SIZE, device="cpu")
+    predictor = fsbench.Predictor(method, dataset="demo", checkpoint=checkpoint, device="cpu")
     scenes = [scene(number) for number in range(3)]
     shown = [(0, 1), (1, 1), (2, 2)]
     return predictor.add(
