@@ -27,7 +27,7 @@ from fsbench.runner.config.merge import (
 )
 from fsbench.runner.config.registry import config_files
 from fsbench.runner.config.run_config import Option, RunConfig, option_names, run_configs, run_options
-from fsbench.runner.grid.plan import Planner
+from fsbench.runner.grid.plan import Planner, may_be_done
 from fsbench.runner.grid.plan_sheet import request_sheet
 
 
@@ -92,7 +92,8 @@ def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: 
     # torch and Lightning, which arguments that are wrong do not wait for
     from fsbench.runner.grid.children import start_server
 
-    start_server()  # it imports what the runs need while this process does
+    if not all(map(may_be_done, runs)):
+        start_server()  # it imports what the runs need while this process does; else the first run starts it
     from fsbench.runner.engine.machine.launch import is_first
     from fsbench.runner.grid.bench import bench
 

@@ -60,13 +60,23 @@ def merge_files(files: Iterable[str | Path | Mapping[str, Any]]) -> dict[str, An
     values: dict[str, Any] = {}
     for file in files:
         settings = file if isinstance(file, Mapping) else read_settings(shipped_file(file))
-        for key in map(str, settings):
-            if key not in GROUPS:
-                hint = did_you_mean(key, GROUPS) or f"; there are: {', '.join(GROUPS)}"
-                raise SettingsError(f"{file} has the unknown key '{key}'{hint}")
+        check_groups(settings, str(file))
         _check_class_keys(settings, str(file))
         values = merge_settings(values, settings)
     return values
+
+
+def check_groups(settings: Mapping[str, Any], place: str) -> None:
+    """Raise SettingsError for an unknown top-level key, and for `run` or `trainer` without settings below it."""
+    for key, value in settings.items():
+        if key not in GROUPS:
+            hint = did_you_mean(str(key), GROUPS) or f"; there are: {', '.join(GROUPS)}"
+            raise SettingsError(f"{place} has the unknown key '{key}'{hint}")
+        if key in ("run", "trainer") and not isinstance(value, Mapping):
+            found = "null" if value is None else repr(value)
+            raise SettingsError(
+                f"{place}: {key} is {found}, expected settings by their keys; add some, or leave it out"
+            )
 
 
 _CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")

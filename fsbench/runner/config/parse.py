@@ -30,7 +30,16 @@ from fsbench.networks.weights.files import read_checkpoint
 from fsbench.records.run import TF32, Keep
 from fsbench.runner.config.class_settings import FILES
 from fsbench.runner.config.limits import check_nulls, check_plain_values, check_trainer
-from fsbench.runner.config.merge import full_key, merge_settings, nested, setting, stated_values, value_at, with_nulls
+from fsbench.runner.config.merge import (
+    check_groups,
+    full_key,
+    merge_settings,
+    nested,
+    setting,
+    stated_values,
+    value_at,
+    with_nulls,
+)
 from fsbench.runner.config.registry import TaskName
 
 T = TypeVar("T")
@@ -167,7 +176,8 @@ class ParsedRun(LightningCLI):
             self.config = args
             return
         assert isinstance(args, dict)
-        self.config = parser.parse_object(self._completed(args))
+        # Defaults follow once the arguments have named the classes, lest another optimiser keep those of the first.
+        self.config = parser.parse_object(self._completed(args), defaults=not self.arguments)
         if self.arguments:
             self.config = parser.parse_args(self.arguments, namespace=self.config)
 
@@ -311,6 +321,7 @@ def parse_values(
     quiet()
     shared = shared or SharedParts()
     values, arguments = with_nulls(values, arguments)
+    check_groups(values, "the configuration")
     stated = merge_settings(values, stated_values(arguments))
     own = {key: value for key in VARIED if (value := setting(stated, key)) is not None}
     for key, value in own.items():
@@ -425,6 +436,8 @@ def _explain(text: str) -> str:
         return _unknown_option(f"{unknown[1]}.{unknown[2]}", where, classes)
     if unknown := re.search(_UNKNOWN, innermost):
         return _unknown_option(next(filter(None, unknown.groups())), where, classes)
+    if re.search(r"Expected an? <class '(?:int|float)'>", innermost):  # which is no class, whatever other types say
+        innermost = re.sub(r"^ *- .*(?:import path|Import path|a path but|subclass).*$", "", innermost, flags=re.M)
     if absent := re.search(f"{_NO_CLASS}|No module named '?([\\w.]+)", innermost):
         return _absent_class(where, classes[-1] if absent[3] or absent[4] else absent[1] or absent[2])
     if other := re.search(_OTHER_CLASS, innermost):

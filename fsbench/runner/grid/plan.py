@@ -22,6 +22,7 @@ from fsbench.base.version import __version__
 from fsbench.data.dataset import Drawn
 from fsbench.data.file_digests import at_one_moment, states_sha256
 from fsbench.records.record import Record, find_records, read_record
+from fsbench.records.run import run_name
 from fsbench.records.run_directory import is_finished, is_held
 from fsbench.runner.config.merge import setting
 from fsbench.runner.config.needs import Missing, missing_files
@@ -230,6 +231,11 @@ def without_repeats(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
 def _takes_seed(experiment: "Experiment") -> bool:
     learns = experiment.trains or experiment.method.needs.calibration or experiment.identity.adaptation is not None
     return bool(learns) or not experiment.data.protocol.has_masks  # a classifier may draw from the run's seed
+
+
+def may_be_done(run: RunConfig) -> bool:
+    """Return whether the folder of runs has a finished one of this name, perhaps this run, which only its data tell."""
+    return not run.force and any(map(is_finished, Path(run.runs).glob(f"{run_name(run.name)}-*")))
 
 
 def finished_record(folder: Path) -> Record | None:

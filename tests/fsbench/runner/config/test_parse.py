@@ -67,6 +67,7 @@ def refusal(*arguments: str) -> str:
         ),
         ("--model.backbone=3", "model.backbone is '3', expected settings by their keys, such as --model.backbone.KEY="),
         ("--optimizer=Adm", "optimizer is 'Adm', which is no class that can be imported; expected the full name"),
+        ("--run=null", "the configuration: run is null, expected settings by their keys; add some, or leave it out"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(argument, expected):
@@ -84,6 +85,7 @@ def test_what_is_wrong_is_told_in_one_line(argument, expected):
         ("trainer: {max_epoch: 1}", "the group trainer has no option 'max_epoch'; did you mean --trainer.max_epochs?"),
         ("data: {init_args: {test: {way: null}}}", "data.test.way is null, expected int; leave it out"),
         ("model: {init_args: {presence_weight: .nan}}", "presence_weight is not a number (nan)"),
+        ("trainer:", "mine.yaml: trainer is null, expected settings by their keys; add some, or leave it out"),
         ("seed_everything: 99999999999999999999", "seed_everything is 99999999999999999999, expected a number of"),
     ],
 )
@@ -124,6 +126,33 @@ def test_another_class_keeps_the_arguments_that_it_takes():
     """The folder of the data set before, and not its lists."""
     before, data = (judged(*more).data.init_args for more in ([], [FOLDER]))
     assert data.dataset.init_args.as_dict() == {"root": "data/pascal"} and data.image_size == before.image_size
+
+
+@pytest.mark.parametrize("word", ["torch.optim.AdamW", "AdamW"])
+def test_another_class_has_its_own_defaults(word):
+    """Adam decays no weights, and AdamW does; the rate is stated by the configuration."""
+    run = RunConfig("emat", "demo", extra=(f"--optimizer={word}",))
+    decays = [one.parse(build=False).config.optimizer.init_args for one in (RunConfig("emat", "demo"), run)]
+    assert [one.weight_decay for one in decays] == [0.0, 0.01] and decays[0].lr == decays[1].lr == 3e-3
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("--optimizer.lr=x", "optimizer.lr: expected a number; found x"),
+        ("--optimizer.lr=[1]", "optimizer.lr: expected a number; found [1]"),
+        ("--lr_scheduler.T_max=x", "lr_scheduler.T_max: expected a whole number; found x"),
+    ],
+)
+def test_a_number_of_an_optimiser_is_no_class(argument, expected):
+    with pytest.raises(SettingsError) as error:
+        RunConfig("emat", "demo", extra=(argument,)).parse(build=False)
+    assert str(error.value) == expected
+
+
+def test_a_configuration_without_a_file_has_known_keys():
+    with pytest.raises(SettingsError, match="the configuration has the unknown key 'config'; there are: seed_everyth"):
+        parsing.parse_values({"config": "x"}, build=False)
 
 
 def test_texts_are_what_the_class_takes_them_for():

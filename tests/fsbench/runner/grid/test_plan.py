@@ -18,7 +18,8 @@ from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.records.run_directory import staging_folder
 from fsbench.runner.config.merge import stated_values
-from fsbench.runner.grid.plan import PlannedRun, plan, run_fingerprint, run_folder, without_repeats
+from fsbench.runner.config.run_config import RunConfig
+from fsbench.runner.grid.plan import PlannedRun, may_be_done, plan, run_fingerprint, run_folder, without_repeats
 from fsbench.runner.grid.plan_sheet import to_sheet
 from fsbench.runner.grid.spec import read_grid
 from fsbench.runner.grid.summary import remarks
@@ -199,3 +200,13 @@ def test_a_rerun_that_waits_to_take_its_place_is_not_done_nor_a_damaged_one(make
     (folder / "manifest.jsonl").unlink()
     (item,) = plan(cells, runs)
     assert item.refused.startswith("there is no manifest") and item.record is None
+
+
+def test_a_run_may_be_done_where_one_of_its_name_is(tmp_path):
+    """No server is started ahead then, which would import torch for nothing."""
+    (tmp_path / "prototype-demo-fold0-1a2b").mkdir()
+    given = {"dataset": "demo", "runs": str(tmp_path)}
+    assert not may_be_done(RunConfig("prototype", **given))
+    (tmp_path / "prototype-demo-fold0-1a2b" / "run.json").touch()
+    runs = [RunConfig("prototype", **given), RunConfig("prototype", force=True, **given), RunConfig("emat", **given)]
+    assert [may_be_done(run) for run in runs] == [True, False, False]
