@@ -407,6 +407,7 @@ def test_refused_kits(command, folder, kit, tmp_path):
         assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow(2)
 def test_the_light_installation_has_both(folder, tmp_path):
     """Kits are written and answers scored without torch and OpenCV."""
     light = Installation(tmp_path / "packages", requirements(), tmp_path)
@@ -428,7 +429,7 @@ def noise(episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rng.randint(0, ways + 1, episode.size), rng.rand(ways) < 0.5, rng.rand(ways).astype(np.float32)
 
 
-QUICK = ("bam", "fscs", "gfss", "presence")
+QUICK = ("bam", "fscs")
 
 
 @pytest.mark.parametrize(
@@ -477,9 +478,7 @@ def test_a_kit_of_classification_has_copies(command, tmp_path):
     assert not re.search("zebra|lion|owl", told)
 
 
-@pytest.mark.parametrize(
-    ("class_name", "told"), [("image", True), ("Jpeg_Images", True), ("imag", False), ("7", False)]
-)
+@pytest.mark.parametrize(("class_name", "told"), [("Jpeg_Images", True), ("imag", False)])
 def test_paths_that_name_classes_are_told(command, blocks_folder, tmp_path, class_name, told):
     """The command and the rules say so where a folder or a file has the name of a class; copies have none.
 

@@ -141,6 +141,7 @@ def test_an_unwritable_folder(refused, tmp_path):
     assert "cannot write to file/runs" in message and "RUNS=" in message
 
 
+@pytest.mark.slow(2)
 def test_checkpoints_of_another_method_and_of_the_test_s_classes(refused, tmp_path, small_demo):
     from fsbench.methods.cst import cst_learner
 

@@ -82,6 +82,7 @@ def test_a_process_serves_its_page_and_leaves_nothing(spawn, tmp_path, ending):
     assert not {name for name in left if not name.startswith("torchinductor")}  # torch leaves an empty folder
 
 
+@pytest.mark.slow(5)
 def test_an_object_is_found_and_nobody_else_is_asked(scene, tmp_path, monkeypatch, capsys):
     """The steps of the page, by gradio's own client."""
     client = pytest.importorskip("gradio_client")

@@ -190,11 +190,17 @@ def test_two_files_have_no_metric_of_one_name(folder, command):
 @pytest.mark.parametrize(
     ("entry", "value", "expected"),
     [
-        ("inside", "fsb_inside.metric:InsideIoU", "its metric has the name inside-mIoU; expected one name; correct"),
-        (NAME, "fsb_inside.metric:count_inside", "of the package fsb-inside 1.2 is no metric; expected a class"),
+        pytest.param(
+            "inside", "fsb_inside.metric:InsideIoU", "its metric has the name inside-mIoU; expected one name; correct",
+            marks=pytest.mark.slow(1),
+        ),
+        pytest.param(
+            NAME, "fsb_inside.metric:count_inside", "of the package fsb-inside 1.2 is no metric; expected a class",
+            marks=pytest.mark.slow(1),
+        ),
         (NAME, "fsb_inside.nothing:InsideIoU", "cannot import fsb_inside.nothing:InsideIoU, the entry point inside-m"),
     ],
-)
+)  # fmt: skip
 def test_packages_whose_metric_is_none_are_refused(fsbench, folder, entry, value, expected):
     files = {"fsb_inside/__init__.py": "", "fsb_inside/metric.py": FILES[FILE]}
     site = install(folder / "site", "fsb-inside", {"fsbench.metrics": {entry: value}}, files)

@@ -92,6 +92,7 @@ def test_a_table_has_a_line_for_each_row_with_why_it_cannot_be_equal(capsys, not
     assert mean.split()[1] in lines[-1]
 
 
+@pytest.mark.slow(1)
 def test_a_long_name_is_short_in_a_narrow_table(capsys, nothing):
     status, out = said(capsys, "dcama", "--table", "A")
     assert status == 0 and widest_line(out) <= 100 and "learning_rate=5e-4" not in out
@@ -109,6 +110,7 @@ def test_a_run_of_which_everything_lacks_files_says_that_nothing_was_run(capsys,
     assert "* missing: weights dino_vits8_300ep not in weights/dino_deitsmall8_300ep_pretrain.pth: " in out
 
 
+@pytest.mark.slow(1)
 def test_released_checkpoints_are_asked_for_by_their_places(capsys, nothing):
     status, out = said(capsys, "emat", "--released")
     assert (
@@ -172,6 +174,7 @@ class Fails:
         return "failed (status 3)"
 
 
+@pytest.mark.slow(2)
 def test_a_failed_training_is_tried_once_and_its_tests_wait(small_paper, tmp_path, monkeypatch, capsys):
     executor = Fails()
     monkeypatch.setattr("fsbench.cli.reproduce.choose_executor", lambda options: executor)

@@ -1,5 +1,6 @@
 """One checkpoint of HMNet tested again as the paper does: other seeds, more episodes, without the base learner."""
 
+import pytest
 import torch
 
 from fsbench.cli.main import main
@@ -16,6 +17,7 @@ from tests.config_words import parse_run, settings_file
 SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--data.loading.workers=0"]
 
 
+@pytest.mark.slow(3)
 def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
     """Nothing is trained; the episodes differ, the checkpoint and the rest of what a run is do not."""
     extra = [*images_of(small_demo), *SMALL]
@@ -43,6 +45,7 @@ def test_pfenets_episodes_beyond_its_own_number(small_demo):
     assert len(few.episodes) == 1000 and few.sha256 != many.sha256
 
 
+@pytest.mark.slow(3)
 def test_a_record_says_that_the_base_learner_was_left_out(small_demo, tmp_path):
     extra = [f"--data.dataset.root={small_demo}", "--model.backbone.name=pspnet_vgg16", "--data.image_size=65", *SMALL]
     request = dict(dataset="folder", fold=0, weights="random")

@@ -241,6 +241,7 @@ def test_folder(blocks_folder: Path, shown: Check, tmp_path: Path) -> None:
     assert "PROBLEM  train.txt   1 missing: x; expected images in" in text
 
 
+@pytest.mark.slow(3)
 def test_real_samples(real_data: Path, shown: Check) -> None:
     for dataset, name in (("pascal", "voc-mini"), ("coco", "coco-mini"), ("fss1000", "fss1000-mini")):
         status, text = shown(dataset, real_data / name)

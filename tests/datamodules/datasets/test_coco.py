@@ -225,6 +225,7 @@ def test_painted_membership_agrees_with_the_official_lists(
     assert len(compared) == pairs
 
 
+@pytest.mark.slow(2)
 def test_painted_objects_differ_from_those_of_pycocotools_by_the_share_that_kits_state(real_data: Path) -> None:
     data = Coco(str(real_data / "coco-mini"))
     content = json.loads((real_data / "coco-mini/annotations/instances_val2014.json").read_text())
@@ -371,6 +372,7 @@ def test_a_class_has_the_images_of_the_first_list_that_names_some(nine: Path) ->
     assert [*images_of[31]] == [f"val2014/{PHOTO(6)}"]
 
 
+@pytest.mark.slow(2)
 def test_official_episodes_are_those_of_the_rule(real_data: Path, tmp_path: Path, monkeypatch) -> None:
     """From the authors' lists, whose photos are not needed for drawing."""
     monkeypatch.setattr(CocoAll, "check_images", lambda *_: None)

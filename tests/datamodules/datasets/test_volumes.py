@@ -122,6 +122,7 @@ def test_the_numbers_that_intensities_are_normalised_by_are_those_of_plain_sums(
         assert data.scale("3") == pytest.approx((exact.mean(), exact.std()), rel=1e-7)
 
 
+@pytest.mark.slow(2)
 def test_training_scans_are_summed_before_loader_processes_start(folders, monkeypatch):
     for name in ("load_json", "save_json"):  # without the disk cache, where the first process would keep them
         monkeypatch.setattr(volumes, name, lambda *_: None)
@@ -225,6 +226,7 @@ def test_labels_that_are_no_class_numbers_are_refused(tmp_path, value, told):
 # Preparation
 
 
+@pytest.mark.slow(1)
 def test_chaos_is_prepared_from_its_archive(tmp_path, capsys):
     before = locale.setlocale(locale.LC_CTYPE)
     archive = draw_chaos(tmp_path / "from")
@@ -316,10 +318,17 @@ def test_scans_that_are_there_in_either_layout_of_the_authors_are_not_prepared_a
             {"side": 64},
             "the scan 0 (img0001.nii.gz) has slices of 64 x 64 pixels, expected more than 64: 32 are cut off",
         ),
-        ({"shift": -1000}, "the scan 0 (img0001.nii.gz) has one value alone between -125 and 275 HU, expected tissue"),
-        ({"stray": 20}, "the scan 1 (img0002.nii.gz) has the label 20; expected a class from 0 to 13"),
+        pytest.param(
+            {"shift": -1000},
+            "the scan 0 (img0001.nii.gz) has one value alone between -125 and 275 HU, expected tissue",
+            marks=pytest.mark.slow(1),
+        ),
+        pytest.param(
+            {"stray": 20}, "the scan 1 (img0002.nii.gz) has the label 20; expected a class from 0 to 13",
+            marks=pytest.mark.slow(2),
+        ),
     ],
-)
+)  # fmt: skip
 def test_scans_that_cannot_be_prepared_are_named_and_nothing_is_published(tmp_path, capsys, change, said):
     archive = draw_btcv(tmp_path / "from", **change)
     command = ["data", "prepare", "sabs", "--root", str(tmp_path / "root"), "--from", str(archive.parent)]
@@ -329,6 +338,7 @@ def test_scans_that_cannot_be_prepared_are_named_and_nothing_is_published(tmp_pa
     assert main([*command, "--allow-unverified"]) == 0 and Sabs(str(tmp_path / "root")).scans == ("0", "1")
 
 
+@pytest.mark.slow(1)
 def test_scans_that_a_killed_process_made_of_another_archive_are_not_published(tmp_path):
     root = tmp_path / "root"
     draw_prepared(root / f".{Sabs.inner[0]}.making", Sabs, [7], slices=2)

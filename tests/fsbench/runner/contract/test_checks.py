@@ -32,7 +32,7 @@ BROKEN = {
     "memory": (broken.Leaks, "live tensors"),
     "export": (broken.ExportedOtherwise, r"labels of a graph that are not the method's"),
 }
-LONG = {"memory": 3, "another-process": 8}
+LONG = {"memory": 3, "another-process": 8, "export": 3}
 EACH = {name: pytest.param(name, marks=pytest.mark.slow(LONG[name])) if name in LONG else name for name in CHECKS}
 
 

@@ -78,6 +78,7 @@ def check_divisions(blocks_folder, tmp_path):
         assert_equal_steps(weights_after_steps(blocks_folder, folder, *fork, **division), expected)
 
 
+@pytest.mark.slow(3)
 def test_micro_batches_give_the_weights_of_the_whole_step(blocks_folder, tmp_path):
     """In one process; limits count optimiser steps and not micro-batches."""
     for name, more in (("whole", {}), ("parts", {"micro_batch": 2})):

@@ -43,11 +43,7 @@ def told(*supervision, saw="no"):
     ("identity", "run", "entry", "words", "proved"),
     [
         ({"training": TRAINED}, {}, "novel_pixels", "no", "unlabelled"),
-        ({"training": TRAINED}, {}, "checkpoint_choice", "nothing trained", "base classes"),
-        ({}, {}, "checkpoint_choice", "last", "nothing trained"),
         ({}, told("boxes"), "supervision", ["masks"], "boxes"),
-        ({}, told("masks", saw="yes"), "saw_test_classes", "no", "yes"),
-        ({"backbone": {"weights": "random (seed 0)"}}, {}, "backbone_data", "ImageNet-1k", "none: random weights"),
     ],
 )  # fmt: skip
 def test_a_card_that_contradicts_its_record_is_refused_everywhere(
