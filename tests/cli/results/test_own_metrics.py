@@ -164,9 +164,7 @@ CHANGES = [
     ("def compute(", "def computed(", "metric.py:InsideIoU is unfinished: it lacks compute"),
     ('    meaning = "', '    words = "', "metric.py:InsideIoU has no meaning; expected all three"),
     ('name = "inside-mIoU"', 'name = "mIoU"', "has the name mIoU, which a metric of fsbench or a protocol has; rename"),
-    ('name = "inside-mIoU"', 'name = "AUROC"', "has the name AUROC, which a metric of fsbench or a protocol has"),
     ('PixelSum("inside"', 'PixelSum("union"', "has a sum of the name union, which is another sum of mIoU; rename it"),
-    ("import numpy as np", "import numpie", "metric.py (ModuleNotFoundError: No module named"),
     ("    def compute", "    def __init__(self, band): ...\n\n    def compute", "cannot be made without values ("),
 ]  # fmt: skip
 """A line of the guide's file, what stands in its place, and what is said."""

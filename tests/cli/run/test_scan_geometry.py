@@ -130,9 +130,6 @@ def lost_origin(labels):
         (lambda labels: labels[:, :, :2], "label_1.nii.gz does not cover its image: it has 64 x 64 x 2 voxels"),
         (lambda labels: sitk.GetImageFromArray(as_array(labels)[:2]), "label_1.nii.gz has 64 x 64 x 2 voxels of 1 x 1 x"
          " 1 mm, origin 0 0 0, direction 1 0 0 0 1 0 0 0 1, its image 64 x 64 x 3 voxels"),
-        (lambda labels: sitk.JoinSeries(labels, labels), "label_1.nii.gz has 2 volumes (axes of 64 x 64 x 3 x 2)"),
-        (lambda labels: sitk.Compose(labels, labels, labels), "label_1.nii.gz has 3 values a voxel (vector of 8-bit"),
-        (lambda labels: sitk.Cast(labels > 0, sitk.sitkFloat32) * 0.5, "label_1.nii.gz holds the value 0.5"),
     ],
 )  # fmt: skip
 def test_labels_that_fit_no_scan_are_refused_by_name_in_check_and_run(tmp_path, command, change, said):

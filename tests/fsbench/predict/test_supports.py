@@ -75,15 +75,6 @@ def test_smoothed_masks_are_cut_at_half_white(folder):
     assert only("a.png:m.png", "1=a,3=b")[0].classes == {1: "a", 3: "b"}
 
 
-@pytest.mark.parametrize("kind", ["point", "points", "line", "linestrip"])
-def test_points_and_lines_are_passed_over_with_a_note(folder, kind):
-    shapes = [shape("eye", kind, (3, 3), (4, 4)), shape("cat", "rectangle", (2, 2), (9, 9))]
-    (folder / "l.json").write_text(json.dumps(labelme(shapes=shapes)))
-    support, (note,) = only("l.json")
-    assert support.classes == {1: "cat"}
-    assert note.endswith(f'left out: 1 of eye (fsbench does not read the shape "{kind}")')
-
-
 def test_categories_may_be_numbers(folder):
     content = coco()
     content["categories"] = [{"id": 90, "name": 5}, {"id": 17, "name": "cat"}]
