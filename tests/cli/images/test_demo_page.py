@@ -167,6 +167,7 @@ def test_without_gradio_one_line_says_how_to_get_it(monkeypatch, capsys):
     assert capsys.readouterr().err == f"fsbench: error: {advice}\n"
 
 
+@pytest.mark.slow(4)
 def test_a_port_that_is_taken_is_said_to_be(capsys):
     pytest.importorskip("gradio")
     with socket.create_server(("127.0.0.1", 0)) as held:
