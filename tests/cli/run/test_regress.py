@@ -142,6 +142,7 @@ def test_a_defect_in_a_score_is_seen_on_the_accepted_counts(defect, accepted, mo
     assert any(line.startswith(f"{score} of the accepted counts") for line in diff_outcomes(outcome, outcome).lines)
 
 
+@pytest.mark.slow(4)
 def test_figures_are_accepted_on_request_only(run, tmp_path, monkeypatch):
     file = tmp_path / "figures" / "prototype.json"
     before = read_outcome(file)
