@@ -53,6 +53,7 @@ OF_RUNS = [
     ("--method emat --trainer.max_epochs=0", "max_epochs is 0, so nothing would be trained"),
     ("--image-size 80000", "its 100000000 tokens with each other need 36380 TiB of memory"),
     ("--data.loading.eval_batch_size=99999999", "images of 128 pixels, need 35.8 TiB"),
+    ("--method emat --data.training.training_shot=2", "is 2, but EMAT trains 1-shot, as its authors do; expected 1"),
 ]
 """Arguments of `fsbench bench` on a folder of images, by the prototype unless another method is named."""
 
@@ -99,14 +100,9 @@ def test_commands(refused, words, expected):
 
 
 def test_missing_data_and_weights_say_what_to_fetch(refused):
-    pascal = refused("bench --method cst --dataset pascal --weights random", lines=0)
-    assert "data/pascal does not exist" in pascal.splitlines()[0]
-    assert "VOCtrainval_11-May-2012.tar" in pascal and "host.robots.ox.ac.uk" in pascal and "md5" in pascal
-    coco = refused("bench --method cst --dataset coco --weights random", lines=0)
-    assert "data/coco does not exist" in coco.splitlines()[0] and "cocodataset.org" in coco
     dino = refused("bench --method emat --dataset pascal --weights w/x.pth", lines=0)
     assert "data/pascal does not exist" in dino.splitlines()[0] and "are not at w/x.pth" in dino
-    assert "dinov2_vits14_pretrain.pth" in dino and "sha256" in dino
+    assert "VOCtrainval_11-May-2012.tar" in dino and "dinov2_vits14_pretrain.pth" in dino and "sha256" in dino
     typo = refused("bench --method emat --dataset pascal --weights w/x.pth --data.image_sice=64", lines=0)
     assert "image_sice" in typo.splitlines()[0] and "are not at w/x.pth" in typo
 
