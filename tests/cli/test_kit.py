@@ -392,6 +392,10 @@ def test_refused_kits(command, folder, kit, tmp_path):
         (["kit", "pascl", "--out", tmp_path / "new"], "pascal"),
         (["kit", *folder, "--protocol", "hsnet", "--out", kit], "expected a new folder"),
         (["kit", *folder, "--protocol", "hsnet", "--way", 2, "--out", tmp_path / "new"], "is 1-way"),
+        (
+            ["kit", *folder, "--protocol", "hmnet", "--out", tmp_path / "new"],
+            "hmnet is tested under pfenet: give --pro",
+        ),
         (["kit", *folder, "--out", tmp_path], "no kit"),
     ]:
         status, _, err = command(*words)
