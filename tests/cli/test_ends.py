@@ -164,6 +164,7 @@ def test_a_disk_that_is_full(spawn, run_arguments, tmp_path):
     assert not list(tmp_path.glob("runs/*/run.json"))
 
 
+@pytest.mark.slow(2)
 def test_a_disk_that_is_full_amid_the_table_of_counts(capsys, run_arguments, finished_runs, tmp_path, monkeypatch):
     """One line; no episode is evaluated again when there is space."""
 

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,22 +14,15 @@ import torch
 from PIL import Image
 
 from fsbench.base.paths import IS_CLONE, REPOSITORY
-from fsbench.data.episodes.task import Task
 from fsbench.data.label_maps import way_labels
-from fsbench.datamodules.datasets.chaost2 import ChaosT2
-from fsbench.datamodules.datasets.demo import Demo
-from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.kit.answers import Answers
-from fsbench.protocols.kit.kit import read_kit, write_kit
+from fsbench.protocols.kit.kit import read_kit
 from fsbench.protocols.kit.reader import check_answers
-from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record, read_record
 from fsbench.runner.config.tests import load_test
 from fsbench.runner.evaluation.evaluate import evaluate
 from fsbench.runner.evaluation.kits import load_kit_test
-from fsbench.runner.evaluation.score import score
-from tests.drawn_volumes import draw_prepared
 from tests.fsbench.test_light_installation import Installation, requirements
 
 
@@ -400,6 +392,10 @@ def test_refused_kits(command, folder, kit, tmp_path):
         (["kit", "pascl", "--out", tmp_path / "new"], "pascal"),
         (["kit", *folder, "--protocol", "hsnet", "--out", kit], "expected a new folder"),
         (["kit", *folder, "--protocol", "hsnet", "--way", 2, "--out", tmp_path / "new"], "is 1-way"),
+        (
+            ["kit", *folder, "--protocol", "hmnet", "--out", tmp_path / "new"],
+            "hmnet is tested under pfenet: give --pro",
+        ),
         (["kit", *folder, "--out", tmp_path], "no kit"),
     ]:
         status, _, err = command(*words)
@@ -407,6 +403,7 @@ def test_refused_kits(command, folder, kit, tmp_path):
         assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow(2)
 def test_the_light_installation_has_both(folder, tmp_path):
     """Kits are written and answers scored without torch and OpenCV."""
     light = Installation(tmp_path / "packages", requirements(), tmp_path)
@@ -421,65 +418,7 @@ def test_the_light_installation_has_both(folder, tmp_path):
     assert only_run(tmp_path / "runs").run.scores["mIoU"] == 100
 
 
-def noise(episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return an answer that follows from the episode's number alone: label map, presence and its score."""
-    rng = np.random.RandomState(episode.number)
-    ways = len(episode.classes)
-    return rng.randint(0, ways + 1, episode.size), rng.rand(ways) < 0.5, rng.rand(ways).astype(np.float32)
-
-
-QUICK = ("bam", "fscs", "gfss", "presence")
-
-
-@pytest.mark.parametrize(
-    "protocol",
-    [
-        pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow(1)])
-        for name in protocol_names()
-        if load_protocol(name).task == "segmentation" and name != "fssdino"
-    ],
-)
-def test_all_protocols_count_files_as_functions(protocol, blocks_folder, tmp_path):
-    """A file of answers has the counts, scores and predictions of the function that made it."""
-    rules = load_protocol(protocol)
-    if protocol in ("gfss", "fss_sam3", "capl"):  # which need larger objects
-        data = rules.draw.data(Demo(str(tmp_path / "demo"), train=20, val=60))
-    elif protocol == "alpnet":
-        data = rules.draw.data(ChaosT2(str(draw_prepared(tmp_path / "scans"))))
-    else:
-        data = rules.draw.data(Folder(str(blocks_folder)))
-    task = Task(0, episodes=6, drop_small=True)
-    side = 48 if rules.view.counts_at_input_size else None
-    test = Test(rules.manifest(data, task), data, rules, image_size=side)
-    here = evaluate(noise, test, name="x", runs=tmp_path / "here", progress=False).record
-    write_kit(replace(test, image_size=None), tmp_path / "kit")
-    with Answers(tmp_path / "a.fsa", tmp_path / "kit") as answers:
-        for episode in test:
-            answers.add(episode, *noise(episode))
-    there = score(tmp_path / "a.fsa", replace(test, image_size=None), name="x", runs=tmp_path / "there").record
-    assert there.run.id == here.run.id and there.run.scores == here.run.scores
-    assert there.run.counts_sha256 == here.run.counts_sha256 and there.run.identity.image_size == side
-    predictions = [(record.path / "predictions.parquet").read_bytes() for record in (here, there)]
-    assert predictions[0] == predictions[1]
-
-
-def test_a_kit_of_classification_has_copies(command, tmp_path):
-    """A path is a class there; the kit has copies under numbers, and the command says so."""
-    for place, name in enumerate(("zebra", "lion", "owl")):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for number in range(17):
-            colour = np.full((6, 6, 3), 60 * place + number, np.uint8)
-            Image.fromarray(colour).save(tmp_path / "data" / name / f"{number}.png")
-    words = ["--data-root", tmp_path / "data", "--way", 3, "--episodes", 2, "--out", tmp_path / "kit"]
-    status, out, err = command("kit", "imagefolder", *words)
-    assert (status, err) == (0, "") and "the images were copied and named by numbers" in out
-    told = "".join((tmp_path / "kit" / name).read_text() for name in ("episodes.jsonl", "kit.json", "RULES.md"))
-    assert not re.search("zebra|lion|owl", told)
-
-
-@pytest.mark.parametrize(
-    ("class_name", "told"), [("image", True), ("Jpeg_Images", True), ("imag", False), ("7", False)]
-)
+@pytest.mark.parametrize(("class_name", "told"), [("Jpeg_Images", True), ("imag", False)])
 def test_paths_that_name_classes_are_told(command, blocks_folder, tmp_path, class_name, told):
     """The command and the rules say so where a folder or a file has the name of a class; copies have none.
 

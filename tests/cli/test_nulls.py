@@ -21,7 +21,6 @@ RANDOM = "--model.backbone.weights=random"
     ("start", "words"),
     [
         (["--method", "emat", "--dataset", "demo"], ["--weights", "null"]),
-        (FILES, ["--model.backbone.weights", "~"]),
         (FILES, ["--model.init_args.backbone.weights=Null"]),
     ],
 )
@@ -47,9 +46,7 @@ def test_a_run_takes_the_usual_weights_for_null(warm, run_arguments, tmp_path):
     assert json.loads(file.read_text())["identity"]["backbone"]["weights"].startswith("official ")
 
 
-@pytest.mark.parametrize(
-    ("key", "kind"), [("model.backbone.name", "str"), ("model.learning_rate", "float"), ("data.dataset.root", "str")]
-)
+@pytest.mark.parametrize(("key", "kind"), [("model.learning_rate", "float"), ("data.dataset.root", "str")])
 def test_null_is_refused_where_something_must_be(tmp_path, key, kind):
     """In a file, too, where the parser takes it for anything."""
     *parents, name = key.replace("dataset.", "dataset.init_args.").split(".")

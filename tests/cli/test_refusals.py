@@ -17,7 +17,6 @@ from fsbench.cli.main import main
 from fsbench.core.released_format import TRAINED_ON
 from fsbench.datamodules.datasets.demo.classes import object_class
 from fsbench.runner.config.merge import stated_values
-from fsbench.runner.config.registry import names
 from tests.cli.commands import images_of
 from tests.config_words import settings_file
 
@@ -44,12 +43,9 @@ def refused(capsys, tmp_path, monkeypatch):
 
 
 OF_RUNS = [
-    ("--dataset ade", f"unknown data set 'ade'; there are: {', '.join(names('data'))}"),
     ("--lists .", "Folder has no option 'lists'; there are: root"),
     ("--shot 500", "too few images of some classes for a query and its supports ("),
     (f"--shot {'1' * 30}", "--shot is 111111111111111111111111111111, expected a whole number"),
-    (f"--data.test.episodes={'1' * 30}", "data.test.episodes is 1111"),
-    ("--data.test.episodes=-1", "episodes is -1, expected 1 or more"),
     ("--run.tf32=foo", "run.tf32: expected true or false or 'convolutions' or 'matmul'; found foo"),
     ("--method emat --run.nshot_strategy one_pass", "nshot_strategy is one_pass, but emat takes one shot at a time"),
     ("--devices 0", "--devices is 0, expected a whole number, 1 or more"),
@@ -61,48 +57,30 @@ OF_RUNS = [
 ]
 """Arguments of `fsbench bench` on a folder of images, by the prototype unless another method is named."""
 
-FIVE_SHOTS = "bench --method=hmnet_5shot --dataset=folder --weights=random --model.backbone.name=pspnet_vgg16 \
---model.width=8 --model.blocks=1"
 OTHERS = [
-    (FIVE_SHOTS, "weights of 5 shots are learned (shots: 5), but the test shows 1 at a time; give --shot 5"),
-    (f"{FIVE_SHOTS} --shot=5 --data.training.training_shot=1", "give data.training.training_shot: 5, or"),
-    (f"{FIVE_SHOTS} --shot=5 --run.nshot_strategy=vote", "shows 1 at a time; give --shot 5 and no ensemble"),
     ("table nowhere", "nowhere is no folder"),
     ("table .", "no finished run in ."),
-    ("table runs --colour", "unrecognized arguments: --colour"),
-    ("data prepare pascal --root x --timeout nan", "--timeout is nan, expected a number from 0.001 to 86400"),
     ("predict --support a --query b --megapixels 1e308", "--megapixels is 1e308, expected a number from 0.001"),
-    ("compare runs --metrics no.py:X", "cannot read no.py (No such file or directory); expected FILE.py:Class"),
     ("compare runs --metrics no.py", "the metric 'no.py' is no name; expected FILE.py:Class"),
-    ("bench --metrics mIou", "unknown metric 'mIou'; did you mean 'mIoU'"),
     ("compare runs --plot nowhere/x.png", "--plot is nowhere/x.png, but there is no folder nowhere"),
-    ("data lists cub --root x --out nowhere/x.json", "--out is nowhere/x.json, but there is no folder nowhere"),
     ("weights convert a.ckpt .", "the target is ., which is a folder"),
     ("report runs --gallery -1", "--gallery is -1, expected a whole number from 0 to 10000"),
     ("bench --config .", "cannot read the configuration"),
     ("explain .", "is no finished run"),
     ("explain . --pixel 1,2", "--pixel is '1,2', expected two numbers from 0 to below 1"),
-    ("check-method prototyp", "did you mean 'prototype'?"),
     ("check-method prototype --only shape", "did you mean 'shapes'?"),
-    ("check-method prototype --size 63", "63"),
     ("check-method prototype --backbone none", "unknown backbone 'none'"),
     ("reproduce emt", "unknown paper 'emt'; did you mean 'emat'? (see: fsbench "),
     ("reproduce emat --table 7", "emat has no table '7'; there are: 1"),
     ("reproduce --table 1", "--table and --run need the name of a paper; add one"),
     ("reproduce emat --data-root pascal", "--data-root is 'pascal', expected DATASET=DIR"),
-    (
-        "reproduce emat --data-root cub=x",
-        "--data-root names 'cub', but no row of emat uses that data set; there are: coco, pascal",
-    ),
+    ("reproduce emat --data-root cub=x", "--data-root names 'cub', but no row of emat uses that data set; there are:"),
     ("grid demo --data-root dmo=x", "unknown data set 'dmo'; did you mean 'demo'?"),
     ("bench --dataset pascal --data-root coco=x", "--data-root is 'coco=x', a folder of coco, and the data set is"),
     ("kit pascal --data-root coco=x --out kit", "expected its own folder, DIR or pascal=DIR"),
     ("grid demo --dry-run --run", "give one of them"),
     ("grid demo --run --set timeout_min", "--set is 'timeout_min', expected KEY=VALUE"),
     ("bench --dry-run --method prototype --format csv", "--format is csv, which --dry-run cannot write"),
-    ("predict --support a --query b --threads 0", "--threads is 0"),
-    ("predict --support a --query b --image-size 0", "--image-size is 0"),
-    ("demo --port 0", "--port is 0, expected a whole number from 1"),
     ("demo --port 65536", "--port is 65536, expected a whole number from 1 to 65535"),
     ("demo --method emta", "emta"),
     ("list --quiet --verbose", "--quiet and --verbose were both given"),
@@ -117,20 +95,14 @@ def test_runs(refused, small_demo, arguments, expected):
 
 
 @pytest.mark.parametrize(("words", "expected"), OTHERS)
-def test_commands(refused, small_demo, words, expected):
-    place = f" --data.dataset.root={small_demo}" if words.startswith(FIVE_SHOTS) else ""
-    assert expected in refused(words + place)
+def test_commands(refused, words, expected):
+    assert expected in refused(words)
 
 
 def test_missing_data_and_weights_say_what_to_fetch(refused):
-    pascal = refused("bench --method cst --dataset pascal --weights random", lines=0)
-    assert "data/pascal does not exist" in pascal.splitlines()[0]
-    assert "VOCtrainval_11-May-2012.tar" in pascal and "host.robots.ox.ac.uk" in pascal and "md5" in pascal
-    coco = refused("bench --method cst --dataset coco --weights random", lines=0)
-    assert "data/coco does not exist" in coco.splitlines()[0] and "cocodataset.org" in coco
     dino = refused("bench --method emat --dataset pascal --weights w/x.pth", lines=0)
     assert "data/pascal does not exist" in dino.splitlines()[0] and "are not at w/x.pth" in dino
-    assert "dinov2_vits14_pretrain.pth" in dino and "sha256" in dino
+    assert "VOCtrainval_11-May-2012.tar" in dino and "dinov2_vits14_pretrain.pth" in dino and "sha256" in dino
     typo = refused("bench --method emat --dataset pascal --weights w/x.pth --data.image_sice=64", lines=0)
     assert "image_sice" in typo.splitlines()[0] and "are not at w/x.pth" in typo
 
@@ -141,6 +113,7 @@ def test_an_unwritable_folder(refused, tmp_path):
     assert "cannot write to file/runs" in message and "RUNS=" in message
 
 
+@pytest.mark.slow(2)
 def test_checkpoints_of_another_method_and_of_the_test_s_classes(refused, tmp_path, small_demo):
     from fsbench.methods.cst import cst_learner
 

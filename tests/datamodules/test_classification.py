@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -24,6 +25,7 @@ def photos(folder: Path) -> ImageFolder:
     return ImageFolder(str(folder))
 
 
+@pytest.mark.slow(1)
 def test_places_say_nothing_of_classes(tmp_path):
     """The support whose place is the nearest is of the query's class by chance alone; its pixels name the class."""
     data = classification(photos(tmp_path), way=WAYS, queries=15, episodes=20, image_size=8, workers=0)

@@ -59,7 +59,7 @@ def mirror(path: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-@pytest.mark.parametrize("kind", ["images", "label maps"])
+@pytest.mark.parametrize("kind", [pytest.param("images", marks=pytest.mark.slow(2)), "label maps"])
 def test_exchanged_files_of_equal_sizes_are_others(blocks_folder, tmp_path, kind):
     """For the test, the base classes and the validation apart."""
     root = shutil.copytree(blocks_folder, tmp_path / "blocks")
@@ -85,8 +85,11 @@ def test_exchanged_files_of_equal_sizes_are_others(blocks_folder, tmp_path, kind
     assert [*data.test_files] == [*map(data.dataset.image_path, names), *map(data.dataset.label_file, names)]
 
 
-@pytest.mark.parametrize("kind", ["images", "label maps"])
-@pytest.mark.parametrize("protocol", ["fscs", "pfenet", "bam_gfss"])
+@pytest.mark.parametrize(
+    ("protocol", "kind"),
+    [("fscs", "images"), ("fscs", "label maps"), pytest.param("pfenet", "images", marks=pytest.mark.slow(1)),
+     pytest.param("bam_gfss", "label maps", marks=pytest.mark.slow(1))],
+)  # fmt: skip
 def test_files_of_any_fold_tell_copies_of_the_data_apart(blocks_folder, tmp_path, kind, protocol):
     """A file that no episode shows is changed: the runs of both folds are of the same files, and of another copy."""
     root = Path(shutil.copytree(blocks_folder, tmp_path / "blocks"))

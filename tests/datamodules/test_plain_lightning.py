@@ -73,6 +73,7 @@ def test_the_scores_of_a_test_are_those_of_a_run(blocks_folder, tmp_path):
     assert {"test/mIoU", "test/FB-IoU", "test/accuracy"} <= found.keys() and found["test/mIoU"] > 0
 
 
+@pytest.mark.slow(3)
 def test_a_method_that_is_told_more_is_told_it_in_a_test_by_hand(blocks_folder, tmp_path):
     """Photos at their own size and boxes, which the data module brings for the method."""
     pytest.importorskip("transformers")
@@ -157,6 +158,7 @@ def test_two_processes_log_the_scores_of_one(blocks_folder, tmp_path):
     assert found[0] == found[1] == found[2] and found[0]["test/mIoU"] > 0
 
 
+@pytest.mark.slow(1)
 def test_predictions_are_what_a_run_keeps(blocks_folder, tmp_path):
     from fsbench.records.predictions import read_predictions
 

@@ -104,6 +104,7 @@ def test_each_episode_is_answered_alike_whatever_came_before():
     assert torch.equal(torch.get_rng_state(), state) and not list(of.parameters())
 
 
+@pytest.mark.slow(2)
 def test_heads_of_a_class_are_those_of_its_first_episode():
     first = episode(0)
     of = method()
@@ -119,6 +120,7 @@ def test_heads_of_a_class_are_those_of_its_first_episode():
     assert torch.equal(answer(method(), opened), answer(method(adapt_to="every_episode"), episode(0)))
 
 
+@pytest.mark.slow(1)
 def test_ways_that_one_episode_opens_have_heads_of_their_own():
     first, ways = replace(episode(0, ways=2), episodes=torch.tensor([3])), (0, 1)
     classes = [WayClass(way, Opening(first.way(way), way, 2, way)) for way in ways]

@@ -105,6 +105,7 @@ def test_a_step_is_the_mean_of_its_episodes_which_are_normalised_one_by_one(smal
     assert torch.isclose(method.batch_loss(mixed)["loss"], alone[0], rtol=1e-5)  # the second teaches nothing
 
 
+@pytest.mark.slow(1)
 def test_a_training_takes_several_shots(small):
     losses = small().train().batch_loss(batch(0, shots=3))
     assert torch.isclose(losses["loss"], losses["query"] + losses["alignment"])
@@ -122,6 +123,7 @@ class Steps(L.Callback):
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
+@pytest.mark.slow(2)
 def test_a_step_without_background_leaves_weights_and_rate_and_is_said(small, caplog):
     method, steps = small(decay_every=1), Steps()
     items = DataLoader([batch(0), covered(batch(1)), batch(2)], batch_size=None)

@@ -40,6 +40,7 @@ def test_the_base_learner_can_be_left_out_of_a_checkpoint_that_has_it():
         method.filter_state_dict(on_pspnet(shots=5).state_dict(), "it")
 
 
+@pytest.mark.slow(1)
 def test_a_pspnet_of_unknown_training_may_have_seen_the_tests_classes(tmp_path):
     """Random weights saw no class, files of ours tell their data set, and what other files saw is not known."""
     method = on_pspnet()

@@ -25,7 +25,7 @@ def encoded(monkeypatch):
     return counted
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["prototype", pytest.param("emat", marks=pytest.mark.slow(2))])
 def test_the_cache_changes_no_bit(name, blocks_folder, encoded):
     kind, options = METHODS[name]
     data = episodic(Folder(str(blocks_folder)), shot=2, image_size=SIZE, episodes=8, workers=0, eval_batch_size=3)

@@ -1,8 +1,8 @@
 """Every method of the suite keeps the contract of methods.
 
 What all have in common is said here once: they learn a batch by heart, an episode is answered alike alone and in a
-batch, ways may come in any order, and one or several shots are taken or refused. `make test` looks at one method of
-each family; a method that was changed itself is no slow test for `pytest --changed`, which reads it from the parameter.
+batch, ways may come in any order, and one or several shots are taken or refused. `make test` looks at two
+methods; a method that was changed itself is no slow test for `pytest --changed`, which reads it from the parameter.
 """
 
 from collections.abc import Iterable
@@ -14,8 +14,8 @@ from fsbench.runner.contract.subject import Subject
 from fsbench.runner.contract.suite import build_subject, run_check
 from tests.methods.contract_settings import ALIKE, CROSSING, EXPORTED, OPTIONS, OTHER_CHECKS, PARTLY, QUICK_FORM, WHOLE
 
-FAMILIES = {"emat": "trained", "prototype": "training-free", "persam": "on SAM", "protonet": "a classifier"}
-"""One method of each family, seconds each; the others are slow."""
+OFTEN = ("prototype", "protonet")
+"""Methods that take seconds: one without training, and one that learns."""
 
 
 def keep(method: str, checks: Iterable[str]) -> tuple[Subject, set[str]]:
@@ -29,7 +29,7 @@ def keep(method: str, checks: Iterable[str]) -> tuple[Subject, set[str]]:
 @pytest.mark.parametrize(
     "method",
     [
-        pytest.param(name, marks=() if name in FAMILIES else pytest.mark.slow)
+        pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow)
         for name in names("methods")
         if name not in ALIKE
     ],

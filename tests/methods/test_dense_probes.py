@@ -1,5 +1,6 @@
 """Probes of tokens, linear and with LoRA: what they learn, and what leaves their answers as they are."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -110,6 +111,7 @@ def generator_states() -> list[torch.Tensor]:
     return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ())]
 
 
+@pytest.mark.slow(1)
 def test_lora_leaves_the_backbone_and_generators_alone():
     method, another = lora(), lora(seed=1)
     episode = next(segmentation_episode(0, 0, 1, 1, 64).split()).without_truth()

@@ -70,7 +70,7 @@ def test_channels_are_heads_layers_or_those_of_the_last_layer(blocks_folder):
         torch.testing.assert_close(of_layers.norm(dim=-1), torch.ones(of_layers.shape[:-1]))
 
 
-@pytest.mark.parametrize("backend", ["packed", "reference"])
+@pytest.mark.parametrize("backend", ["packed", pytest.param("reference", marks=pytest.mark.slow(1))])
 def test_heads_one_after_the_other_answer_alike_and_learn_alike(blocks_folder, backend, monkeypatch):
     monkeypatch.setenv("FSBENCH_ATTENTION", backend)
     together, sequential = emat(), emat(attention_heads="sequential")
@@ -93,7 +93,7 @@ def test_checkpoints_tell_channels():
     assert "attention_heads" not in emat(attention_heads="sequential").checkpoint_settings()
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow(1))])
 @pytest.mark.parametrize("make", [emat, lambda: CST(DEMO, support_side=6)], ids=["emat", "cst"])
 def test_half_precision_trains(make, dtype, blocks_folder):
     method, batch = make().train(), next(iter(data(blocks_folder, 64).train_dataloader()))

@@ -53,6 +53,7 @@ def losses(method: IFA, batch, program: str = "adaptation") -> float:
         return float(method.losses(*method.lesson(batch), program)["loss"])
 
 
+@pytest.mark.slow(2)
 def test_matched_shots_make_the_loss_a_mean_of_items_and_the_programs_order_does_not():
     items = [item(number, shots=2) for number in (0, 1)]
     matched, program = ifa(shot_order="matched"), ifa()
@@ -93,6 +94,7 @@ def test_an_authors_checkpoint_is_known_and_another_is_not():
     assert IFA.released_format.split({"layer0.0.weight": torch.zeros(1)}) is None
 
 
+@pytest.mark.slow(2)
 def test_adaptation_to_an_episode_is_a_plain_loop_and_leaves_the_method_as_it_was():
     method, given = ifa(adaptation=STRICT), episode(3, shots=2)
     before = {name: value.clone() for name, value in method.state_dict().items()}

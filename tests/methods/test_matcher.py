@@ -85,6 +85,7 @@ def test_chosen_masks_that_overlap_are_one_object():
     torch.testing.assert_close(objects.scores, torch.tensor([0.9, 0.8]))
 
 
+@pytest.mark.slow(3)
 def test_draws_follow_seed_and_episode():
     episode = an_episode(1)
     episode = replace(episode, support_labels=torch.ones_like(episode.support_labels))  # many points
@@ -107,6 +108,7 @@ def test_without_a_mask_nothing_is_predicted():
     assert not answer.label_map.any() and not answer.present.any() and not answer.presence_score.any()
 
 
+@pytest.mark.slow(1)
 def test_a_grid_adds_masks_and_a_box_is_a_prompt():
     episode = an_episode(1).without_truth()
     plain, dense = (

@@ -77,6 +77,7 @@ def kl(query: Tensor, query_mask: Tensor, support: Tensor, support_mask: Tensor)
     return (p_s * (p_s / p_q).log()).sum()
 
 
+@pytest.mark.slow(2)
 def test_an_episode_is_answered_alike_whatever_came_before():
     method = patnet(tuning_steps=2, tuning_rate=1e-2)
     alone = answer(method, episode(1, ways=2))

@@ -39,7 +39,7 @@ def blocks(name: str, depth: int = 3, width: int = 8) -> dict[str, torch.Tensor]
 
 @pytest.mark.parametrize(
     ("method", "key", "own", "other"),
-    [pytest.param(*case, marks=[pytest.mark.slow(2)] * (case[0] in ("gf_sam", "persam"))) for case in CASES],
+    [pytest.param(*case, marks=[pytest.mark.slow(2)] * (case[0] != "seggpt")) for case in CASES],
 )
 def test_weights_that_do_not_fit_are_refused_in_one_line(method, key, own, other, tmp_path):
     file = tmp_path / ("weights.safetensors" if own in HUB else "weights.pth")

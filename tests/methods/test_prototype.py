@@ -144,6 +144,7 @@ def test_without_background_a_constant_takes_its_place(data):
     assert (similar[0] == 0.3).all()
 
 
+@pytest.mark.slow(2)
 def test_calibration_on_base_classes_improves_on_them(data):
     """The chosen settings are the best of the grid: no worse than the fixed ones on the same episodes."""
     fixed, chosen = Prototype(vit()), Prototype(vit(), selection="base")

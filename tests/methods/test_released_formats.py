@@ -106,12 +106,15 @@ FORMS = {m.registry_name: m.released_format for m in (EMAT, DCAMA, HSNet, PATNet
 @pytest.mark.parametrize(
     ("make", "prefixes", "frozen"),
     [
-        (lambda w: DCAMA(pyramid(w)), ["module.model."], "module.feature_extractor."),
+        pytest.param(
+            lambda w: DCAMA(pyramid(w)), ["module.model."], "module.feature_extractor.", marks=pytest.mark.slow(1)
+        ),
         (lambda w: HSNet(pyramid(w), width=32), ["module.hpn_learner."], "module.backbone."),
-        (
+        pytest.param(
             lambda w: PATNet(pyramid(w), width=32, anchors="scale"),
             ["module.reference_layer", "module.hpn_learner."],
             "module.backbone.",
+            marks=pytest.mark.slow(1),
         ),
     ],
     ids=["dcama", "hsnet", "patnet"],

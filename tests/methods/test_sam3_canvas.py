@@ -157,6 +157,7 @@ def test_negative_prompts_are_found_in_the_support_alone():
     assert (pasted.boxes[:, 1] * SIDE >= first[1] - SIDE * 0.5).all()
 
 
+@pytest.mark.slow(1)
 def test_the_canvas_is_shown_with_its_prompts():
     found, episode = method(threshold=0.0), hinted(an_episode(), [10.0, 20.0, 60.0, 30.0])
     maps = found.query_maps(episode)

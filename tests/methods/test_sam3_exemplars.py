@@ -72,6 +72,7 @@ def test_boxes_and_photos_of_the_test_are_taken_where_they_are_known(monkeypatch
     assert (narrow - found.features(episode, episode.query)).abs().max() > 1e-4  # the photo itself was stretched
 
 
+@pytest.mark.slow(2)
 def test_a_second_test_of_a_trainer_sees_its_own_images_of_the_same_names(blocks_folder):
     """One test shows photos, the other padded squares, and features are kept by names."""
     dataset, quiet = Folder(str(blocks_folder)), {"logger": False, "enable_progress_bar": False}
@@ -178,6 +179,7 @@ def test_a_way_without_any_box_has_failed():
     assert other.failed and set(other.label_map.unique().tolist()) <= {0, 2}
 
 
+@pytest.mark.slow(1)
 def test_detections_are_the_objects_and_the_steps():
     found, episode = method(threshold=0.0), an_episode(2, 1)
     found.keeps_instances = True
@@ -206,6 +208,7 @@ def test_names_are_told_where_they_are_asked_for():
         method(threshold=1.0)
 
 
+@pytest.mark.slow(3)
 def test_points_need_metas_file_and_boxes_do_with_the_hubs(tmp_path):
     points = method().backbone
     hub = {name: value for name, value in points.state.items() if ".points_" not in name}

@@ -146,7 +146,7 @@ def test_adapters_begin_as_the_plain_network():
     assert (changed.deep - plain.deep).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("prompt", ["mask", "scribble"])
+@pytest.mark.parametrize("prompt", ["mask", pytest.param("scribble", marks=pytest.mark.slow(2))])
 def test_what_is_kept_of_images_and_supports_changes_no_answer(prompt):
     found, episode = disturbed(method(prompt=prompt)), an_episode(ways=2, shots=2)
     first = logits(found, episode)

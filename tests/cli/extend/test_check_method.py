@@ -24,6 +24,7 @@ class Cheat(Segmenter):
 """
 
 
+@pytest.mark.slow(1)
 def test_a_line_for_each_check(capsys):
     assert main(["check-method", "prototype", "--only", QUICK]) == 0
     head, *lines, end = capsys.readouterr().out.splitlines()
@@ -44,6 +45,7 @@ def test_a_method_that_fails_ends_with_status_1(capsys, monkeypatch):
     assert printed.err.count("Traceback") == 1
 
 
+@pytest.mark.slow(1)
 def test_a_method_of_a_file_that_reads_the_truth(tmp_path, capsys):
     (tmp_path / "cheat.py").write_text(CHEAT)
     assert main(["check-method", f"{tmp_path / 'cheat.py'}:Cheat", "--only", QUICK]) == 1

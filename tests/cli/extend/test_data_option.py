@@ -1,5 +1,7 @@
 """A data option of one's own is a field of a dataclass in one file: the command line and records know it."""
 
+import pytest
+
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
 from tests.cli.commands import images_of
@@ -29,6 +31,7 @@ class Rainy(EpisodicDataModule):
 '''
 
 
+@pytest.mark.slow(3)
 def test_a_field_is_a_key_and_part_of_a_run_s_identity(command, monkeypatch, small_demo, tmp_path):
     (tmp_path / "rainy.py").write_text(CODE)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -75,6 +75,7 @@ def test_its_method_is_the_example_of_the_readme():
     assert yaml.safe_load((TEMPLATE / "mine" / "configs" / "methods" / "mine.yaml").read_text()) == settings
 
 
+@pytest.mark.slow(3)
 def test_the_wheel_brings_the_code_and_the_settings_and_their_names_are_known(site, shell, tmp_path):
     files = {str(path.relative_to(site)) for path in site.rglob("*") if path.is_file()}
     assert {name for name in files if ".dist-info" not in name and not name.endswith(".pyc")} == {

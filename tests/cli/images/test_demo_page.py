@@ -82,6 +82,7 @@ def test_a_process_serves_its_page_and_leaves_nothing(spawn, tmp_path, ending):
     assert not {name for name in left if not name.startswith("torchinductor")}  # torch leaves an empty folder
 
 
+@pytest.mark.slow(5)
 def test_an_object_is_found_and_nobody_else_is_asked(scene, tmp_path, monkeypatch, capsys):
     """The steps of the page, by gradio's own client."""
     client = pytest.importorskip("gradio_client")
@@ -166,6 +167,7 @@ def test_without_gradio_one_line_says_how_to_get_it(monkeypatch, capsys):
     assert capsys.readouterr().err == f"fsbench: error: {advice}\n"
 
 
+@pytest.mark.slow(4)
 def test_a_port_that_is_taken_is_said_to_be(capsys):
     pytest.importorskip("gradio")
     with socket.create_server(("127.0.0.1", 0)) as held:

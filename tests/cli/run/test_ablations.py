@@ -87,7 +87,8 @@ def test_each_sets_what_it_says(path):
         assert (list(found) if isinstance(found, tuple) else found) == value
 
 
-@pytest.mark.parametrize("name", ["nshot_vote", pytest.param("skip_none", marks=pytest.mark.slow(3)), "skip_4"])
+@pytest.mark.slow(3)
+@pytest.mark.parametrize("name", ["nshot_vote", "skip_none", "skip_4"])
 def test_each_is_a_run_of_its_own(name, plain, small_demo):
     """One of how shots are joined, one of the network, and the one that says what the demo's own file says."""
     varied = experiment(small_demo, f"--config={CONFIGS / 'ablations' / 'dcama' / name}.yaml")
@@ -119,5 +120,6 @@ def test_the_sweep_runs_every_ablation_that_needs_training_with_our_command_line
     assert config["data"]["init_args"]["test"]["fold"] == 2
 
 
+@pytest.mark.slow(2)
 def test_one_pass_is_what_a_method_does_that_sees_all_shots(plain, small_demo):
     assert experiment(small_demo, "--run.nshot_strategy=one_pass").folder == plain.folder

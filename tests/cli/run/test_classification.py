@@ -135,8 +135,6 @@ def refused(capsys, tmp_path, monkeypatch):
         ),
         (["--model.backbone.name=vgg16"], "unknown backbone 'vgg16' of a classifier"),
         (["--protocol=hsnet"], "classification has no PROTOCOL (--protocol), and demo-cls is a data set for it"),
-        (["--setting=original"], "classification has no SETTING (--setting)"),
-        (["--drop-small"], "classification has no DROP_SMALL (--drop-small)"),
         (["--run.nshot_strategy=vote"], "nshot_strategy is vote, but classifiers see all shots; expected own"),
         (["--data.test.queries=0"], "expected 1 or more of each"),
     ],

@@ -19,6 +19,7 @@ def runs(small_demo, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow(3)
 def test_draw_0_of_a_run_is_the_official_run(runs, capsys):
     plain, drawn = sorted(find_records(runs), key=lambda record: record.header.draws)
     assert plain.run.scores == drawn.run.scores and plain.episodes.equals(drawn.episodes)

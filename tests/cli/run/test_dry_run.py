@@ -50,13 +50,6 @@ def test_a_dry_run_draws_nothing_and_leaves_a_demo_that_was_made_otherwise(tmp_p
         assert files(tmp_path) == ["demo", "demo/folds.yaml", "demo/notes.txt"]
 
 
-def test_a_data_set_whose_class_is_not_there_is_refused(bench_arguments, capsys):
-    words = [word for word in bench_arguments("prototype", "runs", "--dry-run") if "data.dataset=" not in word]
-    assert main([*words, "--data.dataset=no.such.Class"]) != 0
-    out, err = capsys.readouterr()
-    assert "no.such" in out + err and "Traceback" not in out + err
-
-
 @pytest.mark.slow(6)
 def test_several_protocols_are_runs_of_each(bench_arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

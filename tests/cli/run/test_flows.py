@@ -88,6 +88,7 @@ def test_train_evaluate_and_find_again(run_arguments, bench_arguments, tmp_path,
     assert block["rows"][0]["scores"]["mIoU"]["value"] == pytest.approx(run.scores["mIoU"])
 
 
+@pytest.mark.slow(2)
 def test_a_run_that_lost_its_counts_is_made_again_by_force(finished_runs, small_demo, tmp_path, capsys):
     runs = shutil.copytree(finished_runs, tmp_path / "runs")
     before = the_record(runs)

@@ -17,8 +17,6 @@ from fsbench.runner.regression.outcome import read_outcome
 from fsbench.runner.regression.run import draw_dataset, observe
 from fsbench.scores.answers import count
 
-CASES = ["prototype", "emat"]
-
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory):
@@ -35,18 +33,25 @@ def test_answers_are_the_accepted_ones(case, drawn):
 
 @pytest.fixture(scope="module")
 def accepted(tmp_path_factory, small_demo):
-    """A folder with two cases of few episodes and their figures, made by the command itself."""
+    """A folder with two cases of few episodes, and the figures of the one without training, by the command itself."""
     folder = tmp_path_factory.mktemp("regression")
     content = yaml.safe_load((regress.FOLDER / "cases.yaml").read_text())
-    content["cases"] = {name: content["cases"].get(name, content["usual"]) for name in CASES}
+    content["cases"] = {name: content["cases"].get(name, content["usual"]) for name in ("prototype", "emat")}
     content["test"] = ["--data.test.episodes=4"]
     content["settings"] += ["--data.image_size=64", "--data.training.batch_size=2", "--trainer.limit_train_batches=1"]
     (folder / "cases.yaml").write_text(yaml.safe_dump(content))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(regress, "FOLDER", folder)
         patch.setattr("fsbench.runner.regression.run.draw_dataset", lambda _: small_demo)
-        assert main(["regress", "--accept"]) == 0
-    return folder
+        assert main(["regress", "--accept", "--method", "prototype"]) == 0
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def accepted_training(accepted):
+    """The same folder with the figures of the other case, which takes seconds."""
+    assert main(["regress", "--accept", "--method", "emat"]) == 0
+    return accepted
 
 
 @pytest.fixture
@@ -109,18 +114,34 @@ SCORES = {
 """Defects in what follows from the counts, for which no method need run."""
 
 
+@pytest.fixture
+def check(run, accepted, tmp_path, monkeypatch):
+    """check(defect): `regress` says what has moved, and leaves the accepted figures as they are."""
+
+    def call(defect: str) -> None:
+        target, change, method, said = DEFECTS[defect]
+        monkeypatch.setattr(target, change(resolve_name(target)))
+        status, printed = run("--method", method)
+        assert status == 1 and said in printed and "1 changed, 0 failed" in printed, printed
+        assert (tmp_path / "figures" / f"{method}.json").read_bytes() == (accepted / f"{method}.json").read_bytes()
+        assert (tmp_path / "out" / f"{method}.png").is_file() == ("loss" not in said)
+
+    return call
+
+
 @pytest.mark.parametrize(
-    "defect",
-    [name if name in ("loss", "sampler") else pytest.param(name, marks=pytest.mark.slow(3)) for name in DEFECTS],
-)  # one of training and one of tests stand for the others in the quick tests
-def test_a_defect_of_one_line_is_seen(defect, run, accepted, tmp_path, monkeypatch):
-    """In a loss, the metric, the samplers, the loader."""
-    target, change, method, said = DEFECTS[defect]
-    monkeypatch.setattr(target, change(resolve_name(target)))
-    status, printed = run("--method", method)
-    assert status == 1 and said in printed and "1 changed, 0 failed" in printed, printed
-    assert (tmp_path / "figures" / f"{method}.json").read_bytes() == (accepted / f"{method}.json").read_bytes()
-    assert (tmp_path / "out" / f"{method}.png").is_file() == ("loss" not in said)
+    "defect", ["sampler", *(pytest.param(name, marks=pytest.mark.slow(3)) for name in ("metric", "resized mask"))]
+)
+def test_a_defect_of_one_line_is_seen(defect, check):
+    """In the metric, the sampler, the loader."""
+    check(defect)
+
+
+@pytest.mark.slow(6)
+@pytest.mark.usefixtures("accepted_training")
+@pytest.mark.parametrize("defect", ["loss", "training sampler"])
+def test_a_defect_of_training_is_seen(defect, check):
+    check(defect)
 
 
 @pytest.mark.parametrize("defect", SCORES)
@@ -136,6 +157,7 @@ def test_a_defect_in_a_score_is_seen_on_the_accepted_counts(defect, accepted, mo
     assert any(line.startswith(f"{score} of the accepted counts") for line in diff_outcomes(outcome, outcome).lines)
 
 
+@pytest.mark.slow(4)
 def test_figures_are_accepted_on_request_only(run, tmp_path, monkeypatch):
     file = tmp_path / "figures" / "prototype.json"
     before = read_outcome(file)
@@ -148,6 +170,8 @@ def test_figures_are_accepted_on_request_only(run, tmp_path, monkeypatch):
     assert [item.number for item in moved] == [0, 1, 2, 3] and all(" tp " in item.reasons[0] for item in moved)
 
 
+@pytest.mark.slow(6)
+@pytest.mark.usefixtures("accepted_training")
 def test_a_method_that_fails_does_not_hide_the_others(run, monkeypatch):
     monkeypatch.setattr("fsbench.methods.emat.EMAT.losses_of_step", lambda *_: 1 / 0)
     status, printed = run()

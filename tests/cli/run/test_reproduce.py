@@ -12,21 +12,6 @@ from fsbench.runner.config.registry import names
 from fsbench.runner.papers.files import paper_rows, papers, read_paper
 from tests.cli.commands import FEW, images_of
 
-SUMMARIES = {
-    "emat": (
-        "EMAT (2025): 0 of 48 runs done, 48 lacking files; how long they take is not known yet",
-        "1",
-        "12",
-        "48",
-    ),
-    "cst": (
-        "CST (CVPR 2023): 0 of 16 runs done, 16 lacking files; how long they take is not known yet",
-        "main",
-        "4",
-        "16",
-    ),
-}
-
 
 @pytest.fixture
 def nothing(tmp_path, monkeypatch):
@@ -52,16 +37,14 @@ def test_papers_are_listed_with_their_tables(capsys):
         assert str(len(paper_rows(name, paper))) in line.split() and line.endswith(f" {list(paper.tables)[-1]}")
 
 
-@pytest.mark.parametrize("name", SUMMARIES)
-def test_a_papers_plan_says_what_is_missing_and_which_command_brings_it(capsys, nothing, name):
-    status, out = said(capsys, name)
-    title, table, rows, runs = SUMMARIES[name]
+def test_a_papers_plan_says_what_is_missing_and_which_command_brings_it(capsys, nothing):
+    status, out = said(capsys, "emat")
+    title = "EMAT (2025): 0 of 48 runs done, 48 lacking files; how long they take is not known yet"
     assert status == 0 and out.splitlines()[0] == title and widest_line(out) <= 100
-    (line,) = (line for line in out.splitlines() if line.startswith(f"{table} "))
-    assert line.split()[-6:] == [rows, runs, "0", "0", runs, "?"]
+    (line,) = (line for line in out.splitlines() if line.startswith("1 "))
+    assert line.split()[-6:] == ["12", "48", "0", "0", "48", "?"]
     assert "* missing: data pascal not in data/pascal: fsbench data prepare pascal --root data/pascal" in out
-    backbone = {"emat": "dinov2_vits14", "cst": "dino_vits8_300ep"}[name]
-    assert f"* missing: weights {backbone}" in out and f": fsbench weights fetch {backbone}" in out
+    assert "* missing: weights dinov2_vits14" in out and ": fsbench weights fetch dinov2_vits14" in out
 
 
 def widest_line(printed: str) -> int:
@@ -92,6 +75,7 @@ def test_a_table_has_a_line_for_each_row_with_why_it_cannot_be_equal(capsys, not
     assert mean.split()[1] in lines[-1]
 
 
+@pytest.mark.slow(1)
 def test_a_long_name_is_short_in_a_narrow_table(capsys, nothing):
     status, out = said(capsys, "dcama", "--table", "A")
     assert status == 0 and widest_line(out) <= 100 and "learning_rate=5e-4" not in out
@@ -109,6 +93,7 @@ def test_a_run_of_which_everything_lacks_files_says_that_nothing_was_run(capsys,
     assert "* missing: weights dino_vits8_300ep not in weights/dino_deitsmall8_300ep_pretrain.pth: " in out
 
 
+@pytest.mark.slow(1)
 def test_released_checkpoints_are_asked_for_by_their_places(capsys, nothing):
     status, out = said(capsys, "emat", "--released")
     assert (
@@ -117,13 +102,6 @@ def test_released_checkpoints_are_asked_for_by_their_places(capsys, nothing):
         == 4
     )
     assert "missing: weights" not in out  # the authors' checkpoints bring the backbone along
-
-
-def test_a_mistake_in_a_file_is_one_line(capsys, tmp_path):
-    (tmp_path / "wrong.yaml").write_text("title: x\ntables: []\n")
-    assert main(["reproduce", str(tmp_path / "wrong.yaml")]) == 2
-    error = capsys.readouterr().err
-    assert "wrong.yaml: tables is [], expected a mapping" in error and error.count("\n") == 1
 
 
 @pytest.fixture
@@ -172,6 +150,7 @@ class Fails:
         return "failed (status 3)"
 
 
+@pytest.mark.slow(2)
 def test_a_failed_training_is_tried_once_and_its_tests_wait(small_paper, tmp_path, monkeypatch, capsys):
     executor = Fails()
     monkeypatch.setattr("fsbench.cli.reproduce.choose_executor", lambda options: executor)

@@ -90,6 +90,7 @@ def test_a_sweep_over_folds_ranks_nothing(file):
     assert ("metric" in sweep) == (len(folds.get("values", [0])) == 1) == (folds.get("value") == 0)
 
 
+@pytest.mark.slow(1)
 def test_several_runs_of_an_agents_call_are_refused(monkeypatch, capsys, bench_arguments, tmp_path):
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
     monkeypatch.setenv("WANDB", "offline")
@@ -102,7 +103,12 @@ def test_every_family_of_methods_has_a_sweep():
     assert {"prototype", "emat", "cst", "hsnet", "dcama", "hmnet", "pspnet"} <= {file.stem for file in SWEEPS}
 
 
-@pytest.mark.parametrize("file", [f for f in SWEEPS if f.stem in names("methods")], ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    [file if file.stem in ("emat", "prototype") else pytest.param(file, marks=pytest.mark.slow(1))
+     for file in SWEEPS if file.stem in names("methods")],
+    ids=lambda file: file.stem,
+)  # fmt: skip
 def test_an_agents_call_is_our_command_line(file, capsys):
     """With one value of every parameter; the data set is the demo, which is there."""
     sweep = yaml.safe_load(file.read_text())

@@ -175,12 +175,10 @@ def test_fss1000(fss: Path, lists: str, shown: Check) -> None:  # noqa: F811
 DAMAGES = {
     "pascal": [
         (lambda r: cut(r / "JPEGImages/2008_000007.jpg"), r"2008_000007\.jpg cannot be decoded"),
-        (lambda r: cut(r / "SegmentationClassAug/2008_000007.png"), r"2008_000007\.png cannot be decoded"),
         (
             lambda r: (r / "JPEGImages/2007_000009.jpg").write_bytes(b""),
             r"2007_000009\.jpg cannot be decoded \(it is empty\)",
         ),
-        (lambda r: (r / "JPEGImages/2007_000009.jpg").write_text("<html>"), r"2007_000009\.jpg cannot be decoded"),
         (lambda r: (r / "JPEGImages/2007_000009.jpg").unlink(), r"photos +1 missing: 2007_000009\.jpg"),
         (lambda r: (r / "SegmentationClassAug/2008_000007.png").unlink(), r"val\.txt +1 missing: 2008_000007\.png"),
         (
@@ -188,23 +186,17 @@ DAMAGES = {
             r"2008_000007\.jpg is 120x130 pixels and its label map .*2008_000007\.png 9x8",
         ),
         (lambda r: (r / "ImageSets/Segmentation/val.txt").unlink(), r"val\.txt .*does not exist"),
-        (lambda r: save_names(r, val=["2008_000001"] * 2), r"has the name 2008_000001 twice"),
-        (lambda r: Image.new("RGB", (9, 9)).save(r / "JPEGImages/2007_000001.png"), "two images named 2007_000001"),
-        (lambda r: (r / "JPEGImages").rename(r / "photos"), "has no JPEGImages"),
     ],
     "coco": [
         (lambda r: (r / "val2014/2.jpg").unlink(), r"1 annotated images have no photo: val2014/2\.jpg"),
         (lambda r: cut(r / "annotations/instances_val2014.json"), "cannot be used"),
-        (lambda r: (r / "annotations/instances_train2014.json").unlink(), "has no annotations/instances_train2014"),
         (
             lambda r: Image.new("RGB", (50, 60)).save(r / "val2014/2.jpg"),
             r"2\.jpg is 50x60 pixels and its label map .*instances_val2014\.json 100x90",
         ),
-        (lambda r: (r / "train2014/3.jpg").write_bytes(b""), r"3\.jpg cannot be decoded \(it is empty\)"),
     ],
     "fss1000": [
         (lambda r: (r / "cup/3.png").unlink(), r"cup/3\.jpg has no \.png beside it"),
-        (lambda r: cut(r / "cup/3.jpg"), r"3\.jpg cannot be decoded"),
         (
             lambda r: Image.new("L", (9, 9)).save(r / "cup/3.png"),
             r"cup/3\.jpg is 20x10 pixels and its label map .*3\.png 9x9",
@@ -241,6 +233,7 @@ def test_folder(blocks_folder: Path, shown: Check, tmp_path: Path) -> None:
     assert "PROBLEM  train.txt   1 missing: x; expected images in" in text
 
 
+@pytest.mark.slow(3)
 def test_real_samples(real_data: Path, shown: Check) -> None:
     for dataset, name in (("pascal", "voc-mini"), ("coco", "coco-mini"), ("fss1000", "fss1000-mini")):
         status, text = shown(dataset, real_data / name)

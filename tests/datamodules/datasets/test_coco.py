@@ -174,19 +174,10 @@ def alter(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     ("damage", "message"),
     [
         (lambda file: file.write_text(file.read_text()[:-100]), "cannot be used"),
-        (lambda file: file.write_bytes(b"\xff\xfe\x00"), "cannot be used"),
         (lambda file: file.write_text("[1, 2]"), "it has no list of images"),
-        (alter(lambda c: c.pop("annotations")), "it has no list of annotations"),
-        (alter(lambda c: c["annotations"][0].pop("category_id")), 'annotations\\[0\\] has no "category_id"'),
-        (alter(lambda c: c["annotations"][0].pop("image_id")), 'annotations\\[0\\] has no "image_id"'),
-        (alter(lambda c: c["images"][0].pop("height")), 'images\\[0\\] has no "height"'),
         (alter(lambda c: c["categories"].pop()), "it has 79 categories, not the 80"),
         (alter(lambda c: c["categories"][0].update(name="dragon")), "80 categories, among them 'dragon'"),
         (alter(lambda c: c["annotations"][0].update(category_id=4)), "annotation 1000 has the category id 4"),
-        (alter(lambda c: c["annotations"][0].update(image_id=1)), "annotation 1000 is on image 1, which is not"),
-        (alter(lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]])), "annotation 1000 has a polygon"),
-        (alter(lambda c: c["annotations"][0].update(segmentation=[[1, 2, 1e9, 3]])), "annotation 1000 has a polygon"),
-        (alter(lambda c: c["images"].append(c["images"][0])), "two images have the same id or file name"),
     ],
 )
 def test_unusable_annotation_file_is_named(root: Path, damage: Callable[[Path], None], message: str) -> None:
@@ -225,6 +216,7 @@ def test_painted_membership_agrees_with_the_official_lists(
     assert len(compared) == pairs
 
 
+@pytest.mark.slow(2)
 def test_painted_objects_differ_from_those_of_pycocotools_by_the_share_that_kits_state(real_data: Path) -> None:
     data = Coco(str(real_data / "coco-mini"))
     content = json.loads((real_data / "coco-mini/annotations/instances_val2014.json").read_text())
@@ -371,6 +363,7 @@ def test_a_class_has_the_images_of_the_first_list_that_names_some(nine: Path) ->
     assert [*images_of[31]] == [f"val2014/{PHOTO(6)}"]
 
 
+@pytest.mark.slow(2)
 def test_official_episodes_are_those_of_the_rule(real_data: Path, tmp_path: Path, monkeypatch) -> None:
     """From the authors' lists, whose photos are not needed for drawing."""
     monkeypatch.setattr(CocoAll, "check_images", lambda *_: None)

@@ -36,6 +36,7 @@ def prepared(capsys, *arguments: str | Path) -> tuple[int, str]:
     return status, shown.out + shown.err
 
 
+@pytest.mark.slow(3)
 def test_the_crops_of_the_field_and_all_of_them(drawn):
     field, every = DeepGlobe(str(drawn("deepglobe"))), DeepGlobeAll(str(drawn("deepglobe_all")))
     listed, more = set(field.candidates("val")), set(every.candidates("val"))
@@ -48,6 +49,7 @@ def test_the_crops_of_the_field_and_all_of_them(drawn):
     assert every.label_map(single).all()
 
 
+@pytest.mark.slow(3)
 def test_a_crop_is_in_the_folder_of_each_of_its_colours(drawn):
     data = DeepGlobe(str(drawn("deepglobe")))
     crop = next(name for name in data.names[1] if name.replace("1/test", "2/test", 1) in data.names[2])
@@ -116,7 +118,11 @@ def test_a_mask_without_foreground_is_not_listed(drawn, tmp_path):
     assert Suim(str(tmp_path)).names[1] == ("masks/FV/1.png",)
 
 
-@pytest.mark.parametrize("dataset", ["deepglobe", "isic", "lung", "suim"])
+SCENES = pytest.param("deepglobe", marks=pytest.mark.slow(3))
+"""Large ones, which take seconds to be drawn."""
+
+
+@pytest.mark.parametrize("dataset", [SCENES, "isic", "lung", "suim"])
 def test_the_classes_take_turns(drawn, dataset):
     data = {"deepglobe": DeepGlobe, "isic": Isic, "lung": Lung, "suim": Suim}[dataset](str(drawn(dataset)))
     protocol = load_segmentation("cdfss")
@@ -143,7 +149,7 @@ def test_methods_are_not_trained_on_another_domain(drawn):
         load_segmentation("cdfss").training_pool(Isic(str(drawn("isic"))), Task(0))
 
 
-@pytest.mark.parametrize("dataset", ["deepglobe", "isic", "lung", "lung_all", "suim"])
+@pytest.mark.parametrize("dataset", [SCENES, "isic", "lung", "lung_all", "suim"])
 def test_a_drawn_folder_is_checked_with_its_counts(drawn, dataset, capsys):
     status, shown = prepared(capsys, "check", dataset, "--root", drawn(dataset))
     assert status == 0 and "usable subset" in shown
@@ -215,6 +221,7 @@ def test_a_prepared_folder_is_left_as_it_is(drawn, tmp_path, capsys):
     assert status == 0 and before == {path: path.stat().st_mtime_ns for path in root.glob(f"{IMAGES}/*/*")}
 
 
+@pytest.mark.slow(3)
 def test_crops_are_encoded_as_opencv_encodes_them(drawn):
     data = DeepGlobe(str(drawn("deepglobe")))
     with Image.open(data.image_path(data.names[1][0])) as image:

@@ -120,6 +120,7 @@ def test_interrupted_generation_leaves_nothing_that_looks_complete(
     assert files(tmp_path) == {"demo"} and pixels_digest(tmp_path / "demo") == pixels_digest(root)
 
 
+@pytest.mark.slow(2)
 def test_two_processes_make_one_demo(tmp_path: Path) -> None:
     code = "import sys; from fsbench.datamodules.datasets.demo import Demo; Demo(sys.argv[1], train=14, val=10)"
     both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "demo")]) for _ in range(2)]

@@ -70,7 +70,7 @@ def check(root: Path, capsys: pytest.CaptureFixture, level: str) -> list[str]:
     return [re.split(r"\s{2,}", line, maxsplit=2)[2] for line in lines if line.startswith(level)]
 
 
-@pytest.mark.parametrize("protocol", ["fscs", "hsnet", "pfenet", "presence", "bam_gfss"])
+@pytest.mark.parametrize("protocol", ["fscs", "pfenet", "bam_gfss"])
 @pytest.mark.parametrize("fold", [0, 1])
 def test_label_maps_numbered_from_0_are_refused(tmp_path: Path, protocol: str, fold: int) -> None:
     """Also for the fold whose numbers are all there: it would show the objects of other classes."""

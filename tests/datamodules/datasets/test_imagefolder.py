@@ -44,7 +44,7 @@ def test_class_folders_without_images_are_named(tmp_path: Path) -> None:
         ImageFolder(str(root))
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", [1, 6])
 def test_images_are_turned_as_people_see_them(tmp_path: Path, capsys: pytest.CaptureFixture, orientation: int) -> None:
     seen = np.random.RandomState(0).randint(0, 256, (6, 9, 3)).astype(np.uint8)
     root = tmp_path / "photos"

@@ -103,6 +103,7 @@ def check_against(content: dict[str, Any], root: Path) -> None:
     ]
 
 
+@pytest.mark.slow(1)
 @pytest.mark.parametrize("form", ["zip", "json"])
 def test_the_published_file_is_taken_and_is_all_that_presence_needs(form, tmp_path, capsys):
     content = own_file()

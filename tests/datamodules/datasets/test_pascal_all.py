@@ -103,6 +103,7 @@ def drawn_epoch(data: EpisodicDataModule, epoch: int) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.slow(2)
 def test_epochs_may_recur_as_in_the_authors_program(isic, pascal):
     settings = dict(validation="source", validation_episodes=2, epoch_seeds="program")
     first, second, third = (drawn_epoch(module(isic, pascal, **settings, seed=3), epoch) for epoch in range(3))

@@ -122,6 +122,7 @@ def test_the_numbers_that_intensities_are_normalised_by_are_those_of_plain_sums(
         assert data.scale("3") == pytest.approx((exact.mean(), exact.std()), rel=1e-7)
 
 
+@pytest.mark.slow(2)
 def test_training_scans_are_summed_before_loader_processes_start(folders, monkeypatch):
     for name in ("load_json", "save_json"):  # without the disk cache, where the first process would keep them
         monkeypatch.setattr(volumes, name, lambda *_: None)
@@ -190,8 +191,8 @@ def test_files_that_lack_or_do_not_fit_are_named(tmp_path, capsys):
         _ = ChaosT2(str(tmp_path)).class_slices
 
 
-@pytest.mark.parametrize("side", [258, 512])
-def test_slices_that_a_test_would_cut_are_refused_and_smaller_ones_are_told(tmp_path, capsys, side):
+def test_slices_that_a_test_would_cut_are_refused_and_smaller_ones_are_told(tmp_path, capsys):
+    side = 258
     root = draw_prepared(tmp_path, ids=CHAOS_IDS[:5], slices=3)
     assert main(["data", "check", "chaost2", "--root", str(root)]) == 0
     assert "sides from 64 pixels on; the official data have 256" in capsys.readouterr().out
@@ -208,9 +209,7 @@ def test_slices_that_a_test_would_cut_are_refused_and_smaller_ones_are_told(tmp_
     assert f"has slices of 64 x {side} pixels" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("value", "told"), [(5, "5"), (255, "255"), (256, "256"), (-1, "-1"), (1.5, "1.5"), (1e10, r"1e\+10")]
-)
+@pytest.mark.parametrize(("value", "told"), [(5, "5"), (255, "255"), (-1, "-1"), (1.5, "1.5")])
 def test_labels_that_are_no_class_numbers_are_refused(tmp_path, value, told):
     root = draw_prepared(tmp_path, ids=CHAOS_IDS[:2], slices=3)
     labels = np.zeros((3, 64, 64), np.float32)
@@ -225,6 +224,7 @@ def test_labels_that_are_no_class_numbers_are_refused(tmp_path, value, told):
 # Preparation
 
 
+@pytest.mark.slow(1)
 def test_chaos_is_prepared_from_its_archive(tmp_path, capsys):
     before = locale.setlocale(locale.LC_CTYPE)
     archive = draw_chaos(tmp_path / "from")
@@ -316,10 +316,17 @@ def test_scans_that_are_there_in_either_layout_of_the_authors_are_not_prepared_a
             {"side": 64},
             "the scan 0 (img0001.nii.gz) has slices of 64 x 64 pixels, expected more than 64: 32 are cut off",
         ),
-        ({"shift": -1000}, "the scan 0 (img0001.nii.gz) has one value alone between -125 and 275 HU, expected tissue"),
-        ({"stray": 20}, "the scan 1 (img0002.nii.gz) has the label 20; expected a class from 0 to 13"),
+        pytest.param(
+            {"shift": -1000},
+            "the scan 0 (img0001.nii.gz) has one value alone between -125 and 275 HU, expected tissue",
+            marks=pytest.mark.slow(1),
+        ),
+        pytest.param(
+            {"stray": 20}, "the scan 1 (img0002.nii.gz) has the label 20; expected a class from 0 to 13",
+            marks=pytest.mark.slow(2),
+        ),
     ],
-)
+)  # fmt: skip
 def test_scans_that_cannot_be_prepared_are_named_and_nothing_is_published(tmp_path, capsys, change, said):
     archive = draw_btcv(tmp_path / "from", **change)
     command = ["data", "prepare", "sabs", "--root", str(tmp_path / "root"), "--from", str(archive.parent)]
@@ -329,6 +336,7 @@ def test_scans_that_cannot_be_prepared_are_named_and_nothing_is_published(tmp_pa
     assert main([*command, "--allow-unverified"]) == 0 and Sabs(str(tmp_path / "root")).scans == ("0", "1")
 
 
+@pytest.mark.slow(1)
 def test_scans_that_a_killed_process_made_of_another_archive_are_not_published(tmp_path):
     root = tmp_path / "root"
     draw_prepared(root / f".{Sabs.inner[0]}.making", Sabs, [7], slices=2)

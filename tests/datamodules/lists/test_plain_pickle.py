@@ -85,7 +85,9 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize(
+    "name", [name if name != "nested member" else pytest.param(name, marks=pytest.mark.slow(1)) for name in REFUSED]
+)
 def test_what_is_no_data_is_refused_with_its_reason(name):
     content, reason = REFUSED[name]
     with pytest.raises(ValueError, match=reason):
@@ -144,6 +146,7 @@ def read_mutated(seed: int, count: int) -> None:
     print("read", *outcomes)
 
 
+@pytest.mark.slow(1)
 def test_mutated_files_end_neither_the_process_nor_its_memory(tmp_path):
     """The reader alone is tested here; `tests/fuzz` gives mutated files of all formats to the data sets."""
     code = "from tests.datamodules.lists.test_plain_pickle import read_mutated; read_mutated(0, 3000)"

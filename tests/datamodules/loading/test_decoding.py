@@ -95,7 +95,7 @@ class Logged(Folder):
         return super().image_path(name)
 
 
-@pytest.mark.parametrize(("workers", "mib"), [(0, 2), (2, 3)])
+@pytest.mark.parametrize(("workers", "mib"), [(0, 2), pytest.param(2, 3, marks=pytest.mark.slow(2))])
 def test_foresight_never_decodes_more_than_the_order_of_last_use(blocks_folder, tmp_path, workers, mib):
     """One process that loads all images gains; several, each of which sees some batches, lose nothing."""
     dataset = Logged(str(blocks_folder))
@@ -113,6 +113,7 @@ def test_foresight_never_decodes_more_than_the_order_of_last_use(blocks_folder, 
     assert decoded[True] < decoded[False] if workers == 0 else decoded[True] <= decoded[False]
 
 
+@pytest.mark.slow(1)
 def test_memory_stays_flat(dataset):
     """300 episodes of images that need ten times the bound: 64 MiB pass through a memory of 1 MiB."""
     data = episodic(dataset, image_size=256, workers=0, episodes=100, cache_mib=1)

@@ -143,6 +143,7 @@ def test_shared_memory_that_is_too_small_stops_no_run(first, others, out, note):
     assert (note in done.stderr) if note else not done.stderr
 
 
+@pytest.mark.slow(1)
 def test_torchs_generator_is_the_same_after_batches_were_measured(monkeypatch, capsys):
     """Whether or not they have room, and with or without workers."""
     states = []

@@ -125,6 +125,7 @@ def test_a_photo_that_shows_both_classes_speaks_against_neither():
     assert len(check.shown) == 4 and len(check.absent) == 3 and asked.count("both") == 1
 
 
+@pytest.mark.slow(2)
 def test_many_photos_are_asked_in_part():
     supports = [photo(f"{kind}{number:02}", kind) for kind in ("cat", "dog") for number in range(15)]
     asked = []

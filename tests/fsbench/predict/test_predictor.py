@@ -254,6 +254,7 @@ def test_a_broken_photo_is_told(demo, tmp_path):
         list(demo(tmp_path))
 
 
+@pytest.mark.slow(1)
 def test_a_method_that_takes_class_names_is_told_those_of_the_supports(monkeypatch):
     predictor = fsbench.Predictor("sam3_canvas_names", dataset="demo")
     photo, mask = np.full((40, 60, 3), 90, np.uint8), np.zeros((40, 60), np.uint8)

@@ -75,15 +75,6 @@ def test_smoothed_masks_are_cut_at_half_white(folder):
     assert only("a.png:m.png", "1=a,3=b")[0].classes == {1: "a", 3: "b"}
 
 
-@pytest.mark.parametrize("kind", ["point", "points", "line", "linestrip"])
-def test_points_and_lines_are_passed_over_with_a_note(folder, kind):
-    shapes = [shape("eye", kind, (3, 3), (4, 4)), shape("cat", "rectangle", (2, 2), (9, 9))]
-    (folder / "l.json").write_text(json.dumps(labelme(shapes=shapes)))
-    support, (note,) = only("l.json")
-    assert support.classes == {1: "cat"}
-    assert note.endswith(f'left out: 1 of eye (fsbench does not read the shape "{kind}")')
-
-
 def test_categories_may_be_numbers(folder):
     content = coco()
     content["categories"] = [{"id": 90, "name": 5}, {"id": 17, "name": "cat"}]
@@ -367,13 +358,10 @@ def test_objects_that_others_cover_are_left_out(folder, tool):
 
 OTHER_OBJECTS = [
     ({"segmentation": [], "bbox": [2, 2, 5, 5]}, "a box alone"),
-    ({"segmentation": None, "bbox": [2, 2, 5, 5]}, "a box alone"),
     ({"segmentation": ..., "bbox": [2, 2, 5, 5]}, "a box alone"),
-    ({"segmentation": [[]], "bbox": [2, 2, 5, 5]}, "a box alone"),
     ({"segmentation": [], "keypoints": [3, 3, 2], "bbox": [2, 2, 5, 5]}, "keypoints alone"),
     ({"segmentation": ..., "keypoints": [3, 3, 2]}, "keypoints alone"),
     ({"segmentation": []}, "an empty outline"),
-    ({"segmentation": [[], []]}, "an empty outline"),
     ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}}, "an empty mask"),
     ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "hb0"}, "iscrowd": 1}, "an empty mask"),
 ]
@@ -464,14 +452,10 @@ HONEST = [
     (SQUARE, {}),
     (SQUARE, {"bbox": [4, 4, 10, 10], "area": 100}),
     (SQUARE, {"bbox": [4, 4, 11, 11], "area": 121}),
-    (SQUARE, {"bbox": [4, 4, 14, 14], "area": 100.0}),  # two corners
     (SQUARE, {"bbox": [0.13, 0.2, 0.33, 0.5], "area": 0.17}),  # shares of the image
     (SQUARE, {"bbox": [0, 0, 24, 19], "area": 456}),  # drawn by hand, and its area
     (SQUARE, {"bbox": [], "area": 0}),
-    (SQUARE, {"bbox": None, "area": None}),
-    (SQUARE, {"bbox": [0, 0, 0, 0], "area": -1}),
     (SQUARE, {"bbox": [9, 9, 10, 10, 30], "area": True}),  # turned
-    (SQUARE, {"bbox": ["4", "4", "10", "10"], "area": "100"}),
     (SQUARE, {"bbox": [float("nan"), 4, 10, 10], "area": float("nan")}),
     (SQUARE, {"bbox": {"x": 4}, "area": 10**400}),
     (SQUARE, {"area": 30}),  # with a hole that the outline lacks
@@ -479,7 +463,6 @@ HONEST = [
     ([[2, 2], [27, 17], [26, 17]], {"bbox": [2, 2, 25, 15], "area": 7.5}),  # thin
     ([[9, 9], [10, 9], [10, 10]], {"bbox": [9.9, 9.9, 0.6, 0.6], "area": 0.2}),
     (RUNS, {"bbox": [20, 0, 2, 20], "area": 40}),
-    (RUNS, {"bbox": [20, 0, 22, 20], "area": 60}),
 ]
 
 
@@ -489,9 +472,7 @@ def test_what_programs_state_of_an_object_is_no_contradiction(folder, corners, v
 
 
 CONTRADICTED = [
-    (SQUARE, {"bbox": [20, 12, 6, 6]}, r"bbox \[20, 12, 6, 6\]"),
     (SQUARE, {"bbox": [20, 12, 6, 6], "area": 100}, r"bbox \[20, 12, 6, 6\]"),
-    (SQUARE, {"bbox": [1, 1, 4, 4]}, r"bbox \[1, 1, 4, 4\]"),
     ([[2, 2], [4, 2], [4, 4], [2, 4]], {"bbox": [0, 0, 30, 20]}, r"bbox \[0, 0, 30, 20\]"),
     (SQUARE, {"bbox": [4, 4, 10, 10], "area": 900}, "area 900"),
     (SQUARE, {"area": 12.5}, "area 12.5"),
@@ -548,7 +529,6 @@ REFUSALS = [
     ("cat=a.png:no.png", "", "mask no.png cannot be decoded"),
     ("cat=no.png:m.png", "", "image no.png cannot be decoded"),
     ("cat=a.png", "", r"names no mask; expected \[name=\]photo:mask.png"),
-    ("cat=b.png:m2.png", "", "there is no file b.png and no file m2.png"),
     ("a.png:two.png", "9=cat", "the numbers 1, 3, none of which --classes names"),
     ("cat=a.png:m.png", "bird", "no support shows the class 'bird' of --classes"),
     ("a.png:two.png", "1=cat,x", "expected numbers from 1 to 254 and names"),
@@ -639,42 +619,28 @@ def changed(path: str, value: object) -> dict:
 SEGMENTATION = "annotations.1.segmentation"
 MALFORMED_COCO = [
     ("images", ..., "it has no list of images"),
-    ("images", [None], "it has no list of images"),
     ("images.0.id", 8, "two images have the same id or file name"),
-    ("images.0.file_name", "not here.png", "two images have the same id or file name"),
     ("images.0.id", "7", "id is '7', not a whole number"),
-    ("images.0.file_name", 7, "file_name is '7', not text"),
     ("images.0.width", 10**9, "is stated to have 1000000000x20 pixels"),
-    ("images.0.width", 0, "is stated to have 0x20 pixels"),
     ("images.0.width", WIDTH - 1, "unusable run-length mask"),
     ("annotations.0.id", ..., 'annotations\\[0\\] has no "id"'),
     ("annotations.0.image_id", 99, "is on image 99, which is not listed"),
     ("annotations.0.category_id", 99, "has the category id 99, which is not listed"),
     ("annotations.0.category_id", None, "category_id is 'None', not a whole number"),
     ("annotations.0.segmentation", ..., 'annotations\\[0\\] has no "segmentation"'),
-    ("annotations.0.segmentation", None, "cannot be used"),
     ("annotations.0.segmentation", 7, "cannot be used"),
     ("annotations.0.segmentation", "abc", "a polygon that is not a list of x, y in pixels"),
-    ("annotations.0.segmentation", [[[1, 2], [3, 4]]], "a polygon that is not a list of x, y in pixels"),
-    ("annotations.0.image_id", 1.5, "image_id is '1.5', not a whole number"),
-    ("annotations.0.category_id", True, "category_id is 'True', not a whole number"),
     ("images.0.height", 10**30, "cannot be used"),
-    ("images.0.height", "20", "height of the image 'a.png' is '20', not a whole number"),
     ("annotations.0.segmentation", [[1, 1, 10**400, 1, 9, 9]], "cannot be used"),
     ("annotations.0.segmentation", [[1, 2, float("nan"), 4]], "a polygon that is not a list of x, y in pixels"),
     ("annotations.0.segmentation", [[1, 2, 900, 4, 5, 6]], "is not near its image of 30x20 pixels"),
     (SEGMENTATION, {}, "unusable run-length mask"),
     (f"{SEGMENTATION}.size", [20, 31], r"unusable run-length mask on a.png \(its size is \[20, 31\]"),
     (f"{SEGMENTATION}.counts", [400, 40], "its runs do not fill 600 pixels"),
-    (f"{SEGMENTATION}.counts", [700, -100], "its runs do not fill 600 pixels"),
     (f"{SEGMENTATION}.counts", [400.5, 199.5], "its runs are no whole numbers"),
     (f"{SEGMENTATION}.counts", "\u20ac", "its runs hold the character"),
-    (f"{SEGMENTATION}.counts", None, "it has no runs"),
     ("categories", ..., "has no categories with id and name"),
-    ("categories", 3, "has no categories with id and name"),
-    ("categories", ["cat"], "has no categories with id and name"),
     ("categories.0.name", None, "has no categories with id and name"),
-    ("categories.0.id", "a", "has no categories with id and name"),
     ("categories", [{"id": n, "name": str(n)} for n in range(255)], "has 255 categories, expected at most 254"),
     ("images.0.file_name", "gone.png", "photo gone.png, which is not in .; put it there or give --support-root"),
     ("images.0.file_name", "m.json", "cannot be decoded"),

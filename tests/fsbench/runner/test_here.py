@@ -102,6 +102,7 @@ def test_this_machine_in_short_and_in_full(capsys, monkeypatch, tmp_path):
     )
 
 
+@pytest.mark.slow(2)
 def test_the_verdict_needs_no_torch():
     code = (
         "import sys; from fsbench.cli.main import main; "

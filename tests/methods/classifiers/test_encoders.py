@@ -10,6 +10,7 @@ from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import ENCODERS, Encoder, build_encoder_network
 
 
+@pytest.mark.slow(2)
 def test_trained_parameters(experiment):
     for name, inside in {"ft": None, "lora": 4 * 6 * (96 + 288 + 96 + 96), "vpt": 6 * 10 * 96}.items():
         method: Classifier = experiment(name).method

@@ -124,6 +124,7 @@ def test_features_have_their_place_on_the_disk_before_they_are_written(tmp_path,
     assert store.has(3) and not isinstance(store.values, np.memmap)
 
 
+@pytest.mark.slow(1)
 def test_an_image_that_cannot_be_read_is_named(experiment, tmp_path):
     root = draw_photos(tmp_path / "photos", [6] * 5)
     (root / "class_2" / "03.jpg").write_bytes(b"no photo")

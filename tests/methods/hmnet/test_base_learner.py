@@ -85,6 +85,7 @@ def images(folder, **options):
     return data(folder, training_items="images", validation="images", validation_episodes=None, **options)
 
 
+@pytest.mark.slow(1)
 def test_validation_is_the_base_miou_of_all_images(blocks_folder, monkeypatch):
     """With logits that follow the colours: intersections and unions by plain sums over all 24 images, without void."""
     module, learner = images(blocks_folder, eval_batch_size=5), learner_of_three()

@@ -56,6 +56,7 @@ class Gradients(L.Callback):
             torch.save({name: p.grad for name, p in method.named_parameters() if p.grad is not None}, file)
 
 
+@pytest.mark.slow(2)
 def test_gradients_in_half_precision_are_scaled_back_alike(blocks_folder, tmp_path):
     """Both optimisers step with the gradients themselves, though the scale doubles after every training step."""
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=1)

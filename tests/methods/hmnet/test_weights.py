@@ -40,7 +40,8 @@ def test_authors_checkpoints_and_back(tmp_path):
     assert all(torch.equal(v, method.state_dict()[k]) for k, v in other.state_dict().items())
 
 
-@pytest.mark.parametrize("authors", [False, pytest.param(True, marks=pytest.mark.slow(3))])
+@pytest.mark.slow(3)
+@pytest.mark.parametrize("authors", [False, True])
 def test_the_meta_learner_alone_of_a_checkpoint_with_the_ensemble(blocks_folder, tmp_path, authors):
     """Only the meta logits that the ensemble starts from are read; the other settings must be the same."""
     method = on_pspnet(shots=2)

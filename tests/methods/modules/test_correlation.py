@@ -19,7 +19,10 @@ LEARNERS = {"emat": emat_learner, "emat_seg": partial(emat_learner, class_token=
 CHANNELS, SIDE, POSITIONS, SAMPLES = 24, 12, 49, 4
 
 
-@pytest.fixture(params=LEARNERS)
+OFTEN = ["emat", pytest.param("emat_seg", marks=pytest.mark.slow(1)), "cst"]
+
+
+@pytest.fixture(params=OFTEN)
 def net(request):
     """A learner whose norms and biases are not those of the start."""
     torch.manual_seed(0)
@@ -70,7 +73,7 @@ def test_answers_and_gradients_are_those_of_the_whole_correlation(net, queries, 
     torch.testing.assert_close(outcome(net, answers, *leaves), expected, atol=1e-9, rtol=1e-8)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow(1))])
 def test_half_precision_is_that_of_the_whole_correlation(net, dtype):
     arguments = inputs(net)
     with torch.autocast("cpu", dtype=dtype), torch.no_grad():
@@ -94,8 +97,8 @@ class Largest(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("training", [pytest.param(False, marks=pytest.mark.slow(1)), True])
+@pytest.mark.parametrize("name", OFTEN)
 def test_the_whole_correlation_is_never_stored(name, training, monkeypatch):
     """Nothing as large is, in the backward pass either."""
     monkeypatch.setattr(halved_correlation, "CHUNK", 1)

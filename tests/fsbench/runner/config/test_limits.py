@@ -4,7 +4,6 @@ import pytest
 from lightning.pytorch.cli import LightningCLI
 
 from fsbench.base.errors import SettingsError
-from fsbench.base.paths import CONFIGS
 from fsbench.cli.main import main
 from fsbench.results.sheets.cells import CONDITIONAL, MARKS, STAR
 from fsbench.results.sheets.trainings import BORROWED, ROUGH, THESE
@@ -58,15 +57,11 @@ def test_names_that_no_folder_of_a_run_has_are_refused(name, words):
     assert str(error.value).startswith(f"run.name is {name!r}, {words}")
 
 
-@pytest.mark.parametrize("named", ["method", "files"])
-def test_a_command_refuses_them_before_it_builds_anything(named, capsys, tmp_path, monkeypatch):
+def test_a_command_refuses_them_before_it_builds_anything(capsys, tmp_path, monkeypatch):
     """Neither the method nor the data, which are not built at all here."""
     monkeypatch.setattr(LightningCLI, "instantiate_classes", lambda cli: pytest.fail("something was built"))
-    names = ["--method", "hsnet", "--dataset", "demo"]
-    if named == "files":
-        names = [f"--config={CONFIGS / part}.yaml" for part in ("base", "methods/hsnet", "data/demo")]
     monkeypatch.chdir(tmp_path)
-    assert main(["bench", *names, "--trainer.precision=bf16-true"]) == 2
+    assert main(["bench", "--method=hsnet", "--dataset=demo", "--trainer.precision=bf16-true"]) == 2
     err = capsys.readouterr().err
     assert "trainer.precision is bf16-true, expected 32-true, 16-mixed or bf16-mixed" in err
     assert "Traceback" not in err and not list(tmp_path.iterdir())

@@ -216,6 +216,7 @@ def test_the_commit_of_a_package(site, tmp_path, monkeypatch, how):
     assert how != "editable" or (found and head.startswith(found))
 
 
+@pytest.mark.slow(2)
 def test_the_front_says_a_clash_in_one_line_without_torch(site, tmp_path):
     install(site, "fsb-mine", {"fsbench.methods": {"emat": "fsb_mine:Constant"}}, {"fsb_mine/__init__.py": TRAP})
     code = (

@@ -153,6 +153,7 @@ def test_a_grid_takes_axes_and_options():
 # What is wrong is said at once, and before torch is imported
 
 
+@pytest.mark.slow(1)
 def test_the_classes_of_data_sets_need_no_torch():
     """The folds of a run are looked up in them."""
     datasets = {
@@ -224,8 +225,6 @@ def test_before_torch_is_imported(tmp_path):
     ("words", "message"),
     [
         ("--method prototype --ckpt a.ckpt", "no checkpoint at a.ckpt"),
-        ("--method prototype --dataset pascal --weights x.pth --data-root .", "are not at x.pth"),
-        ("--method prototype --dataset pascal --data-root nowhere", "the folder nowhere does not exist"),
         ("--method prototype --dataset pascal --data-root nowhere --data.test.wey 2", "did you mean --data.test.way?"),
     ],
 )

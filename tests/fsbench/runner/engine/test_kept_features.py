@@ -36,6 +36,7 @@ def test_a_narrow_type_is_another_run_and_what_fits_is_none(experiment):
     assert set(variants([usual, narrow])) == {"prototype (cache_dtype float32)", "prototype (cache_dtype bfloat16)"}
 
 
+@pytest.mark.slow(1)
 def test_a_narrow_type_beside_a_narrow_precision_is_refused(experiment):
     with pytest.raises(SettingsError, match="cache_dtype is bfloat16, which is for segmentation with precision 32-tru"):
         experiment(BFLOAT16, "--trainer.precision=bf16-mixed")

@@ -14,6 +14,11 @@ from tests.config_words import parse
 from tests.drawn_files import draw_classification, draw_segmentation
 
 
+def one_of(quick, *others):
+    """One method stands for the others in the quick tests."""
+    return pytest.mark.parametrize("name", [quick, *(pytest.param(name, marks=pytest.mark.slow(1)) for name in others)])
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Images of a segmentation and of a classification."""
@@ -49,7 +54,7 @@ def both_answers(name, dataset, folders, *settings):
     return found
 
 
-@pytest.mark.parametrize("name", ["insid3", "fssdino", "linear_probe_dense", "lora_probe_dense"])
+@one_of("insid3", "fssdino", "linear_probe_dense", "lora_probe_dense")
 def test_methods_that_compute_in_float32_answer_the_same_bits(name, folders):
     more = {"insid3": ["--model.svd_components=20"], "lora_probe_dense": ["--model.tuning_steps=2"]}.get(name, [])
     exact, mixed = both_answers(name, "folder", folders, "--data.test.empty=false", *more)
@@ -62,13 +67,13 @@ def test_a_prototype_answers_nearly_the_same(folders):
     np.testing.assert_allclose(mixed.score, exact.score, atol=0.05, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["nn", "ridge", "svm", "metaoptnet"])
+@one_of("nn", "ridge", "svm", "metaoptnet")
 def test_classifiers_of_features_name_nearly_all_alike(name, folders):
     exact, mixed = both_answers(name, "imagefolder", folders, "--data.test.way=3", "--data.test.queries=2")
     assert exact.named.shape == mixed.named.shape == (3, 2) and (exact.named == mixed.named).mean() >= 5 / 6
 
 
-@pytest.mark.parametrize("name", ["lp", "lora", *(pytest.param(n, marks=pytest.mark.slow(1)) for n in ("ft", "vpt"))])
+@one_of("lp", "lora", "ft", "vpt")
 def test_classifiers_that_learn_in_an_episode_name_its_ways(name, folders):
     """Steps from noise round apart, so that nothing more can be said of drawn images."""
     epochs = [] if name == "lp" else ["--model.epochs=1"]

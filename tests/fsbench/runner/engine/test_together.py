@@ -50,6 +50,7 @@ def files_of(record):
     return run, [(record.path / name).read_bytes() for name in names]
 
 
+@pytest.mark.slow(4)
 def test_records_are_those_of_the_runs_alone_and_each_image_is_encoded_once(small_demo, tmp_path, encoded):
     for one in runs_in(tmp_path / "alone", small_demo, episodes=2):
         run(one)

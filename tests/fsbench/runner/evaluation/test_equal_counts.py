@@ -131,7 +131,10 @@ def check_on_scenes(method: str, scenes: Path, folder: Path, *options: str) -> R
             "blind_full", ["--data.test.protocol=bam", "--data.test.draws=2", "--data.image_size=64"], "any_pixel",
             marks=pytest.mark.slow(5),
         ),
-        ("emat", ["--data.test.way=2", "--data.test.setting=partially_augmented"], "predicted"),
+        pytest.param(
+            "emat", ["--data.test.way=2", "--data.test.setting=partially_augmented"], "predicted",
+            marks=pytest.mark.slow(2),
+        ),
     ],
     ids=["at the input's size", "calibrating", "padded, two draws", "two ways"],
 )  # fmt: skip

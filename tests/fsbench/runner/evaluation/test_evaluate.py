@@ -67,9 +67,9 @@ BOTH_WAYS = [True, False]
 
 
 @pytest.mark.parametrize(
-    "usual, other", [((BOTH_WAYS,), ()), ((), (BOTH_WAYS, [1, 0])), ((BOTH_WAYS,), (BOTH_WAYS, [1, 0]))]
+    ("usual", "other", "is_interrupted"),
+    [((BOTH_WAYS,), (), False), ((), (BOTH_WAYS, [1, 0]), True), ((BOTH_WAYS,), (BOTH_WAYS, [1, 0]), True)],
 )
-@pytest.mark.parametrize("is_interrupted", [False, True])
 def test_presence_of_some_episodes_alone_is_refused(test, tmp_path, usual, other, is_interrupted):
     """Else some would be counted by their masks and others by what is told, also where an evaluation goes on."""
     stops = iter([is_interrupted])

@@ -18,6 +18,7 @@ def demo_folder(clones_data, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow(2)  # the first one draws the demo
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name, demo_folder, monkeypatch):
     monkeypatch.chdir(demo_folder)

@@ -64,7 +64,9 @@ def test_a_cell_whose_images_were_replaced_is_another_one(small, demo_folder):
     assert after.folder != before.folder and after.state == "waiting"
 
 
-@pytest.mark.parametrize("file", ["folds.yaml", "ImageSets/Segmentation/val.txt"])
+@pytest.mark.parametrize(
+    "file", ["folds.yaml", pytest.param("ImageSets/Segmentation/val.txt", marks=pytest.mark.slow(1))]
+)
 def test_another_description_or_list_is_another_cell(small, demo_folder, tmp_path, file):
     """Although its images and label maps are those of before."""
     runs = tmp_path / "runs"
@@ -110,6 +112,7 @@ def demo_folder(drawn, tmp_path):
     return Path(shutil.copytree(drawn, tmp_path / "small"))
 
 
+@pytest.mark.slow(2)
 def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
     """A grid whose cells are known is listed without torch."""
     runs = make("prototype", 0).path.parent

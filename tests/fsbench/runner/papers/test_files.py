@@ -55,6 +55,7 @@ KEYS = ("data.training.batch_size", "data.image_size", "data.test.protocol", "tr
         "data.dataset.root", "model.class_path")  # fmt: skip
 
 
+@pytest.mark.slow(5)
 def test_settings_read_from_files_are_those_of_the_parser(all_rows):
     """A row of each paper, and one with an ablation or options where it has such: whole papers are read alike."""
     chosen = {(row.paper, bool(row.variant)): row for row in all_rows}
