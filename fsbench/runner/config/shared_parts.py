@@ -11,7 +11,7 @@ class SharedParts:
     Attributes:
         datasets: {class and arguments, as text: data set}; the data sets also hold image lists and episodes that were
             drawn.
-        judged: {settings in which runs agree, as text: the `ParsedRun` that the parser has checked with these settings};
+        judged: {settings in which runs agree, as text: the `ParsedRun` that the parser has checked with them};
             later runs with the same settings are not checked again.
     """
 
