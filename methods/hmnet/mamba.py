@@ -189,12 +189,18 @@ class SS2D(nn.Module):
             self.qim = ScanParameters(inner, rank, states)
 
     def forward(self, q: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the scan adds to query and support (b, S, S, C), each of this shape."""
-        small, added = self.read_support(s)
-        return self.read_query(q, small), added
+        """Return what the scan adds to query and support (b, S, S, C), each of this shape, by one scan of both."""
+        x_q, z_q = self.project_in(q, self.in_proj_q, self.conv2d_q)
+        x_s, z_s = self.project_in(s, self.in_proj_s, self.conv2d_s)
+        if self.hybrid:
+            y_q, y_s = self.mix(x_q, self.shrink(x_s))
+            y_s = resize(y_s, x_s.shape[-1])
+        else:
+            y_q, y_s = self.scan(torch.cat([x_q, x_s])).chunk(2)
+        return self._project_out(y_q, z_q, self.out_proj_q), self._project_out(y_s, z_s, self.out_proj_s)
 
     def read_support(self, s: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Scan a support, which depends on no query.
+        """Scan a support by itself, which depends on no query.
 
         Args:
             s: support (b, S, S, C).
@@ -216,7 +222,7 @@ class SS2D(nn.Module):
     def read_query(self, q: Tensor, small_s: Tensor | None) -> Tensor:
         """Return what the scan adds to the query (b, S, S, C), which reads the support's map (b, d, s, s) if hybrid."""
         x, z = self.project_in(q, self.in_proj_q, self.conv2d_q)
-        y = self.scan(x) if small_s is None else self.mix(x, small_s)
+        y = self.scan(x) if small_s is None else self.mix(x, small_s)[0]
         return self._project_out(y, z, self.out_proj_q)
 
     def shrink(self, x: Tensor) -> Tensor:
@@ -229,19 +235,19 @@ class SS2D(nn.Module):
         assert isinstance(y, Tensor)
         return sum_directions(y.unflatten(1, (DIRECTIONS, -1)), x.shape[-1])
 
-    def mix(self, x_q: Tensor, small_s: Tensor) -> Tensor:
-        """Mix a support (b, d, s, s) into the query (b, d, S, S) by scans in four directions (§6.4).
+    def mix(self, x_q: Tensor, small_s: Tensor) -> tuple[Tensor, Tensor]:
+        """Mix query (b, d, S, S) and support (b, d, s, s) by scans in four directions; return both (§6.4).
 
         The query is scanned with the support repeated before each of its patches, and what its tokens read from the
-        support's state is added.
+        support's state is added. The support is scanned by itself.
         """
-        y_q, state = self.recap(x_q, small_s)
+        y_q, y_s, state = self.recap(x_q, small_s)
         if self.config.qim != "off":
             read = self.intercept(self.shrink(x_q), state.detach())  # no gradient through the state
             y_q = y_q + resize(read.contiguous(memory_format=torch.channels_last), x_q.shape[-1])
-        return y_q
+        return y_q, y_s
 
-    def recap(self, x_q: Tensor, small_s: Tensor) -> tuple[Tensor, Tensor]:
+    def recap(self, x_q: Tensor, small_s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scan the query with the support repeated before each of its patches (support recapped Mamba, §6.4).
 
         Args:
@@ -249,23 +255,24 @@ class SS2D(nn.Module):
             small_s: support (b, d, s, s), of a patch's size.
 
         Returns:
-            Query (b, d, S, S), and the scan's state after the support, mean over directions (b, d, N).
+            Query (b, d, S, S), support (b, d, s, s), and the scan's state after the support, mean over directions
+            (b, d, N).
         """
         side, ratio = x_q.shape[-1], self.config.ratio
         support = self.tokens(small_s)
         if self.config.srm == "recap":
             u, delta, B, C = (t.unflatten(-1, (ratio**2, -1)) for t in self.tokens(x_q, ratio))
-            _, y_q, state = recapped_scan(*support, u, delta, B, C, **self._scan_weights())
+            y_s, y_q, state = recapped_scan(*support, u, delta, B, C, **self._scan_weights())
             y_q = y_q.flatten(2)
         else:
-            _, state = selective_scan(**self.scan_arguments(support), return_last_state=True)
+            y_s, state = selective_scan(**self.scan_arguments(support), return_last_state=True)
             start = state if self.config.srm == "basic" else None
             ratio = ratio if self.config.srm == "basic" else 1
             y = selective_scan(**self.scan_arguments(self.tokens(x_q, ratio)), initial_state=start)
             assert isinstance(y, Tensor)
             y_q = y
-        y_q, state = (t.unflatten(1, (DIRECTIONS, -1)) for t in (y_q, state))
-        return sum_directions(y_q, side, ratio), state.mean(1)
+        y_q, y_s, state = (t.unflatten(1, (DIRECTIONS, -1)) for t in (y_q, y_s, state))
+        return sum_directions(y_q, side, ratio), sum_directions(y_s, small_s.shape[-1]), state.mean(1)
 
     def intercept(self, small_q: Tensor, state: Tensor) -> Tensor:
         """Let each query token read the state that the scan of the support left behind (query intercepted Mamba).
@@ -360,6 +367,12 @@ class Block(nn.Module):
         self.mlp_q = Mlp(width)
         self.mlp_s = Mlp(width)
 
+    def forward(self, q: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Return query and support (b, S, S, C) after the block."""
+        added_q, added_s = self.self_attention(self.ln_1(q), self.ln_1(s))
+        q, s = q + added_q, s + added_s
+        return q + self.mlp_q(self.ln_2(q)), s + self.mlp_s(self.ln_2(s))
+
     def read_support(self, s: Tensor) -> tuple[Tensor | None, Tensor]:
         """Return the map that a hybrid scan reads, else None, and the support (b, S, S, C) after the block."""
         small, added = self.self_attention.read_support(self.ln_1(s))
@@ -370,7 +383,7 @@ class Block(nn.Module):
         """Return the map of a support (b, S, S, C) that a hybrid scan reads, and no more."""
         return self.self_attention.support_map(self.ln_1(s))
 
-    def forward(self, q: Tensor, small_s: Tensor | None) -> Tensor:
+    def read_query(self, q: Tensor, small_s: Tensor | None) -> Tensor:
         """Return the query (b, S, S, C) after the block; `small_s` is the support's map if the block is hybrid."""
         q = q + self.self_attention.read_query(self.ln_1(q), small_s)
         return q + self.mlp_q(self.ln_2(q))
@@ -431,19 +444,26 @@ class HybridMamba(nn.Module):
 
     def forward(self, query: Tensor, support: Tensor) -> Tensor:
         """Mix query and support (b, C, S, S); return the normalised query (b, C, S, S)."""
-        maps = iter(self.support_maps(support))
-        q = query.permute(0, 2, 3, 1)
-        for block in self.blocks:
-            q = block(q, next(maps) if block.self_attention.hybrid else None)
+        q, blocks = query.permute(0, 2, 3, 1), self.blocks
+        if torch.is_grad_enabled() and self.last_hybrid >= 0:  # supports do not come again: a scan takes both
+            s = support.permute(0, 2, 3, 1)
+            for block in blocks[: self.last_hybrid]:
+                q, s = block(q, s)
+            blocks = blocks[self.last_hybrid :]
+            maps = iter([blocks[0].support_map(s)])
+        else:
+            maps = iter(self.support_maps(support))
+        for block in blocks:
+            q = block.read_query(q, next(maps) if block.self_attention.hybrid else None)
         return self.norm(q).permute(0, 3, 1, 2)
 
     def support_maps(self, support: Tensor) -> tuple[Tensor, ...]:
-        """Return what `read_support` does; without gradients, maps of supports that come again are kept.
+        """Return what `read_support` does; maps of supports that come again are kept.
 
         They are found by the numbers of the support, so an equal support is one whose maps are equal, as long as no
         weight is written to.
         """
-        if torch.is_grad_enabled() or torch.compiler.is_exporting() or self.last_hybrid < 0:
+        if torch.compiler.is_exporting() or self.last_hybrid < 0:
             return self.read_support(support)
         if self._weights is None or self._weights.written() is not None:
             self.kept.clear()

@@ -18,6 +18,7 @@ from fsbench.records.grouping import all_runs
 from fsbench.results.atlas.atlas import shipped_atlas
 from fsbench.results.published.scores import PublishedScore
 from fsbench.results.rows.scoring import Measure
+from fsbench.runner.config.shared_parts import SharedParts
 from fsbench.runner.papers.files import papers
 from fsbench.runner.papers.results import RowResult, results_in_block
 
@@ -79,11 +80,14 @@ def write_report(
     with replacing_folder(out, MARK, "report") as folder, workers(len(records)) as pool:
         studies = collect(records, options.metrics, pool, published, options.most, options.measure, options.rank_all)
         atlas = with_runs(shipped_atlas(), studies) if has_published(studies) else None
+        shared = SharedParts()
         pages = Pages(folder, studies, options.command, refused, _paper_results(studies, published), atlas)
         for study in studies:
             pages.folder(study).mkdir()
-            drawn = study.protocol.has_masks
-            pages.study(study, write_explorer(study, pages.folder(study), options.explorer, report) if drawn else ())
+            missing: Sequence[str] = ()
+            if study.protocol.has_masks:
+                missing = write_explorer(study, pages.folder(study), options.explorer, report, shared)
+            pages.study(study, missing)
         pages.index()
         pages.curves()
         pages.papers()

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from types import NoneType
@@ -41,6 +41,7 @@ from fsbench.runner.config.merge import (
     with_nulls,
 )
 from fsbench.runner.config.registry import TaskName
+from fsbench.runner.config.shared_parts import SharedParts
 
 T = TypeVar("T")
 
@@ -58,21 +59,6 @@ VARIED = ("seed_everything", *(f"data.test.{one.name}" for one in Task.arguments
 """Keys that runs of one plan differ in, whose values their classes check."""
 DATA_SEED = "data.init_args.seed"
 """Key of the data module's seed, which is `seed_everything`."""
-
-
-@dataclass
-class SharedParts:
-    """Cache of objects that several planned runs share, so that each is built once.
-
-    Attributes:
-        datasets: {class and arguments, as text: data set}; the data sets also hold image lists and episodes that were
-            drawn.
-        judged: {settings in which runs agree, as text: a run with these settings that the parser has checked}; later
-            runs with the same settings are not checked again.
-    """
-
-    datasets: dict[str, Any] = field(default_factory=dict)
-    judged: dict[str, "ParsedRun"] = field(default_factory=dict)
 
 
 @dataclass

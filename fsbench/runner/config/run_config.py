@@ -31,7 +31,8 @@ from fsbench.runner.config.merge import (
 from fsbench.runner.config.registry import MethodChoice, choose_method, config_files, label, task_of
 
 if TYPE_CHECKING:
-    from fsbench.runner.config.parse import ParsedRun, SharedParts
+    from fsbench.runner.config.parse import ParsedRun
+    from fsbench.runner.config.shared_parts import SharedParts
 
 DEFAULT_PROTOCOL = DEFAULT_PROTOCOLS["segmentation"]
 """Protocol of segmenting methods whose configuration names no other (configs/base.yaml)."""

@@ -18,6 +18,7 @@ from fsbench.runner.config.class_settings import CLASSES, FILES
 from fsbench.runner.config.merge import full_key, merge_settings, nested, value_at
 from fsbench.runner.config.parse import ParsedRun, parse_values
 from fsbench.runner.config.registry import plug_in_classes
+from fsbench.runner.config.shared_parts import SharedParts
 
 TRUSTED = re.compile(r"fsbench\.(methods|datamodules)(\.\w+)+", re.ASCII)
 """Class paths that a stored configuration may name, besides those that installed packages name."""
@@ -54,18 +55,20 @@ def parse_stored(config: Path, settings: Mapping[str, Any] = NONE, build: bool =
     return parse_values(_with_settings(_read_stored(config), settings), build=build)
 
 
-def parse_stored_data(config: Path, settings: Mapping[str, Any] = NONE) -> ParsedRun:
+def parse_stored_data(config: Path, settings: Mapping[str, Any] = NONE, shared: SharedParts | None = None) -> ParsedRun:
     """Read a finished run's configuration for its data only; the method's class is not loaded.
 
     Args:
         config: the run's config.yaml.
         settings: {dotted key: value} that replace values of config.yaml, such as `data.dataset.root` for the folder of
             the data on this machine.
+        shared: cache of what several runs share, see `parse_values`.
 
     Raises:
         SettingsError: the file is not a run's configuration, or names a class that may not be imported.
     """
-    return parse_values(_with_settings(_read_stored(config, has_method=False), settings), build=False)
+    values = _with_settings(_read_stored(config, has_method=False), settings)
+    return parse_values(values, build=False, shared=shared)
 
 
 def _with_settings(values: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,28 +13,35 @@ from fsbench.datamodules.datamodule import DataModule
 from fsbench.datamodules.loading.items import LoadingConfig, support_labels
 from fsbench.records.record import Record
 from fsbench.results.measuring.recount import Truth, read_truth
+from fsbench.runner.config.shared_parts import SharedParts
 from fsbench.runner.config.stored import NONE, parse_stored_data
 
 
-def open_dataset(record: Record, settings: Mapping[str, Any] = NONE) -> SegmentationData:
+def open_dataset(
+    record: Record, settings: Mapping[str, Any] = NONE, shared: SharedParts | None = None
+) -> SegmentationData:
     """Open the data set of a finished run, without network or checkpoint.
 
     Args:
         record: the finished run.
         settings: {dotted key: value} that override the run's own, such as `data.dataset.root` for where the data are.
+        shared: cache of what several runs share, so that a data set is opened once.
 
     Raises RecordError if the data are not those of the run, FsbenchError if they are missing.
     """
-    dataset: SegmentationData = open_data_module(record, settings).dataset
+    dataset: SegmentationData = open_data_module(record, settings, shared).dataset
     return dataset
 
 
-def open_data_module(record: Record, settings: Mapping[str, Any] = NONE) -> DataModule:
+def open_data_module(
+    record: Record, settings: Mapping[str, Any] = NONE, shared: SharedParts | None = None
+) -> DataModule:
     """Build the data module of a finished run's test.
 
     Args:
         record: the finished run.
         settings: {dotted key: value} that override the run's own, such as `data.dataset.root` for where the data are.
+        shared: cache of what several runs share, so that a data set is opened once.
 
     Raises:
         RecordError: the run has no config.yaml, or the data on this machine are not those of the run.
@@ -43,7 +50,7 @@ def open_data_module(record: Record, settings: Mapping[str, Any] = NONE) -> Data
     config = record.path / "config.yaml"
     if not config.is_file():
         raise RecordError(f"there is no {config}; expected the configuration that names the data of the run")
-    data: DataModule = parse_stored_data(config, settings).build_data()
+    data: DataModule = parse_stored_data(config, settings, shared).build_data()
     check_same_data(data, record)
     return data
 
@@ -82,12 +89,13 @@ class SupportLabels:
 
     Args:
         record: a finished segmentation run.
+        shared: cache of what several runs share.
 
     Raises RecordError if the data are not those of the run, FsbenchError if they are missing.
     """
 
-    def __init__(self, record: Record):
-        data: Any = open_data_module(record)
+    def __init__(self, record: Record, shared: SharedParts):
+        data: Any = open_data_module(record, shared=shared)
         self._data: SegmentationData = data.dataset
         self._loading: LoadingConfig = data.test_loading
 

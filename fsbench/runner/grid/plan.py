@@ -27,13 +27,13 @@ from fsbench.records.run_directory import is_finished, is_held
 from fsbench.runner.config.merge import setting
 from fsbench.runner.config.needs import Missing, missing_files
 from fsbench.runner.config.run_config import RunConfig
+from fsbench.runner.config.shared_parts import SharedParts
 from fsbench.runner.grid.estimate import CostEstimate, Estimates
 from fsbench.runner.grid.words import run_label, run_values, run_variant
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
-    from fsbench.runner.config.parse import SharedParts
     from fsbench.runner.engine.experiment import Experiment
 
 LOOKING_UP = "Reading images and settings (the next time only what has changed)"
@@ -133,14 +133,8 @@ class Planner:
         self.recheck = recheck
         self.takes_notes = takes_notes
         self.draws = draws
+        self.shared = SharedParts()
         self.files: set[str] = set()  # opened for any run of the plan; each is noted with every one
-
-    @cached_property
-    def shared(self) -> "SharedParts":
-        """Cache of objects that the runs share. Imports torch, which is not needed if all runs are known."""
-        from fsbench.runner.config.parse import SharedParts
-
-        return SharedParts()
 
     @cached_property
     def estimates(self) -> Estimates:

@@ -64,8 +64,7 @@ def parts(net: SS2D, x_q: Tensor, x_s: Tensor, hybrid: bool) -> dict[str, Tensor
         if hybrid:
             small = x_q.shape[-1] // net.config.ratio
             found["q_dwn"], found["s_dwn"] = resize(x_q, small), resize(x_s, small)
-            y_q, found["h_mean"] = net.recap(x_q, found["s_dwn"])
-            y_s = net.scan(found["s_dwn"])
+            y_q, y_s, found["h_mean"] = net.recap(x_q, found["s_dwn"])
             found["srm_q_sum_fullres"], found["srm_s_sum_lowres"] = y_q.flatten(2), y_s.flatten(2)
             found["qim_lowres"] = net.intercept(found["q_dwn"], found["h_mean"]).flatten(2)
         else:
@@ -85,12 +84,12 @@ def network(case: Case, dim: int, n_blocks: int, q: Tensor, s: Tensor) -> Parts:
 
 
 def streams_of(net: HybridMamba, q: Tensor, s: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Query and support after every block, the last one's support included."""
+    """Query and support after every block, the last one's support included, each read by itself."""
     q, s = (x.permute(0, 2, 3, 1) for x in (q, s))
     with torch.no_grad():
         for block in net.blocks:
             small, s = block.read_support(s)
-            q = block(q, small)
+            q = block.read_query(q, small)
             yield q, s
 
 

@@ -120,4 +120,4 @@ def test_a_support_that_comes_again_is_read_once_until_a_weight_changes():
         changed = net(q, s)
         net.kept.clear()
         assert torch.equal(net(q, s), changed) and not torch.equal(changed, expected[0])
-    torch.testing.assert_close(net(q, s), changed)  # with gradients nothing is kept
+    torch.testing.assert_close(net(q, s), changed)  # with gradients, scanned together

@@ -14,6 +14,7 @@ from fsbench.data.rle import encode_ways
 from fsbench.pages.report.explorer.files import FOLDER
 from fsbench.records.record import Record
 from fsbench.results.pictures.tiles import fit_image
+from fsbench.runner.config.shared_parts import SharedParts
 
 if TYPE_CHECKING:
     from fsbench.data.dataset import SegmentationData
@@ -23,8 +24,8 @@ QUALITY = 82
 """Quality of JPEG files."""
 
 
-def open_data(runs: Iterable[Record], place: str, missing: list[str]) -> "SegmentationData | None":
-    """Open the data set that `runs` share; if it is missing, return None and add a sentence to `missing`."""
+def open_data(runs: Iterable[Record], place: str, missing: list[str], shared: SharedParts) -> "SegmentationData | None":
+    """Open the data set of `runs`, or take it from `shared`; if there is none, return None and say so in `missing`."""
     reason = "there is no config.yaml beside the records"
     for record in runs:
         if not (record.path / "config.yaml").is_file():
@@ -34,7 +35,7 @@ def open_data(runs: Iterable[Record], place: str, missing: list[str]) -> "Segmen
                 open_dataset,  # with torch, which reports of runs alone do without
             )
 
-            return open_dataset(record)
+            return open_dataset(record, shared=shared)
         except FsbenchError as error:
             reason = user_message(error).splitlines()[0]
         except Exception as error:  # a class that cannot be imported, a damaged index
@@ -44,7 +45,7 @@ def open_data(runs: Iterable[Record], place: str, missing: list[str]) -> "Segmen
 
 
 def open_support_labels(
-    record: Record, place: str, missing: list[str]
+    record: Record, place: str, missing: list[str], shared: SharedParts
 ) -> "Callable[[Episode], list[list[np.ndarray]]] | None":
     """Return a function from an episode to its support labels, as the run's method got them.
 
@@ -54,7 +55,7 @@ def open_support_labels(
     try:
         from fsbench.runner.engine.stored_data import SupportLabels
 
-        return SupportLabels(record)
+        return SupportLabels(record, shared)
     except FsbenchError as error:
         missing.append(f"No labels of the supports of {place}: {user_message(error).splitlines()[0]}.")
     except Exception as error:

@@ -14,6 +14,7 @@ from fsbench.pages.report.explorer.files import write_data_file
 from fsbench.pages.report.explorer.images import ImageFiles, Truth, open_data, open_support_labels, support_runs
 from fsbench.pages.report.explorer.masks import MethodMasks, study_masks
 from fsbench.records.predictions import LAYERS
+from fsbench.runner.config.shared_parts import SharedParts
 
 if TYPE_CHECKING:
     from fsbench.data.dataset import SegmentationData
@@ -40,7 +41,9 @@ class ExplorerOptions:
     budget: int = 64 << 20
 
 
-def write_explorer(study: Study, folder: Path, options: ExplorerOptions, report: Callable[[str], None]) -> list[str]:
+def write_explorer(
+    study: Study, folder: Path, options: ExplorerOptions, report: Callable[[str], None], shared: SharedParts
+) -> list[str]:
     """Write the data files of the explorer (page of single episodes) of a study into `folder`/explorer.
 
     Args:
@@ -48,6 +51,7 @@ def write_explorer(study: Study, folder: Path, options: ExplorerOptions, report:
         folder: Folder of the study's pages.
         options: How many episodes and images are included.
         report: Called with lines of text about progress.
+        shared: Cache of the data sets that studies share.
 
     Returns:
         Sentences about masks or images that are missing, and why.
@@ -60,10 +64,10 @@ def write_explorer(study: Study, folder: Path, options: ExplorerOptions, report:
     for position, (fold, episodes) in enumerate(study.folds.items()):
         place = f"fold {fold}"
         runs = [by_fold[fold] for by_fold in study.shown.values() if fold in by_fold]
-        data = open_data(runs, place, missing)
+        data = open_data(runs, place, missing, shared)
         truth = None if data is None else Truth(data, options.side)
         told = {
-            number: open_support_labels(by_fold[fold], f"{label}, {place}", missing)
+            number: open_support_labels(by_fold[fold], f"{label}, {place}", missing, shared)
             for number, (label, by_fold) in enumerate(study.shown.items())
             if fold in by_fold and told_words(by_fold[fold])
         }

@@ -19,6 +19,7 @@ from fsbench.datamodules.options import EpisodicTest, Loading, Training
 from fsbench.runner.config import parse as parsing
 from fsbench.runner.config.parse import describe_keys, option_names, quiet
 from fsbench.runner.config.run_config import RunConfig
+from fsbench.runner.config.shared_parts import SharedParts
 from fsbench.runner.config.stored import parse_stored
 from tests.config_words import parse
 
@@ -261,7 +262,7 @@ def test_runs_of_one_plan_are_judged_once_unless_the_parser_reads_a_value_as_ano
         extra = (FOLDER, *given.pop("extra", ()))
         return RunConfig("prototype", "demo", data_root=str(blocks_folder), weights="random", extra=extra, **given)
 
-    shared = parsing.SharedParts()
+    shared = SharedParts()
     run(shot=1, seed=0).parse(build=False, shared=shared)
     for one in (run(shot=2, seed=7), run(extra=("--data.test.setting=5",))):
         text = one.parse(build=False).config_text

@@ -7,8 +7,8 @@ from contextlib import nullcontext
 import pytest
 
 from fsbench.base.errors import GOES_ON, SettingsError
-from fsbench.runner.config.parse import SharedParts
 from fsbench.runner.config.run_config import RunConfig
+from fsbench.runner.config.shared_parts import SharedParts
 from fsbench.runner.grid.children import Job
 from fsbench.runner.grid.executors import LocalProcesses, Submitit
 from fsbench.runner.grid.run import last_lines

@@ -21,7 +21,7 @@ def dataset(blocks_folder):
 def write_report(data, runs, out, *arguments):
     """Write a report of runs whose data are at hand; return the folder of its table."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fsbench.runner.engine.stored_data.open_dataset", lambda record: Folder(str(data)))
+        patch.setattr("fsbench.runner.engine.stored_data.open_dataset", lambda record, **shared: Folder(str(data)))
         assert main(["report", str(runs), "--out", str(out), *arguments]) == 0
     return out / "study-1"
 

@@ -131,7 +131,7 @@ def test_supports_are_drawn_with_what_the_method_was_told(make, blocks_folder, t
     }
     monkeypatch.setattr(
         "fsbench.runner.engine.stored_data.open_data_module",
-        lambda record, settings=(): modules[record.run.identity.method.name],
+        lambda record, *given, **shared: modules[record.run.identity.method.name],
     )
     for name, entry in entries.items():
         record = make(name, 0, episodes=6)

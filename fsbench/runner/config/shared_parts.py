@@ -1,0 +1,19 @@
+"""What runs that one command opens have in common. It needs no torch."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class SharedParts:
+    """Cache of objects that several runs share, so that each is built once.
+
+    Attributes:
+        datasets: {class and arguments, as text: data set}; the data sets also hold image lists and episodes that were
+            drawn.
+        judged: {settings in which runs agree, as text: the `ParsedRun` that the parser has checked with them};
+            later runs with the same settings are not checked again.
+    """
+
+    datasets: dict[str, Any] = field(default_factory=dict)
+    judged: dict[str, Any] = field(default_factory=dict)
