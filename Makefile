@@ -11,8 +11,8 @@ METHOD      ?= prototype,emat
 DATASET     ?= demo
 COUNT       ?= 20
 CASES       ?= 20000
-# one more process of tests than cores: some of them wait for others
-JOBS        ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+# as many processes of tests as cores: another one collects all tests once more, and gains nothing
+JOBS        ?= auto
 WANDB_PROJECT ?= fsbench
 FORCE_BUILD ?= FALSE
 
@@ -102,8 +102,7 @@ sweep:  ## a W&B sweep and an agent for it, e.g. make sweep METHOD=emat COUNT=20
 test: $(TEST_STAMP)  ## run all tests but the slow ones; CHANGED=1 only those that reach a changed file; e.g. make test ARGS='-k prototype'
 	$(PYTEST) -m 'not slow' --durations=15 --durations-min=2 $(if $(CHANGED),--changed=$(or $(filter-out 1,$(CHANGED)),'@{upstream}')) $(ARGS)
 
-# One by one, as many at a time as cores: another one took longer
-test-slow: JOBS = auto
+# One by one, so that none waits behind others
 test-slow: $(TEST_STAMP)  ## run the slow tests alone, the longest first, e.g. make test-slow ARGS='--shard 1/4'
 	$(PYTEST) -m slow --dist load --maxschedchunk 1 --durations=25 $(ARGS)
 
