@@ -12,7 +12,7 @@ DATASET     ?= demo
 COUNT       ?= 20
 CASES       ?= 20000
 # as many processes of tests as cores: another one collects all tests once more, and gains nothing
-JOBS        ?= auto
+JOBS        ?= logical
 WANDB_PROJECT ?= fsbench
 FORCE_BUILD ?= FALSE
 

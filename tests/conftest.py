@@ -86,7 +86,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return marker.args[0] if marker and marker.args else 0
 
     items.sort(key=stated_seconds, reverse=True)
-    items[:] = items[number - 1 :: parts]
+    own = items[number - 1 :: parts]
+    if parts > 1:
+        config.hook.pytest_deselected(items=[item for n, item in enumerate(items) if n % parts != number - 1])
+    items[:] = own
 
 
 def pytest_terminal_summary(config: pytest.Config) -> None:

@@ -62,6 +62,7 @@ def plant(repository: Path, defect: dict[str, Any], tests: Sequence[str]) -> Out
         there = [test for test in tests if (folder / test).exists()]
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider"]
         environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+        environment.pop("FSBENCH_GOLDENS", None)  # with which goldens of the repository are left to slow tests
         began = time.monotonic()
         try:
             done = subprocess.run(

@@ -51,21 +51,15 @@ class Seal:
             writes = None if one.is_inference() else one._version
             self._states.append((name, one, writes, _numbers(one, self.places)))
 
-    def written(self) -> str | None:
-        """Return the name of the first tensor that was written to, None if there is none."""
+    def check(self, call: str, what: str) -> None:
+        """Raise ContractError, naming `what` was written to and by which `call`, if the tensors were written to."""
         for part, one, writes, numbers in self._states:
             is_written = writes is not None and one._version != writes
             if is_written or not (numbers is None or numbers.equal(_numbers(one, self.places))):
-                return part
-        return None
-
-    def check(self, call: str, what: str) -> None:
-        """Raise ContractError, naming `what` was written to and by which `call`, if the tensors were written to."""
-        if (part := self.written()) is not None:
-            raise ContractError(
-                f"{call} changed {what}{part} in place; expected it as it was, since it is kept for other "
-                "episodes; copy what is to be changed (.clone()), and use no operation whose name ends with _ on it"
-            )
+                raise ContractError(
+                    f"{call} changed {what}{part} in place; expected it as it was, since it is kept for other "
+                    "episodes; copy what is to be changed (.clone()), and use no operation whose name ends with _ on it"
+                )
 
 
 @contextmanager

@@ -9,7 +9,6 @@ query and support.
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -18,9 +17,6 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
-from fsbench.base.handed_out import PLACES, Seal
-from fsbench.base.tensor_cache import FeatureCache
-from fsbench.core.image_features import digest
 from fsbench.methods.modules.maps import resize
 from fsbench.networks.ops.selective_scan import MAX_STATES, selective_scan
 from fsbench.networks.ops.selective_scan.interception import intercept
@@ -28,8 +24,6 @@ from fsbench.networks.ops.selective_scan.recapped_scan import recapped_scan
 
 DIRECTIONS = 4
 """By rows, by columns, and both reversed."""
-KEPT_BYTES = 2**26
-"""Memory for what queries read of supports that come again: 32 supports of the paper's size."""
 
 
 @dataclass(frozen=True)
@@ -199,21 +193,6 @@ class SS2D(nn.Module):
             y_q, y_s = self.scan(torch.cat([x_q, x_s])).chunk(2)
         return self._project_out(y_q, z_q, self.out_proj_q), self._project_out(y_s, z_s, self.out_proj_s)
 
-    def read_support(self, s: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Scan a support by itself, which depends on no query.
-
-        Args:
-            s: support (b, S, S, C).
-
-        Returns:
-            The support's map (b, d, s, s) that a hybrid scan of a query reads, else None, and what the scan adds to the
-            support (b, S, S, C).
-        """
-        x, z = self.project_in(s, self.in_proj_s, self.conv2d_s)
-        small = self.shrink(x) if self.hybrid else None
-        y = self.scan(x) if small is None else resize(self.scan(small), x.shape[-1])
-        return small, self._project_out(y, z, self.out_proj_s)
-
     def support_map(self, s: Tensor) -> Tensor:
         """Return the map (b, d, s, s) of a support (b, S, S, C) that a hybrid scan of a query reads, and no more."""
         inner = self.conv2d_s.in_channels
@@ -373,12 +352,6 @@ class Block(nn.Module):
         q, s = q + added_q, s + added_s
         return q + self.mlp_q(self.ln_2(q)), s + self.mlp_s(self.ln_2(s))
 
-    def read_support(self, s: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Return the map that a hybrid scan reads, else None, and the support (b, S, S, C) after the block."""
-        small, added = self.self_attention.read_support(self.ln_1(s))
-        s = s + added
-        return small, s + self.mlp_s(self.ln_2(s))
-
     def support_map(self, s: Tensor) -> Tensor:
         """Return the map of a support (b, S, S, C) that a hybrid scan reads, and no more."""
         return self.self_attention.support_map(self.ln_1(s))
@@ -433,8 +406,6 @@ class HybridMamba(nn.Module):
         """True if the support gets a gradient; the interception's state has none."""
         for block in blocks[self.last_hybrid if self.learns_from_support else 0 :]:
             block.freeze_support()
-        self.kept = FeatureCache(KEPT_BYTES)
-        self._weights: Seal | None = None  # with which the kept maps were computed
 
     @property
     def blocks(self) -> list[Block]:
@@ -444,39 +415,10 @@ class HybridMamba(nn.Module):
 
     def forward(self, query: Tensor, support: Tensor) -> Tensor:
         """Mix query and support (b, C, S, S); return the normalised query (b, C, S, S)."""
-        q, blocks = query.permute(0, 2, 3, 1), self.blocks
-        if torch.is_grad_enabled() and self.last_hybrid >= 0:  # supports do not come again: a scan takes both
-            s = support.permute(0, 2, 3, 1)
-            for block in blocks[: self.last_hybrid]:
-                q, s = block(q, s)
-            blocks = blocks[self.last_hybrid :]
-            maps = iter([blocks[0].support_map(s)])
-        else:
-            maps = iter(self.support_maps(support))
-        for block in blocks:
-            q = block.read_query(q, next(maps) if block.self_attention.hybrid else None)
+        q, s = (x.permute(0, 2, 3, 1) for x in (query, support))
+        mixing = max(self.last_hybrid, 0)
+        for block in self.blocks[:mixing]:
+            q, s = block(q, s)
+        for block in self.blocks[mixing:]:
+            q = block.read_query(q, block.support_map(s) if block.self_attention.hybrid else None)
         return self.norm(q).permute(0, 3, 1, 2)
-
-    def support_maps(self, support: Tensor) -> tuple[Tensor, ...]:
-        """Return what `read_support` does; maps of supports that come again are kept.
-
-        They are found by the numbers of the support, so an equal support is one whose maps are equal, as long as no
-        weight is written to.
-        """
-        if torch.compiler.is_exporting() or self.last_hybrid < 0:
-            return self.read_support(support)
-        if self._weights is None or self._weights.written() is not None:
-            self.kept.clear()
-            self._weights = Seal(list(self.parameters()), PLACES)
-        key = (digest(support.float()), support.dtype, support.device)
-        maps = self.kept.get("support", key, partial(self.read_support, support))
-        assert isinstance(maps, tuple)
-        return maps
-
-    def read_support(self, support: Tensor) -> tuple[Tensor, ...]:
-        """Return the maps (b, d, s, s) of a support (b, C, S, S) that the hybrid blocks read, one for each."""
-        s, maps = support.permute(0, 2, 3, 1), []
-        for block in self.blocks[: max(self.last_hybrid, 0)]:
-            small, s = block.read_support(s)
-            maps += [] if small is None else [small]
-        return (*maps, self.blocks[self.last_hybrid].support_map(s)) if self.last_hybrid >= 0 else ()

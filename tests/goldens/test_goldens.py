@@ -52,6 +52,9 @@ SLOW = {
 """Cases of more than a second, or beside a smaller one of their family."""
 
 
+assert COMPLETE or "FSBENCH_GOLDENS" not in os.environ, "the folder FSBENCH_GOLDENS has no goldens"
+
+
 def is_among_all(case: Case) -> bool:
     """Tell whether a case of the repository is checked with the complete goldens, which have the same one."""
     return any(

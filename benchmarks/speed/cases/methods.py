@@ -13,7 +13,6 @@ from torch import Tensor
 
 from benchmarks.speed.harness import Case
 from fsbench.data.batch import EpisodeBatch, Hints, Truth
-from fsbench.methods.hmnet.mamba import HybridMamba
 from fsbench.methods.modules.base_ensemble import EnsembleSegmenter
 from fsbench.runner.config.run_config import NO_DATASET, RunConfig
 
@@ -72,18 +71,9 @@ def method_and_batch(
     return built_method(device, composed), noise_episode(int(composed.config.data.init_args.image_size), device, shots)
 
 
-def forget(method: Any, features: bool = True) -> None:
-    """Drop what a method keeps of supports that come again and, unless told otherwise, the features of all images."""
-    for module in method.modules():
-        if isinstance(module, HybridMamba):
-            module.kept.clear()
-    if features:
-        method.backbone.cache.clear()
-
-
 def answer(method: Any, batch: EpisodeBatch) -> Tensor:
     """Return the margin of the foreground at each pixel, or its label where the method gives no logits."""
-    forget(method.eval())
+    method.eval().backbone.cache.clear()
     with torch.inference_mode():
         found = method.predict_shots(batch.without_truth())
     return (found.label_map if found.logits is None else found.logits[:, 1] - found.logits[:, 0]).flatten()
@@ -92,7 +82,7 @@ def answer(method: Any, batch: EpisodeBatch) -> Tensor:
 def learn(method: Any, batch: EpisodeBatch) -> Tensor:
     """Return the loss of a training step and all gradients."""
     torch.manual_seed(0)  # of dropout
-    forget(method.train())
+    method.train().backbone.cache.clear()
     method.zero_grad(set_to_none=True)
     loss: Tensor = method.losses_of_step(batch)["loss"]
     with torch.autocast(loss.device.type, enabled=False):  # as Lightning does

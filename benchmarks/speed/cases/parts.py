@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmarks.speed.cases.folds import Evaluation
-from benchmarks.speed.cases.methods import built_method, forget, method_settings
+from benchmarks.speed.cases.methods import built_method, method_settings
 from benchmarks.speed.harness import Case, sample_folder
 from benchmarks.speed.official_fold import OfficialFold
 from fsbench.protocols.loop import evaluate_batches
@@ -26,8 +26,8 @@ def cases(
     """Measure the parts of the first --episodes of fold 0, 1-way 1-shot, in the order of a run, under HSNet's protocol.
 
     Decoded anew: both images with their masks, at the method's own size. Encoded: one image by the frozen network.
-    Answered: with all features kept, and a support that no other query had. Counted: a given answer beside its truth.
-    Written: the result with its mask, into a journal on disk.
+    Answered: with all features kept. Counted: a given answer beside its truth. Written: the
+    result with its mask, into a journal on disk.
     """
     lists = sample_folder(lists, "--lists, a folder of official lists (<dataset>/val/fold<f>)", "official-lists/hsnet")
     with TemporaryDirectory() as drawn, TemporaryDirectory() as work:
@@ -55,7 +55,7 @@ def parts(evaluation: Evaluation, writer: JournalWriter) -> dict[str, Callable[[
     calls: dict[str, Callable[[], object]] = {
         "decode": lambda: [evaluation.load(episode) for episode in evaluation.ordered],
         "encode": lambda: [method.backbone.encode(image) for image in images],
-        "answer": lambda: [(forget(method, features=False), method.predict_shots(batch)) for batch in hidden],
+        "answer": lambda: [method.predict_shots(batch) for batch in hidden],
         "count": lambda: evaluate_batches(
             batches, evaluation.protocol, lambda _: next(answers), counted.extend, "parts"
         ),

@@ -21,7 +21,6 @@ from benchmarks.speed.harness import Case, call_difference
 from fsbench.methods.abcdfss import head
 from fsbench.methods.hdmnet.transformer import TEMPERATURE, Matching
 from fsbench.methods.hmnet import mamba
-from fsbench.methods.hmnet.mamba import HybridMamba
 from fsbench.methods.hsnet.patnet import PATNet, Support, prototypes, scaled_rows
 from fsbench.methods.ifa import matching
 from fsbench.methods.ifa.matching import LOCAL_SHARPNESS
@@ -66,26 +65,12 @@ def patnet() -> Iterator[None]:
 
 
 @contextmanager
-def unkept_supports() -> Iterator[None]:
-    """Let HMNet read a support again for every query."""
-    with mock.patch.object(HybridMamba, "support_maps", HybridMamba.read_support):
-        yield
-
-
-@contextmanager
-def hmnet() -> Iterator[None]:
-    """Let HMNet scan token by token, and read a support again for every query."""
-    with mock.patch.dict(os.environ, FSBENCH_SCAN="reference"), unkept_supports():
-        yield
-
-
-@contextmanager
 def hmnet_in_blocks() -> Iterator[None]:
     """Let HMNet scan the whole sequence, the support before every patch, by the suite's scan in blocks.
 
     The authors' own scan is a CUDA kernel, and a loop over tokens elsewhere.
     """
-    with mock.patch.object(mamba, "recapped_scan", long_scan), unkept_supports():
+    with mock.patch.object(mamba, "recapped_scan", long_scan):
         yield
 
 
@@ -125,7 +110,7 @@ PLAIN: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "emat": _setting("FSBENCH_ATTENTION", "reference"),
     "ifa": partial(mock.patch.object, matching, "local_background", local_background),
     "hdmnet": partial(mock.patch.object, Matching, "forward", matched),
-    "hmnet": hmnet,
+    "hmnet": _setting("FSBENCH_SCAN", "reference"),
     "abcdfss_every": partial(mock.patch.object, head, "contrast", contrast),
 }
 """Methods with a fast path, and what lets them compute by its plain form. The paths: the learner on planes of the kept

@@ -76,6 +76,7 @@ def load_test(
         raise SettingsError(
             "load_test was given neither a data set nor a manifest; expected one of them, such as 'pascal'"
         )
+    data = open_dataset(dataset, root, folders)
     task_name = task_of("data", dataset)
     rules = load_protocol(protocol or DEFAULT_PROTOCOLS[task_name])
     if rules.task != task_name:
@@ -89,7 +90,7 @@ def load_test(
         asked: Task = ClassificationTask.chosen(task, "a test of classification", usual=usual, beside=known)
     else:
         asked = Task.chosen(task, "a test", beside=known)
-    data = rules.draw.data(open_dataset(dataset, root, folders), asked.fold, asked.shot)
+    data = rules.draw.data(data, asked.fold, asked.shot)
     asked = rules.draw.with_own_ways(data, asked)
     opened = where | {"dataset": dataset, "image_size": image_size} | asked_options(vars(asked))
     if task_name != CLASSIFICATION and rules.parts is None:

@@ -116,6 +116,7 @@ def build_subject(
         FsbenchError: the name is unknown, or the method does not accept these settings.
     """
     task = task_of("methods", choose_method(name, backbone).method)
+    _parsed.cache_clear()  # a file of that name may be another one now
 
     run = RunConfig(name, SMALL_DATA[task], backbone=backbone, weights=f"random:{seed}", extra=tuple(extra))
     try:

@@ -84,12 +84,11 @@ def network(case: Case, dim: int, n_blocks: int, q: Tensor, s: Tensor) -> Parts:
 
 
 def streams_of(net: HybridMamba, q: Tensor, s: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Query and support after every block, the last one's support included, each read by itself."""
+    """Query and support after every block, the last one's support included."""
     q, s = (x.permute(0, 2, 3, 1) for x in (q, s))
     with torch.no_grad():
         for block in net.blocks:
-            small, s = block.read_support(s)
-            q = block.read_query(q, small)
+            q, s = block(q, s)
             yield q, s
 
 
