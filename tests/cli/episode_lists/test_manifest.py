@@ -1,6 +1,7 @@
 """`fsbench data manifest` and `fsbench list protocols` as a user types them, and a run on a manifest of a file."""
 
 import re
+import shutil
 from dataclasses import replace
 
 import polars as pl
@@ -57,6 +58,13 @@ def test_episodes_that_only_calibrate_are_told_apart(build, capsys):
     assert len(queries) == len(manifest.class_ids) and sum(map(int, queries)) == 12
 
 
+def test_names_only_is_said(build, folder, capsys):
+    path = build("bare.jsonl", "--protocol", "hsnet", "--episodes", "9", "--names-only")
+    assert not read_manifest(path).images
+    assert main(["data", "manifest", "verify", str(path), *folder]) == 0
+    assert "every image is there and shows its class" in capsys.readouterr().out
+
+
 def test_verify_tells_a_list_of_ones_own(build, folder, capsys):
     """A file names a protocol, and drawing its episodes again tells whether they are of it."""
     path = build("m.jsonl", "--protocol", "pfenet", "--episodes", "9", "--names-only")
@@ -70,6 +78,17 @@ def test_verify_tells_a_list_of_ones_own(build, folder, capsys):
     assert "names the protocol pfenet v1" in out.splitlines()[0]
     assert out.splitlines()[-1] == "no test of the protocol: list of one's own, counted by pfenet v1"
     assert "2 of 9 episodes are others, first 0" in err
+
+
+def test_verify_names_what_changed(build, small_demo, tmp_path, capsys):
+    path = build("m.jsonl", "--episodes", "9")
+    copy = tmp_path / "copy"
+    shutil.copytree(small_demo, copy)
+    query = read_manifest(path).episodes[0].query
+    photo = next((copy / "JPEGImages").glob(f"{query}.*"))
+    photo.write_bytes(photo.read_bytes() + b"\0")
+    assert main(["data", "manifest", "verify", str(path), "--dataset", "folder", "--data-root", str(copy)]) == 1
+    assert f"does not fit the data: 1 photos differ from those it was made with: {query}" in capsys.readouterr().out
 
 
 def test_diff(build, capsys):

@@ -164,6 +164,7 @@ def test_refusals(made, tmp_path, capsys):
         ([tmp_path, "--episode", "0"], f"{tmp_path} is no finished run"),
         ([one, "--figure", tmp_path / "a.jpg"], "expected a file that ends in .pdf, .svg, .png"),
         ([one, "--figure", tmp_path / "a.pdf", "--episodes", "0,9"], "--episode is 9, expected 0 to 5"),
+        ([one, "--figure", tmp_path / "a.pdf", "--episodes", "17"], "17 episodes were asked for, expected at most 16"),
     ):
         assert main(["explain", *map(str, arguments)]) == 2
         error = capsys.readouterr().err

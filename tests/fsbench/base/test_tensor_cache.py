@@ -99,6 +99,14 @@ def test_what_is_expected_last_makes_room():
     assert [cache.knows(key) for key in "adef"] == [True, True, False, True]
 
 
+def test_big_features_make_room_before_those_that_are_expected_later():
+    cache = expecting(240, "ab", {"a": 99, "b": 98})
+    cache.get("query", "c", lambda: torch.zeros(40))
+    cache.expect("c", 1)
+    cache.get("support", "d", lambda: torch.zeros(10))
+    assert [cache.knows(key) for key in "abcd"] == [True, True, False, True]
+
+
 def test_forgotten_expectations_leave_the_order_of_last_use():
     cache = expecting(120, "abc", {"a": 9, "b": 3, "c": 4})
     cache.forget_expectations()

@@ -52,6 +52,20 @@ class FlipsQuery(Likeness):
         return super().query(image)
 
 
+class FlipsSupport(Likeness):
+    def support(self, image, mask):
+        image.neg_()
+        return super().support(image, mask)
+
+
+class ScalesQuery(Likeness):
+    def query(self, image):
+        return image[:, -1, 1:]
+
+    def segment(self, query, support):
+        return super().segment(F.normalize(query.mul_(2), dim=-1), support)
+
+
 class FlipsLabels(Likeness):
     reads_void = True
 
@@ -79,6 +93,12 @@ class ScalesThroughState(Likeness):
 class ScalesData(Likeness):
     def query(self, image):
         image.data.mul_(2)
+        return super().query(image)
+
+
+class ScalesArray(Likeness):
+    def query(self, image):
+        image.numpy()[:] *= 2
         return super().query(image)
 
 
@@ -302,10 +322,13 @@ def test_an_image_is_encoded_once(episode, monkeypatch):
     ("kind", "said"),
     [
         (FlipsQuery, "query() of FlipsQuery changed its argument image in place"),
+        (FlipsSupport, "support() of FlipsSupport changed its argument image in place"),
+        (ScalesQuery, "segment() of ScalesQuery changed its argument query in place"),
         (FlipsLabels, "support() of FlipsLabels changed its argument mask in place"),
         (FlipsEpisode, "FlipsEpisode changed its argument episode.images in place"),
         (ScalesThroughState, "ScalesThroughState changed the features kept of 0-1 in place"),
         (ScalesData, "ScalesData changed the features kept of 0-0 in place"),
+        (ScalesArray, "ScalesArray changed the features kept of 0-0 in place"),
         (ScalesState, "segment() of ScalesState changed its argument support in place"),
         (AddsToState, "join() of AddsToState changed its argument supports in place"),
     ],

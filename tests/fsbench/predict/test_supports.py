@@ -637,6 +637,7 @@ MALFORMED_COCO = [
     (SEGMENTATION, {}, "unusable run-length mask"),
     (f"{SEGMENTATION}.size", [20, 31], r"unusable run-length mask on a.png \(its size is \[20, 31\]"),
     (f"{SEGMENTATION}.counts", [400, 40], "its runs do not fill 600 pixels"),
+    (f"{SEGMENTATION}.counts", [700, -100], "its runs do not fill 600 pixels"),
     (f"{SEGMENTATION}.counts", [400.5, 199.5], "its runs are no whole numbers"),
     (f"{SEGMENTATION}.counts", "\u20ac", "its runs hold the character"),
     ("categories", ..., "has no categories with id and name"),

@@ -187,6 +187,15 @@ def test_show(filled, capsys, cache, tmp_path, monkeypatch):
     assert sizes == dict.fromkeys(names, "1 file, 8 KiB") | {"features": "2 files, 16 KiB"}
 
 
+def test_an_empty_cache(capsys, cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (line,) = shown(capsys)
+    assert line.startswith(f"ok {cache}: 0 bytes of ")
+    assert main(["list", "here", "--clean"]) == 0
+    assert capsys.readouterr().out == f"{cache}: removed 0 files, 0 bytes\n"
+    assert not cache.exists()
+
+
 def test_clean(filled, capsys, cache):
     assert main(["list", "here", "--clean", "features", "images"]) == 0
     assert capsys.readouterr().out == f"{cache}: removed 3 files, 24 KiB\n"

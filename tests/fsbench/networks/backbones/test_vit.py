@@ -170,6 +170,15 @@ def test_weights_that_do_not_fit_name_the_keys(tiny, tmp_path):
         FrozenViT(BackboneConfig("tiny", str(tmp_path / "w.pth")))
 
 
+def test_first_features_are_kept(tiny):
+    frozen = FrozenViT(BackboneConfig("tiny", "random"))
+    pixels = torch.randn(3, 20, 20)
+    first = frozen.cache.get("query", "a", lambda: frozen.encode(pixels))
+    assert frozen.cache.get("query", "a", lambda: frozen.encode(pixels)) is first
+    frozen.encode(torch.randn(3, 24, 24))  # features of another image size are of no use
+    assert frozen.cache.get("query", "a", lambda: frozen.encode(pixels)) is not first
+
+
 def test_cst_of_2023_takes_its_own_training_of_dino(monkeypatch, tmp_path):
     """The small stand-in is laid out as DINO's release: a bare state dict without a head, on a 28 x 28 grid."""
     torch.manual_seed(0)

@@ -218,3 +218,11 @@ def test_all_forms_of_the_4d_convolution_agree_with_its_definition(kernel, strid
     over_query = F.conv2d(x[..., stride * (kept - 1), 0], module.conv1.weight, module.conv1.bias, padding=kernel // 2)
     plane = F.conv2d(x[:, :, 2, 1], module.conv2.weight, module.conv2.bias, stride=stride, padding=kernel // 2)
     torch.testing.assert_close(y[:, :, 2, 1, kept - 1, 0], over_query[:, :, 2, 1] + plane[:, :, kept - 1, 0])
+
+
+def test_the_4d_convolution_takes_several_sizes():
+    """The original remembers the positions of its first input."""
+    module = CenterPivotConv4d(1, 1, 3, 2).double()
+    for side in (5, 4, 6):
+        x = draw(1, 1, 3, 3, side, side)
+        torch.testing.assert_close(module(x), module.reference(x))

@@ -94,6 +94,14 @@ def test_without_a_checksum_the_files_own_end_and_sums_are_held_against_it(fetch
     assert fetch(name)[0] == 0 and (weights / path[1:]).read_bytes() == body
 
 
+def test_same_size_with_another_checksum(fetch, web, weights, vit_bytes):
+    web.files["/vit.pth"] = altered = bytes([*vit_bytes[:-1], vit_bytes[-1] ^ 1])
+    status, _, err = fetch("demo")
+    assert status == 2
+    assert f"sha256 {hashlib.sha256(altered).hexdigest()}; expected {hashlib.sha256(vit_bytes).hexdigest()}" in err
+    assert not (weights / "vit.pth").exists()
+
+
 def test_a_damaged_file_is_put_aside_and_fetched_again(fetch, weights, vit_bytes):
     weights.mkdir()
     (weights / "vit.pth").write_bytes(vit_bytes[:1000])

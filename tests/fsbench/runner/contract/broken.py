@@ -134,6 +134,39 @@ class OverwritesMasks(Sound):
         return super().forward(episode)
 
 
+class WritesToMask(Sound):
+    def support(self, image, mask):
+        return super().support(image, mask.logical_or_(mask.flip(-1)))
+
+
+class WritesToState(Sound):
+    def segment(self, query, support):
+        return super().segment(query, support.mul_(0.5))
+
+
+class WritesInJoin(Sound):
+    shots = "joined"
+
+    def join(self, supports):
+        (light, pixels), *_ = supports
+        light.add_(1)
+        return light / pixels.clamp(min=1)
+
+
+class WritesByData(Sound):
+    """Writes where torch does not count it, a single number."""
+
+    def query(self, image):
+        image.data[0, 0, 0, 0] += 1
+        return image
+
+
+class WritesByNumpy(Sound):
+    def support(self, image, mask):
+        image.numpy()[0, 0, 0, 0] += 1
+        return super().support(image, mask)
+
+
 class Reseeds(Sound):
     def segment(self, query, support):
         torch.manual_seed(0)

@@ -118,6 +118,7 @@ def test_the_identity_has_the_effective_batch_and_a_division_only_where_it_matte
     ("more", "request_of", "words"),
     [
         ((), {"micro_batch": 5}, "micro_batch is 5 episodes at once, which does not divide the 12 of a process"),
+        (("--data.training.micro_batch=0",), {}, "micro_batch is 0, expected 1 or more"),
         (("--trainer.accumulate_grad_batches=2",), {}, "give MICRO_BATCH"),
         (("--trainer.limit_train_batches=0.5",), {"micro_batch": 3}, "may end within a step of 4 micro-batches"),
         (("--trainer.overfit_batches=2",), {"micro_batch": 3}, "trainer.overfit_batches is 2"),
