@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,15 +15,22 @@ import torch
 from PIL import Image
 
 from fsbench.base.paths import IS_CLONE, REPOSITORY
+from fsbench.data.episodes.task import Task
 from fsbench.data.label_maps import way_labels
+from fsbench.datamodules.datasets.chaost2 import ChaosT2
+from fsbench.datamodules.datasets.demo import Demo
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.kit.answers import Answers
-from fsbench.protocols.kit.kit import read_kit
+from fsbench.protocols.kit.kit import read_kit, write_kit
 from fsbench.protocols.kit.reader import check_answers
+from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record, read_record
 from fsbench.runner.config.tests import load_test
 from fsbench.runner.evaluation.evaluate import evaluate
 from fsbench.runner.evaluation.kits import load_kit_test
+from fsbench.runner.evaluation.score import score
+from tests.drawn_volumes import draw_prepared
 from tests.fsbench.test_light_installation import Installation, requirements
 
 
@@ -416,6 +424,45 @@ def test_the_light_installation_has_both(folder, tmp_path):
     for words, status, out, err in light.call(kit, answered):
         assert status == 0 and out, (words, err)
     assert only_run(tmp_path / "runs").run.scores["mIoU"] == 100
+
+
+def noise(episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return an answer that follows from the episode's number alone: label map, presence and its score."""
+    rng = np.random.RandomState(episode.number)
+    ways = len(episode.classes)
+    return rng.randint(0, ways + 1, episode.size), rng.rand(ways) < 0.5, rng.rand(ways).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        pytest.param(name, marks=[] if name == "gfss" else [pytest.mark.slow(1)])
+        for name in protocol_names()
+        if load_protocol(name).task == "segmentation" and name != "fssdino"
+    ],
+)
+def test_all_protocols_count_files_as_functions(protocol, blocks_folder, tmp_path):
+    """A file of answers has the counts, scores and predictions of the function that made it."""
+    rules = load_protocol(protocol)
+    if protocol in ("gfss", "fss_sam3", "capl"):  # which need larger objects
+        data = rules.draw.data(Demo(str(tmp_path / "demo"), train=20, val=60))
+    elif protocol == "alpnet":
+        data = rules.draw.data(ChaosT2(str(draw_prepared(tmp_path / "scans"))))
+    else:
+        data = rules.draw.data(Folder(str(blocks_folder)))
+    task = Task(0, episodes=6, drop_small=True)
+    side = 48 if rules.view.counts_at_input_size else None
+    test = Test(rules.manifest(data, task), data, rules, image_size=side)
+    here = evaluate(noise, test, name="x", runs=tmp_path / "here", progress=False).record
+    write_kit(replace(test, image_size=None), tmp_path / "kit")
+    with Answers(tmp_path / "a.fsa", tmp_path / "kit") as answers:
+        for episode in test:
+            answers.add(episode, *noise(episode))
+    there = score(tmp_path / "a.fsa", replace(test, image_size=None), name="x", runs=tmp_path / "there").record
+    assert there.run.id == here.run.id and there.run.scores == here.run.scores
+    assert there.run.counts_sha256 == here.run.counts_sha256 and there.run.identity.image_size == side
+    predictions = [(record.path / "predictions.parquet").read_bytes() for record in (here, there)]
+    assert predictions[0] == predictions[1]
 
 
 @pytest.mark.parametrize(("class_name", "told"), [("Jpeg_Images", True), ("imag", False)])

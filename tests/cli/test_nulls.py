@@ -21,6 +21,7 @@ RANDOM = "--model.backbone.weights=random"
     ("start", "words"),
     [
         (["--method", "emat", "--dataset", "demo"], ["--weights", "null"]),
+        (FILES, ["--model.backbone.weights", "~"]),
         (FILES, ["--model.init_args.backbone.weights=Null"]),
     ],
 )

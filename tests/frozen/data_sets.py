@@ -172,7 +172,7 @@ QUICK = tuple(name for name in suite.protocol_names() if name != "presence")
 LISTED = ("cdfss", "fscs", "hsnet", "incontext", "sansa", "segic")
 """Protocols whose episodes follow from official lists of names alone."""
 SETS: Mapping[str, FrozenSet] = {
-    "demo-folder": FrozenSet("folder", _written(suite.draw_small_demo), seconds=5),
+    "demo-folder": FrozenSet("folder", _written(suite.draw_small_demo)),
     "demo": FrozenSet("demo", _demo, FOUR, settings=SETTINGS, atlas=True, seconds=60),
     "demo-cls": _images("demo-cls", lambda folder: None, seconds=4),
     "voc-mini": FrozenSet(

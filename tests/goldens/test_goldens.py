@@ -32,7 +32,7 @@ SLOW = {
     "alpnet": "forward_small_organ_2shot train_steps evaluation_chaost2_fold4 evaluation_sabs",
     "atlas_runs": "episodes_panet_f0_k5_s1234 episodes_capl_f0_k5_s123 episodes_fptrans_f0_k5_w4 "
     "episodes_vat_coco_f0_k5_w0_b1_s0 episodes_ppnet_f0_k5_s1234 episodes_fssam2_coco_f1_k5_w0_b1_s42 "
-    "episodes_msdnet_coco_f0_k5_w0_b1_s0 episodes_ssp_hs_coco_f0_k5_w0_b1_s0 "
+    "episodes_msdnet_coco_f0_k5_w0_b1_s0 "
     "episodes_repri_f0_k1_w3_np1_run1 episodes_repri_f0_k1_w3_np0_run0",
     "bam": "true_resnet50",
     "dcama": "pe features_swinb_true features_resnet50 head_true_swinb_1shot e2e_resnet50_1shot train_steps",

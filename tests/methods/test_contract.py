@@ -1,7 +1,7 @@
 """Every method of the suite keeps the contract of methods.
 
 What all have in common is said here once: they learn a batch by heart, an episode is answered alike alone and in a
-batch, ways may come in any order, and one or several shots are taken or refused. `make test` looks at two
+batch, ways may come in any order, and one or several shots are taken or refused. `make test` looks at three
 methods; a method that was changed itself is no slow test for `pytest --changed`, which reads it from the parameter.
 """
 
@@ -14,8 +14,8 @@ from fsbench.runner.contract.subject import Subject
 from fsbench.runner.contract.suite import build_subject, run_check
 from tests.methods.contract_settings import ALIKE, CROSSING, EXPORTED, OPTIONS, OTHER_CHECKS, PARTLY, QUICK_FORM, WHOLE
 
-OFTEN = ("prototype", "protonet")
-"""Methods that take seconds: one without training, and one that learns."""
+OFTEN = ("prototype", "cst", "protonet")
+"""Methods that take seconds: one without training, one that learns, and a classifier."""
 
 
 def keep(method: str, checks: Iterable[str]) -> tuple[Subject, set[str]]:

@@ -175,9 +175,11 @@ def alter(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     [
         (lambda file: file.write_text(file.read_text()[:-100]), "cannot be used"),
         (lambda file: file.write_text("[1, 2]"), "it has no list of images"),
+        (alter(lambda c: c["images"][0].pop("height")), 'images\\[0\\] has no "height"'),
         (alter(lambda c: c["categories"].pop()), "it has 79 categories, not the 80"),
         (alter(lambda c: c["categories"][0].update(name="dragon")), "80 categories, among them 'dragon'"),
         (alter(lambda c: c["annotations"][0].update(category_id=4)), "annotation 1000 has the category id 4"),
+        (alter(lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]])), "annotation 1000 has a polygon"),
     ],
 )
 def test_unusable_annotation_file_is_named(root: Path, damage: Callable[[Path], None], message: str) -> None:

@@ -34,7 +34,7 @@ def left_out(shape) -> str:
 
 
 @pytest.mark.parametrize("kind", ["polygon", "rectangle", "circle", "oriented_rectangle"])
-@pytest.mark.parametrize("value", [math.nan, 151, -101, 10**400, "10", None])
+@pytest.mark.parametrize("value", [math.nan, -math.inf, 1e30, 151, -101, 10**400, "10", None, True, [1]])
 def test_a_corner_that_is_no_place_near_the_image_costs_its_shape(value, kind):
     points = [list(corner) for corner in (SQUARE[::2] if kind in ("rectangle", "circle") else SQUARE)]
     points[1][0 if kind == "rectangle" else 1] = value

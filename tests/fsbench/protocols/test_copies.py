@@ -87,9 +87,10 @@ def own_copies(episodes: Sequence[Episode], root: Path) -> int:
 
 DRAWS = [
     *(("hsnet", options) for options in ({}, {"draws": 3})),
-    *(("fscs", {"setting": setting, "way": 2, "shot": 2}) for setting in ("original", "fully_augmented")),
+    *(("fscs", {"setting": setting, "way": 2, "shot": 2}) for setting in
+      ("original", "partially_augmented", "fully_augmented")),
     ("fscs", {"draws": 2, "shot": 5}),
-    *((name, {"shot": 2}) for name in ("presence", "bam_gfss", "fss_sam3")),
+    *((name, {"shot": 2}) for name in ("pfenet", "presence", "bam_gfss", "fss_sam3")),
 ]  # fmt: skip
 
 

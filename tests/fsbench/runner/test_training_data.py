@@ -84,6 +84,8 @@ def test_a_plain_loader_stacks_them_in_any_epoch(small):
     [
         ("folder", {"augmentation": "pascl"}, "unknown augmentation 'pascl'; did you mean 'pascal'?"),
         ("folder", {"normalise": "no"}, "normalise is no, expected imagenet, none or"),
+        ("folder", {"normalise": ((0, 0, 0), (1, 1, 0))}, "no std being 0"),
+        ("folder", {"normalise": (("a", 0, 0), (1, 1, 1))}, "three colours each"),
         ("folder", {"normalise": np.ones((3, 2))}, "normalise is [[1. 1.] [1. 1.] [1. 1.]], expected"),
         ("folder", {"size": "64"}, "size is '64', expected a whole number from 1"),
         ("folder", {"shot": 0}, "shot is 0, expected 1 or more"),

@@ -148,6 +148,7 @@ TRAIN: {LR: 1e-3, GPUS: [0, 1, 2]}
         (STATED.replace("CST\\*", "EMAT").replace("CST*", "EMAT"), 700, "is of EMAT.*expected cst; give the METHOD"),
         (STATED.replace("145", "146"), 700, "SUPPORT_DIM is 146, expected a square and 1, as 401 or 145"),
         (STATED.replace("145", "many"), 700, "SUPPORT_DIM is 'many', expected a whole number above 0"),
+        (STATED.replace("145", "true"), 700, "SUPPORT_DIM is 'True', expected a whole number above 0"),
         (STATED + "IMG_SIZE: 400", 700, "states IMG_SIZE several times: 700 and 400; expected one"),
         ("- 145", 700, "config.yaml holds list; expected the authors' YAML"),
         ("METHOD: {NAME: [", 700, "cannot read .*config.yaml .*expected the authors' YAML"),

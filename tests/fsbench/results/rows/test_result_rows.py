@@ -12,6 +12,9 @@ from fsbench.base.errors import SettingsError
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import read_record
+from fsbench.results.comparison.compare import Comparing, compare_tests
+from fsbench.results.comparison.layout import to_sheet as comparison_sheet
+from fsbench.results.rows.comparable import compared_tests
 from fsbench.results.rows.row import (
     ALL,
     CLASS,
@@ -26,6 +29,7 @@ from fsbench.results.rows.row import (
 from fsbench.results.rows.scoring import correct
 from fsbench.results.rows.wide import wide_frame
 from fsbench.results.rules.rescore import Choices, rescore
+from fsbench.results.sheets.fitting import cell_texts, fit
 from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.table import build_blocks
 from fsbench.scores.decisions import adjust
@@ -115,6 +119,18 @@ def test_every_figure_of_a_table_is_a_row(block):
     ]
     shown = figures(grids)
     assert len(shown) > 60 and not [word for word in shown if word not in values | means]
+
+
+def test_every_figure_of_a_comparison_is_a_row(records):
+    tests = compared_tests([record.path for record in records])
+    (found,) = compare_tests(tests, Comparing(("mIoU",), by=("size", "class")))
+    frame = rows_frame(found.rows)
+    numbers = {f"{value:+.2f}" for name in ("value", "low", "high") for value in frame[name].drop_nulls()}
+    ends = {f"{one:.2f}" for row in found.rows for one in row.scores}
+    p = {f"{value:.3f}" for value in frame["corrected"].drop_nulls()}
+    tables = fit(comparison_sheet(found), None).sheet.tables
+    shown = figures([(), *zip(*cell_texts(table), strict=True)] for table in tables)
+    assert len(shown) > 20 and not [word for word in shown if word not in numbers | ends | p]
 
 
 @pytest.fixture(scope="module")

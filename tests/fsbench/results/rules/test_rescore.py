@@ -12,9 +12,10 @@ import pytest
 from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
 from fsbench.protocols.reading import load_protocol, load_segmentation, protocol_names
-from fsbench.results.rows.row import COLUMNS
+from fsbench.results.rows.row import COLUMNS, rows_frame
 from fsbench.results.rules.rescore import Choices, rescore, to_sheet, undefined
 from fsbench.results.rules.rule import OWN
+from fsbench.results.sheets.fitting import cell_texts
 from tests.fsbench.runs import changed, rewrite
 
 FSCS, PFENET, HSNET, INCONTEXT = (load_protocol(name) for name in ("fscs", "pfenet", "hsnet", "incontext"))
@@ -74,6 +75,18 @@ def test_void_policy_by_hand(spilled):
     assert moved["mIoU"].value == pytest.approx(other["mIoU"].value - own["mIoU"].value)
     assert moved["mIoU"].low < moved["mIoU"].value < moved["mIoU"].high and moved["mIoU"].value > 0  # of 8 supports
     assert moved["accuracy"].value == 0 and not moves(group, OWN)
+
+
+def test_every_figure_is_a_row(spilled):
+    group = rescored([spilled], PFENET)
+    frame = rows_frame(group.rows)
+    differences = frame.filter(pl.col("minus") != "")
+    assert set(differences["minus"]) == set(frame["method"]) == {"m"} and OWN not in set(differences["rule"])
+    assert set(frame["pairs"]) == set(frame["episodes"]) == {24} and set(frame["run"]) == {spilled.path.name}
+    written = {f"{value:+.2f}" for value in frame["value"]} | {f"{value:.2f}" for value in frame["value"]}
+    (table,) = to_sheet(group).tables
+    cells = zip(*cell_texts(table)[3:], strict=True)
+    assert {cell.partition(" ")[0] for line in cells for cell in line} <= {*written, ""}
 
 
 def test_presence_from_the_mask_counts_void_pixels_too(make):

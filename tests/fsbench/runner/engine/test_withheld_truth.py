@@ -42,7 +42,7 @@ class Mine(Segmenter):
         if self.fault == "label" and int(episode.episodes[0]) == 1:
             label_map[0, 0] = ways + 1
         score = torch.full((ways,), 0.5)
-        if self.fault == "nan":
+        if self.fault in ("nan", "inf"):
             score[0] = float(self.fault) if int(episode.episodes[0]) == 1 else 0.5
         logits = torch.zeros(ways, 2, *size)
         if self.fault == "logit" and int(episode.episodes[0]) == 1:
@@ -147,6 +147,7 @@ def test_a_hook_that_asks_for_the_truth_ends_the_run_in_one_line(blocks_folder, 
     ("fault", "error", "message"),
     [
         ("nan", NumericsError, "mine: episode 1: the presence score of way 1 is nan, expected a finite number"),
+        ("inf", NumericsError, "mine: episode 1: the presence score of way 1 is inf, expected a finite number"),
         ("logit", NumericsError, "mine: episode 1: the logit of way 1 is nan, expected a finite number"),
         ("label", SettingsError, "mine: episode 1: the method gave a mask with labels from 0 to 2, expected 0 for"),
         ("few", SettingsError, "mine gave 0 answers for 1 episodes, expected a list of one answer each"),
