@@ -32,5 +32,5 @@ def study(study_runs: Path) -> Study:
 def study_pages(study_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the report of these runs."""
     out = tmp_path_factory.mktemp("site") / "r"
-    assert main(["report", str(study_runs), "--out", str(out), "--metrics", "mIoU,accuracy"]) == 0
+    assert main(["report", str(study_runs), "--out", str(out)]) == 0
     return out

@@ -1,6 +1,7 @@
 """The same weights after every optimiser step, however its episodes are divided; and settings that contradict it."""
 
 import shutil
+from dataclasses import replace
 
 import lightning as L
 import pytest
@@ -32,12 +33,14 @@ class Weights(Callback):
 SGD = ("--optimizer.class_path=torch.optim.SGD", "--optimizer.init_args.lr=0.05")
 
 
-def experiment(blocks_folder, folder, *more, method="emat", **request):
+def experiment(blocks_folder, folder, *more, method="emat", words=(), **request):
+    """Build a run whose settings `more` stand in a file; `words` go beyond what `request` sets."""
     extra = [
         "--data.image_size=32", "--trainer.max_epochs=3", "--data.training.validation_episodes=2",
         "--data.test.episodes=1", "--data.training.batch_size=12", *more,
     ]  # fmt: skip
-    return Experiment(folder_run(method, blocks_folder, folder, *extra, **request).parse())
+    run = folder_run(method, blocks_folder, folder, *extra, **request)
+    return Experiment(replace(run, extra=(*run.extra, *words)).parse())
 
 
 def weights_after_steps(blocks_folder, folder, *more, **request):
@@ -75,7 +78,7 @@ def check_divisions(blocks_folder, tmp_path):
     for name, division in divisions.items():
         (folder := tmp_path / name).mkdir()
         fork = ["--trainer.strategy=ddp_fork"] if "devices" in division else []
-        assert_equal_steps(weights_after_steps(blocks_folder, folder, *fork, **division), expected)
+        assert_equal_steps(weights_after_steps(blocks_folder, folder, words=fork, **division), expected)
 
 
 @pytest.mark.slow(3)
