@@ -1,4 +1,4 @@
-"""What runs that one command opens have in common. It needs no torch."""
+"""Cache of the data sets and checked settings that several runs of one command share. It imports no torch."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -49,7 +49,7 @@ def accepted(tmp_path_factory, small_demo):
 
 @pytest.fixture(scope="module")
 def accepted_training(accepted):
-    """The same folder with the figures of the other case, which takes seconds."""
+    """The folder `accepted` with the figures of EMAT as well, whose training takes seconds."""
     assert main(["regress", "--accept", "--method", "emat"]) == 0
     return accepted
 
