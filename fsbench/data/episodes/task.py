@@ -105,7 +105,8 @@ class Task(Options):
             whose: words for what the values belong to, for the error message, such as "data.test".
             trains: accept only the fields that training episodes depend on.
             usual: {field name: value} that replace the defaults of fields that are not given.
-            beside: names of other options that are valid in the same place, as suggestions after a misspelling.
+            beside: names of options that are valid in the same place, as suggestions after a misspelling. Fields of
+                another kind of task among them are left out.
 
         Raises:
             SettingsError: a name is not a field, or a value does not fit.
@@ -113,7 +114,8 @@ class Task(Options):
         known = [one.name for one in cls.arguments(trains)]
         for name in given:
             if name not in known:
-                raise SettingsError(f"{whose} has no argument {name}{known_names(name, [*beside, *known])}")
+                others = [other for other in beside if other not in {one.name for one in fields(Task)}]
+                raise SettingsError(f"{whose} has no argument {name}{known_names(name, [*others, *known])}")
         task = cls(**{**(usual or {}), **{name: value for name, value in given.items() if value is not None}})
         task.check()
         return task

@@ -14,7 +14,7 @@ from fsbench.protocols.own_lists import marked_if_own
 from fsbench.protocols.reading import DEFAULT_PROTOCOLS, load_protocol, protocol_of, read_checked_manifest
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import choose_dataset, open_dataset
-from fsbench.runner.config.registry import read_config, task_of
+from fsbench.runner.config.registry import check_known, read_config, task_of
 from fsbench.runner.config.run_config import asked_options
 
 
@@ -76,7 +76,7 @@ def load_test(
         raise SettingsError(
             "load_test was given neither a data set nor a manifest; expected one of them, such as 'pascal'"
         )
-    data = open_dataset(dataset, root, folders)
+    check_known("data", "data set", dataset)
     task_name = task_of("data", dataset)
     rules = load_protocol(protocol or DEFAULT_PROTOCOLS[task_name])
     if rules.task != task_name:
@@ -90,7 +90,7 @@ def load_test(
         asked: Task = ClassificationTask.chosen(task, "a test of classification", usual=usual, beside=known)
     else:
         asked = Task.chosen(task, "a test", beside=known)
-    data = rules.draw.data(data, asked.fold, asked.shot)
+    data = rules.draw.data(open_dataset(dataset, root, folders), asked.fold, asked.shot)
     asked = rules.draw.with_own_ways(data, asked)
     opened = where | {"dataset": dataset, "image_size": image_size} | asked_options(vars(asked))
     if task_name != CLASSIFICATION and rules.parts is None:

@@ -127,10 +127,19 @@ def test_every_field_is_behind_every_door():
 
 
 @pytest.mark.parametrize("load", [fsbench.load_test, fsbench.load_training])
-def test_a_misspelt_argument_is_told_with_the_nearest(load):
+def test_a_misspelt_argument_is_told_with_the_nearest_before_data_are_drawn(load, tmp_path):
     for wrong, meant in (("foldd", "fold"), ("rooot", "root")):
-        with pytest.raises(SettingsError, match=f"has no argument {wrong}; did you mean '{meant}'"):
-            load("demo", **{wrong: None})
+        with pytest.raises(SettingsError, match=f"has no argument {wrong}; did you mean '{meant}'") as raised:
+            load("demo", root=tmp_path / "demo", **{wrong: None})
+        names = str(raised.value).partition("There are: ")[2].split(", ")
+        assert len(names) == len(set(names)) and {"fold", "root"} <= set(names)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_test_of_classification_names_none_of_the_fields_that_only_segmentation_has():
+    with pytest.raises(SettingsError, match=r"no argument empty; there are: dataset, .*, way,") as raised:
+        fsbench.load_test("demo-cls", empty=False)
+    assert "setting" not in str(raised.value)
 
 
 def test_a_test_of_a_manifest_has_no_further_choices():
