@@ -32,7 +32,8 @@ SECONDS = 600
 
 
 class Outcome(NamedTuple):
-    """What came of a defect: "found", "missed", "hung", or "stale" where its place is no longer in the code."""
+    """What came of a defect: "found", "missed", "hung", "stale" where its place is no longer in the code, or how pytest
+    ended without a test that failed."""
 
     words: str
     seconds: float
@@ -71,8 +72,11 @@ def plant(repository: Path, defect: dict[str, Any], tests: Sequence[str]) -> Out
         except subprocess.TimeoutExpired:
             return Outcome("hung", SECONDS, "")
         failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-        words = {0: "missed", 1: "found", 2: "found"}.get(done.returncode, f"pytest ended with {done.returncode}")
-        return Outcome(words, time.monotonic() - began, failed[0][:110] if failed else "")
+        seconds = time.monotonic() - began
+        if failed:
+            return Outcome("found", seconds, failed[0][:110])
+        # Python ends with 1 as well where pytest is not installed or cannot start, which finds nothing
+        return Outcome("missed" if done.returncode == 0 else f"pytest ended with {done.returncode}", seconds, "")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -40,6 +40,14 @@ def test_a_defect_is_found_missed_or_no_longer_there(tmp_path, old, new, words):
     assert outcome.words == words and ("test_more" in outcome.by) == (words == "found")
 
 
+def test_a_defect_is_not_found_where_the_tests_do_not_run(tmp_path):
+    """As where pytest is not installed: Python ends with 1, as for a test that fails."""
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/conftest.py").write_text("raise SystemExit('no tests today')\n")
+    outcome = plant(tmp_path, {"file": "tests/conftest.py", "old": "today", "new": "either"}, ["tests"])
+    assert outcome.words == "pytest ended with 1"
+
+
 def test_unknown_areas_are_refused(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["samplers"])
