@@ -1,5 +1,6 @@
 """What all tests share. The variables are set before torch and triton are first imported."""
 
+import contextlib
 import os
 
 # readline gives it to the processes that pytest starts: outputs would be wrapped
@@ -8,6 +9,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # short parallel regions crawl 
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # with more threads than cores all wait
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 os.environ["no_proxy"] = "*"  # the servers that tests ask are on this machine
+
+with contextlib.suppress(ImportError):  # before torch: it looks through all modules that are there, many times
+    import wandb  # noqa: F401 (timm imports it)
 
 import torch
 
@@ -24,7 +28,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm  # noqa: F401 (early: wandb, which it imports, looks through all modules that are there, many times)
 from hypothesis import HealthCheck, settings
 from PIL import Image
 

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PRELOADED = (
-    "lightning", "polars", "timm", "fsbench.cli.main", "fsbench.cli.bench", "fsbench.runner.grid.bench",
+    "wandb", "timm", "lightning", "polars", "fsbench.cli.main", "fsbench.cli.bench", "fsbench.runner.grid.bench",
     "fsbench.runner.engine.run", "fsbench.runner.config.parse", "fsbench.datamodules.episodic",
     "fsbench.datamodules.classification", "fsbench.datamodules.datasets.folder",
 )  # fmt: skip

@@ -88,7 +88,7 @@ class Slurm:
         while not reached():
             logs = "\n".join(file.read_text(errors="replace")[-2000:] for file in self.folder.glob("*.log"))
             assert time.monotonic() < end, f"{what}: not after {seconds} s; {logs}"
-            time.sleep(0.02)
+            time.sleep(0.2)  # to ask SLURM takes time from its jobs, which have the same cores
 
 
 def missing() -> str:
