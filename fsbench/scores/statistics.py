@@ -1,9 +1,10 @@
 """Values of the rows of a run, and the scores that follow from their sums."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import nan
+from typing import Any
 
 import numpy as np
 
@@ -79,13 +80,21 @@ class ScoreStatistics:
             found[metric.name] = float(np.mean(known)) if known else nan
         return found
 
-    def parts(self, metric: Metric) -> Iterator["ScoredPart"]:
-        """Yield the parts over which a score is averaged: the runs within the record, or all rows as one."""
-        every = np.arange(len(self.rows))
-        run = self.rows.run if metric.by_run else None
-        for number in [None] if run is None else np.unique(run):
-            pairs = every if run is None else np.flatnonzero(run == number)
-            yield ScoredPart(self, metric, pairs)
+    def parts(self, metric: Metric) -> "list[ScoredPart]":
+        """Return the parts over which a score is averaged: the runs within the record, or all rows as one.
+
+        A part is made once, since a fold and the mean over folds are made of the same parts.
+        """
+        if metric not in self._parts:
+            every = np.arange(len(self.rows))
+            run = self.rows.run if metric.by_run else None
+            pairs = [every] if run is None else [np.flatnonzero(run == number) for number in np.unique(run)]
+            self._parts[metric] = [ScoredPart(self, metric, one) for one in pairs]
+        return self._parts[metric]
+
+    @cached_property
+    def _parts(self) -> "dict[Metric, list[ScoredPart]]":
+        return {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +150,18 @@ class ScoredPart:
 
     def values_without(self, groups: Groups) -> np.ndarray:
         """Compute the score (G,), each time without the rows of one of G groups; NaN if nothing is left."""
+        if self._last and self._last[0].is_alike(groups):
+            return self._last[1]
+        found = self._values_without(groups)
+        self._last[:] = groups, found
+        return found
+
+    @cached_property
+    def _last(self) -> list[Any]:
+        """The groups without which the score was computed last, and the scores; empty before."""
+        return []
+
+    def _values_without(self, groups: Groups) -> np.ndarray:
         has_both = not self.of_episodes and any(one.of_episodes for one in self.sums.values())
         of_episodes = self.episode_groups(groups) if has_both else groups
         totals = {

@@ -1,5 +1,6 @@
 """Statistics of a run or a part of one, with what was measured of it beyond counts."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +35,11 @@ def whole_statistics(record: Record, frame: "pl.DataFrame", measures: "Measures 
 
 
 def subset_statistics(
-    record: Record, frame: "pl.DataFrame", keep: np.ndarray, measures: "Measures | None" = None
+    record: Record,
+    frame: "pl.DataFrame",
+    keep: np.ndarray,
+    measures: "Measures | None" = None,
+    names: Collection[str] | None = None,
 ) -> ScoreStatistics:
     """Return the sums over the rows `keep` (rows,) bool of a run's count table, for scores on a part of the test.
 
@@ -44,8 +49,10 @@ def subset_statistics(
         keep: (rows,) bool, the rows to use.
         measures: values measured on the run's predictions, for scores that do not follow from counts; None if not
             needed.
+        names: names of the scores; None for all that can be asked for.
     """
-    metrics, counting = askable_metrics(record.protocol), record.protocol.counting
+    counting = record.protocol.counting
+    metrics = [one for one in askable_metrics(record.protocol) if names is None or one.name in names]
     statistics = counting.subset_statistics(frame, keep, record.header, metrics)
     if measures is None:
         return statistics

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -119,7 +119,12 @@ class Sums:
         return self._whole[key]
 
     def trained(
-        self, folds: Sequence[Trainings], metrics: Sequence[str], kept: Sequence[np.ndarray] | None, answer: str = ""
+        self,
+        folds: Sequence[Trainings],
+        metrics: Sequence[str],
+        kept: Sequence[np.ndarray] | None,
+        answer: str = "",
+        known: dict[Any, ScoreStatistics] | None = None,
     ) -> Trained:
         """Return the statistics of all trainings of a method, for some scores.
 
@@ -128,17 +133,23 @@ class Sums:
             metrics: names of the scores.
             kept: for each fold (rows,) bool, the (episode, way) rows to use; None for whole runs.
             answer: "" for what the method predicted, else the name of predictions derived from its runs.
+            known: statistics of earlier calls, which are used for the same rows of the same runs; new ones are added.
         """
+        known = {} if known is None else known
 
         def statistics(place: int, record: Record) -> ScoreStatistics:
-            own = self.whole(record, answer) if kept is None else self.part(record, kept[place], answer)
-            return own.only(metrics)
+            keep = None if kept is None else kept[place]
+            key = record.path, answer, tuple(metrics), None if keep is None else keep.tobytes()
+            if key not in known:
+                own = self.whole(record, answer) if keep is None else self.part(record, keep, metrics, answer)
+                known[key] = own.only(metrics)
+            return known[key]
 
         return trained_on(folds, statistics, is_free=bool(answer) and answer in ANSWERS)
 
-    def part(self, record: Record, keep: np.ndarray, answer: str = "") -> ScoreStatistics:
-        """Return the statistics of the rows `keep` (rows,) bool of a run's count table."""
-        return subset_statistics(record, self.frame(record, answer), keep, self._measured(record, answer))
+    def part(self, record: Record, keep: np.ndarray, metrics: Sequence[str], answer: str = "") -> ScoreStatistics:
+        """Return the statistics of the rows `keep` (rows,) bool of a run's count table, for some scores."""
+        return subset_statistics(record, self.frame(record, answer), keep, self._measured(record, answer), metrics)
 
     @property
     def missing_in_words(self) -> list[str]:
@@ -245,14 +256,20 @@ def _rows_of(who: Scored, request: Request, sums: Sums) -> list[ResultRow]:
     """Score one method, or one answer, on every fold and on their mean."""
     name = request.name(next(iter(who.runs.values()))[0])
     found: list[ResultRow] = []
+    known: dict[Any, ScoreStatistics] = {}  # a fold's, which its mean with others takes as well
     for row, folds in method_lines(name, who.label, who.runs):
         run = "" if who.answer else row.run
-        found += _line_rows(replace(row, run=run, parent=who.parent), who.answer, folds, request, sums)
+        found += _line_rows(replace(row, run=run, parent=who.parent), who.answer, folds, request, sums, known)
     return found
 
 
 def _line_rows(
-    row: ResultRow, answer: str, folds: Sequence[Trainings], request: Request, sums: Sums
+    row: ResultRow,
+    answer: str,
+    folds: Sequence[Trainings],
+    request: Request,
+    sums: Sums,
+    known: dict[Any, ScoreStatistics],
 ) -> Iterator[ResultRow]:
     """Score one fold, or the mean over several, and its parts; classes differ from fold to fold, so a mean has none.
 
@@ -260,7 +277,7 @@ def _line_rows(
     """
     records = [trainings[0] for trainings in folds]
     frames = [sums.frame(record, answer) for record in records]
-    whole = sums.trained(folds, request.metrics, None, answer)
+    whole = sums.trained(folds, request.metrics, None, answer, known)
     yield from score_part(row, whole, request.metrics, [ways(frame) for frame in frames], frames, sums.designs)
     for kind, parts in _kinds(records[0], request.by):
         if len(records) > 1 and not parts.over_folds:
@@ -269,7 +286,7 @@ def _line_rows(
         for name in selections[0]:
             kept, metrics = [selection[name] for selection in selections], metrics_of_part(request.metrics, kind, name)
             complete = all(keep.any() for keep in kept)  # no mean of some folds only
-            found = sums.trained(folds, metrics, kept, answer) if complete else None
+            found = sums.trained(folds, metrics, kept, answer, known) if complete else None
             part = replace(row, part_kind=kind, part=name)
             yield from score_part(part, found, metrics, kept, frames, sums.designs)
 

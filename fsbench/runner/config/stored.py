@@ -65,7 +65,9 @@ def parse_stored(config: Path, settings: Mapping[str, Any] = NONE, build: bool =
     return parse_values(_with_settings(_read_stored(config), settings), build=build)
 
 
-def parse_stored_data(config: Path, settings: Mapping[str, Any] = NONE, shared: SharedParts | None = None) -> "ParsedRun":
+def parse_stored_data(
+    config: Path, settings: Mapping[str, Any] = NONE, shared: SharedParts | None = None
+) -> "ParsedRun":
     """Read a finished run's configuration for its data only; the method's class is not loaded.
 
     Args:
