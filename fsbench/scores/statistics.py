@@ -89,8 +89,13 @@ class ScoreStatistics:
             every = np.arange(len(self.rows))
             run = self.rows.run if metric.by_run else None
             pairs = [every] if run is None else [np.flatnonzero(run == number) for number in np.unique(run)]
-            self._parts[metric] = [ScoredPart(self, metric, one) for one in pairs]
+            self._parts[metric] = [ScoredPart(self._alone, metric, one) for one in pairs]
         return self._parts[metric]
+
+    @cached_property
+    def _alone(self) -> "ScoreStatistics":
+        """A copy without parts, for the parts: they do not keep one another in memory."""
+        return replace(self)
 
     @cached_property
     def _parts(self) -> "dict[Metric, list[ScoredPart]]":

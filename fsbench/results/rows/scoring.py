@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsbench.protocols.counting import FurtherAnswer
+from fsbench.protocols.reading import askable_metrics
 from fsbench.records.grouping import Runs, Trainings, all_runs, fold_of, is_untrained, weights_sha256
 from fsbench.records.record import Record
 from fsbench.results.measuring.statistics import subset_statistics, whole_statistics
@@ -98,7 +99,7 @@ class Sums:
     _lacking: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
     _frames: "dict[tuple[Path, str], pl.DataFrame]" = field(default_factory=dict)
     _measures: "dict[Path, Measures]" = field(default_factory=dict)
-    _whole: dict[tuple[Path, str], ScoreStatistics] = field(default_factory=dict)
+    _whole: dict[tuple[Path, tuple[str, ...], str], ScoreStatistics] = field(default_factory=dict)
     designs: list[Design] = field(default_factory=list, init=False)
 
     def frame(self, record: Record, answer: str = "") -> "pl.DataFrame":
@@ -111,11 +112,12 @@ class Sums:
             self._frames |= {(record.path, name): frame for name, frame in derived.items()}
         return self._frames[record.path, answer]
 
-    def whole(self, record: Record, answer: str = "") -> ScoreStatistics:
-        """Return the statistics of a run's whole count table, or of derived predictions named `answer`."""
-        key = record.path, answer
+    def whole(self, record: Record, metrics: Sequence[str], answer: str = "") -> ScoreStatistics:
+        """Return the statistics of a run's whole count table, or of derived predictions `answer`, for some scores."""
+        key = record.path, tuple(metrics), answer
         if key not in self._whole:
-            self._whole[key] = whole_statistics(record, self.frame(record, answer), self._measured(record, answer))
+            frame, measures = self.frame(record, answer), self._measured(record, answer)
+            self._whole[key] = whole_statistics(record, frame, measures, metrics)
         return self._whole[key]
 
     def trained(
@@ -141,8 +143,8 @@ class Sums:
             keep = None if kept is None else kept[place]
             key = record.path, answer, tuple(metrics), None if keep is None else keep.tobytes()
             if key not in known:
-                own = self.whole(record, answer) if keep is None else self.part(record, keep, metrics, answer)
-                known[key] = own.only(metrics)
+                own = self.whole(record, metrics, answer) if keep is None else self.part(record, keep, metrics, answer)
+                known[key] = own.only(metrics)  # a copy, lest what is computed of it be kept with all whole runs
             return known[key]
 
         return trained_on(folds, statistics, is_free=bool(answer) and answer in ANSWERS)
@@ -527,7 +529,7 @@ def scores_on(scope: ComparedPart, label: str, runs: Runs, test: str, sums: Sums
     kept = scope.keep(runs)
     if not all(keep.any() for keep in kept):
         return []
-    metrics = [metric.name for metric in sums.whole(runs[scope.folds[0]][0]).metrics]
+    metrics = [metric.name for metric in askable_metrics(runs[scope.folds[0]][0].protocol)]
     found = _estimates(scope.trained(runs, kept, metrics, sums), sums.designs)
     run = run_name(runs[scope.folds[0]]) if len(scope.folds) == 1 else ""
     row = replace(scope.row(runs, kept, test), method=label, run=run, parent=label)
