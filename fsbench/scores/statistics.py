@@ -37,6 +37,7 @@ class ScoreStatistics:
         is_whole: whether all rows of a run are included. Then a class that no query shows counts as 0; in a part of a
             run such a class is left out.
         episodes: the images on which whole episodes depend; None if no sum is over whole episodes.
+        kept_parts: the parts of each metric that were made, see `keeping_parts`; None if they are not kept.
     """
 
     rows: Rows
@@ -44,6 +45,7 @@ class ScoreStatistics:
     metrics: tuple[Metric, ...]
     is_whole: bool = True
     episodes: Episodes | None = None
+    kept_parts: "dict[Metric, list[ScoredPart]] | None" = None
 
     @cached_property
     def run(self) -> Totals | None:
@@ -80,26 +82,27 @@ class ScoreStatistics:
             found[metric.name] = float(np.mean(known)) if known else nan
         return found
 
-    def parts(self, metric: Metric) -> "list[ScoredPart]":
-        """Return the parts over which a score is averaged: the runs within the record, or all rows as one.
+    def keeping_parts(self) -> "ScoreStatistics":
+        """Return a copy that makes its parts once, for a fold's score and a mean over folds, which take the same."""
+        return replace(self, kept_parts={})
 
-        A part is made once, since a fold and the mean over folds are made of the same parts.
-        """
-        if metric not in self._parts:
-            every = np.arange(len(self.rows))
-            run = self.rows.run if metric.by_run else None
-            pairs = [every] if run is None else [np.flatnonzero(run == number) for number in np.unique(run)]
-            self._parts[metric] = [ScoredPart(self._alone, metric, one) for one in pairs]
-        return self._parts[metric]
+    def parts(self, metric: Metric) -> "list[ScoredPart]":
+        """Return the parts over which a score is averaged: the runs within the record, or all rows as one."""
+        if self.kept_parts is not None and metric in self.kept_parts:
+            return self.kept_parts[metric]
+        every = np.arange(len(self.rows))
+        run = self.rows.run if metric.by_run else None
+        pairs = [every] if run is None else [np.flatnonzero(run == number) for number in np.unique(run)]
+        whole = self._alone
+        found = [ScoredPart(whole, metric, one) for one in pairs]
+        if self.kept_parts is not None:
+            self.kept_parts[metric] = found
+        return found
 
     @cached_property
     def _alone(self) -> "ScoreStatistics":
-        """A copy without parts, for the parts: they do not keep one another in memory."""
-        return replace(self)
-
-    @cached_property
-    def _parts(self) -> "dict[Metric, list[ScoredPart]]":
-        return {}
+        """The same without kept parts, for the parts: else each would keep the other in memory."""
+        return self if self.kept_parts is None else replace(self, kept_parts=None)
 
 
 @dataclass(frozen=True, eq=False)

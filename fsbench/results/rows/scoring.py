@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsbench.protocols.counting import FurtherAnswer
-from fsbench.protocols.reading import askable_metrics
 from fsbench.records.grouping import Runs, Trainings, all_runs, fold_of, is_untrained, weights_sha256
 from fsbench.records.record import Record
 from fsbench.results.measuring.statistics import subset_statistics, whole_statistics
@@ -99,7 +98,7 @@ class Sums:
     _lacking: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
     _frames: "dict[tuple[Path, str], pl.DataFrame]" = field(default_factory=dict)
     _measures: "dict[Path, Measures]" = field(default_factory=dict)
-    _whole: dict[tuple[Path, tuple[str, ...], str], ScoreStatistics] = field(default_factory=dict)
+    _whole: dict[tuple[Path, tuple[str, ...] | None, str], ScoreStatistics] = field(default_factory=dict)
     designs: list[Design] = field(default_factory=list, init=False)
 
     def frame(self, record: Record, answer: str = "") -> "pl.DataFrame":
@@ -112,9 +111,15 @@ class Sums:
             self._frames |= {(record.path, name): frame for name, frame in derived.items()}
         return self._frames[record.path, answer]
 
-    def whole(self, record: Record, metrics: Sequence[str], answer: str = "") -> ScoreStatistics:
-        """Return the statistics of a run's whole count table, or of derived predictions `answer`, for some scores."""
-        key = record.path, tuple(metrics), answer
+    def whole(self, record: Record, metrics: Sequence[str] | None, answer: str = "") -> ScoreStatistics:
+        """Return the statistics of a run's whole count table.
+
+        Args:
+            record: the run.
+            metrics: names of the scores; None for all that can be asked for.
+            answer: "" for what the method predicted, else the name of predictions derived from the run.
+        """
+        key = record.path, None if metrics is None else tuple(metrics), answer
         if key not in self._whole:
             frame, measures = self.frame(record, answer), self._measured(record, answer)
             self._whole[key] = whole_statistics(record, frame, measures, metrics)
@@ -137,14 +142,18 @@ class Sums:
             answer: "" for what the method predicted, else the name of predictions derived from its runs.
             known: statistics of earlier calls, which are used for the same rows of the same runs; new ones are added.
         """
-        known = {} if known is None else known
+
+        def made(place: int, record: Record) -> ScoreStatistics:
+            if kept is None:
+                return self.whole(record, metrics, answer).only(metrics)
+            return self.part(record, kept[place], metrics, answer).only(metrics)
 
         def statistics(place: int, record: Record) -> ScoreStatistics:
-            keep = None if kept is None else kept[place]
-            key = record.path, answer, tuple(metrics), None if keep is None else keep.tobytes()
+            if known is None:
+                return made(place, record)
+            key = record.path, answer, tuple(metrics), None if kept is None else kept[place].tobytes()
             if key not in known:
-                own = self.whole(record, metrics, answer) if keep is None else self.part(record, keep, metrics, answer)
-                known[key] = own.only(metrics)  # a copy, lest what is computed of it be kept with all whole runs
+                known[key] = made(place, record).keeping_parts()
             return known[key]
 
         return trained_on(folds, statistics, is_free=bool(answer) and answer in ANSWERS)
@@ -529,7 +538,7 @@ def scores_on(scope: ComparedPart, label: str, runs: Runs, test: str, sums: Sums
     kept = scope.keep(runs)
     if not all(keep.any() for keep in kept):
         return []
-    metrics = [metric.name for metric in askable_metrics(runs[scope.folds[0]][0].protocol)]
+    metrics = [metric.name for metric in sums.whole(runs[scope.folds[0]][0], None).metrics]
     found = _estimates(scope.trained(runs, kept, metrics, sums), sums.designs)
     run = run_name(runs[scope.folds[0]]) if len(scope.folds) == 1 else ""
     row = replace(scope.row(runs, kept, test), method=label, run=run, parent=label)
