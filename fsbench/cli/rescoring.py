@@ -19,6 +19,7 @@ from fsbench.results.rules.rescore import Choices, Rescored, rescore, to_sheet
 from fsbench.results.sheets.formats import write_results
 from fsbench.results.table import Sheet
 from fsbench.runner.config.tests import open_manifest
+from fsbench.runner.engine.stored_data import open_truth
 
 Item = TypeVar("Item", Rescored, Claimed)
 
@@ -84,18 +85,16 @@ def _recounted(root: str | None, record: Record, resolution: int, view: View | N
 
 
 def _open_truth(record: Record, root: str | None) -> Truth:
-    """Open the truth of a run's episodes: without torch where the manifest alone names its data.
+    """Open the truth of a run's episodes, without torch unless the run's data set is none of the suite's.
 
     Raises FsbenchError where the data are not there, or not those of the run.
     """
     if (record.path / "config.yaml").is_file():
         try:
-            from fsbench.runner.engine import stored_data  # the configuration of a run names its data set as an object
+            return open_truth(record, {} if root is None else {"data.dataset.root": root})
         except ModuleNotFoundError as error:
             if not missing_package(error):
                 raise
-        else:
-            return stored_data.open_truth(record, {} if root is None else {"data.dataset.root": root})
     test = open_manifest(record.path / "manifest.jsonl", root=root)
     if test.files_sha256 != record.run.identity.files_sha256:
         raise RecordError(

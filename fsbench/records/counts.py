@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,30 +120,30 @@ def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
 
     Returns:
         The count table with a column `SUPPORTS` (list of support image numbers), and `QUERIES` where a row has several
-        query images. The columns are not added if the protocol names no images, or if all queries of a run have the
-        same supports.
+        query images. The columns are not added if all queries of a run have the same supports.
     """
-    # spared until it is needed
+    if is_fitted_once(manifest.header):
+        return frame
+    images = _row_images(manifest).cast({name: frame.schema[name] for name in ORDER})
+    return frame.join(images, on=ORDER, how="left", maintain_order="left")
+
+
+@lru_cache(maxsize=8)  # runs of one test have the same
+def _row_images(manifest: Manifest) -> "pl.DataFrame":
+    """Return the columns that `with_images` adds, for each episode and slot of a manifest."""
     import polars as pl
 
     header = manifest.header
     protocol = protocol_of(header)
-    if is_fitted_once(header):
-        return frame
     names = [SUPPORTS] if protocol.has_masks else [SUPPORTS, QUERIES]
-    images: dict[str, dict[tuple[int, int], list[int]]] = {name: {} for name in names}
     number_of = cache(lambda name: image_number(header.independent_name(name)))
-    kept = set(frame["episode"].to_list())
+    rows: list[tuple[Any, ...]] = []
     for episode in manifest.episodes:
-        for slot, queries, supports in protocol.counting.row_images(episode) if episode.number in kept else ():
-            for name, files in zip(names, (supports, queries), strict=False):
-                images[name][episode.number, slot] = [number_of(file) for file in files]
-    rows = list(zip(frame["episode"].to_list(), frame["slot"].to_list(), strict=True))
-    return frame.with_columns(
-        pl.Series(name, [of_row[row] for row in rows], dtype=pl.List(pl.Int64))
-        for name, of_row in images.items()
-        if of_row
-    )
+        for slot, queries, supports in protocol.counting.row_images(episode):
+            numbers = [[number_of(file) for file in files] for files in (supports, queries)[: len(names)]]
+            rows.append((episode.number, slot, *numbers))
+    types = dict.fromkeys(ORDER, pl.Int64) | dict.fromkeys(names, pl.List(pl.Int64))
+    return pl.DataFrame(rows, types, orient="row")
 
 
 def counts_sha256(frame: "pl.DataFrame") -> str:

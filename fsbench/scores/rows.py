@@ -6,7 +6,7 @@ Shapes: n rows, q query images and K supports of a row, C places of a sum such a
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -82,6 +82,14 @@ class Groups(NamedTuple):
     group: np.ndarray
     row: np.ndarray
     number: int
+
+    def is_alike(self, other: "Groups") -> bool:
+        """Return whether `other` has the same rows in the same groups."""
+        return (
+            self.number == other.number
+            and np.array_equal(self.group, other.group)
+            and np.array_equal(self.row, other.row)
+        )
 
 
 class RowValues(Protocol):
@@ -185,6 +193,7 @@ def rows_in_strata(groups: Groups, stratum: np.ndarray) -> np.ndarray:
     return np.bincount(key, minlength=groups.number * strata).reshape(groups.number, strata)
 
 
+@lru_cache(maxsize=1 << 14)  # the images of a test are in all of its runs
 def image_number(name: str) -> int:
     """Return the number that stands for an image's name in `Rows`: a hash, which is the same in all records.
 

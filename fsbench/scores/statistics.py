@@ -1,9 +1,10 @@
 """Values of the rows of a run, and the scores that follow from their sums."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import nan
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class ScoreStatistics:
         is_whole: whether all rows of a run are included. Then a class that no query shows counts as 0; in a part of a
             run such a class is left out.
         episodes: the images on which whole episodes depend; None if no sum is over whole episodes.
+        kept_parts: the parts of each metric that were made, see `keeping_parts`; None if they are not kept.
     """
 
     rows: Rows
@@ -43,6 +45,7 @@ class ScoreStatistics:
     metrics: tuple[Metric, ...]
     is_whole: bool = True
     episodes: Episodes | None = None
+    kept_parts: "dict[Metric, list[ScoredPart]] | None" = None
 
     @cached_property
     def run(self) -> Totals | None:
@@ -79,13 +82,27 @@ class ScoreStatistics:
             found[metric.name] = float(np.mean(known)) if known else nan
         return found
 
-    def parts(self, metric: Metric) -> Iterator["ScoredPart"]:
-        """Yield the parts over which a score is averaged: the runs within the record, or all rows as one."""
+    def keeping_parts(self) -> "ScoreStatistics":
+        """Return a copy that makes its parts once, for a fold's score and a mean over folds, which take the same."""
+        return replace(self, kept_parts={})
+
+    def parts(self, metric: Metric) -> "list[ScoredPart]":
+        """Return the parts over which a score is averaged: the runs within the record, or all rows as one."""
+        if self.kept_parts is not None and metric in self.kept_parts:
+            return self.kept_parts[metric]
         every = np.arange(len(self.rows))
         run = self.rows.run if metric.by_run else None
-        for number in [None] if run is None else np.unique(run):
-            pairs = every if run is None else np.flatnonzero(run == number)
-            yield ScoredPart(self, metric, pairs)
+        pairs = [every] if run is None else [np.flatnonzero(run == number) for number in np.unique(run)]
+        whole = self._alone
+        found = [ScoredPart(whole, metric, one) for one in pairs]
+        if self.kept_parts is not None:
+            self.kept_parts[metric] = found
+        return found
+
+    @cached_property
+    def _alone(self) -> "ScoreStatistics":
+        """The same without kept parts, for the parts: else each would keep the other in memory."""
+        return self if self.kept_parts is None else replace(self, kept_parts=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +158,18 @@ class ScoredPart:
 
     def values_without(self, groups: Groups) -> np.ndarray:
         """Compute the score (G,), each time without the rows of one of G groups; NaN if nothing is left."""
+        if self._last and self._last[0].is_alike(groups):
+            return self._last[1]
+        found = self._values_without(groups)
+        self._last[:] = groups, found
+        return found
+
+    @cached_property
+    def _last(self) -> list[Any]:
+        """The groups without which the score was computed last, and the scores; empty before."""
+        return []
+
+    def _values_without(self, groups: Groups) -> np.ndarray:
         has_both = not self.of_episodes and any(one.of_episodes for one in self.sums.values())
         of_episodes = self.episode_groups(groups) if has_both else groups
         totals = {

@@ -235,6 +235,9 @@ class Manifest:
     images: Mapping[str, str] = field(default_factory=dict)
     own_list: bool = False
 
+    def __hash__(self) -> int:
+        return hash(self.sha256)
+
     @cached_property
     def text(self) -> str:
         """The lines that the hash is computed of: header and episodes, one JSON object a line."""

@@ -1,5 +1,6 @@
 """Statistics of a run or a part of one, with what was measured of it beyond counts."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from fsbench.protocols.reading import askable_metrics, segmentation_of
 from fsbench.records.record import Record
 from fsbench.scores.count_table import CountTable
+from fsbench.scores.metric import Metric
 from fsbench.scores.statistics import ScoreStatistics
 
 if TYPE_CHECKING:
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
     from fsbench.results.measuring.measures import Measures  # with OpenCV and torch
 
 
-def whole_statistics(record: Record, frame: "pl.DataFrame", measures: "Measures | None" = None) -> ScoreStatistics:
+def whole_statistics(
+    record: Record, frame: "pl.DataFrame", measures: "Measures | None" = None, names: Collection[str] | None = None
+) -> ScoreStatistics:
     """Return the sums over all rows of a run's count table from which its scores are computed.
 
     Args:
@@ -23,8 +27,9 @@ def whole_statistics(record: Record, frame: "pl.DataFrame", measures: "Measures 
         frame: the run's count table, which may have been counted anew.
         measures: values measured on the run's predictions, for scores that do not follow from counts; None if not
             needed.
+        names: names of the scores; None for all that can be asked for.
     """
-    metrics, counting = askable_metrics(record.protocol), record.protocol.counting
+    metrics, counting = _metrics(record, names), record.protocol.counting
     statistics = counting.statistics(frame, record.header, metrics)
     if measures is None:
         return statistics
@@ -34,7 +39,11 @@ def whole_statistics(record: Record, frame: "pl.DataFrame", measures: "Measures 
 
 
 def subset_statistics(
-    record: Record, frame: "pl.DataFrame", keep: np.ndarray, measures: "Measures | None" = None
+    record: Record,
+    frame: "pl.DataFrame",
+    keep: np.ndarray,
+    measures: "Measures | None" = None,
+    names: Collection[str] | None = None,
 ) -> ScoreStatistics:
     """Return the sums over the rows `keep` (rows,) bool of a run's count table, for scores on a part of the test.
 
@@ -44,10 +53,16 @@ def subset_statistics(
         keep: (rows,) bool, the rows to use.
         measures: values measured on the run's predictions, for scores that do not follow from counts; None if not
             needed.
+        names: names of the scores; None for all that can be asked for.
     """
-    metrics, counting = askable_metrics(record.protocol), record.protocol.counting
+    metrics, counting = _metrics(record, names), record.protocol.counting
     statistics = counting.subset_statistics(frame, keep, record.header, metrics)
     if measures is None:
         return statistics
     classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))
     return statistics.with_sums(measures.sums(metrics, CountTable(frame, classes, keep)))
+
+
+def _metrics(record: Record, names: Collection[str] | None) -> list[Metric]:
+    """Return the metrics that can be asked for of a run, or those of them with `names`."""
+    return [one for one in askable_metrics(record.protocol) if names is None or one.name in names]

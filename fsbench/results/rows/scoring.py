@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -98,7 +98,7 @@ class Sums:
     _lacking: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
     _frames: "dict[tuple[Path, str], pl.DataFrame]" = field(default_factory=dict)
     _measures: "dict[Path, Measures]" = field(default_factory=dict)
-    _whole: dict[tuple[Path, str], ScoreStatistics] = field(default_factory=dict)
+    _whole: dict[tuple[Path, tuple[str, ...] | None, str], ScoreStatistics] = field(default_factory=dict)
     designs: list[Design] = field(default_factory=list, init=False)
 
     def frame(self, record: Record, answer: str = "") -> "pl.DataFrame":
@@ -111,15 +111,27 @@ class Sums:
             self._frames |= {(record.path, name): frame for name, frame in derived.items()}
         return self._frames[record.path, answer]
 
-    def whole(self, record: Record, answer: str = "") -> ScoreStatistics:
-        """Return the statistics of a run's whole count table, or of derived predictions named `answer`."""
-        key = record.path, answer
+    def whole(self, record: Record, metrics: Sequence[str] | None, answer: str = "") -> ScoreStatistics:
+        """Return the statistics of a run's whole count table.
+
+        Args:
+            record: the run.
+            metrics: names of the scores; None for all that can be asked for.
+            answer: "" for what the method predicted, else the name of predictions derived from the run.
+        """
+        key = record.path, None if metrics is None else tuple(metrics), answer
         if key not in self._whole:
-            self._whole[key] = whole_statistics(record, self.frame(record, answer), self._measured(record, answer))
+            frame, measures = self.frame(record, answer), self._measured(record, answer)
+            self._whole[key] = whole_statistics(record, frame, measures, metrics)
         return self._whole[key]
 
     def trained(
-        self, folds: Sequence[Trainings], metrics: Sequence[str], kept: Sequence[np.ndarray] | None, answer: str = ""
+        self,
+        folds: Sequence[Trainings],
+        metrics: Sequence[str],
+        kept: Sequence[np.ndarray] | None,
+        answer: str = "",
+        known: dict[Any, ScoreStatistics] | None = None,
     ) -> Trained:
         """Return the statistics of all trainings of a method, for some scores.
 
@@ -128,17 +140,27 @@ class Sums:
             metrics: names of the scores.
             kept: for each fold (rows,) bool, the (episode, way) rows to use; None for whole runs.
             answer: "" for what the method predicted, else the name of predictions derived from its runs.
+            known: statistics of earlier calls, which are used for the same rows of the same runs; new ones are added.
         """
 
+        def made(place: int, record: Record) -> ScoreStatistics:
+            if kept is None:
+                return self.whole(record, metrics, answer).only(metrics)
+            return self.part(record, kept[place], metrics, answer).only(metrics)
+
         def statistics(place: int, record: Record) -> ScoreStatistics:
-            own = self.whole(record, answer) if kept is None else self.part(record, kept[place], answer)
-            return own.only(metrics)
+            if known is None:
+                return made(place, record)
+            key = record.path, answer, tuple(metrics), None if kept is None else kept[place].tobytes()
+            if key not in known:
+                known[key] = made(place, record).keeping_parts()
+            return known[key]
 
         return trained_on(folds, statistics, is_free=bool(answer) and answer in ANSWERS)
 
-    def part(self, record: Record, keep: np.ndarray, answer: str = "") -> ScoreStatistics:
-        """Return the statistics of the rows `keep` (rows,) bool of a run's count table."""
-        return subset_statistics(record, self.frame(record, answer), keep, self._measured(record, answer))
+    def part(self, record: Record, keep: np.ndarray, metrics: Sequence[str], answer: str = "") -> ScoreStatistics:
+        """Return the statistics of the rows `keep` (rows,) bool of a run's count table, for some scores."""
+        return subset_statistics(record, self.frame(record, answer), keep, self._measured(record, answer), metrics)
 
     @property
     def missing_in_words(self) -> list[str]:
@@ -245,14 +267,20 @@ def _rows_of(who: Scored, request: Request, sums: Sums) -> list[ResultRow]:
     """Score one method, or one answer, on every fold and on their mean."""
     name = request.name(next(iter(who.runs.values()))[0])
     found: list[ResultRow] = []
+    known: dict[Any, ScoreStatistics] = {}  # a fold's, which its mean with others takes as well
     for row, folds in method_lines(name, who.label, who.runs):
         run = "" if who.answer else row.run
-        found += _line_rows(replace(row, run=run, parent=who.parent), who.answer, folds, request, sums)
+        found += _line_rows(replace(row, run=run, parent=who.parent), who.answer, folds, request, sums, known)
     return found
 
 
 def _line_rows(
-    row: ResultRow, answer: str, folds: Sequence[Trainings], request: Request, sums: Sums
+    row: ResultRow,
+    answer: str,
+    folds: Sequence[Trainings],
+    request: Request,
+    sums: Sums,
+    known: dict[Any, ScoreStatistics],
 ) -> Iterator[ResultRow]:
     """Score one fold, or the mean over several, and its parts; classes differ from fold to fold, so a mean has none.
 
@@ -260,7 +288,7 @@ def _line_rows(
     """
     records = [trainings[0] for trainings in folds]
     frames = [sums.frame(record, answer) for record in records]
-    whole = sums.trained(folds, request.metrics, None, answer)
+    whole = sums.trained(folds, request.metrics, None, answer, known)
     yield from score_part(row, whole, request.metrics, [ways(frame) for frame in frames], frames, sums.designs)
     for kind, parts in _kinds(records[0], request.by):
         if len(records) > 1 and not parts.over_folds:
@@ -269,7 +297,7 @@ def _line_rows(
         for name in selections[0]:
             kept, metrics = [selection[name] for selection in selections], metrics_of_part(request.metrics, kind, name)
             complete = all(keep.any() for keep in kept)  # no mean of some folds only
-            found = sums.trained(folds, metrics, kept, answer) if complete else None
+            found = sums.trained(folds, metrics, kept, answer, known) if complete else None
             part = replace(row, part_kind=kind, part=name)
             yield from score_part(part, found, metrics, kept, frames, sums.designs)
 
@@ -510,7 +538,7 @@ def scores_on(scope: ComparedPart, label: str, runs: Runs, test: str, sums: Sums
     kept = scope.keep(runs)
     if not all(keep.any() for keep in kept):
         return []
-    metrics = [metric.name for metric in sums.whole(runs[scope.folds[0]][0]).metrics]
+    metrics = [metric.name for metric in sums.whole(runs[scope.folds[0]][0], None).metrics]
     found = _estimates(scope.trained(runs, kept, metrics, sums), sums.designs)
     run = run_name(runs[scope.folds[0]]) if len(scope.folds) == 1 else ""
     row = replace(scope.row(runs, kept, test), method=label, run=run, parent=label)

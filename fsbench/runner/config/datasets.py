@@ -1,7 +1,7 @@
 """Data sets of configs/data as objects, without a configuration's parser and without torch."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -43,10 +43,24 @@ def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str]
         DataError: files of the data set are missing or invalid.
     """
     content = _settings(name)
-    kind = resolve_name(content["class_path"])
     arguments = dict(content.get("init_args", {}))
     arguments |= {"root": str(root)} if root is not None else {}
     arguments |= {"lists": [str(folder) for folder in lists]} if lists else {}
+    return build_dataset(name, resolve_name(content["class_path"]), arguments)
+
+
+def build_dataset(name: str, kind: type, arguments: Mapping[str, Any]) -> Any:
+    """Build a data set from plain values, as YAML has them.
+
+    Args:
+        name: name of the data set, for messages.
+        kind: class of the data set.
+        arguments: {name: value} of the class's arguments.
+
+    Raises:
+        SettingsError: the class has no such argument, or cannot use a value.
+        DataError: files of the data set are missing or invalid.
+    """
     known = inspect.signature(kind).parameters
     for key in arguments:
         if key not in known:
@@ -57,7 +71,8 @@ def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str]
         return kind(**arguments)
     except (TypeError, AttributeError) as error:  # of a value of another kind, which the class did not look at
         raise SettingsError(
-            f"the data set {name} cannot be made of {arguments} ({error}); expected values that {kind.__name__} takes"
+            f"the data set {name} cannot be made of {dict(arguments)} ({error}); expected values that {kind.__name__} "
+            "takes"
         ) from error
 
 

@@ -6,22 +6,30 @@ Only classes of the suite, of installed packages, and of files that the command 
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsbench.base.class_file import named_file
 from fsbench.base.errors import SettingsError
 from fsbench.base.files.yaml_files import load_yaml
+from fsbench.data.dataset import AnyData, ClassificationData, SegmentationData
 from fsbench.protocols.reading import is_protocol_file
 from fsbench.records.class_files import class_not_named
 from fsbench.runner.config.class_settings import CLASSES, FILES
+from fsbench.runner.config.datasets import build_dataset
 from fsbench.runner.config.merge import full_key, merge_settings, nested, value_at
-from fsbench.runner.config.parse import ParsedRun, parse_values
 from fsbench.runner.config.registry import plug_in_classes
 from fsbench.runner.config.shared_parts import SharedParts
 
+if TYPE_CHECKING:
+    from fsbench.runner.config.parse import ParsedRun
+
 TRUSTED = re.compile(r"fsbench\.(methods|datamodules)(\.\w+)+", re.ASCII)
 """Class paths that a stored configuration may name, besides those that installed packages name."""
+
+DATA_SETS = re.compile(r"fsbench\.datamodules\.datasets(\.\w+)+", re.ASCII)
+"""Class paths of the suite's data sets, whose arguments are plain values."""
 
 NEEDED = ("seed_everything", "trainer", "model", "data", "task", "run", "ckpt_path")
 """Settings that opening a run takes; an optimiser of the user's is for training alone."""
@@ -39,7 +47,7 @@ NONE: Mapping[str, Any] = MappingProxyType({})
 """No settings on top of a run's own."""
 
 
-def parse_stored(config: Path, settings: Mapping[str, Any] = NONE, build: bool = True) -> ParsedRun:
+def parse_stored(config: Path, settings: Mapping[str, Any] = NONE, build: bool = True) -> "ParsedRun":
     """Read a finished run's configuration, and build the method and data that it names.
 
     Args:
@@ -52,10 +60,14 @@ def parse_stored(config: Path, settings: Mapping[str, Any] = NONE, build: bool =
         SettingsError: the file is not a run's configuration, or names a class that may not be imported.
         FsbenchError: a constructor fails.
     """
+    from fsbench.runner.config.parse import parse_values  # with torch and Lightning, which a data set alone spares
+
     return parse_values(_with_settings(_read_stored(config), settings), build=build)
 
 
-def parse_stored_data(config: Path, settings: Mapping[str, Any] = NONE, shared: SharedParts | None = None) -> ParsedRun:
+def parse_stored_data(
+    config: Path, settings: Mapping[str, Any] = NONE, shared: SharedParts | None = None
+) -> "ParsedRun":
     """Read a finished run's configuration for its data only; the method's class is not loaded.
 
     Args:
@@ -67,8 +79,47 @@ def parse_stored_data(config: Path, settings: Mapping[str, Any] = NONE, shared: 
     Raises:
         SettingsError: the file is not a run's configuration, or names a class that may not be imported.
     """
+    from fsbench.runner.config.parse import parse_values  # with torch and Lightning, which a data set alone spares
+
     values = _with_settings(_read_stored(config, has_method=False), settings)
     return parse_values(values, build=False, shared=shared)
+
+
+def stored_dataset(config: Path, settings: Mapping[str, Any], shared: SharedParts) -> AnyData | None:
+    """Build the data set of the suite that a finished run's configuration names, without torch.
+
+    Args:
+        config: the run's config.yaml.
+        settings: {dotted key: value} that replace values of config.yaml, such as `data.dataset.root` for the folder of
+            the data on this machine.
+        shared: cache of what several runs share, so that a data set is built once.
+
+    Returns:
+        The data set; None if its class is not the suite's. The parser alone knows the types of such a class's arguments
+        (`parse_stored_data`).
+
+    Raises:
+        SettingsError: the file is not a run's configuration, names a class that may not be imported, or names none of a
+            data set.
+        FsbenchError: the data are missing.
+    """
+    values = _with_settings(_read_stored(config, has_method=False), settings)
+    stated = value_at(values, CLASSES["data"])
+    class_path = stated if isinstance(stated, str) else ""
+    if not DATA_SETS.fullmatch(class_path):
+        return None
+    try:
+        kind = resolve_name(class_path)
+    except (ImportError, AttributeError):
+        raise _foreign(config, class_path) from None
+    if not (isinstance(kind, type) and issubclass(kind, SegmentationData | ClassificationData)):
+        raise _foreign(config, class_path)
+    arguments = value_at(values, (*CLASSES["data"][:-1], "init_args")) or {}
+    key = repr((kind, (), sorted(arguments.items())))
+    if key not in shared.datasets:
+        shared.datasets[key] = build_dataset(class_path.rpartition(".")[2], kind, arguments)
+    found: AnyData = shared.datasets[key]
+    return found
 
 
 def _with_settings(values: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import shlex
 import shutil
+import subprocess
+import sys
 
 import polars as pl
 import pytest
@@ -25,6 +27,19 @@ def test_a_real_run_is_explored(finished_runs, tmp_path, capsys):
         config.unlink()
     assert main(["report", str(runs), "--out", str(out)]) == 0
     assert "there is no config.yaml" in (out / "study-1/explorer.html").read_text()
+
+
+@pytest.mark.slow(4)
+def test_images_of_runs_that_kept_masks_need_no_torch(finished_runs, tmp_path):
+    program = f"""if True:
+        import sys
+        from fsbench.cli.main import main
+        main(["report", {str(finished_runs)!r}, "--out", {str(tmp_path / "report")!r}])
+        print({{"torch", "lightning"}} & sys.modules.keys())
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+    assert data_file(tmp_path / "report/study-1", "data")["images"]
 
 
 @pytest.mark.slow(30)

@@ -31,9 +31,7 @@ def open_data(runs: Iterable[Record], place: str, missing: list[str], shared: Sh
         if not (record.path / "config.yaml").is_file():
             continue
         try:
-            from fsbench.runner.engine.stored_data import (
-                open_dataset,  # with torch, which reports of runs alone do without
-            )
+            from fsbench.runner.engine.stored_data import open_dataset  # spared until it is needed
 
             return open_dataset(record, shared=shared)
         except FsbenchError as error:
@@ -74,6 +72,7 @@ class Truth:
     def __init__(self, data: "SegmentationData", side: int):
         self.data = data
         self.side = side
+        self._supports: dict[tuple[str, int], list[Any]] = {}
 
     def query(self, episode: "Episode", size: tuple[int, int] | None) -> list[Any]:
         """Return [height, width, run lengths of each way, run lengths of void] of the query's true masks.
@@ -96,8 +95,10 @@ class Truth:
         return [[self._support(name, number) for name in names] for number, names in pairs]
 
     def _support(self, name: str, number: int) -> list[Any]:
-        slots = way_labels(self.data.label_map(name), self.data.label_values(name, [number]))
-        return support_runs(np.where(slots == 1, np.uint8(1), np.uint8(0)), self.side)
+        if (name, number) not in self._supports:  # images are supports in several episodes
+            slots = way_labels(self.data.label_map(name), self.data.label_values(name, [number]))
+            self._supports[name, number] = support_runs(np.where(slots == 1, np.uint8(1), np.uint8(0)), self.side)
+        return self._supports[name, number]
 
 
 def support_runs(labels: np.ndarray, side: int) -> list[Any]:

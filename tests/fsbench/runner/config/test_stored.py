@@ -9,7 +9,10 @@ import yaml
 
 from fsbench.base.errors import SettingsError
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.config.stored import parse_stored
+from fsbench.runner.config.shared_parts import SharedParts
+from fsbench.runner.config.stored import parse_stored, parse_stored_data, stored_dataset
+
+FOLDER = "fsbench.datamodules.datasets.folder.Folder"
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,29 @@ def test_a_run_is_read_as_it_was_written(stored, tmp_path):
     again = parse_stored(write(tmp_path, stored), build=False)
     assert again.config.model.class_path == "fsbench.methods.prototype.Prototype"
     assert again.config.data.init_args.dataset.class_path == stored["data"]["init_args"]["dataset"]["class_path"]
+
+
+def test_a_data_set_alone_is_that_of_the_parser(stored, tmp_path, blocks_folder):
+    stored["data"]["init_args"]["dataset"] = {"class_path": FOLDER, "init_args": {"root": "absent"}}
+    config, here = write(tmp_path, stored), {"data.dataset.root": str(blocks_folder)}
+    shared = SharedParts()
+    alone, whole = stored_dataset(config, here, shared), parse_stored_data(config, here).build_data().dataset
+    assert (alone.name, alone.class_names, alone.folds) == (whole.name, whole.class_names, whole.folds)
+    assert alone.image_path("image_001") == whole.image_path("image_001")
+    assert stored_dataset(config, here, shared) is alone
+
+
+def test_what_is_no_data_set_is_not_built(stored, tmp_path):
+    stored["data"]["init_args"]["dataset"] = {"class_path": f"{FOLDER.rpartition('.')[0]}.Path", "init_args": {}}
+    with pytest.raises(SettingsError, match="which is none of fsbench's"):
+        stored_dataset(write(tmp_path, stored), {}, SharedParts())
+
+
+def test_a_setting_that_a_data_set_lacks_is_said(stored, tmp_path, blocks_folder):
+    given = {"root": str(blocks_folder), "rot": "x"}
+    stored["data"]["init_args"]["dataset"] = {"class_path": FOLDER, "init_args": given}
+    with pytest.raises(SettingsError, match="Folder has no setting rot"):
+        stored_dataset(write(tmp_path, stored), {}, SharedParts())
 
 
 @pytest.mark.parametrize(
