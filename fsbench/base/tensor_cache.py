@@ -4,7 +4,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -13,8 +13,9 @@ from fsbench.base.errors import NumericsError
 from fsbench.base.handed_out import PLACES, Seal
 from fsbench.base.precision import CacheDtype
 
-Features = Tensor | tuple[Tensor, ...]
-F = TypeVar("F", bound=Features)
+Features = Any
+"""What is kept of an image: a tensor, or tuples, named tuples or lists of tensors."""
+F = TypeVar("F")
 
 
 class Kept(NamedTuple):
@@ -26,6 +27,9 @@ class Kept(NamedTuple):
 
 class FeatureCache:
     """Cache of tensors, or tuples of tensors, by kind and key, of at most `max_bytes`; `bytes` is the present size.
+
+    A key is the name of an image, or a tuple that begins with it where an image has several entries of a kind. What is
+    expected of the image holds for all of its entries.
 
     Cached tensors are handed out without copying, and must not be written to. A tensor that is a view of a larger one
     is copied before it is kept, since it would keep the memory of the whole tensor.
@@ -50,26 +54,34 @@ class FeatureCache:
         self._handed: dict[tuple[str, Hashable], Seal] | None = None
         self._next_use: dict[Hashable, float] = {}
 
-    def get(self, kind: str, key: Hashable, compute: Callable[[], F]) -> F:
+    def get(self, kind: str, key: Hashable, compute: Callable[[], F], is_exact: bool = False) -> F:
         """Return the tensors of a kind and key from the cache, or else compute them, and keep them if they fit.
+
+        Args:
+            kind: kind of the tensors, such as "features".
+            key: name of the image, or a tuple that begins with it.
+            compute: function that computes the tensors.
+            is_exact: whether the tensors keep their type, whatever the cache's `dtype`.
 
         Raises:
             NumericsError: a computed value is too large for the type in which it is kept.
             ContractError: the cached tensors were written to.
         """
-        if self._next_use.get(key) == math.inf:
-            del self._next_use[key]
+        image = _image(key)
+        if self._next_use.get(image) == math.inf:
+            del self._next_use[image]
         entries = self._kinds.get(kind, OrderedDict())
         if key in entries:
             self.hits += 1
             entries.move_to_end(key)
             value, seal = entries[key]
-            seal.check("a method", f"the {kind} kept of {key}")
+            seal.check("a method", f"the {kind} kept of {image}")
             if self._handed is not None:
                 self._handed[kind, key] = seal
-            return cast(F, self._widen(value))
+            return cast(F, value if is_exact else self._widen(value))
         self.misses += 1
-        value = self._narrow(_each(compute(), _alone))
+        value = _each(compute(), _alone)
+        value = value if is_exact else self._narrow(value)
         if _nbytes(value) <= self.max_bytes:
             kept = Kept(value, Seal(value, PLACES))
             self._kinds.setdefault(kind, OrderedDict())[key] = kept  # looked up again: computing may clear the cache
@@ -78,7 +90,7 @@ class FeatureCache:
             self.bytes += _nbytes(value)
             while self.bytes > self.max_bytes:
                 self._evict(keep=value)
-        return cast(F, self._widen(value))
+        return cast(F, value if is_exact else self._widen(value))
 
     @contextmanager
     def unchanged(self, call: str) -> Iterator[None]:
@@ -94,7 +106,7 @@ class FeatureCache:
         try:
             yield
             for (kind, key), seal in self._handed.items():
-                seal.check(call, f"the {kind} kept of {key}")
+                seal.check(call, f"the {kind} kept of {_image(key)}")
         finally:
             self._handed = outer
 
@@ -115,28 +127,28 @@ class FeatureCache:
         finally:
             self.max_bytes = bound
 
-    def expect(self, key: Hashable, place: int | None) -> None:
-        """State when tensors of `key` will be used next, so that a full cache drops those that are used last.
+    def expect(self, image: Hashable, place: int | None) -> None:
+        """State when tensors of an image will be used next, so that a full cache drops those that are used last.
 
         Args:
-            key: key of tensors of any kind.
+            image: name of the image.
             place: a number that is larger the later the use is; None for never, which drops the tensors.
         """
         if place is None:
-            self.forget(key)
+            self.forget(image)
         else:
-            self._next_use[key] = place
+            self._next_use[image] = place
 
-    def forget(self, key: Hashable) -> None:
-        """Drop the tensors of `key`, of every kind."""
-        self._next_use.pop(key, None)
+    def forget(self, image: Hashable) -> None:
+        """Drop the tensors of an image, of every kind."""
+        self._next_use.pop(image, None)
         for entries in self._kinds.values():
-            if key in entries:
+            for key in [key for key in entries if _image(key) == image]:
                 self.bytes -= _nbytes(entries.pop(key).value)
 
     def forget_expectations(self) -> None:
         """Drop what was stated about next uses; tensors that are not used from now on are the first to make room."""
-        self._next_use = {key: math.inf for entries in self._kinds.values() for key in entries}
+        self._next_use = {_image(key): math.inf for entries in self._kinds.values() for key in entries}
 
     def _evict(self, keep: Features) -> None:
         """Drop one tensor, but never the one that just came.
@@ -147,7 +159,7 @@ class FeatureCache:
         for entries in self._kinds.values():
             others = [key for key, kept in entries.items() if kept.value is not keep]
             if others:
-                key = max(others, key=lambda key: self._next_use.get(key, -1))
+                key = max(others, key=lambda key: self._next_use.get(_image(key), -1))
                 leaving.append((entries, key, _nbytes(entries[key].value)))
         entries, key, size = max(leaving, key=lambda one: one[2])
         del entries[key]
@@ -195,10 +207,18 @@ def _alone(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
 
 
+def _image(key: Hashable) -> Hashable:
+    """Return the name of the image with which a key begins."""
+    return key[0] if isinstance(key, tuple) else key
+
+
 def _nbytes(value: Features) -> int:
-    return value.nbytes if isinstance(value, Tensor) else sum(tensor.nbytes for tensor in value)
+    return value.nbytes if isinstance(value, Tensor) else sum(map(_nbytes, value))
 
 
 def _each(value: Features, change: Callable[[Tensor], Tensor]) -> Features:
-    """Apply a function to a tensor, or to each of a tuple."""
-    return change(value) if isinstance(value, Tensor) else tuple(change(tensor) for tensor in value)
+    """Apply a function to a tensor, or to all tensors of a tuple or list."""
+    if isinstance(value, Tensor):
+        return change(value)
+    parts = [_each(part, change) for part in value]
+    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)

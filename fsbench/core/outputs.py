@@ -99,6 +99,11 @@ class Context:
         return int(self.counted[0].any(1).sum()), int(self.counted[0].any(0).sum())
 
     @property
+    def shots(self) -> int:
+        """K, the number of supports of each way that are shown together; 0 in training."""
+        return 0 if self.images is None else self.images.shape[1]
+
+    @property
     def episode(self) -> int | None:
         """Number of the episode being answered; None in training, or if it has none."""
         return self.episodes[0] if self.classes is None and self.episodes else None

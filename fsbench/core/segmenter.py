@@ -12,7 +12,8 @@ Shapes: B images, N ways, K shots, S image side, (h, w) the size of a label map.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -55,8 +56,7 @@ class Segmenter(ImageFeatures):
     """True for methods that tell void pixels of a support from its background: masks are then labels (B, S, S) uint8, 1
     the way, 0 all else, 255 void."""
     keeps_states: bool = False
-    """True for methods whose `support` takes long: what the last supports show is kept, which one's own images share.
-    """
+    """True for methods whose `support` takes long: its state, tensors in tuples or lists, is kept as features are."""
     decides_by_order: bool = False
     """True for methods whose steps decide by order or sign: they compute in float32, whatever the run's precision."""
     finds_instances: ClassVar[bool] = False
@@ -69,7 +69,7 @@ class Segmenter(ImageFeatures):
     def __init__(self, backbone: BackboneConfig):
         super().__init__(backbone)
         self._encoded_together: set[str] = set()  # names of images of which the cache may have such features
-        self._states: dict[tuple[str, ...], tuple[State, Seal]] = {}
+        self.register_load_state_dict_post_hook(_forget_states)
 
     # What a method says ---------------------------------------------------------------------------------------------
 
@@ -195,18 +195,19 @@ class Segmenter(ImageFeatures):
             return self.support(image, mask)
 
     def _kept_state(self, way: EpisodeBatch, rows: Tensor, mask: Tensor) -> State:
-        """Return the state of a support; as many are kept as the episode has supports."""
-        image, images = way.images[int(rows)], self.context.images
-        key = (digest(image), digest(mask), str(image.device))  # by contents: names recur among one's own images
-        if key not in self._states:
-            while images is not None and len(self._states) >= images.numel():
-                del self._states[next(iter(self._states))]
-            with torch.inference_mode(False), torch.no_grad():  # what is kept may be exported
-                state = self._state(way, rows, mask)
-            self._states[key] = state, Seal(state, PLACES)
-        state, seal = self._states[key]
-        seal.check(type(self).__name__, "a state that support() returned")
-        return state
+        """Return the state of a support, which is kept in the backbone's cache."""
+        name, device = way.image_names[int(rows)], str(mask.device)
+        key = (name, digest(mask), device, self.context.shots)  # as features, by names that are unique in the cache
+        with torch.inference_mode(False), torch.no_grad():  # what is kept may be exported
+            return self.backbone.cache.get("states", key, partial(self._state, way, rows, mask), is_exact=True)
+
+    def forget_states(self) -> None:
+        """Drop what is kept and depends on the method's weights: by default the supports' states."""
+        self.backbone.cache.forget_kind("states")
+
+    def train(self, mode: bool = True) -> Self:
+        self.forget_states()  # in both directions: Lightning gives the training mode back without calling this
+        return super().train(mode)
 
     def outputs(self, query: Features, supports: Iterator[State]) -> Iterator[Output]:
         """Yield the output of `segment` for each support of a way, or a single output for all supports joined."""
@@ -367,7 +368,7 @@ class Segmenter(ImageFeatures):
     # Evaluation -----------------------------------------------------------------------------------------------------
 
     def begin_test(self, data: Any) -> None:
-        self._states.clear()
+        self.forget_states()
         self.backbone.cache.forget_expectations()
 
     def end_test(self) -> None:
@@ -417,6 +418,10 @@ class Segmenter(ImageFeatures):
                 prediction: Prediction = self(episode)
                 return prediction
             return ensemble(self, episode, self.nshot_strategy)
+
+
+def _forget_states(method: Segmenter, _: Any) -> None:
+    method.forget_states()
 
 
 def as_list(state: State) -> State:

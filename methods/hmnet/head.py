@@ -7,7 +7,7 @@ checkpoints.
 Shapes: b samples, K shots, C model width, S feature side, h' backbone side, H image side, c channels.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ from fsbench.methods.modules.base_ensemble import (
 from fsbench.methods.modules.decoder import ASPP, classifier, dropped_reduction, reduction, two_convolutions
 from fsbench.methods.modules.maps import masked_mean, resize
 from fsbench.methods.modules.pspnet import Features
+from fsbench.methods.modules.stage_segmenter import known
 from fsbench.methods.modules.stages import aligned
 
 PRIOR_SCALE = 10  # §4
@@ -45,21 +46,51 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     return (1 - 2 * (probability * truth).sum(2) / squares.clamp(min=1e-8)).sum() / len(logits)
 
 
-class SupportFeatures(NamedTuple):
-    """Features of the supports on a feature grid of side S, of one shot or averaged over shots (§3, §4).
+class Query(NamedTuple):
+    """What a head knows of a query before it knows supports (§3, §9).
+
+    Attributes:
+        features: backbone features, f1 resized to f2.
+        reduced: f1 and f2 reduced to one map (b, C, S, S).
+        style: Gram matrix of f1 (b, c, c); None if the head is no ensemble.
+    """
+
+    features: Features
+    reduced: Tensor
+    style: Tensor | None
+
+
+class Shot(NamedTuple):
+    """What a head knows of one shot, on a feature grid of side S (§3, §4).
 
     Attributes:
         map: masked features (b, C, S, S).
         prototype: mean of the features under the mask (b, C, 1, 1).
         mask: foreground mask (b, 1, S, S).
-        priors: the query's similarity to the supports' foreground, and how far it exceeds the similarity to their
-            background (b, 2, S, S).
+        deep: for each level of deep features the prototypes of foreground and background (b, 1, c).
+        style: Gram matrices of f1 (b, 1, c, c); nothing if the head is no ensemble.
     """
 
     map: Tensor
     prototype: Tensor
     mask: Tensor
-    priors: Tensor
+    deep: tuple[tuple[Tensor, Tensor], ...]
+    style: tuple[Tensor, ...]
+
+
+class JoinedShots(NamedTuple):
+    """What a head knows of all shots of a way; no part depends on a query.
+
+    Attributes:
+        prototype: mean of the shots' prototypes (b, C, 1, 1).
+        memory: what the Mamba network reads of the supports (`HybridMamba.remember`).
+        deep, styles: those of each shot.
+    """
+
+    prototype: Tensor
+    memory: tuple[Tensor, ...]
+    deep: tuple[tuple[tuple[Tensor, Tensor], ...], ...]
+    styles: tuple[Tensor, ...]
 
 
 @dataclass
@@ -79,22 +110,30 @@ class Priors:
     corr_max: Tensor
 
 
-def prior_maps(query: Tensor, support: Tensor, masks: Tensor) -> Priors:
-    """Return similarity maps of a query to the foreground and background prototypes of each support, at one level.
+def deep_prototypes(support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the prototypes (b, K, c) of each support's foreground and background at one level, in fp32.
+
+    Args:
+        support: features of the supports (b, K, c, S, S).
+        masks: foreground masks of the supports (b, K, 1, S, S).
+    """
+    flat, weights = support.float().flatten(0, 1), masks.float().flatten(0, 1)
+    foreground, background = (masked_mean(flat, mask).view(*support.shape[:2], -1) for mask in (weights, 1 - weights))
+    return foreground, background
+
+
+def prior_maps(query: Tensor, prototypes: tuple[Tensor, Tensor], side: int) -> Priors:
+    """Return similarity maps of a query to the foreground and background of each support, at one level.
 
     The maps are computed in fp32, because half precision overflows.
 
     Args:
         query: features of the query (b, c, h', h').
-        support: features of the supports (b, K, c, S, S).
-        masks: foreground masks of the supports (b, K, 1, S, S).
+        prototypes: those of the supports' foreground and background, from `deep_prototypes`.
+        side: side of the maps.
     """
-    side = support.shape[-1]
-    query, support, masks = query.float(), support.float(), masks.float()
-    flat, weights = support.flatten(0, 1), masks.flatten(0, 1)
-    similarities = []
-    for mask in (weights, 1 - weights):
-        prototype = masked_mean(flat, mask).view(*support.shape[:2], -1)
+    query, similarities = query.float(), []
+    for prototype in prototypes:
         products = torch.einsum("bkc,bchw->bkhw", prototype, query)
         norms = prototype.norm(dim=2)[..., None, None] * query.norm(dim=1)[:, None]
         similarities.append(products / (norms + 1e-7))
@@ -184,93 +223,110 @@ class HMNetHead(nn.Module):
             own_class: (b,) index of each episode's class among the base classes, from 0, in training; else None.
             with_prior: whether to return the similarity to the foreground as `attention`.
         """
-        query = aligned(query)
-        reduced = self.reduce_query(query)
-        support, distances = self.read_supports(query, supports)
-        prior = support.priors[:, 0].clone() if with_prior else None
-        meta = self.decode(*self.merge(reduced, support))
-        del reduced, support  # what follows may need as much memory
-        if not self.ensemble:
-            return EnsembleOutput(meta, attention=prior, meta=meta)
-        assert base_logits is not None and query.f4 is not None
-        base = base_map(base_logits(resize(query.f4, self.side)), own_class)
-        final = join(self, meta, style_distance(self, torch.cat(distances, 1)), base)
-        return EnsembleOutput(final, attention=prior, meta=meta)
+        asked = self.read_query(query)
+        return self.segment(asked, self.join_shots(self._read(supports)), base_logits, own_class, with_prior)
 
-    def read_supports(
-        self, query: Features, supports: Iterable[tuple[Features, Tensor]]
-    ) -> tuple[SupportFeatures, list[Tensor]]:
-        """Compute features and priors of the supports one by one, to save memory.
+    def _read(self, supports: Iterable[tuple[Features, Tensor]]) -> Iterator[Shot]:
+        for support, shown in supports:
+            shot = self.read_shot(support, shown)
+            del support, shown  # the next one comes while nothing of this is held
+            yield shot
+            del shot
 
-        Args:
-            query: features of the query, f1 already resized to f2.
-            supports: features (b, c, ·, ·) of each shot with its mask (b, H, W).
-
-        Returns:
-            The supports' features averaged over shots, and each shot's style distance from the query (b, 1, 1, 1); the
-            list is empty if the head is no ensemble.
-        """
-        with torch.autocast(query.f1.device.type, enabled=False):
-            style = gram(query.f1) if self.ensemble else None
-        total: SupportFeatures | None = None
-        distances: list[Tensor] = []
-        number = 0
-        for support, mask in supports:
-            number += 1
-            shot, distance = self._read_shot(query, style, support, mask)
-            del support, mask  # the next one comes while nothing of this is held
-            total = shot if total is None else SupportFeatures(*(a + b for a, b in zip(total, shot, strict=True)))
-            distances += [] if distance is None else [distance]
-        assert total is not None
-        return SupportFeatures(*(part / number for part in total)), distances
-
-    def _read_shot(
-        self, query: Features, style: Tensor | None, support: Features, shown: Tensor
-    ) -> tuple[SupportFeatures, Tensor | None]:
-        """Read one shot with its mask (b, H, W), and its distance from the query's style, the `gram` of f1."""
+    def read_shot(self, support: Features, shown: Tensor) -> Shot:
+        """Return what a query needs of one shot, from its backbone features and its mask `shown` (b, H, W)."""
         support, mask = aligned(support), resize(shown.float()[:, None], self.side)
         reduced = resize(self.down_supp(torch.cat([support.f1, support.f2], 1)), self.side)
-        priors = self.priors(query, support, mask)
-        shot = SupportFeatures(reduced * mask, masked_mean(reduced, mask), mask, priors)
-        if style is None:
-            return shot, None
         with torch.autocast(shown.device.type, enabled=False):
-            return shot, gram_distance(style, gram(support.f1)[:, None])
+            with torch.no_grad():
+                deep = tuple(
+                    deep_prototypes(resize(level.float(), self.side)[:, None], mask[:, None])
+                    for level in known(support)[2:]
+                )
+            style = (gram(support.f1)[:, None],) if self.ensemble else ()
+        return Shot(reduced * mask, masked_mean(reduced, mask), mask, deep, style)
+
+    def join_shots(self, shots: Iterable[Shot]) -> JoinedShots:
+        """Join the K shots of a way: mean of maps, prototypes and masks; each shot is read once, to save memory."""
+        total: list[Tensor] | None = None
+        deep: list[tuple[tuple[Tensor, Tensor], ...]] = []
+        styles: list[Tensor] = []
+        for shot in shots:
+            parts = [shot.map, shot.prototype, shot.mask]
+            total = parts if total is None else [a + b for a, b in zip(total, parts, strict=True)]
+            deep.append(shot.deep)
+            styles += shot.style
+            del shot, parts  # the next one comes while nothing large of this is held
+        assert total is not None
+        features, prototype, mask = (part / len(deep) for part in total)
+        memory = () if self.mamba is None else self.mamba.remember(self.merge_support(features, prototype, mask))
+        return JoinedShots(prototype, memory, tuple(deep), tuple(styles))
+
+    def segment(
+        self,
+        query: Query,
+        shots: JoinedShots,
+        base_logits: Callable[[Tensor], Tensor] | None = None,
+        own_class: Tensor | None = None,
+        with_prior: bool = False,
+    ) -> EnsembleOutput:
+        """Segment queries by the shots of their way; the other arguments are those of `forward`."""
+        f4, priors = query.features.f4, self.priors(query.features, shots)
+        meta = self.decode(self.merge_query(query.reduced, shots.prototype, priors), shots.memory)
+        prior = priors[:, 0].clone() if with_prior else None
+        if not self.ensemble:
+            return EnsembleOutput(meta, attention=prior, meta=meta)
+        assert base_logits is not None and f4 is not None and query.style is not None
+        base = base_map(base_logits(resize(f4, self.side)), own_class)
+        final = join(self, meta, style_distance(self, self.distances(query.style, shots)), base)
+        return EnsembleOutput(final, attention=prior, meta=meta)
+
+    def read_query(self, query: Features) -> Query:
+        """Return what follows from the query's backbone features alone."""
+        query = aligned(query)
+        with torch.autocast(query.f1.device.type, enabled=False):
+            style = gram(query.f1) if self.ensemble else None
+        return Query(query, self.reduce_query(query), style)
 
     def reduce_query(self, query: Features) -> Tensor:
         """Reduce the query's backbone features f1 and f2 to one map (b, C, S, S) (§3)."""
         return resize(self.down_query(torch.cat([query.f1, query.f2], 1)), self.side)
 
-    def priors(self, query: Features, support: Features, mask: Tensor) -> Tensor:
-        """Return the query's similarity to one shot (b, 2, S, S), on the deep features f3 and, if there, f4 (§4).
+    def priors(self, query: Features, shots: JoinedShots) -> Tensor:
+        """Return the query's similarity to the shots (b, 2, S, S), on the deep features f3 and, if there, f4 (§4).
 
-        Channel 0 is the similarity to the shot's foreground, channel 1 how far it exceeds the similarity to its
-        background. `mask` is the shot's mask (b, 1, S, S).
+        Channel 0 is the similarity to the foreground, channel 1 how far it exceeds the similarity to the background;
+        both are means over shots.
         """
-        levels = []
-        with torch.no_grad(), torch.autocast(mask.device.type, enabled=False):
-            for query_level, support_level in ((query.f3, support.f3), (query.f4, support.f4)):
-                if query_level is not None and support_level is not None:
-                    large = resize(support_level.float(), self.side)
-                    levels.append(prior_maps(query_level, large[:, None], mask[:, None]))
-        return best_priors(levels)
+        levels = known(query)[2:]
+        with torch.no_grad(), torch.autocast(query.f3.device.type, enabled=False):
+            found = [
+                best_priors([prior_maps(level, own, self.side) for level, own in zip(levels, deep, strict=True)])
+                for deep in shots.deep
+            ]
+            return sum(found[1:], found[0]) / len(found)
 
-    def merge(self, query: Tensor, support: SupportFeatures) -> tuple[Tensor, Tensor]:
-        """Join the query's reduced features (b, C, S, S) with prototype and priors, and the support's with its mask.
+    def distances(self, style: Tensor, shots: JoinedShots) -> Tensor:
+        """Return the style distance of each shot from the query (b, K, 1, 1), whose Gram matrix is `style`."""
+        with torch.autocast(style.device.type, enabled=False):
+            return torch.cat([gram_distance(style, own) for own in shots.styles], 1)
 
-        Returns:
-            Query and support, (b, C, S, S) each, as input of the Mamba network (§5).
-        """
-        prototype = support.prototype.expand_as(query)
-        merged = self.init_merge_query(torch.cat([query, prototype, PRIOR_SCALE * support.priors], 1))
-        return merged, self.init_merge_supp(torch.cat([support.map, prototype, support.mask], 1))
+    def merge_query(self, query: Tensor, prototype: Tensor, priors: Tensor) -> Tensor:
+        """Join the query's reduced features with prototype and priors to the network's input (b, C, S, S) (§5)."""
+        merged: Tensor = self.init_merge_query(torch.cat([query, prototype.expand_as(query), PRIOR_SCALE * priors], 1))
+        return merged
 
-    def decode(self, query: Tensor, support: Tensor) -> Tensor:
-        """Mix query and support (b, C, S, S) by the Mamba network and decode logits (b, 2, S, S) of the query.
+    def merge_support(self, features: Tensor, prototype: Tensor, mask: Tensor) -> Tensor:
+        """Join the supports' masked features with prototype and mask to the network's input (b, C, S, S) (§5)."""
+        merged: Tensor = self.init_merge_supp(torch.cat([features, prototype.expand_as(features), mask], 1))
+        return merged
+
+    def decode(self, query: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
+        """Mix the query (b, C, S, S) with the support by the Mamba network and decode logits (b, 2, S, S) of the query.
 
         The logits are the meta learner's (§6, §8).
         """
-        mixed = F.relu(query if self.mamba is None else self.mamba(query, support))
+        mixed = F.relu(query if self.mamba is None else self.mamba.read(query, memory))
         x = self.res1_meta(self.ASPP_meta(mixed))
         logits: Tensor = self.cls_meta(self.res2_meta(x) + x)
         return logits

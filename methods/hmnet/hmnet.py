@@ -9,6 +9,7 @@ Shapes: B episodes, N ways, K shots, S image side, (h, w) a query's original siz
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -19,12 +20,12 @@ from torch import Tensor, nn
 from fsbench.base.errors import SettingsError
 from fsbench.core.outputs import Target
 from fsbench.data.batch import EpisodeBatch
-from fsbench.methods.hmnet.head import HMNetHead
+from fsbench.methods.hmnet.head import HMNetHead, JoinedShots, Query, Shot
 from fsbench.methods.hmnet.mamba import HybridMambaConfig
 from fsbench.methods.modules.base_ensemble import EnsembleFormat, EnsembleOutput, EnsembleSegmenter
 from fsbench.methods.modules.poly_rate import module_parameters, poly_rate
 from fsbench.methods.modules.pspnet import Features
-from fsbench.methods.modules.stage_segmenter import LabelledStages, check_rates
+from fsbench.methods.modules.stage_segmenter import check_rates
 from fsbench.methods.modules.stages import widths
 from fsbench.networks.backbones.base import BackboneConfig
 
@@ -60,6 +61,7 @@ class HMNet(EnsembleSegmenter):
     """
 
     automatic_optimization = False  # two optimisers step together
+    keeps_states = True  # half of the Mamba network's work is on the support alone
     attention_meaning = (
         "prior: similarity of deep features to the supports' foreground, from 0 to 1 within the image, mean over shots"
     )
@@ -107,17 +109,20 @@ class HMNet(EnsembleSegmenter):
         self.settings = {"width": width, "bam": bam, "shots": shots, "mamba": mamba, **vars(config)}
         self.head = HMNetHead(widths(self.backbone), width, feature_side, config if mamba else None, bam, shots)
 
-    def query(self, image: Features) -> Features:  # type: ignore[override]
-        return image
+    def query(self, image: Features) -> Query:  # type: ignore[override]
+        return self.head.read_query(image)
 
-    def support(self, image: Features, mask: Tensor) -> LabelledStages:
-        return LabelledStages(image, mask)
+    def support(self, image: Features, mask: Tensor) -> Shot | JoinedShots:  # type: ignore[override]
+        """Return what a query needs of B supports with masks (B, S, S); of a way's only shot, all that `join` does."""
+        shot = self.head.read_shot(image, mask)
+        return self.head.join_shots([shot]) if self.context.shots == 1 else shot
 
-    def join(self, supports: Iterator[LabelledStages]) -> Iterator[LabelledStages]:  # type: ignore[override]
-        return supports
+    def join(self, supports: Iterator[Shot | JoinedShots]) -> JoinedShots:  # type: ignore[override]
+        first = next(supports)
+        return first if isinstance(first, JoinedShots) else self.head.join_shots(chain([first], supports))
 
-    def segment(self, query: Features, support: Iterator[LabelledStages]) -> EnsembleOutput:
-        found: EnsembleOutput = self.head(
+    def segment(self, query: Query, support: JoinedShots) -> EnsembleOutput:
+        found: EnsembleOutput = self.head.segment(
             query, support, self.base_logits, self.own_class, with_prior=self.keeps_soft_masks
         )
         return found

@@ -193,6 +193,18 @@ class SS2D(nn.Module):
             y_q, y_s = self.scan(torch.cat([x_q, x_s])).chunk(2)
         return self._project_out(y_q, z_q, self.out_proj_q), self._project_out(y_s, z_s, self.out_proj_s)
 
+    def read_support(self, s: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Scan a support (b, S, S, C) without a query.
+
+        Returns:
+            What the scan adds to the support, of its shape, and the map (b, d, s, s) that a hybrid scan of a query
+            reads; None if the scan is not hybrid.
+        """
+        x, z = self.project_in(s, self.in_proj_s, self.conv2d_s)
+        small = self.shrink(x) if self.hybrid else None
+        y = self.scan(x) if small is None else resize(self.scan(small), x.shape[-1])
+        return self._project_out(y, z, self.out_proj_s), small
+
     def support_map(self, s: Tensor) -> Tensor:
         """Return the map (b, d, s, s) of a support (b, S, S, C) that a hybrid scan of a query reads, and no more."""
         inner = self.conv2d_s.in_channels
@@ -352,6 +364,12 @@ class Block(nn.Module):
         q, s = q + added_q, s + added_s
         return q + self.mlp_q(self.ln_2(q)), s + self.mlp_s(self.ln_2(s))
 
+    def read_support(self, s: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the support (b, S, S, C) after the block, and the map that its scan of a query reads, if hybrid."""
+        added, small = self.self_attention.read_support(self.ln_1(s))
+        s = s + added
+        return s + self.mlp_s(self.ln_2(s)), small
+
     def support_map(self, s: Tensor) -> Tensor:
         """Return the map of a support (b, S, S, C) that a hybrid scan reads, and no more."""
         return self.self_attention.support_map(self.ln_1(s))
@@ -415,10 +433,34 @@ class HybridMamba(nn.Module):
 
     def forward(self, query: Tensor, support: Tensor) -> Tensor:
         """Mix query and support (b, C, S, S); return the normalised query (b, C, S, S)."""
-        q, s = (x.permute(0, 2, 3, 1) for x in (query, support))
-        mixing = max(self.last_hybrid, 0)
-        for block in self.blocks[:mixing]:
-            q, s = block(q, s)
-        for block in self.blocks[mixing:]:
-            q = block.read_query(q, block.support_map(s) if block.self_attention.hybrid else None)
+        return self.read(query, self.remember(support))
+
+    def remember(self, support: Tensor) -> tuple[Tensor, ...]:
+        """Return what `read` needs of a support (b, C, S, S): the map (b, d, s, s) that each hybrid block reads.
+
+        In training it is the support itself, which is scanned together with the query.
+        """
+        if self.training:
+            return (support,)
+        s, maps = support.permute(0, 2, 3, 1), []
+        for block in self.blocks[: max(self.last_hybrid, 0)]:
+            s, small = block.read_support(s)
+            maps += [] if small is None else [small]
+        if self.last_hybrid > 0:
+            maps.append(self.blocks[self.last_hybrid].support_map(s))
+        return tuple(maps)
+
+    def read(self, query: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
+        """Mix a query (b, C, S, S) with what `remember` returned; return the normalised query (b, C, S, S)."""
+        q, blocks = query.permute(0, 2, 3, 1), self.blocks
+        if self.training:
+            mixing = max(self.last_hybrid, 0)
+            (support,), blocks = memory, blocks[mixing:]
+            s = support.permute(0, 2, 3, 1)
+            for block in self.blocks[:mixing]:
+                q, s = block(q, s)
+            memory = (blocks[0].support_map(s),) if mixing else ()
+        maps = iter(memory)
+        for block in blocks:
+            q = block.read_query(q, next(maps) if block.self_attention.hybrid else None)
         return self.norm(q).permute(0, 3, 1, 2)

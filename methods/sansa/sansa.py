@@ -125,7 +125,6 @@ class SANSA(Segmenter):
         self.prompt, self.training_prompt = prompt, training_prompt
         self.learning_rate, self.dropout = learning_rate, dropout
         self.step_is_a_mean = dropout == 0
-        self.register_load_state_dict_post_hook(_after_loading)
 
     @property
     def supervision(self) -> tuple[Supervision, ...]:
@@ -167,15 +166,10 @@ class SANSA(Segmenter):
             )
         return learned, {}
 
-    def train(self, mode: bool = True) -> "SANSA":
-        self._forget()  # in both directions: Lightning gives the training mode back without calling this
-        super().train(mode)
-        return self
-
-    def _forget(self) -> None:
-        """Drop what depends on the adapters."""
+    def forget_states(self) -> None:
+        """Drop the supports' states and the encodings of images, which both depend on the adapters."""
         self.backbone.cache.forget_kind("encodings")
-        self._states.clear()
+        super().forget_states()
 
     @property
     def network(self) -> Any:
@@ -295,10 +289,6 @@ class SANSA(Segmenter):
             maps[f"in memory{name}"] = memory_picture(image, frames[0].in_memory[0])
             maps[f"attention to memory{name}"] = attention.share([frame.in_memory for frame in frames])
         return maps
-
-
-def _after_loading(method: SANSA, _: Any) -> None:
-    method._forget()
 
 
 def full_size(low_res: Tensor, size: tuple[int, int]) -> Tensor:

@@ -151,7 +151,7 @@ def test_what_is_kept_of_images_and_supports_changes_no_answer(prompt):
     found, episode = disturbed(method(prompt=prompt)), an_episode(ways=2, shots=2)
     first = logits(found, episode)
     assert torch.equal(logits(found, episode), first)
-    found._forget()
+    found.forget_states()
     found.backbone.cache.clear()
     assert torch.equal(logits(found, episode), first)
     disturbed(found)  # other weights: nothing of the old is left
@@ -168,7 +168,7 @@ def test_each_validation_reads_the_adapters_as_they_are():
         for parameter in found.adapters.parameters():
             parameter.add_(0.1)
     second = logits(found.eval(), episode)  # which Lightning calls before a validation
-    found._forget()
+    found.forget_states()
     found.backbone.cache.clear()
     assert torch.equal(second, logits(found, episode)) and not torch.equal(first, second)
 
@@ -179,7 +179,7 @@ def test_supports_of_equal_names_are_told_apart():
     other = replace(episode, images=episode.images.flip(-1))
     found.backbone.cache.clear()
     second = logits(found, other)
-    found._forget()
+    found.forget_states()
     found.backbone.cache.clear()
     assert torch.equal(second, logits(found, other)) and not torch.equal(first, second)
 

@@ -45,12 +45,13 @@ def count_encodings(
     Args:
         episodes: in the order of evaluation.
         sizes: bytes of the features of an image: of "query" and "support", of which the second come with the first, or
-            of a single kind.
+            of a single kind; with "states" also those of a support's state, for which its image is encoded once.
         cache_bytes: that the cache holds.
         expects: tell the cache when an image comes again; without it, what was used longest ago makes room.
     """
     features, encoded = FeatureCache(cache_bytes), 0
-    query_kind, support_kind = ("query", "support") if "query" in sizes else (next(iter(sizes)),) * 2
+    (kind,) = sizes.keys() - {"states", "query", "support"} or {"query"}
+    query_kind, support_kind = ("query", "support") if kind == "query" else (kind, kind)
 
     def empty(kind: str) -> torch.Tensor:
         return torch.empty(sizes[kind], dtype=torch.uint8, device="meta")
@@ -62,10 +63,21 @@ def count_encodings(
             features.get(support_kind, name, lambda: empty(support_kind))
         return empty(kind)
 
+    def find(name: str, kind: str) -> None:
+        features.get(kind, name, partial(encode, name, kind))
+
+    def look(name: str) -> torch.Tensor:
+        find(name, support_kind)
+        return empty("states")
+
     for episode, uses in zip(episodes, next_uses(episodes), strict=True):
-        supports = dict.fromkeys(name for way in episode.supports for name in way)
-        for name, kind in [(episode.query, query_kind), *((name, support_kind) for name in supports)]:
-            features.get(kind, name, partial(encode, name, kind))
+        find(episode.query, query_kind)
+        for way, number in zip(episode.supports, episode.classes, strict=True):
+            for name in way:
+                if "states" in sizes:
+                    features.get("states", (name, number), partial(look, name))
+                else:
+                    find(name, support_kind)
         for name, place in uses.items() if expects else ():
             features.expect(name, place)
     return encoded

@@ -178,6 +178,22 @@ def test_a_value_beyond_float16_is_named():
         cache.get("support", 0, lambda: torch.full((10,), -7e4))
 
 
+def test_what_is_kept_of_an_image_under_several_masks_comes_and_goes_with_the_image():
+    cache = FeatureCache(1000)
+    for key in ("a", ("a", "mask"), ("a", "other mask"), ("b", "mask")):
+        cache.get("states", key, lambda: (torch.zeros(10), [torch.zeros(5)]))
+    assert cache.bytes == 240
+    cache.expect("a", None)
+    assert cache.bytes == 60 and cache.get("states", ("b", "mask"), pytest.fail)[1][0].shape == (5,)
+
+
+def test_exact_values_keep_their_type():
+    cache, value = FeatureCache(1000, "bfloat16"), torch.tensor([1.001, 2.0])
+    for compute in (lambda: value, pytest.fail):
+        assert torch.equal(cache.get("states", "a", compute, is_exact=True), value)
+    assert cache.get("features", "a", lambda: value).tolist() == [1.0, 2.0]
+
+
 def test_what_is_kept_takes_the_memory_that_is_counted():
     """Features of a batch are parts of one tensor: what is kept of one image must not hold the others' memory."""
     cache = FeatureCache(max_bytes=1 << 20)

@@ -1,14 +1,15 @@
 """HMNet's head, losses, optimisers, layout of weights, and the whole model at true size (hmnet.md §2-§5, §8-§12)."""
 
 import inspect
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from fsbench.methods.hmnet.head import HMNetHead, dice_loss, prior_maps
+from fsbench.methods.hmnet.head import HMNetHead, deep_prototypes, dice_loss, prior_maps
 from fsbench.methods.hmnet.hmnet import HMNet
 from fsbench.methods.hmnet.mamba import HybridMambaConfig
 from fsbench.methods.modules.base_ensemble import gram
@@ -70,23 +71,24 @@ def by_shot(features: Features, labels: Tensor) -> list[tuple[Features, Tensor]]
 def watch(net: HMNetHead, found: dict[str, Tensor]) -> None:
     """Record in `found` the results of the head's parts while it runs."""
 
-    def record(method: str, read: Any) -> None:
-        original = getattr(net, method)
+    def record(module: nn.Module, method: str, name: str, arguments: Sequence[str] = ()) -> None:
+        original = getattr(module, method)
 
-        def call(*args: object) -> object:
-            result = original(*args)
-            found.update(read(result))
-            return result
+        def call(*args: Any) -> Any:
+            found.update(zip(arguments, args, strict=False))
+            found[name] = original(*args)
+            return found[name]
 
-        setattr(net, method, call)
+        setattr(module, method, call)
 
-    supports = ("supp_feat", "supp_pro", "supp_mask", "priors")
-    record("read_supports", lambda r: dict(zip(supports, r[0], strict=True)) | {"est_total": torch.cat(r[1], 1)})
-    record("reduce_query", lambda r: {"query_feat": r})
-    record("merge", lambda r: {"mamba_in_q": r[0], "mamba_in_s": r[1]})
+    record(net, "reduce_query", "query_feat")
+    record(net, "priors", "priors")
+    record(net, "distances", "est_total")
+    record(net, "merge_query", "mamba_in_q")
+    record(net, "merge_support", "mamba_in_s", ("supp_feat", "supp_pro", "supp_mask"))
     n.record_inputs(found, joined=net.gram_merge, with_base=net.cls_merge)
     if net.mamba is not None:
-        net.mamba.register_forward_hook(lambda m, args, out: found.update(mamba_out=out))
+        record(net.mamba, "read", "mamba_out")
 
 
 def of_ensemble(found: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -101,7 +103,7 @@ def wgap_gram(feat: Tensor, mask: Tensor, mask_tiny: Tensor | None = None) -> Re
 
 
 def priors(query: Tensor, support: Tensor, mask: Tensor) -> Results:
-    found = prior_maps(query, support, mask)
+    found = prior_maps(query, deep_prototypes(support, mask), support.shape[-1])
     maps = {"fg": found.fg, "bg": found.bg, "corr": found.corr}
     return {"out.": maps | {"fg_sim_max": found.fg_max, "corr_max": found.corr_max}}
 

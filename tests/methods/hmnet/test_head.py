@@ -5,7 +5,7 @@ import weakref
 import pytest
 import torch
 
-from fsbench.methods.hmnet.head import HMNetHead, best_priors, dice_loss, prior_maps
+from fsbench.methods.hmnet.head import HMNetHead, best_priors, deep_prototypes, dice_loss, prior_maps
 from fsbench.methods.hmnet.mamba import HybridMambaConfig
 from fsbench.methods.modules.base_ensemble import shot_weights
 from fsbench.methods.modules.pspnet import Features
@@ -39,7 +39,8 @@ def test_every_trainable_weight_of_an_ablation_has_a_use(config):
 def test_priors_come_from_the_level_that_answers_most():
     torch.manual_seed(0)
     query, support, masks = torch.rand(2, 5, 6, 6), torch.rand(2, 3, 5, 8, 8), (torch.rand(2, 3, 1, 8, 8) > 0.6).float()
-    low, high = prior_maps(query - 0.5, support, masks), prior_maps(query, support, masks)
+    prototypes = deep_prototypes(support, masks)
+    low, high = (prior_maps(features, prototypes, 8) for features in (query - 0.5, query))
     assert (low.fg_max < high.fg_max).all()
     found = best_priors([low, high])
     torch.testing.assert_close(found[:, 0], high.fg.mean(1))

@@ -30,6 +30,36 @@ def test_the_attention_is_the_prior_of_the_foreground(blocks_folder):
     torch.testing.assert_close(attention[0], total / 2, atol=1e-4, rtol=0)
 
 
+def logits(method, found):
+    with torch.inference_mode():
+        return method.predict_shots(found).logits.clone()
+
+
+@pytest.mark.parametrize(("ways", "shots"), [(1, 1), (2, 1), (1, 5), (2, 2)])
+def test_a_kept_state_is_that_which_is_computed_anew(blocks_folder, ways, shots):
+    found, method = episode(data(blocks_folder, 64, way=ways, shot=shots)), on_vit(blocks=4)
+    first, cache = logits(method, found), method.backbone.cache
+    assert cache.entry_bytes()["states"] > 0
+    again = logits(method, found)
+    cache.clear()
+    assert torch.equal(again, first) and torch.equal(logits(method, found), first)
+    cache.clear()
+    cache.max_bytes = 0
+    assert torch.equal(logits(method, found), first)
+
+
+def test_new_weights_give_a_new_answer(blocks_folder):
+    found, method, other = episode(data(blocks_folder, 64)), on_vit(blocks=4), on_vit(blocks=4)
+    for parameter in other.head.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    old, new = logits(method, found), logits(other, found)
+    method.load_state_dict(other.state_dict())
+    assert torch.equal(logits(method, found), new) and not torch.equal(old, new)
+    for parameter, before in zip(method.head.parameters(), on_vit(blocks=4).head.parameters(), strict=True):
+        parameter.data.copy_(before)
+    assert torch.equal(logits(method.eval(), found), old)  # which Lightning calls before a validation
+
+
 def test_learned_weights_of_shots_need_that_many(blocks_folder):
     method = on_pspnet(shots=3)
     assert sum(p.numel() for p in method.head.kshot_rw.parameters()) == 2 * 3 + 2 + 3 * 2 + 3
