@@ -128,7 +128,7 @@ def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
     return frame.join(images, on=ORDER, how="left", maintain_order="left")
 
 
-@lru_cache(maxsize=8)  # runs of one test have the same
+@lru_cache(maxsize=8)  # all runs of a test have the same manifest
 def _row_images(manifest: Manifest) -> "pl.DataFrame":
     """Return the columns that `with_images` adds, for each episode and slot of a manifest."""
     import polars as pl

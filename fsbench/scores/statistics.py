@@ -37,7 +37,6 @@ class ScoreStatistics:
         is_whole: whether all rows of a run are included. Then a class that no query shows counts as 0; in a part of a
             run such a class is left out.
         episodes: the images on which whole episodes depend; None if no sum is over whole episodes.
-        kept_parts: the parts of each metric that were made, see `keeping_parts`; None if they are not kept.
     """
 
     rows: Rows
@@ -45,7 +44,6 @@ class ScoreStatistics:
     metrics: tuple[Metric, ...]
     is_whole: bool = True
     episodes: Episodes | None = None
-    kept_parts: "dict[Metric, list[ScoredPart]] | None" = None
 
     @cached_property
     def run(self) -> Totals | None:
@@ -82,27 +80,31 @@ class ScoreStatistics:
             found[metric.name] = float(np.mean(known)) if known else nan
         return found
 
-    def keeping_parts(self) -> "ScoreStatistics":
-        """Return a copy that makes its parts once, for a fold's score and a mean over folds, which take the same."""
-        return replace(self, kept_parts={})
+    def keeping_parts(self) -> "KeptStatistics":
+        """Return a copy that makes its parts once; copies of that copy make their own."""
+        return KeptStatistics(self.rows, self.sums, self.metrics, self.is_whole, self.episodes)
 
     def parts(self, metric: Metric) -> "list[ScoredPart]":
         """Return the parts over which a score is averaged: the runs within the record, or all rows as one."""
-        if self.kept_parts is not None and metric in self.kept_parts:
-            return self.kept_parts[metric]
         every = np.arange(len(self.rows))
         run = self.rows.run if metric.by_run else None
         pairs = [every] if run is None else [np.flatnonzero(run == number) for number in np.unique(run)]
-        whole = self._alone
-        found = [ScoredPart(whole, metric, one) for one in pairs]
-        if self.kept_parts is not None:
-            self.kept_parts[metric] = found
-        return found
+        return [ScoredPart(self, metric, one) for one in pairs]
+
+
+@dataclass(frozen=True, eq=False)
+class KeptStatistics(ScoreStatistics):
+    """Statistics of a fold whose parts are made once, for the fold's own score and for the mean over folds."""
 
     @cached_property
-    def _alone(self) -> "ScoreStatistics":
-        """The same without kept parts, for the parts: else each would keep the other in memory."""
-        return self if self.kept_parts is None else replace(self, kept_parts=None)
+    def _made(self) -> "dict[Metric, list[ScoredPart]]":
+        return {}
+
+    def parts(self, metric: Metric) -> "list[ScoredPart]":
+        if metric not in self._made:  # of other statistics, lest parts and statistics keep each other in memory
+            others = ScoreStatistics(self.rows, self.sums, self.metrics, self.is_whole, self.episodes)
+            self._made[metric] = others.parts(metric)
+        return self._made[metric]
 
 
 @dataclass(frozen=True, eq=False)

@@ -236,7 +236,7 @@ class Manifest:
     own_list: bool = False
 
     def __hash__(self) -> int:
-        return hash(self.sha256)
+        return hash(self.sha256)  # the fields hold mappings; equal manifests have equal text
 
     @cached_property
     def text(self) -> str:

@@ -119,6 +119,9 @@ class Sums:
             metrics: names of the scores; None for all that can be asked for.
             answer: "" for what the method predicted, else the name of predictions derived from the run.
         """
+        every = self._whole.get((record.path, None, answer))
+        if metrics is not None and every is not None:
+            return every.only(metrics)
         key = record.path, None if metrics is None else tuple(metrics), answer
         if key not in self._whole:
             frame, measures = self.frame(record, answer), self._measured(record, answer)
@@ -267,7 +270,7 @@ def _rows_of(who: Scored, request: Request, sums: Sums) -> list[ResultRow]:
     """Score one method, or one answer, on every fold and on their mean."""
     name = request.name(next(iter(who.runs.values()))[0])
     found: list[ResultRow] = []
-    known: dict[Any, ScoreStatistics] = {}  # a fold's, which its mean with others takes as well
+    known: dict[Any, ScoreStatistics] | None = {} if is_whole(who.runs) else None  # a fold's, which the mean takes, too
     for row, folds in method_lines(name, who.label, who.runs):
         run = "" if who.answer else row.run
         found += _line_rows(replace(row, run=run, parent=who.parent), who.answer, folds, request, sums, known)
@@ -280,7 +283,7 @@ def _line_rows(
     folds: Sequence[Trainings],
     request: Request,
     sums: Sums,
-    known: dict[Any, ScoreStatistics],
+    known: dict[Any, ScoreStatistics] | None,
 ) -> Iterator[ResultRow]:
     """Score one fold, or the mean over several, and its parts; classes differ from fold to fold, so a mean has none.
 
@@ -297,7 +300,8 @@ def _line_rows(
         for name in selections[0]:
             kept, metrics = [selection[name] for selection in selections], metrics_of_part(request.metrics, kind, name)
             complete = all(keep.any() for keep in kept)  # no mean of some folds only
-            found = sums.trained(folds, metrics, kept, answer, known) if complete else None
+            shared = known if parts.over_folds else None
+            found = sums.trained(folds, metrics, kept, answer, shared) if complete else None
             part = replace(row, part_kind=kind, part=name)
             yield from score_part(part, found, metrics, kept, frames, sums.designs)
 

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, get_type_hints
 
 from fsbench.base.errors import SettingsError, did_you_mean
 from fsbench.runner.config.registry import check_known, names, read_config
@@ -74,6 +74,26 @@ def build_dataset(name: str, kind: type, arguments: Mapping[str, Any]) -> Any:
             f"the data set {name} cannot be made of {dict(arguments)} ({error}); expected values that {kind.__name__} "
             "takes"
         ) from error
+
+
+def takes_as_they_are(kind: type, arguments: Any) -> bool:
+    """Return whether `arguments` are {name: value} of a class, each value of a type that the class states.
+
+    False if nothing can be said, since a type is known to the class's file alone.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError  # 0.1 s, which other commands spare
+
+    known = inspect.signature(kind).parameters
+    if not isinstance(arguments, dict) or not all(name in known for name in arguments):
+        return False
+    config = ConfigDict(strict=True, arbitrary_types_allowed=True)
+    try:
+        types = get_type_hints(kind.__init__)
+        for name, value in arguments.items():
+            TypeAdapter(types[name], config=config).validate_python(value)
+    except (ValidationError, NameError, KeyError):
+        return False
+    return True
 
 
 def root_of(name: str | None, given: str) -> str:

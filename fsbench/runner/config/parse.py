@@ -41,7 +41,7 @@ from fsbench.runner.config.merge import (
     with_nulls,
 )
 from fsbench.runner.config.registry import TaskName
-from fsbench.runner.config.shared_parts import SharedParts
+from fsbench.runner.config.shared_parts import SharedParts, dataset_key
 
 T = TypeVar("T")
 
@@ -236,7 +236,7 @@ class ParsedRun(LightningCLI):
 
     def _construct(self, class_type: type[T], *args: Any, **kwargs: Any) -> T:
         """Call a constructor for jsonargparse, unless it is that of a data set that is built; keep its FsbenchError."""
-        key = repr((class_type, args, sorted(kwargs.items())))
+        key = dataset_key(class_type, *args, **kwargs)
         try:
             if not issubclass(class_type, SegmentationData | ClassificationData):
                 return class_type(*args, **kwargs)

@@ -17,10 +17,10 @@ from fsbench.data.dataset import AnyData, ClassificationData, SegmentationData
 from fsbench.protocols.reading import is_protocol_file
 from fsbench.records.class_files import class_not_named
 from fsbench.runner.config.class_settings import CLASSES, FILES
-from fsbench.runner.config.datasets import build_dataset
+from fsbench.runner.config.datasets import build_dataset, takes_as_they_are
 from fsbench.runner.config.merge import full_key, merge_settings, nested, value_at
 from fsbench.runner.config.registry import plug_in_classes
-from fsbench.runner.config.shared_parts import SharedParts
+from fsbench.runner.config.shared_parts import SharedParts, dataset_key
 
 if TYPE_CHECKING:
     from fsbench.runner.config.parse import ParsedRun
@@ -29,7 +29,7 @@ TRUSTED = re.compile(r"fsbench\.(methods|datamodules)(\.\w+)+", re.ASCII)
 """Class paths that a stored configuration may name, besides those that installed packages name."""
 
 DATA_SETS = re.compile(r"fsbench\.datamodules\.datasets(\.\w+)+", re.ASCII)
-"""Class paths of the suite's data sets, whose arguments are plain values."""
+"""Class paths of the suite's data sets."""
 
 NEEDED = ("seed_everything", "trainer", "model", "data", "task", "run", "ckpt_path")
 """Settings that opening a run takes; an optimiser of the user's is for training alone."""
@@ -95,29 +95,34 @@ def stored_dataset(config: Path, settings: Mapping[str, Any], shared: SharedPart
         shared: cache of what several runs share, so that a data set is built once.
 
     Returns:
-        The data set; None if its class is not the suite's. The parser alone knows the types of such a class's arguments
-        (`parse_stored_data`).
+        The data set; None if its class is not the suite's or does not take the arguments as they are, which is for the
+        parser to judge (`parse_stored_data`).
 
     Raises:
-        SettingsError: the file is not a run's configuration, names a class that may not be imported, or names none of a
+        SettingsError: the file is not a run's configuration, names a class that may not be imported, or one that is no
             data set.
         FsbenchError: the data are missing.
     """
     values = _with_settings(_read_stored(config, has_method=False), settings)
-    stated = value_at(values, CLASSES["data"])
-    class_path = stated if isinstance(stated, str) else ""
-    if not DATA_SETS.fullmatch(class_path):
+    stated = value_at(values, CLASSES["data"][:-1]) or {}
+    class_path, arguments = str(stated.get("class_path")), stated.get("init_args") or {}
+    if not DATA_SETS.fullmatch(class_path) or stated.keys() - {"class_path", "init_args"}:
         return None
     try:
         kind = resolve_name(class_path)
-    except (ImportError, AttributeError):
+    except ModuleNotFoundError as error:
+        if not class_path.startswith(str(error.name)):
+            raise
+        raise _foreign(config, class_path) from None
+    except AttributeError:
         raise _foreign(config, class_path) from None
     if not (isinstance(kind, type) and issubclass(kind, SegmentationData | ClassificationData)):
         raise _foreign(config, class_path)
-    arguments = value_at(values, (*CLASSES["data"][:-1], "init_args")) or {}
-    key = repr((kind, (), sorted(arguments.items())))
+    if not takes_as_they_are(kind, arguments):
+        return None
+    key = dataset_key(kind, **arguments)
     if key not in shared.datasets:
-        shared.datasets[key] = build_dataset(class_path.rpartition(".")[2], kind, arguments)
+        shared.datasets[key] = build_dataset(f"{kind.__name__} of {config}", kind, arguments)
     found: AnyData = shared.datasets[key]
     return found
 

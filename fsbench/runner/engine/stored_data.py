@@ -85,7 +85,9 @@ def check_same_data(data: "DataModule", record: Record) -> None:
 def _check_classes(data: SegmentationData, record: Record) -> None:
     """Raise RecordError unless a data set has the name and the classes of a run's episodes."""
     names = {str(number): name for number, name in enumerate(data.class_names, 1)}
-    if data.name != record.header.dataset or not record.header.class_names.items() <= names.items():
+    if data.name != record.header.dataset:
+        raise _other_data(f"they are those of {data.name}, not of {record.header.dataset}")
+    if not record.header.class_names.items() <= names.items():
         raise _other_data("they have other classes")
 
 
@@ -102,7 +104,7 @@ def _check_files(here: str | None, files_sha256: str, record: Record) -> None:
             f"{here or 'none'}, which may give other pixels; run it again"
         )
     if files_sha256 != record.run.identity.files_sha256:
-        raise _other_data("images or label maps differ; put the files of the run back, or run it again")
+        raise _other_data("images or label maps differ or are absent; put the files of the run back, or run it again")
 
 
 def open_truth(record: Record, settings: Mapping[str, Any] = NONE) -> Truth:

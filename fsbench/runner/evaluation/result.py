@@ -159,7 +159,9 @@ class Result:
                 raise RecordError(
                     f"the data of {self.path.name} are not at hand; expected its test: .show(test=fsbench.load_test(…))"
                 )
-            from fsbench.runner.engine.stored_data import open_dataset  # spared until it is needed
+            from fsbench.runner.engine.stored_data import (
+                open_dataset,
+            )  # with the parts of data sets, which pages without images spare
 
             return open_dataset(self.record)
         if test.manifest.sha256 != self.record.manifest_sha256:

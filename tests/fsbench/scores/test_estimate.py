@@ -193,6 +193,9 @@ def test_what_the_images_do_not_bear_is_not_given():
     assert found.scope is Scope.IMAGES and (found.queries, found.supports) == (24, supports)
     unnamed = replace(whole, rows=replace(whole.rows, support=None))
     conditional = scores_once([unnamed])["mIoU"]
+    kept = whole.keeping_parts()  # whose parts, with supports, a copy without them must not take
+    assert scores_once([kept])["mIoU"] == found and kept.parts(MeanIoU()) is kept.parts(MeanIoU())
+    assert scores_once([kept.with_given_supports()])["mIoU"] == conditional
     assert conditional.scope is Scope.THESE_SUPPORTS and conditional.supports == 0
     assert conditional.error == pytest.approx(found.variances[0] ** 0.5)
 

@@ -31,7 +31,9 @@ def open_data(runs: Iterable[Record], place: str, missing: list[str], shared: Sh
         if not (record.path / "config.yaml").is_file():
             continue
         try:
-            from fsbench.runner.engine.stored_data import open_dataset  # spared until it is needed
+            from fsbench.runner.engine.stored_data import (
+                open_dataset,
+            )  # with the parts of data sets, which pages without images spare
 
             return open_dataset(record, shared=shared)
         except FsbenchError as error:

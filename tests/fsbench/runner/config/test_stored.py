@@ -3,11 +3,14 @@
 import copy
 import re
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import yaml
 
 from fsbench.base.errors import SettingsError
+from fsbench.runner.config.datasets import takes_as_they_are
+from fsbench.runner.config.registry import names, read_config
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.shared_parts import SharedParts
 from fsbench.runner.config.stored import parse_stored, parse_stored_data, stored_dataset
@@ -55,6 +58,7 @@ def test_a_data_set_alone_is_that_of_the_parser(stored, tmp_path, blocks_folder)
     assert (alone.name, alone.class_names, alone.folds) == (whole.name, whole.class_names, whole.folds)
     assert alone.image_path("image_001") == whole.image_path("image_001")
     assert stored_dataset(config, here, shared) is alone
+    assert parse_stored_data(config, here, shared).build_data().dataset is alone
 
 
 def test_what_is_no_data_set_is_not_built(stored, tmp_path):
@@ -63,11 +67,28 @@ def test_what_is_no_data_set_is_not_built(stored, tmp_path):
         stored_dataset(write(tmp_path, stored), {}, SharedParts())
 
 
-def test_a_setting_that_a_data_set_lacks_is_said(stored, tmp_path, blocks_folder):
-    given = {"root": str(blocks_folder), "rot": "x"}
-    stored["data"]["init_args"]["dataset"] = {"class_path": FOLDER, "init_args": given}
-    with pytest.raises(SettingsError, match="Folder has no setting rot"):
-        stored_dataset(write(tmp_path, stored), {}, SharedParts())
+@pytest.mark.parametrize(
+    "given", [{"rot": "x"}, {"lists": "abc"}, {"root": 5}, ["x"], "x", {1: "a"}],
+)  # fmt: skip
+def test_arguments_that_a_data_set_does_not_take_are_for_the_parser_to_refuse(stored, tmp_path, given):
+    class_path = "fsbench.datamodules.datasets.pascal.Pascal"
+    stored["data"]["init_args"]["dataset"] = {"class_path": class_path, "init_args": given}
+    config = write(tmp_path, stored)
+    assert stored_dataset(config, {}, SharedParts()) is None
+    with pytest.raises(SettingsError):
+        parse_stored_data(config)
+
+
+def test_further_keys_of_a_data_set_are_for_the_parser_to_refuse(stored, tmp_path, blocks_folder):
+    named = {"class_path": FOLDER, "init_args": {"root": str(blocks_folder)}}
+    stored["data"]["init_args"]["dataset"] = named | {"dict_kwargs": {"root": "elsewhere"}}
+    assert stored_dataset(write(tmp_path, stored), {}, SharedParts()) is None
+
+
+def test_every_data_set_of_the_suite_takes_its_own_settings_as_they_are():
+    for name in names("data"):
+        dataset = read_config("data", name)["data"]["init_args"]["dataset"]
+        assert takes_as_they_are(resolve_name(dataset["class_path"]), dataset["init_args"]), name
 
 
 @pytest.mark.parametrize(

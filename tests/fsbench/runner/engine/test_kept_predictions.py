@@ -84,8 +84,22 @@ def test_a_run_knows_the_contents_of_its_files(small_demo, tmp_path):
     assert after.run.id != before.run.id and after.run.counts_sha256 != before.run.counts_sha256
     for opened in (open_dataset, lambda record: reopen_at(record, [0])):
         opened(after)
-        with pytest.raises(RecordError, match="images or label maps differ; put the files"):
+        with pytest.raises(RecordError, match="images or label maps differ or are absent; put the files"):
             opened(before)
+
+
+@pytest.mark.parametrize(
+    ("stated", "other", "reason"),
+    [("name: blocks", "name: bricks", "those of bricks, not of blocks"), ("'red'", "'rosy'", "they have other classes")],
+)  # fmt: skip
+def test_the_same_files_under_other_names_are_other_data(blocks_folder, tmp_path, stated, other, reason):
+    root = shutil.copytree(blocks_folder, tmp_path / "blocks")
+    record = run_experiment(Experiment(folder_run("prototype", root, tmp_path / "runs", episodes=1).parse()))
+    open_dataset(record)
+    folds = root / "folds.yaml"
+    folds.write_text(folds.read_text().replace(stated, other, 1))
+    with pytest.raises(RecordError, match=reason):
+        open_dataset(record)
 
 
 def test_what_is_kept_changes_no_figure_and_no_name(runs_of_prototype):
