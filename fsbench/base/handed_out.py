@@ -47,7 +47,7 @@ class Seal:
     def __init__(self, value: Any, places: int = 0):
         self.places = -1 if WHOLE.get() else places
         self._states: list[tuple[str, Tensor, int | None, Any]] = []
-        for name, one in _tensors(value):
+        for name, one in tensors_of(value):
             writes = None if one.is_inference() else one._version
             self._states.append((name, one, writes, _numbers(one, self.places)))
 
@@ -103,7 +103,7 @@ def _chosen(count: int, places: int) -> Tensor:
     return (torch.arange(places).double() * (5**0.5 / 2 - 0.5) % 1 * count).long()
 
 
-def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+def tensors_of(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of a value and the names of the fields and entries that lead to each; arrays as tensors."""
     if isinstance(value, np.ndarray) and value.flags.carray and value.dtype.isnative and value.dtype.char in KINDS:
         value = torch.from_numpy(value)
@@ -111,10 +111,10 @@ def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
         yield name, value
     elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
-            yield from _tensors(getattr(value, field.name), f"{name}.{field.name}")
+            yield from tensors_of(getattr(value, field.name), f"{name}.{field.name}")
     elif isinstance(value, dict):
         for key, part in value.items():
-            yield from _tensors(part, f"{name}.{key}")
+            yield from tensors_of(part, f"{name}.{key}")
     elif isinstance(value, (list, tuple)):
         for part in value:
-            yield from _tensors(part, name)
+            yield from tensors_of(part, name)

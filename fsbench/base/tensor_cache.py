@@ -4,17 +4,18 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from fsbench.base.errors import NumericsError
-from fsbench.base.handed_out import PLACES, Seal
+from fsbench.base.errors import ContractError, NumericsError
+from fsbench.base.handed_out import PLACES, Seal, tensors_of
 from fsbench.base.precision import CacheDtype
 
 Features = Any
-"""What is kept of an image: a tensor, or tuples, named tuples or lists of tensors."""
+"""What is kept of an image: a tensor, or tuples, lists, dicts or dataclasses of tensors, numbers, texts and None."""
 F = TypeVar("F")
 
 
@@ -26,7 +27,7 @@ class Kept(NamedTuple):
 
 
 class FeatureCache:
-    """Cache of tensors, or tuples of tensors, by kind and key, of at most `max_bytes`; `bytes` is the present size.
+    """Cache of tensors, or containers of tensors, by kind and key, of at most `max_bytes`; `bytes` is the present size.
 
     A key is the name of an image, or a tuple that begins with it where an image has several entries of a kind. What is
     expected of the image holds for all of its entries.
@@ -54,18 +55,20 @@ class FeatureCache:
         self._handed: dict[tuple[str, Hashable], Seal] | None = None
         self._next_use: dict[Hashable, float] = {}
 
-    def get(self, kind: str, key: Hashable, compute: Callable[[], F], is_exact: bool = False) -> F:
+    def get(self, kind: str, key: Hashable, compute: Callable[[], F], is_derived: bool = False) -> F:
         """Return the tensors of a kind and key from the cache, or else compute them, and keep them if they fit.
 
         Args:
             kind: kind of the tensors, such as "features".
             key: name of the image, or a tuple that begins with it.
             compute: function that computes the tensors.
-            is_exact: whether the tensors keep their type, whatever the cache's `dtype`.
+            is_derived: whether `compute` itself gets tensors from the cache, from which these follow. They keep their
+                type, whatever the cache's `dtype`, and count as a hit if they are found; else only the tensors that
+                they are computed from are counted, as hits or misses.
 
         Raises:
             NumericsError: a computed value is too large for the type in which it is kept.
-            ContractError: the cached tensors were written to.
+            ContractError: the cached tensors were written to, or a computed value is none of `Features`.
         """
         image = _image(key)
         if self._next_use.get(image) == math.inf:
@@ -78,10 +81,10 @@ class FeatureCache:
             seal.check("a method", f"the {kind} kept of {image}")
             if self._handed is not None:
                 self._handed[kind, key] = seal
-            return cast(F, value if is_exact else self._widen(value))
-        self.misses += 1
+            return cast(F, value if is_derived else self._widen(value))
+        self.misses += not is_derived
         value = _each(compute(), _alone)
-        value = value if is_exact else self._narrow(value)
+        value = value if is_derived else self._narrow(value)
         if _nbytes(value) <= self.max_bytes:
             kept = Kept(value, Seal(value, PLACES))
             self._kinds.setdefault(kind, OrderedDict())[key] = kept  # looked up again: computing may clear the cache
@@ -90,7 +93,7 @@ class FeatureCache:
             self.bytes += _nbytes(value)
             while self.bytes > self.max_bytes:
                 self._evict(keep=value)
-        return cast(F, value if is_exact else self._widen(value))
+        return cast(F, value if is_derived else self._widen(value))
 
     @contextmanager
     def unchanged(self, call: str) -> Iterator[None]:
@@ -213,12 +216,28 @@ def _image(key: Hashable) -> Hashable:
 
 
 def _nbytes(value: Features) -> int:
-    return value.nbytes if isinstance(value, Tensor) else sum(map(_nbytes, value))
+    return sum(tensor.nbytes for _, tensor in tensors_of(value))
 
 
 def _each(value: Features, change: Callable[[Tensor], Tensor]) -> Features:
-    """Apply a function to a tensor, or to all tensors of a tuple or list."""
+    """Return a value with a function applied to each of its tensors.
+
+    Raises:
+        ContractError: the value, or a part of it, is neither a tensor nor a container, number, text or None.
+    """
     if isinstance(value, Tensor):
         return change(value)
-    parts = [_each(part, change) for part in value]
-    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if is_dataclass(value) and not isinstance(value, type):
+        own = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
+        return replace(value, **_each(own, change))
+    if isinstance(value, dict):
+        return {key: _each(part, change) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        parts = [_each(part, change) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if value is None or isinstance(value, (int, float, str)):
+        return value
+    raise ContractError(
+        f"a method has the cache keep a value of type {type(value).__name__}; expected a tensor, or tuples, lists, "
+        "dicts or dataclasses of tensors, numbers, texts and None"
+    )

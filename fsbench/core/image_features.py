@@ -114,9 +114,9 @@ class ImageFeatures(Method):
             return self.as_features(together([flat(one) for one in self.backbone.encode_together(torch.stack(images))]))
         found = []
         for row, mask, image in zip(rows.tolist(), masks, images, strict=True):
-            name = f"{batch.image_names[row]} {digest(mask)}"
+            key = batch.image_names[row], digest(mask)
             with torch.inference_mode(False), torch.no_grad():  # as below
-                found.append(self.backbone.cache.get("objects", name, partial(self._flat_features, image)))
+                found.append(self.backbone.cache.get("objects", key, partial(self._flat_features, image)))
         return self.as_features(together(found))
 
     def _flat_features(self, image: Tensor) -> Any:

@@ -32,7 +32,7 @@ from fsbench.networks.ops.first_largest import first_largest
 from fsbench.scores.answers import SegmentationAnswer
 
 State = Any
-"""Whatever a method knows of labelled images of one way: a tensor, or tuples or dataclasses of tensors."""
+"""Whatever a method knows of labelled images of one way: a tensor, or tuples, lists, dicts or dataclasses of them."""
 
 
 class Segmenter(ImageFeatures):
@@ -56,7 +56,10 @@ class Segmenter(ImageFeatures):
     """True for methods that tell void pixels of a support from its background: masks are then labels (B, S, S) uint8, 1
     the way, 0 all else, 255 void."""
     keeps_states: bool = False
-    """True for methods whose `support` takes long: its state, tensors in tuples or lists, is kept as features are."""
+    """True for methods whose `support` takes long: in evaluation, a support's state is kept as features are.
+
+    The state must depend on the image, the mask, K (`Context.shots`) and the weights alone. Whoever changes weights in
+    place afterwards calls `forget_states`; loading weights and changing the mode do so."""
     decides_by_order: bool = False
     """True for methods whose steps decide by order or sign: they compute in float32, whatever the run's precision."""
     finds_instances: ClassVar[bool] = False
@@ -64,7 +67,7 @@ class Segmenter(ImageFeatures):
     keeps_instances: bool = False
     """Whether predictions hold these objects; one's own images ask for them."""
     _sealed: tuple[Seal, ...] = ()
-    """Seals of the states of this episode."""
+    """Seals of the states of this episode, where all contents are compared; the cache has its own of what it keeps."""
 
     def __init__(self, backbone: BackboneConfig):
         super().__init__(backbone)
@@ -180,7 +183,7 @@ class Segmenter(ImageFeatures):
         masks = way.support_labels if self.reads_void else way.support_masks
         for rows, mask in zip(way.support[0, 0].split(1), masks[0, 0].split(1), strict=True):
             state = self._kept_state(way, rows, mask) if self.keeps_states else self._state(way, rows, mask)
-            self._sealed += (Seal(state),) if self.keeps_states or WHOLE.get() else ()
+            self._sealed += (Seal(state),) if WHOLE.get() else ()
             yield state
 
     def _state(self, way: EpisodeBatch, rows: Tensor, mask: Tensor) -> State:
@@ -199,7 +202,7 @@ class Segmenter(ImageFeatures):
         name, device = way.image_names[int(rows)], str(mask.device)
         key = (name, digest(mask), device, self.context.shots)  # as features, by names that are unique in the cache
         with torch.inference_mode(False), torch.no_grad():  # what is kept may be exported
-            return self.backbone.cache.get("states", key, partial(self._state, way, rows, mask), is_exact=True)
+            return self.backbone.cache.get("states", key, partial(self._state, way, rows, mask), is_derived=True)
 
     def forget_states(self) -> None:
         """Drop what is kept and depends on the method's weights: by default the supports' states."""
@@ -372,6 +375,7 @@ class Segmenter(ImageFeatures):
         self.backbone.cache.forget_expectations()
 
     def end_test(self) -> None:
+        self.forget_states()
         self.backbone.cache.forget_expectations()
 
     def answer_batch(self, batch: EpisodeBatch) -> list[SegmentationAnswer]:

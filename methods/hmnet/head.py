@@ -47,7 +47,7 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 class Query(NamedTuple):
-    """What a head knows of a query before it knows supports (§3, §9).
+    """Tensors of a query that follow from it alone (§3, §9).
 
     Attributes:
         features: backbone features, f1 resized to f2.
@@ -61,7 +61,7 @@ class Query(NamedTuple):
 
 
 class Shot(NamedTuple):
-    """What a head knows of one shot, on a feature grid of side S (§3, §4).
+    """Tensors of one shot that follow from it alone, on a feature grid of side S (§3, §4).
 
     Attributes:
         map: masked features (b, C, S, S).
@@ -79,11 +79,11 @@ class Shot(NamedTuple):
 
 
 class JoinedShots(NamedTuple):
-    """What a head knows of all shots of a way; no part depends on a query.
+    """Tensors of all shots of a way that follow from them alone, whatever the query.
 
     Attributes:
         prototype: mean of the shots' prototypes (b, C, 1, 1).
-        memory: what the Mamba network reads of the supports (`HybridMamba.remember`).
+        memory: maps of the supports that the Mamba network reads (`HybridMamba.remember`).
         deep, styles: those of each shot.
     """
 
@@ -215,6 +215,9 @@ class HMNetHead(nn.Module):
     ) -> EnsembleOutput:
         """Segment queries by their supports, and join the base learner's prediction if the head is an ensemble.
 
+        This is the whole head in one call: `read_query`, `read_shot`, `join_shots` and `segment`, which `HMNet` calls
+        one by one.
+
         Args:
             query: backbone features of the b queries, each level (b, c, ·, ·).
             supports: features (b, c, ·, ·) of each shot with its mask (b, H, W); each shot is read once and not kept.
@@ -234,7 +237,12 @@ class HMNetHead(nn.Module):
             del shot
 
     def read_shot(self, support: Features, shown: Tensor) -> Shot:
-        """Return what a query needs of one shot, from its backbone features and its mask `shown` (b, H, W)."""
+        """Return a shot's masked map, prototypes, mask and style.
+
+        Args:
+            support: backbone features of the shot, each level (b, c, ·, ·).
+            shown: its mask (b, H, W).
+        """
         support, mask = aligned(support), resize(shown.float()[:, None], self.side)
         reduced = resize(self.down_supp(torch.cat([support.f1, support.f2], 1)), self.side)
         with torch.autocast(shown.device.type, enabled=False):
@@ -282,7 +290,7 @@ class HMNetHead(nn.Module):
         return EnsembleOutput(final, attention=prior, meta=meta)
 
     def read_query(self, query: Features) -> Query:
-        """Return what follows from the query's backbone features alone."""
+        """Return a query's aligned features, their reduction to one map, and its style, from its backbone features."""
         query = aligned(query)
         with torch.autocast(query.f1.device.type, enabled=False):
             style = gram(query.f1) if self.ensemble else None

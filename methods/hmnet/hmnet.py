@@ -113,7 +113,10 @@ class HMNet(EnsembleSegmenter):
         return self.head.read_query(image)
 
     def support(self, image: Features, mask: Tensor) -> Shot | JoinedShots:  # type: ignore[override]
-        """Return what a query needs of B supports with masks (B, S, S); of a way's only shot, all that `join` does."""
+        """Return the state of B supports with masks (B, S, S).
+
+        A way's only support is joined at once, so that the joined state is kept.
+        """
         shot = self.head.read_shot(image, mask)
         return self.head.join_shots([shot]) if self.context.shots == 1 else shot
 

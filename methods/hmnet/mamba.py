@@ -432,13 +432,16 @@ class HybridMamba(nn.Module):
         return [block for block in stage.blocks if isinstance(block, Block)]
 
     def forward(self, query: Tensor, support: Tensor) -> Tensor:
-        """Mix query and support (b, C, S, S); return the normalised query (b, C, S, S)."""
+        """Mix query and support (b, C, S, S); return the normalised query (b, C, S, S).
+
+        This is the whole network in one call: `remember`, then `read`.
+        """
         return self.read(query, self.remember(support))
 
     def remember(self, support: Tensor) -> tuple[Tensor, ...]:
-        """Return what `read` needs of a support (b, C, S, S): the map (b, d, s, s) that each hybrid block reads.
+        """Return the maps (b, d, s, s) of a support (b, C, S, S) that the hybrid blocks read, one a block, for `read`.
 
-        In training it is the support itself, which is scanned together with the query.
+        In training return the support itself, which is scanned together with the query.
         """
         if self.training:
             return (support,)

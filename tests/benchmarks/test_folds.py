@@ -13,6 +13,7 @@ from benchmarks.speed.cases.folds import count_encodings
 from benchmarks.speed.harness import Measurements
 from benchmarks.speed.official_fold import OfficialFold
 from fsbench.base.tensor_cache import FeatureCache
+from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.methods.prototype import Prototype
@@ -37,6 +38,22 @@ def test_images_are_counted_by_the_features_that_are_left(shot):
     assert count_encodings(listed, one_kind, 0) == sum(map(len, shown(listed)))
     few = 5 * one_kind["pyramid"]
     assert count_encodings(listed, one_kind, few) < count_encodings(listed, one_kind, few, expects=False)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "room", "count"),
+    [
+        ({"features": 400}, 1, 7),  # a b, c b, d b, a
+        ({"features": 400, "states": 1}, 1, 6),  # a b, c, d, b a: the support b is known by its state
+        ({"encodings": 400, "states": 1}, 2, 5),  # a b, c, d, a
+        ({"features": 400, "position projector": 9}, 2, 5),
+        ({"features": 400, "objects": 400}, 9, 6),  # a and b with and without their background
+    ],
+    ids=str,
+)
+def test_images_are_counted_by_the_kinds_that_are_kept(sizes, room, count):
+    listed = [Episode(n, query, 1, (1,), ((shot,),)) for n, (query, shot) in enumerate(["ab", "cb", "db", "ba"])]
+    assert count_encodings(listed, sizes, room * 400 + 40) == count
 
 
 @pytest.mark.slow(1)

@@ -151,7 +151,6 @@ def test_what_is_kept_of_images_and_supports_changes_no_answer(prompt):
     found, episode = disturbed(method(prompt=prompt)), an_episode(ways=2, shots=2)
     first = logits(found, episode)
     assert torch.equal(logits(found, episode), first)
-    found.forget_states()
     found.backbone.cache.clear()
     assert torch.equal(logits(found, episode), first)
     disturbed(found)  # other weights: nothing of the old is left
@@ -168,20 +167,8 @@ def test_each_validation_reads_the_adapters_as_they_are():
         for parameter in found.adapters.parameters():
             parameter.add_(0.1)
     second = logits(found.eval(), episode)  # which Lightning calls before a validation
-    found.forget_states()
     found.backbone.cache.clear()
     assert torch.equal(second, logits(found, episode)) and not torch.equal(first, second)
-
-
-def test_supports_of_equal_names_are_told_apart():
-    found, episode = disturbed(method()), an_episode(shots=2)
-    first = logits(found, episode)
-    other = replace(episode, images=episode.images.flip(-1))
-    found.backbone.cache.clear()
-    second = logits(found, other)
-    found.forget_states()
-    found.backbone.cache.clear()
-    assert torch.equal(second, logits(found, other)) and not torch.equal(first, second)
 
 
 def test_a_step_keeps_no_graph_of_frozen_stages_and_its_gradient_is_that_of_the_plain_network():

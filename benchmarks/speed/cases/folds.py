@@ -6,7 +6,7 @@ once, keeps features in a bounded cache until their last use, and orders the epi
 decode every image anew, and have the same weights, and the suite's loader and metric.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -44,40 +44,42 @@ def count_encodings(
 
     Args:
         episodes: in the order of evaluation.
-        sizes: bytes of the features of an image: of "query" and "support", of which the second come with the first, or
-            of a single kind; with "states" also those of a support's state, for which its image is encoded once.
+        sizes: bytes of the biggest entry of each kind: of "query" and "support", of which the second come with the
+            first; of "features" and "objects", for supports whose background is black; or of the features of either
+            role. With "states" also those of a support's state, for which its image is encoded once.
         cache_bytes: that the cache holds.
         expects: tell the cache when an image comes again; without it, what was used longest ago makes room.
     """
     features, encoded = FeatureCache(cache_bytes), 0
-    (kind,) = sizes.keys() - {"states", "query", "support"} or {"query"}
-    query_kind, support_kind = ("query", "support") if kind == "query" else (kind, kind)
+    query_kind = next(kind for kind in ("query", "features", *sizes) if kind in sizes)
+    support_kind = next(kind for kind in ("support", "objects", query_kind) if kind in sizes)
 
     def empty(kind: str) -> torch.Tensor:
         return torch.empty(sizes[kind], dtype=torch.uint8, device="meta")
 
-    def encode(name: str, kind: str) -> torch.Tensor:
+    def encode(key: Hashable, kind: str) -> torch.Tensor:
         nonlocal encoded
         encoded += 1
-        if kind != support_kind:
-            features.get(support_kind, name, lambda: empty(support_kind))
+        if kind == "query":
+            features.get("support", key, partial(empty, "support"))
         return empty(kind)
 
-    def find(name: str, kind: str) -> None:
-        features.get(kind, name, partial(encode, name, kind))
+    def find(key: Hashable, kind: str) -> None:
+        features.get(kind, key, partial(encode, key, kind))
 
-    def look(name: str) -> torch.Tensor:
-        find(name, support_kind)
+    def look(key: Hashable) -> torch.Tensor:
+        find(key, support_kind)
         return empty("states")
 
     for episode, uses in zip(episodes, next_uses(episodes), strict=True):
         find(episode.query, query_kind)
         for way, number in zip(episode.supports, episode.classes, strict=True):
             for name in way:
+                key = (name, number) if support_kind == "objects" else name
                 if "states" in sizes:
-                    features.get("states", (name, number), partial(look, name))
+                    features.get("states", (name, number), partial(look, key))
                 else:
-                    find(name, support_kind)
+                    find(key, support_kind)
         for name, place in uses.items() if expects else ():
             features.expect(name, place)
     return encoded

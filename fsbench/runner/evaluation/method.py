@@ -14,7 +14,7 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.core.global_state import kept_global_state
 from fsbench.core.method import Method
 from fsbench.core.segmenter import Segmenter
-from fsbench.data.episodes.evaluation_order import evaluation_order
+from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
 from fsbench.datamodules.loading.episodes import ManifestEpisodes
 from fsbench.datamodules.loading.items import LoadingConfig
 from fsbench.datamodules.loading.loader import Loader
@@ -125,5 +125,6 @@ def _batches(
     config = LoadingConfig(side, test.protocol.view, input_resize=resized, hints=method.needs.hints)
     known = method.needs.classes
     classes = None if known == "unknown" else WayClasses(test.manifest, known)
-    data = ManifestEpisodes(test.protocol.draw, test.data, chosen, config, classes=classes)
+    next_shown = dict(enumerate(next_uses(chosen)))
+    data = ManifestEpisodes(test.protocol.draw, test.data, chosen, config, next_shown, classes)
     return Loader(data, batch_size=None, num_workers=workers)

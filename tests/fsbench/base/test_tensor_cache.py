@@ -1,9 +1,12 @@
 """The memory of frozen features is bounded: big ones make room, then what is expected last or was used longest ago."""
 
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
 import pytest
 import torch
 
-from fsbench.base.errors import NumericsError
+from fsbench.base.errors import ContractError, NumericsError
 from fsbench.base.tensor_cache import FeatureCache
 
 
@@ -190,8 +193,51 @@ def test_what_is_kept_of_an_image_under_several_masks_comes_and_goes_with_the_im
 def test_exact_values_keep_their_type():
     cache, value = FeatureCache(1000, "bfloat16"), torch.tensor([1.001, 2.0])
     for compute in (lambda: value, pytest.fail):
-        assert torch.equal(cache.get("states", "a", compute, is_exact=True), value)
+        assert torch.equal(cache.get("states", "a", compute, is_derived=True), value)
     assert cache.get("features", "a", lambda: value).tolist() == [1.0, 2.0]
+
+
+class Pair(NamedTuple):
+    one: Any
+    other: Any
+
+
+@dataclass(frozen=True)
+class Side:
+    one: Any
+    other: Any = None
+
+
+def test_containers_are_kept_as_they_are():
+    cache, numbers = FeatureCache(1000, "bfloat16"), torch.tensor([1.001, 2.0, 3.0])
+    for compute in (lambda: Side({"a": numbers[:2], 3: None}, [Pair("text", numbers), (True, 0.5)]), pytest.fail):
+        found = cache.get("states", "a", compute)
+        assert isinstance(found, Side) and found.one[3] is None and found.one["a"].tolist() == [1.0, 2.0]
+        (text, rounded), rest = found.other
+        assert isinstance(found.other[0], Pair) and (text, rest) == ("text", (True, 0.5))
+        assert rounded.dtype == torch.float32 and rounded.tolist() == [1.0, 2.0, 3.0]
+    assert cache.bytes == 2 * (2 + 3) and cache.entry_bytes() == {"states": 10}
+    cache.forget("a")
+    assert cache.bytes == 0
+
+
+@pytest.mark.parametrize("value", [iter([torch.zeros(1)]), {torch.zeros(1)}, object()], ids=lambda v: type(v).__name__)
+def test_what_cannot_be_kept_is_refused_by_its_type(value):
+    with pytest.raises(ContractError, match=f"keep a value of type {type(value).__name__}; expected a tensor, or"):
+        FeatureCache(1000).get("states", "a", lambda: (torch.zeros(1), value))
+
+
+def test_an_image_is_counted_once_where_what_follows_from_its_features_is_kept_too():
+    cache, counts = FeatureCache(1000), []
+
+    def look(mask):
+        features = cache.get("features", "a", lambda: torch.ones(3))
+        return 2 * features * mask
+
+    for mask in (1, 1, 2, 2):
+        cache.get("states", ("a", mask), lambda mask=mask: look(mask), is_derived=True)
+        counts.append((cache.hits, cache.misses))
+    assert counts == [(0, 1), (1, 1), (2, 1), (3, 1)]
 
 
 def test_what_is_kept_takes_the_memory_that_is_counted():

@@ -330,7 +330,7 @@ def test_an_image_is_encoded_once(episode, monkeypatch):
         (ScalesData, "ScalesData changed the features kept of 0-0 in place"),
         (ScalesArray, "ScalesArray changed the features kept of 0-0 in place"),
         (ScalesState, "segment() of ScalesState changed its argument support in place"),
-        (AddsToState, "join() of AddsToState changed its argument supports in place"),
+        (AddsToState, "AddsToState changed the states kept of 0-1 in place"),
     ],
 )
 def test_a_method_that_writes_into_what_is_kept_is_stopped_at_once(kind, said):

@@ -116,6 +116,14 @@ def blocks(*placed: tuple[int, tuple[int, int, int]]) -> tuple[np.ndarray, np.nd
     return pixels, labels
 
 
+def test_supports_of_equal_names_are_told_apart(demo):
+    """Arrays are named by numbers, which begin anew."""
+    (photo, mask), query = scene(60, 80), blocks((20, (220, 40, 30)), (70, (30, 40, 220)))[0]
+    other = np.where(mask[..., None] == 1, np.uint8([30, 40, 220]), photo)
+    found = [demo.clear().support("block", [(one, mask)]).predict(query).label_map for one in (photo, other, photo)]
+    assert np.array_equal(found[0], found[2]) and not np.array_equal(found[0], found[1])
+
+
 def test_arrays_may_be_views_and_read_only(demo):
     """As OpenCV's channels turned round, and as PIL's own pixels."""
     (pixels, mask), other = scene(60, 80), np.full((20, 20, 3), 7, np.uint8)

@@ -26,7 +26,7 @@ def test_every_trainable_weight_of_an_ablation_has_a_use(config):
     torch.manual_seed(0)
     head = HMNetHead(
         (6, 6), 8, 8, None if config is None else HybridMambaConfig(blocks=2, states=2, **config), True
-    ).eval()
+    ).train()
     features = [Features(*(torch.rand(2, 6, 8, 8) for _ in range(4))) for _ in range(2)]
     output = head(features[0], [(features[1], torch.randint(0, 2, (2, 16, 16)))], lambda f4: f4)
     head.losses(output, torch.randint(0, 2, (2, 16, 16)))["loss"].backward()

@@ -1,5 +1,7 @@
 """HMNet around its goldens: sizes, ways, shots, and settings that are refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -35,17 +37,37 @@ def logits(method, found):
         return method.predict_shots(found).logits.clone()
 
 
-@pytest.mark.parametrize(("ways", "shots"), [(1, 1), (2, 1), (1, 5), (2, 2)])
-def test_a_kept_state_is_that_which_is_computed_anew(blocks_folder, ways, shots):
-    found, method = episode(data(blocks_folder, 64, way=ways, shot=shots)), on_vit(blocks=4)
+@pytest.mark.parametrize(
+    ("build", "ways", "shots"),
+    [(on_vit, 1, 1), (on_vit, 2, 1), (on_vit, 1, 5), (on_vit, 2, 2), (on_pspnet, 1, 1), (on_pspnet, 1, 2)],
+)
+def test_a_kept_state_is_that_which_is_computed_anew(blocks_folder, build, ways, shots):
+    side = 64 if build is on_vit else 65
+    found, method = episode(data(blocks_folder, side, way=ways, shot=shots)), build(blocks=4)
     first, cache = logits(method, found), method.backbone.cache
     assert cache.entry_bytes()["states"] > 0
     again = logits(method, found)
+    method.end_test()
+    assert "states" not in cache.entry_bytes() and torch.equal(logits(method, found), first)
     cache.clear()
     assert torch.equal(again, first) and torch.equal(logits(method, found), first)
     cache.clear()
     cache.max_bytes = 0
     assert torch.equal(logits(method, found), first)
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+def test_the_supports_of_a_second_query_are_not_read_again(blocks_folder, shots, monkeypatch):
+    found, method, read = episode(data(blocks_folder, 64, shot=shots)), on_vit(), []
+    support, row = method.support, int(found.query[0])
+    names = [name if place != row else "another" for place, name in enumerate(found.image_names)]
+    images = found.images.clone()
+    images[row] = images[row].flip(-1)
+    second = replace(found, images=images, image_names=names)
+    monkeypatch.setattr(method, "support", lambda *given: read.append(1) or support(*given))
+    first, other = logits(method, found), logits(method, second)
+    assert len(read) == shots
+    assert torch.equal(other, logits(on_vit(), second)) and not torch.equal(other, first)
 
 
 def test_new_weights_give_a_new_answer(blocks_folder):

@@ -74,6 +74,17 @@ def test_ablations_mix_what_they_say(options):
     assert all(p.grad is not None for p in net.blocks[1].self_attention.qim.parameters()) if own else True
 
 
+@pytest.mark.parametrize(
+    "options",
+    [*({"srm": srm, "qim": qim} for srm, qim in PAIRS), {"hybrid": False}, {"blocks": 1}, {"blocks": 5}],
+    ids=str,
+)
+def test_training_scans_query_and_support_as_a_test_does_one_by_one(options):
+    net = network(**options)
+    with torch.no_grad():
+        assert torch.equal(net.train()(*streams()), net.eval()(*streams()))
+
+
 def test_self_blocks_keep_the_streams_apart():
     net = network(hybrid=False)
     q, s = streams()

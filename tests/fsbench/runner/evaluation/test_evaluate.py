@@ -149,6 +149,13 @@ def test_a_methods_object_keeps_nothing_from_one_test_to_the_next(test, tmp_path
     assert first[1] == anew != first[0]
 
 
+def test_a_methods_object_encodes_an_image_once_and_forgets_it_after_its_last_use(test, tmp_path):
+    method = Prototype(BackboneConfig("demo", "random:0")).eval()
+    quietly(method, test, tmp_path, image_size=48)
+    shown = {name for one in test.manifest.episodes for name in (one.query, *sum(one.supports, ()))}
+    assert method.backbone.cache.misses == len(shown) and method.backbone.cache.bytes == 0
+
+
 def test_labels_of_classification_are_ways(photos, tmp_path):
     given = {"root": photos, "way": 5, "queries": 4, "episodes": 2}
     test = fsbench.load_test("imagefolder", **given)
