@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, get_type_hints
+from typing import Any
 
 from fsbench.base.errors import SettingsError, did_you_mean
 from fsbench.runner.config.registry import check_known, names, read_config
@@ -83,15 +83,14 @@ def takes_as_they_are(kind: type, arguments: Any) -> bool:
     """
     from pydantic import ConfigDict, TypeAdapter, ValidationError  # 0.1 s, which other commands spare
 
-    known = inspect.signature(kind).parameters
-    if not isinstance(arguments, dict) or not all(name in known for name in arguments):
-        return False
     config = ConfigDict(strict=True, arbitrary_types_allowed=True)
     try:
-        types = get_type_hints(kind.__init__)
+        known = inspect.signature(kind, eval_str=True).parameters
+        if not isinstance(arguments, dict) or not all(name in known for name in arguments):
+            return False
         for name, value in arguments.items():
-            TypeAdapter(types[name], config=config).validate_python(value)
-    except (ValidationError, NameError, KeyError):
+            TypeAdapter(known[name].annotation, config=config).validate_python(value)
+    except (ValidationError, NameError):
         return False
     return True
 

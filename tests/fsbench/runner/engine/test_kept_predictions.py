@@ -90,8 +90,11 @@ def test_a_run_knows_the_contents_of_its_files(small_demo, tmp_path):
 
 @pytest.mark.parametrize(
     ("stated", "other", "reason"),
-    [("name: blocks", "name: bricks", "those of bricks, not of blocks"), ("'red'", "'rosy'", "they have other classes")],
-)  # fmt: skip
+    [
+        ("name: blocks", "name: bricks", "those of bricks, not of blocks"),
+        ("'red'", "'rosy'", "they have other classes"),
+    ],
+)
 def test_the_same_files_under_other_names_are_other_data(blocks_folder, tmp_path, stated, other, reason):
     root = shutil.copytree(blocks_folder, tmp_path / "blocks")
     record = run_experiment(Experiment(folder_run("prototype", root, tmp_path / "runs", episodes=1).parse()))
