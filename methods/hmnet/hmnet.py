@@ -120,7 +120,7 @@ class HMNet(EnsembleSegmenter):
         shot = self.head.read_shot(image, mask)
         return self.head.join_shots([shot]) if self.context.shots == 1 else shot
 
-    def join(self, supports: Iterator[Any]) -> JoinedShots:
+    def join(self, supports: Iterator[Any]) -> JoinedShots:  # type: ignore[override]
         first = next(supports)
         return first if isinstance(first, JoinedShots) else self.head.join_shots(chain([first], supports))
 
