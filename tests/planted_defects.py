@@ -32,8 +32,11 @@ SECONDS = 600
 
 
 class Outcome(NamedTuple):
-    """What came of a defect: "found", "missed", "hung", "stale" where its place is no longer in the code, or how pytest
-    ended without a test that failed."""
+    """Outcome of a planted defect.
+
+    It is "found", "missed", "hung", "stale" where the defect's place is no longer in the code, or, in words, how pytest
+    ended without a failed test.
+    """
 
     words: str
     seconds: float

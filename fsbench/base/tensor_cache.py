@@ -15,7 +15,7 @@ from fsbench.base.handed_out import PLACES, Seal, tensors_of
 from fsbench.base.precision import CacheDtype
 
 Features = Any
-"""What is kept of an image: a tensor, or tuples, lists, dicts or dataclasses of tensors, numbers, texts and None."""
+"""Value that is kept of an image: a tensor, or tuples, lists, dicts or dataclasses of tensors, numbers, texts, None."""
 F = TypeVar("F")
 
 
