@@ -57,16 +57,17 @@ def test_a_kept_state_is_that_which_is_computed_anew(blocks_folder, build, ways,
 
 
 @pytest.mark.parametrize("shots", [1, 2])
-def test_the_supports_of_a_second_query_are_not_read_again(blocks_folder, shots, monkeypatch):
-    found, method, read = episode(data(blocks_folder, 64, shot=shots)), on_vit(), []
-    support, row = method.support, int(found.query[0])
+def test_the_supports_of_a_second_query_are_not_read_again(blocks_folder, shots):
+    found, method = episode(data(blocks_folder, 64, shot=shots)), on_vit()
+    cache, row = method.backbone.cache, int(found.query[0])
     names = [name if place != row else "another" for place, name in enumerate(found.image_names)]
     images = found.images.clone()
     images[row] = images[row].flip(-1)
     second = replace(found, images=images, image_names=names)
-    monkeypatch.setattr(method, "support", lambda *given: read.append(1) or support(*given))
-    first, other = logits(method, found), logits(method, second)
-    assert len(read) == shots
+    first = logits(method, found)
+    cache.forget_counts()
+    other = logits(method, second)
+    assert (cache.hits, cache.misses) == (shots, 1)  # only the query is encoded
     assert torch.equal(other, logits(on_vit(), second)) and not torch.equal(other, first)
 
 
