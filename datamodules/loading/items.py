@@ -102,18 +102,28 @@ def load_episode(
             ]
             for way in episode.supports
         ]
-        shown = torch.from_numpy(np.where(np.array([given]) == VOID, np.uint8(VOID), np.array([all_ways])))
-    support = torch.tensor([[[rows[name] for name in way] for way in episode.supports]])
+        shown = torch.where(padded(given) == VOID, VOID, padded(all_ways))
     return _batch_of_one(
         images,
         names,
-        support,
-        torch.from_numpy(np.array([given])),
+        padded([[rows[name] for name in way] for way in episode.supports]),
+        padded(given),
         config.view.episode_truth(data, episode, side, labels[episode.query]),
+        valid=padded([[True] * len(way) for way in episode.supports]),
         support_ways=shown,
         hints=[_load_hints(data, episode, config, labels, box_of)] if config.hints else None,
         counted_pixels=own_pixels(labels[episode.query].shape, side, config.resize),
     )
+
+
+def padded(by_way: Sequence[Sequence[Any]]) -> Tensor:
+    """Return numbers or arrays of the supports of N ways as a tensor (1, N, K, ...); ways with fewer end with zeros."""
+    rows = [np.array(of_way) for of_way in by_way]
+    most = max(rows, key=len)
+    found = np.zeros((1, len(rows), *most.shape), most.dtype)
+    for way, own in enumerate(rows):
+        found[0, way, : len(own)] = own
+    return torch.from_numpy(found)
 
 
 def load_item(
@@ -289,7 +299,8 @@ def _load_hints(
         query = _photo(data, episode.query)
         supports = [[_photo(data, name) for name in way] for way in episode.supports]
     if "boxes" in seen:
-        boxes = torch.full((len(episode.classes), len(episode.supports[0]), 4), torch.nan, dtype=torch.float64)
+        shots = max(map(len, episode.supports))
+        boxes = torch.full((len(episode.classes), shots, 4), torch.nan, dtype=torch.float64)
         for way, (number, of_way) in enumerate(zip(episode.classes, episode.supports, strict=True)):
             for shot, name in enumerate(of_way):
                 mask = labels[name] == data.label_values(name, [number])[0]

@@ -409,10 +409,10 @@ class Protocol:
         if of_masks and not has_masks:
             raise SettingsError(f"metrics has {of_masks[0]}, which is one of masks; expected accuracy or error")
         by_run = next((metric.name for metric in self.metrics if metric.by_run), None)
-        if by_run is not None and not draw.asks_base_classes:
+        if by_run is not None and not draw.shares_supports:
             raise SettingsError(
-                f"metrics has {by_run}, which is one of base and novel classes at once; expected a draw that asks for "
-                "all of them, or other metrics"
+                f"metrics has {by_run}, which is a mean over draws whose queries share their supports; expected such a "
+                "draw, or other metrics"
             )
         if draw.asks_base_classes and (self.view.resize != "padded" or self.view.weak_supports):
             raise SettingsError(

@@ -40,7 +40,17 @@ from fsbench.base.plugins import (
 )
 from fsbench.data.episodes.manifest import Header, Manifest, read_manifest
 from fsbench.protocols.counting import ImageCounting, PixelCounting
-from fsbench.protocols.draws import bam_gfss, boxes, classes, gfss, large_objects, listed, presence, volumes
+from fsbench.protocols.draws import (
+    bam_gfss,
+    boxes,
+    classes,
+    fixed_supports,
+    gfss,
+    large_objects,
+    listed,
+    presence,
+    volumes,
+)
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.headers import header_faults
@@ -50,7 +60,7 @@ from fsbench.scores.generalised import AllAndBackgroundIoU, BaseAndBackgroundIoU
 from fsbench.scores.ifa_figure import IFA_FIGURE, IFAFigure
 from fsbench.scores.metric import Metric
 from fsbench.scores.presence import PRESENCE
-from fsbench.scores.scores import COMMON, FBIoUClasses
+from fsbench.scores.scores import COMMON, FBIoUClasses, MeanIoUByDraw
 from fsbench.scores.volumes import VOLUME
 
 ATLAS = "atlas:"
@@ -62,7 +72,7 @@ DEFAULT_PROTOCOLS = {"segmentation": "fscs", "classification": "fort"}
 """Protocols of methods whose configurations name none, by their tasks."""
 DRAWS: Mapping[str, type[Draw]] = {
     name: draw
-    for module in (listed, presence, large_objects, boxes, gfss, bam_gfss, volumes, classes)
+    for module in (listed, presence, large_objects, boxes, gfss, bam_gfss, volumes, classes, fixed_supports)
     for name, draw in module.DRAWS.items()
 }
 """Name of a rule in files -> the draw, from the files of `fsbench.protocols.draws`."""
@@ -70,7 +80,7 @@ _PARTS = ("draw", "view", "counting", "words")
 _KEYS = ("name", "version", "summary", *_PARTS, "metrics", "more_metrics")
 _COMMON = {metric.name: metric for metric in COMMON}
 _KINDS: Mapping[str, type[Metric]] = {
-    **{kind.name: kind for kind in (FBIoUClasses, BaseIoU, NovelIoU, BaseAndNovelIoU)},
+    **{kind.name: kind for kind in (FBIoUClasses, MeanIoUByDraw, BaseIoU, NovelIoU, BaseAndNovelIoU)},
     **{kind.name: kind for kind in (AllAndBackgroundIoU, BaseAndBackgroundIoU)},
     **{type(metric).name: type(metric) for metric in (*PRESENCE, *VOLUME)},
     IFA_FIGURE: IFAFigure,
@@ -453,7 +463,7 @@ def askable_metrics(protocol: Protocol) -> tuple[Metric, ...]:
         return protocol.metrics
     own = set(protocol.metric_names)
     added = [metric for name, (metric, _) in _added.items() if name not in own]
-    return (*protocol.metrics, *(metric for metric in added if protocol.draw.asks_base_classes or not metric.by_run))
+    return (*protocol.metrics, *(metric for metric in added if protocol.draw.shares_supports or not metric.by_run))
 
 
 def metric_names(text: str) -> list[str]:

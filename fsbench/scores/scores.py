@@ -39,6 +39,12 @@ class MeanIoU(Metric):
         return bool(np.isfinite(values).all()) if self.absent_is_nan else super().is_defined(values)
 
 
+class MeanIoUByDraw(MeanIoU):
+    name = "mIoU-by-draw"
+    meaning = "mean over the draws of a support set of the mIoU over the classes, background not included"
+    by_run = True
+
+
 def over_shown_sides(
     both: np.ndarray, totals: Totals, run: Totals | None, unions: Callable[[Totals], np.ndarray]
 ) -> np.ndarray:

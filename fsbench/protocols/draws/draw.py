@@ -72,6 +72,8 @@ class Draw(ABC):
         supports_repeat: whether an image may be a support twice, so that two images of a class are enough.
         draws_slices: whether images are slices of scans, of which a whole scan is one independent sample.
         asks_base_classes: whether episodes also ask for base classes, which have no supports.
+        shares_supports: whether all queries of a run share their supports, so that scores are means over runs.
+        supports_serve_all: whether a support serves every class that it shows, so that a class may have more than K.
         is_test: whether results are recorded as those of a protocol; manifest headers then name the protocol.
         seed_may_be_index: whether `seed` may be None, so that an episode's number is its seed.
         has_masks: whether images have masks (segmentation); False if each image has one class (classification).
@@ -106,6 +108,8 @@ class Draw(ABC):
     supports_repeat: ClassVar[bool] = False
     draws_slices: ClassVar[bool] = False
     asks_base_classes: ClassVar[bool] = False
+    shares_supports: ClassVar[bool] = False
+    supports_serve_all: ClassVar[bool] = False
     is_test: ClassVar[bool] = True
     seed_may_be_index: ClassVar[bool] = False
     has_masks: ClassVar[bool] = True

@@ -122,6 +122,7 @@ class BaseAndNovel(Draw):
     empty_queries: bool = True
 
     asks_base_classes: ClassVar[bool] = True
+    shares_supports: ClassVar[bool] = True
 
     def data(self, data: SegmentationData, fold: int = 0, shot: int = 1) -> SegmentationData:
         return ValidationImages.of(data).view()

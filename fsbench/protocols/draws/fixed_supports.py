@@ -1,0 +1,244 @@
+"""A fixed support set: these labelled images are all that there is, and everything else is asked (fixed-supports.md B).
+
+In a draw, all queries are answered with the same supports. Several draws say how much of a score is luck with the
+supports; all of them ask the same queries.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.dataset import DERIVED, SegmentationData
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Header
+from fsbench.data.episodes.task import Task
+from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
+from fsbench.protocols.draws.further import queries_apart
+from fsbench.protocols.words import OTHERS, Choice
+from fsbench.scores.run_lengths import RUN_LENGTHS
+
+Per = Literal["class", "set"]
+"""Whether K images are drawn for each class, or K in all."""
+FEWEST = 10
+"""Number of queries below which fewer draws are taken from a folder with a single list."""
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Return names in the order of their bytes in UTF-8."""
+    return sorted(names, key=str.encode)
+
+
+def drawn_supports(
+    shown: Mapping[str, Collection[int]], classes: Sequence[int], shot: int, seed: int, per: Per = "class"
+) -> dict[int, tuple[str, ...]]:
+    """Return the supports of one draw (§9): for each class its K images; with `per="set"` all K images as class 0.
+
+    The first images of a draw with more shots are those of the draw with fewer.
+
+    Args:
+        shown: {image that may be a support: the classes that it shows}.
+        classes: class numbers, ascending.
+        shot: K.
+        seed: seed of the draw.
+        per: whether K images are drawn for each class, or K in all.
+
+    Raises:
+        DataError: there are fewer than K images, of a class or in all.
+    """
+    rng, names = np.random.RandomState(seed), ordered(shown)
+    found: dict[int, tuple[str, ...]] = {}
+    taken: set[str] = set()
+    for number in classes if per == "class" else (0,):
+        own = [name for name in names if number in shown[name]] if number else names
+        free = [name for name in (own[place] for place in rng.permutation(len(own))) if name not in taken]
+        if len(free) < shot:
+            raise TooFewSupports(number, len(free), shot)
+        found[number] = tuple(free[:shot])
+        taken.update(found[number])
+    return found
+
+
+class TooFewSupports(DataError):
+    """A class, or the list for class 0, has fewer images than its supports need."""
+
+    def __init__(self, number: int, there: int, shot: int):
+        super().__init__(f"class {number} has {there} images that may be supports, and {shot} are needed")
+        self.number, self.there = number, there
+
+
+def asked(
+    draws: Sequence[Mapping[int, Sequence[str]]], pool: Iterable[str], queries: Iterable[str] | None
+) -> list[str]:
+    """Return the queries of all draws, in the order of their names' bytes: none is a support of any draw.
+
+    Args:
+        draws: the supports of each draw, see `drawn_supports`.
+        pool: images that may be supports.
+        queries: the list of queries, of a folder that has one; else all other images of the pool are asked.
+    """
+    supports = {name for draw in draws for name in chain.from_iterable(draw.values())}
+    return ordered(name for name in (pool if queries is None else queries) if name not in supports)
+
+
+@dataclass(frozen=True)
+class OneSet(Draw):
+    """Draw in which all queries of a draw share one support set, for anybody's folder.
+
+    Attributes:
+        runs: R, number of draws of the supports.
+        per: "class" draws K images of each class, "set" K in all.
+    """
+
+    episodes: dict[str, Count] = field(default_factory=lambda: {OTHERS: "all"})
+    ways: Literal["any", "one"] = "any"
+    empty_queries: bool = True
+    runs: int = 5
+    per: Per = "class"
+
+    shares_supports: ClassVar[bool] = True
+    supports_serve_all: ClassVar[bool] = True
+    empty_queries_show_anything: ClassVar[bool] = True
+    may_be_shorter: ClassVar[bool] = True
+    all_episodes: ClassVar[str] = "all other images"
+
+    # Which episodes are there?
+
+    def with_own_ways(self, data: Any, task: Task) -> Task:
+        return replace(task, way=len(data.test_classes(task.fold)))
+
+    def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
+        """Draw the supports of all draws, and ask every query once in each; reads label maps.
+
+        Raises:
+            DataError: a class has too few images.
+        """
+        classes = sorted(data.test_classes(task.fold))
+        pool, queries = self.lists(data)
+        shown = _shown(data, "val" if queries is None else "trn", pool, classes)
+        draws = self.support_sets(data, task, shown)
+        if queries is None:  # each draw costs queries
+            while len(draws) > 1 and not _enough(asked(draws, pool, None), pool):
+                draws.pop()
+        every = asked(draws, pool, queries)
+        every = queries_apart(data, every, {name for own in draws for name in chain.from_iterable(own.values())})
+        if not every:
+            raise DataError(
+                f"{data.name}: all {len(pool)} images are supports, and none is left to be asked; lower --shot, or add "
+                "images"
+            )
+        requested = len(every) * len(draws) if task.episodes is None else min(task.episodes, len(every) * len(draws))
+        labels = _shown(data, "val", every, classes)
+        lengths = [len(every[: requested // len(draws) + (run < requested % len(draws))]) for run in range(len(draws))]
+        episodes = [
+            Episode(sum(lengths[:run]) + place, name, min(labels[name], default=0), tuple(classes), ways)
+            for run, (own, length) in enumerate(zip(draws, lengths, strict=True))
+            for ways in [_by_class(own, shown, classes)]
+            for place, name in enumerate(every[:length])
+        ]
+        return OfficialEpisodes(
+            tuple(episodes), classes, requested, len(every) * len(draws), DERIVED, first={RUN_LENGTHS: lengths}
+        )
+
+    def support_sets(
+        self, data: SegmentationData, task: Task, shown: Mapping[str, Collection[int]]
+    ) -> list[dict[int, tuple[str, ...]]]:
+        """Return the supports of all draws, each as `drawn_supports` does.
+
+        Args:
+            data: the data set.
+            task: the test.
+            shown: {image that may be a support, in the order of their list: the classes that it shows}.
+
+        Raises:
+            DataError: a class has too few images.
+        """
+        classes, seed = sorted(data.test_classes(task.fold)), self.seed_on(data.name, task) or 0
+        try:
+            return [drawn_supports(shown, classes, task.shot, seed + run, self.per) for run in range(self.runs)]
+        except TooFewSupports as error:
+            whose = f"{data.name_of(error.number)} has" if error.number else "there are"
+            raise DataError(
+                f"{data.name} fold {task.fold}: {whose} {error.there} images that may be supports, and {task.shot} are "
+                "needed; lower --shot, or add images"
+            ) from error
+
+    def lists(self, data: SegmentationData) -> tuple[Sequence[str], Sequence[str] | None]:
+        """Return the images that may be supports, and the queries; None if there is one list for both."""
+        queries = data.candidates("val")
+        try:
+            return data.candidates("trn"), queries
+        except DataError:  # a folder of one list
+            return queries, None
+
+    def fixed_episode_count(self, dataset: str) -> int | None:
+        return None
+
+    def check_draws(self, task: Task) -> None:
+        raise SettingsError(
+            f"a test with a fixed support set has {self.runs} draws of it already, each for all queries; leave draws "
+            f"(found {task.draws}) and nested_in (found {task.nested_in}) out"
+        )
+
+    # In words
+
+    @property
+    def default_description(self) -> str:  # type: ignore[override]
+        """How supports and queries are chosen, in words."""
+        of = "of each class" if self.per == "class" else "in all"
+        return (
+            f"for each of {self.runs} draws once: K images {of}, which serve all queries; every other image is asked "
+            "about all classes"
+        )
+
+    def title(self, header: Header) -> str:
+        lengths = header.protocol_entries[RUN_LENGTHS]
+        return (
+            f"{header.dataset} · {header.way} classes at once, {header.shot} labelled images "
+            f"{'of each' if self.per == 'class' else 'in all'} · {header.rules} · {len(lengths)} draws of them, "
+            f"{max(lengths)} images asked"
+        )
+
+    def notes(self, header: Header) -> list[str]:
+        notes, draws = super().notes(header), len(header.protocol_entries[RUN_LENGTHS])
+        if draws < self.runs:
+            notes.append(f"{draws} draws of supports instead of {self.runs}, which would leave too few images to ask")
+        return notes
+
+    def further_choices(self) -> list[Choice]:
+        return [Choice("draws", f"{self.runs} sets of supports; a score is the mean over them, and its interval holds "
+                       "for other queries and other supports from where these come from")]  # fmt: skip
+
+    def check(self) -> None:
+        super().check()
+        if self.runs < 1:
+            raise SettingsError(f"runs is {self.runs}, expected 1 or more")
+
+
+def _shown(data: SegmentationData, part: Any, names: Sequence[str], classes: Collection[int]) -> dict[str, set[int]]:
+    """Return {image: those of `classes` that it shows}."""
+    data.count_pixels(part, names)
+    return {name: {n for n, pixels in data.class_pixels(name)[0].items() if pixels and n in classes} for name in names}
+
+
+def _by_class(
+    draw: Mapping[int, Sequence[str]], shown: Mapping[str, Collection[int]], classes: Sequence[int]
+) -> tuple[tuple[str, ...], ...]:
+    """Return for each class the supports of a draw that show it, those that were drawn for it first."""
+    every = list(dict.fromkeys(chain.from_iterable(draw.values())))
+    return tuple(
+        tuple(dict.fromkeys((*draw.get(number, ()), *(name for name in every if number in shown[name]))))
+        for number in classes
+    )
+
+
+def _enough(queries: Sequence[str], pool: Sequence[str]) -> bool:
+    """Return whether enough images are left to be asked: ten, and half of all."""
+    return len(queries) >= FEWEST and 2 * len(queries) >= len(pool)
+
+
+DRAWS: Mapping[str, type[Draw]] = {"one set": OneSet}
+"""Name of a rule in files -> the draw."""
