@@ -6,7 +6,7 @@ the query's. The weights are for any structure of medical images, and nothing is
 Shapes: B queries, K supports of each, c channels, S image side, (h, w) a map, D the network's side.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -38,19 +38,19 @@ Range = Literal["minmax", "255"]
 
 
 class Pair(NamedTuple):
-    """Feature maps of queries (B, c, h, w) and of the supports of each (B, K, c, h, w)."""
+    """Feature maps of queries (B, c, h, w), and those of their supports in chunks (B, k, c, h, w)."""
 
     query: Tensor
-    supports: Tensor
+    supports: Iterable[Tensor]
 
 
 def each(function: Callable[[Tensor], Tensor], pair: Pair) -> Pair:
-    """Apply a function of maps (n, c, h, w) to queries and supports."""
-    return Pair(function(pair.query), of_each(function, pair.supports))
+    """Apply a function of maps (n, c, h, w) to queries and supports; chunks are computed when they are asked for."""
+    return Pair(function(pair.query), (of_each(function, chunk) for chunk in pair.supports))
 
 
 def of_each(function: Callable[[Tensor], Tensor], supports: Tensor) -> Tensor:
-    """Apply a function of maps (n, c, h, w) to the maps of all supports (B, K, c, h, w)."""
+    """Apply a function of maps (n, c, h, w) to the maps of some supports (B, k, c, h, w)."""
     found: Tensor = function(supports.flatten(0, 1)).unflatten(0, supports.shape[:2])
     return found
 
@@ -103,6 +103,8 @@ class Convolution(nn.Module):
 class CrossBlock(nn.Module):
     """Cross-convolution, whose mean over the supports is the new query, then a convolution of each item (§3.2).
 
+    Supports are read chunk by chunk, which bounds the memory (§5.2).
+
     Args:
         inputs: number of channels of query and of a support.
         width: number of output channels of both.
@@ -115,22 +117,23 @@ class CrossBlock(nn.Module):
         self.target = Convolution(width, is_multiverseg)
         self.support = Convolution(width, is_multiverseg)
 
-    def forward(self, query: Tensor, supports: Tensor, is_last: bool = False) -> Pair:
-        """Return query and supports after the block; supports are read in chunks, to save memory.
+    def forward(self, query: Tensor, supports: Iterable[Tensor], is_last: bool = False) -> Pair:
+        """Return the maps of queries (B, width, h, w) and of chunks of supports (B, k, width, h, w) after the block.
 
         Args:
             query: maps of the queries (B, c, h, w).
-            supports: maps of the supports (B, K, c, h, w).
-            is_last: whether nothing reads the supports any more, which are then none: (B, 0, width, h, w).
+            supports: maps of their supports, in chunks (B, k, c, h, w).
+            is_last: whether nothing reads the supports any more; then there are none.
         """
         of_query = self.cross.query_part(query)
-        total, kept = torch.zeros_like(of_query), []
-        for chunk in supports.split(CHUNK, 1):
+        total, count, kept = torch.zeros_like(of_query), 0, []
+        for chunk in supports:
             crossed = self.cross.with_supports(of_query, chunk)
-            total = total + crossed.sum(1)
-            kept += [] if is_last else [of_each(self.support, crossed)]
-        none = of_query[:, None].expand(-1, 0, -1, -1, -1)
-        return Pair(self.target(total / supports.shape[1]), none if is_last else torch.cat(kept, 1))
+            total += crossed.sum(1)
+            count += chunk.shape[1]
+            if not is_last:
+                kept.append(of_each(self.support, crossed))
+        return Pair(self.target(total / count), kept)
 
 
 def draw(layer: Any, activated: bool) -> None:
@@ -152,7 +155,8 @@ def doubled(maps: Tensor) -> Tensor:
 def joined(pair: Pair, skip: Pair) -> Pair:
     """Return maps at twice their size with those that skipped the levels below after them (§3.3)."""
     larger = each(doubled, pair)
-    return Pair(torch.cat([larger.query, skip.query], 1), torch.cat([larger.supports, skip.supports], 2))
+    chunks = zip(larger.supports, skip.supports, strict=True)
+    return Pair(torch.cat([larger.query, skip.query], 1), (torch.cat(chunk, 2) for chunk in chunks))
 
 
 class CrossUNet(nn.Module):
@@ -166,9 +170,9 @@ class CrossUNet(nn.Module):
     def __init__(self, widths: Sequence[int], is_multiverseg: bool):
         super().__init__()
         self.channels = 5 if is_multiverseg else 1
-        inputs = [(self.channels, 2), *((width, width) for width in widths)]
+        inputs = [(self.channels, 2), *((width, width) for width in widths[:-1])]
         self.enc_blocks = nn.ModuleList(
-            CrossBlock(own, width, is_multiverseg) for own, width in zip(inputs, widths, strict=False)
+            CrossBlock(own, width, is_multiverseg) for own, width in zip(inputs, widths, strict=True)
         )
         self.dec_blocks = nn.ModuleList(
             CrossBlock((below + width, below + width), width, is_multiverseg) for below, width in pairwise(widths[::-1])
@@ -181,14 +185,15 @@ class CrossUNet(nn.Module):
 
         Channels of a support are its grey picture and its mask. h and w are multiples of 8.
         """
-        pair = Pair(F.pad(query, (0, 0, 0, 0, 0, self.channels - 1)), supports)
+        pair = Pair(F.pad(query, (0, 0, 0, 0, 0, self.channels - 1)), supports.split(CHUNK, 1))
         skips: list[Pair] = []
         for block in self.enc_blocks:
             pair = block(*(each(halved, pair) if skips else pair))
             skips.append(pair)
         skips.pop()
-        for block, skip in zip(self.dec_blocks, skips[::-1], strict=True):
-            pair = block(*joined(pair, skip), is_last=skip is skips[0])
+        for block in self.dec_blocks:
+            skip = skips.pop()
+            pair = block(*joined(pair, skip), is_last=not skips)
         logits: Tensor = self.out_conv["conv"](pair.query)
         return logits
 
@@ -283,19 +288,19 @@ def network_picture(image: Tensor, side: int, values: Range) -> Tensor:
         values: how a photo's grey values become numbers; a slice always goes by its least and largest value.
     """
     if image.dtype == torch.uint8:
-        if image.shape[-1] != side:
+        if image.shape[-2:] != (side, side):
             image = resize_image(image.permute(1, 2, 0).cpu().numpy(), side).to(image.device)
         grey = to_grey(image)
         return (stretched(grey) if values == "minmax" else grey.float() / 255)[None]
     grey = image[:1].float()
-    if image.shape[-1] != side:
+    if image.shape[-2:] != (side, side):
         grey = F.interpolate(grey[None], (side, side), mode="bilinear", align_corners=False, antialias=True)[0]
     return stretched(grey)
 
 
 def network_mask(mask: Tensor, side: int) -> Tensor:
     """Return a mask (S, S) bool as the network reads it: (1, D, D) float32, 0 or 1, by Pillow's nearest (§2.5)."""
-    if mask.shape[-1] != side:
+    if mask.shape != (side, side):
         resized = resize_labels_pil(mask.cpu().numpy().astype(np.uint8), side, side)
         mask = torch.from_numpy(resized).to(mask.device)
     return mask.float()[None]

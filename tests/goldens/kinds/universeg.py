@@ -48,68 +48,62 @@ def is_multiverseg(case: Case) -> bool:
     return bool(case.config["program"] == "multiverseg")
 
 
-def channels(case: Case) -> tuple[int, int]:
-    """Return the channels of a case's query and of its supports."""
-    return case.tensors["in.target"].shape[2], case.tensors["in.support"].shape[2]
-
-
 def items(case: Case, dtype: torch.dtype, prefix: str = "") -> Pair:
+    """Return a case's target and supports; these in chunks of two, whose number is to change nothing."""
     target, support = case.tensors[f"in.{prefix}target"], case.tensors[f"in.{prefix}support"]
-    return Pair(target[:, 0].to(dtype), support.to(dtype))
+    return Pair(target[:, 0].to(dtype), support.to(dtype).split(2, 1))
+
+
+def whole(pair: Pair, place: str, shown: int | None = None) -> Results:
+    """Return a pair's maps by the goldens' names, all supports or the first `shown` together."""
+    supports = torch.cat([*pair.supports], 1)[:, :shown]
+    return {f"{place}target": pair.query[:, None], f"{place}support": supports}
+
+
+def built(case: Case, dtype: torch.dtype, given: Pair, width: int) -> CrossBlock:
+    """Return a block with the case's weights, for maps with the channels of `given`."""
+    channels = given.query.shape[1], next(iter(given.supports)).shape[2]
+    return loaded(CrossBlock(channels, width, is_multiverseg(case)), case.state()).to(dtype)
 
 
 @torch.no_grad()
 def cross(case: Case, dtype: torch.dtype, width: int) -> Results:
-    module = loaded(CrossConvolution(channels(case), width, is_multiverseg(case)), case.state()).to(dtype)
-    found = module(*items(case, dtype))
+    target, support = (case.tensors[f"in.{name}"].to(dtype) for name in ("target", "support"))
+    channels = target.shape[2], support.shape[2]
+    module = loaded(CrossConvolution(channels, width, is_multiverseg(case)), case.state()).to(dtype)
+    found = module(target[:, 0], support)
     return {"out.interaction": found, "out.target": found.mean(1, keepdim=True)}
 
 
 @torch.no_grad()
 def block(case: Case, dtype: torch.dtype, width: int) -> Results:
-    module = loaded(CrossBlock(channels(case), width, is_multiverseg(case)), case.state()).to(dtype)
-    found = module(*items(case, dtype))
-    return {"out.target": found.query[:, None], "out.support": found.supports}
+    given = items(case, dtype)
+    return whole(built(case, dtype, given, width)(*given), "out.")
 
 
 @torch.no_grad()
 def step(case: Case, dtype: torch.dtype, width: int, way: str) -> Results:
     given = items(case, dtype)
-    inputs = channels(case) if way == "down" else (2 * width, 2 * width)
-    module = loaded(CrossBlock(inputs, width, is_multiverseg(case)), case.state()).to(dtype)
-    if way == "up":
-        whole = joined(given, items(case, dtype, "skip_"))
-        found = module(*whole)
-        mid = {"mid.joined_target": whole.query[:, None], "mid.joined_support": whole.supports[:, :1]}
-    else:
-        skip = module(*given)
-        found = each(halved, skip)
-        mid = {"mid.skip_target": skip.query[:, None], "mid.skip_support": skip.supports}
-    return mid | {"out.target": found.query[:, None], "out.support": found.supports}
+    if way == "down":
+        skip = built(case, dtype, given, width)(*given)
+        return whole(skip, "mid.skip_") | whole(each(halved, skip), "out.")
+    read = joined(given, items(case, dtype, "skip_"))
+    read = Pair(read.query, [*read.supports])
+    return whole(read, "mid.joined_", 1) | whole(built(case, dtype, read, width)(*read), "out.")
 
 
 @torch.no_grad()
 def network(case: Case, dtype: torch.dtype, widths: list[int], query: Tensor, images: Tensor, masks: Tensor) -> Results:
     model = loaded(CrossUNet(widths, is_multiverseg(case)), case.state()).to(dtype)
-    middle: dict[str, Any] = {}
-
-    def watch(name: str) -> Any:
-        def keep(module: Any, args: Any, found: Pair) -> None:
-            middle[f"mid.{name}.target"] = found.query[:, None]
-            if found.supports.shape[1]:
-                middle[f"mid.{name}.support"] = found.supports[:, :1]
-
-        return keep
-
+    found: dict[str, Pair] = {}
     for name, module in model.named_modules():
         if isinstance(module, CrossBlock):
-            module.register_forward_hook(watch(name))
+            module.register_forward_hook(lambda module, given, pair, name=name: found.update({name: pair}))
     logits = model(query.to(dtype), torch.cat([images.to(dtype), masks.to(dtype)], 2))
-    last = f"mid.dec_blocks.{len(model.dec_blocks) - 1}.support"
-    if last in case.tensors:  # which the network itself spares
-        skip = Pair(middle["mid.enc_blocks.0.target"][:, 0], middle["mid.enc_blocks.0.support"])
-        below = Pair(middle["mid.dec_blocks.1.target"][:, 0], middle["mid.dec_blocks.1.support"])
-        middle[last] = model.dec_blocks[-1](*joined(below, skip)).supports
+    last = model.dec_blocks[-1]  # whose supports the network itself spares
+    read = joined(found["dec_blocks.1"], found["enc_blocks.0"])
+    found["dec_blocks.2"] = found["dec_blocks.2"]._replace(supports=last(*read).supports)
+    middle = {name: value for key, pair in found.items() for name, value in whole(pair, f"mid.{key}.", 1).items()}
     return {name: value for name, value in middle.items() if name in case.tensors} | {"out.logits": logits}
 
 
@@ -171,14 +165,16 @@ def answer(case: Case, logits: Tensor, truth: Tensor) -> Results:
     way = method.read(iter([Output(torch.stack([torch.zeros_like(logits), logits])[None])]), tuple(logits.shape))
     soft, truth = logits.sigmoid(), truth > 0
 
-    def dice(found: Tensor) -> Tensor:
+    def dice(found: Tensor, truth: Tensor = truth) -> Tensor:
         return 2 * (found & truth).sum() / (found.sum() + truth.sum())
 
+    nothing = torch.zeros_like(truth)
     return {
         "out.soft": soft,
         "out.hard": Clear(way.foreground.to(torch.uint8), logits.abs() >= 1e-6),
         "out.dice": dice(soft > 0.5)[None],
-        "out.dice_empty": dice(torch.zeros_like(truth))[None],
+        "out.dice_empty": dice(nothing)[None],
+        "out.both_empty_is_nan": dice(nothing, nothing).isnan()[None],
     }
 
 
