@@ -221,6 +221,7 @@ NETS = {
     "multiverseg": CrossNet((256, 256, 256, 256), True, weight_files()["multiverseg"]),
     # narrow, and of random weights alone
     "universeg_demo": CrossNet((8, 8, 8, 8), False, WeightFile("universeg_demo")),
+    "multiverseg_demo": CrossNet((8, 8, 8, 8), True, WeightFile("multiverseg_demo")),
 }
 """Networks by their names."""
 
@@ -233,6 +234,11 @@ class FrozenCrossUNet(FrozenBackbone):
 
     def __init__(self, config: BackboneConfig):
         self.spec = find_spec(config.name, NETS, CrossNet, f"unknown network of UniverSeg '{config.name}'")
+        if config.precision != "fp32":
+            raise SettingsError(
+                f"backbone_precision is {config.precision}, but {config.name} is stated in float32 alone; leave "
+                "--backbone-precision at fp32"
+            )
         super().__init__(config)
 
     def check_image_size(self, size: int) -> None:

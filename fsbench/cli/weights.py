@@ -78,7 +78,7 @@ def _list(options: argparse.Namespace, extra: list[str]) -> int:
         stated = ("not stated", "not stated")
         if not isinstance(entry, CheckpointSet):
             stated = (entry.size_in_words, entry.licence or "not stated")
-        lines.append(Line([*map(Cell, (name, *stated, availability(entry), _shorten(used, 38)))]))
+        lines.append(Line([*map(Cell, (name, *stated, availability(entry), _shorten(used, 31)))]))
     table = Table([*map(Column, ("name", "size", "licence", "state", "used by"))], lines)
     print_block("\n".join([*table_lines(table, rule=False), ""]))
     print_line(

