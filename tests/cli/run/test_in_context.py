@@ -127,13 +127,15 @@ def test_files_of_another_version_are_one_line_of_the_check(tmp_path, capsys):
 INCONTEXT, FSCS = {"protocol": "incontext", "way": 1, "shot": 5}, {"protocol": "fscs", "way": 2, "shot": 5}
 ANY_PROTOCOL = {
     **{name: [INCONTEXT | {"shot": 1}] for name in ("emat", "hmnet")},
-    **{name: [INCONTEXT, FSCS] for name in ("insid3", "gf_sam", "seggpt", "sam3_canvas", "sam3_exemplars")},
+    **{
+        name: [INCONTEXT, FSCS] for name in ("insid3", "gf_sam", "seggpt", "sam3_canvas", "sam3_exemplars", "universeg")
+    },
     "sansa": [INCONTEXT],
 }
 """Method -> tasks other than its authors': trained ones in context, training-free ones with several ways and shots.
 
 One for each way to come to a mask's size: of tokens, of a pyramid, of clusters, of a promptable network, of colours, of
-a canvas, of single detections and of a video's memory.
+a canvas, of single detections, of a U-Net and of a video's memory.
 """
 
 

@@ -56,7 +56,7 @@ def an_episode(data: Folder) -> Episode:
     )
 
 
-@pytest.mark.parametrize("name", ["prototype", "emat", "fssdino", "linear_probe_dense", "seggpt"])
+@pytest.mark.parametrize("name", ["prototype", "emat", "fssdino", "linear_probe_dense", "seggpt", "universeg"])
 def test_a_prediction_is_the_evaluations(blocks_folder, emat, name):
     """The same supports and query through the data module's path and through files a user names."""
     torch.manual_seed(3)

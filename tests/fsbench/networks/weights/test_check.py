@@ -8,8 +8,8 @@ import torch
 
 from fsbench.cli.main import main
 from fsbench.methods.alpnet import NETWORKS
-from fsbench.methods.universeg import NETS
 from fsbench.methods.modules.frozen_pspnet import PSPNETS, TRUNKS
+from fsbench.methods.universeg import NETS
 from fsbench.methods.vrp_sam.vrp_sam import TRUNKS as VRP_TRUNKS
 from fsbench.networks.backbones.sam import SAMS
 from fsbench.networks.backbones.sam2_sam3 import SAM2_VIDEOS, SAM3S

@@ -13,6 +13,7 @@ OWN = {
     **dict.fromkeys(
         ("dcama", "dcama_resnet50", "hsnet", "hsnet_vgg16", "patnet", "patnet_tfi", "patnet_vgg16", "ifa", "ifa_5shot",
          "ifa_strict", "abcdfss", "abcdfss_every", "fssdino", "linear_probe_dense", "lora_probe_dense", "seggpt",
+         "universeg", "multiverseg",
          "blind_saliency", "blind_centre", "blind_full", "vrp_sam", "vrp_sam_vgg16", "sansa", "sansa_generalist"),
         "hsnet",
     ),
@@ -46,7 +47,7 @@ def test_a_method_takes_another_protocol_when_asked(method):
     assert RunConfig(method, "pascal", protocol=asked).own_protocol is None
 
 
-@pytest.mark.parametrize("method", ["dcama", "emat", "hmnet", "insid3", "sam3_canvas", "seggpt"])
+@pytest.mark.parametrize("method", ["dcama", "emat", "hmnet", "insid3", "sam3_canvas", "seggpt", "multiverseg"])
 def test_on_the_demo_one_table_holds_all(method):
     assert RunConfig(method, "demo").own_protocol == stated(method, "demo") == "fscs"
 
