@@ -90,6 +90,7 @@ def test_refusals(marked, command, tmp_path):
     given = ["--dataset", "demo", "--supports", marked[0], "--out"]
     for words, expected in (
         (["persam", *given, tmp_path / "a.onnx"], "cannot be exported"),
+        (["universeg", *given, tmp_path / "a.onnx"], "cannot be exported: its network takes images as they are stored"),
         (["prototype", *given, tmp_path / "a.pt2"], "expected a name that ends with .onnx"),
         (["emat", *given, tmp_path / "a.onnx"], "has to be trained"),
         (["prototype", "--dataset", "demo", "--supports", tmp_path, "--out", tmp_path / "a.onnx"], "has no support"),
