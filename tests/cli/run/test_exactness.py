@@ -67,8 +67,6 @@ METHODS = {
     "persam": [],
     "persam_f": ["--model.steps=5"],
     "seggpt": ["--data.test.way=2", "--data.test.shot=2", "--run.keep_predictions=soft"],
-    "universeg": ["--data.test.way=2", "--data.test.shot=3", "--run.keep_predictions=soft"],
-    "multiverseg": ["--data.test.shot=2", "--model.sets=2", "--model.set_size=2"],
     "matcher": ["--data.test.way=2", *(f"--model.prompting.{o}" for o in ("use_points=false", "num_centers=9"))],
      # draws
     "sam3_canvas": ["--data.test.shot=2"],
@@ -81,6 +79,8 @@ METHODS = {
     "vrp_sam": ["--data.test.shot=2", "--model.annotation=scribble"],
     "hdmnet": [],
     "sam3_exemplars": ["--data.test.way=2", "--data.test.shot=2", "--model.nms=program"],
+    "universeg": ["--data.test.way=2", "--data.test.shot=3", "--run.keep_predictions=soft"],
+    "multiverseg": ["--data.test.shot=2", "--model.sets=2", "--model.set_size=2"],
 }  # fmt: skip
 CLASSIFIERS = {
     "metaoptnet": [],
