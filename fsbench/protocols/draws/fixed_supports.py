@@ -6,7 +6,7 @@ supports; all of them ask the same queries.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -123,7 +123,7 @@ class OneSet(Draw):
         if queries is None:  # each draw costs queries
             while len(draws) > 1 and not _enough(asked(draws, pool, None), pool):
                 draws.pop()
-        every = asked(draws, pool, queries)
+        every = self.asked(draws, pool, queries)
         every = queries_apart(data, every, {name for own in draws for name in chain.from_iterable(own.values())})
         if not every:
             raise DataError(
@@ -165,6 +165,12 @@ class OneSet(Draw):
                 f"{data.name} fold {task.fold}: {whose} {error.there} images that may be supports, and {task.shot} are "
                 "needed; lower --shot, or add images"
             ) from error
+
+    def asked(
+        self, draws: Sequence[Mapping[int, Sequence[str]]], pool: Sequence[str], queries: Sequence[str] | None
+    ) -> Sequence[str]:
+        """Return the queries of all draws, in order; see the function `asked`."""
+        return asked(draws, pool, queries)
 
     def lists(self, data: SegmentationData) -> tuple[Sequence[str], Sequence[str] | None]:
         """Return the images that may be supports, and the queries; None if there is one list for both."""
@@ -240,5 +246,146 @@ def _enough(queries: Sequence[str], pool: Sequence[str]) -> bool:
     return len(queries) >= FEWEST and 2 * len(queries) >= len(pool)
 
 
-DRAWS: Mapping[str, type[Draw]] = {"one set": OneSet}
+def places(number: int, wanted: int) -> list[int]:
+    """Return `wanted` places, from 0, that are spread over a list by halving what lies between two of them (§3).
+
+    The left half is denser where halving does not come out even. A list of one image gives it twice.
+
+    Args:
+        number: length of the list.
+        wanted: number of places; fewer are returned if the list has fewer.
+
+    >>> places(9, 3), places(9, 7), places(1, 2)
+    ([0, 4, 8], [0, 1, 2, 3, 4, 6, 8], [0, 0])
+    """
+    if number == 0 or wanted == 0:
+        return []
+    found = [0, number - 1] if wanted > 1 else [0]
+    while len(found) < wanted:
+        new: list[int] = []
+        for left, right in pairwise(found):
+            middle = (left + right) // 2
+            if middle not in found:
+                new.append(middle)
+            if len(found) + len(new) == wanted:
+                break
+        if not new:
+            break
+        found = sorted([*found, *new])
+    return found
+
+
+@dataclass(frozen=True)
+class EvenlySpaced(OneSet):
+    """Draw of DistillFSS's program: one support set, evenly spaced in the list of training images (§3).
+
+    The test images are asked in the order of their list. A class is answered with the supports that show it, which may
+    be none.
+
+    Attributes:
+        divided_by: {data set: number that K is divided by, rounded down, for the images of each class}. On other data
+            sets K images are taken from the whole list, whatever they show.
+    """
+
+    runs: int = 1
+    per: Per = "set"
+    divided_by: dict[str, int] = field(default_factory=dict)
+
+    any_supports: ClassVar[bool] = True
+    all_episodes: ClassVar[str] = "all test images"
+
+    def support_sets(
+        self, data: SegmentationData, task: Task, shown: Mapping[str, Collection[int]]
+    ) -> list[dict[int, tuple[str, ...]]]:
+        """Return the supports of the only draw: of each class its images, or of class 0 the images of all classes.
+
+        Raises:
+            SettingsError: K is less than what it is divided by.
+            DataError: no training image shows a class.
+        """
+        divisor = self.divided_by.get(data.name)
+        if divisor is None:
+            names = self.lists(data)[0]
+            return [{0: tuple(names[place] for place in places(len(names), task.shot))}]
+        if task.shot < divisor:
+            raise SettingsError(
+                f"shot is {task.shot}, and on {data.name} it is divided by {divisor} for the images of each class; "
+                f"expected {divisor} or more"
+            )
+        listed: dict[int, list[str]] = {number: [] for number in sorted(data.test_classes(task.fold))}
+        for name, number in data.listed_pairs("trn"):
+            if number in listed:
+                listed[number].append(name)
+        found = {
+            number: tuple(names[place] for place in places(len(names), task.shot // divisor))
+            for number, names in listed.items()
+        }
+        if not any(found.values()):
+            raise DataError(f"{data.name}: no training image shows a class of fold {task.fold}; add images")
+        return [found]
+
+    def asked(
+        self, draws: Sequence[Mapping[int, Sequence[str]]], pool: Sequence[str], queries: Sequence[str] | None
+    ) -> Sequence[str]:
+        """Return the test images in the order of their list.
+
+        Raises:
+            SettingsError: there is no list of test images beside that of training images.
+        """
+        if queries is None:
+            raise SettingsError(
+                "evenly spaced supports need a list of training images and one of test images; found one list; choose "
+                "the protocol fixed_supports"
+            )
+        return queries
+
+    # In words
+
+    @property
+    def default_description(self) -> str:  # type: ignore[override]
+        by_class = "; ".join(f"on {name} K // {number} of each class" for name, number in self.divided_by.items())
+        return (
+            "nothing is drawn: K training images, evenly spaced in the order of their list, serve all queries"
+            f"{f' ({by_class})' if by_class else ''}; every test image is asked about all classes"
+        )
+
+    def seed_words(self) -> str:
+        return "none: nothing is drawn"
+
+    def seeds_condition(self, dataset: str) -> str:
+        return "none"
+
+    def title(self, header: Header) -> str:
+        images = self._images(header)
+        return (
+            f"{header.dataset} · {header.way} classes at once, {images} labelled images in all · {header.rules} · "
+            f"{sum(header.protocol_entries[RUN_LENGTHS])} images asked"
+        )
+
+    def notes(self, header: Header) -> list[str]:
+        notes = super().notes(header)
+        if divisor := self.divided_by.get(header.dataset):
+            notes.append(
+                f"K = {header.shot} of the authors' program is {header.shot // divisor} images of each class, "
+                f"{self._images(header)} in all: it divides K by {divisor}"
+            )
+        notes.append("there is one support set: scores and intervals are for these supports only")
+        return notes
+
+    def _images(self, header: Header) -> int:
+        divisor = self.divided_by.get(header.dataset)
+        return header.shot if divisor is None else header.shot // divisor * len(header.class_ids)
+
+    def further_choices(self) -> list[Choice]:
+        return [Choice("draws", "one support set, so that a score says nothing of other supports")]
+
+    def check(self) -> None:
+        super().check()
+        if self.runs != 1:
+            raise SettingsError(f"runs is {self.runs}; evenly spaced supports are one set, expected 1")
+        if any(number < 1 for number in self.divided_by.values()):
+            raise SettingsError(f"divided_by is {self.divided_by}, expected numbers from 1")
+
+
+DRAWS: Mapping[str, type[Draw]] = {"one set": OneSet, "evenly spaced": EvenlySpaced}
 """Name of a rule in files -> the draw."""
