@@ -1,4 +1,4 @@
-"""ISIC 2018 Task 1 with training and test images in lists, as DistillFSS's program reads it (fixed-supports.md §2.1)."""
+"""ISIC 2018 Task 1 with lists of training and test images, as DistillFSS has it (fixed-supports.md §2.1)."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence

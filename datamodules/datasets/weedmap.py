@@ -39,8 +39,8 @@ class WeedMap(TwoLists):
     source = Source(
         instructions="""\
 The tiles are an archive of DistillFSS's authors (0_rotations_processed_003_test.zip, named in the README of
-https://github.com/pasqualedem/DistillFSS), made from WeedMap 2018 (https://projects.asl.ethz.ch/datasets/weedmap), whose
-licence is not stated there: put it into DIR, and run
+https://github.com/pasqualedem/DistillFSS), made from WeedMap 2018 (https://projects.asl.ethz.ch/datasets/weedmap);
+their licence is not stated there. Put the archive into DIR, and run
   fsbench data prepare weedmap --root <root> --from DIR
 Nobody publishes a checksum. <root> then holds
   RedEdge/<000, 003>/tile/<R, G, B>/<frame>.png   RedEdge/<000, 003>/groundtruth/<field>_<frame>_GroundTruth_iMap.png

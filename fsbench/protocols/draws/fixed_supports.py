@@ -18,7 +18,7 @@ from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import queries_apart
-from fsbench.protocols.words import OTHERS, Choice
+from fsbench.protocols.words import OTHERS, Choice, value_on
 from fsbench.scores.run_lengths import RUN_LENGTHS
 
 Per = Literal["class", "set"]
@@ -283,13 +283,13 @@ class EvenlySpaced(OneSet):
     be none.
 
     Attributes:
-        divided_by: {data set: number that K is divided by, rounded down, for the images of each class}. On other data
-            sets K images are taken from the whole list, whatever they show.
+        divided_by: {data set: number that K is divided by, rounded down, for the images of each class}. 1 stands for K
+            images of the whole list, whatever they show.
     """
 
     runs: int = 1
     per: Per = "set"
-    divided_by: dict[str, int] = field(default_factory=dict)
+    divided_by: dict[str, int] = field(default_factory=lambda: {OTHERS: 1})
 
     any_supports: ClassVar[bool] = True
     all_episodes: ClassVar[str] = "all test images"
@@ -297,32 +297,31 @@ class EvenlySpaced(OneSet):
     def support_sets(
         self, data: SegmentationData, task: Task, shown: Mapping[str, Collection[int]]
     ) -> list[dict[int, tuple[str, ...]]]:
-        """Return the supports of the only draw: of each class its images, or of class 0 the images of all classes.
+        """Return the images of the only draw, as those of class 0: in the order of their list, or class by class.
 
         Raises:
             SettingsError: K is less than what it is divided by.
-            DataError: no training image shows a class.
+            DataError: no support shows a class of the fold.
         """
-        divisor = self.divided_by.get(data.name)
-        if divisor is None:
-            names = self.lists(data)[0]
-            return [{0: tuple(names[place] for place in places(len(names), task.shot))}]
+        divisor = value_on(self.divided_by, data.name)
         if task.shot < divisor:
             raise SettingsError(
                 f"shot is {task.shot}, and on {data.name} it is divided by {divisor} for the images of each class; "
                 f"expected {divisor} or more"
             )
-        listed: dict[int, list[str]] = {number: [] for number in sorted(data.test_classes(task.fold))}
-        for name, number in data.listed_pairs("trn"):
-            if number in listed:
-                listed[number].append(name)
-        found = {
-            number: tuple(names[place] for place in places(len(names), task.shot // divisor))
-            for number, names in listed.items()
-        }
-        if not any(found.values()):
-            raise DataError(f"{data.name}: no training image shows a class of fold {task.fold}; add images")
-        return [found]
+        lists = [self.lists(data)[0]]
+        if divisor > 1:
+            of_class: dict[int, list[str]] = {number: [] for number in sorted(data.test_classes(task.fold))}
+            for name, number in data.listed_pairs("trn"):
+                if number in of_class:
+                    of_class[number].append(name)
+            lists = list(of_class.values())
+        found = [names[place] for names in lists for place in places(len(names), task.shot // divisor)]
+        if not any(shown[name] for name in found):
+            raise DataError(
+                f"{data.name}: none of the {len(found)} supports shows a class of fold {task.fold}; raise --shot"
+            )
+        return [{0: tuple(found)}]
 
     def asked(
         self, draws: Sequence[Mapping[int, Sequence[str]]], pool: Sequence[str], queries: Sequence[str] | None
@@ -343,7 +342,9 @@ class EvenlySpaced(OneSet):
 
     @property
     def default_description(self) -> str:  # type: ignore[override]
-        by_class = "; ".join(f"on {name} K // {number} of each class" for name, number in self.divided_by.items())
+        by_class = "; ".join(
+            f"on {name} K // {number} of each class" for name, number in self.divided_by.items() if number > 1
+        )
         return (
             "nothing is drawn: K training images, evenly spaced in the order of their list, serve all queries"
             f"{f' ({by_class})' if by_class else ''}; every test image is asked about all classes"
@@ -356,15 +357,16 @@ class EvenlySpaced(OneSet):
         return "none"
 
     def title(self, header: Header) -> str:
-        images = self._images(header)
+        classes, images = "1 class" if header.way == 1 else f"{header.way} classes at once", self._images(header)
         return (
-            f"{header.dataset} · {header.way} classes at once, {images} labelled images in all · {header.rules} · "
+            f"{header.dataset} · {classes}, {images} labelled images in all · {header.rules} · "
             f"{sum(header.protocol_entries[RUN_LENGTHS])} images asked"
         )
 
     def notes(self, header: Header) -> list[str]:
         notes = super().notes(header)
-        if divisor := self.divided_by.get(header.dataset):
+        divisor = value_on(self.divided_by, header.dataset)
+        if divisor > 1:
             notes.append(
                 f"K = {header.shot} of the authors' program is {header.shot // divisor} images of each class, "
                 f"{self._images(header)} in all: it divides K by {divisor}"
@@ -373,8 +375,8 @@ class EvenlySpaced(OneSet):
         return notes
 
     def _images(self, header: Header) -> int:
-        divisor = self.divided_by.get(header.dataset)
-        return header.shot if divisor is None else header.shot // divisor * len(header.class_ids)
+        divisor = value_on(self.divided_by, header.dataset)
+        return header.shot if divisor == 1 else header.shot // divisor * len(header.class_ids)
 
     def further_choices(self) -> list[Choice]:
         return [Choice("draws", "one support set, so that a score says nothing of other supports")]
@@ -383,8 +385,6 @@ class EvenlySpaced(OneSet):
         super().check()
         if self.runs != 1:
             raise SettingsError(f"runs is {self.runs}; evenly spaced supports are one set, expected 1")
-        if any(number < 1 for number in self.divided_by.values()):
-            raise SettingsError(f"divided_by is {self.divided_by}, expected numbers from 1")
 
 
 DRAWS: Mapping[str, type[Draw]] = {"one set": OneSet, "evenly spaced": EvenlySpaced}
