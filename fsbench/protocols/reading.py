@@ -58,6 +58,7 @@ from fsbench.protocols.protocol import Protocol, Words
 from fsbench.protocols.view import View
 from fsbench.scores.generalised import AllAndBackgroundIoU, BaseAndBackgroundIoU, BaseAndNovelIoU, BaseIoU, NovelIoU
 from fsbench.scores.ifa_figure import IFA_FIGURE, IFAFigure
+from fsbench.scores.images import BY_IMAGE
 from fsbench.scores.metric import Metric
 from fsbench.scores.presence import PRESENCE
 from fsbench.scores.scores import COMMON, FBIoUClasses, MeanIoUByDraw, MeanIoUWithBackground
@@ -85,7 +86,7 @@ _KINDS: Mapping[str, type[Metric]] = {
         for kind in (FBIoUClasses, MeanIoUByDraw, MeanIoUWithBackground, BaseIoU, NovelIoU, BaseAndNovelIoU)
     },
     **{kind.name: kind for kind in (AllAndBackgroundIoU, BaseAndBackgroundIoU)},
-    **{type(metric).name: type(metric) for metric in (*PRESENCE, *VOLUME)},
+    **{type(metric).name: type(metric) for metric in (*PRESENCE, *VOLUME, *BY_IMAGE)},
     IFA_FIGURE: IFAFigure,
 }
 """Name of a metric that few tests have -> its class."""
