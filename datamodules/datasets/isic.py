@@ -179,8 +179,8 @@ class IsicFolds(Isic):
     fold_list: ClassVar[Path] = FOLD_LIST
     source = Source(
         instructions="""\
-Its folder is that of isic: fsbench data prepare isic --root <root>, from https://challenge.isic-archive.com/data,
-which states the licence.
+Its folder is that of isic: fsbench data prepare isic_folds --root <root>, from
+https://challenge.isic-archive.com/data, which states the licence.
 """
     )
 

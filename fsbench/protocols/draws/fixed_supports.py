@@ -180,6 +180,10 @@ class OneSet(Draw):
         except DataError:  # a folder of one list
             return queries, None
 
+    def tested_images(self, data: SegmentationData, setting: str) -> Iterable[str]:
+        pool, queries = self.lists(data)
+        return [*pool, *(queries or ())]
+
     def fixed_episode_count(self, dataset: str) -> int | None:
         return None
 
