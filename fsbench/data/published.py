@@ -105,6 +105,7 @@ PUBLISHED: Mapping[str, Published] = {
         Published("isic_folds", 5, has_lists=False),
         Published("isic_listed", 1, _blocks(1, 3), has_lists=False),
         Published("kvasir", 1, _blocks(1, 1), has_lists=False),
+        Published("lungcancer", 1, _blocks(1, 1), has_lists=False),
         Published("nucleus", 1, _blocks(1, 1), has_lists=False),
         Published("pothole", 1, _blocks(1, 1), has_lists=False),
         Published("weedmap", 1, _blocks(1, 2), has_lists=False),

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas
 import polars as pl
 import torch
 import torch.nn.functional as F
@@ -24,10 +25,12 @@ from fsbench.data.transforms import RESIZES
 from fsbench.datamodules.datasets.industrial import Industrial
 from fsbench.datamodules.datasets.isic_listed import IsicListed
 from fsbench.datamodules.datasets.kvasir import Kvasir
+from fsbench.datamodules.datasets.lungcancer import LungCancer
 from fsbench.datamodules.datasets.nucleus import Nucleus
 from fsbench.datamodules.datasets.pothole import Pothole
 from fsbench.datamodules.datasets.weedmap import WeedMap
 from fsbench.datamodules.kinds.two_lists import TwoLists
+from fsbench.datamodules.prepare.job import Job
 from fsbench.protocols.draws.fixed_supports import EvenlySpaced
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_segmentation
@@ -146,6 +149,19 @@ def _draw_industrial(root: Path, config: Mapping[str, Any]) -> None:
     (root / "Industrial/data.json").write_text(json.dumps({"clsName": config["classes"], "clsDic": listed}))
 
 
+def _draw_lungcancer(root: Path, config: Mapping[str, Any]) -> None:
+    tables: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
+    for item in config["items"]:
+        shown = np.any(_blobs(item), axis=0) if item["blobs"] else np.zeros(item["size"], bool)
+        values = np.rint(-400 + 300 * blocks(config["salt"] + item["id"], *item["size"]) + 5 * item["lift"] * shown)
+        row = {"label1": 1, "mask": shown.astype(np.uint8), "hu_array_old": 0, "hu_array": values.astype(np.int16)}
+        tables[item["part"]].append(row)
+    (root / "tables").mkdir()
+    for part, rows in tables.items():
+        pandas.DataFrame(rows).to_pickle(root / f"tables/lung_cancer_{part}.pkl")
+    LungCancer.prepare(Job(root=root, source=root / "tables"))
+
+
 Drawing = Callable[[Path, Mapping[str, Any]], None]
 SETS: Mapping[str, tuple[type[TwoLists], Drawing, str]] = {
     "pothole": (Pothole, _draw_pothole, "distillfss"),
@@ -154,6 +170,7 @@ SETS: Mapping[str, tuple[type[TwoLists], Drawing, str]] = {
     "weedmap": (WeedMap, _draw_weedmap, "distillfss_weedmap"),
     "isic": (IsicListed, _draw_isic, "distillfss_isic"),
     "industrial": (Industrial, _draw_industrial, "distillfss"),
+    "lungcancer": (LungCancer, _draw_lungcancer, "distillfss"),
 }
 """Data set of the program -> ours, the function that draws its folder, and the protocol."""
 NEW_ORDER = ("kvasir", "industrial")
