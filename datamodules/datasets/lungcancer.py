@@ -10,16 +10,19 @@ from PIL import Image
 
 from fsbench.base.errors import DataError
 from fsbench.data.image_io import read_label_map
-from fsbench.data.source import Source
+from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.kinds.two_lists import TwoLists, visible_names
-from fsbench.datamodules.prepare.by_hand import take_file
-from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.by_hand import find_archive
+from fsbench.datamodules.prepare.job import Job, unpublished
 from fsbench.datamodules.prepare.label_images import write_label_map
 from fsbench.datamodules.prepare.making import has_content, making_place, publish
 from fsbench.datamodules.prepare.pickled_table import read_columns
 
-TABLES = {"training": "lung_cancer_train.pkl", "test": "lung_cancer_test.pkl"}
-"""Part -> the authors' file."""
+ARCHIVES = {
+    "training": ByHand("the slices of CT", ("lung_cancer_train.pkl",)),
+    "test": ByHand("the slices of CT", ("lung_cancer_test.pkl",)),
+}
+"""Part -> the authors' table."""
 SCAN, MASK = "hu_array", "mask"
 """Columns of the tables."""
 
@@ -36,7 +39,7 @@ class LungCancer(TwoLists):
     class_names = ("nodule",)
     classes_of_fold = 1
     inner = ("lungcancer",)
-    marks = tuple(TABLES)
+    marks = tuple(ARCHIVES)
     listed = (708, 264)
     label_maps_are: ClassVar[str] = "the tables' masks"
     source = Source(
@@ -52,7 +55,7 @@ which turns the tables into images (with pandas: pip install pandas). Nobody pub
     def list_images(self) -> tuple[Sequence[str], Sequence[str]]:
         training, test = (
             [f"{part}/{row}" for row in sorted(int(name.removesuffix(".png")) for name in visible_names(folder))]
-            for part in TABLES
+            for part in ARCHIVES
             for folder in [self.root / part / "images"]
         )
         return training, test
@@ -72,7 +75,7 @@ which turns the tables into images (with pandas: pip install pandas). Nobody pub
 
     @classmethod
     def is_prepared(cls, root: Path) -> bool:
-        return any(all(has_content(folder / part) for part in TABLES) for folder in (root, root / cls.inner[0]))
+        return any(all(has_content(folder / part) for part in ARCHIVES) for folder in (root, root / cls.inner[0]))
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
@@ -87,27 +90,25 @@ which turns the tables into images (with pandas: pip install pandas). Nobody pub
         if cls.is_prepared(job.root):
             return []
         target = job.root / cls.inner[0]
-        files = {
-            part: find_archive(job, ByHand("the slices of CT", (file,)), cls.source) for part, file in TABLES.items()
-        }
+        files = {part: find_archive(job, archive, cls.source) for part, archive in ARCHIVES.items()}
         with tempfile.TemporaryDirectory(dir=job.root) as folder:
-            tables = {part: read_columns(job.root / file, (SCAN, MASK), Path(folder)) for part, file in TABLES.items()}
+            tables = {part: read_columns(file, (SCAN, MASK), Path(folder)) for part, file in files.items()}
         training = [row[SCAN] for row in tables["training"]]
         if not training:
-            raise DataError(f"{job.root / TABLES['training']} has no slices; expected some; fetch it again")
+            raise DataError(f"{files['training']} has no slices; expected some; fetch it again")
         low, high = min(scan.min() for scan in training), max(scan.max() for scan in training)
         with making_place(target) as making:
             for part, rows in tables.items():
                 for kind in ("images", "masks"):
                     (making / part / kind).mkdir(parents=True, exist_ok=True)
                 for number, row in enumerate(rows):
-                    _check(row[SCAN], row[MASK], f"row {number} of {job.root / TABLES[part]}")
+                    _check(row[SCAN], row[MASK], f"row {number} of {files[part]}")
                     Image.fromarray(grey_values(row[SCAN], low, high)).save(making / part / f"images/{number}.png")
                     write_label_map(making / part / f"masks/{number}.png", row[MASK].astype(np.uint8))
             publish(making, target)
-        for file in TABLES.values():
-            job.note(job.root / file, None, verified=False)
-        return ["nobody publishes a checksum of the tables, so that nothing was held against one"]
+        for file in files.values():
+            job.note(file, None, verified=False)
+        return [unpublished(file.name) for file in files.values()]
 
 
 def grey_values(scan: np.ndarray, low: np.generic, high: np.generic) -> np.ndarray:
