@@ -110,17 +110,13 @@ Nobody publishes a checksum. <root> then holds
         return "/".join(parts) if name.suffix in (".png", ".bmp") else None
 
     @classmethod
-    def prepare(cls, job: Job) -> list[str]:
-        """Unpack the user's archive, and put its list beside it; return remarks for the user.
+    def add_files(cls, job: Job, making: Path) -> None:
+        """Put the user's list of images beside them.
 
         Raises:
-            DataError: the archive or the list is neither in the root nor in the folder of `--from`.
+            DataError: the list is not in the folder of `--from`.
         """
-        if cls.is_prepared(job.root):
-            return []
-        remarks = super().prepare(job)
-        take_file(job, LIST, cls.source, job.root / cls.inner[0])
-        return remarks
+        take_file(job, LIST, cls.source, making)
 
 
 def _name(kind: str, path: str) -> str:

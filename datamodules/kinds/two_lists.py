@@ -138,6 +138,10 @@ class TwoLists(SegmentationData):
         return below(name, cls.marks)
 
     @classmethod
+    def add_files(cls, job: Job, making: Path) -> None:
+        """Put files that are not in the archive into the folder `making`; by default there are none."""
+
+    @classmethod
     def prepare(cls, job: Job) -> list[str]:
         """Unpack the user's archive into the first of `inner` below the root; return remarks for the user.
 
@@ -148,6 +152,7 @@ class TwoLists(SegmentationData):
             return []
 
         def check(making: Path, archive: Path) -> None:
+            cls.add_files(job, making)
             absent = [mark for mark in cls.marks if not (making / mark).exists()]
             job.require_complete(
                 archive, not absent, False, f"no {', '.join(absent)}", f"{', '.join(cls.marks)} with their images"

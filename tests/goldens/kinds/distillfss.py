@@ -159,7 +159,7 @@ def _draw_lungcancer(root: Path, config: Mapping[str, Any]) -> None:
         values = np.rint(-400 + 300 * blocks(config["salt"] + item["id"], *item["size"]) + 5 * item["lift"] * shown)
         row = {"label1": 1, "mask": shown.astype(np.uint8), "hu_array_old": 0, "hu_array": values.astype(np.int16)}
         tables[item["part"]].append(row)
-    (root / "tables").mkdir()
+    (root / "tables").mkdir(parents=True)
     for part, rows in tables.items():
         pandas.DataFrame(rows).to_pickle(root / f"tables/lung_cancer_{part}.pkl")
     LungCancer.prepare(Job(root=root, source=root / "tables"))
