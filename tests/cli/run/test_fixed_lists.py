@@ -50,7 +50,7 @@ def test_fobs_test_of_lesions_asks_for_each_image_once(warm, tmp_path):
     pairs = [(Path(one.query).stem, Path(one.supports[0][0]).stem) for one in record.manifest.episodes]
     assert pairs == [(chosen[1], chosen[0]), (chosen[2], chosen[1]), (chosen[0], chosen[2]),
                      (chosen[4], chosen[3]), (chosen[3], chosen[4]), (chosen[5], chosen[5])]  # fmt: skip
-    rows = record.frame.filter(record.frame["slot"] == 1)
+    rows = record.episodes.filter(record.episodes["slot"] == 1)
     dice = (200 * rows["tp"] / (rows["pred"] + rows["gt"])).to_list()
     by_class = [sum(dice[:3]) / 3, sum(dice[3:5]) / 2, dice[5]]
     assert record.run.scores["Dice-by-image"] == pytest.approx(sum(by_class) / 3)
