@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -96,7 +96,7 @@ which turns the tables into images (with pandas: pip install pandas). Nobody pub
         training = [row[SCAN] for row in tables["training"]]
         if not training:
             raise DataError(f"{files['training']} has no slices; expected some; fetch it again")
-        low, high = min(scan.min() for scan in training), max(scan.max() for scan in training)
+        low, high = min(scan.min() for scan in training), max(scan.max() for scan in training)  # of the scans' own type
         with making_place(target) as making:
             for part, rows in tables.items():
                 for kind in ("images", "masks"):
@@ -111,8 +111,13 @@ which turns the tables into images (with pandas: pip install pandas). Nobody pub
         return [unpublished(file.name) for file in files.values()]
 
 
-def grey_values(scan: np.ndarray, low: np.generic, high: np.generic) -> np.ndarray:
-    """Return a slice (H, W) as 8-bit grey values: 0 at `low`, 255 at `high`, beyond them what is left of 8 bits."""
+def grey_values(scan: np.ndarray, low: Any, high: Any) -> np.ndarray:
+    """Return a slice (H, W) as 8-bit grey values: 0 at `low`, 255 at `high`, beyond them what is left of 8 bits.
+
+    Args:
+        scan: the slice, any real type.
+        low, high: the least and the largest value of the training slices, of the same type.
+    """
     if high == low:
         return np.zeros(scan.shape, np.uint8)
     return ((scan - low) / (high - low) * 255).astype(np.int64).astype(np.uint8)

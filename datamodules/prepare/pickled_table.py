@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fsbench.base.errors import DataError
-from fsbench.base.files import read_bytes
+from fsbench.base.files import read_bytes, read_npz
 
 _ALLOWED: Mapping[str, frozenset[str]] = {
     "pandas": frozenset(
@@ -49,9 +49,8 @@ def read_columns(path: Path, columns: Sequence[str], folder: Path) -> list[dict[
         lines = done.stderr.strip().splitlines() or ["its process ended"]
         raise DataError(f"table {path} cannot be read ({lines[-1][:300]}); expected a pickled table; fetch it again")
     try:
-        with np.load(out, allow_pickle=False) as stored:
-            rows = int(stored["rows"])
-            return [{name: stored[f"{name}/{row}"] for name in columns} for row in range(rows)]
+        stored = read_npz(out)
+        return [{name: stored[f"{name}/{row}"] for name in columns} for row in range(int(stored["rows"]))]
     finally:
         out.unlink()
 

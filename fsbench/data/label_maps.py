@@ -119,7 +119,7 @@ def _byte_weights(length: int, size: int, at_edges: bool) -> tuple[np.ndarray, n
         share[(before < 0) | (before >= length - 1)] = 0
         before = before.clip(0, length - 1)
     weights = (np.rint(one * np.float32(2048)).astype(np.int64) for one in (1 - share, share))
-    return before.clip(0, length - 1), (before + 1).clip(0, length - 1), *weights  # type: ignore[return-value]
+    return before.clip(0, length - 1), (before + 1).clip(0, length - 1), *weights
 
 
 def frame_shape(height: int, width: int, size: int) -> tuple[int, int]:
