@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from fsbench.base.errors import DataError
-from fsbench.base.files import read_bytes, read_npz
+from fsbench.base.files import read_bytes
+from fsbench.base.files.arrays import read_npz
 
 _ALLOWED: Mapping[str, frozenset[str]] = {
     "pandas": frozenset(

@@ -97,7 +97,7 @@ def _drawn_data(
     for fold, kinds in folds.items():
         text.writelines(f"{name},{kind},{fold[5:]}\n" for kind, names in kinds.items() for name in names)
     (root / "folds.csv.gz").write_bytes(gzip.compress(text.getvalue().encode()))
-    drawn = type("DrawnFolds", (IsicFolds,), {"fold_list": root / "folds.csv.gz"})
+    drawn = type("DrawnFolds", (IsicFolds,), {"fold_list": root / "folds.csv.gz", "folds": len(folds)})
     return drawn(str(root))  # type: ignore[no-any-return]
 
 
