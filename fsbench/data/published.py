@@ -102,7 +102,7 @@ PUBLISHED: Mapping[str, Published] = {
         Published("lung", 1, _blocks(1, 1), has_lists=False),
         Published("lung_all", 1, _blocks(1, 1), has_lists=False),
         Published("suim", 1, _blocks(1, 7), has_lists=False),
-        Published("isic_folds", 5, has_lists=False),
+        Published("isic_folds", 5),
         Published("isic_listed", 1, _blocks(1, 3), has_lists=False),
         Published("kvasir", 1, _blocks(1, 1), has_lists=False),
         Published("lungcancer", 1, _blocks(1, 1), has_lists=False),

@@ -11,14 +11,17 @@ from sklearn.model_selection import train_test_split
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
+from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.industrial import Industrial
-from fsbench.datamodules.datasets.isic import FOLD_LIST, IsicFolds, lesion_classes
+from fsbench.datamodules.datasets.isic import FOLD_LIST, IMAGES, MASKS, NUMBERINGS, IsicFolds, lesion_classes
 from fsbench.datamodules.datasets.isic_listed import IsicListed
 from fsbench.datamodules.datasets.kvasir import Kvasir
 from fsbench.datamodules.datasets.lungcancer import grey_values
 from fsbench.datamodules.kinds.two_lists import random_fifth
 from fsbench.datamodules.prepare.pickled_table import read_columns
 from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.headers import header_faults
+from fsbench.protocols.reading import load_segmentation
 from tests.datamodules.prepare.archives import packed, prepare
 from tests.drawn_domains import prepare_drawn
 from tests.drawn_lists import DRAWN, draw_set
@@ -127,6 +130,20 @@ def test_folds_of_lesions_are_of_images(tmp_path: Path) -> None:
     assert all(lesion_classes()[Path(name).stem] == data.name_of(number) for name, number in pairs)
     sizes = [[list(data._fold_of.values()).count(fold), fold] for fold in range(5)]
     assert [size for size, _ in sizes] == [519, 519, 519, 519, 518]
+
+
+def test_complete_folds_are_the_authors_own(tmp_path: Path) -> None:
+    for folder in (*(f"{IMAGES}/{number}" for number in (1, 2, 3)), MASKS):
+        (tmp_path / folder).mkdir(parents=True)
+    for name, kind in lesion_classes().items():  # no file is opened
+        (tmp_path / IMAGES / str(NUMBERINGS["ifa"].index(kind) + 1) / f"{name}.jpg").touch()
+    data, protocol = IsicFolds(str(tmp_path)), load_segmentation("fob_skin")
+    for fold, counts in enumerate([(104, 374, 41), (103, 374, 42), (104, 373, 42), (104, 373, 42), (104, 373, 41)]):
+        manifest = protocol.manifest(data, Task(fold=fold))
+        asked = [one.query_class for one in manifest.episodes]
+        assert tuple(map(asked.count, (1, 2, 3))) == counts and asked == sorted(asked)
+        assert manifest.header.lists == "official" and not list(header_faults(manifest, protocol))
+        assert len({one.query for one in manifest.episodes}) == len({one.supports for one in manifest.episodes})
 
 
 def test_masks_of_a_wrong_size_or_none_are_named(tmp_path: Path) -> None:
