@@ -12,7 +12,7 @@ from fsbench.base.files import read_json
 from fsbench.data.dataset import Pair, Part
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.datasets.kvasir import Run
-from fsbench.datamodules.kinds.two_lists import Fifth, TwoLists, grey, random_fifth
+from fsbench.datamodules.kinds.two_lists import TwoLists, grey, random_fifth
 from fsbench.datamodules.prepare.by_hand import take_file
 from fsbench.datamodules.prepare.job import Job
 
@@ -78,7 +78,7 @@ Nobody publishes a checksum. <root> then holds
 
     def list_images(self) -> tuple[Sequence[str], Sequence[str]]:
         """Return both lists of all classes, or of a fold's classes after `in_fold`."""
-        split: Fifth = random_fifth(list(self._class_of))
+        split = random_fifth(list(self._class_of))
         classes = range(1, len(self.class_names) + 1) if self._fold is None else self.test_classes(self._fold)
         training, test = (
             [name for name in names if self._class_of[name] in classes]

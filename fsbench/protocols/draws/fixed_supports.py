@@ -291,11 +291,13 @@ class EvenlySpaced(OneSet):
             images of the whole list, whatever they show.
     """
 
+    seed: int | dict[str, int] | None = None
     runs: int = 1
     per: Per = "set"
     divided_by: dict[str, int] = field(default_factory=lambda: {OTHERS: 1})
 
     any_supports: ClassVar[bool] = True
+    seed_may_be_index: ClassVar[bool] = True
     all_episodes: ClassVar[str] = "all test images"
 
     def support_sets(
