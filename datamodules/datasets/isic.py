@@ -1,13 +1,17 @@
 """ISIC 2018 Task 1: skin lesions of three kinds (cd-fss-protocol §2.2)."""
 
+import csv
+import gzip
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
+from io import StringIO
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal, Self
 
 from fsbench.base.errors import DataError
-from fsbench.base.files import read_text
+from fsbench.base.files import read_bytes, read_text
+from fsbench.data.dataset import DERIVED, Pair, PairList
 from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.kinds.binary_masks import ListedMasks, file_stem
@@ -19,6 +23,8 @@ from fsbench.datamodules.prepare.making import has_content
 IMAGES, MASKS = "ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth"
 CLASS_LIST = Path(__file__).with_name("isic.classes.txt")
 """The class of each of the 2594 images, a line "id class" each, in the order of the list that PATNet publishes."""
+FOLD_LIST = Path(__file__).with_name("isic.folds.csv.gz")
+"""Class and fold, from 1, of each image: the folds that FoB publishes (primebo1/FoB_SAM, Apache-2.0; skin-ds.md §1)."""
 
 Numbering = Literal["ifa", "dr_adapter", "gfsam"]
 """Programs that number the folders, each in its own way; PATNet's and ABCDFSS's numbers are not stated."""
@@ -154,6 +160,60 @@ which states the licence.
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
         """Report on the folder, which is the same for one class as for three."""
+        Isic.check(report, root, lists)
+
+
+class IsicFolds(Isic):
+    """The images of `Isic` in the five folds of FoB, each with three kinds of lesions (skin-ds.md §1).
+
+    The folds are of images: a test of fold 0 is about the images of FoB's fold 1, of all kinds.
+
+    Args:
+        root: folder of the images and masks, as for `Isic`.
+        numbering: whose numbering of lesions the folders have, as for `Isic`.
+    """
+
+    name = "isic_folds"
+    folds = 5
+    same_classes_as: ClassVar[tuple[str, ...]] = (Isic.name,)
+    fold_list: ClassVar[Path] = FOLD_LIST
+    source = Source(
+        instructions="""\
+Its folder is that of isic: fsbench data prepare isic_folds --root <root>, from
+https://challenge.isic-archive.com/data, which states the licence.
+"""
+    )
+
+    def __init__(self, root: str, numbering: Numbering = "ifa"):
+        super().__init__(root, numbering)
+        self.class_names = tuple(sorted(NUMBERINGS[numbering]))
+
+    def list_names(self) -> Mapping[int, tuple[str, ...]]:
+        """Return {class number: names of its images, ascending}; the classes are in the order of their names."""
+        of_folder = super().list_names()
+        kinds = NUMBERINGS[self.numbering]
+        return {number: of_folder[kinds.index(kind) + 1] for number, kind in enumerate(self.class_names, 1)}
+
+    @cached_property
+    def _fold_of(self) -> Mapping[str, int]:
+        """{image id: number of its fold, from 0}."""
+        text = gzip.decompress(read_bytes(self.fold_list, "list")).decode()
+        return {row["id"]: int(row["fold"]) - 1 for row in csv.DictReader(StringIO(text))}
+
+    def released_pairs(self, split: str, fold: int) -> PairList | None:
+        """Return the images of a fold that are here, class after class, for the test; None for other splits."""
+        if split != "val":
+            return None
+        of_id = {file_stem(name): (name, number) for number, names in self.names.items() for name in names}
+        wanted = [name for name, own in self._fold_of.items() if own == fold]
+        pairs: list[Pair] = sorted(
+            (of_id[name] for name in wanted if name in of_id), key=lambda pair: (pair[1], pair[0])
+        )
+        return PairList(tuple(pairs), "official" if len(pairs) == len(wanted) else DERIVED)
+
+    @classmethod
+    def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
+        """Report on the folder, which is the same with and without folds."""
         Isic.check(report, root, lists)
 
 

@@ -324,10 +324,15 @@ def fitted(file: LabelFile, labels: np.ndarray, photo: Path | None) -> np.ndarra
     return labels
 
 
-def read_shades(path: Path, kind: str = "mask") -> np.ndarray:
+def read_shades(path: Path, kind: str = "mask", from_1: bool = False) -> np.ndarray:
     """Read the colours (H, W, 3) uint8 of a mask whose bright pixels mark the object; lossy files are allowed.
 
     Transparent pixels are black.
+
+    Args:
+        path: the file.
+        kind: the word for the file in messages.
+        from_1: whether every pixel that is not black marks the object, so that a mask of 0 and 1 is in order.
 
     Raises:
         DataError: the file cannot be decoded, has half-transparent pixels, or holds only 0 and 1, which both look
@@ -337,7 +342,7 @@ def read_shades(path: Path, kind: str = "mask") -> np.ndarray:
         colours = np.asarray(image.convert("RGB"))
         file = LabelFile(path, kind, header, colours, opacity(image, header), None)
     file.check_opacity()
-    if header.mode != "1" and colours.max(initial=0) == 1:
+    if not from_1 and header.mode != "1" and colours.max(initial=0) == 1:
         raise refusal("shades_of_1", file.subject)
     return fitted(file, file.visible, None)
 

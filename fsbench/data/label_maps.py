@@ -80,6 +80,48 @@ def resize_labels_pil(labels: np.ndarray, height: int, width: int) -> np.ndarray
     return resize_by_pil(labels, height, width, Image.Resampling.NEAREST)
 
 
+def resize_labels_linear(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a label map (h, w) uint8 to (height, width), each label's mask bilinearly as OpenCV does 8-bit numbers.
+
+    A pixel gets a label if the resized mask of 0 and 1 rounds to 1 there (the largest label if several do), else it is
+    background (skin-ds.md §1).
+    """
+    resized = np.zeros((height, width), np.uint8)
+    for label in (label for label in np.unique(labels).tolist() if label):
+        resized[_bilinear_bytes(labels == label, height, width) > 0] = label
+    return resized
+
+
+def _bilinear_bytes(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize values (h, w) as `cv2.resize` does uint8 with INTER_LINEAR: weights of 11 bits, sums cut twice."""
+    rows, columns = values.shape
+    left, right, own, other = _byte_weights(columns, width, at_edges=False)
+    across = values[:, left] * own + values[:, right] * other
+    top, bottom, own, other = _byte_weights(rows, height, at_edges=True)
+    upper, lower = ((weight[:, None] * (across[line] >> 4)) >> 16 for line, weight in ((top, own), (bottom, other)))
+    return (upper + lower + 2) >> 2
+
+
+@lru_cache(maxsize=4096)
+def _byte_weights(length: int, size: int, at_edges: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the pixels (size,) before and after each sample on a line, and their weights in 1/2048.
+
+    Args:
+        length: number of pixels of the line.
+        size: number of samples.
+        at_edges: whether samples beyond the line's ends weigh the last pixel twice; OpenCV does so for rows, which
+            rounds otherwise.
+    """
+    place = ((np.arange(size) + 0.5) * (1 / (size / length)) - 0.5).astype(np.float32)
+    before = np.floor(place).astype(np.int64)
+    share = place - before.astype(np.float32)
+    if not at_edges:
+        share[(before < 0) | (before >= length - 1)] = 0
+        before = before.clip(0, length - 1)
+    weights = (np.rint(one * np.float32(2048)).astype(np.int64) for one in (1 - share, share))
+    return before.clip(0, length - 1), (before + 1).clip(0, length - 1), *weights
+
+
 def frame_shape(height: int, width: int, size: int) -> tuple[int, int]:
     """Return height and width of an image in a square frame: the longer side is `size`, the other is rounded.
 
@@ -226,6 +268,7 @@ LABEL_RESIZES: Mapping[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
     "pil": resize_labels,
     "pil_both": resize_labels_pil,
     "cv2": resize_labels_cv2,
+    "cv2_linear": resize_labels_linear,
     "frame": lambda labels, size, _: frame_labels(labels, size),
     "padded": lambda labels, size, _: resize_labels_padded(labels, size),
     "bicubic": resize_labels_pil,

@@ -51,6 +51,11 @@ def resize_image_cv2(image: Image.Image | np.ndarray, size: int) -> Tensor:
     return _planes(resize_by_opencv(np.asarray(image, dtype=np.float32), size, size))
 
 
+def resize_image_bytes(image: Image.Image | np.ndarray, size: int) -> Tensor:
+    """Resize an RGB image to (3, size, size) uint8 by OpenCV in 8 bits, bilinear without antialiasing."""
+    return _planes(resize_by_opencv(np.asarray(image), size, size))
+
+
 def _in_square(inner: Tensor, size: int, padding: tuple[float, float, float] = IMAGENET_MEAN) -> Tensor:
     """Return the image (3, h, w) at the top left of (3, size, size), float32 in 0..255.
 
@@ -114,6 +119,7 @@ _IMAGE_RESIZES: dict[str, Callable[[Image.Image | np.ndarray, int], Tensor]] = {
     "pil": resize_image,
     "pil_both": resize_image,
     "cv2": resize_image_cv2,
+    "cv2_linear": resize_image_bytes,
     "frame": frame_image,
     "padded": resize_padded,
     "bicubic": resize_image_bicubic,

@@ -147,7 +147,7 @@ def _shot(by: Tested) -> Iterator[str]:
                 continue
             may_be_more = episode.augmented or draw.supports_serve_all
             enough = len(own) >= header.shot if may_be_more else len(own) == header.shot
-            if not enough:
+            if not (enough or draw.any_supports):
                 yield f"shot is {header.shot}, and line {line} has a class with {len(own)} supports"
                 return
             if not may_repeat and (both := [query for query in queries if query in own]):

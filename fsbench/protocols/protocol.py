@@ -318,8 +318,8 @@ class Protocol:
         if self.words.defects:
             of: dict[str, list[str]] = {}
             for name, words in self.words.defects.items():
-                of.setdefault(" ".join(words), []).append(name)
-            defects = "; ".join(f"{', '.join(names)}: {words}" for words, names in of.items())
+                of.setdefault("; ".join(words), []).append(name)
+            defects = ". ".join(f"{', '.join(names)}: {words}" for words, names in of.items())
             choices.append(Choice("known defects", defects))
         return [*choices, *self.draw.further_choices()]
 

@@ -58,9 +58,10 @@ from fsbench.protocols.protocol import Protocol, Words
 from fsbench.protocols.view import View
 from fsbench.scores.generalised import AllAndBackgroundIoU, BaseAndBackgroundIoU, BaseAndNovelIoU, BaseIoU, NovelIoU
 from fsbench.scores.ifa_figure import IFA_FIGURE, IFAFigure
+from fsbench.scores.images import BY_IMAGE
 from fsbench.scores.metric import Metric
 from fsbench.scores.presence import PRESENCE
-from fsbench.scores.scores import COMMON, FBIoUClasses, MeanIoUByDraw
+from fsbench.scores.scores import COMMON, FBIoUClasses, MeanIoUByDraw, MeanIoUWithBackground
 from fsbench.scores.volumes import VOLUME
 
 ATLAS = "atlas:"
@@ -80,9 +81,12 @@ _PARTS = ("draw", "view", "counting", "words")
 _KEYS = ("name", "version", "summary", *_PARTS, "metrics", "more_metrics")
 _COMMON = {metric.name: metric for metric in COMMON}
 _KINDS: Mapping[str, type[Metric]] = {
-    **{kind.name: kind for kind in (FBIoUClasses, MeanIoUByDraw, BaseIoU, NovelIoU, BaseAndNovelIoU)},
+    **{
+        kind.name: kind
+        for kind in (FBIoUClasses, MeanIoUByDraw, MeanIoUWithBackground, BaseIoU, NovelIoU, BaseAndNovelIoU)
+    },
     **{kind.name: kind for kind in (AllAndBackgroundIoU, BaseAndBackgroundIoU)},
-    **{type(metric).name: type(metric) for metric in (*PRESENCE, *VOLUME)},
+    **{type(metric).name: type(metric) for metric in (*PRESENCE, *VOLUME, *BY_IMAGE)},
     IFA_FIGURE: IFAFigure,
 }
 """Name of a metric that few tests have -> its class."""

@@ -21,7 +21,7 @@ from fsbench.data.label_maps import (
 from fsbench.data.truth import EpisodeTruth
 from fsbench.protocols.words import Choice
 
-Resize = Literal["pil", "pil_both", "cv2", "frame", "padded", "prepared", "centre"]
+Resize = Literal["pil", "pil_both", "cv2", "cv2_linear", "frame", "padded", "prepared", "centre"]
 """Rules of `fsbench.data.transforms.RESIZES` by which images and masks become S x S; "prepared" is that of slices, all
 of one size from their preparation on, "centre" that of images without masks."""
 InputResize = Literal["protocol", "bicubic", "letterbox", "intensities"]
@@ -37,6 +37,7 @@ WORDS: Mapping[Resize, str] = {
     "pil": "squash, PIL, labels torch",
     "pil_both": "squash, PIL, labels PIL",
     "cv2": "squash, OpenCV",
+    "cv2_linear": "squash, OpenCV",
     "frame": "letterbox, sides rounded",
     "padded": "letterbox",
     "prepared": "none",
@@ -46,6 +47,7 @@ TRUTH_WORDS: Mapping[Resize | InputResize, str] = {
     "pil": "network input, torch nearest",
     "pil_both": "network input, PIL nearest",
     "cv2": "network input, OpenCV nearest",
+    "cv2_linear": "network input",
     "padded": "network input, letterboxed",
 }
 """Rules by which the truth becomes S x S in the words of the atlas."""
@@ -54,6 +56,7 @@ _RESIZES: Mapping[Resize, str] = {
     "pil_both": "bilinear with antialiasing (PIL), masks nearest by PIL, which looks at the middles of pixels",
     "cv2": "linear without antialiasing (OpenCV), masks nearest: details alias when an image shrinks; S is 473 on "
     "PASCAL and 633 on COCO in the official programs",
+    "cv2_linear": "linear without antialiasing (OpenCV, 8 bits), masks as well: a pixel is foreground from one half on",
     "frame": "the longest side to S without antialiasing (OpenCV), the rest is padding",
     "padded": "the longest side to S, both rounded down to multiples of 8, without antialiasing (OpenCV); the rest is "
     "padding, which is void",

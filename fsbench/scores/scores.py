@@ -45,6 +45,19 @@ class MeanIoUByDraw(MeanIoU):
     by_run = True
 
 
+class MeanIoUWithBackground(MeanIoU):
+    name = "mIoU+background"
+    meaning = "mean of the IoU of all classes and the background, each of equal weight (fixed-supports.md §5)"
+    sums = (*MeanIoU.sums, BACKGROUND)
+    atlas_metric = ""
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        classes = totals["union"].shape[-1]
+        intersection, union = totals["background"].T
+        mean = (classes * super().compute(totals, run) + 100 * intersection / np.maximum(union, 1)) / (classes + 1)
+        return over_shown_sides(mean, totals, run, lambda sums: sums["background"][:, 1:])
+
+
 def over_shown_sides(
     both: np.ndarray, totals: Totals, run: Totals | None, unions: Callable[[Totals], np.ndarray]
 ) -> np.ndarray:

@@ -166,6 +166,25 @@ def _drawn_set(dataset: str, drawing: str, folds: tuple[int, ...] = (0,)) -> Fro
     return FrozenSet(dataset, _drawn(drawing), folds, most=100, drop_small=True, seconds=5)
 
 
+def _listed(dataset: str, protocol: str, shot: int = 5, folds: tuple[int, ...] = (0,)) -> FrozenSet:
+    """Draw a data set with a list of training images and one of test images."""
+
+    def make(folder: Path, samples: Path) -> tuple[Path, list[Path]]:
+        from tests import drawn_lists  # with torch
+
+        drawn_lists.draw_set(folder, dataset)
+        return folder, []
+
+    return FrozenSet(dataset, make, folds, ({"shot": shot},), protocols=(protocol,))
+
+
+def _lesion_folds(folder: Path, samples: Path) -> tuple[Path, list[Path]]:
+    from tests import drawn_lists  # with torch
+
+    drawn_lists.draw_lesion_folds(folder)
+    return folder, []
+
+
 FOUR, THREE, TEN = tuple(range(4)), tuple(range(3)), tuple(range(10))
 QUICK = tuple(name for name in suite.protocol_names() if name != "presence")
 """Protocols that do not open every label map."""
@@ -199,6 +218,14 @@ SETS: Mapping[str, FrozenSet] = {
     "drawn-lung-all": _drawn_set("lung_all", "lung"),
     "drawn-suim": _drawn_set("suim", "suim"),
     "drawn-fss1000": _drawn_set("fss1000", "fss1000"),
+    "drawn-isic-folds": FrozenSet("isic_folds", _lesion_folds, (0,), ({"shot": 1},), protocols=("fob_skin",)),
+    "drawn-isic-listed": _listed("isic_listed", "distillfss_isic", 9),
+    "drawn-pothole": _listed("pothole", "distillfss"),
+    "drawn-kvasir": _listed("kvasir", "distillfss"),
+    "drawn-nucleus": _listed("nucleus", "distillfss"),
+    "drawn-weedmap": _listed("weedmap", "distillfss_weedmap"),
+    "drawn-industrial": _listed("industrial", "distillfss", 10, FOUR),
+    "drawn-lungcancer": _listed("lungcancer", "distillfss"),
     "drawn-chaost2": FrozenSet("chaost2", _drawn("chaost2"), (0, 5), SHOTS, protocols=("alpnet",), seconds=3),
     "drawn-sabs": FrozenSet(
         "sabs",

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.plugins import plug_in_part
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.draws import hsnet, oslsm, pfenet, vrp
+from fsbench.protocols.draws import fob, hsnet, oslsm, pfenet, vrp
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.rules import DrawRule, EpisodeSource
 from fsbench.protocols.draws.streams import Streams
 
 ATLAS: Mapping[str, DrawRule] = {**pfenet.RULES, **vrp.RULES, **hsnet.RULES, **oslsm.RULES}
 """The draws by their words in the atlas."""
-_KNOWN: Mapping[str, DrawRule] = {**ATLAS, **hsnet.OWN}
+_KNOWN: Mapping[str, DrawRule] = {**ATLAS, **hsnet.OWN, **fob.RULES}
 
 
 def draw_rule(word: str) -> DrawRule:

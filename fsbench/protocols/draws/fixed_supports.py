@@ -6,7 +6,7 @@ supports; all of them ask the same queries.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import queries_apart
-from fsbench.protocols.words import OTHERS, Choice
+from fsbench.protocols.words import OTHERS, Choice, value_on
 from fsbench.scores.run_lengths import RUN_LENGTHS
 
 Per = Literal["class", "set"]
@@ -123,7 +123,7 @@ class OneSet(Draw):
         if queries is None:  # each draw costs queries
             while len(draws) > 1 and not _enough(asked(draws, pool, None), pool):
                 draws.pop()
-        every = asked(draws, pool, queries)
+        every = self.asked(draws, pool, queries)
         every = queries_apart(data, every, {name for own in draws for name in chain.from_iterable(own.values())})
         if not every:
             raise DataError(
@@ -166,6 +166,12 @@ class OneSet(Draw):
                 "needed; lower --shot, or add images"
             ) from error
 
+    def asked(
+        self, draws: Sequence[Mapping[int, Sequence[str]]], pool: Sequence[str], queries: Sequence[str] | None
+    ) -> Sequence[str]:
+        """Return the queries of all draws, in order; see the function `asked`."""
+        return asked(draws, pool, queries)
+
     def lists(self, data: SegmentationData) -> tuple[Sequence[str], Sequence[str] | None]:
         """Return the images that may be supports, and the queries; None if there is one list for both."""
         queries = data.candidates("val")
@@ -173,6 +179,10 @@ class OneSet(Draw):
             return data.candidates("trn"), queries
         except DataError:  # a folder of one list
             return queries, None
+
+    def tested_images(self, data: SegmentationData, setting: str) -> Iterable[str]:
+        pool, queries = self.lists(data)
+        return [*pool, *(queries or ())]
 
     def fixed_episode_count(self, dataset: str) -> int | None:
         return None
@@ -240,5 +250,148 @@ def _enough(queries: Sequence[str], pool: Sequence[str]) -> bool:
     return len(queries) >= FEWEST and 2 * len(queries) >= len(pool)
 
 
-DRAWS: Mapping[str, type[Draw]] = {"one set": OneSet}
+def places(number: int, wanted: int) -> list[int]:
+    """Return `wanted` places, from 0, that are spread over a list by halving what lies between two of them (§3).
+
+    The left half is denser where halving does not come out even. A list of one image gives it twice.
+
+    Args:
+        number: length of the list.
+        wanted: number of places; fewer are returned if the list has fewer.
+
+    >>> places(9, 3), places(9, 7), places(1, 2)
+    ([0, 4, 8], [0, 1, 2, 3, 4, 6, 8], [0, 0])
+    """
+    if number == 0 or wanted == 0:
+        return []
+    found = [0, number - 1] if wanted > 1 else [0]
+    while len(found) < wanted:
+        new: list[int] = []
+        for left, right in pairwise(found):
+            middle = (left + right) // 2
+            if middle not in found:
+                new.append(middle)
+            if len(found) + len(new) == wanted:
+                break
+        if not new:
+            break
+        found = sorted([*found, *new])
+    return found
+
+
+@dataclass(frozen=True)
+class EvenlySpaced(OneSet):
+    """Draw of DistillFSS's program: one support set, evenly spaced in the list of training images (§3).
+
+    The test images are asked in the order of their list. A class is answered with the supports that show it, which may
+    be none.
+
+    Attributes:
+        divided_by: {data set: number that K is divided by, rounded down, for the images of each class}. 1 stands for K
+            images of the whole list, whatever they show.
+    """
+
+    seed: int | dict[str, int] | None = None
+    runs: int = 1
+    per: Per = "set"
+    divided_by: dict[str, int] = field(default_factory=lambda: {OTHERS: 1})
+
+    any_supports: ClassVar[bool] = True
+    seed_may_be_index: ClassVar[bool] = True
+    all_episodes: ClassVar[str] = "all test images"
+
+    def support_sets(
+        self, data: SegmentationData, task: Task, shown: Mapping[str, Collection[int]]
+    ) -> list[dict[int, tuple[str, ...]]]:
+        """Return the images of the only draw, as those of class 0: in the order of their list, or class by class.
+
+        Raises:
+            SettingsError: K is less than what it is divided by.
+            DataError: no support shows a class of the fold.
+        """
+        divisor = value_on(self.divided_by, data.name)
+        if task.shot < divisor:
+            raise SettingsError(
+                f"shot is {task.shot}, and on {data.name} it is divided by {divisor} for the images of each class; "
+                f"expected {divisor} or more"
+            )
+        lists = [self.lists(data)[0]]
+        if divisor > 1:
+            of_class: dict[int, list[str]] = {number: [] for number in sorted(data.test_classes(task.fold))}
+            for name, number in data.listed_pairs("trn"):
+                if number in of_class:
+                    of_class[number].append(name)
+            lists = list(of_class.values())
+        found = [names[place] for names in lists for place in places(len(names), task.shot // divisor)]
+        if not any(shown[name] for name in found):
+            raise DataError(
+                f"{data.name}: none of the {len(found)} supports shows a class of fold {task.fold}; raise --shot"
+            )
+        return [{0: tuple(found)}]
+
+    def asked(
+        self, draws: Sequence[Mapping[int, Sequence[str]]], pool: Sequence[str], queries: Sequence[str] | None
+    ) -> Sequence[str]:
+        """Return the test images in the order of their list.
+
+        Raises:
+            SettingsError: there is no list of test images beside that of training images.
+        """
+        if queries is None:
+            raise SettingsError(
+                "evenly spaced supports need a list of training images and one of test images; found one list; choose "
+                "the protocol fixed_supports"
+            )
+        return queries
+
+    # In words
+
+    @property
+    def default_description(self) -> str:  # type: ignore[override]
+        by_class = "; ".join(
+            f"on {name} K // {number} of each class" for name, number in self.divided_by.items() if number > 1
+        )
+        return (
+            "nothing is drawn: K training images, evenly spaced in the order of their list, serve all queries"
+            f"{f' ({by_class})' if by_class else ''}; every test image is asked about all classes"
+        )
+
+    def seed_words(self) -> str:
+        return "none: nothing is drawn"
+
+    def seeds_condition(self, dataset: str) -> str:
+        return "none"
+
+    def title(self, header: Header) -> str:
+        classes, images = "1 class" if header.way == 1 else f"{header.way} classes at once", self._images(header)
+        return (
+            f"{header.dataset} · {classes}, {images} labelled images in all · {header.rules} · "
+            f"{sum(header.protocol_entries[RUN_LENGTHS])} images asked"
+        )
+
+    def notes(self, header: Header) -> list[str]:
+        notes = super().notes(header)
+        divisor = value_on(self.divided_by, header.dataset)
+        if divisor > 1:
+            notes.append(
+                f"K = {header.shot} of the authors' program is {header.shot // divisor} images of each class, "
+                f"{self._images(header)} in all: it divides K by {divisor}"
+            )
+        notes.append("there is one support set: scores and intervals are for these supports only")
+        return notes
+
+    def _images(self, header: Header) -> int:
+        divisor = value_on(self.divided_by, header.dataset)
+        return header.shot if divisor == 1 else header.shot // divisor * len(header.class_ids)
+
+    def further_choices(self) -> list[Choice]:
+        return [Choice("draws", "one support set, so that a score says nothing of other supports")]
+
+    def check(self) -> None:
+        super().check()
+        if self.runs != 1:
+            raise SettingsError(f"runs is {self.runs}; evenly spaced supports are one set, expected 1")
+
+
+DRAWS: Mapping[str, type[Draw]] = {"one set": OneSet, "evenly spaced": EvenlySpaced}
 """Name of a rule in files -> the draw."""

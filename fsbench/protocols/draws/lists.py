@@ -151,6 +151,7 @@ ATLAS: Mapping[str, Lists] = {
 """The lists by their words in the atlas."""
 OWN: Mapping[str, Lists] = {
     "patches of 256": Lists("pairs of a patch and a class with a large enough object", _hsnet, atlas="own"),
+    "folds of images": Lists("the images of a fold, class after class", _hsnet, trains=False, atlas="own"),
     "patches of 512": Lists(
         f"{_OBJECTS}, in the order of their names", large_object_list, by_image=True, filter_novel=None,
         unfiltered=unfiltered_image_list, atlas="own",
@@ -170,7 +171,7 @@ MIN_OBJECT_WORDS: Mapping[str, str] = {
 }
 """Smallest objects of lists, with their sentences."""
 LEAST: Mapping[str, tuple[str, ...]] = {
-    "none": ("hsnet", "oslsm", "panet", "folders", "fss-1000 test", "fss-1000 val"),
+    "none": ("hsnet", "oslsm", "panet", "folders", "folds of images", "fss-1000 test", "fss-1000 val"),
     "by the list": ("hsnet", "oslsm", "patches of 256"),
     "2048 by the list": ("hsnet", "pfenet", "bam"),
     "2048 query+support": ("pfenet", "bam", "patches of 512"),

@@ -53,9 +53,15 @@ BY_HAND = {
     "deepglobe": "kaggle.com/datasets/balraj98",
     "deepglobe_all": "kaggle.com/datasets/balraj98",
     "fss1000": "https://github.com/HKUSTCV/FSS-1000",
+    "industrial": "https://www.scidb.cn",
+    "kvasir": "https://datasets.simula.no/kvasir-seg",
     "lung": "kaggle.com/datasets/nikhilpandey360",
     "lung_all": "kaggle.com/datasets/nikhilpandey360",
+    "lungcancer": "https://data.mendeley.com/datasets/5rr22hgzwr/1",
+    "nucleus": "kaggle.com/c/data-science-bowl-2018",
+    "pothole": "https://data.mendeley.com/datasets/kfth5g2xk3/2",
     "suim": "irvlab.cs.umn.edu",
+    "weedmap": "https://github.com/pasqualedem/DistillFSS",
 }
 """Data set whose archive no program can fetch -> its page."""
 COMMAND = {"isaid512": "isaid", "isic_one": "isic", "pascal10i": "pascal"}

@@ -18,6 +18,7 @@ from fsbench.data.label_maps import (
     over_image,
     resize_labels,
     resize_labels_cv2,
+    resize_labels_linear,
     stretch,
     stretch_truth,
     way_labels,
@@ -120,3 +121,18 @@ def test_boxes_are_those_of_opencvs_regions(seed):
     largest = [number for number in range(1, len(boxes)) if boxes[number, 4] == boxes[1:, 4].max()]
     first = min(largest, key=lambda number: np.flatnonzero(parts == number)[0], default=None)
     assert found == (None if first is None else tuple(float(side) for side in boxes[first, :4]))
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (300, 420), (512, 512), (1024, 512), (11, 374), (1, 9), (256, 256)])
+def test_masks_are_resized_bilinearly_as_opencv_does_8_bits(shape):
+    rng = np.random.RandomState(sum(shape))
+    for side in (64, 100, 256):
+        mask = (rng.random_sample(shape) < 0.5).astype(np.uint8)
+        expected = cv2.resize(mask, (side, side), interpolation=cv2.INTER_LINEAR)
+        assert np.array_equal(resize_labels_linear(mask, side, side), expected)
+        labels = np.where(mask, 3, 0).astype(np.uint8)
+        labels[rng.random_sample(shape) < 0.2] = 7
+        found = resize_labels_linear(labels, side, side)
+        for label in (3, 7):
+            own = cv2.resize((labels == label).astype(np.uint8), (side, side), interpolation=cv2.INTER_LINEAR) > 0
+            assert np.array_equal(found == label, own & (found != 7) if label == 3 else own)

@@ -122,6 +122,10 @@ ONE_PROTOCOL = dict.fromkeys(("coco_all", "isaid", "lvis", "pascal_part", "paco_
     "pascal10i": "gfss",
     **dict.fromkeys(OTHER_DOMAINS, "cdfss"),
     **dict.fromkeys(("chaost2", "sabs"), "alpnet"),
+    **dict.fromkeys(("pothole", "nucleus", "kvasir", "industrial", "lungcancer"), "distillfss"),
+    "isic_listed": "distillfss_isic",
+    "weedmap": "distillfss_weedmap",
+    "isic_folds": "fob_skin",
 }
 """Data sets that come with their protocol, whatever the method's own is."""
 OFTEN = ("dcama_resnet50", "vrp_sam_vgg16", "fort_lora_swin")

@@ -1,0 +1,62 @@
+"""Kvasir-SEG: polyps in pictures of the bowel (fixed-supports.md §2)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from fsbench.data.image_io import read_shades
+from fsbench.data.source import ByHand, Source
+from fsbench.datamodules.kinds.two_lists import TwoLists, random_fifth, visible_names
+
+Run = Literal["later", "first"]
+"""Which run of DistillFSS's program the order of the training list is of."""
+BRIGHT = 245
+"""Grey value above which a pixel of a mask, a JPEG, shows a polyp."""
+
+
+class Kvasir(TwoLists):
+    """Kvasir-SEG, one class; a fifth of its images is the test.
+
+    Args:
+        root: Folder with `images/<id>.jpg` and `masks/<id>.jpg`; or a folder that holds this one as `Kvasir-SEG`.
+        run: Whose training list is taken: that of the "later" runs of the authors' program (by name), or of its "first"
+            run, which draws the split (in the order drawn). Supports are places in that list, so they differ.
+    """
+
+    name = "kvasir"
+    class_names = ("polyp",)
+    classes_of_fold = 1
+    inner = ("Kvasir-SEG",)
+    marks = ("images", "masks")
+    archive: ClassVar[ByHand] = ByHand("Kvasir-SEG", ("kvasir-seg.zip", "Kvasir-SEG.zip"))
+    listed = (800, 200)
+    source = Source(
+        instructions="""\
+Kvasir-SEG is at https://datasets.simula.no/kvasir-seg, where its terms stand: put the archive (kvasir-seg.zip) into
+DIR, and run
+  fsbench data prepare kvasir --root <root> --from DIR
+Nobody publishes a checksum. <root> then holds
+  Kvasir-SEG/images/<id>.jpg   Kvasir-SEG/masks/<id>.jpg
+"""
+    )
+
+    def __init__(self, root: str, run: Run = "later"):
+        self.run = run
+        super().__init__(root)
+
+    def list_images(self) -> tuple[Sequence[str], Sequence[str]]:
+        names = [name.removesuffix(".jpg") for name in visible_names(self.root / "masks") if name.endswith(".jpg")]
+        split = random_fifth(names)
+        return split.drawn if self.run == "first" else split.training, split.test
+
+    def image_path(self, name: str) -> Path:
+        return self.root / f"images/{name}.jpg"
+
+    def label_file(self, name: str) -> Path:
+        return self.root / f"masks/{name}.jpg"
+
+    def label_map(self, name: str) -> np.ndarray:
+        """Return the label map (H, W) uint8: 1 where the mask's first channel is above `BRIGHT`."""
+        return (read_shades(self.label_file(name))[..., 0] > BRIGHT).astype(np.uint8)
