@@ -144,6 +144,15 @@ class Volumes(VolumeData):
             print_once(note)
         return bound
 
+    @property
+    def training_scans(self) -> tuple[str, ...]:
+        if self._training is None:
+            raise SettingsError(
+                f"intensities of {self.name} are normalised by the training scans of a fold, which is not known here; "
+                "expected the data set of a test, see SegmentationData.in_fold"
+            )
+        return self._training
+
     def whole_scans(self) -> Self:
         whole = copy(self)
         whole.scaled_by, whole._side = "scan", None
@@ -264,16 +273,11 @@ class Volumes(VolumeData):
         """Return the mean and the population standard deviation by which the slices of a scan are normalised."""
         if self.scaled_by == "scan":
             return pooled_moments([self._moments(scan)])
-        if self._training is None:
-            raise SettingsError(
-                f"intensities of {self.name} are normalised by the training scans of a fold, which is not known here; "
-                "expected the data set of a test, see SegmentationData.in_fold"
-            )
-        if not self._training:
+        if not self.training_scans:
             raise DataError(
                 f"{self.root} has no scan beside those of the fold, expected some to normalise by; add scans"
             )
-        return pooled_moments([self._moments(other) for other in self._training])
+        return pooled_moments([self._moments(other) for other in self.training_scans])
 
     def _slice(self, kind: str, name: str) -> np.ndarray:
         file, z = self._file(kind, scan_of(name)), slice_number(name)

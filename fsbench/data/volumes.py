@@ -128,6 +128,15 @@ class VolumeData(SegmentationData):
             in_list_order: whether that list is in the order of `scans` rather than of a circle.
         """
 
+    @property
+    @abstractmethod
+    def training_scans(self) -> tuple[str, ...]:
+        """Ids of the scans that the chosen fold trains on.
+
+        Raises:
+            SettingsError: no fold was chosen with `in_fold`.
+        """
+
     @abstractmethod
     def whole_scans(self) -> Self:
         """Return the data set with uncut slices, each normalised by its own whole scan, CT too (scan-tests.md §3)."""

@@ -121,7 +121,7 @@ ONE_PROTOCOL = dict.fromkeys(("coco_all", "isaid", "lvis", "pascal_part", "paco_
     "isaid512": "isaid_r2net",
     "pascal10i": "gfss",
     **dict.fromkeys(OTHER_DOMAINS, "cdfss"),
-    **dict.fromkeys(("chaost2", "sabs"), "alpnet"),
+    **dict.fromkeys(("chaost2", "cmr", "sabs"), "alpnet"),
 }
 """Data sets that come with their protocol, whatever the method's own is."""
 OFTEN = ("dcama_resnet50", "vrp_sam_vgg16", "fort_lora_swin")
