@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.base.paths import REPOSITORY
+from fsbench.datamodules.datasets.cmr import Cmr
 from fsbench.datamodules.datasets.sabs import Sabs
 from fsbench.datamodules.lists.plain_pickle import parse_plain_pickle
 from tests.datamodules.datasets import labelled_images
@@ -169,6 +170,7 @@ def _drawn_set(dataset: str, drawing: str, folds: tuple[int, ...] = (0,)) -> Fro
 FOUR, THREE, TEN = tuple(range(4)), tuple(range(3)), tuple(range(10))
 QUICK = tuple(name for name in suite.protocol_names() if name != "presence")
 """Protocols that do not open every label map."""
+OF_SCANS = ("adnet", "adnet_ep1", "alpnet", "alpnet_all_slices", "qnet")
 LISTED = ("cdfss", "fscs", "hsnet", "incontext", "sansa", "segic")
 """Protocols whose episodes follow from official lists of names alone."""
 SETS: Mapping[str, FrozenSet] = {
@@ -199,13 +201,21 @@ SETS: Mapping[str, FrozenSet] = {
     "drawn-lung-all": _drawn_set("lung_all", "lung"),
     "drawn-suim": _drawn_set("suim", "suim"),
     "drawn-fss1000": _drawn_set("fss1000", "fss1000"),
-    "drawn-chaost2": FrozenSet("chaost2", _drawn("chaost2"), (0, 5), SHOTS, protocols=("alpnet",), seconds=3),
+    "drawn-chaost2": FrozenSet("chaost2", _drawn("chaost2"), (0, 5), SHOTS, protocols=OF_SCANS, seconds=3),
     "drawn-sabs": FrozenSet(
         "sabs",
         _written(lambda root: draw_prepared(root, Sabs, range(12))),
         (0, 5),
         SHOTS,
-        protocols=("alpnet",),
+        protocols=OF_SCANS,
+        seconds=3,
+    ),
+    "drawn-cmr": FrozenSet(
+        "cmr",
+        _written(lambda root: draw_prepared(root, Cmr, range(1, 13))),
+        (0, 4),
+        SHOTS,
+        protocols=OF_SCANS,
         seconds=3,
     ),
     "drawn-lvis": FrozenSet("lvis", _from_golden("lvis", "lvis_1shot.json"), TEN, seconds=8),
