@@ -116,8 +116,8 @@ ALL_EPISODES = {"fss1000": "all 2400"}
 
 WITHOUT_VOID = frozenset(
     {
-        "chaost2", "coco", "coco_all", "deepglobe", "deepglobe_all", "fss1000", "isic", "isic_one", "lung", "lung_all",
-        "lvis", "paco_part", "pascal_part", "sabs", "suim",
+        "chaost2", "cmr", "coco", "coco_all", "deepglobe", "deepglobe_all", "fss1000", "isic", "isic_one", "lung",
+        "lung_all", "lvis", "paco_part", "pascal_part", "sabs", "suim",
     }
 )  # fmt: skip
 """Data sets in which every pixel has a true class, so that a rule for void pixels changes nothing."""

@@ -323,6 +323,10 @@ class EverySlice(Draw):
             "all": "all slices of the fold, those without the class too",
         }[self.counted]
 
+    def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
+        circle_of_hearts = dataset == "cmr" and not self.in_list_order  # ALPNet's program has no cardiac test
+        return None if circle_of_hearts else super().lists_and_draw(dataset)
+
     def seed_words(self) -> str:
         return "none: nothing is drawn"
 
