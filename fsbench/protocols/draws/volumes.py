@@ -349,18 +349,15 @@ class EverySlice(Draw):
                 "support a query gets; without the truth nobody can segment so"
             )
         else:
-            where = (
-                "in every slice of a scan" if self.margin is None else "from the first to the last slice that shows it"
-            )
-            notes.append(
-                f"a class counts {where}. Which support a query gets follows from where its truth shows the class, as "
-                "in all papers of this test; without the truth nobody can segment so"
-            )
+            where = "from the first to the last slice that shows it"
+            if self.margin is None:
+                where = "in every slice of a scan"
+            whose = "and nobody tests so" if self.margin is None else "as in all papers of this test"
+            if self.parts_by == "range":
+                where += ". Which support a query gets follows from where its truth shows the class"
+            notes.append(f"a class counts {where}, {whose}; without the truth nobody can segment so")
         if self.margin is None:
-            notes.append(
-                "margin null is nobody's test: all slices count, and their parts still follow from the query's truth. "
-                "Tests without that truth are adnet and alpnet_all_slices"
-            )
+            notes.append("tests of all slices that do not use the query's truth are adnet and alpnet_all_slices")
         notes.append("intervals and tests take each scan as one sample: n images are n scans")
         return notes
 

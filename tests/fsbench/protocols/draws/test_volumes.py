@@ -222,8 +222,9 @@ def test_each_test_says_what_it_uses_of_the_truth_of_a_query(data):
     for name in ("qnet", "adnet_ep1"):
         words, uses_truth = told(name)
         assert "only slices whose truth shows the class are asked" in words and uses_truth
-    assert "margin null is nobody's test" in told("alpnet", margin=None)[0]
-    assert "nobody's" not in told("alpnet")[0] and told("alpnet")[1]
+    wide = told("alpnet", margin=None)[0]
+    assert "nobody tests so" in wide and "are adnet and alpnet_all_slices" in wide
+    assert "nobody tests so" not in told("alpnet")[0] and told("alpnet")[1]
     conditions = {name: load_protocol(name).conditions("chaost2") for name in ("alpnet", "adnet", "qnet")}
     assert len({one.episodes_per_fold for one in conditions.values()}) == 3
 
