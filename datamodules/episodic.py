@@ -231,7 +231,7 @@ class EpisodicDataModule(DataModule):
         if self.training.training_items == "images":
             return whole_image_pool(self.source, self.source_fold, self.training.filter_novel)
         if self.training.training_items == "superpixels":
-            return superpixel_pool(self._volumes, self.source_fold, self.test.shot)
+            return superpixel_pool(self._volumes)
         shot = self.training.training_shot
         task = replace(self.test, fold=self.source_fold, shot=shot, empty=self._background)
         return self._training_protocol.training_pool(self.source, task, self.training.filter_novel)
@@ -242,9 +242,11 @@ class EpisodicDataModule(DataModule):
         if not isinstance(self.source, VolumeData):
             raise SettingsError(
                 f"training_items is superpixels, and {self.source.name} has no volumes with superpixels; choose a data "
-                "set of volumes (chaost2, sabs), or --data.training.training_items episodes"
+                "set of volumes (chaost2, sabs, cmr), or --data.training.training_items episodes"
             )
-        return self.source.in_fold(self.source_fold, self.test.shot)
+        fold, shot, draw = self.source_fold, self.test.shot, self.protocol.draw
+        seen: VolumeData = draw.data(self.source, fold, shot) if draw.draws_slices else self.source.in_fold(fold, shot)
+        return seen
 
     @property
     def _background(self) -> bool:

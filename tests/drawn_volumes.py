@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from PIL import Image
 
 from fsbench.data.volume_io import own_locale, write_image
+from fsbench.datamodules.datasets import cmr
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.datamodules.datasets.sabs import ARCHIVE, Sabs
 from fsbench.datamodules.kinds.volumes import CLASS_SLICES, Volumes
@@ -60,6 +61,20 @@ def draw_prepared(
         for number, name in enumerate(dataset.class_names, 1):
             shown[name][str(scan)] = slices_with(labels, number)
     (folder / CLASS_SLICES).write_text(class_slices_text(shown))
+    return folder
+
+
+def draw_cmrseg(folder: Path, ids: Sequence[int] = (1, 2), slices: int = 5, side: int = 60) -> Path:
+    """Write bSSFP scans of 1.25 x 1.25 x 8 mm as `bSSFP/image_<id>.nii.gz`, and labels with the values of MS-CMRSeg."""
+    inner = folder / cmr.SCANS
+    inner.mkdir(parents=True, exist_ok=True)
+    for scan in ids:
+        image, labels = draw_volume(np.random.RandomState(scan), (1, 2, 3), slices, side)
+        stored = np.array([0, *cmr.CODES])[labels]
+        for kind, values in (("image", image.astype(np.int16)), ("label", stored.astype(np.int16))):
+            volume = sitk.GetImageFromArray(values)
+            volume.SetSpacing((1.25, 1.25, 8.0))
+            write_image(volume, inner / f"{kind}_{scan}.nii.gz")
     return folder
 
 

@@ -30,7 +30,7 @@ from fsbench.datamodules.prepare.by_hand import find_archive
 from fsbench.datamodules.prepare.job import Job, unpublished
 from fsbench.datamodules.prepare.making import discard, has_content, making_place, publish
 from fsbench.datamodules.prepare.unpack import Place, unpack
-from fsbench.datamodules.prepare.volumes import Prepare, RawScan, slices_with, write_scans
+from fsbench.datamodules.prepare.volumes import Prepare, RawScan, numbered, slices_with, write_scans
 
 CLASS_SLICES = "classmap_1.json"
 KIND = "intensities-2"
@@ -44,8 +44,8 @@ FOLDS = 5
 class Volumes(VolumeData):
     """A data set of prepared scans; fold f tests the organs of group f // 5 in the scans of the authors' fold f % 5.
 
-    A slice is cut to its first 256 rows and columns, since files of CT have 257. Larger slices are refused, smaller
-    ones taken unchanged.
+    A slice is cut to its first 256 rows and columns, since files of CT have 257, unless `whole_scans` was asked for.
+    Larger slices are refused, smaller ones taken unchanged.
 
     Attributes:
         groups: groups of class numbers (organs); a fold tests one group, and other groups may be seen in training.
@@ -54,6 +54,7 @@ class Volumes(VolumeData):
         published_scans: ids of the scans of the complete data, in numeric order.
         scaled_by: what normalises intensities: the slice's own "scan", or all "training scans" of the fold.
         inner: paths below the root where the folder of prepared scans may be.
+        label_codes: {value that a label file may have: the number of its class}, for labels that are no class numbers.
     """
 
     classes_of_fold: ClassVar[int | None] = 2
@@ -61,17 +62,31 @@ class Volumes(VolumeData):
     groups: ClassVar[tuple[tuple[int, ...], ...]]
     starts: ClassVar[tuple[int, ...]]
     published_scans: ClassVar[tuple[str, ...]]
-    scaled_by: ClassVar[str] = "scan"
+    scaled_by: str = "scan"
     inner: ClassVar[tuple[str, ...]] = ()
+    label_codes: ClassVar[Mapping[int, int]] = {}
 
     def __init__(self, root: str):
         given = Path(root).expanduser()
-        self.root = find_folder(given, self.inner, (CLASS_SLICES,)) or given
+        self.root = self._prepared(given) or given
         self.folds = FOLDS * len(self.groups)
         self._training: tuple[str, ...] | None = None
+        self._side: int | None = SIDE
         self._known_moments: dict[str, Moments] = {}
-        if not (self.root / CLASS_SLICES).is_file():
+        if self._prepared(self.root) is None:
             raise self.source.missing(f"{root} has no {CLASS_SLICES}; expected a folder of prepared volumes")
+
+    @classmethod
+    def _prepared(cls, root: Path) -> Path | None:
+        """Return the folder of prepared scans, `root` or one below it; None if there is none.
+
+        One without `classmap_1.json` serves where labels are codes: the programs that read these have no such file.
+        """
+        found = find_folder(root, cls.inner, (CLASS_SLICES,))
+        if found is None and cls.label_codes:
+            named = [one for one in (root, *(root / inner for inner in cls.inner)) if one.name == cls.inner[0]]
+            found = next((one for one in named if any(one.glob(f"{IMAGE}_*.nii.gz"))), None)
+        return found
 
     # Scans and folds
 
@@ -109,7 +124,9 @@ class Volumes(VolumeData):
         self.check_fold(fold)
         return list(self.groups[fold // FOLDS])
 
-    def fold_scans(self, fold: int, shot: int, support_places: Sequence[int] | None = None) -> FoldScans:
+    def fold_scans(
+        self, fold: int, shot: int, support_places: Sequence[int] | None = None, in_list_order: bool = False
+    ) -> FoldScans:
         self.check_fold(fold)
         own = fold % FOLDS
         least = self.starts[own + 1] - self.starts[own] + shot
@@ -118,7 +135,7 @@ class Volumes(VolumeData):
                 f"{self.root} has {len(self.scans)} scans, expected the {least} of a fold and its supports, or more; "
                 "add scans"
             )
-        return fold_scans(self.scans, self.starts, own, shot, support_places)
+        return fold_scans(self.scans, self.starts, own, shot, support_places, in_list_order)
 
     def in_fold(self, fold: int, shot: int) -> Self:
         bound, scans = copy(self), self.fold_scans(fold, shot)
@@ -127,10 +144,27 @@ class Volumes(VolumeData):
             print_once(note)
         return bound
 
+    @property
+    def training_scans(self) -> tuple[str, ...]:
+        if self._training is None:
+            raise SettingsError(
+                f"intensities of {self.name} are normalised by the training scans of a fold, which is not known here; "
+                "expected the data set of a test, see SegmentationData.in_fold"
+            )
+        return self._training
+
+    def whole_scans(self) -> Self:
+        whole = copy(self)
+        whole.scaled_by, whole._side = "scan", None
+        return whole
+
     @cached_property
     def class_slices(self) -> Mapping[int, Mapping[str, Sequence[int]]]:
-        """{class number: {scan: positions z of the slices that show it}}, from `classmap_1.json`."""
+        """{class number: {scan: positions z of the slices that show it}}, from `classmap_1.json` or from the labels."""
         file = self.root / CLASS_SLICES
+        if not file.is_file():
+            shown = {scan: self._shown(scan) for scan in self.scans}
+            return {number: {scan: of[number] for scan, of in shown.items()} for number in self._class_numbers}
         try:
             content = read_json(file, "list")
             found = {
@@ -146,6 +180,15 @@ class Volumes(VolumeData):
         if absent:
             raise DataError(f"{file} lacks the class {absent[0]}; expected all of them; prepare the data again")
         return found
+
+    @property
+    def _class_numbers(self) -> range:
+        return range(1, len(self.class_names) + 1)
+
+    def _shown(self, scan: str) -> dict[int, tuple[int, ...]]:
+        """Return {class number: positions of the slices that show it} by the labels of a scan."""
+        labels = self._volume(LABEL, scan)
+        return {number: tuple(slices_with(labels, number)) for number in self._class_numbers}
 
     def candidates(self, part: Part) -> Sequence[str]:
         """Return the names of all slices for "val"; `fold_scans` says which scans a fold tests and trains on.
@@ -230,27 +273,23 @@ class Volumes(VolumeData):
         """Return the mean and the population standard deviation by which the slices of a scan are normalised."""
         if self.scaled_by == "scan":
             return pooled_moments([self._moments(scan)])
-        if self._training is None:
-            raise SettingsError(
-                f"intensities of {self.name} are normalised by the training scans of a fold, which is not known here; "
-                "expected the data set of a test, see SegmentationData.in_fold"
-            )
-        if not self._training:
+        if not self.training_scans:
             raise DataError(
                 f"{self.root} has no scan beside those of the fold, expected some to normalise by; add scans"
             )
-        return pooled_moments([self._moments(other) for other in self._training])
+        return pooled_moments([self._moments(other) for other in self.training_scans])
 
     def _slice(self, kind: str, name: str) -> np.ndarray:
         file, z = self._file(kind, scan_of(name)), slice_number(name)
         values = self._volume(kind, scan_of(name))
         if not 0 <= z < _checked(values.shape, file)[0]:
             raise DataError(f"{file} has {len(values)} slices, expected the slice {z}; get or make it again")
-        return values[z, :SIDE, :SIDE]
+        return values[z, : self._side, : self._side]
 
     def _volume(self, kind: str, scan: str) -> np.ndarray:
         """Return a volume (Z, H, W) on the grid of its scan's image; raises DataError as `read_volume`."""
-        return read_volume(self._file(kind, scan), None if kind == IMAGE else self._file(IMAGE, scan))
+        values = read_volume(self._file(kind, scan), None if kind == IMAGE else self._file(IMAGE, scan))
+        return numbered(values, self.label_codes) if kind == LABEL and self.label_codes else values
 
     def _grid_notes(self, kind: str, scans: Iterable[str]) -> Iterator[tuple[str, bool]]:
         """Yield what is to be said of volumes that are not on their images' grid, and whether they are resampled.
@@ -325,7 +364,7 @@ class Volumes(VolumeData):
                 prepared.
         """
         target = job.root / cls.inner[0]
-        if has_content(target) or find_folder(job.root, cls.inner, (CLASS_SLICES,)):
+        if has_content(target) or cls._prepared(job.root):
             return []
         file = find_archive(job, archive, cls.source) if isinstance(archive, ByHand) else job.obtain(archive)
         with making_place(job.root / "scans") as raw, making_place(target) as making:
@@ -341,6 +380,35 @@ class Volumes(VolumeData):
         return [] if isinstance(archive, Archive) and archive.digest else [unpublished(file.name)]
 
     @classmethod
+    def prepare_files(cls, job: Job, found: Sequence[RawScan], prepare: Prepare, threshold: float) -> list[str]:
+        """Preprocess scans that the user has as files into `<root>/<inner[0]>`, unless prepared scans exist already.
+
+        Args:
+            job: the preparation.
+            found: the scans, in the order of their ids.
+            prepare, threshold: as those of `prepare_scans`.
+
+        Returns:
+            Remarks for the user.
+
+        Raises:
+            DataError: there is another number of scans than published, or a scan cannot be prepared.
+        """
+        target = job.root / cls.inner[0]
+        if has_content(target) or cls._prepared(job.root):
+            return []
+        if not found:
+            raise cls.source.missing(f"no scan of {cls.name} in {job.source or job.root}")
+        most = str(len(cls.published_scans))
+        complete = tuple(raw.scan for raw in found) == cls.published_scans
+        job.require_complete(found[0].path.parent, complete, True, f"{len(found)} scans", most)
+        with making_place(target) as making:
+            discard(making)
+            write_scans(making, found, prepare, threshold, cls.class_names)
+            publish(making, target)
+        return [f"nobody publishes a checksum of the scans of {cls.name}: they are taken as they are"]
+
+    @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
         """Report on the volumes, label volumes and superpixels in `root`, which are read; `lists` is not used."""
         data = report.attempt("folder", lambda: cls(str(root)))
@@ -353,17 +421,26 @@ class Volumes(VolumeData):
             report.attempt(f"scan {scan}", lambda scan=scan: data._check_scan(scan))  # type: ignore[misc]
         if not report.usable:
             return
-        for kind in (LABEL, SUPERPIXELS):
+        for kind in data._kinds[1:]:
             for note, resampled in data._grid_notes(kind, scans):
                 (report.differs if resampled else report.ok)("geometry", note)
         sides = sorted({side for scan in scans for side in volume_geometry(data._file(IMAGE, scan)).shape[1:]})
         if sides[0] < SIDE:
             report.differs("slices", f"sides from {sides[0]} pixels on; the official data have {SIDE}")
-        report.ok("label maps", "on the grid of their images, of known classes, superpixels beside them")
+        if SUPERPIXELS not in data._kinds:
+            report.differs("superpixels", "none: methods can be tested, but not trained on superpixels")
+        beside = ", superpixels beside them" * (SUPERPIXELS in data._kinds)
+        report.ok("label maps", f"on the grid of their images, of known classes{beside}")
+
+    @cached_property
+    def _kinds(self) -> tuple[str, ...]:
+        """Kinds of files that each scan must have; superpixels are optional in a folder with codes for labels."""
+        optional = self.label_codes and not self._ids(SUPERPIXELS)
+        return (IMAGE, LABEL) if optional else (IMAGE, LABEL, SUPERPIXELS)
 
     def _check_scan(self, scan: str) -> None:
         """Read the files of a scan; DataError where they do not fit each other, or the list of slices with a class."""
-        for kind in (IMAGE, LABEL, SUPERPIXELS):
+        for kind in self._kinds:
             values = self._volume(kind, scan)
             _checked(values.shape, self._file(kind, scan))
             if kind != IMAGE:
@@ -372,12 +449,11 @@ class Volumes(VolumeData):
 
     def _check_class_slices(self, scan: str) -> None:
         """Raise DataError where the labels of a scan show a class in other slices than the list says."""
-        labels = self._volume(LABEL, scan)
-        for number, name in enumerate(self.class_names, 1):
-            if slices_with(labels, number) != list(self.class_slices[number].get(scan, ())):
+        for number, found in self._shown(scan).items():
+            if list(found) != list(self.class_slices[number].get(scan, ())):
                 raise DataError(
-                    f"{self.root / CLASS_SLICES} says that the scan {scan} shows {name} in other slices than its "
-                    "labels do; expected the same; prepare the data again"
+                    f"{self.root / CLASS_SLICES} says that the scan {scan} shows {self.name_of(number)} in other "
+                    "slices than its labels do; expected the same; prepare the data again"
                 )
 
 

@@ -100,6 +100,18 @@ def slices_with(labels: np.ndarray, number: int) -> list[int]:
     return np.flatnonzero((labels == number).any((1, 2))).tolist()
 
 
+def numbered(values: np.ndarray, codes: Mapping[int, int]) -> np.ndarray:
+    """Return labels with each stored value of `codes` {value: class number} replaced by its number; others stay.
+
+    >>> numbered(np.array([0, 200, 600, 2], dtype=np.int16), {200: 1, 500: 2, 600: 3}).tolist()
+    [0, 1, 3, 2]
+    """
+    found = values.copy()
+    for value, number in codes.items():
+        found[values == value] = number
+    return found
+
+
 def class_slices_text(shown: Mapping[str, Mapping[str, Sequence[int]]]) -> str:
     """Return the text of the file `classmap_1.json`, {class name: {scan: slices}}, with a line per class."""
     # spared until it is needed
@@ -112,17 +124,27 @@ def class_slices_text(shown: Mapping[str, Mapping[str, Sequence[int]]]) -> str:
 # Images
 
 
-def prepare_mr(image: "sitk.Image", labels: "sitk.Image") -> tuple["sitk.Image", "sitk.Image"]:
-    """Cap the brightest 0.5 % of an MR scan, resample it to 1.25 x 1.25 x 7.7 mm and cut or pad it to 256 x 256 pixels.
+def prepare_mr(
+    image: "sitk.Image", labels: "sitk.Image", spacing: Sequence[float] = MR_SPACING
+) -> tuple["sitk.Image", "sitk.Image"]:
+    """Cap the brightest 0.5 % of an MR scan, resample it and cut or pad it to 256 x 256 pixels.
 
-    An integer image stays integer until it is cut: the cap and resampled values are truncated. Returns (image, labels).
+    An integer image stays integer until it is cut: the cap and resampled values are truncated.
+
+    Args:
+        image: the scan.
+        labels: its labels.
+        spacing: the new spacing (x, y, z) in mm.
+
+    Returns:
+        The prepared image and labels.
     """
     values = as_array(image)
     top = np.percentile(values, MR_PERCENTILE)
     capped = values.copy()
     capped[values > top] = top  # which an integer volume truncates
-    resampled = resample(with_geometry(capped, image), MR_SPACING)
-    numbers = as_array(resample_labels(labels, MR_SPACING))
+    resampled = resample(with_geometry(capped, image), spacing)
+    numbers = as_array(resample_labels(labels, spacing))
     moved = as_array(resampled)
     cut = cut_or_pad(moved.astype(np.float64), float(moved.min()))
     return with_geometry(cut, resampled), with_geometry(cut_or_pad(numbers, 0), resampled)

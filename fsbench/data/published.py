@@ -116,6 +116,7 @@ PUBLISHED: Mapping[str, Published] = {
         Published("pascal_part", 4),
         Published("chaost2", None),
         Published("sabs", None),
+        Published("cmr", None),
     )
 }
 """Data sets of masks by their names. Of those of classification nothing but the name is known without files."""

@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -57,7 +58,12 @@ class FoldScans:
 
 
 def fold_scans(
-    scans: Sequence[str], starts: Sequence[int], fold: int, shot: int, support_places: Sequence[int] | None = None
+    scans: Sequence[str],
+    starts: Sequence[int],
+    fold: int,
+    shot: int,
+    support_places: Sequence[int] | None = None,
+    in_list_order: bool = False,
 ) -> FoldScans:
     """Divide scans into queries, supports and training; by default the supports are the first scans of the next fold.
 
@@ -68,11 +74,16 @@ def fold_scans(
         shot: number of scans that supports come from.
         support_places: positions of the support scans in the list of the fold's scans followed by the next `shot`
             scans; None for the last `shot` positions.
+        in_list_order: whether that list is in the order of `scans` rather than of the circle, so that the first scan
+            leads the last fold (scan-tests.md §2).
 
     >>> fold_scans(["1", "2", "3", "5", "8", "10"], (0, 3, 6), fold=1, shot=1)
     FoldScans(queries=('5', '8', '10'), supports=('1',), training=('2', '3'))
+    >>> fold_scans(["1", "2", "3", "5", "8", "10"], (0, 3, 6), fold=1, shot=1, in_list_order=True)
+    FoldScans(queries=('1', '5', '8'), supports=('10',), training=('2', '3'))
     """
-    own = [scans[place % len(scans)] for place in range(starts[fold], starts[fold + 1] + shot)]
+    circle = [place % len(scans) for place in range(starts[fold], starts[fold + 1] + shot)]
+    own = [scans[place] for place in (sorted(circle) if in_list_order else circle)]
     places = range(-shot, 0) if support_places is None else support_places
     supports = tuple(own[place] for place in places)
     queries = tuple(scan for scan in own if scan not in supports)
@@ -104,7 +115,9 @@ class VolumeData(SegmentationData):
         """Ids of all scans of the published data, in numeric order, also where some are absent here."""
 
     @abstractmethod
-    def fold_scans(self, fold: int, shot: int, support_places: Sequence[int] | None = None) -> FoldScans:
+    def fold_scans(
+        self, fold: int, shot: int, support_places: Sequence[int] | None = None, in_list_order: bool = False
+    ) -> FoldScans:
         """Return the scans of a fold by role (queries, supports, training); supports come from `shot` scans.
 
         Args:
@@ -112,7 +125,21 @@ class VolumeData(SegmentationData):
             shot: number of scans that supports come from.
             support_places: positions of the support scans in the list of the fold's scans followed by the next `shot`
                 scans; None for the last `shot` positions.
+            in_list_order: whether that list is in the order of `scans` rather than of a circle.
         """
+
+    @property
+    @abstractmethod
+    def training_scans(self) -> tuple[str, ...]:
+        """Ids of the scans that the chosen fold trains on.
+
+        Raises:
+            SettingsError: no fold was chosen with `in_fold`.
+        """
+
+    @abstractmethod
+    def whole_scans(self) -> Self:
+        """Return the data set with uncut slices, each normalised by its own whole scan, CT too (scan-tests.md §3)."""
 
     @abstractmethod
     def superpixels(self, name: str) -> np.ndarray:

@@ -446,7 +446,7 @@ def test_all_protocols_count_files_as_functions(protocol, blocks_folder, tmp_pat
     rules = load_protocol(protocol)
     if protocol in ("gfss", "fss_sam3", "capl"):  # which need larger objects
         data = rules.draw.data(Demo(str(tmp_path / "demo"), train=20, val=60))
-    elif protocol == "alpnet":
+    elif rules.draw.draws_slices:
         data = rules.draw.data(ChaosT2(str(draw_prepared(tmp_path / "scans"))))
     else:
         data = rules.draw.data(Folder(str(blocks_folder)))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.base.paths import REPOSITORY
+from fsbench.datamodules.datasets.cmr import Cmr
 from fsbench.datamodules.datasets.sabs import Sabs
 from fsbench.datamodules.lists.plain_pickle import parse_plain_pickle
 from tests.datamodules.datasets import labelled_images
@@ -188,6 +189,7 @@ def _lesion_folds(folder: Path, samples: Path) -> tuple[Path, list[Path]]:
 FOUR, THREE, TEN = tuple(range(4)), tuple(range(3)), tuple(range(10))
 QUICK = tuple(name for name in suite.protocol_names() if name != "presence")
 """Protocols that do not open every label map."""
+OF_SCANS = ("adnet", "adnet_ep1", "alpnet", "alpnet_all_slices", "qnet")
 LISTED = ("cdfss", "fscs", "hsnet", "incontext", "sansa", "segic")
 """Protocols whose episodes follow from official lists of names alone."""
 SETS: Mapping[str, FrozenSet] = {
@@ -226,13 +228,21 @@ SETS: Mapping[str, FrozenSet] = {
     "drawn-weedmap": _listed("weedmap", "distillfss_weedmap"),
     "drawn-industrial": _listed("industrial", "distillfss", 10, FOUR),
     "drawn-lungcancer": _listed("lungcancer", "distillfss"),
-    "drawn-chaost2": FrozenSet("chaost2", _drawn("chaost2"), (0, 5), SHOTS, protocols=("alpnet",), seconds=3),
+    "drawn-chaost2": FrozenSet("chaost2", _drawn("chaost2"), (0, 5), SHOTS, protocols=OF_SCANS, seconds=3),
     "drawn-sabs": FrozenSet(
         "sabs",
         _written(lambda root: draw_prepared(root, Sabs, range(12))),
         (0, 5),
         SHOTS,
-        protocols=("alpnet",),
+        protocols=OF_SCANS,
+        seconds=3,
+    ),
+    "drawn-cmr": FrozenSet(
+        "cmr",
+        _written(lambda root: draw_prepared(root, Cmr, range(1, 13))),
+        (0, 4),
+        SHOTS,
+        protocols=OF_SCANS,
         seconds=3,
     ),
     "drawn-lvis": FrozenSet("lvis", _from_golden("lvis", "lvis_1shot.json"), TEN, seconds=8),

@@ -7,16 +7,15 @@ from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.whole_images import BACKGROUND
 
 
-def superpixel_pool(data: VolumeData, fold: int, shot: int) -> Pool:
+def superpixel_pool(data: VolumeData) -> Pool:
     """Return the pool of all slices of a fold's training scans, without classes, for training on superpixels.
 
     Args:
-        data: the data set.
-        fold: the fold.
-        shot: number of scans that the test's supports come from, which are not trained on either.
+        data: the data set as the fold sees it (`in_fold`), which tells the scans that no query or support is of.
     """
-    scans = data.fold_scans(fold, shot).training
-    return Pool([(name, BACKGROUND) for scan in scans for name in data.slices(scan)], {}, (), "sequential")
+    return Pool(
+        [(name, BACKGROUND) for scan in data.training_scans for name in data.slices(scan)], {}, (), "sequential"
+    )
 
 
 def slices_with_test_classes(data: VolumeData, fold: int, names: Sequence[str]) -> frozenset[str]:

@@ -1,14 +1,17 @@
-"""The test of abdominal scans that SSL-ALPNet made, and most later papers use: every slice of a scan (alpnet.md §3).
+"""Tests on slices of scans: SSL-ALPNet's (alpnet.md §3), and those of later programs (scan-tests.md, all-slices.md).
 
 Nothing is drawn. A class is segmented in all query scans of the fold, each of which is divided into parts; the support
-of a query is the slice in the middle of the same part of the support scan.
+of a query is the slice in the middle of the same part of the support scan. Programs differ in the slices that they ask,
+in what parts follow from, and in the scan that gives the supports.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import DERIVED
@@ -21,6 +24,14 @@ from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.words import OTHERS, Choice
 
 OFFICIAL = "official"
+Counted = Literal["range", "shown", "all"]
+"""Which slices of a query scan are asked and counted: those from the first to the last that shows the class, those that
+show it, or all."""
+PartsBy = Literal["range", "shown", "scan", "none"]
+"""What the parts of a query scan follow from: the range in which its truth shows the class, the number of slices that
+do, the number of all its slices, or nothing."""
+Shots = Literal["scans", "slices", "whole scan"]
+"""What the K shots of a query are: a slice each of K scans, K slices of one scan, or all slices of one scan."""
 
 
 class SliceQuery(NamedTuple):
@@ -48,10 +59,10 @@ def support_slices(listed: Sequence[int], parts: int) -> list[int]:
 
     Args:
         listed: positions z of the slices that show the class, ascending.
-        parts: number of parts, odd.
+        parts: number of parts.
 
-    >>> support_slices([2, 3, 4, 5, 8, 9], parts=3)
-    [3, 5, 9]
+    >>> support_slices([2, 3, 4, 5, 8, 9], parts=3), support_slices([2, 3, 4, 5, 8, 9], parts=1)
+    ([3, 5, 9], [5])
     """
     half = 1 / (2 * parts)
     step = (1 - 1 / parts) / (parts - 1) if parts > 1 else 0.0
@@ -69,34 +80,76 @@ def part_of(z: int, first: int, last: int, parts: int) -> int:
     return min(max(int((z - first) // ((last - first) / parts)), 0), parts - 1)
 
 
+def part_of_scan(z: int, slices: int, parts: int) -> int:
+    """Return the part, from 0, of a scan of so many slices in which slice z lies; its truth is not used.
+
+    >>> print(*(part_of_scan(z, 7, parts=3) for z in range(7)))
+    0 0 0 1 1 2 2
+    """
+    return min(parts * z // slices, parts - 1)
+
+
+def chunks(shown: int, parts: int) -> list[int]:
+    """Return for each of `shown` slices that show a class, in order, its part of equally many of them (§4).
+
+    >>> chunks(7, parts=3), chunks(1, parts=3), chunks(0, parts=3)
+    ([0, 0, 1, 1, 2, 2, 2], [2], [])
+    """
+    ends = [int(end) for end in np.linspace(0, shown, parts + 1)]
+    return [part for part in range(parts) for _ in range(ends[part], ends[part + 1])]
+
+
 def slice_queries(
-    scan: str, slices: int, listed: Sequence[int], parts: int, margin: int | None = 0
+    scan: str,
+    slices: int,
+    listed: Sequence[int],
+    parts: int,
+    margin: int | None = 0,
+    counted: Counted = "range",
+    parts_by: PartsBy = "range",
 ) -> Iterator[SliceQuery]:
     """Yield all slices of a query scan, each with its part and whether it is scored.
 
     Args:
         scan: id of the scan.
         slices: number of its slices.
-        listed: positions z of the slices that show the class, ascending; at least one.
-        parts: number of parts of the range in which the class shows, which is known from the ground truth.
-        margin: number of slices before and after that range that are scored as well; None scores all slices.
+        listed: positions z of the slices that show the class, ascending; at least one if `counted` is "range".
+        parts: number of parts.
+        margin: number of slices before and after the range of `listed` that are scored as well; None scores all
+            slices. Only for `counted` "range".
+        counted, parts_by: see `EverySlice`. Slices that do not show the class have no part by "shown", here 0.
     """
-    first, last = min(listed), max(listed)
+    first, last = (min(listed), max(listed)) if listed else (0, 0)
+    by_count = dict(zip(listed, chunks(len(listed), parts), strict=True))
     for z in range(slices):
-        counts = margin is None or first - margin <= z <= last + margin
-        yield SliceQuery(scan, z, part_of(z, first, last, parts), counts, z in listed)
+        within = margin is None or first - margin <= z <= last + margin
+        counts = {"range": within, "shown": z in by_count, "all": True}[counted]
+        if parts_by == "range":
+            part = part_of(z, first, last, parts)
+        else:
+            part = {"shown": by_count.get(z, 0), "scan": part_of_scan(z, slices, parts), "none": 0}[parts_by]
+        yield SliceQuery(scan, z, part, counts, z in by_count)
 
 
 @dataclass(frozen=True)
 class EverySlice(Draw):
-    """Draw in which every slice of the query scans is a query for each class of the fold.
+    """Draw in which slices of the query scans are queries for each class of the fold.
 
     Attributes:
-        parts: odd number of parts of a scan, each of which has a support of its own.
+        parts: number of parts of a scan, each of which has supports of its own.
         margin: how many slices before the first and after the last one that shows the class are scored as well; null
-            scores all slices of a scan.
-        support_scans: positions of the K support scans in the list of the fold's scans followed by the next K scans; by
-            default the last K positions, which are the first scans of the next fold.
+            scores all slices of a scan, in parts of that range. Other than 0 only for `counted: range`.
+        support_scans: positions of the support scans in the list of the fold's scans followed by the next K scans; by
+            default the last positions, which are the first scans of the next fold.
+        in_list_order: whether that list is in the order of all scans, so that the last fold begins with the first scan;
+            if not, scans are a circle, and the first scan stands at the end.
+        counted: slices that are asked and scored: "range" (from the first to the last that shows the class), "shown"
+            (those that show it), or "all" of a scan. "range" and "shown" use the query's truth.
+        parts_by: what the parts of a query scan follow from: the "range" in which its truth shows the class, the number
+            of slices that are "shown" in its truth, the "scan", or "none": there is one part.
+        shots: what K shots are: a slice of each of K "scans", K "slices" of one scan, or the "whole scan", whose slices
+            are the supports of K = 1.
+        whole_scans: whether slices are not cut to 256 x 256 pixels, and all normalised by their own scan, CT too.
     """
 
     seed: int | dict[str, int] | None = None
@@ -105,13 +158,17 @@ class EverySlice(Draw):
     parts: int = 3
     margin: int | None = 0
     support_scans: tuple[int, ...] = ()
+    in_list_order: bool = False
+    counted: Counted = "range"
+    parts_by: PartsBy = "range"
+    shots: Shots = "scans"
+    whole_scans: bool = False
 
     draws_slices: ClassVar[bool] = True
     empty_queries_show_anything: ClassVar[bool] = True
     seed_may_be_index: ClassVar[bool] = True
-    all_episodes: ClassVar[str] = "all slices of the fold"
     published: ClassVar[Mapping[str, ListsAndDraw]] = dict.fromkeys(
-        ("chaost2", "sabs"), ListsAndDraw("own", "none", "fixed support set")
+        ("chaost2", "sabs", "cmr"), ListsAndDraw("own", "none", "fixed support set")
     )
     may_be_shorter: ClassVar[bool] = True
     without_training: ClassVar[str] = (
@@ -122,14 +179,16 @@ class EverySlice(Draw):
     # Which episodes are there?
 
     def data(self, data: Any, fold: int = 0, shot: int = 1) -> Any:
-        return super().data(_volumes(data), fold, shot)
+        volumes = _volumes(data)
+        return super().data(volumes.whole_scans() if self.whole_scans else volumes, fold, self._scans_of(shot))
 
     def official_episodes(self, data: Any, task: Task) -> OfficialEpisodes:
         """Return the scored slices of `task` as episodes: classes ascending, then scans, then slices.
 
         Raises:
             SettingsError: the images of the data set are not slices of scans.
-            DataError: a scan does not show a class of the fold.
+            DataError: a scan that needs to shows no class of the fold: a support scan, or a query scan whose slices are
+                counted by its truth's range.
         """
         volumes = _volumes(data)
         every = list(self._episodes(volumes, task))
@@ -152,53 +211,121 @@ class EverySlice(Draw):
         scans = self.scans(data, task)
         for cls in sorted(data.test_classes(task.fold)):
             listed = data.class_slices[cls]
-            for scan in (*scans.queries, *scans.supports):
+            for scan in (*(scans.queries if self.counted == "range" else ()), *scans.supports):
                 if not listed.get(scan):
                     raise DataError(
                         f"the scan {scan} of {data.name} does not show {data.name_of(cls)}; expected the classes of "
                         "the fold in its scans, without which there are no parts; look at its labels, or choose a fold "
                         "without it"
                     )
-            middles = [support_slices(listed[scan], self.parts) for scan in scans.supports]
-            supports = [
-                tuple(slice_name(scan, own[part]) for scan, own in zip(scans.supports, middles, strict=True))
-                for part in range(self.parts)
-            ]
+            supports = self.supports(data, task, cls)
             for scan in scans.queries:
-                for query in slice_queries(scan, len(data.slices(scan)), listed[scan], self.parts, self.margin):
+                length, shown = len(data.slices(scan)), listed.get(scan, ())
+                for query in slice_queries(scan, length, shown, self.parts, self.margin, self.counted, self.parts_by):
                     if query.counts:
                         yield cls, query, supports
 
+    def supports(self, data: VolumeData, task: Task, number: int) -> list[tuple[str, ...]]:
+        """Return by part the supports of class `number`, whose slices must be in the support scans."""
+        scans, listed = self.scans(data, task).supports, data.class_slices[number]
+        if self.shots == "whole scan":
+            return [tuple(data.slices(scans[0]))]
+        if self.shots == "slices":
+            return [tuple(slice_name(scans[0], z) for z in support_slices(listed[scans[0]], task.shot))]
+        middles = [support_slices(listed[scan], self.parts) for scan in scans]
+        return [
+            tuple(slice_name(scan, own[part]) for scan, own in zip(scans, middles, strict=True))
+            for part in range(self.parts)
+        ]
+
+    def _scans_of(self, shot: int) -> int:
+        """Return the number of scans that give the supports of a test of so many shots."""
+        return shot if self.shots == "scans" else 1
+
     def scans(self, data: VolumeData, task: Task) -> FoldScans:
         """Return the ids of the query, support and training scans of a test."""
-        if self.support_scans and len(self.support_scans) != task.shot:
+        number = self._scans_of(task.shot)
+        if self.support_scans and len(self.support_scans) != number:
             raise SettingsError(
                 f"support_scans has {len(self.support_scans)} places and the test {task.shot} shots; expected a place "
                 "for each shot"
             )
-        fold = data.fold_scans(task.fold, task.shot)
+        if self.shots == "whole scan" and task.shot != 1:
+            raise SettingsError(f"the supports are all slices of one scan, found {task.shot} shots; expected 1")
+        fold = data.fold_scans(task.fold, number)
         within = len(fold.queries) + len(fold.supports)
         if any(not -within <= place < within for place in self.support_scans):
             raise SettingsError(
                 f"support_scans is {list(self.support_scans)}; expected places from {-within} to {within - 1}, of the "
                 "scans of a fold and of its supports"
             )
-        return data.fold_scans(task.fold, task.shot, self.support_scans or None)
+        return data.fold_scans(task.fold, number, self.support_scans or None, self.in_list_order)
+
+    @property
+    def supports_serve_all(self) -> bool:  # type: ignore[override]
+        """Whether a class has more than K supports: all slices of a scan."""
+        return self.shots == "whole scan"
 
     def may_be_empty(self, task: Task) -> bool:
-        """Return True: a slice between two that show the class may lack it."""
-        return True
+        """Return whether a slice that is asked may lack the class, as one between two that show it may."""
+        return self.empty_queries
+
+    @property
+    def uses_truth(self) -> bool:
+        """Whether the truth of a query decides which slices are asked, or which supports they get."""
+        return self.counted != "all" or self.margin is None or self.parts_by in ("range", "shown")
 
     # In words
 
     @property
     def default_description(self) -> str:  # type: ignore[override]
         """How slices and supports are chosen, in words."""
-        return (
-            f"nothing is drawn: each class of the fold in each slice of each scan of the fold. A scan has {self.parts} "
-            "parts of the range in which the truth shows the class; the support is the middle slice of the same part "
-            "of the next fold's first scan, by the list of its slices with the class"
-        )
+        asked = {
+            "range": "nothing is drawn: each class of the fold in each slice of each scan of the fold",
+            "shown": "nothing is drawn: each class of the fold in each slice of the fold's scans whose truth shows it",
+            "all": "nothing is drawn: each class of the fold in all slices of each scan of the fold",
+        }[self.counted]
+        return f"{asked}. {self._parts_words} {self._supports_words}"
+
+    @property
+    def _parts_words(self) -> str:
+        return {
+            "range": f"A scan has {self.parts} parts of the range in which the truth shows the class;",
+            "shown": f"These slices of a scan are {self.parts} parts of equally many;",
+            "scan": f"A scan has {self.parts} parts of equally many of its slices, without its truth;",
+            "none": "Nothing of a query's truth is used;",
+        }[self.parts_by]
+
+    @property
+    def _supports_words(self) -> str:
+        if not self.support_scans:
+            whose = "of the next fold's first scan"
+        elif self.in_list_order and self.support_scans == (-1,):
+            whose = "of the last scan of the fold and its next one, in the order of their numbers"
+        else:
+            order = " in the order of their numbers" * self.in_list_order
+            places = ", ".join(map(str, self.support_scans))
+            whose = f"of the scan at place {places}, from 0, of the fold and its next one{order}"
+        if self.shots == "whole scan":
+            return f"the supports are all slices {whose}"
+        if self.shots == "slices":
+            return f"the supports are K slices {whose}, K = 1: the middle one, by the list of its slices with the class"
+        if self.parts_by == "none":
+            return f"the support is the middle slice {whose}, by the list of its slices with the class"
+        return f"the support is the middle slice of the same part {whose}, by the list of its slices with the class"
+
+    @property
+    def all_episodes(self) -> str:  # type: ignore[override]
+        """Which slices are asked, as the atlas words the number of episodes."""
+        return {
+            "range": "all slices of the fold",
+            "shown": "all slices of the fold that show the class",
+            "all": "all slices of the fold, those without the class too",
+        }[self.counted]
+
+    def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
+        circle_of_hearts = dataset == "cmr" and not self.in_list_order  # ALPNet's program has no cardiac test
+        return None if circle_of_hearts else super().lists_and_draw(dataset)
 
     def seed_words(self) -> str:
         return "none: nothing is drawn"
@@ -211,39 +338,97 @@ class EverySlice(Draw):
 
     def notes(self, header: Header) -> list[str]:
         notes = super().notes(header)
-        where = "in every slice of a scan" if self.margin is None else "from the first to the last slice that shows it"
-        notes.append(
-            f"a class counts {where}. Which support a query gets follows from where its truth shows the class, as in "
-            "all papers of this test; without the truth nobody can segment so"
-        )
+        if not self.uses_truth:
+            notes.append(
+                "all slices of a scan are asked and count, and nothing of a query's truth is used: false alarms count "
+                "wherever they are"
+            )
+        elif self.counted == "shown":
+            notes.append(
+                "only slices whose truth shows the class are asked and count, and how many these are decides which "
+                "support a query gets; without the truth nobody can segment so"
+            )
+        else:
+            where = "from the first to the last slice that shows it"
+            if self.margin is None:
+                where = "in every slice of a scan"
+            whose = "and nobody tests so" if self.margin is None else "as in all papers of this test"
+            if self.parts_by == "range":
+                where += ". Which support a query gets follows from where its truth shows the class"
+            notes.append(f"a class counts {where}, {whose}; without the truth nobody can segment so")
+        if self.margin is None:
+            notes.append("tests of all slices that do not use the query's truth are adnet and alpnet_all_slices")
         notes.append("intervals and tests take each scan as one sample: n images are n scans")
         return notes
 
     def choices(self) -> list[Choice]:
-        counted = (
-            "all of a scan: false alarms count wherever they are"
-            if self.margin is None
-            else f"from the first to the last slice whose truth shows the class, and {self.margin} beside: false "
-            "alarms elsewhere are free"
+        if self.counted == "all" or self.margin is None:
+            counted = "all of a scan: false alarms count wherever they are"
+        elif self.counted == "shown":
+            counted = "those whose truth shows the class: false alarms in all others are free"
+        else:
+            counted = (
+                f"from the first to the last slice whose truth shows the class, and {self.margin} beside: false "
+                "alarms elsewhere are free"
+            )
+        empty = Choice(
+            "empty queries",
+            "slices between those that show the class, which a scan may have"
+            if self.counted == "range"
+            else "slices without the class, which most scans have",
         )
-        empty = Choice("empty queries", "slices between those that show the class, which a scan may have")
-        choices = [empty if one.label == empty.label else one for one in super().choices()]
-        return [*choices, Choice("slices that count", counted)]
+        replaced = [empty if one.label == empty.label and self.empty_queries else one for one in super().choices()]
+        choices = [*replaced, Choice("slices that count", counted)]
+        if self.counted != "range" or self.parts_by != "range":
+            used = {
+                ("shown", True): "which slices are asked, and their parts",
+                ("range", True): "which slices are asked",
+            }
+            choices.append(Choice("truth of the query", used.get((self.counted, self.uses_truth), "not used")))
+        if self.whole_scans:
+            choices.append(
+                Choice("intensities", "each slice is normalised by its own scan, CT too, and none is cut to 256 x 256")
+            )
+        return choices
 
     def check(self) -> None:
         super().check()
-        if self.parts < 1 or self.parts % 2 == 0:
+        if self.parts < 1 or (self.parts_by == "range" and self.parts % 2 == 0):
             raise SettingsError(f"parts is {self.parts}, expected an odd number: the middle of the list is of one part")
         if self.margin is not None and self.margin < 0:
             raise SettingsError(f"margin is {self.margin}, expected 0 or more, or null for all slices")
+        if self.margin != 0 and self.counted != "range":
+            raise SettingsError(
+                f"margin is {self.margin}, and counted {self.counted}; expected margin 0, or counted range"
+            )
+        if self.counted == "all" and self.parts_by in ("range", "shown"):
+            raise SettingsError(
+                f"counted is all, and parts_by {self.parts_by}, which takes the query's truth; expected parts_by scan "
+                "or none (or counted range with margin null, which is nobody's test)"
+            )
+        if self.parts_by == "shown" and self.counted != "shown":
+            raise SettingsError(
+                f"parts_by is shown, and counted {self.counted}: other slices have no part; expected counted shown"
+            )
+        one_part = self.parts_by == "none" and self.parts == 1
+        if (self.parts_by == "none" or self.shots != "scans") and not one_part:
+            raise SettingsError(
+                f"parts_by is {self.parts_by}, parts {self.parts} and shots {self.shots}; expected parts_by none and "
+                "parts 1 together, which shots of one scan need"
+            )
+        if self.empty_queries == (self.counted == "shown"):
+            raise SettingsError(
+                f"empty_queries is {str(self.empty_queries).lower()}, and counted {self.counted}; expected false with "
+                "counted shown, and true with any other"
+            )
 
 
 def _volumes(data: Any) -> VolumeData:
     """Return a data set of volumes. Raises SettingsError for any other."""
     if not isinstance(data, VolumeData):
         raise SettingsError(
-            f"{data.name} has photos, and the test is one of slices of scans; choose the data set chaost2 or sabs, or "
-            "another protocol"
+            f"{data.name} has photos, and the test is one of slices of scans; choose the data set chaost2, sabs or "
+            "cmr, or another protocol"
         )
     return data
 

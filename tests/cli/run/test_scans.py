@@ -13,18 +13,27 @@ from fsbench.base.errors import DataError
 from fsbench.cli.main import main
 from fsbench.core.segmenter import Segmenter
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
+from fsbench.datamodules.datasets.cmr import Cmr
 from fsbench.datamodules.datasets.sabs import Sabs
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.options import EpisodicTest, Loading
 from fsbench.methods.prototype import Prototype
 from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.records.grouping import comparable
 from fsbench.records.record import find_records
+from fsbench.scores.estimate import MetricParts
+from fsbench.scores.volumes import Dice
 from tests.drawn_volumes import draw_prepared
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return draw_prepared(tmp_path_factory.mktemp("scans"), slices=5)
+
+
+@pytest.fixture(scope="module")
+def hearts(tmp_path_factory):
+    return draw_prepared(tmp_path_factory.mktemp("hearts"), Cmr, range(1, 10), slices=5)
 
 
 def dice(data, test, masks):
@@ -48,15 +57,35 @@ def answer(episode):
     return near_the_support(episode.query[..., 0], support.image[..., 0], support.mask == 1).astype(np.uint8)
 
 
-def test_a_function_and_a_file_of_masks_have_the_dice_of_plain_loops(root, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("protocol", "kind", "fold", "slices"),
+    [
+        ("alpnet", ChaosT2, 6, None),
+        ("adnet", Cmr, 1, 7 * 5),
+        ("adnet_ep1", ChaosT2, 5, None),
+        ("qnet", Cmr, 0, None),
+        ("qnet", Sabs, 1, None),
+        ("alpnet_all_slices", ChaosT2, 6, 4 * 5),
+    ],
+)
+def test_a_function_and_a_file_of_masks_have_the_dice_of_plain_loops(
+    root, hearts, tmp_path, monkeypatch, capsys, protocol, kind, fold, slices
+):
     monkeypatch.chdir(tmp_path)
-    test = fsbench.load_test("chaost2", root=root, fold=6, protocol="alpnet")
+    if kind is Sabs:  # whole slices, which alpnet's test cuts
+        root = draw_prepared(tmp_path / "ct", Sabs, range(9), slices=4, side=257)
+    root = hearts if kind is Cmr else root
+    test = fsbench.load_test(kind.name, root=root, fold=fold, protocol=protocol)
+    if slices is not None:  # all of each scan
+        assert len(test) == slices * len(test.manifest.header.class_ids)
     masks = [answer(episode) for episode in test]
-    expected = dice(ChaosT2(str(root)), test, [mask == 1 for mask in masks])
-    assert 20 < expected < 100
+    assert kind is not Sabs or {mask.shape for mask in masks} == {(257, 257)}
+    expected = dice(test.data, test, [mask == 1 for mask in masks])
+    assert 10 < expected < 100
     result = fsbench.evaluate(answer, test, name="near", runs="runs")
     assert result.scores["Dice"] == pytest.approx(expected, abs=1e-9)
-    kit = ["kit", "chaost2", "--data-root", str(root), "--fold", "6", "--protocol", "alpnet", "--out", "kit"]
+    asked = ["--fold", str(fold), "--protocol", protocol]
+    kit = ["kit", kind.name, "--data-root", str(root), *asked, "--out", "kit"]
     assert main(kit) == 0 and "because they are no files" in capsys.readouterr().out
     (tmp_path / "masks").mkdir()
     for line in (tmp_path / "kit/episodes.jsonl").read_text().splitlines():
@@ -72,6 +101,59 @@ def test_a_function_and_a_file_of_masks_have_the_dice_of_plain_loops(root, tmp_p
     (record,) = find_records(tmp_path / "scored")
     assert record.run.scores["Dice"] == pytest.approx(expected, abs=1e-9)
     assert "intensities" in (tmp_path / "kit/RULES.md").read_text()
+
+
+def test_shots_of_one_scan_come_through_a_kit_together(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = ["--protocol", "adnet", "--shot", "3", "--episodes", "4"]
+    assert main(["kit", "chaost2", "--data-root", str(root), *asked, "--out", "kit"]) == 0
+    for line in (tmp_path / "kit/episodes.jsonl").read_text().splitlines():
+        (supports,) = json.loads(line)["supports"]
+        assert len(supports) == 3
+        assert all((np.array(Image.open(tmp_path / "kit" / one["mask"])) == 1).any() for one in supports)
+
+
+@pytest.mark.slow(30)
+def test_a_scan_that_two_folds_ask_is_one_sample_and_tests_of_scans_share_no_table(tmp_path, warm):
+    root = draw_prepared(tmp_path / "all", Cmr, range(1, 36), slices=3, side=32)
+    place = ["--data-root", str(root), "--runs", str(tmp_path / "runs"), "--data.image_size=32"]
+    asked = ["--method", "prototype", "--backbone", "demo", "--weights", "random:0", "--no-trivial"]
+    for protocol in ("adnet", "qnet", "alpnet"):
+        more = ["--dataset", "cmr", "--protocol", protocol, "--fold", "0,1,2,3,4"]
+        done = warm("bench", *more, *asked, *place)
+        assert done.returncode == 0, done.stderr
+    records = [record for record in find_records(tmp_path / "runs") if record.header.protocol == "adnet"]
+    assert len(records) == 5 and {record.header.folds for record in records} == {5}
+    statistics = [record.protocol.statistics(record.episodes, record.header) for record in records]
+    whole = MetricParts.from_statistics(Dice(), statistics, range(5))
+    assert whole.design.clusters["query"].number == 34  # of 35 queries: scan 1 is asked twice, scan 35 never
+    table = warm("table", str(tmp_path / "runs"), "--all").stdout
+    for protocol in ("adnet", "qnet", "alpnet"):
+        assert f"cmr · 1-way 1-shot · slices of scans · protocol {protocol} v1" in table
+    assert "Scores of different tests cannot be compared" in table
+    assert "nothing of a query's truth is used" in table and "five scans (2, 9, 16, 23 and 29" in table
+    assert "in the last fold, the first scan is asked (as in fold 0)" in table
+    assert len(comparable(find_records(tmp_path / "runs"))) == 3
+
+
+@pytest.mark.slow(40)
+def test_a_model_of_one_modality_is_tested_on_the_same_organs_of_the_other(tmp_path, warm):
+    """CT -> MR (scan-tests.md §7): trained on superpixels of SABS, tested on CHAOS, fold by fold."""
+    ct = draw_prepared(tmp_path / "ct", Sabs, range(9), slices=4, side=128)
+    mr = draw_prepared(tmp_path / "mr", ids=(1, 2, 3, 5, 8, 10, 13), slices=4, side=128)
+    asked = ["--method", "alpnet", "--backbone", "demo", "--weights", "random", "--no-trivial", "--protocol", "qnet"]
+    sizes = ["--data.image_size=128", "--fold", "5", "--runs", str(tmp_path / "runs")]
+    small = ["--data.training.epoch_length=2", "--trainer.max_epochs=1"]
+    done = warm("bench", "--dataset", "sabs", "--data-root", str(ct), *asked, *sizes, *small)
+    assert done.returncode == 0, done.stderr
+    (trained,) = find_records(tmp_path / "runs")
+    checkpoint = str(trained.path / "checkpoints/last.ckpt").replace("fold5", "fold{fold}")
+    done = warm("bench", "--dataset", "chaost2", "--data-root", str(mr), *asked, *sizes, "--ckpt", checkpoint)
+    assert done.returncode == 0, done.stderr
+    (tested,) = (one for one in find_records(tmp_path / "runs") if one.header.dataset == "chaost2")
+    assert list(tested.header.class_names.values()) == ["LIVER", "SPLEEN"]
+    assert list(trained.header.class_names.values()) == ["SPLEEN", "LIVER"]
+    assert tested.run.scores["Dice"] > 0
 
 
 @pytest.mark.slow(25)

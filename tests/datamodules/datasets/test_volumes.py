@@ -22,6 +22,7 @@ from fsbench.data.image_io import image_intensities, image_pixels
 from fsbench.data.transforms import RESIZES
 from fsbench.data.volume_io import load_volume, write_image
 from fsbench.datamodules.datasets.chaost2 import ChaosT2, read_scan
+from fsbench.datamodules.datasets.cmr import Cmr
 from fsbench.datamodules.datasets.sabs import Sabs
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.kinds import volumes
@@ -37,7 +38,7 @@ from fsbench.datamodules.prepare.volumes import (
     renumbered,
     resample,
 )
-from tests.drawn_volumes import CHAOS_IDS, draw_btcv, draw_chaos, draw_prepared
+from tests.drawn_volumes import CHAOS_IDS, draw_btcv, draw_chaos, draw_cmrseg, draw_prepared
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +287,68 @@ def test_slices_of_chaos_and_their_label_maps_are_paired_by_number(tmp_path):
     Image.new("L", (41, 40)).save(truth)
     with pytest.raises(DataError, match=r"IMG-0001-8\.png has 41 x 40 pixels, its slice 40 x 40; expected one size"):
         read_scan(folder)
+
+
+def test_cardiac_scans_are_prepared_from_the_users_files_with_a_slice_more(tmp_path, capsys):
+    command = ["data", "prepare", "cmr", "--root", str(tmp_path / "root")]
+    assert main(command) != 0 and "no scan of cmr" in capsys.readouterr().err
+    command += ["--from", str(draw_cmrseg(tmp_path / "from"))]
+    assert main(command) != 0 and "has 2 scans; expected 35" in capsys.readouterr().err
+    assert main([*command, "--allow-unverified"]) == 0
+    data = Cmr(str(tmp_path / "root"))
+    assert data.scans == ("1", "2") and len(data.slices("1")) == 6  # 5 of 8 mm
+    stored = as_array(sitk.ReadImage(str(tmp_path / "from/bSSFP/label_1.nii.gz")))
+    places = {200: 1, 500: 2, 600: 3}
+    middle = np.stack([data.label_map(name) for name in data.slices("1")])[:, 98:158, 98:158]
+    assert all(
+        (middle[:5] == number).sum() == pytest.approx((stored == code).sum(), rel=0.1)
+        for code, number in places.items()
+    )
+    volume = as_array(sitk.ReadImage(str(data.image_path("1/0"))))
+    assert volume.dtype == np.float64 and not volume[5, 98:158, 98:158].any() and not middle[5].any()
+    assert max(map(max, data.class_slices[2].values())) < 5 and data.superpixels("1/2").max() > 1
+    assert main(["data", "check", "cmr", "--root", str(tmp_path / "root")]) == 0
+    capsys.readouterr()
+    assert main(command) == 0 and "preparing scan" not in capsys.readouterr().out  # they are there
+
+
+def test_a_folder_of_the_notebooks_has_codes_for_labels_and_no_list_of_slices(tmp_path, capsys):
+    numbers = Cmr(str(draw_prepared(tmp_path / "numbers", Cmr, range(1, 9), slices=4)))
+    folder = tmp_path / "codes/cmr_MR_normalized"
+    draw_prepared(folder, Cmr, range(1, 9), slices=4)
+    for scan in numbers.scans:
+        labels = as_array(sitk.ReadImage(str(folder / f"label_{scan}.nii.gz")))
+        coded = np.array([0, 200, 500, 600])[labels].astype(np.float64)
+        write_image(sitk.GetImageFromArray(coded), folder / f"label_{scan}.nii.gz")
+        (folder / f"superpix-MIDDLE_{scan}.nii.gz").unlink()
+    (folder / CLASS_SLICES).unlink()
+    for root in (folder, folder.parent):
+        data = Cmr(str(root))
+        assert data.class_slices == {n: dict(of) for n, of in numbers.class_slices.items()}
+        assert all(np.array_equal(data.label_map(f"3/{z}"), numbers.label_map(f"3/{z}")) for z in range(4))
+    assert main(["data", "check", "cmr", "--root", str(folder)]) == 0
+    assert "not trained on superpixels" in capsys.readouterr().out
+    with pytest.raises(DataError, match=f"no {CLASS_SLICES}"):
+        Cmr(str(draw_cmrseg(tmp_path / "raw") / "bSSFP"))
+    write_image(sitk.GetImageFromArray(np.full((4, 64, 64), 300.0)), folder / "label_3.nii.gz")
+    with pytest.raises(DataError, match=r"label_3\.nii\.gz holds the value 300"):
+        Cmr(str(folder)).label_map("3/0")
+
+
+def test_either_set_of_the_abdomen_tests_the_same_organs_in_the_same_fold(folders):
+    """So a model that was trained on a fold of one is tested on that fold of the other (scan-tests.md §7)."""
+    organs = {
+        ChaosT2: {"LIVER": "liver", "RK": "right kidney", "LK": "left kidney", "SPLEEN": "spleen"},
+        Sabs: {"LIVER": "liver", "KID_R": "right kidney", "KID_l": "left kidney", "SPLEEN": "spleen"},
+    }
+    shared = {"liver": (1, 6), "right kidney": (2, 2), "left kidney": (3, 3), "spleen": (4, 1)}
+    for place, (kind, names) in enumerate(organs.items()):
+        assert {names[kind.class_names[numbers[place] - 1]]: numbers for numbers in shared.values()} == shared
+    for fold in range(10):
+        mr, ct = (kind(str(folders[kind])).test_classes(fold) for kind in (ChaosT2, Sabs))
+        assert {numbers for numbers in shared.values() if numbers[0] in mr} == {
+            numbers for numbers in shared.values() if numbers[1] in ct
+        }
 
 
 def test_btcv_is_prepared_from_its_archive_with_a_slice_and_a_row_more(tmp_path, capsys):

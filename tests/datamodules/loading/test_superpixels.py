@@ -28,12 +28,12 @@ def volumes(tmp_path_factory):
 
 
 def episodes(volumes, avoided=frozenset(), length=None, seed=0, names=None):
-    names = superpixel_pool(volumes, 0, 1).images if names is None else names
+    names = superpixel_pool(volumes.in_fold(0, 1)).images if names is None else names
     return SuperpixelEpisodes(volumes, names, avoided, length, SIDE, seed)
 
 
 def test_slices_are_those_of_scans_outside_the_fold(volumes):
-    pool = superpixel_pool(volumes, 0, 1)
+    pool = superpixel_pool(volumes.in_fold(0, 1))
     assert pool.images == [f"{scan}/{z}" for scan in (10, 13, 15) for z in range(5)]
     assert list(pool.class_ids) == []
     shown = slices_with_test_classes(volumes, 0, pool.images)
@@ -79,7 +79,7 @@ def test_slices_without_superpixels_are_passed_over_and_avoided_ones_drawn_anew(
 
     items = episodes(Empty(str(volumes.root)))
     assert items[0, 1].image_names[0].startswith("10/3 ")
-    names = superpixel_pool(volumes, 0, 1).images
+    names = superpixel_pool(volumes.in_fold(0, 1)).images
     found = {
         episodes(volumes, frozenset(names[1:]) - {"13/2"}, seed=seed)[0, 1].image_names[0].split()[0]
         for seed in range(12)
@@ -88,7 +88,7 @@ def test_slices_without_superpixels_are_passed_over_and_avoided_ones_drawn_anew(
 
 
 def test_nothing_to_train_on_is_refused(volumes):
-    names = superpixel_pool(volumes, 0, 1).images
+    names = superpixel_pool(volumes.in_fold(0, 1)).images
     with pytest.raises(DataError, match="15 slices of scans to train on, 15 of which show a class of the test"):
         episodes(volumes, frozenset(names))
 

@@ -188,7 +188,7 @@ def fitting_draws(found: Probe) -> set[str]:
     """Return the words for the draw that episodes fit."""
     queries, supports = found.queries(), [episode.supports for episode in found.episodes]
     if sum(one != other for one, other in pairwise(supports)) < len(supports) / 20:
-        return {"fixed support set, by shuffling", "fixed support set, by trials"}
+        return {"fixed support set, by shuffling", "fixed support set, by trials", "fixed support set"}
     if found.has_fixed_supports:
         return {"fixed support set"}
     images = [name for name, _ in queries]
@@ -245,7 +245,9 @@ def test_lists_draw_numbers_and_task_are_those_of_the_episodes(name, dataset, da
     assert stated.depends_on == fixed and drawn(protocol, found.data) == whole
     shown = [any(found.pixels(_photo(each.query), number) for number in each.classes) for each in whole.episodes]
     asks_base = any(not names for each in whole.episodes for names in each.supports)
-    assert (stated.task == "GFSS") == asks_base and (stated.task == "FS-CS") == (not all(shown))
+    assert (stated.task == "GFSS") == asks_base
+    if stated.task != "FSS medical":  # a slice of a scan may lack the class
+        assert (stated.task == "FS-CS") == (not all(shown))
     if stated.task == "CD-FSS":  # classes of another domain than the training's
         assert dataset == "fss1000" or found.data.train_classes(0) == []
 

@@ -60,7 +60,7 @@ def dice(case: Case, n_scans: int, labels: Sequence[int], records: Sequence[Mapp
     for record in records:
         predicted, true = (_digits(record[name]) for name in ("pred", "target"))
         place = labels.index(record["label"]), 0 if n_scans == 1 else names.index(record["scan"])
-        voxels[place] += _voxels(predicted, true)
+        voxels[place] += voxels_of(predicted, true)
     return _scores(voxels, case.data["out"], "_")
 
 
@@ -68,7 +68,7 @@ def _digits(rows: Sequence[str]) -> np.ndarray:
     return np.array([[255 if digit == "x" else int(digit) for digit in row] for row in rows])
 
 
-def _voxels(predicted: np.ndarray, true: np.ndarray) -> list[int]:
+def voxels_of(predicted: np.ndarray, true: np.ndarray) -> list[int]:
     known = true != 255
     own, truth = (predicted == 1) & known, true == 1
     return [int((own & truth).sum()), int(own.sum()), int(truth.sum()), 1]
@@ -94,11 +94,11 @@ def _scores(voxels: np.ndarray, out: Mapping[str, Any], joint: str) -> Results:
             kind, _, std = name.partition(" ")
             key = "_".join(filter(None, (kind, word, std))) if joint == "_" else f"{kind}{word.capitalize()}{std}"
             if key in out:
-                found |= _near(key, np.asarray(value), out[key])
+                found |= near_or_none(key, np.asarray(value), out[key])
     return found
 
 
-def _near(key: str, value: np.ndarray, expected: Any) -> Results:
+def near_or_none(key: str, value: np.ndarray, expected: Any) -> Results:
     """Hold a number or numbers to the stored ones, and NaN to null."""
     stored = np.array(expected, dtype=float)  # null becomes NaN
     found, wanted = (np.nan_to_num(one, nan=-1.0).tolist() for one in (value, stored))
@@ -124,7 +124,7 @@ def evaluation(
 ) -> Parts:
     out = case.data["out"]
     with TemporaryDirectory() as folder:
-        _write_scans(Path(folder), DATASETS[dataset], salt, side, scans)
+        write_scans(Path(folder), DATASETS[dataset], salt, side, scans)
         protocol = load_segmentation("alpnet")
         assert isinstance(protocol.draw, EverySlice)
         draw = replace(protocol.draw, parts=npart, margin=z_margin, support_scans=tuple(support_idx))
@@ -161,7 +161,7 @@ def evaluation(
                 f"support of {number}": Same(supports, stored["support"]),
                 f"items of {number}": Same([[q.scan, q.z, q.part, int(q.counts)] for q in queries], stored["items"]),
             }
-            levels = [_level(data, number, part) for part in supports]
+            levels = [level(data, number, part) for part in supports]
             pixels: dict[str, list[int]] = {scan: [] for scan in chosen.queries}
             unclear: dict[str, list[int]] = {scan: [] for scan in chosen.queries}
             for query in queries:
@@ -178,7 +178,7 @@ def evaluation(
                         )
                     }
                     true = data.label_map(name) == number
-                    voxels[place, chosen.queries.index(query.scan)] += _voxels(distance < tau, true)
+                    voxels[place, chosen.queries.index(query.scan)] += voxels_of(distance < tau, true)
             for scan, found in pixels.items():
                 expected = stored["predicted_pixels_by_slice"][scan]
                 near = [abs(a - b) <= u for a, b, u in zip(found, expected, unclear[scan], strict=True)]
@@ -187,31 +187,38 @@ def evaluation(
         yield _scores(voxels, out, "")
 
 
-def _level(data: Volumes, number: int, supports: Sequence[Sequence[Any]]) -> float:
+def level(data: Volumes, number: int, supports: Sequence[Sequence[Any]]) -> float:
     """Return the mean of the support slices over their masks, all shots together."""
     names = [slice_name(*one) for one in supports]
     values = [data.intensities(name).astype(np.float64)[data.label_map(name) == number] for name in names]
     return float(np.concatenate(values).mean())
 
 
-def _write_scans(
-    folder: Path, dataset: type[Volumes], salt: str, side: int, scans: Sequence[Mapping[str, Any]]
+def write_scans(
+    folder: Path,
+    dataset: type[Volumes],
+    salt: str,
+    side: int,
+    scans: Sequence[Mapping[str, Any]],
+    codes: Mapping[int, int] | None = None,
 ) -> None:
-    """Write the volumes of a case as the data set has them prepared."""
+    """Write the volumes of a case as the data set has them prepared, without a list of slices if labels are codes."""
     shown: dict[str, dict[str, list[int]]] = {name: {} for name in dataset.class_names}
     for scan in scans:
         name, depth = str(scan["pid"]), scan["Z"]
-        labels = _label_volume((depth, side, side), scan["organs"])
+        labels = label_volume((depth, side, side), scan["organs"])
         rough = hashed(name, (depth, -(-side // 8), -(-side // 8)), salt).numpy()
-        image = np.rint(200 + 60 * _enlarged(rough, side, side) + 30 * labels.astype(np.float64)).astype(np.int16)
-        for kind, values in (("image", image), ("label", labels)):
+        image = np.rint(200 + 60 * enlarged(rough, side, side) + 30 * labels.astype(np.float64)).astype(np.int16)
+        stored = labels if codes is None else np.array([0, *codes.values()])[labels].astype(np.float64)
+        for kind, values in (("image", image), ("label", stored)):
             write_image(sitk.GetImageFromArray(values), folder / f"{kind}_{name}.nii.gz")
         for number, word in enumerate(dataset.class_names, 1):
             shown[word][name] = slices_with(labels, number)
-    (folder / CLASS_SLICES).write_text(class_slices_text(shown))
+    if codes is None:
+        (folder / CLASS_SLICES).write_text(class_slices_text(shown))
 
 
-def _enlarged(rough: np.ndarray, height: int, width: int) -> np.ndarray:
+def enlarged(rough: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return each value of (..., ceil(H / 8), ceil(W / 8)) in a block of 8 x 8, cut to (..., H, W)."""
     return rough.repeat(8, -2).repeat(8, -1)[..., :height, :width]
 
@@ -221,8 +228,8 @@ def _ellipse(height: int, width: int, cy: int, cx: int, ry: int, rx: int) -> np.
     return (y - cy) ** 2 * rx**2 + (x - cx) ** 2 * ry**2 < ry**2 * rx**2
 
 
-def _label_volume(shape: Sequence[int], organs: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    labels = np.zeros(shape, dtype=np.uint8)
+def label_volume(shape: Sequence[int], organs: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    labels = np.zeros(shape, dtype=np.int16)
     for organ in organs:
         shown = _ellipse(*shape[1:], *(organ[name] for name in ("cy", "cx", "ry", "rx")))
         for z in organ["slices"]:
@@ -245,24 +252,43 @@ def preparation(
     salt: str,
     organs: Sequence[Mapping[str, Any]],
 ) -> Results:
+    volumes = raw_scan(mean, amp, fine, shape, spacing, salt, label_volume(shape, organs))
+    image, labels = map(as_array, {"MR": prepare_mr, "CT": prepare_ct}[modality](*volumes))
+    return prepared_results(image, labels, store, classes=13)
+
+
+def raw_scan(
+    mean: float,
+    amp: float,
+    fine: float,
+    shape: Sequence[int],
+    spacing: Sequence[float],
+    salt: str,
+    labels: np.ndarray,
+) -> list[sitk.Image]:
+    """Return the drawn image of a published scan, and its labels (Z, H, W), as volumes."""
     depth, height, width = shape
-    rough = _enlarged(hashed("lo", (depth, -(-height // 8), -(-width // 8)), salt).numpy(), height, width)
+    rough = enlarged(hashed("lo", (depth, -(-height // 8), -(-width // 8)), salt).numpy(), height, width)
     raw = np.rint(mean + amp * rough + fine * hashed("fine", shape, salt).numpy()).astype(np.int16)
-    volumes = [sitk.GetImageFromArray(values) for values in (raw, _label_volume(shape, organs))]
+    volumes = [sitk.GetImageFromArray(values) for values in (raw, labels)]
     for volume in volumes:
         volume.SetSpacing([float(one) for one in spacing])
-    image, labels = map(as_array, {"MR": prepare_mr, "CT": prepare_ct}[modality](*volumes))
-    counts = np.bincount(labels.ravel(), minlength=14)
+    return volumes
+
+
+def prepared_results(image: np.ndarray, labels: np.ndarray, store: int, classes: int) -> Results:
+    """Return the results of a case about a prepared scan (Z, H, W) of which every `store`-th row and column is kept."""
+    counts = np.bincount(labels.ravel(), minlength=classes + 1)
     return {
         "out.shape": torch.tensor(image.shape),
-        "out.image_stats": _image_statistics(image),
+        "out.image_stats": image_statistics(image),
         "out.image_strided": torch.from_numpy(image[:, ::store, ::store].copy()),
         "out.label_strided": torch.from_numpy(labels[:, ::store, ::store].astype(np.int64)),
         "out.label_counts": torch.from_numpy(counts),
     }
 
 
-def _image_statistics(image: np.ndarray) -> Result:
+def image_statistics(image: np.ndarray) -> Result:
     """Return statistics of a volume; the product with a probe may differ by the tolerance of each voxel."""
     values = torch.from_numpy(image.astype(np.float64))
     largest = float(values.abs().max())
@@ -288,7 +314,7 @@ def _as_stored(values: np.ndarray, stored: Any) -> Any:
 
 def _slice(salt: str, side: int) -> np.ndarray:
     """Return `about.images` (H, W), rounded to float32."""
-    rough = _enlarged(hashed("low", (-(-side // 8), -(-side // 8)), f"{salt}/").numpy(), side, side)
+    rough = enlarged(hashed("low", (-(-side // 8), -(-side // 8)), f"{salt}/").numpy(), side, side)
     return (1.5 * rough + 0.5 * hashed("fine", (side, side), f"{salt}/").numpy()).astype(np.float32).astype(np.float64)
 
 

@@ -1,5 +1,7 @@
-"""Every slice of a scan: parts, supports and slices that count, by plain loops (alpnet.md §3)."""
+"""Slices of scans: parts, supports and counted slices, by plain loops (alpnet.md §3, scan-tests.md, all-slices.md)."""
 
+import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +10,11 @@ import pytest
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import Task
+from fsbench.data.volume_io import read_volume
 from fsbench.data.volumes import scan_of, slice_number
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
+from fsbench.datamodules.datasets.cmr import Cmr
+from fsbench.datamodules.datasets.sabs import Sabs
 from fsbench.protocols.draws.volumes import part_of, slice_queries, support_slices
 from fsbench.protocols.headers import header_faults
 from fsbench.protocols.reading import load_protocol
@@ -21,8 +26,17 @@ def data(tmp_path_factory):
     return ChaosT2(str(draw_prepared(tmp_path_factory.mktemp("scans"))))
 
 
-def manifest(data, fold=0, shot=1, draw=None, **task):
-    protocol = load_protocol("alpnet")
+@pytest.fixture(scope="module")
+def hearts(tmp_path_factory):
+    return Cmr(str(draw_prepared(tmp_path_factory.mktemp("hearts"), Cmr, range(1, 36), slices=4)))
+
+
+def shown_slices(data, scan, cls):
+    return [z for z in range(len(data.slices(scan))) if (data.label_map(f"{scan}/{z}") == cls).any()]
+
+
+def manifest(data, fold=0, shot=1, draw=None, protocol="alpnet", **task):
+    protocol = load_protocol(protocol)
     protocol = replace(protocol, draw=replace(protocol.draw, **(draw or {})))
     return protocol.manifest(protocol.draw.data(data, fold, shot), Task(fold, shot=shot, **task))
 
@@ -69,6 +83,150 @@ def test_every_shot_is_a_scan_more_and_other_scans_may_support(data):
     assert {scan_of(episode.query) for episode in first} == {"2", "3", "5", "8"}
     with pytest.raises(SettingsError, match="support_scans has 1 places and the test 2 shots"):
         manifest(data, shot=2, draw={"support_scans": (0,)})
+
+
+# Tests of later programs
+
+ASKED_TWICE = {"qnet": (7, 14, 21, 28, 0), "adnet": (0,), "alpnet": ()}
+NEVER_ASKED = {"qnet": (2, 9, 16, 23, 29), "adnet": (34,), "alpnet": ()}
+
+
+@pytest.mark.parametrize("name", ASKED_TWICE)
+def test_which_scans_are_asked_and_which_one_supports_is_as_the_programs_have_it(hearts, name):
+    asked, supporting = Counter(), []
+    for fold in range(5):
+        found = manifest(hearts, fold, protocol=name).episodes
+        queries = list(dict.fromkeys(scan_of(one.query) for one in found))
+        (support,) = {scan_of(one.supports[0][0]) for one in found}
+        asked.update(int(scan) - 1 for scan in queries)
+        supporting.append(int(support) - 1)
+        first = 28 if name == "alpnet" else 0  # in the list of the last fold
+        assert len(queries) == 7 and int(queries[0]) - 1 == (0, 7, 14, 21, first)[fold]
+    assert supporting == {"qnet": [2, 9, 16, 23, 29], "adnet": [7, 14, 21, 28, 34], "alpnet": [7, 14, 21, 28, 0]}[name]
+    assert [asked[place] for place in range(35)] == [
+        2 if place in ASKED_TWICE[name] else 0 if place in NEVER_ASKED[name] else 1 for place in range(35)
+    ]
+
+
+def test_all_slices_are_asked_of_one_support_slice_or_of_k_together(data):
+    for shot in (1, 2, 3):
+        test = manifest(data, 5, shot, protocol="adnet")
+        assert test.header.shot == shot and len(test.episodes) == 2 * 4 * 7
+        for cls in (1, 4):
+            own = shown_slices(data, "8", cls)  # of the last scan of the fold and its next one
+            places = [own[int((1 / (2 * shot) + i / shot) * len(own) + 1e-9)] for i in range(shot)]
+            for one in (one for one in test.episodes if one.classes == (cls,)):
+                assert one.supports == (tuple(f"8/{z}" for z in places),)
+    asked = [one.query for one in manifest(data, 5, protocol="adnet").episodes]
+    assert asked == [f"{scan}/{z}" for _ in range(2) for scan in ("1", "2", "3", "5") for z in range(7)]
+
+
+def test_the_parts_of_a_scan_are_thirds_of_it_without_its_truth(data):
+    found = list(manifest(data, protocol="alpnet_all_slices").episodes)
+    for cls in (2, 3):
+        own = shown_slices(data, "8", cls)
+        middles = [own[len(own) // 6], own[len(own) // 2], own[5 * len(own) // 6]]
+        for scan in ("1", "2", "3", "5"):
+            for z in range(7):
+                one = found.pop(0)
+                assert (one.query, one.supports) == (f"{scan}/{z}", ((f"8/{middles[(0, 0, 0, 1, 1, 2, 2)[z]]}",),))
+    assert not found
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 5, 8])
+def test_slices_that_show_a_class_are_parts_of_equally_many(data, parts):
+    found = list(manifest(data, draw={"parts": parts}, protocol="qnet").episodes)
+    for cls in (2, 3):
+        own = shown_slices(data, "3", cls)
+        middles = support_slices(own, parts)
+        for scan in ("1", "2", "5", "8"):
+            shown = shown_slices(data, scan, cls)
+            for place, z in enumerate(shown):
+                part = max(part for part in range(parts) if part * len(shown) // parts <= place)
+                one = found.pop(0)
+                assert (one.query, one.query_class) == (f"{scan}/{z}", cls)
+                assert one.supports == ((f"3/{middles[part]}",),)
+    assert not found
+
+
+def test_gaps_are_neither_asked_nor_counted_and_parts_may_be_empty():
+    def asked(listed, parts=3):
+        found = slice_queries("1", 9, listed, parts, counted="shown", parts_by="shown")
+        return [(one.z, one.part) for one in found if one.counts]
+
+    assert asked([1, 2, 6, 7]) == [(1, 0), (2, 1), (6, 2), (7, 2)]
+    assert asked([1, 2, 3, 4, 5, 6, 7]) == [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2), (6, 2), (7, 2)]
+    assert asked([4]) == [(4, 2)] and asked([4, 5]) == [(4, 1), (5, 2)] and asked([]) == []
+    assert asked([4, 5], parts=5) == [(4, 2), (5, 4)]
+
+
+def test_a_scan_that_lacks_a_class_is_asked_where_all_slices_are_and_cannot_support(tmp_path):
+    root = draw_prepared(tmp_path)
+    content = json.loads((root / "classmap_1.json").read_text())
+    content["RK"]["2"] = []
+    (root / "classmap_1.json").write_text(json.dumps(content))
+    data = ChaosT2(str(root))
+    for name, number in (("adnet", 7), ("alpnet_all_slices", 7), ("qnet", 0), ("adnet_ep1", 0)):
+        found = [one for one in manifest(data, protocol=name).episodes if one.classes == (2,)]
+        of_scan = [one for one in found if scan_of(one.query) == "2"]
+        assert len(of_scan) == number and all(one.query_class == 0 for one in of_scan)
+    content["RK"]["8"] = []
+    (root / "classmap_1.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="scan 8 of chaost2 does not show RK"):
+        manifest(ChaosT2(str(root)), protocol="adnet")
+
+
+def test_a_whole_scan_may_be_the_support(data):
+    test = manifest(data, draw={"shots": "whole scan"}, protocol="adnet")
+    assert {one.supports for one in test.episodes} == {(tuple(f"8/{z}" for z in range(7)),)}
+    assert test.header.shot == 1
+    with pytest.raises(SettingsError, match="all slices of one scan, found 2 shots"):
+        manifest(data, shot=2, draw={"shots": "whole scan"}, protocol="adnet")
+
+
+def test_scans_are_whole_and_normalised_by_themselves_where_the_programs_read_them_so(tmp_path):
+    data = Sabs(str(draw_prepared(tmp_path, Sabs, range(8), slices=3, side=257)))
+    volume = read_volume(tmp_path / "image_4.nii.gz").astype(np.float64)
+    for name, side in (("qnet", 257), ("adnet", 257), ("adnet_ep1", 257), ("alpnet", 256), ("alpnet_all_slices", 256)):
+        seen = load_protocol(name).draw.data(data, 0, 1)
+        assert (
+            seen.pixels("4/1").shape[:2] == seen.label_map("4/1").shape == seen.intensities("4/1").shape == (side,) * 2
+        )
+        own = (volume[1] - volume.mean()) / volume.std()
+        assert np.allclose(seen.intensities("4/1"), own[:side, :side], atol=1e-5) == (side == 257)
+        assert bool(seen.further_files) == (side == 256)
+    assert data.label_map("4/1").shape == (256, 256)
+
+
+def test_values_of_a_draw_that_no_test_has_are_refused():
+    for values, words in (
+        ({"counted": "all"}, "counted is all, and parts_by range, which takes the query's truth"),
+        ({"counted": "shown", "empty_queries": False, "margin": 1}, "margin is 1, and counted shown"),
+        ({"parts_by": "shown"}, "parts_by is shown, and counted range: other slices have no part"),
+        ({"parts_by": "none"}, "expected parts_by none and parts 1 together"),
+        ({"shots": "slices"}, "expected parts_by none and parts 1 together"),
+        ({"counted": "shown", "parts_by": "shown"}, "empty_queries is true, and counted shown"),
+    ):
+        with pytest.raises(SettingsError, match=words):
+            replace(load_protocol("alpnet").draw, **values).check()
+
+
+def test_each_test_says_what_it_uses_of_the_truth_of_a_query(data):
+    def told(name, **values):
+        draw = replace(load_protocol(name).draw, **values)
+        return " ".join(draw.notes(manifest(data, protocol="alpnet").header)), draw.uses_truth
+
+    for name in ("adnet", "alpnet_all_slices"):
+        words, uses_truth = told(name)
+        assert "nothing of a query's truth is used" in words and not uses_truth
+    for name in ("qnet", "adnet_ep1"):
+        words, uses_truth = told(name)
+        assert "only slices whose truth shows the class are asked" in words and uses_truth
+    wide = told("alpnet", margin=None)[0]
+    assert "nobody tests so" in wide and "are adnet and alpnet_all_slices" in wide
+    assert "nobody tests so" not in told("alpnet")[0] and told("alpnet")[1]
+    conditions = {name: load_protocol(name).conditions("chaost2") for name in ("alpnet", "adnet", "qnet")}
+    assert len({one.episodes_per_fold for one in conditions.values()}) == 3
 
 
 def test_a_slice_without_the_class_is_a_query_about_nothing_that_it_shows(data):

@@ -121,7 +121,7 @@ ONE_PROTOCOL = dict.fromkeys(("coco_all", "isaid", "lvis", "pascal_part", "paco_
     "isaid512": "isaid_r2net",
     "pascal10i": "gfss",
     **dict.fromkeys(OTHER_DOMAINS, "cdfss"),
-    **dict.fromkeys(("chaost2", "sabs"), "alpnet"),
+    **dict.fromkeys(("chaost2", "cmr", "sabs"), "alpnet"),
     **dict.fromkeys(("pothole", "nucleus", "kvasir", "industrial", "lungcancer"), "distillfss"),
     "isic_listed": "distillfss_isic",
     "weedmap": "distillfss_weedmap",

@@ -205,7 +205,8 @@ def takes(protocol: str, scenes: Path) -> bool:
 @pytest.mark.parametrize("protocol", kinds_of_protocols())
 def test_kinds_of_protocols_with_two_draws(protocol, small_demo, tmp_path):
     if not takes(protocol, small_demo):
-        assert protocol in {*ON_REAL_SAMPLES, "alpnet"}  # the doors of scans are those of tests/cli/run/test_scans.py
+        of_scans = load_protocol(protocol).draw.draws_slices  # whose doors are those of tests/cli/run/test_scans.py
+        assert protocol in ON_REAL_SAMPLES or of_scans
         pytest.skip("is for other data sets")
     options = ["--data.image_size=64", *DROPPING, "--data.test.draws=2"]
     check_on_scenes("prototype", small_demo, tmp_path, f"--data.test.protocol={protocol}", *options)

@@ -1,0 +1,91 @@
+"""Cardiac MR of MS-CMRSeg, bSSFP: 35 scans with three classes of the heart (scan-tests.md §1, §2)."""
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from fsbench.data.source import Source
+from fsbench.data.volume_io import read_image
+from fsbench.datamodules.kinds.volumes import Volumes
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.volumes import (
+    MR_THRESHOLD,
+    RawScan,
+    as_array,
+    numbered,
+    prepare_mr,
+    with_geometry,
+)
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+SPACING = (1.25, 1.25, 7.99)
+"""Voxel spacing (x, y, z) of prepared scans in mm; slices of 8 mm become one more, which is 0 (§1.1)."""
+CODES = {200: 1, 500: 2, 600: 3}
+"""Stored value of a label -> number of its class."""
+SCANS = "bSSFP"
+"""Folder of the published scans, beside or in the folder of `--from`."""
+
+
+class Cmr(Volumes):
+    """Cardiac MR scans of MS-CMRSeg (bSSFP): folds 0 to 4 test all three classes, in other scans each.
+
+    Args:
+        root: Folder with `image_<id>.nii.gz` and `label_<id>.nii.gz`, and for training on superpixels
+            `superpix-MIDDLE_<id>.nii.gz`; or a folder that holds this one as `cmr_MR_normalized`. Without
+            `classmap_1.json` the labels tell which slices show a class.
+    """
+
+    name = "cmr"
+    class_names = ("LV-MYO", "LV-BP", "RV")
+    classes_of_fold: ClassVar[int | None] = 3
+    groups = ((1, 2, 3),)
+    starts = (0, 7, 14, 21, 28, 35)
+    published_scans = tuple(map(str, range(1, 36)))
+    inner: ClassVar[tuple[str, ...]] = ("cmr_MR_normalized", "CMR/cmr_MR_normalized")
+    label_codes: ClassVar[Mapping[int, int]] = CODES
+    label_maps_are = "resampled from those of MS-CMRSeg, a class a number"
+    source = Source(
+        instructions="""\
+The cardiac MR scans of the challenge MS-CMRSeg (MICCAI 2019) are handed out by its organisers. Put the bSSFP scans of
+the 35 patients with labels into DIR, named bSSFP/image_<patient>.nii.gz and bSSFP/label_<patient>.nii.gz, patients
+from 1 to 35, and run
+  fsbench data prepare cmr --root <root> --from DIR
+which prepares the scans as the later papers do, and takes the packages of `pip install 'fsbench[medical]'`; nobody
+publishes a checksum. <root> then holds
+  cmr_MR_normalized/image_<id>.nii.gz   label_<id>.nii.gz   superpix-MIDDLE_<id>.nii.gz   classmap_1.json
+A folder that their notebooks made serves as well: its labels may be 200, 500 and 600.
+"""
+    )
+
+    @classmethod
+    def prepare(cls, job: Job) -> list[str]:
+        """Preprocess the user's bSSFP scans into `<root>/cmr_MR_normalized`; return remarks.
+
+        Superpixels are made as those of CHAOS: that rule, and the threshold of the patient's mask, are of no program
+        that has cardiac scans.
+
+        Raises:
+            DataError: the scans are not in the root or the folder of `--from`, are not 35, or lack labels.
+        """
+        place = job.source or job.root
+        folder = place / SCANS if (place / SCANS).is_dir() else place
+        files = {found[1]: file for file in folder.glob("image_*.nii.gz") if (found := _ID.fullmatch(file.name))}
+        scans = [RawScan(scan, files[scan], read_scan) for scan in sorted(files, key=int)]
+        return cls.prepare_files(job, scans, partial(prepare_mr, spacing=SPACING), MR_THRESHOLD)
+
+
+_ID = re.compile(r"image_([0-9]+)\.nii\.gz")
+
+
+def read_scan(file: Path) -> tuple["sitk.Image", "sitk.Image"]:
+    """Read a scan of MS-CMRSeg and the labels beside it, as volumes; labels become class numbers.
+
+    Raises:
+        DataError: the scan or its labels are absent or cannot be read.
+    """
+    labels = read_image(file.with_name(file.name.replace("image", "label", 1)))
+    return read_image(file), with_geometry(numbered(as_array(labels), CODES), labels)
