@@ -117,8 +117,8 @@ ALL_EPISODES = {"fss1000": "all 2400"}
 WITHOUT_VOID = frozenset(
     {
         "chaost2", "cmr", "coco", "coco_all", "deepglobe", "deepglobe_all", "fss1000", "industrial", "isic",
-        "isic_folds", "isic_listed", "isic_one", "kvasir", "lung", "lung_all", "lungcancer", "lvis", "nucleus", "paco_part",
-        "pascal_part", "pothole", "sabs", "suim", "weedmap",
+        "isic_folds", "isic_listed", "isic_one", "kvasir", "lung", "lung_all", "lungcancer", "lvis", "nucleus",
+        "paco_part", "pascal_part", "pothole", "sabs", "suim", "weedmap",
     }
 )  # fmt: skip
 """Data sets in which every pixel has a true class, so that a rule for void pixels changes nothing."""
