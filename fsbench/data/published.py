@@ -56,12 +56,14 @@ class Published:
         folds: the number of folds; None if it depends on settings.
         novel: numbers of the novel classes of each fold; () if only the data set's files tell.
         has_lists: whether official image lists exist, which authors published or which follow from the annotations.
+        has_void: whether pixels may have no true class; if not, a rule for void pixels changes nothing.
     """
 
     name: str
     folds: int | None
     novel: Sequence[Sequence[int]] = ()
     has_lists: bool = True
+    has_void: bool = False
 
     def test_classes(self, fold: int) -> list[int]:
         """Return the numbers of the novel classes of `fold`, ascending."""
@@ -87,14 +89,14 @@ def _in_turn(folds: int, classes: int) -> list[range]:
 PUBLISHED: Mapping[str, Published] = {
     one.name: one
     for one in (
-        Published("pascal", 4, _blocks(4, 5)),
-        Published("pascal10i", 2, _blocks(2, 10)),
-        Published("pascal_all", 1, _blocks(1, 20)),
+        Published("pascal", 4, _blocks(4, 5), has_void=True),
+        Published("pascal10i", 2, _blocks(2, 10), has_void=True),
+        Published("pascal_all", 1, _blocks(1, 20), has_void=True),
         Published("coco", 4, _in_turn(4, 80)),
         Published("coco_all", 1, _blocks(1, 80)),
-        Published("isaid", 3, _blocks(3, 5)),
-        Published("isaid512", 3, _blocks(3, 5), has_lists=False),
-        Published("isaid512_stride", 3, _in_turn(3, 15), has_lists=False),
+        Published("isaid", 3, _blocks(3, 5), has_void=True),
+        Published("isaid512", 3, _blocks(3, 5), has_lists=False, has_void=True),
+        Published("isaid512_stride", 3, _in_turn(3, 15), has_lists=False, has_void=True),
         Published("deepglobe", 1, _blocks(1, 6), has_lists=False),
         Published("deepglobe_all", 1, _blocks(1, 6), has_lists=False),
         Published("isic", 1, _blocks(1, 3), has_lists=False),

@@ -114,15 +114,6 @@ class ListsAndDraw(NamedTuple):
 ALL_EPISODES = {"fss1000": "all 2400"}
 """Number of episodes of a test that asks for each listed pair once, where the list is always the same."""
 
-WITHOUT_VOID = frozenset(
-    {
-        "chaost2", "cmr", "coco", "coco_all", "deepglobe", "deepglobe_all", "fss1000", "industrial", "isic",
-        "isic_folds", "isic_listed", "isic_one", "kvasir", "lung", "lung_all", "lungcancer", "lvis", "nucleus",
-        "paco_part", "pascal_part", "pothole", "sabs", "suim", "weedmap",
-    }
-)  # fmt: skip
-"""Data sets in which every pixel has a true class, so that a rule for void pixels changes nothing."""
-
 ATLAS_NAMES: Mapping[str, str] = {
     "pascal": "PASCAL-5i", "coco": "COCO-20i", "fss1000": "FSS-1000", "isaid": "iSAID-5i", "isaid512": "iSAID-5i",
     "isic": "ISIC2018", "deepglobe": "DeepGlobe", "lung": "Chest X-ray", "suim": "SUIM",
