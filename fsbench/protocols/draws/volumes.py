@@ -187,8 +187,8 @@ class EverySlice(Draw):
 
         Raises:
             SettingsError: the images of the data set are not slices of scans.
-            DataError: a class of the fold is not in the support scan, or not in a query scan whose slices are counted by
-                the range in which its truth shows the class.
+            DataError: a class of the fold is not in the support scan, or not in a query scan whose slices are counted
+                by the range in which its truth shows the class.
         """
         volumes = _volumes(data)
         every = list(self._episodes(volumes, task))
