@@ -187,8 +187,8 @@ class EverySlice(Draw):
 
         Raises:
             SettingsError: the images of the data set are not slices of scans.
-            DataError: a scan that needs to shows no class of the fold: a support scan, or a query scan whose slices are
-                counted by its truth's range.
+            DataError: a class of the fold is not in the support scan, or not in a query scan whose slices are counted
+                by the range in which its truth shows the class.
         """
         volumes = _volumes(data)
         every = list(self._episodes(volumes, task))
@@ -207,7 +207,7 @@ class EverySlice(Draw):
         )  # fmt: skip
 
     def _episodes(self, data: VolumeData, task: Task) -> Iterator[tuple[int, SliceQuery, Sequence[tuple[str, ...]]]]:
-        """Yield class, query, and by part the supports, one of each support scan."""
+        """Yield class, query, and by part the supports."""
         scans = self.scans(data, task)
         for cls in sorted(data.test_classes(task.fold)):
             listed = data.class_slices[cls]
