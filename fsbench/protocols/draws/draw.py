@@ -172,7 +172,7 @@ class Draw(ABC):
         return ManifestTask(**stated | {"episodes": header.requested, "seed": None if is_official else header.seed})
 
     def with_own_ways(self, data: Any, task: Task) -> Task:
-        """Return `task` with the number of ways that its episodes will have.
+        """Return `task` with the number of ways that its episodes will have, and of shots if the data set sets it.
 
         On a user's data set the number of ways is lowered to the number of the fold's classes if it is above that. On
         data sets with a published protocol it stays; drawing episodes raises an error if it is too large.
@@ -254,6 +254,10 @@ class Draw(ABC):
         """
         of_fold = {"novel": known.test_classes, "base": known.train_classes}.get(classes)
         return None if of_fold is None else set(of_fold(fold))
+
+    def has_shot(self, header: Header, supports: int) -> bool:
+        """Return whether a class of an episode may have this number of supports in a test with this header."""
+        return supports == header.shot
 
     def query_may_support(self, header: Header) -> bool:
         """Return whether a query may be among its own supports."""

@@ -32,7 +32,7 @@ from fsbench.protocols.reading import load_protocol, protocol_names
 from tests.fsbench.protocols.drawn_sets import DRAWN, pascal_with_novel_training
 
 SEGMENTATION = [name for name in protocol_names() if load_protocol(name).has_masks]
-UNPUBLISHED = ("presence",)
+UNPUBLISHED = ("presence", "fixed_supports")
 """Tests of the suite's own, which state no lists and no draw: no program has the like."""
 STATED = [
     (name, dataset)
