@@ -270,7 +270,13 @@ class FolderSets(OwnSets):
     data: Folder
 
     def named(self) -> tuple[tuple[str, ...], ...]:
-        return self.data.named_supports
+        sets = self.data.named_supports
+        listed = [*self.data.candidates("val"), *(self.training() or ())] if sets else []
+        form = {composed(name): name for name in listed}  # lists may have names in another form of Unicode
+        return tuple(tuple(form.get(name, name) for name in own) for own in sets)
+
+    def training(self) -> Sequence[str] | None:
+        return self.data.candidates("trn") if self.data.list_files["trn"].exists() else None
 
     def group_of(self, name: str) -> str:
         return self.data.group_of(name)

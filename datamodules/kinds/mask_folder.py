@@ -159,7 +159,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def name_in(line: str) -> str:
-    """Return the image name in a line of a list: without folder and image suffix, the first of an "image label" pair."""
+    """Return the image name in a line of a list, without folder and suffix; of an "image label" pair the first."""
     line = line.replace("\\", "/")  # lists that were made on Windows
     parts = line.split()
     if len(parts) == 2 and all(Path(part).suffix.lower() in IMAGE_SUFFIXES for part in parts):

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.data.dataset import DERIVED, SegmentationData
+from fsbench.data.dataset import DERIVED, Part, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import Task
@@ -94,6 +94,13 @@ class OwnSets(Provider):
         """Return the named support sets, which replace the drawn ones; () if there are none."""
         return ()
 
+    def training(self) -> Sequence[str] | None:
+        """Return the images of the training list; None if the data set has none."""
+        try:
+            return self.data.candidates("trn")
+        except DataError:
+            return None
+
     def group_of(self, name: str) -> str:
         """Return what an image shows, such as a patient or a scene; by default each image shows another."""
         return name
@@ -149,19 +156,18 @@ class OneSet(Draw):
     def classes(self, data: SegmentationData, task: Task) -> list[int]:
         """Return the numbers of the classes that are asked for; with `drop_small`, those with enough supports."""
         classes = sorted(data.test_classes(task.fold))
-        while task.drop_small and self.per == "class" and not OwnSets.of(data).named():
-            pool, queries = self.lists(data)
-            shown, seed = (
-                _shown(data, "val" if queries is None else "trn", pool, classes),
-                self.seed_on(data.name, task),
+        if not task.drop_small or self.per == "set" or OwnSets.of(data).named():
+            return classes
+        pool, queries = self.lists(data)
+        shown, seed = _shown(data, _part(queries), pool, classes), self.seed_on(data.name, task) or 0
+        for run in range(self.runs):
+            while classes and (small := _too_few(shown, classes, task.shot, seed + run)):
+                classes.remove(small)
+        if not classes:
+            raise DataError(
+                f"{data.name} fold {task.fold}: no class has {task.shot} images that may be supports; lower --shot, or "
+                "add images"
             )
-            try:
-                for run in range(self.runs):
-                    drawn_supports(shown, classes, task.shot, (seed or 0) + run)
-            except TooFewSupports as error:
-                classes.remove(error.number)
-                continue
-            break
         return classes
 
     def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
@@ -172,12 +178,10 @@ class OneSet(Draw):
         """
         classes, sets = self.classes(data, task), OwnSets.of(data)
         pool, queries = self.lists(data)
-        shown = _shown(data, "val" if queries is None else "trn", pool, classes)
-        named = sets.named()
-        if named and queries is not None:  # any labelled image may be named
-            shown = shown | _shown(
-                data, "val", [name for name in chain.from_iterable(named) if name in queries], classes
-            )
+        shown, named = _shown(data, _part(queries), pool, classes), sets.named()
+        if queries is not None:  # any labelled image may be named
+            also = [name for name in chain.from_iterable(named) if name not in shown and name in queries]
+            shown = shown | _shown(data, "val", also, classes)
         draws = self.support_sets(data, task, shown)
         if queries is None and not named:  # each draw costs queries
             while len(draws) > 1 and not _enough(sets.apart(asked(draws, pool, None), draws), pool):
@@ -237,11 +241,8 @@ class OneSet(Draw):
 
     def lists(self, data: SegmentationData) -> tuple[Sequence[str], Sequence[str] | None]:
         """Return the images that may be supports, and the queries; None if there is one list for both."""
-        queries = data.candidates("val")
-        try:
-            return data.candidates("trn"), queries
-        except DataError:  # a folder of one list
-            return queries, None
+        training, queries = OwnSets.of(data).training(), data.candidates("val")
+        return (queries, None) if training is None else (training, queries)
 
     def fixed_episode_count(self, dataset: str) -> int | None:
         return None
@@ -300,10 +301,28 @@ class OneSet(Draw):
             raise SettingsError(f"runs is {self.runs}, expected 1 or more")
 
 
-def _shown(data: SegmentationData, part: Any, names: Sequence[str], classes: Collection[int]) -> dict[str, set[int]]:
+def _shown(data: SegmentationData, part: Part, names: Sequence[str], classes: Collection[int]) -> dict[str, set[int]]:
     """Return {image: those of `classes` that it shows}."""
     data.count_pixels(part, names)
-    return {name: {n for n, pixels in data.class_pixels(name)[0].items() if pixels and n in classes} for name in names}
+    least = max(data.min_pixels, 1)
+    return {
+        name: {n for n, pixels in data.class_pixels(name)[0].items() if pixels >= least and n in classes}
+        for name in names
+    }
+
+
+def _part(queries: Sequence[str] | None) -> Part:
+    """Return the part whose list has the possible supports: that of the queries where there is no other list."""
+    return "val" if queries is None else "trn"
+
+
+def _too_few(shown: Mapping[str, Collection[int]], classes: Sequence[int], shot: int, seed: int) -> int | None:
+    """Return the first class that has too few supports in a draw; None if each has enough."""
+    try:
+        drawn_supports(shown, classes, shot, seed)
+    except TooFewSupports as error:
+        return error.number
+    return None
 
 
 def _check_named(
