@@ -87,6 +87,7 @@ class Draw(ABC):
         published: {data set: its image lists, smallest object and episode draw, as words of the atlas}.
         depends_on: what changes the episodes besides the seed, as a word of the atlas such as "workers"; "no" for
             nothing.
+        shots_note: what tests with other numbers of shots have in common, in words.
         may_be_shorter: whether a test may have fewer episodes than asked for, because its list ends.
         empty_queries_show_anything: whether a query that shows none of its episode's classes may show any other class,
             or no class at all.
@@ -122,6 +123,9 @@ class Draw(ABC):
     settings: ClassVar[tuple[str, ...]] = ("original",)
     all_episodes: ClassVar[str] = "as many as listed pairs"
     published: ClassVar[Mapping[str, ListsAndDraw]] = {}
+    shots_note: ClassVar[str] = (
+        "every number of shots has its own episodes; --data.test.nested_in 80 gives every number the same queries"
+    )
     may_be_shorter: ClassVar[bool] = False
     empty_queries_show_anything: ClassVar[bool] = False
 

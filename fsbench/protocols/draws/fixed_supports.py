@@ -20,6 +20,7 @@ from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import queries_apart
 from fsbench.protocols.provider import Provider
 from fsbench.protocols.words import OTHERS, Choice
+from fsbench.scores.estimate import FEW_FREE
 from fsbench.scores.run_lengths import RUN_LENGTHS
 
 Per = Literal["class", "set"]
@@ -138,6 +139,10 @@ class OneSet(Draw):
     shares_supports: ClassVar[bool] = True
     supports_serve_all: ClassVar[bool] = True
     empty_queries_show_anything: ClassVar[bool] = True
+    shots_note: ClassVar[str] = (
+        "each draw with more shots has the supports of the draw with fewer; a folder with a single list asks only "
+        "images that are no supports, so fewer with more shots"
+    )
     may_be_shorter: ClassVar[bool] = True
     all_episodes: ClassVar[str] = "all other images"
 
@@ -275,7 +280,8 @@ class OneSet(Draw):
     def title(self, header: Header) -> str:
         lengths = header.protocol_entries[RUN_LENGTHS]
         named = header.protocol_entries.get(NAMED)
-        of = "named images in all" if named else f"labelled images {'of each' if self.per == 'class' else 'in all'}"
+        images = "image" if header.shot == 1 else "images"
+        of = f"named {images}" if named else f"labelled {images} {'of each' if self.per == 'class' else 'in all'}"
         return (
             f"{header.dataset} · {header.way} classes at once, {header.shot} {of} · {header.rules} · "
             f"{len(lengths)} {'sets' if named else 'draws'} of them, {max(lengths)} images asked"
@@ -286,6 +292,11 @@ class OneSet(Draw):
         draws = len(stated[RUN_LENGTHS])
         if draws < self.runs and not stated.get(NAMED):
             notes.append(f"{draws} draws of supports instead of {self.runs}, which would leave too few images to ask")
+        if draws < FEW_FREE + 1:
+            notes.append(
+                f"{draws} sets of supports are too few for an interval that holds for other supports, too; "
+                f"{FEW_FREE + 1} are needed"
+            )
         for number, lacking in stated.get(UNSHOWN, {}).items():
             where = "" if lacking == draws else f" in {lacking} of {draws} draws"
             notes.append(f"no support shows {header.class_names[number]}{where}, so nothing was predicted as it there")

@@ -18,11 +18,8 @@ def by_draw(block: Block) -> Table:
     several = len({fold for _, fold in scores}) > 1
     columns: list[tuple[Column, list[Value]]] = [
         (METHOD, [Cell(method, mark=block.marks.get(method, "")) for method, _ in scores]),
-        *[(Column("fold"), [fold for _, fold in scores])] * several,
-        *(
-            (Column(f"draw {draw}", Form.SCORE, metric=metric, rank=1), [own.get(draw) for own in scores.values()])
-            for draw in draws
-        ),
+        *([(Column("fold"), [*(fold for _, fold in scores)])] if several else []),
+        *((_of_draw(metric, draw), [*(own.get(draw) for own in scores.values())]) for draw in draws),
         (Column(LUCK, Form.NUMBER), [own[LUCK].value for own in scores.values()]),
         (Column(THESE_IMAGES, Form.INTERVAL, metric=metric), [own[THESE_IMAGES] for own in scores.values()]),
     ]
@@ -31,3 +28,7 @@ def by_draw(block: Block) -> Table:
         "of the mean for other supports, same queries"
     )
     return Table.from_columns(*columns, caption=caption)
+
+
+def _of_draw(metric: str, draw: str) -> Column:
+    return Column(f"draw {draw}", Form.SCORE, metric=metric, rank=1)

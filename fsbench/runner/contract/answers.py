@@ -73,7 +73,7 @@ def _examine_unequal_shots(subject: Subject) -> None:
         labels[:, 1, 1:], support[:, 1, 1:] = padding, (episode.support[:, 0, 0] if padding else episode.query)[:, None]
         padded = replace(episode, valid=valid, support_labels=labels.clone(), support=support.clone())
         _examine(subject.method, padded)
-        found.append(subject.method.predict_shots(padded.without_truth()).label_map)
+        found.append(predict(subject.method, padded, keep=False).label_map)
     if not torch.equal(*found):
         raise ViolationError(
             "the answer changes with what stands in place of a shot that is absent (`EpisodeBatch.valid`)",

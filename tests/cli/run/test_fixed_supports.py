@@ -8,7 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from fsbench.base.paths import REPOSITORY
 from fsbench.data.label_maps import resize_labels, way_labels
+from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.kit.answers import Answers
 from fsbench.protocols.kit.kit import read_kit
 from fsbench.records.record import find_records
@@ -16,6 +18,8 @@ from fsbench.runner.config.tests import load_test
 from fsbench.runner.evaluation.evaluate import evaluate
 from fsbench.runner.evaluation.kits import load_kit_test
 from fsbench.scores.distributions import t_quantile
+from tests.conftest import save_names
+from tests.documents import commands
 
 ASKED = ["--method", "prototype", "--backbone", "demo", "--image-size", 64, "--protocol", "fixed_supports"]
 
@@ -82,7 +86,7 @@ def plain_interval(frame: pl.DataFrame, runs: int) -> tuple[float, list[float], 
     shared = min(v_r, (u_r**2).sum()) * (u_r**2).sum() / free(u_r, runs - 1)
     nu = (v_q + v_r) ** 2 / (v_q**2 / free(u_i, queries - 1) + shared)
     half = t_quantile(0.975, nu) * (v_q + v_r) ** 0.5
-    return theta, by_draw, (theta - half, theta + half)
+    return theta, by_draw, (max(theta - half, 0.0), min(theta + half, 100.0))
 
 
 def theta_of(runs: Path) -> float:
@@ -185,7 +189,7 @@ def test_named_supports_and_groups_of_a_folder(blocks_folder, command, tmp_path)
     root = copy(blocks_folder, tmp_path / "named", one_list=True, more=named)
     out = bench(command, root, tmp_path / "runs")
     assert "names sets of 2 supports: the test is 2-shot" in out
-    assert "2 named images in all" in out and "2 sets of them, 38 images asked" in out and "no support shows" in out
+    assert "2 named images" in out and "2 sets of them, 38 images asked" in out and "no support shows" in out
     (record,) = find_records(tmp_path / "runs")
     sets = [{name for way in e.supports for name in way} for e in record.manifest.episodes]
     assert sets[0] == {"image_000", "image_001"} and sets[-1] == {"image_002", "image_003"}
@@ -213,3 +217,46 @@ def test_named_supports_and_groups_of_a_folder(blocks_folder, command, tmp_path)
 )
 def test_wrong_sets_and_groups_are_refused(blocks_folder, command, tmp_path, more, message):
     assert message in fails(command, copy(blocks_folder, tmp_path / "wrong", more=more), tmp_path)
+
+
+GUIDE = REPOSITORY / "docs/guides/how-well-on-my-images.md"
+
+
+def run_guide(command, folder: Path, monkeypatch) -> list[str]:
+    """Type the commands of the guide beside a folder `my/folder`, with the demo's network and small images."""
+    monkeypatch.chdir(folder)
+    printed = []
+    for one in commands(GUIDE):
+        if one.mention or one.words[0] != "fsbench":
+            continue
+        small = ["--backbone", "demo", "--image-size", 64, "--data.loading.workers=0"] * (one.words[1] == "bench")
+        status, out, err = command(*one.words[1:], *small)
+        assert status == 0, f"{one.text}: {err}"
+        printed.append(out)
+    return printed
+
+
+@pytest.mark.slow(60)
+def test_the_guide_on_a_drawn_folder(one_fold, command, monkeypatch, tmp_path):
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my/folder").symlink_to(one_fold)
+    first, *_, curve, kit = run_guide(command, tmp_path, monkeypatch)
+    assert "support luck" in first and "over supports, these images" in first and (tmp_path / "kit").is_dir(), kit
+    assert "each draw with more shots has the supports of the draw with fewer" in curve
+    assert "each point minus the one before it" in curve  # which have the same queries
+
+
+@pytest.mark.slow(90)
+def test_the_guide_on_real_photos(real_data, command, monkeypatch, tmp_path):
+    root = tmp_path / "my/folder"
+    root.mkdir(parents=True)
+    for name in ("JPEGImages", "SegmentationClassAug"):
+        (root / name).symlink_to(real_data / "voc-mini" / name)
+    names = sorted(path.stem for path in (root / "SegmentationClassAug").glob("*.png"))[:60]
+    save_names(root, train=names[:40], val=names[40:])
+    classes = dict(enumerate(Pascal.class_names, start=1))
+    (root / "folds.yaml").write_text(
+        f"name: photos\nclasses: {json.dumps(classes)}\nfolds: [[person]]\n".replace('"', "")
+    )
+    first, *_ = run_guide(command, tmp_path, monkeypatch)
+    assert "1 classes at once, 2 labelled images of each" in first and "20 images asked" in first
