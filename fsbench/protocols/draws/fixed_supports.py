@@ -158,6 +158,14 @@ class OneSet(Draw):
             raise SettingsError(f"{data.name} names its supports, so that no seed draws them; leave --test-seed out")
         return replace(task, way=len(self.classes(data, task)), shot=len(named[0]) if named else task.shot)
 
+    def check_task(self, name: str, data: Any, task: Task) -> None:
+        super().check_task(name, data, task)
+        if task.way != (number := len(self.classes(data, task))):
+            raise SettingsError(
+                f"the protocol {name} asks for all {number} classes at once, found way {task.way}; expected way "
+                f"{number}. A training has no episodes of it to choose a checkpoint on: {self.without_training}"
+            )
+
     def classes(self, data: SegmentationData, task: Task) -> list[int]:
         """Return the numbers of the classes that are asked for; with `drop_small`, those with enough supports."""
         classes = sorted(data.test_classes(task.fold))

@@ -15,20 +15,19 @@ def by_draw(block: Block) -> Table:
     }
     scores = {line: parts for line, parts in scores.items() if parts}
     draws = list(dict.fromkeys(part for parts in scores.values() for part in parts if part.isdecimal()))
-    several = len({fold for _, fold in scores}) > 1
     columns: list[tuple[Column, list[Value]]] = [
-        (METHOD, [Cell(method, mark=block.marks.get(method, "")) for method, _ in scores]),
-        *([(Column("fold"), [*(fold for _, fold in scores)])] if several else []),
-        *((_of_draw(metric, draw), [*(own.get(draw) for own in scores.values())]) for draw in draws),
-        (Column(LUCK, Form.NUMBER), [own[LUCK].value for own in scores.values()]),
-        (Column(THESE_IMAGES, Form.INTERVAL, metric=metric), [own[THESE_IMAGES] for own in scores.values()]),
+        (METHOD, [Cell(method, mark=block.marks.get(method, "")) for method, _ in scores])
     ]
+    if len({fold for _, fold in scores}) > 1:
+        columns.append((Column("fold"), [fold for _, fold in scores]))
+    for draw in draws:
+        head = Column(f"draw {draw}", Form.SCORE, metric=metric, rank=1)
+        columns.append((head, [own.get(draw) for own in scores.values()]))
+    columns.append((Column(LUCK, Form.NUMBER), [own[LUCK].value for own in scores.values()]))
+    these = [own[THESE_IMAGES] for own in scores.values()]
+    columns.append((Column(THESE_IMAGES, Form.INTERVAL, metric=metric), [*these]))
     caption = (
         f"{metric} of each draw of the supports. {LUCK}: standard deviation over draws. {THESE_IMAGES}: 95 % interval "
         "of the mean for other supports, same queries"
     )
     return Table.from_columns(*columns, caption=caption)
-
-
-def _of_draw(metric: str, draw: str) -> Column:
-    return Column(f"draw {draw}", Form.SCORE, metric=metric, rank=1)
