@@ -117,6 +117,8 @@ class EpisodicDataModule(DataModule):
         if own.way != test.way:
             has = f"{dataset.name} fold {test.fold} has {own.way} classes"
             _note(f"{has}: the test is {own.way}-way instead of {test.way}-way")
+        if own.shot != test.shot:
+            _note(f"{dataset.name} names sets of {own.shot} supports: the test is {own.shot}-shot")
         self._check_labels()
         self._make_source = source
         self._make_validation_source = validation_source if training.validation == "held_out" else None

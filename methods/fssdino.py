@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
@@ -101,11 +102,13 @@ class FSSDINO(Segmenter):
         An entry is None for a class without pixels in the supports.
         """
         ways = [list(of_way) for of_way in supports]
-        labels = torch.stack([torch.stack([one.labels for one in of_way]) for of_way in ways])
+        own = [torch.stack([one.labels for one in of_way]) for of_way in ways]
+        labels = pad_sequence(own, batch_first=True, padding_value=VOID)  # padding is of no class
         images, shown = self.context.images, self.context.shown
         assert images is not None
         masks = class_masks(labels, images, None if shown is None else to_grid(shown, *labels.shape[-2:]))
-        features = class_features((one.features for of_way in ways for one in of_way), masks)
+        there = torch.tensor([shot < len(of_way) for of_way in ways for shot in range(labels.shape[1])])
+        features = class_features((one.features for of_way in ways for one in of_way), masks[there.to(masks.device)])
         episode = self.context.episode or 0
         classes = support_classes(features, self.n_clusters, Draws((self.seed, episode)))
         unfinished = [number for number, own in enumerate(classes) if own and not own.converged]

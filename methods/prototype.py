@@ -7,13 +7,14 @@ those of §2.
 Shapes: N ways, K shots, Z backbone layers, T = side² patch tokens, C channels, (h, w) the query's original size.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from fsbench.core.needs import Needs
 from fsbench.core.outputs import Competition
@@ -60,6 +61,11 @@ def cell_weights(masks: Tensor, height: int, width: int) -> Tensor:
     binary = masks.clamp(max=1).float()
     cell = (binary.shape[-2] // height, binary.shape[-1] // width)
     return F.avg_pool2d(binary.flatten(0, -3)[:, None], cell).reshape(*masks.shape[:-2], height * width)
+
+
+def _by_way(values: Tensor, shots: Sequence[int]) -> Tensor:
+    """Return values (M, ...) of the supports of all ways as (N, K, ...); ways with fewer of the `shots` end with 0."""
+    return pad_sequence(values.split(list(shots)), batch_first=True)
 
 
 class SupportSums(NamedTuple):
@@ -215,17 +221,17 @@ class Prototype(Segmenter):
         The offset is the configured one, or is chosen on the supports (`selection="support"`).
         """
         ways = [list(of_way) for of_way in supports]
-        every = [cells.sums for of_way in ways for cells in of_way]
-        shape = (len(ways), len(ways[0]))
-        sums = SupportSums(*(torch.cat(parts).flatten(0, 1).unflatten(0, shape) for parts in zip(*every, strict=True)))
+        every, shots = [cells.sums for of_way in ways for cells in of_way], [len(of_way) for of_way in ways]
+        sums = SupportSums(*(_by_way(torch.cat(parts).flatten(0, 1), shots) for parts in zip(*every, strict=True)))
         prototypes = build_prototypes(sums, self.pool)
         if self.selection != "support":
             return Classes(prototypes, self.delta)
         tokens, weights = (
-            torch.stack([torch.cat([getattr(cells, name) for cells in of_way]) for of_way in ways])
+            _by_way(torch.cat([getattr(cells, name) for of_way in ways for cells in of_way]), shots)
             for name in ("tokens", "weights")
         )
-        return Classes(prototypes, self._support_delta(tokens, weights, prototypes))
+        there = _by_way(torch.ones(sum(shots), dtype=torch.bool, device=weights.device), shots)
+        return Classes(prototypes, self._support_delta(tokens, weights, there, prototypes))
 
     def segment(self, query: Tensor, support: Classes) -> Competition:
         """Return class logits of the query's tokens, and for each way a presence score and decision (steps 5 to 7).
@@ -307,8 +313,11 @@ class Prototype(Segmenter):
             return torch.cat([torch.full_like(similar[:1], self.background_cosine), similar[1:]])
         return similar
 
-    def _support_delta(self, supports: Tensor, weights: Tensor, prototypes: Prototypes) -> float:
-        """Return the delta with the best mean IoU of the supports' own segmentation (§2.1, `support`)."""
+    def _support_delta(self, supports: Tensor, weights: Tensor, there: Tensor, prototypes: Prototypes) -> float:
+        """Return the delta with the best mean IoU of the supports' own segmentation (§2.1, `support`).
+
+        `there` (N, K) bool tells the supports from the padding of ways that have fewer.
+        """
         layers = supports.shape[2]
         own = torch.einsum("nkztc,nzc->nkt", supports, prototypes.foreground)
         other = torch.einsum("nkztc,zc->nkt", supports, prototypes.background)
@@ -318,6 +327,6 @@ class Prototype(Segmenter):
         def quality(delta: float) -> float:
             foreground = margin > delta
             union = (foreground | truth).sum(-1).clamp(min=1)
-            return float(((foreground & truth).sum(-1) / union).mean())
+            return float(((foreground & truth).sum(-1) / union)[there].mean())
 
         return max(DELTAS, key=quality)

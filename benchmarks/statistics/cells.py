@@ -464,6 +464,15 @@ CELLS: Mapping[str, Cell] = {
         )
         for n in (2, 5)
     },
+    "draws-5": Segmentation(
+        "a fixed support set: one class of 50 images, five draws", partial(regular, 1, 50, runs=5, fitted=True)
+    ),
+    "draws-10": Segmentation(
+        "– one class of 20 images, ten draws", partial(regular, 1, 20, runs=10, fitted=True), support_effect=0.5
+    ),
+    "draws-5-no-luck": Segmentation(
+        "– 50 images, five draws, no support effects", partial(regular, 1, 50, runs=5, fitted=True), support_effect=0.0
+    ),
     "accuracy-50": Presence("accuracy 50.0 %", 0.0),
     "accuracy-95": Presence("accuracy 94.8 %", 2.5),
     "accuracy-99": Presence("accuracy 99.8 %", 4.5),

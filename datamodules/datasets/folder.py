@@ -1,10 +1,12 @@
 """Any data set of images and label PNGs in the VOC layout, described by a `folds.yaml` beside them."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from re import Pattern
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -24,9 +26,10 @@ from fsbench.data.published import own_name_fault
 from fsbench.data.source import Source
 from fsbench.datamodules.check.media import check_label_maps, report_absent
 from fsbench.datamodules.check.report import Report, some
-from fsbench.datamodules.kinds.mask_folder import IMAGE_SUFFIXES, MaskFolder, ranges, read_names
+from fsbench.datamodules.kinds.mask_folder import IMAGE_SUFFIXES, MaskFolder, name_in, ranges, read_names
 from fsbench.datamodules.lists.pixel_counts import PixelTable
 from fsbench.protocols.conditions import ATLAS_NAMES
+from fsbench.protocols.draws.fixed_supports import OwnSets
 from fsbench.protocols.draws.fscs import AugmentedSettings
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.draws.presence import CompleteLabelMaps, KnownAbsence
@@ -69,6 +72,8 @@ class Folder(MaskFolder):
         self.min_pixels = description.min_pixels
         self.query_sampling = description.query_sampling
         self.augment_threshold = description.augment_threshold
+        self.named_supports = description.supports
+        self._group_of = description.groups
         entries = (description.train, description.val, description.images, description.masks)
         train, val, images, masks = (existing_form(self.root / entry) or self.root / entry for entry in entries)
         self.list_files = {"trn": train, "val": val}
@@ -88,6 +93,18 @@ class Folder(MaskFolder):
                 f"{self.name}: {len(turned)} images are turned by their EXIF entry ({some(turned, 3)}); their label "
                 "maps, which fit both ways, are taken as drawn on the turned images"
             )
+
+    def group_of(self, name: str) -> str:
+        """Return the patient, scene or object that an image shows, as `folds.yaml` states it; by default its name."""
+        if isinstance(self._group_of, dict):
+            return self._group_of.get(composed(name), name)
+        found = self._group_of.search(name)
+        if found is None:
+            raise DataError(
+                f"groups of {self.root / DESCRIPTION} is {self._group_of.pattern!r}, which the image {name} does not "
+                "fit; expected a pattern that all names fit, such as ^(patient[0-9]+)_"
+            )
+        return found[1]
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
@@ -246,6 +263,25 @@ class FolderAugmentedSettings(AugmentedSettings):
 KnownAbsence.register(Folder)(CompleteLabelMaps)
 
 
+@OwnSets.register(Folder)
+class FolderSets(OwnSets):
+    """The support sets and groups of images that the folder's `folds.yaml` states."""
+
+    data: Folder
+
+    def named(self) -> tuple[tuple[str, ...], ...]:
+        sets = self.data.named_supports
+        listed = [*self.data.candidates("val"), *(self.training() or ())] if sets else []
+        form = {composed(name): name for name in listed}  # lists may have names in another form of Unicode
+        return tuple(tuple(form.get(name, name) for name in own) for own in sets)
+
+    def training(self) -> Sequence[str] | None:
+        return self.data.candidates("trn") if self.data.list_files["trn"].exists() else None
+
+    def group_of(self, name: str) -> str:
+        return self.data.group_of(name)
+
+
 _EXPECTED = "a whole file is, for example:"
 """End of a message's first line; the example follows."""
 _OLD_SAMPLING = {"listed": "sequential", "drawn": "class_first"}
@@ -318,6 +354,50 @@ Place = Annotated[str, BeforeValidator(lambda text: _check_text(text).replace("\
 """A path below the description's folder, with either separator."""
 
 
+def _named_sets(sets: Any) -> Any:
+    """Turn a list of image names, or a list of such lists, into tuples of names without suffixes."""
+    entries = [sets] if isinstance(sets, list) and sets and isinstance(sets[0], str) else sets
+    if not isinstance(entries, list) or not entries:
+        raise _wrong(f"is {sets!r}; expected a list of image names, or a list of such lists")
+    named = tuple(_names(entry) for entry in entries)
+    if len(lengths := {len(own) for own in named}) > 1:
+        raise _wrong(f"has sets of {' and '.join(map(str, sorted(lengths)))} images; expected equally many in each")
+    return named
+
+
+def _names(entry: Any) -> tuple[str, ...]:
+    if not isinstance(entry, list) or not entry or not all(isinstance(name, str) and name.strip() for name in entry):
+        raise _wrong(f"has {entry!r}; expected a list of image names, in quotes if they are numbers")
+    names = tuple(composed(name_in(name.strip())) for name in entry)
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise _wrong(f"has {twice} twice in one list; expected each image once")
+    return names
+
+
+def _groups(groups: Any) -> dict[str, str] | Pattern[str]:
+    """Turn lists of image names, {group: names}, or a pattern with one group into what tells an image's group."""
+    if isinstance(groups, str):
+        try:
+            pattern = re.compile(groups)
+        except re.error as error:
+            raise _wrong(
+                f"is {groups!r}, which is no pattern ({error}); expected one such as ^(patient[0-9]+)_"
+            ) from error
+        if pattern.groups != 1:
+            raise _wrong(f"is {groups!r}; expected a pattern with one pair of brackets, such as ^(patient[0-9]+)_")
+        return pattern
+    listed = {str(number): own for number, own in enumerate(groups)} if isinstance(groups, list) else groups
+    if not isinstance(listed, dict):
+        raise _wrong(f"is {groups!r}; expected lists of image names, {{group: names}}, or a pattern")
+    found: dict[str, str] = {}
+    for group, own in listed.items():
+        for name in _names(own):
+            if name in found:
+                raise _wrong(f"has {name} in two groups; expected each image in one")
+            found[name] = f"group {group}"
+    return found
+
+
 class FolderDescription(BaseModel):
     """The entries of `folds.yaml`.
 
@@ -331,6 +411,10 @@ class FolderDescription(BaseModel):
         query_sampling: "sequential" goes through all (image, class) pairs, "class_first" draws a class and then an
             image of it. The old spelling is `query_rule: listed` or `drawn`.
         augment_threshold: share of an image that a further class must cover in the augmented settings.
+        supports: support sets for a test with a fixed support set (fixed-supports.md §9), which replace drawn ones; the
+            file has a list of image names, or a list of such lists.
+        groups: {image: the patient, scene or object that it shows}, or a pattern that finds it in a name. A test with a
+            fixed support set asks for no image whose group a support belongs to. The file may also have lists of names.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -347,6 +431,8 @@ class FolderDescription(BaseModel):
         default="sequential", validation_alias=AliasChoices("query_sampling", "query_rule")
     )
     augment_threshold: Annotated[float, BeforeValidator(_check_share)] = 0.07
+    supports: Annotated[tuple[tuple[str, ...], ...], BeforeValidator(_named_sets)] = ()
+    groups: Annotated[dict[str, str] | Pattern[str], BeforeValidator(_groups)] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _number_folds(self) -> "FolderDescription":

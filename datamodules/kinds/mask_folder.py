@@ -148,7 +148,7 @@ def read_names(path: Path) -> list[str]:
         DataError: the list is unreadable or empty, or a name occurs twice.
     """
     lines = [line.strip() for line in read_list(path, expected="a text file with a name on a line").splitlines()]
-    names = [_name_in(line) for line in lines if line]
+    names = [name_in(line) for line in lines if line]
     if not names:
         raise DataError(f"list {path} is empty; expected an image name on each line")
     plain = [composed(name) for name in names]
@@ -158,7 +158,8 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def _name_in(line: str) -> str:
+def name_in(line: str) -> str:
+    """Return the image name in a line of a list, without folder and suffix; of an "image label" pair the first."""
     line = line.replace("\\", "/")  # lists that were made on Windows
     parts = line.split()
     if len(parts) == 2 and all(Path(part).suffix.lower() in IMAGE_SUFFIXES for part in parts):

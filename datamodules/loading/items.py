@@ -93,8 +93,8 @@ def load_episode(
         images.append(image)
     side = config.size
     given = support_labels(data, episode, config, labels.__getitem__)
-    shown = None
-    if config.annotation == "all_ways":
+    shown, lacking = None, not all(episode.supports)
+    if config.annotation == "all_ways" and any(episode.supports):
         all_ways = [
             [
                 resize_labels(way_labels(labels[name], data.label_values(name, episode.classes)), side, side)
@@ -106,11 +106,13 @@ def load_episode(
     return _batch_of_one(
         images,
         names,
-        padded([[rows[name] for name in way] for way in episode.supports]),
-        padded(given),
+        padded([[rows[name] for name in way] for way in episode.supports]).long(),
+        padded(given) if any(episode.supports) else torch.zeros(1, len(given), 0, side, side, dtype=torch.uint8),
         config.view.episode_truth(data, episode, side, labels[episode.query]),
-        valid=padded([[True] * len(way) for way in episode.supports]),
+        valid=padded([[True] * len(way) for way in episode.supports]).bool(),
         support_ways=shown,
+        ways=torch.tensor([len(episode.classes)]) if lacking else None,
+        unsupported_are_base=not lacking,
         hints=[_load_hints(data, episode, config, labels, box_of)] if config.hints else None,
         counted_pixels=own_pixels(labels[episode.query].shape, side, config.resize),
     )
@@ -122,7 +124,8 @@ def padded(by_way: Sequence[Sequence[Any]]) -> Tensor:
     most = max(rows, key=len)
     found = np.zeros((1, len(rows), *most.shape), most.dtype)
     for way, own in enumerate(rows):
-        found[0, way, : len(own)] = own
+        if len(own):
+            found[0, way, : len(own)] = own
     return torch.from_numpy(found)
 
 
@@ -143,7 +146,7 @@ def load_item(
     Raises:
         DataError: a file cannot be decoded, or image and label map differ in size.
     """
-    if any(episode.supports):
+    if any(episode.supports) or draw.supports_serve_all:
         if draw.asks_base_classes:
             return _load_base_and_novel(data, episode, config, files)
         return load_episode(data, episode, config, files, draw.box_of(data))

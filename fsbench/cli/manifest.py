@@ -75,7 +75,7 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
     protocol = load_segmentation(options.protocol or DEFAULT_PROTOCOL)
     task = Task(**given_task(options)).about(options.classes)
     data = protocol.draw.data(_open(options.dataset, options), task.fold, task.shot)
-    manifest = protocol.manifest(data, task)
+    manifest = protocol.manifest(data, protocol.draw.with_own_ways(data, task))
     if not options.names_only:
         manifest = replace(manifest, images=hash_images(manifest, data, _PROGRESS))
     make_folder(options.out.absolute().parent)

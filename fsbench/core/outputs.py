@@ -76,6 +76,7 @@ class Context:
         shown: (N, K, S, S) uint8 label maps of all ways of the episode in every support (`EpisodeBatch.support_ways`).
         hints: further information about each of the B episodes; empty where the method asks for none.
         counted: (B, S, S) bool, pixels of the queries that are not padding (`EpisodeBatch.counted_pixels`).
+        own_shots: number of supports of the way that is being read; None before.
         base_classes: number of ways, at the beginning of the episode's ways, that are base classes without supports.
     """
 
@@ -86,6 +87,7 @@ class Context:
     shown: Tensor | None = None
     hints: Sequence[Hints] = ()
     counted: Tensor | None = None
+    own_shots: int | None = None
     base_classes: int = 0
 
     @cached_property
@@ -100,8 +102,8 @@ class Context:
 
     @property
     def shots(self) -> int:
-        """K, the number of supports of each way that are shown together; 0 in training."""
-        return 0 if self.images is None else self.images.shape[1]
+        """K, the number of supports of the way that is being read, which are shown together; 0 in training."""
+        return self.own_shots or (0 if self.images is None else self.images.shape[1])
 
     @property
     def episode(self) -> int | None:

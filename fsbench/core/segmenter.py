@@ -12,9 +12,11 @@ Shapes: B images, N ways, K shots, S image side, (h, w) the size of a label map.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -163,8 +165,14 @@ class Segmenter(ImageFeatures):
             counted=episode.counted_pixels,
             base_classes=has_support.count(False),
         )
-        ways = (self.supports(episode.way(number)) for number, has in enumerate(has_support) if has)
-        return self._query(self.features(episode, episode.query)), self.all_ways(ways)
+        numbers = [number for number, has in enumerate(has_support) if has]
+        return self._query(self.features(episode, episode.query)), self.all_ways(self._ways(episode, numbers))
+
+    def _ways(self, episode: EpisodeBatch, numbers: Sequence[int]) -> Iterator[Iterator[State]]:
+        """Yield an iterator over the supports' states for each of the ways `numbers`; `context` tells their number."""
+        for way in map(episode.way, numbers):
+            self.context = replace(self.context, own_shots=way.support.shape[2])
+            yield self.supports(way)
 
     def way_outputs(self, episode: EpisodeBatch) -> list[Any]:
         """Return the output of `segment` for each way of an episode.
@@ -381,10 +389,19 @@ class Segmenter(ImageFeatures):
     def answer_batch(self, batch: EpisodeBatch) -> list[SegmentationAnswer]:
         with torch.inference_mode(False), torch.no_grad():  # of whose tensors the writes are counted
             episodes = [*batch.split()]
-        answers = self.answers(episodes)
+        asks_all = batch.unsupported_are_base
+        answers = self.answers(episodes) if asks_all else [self._supported_answer(episode) for episode in episodes]
         for name, place in batch.next_shown.items():
             self.backbone.cache.expect(name, place)
         return answers
+
+    def _supported_answer(self, episode: EpisodeBatch) -> SegmentationAnswer:
+        """Return the answer about the ways that have supports; nothing is predicted as another way."""
+        asked, ways = episode.valid[0].any(1).nonzero().flatten().tolist(), episode.valid.shape[1]
+        answer = SegmentationAnswer(np.zeros(episode.query_sizes[0].tolist(), np.uint8), np.zeros(0, bool))
+        if asked:
+            (answer,) = self.answers([episode.only(asked)])
+        return answer.among(asked, ways)
 
     def answers(self, episodes: Sequence[EpisodeBatch]) -> list[SegmentationAnswer]:
         """Predict the episodes of a batch one by one, and return the answers that are scored and stored.

@@ -39,8 +39,14 @@ def ensemble(predict: Predict, episode: EpisodeBatch, strategy: NShotStrategy) -
         strategy: name of the rule for combining, one of `ENSEMBLES`.
 
     Raises:
-        SettingsError: the method gives no logits.
+        SettingsError: the method gives no logits, or ways have different numbers of supports.
     """
+    if not episode.valid.all():
+        counts = episode.valid[0].sum(1).tolist()
+        raise SettingsError(
+            f"the episode's classes have {', '.join(map(str, counts))} supports, and nshot_strategy {strategy} needs "
+            "equally many; use own"
+        )
     shots = [_one_shot(predict, episode, shot) for shot in range(episode.support.shape[2])]
     logits = [_logits(shot, strategy) for shot in shots]
     weights = _guidance(predict, episode) if strategy == "cross_guided" else None
@@ -61,7 +67,7 @@ def _logits(prediction: Prediction, strategy: str) -> Tensor:
 
 
 def _one_shot(predict: Predict, episode: EpisodeBatch, shot: int) -> Prediction:
-    one = slice(shot, shot + 1)
+    one, ways = slice(shot, shot + 1), range(episode.support.shape[1])
     return predict(
         replace(
             episode,
@@ -69,7 +75,7 @@ def _one_shot(predict: Predict, episode: EpisodeBatch, shot: int) -> Prediction:
             support_labels=episode.support_labels[:, :, one],
             valid=episode.valid[:, :, one],
             support_ways=None if episode.support_ways is None else episode.support_ways[:, :, one],
-            hints=None if episode.hints is None else [hints.part(slice(None), one) for hints in episode.hints],
+            hints=None if episode.hints is None else [hints.part(ways, one) for hints in episode.hints],
         )
     )
 
@@ -92,7 +98,7 @@ def _guidance(predict: Predict, episode: EpisodeBatch) -> Tensor:
                     valid=episode.valid[:, one_way, one_shot],
                     support_ways=None,
                     counted_pixels=None,  # the support's mask lies in the square as its image does
-                    hints=_hints_with_query(episode.hints, way, query, one_way, one_shot),
+                    hints=_hints_with_query(episode.hints, way, query, one_shot),
                 )
                 predicted = predict(as_query).label_map == 1
                 truth = episode.support_masks[0, way, query]
@@ -100,12 +106,12 @@ def _guidance(predict: Predict, episode: EpisodeBatch) -> Tensor:
     return ious
 
 
-def _hints_with_query(given: list[Hints] | None, way: int, query: int, ways: slice, shots: slice) -> list[Hints] | None:
-    """Return the hints of `ways` and `shots`, with the support `query` of `way` as the query."""
+def _hints_with_query(given: list[Hints] | None, way: int, query: int, shots: slice) -> list[Hints] | None:
+    """Return the hints of a way and `shots`, with the support `query` of the way as the query."""
     if given is None:
         return None
     return [
-        replace(hints.part(ways, shots), query=hints.supports[way][query] if hints.supports is not None else None)
+        replace(hints.part([way], shots), query=hints.supports[way][query] if hints.supports is not None else None)
         for hints in given
     ]
 

@@ -80,13 +80,13 @@ class Hints:
     boxes: Tensor | None = None
     class_names: tuple[str, ...] | None = None
 
-    def part(self, ways: slice, shots: slice) -> "Hints":
-        """Return the hints for a slice of the ways and of the shots; the query's photo is kept."""
+    def part(self, ways: Sequence[int], shots: slice) -> "Hints":
+        """Return the hints for some of the ways, by number, and a slice of the shots; the query's photo is kept."""
         return Hints(
             self.query,
-            None if self.supports is None else [photos[shots] for photos in self.supports[ways]],
-            None if self.boxes is None else self.boxes[ways, shots],
-            None if self.class_names is None else self.class_names[ways],
+            None if self.supports is None else [self.supports[way][shots] for way in ways],
+            None if self.boxes is None else self.boxes[list(ways), shots],
+            None if self.class_names is None else tuple(self.class_names[way] for way in ways),
         )
 
 
@@ -141,8 +141,10 @@ class EpisodeBatch:
             episode shows it, so that a cache can drop the image.
         support_ways: (B, N, K, S, S) uint8 label maps of all ways in every support: 0 background, 1..N ways, 255 void;
             None unless the test has several ways and `data.test.support_annotation: all_ways`.
-        ways: (B,) int64 number of ways of each episode, if some ways have no support (base classes); None if every way
-            has supports, so that `valid` tells which ways are padding.
+        ways: (B,) int64 number of ways of each episode, if some ways have no support; None if every way has supports,
+            so that `valid` tells which ways are padding.
+        unsupported_are_base: whether ways without supports are base classes, which a method knows by itself; if not, no
+            method is asked for them, and nothing is predicted as them.
         hints: further inputs of each episode, on the CPU; None if the method asks for none.
         counted_pixels: (B, S, S) bool, pixels of the query that are not padding (nor void, if the protocol reveals it);
             None if no pixel is known to be padding.
@@ -163,6 +165,7 @@ class EpisodeBatch:
     next_shown: Mapping[str, int | None] = field(default_factory=dict)
     support_ways: Tensor | None = None
     ways: Tensor | None = None
+    unsupported_are_base: bool = True
     hints: list[Hints] | None = None
     counted_pixels: Tensor | None = None
     way_classes: list[list[WayClass]] | None = None
@@ -246,17 +249,24 @@ class EpisodeBatch:
             )
 
     def way(self, number: int) -> "EpisodeBatch":
-        """Return a batch of one episode reduced to its way `number` (from 0), without ground truth."""
-        own, hints, classes = slice(number, number + 1), self.hints, self.way_classes
+        """Return a batch of one episode reduced to its way `number` (from 0) and its supports, without ground truth."""
+        return self.only([number])
+
+    def only(self, numbers: Sequence[int]) -> "EpisodeBatch":
+        """Return a batch of one episode reduced to the ways `numbers` (from 0), without padding and ground truth."""
+        first, last, hints, classes = numbers[0], numbers[-1], self.hints, self.way_classes
+        own = slice(first, last + 1) if len(numbers) == last + 1 - first else list(numbers)  # a view where it can be
+        shots = slice(0, int(self.valid[0, own].any(0).sum()))
         return replace(
             self.without_truth(),
-            support=self.support[:, own],
-            support_labels=self.support_labels[:, own],
-            valid=self.valid[:, own],
-            support_ways=None if self.support_ways is None else self.support_ways[:, own],
+            support=self.support[:, own, shots],
+            support_labels=self.support_labels[:, own, shots],
+            valid=self.valid[:, own, shots],
+            support_ways=None if self.support_ways is None else self.support_ways[:, own, shots],
             ways=None,
-            hints=None if hints is None else [one.part(own, slice(None)) for one in hints],
-            way_classes=None if classes is None else [one[own] for one in classes],
+            unsupported_are_base=True,
+            hints=None if hints is None else [one.part(numbers, shots) for one in hints],
+            way_classes=None if classes is None else [[one[number] for number in numbers] for one in classes],
         )
 
     def to(self, *args: Any, **kwargs: Any) -> "EpisodeBatch":
@@ -314,6 +324,7 @@ def collate(items: Sequence[EpisodeBatch]) -> EpisodeBatch:
         ways=None
         if all(item.ways is None for item in items)
         else torch.tensor([item.valid.shape[1] for item in items]),
+        unsupported_are_base=all(item.unsupported_are_base for item in items),
         hints=None
         if any(item.hints is None for item in items)
         else [hints for item in items for hints in item.hints or ()],

@@ -145,9 +145,8 @@ def _shot(by: Tested) -> Iterator[str]:
         for own, queries in _ways(episode):
             if not own and header.all_classes:  # base classes have none
                 continue
-            may_be_more = episode.augmented or draw.supports_serve_all
-            enough = len(own) >= header.shot if may_be_more else len(own) == header.shot
-            if not (enough or draw.any_supports):
+            enough = len(own) >= header.shot if episode.augmented else draw.has_shot(header, len(own))
+            if not enough:
                 yield f"shot is {header.shot}, and line {line} has a class with {len(own)} supports"
                 return
             if not may_repeat and (both := [query for query in queries if query in own]):

@@ -5,8 +5,8 @@ episodes before it divides (fscs-protocol §7); torchmetrics' MeanIoU, which ave
 All of it is numpy: whoever has an answer as arrays counts it without torch.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,26 @@ class SegmentationAnswer:
     soft: np.ndarray | None = None
     attention: np.ndarray | None = None
     failed: bool = False
+
+    def among(self, asked: Sequence[int], ways: int) -> "SegmentationAnswer":
+        """Return this answer about the ways `asked` (from 0) as one about all `ways`; the others are absent."""
+
+        def spread(values: np.ndarray | None) -> np.ndarray | None:
+            if values is None:
+                return None
+            every = np.zeros((ways, *values.shape[1:]), values.dtype)
+            every[list(asked)] = values
+            return every
+
+        numbers = np.array([0, *(way + 1 for way in asked)], np.int64)
+        return replace(
+            self,
+            label_map=numbers[self.label_map],
+            present=spread(self.present),
+            score=spread(self.score),
+            soft=spread(self.soft),
+            attention=spread(self.attention),
+        )
 
 
 @dataclass(frozen=True)

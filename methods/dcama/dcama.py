@@ -128,8 +128,7 @@ class DCAMA(Segmenter):
 
     def segment(self, query: Query, support: Iterator[Support]) -> Output:
         """Return logits (B, 2, S, S) of background and foreground from a query and all shots of a way (§8)."""
-        several = self.context.images is not None and self.context.images.shape[1] > 1
-        if several and query.projected is not None and self.model.joins_shots():
+        if self.context.shots > 1 and query.projected is not None and self.model.joins_shots():
             logits, coarse = self.model.segment_shots(query.pyramid, support, query.projected)
         else:
             shots = list(support)

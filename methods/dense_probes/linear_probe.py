@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.outputs import Competition
@@ -151,10 +152,12 @@ class LinearProbeDense(Segmenter):
             have a share in any patch.
         """
         ways = [list(of_way) for of_way in supports]
-        labels = torch.stack([torch.cat([support.labels for support in of_way]) for of_way in ways])
+        by_way = [torch.cat([support.labels for support in of_way]) for of_way in ways]
+        labels = pad_sequence(by_way, batch_first=True, padding_value=VOID)
+        there = torch.tensor([shot < len(own) for own in ways for shot in range(labels.shape[1])]).to(labels.device)
         features = torch.stack([support.features for of_way in ways for support in of_way])
         tokens = features.flatten(2).mT.flatten(0, 1)
-        shares = class_shares(labels, *features.shape[2:])
+        shares = class_shares(labels, *features.shape[2:]).unflatten(0, (len(there), -1))[there].flatten(0, 1)
         return tokens, shares, (shares.sum(0) > 0).nonzero()[:, 0]
 
     def join(self, supports: Iterator[Iterator[TrainingTokens]]) -> LinearClassifier:

@@ -188,7 +188,8 @@ class SegIC(Segmenter):
         A way's tokens depend on the prototypes of all ways (§9).
         """
         ways = [torch.cat(list(of_way)) for of_way in supports]
-        own = torch.eye(len(ways), dtype=torch.bool, device=ways[0].device).repeat_interleave(len(ways[0]), 1)
+        shots = torch.tensor([len(way) for way in ways], device=ways[0].device)
+        own = torch.eye(len(ways), dtype=torch.bool, device=ways[0].device).repeat_interleave(shots, 1)
         texts = torch.stack([self.text(text) for text in self.texts(0, len(ways))])
         tokens = self.head.cross_tokens(texts, torch.cat(ways), own)
         return (iter([Prompts(way, row)]) for way, row in zip(ways, tokens.split(1), strict=True))

@@ -74,8 +74,6 @@ class Draw(ABC):
         asks_base_classes: whether episodes also ask for base classes, which have no supports.
         shares_supports: whether all queries of a run share their supports, so that scores are means over runs.
         supports_serve_all: whether a support serves every class that it shows, so that a class may have more than K.
-        any_supports: whether a class may have any number of supports, also none, because images are taken whatever they
-            show.
         is_test: whether results are recorded as those of a protocol; manifest headers then name the protocol.
         seed_may_be_index: whether `seed` may be None, so that an episode's number is its seed.
         has_masks: whether images have masks (segmentation); False if each image has one class (classification).
@@ -89,6 +87,7 @@ class Draw(ABC):
         published: {data set: its image lists, smallest object and episode draw, as words of the atlas}.
         depends_on: what changes the episodes besides the seed, as a word of the atlas such as "workers"; "no" for
             nothing.
+        shots_note: what tests with other numbers of shots have in common, in words.
         may_be_shorter: whether a test may have fewer episodes than asked for, because its list ends.
         empty_queries_show_anything: whether a query that shows none of its episode's classes may show any other class,
             or no class at all.
@@ -112,7 +111,6 @@ class Draw(ABC):
     asks_base_classes: ClassVar[bool] = False
     shares_supports: ClassVar[bool] = False
     supports_serve_all: ClassVar[bool] = False
-    any_supports: ClassVar[bool] = False
     is_test: ClassVar[bool] = True
     seed_may_be_index: ClassVar[bool] = False
     has_masks: ClassVar[bool] = True
@@ -125,6 +123,9 @@ class Draw(ABC):
     settings: ClassVar[tuple[str, ...]] = ("original",)
     all_episodes: ClassVar[str] = "as many as listed pairs"
     published: ClassVar[Mapping[str, ListsAndDraw]] = {}
+    shots_note: ClassVar[str] = (
+        "every number of shots has its own episodes; --data.test.nested_in 80 gives every number the same queries"
+    )
     may_be_shorter: ClassVar[bool] = False
     empty_queries_show_anything: ClassVar[bool] = False
 
@@ -175,7 +176,7 @@ class Draw(ABC):
         return ManifestTask(**stated | {"episodes": header.requested, "seed": None if is_official else header.seed})
 
     def with_own_ways(self, data: Any, task: Task) -> Task:
-        """Return `task` with the number of ways that its episodes will have.
+        """Return `task` with the number of ways that its episodes will have, and of shots if the data set sets it.
 
         On a user's data set the number of ways is lowered to the number of the fold's classes if it is above that. On
         data sets with a published protocol it stays; drawing episodes raises an error if it is too large.
@@ -257,6 +258,10 @@ class Draw(ABC):
         """
         of_fold = {"novel": known.test_classes, "base": known.train_classes}.get(classes)
         return None if of_fold is None else set(of_fold(fold))
+
+    def has_shot(self, header: Header, supports: int) -> bool:
+        """Return whether a class of an episode may have this number of supports in a test with this header."""
+        return supports == header.shot
 
     def query_may_support(self, header: Header) -> bool:
         """Return whether a query may be among its own supports."""

@@ -12,13 +12,15 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.data.dataset import DERIVED, SegmentationData
+from fsbench.data.dataset import DERIVED, Part, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import queries_apart
+from fsbench.protocols.provider import Provider
 from fsbench.protocols.words import OTHERS, Choice, value_on
+from fsbench.scores.estimate import FEW_FREE
 from fsbench.scores.run_lengths import RUN_LENGTHS
 
 Per = Literal["class", "set"]
@@ -84,9 +86,44 @@ def asked(
     return ordered(name for name in (pool if queries is None else queries) if name not in supports)
 
 
+class OwnSets(Provider):
+    """The support sets that a data set names itself, and which of its images belong together."""
+
+    data: SegmentationData
+
+    def named(self) -> tuple[tuple[str, ...], ...]:
+        """Return the named support sets, which replace the drawn ones; () if there are none."""
+        return ()
+
+    def training(self) -> Sequence[str] | None:
+        """Return the images of the training list; None if the data set has none."""
+        try:
+            return self.data.candidates("trn")
+        except DataError:
+            return None
+
+    def group_of(self, name: str) -> str:
+        """Return what an image shows, such as a patient or a scene; by default each image shows another."""
+        return name
+
+    def apart(self, queries: Sequence[str], draws: Sequence[Mapping[int, Sequence[str]]]) -> list[str]:
+        """Return the queries that show nothing that a support of any draw shows."""
+        supports = {name for draw in draws for name in chain.from_iterable(draw.values())}
+        seen = set(map(self.group_of, supports))
+        return [name for name in queries_apart(self.data, queries, supports) if self.group_of(name) not in seen]
+
+
+NAMED = "named_supports"
+"""Entry of a manifest's header: whether the data set names the supports, rather than the seed."""
+UNSHOWN = "unshown_classes"
+"""Entry of a manifest's header: {class: number of draws in which no support shows it}."""
+
+
 @dataclass(frozen=True)
 class OneSet(Draw):
     """Draw in which all queries of a draw share one support set, for anybody's folder.
+
+    A data set may name the support sets (`OwnSets`); K is then the number of images of a set.
 
     Attributes:
         runs: R, number of draws of the supports.
@@ -102,45 +139,95 @@ class OneSet(Draw):
     shares_supports: ClassVar[bool] = True
     supports_serve_all: ClassVar[bool] = True
     empty_queries_show_anything: ClassVar[bool] = True
+    shots_note: ClassVar[str] = (
+        "each draw with more shots has the supports of the draw with fewer; a folder with a single list asks only "
+        "images that are no supports, so fewer with more shots"
+    )
     may_be_shorter: ClassVar[bool] = True
     all_episodes: ClassVar[str] = "all other images"
 
     # Which episodes are there?
 
+    def named(self, data: SegmentationData) -> tuple[tuple[str, ...], ...]:
+        """Return the support sets that the data set names, which replace drawn ones; () if there are none."""
+        return OwnSets.of(data).named()
+
     def with_own_ways(self, data: Any, task: Task) -> Task:
-        return replace(task, way=len(data.test_classes(task.fold)))
+        named = self.named(data)
+        if named and task.shot not in (1, len(named[0])):
+            raise SettingsError(
+                f"shot is {task.shot}, and {data.name} names sets of {len(named[0])} supports; leave --shot out"
+            )
+        if named and task.seed is not None:
+            raise SettingsError(f"{data.name} names its supports, so that no seed draws them; leave --test-seed out")
+        return replace(task, way=len(self.classes(data, task)), shot=len(named[0]) if named else task.shot)
+
+    def check_task(self, name: str, data: Any, task: Task) -> None:
+        super().check_task(name, data, task)
+        if task.way != (number := len(self.classes(data, task))):
+            raise SettingsError(
+                f"the protocol {name} asks for all {number} classes at once, found way {task.way}; expected way "
+                f"{number}. A training has no episodes of it to choose a checkpoint on: {self.without_training}"
+            )
+
+    def classes(self, data: SegmentationData, task: Task) -> list[int]:
+        """Return the numbers of the classes that are asked for; with `drop_small`, those with enough supports."""
+        classes = sorted(data.test_classes(task.fold))
+        if not task.drop_small or self.per == "set" or self.named(data):
+            return classes
+        pool, queries = self.lists(data)
+        shown, seed = _shown(data, _part(queries), pool, classes), self.seed_on(data.name, task) or 0
+        for run in range(self.runs):
+            while classes and (small := _too_few(shown, classes, task.shot, seed + run)):
+                classes.remove(small)
+        if not classes:
+            raise DataError(
+                f"{data.name} fold {task.fold}: no class has {task.shot} images that may be supports; lower --shot, or "
+                "add images"
+            )
+        return classes
 
     def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
         """Draw the supports of all draws, and ask every query once in each; reads label maps.
 
         Raises:
-            DataError: a class has too few images.
+            DataError: a class has too few images, or a named support is unknown or shows no class.
         """
-        classes = sorted(data.test_classes(task.fold))
+        classes, sets = self.classes(data, task), OwnSets.of(data)
         pool, queries = self.lists(data)
-        shown = _shown(data, "val" if queries is None else "trn", pool, classes)
+        shown, named = _shown(data, _part(queries), pool, classes), self.named(data)
+        if queries is not None:  # any labelled image may be named
+            also = [name for name in chain.from_iterable(named) if name not in shown and name in queries]
+            shown = shown | _shown(data, "val", also, classes)
         draws = self.support_sets(data, task, shown)
-        if queries is None:  # each draw costs queries
-            while len(draws) > 1 and not _enough(asked(draws, pool, None), pool):
+        if queries is None and not named:  # each draw costs queries
+            while len(draws) > 1 and not _enough(sets.apart(asked(draws, pool, None), draws), pool):
                 draws.pop()
-        every = self.asked(draws, pool, queries)
-        every = queries_apart(data, every, {name for own in draws for name in chain.from_iterable(own.values())})
+        every = sets.apart(self.asked(draws, pool, queries), draws)
         if not every:
             raise DataError(
-                f"{data.name}: all {len(pool)} images are supports, and none is left to be asked; lower --shot, or add "
-                "images"
+                f"{data.name}: the {len(pool)} images are supports, or belong to one, and none is left to be asked; "
+                "lower --shot, or add images"
             )
         requested = len(every) * len(draws) if task.episodes is None else min(task.episodes, len(every) * len(draws))
         labels = _shown(data, "val", every, classes)
         lengths = [len(every[: requested // len(draws) + (run < requested % len(draws))]) for run in range(len(draws))]
+        by_class = [_by_class(own, shown, classes) for own in draws]
         episodes = [
             Episode(sum(lengths[:run]) + place, name, min(labels[name], default=0), tuple(classes), ways)
-            for run, (own, length) in enumerate(zip(draws, lengths, strict=True))
-            for ways in [_by_class(own, shown, classes)]
+            for run, (ways, length) in enumerate(zip(by_class, lengths, strict=True))
             for place, name in enumerate(every[:length])
         ]
+        unshown = {
+            str(number): lacking
+            for place, number in enumerate(classes)
+            if (lacking := sum(not ways[place] for ways in by_class))
+        }
+        first: dict[str, Any] = {RUN_LENGTHS: lengths}
+        first |= ({NAMED: True} if named else {}) | ({UNSHOWN: unshown} if unshown else {})
+        dropped = sorted(set(data.test_classes(task.fold)) - set(classes))
         return OfficialEpisodes(
-            tuple(episodes), classes, requested, len(every) * len(draws), DERIVED, first={RUN_LENGTHS: lengths}
+            tuple(episodes), classes, requested, len(every) * len(draws), DERIVED, dropped=dropped, first=first
         )
 
     def support_sets(
@@ -154,9 +241,12 @@ class OneSet(Draw):
             shown: {image that may be a support, in the order of their list: the classes that it shows}.
 
         Raises:
-            DataError: a class has too few images.
+            DataError: a class has too few images, or a named support is unknown or shows no class.
         """
-        classes, seed = sorted(data.test_classes(task.fold)), self.seed_on(data.name, task) or 0
+        if named := self.named(data):
+            _check_named(data, task, named, shown)
+            return [{0: own} for own in named]
+        classes, seed = self.classes(data, task), self.seed_on(data.name, task) or 0
         try:
             return [drawn_supports(shown, classes, task.shot, seed + run, self.per) for run in range(self.runs)]
         except TooFewSupports as error:
@@ -174,15 +264,8 @@ class OneSet(Draw):
 
     def lists(self, data: SegmentationData) -> tuple[Sequence[str], Sequence[str] | None]:
         """Return the images that may be supports, and the queries; None if there is one list for both."""
-        queries = data.candidates("val")
-        try:
-            return data.candidates("trn"), queries
-        except DataError:  # a folder of one list
-            return queries, None
-
-    def tested_images(self, data: SegmentationData, setting: str) -> Iterable[str]:
-        pool, queries = self.lists(data)
-        return [*pool, *(queries or ())]
+        training, queries = OwnSets.of(data).training(), data.candidates("val")
+        return (queries, None) if training is None else (training, queries)
 
     def fixed_episode_count(self, dataset: str) -> int | None:
         return None
@@ -192,6 +275,14 @@ class OneSet(Draw):
             f"a test with a fixed support set has {self.runs} draws of it already, each for all queries; leave draws "
             f"(found {task.draws}) and nested_in (found {task.nested_in}) out"
         )
+
+    def tested_images(self, data: SegmentationData, setting: str) -> Iterable[str]:
+        pool, queries = self.lists(data)
+        return [*pool, *(queries or ())]
+
+    def has_shot(self, header: Header, supports: int) -> bool:
+        of_class = self.per == "class" and not header.protocol_entries.get(NAMED)
+        return supports >= header.shot if of_class else supports <= header.shot
 
     # In words
 
@@ -206,16 +297,27 @@ class OneSet(Draw):
 
     def title(self, header: Header) -> str:
         lengths = header.protocol_entries[RUN_LENGTHS]
+        named = header.protocol_entries.get(NAMED)
+        images = "image" if header.shot == 1 else "images"
+        of = f"named {images}" if named else f"labelled {images} {'of each' if self.per == 'class' else 'in all'}"
         return (
-            f"{header.dataset} · {header.way} classes at once, {header.shot} labelled images "
-            f"{'of each' if self.per == 'class' else 'in all'} · {header.rules} · {len(lengths)} draws of them, "
-            f"{max(lengths)} images asked"
+            f"{header.dataset} · {header.way} classes at once, {header.shot} {of} · {header.rules} · "
+            f"{len(lengths)} {'sets' if named else 'draws'} of them, {max(lengths)} images asked"
         )
 
     def notes(self, header: Header) -> list[str]:
-        notes, draws = super().notes(header), len(header.protocol_entries[RUN_LENGTHS])
-        if draws < self.runs:
+        notes, stated = super().notes(header), header.protocol_entries
+        draws = len(stated[RUN_LENGTHS])
+        if draws < self.runs and not stated.get(NAMED):
             notes.append(f"{draws} draws of supports instead of {self.runs}, which would leave too few images to ask")
+        if draws < FEW_FREE + 1:
+            found = "one set of supports is" if draws == 1 else f"{draws} sets of supports are"
+            notes.append(
+                f"{found} too few for an interval that holds for other supports, too; {FEW_FREE + 1} are needed"
+            )
+        for number, lacking in stated.get(UNSHOWN, {}).items():
+            where = "" if lacking == draws else f" in {lacking} of {draws} draws"
+            notes.append(f"no support shows {header.class_names[number]}{where}, so nothing was predicted as it there")
         return notes
 
     def further_choices(self) -> list[Choice]:
@@ -228,10 +330,46 @@ class OneSet(Draw):
             raise SettingsError(f"runs is {self.runs}, expected 1 or more")
 
 
-def _shown(data: SegmentationData, part: Any, names: Sequence[str], classes: Collection[int]) -> dict[str, set[int]]:
+def _shown(data: SegmentationData, part: Part, names: Sequence[str], classes: Collection[int]) -> dict[str, set[int]]:
     """Return {image: those of `classes` that it shows}."""
     data.count_pixels(part, names)
-    return {name: {n for n, pixels in data.class_pixels(name)[0].items() if pixels and n in classes} for name in names}
+    least = max(data.min_pixels, 1)
+    return {
+        name: {n for n, pixels in data.class_pixels(name)[0].items() if pixels >= least and n in classes}
+        for name in names
+    }
+
+
+def _part(queries: Sequence[str] | None) -> Part:
+    """Return the part whose list has the possible supports: that of the queries where there is no other list."""
+    return "val" if queries is None else "trn"
+
+
+def _too_few(shown: Mapping[str, Collection[int]], classes: Sequence[int], shot: int, seed: int) -> int | None:
+    """Return the first class that has too few supports in a draw; None if each has enough."""
+    try:
+        drawn_supports(shown, classes, shot, seed)
+    except TooFewSupports as error:
+        return error.number
+    return None
+
+
+def _check_named(
+    data: SegmentationData, task: Task, named: Sequence[Sequence[str]], shown: Mapping[str, Collection[int]]
+) -> None:
+    """Raise DataError if a named support is in no list of the data set, or supports show no class of the fold."""
+    if unknown := [name for own in named for name in own if name not in shown]:
+        raise DataError(
+            f"{data.name} names the support {unknown[0]}, which is in no list of images; expected names of labelled "
+            "images, such as " + ", ".join(list(shown)[:2])
+        )
+    if data.folds == 1 and (blank := [name for own in named for name in own if not shown[name]]):
+        raise DataError(
+            f"{data.name} names the support {blank[0]}, whose label map shows none of the classes; name another image, "
+            "or complete its label map"
+        )
+    if any(not any(shown[name] for name in own) for own in named):
+        raise DataError(f"{data.name} names supports that show no class of fold {task.fold}; name others")
 
 
 def _by_class(
@@ -296,9 +434,11 @@ class EvenlySpaced(OneSet):
     per: Per = "set"
     divided_by: dict[str, int] = field(default_factory=lambda: {OTHERS: 1})
 
-    any_supports: ClassVar[bool] = True
     seed_may_be_index: ClassVar[bool] = True
     all_episodes: ClassVar[str] = "all test images"
+
+    def named(self, data: SegmentationData) -> tuple[tuple[str, ...], ...]:
+        return ()
 
     def support_sets(
         self, data: SegmentationData, task: Task, shown: Mapping[str, Collection[int]]
@@ -377,7 +517,6 @@ class EvenlySpaced(OneSet):
                 f"K = {header.shot} of the authors' program is {header.shot // divisor} images of each class, "
                 f"{self._images(header)} in all: it divides K by {divisor}"
             )
-        notes.append("there is one support set: scores and intervals are for these supports only")
         return notes
 
     def _images(self, header: Header) -> int:

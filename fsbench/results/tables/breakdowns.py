@@ -22,6 +22,7 @@ from fsbench.results.tables.columns import (
     score_cells,
     score_columns,
 )
+from fsbench.results.tables.draws import by_draw
 from fsbench.results.tables.sizes import sizes, sizes_in_full
 from fsbench.results.tables.trivial import NOT_ABOVE, mark_of
 from fsbench.scores.trivial import is_trivial
@@ -59,6 +60,7 @@ def to_sheet(block: Block, by: Sequence[str] = ()) -> Sheet:
     by = [*BREAKDOWNS, "all"] if every else by
     tables = [short_table(block, SINGLE in by)] if "fold" not in by or every else []
     further = [every_run(block)] if every else []
+    further.append(by_draw(block))
     if "fold" in by:
         further += [by_fold(block, metric) for metric in block.metrics]
     if "size" in by:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
-from fsbench.results.rows.row import CLASS, COLUMNS, MEAN, REPORTED, SIZE, ResultRow, rows_frame, scores_of
+from fsbench.results.rows.row import CLASS, COLUMNS, DRAWS, MEAN, REPORTED, SIZE, ResultRow, rows_frame, scores_of
 from fsbench.results.sheets.data import as_json, csv_text
 from fsbench.results.sheets.formats import write_sheets
 from fsbench.results.table import Sheet
@@ -94,6 +94,7 @@ def _values(block: Block) -> dict[str, Any]:
         }
         for kind in (SIZE, CLASS)
     )
+    draws = block.parts(DRAWS)
     kept["rows"] = [
         {
             "method": line[0],
@@ -102,6 +103,7 @@ def _values(block: Block) -> dict[str, Any]:
             "trainings": {metric: _of_trainings(found) for metric, found in block.trained.get(line, {}).items()},
             "by_size": sizes.get(line, {}),
             "by_class": classes.get(line, {}),
+            "by_draw": {part: scores_of(rows) for part, rows in draws.get(line, {}).items()},
             **{each.entry: each.value(block.costs.get(line, ())) for each in COSTS},
             "run": block.runs[line],
             "sees_supports": line[0] not in block.blind,

@@ -28,6 +28,7 @@ def check_shapes(subject: Subject) -> str:
 def check_ways_and_shots(subject: Subject) -> str:
     """Check that the method predicts every number of ways and shots, or refuses it with a reason.
 
+    Ways may have different numbers of shots; what stands in the place of absent ones must not change an answer.
     A method must not refuse a number of shots for which it states that the authors' rule for several shots covers it.
 
     Returns:
@@ -49,6 +50,9 @@ def check_ways_and_shots(subject: Subject) -> str:
                     done.append(f"{ways}-way {shots}-shot")
         if reason is not None:
             refused.append(f"{shots}-shot ({reason})")
+    if subject.segments and {"2-way 1-shot", "2-way 5-shot"} <= set(done):
+        _examine_unequal_shots(subject)
+        done.append("2 ways of 5 shots and 1")
     if not done:
         raise ViolationError(
             f"no answer: {'; '.join(refused)}",
@@ -56,6 +60,26 @@ def check_ways_and_shots(subject: Subject) -> str:
             "mend `support`, `join` or `segment`",
         )
     return ", ".join(done) + (f"; by its contract not: {'; '.join(refused)}" if refused else "")
+
+
+def _examine_unequal_shots(subject: Subject) -> None:
+    """Examine the answer about a way of 5 shots and one of 1, and that it does not change with what pads the latter."""
+    episode = subject.episode(7, 2, 5)
+    assert isinstance(episode, EpisodeBatch)
+    valid, labels, support = episode.valid.clone(), episode.support_labels.clone(), episode.support.clone()
+    valid[:, 1, 1:] = False
+    found = []
+    for padding in (0, 1):
+        labels[:, 1, 1:], support[:, 1, 1:] = padding, (episode.support[:, 0, 0] if padding else episode.query)[:, None]
+        padded = replace(episode, valid=valid, support_labels=labels.clone(), support=support.clone())
+        _examine(subject.method, padded)
+        found.append(predict(subject.method, padded, keep=False).label_map)
+    if not torch.equal(*found):
+        raise ViolationError(
+            "the answer changes with what stands in place of a shot that is absent (`EpisodeBatch.valid`)",
+            "an answer from the supports that are there",
+            "take supports from `EpisodeBatch.way`, and join as many as each way has",
+        )
 
 
 def _examine_authors_shots(subject: Subject) -> None:

@@ -166,11 +166,11 @@ def test_a_protocol_of_classification_segments_nothing():
         ({"draw": {"empty_queries": True}}, "empty_queries true and seed 0; expected seed null"),
         ({"draw": {"seed": None, "further_seeds": [1]}}, "seed is None and further_seeds [1]; expected one number"),
         ({"draw": {"further_seeds": [0, 1]}}, "seed is 0 and further_seeds [0, 1]; expected one number, and others"),
-        ({"more_metrics": ["mIoU-mean"]}, "metrics has mIoU-mean, which is one of base and novel classes at once"),
+        ({"more_metrics": ["mIoU-mean"]}, "metrics has mIoU-mean, which is a mean over draws whose queries share"),
         ({"more_metrics": ["AUROC", "AUROC"]}, "more_metrics has AUROC twice"),
         ({"counting": {"calibrated": True}}, "the draw has no episodes that only calibrate"),
         ({"counting": "images"}, "the draw is of masks, and counting counts images"),
-        ({"metrics": [{"mIoU-novel": {"absent_is_zero": True}}]}, "which is one of base and novel classes at once"),
+        ({"metrics": [{"mIoU-novel": {"absent_is_zero": True}}]}, "which is a mean over draws whose queries share"),
     ],
 )
 def test_a_protocol_with_a_wrong_choice_is_refused(tmp_path, changes, message):

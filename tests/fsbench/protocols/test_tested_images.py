@@ -31,8 +31,8 @@ def test_the_files_of_all_folds_have_those_of_every_episode(drawn: list[Segmenta
     for data in drawn:
         try:
             seen = protocol.draw.data(data)
-            task = Task(0, episodes=10, drop_small=True)
-            manifest = protocol.manifest(seen, protocol.draw.with_own_ways(seen, task))
+            task = protocol.draw.with_own_ways(seen, Task(0, episodes=10, drop_small=True))
+            manifest = protocol.manifest(seen, task)
         except (DataError, SettingsError):
             continue  # the data set has no such test
         tested += 1

@@ -71,12 +71,14 @@ class CurveTable(PointTable):
         curves: one curve per method, the highest score first.
         nested: whether fewer supports are always the first ones of the same draw, so that queries are the same for all
             numbers.
+        shots_note: what the tests of a curve over shots have in common otherwise.
         devices: names of the devices on which times and memory were measured.
     """
 
     axis: str
     curves: list[Curve]
     nested: bool = False
+    shots_note: str = ""
     devices: tuple[str, ...] = ()
 
     @property
@@ -196,7 +198,12 @@ def _table(groups: list[list[Record]], axis: str, asked: Request) -> CurveTable 
         return None
     table = collect(points, asked, first.protocol.default_metrics, axis, best_at=-1)
     devices = {str(record.run.provenance.device) for group in groups for record in group}
-    found = replace(table, nested=first.header.nested_in is not None, devices=tuple(sorted(devices)))
+    found = replace(
+        table,
+        nested=first.header.nested_in is not None,
+        shots_note=first.protocol.draw.shots_note,
+        devices=tuple(sorted(devices)),
+    )
     return replace(found, notes=[*_notes(found), *difference_notes(found.differences)])
 
 
@@ -277,9 +284,7 @@ def _notes(table: CurveTable) -> list[str]:
     elif table.nested and table.axis == SHOTS:
         notes.append("every number of shots has the same queries; the supports are the first ones of one draw")
     elif table.axis == SHOTS:
-        notes.append(
-            "every number of shots has its own episodes; --data.test.nested_in 80 gives every number the same queries"
-        )
+        notes.append(table.shots_note)
     else:
         notes.append("more ways are a harder test: a query must be told from more classes")
     for curve in table.curves:

@@ -34,7 +34,8 @@ from tests.recompressed import recompress, save_palette
 def some_test(folder: Path, protocol: str = "fscs", **task) -> Test:
     rules = load_protocol(protocol)
     data = rules.draw.data(Demo(str(folder), train=20, val=60) if folder.name == "demo" else Folder(str(folder)))
-    return Test(rules.manifest(data, Task(0, **{"episodes": 8, **task})), data, rules)
+    asked = rules.draw.with_own_ways(data, Task(0, **{"episodes": 8, **task}))
+    return Test(rules.manifest(data, asked), data, rules)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,262 @@
+"""A fixed support set on somebody's own folder, through the commands: every door gives the same value."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fsbench.base.paths import REPOSITORY
+from fsbench.data.label_maps import resize_labels, way_labels
+from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.protocols.kit.answers import Answers
+from fsbench.protocols.kit.kit import read_kit
+from fsbench.records.record import find_records
+from fsbench.runner.config.tests import load_test
+from fsbench.runner.evaluation.evaluate import evaluate
+from fsbench.runner.evaluation.kits import load_kit_test
+from fsbench.scores.distributions import t_quantile
+from tests.conftest import save_names
+from tests.documents import commands
+
+ASKED = ["--method", "prototype", "--backbone", "demo", "--image-size", 64, "--protocol", "fixed_supports"]
+
+
+def bench(command, root: Path, runs: Path, *more: object) -> str:
+    """Test `prototype` on a folder; return what was printed."""
+    where = ["--dataset", "folder", "--data-root", root, "--runs", runs]
+    status, out, err = command("bench", *ASKED, *where, "--data.loading.workers=0", *more)
+    assert status == 0, err
+    return out + err
+
+
+def fails(command, root: Path, tmp_path: Path, *more: object) -> str:
+    where = ["--dataset", "folder", "--data-root", root, "--runs", tmp_path / "none"]
+    status, _, err = command("bench", *ASKED, *where, "--data.loading.workers=0", *more)
+    assert status and not [*(tmp_path / "none").glob("*/run.json")], err
+    return " ".join(err.split())
+
+
+def copy(root: Path, to: Path, *, one_list: bool = False, more: str = "", folds: str = "[[1, 2, 3, 4, 5, 6]]") -> Path:
+    """Copy a folder, as one fold; with `one_list` all images are in one list, that of the test."""
+    shutil.copytree(root, to)
+    text = (to / "folds.yaml").read_text()
+    (to / "folds.yaml").write_text(text[: text.index("folds:")] + f"folds: {folds}\n{more}\n")
+    if one_list:
+        lists = to / "ImageSets/Segmentation"
+        (lists / "val.txt").write_text((lists / "train.txt").read_text() + (lists / "val.txt").read_text())
+        (lists / "train.txt").unlink()
+    return to
+
+
+def row(runs: Path, part: str, command) -> dict:
+    status, out, err = command("table", runs, "--format", "csv", "--no-trivial")
+    assert status == 0, err
+    rows = pl.read_csv(out.encode(), infer_schema_length=None).filter(pl.col("metric") == "mIoU-by-draw")
+    return rows.filter((pl.col("part") == part) & pl.col("part_kind").is_in(["all", "draws"])).row(0, named=True)
+
+
+def plain_interval(frame: pl.DataFrame, runs: int) -> tuple[float, list[float], tuple[float, float]]:
+    """§10 from a count table, without anything of the suite: mean over draws, each draw, and the interval."""
+    frame = frame.filter(pl.col("slot") > 0).sort("episode", "slot")
+    classes, queries = frame["class_id"].n_unique(), frame["query"].n_unique()
+    hits, pred, truth = (
+        frame[name].to_numpy().reshape(runs, queries, classes).astype(float) for name in ("tp", "pred", "gt")
+    )
+
+    def score(keep: np.ndarray, run: int) -> float:
+        tp, p, g = (values[run][keep].sum(0) for values in (hits, pred, truth))
+        there = truth[run].sum(0) > 0
+        with np.errstate(invalid="ignore"):
+            return float(100 * (tp / (p + g - tp))[there].mean())
+
+    every = np.ones(queries, bool)
+    by_draw = [score(every, run) for run in range(runs)]
+    without = np.array([[score(np.arange(queries) != i, run) for i in range(queries)] for run in range(runs)])
+    theta = float(np.mean(by_draw))
+    u_i, u_r = theta - without.mean(0), (np.array(by_draw) - theta) / (runs - 1)
+    u_ir = (np.array(by_draw)[:, None] - without) / runs
+    v_q, v_r = (u_i**2).sum(), max((u_r**2).sum() - (u_ir**2).sum(), 0.0)
+
+    def free(u: np.ndarray, most: int) -> float:
+        return max(min(2 * (u**2).sum() ** 2 / (u**4).sum() - 1, most), 1.5)
+
+    shared = min(v_r, (u_r**2).sum()) * (u_r**2).sum() / free(u_r, runs - 1)
+    nu = (v_q + v_r) ** 2 / (v_q**2 / free(u_i, queries - 1) + shared)
+    half = t_quantile(0.975, nu) * (v_q + v_r) ** 0.5
+    return theta, by_draw, (max(theta - half, 0.0), min(theta + half, 100.0))
+
+
+def theta_of(runs: Path) -> float:
+    """The score of the only run in a folder."""
+    (record,) = find_records(runs)
+    return record.protocol.statistics(record.episodes, record.header).scores()["mIoU-by-draw"]
+
+
+@pytest.fixture(scope="module")
+def one_fold(blocks_folder, tmp_path_factory) -> Path:
+    return copy(blocks_folder, tmp_path_factory.mktemp("fixed") / "blocks")
+
+
+def test_the_table_has_the_mean_each_draw_their_spread_and_both_intervals(one_fold, command, tmp_path):
+    out = bench(command, one_fold, tmp_path / "runs", "--shot", 2)
+    assert "the test is 6-way instead of 1-way" in out
+    assert "6 classes at once, 2 labelled images of each" in out and "5 draws of them, 24 images asked" in out
+    assert "support luck" in out and "over supports, these images" in out
+    (record,) = find_records(tmp_path / "runs")
+    theta, by_draw, interval = plain_interval(record.episodes, 5)
+    found = row(tmp_path / "runs", "all", command)
+    assert (found["value"], found["low"], found["high"]) == pytest.approx((theta, *interval), abs=1e-6)
+    assert found["scope"] == "images"
+    draws = [row(tmp_path / "runs", str(number), command)["value"] for number in range(5)]
+    assert draws == pytest.approx(by_draw, abs=1e-9)
+    sd = float(np.std(by_draw, ddof=1))
+    assert row(tmp_path / "runs", "support luck", command)["value"] == pytest.approx(sd)
+    half = t_quantile(0.975, 4) * sd / 5**0.5
+    over = row(tmp_path / "runs", "over supports, these images", command)
+    assert (over["low"], over["high"], over["scope"]) == (
+        pytest.approx(theta - half),
+        pytest.approx(theta + half),
+        "these images",
+    )
+    status, out, err = command("report", tmp_path / "runs", "--out", tmp_path / "report")
+    assert status == 0, err
+
+
+def test_draws_and_nested_shots_are_refused_before_anything_is_evaluated(one_fold, command, tmp_path):
+    for option in (("--draws", 3), ("--nested-in", 5)):
+        assert "has 5 draws of it already" in fails(command, one_fold, tmp_path, *option)
+    assert "lower --shot, or add images" in fails(command, one_fold, tmp_path, "--shot", 20)
+
+
+def test_a_kit_and_masks_of_another_program_give_the_value_that_evaluate_gives(one_fold, command, tmp_path):
+    asked = ["folder", "--data-root", one_fold, "--protocol", "fixed_supports", "--shot", 2]
+    status, _, err = command("kit", *asked, "--out", tmp_path / "kit")
+    assert (status, "6-way" in err) == (0, False), err
+    test = load_kit_test(read_kit(tmp_path / "kit"), root=str(one_fold))
+
+    def half(episode) -> np.ndarray:
+        """Right in the first draw, and on every second row in others; squares, in which the protocol counts."""
+        found = test.manifest.episodes[test.places[episode.number]]
+        mask = resize_labels(way_labels(test.data.label_map(found.query), found.classes), 64, 64)
+        mask = np.where(mask == 255, 0, mask)
+        mask[1::2] *= episode.number < 24
+        return mask
+
+    with Answers(tmp_path / "masks", tmp_path / "kit") as answers:
+        for episode in test:
+            answers.add(episode.number, half(episode))
+    out = ["--kit", tmp_path / "kit", "--data-root", one_fold, "--runs", tmp_path / "runs", "--name", "other"]
+    status, out, err = command("score", tmp_path / "masks", *out)
+    assert status == 0, err
+    (record,) = find_records(tmp_path / "runs")
+    theta, by_draw, interval = plain_interval(record.episodes, 5)
+    found = row(tmp_path / "runs", "all", command)
+    assert (found["value"], found["low"], found["high"]) == pytest.approx((theta, *interval), abs=1e-6)
+    loaded = load_test("folder", protocol="fixed_supports", shot=2, root=one_fold, image_size=64)
+    result = evaluate(half, loaded, name="other", runs=tmp_path / "evaluated", progress=False)
+    assert result.scores["mIoU-by-draw"] == theta_of(tmp_path / "evaluated") == pytest.approx(theta)
+    assert by_draw[0] == 100.0 and by_draw[1] < 60
+
+
+def test_two_methods_are_compared_draw_by_draw(one_fold, command, tmp_path):
+    for theta in (0.5, 0.9):
+        bench(command, one_fold, tmp_path / "runs", f"--model.theta={theta}", "--model.gate=true")
+    status, out, err = command("compare", tmp_path / "runs")
+    assert status == 0 and "mIoU-by-draw" in out, err
+
+
+def test_images_that_are_supports_leave_the_queries_of_a_folder_with_one_list(blocks_folder, command, tmp_path):
+    root = copy(blocks_folder, tmp_path / "one", one_list=True)
+    out = bench(command, root, tmp_path / "runs")
+    (record,) = find_records(tmp_path / "runs")
+    by_draw = record.header.protocol_entries["run_lengths"]
+    supports = {name for episode in record.manifest.episodes for way in episode.supports for name in way}
+    queries = {episode.query for episode in record.manifest.episodes}
+    assert not supports & queries and len(supports | queries) == 48 and len(queries) >= 24
+    few = f"{len(by_draw)} draws of supports instead of 5" in out
+    assert few == (len(by_draw) < 5)
+    out = bench(command, root, tmp_path / "more", "--shot", 3)
+    (record,) = find_records(tmp_path / "more")
+    lengths = record.header.protocol_entries["run_lengths"]
+    assert len(lengths) < 5 and f"{len(lengths)} draws of supports instead of 5" in " ".join(out.split())
+
+
+def test_named_supports_and_groups_of_a_folder(blocks_folder, command, tmp_path):
+    named = "supports: [[image_000.jpg, image_001.jpg], [image_002, image_003]]\ngroups: '^image_(..)'"
+    root = copy(blocks_folder, tmp_path / "named", one_list=True, more=named)
+    out = bench(command, root, tmp_path / "runs")
+    assert "names sets of 2 supports: the test is 2-shot" in out
+    assert "2 named images" in out and "2 sets of them, 38 images asked" in out and "no support shows" in out
+    (record,) = find_records(tmp_path / "runs")
+    sets = [{name for way in e.supports for name in way} for e in record.manifest.episodes]
+    assert sets[0] == {"image_000", "image_001"} and sets[-1] == {"image_002", "image_003"}
+    assert {e.query for e in record.manifest.episodes} == {f"image_{n:03d}" for n in range(10, 48)}
+    first = record.manifest.episodes[0]
+    lacking = [number for number, own in zip(first.classes, first.supports, strict=True) if not own]
+    counted = record.episodes.filter((pl.col("episode") < 38) & pl.col("class_id").is_in(lacking))
+    assert lacking and counted["pred"].sum() == 0 and not counted["decided"].any()
+    assert row(tmp_path / "runs", "all", command)["scope"] == "these supports"
+    json.dumps(record.header.protocol_entries)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("supports: []", "supports is []; expected a list of image names"),
+        ("supports: [[image_000], []]", "supports has []; expected a list of image names"),
+        ("supports: [image_000, image_000.jpg]", "supports has image_000 twice in one list"),
+        ("supports: [[image_000], [image_001, image_002]]", "sets of 1 and 2 images; expected equally many"),
+        ("supports: [image_999]", "blocks names the support image_999, which is in no list of images"),
+        ("groups: '['", "groups is '[', which is no pattern"),
+        ("groups: [[image_000], [image_000]]", "has image_000 in two groups"),
+        ("groups: '^imagination(.)'", "which the image image_0"),
+    ],
+)
+def test_wrong_sets_and_groups_are_refused(blocks_folder, command, tmp_path, more, message):
+    assert message in fails(command, copy(blocks_folder, tmp_path / "wrong", more=more), tmp_path)
+
+
+GUIDE = REPOSITORY / "docs/guides/how-well-on-my-images.md"
+
+
+def run_guide(command, folder: Path, monkeypatch) -> list[str]:
+    """Type the commands of the guide beside a folder `my/folder`, with the demo's network and small images."""
+    monkeypatch.chdir(folder)
+    printed = []
+    for one in commands(GUIDE):
+        if one.mention or one.words[0] != "fsbench":
+            continue
+        small = ["--backbone", "demo", "--image-size", 64, "--data.loading.workers=0"] * (one.words[1] == "bench")
+        status, out, err = command(*one.words[1:], *small)
+        assert status == 0, f"{one.text}: {err}"
+        printed.append(out)
+    return printed
+
+
+@pytest.mark.slow(60)
+def test_the_guide_on_a_drawn_folder(one_fold, command, monkeypatch, tmp_path):
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my/folder").symlink_to(one_fold)
+    first, *_, curve, kit = run_guide(command, tmp_path, monkeypatch)
+    assert "support luck" in first and "over supports, these images" in first and (tmp_path / "kit").is_dir(), kit
+    assert "each draw with more shots has the supports of the draw with fewer" in curve
+    assert "each point minus the one before it" in curve  # which have the same queries
+
+
+@pytest.mark.slow(90)
+def test_the_guide_on_real_photos(real_data, command, monkeypatch, tmp_path):
+    root = tmp_path / "my/folder"
+    root.mkdir(parents=True)
+    for name in ("JPEGImages", "SegmentationClassAug"):
+        (root / name).symlink_to(real_data / "voc-mini" / name)
+    names = sorted(path.stem for path in (root / "SegmentationClassAug").glob("*.png"))[:60]
+    save_names(root, train=names[:40], val=names[40:])
+    classes = dict(enumerate(Pascal.class_names, start=1))
+    (root / "folds.yaml").write_text(
+        f"name: photos\nclasses: {json.dumps(classes)}\nfolds: [[person]]\n".replace('"', "")
+    )
+    first, *_ = run_guide(command, tmp_path, monkeypatch)
+    assert "1 classes at once, 2 labelled images of each" in first and "20 images asked" in first
