@@ -76,7 +76,7 @@ class Folder(MaskFolder):
         self._group_of = description.groups
         entries = (description.train, description.val, description.images, description.masks)
         train, val, images, masks = (existing_form(self.root / entry) or self.root / entry for entry in entries)
-        self.list_files = {"trn": train, "val": val}
+        self.list_files: dict[Part, Path] = {"trn": train, "val": val}
         super().__init__(images, masks, description.classes)
         for folder in (self.image_folder, self.label_folder):
             if not folder.is_dir():
@@ -93,6 +93,11 @@ class Folder(MaskFolder):
                 f"{self.name}: {len(turned)} images are turned by their EXIF entry ({some(turned, 3)}); their label "
                 "maps, which fit both ways, are taken as drawn on the turned images"
             )
+
+    @property
+    def present_lists(self) -> dict[Part, Path]:
+        """{part: list file} of the test, and of training if there is such a file."""
+        return {part: path for part, path in self.list_files.items() if part == "val" or path.exists()}
 
     def group_of(self, name: str) -> str:
         """Return the patient, scene or object that an image shows, as `folds.yaml` states it; by default its name."""
@@ -162,7 +167,8 @@ class Folder(MaskFolder):
 
     def _absence(self, rule: str, absent: Sequence[int], tables: Sequence[PixelTable]) -> str:
         """Return the sentence of a rule about classes that are in none of the label maps."""
-        lists = [self.list_files[part].name for part in ("val", "trn")[: len(tables)]]
+        parts: tuple[Part, ...] = ("val", "trn")
+        lists = [self.list_files[part].name for part in parts[: len(tables)]]
         numbers = ranges({label for table in tables for label in table.labels} - {0})
         subject = " and ".join(f"{self.name_of(number)} ({number})" for number in absent)
         verb = "is" if len(absent) == 1 else "are"
@@ -177,7 +183,10 @@ class Folder(MaskFolder):
         if data is None or files is None:
             return
         report.ok("folds.yaml", f"{data.name}: {len(data.class_numbers)} classes, {data.folds} folds")
-        for split, path in data.list_files.items():
+        trains = any(data.train_classes(fold) for fold in range(data.folds))
+        if "trn" not in data.present_lists and not trains:
+            report.note(data.list_files["trn"].name, "absent, so that one list serves tests with a fixed support set")
+        for split, path in (data.list_files if trains else data.present_lists).items():
             names = report.attempt(f"{path.name}", lambda path=path: read_names(path))  # type: ignore[misc]
             if names is None:
                 continue
@@ -195,9 +204,9 @@ class Folder(MaskFolder):
         _check_copies(report, data)
         if not report.usable:
             return
-        if not any(data.train_classes(fold) for fold in range(data.folds)):
+        if not trains:
             report.complete = "usable for tests: all classes are novel, so there is nothing to train on"
-        for split in data.list_files:
+        for split in data.present_lists:
             for fold in range(data.folds):
                 subject = f"list {split} fold {fold}"
                 if split == "trn" and not data.train_classes(fold):
@@ -213,7 +222,7 @@ class Folder(MaskFolder):
 
 def _check_numbers(report: Report, data: Folder) -> None:
     """Report on the numbers in label maps against the classes of folds.yaml."""
-    for split in data.list_files:
+    for split in data.present_lists:
         report.attempt(f"{split} label maps", lambda split=split: data.count_table(sorted(data.candidates(split))))  # type: ignore[misc]
     if not report.usable:
         return
@@ -239,12 +248,12 @@ def _check_numbers(report: Report, data: Folder) -> None:
 
 def _check_copies(report: Report, data: Folder) -> None:
     """Report on images that are there under several names, or both for training and for tests."""
-    listed = {data.list_files[part].name: set(data.candidates(part)) for part in ("trn", "val")}
+    listed = {path.name: set(data.candidates(part)) for part, path in data.present_lists.items()}
 
     def shown(name: str) -> str:
         return f"{name} ({', '.join(file for file, names in listed.items() if name in names)})"
 
-    train, test = listed.values()
+    test, train = listed[data.list_files["val"].name], set(data.candidates("trn") if len(listed) > 1 else ())
     for found in copy_remarks(data, sorted(train | test), shown) + trained_remarks(data, test, train):
         report.note("images", found)
 
@@ -276,7 +285,7 @@ class FolderSets(OwnSets):
         return tuple(tuple(form.get(name, name) for name in own) for own in sets)
 
     def training(self) -> Sequence[str] | None:
-        return self.data.candidates("trn") if self.data.list_files["trn"].exists() else None
+        return self.data.candidates("trn") if "trn" in self.data.present_lists else None
 
     def group_of(self, name: str) -> str:
         return self.data.group_of(name)

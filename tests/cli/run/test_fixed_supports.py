@@ -170,6 +170,8 @@ def test_two_methods_are_compared_draw_by_draw(one_fold, command, tmp_path):
 
 def test_images_that_are_supports_leave_the_queries_of_a_folder_with_one_list(blocks_folder, command, tmp_path):
     root = copy(blocks_folder, tmp_path / "one", one_list=True)
+    status, out, err = command("data", "check", "folder", "--root", root)
+    assert status == 0 and "one list serves tests with a fixed support set" in " ".join(out.split()), out + err
     out = bench(command, root, tmp_path / "runs")
     (record,) = find_records(tmp_path / "runs")
     by_draw = record.header.protocol_entries["run_lengths"]
