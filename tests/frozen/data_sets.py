@@ -225,7 +225,7 @@ SETS: Mapping[str, FrozenSet] = {
     "drawn-pothole": _listed("pothole", "distillfss"),
     "drawn-kvasir": _listed("kvasir", "distillfss"),
     "drawn-nucleus": _listed("nucleus", "distillfss"),
-    "drawn-weedmap": _listed("weedmap", "distillfss_weedmap"),
+    "drawn-weedmap": _listed("weedmap", "distillfss_weeds"),
     "drawn-industrial": _listed("industrial", "distillfss", 10, FOUR),
     "drawn-lungcancer": _listed("lungcancer", "distillfss"),
     "drawn-chaost2": FrozenSet("chaost2", _drawn("chaost2"), (0, 5), SHOTS, protocols=OF_SCANS, seconds=3),

@@ -54,11 +54,13 @@ def predict(method, episode):
 def chosen(episode, ways: Sequence[int] | None = None, shots: Sequence[int] | None = None):
     """An episode with these of its ways and shots alone, in this order; None for all."""
     parts = {name: getattr(episode, name) for name in ("support", "support_labels", "valid")}
+    hints = episode.hints
     if ways is not None:
         parts = {name: part[:, list(ways)] for name, part in parts.items()}
+        hints = hints and [one.part(ways, slice(None)) for one in hints]
     if shots is not None:
         parts = {name: part[:, :, list(shots)] for name, part in parts.items()}
-    return replace(episode, **parts)
+    return replace(episode, hints=hints, **parts)
 
 
 def fit(method, module, steps=2, callbacks=(), **options):

@@ -91,7 +91,7 @@ def test_this_machine_in_short_and_in_full(capsys, monkeypatch, tmp_path):
     assert main(["list", "here"]) == 0
     short = capsys.readouterr().out.splitlines()
     assert short[0] == "ready: the demo" and len(short) == 5
-    assert short[1] == "  data: demo, demo-cls; 27 absent (fsbench list here NAME says how to get one)"
+    assert short[1] == "  data: demo, demo-cls; 36 absent (fsbench list here NAME says how to get one)"
     assert main(["list", "here", "--all"]) == 0
     full = capsys.readouterr().out
     assert "  absent  GPU: torch sees none (it is built for CUDA 13.0)\n" in full and "make cuda" not in full

@@ -170,7 +170,7 @@ SETS: Mapping[str, tuple[type[TwoLists], Drawing, str]] = {
     "pothole": (Pothole, _draw_pothole, "distillfss"),
     "nucleus": (Nucleus, _draw_nucleus, "distillfss"),
     "kvasir": (Kvasir, _draw_kvasir, "distillfss"),
-    "weedmap": (WeedMap, _draw_weedmap, "distillfss_weedmap"),
+    "weedmap": (WeedMap, _draw_weedmap, "distillfss_weeds"),
     "isic": (IsicListed, _draw_isic, "distillfss_isic"),
     "industrial": (Industrial, _draw_industrial, "distillfss"),
     "lungcancer": (LungCancer, _draw_lungcancer, "distillfss"),

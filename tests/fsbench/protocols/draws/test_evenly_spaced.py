@@ -40,7 +40,7 @@ def test_places_halve_the_gaps_from_the_left(number: int) -> None:
 
 def test_a_class_is_answered_with_the_supports_that_show_it(tmp_path: Path) -> None:
     data = draw_set(tmp_path, "weedmap")
-    protocol = load_segmentation("distillfss_weedmap")
+    protocol = load_segmentation("distillfss_weeds")
     manifest = protocol.manifest(data, protocol.draw.with_own_ways(data, Task(shot=5)))
     assert [one.query for one in manifest.episodes] == list(data.candidates("val"))
     drawn = [data.candidates("trn")[place] for place in places(len(data.candidates("trn")), 5)]
@@ -51,7 +51,7 @@ def test_a_class_is_answered_with_the_supports_that_show_it(tmp_path: Path) -> N
     assert 0 < len(manifest.episodes[0].supports[1]) < 5  # a class may have fewer than K
     assert not list(header_faults(manifest, protocol))
     assert protocol.title(manifest.header) == (
-        "weedmap · 2 classes at once, 5 labelled images in all · protocol distillfss_weedmap v1 · 7 images asked"
+        "weedmap · 2 classes at once, 5 labelled images in all · protocol distillfss_weeds v1 · 7 images asked"
     )
 
 

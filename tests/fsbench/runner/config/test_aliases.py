@@ -124,7 +124,7 @@ ONE_PROTOCOL = dict.fromkeys(("coco_all", "isaid", "lvis", "pascal_part", "paco_
     **dict.fromkeys(("chaost2", "cmr", "sabs"), "alpnet"),
     **dict.fromkeys(("pothole", "nucleus", "kvasir", "industrial", "lungcancer"), "distillfss"),
     "isic_listed": "distillfss_isic",
-    "weedmap": "distillfss_weedmap",
+    "weedmap": "distillfss_weeds",
     "isic_folds": "fob_skin",
 }
 """Data sets that come with their protocol, whatever the method's own is."""
