@@ -169,6 +169,20 @@ def test_a_table_that_asks_for_anything_but_a_table_is_refused(tmp_path: Path) -
         read_columns(tmp_path / "a.pkl", ["mask"], tmp_path)
 
 
+def test_rows_of_slices_are_those_with_a_number(tmp_path: Path) -> None:
+    data = draw_set(tmp_path, "lungcancer")
+    images = data.root / "training/images"
+    for other in ("Thumbs.db", "x.png", "007.png", ".5.png"):
+        (images / other).touch()
+    again = type(data)(str(tmp_path))
+    assert again.images == data.images
+    rows = [int(name.removeprefix("training/")) for name in again.candidates("trn")]
+    assert rows == list(range(len(rows))) and len(rows) > 10  # 2 before 10
+    images.rename(data.root / "training/pictures")
+    with pytest.raises(DataError, match=r"has no training images; expected some(?s:.*)fsbench data prepare lungcancer"):
+        type(data)(str(tmp_path)).candidates("trn")
+
+
 def test_grey_values_are_cut_to_8_bits() -> None:
     scan = np.array([[-100, 0, 50, 99, 100, 101]], np.int16)
     assert grey_values(scan, np.int16(0), np.int16(100)).tolist() == [[1, 0, 127, 252, 255, 1]]
