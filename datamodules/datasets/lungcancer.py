@@ -47,7 +47,8 @@ class LungCancer(TwoLists):
 The slices are at https://data.mendeley.com/datasets/5rr22hgzwr/1, where their licence stands: put
 lung_cancer_train.pkl and lung_cancer_test.pkl into DIR, and run
   fsbench data prepare lungcancer --root <root> --from DIR
-which turns the tables into images (with pandas: pip install pandas). Nobody publishes a checksum. <root> then holds
+which turns the tables into images by pandas (pip install 'fsbench[medical]'). Nobody publishes a checksum. <root> then
+holds
   lungcancer/<training, test>/images/<row>.png   lungcancer/<training, test>/masks/<row>.png
 """
     )

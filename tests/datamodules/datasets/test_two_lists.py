@@ -1,7 +1,6 @@
 """Data sets with lists of training and test images: lists, masks, preparation and refusals (fixed-supports.md §2)."""
 
 import json
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from fsbench.datamodules.datasets.isic_listed import IsicListed
 from fsbench.datamodules.datasets.kvasir import Kvasir
 from fsbench.datamodules.datasets.lungcancer import grey_values
 from fsbench.datamodules.kinds.two_lists import random_fifth
-from fsbench.datamodules.prepare.pickled_table import read_columns
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.headers import header_faults
 from fsbench.protocols.reading import load_segmentation
@@ -157,16 +155,6 @@ def test_masks_of_a_wrong_size_or_none_are_named(tmp_path: Path) -> None:
         file.unlink()
     with pytest.raises(DataError, match="1 images and 0 masks; expected one image, and a mask for each"):
         type(data)(str(tmp_path)).label_map(name)
-
-
-def test_a_table_that_asks_for_anything_but_a_table_is_refused(tmp_path: Path) -> None:
-    class Bad:
-        def __reduce__(self) -> tuple[object, ...]:
-            return print, ("never",)
-
-    (tmp_path / "a.pkl").write_bytes(pickle.dumps(Bad()))
-    with pytest.raises(DataError, match=r"a\.pkl cannot be read .*it asks for builtins\.print"):
-        read_columns(tmp_path / "a.pkl", ["mask"], tmp_path)
 
 
 def test_rows_of_slices_are_those_with_a_number(tmp_path: Path) -> None:
