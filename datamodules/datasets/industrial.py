@@ -134,7 +134,13 @@ def _read(content: Any, path: Path) -> tuple[tuple[str, ...], dict[str, list[str
     expected = "clsName, a list of classes, and clsDic with {class: {bad: [paths]}}; fetch it again"
     if not isinstance(names, list) or not isinstance(listed, dict) or {*map(str, names)} != listed.keys():
         raise DataError(f"{path} has no lists of the same classes; expected {expected}")
+    if len(names) != CLASSES or len(listed) != CLASSES:
+        raise DataError(
+            f"{path} has {len(names)} names of classes, {len(listed)} of them different; expected {CLASSES}, each "
+            "once, of which every fourth is in a fold; fetch it again"
+        )
     found: dict[str, list[str]] = {}
+    files: dict[str, str] = {}
     for name, parts in listed.items():
         paths = parts.get("bad") if isinstance(parts, dict) else None
         if not isinstance(paths, list) or not all(isinstance(one, str) for one in paths):
@@ -142,7 +148,13 @@ def _read(content: Any, path: Path) -> tuple[tuple[str, ...], dict[str, list[str
         outside = next((one for one in paths if PurePosixPath(one).is_absolute() or ".." in one.split("/")), None)
         if outside is not None:
             raise DataError(f"{path} names {outside}, which is not below its folder; fetch it again")
-        if len({_name(name, one) for one in paths}) < len(paths):
-            raise DataError(f"{path} names two images of {name} alike; expected a number for each; fetch it again")
+        for one in paths:
+            own = _name(name, one)
+            if own in files:
+                raise DataError(
+                    f"{path} has two images with the name {own} (class_number), {files[own]} and {one}; expected "
+                    "another for each; fetch it again"
+                )
+            files[own] = one
         found[name] = paths
     return tuple(map(str, names)), found

@@ -99,11 +99,31 @@ def test_a_fold_of_products_has_every_fourth_class(tmp_path: Path) -> None:
     every = {name for fold in range(4) for name in data.in_fold(fold, 1).candidates("trn")}
     assert every == set(data.candidates("trn"))
     assert {number for _, number in data.in_fold(1, 1).listed_pairs("trn")} <= {2, 6, 10, 14, 18}
-    listed = json.loads((tmp_path / "Industrial/data.json").read_text())
-    listed["clsDic"]["kind00"]["bad"][0] = "../outside.png"
-    (tmp_path / "Industrial/data.json").write_text(json.dumps(listed))
-    with pytest.raises(DataError, match=r"names \.\./outside\.png, which is not below its folder"):
-        Industrial(str(tmp_path))
+
+
+def test_a_list_of_products_with_other_names_is_refused(tmp_path: Path) -> None:
+    draw_set(tmp_path, "industrial")
+    path = tmp_path / "Industrial/data.json"
+    whole = json.loads(path.read_text())
+
+    def refusal(names: list[str], listed: dict[str, dict[str, list[str]]]) -> str:
+        path.write_text(json.dumps({"clsName": names, "clsDic": listed}))
+        with pytest.raises(DataError) as refused:
+            Industrial(str(tmp_path))
+        return str(refused.value)
+
+    names, listed = whole["clsName"], whole["clsDic"]
+    outside = listed | {"kind00": {"bad": ["../outside.png"]}}
+    assert "names ../outside.png, which is not below its folder" in refusal(names, outside)
+    assert "has 21 names of classes, 20 of them different; expected 20" in refusal([*names, names[0]], listed)
+    few = {name: listed[name] for name in names[:19]}
+    assert "has 19 names of classes, 19 of them different; expected 20" in refusal(names[:19], few)
+    twice = listed | {"kind00": {"bad": [*listed["kind00"]["bad"], listed["kind00"]["bad"][0]]}}
+    assert "has two images with the name kind00_" in refusal(names, twice)
+    alike = {name: one for name, one in listed.items() if name not in names[:2]}
+    alike |= {"a": {"bad": ["data/a/b_1.png"]}, "a_b": {"bad": ["data/a_b/1.png"]}}
+    told = refusal(["a", "a_b", *names[2:]], alike)
+    assert "two images with the name a_b_1 (class_number), data/a/b_1.png and data/a_b/1.png" in told
 
 
 def test_lesions_without_a_table_are_those_of_the_published_list(tmp_path: Path) -> None:
