@@ -11,8 +11,7 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import read_json
 from fsbench.data.dataset import Pair, Part
 from fsbench.data.source import ByHand, Source
-from fsbench.datamodules.datasets.kvasir import Run
-from fsbench.datamodules.kinds.two_lists import TwoLists, grey, random_fifth
+from fsbench.datamodules.kinds.two_lists import Run, TwoLists, grey, random_fifth
 from fsbench.datamodules.prepare.by_hand import take_file
 from fsbench.datamodules.prepare.job import Job
 
@@ -27,7 +26,9 @@ class Industrial(TwoLists):
     Args:
         root: Folder with `data.json` and the images and masks that it names,
             `data/<class>/<…>/<n>.png` and `<n>.bmp`; or a folder that holds this one as `Industrial`.
-        run: Whose training list is taken, see `Kvasir`.
+        run: Run of DistillFSS's program whose order the training images have, which decides which of them are supports.
+            The "first" run draws the images of the test and has the others as drawn; "later" runs have them in the
+            order of `data.json`.
     """
 
     name = "industrial"
@@ -78,11 +79,10 @@ Nobody publishes a checksum. <root> then holds
 
     def list_images(self) -> tuple[Sequence[str], Sequence[str]]:
         """Return both lists of all classes, or of a fold's classes after `in_fold`."""
-        split = random_fifth(list(self._class_of))
         classes = range(1, len(self.class_names) + 1) if self._fold is None else self.test_classes(self._fold)
         training, test = (
             [name for name in names if self._class_of[name] in classes]
-            for names in (split.drawn if self.run == "first" else split.training, split.test)
+            for names in random_fifth(list(self._class_of)).lists(self.run)
         )
         return training, test
 
@@ -134,7 +134,13 @@ def _read(content: Any, path: Path) -> tuple[tuple[str, ...], dict[str, list[str
     expected = "clsName, a list of classes, and clsDic with {class: {bad: [paths]}}; fetch it again"
     if not isinstance(names, list) or not isinstance(listed, dict) or {*map(str, names)} != listed.keys():
         raise DataError(f"{path} has no lists of the same classes; expected {expected}")
+    if len(names) != CLASSES or len(listed) != CLASSES:
+        raise DataError(
+            f"{path} has {len(names)} names of classes, {len(listed)} of them different; expected {CLASSES}, each "
+            "once, of which every fourth is in a fold; fetch it again"
+        )
     found: dict[str, list[str]] = {}
+    files: dict[str, str] = {}
     for name, parts in listed.items():
         paths = parts.get("bad") if isinstance(parts, dict) else None
         if not isinstance(paths, list) or not all(isinstance(one, str) for one in paths):
@@ -142,7 +148,13 @@ def _read(content: Any, path: Path) -> tuple[tuple[str, ...], dict[str, list[str
         outside = next((one for one in paths if PurePosixPath(one).is_absolute() or ".." in one.split("/")), None)
         if outside is not None:
             raise DataError(f"{path} names {outside}, which is not below its folder; fetch it again")
-        if len({_name(name, one) for one in paths}) < len(paths):
-            raise DataError(f"{path} names two images of {name} alike; expected a number for each; fetch it again")
+        for one in paths:
+            own = _name(name, one)
+            if own in files:
+                raise DataError(
+                    f"{path} has two images with the name {own} (class_number), {files[own]} and {one}; expected "
+                    "another for each; fetch it again"
+                )
+            files[own] = one
         found[name] = paths
     return tuple(map(str, names)), found

@@ -1,21 +1,19 @@
 """ISIC 2018 Task 1: skin lesions of three kinds (cd-fss-protocol §2.2)."""
 
-import csv
-import gzip
 import re
 from collections.abc import Mapping
 from functools import cache, cached_property
-from io import StringIO
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal, Self
 
 from fsbench.base.errors import DataError
-from fsbench.base.files import read_bytes, read_text
+from fsbench.base.files import read_text
 from fsbench.data.dataset import DERIVED, Pair, PairList
 from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.kinds.binary_masks import ListedMasks, file_stem
 from fsbench.datamodules.kinds.find_folder import find_folder
+from fsbench.datamodules.lists.text_file import read_rows
 from fsbench.datamodules.prepare.folders import make_folder
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.making import has_content
@@ -197,8 +195,7 @@ https://challenge.isic-archive.com/data, which states the licence.
     @cached_property
     def _fold_of(self) -> Mapping[str, int]:
         """{image id: number of its fold, from 0}."""
-        text = gzip.decompress(read_bytes(self.fold_list, "list")).decode()
-        return {row["id"]: int(row["fold"]) - 1 for row in csv.DictReader(StringIO(text))}
+        return {row["id"]: int(row["fold"]) - 1 for row in read_rows(self.fold_list, "id")}
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
         """Return the images of a fold that are here, class after class, for the test; None for other splits."""

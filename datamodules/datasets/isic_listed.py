@@ -1,9 +1,7 @@
 """ISIC 2018 Task 1 with lists of training and test images, as DistillFSS has it (fixed-supports.md §2.1)."""
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from io import StringIO
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,7 +12,7 @@ from fsbench.data.dataset import Pair, Part
 from fsbench.data.source import Source
 from fsbench.datamodules.datasets.isic import IMAGES, MASKS, Isic, lesion_classes
 from fsbench.datamodules.kinds.two_lists import TwoLists, grey, random_fifth
-from fsbench.datamodules.lists.text_file import read_list
+from fsbench.datamodules.lists.text_file import read_rows
 from fsbench.datamodules.prepare.job import Job
 
 TABLE, TEST = "ISIC_2019_Training_GroundTruth.csv", "test.csv"
@@ -66,7 +64,7 @@ same page may be put into <root>, and so may test.csv with the column id, if you
         """
         path = self.root / TABLE
         if path.is_file():
-            rows = [(row.get("image") or "", row) for row in _rows(path, "image")]
+            rows = [(row.get("image") or "", row) for row in read_rows(path, "image")]
             every = {name.replace("_downsampled", ""): _class_of(row, path) for name, row in rows}
         else:
             numbers = {name: number for number, name in enumerate(self.class_names, 1)}
@@ -82,7 +80,7 @@ same page may be put into <root>, and so may test.csv with the column id, if you
         if not path.is_file():
             split = random_fifth(list(self._classes))
             return split.training, split.test
-        test = [row["id"] for row in _rows(path, "id")]
+        test = [row["id"] for row in read_rows(path, "id")]
         unknown = next((name for name in test if name not in self._classes), None)
         if unknown is not None or len(set(test)) < len(test):
             what = "an image twice" if unknown is None else f"{unknown}, which is no image with a mask and a class"
@@ -108,18 +106,6 @@ same page may be put into <root>, and so may test.csv with the column id, if you
     def prepare(cls, job: Job) -> list[str]:
         """Make the folder of `Isic`; return remarks for the user."""
         return Isic.prepare(job)
-
-
-def _rows(path: Path, column: str) -> list[dict[str, str]]:
-    """Return the rows of a table with a column of this name.
-
-    Raises:
-        DataError: the file cannot be read, or lacks the column.
-    """
-    reader = csv.DictReader(StringIO(read_list(path, expected="a table in CSV; fetch it again")))
-    if column not in (reader.fieldnames or ()):
-        raise DataError(f"{path} has no column {column}; expected one; fetch it again")
-    return [row for row in reader if row[column]]
 
 
 def _class_of(row: Mapping[str, str], path: Path) -> int:

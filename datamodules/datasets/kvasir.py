@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
 from fsbench.data.image_io import read_shades
 from fsbench.data.source import ByHand, Source
-from fsbench.datamodules.kinds.two_lists import TwoLists, random_fifth, visible_names
+from fsbench.datamodules.kinds.two_lists import Run, TwoLists, random_fifth, visible_names
 
-Run = Literal["later", "first"]
-"""Which run of DistillFSS's program the order of the training list is of."""
 BRIGHT = 245
 """Grey value above which a pixel of a mask, a JPEG, shows a polyp."""
 
@@ -21,8 +19,9 @@ class Kvasir(TwoLists):
 
     Args:
         root: Folder with `images/<id>.jpg` and `masks/<id>.jpg`; or a folder that holds this one as `Kvasir-SEG`.
-        run: Whose training list is taken: that of the "later" runs of the authors' program (by name), or of its "first"
-            run, which draws the split (in the order drawn). Supports are places in that list, so they differ.
+        run: Run of DistillFSS's program whose order the training images have, which decides which of them are supports.
+            The "first" run draws the images of the test and has the others as drawn; "later" runs have them in the
+            order of their names.
     """
 
     name = "kvasir"
@@ -48,8 +47,7 @@ Nobody publishes a checksum. <root> then holds
 
     def list_images(self) -> tuple[Sequence[str], Sequence[str]]:
         names = [name.removesuffix(".jpg") for name in visible_names(self.root / "masks") if name.endswith(".jpg")]
-        split = random_fifth(names)
-        return split.drawn if self.run == "first" else split.training, split.test
+        return random_fifth(names).lists(self.run)
 
     def image_path(self, name: str) -> Path:
         return self.root / f"images/{name}.jpg"

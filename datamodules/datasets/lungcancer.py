@@ -11,7 +11,7 @@ from PIL import Image
 from fsbench.base.errors import DataError
 from fsbench.data.image_io import read_label_map
 from fsbench.data.source import ByHand, Source
-from fsbench.datamodules.kinds.two_lists import TwoLists, visible_names
+from fsbench.datamodules.kinds.two_lists import TwoLists
 from fsbench.datamodules.prepare.by_hand import find_archive
 from fsbench.datamodules.prepare.job import Job, unpublished
 from fsbench.datamodules.prepare.label_images import write_label_map
@@ -47,16 +47,16 @@ class LungCancer(TwoLists):
 The slices are at https://data.mendeley.com/datasets/5rr22hgzwr/1, where their licence stands: put
 lung_cancer_train.pkl and lung_cancer_test.pkl into DIR, and run
   fsbench data prepare lungcancer --root <root> --from DIR
-which turns the tables into images (with pandas: pip install pandas). Nobody publishes a checksum. <root> then holds
+which turns the tables into images by pandas (pip install 'fsbench[medical]'). Nobody publishes a checksum. <root> then
+holds
   lungcancer/<training, test>/images/<row>.png   lungcancer/<training, test>/masks/<row>.png
 """
     )
 
     def list_images(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the rows of both tables, ascending; files with other names than `<row>.png` are left out."""
         training, test = (
-            [f"{part}/{row}" for row in sorted(int(name.removesuffix(".png")) for name in visible_names(folder))]
-            for part in ARCHIVES
-            for folder in [self.root / part / "images"]
+            [f"{part}/{row}" for row in sorted(_rows_in(self.root / part / "images"))] for part in ARCHIVES
         )
         return training, test
 
@@ -121,6 +121,12 @@ def grey_values(scan: np.ndarray, low: Any, high: Any) -> np.ndarray:
     if high == low:
         return np.zeros(scan.shape, np.uint8)
     return ((scan - low) / (high - low) * 255).astype(np.int64).astype(np.uint8)
+
+
+def _rows_in(folder: Path) -> set[int]:
+    """Return the numbers of the files `<row>.png` in a folder; none if there is no such folder."""
+    stems = (path.stem for path in folder.glob("*.png"))
+    return {int(stem) for stem in stems if stem.isdecimal() and stem == str(int(stem))}
 
 
 def _check(scan: np.ndarray, mask: np.ndarray, where: str) -> None:

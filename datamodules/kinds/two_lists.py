@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from math import ceil
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from PIL import Image
@@ -27,6 +27,9 @@ from fsbench.datamodules.prepare.folders import make_folder
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.making import has_content
 
+Run = Literal["later", "first"]
+"""A run of DistillFSS's program: its first draws the images of the test, later ones read the first's choice."""
+
 
 class Fifth(NamedTuple):
     """Images of which a fifth is the test.
@@ -40,6 +43,10 @@ class Fifth(NamedTuple):
     training: tuple[str, ...]
     drawn: tuple[str, ...]
     test: tuple[str, ...]
+
+    def lists(self, run: Run) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the training images in the order that a run of DistillFSS's program has, and the test images."""
+        return self.drawn if run == "first" else self.training, self.test
 
 
 def random_fifth(names: Sequence[str]) -> Fifth:

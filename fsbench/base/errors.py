@@ -29,7 +29,7 @@ EXTRAS = {
     "slurm": ("submitit",),
     "demo": ("gradio",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
-    "medical": ("SimpleITK", "skimage"),
+    "medical": ("SimpleITK", "skimage", "pandas"),
 }  # fmt: skip
 """Packages by the extra that brings them, as in `pip install 'fsbench[run]'`."""
 

@@ -1,7 +1,6 @@
 """Data sets with lists of training and test images: lists, masks, preparation and refusals (fixed-supports.md §2)."""
 
 import json
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from fsbench.datamodules.datasets.isic_listed import IsicListed
 from fsbench.datamodules.datasets.kvasir import Kvasir
 from fsbench.datamodules.datasets.lungcancer import grey_values
 from fsbench.datamodules.kinds.two_lists import random_fifth
-from fsbench.datamodules.prepare.pickled_table import read_columns
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.headers import header_faults
 from fsbench.protocols.reading import load_segmentation
@@ -101,11 +99,31 @@ def test_a_fold_of_products_has_every_fourth_class(tmp_path: Path) -> None:
     every = {name for fold in range(4) for name in data.in_fold(fold, 1).candidates("trn")}
     assert every == set(data.candidates("trn"))
     assert {number for _, number in data.in_fold(1, 1).listed_pairs("trn")} <= {2, 6, 10, 14, 18}
-    listed = json.loads((tmp_path / "Industrial/data.json").read_text())
-    listed["clsDic"]["kind00"]["bad"][0] = "../outside.png"
-    (tmp_path / "Industrial/data.json").write_text(json.dumps(listed))
-    with pytest.raises(DataError, match=r"names \.\./outside\.png, which is not below its folder"):
-        Industrial(str(tmp_path))
+
+
+def test_a_list_of_products_with_other_names_is_refused(tmp_path: Path) -> None:
+    draw_set(tmp_path, "industrial")
+    path = tmp_path / "Industrial/data.json"
+    whole = json.loads(path.read_text())
+
+    def refusal(names: list[str], listed: dict[str, dict[str, list[str]]]) -> str:
+        path.write_text(json.dumps({"clsName": names, "clsDic": listed}))
+        with pytest.raises(DataError) as refused:
+            Industrial(str(tmp_path))
+        return str(refused.value)
+
+    names, listed = whole["clsName"], whole["clsDic"]
+    outside = listed | {"kind00": {"bad": ["../outside.png"]}}
+    assert "names ../outside.png, which is not below its folder" in refusal(names, outside)
+    assert "has 21 names of classes, 20 of them different; expected 20" in refusal([*names, names[0]], listed)
+    few = {name: listed[name] for name in names[:19]}
+    assert "has 19 names of classes, 19 of them different; expected 20" in refusal(names[:19], few)
+    twice = listed | {"kind00": {"bad": [*listed["kind00"]["bad"], listed["kind00"]["bad"][0]]}}
+    assert "has two images with the name kind00_" in refusal(names, twice)
+    alike = {name: one for name, one in listed.items() if name not in names[:2]}
+    alike |= {"a": {"bad": ["data/a/b_1.png"]}, "a_b": {"bad": ["data/a_b/1.png"]}}
+    told = refusal(["a", "a_b", *names[2:]], alike)
+    assert "two images with the name a_b_1 (class_number), data/a/b_1.png and data/a_b/1.png" in told
 
 
 def test_lesions_without_a_table_are_those_of_the_published_list(tmp_path: Path) -> None:
@@ -159,14 +177,18 @@ def test_masks_of_a_wrong_size_or_none_are_named(tmp_path: Path) -> None:
         type(data)(str(tmp_path)).label_map(name)
 
 
-def test_a_table_that_asks_for_anything_but_a_table_is_refused(tmp_path: Path) -> None:
-    class Bad:
-        def __reduce__(self) -> tuple[object, ...]:
-            return print, ("never",)
-
-    (tmp_path / "a.pkl").write_bytes(pickle.dumps(Bad()))
-    with pytest.raises(DataError, match=r"a\.pkl cannot be read .*it asks for builtins\.print"):
-        read_columns(tmp_path / "a.pkl", ["mask"], tmp_path)
+def test_rows_of_slices_are_those_with_a_number(tmp_path: Path) -> None:
+    data = draw_set(tmp_path, "lungcancer")
+    images = data.root / "training/images"
+    for other in ("Thumbs.db", "x.png", "007.png", ".5.png"):
+        (images / other).touch()
+    again = type(data)(str(tmp_path))
+    assert again.images == data.images
+    rows = [int(name.removeprefix("training/")) for name in again.candidates("trn")]
+    assert rows == list(range(len(rows))) and len(rows) > 10  # 2 before 10
+    images.rename(data.root / "training/pictures")
+    with pytest.raises(DataError, match=r"has no training images; expected some(?s:.*)fsbench data prepare lungcancer"):
+        type(data)(str(tmp_path)).candidates("trn")
 
 
 def test_grey_values_are_cut_to_8_bits() -> None:

@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import yaml
 
+from fsbench.base.paths import CONFIGS
 from fsbench.runner.config.merge import setting
 from fsbench.runner.config.parse import parse_values
 from fsbench.runner.config.registry import aliases, names, task_of
@@ -116,24 +118,31 @@ def compose(method, dataset, **options):
     return PARSED[key], setting(settings, "data.test.protocol")
 
 
-OTHER_DOMAINS = ("deepglobe", "deepglobe_all", "isic", "isic_one", "lung", "lung_all", "suim")
-ONE_PROTOCOL = dict.fromkeys(("coco_all", "isaid", "lvis", "pascal_part", "paco_part"), "incontext") | {
-    "isaid512": "isaid_r2net",
-    "pascal10i": "gfss",
-    **dict.fromkeys(OTHER_DOMAINS, "cdfss"),
-    **dict.fromkeys(("chaost2", "cmr", "sabs"), "alpnet"),
-    **dict.fromkeys(("pothole", "nucleus", "kvasir", "industrial", "lungcancer"), "distillfss"),
-    "isic_listed": "distillfss_isic",
-    "weedmap": "distillfss_weeds",
-    "isic_folds": "fob_skin",
-}
-"""Data sets that come with their protocol, whatever the method's own is."""
+def stated_protocols():
+    """{data set: protocol} of those whose own file in configs/data states one."""
+    found = {}
+    for path in (CONFIGS / "data").glob("*.yaml"):
+        data = yaml.safe_load(path.read_text()).get("data", {})
+        protocol = data.get("init_args", {}).get("test", {}).get("protocol")
+        if protocol is not None:
+            found[path.stem] = protocol
+    return found
+
+
+ONE_PROTOCOL = stated_protocols()
+"""Data sets that come with their protocol, which wins over the method's own."""
 OFTEN = ("dcama_resnet50", "vrp_sam_vgg16", "fort_lora_swin")
 """Stand for the others in the quick tests: one alias each of a trained method, of one on SAM, and of a classifier."""
 
 
 def test_every_alias_is_held_here():
     assert set(aliases()) == set(METHODS)
+
+
+def test_data_sets_state_their_protocols():
+    """Some of each kind are written down here, so that a test which reads none of the files' statements fails."""
+    some = {"isaid": "incontext", "pascal10i": "gfss", "suim": "cdfss", "sabs": "alpnet", "kvasir": "distillfss"}
+    assert some.items() <= ONE_PROTOCOL.items() and not {"pascal", "coco", "fss1000"} & ONE_PROTOCOL.keys()
 
 
 @pytest.mark.parametrize(
