@@ -125,6 +125,7 @@ def test_slices_as_measured_have_the_dice_of_plain_loops(kind, fold, size, tmp_p
     words += ["--data.test.protocol=alpnet", "--data.loading.workers=0", "--runs", str(tmp_path / "runs")]
     assert main(["bench", "--dataset", kind.name, "--data-root", str(root), "--fold", str(fold), *words]) == 0
     (record,) = find_records(tmp_path / "runs")
+    assert record.run.identity.as_json()["input_resize"] == "measured"  # without a file of the data set's own
     data, test = kind(str(root)), fsbench.load_test(kind.name, root=root, fold=fold, protocol="alpnet")
     expected = dice(data, test, plain_masks(data, test, size))
     assert record.run.scores["Dice"] == pytest.approx(expected, abs=0.01)
