@@ -27,6 +27,7 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import ManifestTask, Task
 from fsbench.data.file_digests import content_digests, contents_sha256
 from fsbench.data.list_substitutes import list_substitutes
+from fsbench.data.transforms import MEASURED
 from fsbench.data.volumes import VolumeData
 from fsbench.datamodules.datamodule import DataModule
 from fsbench.datamodules.loading.adaptation_images import AdaptationImages
@@ -48,7 +49,7 @@ from fsbench.protocols.draws.superpixels import slices_with_test_classes, superp
 from fsbench.protocols.draws.whole_images import whole_image_pool, with_classes
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.test import Test
-from fsbench.protocols.view import InputResize, View, input_rule
+from fsbench.protocols.view import InputResize, View, input_rule, own_rule
 from fsbench.protocols.whole_images import WHOLE_IMAGES
 
 _note = rank_zero_only(print_note)
@@ -73,7 +74,8 @@ class EpisodicDataModule(DataModule):
         input_resize: how a method's own images and support masks become S x S instead of by the protocol's rule, but
             where the protocol keeps their aspect: "bicubic" stretches them by PIL's defaults, "letterbox" pads them as
             SegIC's authors do, "intensities" takes slices of scans as they were measured and normalised, float32, and
-            other images normalised by themselves. The truth stays the protocol's, in training of a letterbox where the
+            other images normalised by themselves, "measured" takes slices so, resized with antialiasing, and leaves
+            photos to the protocol. The truth stays the protocol's, in training of a letterbox where the
             image lies.
         seed: the seed of the training episodes.
 
@@ -123,7 +125,7 @@ class EpisodicDataModule(DataModule):
         self._make_source = source
         self._make_validation_source = validation_source if training.validation == "held_out" else None
         self.trains_elsewhere = source is not None
-        self.input_resize = input_resize
+        self.input_resize = own_rule(input_resize, dataset)
         self._batches: TrainingBatches | None = None
         self._next_epoch = 0
 
@@ -449,10 +451,10 @@ class EpisodicDataModule(DataModule):
         if self.test.drop_small:
             pool = pool.without([number for number in pool.class_ids if number not in self.manifest.class_ids])
         config = self._loading(self._training_view)
-        if config.resize == "intensities" and not self.dataset.images_are_files:
+        if config.resize in MEASURED and not self.dataset.images_are_files:
             raise SettingsError(
                 f"the method adapts itself to images whose colours are changed, and slices of {self.dataset.name} with "
-                "input_resize intensities have none; leave --data.input_resize out, or choose another method"
+                f"input_resize {config.resize} have none; leave --data.input_resize out, or choose another method"
             )
         return AdaptationImages(self.dataset, pool, self.test.shot, self.seed, adaptation, config)
 

@@ -1,4 +1,4 @@
-"""UniverSeg (ICCV 2023) and MultiverSeg (ICCV 2025): a U-Net reads a query and K labelled pictures together.
+"""UniverSeg (ICCV 2023) and MultiverSeg (ICCV 2025): a U-Net reads a query and K labelled images together.
 
 At every level the query's features are convolved with those of each support, and the mean over the supports goes on as
 the query's. The weights are for any structure of medical images, and nothing is trained (universeg.md).
@@ -31,7 +31,7 @@ CHUNK = 8
 GREY = (19595, 38470, 7471)
 """Weights of red, green and blue in a grey value, in 65536ths, as Pillow has them (§2.2)."""
 Range = Literal["minmax", "255"]
-"""How grey values become numbers from 0 to 1: by the least and largest of each picture, or divided by 255 (§2.3)."""
+"""How grey values become numbers from 0 to 1: by the least and largest of each image, or divided by 255 (§2.3)."""
 
 
 # The network ----------------------------------------------------------------------------------------------------------
@@ -44,12 +44,12 @@ class Pair(NamedTuple):
     supports: Iterable[Tensor]
 
 
-def each(function: Callable[[Tensor], Tensor], pair: Pair) -> Pair:
+def map_pair(function: Callable[[Tensor], Tensor], pair: Pair) -> Pair:
     """Apply a function of maps (n, c, h, w) to queries and supports; chunks are computed when they are asked for."""
-    return Pair(function(pair.query), (of_each(function, chunk) for chunk in pair.supports))
+    return Pair(function(pair.query), (map_supports(function, chunk) for chunk in pair.supports))
 
 
-def of_each(function: Callable[[Tensor], Tensor], supports: Tensor) -> Tensor:
+def map_supports(function: Callable[[Tensor], Tensor], supports: Tensor) -> Tensor:
     """Apply a function of maps (n, c, h, w) to the maps of some supports (B, k, c, h, w)."""
     found: Tensor = function(supports.flatten(0, 1)).unflatten(0, supports.shape[:2])
     return found
@@ -78,10 +78,10 @@ class CrossConvolution(nn.Module):
         """Return what the query adds, the same for all supports: (B, width, h, w), with the bias."""
         return F.conv2d(query, self.cross_conv.weight[:, : query.shape[1]], self.cross_conv.bias, padding=1)
 
-    def with_supports(self, of_query: Tensor, supports: Tensor) -> Tensor:
+    def with_supports(self, query_part: Tensor, supports: Tensor) -> Tensor:
         """Return the result for some supports (B, k, c, h, w) and what the query adds: (B, k, width, h, w)."""
         weight = self.cross_conv.weight[:, -supports.shape[2] :]
-        found = of_query[:, None] + of_each(lambda maps: F.conv2d(maps, weight, padding=1), supports)
+        found = query_part[:, None] + map_supports(lambda maps: F.conv2d(maps, weight, padding=1), supports)
         return F.leaky_relu(found, SLOPE) if self.activated else found
 
 
@@ -125,14 +125,14 @@ class CrossBlock(nn.Module):
             supports: maps of their supports, in chunks (B, k, c, h, w).
             is_last: whether nothing reads the supports any more; then there are none.
         """
-        of_query = self.cross.query_part(query)
-        total, count, kept = torch.zeros_like(of_query), 0, []
+        query_part = self.cross.query_part(query)
+        total, count, kept = torch.zeros_like(query_part), 0, []
         for chunk in supports:
-            crossed = self.cross.with_supports(of_query, chunk)
+            crossed = self.cross.with_supports(query_part, chunk)
             total += crossed.sum(1)
             count += chunk.shape[1]
             if not is_last:
-                kept.append(of_each(self.support, crossed))
+                kept.append(map_supports(self.support, crossed))
         return Pair(self.target(total / count), kept)
 
 
@@ -142,19 +142,19 @@ def draw(layer: Any, activated: bool) -> None:
     nn.init.zeros_(layer.bias)
 
 
-def halved(maps: Tensor) -> Tensor:
+def halve(maps: Tensor) -> Tensor:
     """Return maps (n, c, h, w) at half their size: the largest of each 2 x 2 values."""
     return F.max_pool2d(maps, 2)
 
 
-def doubled(maps: Tensor) -> Tensor:
+def upsample(maps: Tensor) -> Tensor:
     """Return maps (n, c, h, w) at twice their size, bilinear, corners aligned."""
     return F.interpolate(maps, scale_factor=2.0, mode="bilinear", align_corners=True)
 
 
-def joined(pair: Pair, skip: Pair) -> Pair:
+def join_skip(pair: Pair, skip: Pair) -> Pair:
     """Return maps at twice their size with those that skipped the levels below after them (§3.3)."""
-    larger = each(doubled, pair)
+    larger = map_pair(upsample, pair)
     chunks = zip(larger.supports, skip.supports, strict=True)
     return Pair(torch.cat([larger.query, skip.query], 1), (torch.cat(chunk, 2) for chunk in chunks))
 
@@ -183,17 +183,17 @@ class CrossUNet(nn.Module):
     def forward(self, query: Tensor, supports: Tensor) -> Tensor:
         """Return the logits (B, 1, h, w) of grey queries (B, 1, h, w) by supports (B, K, 2, h, w).
 
-        Channels of a support are its grey picture and its mask. h and w are multiples of 8.
+        Channels of a support are its grey image and its mask. h and w are multiples of 8.
         """
         pair = Pair(F.pad(query, (0, 0, 0, 0, 0, self.channels - 1)), supports.split(CHUNK, 1))
         skips: list[Pair] = []
         for block in self.enc_blocks:
-            pair = block(*(each(halved, pair) if skips else pair))
+            pair = block(*(map_pair(halve, pair) if skips else pair))
             skips.append(pair)
         skips.pop()
         for block in self.dec_blocks:
             skip = skips.pop()
-            pair = block(*joined(pair, skip), is_last=not skips)
+            pair = block(*join_skip(pair, skip), is_last=not skips)
         logits: Tensor = self.out_conv["conv"](pair.query)
         return logits
 
@@ -268,40 +268,40 @@ class FrozenCrossUNet(FrozenBackbone):
         return found.float()
 
 
-# Pictures -------------------------------------------------------------------------------------------------------------
+# Images -------------------------------------------------------------------------------------------------------------
 
 
 def to_grey(colours: Tensor) -> Tensor:
-    """Return the grey picture (H, W) uint8 of colours (3, H, W) uint8, as Pillow makes it (§2.2)."""
+    """Return the grey image (H, W) uint8 of colours (3, H, W) uint8, as Pillow makes it (§2.2)."""
     weighed = sum(weight * plane.int() for weight, plane in zip(GREY, colours, strict=True))
     assert isinstance(weighed, Tensor)
     return ((weighed + 32768) >> 16).to(torch.uint8)
 
 
-def stretched(grey: Tensor) -> Tensor:
-    """Return a picture with its least value at 0 and its largest at 1, float32; a constant one becomes 0 (§2.3)."""
+def min_max(grey: Tensor) -> Tensor:
+    """Return an image with its least value at 0 and its largest at 1, float32; a constant one becomes 0 (§2.3)."""
     grey = grey.float()
     low, high = grey.aminmax()
     return (grey - low) / (high - low) if high > low else torch.zeros_like(grey)
 
 
-def network_picture(image: Tensor, side: int, values: Range) -> Tensor:
+def network_image(image: Tensor, side: int, values: Range) -> Tensor:
     """Return an image as the network reads it: (1, D, D) float32 from 0 to 1 (§2).
 
     Args:
         image: photo (3, S, S) uint8, or a slice of a scan (3, S, S) of measured intensities in three equal channels.
-        side: D, side of the network's pictures.
+        side: D, side of the network's images.
         values: how a photo's grey values become numbers; a slice always goes by its least and largest value.
     """
     if image.dtype == torch.uint8:
         if image.shape[-2:] != (side, side):
             image = resize_image(image.permute(1, 2, 0).cpu().numpy(), side).to(image.device)
         grey = to_grey(image)
-        return (stretched(grey) if values == "minmax" else grey.float() / 255)[None]
+        return (min_max(grey) if values == "minmax" else grey.float() / 255)[None]
     grey = image[:1].float()
     if image.shape[-2:] != (side, side):
         grey = F.interpolate(grey[None], (side, side), mode="bilinear", align_corners=False, antialias=True)[0]
-    return stretched(grey)
+    return min_max(grey)
 
 
 def network_mask(mask: Tensor, side: int) -> Tensor:
@@ -312,7 +312,7 @@ def network_mask(mask: Tensor, side: int) -> Tensor:
     return mask.float()[None]
 
 
-def drawn_sets(seed: int, pool: int, sets: int, size: int) -> np.ndarray:
+def support_sets(seed: int, pool: int, sets: int, size: int) -> np.ndarray:
     """Return the numbers (sets, size), from 0, of the supports in each set of an ensemble, with repeats (§5.3)."""
     return np.stack([np.random.default_rng(seed + number).integers(0, pool, size) for number in range(sets)])
 
@@ -330,7 +330,7 @@ class UniverSeg(Segmenter):
 
     Args:
         backbone: the frozen network: `universeg` or `multiverseg`.
-        side: D, side in pixels of the network's pictures, a multiple of 8; the released weights are made for 128.
+        side: D, side in pixels of the network's images, a multiple of 8; the released weights are made for 128.
         normalise: "minmax" or "255", how grey values of a photo become numbers from 0 to 1.
         sets: number of support sets whose mean probability is the answer; 0 reads all supports once.
         set_size: number of supports in each set, drawn from the way's K supports with repeats.
@@ -359,7 +359,7 @@ class UniverSeg(Segmenter):
 
     def query(self, image: Tensor) -> Tensor:
         """Return queries (B, 3, S, S) as the network reads them: (B, 1, D, D)."""
-        return torch.stack([network_picture(one, self.side, self.normalise) for one in image])
+        return torch.stack([network_image(one, self.side, self.normalise) for one in image])
 
     def support(self, image: Tensor, mask: Tensor) -> Tensor:
         """Return supports (B, 3, S, S) with masks (B, S, S) as the network reads them: (B, 2, D, D)."""
@@ -373,7 +373,7 @@ class UniverSeg(Segmenter):
     def segment(self, query: Tensor, support: Tensor) -> Tensor:
         """Return logits (B, 2, D, D), those of the background 0."""
         if self.sets:
-            chosen = drawn_sets(self.context.episode or 0, support.shape[1], self.sets, self.set_size)
+            chosen = support_sets(self.context.episode or 0, support.shape[1], self.sets, self.set_size)
             found = [self.backbone.logits(query, support[:, torch.from_numpy(own)]) for own in chosen]
             logits = mean_logits(torch.stack(found)).float()
         else:

@@ -20,7 +20,7 @@ from fsbench.data.image_io import image_pixels
 from fsbench.data.label_maps import LABEL_RESIZES, padded_shape, way_labels
 from fsbench.data.orientation import check_sizes
 from fsbench.data.support_annotation import AnnotationStreams, draw_label, keep_share
-from fsbench.data.transforms import RESIZES, centre_square, own_pixels, resize_padded
+from fsbench.data.transforms import MEASURED, RESIZES, centre_square, own_pixels, resize_padded
 from fsbench.data.truth import EpisodeTruth
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.view import InputResize, View, input_rule
@@ -60,7 +60,7 @@ class LoadingConfig:
 
     def files(self, data: SegmentationData) -> DecodedImageCache:
         """Return an empty cache of decoded images and label maps of a data set."""
-        measured = self.resize == "intensities"
+        measured = self.resize in MEASURED
         return DecodedImageCache(data, RESIZES[self.resize][0], self.size, self.cache_bytes, measured)
 
 

@@ -275,6 +275,7 @@ LABEL_RESIZES: Mapping[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
     "letterbox": lambda labels, size, _: letterbox_labels(labels, size),
     "prepared": resize_labels,
     "intensities": resize_labels,
+    "measured": resize_labels,
 }
 """`Protocol.resize`, or a method's own choice -> how label maps (H, W) become (S, S), the side given twice
 (fscs-protocol §6, fss-protocol §4, hmnet.md §11.3)."""

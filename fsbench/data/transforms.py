@@ -115,6 +115,17 @@ def resize_intensities(image: Image.Image | np.ndarray, size: int) -> Tensor:
     return _planes(resize_by_opencv(pixels, size, size))
 
 
+def resize_measured(image: Image.Image | np.ndarray, size: int) -> Tensor:
+    """Resize measured intensities (H, W) float32 to three equal channels (3, size, size), bilinear with antialiasing.
+
+    A slice of that size stays as it is (universeg.md §2.6).
+    """
+    plane = torch.from_numpy(np.array(image, dtype=np.float32))[None, None]
+    if plane.shape[-2:] != (size, size):
+        plane = F.interpolate(plane, (size, size), mode="bilinear", align_corners=False, antialias=True)
+    return plane[0].repeat(3, 1, 1)
+
+
 _IMAGE_RESIZES: dict[str, Callable[[Image.Image | np.ndarray, int], Tensor]] = {
     "pil": resize_image,
     "pil_both": resize_image,
@@ -126,9 +137,14 @@ _IMAGE_RESIZES: dict[str, Callable[[Image.Image | np.ndarray, int], Tensor]] = {
     "letterbox": letterbox_image,
     "prepared": resize_image,
     "intensities": resize_intensities,
+    "measured": resize_measured,
 }
 RESIZES = {name: (image, LABEL_RESIZES[name]) for name, image in _IMAGE_RESIZES.items()}
 """`Protocol.resize`, or a method's own choice -> how images and label maps become S x S."""
+
+
+MEASURED = ("intensities", "measured")
+"""Rules of `RESIZES` that resize intensities, not 8 bits of a colour."""
 
 
 def own_pixels(size: Sequence[int], side: int, resize: str) -> Tensor | None:

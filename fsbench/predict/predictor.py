@@ -39,7 +39,7 @@ from fsbench.predict.supports import (
     stack_supports,
 )
 from fsbench.protocols.reading import load_segmentation
-from fsbench.protocols.view import input_rule
+from fsbench.protocols.view import input_rule, own_rule
 from fsbench.results.pictures.sheet import Panel
 from fsbench.results.pictures.steps import step_panels
 from fsbench.runner.config.backbone_choice import AUTO
@@ -116,7 +116,8 @@ class Predictor:
             raise SettingsError(f"image_size is {image_size}, expected a number of pixels above 0")
         self.image_size = image_size or data["image_size"]
         self.resize = input_rule(
-            load_segmentation(data["test"]["protocol"]).view.resize, data.get("input_resize", "protocol")
+            load_segmentation(data["test"]["protocol"]).view.resize,
+            own_rule(data.get("input_resize", "protocol"), None),
         )
         self.device = choose_device(device)
         self.only_present = only_present

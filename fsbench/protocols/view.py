@@ -24,10 +24,11 @@ from fsbench.protocols.words import Choice
 Resize = Literal["pil", "pil_both", "cv2", "cv2_linear", "frame", "padded", "prepared", "centre"]
 """Rules of `fsbench.data.transforms.RESIZES` by which images and masks become S x S; "prepared" is that of slices, all
 of one size from their preparation on, "centre" that of images without masks."""
-InputResize = Literal["protocol", "bicubic", "letterbox", "intensities"]
+InputResize = Literal["protocol", "bicubic", "letterbox", "intensities", "measured"]
 """Rule by which a method's images and support masks become S x S: the protocol's, or the method's own of `RESIZES`.
 
-"intensities" are images as their data set measured them, float32 and normalised; other rules see 8 bits of a colour."""
+"intensities" are images as their data set measured them, float32 and normalised, resized by OpenCV; "measured" are
+slices of scans so, resized with antialiasing, and photos by the protocol's rule. Other rules see 8 bits of a colour."""
 
 QuerySize = Literal["original", "input", "square", "there_and_back"] | int
 """Size at which pixels are counted: the query's own, the method's input, the square of the query's longer side in which
@@ -75,6 +76,11 @@ SIZE_WORDS = {
     "pixel there is lost",
 }
 """Sizes at which pixels are counted, each with what follows from it."""
+
+
+def own_rule(own: InputResize, data: SegmentationData | None) -> InputResize:
+    """Return a method's own rule for the images of a data set, None for photos: of photos nothing is "measured"."""
+    return "protocol" if own == "measured" and not (data is not None and data.has_intensities) else own
 
 
 def input_rule(resize: Resize, own: InputResize) -> str:

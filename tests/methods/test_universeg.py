@@ -1,4 +1,4 @@
-"""UniverSeg: chunks and order of supports, sets, pictures of other sizes and kinds, weights of the other program."""
+"""UniverSeg: chunks and order of supports, sets, images of other sizes and kinds, weights of the other program."""
 
 import numpy as np
 import pytest
@@ -12,10 +12,10 @@ from fsbench.methods.universeg import (
     CrossUNet,
     FrozenCrossUNet,
     UniverSeg,
-    drawn_sets,
     mean_logits,
+    network_image,
     network_mask,
-    network_picture,
+    support_sets,
     to_grey,
 )
 from fsbench.networks.backbones.base import BackboneConfig
@@ -58,17 +58,17 @@ def test_a_photo_is_grey_as_pillow_makes_it_and_a_slice_is_stretched():
     photo = (drawn(3, 40, 40) * 255).to(torch.uint8)
     grey = np.asarray(Image.fromarray(photo.permute(1, 2, 0).numpy()).convert("L"))
     assert np.array_equal(to_grey(photo).numpy(), grey)
-    found = network_picture(photo, 40, "minmax")
+    found = network_image(photo, 40, "minmax")
     assert found.shape == (1, 40, 40) and found.min() == 0 and found.max() == 1
-    assert torch.equal(network_picture(photo, 40, "255")[0], torch.from_numpy(grey.copy()) / 255)
-    assert torch.equal(network_picture(photo[:, :32], 40, "255")[0], resized_by_pillow(photo[:, :32], 40))
+    assert torch.equal(network_image(photo, 40, "255")[0], torch.from_numpy(grey.copy()) / 255)
+    assert torch.equal(network_image(photo[:, :32], 40, "255")[0], resized_by_pillow(photo[:, :32], 40))
     intensities = (drawn(1, 40, 40) * 300 - 100).expand(3, -1, -1)
-    scan = network_picture(intensities, 40, "255")  # a slice has no 255
+    scan = network_image(intensities, 40, "255")  # a slice has no 255
     torch.testing.assert_close(scan, (intensities[:1] - intensities.min()) / (intensities.max() - intensities.min()))
-    assert network_picture(intensities, 24, "minmax").shape == (1, 24, 24)
+    assert network_image(intensities, 24, "minmax").shape == (1, 24, 24)
     for side in (8, 16):
         for constant in (torch.full((3, 8, 8), 7, dtype=torch.uint8), torch.full((3, 8, 8), -7.5)):
-            assert torch.equal(network_picture(constant, side, "minmax"), torch.zeros(1, side, side))
+            assert torch.equal(network_image(constant, side, "minmax"), torch.zeros(1, side, side))
 
 
 @pytest.mark.parametrize("size", [(21, 21), (21, 8), (5, 40)])
@@ -83,7 +83,7 @@ def test_sets_are_means_of_probabilities_and_follow_from_the_episode():
     mean = (torch.sigmoid(torch.tensor(2.0)) + torch.sigmoid(torch.tensor(-4.0))) / 2
     assert mean_logits(logits).sigmoid().item() == pytest.approx(mean.item())
     expected = [np.random.default_rng(5 + number).integers(0, 4, 3) for number in range(2)]
-    assert np.array_equal(drawn_sets(5, 4, 2, 3), expected)
+    assert np.array_equal(support_sets(5, 4, 2, 3), expected)
     episode = next(segmentation_episode(1, 0, 1, 4, 48).split())
     once, again = (method(sets=2, set_size=3).predict_shots(episode.without_truth()) for _ in range(2))
     assert torch.equal(once.logits, again.logits)

@@ -21,7 +21,7 @@ from fsbench.datamodules.loading.loader import Loader
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.protocols.loop import Answerer
 from fsbench.protocols.test import Test
-from fsbench.protocols.view import InputResize
+from fsbench.protocols.view import InputResize, own_rule
 from fsbench.records.remaining_episodes import Answering
 from fsbench.runner.engine.answering import answering, choose_device, fresh_copy
 
@@ -65,6 +65,7 @@ def answer_by_method(
     resized = options.get("input_resize", "protocol")
     if resized not in get_args(InputResize):
         raise SettingsError(f"input_resize is {resized!r}; expected one of {', '.join(get_args(InputResize))}")
+    resized = own_rule(resized, test.data)
     if "device" in options:
         method.to(choose_device(options["device"]))
     method.backbone.cache.clear()  # of other images by the same names, or at another size

@@ -14,8 +14,11 @@ import fsbench
 from fsbench.cli.main import main
 from fsbench.data.label_maps import resize_labels
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
-from fsbench.methods.universeg import NETS, CrossUNet, FrozenCrossUNet
+from fsbench.datamodules.datasets.cmr import Cmr
+from fsbench.datamodules.kinds.volumes import Volumes
+from fsbench.methods.universeg import NETS, CrossUNet, FrozenCrossUNet, UniverSeg
 from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.protocols.test import Test
 from fsbench.records.record import find_records
 from tests.cli.commands import images_of
 from tests.cli.run.test_scans import dice
@@ -25,7 +28,7 @@ State = Mapping[str, Tensor]
 
 
 def plain_logits(state: State, query: Tensor, supports: Sequence[Tensor]) -> Tensor:
-    """Return the logits (h, w) of a grey query (h, w) by pictures and masks (2, h, w), one by one (universeg.md §3)."""
+    """Return the logits (h, w) of a grey query (h, w) by images and masks (2, h, w), one by one (universeg.md §3)."""
     multi = "enc_blocks.0.target.vmapped.norml.weight" in state
 
     def convolved(name: str, maps: Tensor) -> Tensor:
@@ -93,24 +96,55 @@ def test_masks_of_photos_by_more_supports_than_a_chunk_are_those_of_plain_loops(
         assert ((logits > 0) == (found > 0))[np.abs(logits) > 1e-5].all()
 
 
-@pytest.mark.slow(20)
-def test_scans_have_the_dice_of_plain_loops(tmp_path):
-    root = draw_prepared(tmp_path / "scans", slices=5, side=64)
-    words = ["--method", "universeg", "--model.backbone.name=universeg_demo", "--weights", "random", "--no-trivial"]
-    words += ["--data.image_size=64", "--model.side=64", "--data.loading.workers=0", "--runs", str(tmp_path / "runs")]
-    assert main(["bench", "--dataset", "chaost2", "--data-root", str(root), "--fold", "6", *words]) == 0
-    (record,) = find_records(tmp_path / "runs")
-    assert record.header.protocol == "alpnet"
+def slice_at_128(values: np.ndarray) -> Tensor:
+    plane = torch.from_numpy(values.astype(np.float32))[None, None]
+    plane = F.interpolate(plane, (128, 128), mode="bilinear", align_corners=False, antialias=True)
+    return least_to_largest(plane[0, 0].numpy())
 
-    data, state, masks = ChaosT2(str(root)), weights_of("universeg_demo"), []
-    test = fsbench.load_test("chaost2", root=root, fold=6, protocol="alpnet")
+
+def plain_masks(data: Volumes, test: Test, size: int) -> list[np.ndarray]:
+    """Return the masks of a test's slices, of `size` pixels a side, by a plain network that sees 128."""
+    state, masks = weights_of("universeg_demo"), []
     for episode in test.manifest.episodes:
         ((support,),) = episode.supports
-        mask = torch.from_numpy(data.label_map(support) == episode.classes[0]).float()
-        query, shown = (least_to_largest(data.intensities(name)) for name in (episode.query, support))
-        masks.append((plain_logits(state, query, [torch.stack([shown, mask])]) > 0).numpy())
+        mask = resize_labels((data.label_map(support) == episode.classes[0]).astype(np.uint8), 128, 128)
+        query, shown = (slice_at_128(data.intensities(name)) for name in (episode.query, support))
+        logits = plain_logits(state, query, [torch.stack([shown, torch.from_numpy(mask).float()])])[None, None]
+        masks.append((F.interpolate(logits, (size, size), mode="bilinear", align_corners=True) > 0)[0, 0].numpy())
     assert 0.02 < np.mean(masks) < 0.98
-    assert record.run.scores["Dice"] == pytest.approx(dice(data, test, masks), abs=0.01)
+    return masks
+
+
+@pytest.mark.slow(20)
+@pytest.mark.parametrize(
+    ("kind", "fold", "size"), [(ChaosT2, 6, 192), (Cmr, 0, 128)], ids=["chaost2 at half the size", "cmr as prepared"]
+)
+def test_slices_as_measured_have_the_dice_of_plain_loops(kind, fold, size, tmp_path):
+    root = draw_prepared(tmp_path / "scans", kind, range(1, 9), slices=3, side=size)
+    words = ["--method", "universeg", "--model.backbone.name=universeg_demo", "--weights", "random", "--no-trivial"]
+    words += ["--data.test.protocol=alpnet", "--data.loading.workers=0", "--runs", str(tmp_path / "runs")]
+    assert main(["bench", "--dataset", kind.name, "--data-root", str(root), "--fold", str(fold), *words]) == 0
+    (record,) = find_records(tmp_path / "runs")
+    assert record.run.identity.as_json()["input_resize"] == "measured"  # without a file of the data set's own
+    data, test = kind(str(root)), fsbench.load_test(kind.name, root=root, fold=fold, protocol="alpnet")
+    expected = dice(data, test, plain_masks(data, test, size))
+    assert record.run.scores["Dice"] == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.slow(10)
+def test_an_object_takes_measured_slices_and_photos_as_they_are(small_demo, tmp_path):
+    root = draw_prepared(tmp_path / "scans", slices=3, side=160)
+    test = fsbench.load_test("chaost2", root=root, fold=6, protocol="alpnet", episodes=3)
+    method = UniverSeg(BackboneConfig("universeg_demo", "random"))
+    asked = {"runs": tmp_path / "runs", "image_size": 128}
+    found = fsbench.evaluate(method, test, input_resize="measured", **asked)
+    data = ChaosT2(str(root))
+    assert found.scores["Dice"] == pytest.approx(dice(data, test, plain_masks(data, test, 160)), abs=0.01)
+    photos = fsbench.load_test("demo", root=small_demo, protocol="hsnet", episodes=3)
+    own, usual = (
+        fsbench.evaluate(method, photos, input_resize=rule, name=rule, **asked) for rule in ("measured", "protocol")
+    )
+    assert own.scores == usual.scores
 
 
 def test_a_file_at_hand_is_fetched_and_read_and_one_of_another_network_is_refused(

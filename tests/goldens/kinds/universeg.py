@@ -1,4 +1,4 @@
-"""UniverSeg and MultiverSeg: blocks, steps, the network, pictures, the answer, layout, first weights (universeg.md)."""
+"""UniverSeg and MultiverSeg: blocks, steps, the network, images, the answer, layout, first weights (universeg.md)."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fsbench.core.outputs import Output
+from fsbench.core.shots import Way
 from fsbench.data.transforms import resize_image
 from fsbench.methods.universeg import (
     NETS,
@@ -15,15 +16,17 @@ from fsbench.methods.universeg import (
     CrossUNet,
     Pair,
     UniverSeg,
-    each,
-    halved,
-    joined,
+    halve,
+    join_skip,
+    map_pair,
     mean_logits,
+    network_image,
     network_mask,
-    network_picture,
     to_grey,
 )
 from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.scores.answers import count
+from fsbench.scores.volumes import Dice
 from tests.goldens.cases import Case
 from tests.goldens.declared import (
     DOUBLE_AND_SINGLE,
@@ -86,8 +89,8 @@ def step(case: Case, dtype: torch.dtype, width: int, way: str) -> Results:
     given = items(case, dtype)
     if way == "down":
         skip = built(case, dtype, given, width)(*given)
-        return whole(skip, "mid.skip_") | whole(each(halved, skip), "out.")
-    read = joined(given, items(case, dtype, "skip_"))
+        return whole(skip, "mid.skip_") | whole(map_pair(halve, skip), "out.")
+    read = join_skip(given, items(case, dtype, "skip_"))
     read = Pair(read.query, [*read.supports])
     return whole(read, "mid.joined_", 1) | whole(built(case, dtype, read, width)(*read), "out.")
 
@@ -101,13 +104,13 @@ def network(case: Case, dtype: torch.dtype, widths: list[int], query: Tensor, im
             module.register_forward_hook(lambda module, given, pair, name=name: found.update({name: pair}))
     logits = model(query.to(dtype), torch.cat([images.to(dtype), masks.to(dtype)], 2))
     last = model.dec_blocks[-1]  # whose supports the network itself spares
-    read = joined(found["dec_blocks.1"], found["enc_blocks.0"])
+    read = join_skip(found["dec_blocks.1"], found["enc_blocks.0"])
     found["dec_blocks.2"] = found["dec_blocks.2"]._replace(supports=last(*read).supports)
     middle = {name: value for key, pair in found.items() for name, value in whole(pair, f"mid.{key}.", 1).items()}
     return {name: value for name, value in middle.items() if name in case.tensors} | {"out.logits": logits}
 
 
-def picture(key: str, side: int) -> Tensor:
+def drawn_image(key: str, side: int) -> Tensor:
     low = hashed(f"{key}/low", (-(-side // 8), -(-side // 8)))
     coarse = low.repeat_interleave(8, 0).repeat_interleave(8, 1)[:side, :side]
     return (0.5 + 0.375 * coarse + 0.125 * hashed(f"{key}/fine", (side, side))).float()
@@ -118,10 +121,10 @@ def true_size(case: Case, dtype: torch.dtype, program: str, salt: str, side: int
     model = CrossUNet(NETS[program].widths, is_multiverseg(case))
     model = loaded(model, keyed_state(model.state_dict(), salt)).to(dtype)
     masks = ellipses(side, case.config["ellipses"])
-    images = torch.stack([picture(f"{salt}s{k}", side) for k in range(len(masks))])
+    images = torch.stack([drawn_image(f"{salt}s{k}", side) for k in range(len(masks))])
     bottom: list[Tensor] = []
     model.enc_blocks[-1].register_forward_hook(lambda module, args, found: bottom.append(found.query))
-    logits = model(picture(f"{salt}q", side)[None, None].to(dtype), torch.stack([images, masks], 1)[None].to(dtype))
+    logits = model(drawn_image(f"{salt}q", side)[None, None].to(dtype), torch.stack([images, masks], 1)[None].to(dtype))
     single = dtype == torch.float32
     labels = (logits > 0).flatten()
     packed: Any = torch.from_numpy(np.packbits(labels.numpy()))
@@ -143,14 +146,14 @@ def ensemble(
     model = loaded(CrossUNet(widths, is_multiverseg(case)), case.state()).to(dtype)
     pool = torch.cat([images.to(dtype), masks.to(dtype)], 1)
     logits = torch.stack([model(query.to(dtype), pool[own][None]) for own in sets])
-    soft = mean_logits(logits).sigmoid()[0]
-    return {"mid.logits": logits[:, 0], "out.soft": soft, "out.hard": soft > 0.5}
+    way = read(mean_logits(logits)[0, 0])
+    return {"mid.logits": logits[:, 0], "out.soft": way.probability[None], "out.hard": way.foreground[None]}
 
 
 def images(case: Case, side: int, image: np.ndarray, labels: np.ndarray) -> Results:
     planes = torch.from_numpy(image).permute(2, 0, 1)
     grey = to_grey(resize_image(image, side))
-    found = {form: network_picture(planes, side, form)[0, 3::8, 5::8] for form in ("minmax", "255")}
+    found = {form: network_image(planes, side, form)[0, 3::8, 5::8] for form in ("minmax", "255")}
     masks = {n: network_mask(torch.from_numpy(labels == n), side)[0] > 0 for n in (128, 255)}
     return {
         "out.grey": grey,
@@ -160,21 +163,28 @@ def images(case: Case, side: int, image: np.ndarray, labels: np.ndarray) -> Resu
     }
 
 
-def answer(case: Case, logits: Tensor, truth: Tensor) -> Results:
+def read(logits: Tensor) -> Way:
+    """Return the method's decision by the logits (h, w) of all supports together."""
     method = UniverSeg(BackboneConfig("universeg_demo", "random"))
-    way = method.read(iter([Output(torch.stack([torch.zeros_like(logits), logits])[None])]), tuple(logits.shape))
-    soft, truth = logits.sigmoid(), truth > 0
+    height, width = logits.shape
+    return method.read(iter([Output(torch.stack([torch.zeros_like(logits), logits])[None])]), (height, width))
 
-    def dice(found: Tensor, truth: Tensor = truth) -> Tensor:
-        return 2 * (found & truth).sum() / (found.sum() + truth.sum())
 
+def dice(found: Tensor, truth: Tensor) -> Tensor:
+    """Return the Dice of a mask, as the suite counts its pixels and scores a scan of one slice: (1,)."""
+    counted = count(found.numpy().astype(np.uint8), truth.numpy().astype(np.uint8), 1)[1:, :3]
+    return torch.from_numpy(Dice().shares(counted))
+
+
+def answer(case: Case, logits: Tensor, truth: Tensor) -> Results:
+    way, truth = read(logits), truth > 0
     nothing = torch.zeros_like(truth)
     return {
-        "out.soft": soft,
+        "out.soft": way.probability,
         "out.hard": Clear(way.foreground.to(torch.uint8), logits.abs() >= 1e-6),
-        "out.dice": dice(soft > 0.5)[None],
-        "out.dice_empty": dice(nothing)[None],
-        "out.both_empty_is_nan": dice(nothing, nothing).isnan()[None],
+        "out.dice": dice(way.probability > 0.5, truth),  # the program rounds, which tells no logits below 1e-6 apart
+        "out.dice_empty": dice(nothing, truth),
+        "out.both_empty_is_nan": dice(nothing, nothing).isnan(),
     }
 
 
