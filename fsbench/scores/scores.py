@@ -12,7 +12,6 @@ from fsbench.scores.confusion import class_accuracy, fb_iou, mean_iou, pixel_acc
 from fsbench.scores.metric import Metric, Sum, Totals, over_shown_classes
 from fsbench.scores.sums import BACKGROUND, DECISIONS, FOREGROUND, INTERSECTION, REGION_MEASURES, RIGHT, TRUTH, UNION
 
-
 Absent = Literal["zero", "left_out", "nan"]
 """Rules for a class that no query of a test shows: it counts as 0, is left out of means, or there is no mean."""
 

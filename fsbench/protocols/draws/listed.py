@@ -318,7 +318,11 @@ class Listed(PairDraw):
         streams = Choice("random streams", f"{rules}; episodes hang on: {by}")
         if not self.states_streams:
             streams = Choice("random streams", words_by_dataset(self.workers or {OTHERS: 1}))
-        most = "" if self.passes is None else f", at most {self.passes} {'pass' if self.passes == 1 else 'passes'} over the list"
+        most = (
+            ""
+            if self.passes is None
+            else f", at most {self.passes} {'pass' if self.passes == 1 else 'passes'} over the list"
+        )
         counts = Choice("episodes a fold", words_by_dataset(self.episodes) + most)
         own = {choice.label: choice for choice in (streams, counts)}
         return [own.get(choice.label, choice) for choice in super().choices()]
