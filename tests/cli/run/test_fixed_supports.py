@@ -318,7 +318,8 @@ def run_guide(command, folder: Path, monkeypatch) -> list[str]:
         if one.mention or one.words[0] != "fsbench":
             continue
         small = ["--backbone", "demo", "--image-size", 64, "--data.loading.workers=0"] * (one.words[1] == "bench")
-        status, out, err = command(*one.words[1:], *small)
+        words = [word.replace("1,2,5,10", "1,2") for word in one.words[1:]]  # the folders are small
+        status, out, err = command(*words, *small)
         assert status == 0, f"{one.text}: {err}"
         printed.append(out)
     return printed
