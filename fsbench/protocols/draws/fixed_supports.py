@@ -98,15 +98,13 @@ class OwnSets(Provider):
         return ()
 
     def training(self) -> Sequence[str] | None:
-        """Return the images of the training list; None if the data set has no such list.
+        """Return the images of the training list; None if one list has supports and queries.
 
         Raises:
+            SettingsError: the data set has no such list, and what its images have in common is not known.
             DataError: the list is absent or damaged.
         """
-        try:
-            return self.data.candidates("trn")
-        except SettingsError:  # a data set of one list
-            return None
+        return self.data.candidates("trn")
 
     def group_of(self, name: str) -> str:
         """Return what an image shows, such as a patient or a scene; by default each image shows another."""
