@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from re import Pattern
@@ -74,6 +74,7 @@ class Folder(MaskFolder):
         self.augment_threshold = description.augment_threshold
         self.named_supports = description.supports
         self._group_of = description.groups
+        self.names_training = "train" in description.model_fields_set
         entries = (description.train, description.val, description.images, description.masks)
         train, val, images, masks = (existing_form(self.root / entry) or self.root / entry for entry in entries)
         self.list_files: dict[Part, Path] = {"trn": train, "val": val}
@@ -104,12 +105,28 @@ class Folder(MaskFolder):
         if isinstance(self._group_of, dict):
             return self._group_of.get(composed(name), name)
         found = self._group_of.search(name)
-        if found is None:
+        if found is None or not found[1]:
             raise DataError(
                 f"groups of {self.root / DESCRIPTION} is {self._group_of.pattern!r}, which the image {name} does not "
                 "fit; expected a pattern that all names fit, such as ^(patient[0-9]+)_"
             )
         return found[1]
+
+    def check_groups(self) -> None:
+        """Check that the groups of `folds.yaml` are of listed images, and that a pattern fits the name of each.
+
+        Raises:
+            DataError: a group has a name that is in no list, or a pattern does not fit a listed name.
+        """
+        listed = [name for part in self.present_lists for name in self.candidates(part)]
+        known = set(map(composed, listed))
+        if isinstance(self._group_of, dict) and (unknown := [name for name in self._group_of if name not in known]):
+            raise DataError(
+                f"groups of {self.root / DESCRIPTION} has {some(unknown, 3)} in no list of images; expected names of "
+                "the lists; correct the name, or remove it"
+            )
+        for name in listed:
+            self.group_of(name)
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
@@ -185,7 +202,11 @@ class Folder(MaskFolder):
         report.ok("folds.yaml", f"{data.name}: {len(data.class_numbers)} classes, {data.folds} folds")
         trains = any(data.train_classes(fold) for fold in range(data.folds))
         if "trn" not in data.present_lists and not trains:
-            report.note(data.list_files["trn"].name, "absent, so that one list serves tests with a fixed support set")
+            file = data.list_files["trn"].name
+            if data.names_training:
+                report.note(file, "absent; tests with a fixed support set need it, or no entry train in folds.yaml")
+            else:
+                report.note(file, "absent, so that one list serves tests with a fixed support set")
         for split, path in (data.list_files if trains else data.present_lists).items():
             names = report.attempt(f"{path.name}", lambda path=path: read_names(path))  # type: ignore[misc]
             if names is None:
@@ -200,6 +221,7 @@ class Folder(MaskFolder):
             check_label_maps(report, f"{split} images", data, both)
         if not report.usable:
             return
+        report.attempt("groups", data.check_groups)
         _check_numbers(report, data)
         _check_copies(report, data)
         if not report.usable:
@@ -285,10 +307,15 @@ class FolderSets(OwnSets):
         return tuple(tuple(form.get(name, name) for name in own) for own in sets)
 
     def training(self) -> Sequence[str] | None:
-        return self.data.candidates("trn") if "trn" in self.data.present_lists else None
+        is_there = "trn" in self.data.present_lists
+        return self.data.candidates("trn") if is_there or self.data.names_training else None
 
     def group_of(self, name: str) -> str:
         return self.data.group_of(name)
+
+    def apart(self, queries: Sequence[str], draws: Sequence[Mapping[int, Sequence[str]]]) -> list[str]:
+        self.data.check_groups()
+        return super().apart(queries, draws)
 
 
 _EXPECTED = "a whole file is, for example:"
@@ -371,6 +398,8 @@ def _named_sets(sets: Any) -> Any:
     named = tuple(_names(entry) for entry in entries)
     if len(lengths := {len(own) for own in named}) > 1:
         raise _wrong(f"has sets of {' and '.join(map(str, sorted(lengths)))} images; expected equally many in each")
+    if twice := next((own for own in named if sum(set(own) == set(other) for other in named) > 1), None):
+        raise _wrong(f"has the set {', '.join(twice)} twice; expected different sets")
     return named
 
 

@@ -94,7 +94,10 @@ def load_episode(
     side = config.size
     given = support_labels(data, episode, config, labels.__getitem__)
     shown, lacking = None, not all(episode.supports)
-    if config.annotation == "all_ways" and any(episode.supports):
+    nothing = torch.zeros(1, len(given), 0, side, side, dtype=torch.uint8)
+    if config.annotation == "all_ways" and not any(episode.supports):
+        shown = nothing
+    elif config.annotation == "all_ways":
         all_ways = [
             [
                 resize_labels(way_labels(labels[name], data.label_values(name, episode.classes)), side, side)
@@ -102,14 +105,14 @@ def load_episode(
             ]
             for way in episode.supports
         ]
-        shown = torch.where(padded(given) == VOID, VOID, padded(all_ways))
+        shown = torch.where(stack_supports(given) == VOID, VOID, stack_supports(all_ways))
     return _batch_of_one(
         images,
         names,
-        padded([[rows[name] for name in way] for way in episode.supports]).long(),
-        padded(given) if any(episode.supports) else torch.zeros(1, len(given), 0, side, side, dtype=torch.uint8),
+        stack_supports([[rows[name] for name in way] for way in episode.supports]).long(),
+        stack_supports(given) if any(episode.supports) else nothing,
         config.view.episode_truth(data, episode, side, labels[episode.query]),
-        valid=padded([[True] * len(way) for way in episode.supports]).bool(),
+        valid=stack_supports([[True] * len(way) for way in episode.supports]).bool(),
         support_ways=shown,
         ways=torch.tensor([len(episode.classes)]) if lacking else None,
         unsupported_are_base=not lacking,
@@ -118,7 +121,7 @@ def load_episode(
     )
 
 
-def padded(by_way: Sequence[Sequence[Any]]) -> Tensor:
+def stack_supports(by_way: Sequence[Sequence[Any]]) -> Tensor:
     """Return numbers or arrays of the supports of N ways as a tensor (1, N, K, ...); ways with fewer end with zeros."""
     rows = [np.array(of_way) for of_way in by_way]
     most = max(rows, key=len)

@@ -76,7 +76,7 @@ class Context:
         shown: (N, K, S, S) uint8 label maps of all ways of the episode in every support (`EpisodeBatch.support_ways`).
         hints: further information about each of the B episodes; empty where the method asks for none.
         counted: (B, S, S) bool, pixels of the queries that are not padding (`EpisodeBatch.counted_pixels`).
-        own_shots: number of supports of the way that is being read; None before.
+        own_shots: number of supports of the way that is being read; None if no single way is read.
         base_classes: number of ways, at the beginning of the episode's ways, that are base classes without supports.
     """
 

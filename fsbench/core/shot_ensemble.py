@@ -39,10 +39,10 @@ def ensemble(predict: Predict, episode: EpisodeBatch, strategy: NShotStrategy) -
         strategy: name of the rule for combining, one of `ENSEMBLES`.
 
     Raises:
-        SettingsError: the method gives no logits, or ways have different numbers of supports.
+        SettingsError: the method gives no logits, or ways that have supports have different numbers of them.
     """
-    if not episode.valid.all():
-        counts = episode.valid[0].sum(1).tolist()
+    counts = [count for count in episode.valid[0].sum(1).tolist() if count]  # base classes have none
+    if len(set(counts)) > 1:
         raise SettingsError(
             f"the episode's classes have {', '.join(map(str, counts))} supports, and nshot_strategy {strategy} needs "
             "equally many; use own"

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.protocols.counting import Absent, PixelCounting
+from fsbench.protocols.counting import PixelCounting
 from fsbench.protocols.draws import by_word, lists, streams
 from fsbench.protocols.draws.draw import Count
 from fsbench.protocols.view import QuerySize, Resize, View
 from fsbench.scores.generalised import AllAndBackgroundIoU, BaseAndNovelIoU
 from fsbench.scores.metric import Metric
-from fsbench.scores.scores import Accuracy, FBIoU, FBIoUClasses, MeanIoU
+from fsbench.scores.scores import Absent, Accuracy, FBIoU, FBIoUClasses, MeanIoU
 
 Part = TypeVar("Part")
 

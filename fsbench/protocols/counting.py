@@ -6,7 +6,7 @@ everything that evaluates or reads counts asks these alone.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from fsbench.scores.confusion import REGIONS, void_rule
 from fsbench.scores.metric import Metric
 from fsbench.scores.presence import best_threshold
 from fsbench.scores.run_statistics import episode_statistics, pair_statistics
-from fsbench.scores.scores import MeanIoU
+from fsbench.scores.scores import Absent, MeanIoU
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 ALLOWED = 1e-3
 """Share of an episode's pixels that may be counted otherwise when an evaluation on unordered kernels is repeated."""
-Absent = Literal["zero", "left_out", "nan"]
-"""Rules for a class that no episode is about: it counts as 0, is left out of means, or there is no mean."""
 CALIBRATED = "calibrated"
 """Name of the answer whose threshold of presence was chosen on base classes."""
 PRESENT_ONLY = ", present only"
@@ -128,8 +126,8 @@ class PixelCounting:
             header: the header of the run's manifest.
             metrics: the scores.
         """
-        if self.absent == "nan":
-            metrics = [replace(one, absent_is_nan=True) if isinstance(one, MeanIoU) else one for one in metrics]
+        if self.absent != "zero":
+            metrics = [replace(one, absent=self.absent) if isinstance(one, MeanIoU) else one for one in metrics]
         return episode_statistics(frame, self.counted_classes(frame, header), self.void, metrics, header)
 
     def subset_statistics(

@@ -183,7 +183,12 @@ class Design:
         fold = self._by_row(self.fold)
         levels = [self._class_of_fold, fold, np.zeros_like(fold)]
         levels_of = {"query": levels, "support": levels[1:] if self.is_fitted else levels}
-        return {kind: _free(self.clusters[kind], levels_of[kind]) for kind in ("query", "support") if self._has(kind)}
+        found = {kind: _free(self.clusters[kind], levels_of[kind]) for kind in ("query", "support") if self._has(kind)}
+        if "support" in found:
+            found["support"] -= sum(
+                {fold: rows.equal for fold, rows in zip(self.fold, self.parts, strict=True)}.values()
+            )
+        return found
 
     @cached_property
     def query_images(self) -> int:

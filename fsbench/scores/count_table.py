@@ -10,7 +10,7 @@ import numpy as np
 from fsbench.scores.confusion import COUNTS, VOID_RULES, VoidRule, intersection_union
 from fsbench.scores.metric import Metric, Sum
 from fsbench.scores.rows import Rows, RowSum, RowValues, image_numbers, padded
-from fsbench.scores.run_lengths import is_fitted_once, run_starts
+from fsbench.scores.run_lengths import independent_sets, is_fitted_once, run_starts
 from fsbench.scores.statistics import Episodes, ScoreStatistics
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ class CountTable:
         """Return the images of the rows `kept` (rows,) bool of the frame, whose classes are `cls`."""
         query = image_numbers(self.independent_names(kept))
         starts = run_starts(self.header)
-        if is_fitted_once(self.header):
+        if self.header is not None and is_fitted_once(self.header):
             run = np.searchsorted(starts, self.frame["episode"].to_numpy()[kept], side="right") - 1
-            return Rows(query, None, cls, run, fitted=True)
+            return Rows(query, None, cls, run, fitted=True, equal=len(starts) - independent_sets(self.header))
         support = padded(self.frame[SUPPORTS].filter(kept).to_list()) if SUPPORTS in self.frame.columns else None
         return Rows(query, support if support is not None and support.shape[1] else None, cls)
 

@@ -27,6 +27,7 @@ class Rows:
         cls: (n,) number of each row's class; one number for all rows if a row is about several classes.
         run: (n,) number of each row's run within the record; None if the record holds one run.
         fitted: whether the method is fitted once for all queries of a run, so that all supports of the run act as one.
+        equal: number of runs within the record whose supports do not count, as other runs have the same.
     """
 
     query: np.ndarray
@@ -34,6 +35,7 @@ class Rows:
     cls: np.ndarray
     run: np.ndarray | None = None
     fitted: bool = False
+    equal: int = 0
 
     def __len__(self) -> int:
         return len(self.query)
@@ -53,7 +55,8 @@ class Rows:
 
     def is_alike(self, other: "Rows") -> bool:
         """Return whether `other` depends on the same images, row by row."""
-        return (len(self), self.fitted) == (len(other), other.fitted) and all(
+        same = (len(self), self.fitted, self.equal) == (len(other), other.fitted, other.equal)
+        return same and all(
             np.array_equal(own, its) if own is not None and its is not None else own is its
             for own, its in ((getattr(self, name), getattr(other, name)) for name in ("query", "support", "cls", "run"))
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -12,17 +12,20 @@ from fsbench.scores.confusion import class_accuracy, fb_iou, mean_iou, pixel_acc
 from fsbench.scores.metric import Metric, Sum, Totals, over_shown_classes
 from fsbench.scores.sums import BACKGROUND, DECISIONS, FOREGROUND, INTERSECTION, REGION_MEASURES, RIGHT, TRUTH, UNION
 
+Absent = Literal["zero", "left_out", "nan"]
+"""Rules for a class that no query of a test shows: it counts as 0, is left out of means, or there is no mean."""
+
 
 @dataclass(frozen=True)
 class MeanIoU(Metric):
     """mIoU over the classes of the test.
 
     Attributes:
-        absent_is_nan: whether a class that no query of the run shows makes the mean over classes, and the mean over
-            folds, NaN, as in programs that divide 0 by 0; if False, such a class counts as 0.
+        absent: what a class that no query of the run shows is in the mean over classes: "zero", "left_out", or "nan",
+            with which that mean and the mean over folds are NaN, as in programs that divide 0 by 0.
     """
 
-    absent_is_nan: bool = False
+    absent: Absent = "zero"
 
     name = "mIoU"
     meaning = "mean over the classes of summed intersections / summed unions, background not included"
@@ -30,16 +33,31 @@ class MeanIoU(Metric):
     atlas_metric = "class-pooled mIoU"
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        if self.absent == "left_out" and run is not None:
+            shown = run["truth"][0] > 0
+            totals, run = ({name: one[name][:, shown] for name in ("intersection", "union", "truth")}
+                           for one in (totals, run))  # fmt: skip
         union = totals["union"]
+        if not union.shape[1]:
+            return np.full(len(union), np.nan)
         mean = over_shown_classes(mean_iou(totals["intersection"], union), totals, run, union)
-        lacking = self.absent_is_nan and run is not None and not (run["truth"] > 0).all()
+        lacking = self.absent == "nan" and run is not None and not (run["truth"] > 0).all()
         return np.full_like(mean, np.nan) if lacking else mean
 
     def is_defined(self, values: np.ndarray) -> bool:
-        return bool(np.isfinite(values).all()) if self.absent_is_nan else super().is_defined(values)
+        return bool(np.isfinite(values).all()) if self.absent == "nan" else super().is_defined(values)
 
 
+@dataclass(frozen=True)
 class MeanIoUByDraw(MeanIoU):
+    """Mean over draws of the mIoU over the classes that queries show (fixed-supports.md §9).
+
+    Attributes:
+        absent: what a class that no query of the run shows is in the mean over classes, see `MeanIoU`.
+    """
+
+    absent: Absent = "left_out"
+
     name = "mIoU-by-draw"
     meaning = "mean over the draws of a support set of the mIoU over the classes, background not included"
     by_run = True
@@ -52,7 +70,8 @@ class MeanIoUWithBackground(MeanIoU):
     atlas_metric = ""
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
-        classes = totals["union"].shape[-1]
+        left_out = self.absent == "left_out" and run is not None
+        classes = int((run["truth"] > 0).sum()) if left_out and run is not None else totals["union"].shape[-1]
         intersection, union = totals["background"].T
         mean = (classes * super().compute(totals, run) + 100 * intersection / np.maximum(union, 1)) / (classes + 1)
         return over_shown_sides(mean, totals, run, lambda sums: sums["background"][:, 1:])

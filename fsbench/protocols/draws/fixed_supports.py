@@ -4,6 +4,7 @@ In a draw, all queries are answered with the same supports. Several draws say ho
 supports; all of them ask the same queries.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
@@ -21,7 +22,7 @@ from fsbench.protocols.draws.further import queries_apart
 from fsbench.protocols.provider import Provider
 from fsbench.protocols.words import OTHERS, Choice, value_on
 from fsbench.scores.estimate import FEW_FREE
-from fsbench.scores.run_lengths import RUN_LENGTHS
+from fsbench.scores.run_lengths import RUN_LENGTHS, SUPPORT_SETS, independent_sets
 
 Per = Literal["class", "set"]
 """Whether K images are drawn for each class, or K in all."""
@@ -39,7 +40,8 @@ def drawn_supports(
 ) -> dict[int, tuple[str, ...]]:
     """Return the supports of one draw (§9): for each class its K images; with `per="set"` all K images as class 0.
 
-    The first images of a draw with more shots are those of the draw with fewer.
+    The set of a draw with more shots contains that of the same draw with fewer, over all classes; a class alone may
+    have other images, where one of them was drawn for an earlier class.
 
     Args:
         shown: {image that may be a support: the classes that it shows}.
@@ -65,7 +67,7 @@ def drawn_supports(
 
 
 class TooFewSupports(DataError):
-    """A class, or the list for class 0, has fewer images than its supports need."""
+    """A class has fewer images than its supports need; with class number 0, the list of all possible supports has."""
 
     def __init__(self, number: int, there: int, shot: int):
         super().__init__(f"class {number} has {there} images that may be supports, and {shot} are needed")
@@ -96,11 +98,13 @@ class OwnSets(Provider):
         return ()
 
     def training(self) -> Sequence[str] | None:
-        """Return the images of the training list; None if the data set has none."""
-        try:
-            return self.data.candidates("trn")
-        except DataError:
-            return None
+        """Return the images of the training list; None if one list has supports and queries.
+
+        Raises:
+            SettingsError: the data set has no such list, and what its images have in common is not known.
+            DataError: the list is absent or damaged.
+        """
+        return self.data.candidates("trn")
 
     def group_of(self, name: str) -> str:
         """Return what an image shows, such as a patient or a scene; by default each image shows another."""
@@ -117,6 +121,10 @@ NAMED = "named_supports"
 """Entry of a manifest's header: whether the data set names the supports, rather than the seed."""
 UNSHOWN = "unshown_classes"
 """Entry of a manifest's header: {class: number of draws in which no support shows it}."""
+UNASKED = "unasked_classes"
+"""Entry of a manifest's header: the classes that no query shows."""
+ONE_LIST = "one_list"
+"""Entry of a manifest's header: number of images of the list that supports and queries are both from."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +153,8 @@ class OneSet(Draw):
     )
     may_be_shorter: ClassVar[bool] = True
     all_episodes: ClassVar[str] = "all other images"
+    unasked: ClassVar[str] = "leaves the mean over classes"
+    """What a class that no query shows does, in words; the protocol's counting says it."""
 
     # Which episodes are there?
 
@@ -190,7 +200,10 @@ class OneSet(Draw):
     def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
         """Draw the supports of all draws, and ask every query once in each; reads label maps.
 
+        With fewer episodes than there are, every draw asks the same first queries.
+
         Raises:
+            SettingsError: there are fewer episodes than draws.
             DataError: a class has too few images, or a named support is unknown or shows no class.
         """
         classes, sets = self.classes(data, task), OwnSets.of(data)
@@ -209,14 +222,19 @@ class OneSet(Draw):
                 f"{data.name}: the {len(pool)} images are supports, or belong to one, and none is left to be asked; "
                 "lower --shot, or add images"
             )
-        requested = len(every) * len(draws) if task.episodes is None else min(task.episodes, len(every) * len(draws))
-        labels = _shown(data, "val", every, classes)
-        lengths = [len(every[: requested // len(draws) + (run < requested % len(draws))]) for run in range(len(draws))]
+        official = len(every) * len(draws)
+        if task.episodes is not None and task.episodes < len(draws):
+            raise SettingsError(
+                f"episodes is {task.episodes}, and each of the {len(draws)} sets of supports is asked the same images; "
+                f"expected {len(draws)} episodes or more"
+            )
+        every = every if task.episodes is None else every[: task.episodes // len(draws)]
+        labels, lengths = _shown(data, "val", every, classes), [len(every)] * len(draws)
         by_class = [_by_class(own, shown, classes) for own in draws]
         episodes = [
             Episode(sum(lengths[:run]) + place, name, min(labels[name], default=0), tuple(classes), ways)
-            for run, (ways, length) in enumerate(zip(by_class, lengths, strict=True))
-            for place, name in enumerate(every[:length])
+            for run, ways in enumerate(by_class)
+            for place, name in enumerate(every)
         ]
         unshown = {
             str(number): lacking
@@ -225,9 +243,16 @@ class OneSet(Draw):
         }
         first: dict[str, Any] = {RUN_LENGTHS: lengths}
         first |= ({NAMED: True} if named else {}) | ({UNSHOWN: unshown} if unshown else {})
+        seen = {number for name in every for number in data.class_pixels(name)[0]}
+        further = {
+            ONE_LIST: len(pool) if queries is None else 0,
+            UNASKED: [number for number in classes if number not in seen],
+            SUPPORT_SETS: overlap([set(chain.from_iterable(own.values())) for own in draws]),
+        }
+        first |= {name: value for name, value in further.items() if value}
         dropped = sorted(set(data.test_classes(task.fold)) - set(classes))
         return OfficialEpisodes(
-            tuple(episodes), classes, requested, len(every) * len(draws), DERIVED, dropped=dropped, first=first
+            tuple(episodes), classes, len(episodes), official, DERIVED, dropped=dropped, first=first
         )
 
     def support_sets(
@@ -259,7 +284,13 @@ class OneSet(Draw):
     def asked(
         self, draws: Sequence[Mapping[int, Sequence[str]]], pool: Sequence[str], queries: Sequence[str] | None
     ) -> Sequence[str]:
-        """Return the queries of all draws, in order; see the function `asked`."""
+        """Return the queries of all draws, in order: by default those that are a support of no draw.
+
+        Args:
+            draws: the supports of each draw, see `drawn_supports`.
+            pool: images that may be supports.
+            queries: the list of queries; None if all other images of the pool are asked.
+        """
         return asked(draws, pool, queries)
 
     def lists(self, data: SegmentationData) -> tuple[Sequence[str], Sequence[str] | None]:
@@ -298,26 +329,33 @@ class OneSet(Draw):
     def title(self, header: Header) -> str:
         lengths = header.protocol_entries[RUN_LENGTHS]
         named = header.protocol_entries.get(NAMED)
-        images = "image" if header.shot == 1 else "images"
-        of = f"named {images}" if named else f"labelled {images} {'of each' if self.per == 'class' else 'in all'}"
+        images = number_of(header.shot, "named image" if named else "labelled image")
+        of = "" if named else " of each" if self.per == "class" and header.way > 1 else " in all"
         return (
-            f"{header.dataset} · {header.way} classes at once, {header.shot} {of} · {header.rules} · "
-            f"{len(lengths)} {'sets' if named else 'draws'} of them, {max(lengths)} images asked"
+            f"{header.dataset} · {_classes(header)}, {images}{of} · {header.rules} · "
+            f"{number_of(len(lengths), 'set' if named else 'draw')} of supports, "
+            f"{number_of(max(lengths), 'image')} asked"
         )
 
     def notes(self, header: Header) -> list[str]:
         notes, stated = super().notes(header), header.protocol_entries
-        draws = len(stated[RUN_LENGTHS])
-        if draws < self.runs and not stated.get(NAMED):
-            notes.append(f"{draws} draws of supports instead of {self.runs}, which would leave too few images to ask")
-        if draws < FEW_FREE + 1:
-            found = "one set of supports is" if draws == 1 else f"{draws} sets of supports are"
-            notes.append(
-                f"{found} too few for an interval that holds for other supports, too; {FEW_FREE + 1} are needed"
-            )
+        draws, asked = len(stated[RUN_LENGTHS]), max(stated[RUN_LENGTHS])
         for number, lacking in stated.get(UNSHOWN, {}).items():
-            where = "" if lacking == draws else f" in {lacking} of {draws} draws"
-            notes.append(f"no support shows {header.class_names[number]}{where}, so nothing was predicted as it there")
+            where = f"in {lacking} of {number_of(draws, 'draw')}"
+            name = header.class_names[number]
+            notes.append(f"no support shows {name} {where}; methods of this suite predict nothing as it there")
+        for unasked in stated.get(UNASKED, ()):
+            notes.append(f"no query shows {header.class_names[str(unasked)]}, which {self.unasked}")
+        if draws < self.runs and not stated.get(NAMED):
+            number = number_of(draws, "draw")
+            notes.append(f"{number} of supports instead of {self.runs}, which would leave too few images to ask")
+        notes += _claims(header)
+        if draws * asked < header.official_episodes:
+            notes.append(f"each draw asks the same first {asked} of {header.official_episodes // draws} images")
+        if listed := stated.get(ONE_LIST):
+            few = asked < FEWEST or 2 * asked < listed
+            less = f": of its {number_of(listed, 'image')}, {asked} {'is' if asked == 1 else 'are'} asked, which is few"
+            notes.append(f"one list: supports and queries are from val{less if few else ''}")
         return notes
 
     def further_choices(self) -> list[Choice]:
@@ -328,6 +366,58 @@ class OneSet(Draw):
         super().check()
         if self.runs < 1:
             raise SettingsError(f"runs is {self.runs}, expected 1 or more")
+
+
+def overlap(sets: Sequence[Collection[str]]) -> dict[str, Any]:
+    """Return how many of R support sets differ, and how many sets without a common image they are worth.
+
+    The latter is e of statistics.md §2: 1 for equal sets, R for sets that share no image.
+
+    Returns:
+        {"different": number, "disjoint": e}; {} if no image is in two sets.
+
+    >>> overlap([{"a", "b"}, {"b", "c"}, {"a", "b"}])
+    {'different': 2, 'disjoint': 1.29}
+    """
+    used = Counter(name for own in sets for name in own)
+    if not used or max(used.values()) == 1:
+        return {}
+    disjoint = len(sets) * used.total() / sum(count**2 for count in used.values())
+    return {"different": len(set(map(frozenset, sets))), "disjoint": round(disjoint, 2)}
+
+
+def number_of(number: int, one: str) -> str:
+    """Return a number of things in words.
+
+    >>> number_of(1, "image"), number_of(3, "image")
+    ('1 image', '3 images')
+    """
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"
+
+
+def _claims(header: Header) -> list[str]:
+    """Say what the draws do not tell of other supports: there are few, or they share images."""
+    draws = len(header.protocol_entries[RUN_LENGTHS])
+    different, sets = independent_sets(header), header.protocol_entries.get(SUPPORT_SETS)
+    shared = (
+        "" if sets is None else f"; {draws} draws share images, and are worth {sets['disjoint']:.1f} that share none"
+    )
+    if different > FEW_FREE:
+        more = "so that they spread less than supports from elsewhere"
+        return [f"{shared.removeprefix('; ')}, {more}"] if shared else []
+    if sets is not None and sets["different"] < draws:
+        found = f"{draws} draws have {number_of(sets['different'], 'different set')} of supports, which"
+    else:
+        found = "one set of supports" if draws == 1 else f"{draws} sets of supports"
+    verb = "is" if draws == 1 or (sets and sets["different"] == 1) else "are"
+    return [
+        f"{found} {verb} too few for an interval that holds for other supports, too; {FEW_FREE + 1} are needed"
+        f"{shared if different == 1 and draws > 1 else ''}"
+    ]
+
+
+def _classes(header: Header) -> str:
+    return "1 class" if header.way == 1 else f"{header.way} classes at once"
 
 
 def _shown(data: SegmentationData, part: Part, names: Sequence[str], classes: Collection[int]) -> dict[str, set[int]]:
@@ -436,6 +526,7 @@ class EvenlySpaced(OneSet):
 
     seed_may_be_index: ClassVar[bool] = True
     all_episodes: ClassVar[str] = "all test images"
+    unasked: ClassVar[str] = "counts as 0"
 
     def named(self, data: SegmentationData) -> tuple[tuple[str, ...], ...]:
         return ()
@@ -503,10 +594,10 @@ class EvenlySpaced(OneSet):
         return "none"
 
     def title(self, header: Header) -> str:
-        classes, images = "1 class" if header.way == 1 else f"{header.way} classes at once", self._images(header)
+        images = number_of(self._images(header), "labelled image")
         return (
-            f"{header.dataset} · {classes}, {images} labelled images in all · {header.rules} · "
-            f"{sum(header.protocol_entries[RUN_LENGTHS])} images asked"
+            f"{header.dataset} · {_classes(header)}, {images} in all · {header.rules} · "
+            f"{number_of(sum(header.protocol_entries[RUN_LENGTHS]), 'image')} asked"
         )
 
     def notes(self, header: Header) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fsbench.results.rows.row import DRAWS, ResultRow
 from fsbench.scores.draws import over_supports, support_luck
-from fsbench.scores.estimate import Estimate, Scope
+from fsbench.scores.estimate import FEW_FREE, Estimate, Scope
 from fsbench.scores.statistics import ScoreStatistics
 
 LUCK = "support luck"
@@ -20,7 +20,8 @@ THESE_IMAGES = "over supports, these images"
 def draw_rows(row: ResultRow, trainings: Sequence[ScoreStatistics]) -> Iterator[ResultRow]:
     """Yield a row for the score of each draw, for their standard deviation, and for the interval over supports.
 
-    Tests of one draw, and scores that are no means over draws, have no such rows.
+    Tests of one draw, and scores that are no means over draws, have no such rows. Draws with equal supports, or that
+    share most of them, have no interval over supports if fewer than five differ.
 
     Args:
         row: result row without score, whose other fields all yielded rows share.
@@ -35,6 +36,9 @@ def draw_rows(row: ResultRow, trainings: Sequence[ScoreStatistics]) -> Iterator[
         mean = over_supports(values)
         limited = replace(mean, low=max(mean.low, metric.minimum), high=min(mean.high, metric.maximum))
         found = {str(number): Estimate(value, scope=Scope.NONE) for number, value in enumerate(values)}
-        found |= {LUCK: Estimate(support_luck(values), scope=Scope.NONE), THESE_IMAGES: limited}
+        found[LUCK] = Estimate(support_luck(values), scope=Scope.NONE)
+        equal = trainings[0].rows.equal
+        if not equal or len(values) - equal > FEW_FREE:
+            found[THESE_IMAGES] = limited
         for part, estimate in found.items():
             yield replace(row, metric=metric.name, part_kind=DRAWS, part=part, estimate=estimate)

@@ -11,7 +11,6 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from fsbench.base.errors import SettingsError, did_you_mean
-from fsbench.protocols.counting import Absent
 from fsbench.protocols.reading import segmentation_of
 from fsbench.records.description import warnings
 from fsbench.records.grouping import comparable, names_of_tests
@@ -23,6 +22,7 @@ from fsbench.results.rules.rule import OWN, Recount, Rule, pixel_counting, score
 from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table, score_cell
 from fsbench.scores.averages import AVERAGES
 from fsbench.scores.confusion import VOID_RULES
+from fsbench.scores.scores import Absent
 
 if TYPE_CHECKING:
     import polars as pl

@@ -24,10 +24,9 @@ def by_draw(block: Block) -> Table:
         head = Column(f"draw {draw}", Form.SCORE, metric=metric, rank=1)
         columns.append((head, [own.get(draw) for own in scores.values()]))
     columns.append((Column(LUCK, Form.NUMBER), [own[LUCK].value for own in scores.values()]))
-    these = [own[THESE_IMAGES] for own in scores.values()]
-    columns.append((Column(THESE_IMAGES, Form.INTERVAL, metric=metric), [*these]))
-    caption = (
-        f"{metric} of each draw of the supports. {LUCK}: standard deviation over draws. {THESE_IMAGES}: 95 % interval "
-        "of the mean for other supports, same queries"
-    )
+    caption = f"{metric} of each draw of the supports. {LUCK}: standard deviation over draws"
+    if any(THESE_IMAGES in own for own in scores.values()):
+        these = [own.get(THESE_IMAGES) for own in scores.values()]
+        columns.append((Column(THESE_IMAGES, Form.INTERVAL, metric=metric), [*these]))
+        caption += f". {THESE_IMAGES}: 95 % interval of the mean for other supports, same queries"
     return Table.from_columns(*columns, caption=caption)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from fsbench.data.batch import collate
 from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading.items import LoadingConfig, load_episode
@@ -90,3 +91,12 @@ def test_training_queries_of_segmentation_protocols_show_their_class(dataset, pr
     if protocol == "pfenet":  # no training image shows a novel class (hmnet.md §11.1)
         for batch in batches:
             assert all(not {1, 2, 3} & set(np.unique(dataset.label_map(name))) for name in batch.image_names)
+
+
+def test_an_episode_without_supports_leaves_the_label_maps_of_others_in_a_batch(dataset):
+    config = LoadingConfig(32, annotation="all_ways")
+    one = load_episode(dataset, Episode(0, "image_030", 1, (1, 2), (("image_031",), ())), config)
+    none = load_episode(dataset, Episode(1, "image_026", 1, (1, 2), ((), ())), config)
+    joined = collate([one, none])
+    assert torch.equal(joined.support_ways[0], one.support_ways[0]) and not joined.valid[1].any()
+    assert [part.support_ways.shape[2] for part in joined.split()] == [1, 0]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
 from fsbench.core.shot_ensemble import ENSEMBLES, combine, ensemble, label_map, predict_from
 from fsbench.data.batch import Hints
@@ -197,3 +198,17 @@ def test_an_exported_file_sums_the_smallest_probabilities_too(strategy, tmp_path
     expected = combine(list(x), strategy).scores
     assert expected[0, 0, 0] < expected[1, 0, 0] and expected.isfinite().all()
     torch.testing.assert_close(torch.from_numpy(found), expected)
+
+
+def test_ways_without_supports_are_not_compared_with_those_that_have_some():
+    episode = next(segmentation_episode(0, 0, 3, 2, 32).split()).without_truth()
+    valid = episode.valid.clone()
+    valid[:, 0] = False  # a base class
+
+    def predict(single):
+        return Prediction(torch.zeros(5, 6), logits=logits(1, 3)[0])
+
+    assert ensemble(predict, replace(episode, valid=valid), "average").label_map.shape == (5, 6)
+    valid[:, 1, 1] = False
+    with pytest.raises(SettingsError, match="classes have 1, 2 supports"):
+        ensemble(predict, replace(episode, valid=valid), "average")

@@ -130,7 +130,7 @@ def test_a_protocol_of_classification_segments_nothing():
         ({"metrics": ["IFA-figure"]}, "metrics.IFA-figure: batch is missing"),
         ({"metrics": [{"IFA-figure": {"batch": "12"}}]}, "metrics.IFA-figure: batch is '12', expected a number"),
         ({"metrics": [{"IFA-figure": {"batch": 0}}]}, "IFA-figure: batch is 0, expected 1 or more"),
-        ({"metrics": [{"mIoU": {"absent_is_nan": True}}]}, "it takes no values, write its name alone"),
+        ({"metrics": [{"mIoU": {"absent": "nan"}}]}, "it takes no values, write its name alone"),
         ({"metrics": ["mIoU", "mIoU"]}, "metrics has mIoU twice"),
         ({"metrics": []}, "metrics is empty"),
         ({"words": {"metric": "mIou"}}, "words.metric is 'mIou', which there is not; did you mean 'mIoU'?"),

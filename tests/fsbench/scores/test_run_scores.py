@@ -16,7 +16,15 @@ from fsbench.scores.count_table import SUPPORTS
 from fsbench.scores.estimate import MetricParts
 from fsbench.scores.regions import slot_regions
 from fsbench.scores.run_statistics import episode_statistics, pair_statistics
-from fsbench.scores.scores import COMMON, Accuracy, FBIoU, FBIoUClasses
+from fsbench.scores.scores import (
+    COMMON,
+    Accuracy,
+    FBIoU,
+    FBIoUClasses,
+    MeanIoU,
+    MeanIoUByDraw,
+    MeanIoUWithBackground,
+)
 from fsbench.scores.trivial import trivial_answers
 
 COLUMNS = (
@@ -221,3 +229,16 @@ def test_an_image_s_rows_are_left_out_of_pairs_and_of_whole_episodes(seed):
         whole[frozenset(touched)] = exact(wholes) - exact(episodes)
     assert influences(FBIoU(), "support") == pytest.approx(sorted(pairs.values()))
     assert influences(Accuracy(), "support") == pytest.approx(sorted(whole.values()))
+
+
+@pytest.mark.parametrize(("kind", "mean"), [(MeanIoU(), 25.0), (MeanIoU("left_out"), 50.0), (MeanIoUByDraw(), 50.0)])
+def test_a_class_that_no_query_shows_leaves_the_mean_or_counts_as_0(kind, mean):
+    found = episode_statistics(TWO, [3, 5], "background", [kind])
+    assert found.scores()[kind.name] == mean
+    nothing = episode_statistics(TWO.filter(TWO["class_id"] != 3), [5], "background", [kind]).scores()[kind.name]
+    assert np.isnan(nothing) == (mean == 50.0)
+    both = MeanIoUWithBackground(kind.absent)
+    scores = episode_statistics(TWO, [3, 5], "background", [both, FBIoU()]).scores()
+    parts = 3 if kind.absent == "zero" else 2
+    background = 2 * scores["FB-IoU"] - 100 * 10 / (20 + 15)
+    assert scores[both.name] == pytest.approx((50.0 + background) / parts)
