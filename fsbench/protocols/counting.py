@@ -22,6 +22,7 @@ from fsbench.scores.classification import ClassificationResult, accuracy_statist
 from fsbench.scores.confusion import REGIONS, void_rule
 from fsbench.scores.metric import Metric
 from fsbench.scores.presence import best_threshold
+from fsbench.scores.run_lengths import is_fitted_once
 from fsbench.scores.run_statistics import episode_statistics, pair_statistics
 from fsbench.scores.scores import Absent, MeanIoU
 
@@ -126,7 +127,8 @@ class PixelCounting:
             header: the header of the run's manifest.
             metrics: the scores.
         """
-        if self.absent != "zero":
+        asks_all = self.absent == "left_out" and is_fitted_once(header)  # else the classes of no episode are left out
+        if self.absent == "nan" or asks_all:
             metrics = [replace(one, absent=self.absent) if isinstance(one, MeanIoU) else one for one in metrics]
         return episode_statistics(frame, self.counted_classes(frame, header), self.void, metrics, header)
 
