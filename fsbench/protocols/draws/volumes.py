@@ -266,6 +266,9 @@ class EverySlice(Draw):
         """Whether a class has more than K supports: all slices of a scan."""
         return self.shots == "whole scan"
 
+    def has_shot(self, header: Header, supports: int) -> bool:
+        return supports >= 1 if self.supports_serve_all else super().has_shot(header, supports)
+
     def may_be_empty(self, task: Task) -> bool:
         """Return whether a slice that is asked may lack the class, as one between two that show it may."""
         return self.empty_queries

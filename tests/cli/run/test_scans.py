@@ -113,6 +113,15 @@ def test_shots_of_one_scan_come_through_a_kit_together(root, tmp_path, monkeypat
         assert all((np.array(Image.open(tmp_path / "kit" / one["mask"])) == 1).any() for one in supports)
 
 
+def test_all_slices_of_a_scan_may_be_the_supports_of_one_shot(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "whole.yaml").write_text("base: adnet\nname: whole\nversion: 1\ndraw: {shots: whole scan}\n")
+    test = fsbench.load_test("chaost2", root=root, fold=6, protocol="whole.yaml")
+    assert {len(episode.supports[0]) for episode in test} == {5}
+    result = fsbench.evaluate(answer, test, name="near", runs="runs")
+    assert result.scores["Dice"] == pytest.approx(dice(test.data, test, [answer(one) == 1 for one in test]), abs=1e-9)
+
+
 @pytest.mark.slow(30)
 def test_a_scan_that_two_folds_ask_is_one_sample_and_tests_of_scans_share_no_table(tmp_path, warm):
     root = draw_prepared(tmp_path / "all", Cmr, range(1, 36), slices=3, side=32)

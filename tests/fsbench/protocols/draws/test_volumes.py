@@ -85,6 +85,12 @@ def test_every_shot_is_a_scan_more_and_other_scans_may_support(data):
         manifest(data, shot=2, draw={"support_scans": (0,)})
 
 
+def test_the_note_about_cardiac_scans_is_one_sentence():
+    for name in ("alpnet", "alpnet_all_slices"):
+        (note,) = load_protocol(name).words.notes["cmr"]
+        assert note.startswith("every scan is asked once") and note.endswith("on cardiac scans")
+
+
 # Tests of later programs
 
 ASKED_TWICE = {"qnet": (7, 14, 21, 28, 0), "adnet": (0,), "alpnet": ()}
@@ -180,6 +186,10 @@ def test_a_whole_scan_may_be_the_support(data):
     test = manifest(data, draw={"shots": "whole scan"}, protocol="adnet")
     assert {one.supports for one in test.episodes} == {(tuple(f"8/{z}" for z in range(7)),)}
     assert test.header.shot == 1
+    protocol = load_protocol("adnet")
+    whole = replace(protocol, draw=replace(protocol.draw, shots="whole scan"))
+    assert not list(header_faults(test, whole))
+    assert "has a class with 7 supports" in " ".join(header_faults(test, protocol))
     with pytest.raises(SettingsError, match="all slices of one scan, found 2 shots"):
         manifest(data, shot=2, draw={"shots": "whole scan"}, protocol="adnet")
 
