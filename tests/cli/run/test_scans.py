@@ -151,18 +151,21 @@ def test_a_model_of_one_modality_is_tested_on_the_same_organs_of_the_other(tmp_p
     ct = draw_prepared(tmp_path / "ct", Sabs, range(9), slices=4, side=128)
     mr = draw_prepared(tmp_path / "mr", ids=(1, 2, 3, 5, 8, 10, 13), slices=4, side=128)
     asked = ["--method", "alpnet", "--backbone", "demo", "--weights", "random", "--no-trivial", "--protocol", "qnet"]
-    sizes = ["--data.image_size=128", "--fold", "5", "--runs", str(tmp_path / "runs")]
-    small = ["--data.training.epoch_length=2", "--trainer.max_epochs=1"]
+    sizes = ["--data.image_size=128", "--runs", str(tmp_path / "runs")]
+    small = ["--data.training.epoch_length=2", "--trainer.max_epochs=1", "--fold", "5,6"]
     done = warm("bench", "--dataset", "sabs", "--data-root", str(ct), *asked, *sizes, *small)
     assert done.returncode == 0, done.stderr
-    (trained,) = find_records(tmp_path / "runs")
-    checkpoint = str(trained.path / "checkpoints/last.ckpt").replace("fold5", "fold{fold}")
-    done = warm("bench", "--dataset", "chaost2", "--data-root", str(mr), *asked, *sizes, "--ckpt", checkpoint)
-    assert done.returncode == 0, done.stderr
-    (tested,) = (one for one in find_records(tmp_path / "runs") if one.header.dataset == "chaost2")
-    assert list(tested.header.class_names.values()) == ["LIVER", "SPLEEN"]
-    assert list(trained.header.class_names.values()) == ["SPLEEN", "LIVER"]
-    assert tested.run.scores["Dice"] > 0
+    for fold in (5, 6):
+        (checkpoint,) = (tmp_path / "runs").glob(f"alpnet*-sabs-qnet-fold{fold}-*/checkpoints/last.ckpt")
+        own = ["--fold", str(fold), "--ckpt", str(checkpoint)]
+        done = warm("bench", "--dataset", "chaost2", "--data-root", str(mr), *asked, *sizes, *own)
+        assert done.returncode == 0, done.stderr
+    records = find_records(tmp_path / "runs")
+    trained, tested = ([one for one in records if one.header.dataset == name] for name in ("sabs", "chaost2"))
+    assert [one.header.fold for one in tested] == [one.header.fold for one in trained] == [5, 6]
+    assert all(list(one.header.class_names.values()) == ["LIVER", "SPLEEN"] for one in tested)
+    assert all(list(one.header.class_names.values()) == ["SPLEEN", "LIVER"] for one in trained)
+    assert all(one.run.scores["Dice"] > 0 for one in tested)
 
 
 @pytest.mark.slow(25)
