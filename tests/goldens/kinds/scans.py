@@ -178,8 +178,9 @@ def _lacks_a_scan(frame: pl.DataFrame, classes: Iterable[str], scans: Sequence[s
 
 
 def _dice(protocol: Protocol, manifest: Manifest, frame: pl.DataFrame) -> float:
-    """Return the suite's Dice of rows of counts, from 0 to 1."""
-    return scores_once([protocol.statistics(frame.drop("scan", "asked"), manifest.header)])["Dice"].value / 100
+    """Return the suite's Dice of rows of counts, from 0 to 1; NaN where it states none, as for 0 / 0."""
+    found = scores_once([protocol.statistics(frame.drop("scan", "asked"), manifest.header)])
+    return found["Dice"].value / 100 if "Dice" in found else nan
 
 
 def _class_scores(
