@@ -246,7 +246,7 @@ class EpisodicDataModule(DataModule):
         if not isinstance(self.source, VolumeData):
             raise SettingsError(
                 f"training_items is superpixels, and {self.source.name} has no volumes with superpixels; choose a data "
-                "set of volumes (chaost2, sabs, cmr), or --data.training.training_items episodes"
+                "set of scans (fsbench list datasets names them), or --data.training.training_items episodes"
             )
         fold, shot, draw = self.source_fold, self.test.shot, self.protocol.draw
         seen: VolumeData = draw.data(self.source, fold, shot) if draw.draws_slices else self.source.in_fold(fold, shot)
@@ -371,7 +371,8 @@ class EpisodicDataModule(DataModule):
         if self.training.training_items == "images":
             items = TrainingImages(self.source, pool.images, pool.class_ids, config, augmentation, self.seed)
         elif self.training.training_items == "superpixels":
-            shown = slices_with_test_classes(self._volumes, self.source_fold, pool.images)
+            at_once = not self.protocol.draw.filters_any
+            shown = slices_with_test_classes(self._volumes, self.source_fold, pool.images, at_once)
             avoided = shown if self.training.filter_novel else frozenset[str]()
             length = self.training.epoch_length
             items = SuperpixelEpisodes(self._volumes, pool.images, avoided, length, self.image_size, self.seed)

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from fsbench.base.errors import DataError
 from fsbench.data.source import Source
 from fsbench.data.volume_io import read_image
 from fsbench.datamodules.kinds.volumes import Volumes
@@ -36,7 +37,8 @@ class Cmr(Volumes):
     Args:
         root: Folder with `image_<id>.nii.gz` and `label_<id>.nii.gz`, and for training on superpixels
             `superpix-MIDDLE_<id>.nii.gz`; or a folder that holds this one as `cmr_MR_normalized`. Without
-            `classmap_1.json` the labels tell which slices show a class.
+            `classmap_1.json` the labels tell which slices show a class; the folder must then have that name, as scans
+            that were not prepared have files of the same names.
     """
 
     name = "cmr"
@@ -57,7 +59,8 @@ from 1 to 35, and run
 which prepares the scans as the later papers do, and takes the packages of `pip install 'fsbench[medical]'`; nobody
 publishes a checksum. <root> then holds
   cmr_MR_normalized/image_<id>.nii.gz   label_<id>.nii.gz   superpix-MIDDLE_<id>.nii.gz   classmap_1.json
-A folder that their notebooks made serves as well: its labels may be 200, 500 and 600.
+A folder that their notebooks made serves as well: its labels may be 200, 500 and 600, and without classmap_1.json its
+name must be cmr_MR_normalized.
 """
     )
 
@@ -69,16 +72,26 @@ A folder that their notebooks made serves as well: its labels may be 200, 500 an
         that has cardiac scans.
 
         Raises:
-            DataError: the scans are not in the root or the folder of `--from`, are not 35, or lack labels.
+            DataError: the scans are not in the root or the folder of `--from`, are not 1 to 35, or lack labels.
         """
         place = job.source or job.root
         folder = place / SCANS if (place / SCANS).is_dir() else place
         files = {found[1]: file for file in folder.glob("image_*.nii.gz") if (found := _ID.fullmatch(file.name))}
+        for file in files.values():
+            if not _labels_of(file).is_file():
+                raise DataError(
+                    f"{file.parent} has {file.name} and no {_labels_of(file).name}; expected the labels of each scan "
+                    "beside it; add the file, or take scans without labels away"
+                )
         scans = [RawScan(scan, files[scan], read_scan) for scan in sorted(files, key=int)]
         return cls.prepare_files(job, scans, partial(prepare_mr, spacing=SPACING), MR_THRESHOLD)
 
 
 _ID = re.compile(r"image_([0-9]+)\.nii\.gz")
+
+
+def _labels_of(file: Path) -> Path:
+    return file.with_name(file.name.replace("image", "label", 1))
 
 
 def read_scan(file: Path) -> tuple["sitk.Image", "sitk.Image"]:
@@ -87,5 +100,5 @@ def read_scan(file: Path) -> tuple["sitk.Image", "sitk.Image"]:
     Raises:
         DataError: the scan or its labels are absent or cannot be read.
     """
-    labels = read_image(file.with_name(file.name.replace("image", "label", 1)))
+    labels = read_image(_labels_of(file))
     return read_image(file), with_geometry(numbered(as_array(labels), CODES), labels)

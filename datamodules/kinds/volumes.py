@@ -74,13 +74,15 @@ class Volumes(VolumeData):
         self._side: int | None = SIDE
         self._known_moments: dict[str, Moments] = {}
         if self._prepared(self.root) is None:
-            raise self.source.missing(f"{root} has no {CLASS_SLICES}; expected a folder of prepared volumes")
+            named = f", which without that file is to be named {self.inner[0]}" if self.label_codes else ""
+            raise self.source.missing(f"{root} has no {CLASS_SLICES}; expected a folder of prepared volumes{named}")
 
     @classmethod
     def _prepared(cls, root: Path) -> Path | None:
         """Return the folder of prepared scans, `root` or one below it; None if there is none.
 
-        One without `classmap_1.json` serves where labels are codes: the programs that read these have no such file.
+        One without `classmap_1.json` serves where labels are codes, if it has the published name: the programs that
+        read these have no such file, and scans that were not prepared have files of the same names.
         """
         found = find_folder(root, cls.inner, (CLASS_SLICES,))
         if found is None and cls.label_codes:
@@ -281,14 +283,21 @@ class Volumes(VolumeData):
 
     def _slice(self, kind: str, name: str) -> np.ndarray:
         file, z = self._file(kind, scan_of(name)), slice_number(name)
-        values = self._volume(kind, scan_of(name))
+        values = self._stored(kind, scan_of(name))
         if not 0 <= z < _checked(values.shape, file)[0]:
             raise DataError(f"{file} has {len(values)} slices, expected the slice {z}; get or make it again")
-        return values[z, : self._side, : self._side]
+        return self._numbered(kind, values[z, : self._side, : self._side])
 
     def _volume(self, kind: str, scan: str) -> np.ndarray:
         """Return a volume (Z, H, W) on the grid of its scan's image; raises DataError as `read_volume`."""
-        values = read_volume(self._file(kind, scan), None if kind == IMAGE else self._file(IMAGE, scan))
+        return self._numbered(kind, self._stored(kind, scan))
+
+    def _stored(self, kind: str, scan: str) -> np.ndarray:
+        """Return a volume as `_volume` does, whose labels have their file's values."""
+        return read_volume(self._file(kind, scan), None if kind == IMAGE else self._file(IMAGE, scan))
+
+    def _numbered(self, kind: str, values: np.ndarray) -> np.ndarray:
+        """Return values of a file, codes of labels replaced by class numbers."""
         return numbered(values, self.label_codes) if kind == LABEL and self.label_codes else values
 
     def _grid_notes(self, kind: str, scans: Iterable[str]) -> Iterator[tuple[str, bool]]:
@@ -392,16 +401,22 @@ class Volumes(VolumeData):
             Remarks for the user.
 
         Raises:
-            DataError: there is another number of scans than published, or a scan cannot be prepared.
+            DataError: there are other scans than the published ones, or a scan cannot be prepared.
         """
         target = job.root / cls.inner[0]
         if has_content(target) or cls._prepared(job.root):
             return []
         if not found:
             raise cls.source.missing(f"no scan of {cls.name} in {job.source or job.root}")
-        most = str(len(cls.published_scans))
-        complete = tuple(raw.scan for raw in found) == cls.published_scans
-        job.require_complete(found[0].path.parent, complete, True, f"{len(found)} scans", most)
+        ids = [raw.scan for raw in found]
+        absent = [scan for scan in cls.published_scans if scan not in ids]
+        other = [scan for scan in ids if scan not in cls.published_scans]
+        words = f"{len(found)} scans"
+        words += f", without {some(absent, 3)}" if absent else ""
+        words += f", with {some(other, 3)}" if other else ""
+        first, *_, last = cls.published_scans
+        expected = f"{len(cls.published_scans)}, {first} to {last}"
+        job.require_complete(found[0].path.parent, not absent and not other, True, words, expected)
         with making_place(target) as making:
             discard(making)
             write_scans(making, found, prepare, threshold, cls.class_names)

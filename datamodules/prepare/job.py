@@ -98,10 +98,10 @@ class Job:
         write_text(self.root / NOTE, json.dumps(read_note(self.root) | {path.name: entry}, indent=1) + "\n")
 
     def require_complete(self, archive: object, is_complete: bool, has_some: bool, found: str, expected: str) -> None:
-        """Check that an archive has all its files and no others.
+        """Check that an archive, or a folder of the user's files, has all its files and no others.
 
         Args:
-            archive: the archive, or words for several.
+            archive: the archive or the folder, or words for several archives.
             is_complete: whether the archive has all its files, and no others.
             has_some: whether the archive has any of its files.
             found: what the archive has, in words.
@@ -111,8 +111,10 @@ class Job:
             DataError: `is_complete` is False, unless `allow_unverified` is set and `has_some` is True.
         """
         if not is_complete and not (self.allow_unverified and has_some):
+            is_folder = isinstance(archive, Path) and archive.is_dir()
+            noun, remedy = ("folder", "add what is absent") if is_folder else ("archive", "fetch it again")
             raise DataError(
-                f"archive {archive} has {found}; expected {expected}; fetch it again, or use what is there with "
+                f"{noun} {archive} has {found}; expected {expected}; {remedy}, or use what is there with "
                 "--allow-unverified"
             )
 

@@ -439,7 +439,8 @@ def proved_entries(record: Record) -> dict[str, str]:
         lists = settings.get("training_protocol")
         protocol = segmentation_of(record.header) if lists is None else stored_protocol(str(lists))
         usual = protocol.draw.filter_novel and settings.get("training_items", "episodes") == "episodes"
-        entries["novel_pixels"] = "no" if settings.get("filter_novel", usual) else "unlabelled"
+        filtered = settings.get("filter_novel", usual) and protocol.draw.filters_any
+        entries["novel_pixels"] = "no" if filtered else "unlabelled"
         if "source" in settings:  # of another data set
             entries["novel_pixels"] = "no"
     return entries | _choice(settings, record)

@@ -29,7 +29,9 @@ class VolumeScore(Metric):
     """A share of a scan's voxels, such as Dice, averaged over scans, then over classes.
 
     A scan of which no voxel is counted is left out. A scan for which the share is 0 / 0 makes the score NaN, as in the
-    authors' program; for Dice this does not happen in a test, whose scans show their classes.
+    authors' programs. For Dice this happens where all slices of a scan count, the scan lacks a class and the method
+    finds none (`adnet`, `alpnet_all_slices`); not where a scan without the class has no query (`qnet`), or is refused
+    (`alpnet`).
     """
 
     sums = (VOXELS,)

@@ -81,6 +81,8 @@ class Draw(ABC):
         trains: whether there is a list of base classes to train on.
         without_training: advice to the user in the error for a training when `trains` is False.
         filter_novel: whether training images that show a novel class are left out; None if only some of them are.
+        filters_any: whether training that leaves such images out shows no pixel of a novel class; False if images stay
+            that show only some of the novel classes.
         settings: names of the evaluation settings that are defined (`fsbench.data.episodes.settings`).
         all_episodes: how the atlas (table of published programs) words "all" episodes on data sets without a fixed
             number.
@@ -120,6 +122,7 @@ class Draw(ABC):
         "test a method that is not trained, or one that was trained under another protocol (--ckpt FILE)"
     )
     filter_novel: ClassVar[bool | None] = False
+    filters_any: ClassVar[bool] = True
     settings: ClassVar[tuple[str, ...]] = ("original",)
     all_episodes: ClassVar[str] = "as many as listed pairs"
     published: ClassVar[Mapping[str, ListsAndDraw]] = {}

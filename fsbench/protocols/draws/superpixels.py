@@ -18,8 +18,15 @@ def superpixel_pool(data: VolumeData) -> Pool:
     )
 
 
-def slices_with_test_classes(data: VolumeData, fold: int, names: Sequence[str]) -> frozenset[str]:
-    """Return those slices among `names` that show a class tested in the fold."""
-    classes = data.test_classes(fold)
-    shown = ((scan, z) for number in classes for scan, slices in data.class_slices[number].items() for z in slices)
-    return frozenset(slice_name(scan, z) for scan, z in shown).intersection(names)
+def slices_with_test_classes(
+    data: VolumeData, fold: int, names: Sequence[str], all_at_once: bool = False
+) -> frozenset[str]:
+    """Return those slices among `names` that show a class tested in the fold; with `all_at_once` all such classes.
+
+    SSL-ALPNet's program leaves the former out of training (setting 2), later programs the latter (scan-tests.md §6).
+    """
+    shown = [
+        {slice_name(scan, z) for scan, slices in data.class_slices[number].items() for z in slices}
+        for number in data.test_classes(fold)
+    ]
+    return frozenset(set.intersection(*shown) if all_at_once else set.union(*shown)).intersection(names)

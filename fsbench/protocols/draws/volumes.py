@@ -30,6 +30,8 @@ show it, or all."""
 PartsBy = Literal["range", "shown", "scan", "none"]
 """What the parts of a query scan follow from: the range in which its truth shows the class, the number of slices that
 do, the number of all its slices, or nothing."""
+Setting2 = Literal["any label", "all labels"]
+"""Which training slices setting 2 leaves out: those that show any class of the fold, or those that show all at once."""
 Shots = Literal["scans", "slices", "whole scan"]
 """What the K shots of a query are: a slice each of K scans, K slices of one scan, or all slices of one scan."""
 
@@ -150,6 +152,8 @@ class EverySlice(Draw):
         shots: what K shots are: a slice of each of K "scans", K "slices" of one scan, or the "whole scan", whose slices
             are the supports of K = 1.
         whole_scans: whether slices are not cut to 256 x 256 pixels, and all normalised by their own scan, CT too.
+        setting2: which slices training on superpixels leaves out if `filter_novel` is true: those that show "any label"
+            of the fold's classes, or only those that show "all labels" at once (§6 of scan-tests.md).
     """
 
     seed: int | dict[str, int] | None = None
@@ -163,6 +167,7 @@ class EverySlice(Draw):
     parts_by: PartsBy = "range"
     shots: Shots = "scans"
     whole_scans: bool = False
+    setting2: Setting2 = "any label"
 
     draws_slices: ClassVar[bool] = True
     empty_queries_show_anything: ClassVar[bool] = True
@@ -266,6 +271,9 @@ class EverySlice(Draw):
         """Whether a class has more than K supports: all slices of a scan."""
         return self.shots == "whole scan"
 
+    def has_shot(self, header: Header, supports: int) -> bool:
+        return supports >= 1 if self.supports_serve_all else super().has_shot(header, supports)
+
     def may_be_empty(self, task: Task) -> bool:
         """Return whether a slice that is asked may lack the class, as one between two that show it may."""
         return self.empty_queries
@@ -273,7 +281,20 @@ class EverySlice(Draw):
     @property
     def uses_truth(self) -> bool:
         """Whether the truth of a query decides which slices are asked, or which supports they get."""
-        return self.counted != "all" or self.margin is None or self.parts_by in ("range", "shown")
+        return self._truth_decides_slices or self._truth_decides_parts
+
+    @property
+    def _truth_decides_slices(self) -> bool:
+        return self.counted != "all" and self.margin is not None
+
+    @property
+    def _truth_decides_parts(self) -> bool:
+        return self.parts_by in ("range", "shown")
+
+    @property
+    def filters_any(self) -> bool:  # type: ignore[override]
+        """Whether training without the fold's classes leaves out every slice that shows one of them."""
+        return self.setting2 == "any label"
 
     # In words
 
@@ -289,11 +310,13 @@ class EverySlice(Draw):
 
     @property
     def _parts_words(self) -> str:
+        """How a query scan is divided, in words; and what else its truth decides, where it has one part."""
+        used = "its truth tells which slices are asked;" if self._truth_decides_slices else ""
         return {
             "range": f"A scan has {self.parts} parts of the range in which the truth shows the class;",
             "shown": f"These slices of a scan are {self.parts} parts of equally many;",
             "scan": f"A scan has {self.parts} parts of equally many of its slices, without its truth;",
-            "none": "Nothing of a query's truth is used;",
+            "none": f"A scan has one part, and {used}" if used else "Nothing of a query's truth is used;",
         }[self.parts_by]
 
     @property
@@ -344,22 +367,46 @@ class EverySlice(Draw):
                 "wherever they are"
             )
         elif self.counted == "shown":
-            notes.append(
-                "only slices whose truth shows the class are asked and count, and how many these are decides which "
-                "support a query gets; without the truth nobody can segment so"
-            )
+            notes.append(f"only slices whose truth shows the class are asked and count{self._support_follows}")
+        elif self.margin is None:
+            notes.append(f"a class counts in every slice of a scan, and nobody tests so{self._support_follows}")
         else:
             where = "from the first to the last slice that shows it"
-            if self.margin is None:
-                where = "in every slice of a scan"
-            whose = "and nobody tests so" if self.margin is None else "as in all papers of this test"
-            if self.parts_by == "range":
-                where += ". Which support a query gets follows from where its truth shows the class"
-            notes.append(f"a class counts {where}, {whose}; without the truth nobody can segment so")
+            where += f", and {self.margin} beside" if self.margin else ", as ALPNet counts it"
+            notes.append(f"a class counts {where}{self._support_follows}")
         if self.margin is None:
             notes.append("tests of all slices that do not use the query's truth are adnet and alpnet_all_slices")
+        notes += self._scan_notes(header.dataset)
         notes.append("intervals and tests take each scan as one sample: n images are n scans")
         return notes
+
+    @property
+    def _support_follows(self) -> str:
+        """How a note on a test that uses a query's truth ends."""
+        what = {
+            "range": ". Which support a query gets follows from where its truth shows the class",
+            "shown": ". How many these are decides which support a query gets",
+        }.get(self.parts_by, "")
+        return f"{what}; without the truth nobody can segment so"
+
+    def _scan_notes(self, dataset: str) -> list[str]:
+        """Return a note on scans that are asked twice or never; one on hearts where ALPNet's rule is not published."""
+        note = ""
+        if self.in_list_order and self.support_scans == (-1,):
+            note = (
+                "in the last fold, the first scan is asked (as in fold 0) and the last one is the support, which is "
+                "never asked"
+            )
+        elif self.in_list_order and len(self.support_scans) == 1:
+            note = (
+                f"the scan at place {self.support_scans[0]}, from 0, of each fold's list is never asked, and the scans "
+                "that two folds share are asked twice"
+            )
+        elif dataset == "cmr" and not self.in_list_order and not self.support_scans:
+            note = (
+                "every scan is asked once, as ALPNet does in the abdomen; no published program does so on cardiac scans"
+            )
+        return [note] if note else []
 
     def choices(self) -> list[Choice]:
         if self.counted == "all" or self.margin is None:
@@ -381,19 +428,25 @@ class EverySlice(Draw):
         choices = [*replaced, Choice("slices that count", counted)]
         if self.counted != "range" or self.parts_by != "range":
             used = {
-                ("shown", True): "which slices are asked, and their parts",
-                ("range", True): "which slices are asked",
-            }
-            choices.append(Choice("truth of the query", used.get((self.counted, self.uses_truth), "not used")))
+                (True, True): "which slices are asked, and their parts",
+                (True, False): "which slices are asked",
+                (False, True): "the parts of its scan",
+                (False, False): "not used",
+            }[self._truth_decides_slices, self._truth_decides_parts]
+            choices.append(Choice("truth of the query", used))
         if self.whole_scans:
             choices.append(
                 Choice("intensities", "each slice is normalised by its own scan, CT too, and none is cut to 256 x 256")
             )
+        left_out = "any class of the fold" if self.filters_any else "all classes of the fold at once; others stay"
+        choices.append(Choice("setting 2 of training", f"FILTER_NOVEL=1 leaves out slices that show {left_out}"))
         return choices
 
     def check(self) -> None:
         super().check()
-        if self.parts < 1 or (self.parts_by == "range" and self.parts % 2 == 0):
+        if self.parts < 1:
+            raise SettingsError(f"parts is {self.parts}, expected 1 or more")
+        if self.parts_by == "range" and self.parts % 2 == 0:
             raise SettingsError(f"parts is {self.parts}, expected an odd number: the middle of the list is of one part")
         if self.margin is not None and self.margin < 0:
             raise SettingsError(f"margin is {self.margin}, expected 0 or more, or null for all slices")
@@ -410,12 +463,13 @@ class EverySlice(Draw):
             raise SettingsError(
                 f"parts_by is shown, and counted {self.counted}: other slices have no part; expected counted shown"
             )
-        one_part = self.parts_by == "none" and self.parts == 1
-        if (self.parts_by == "none" or self.shots != "scans") and not one_part:
+        if self.shots != "scans" and (self.parts_by, self.parts) != ("none", 1):
             raise SettingsError(
-                f"parts_by is {self.parts_by}, parts {self.parts} and shots {self.shots}; expected parts_by none and "
-                "parts 1 together, which shots of one scan need"
+                f"shots is {self.shots}, parts_by {self.parts_by} and parts {self.parts}; expected parts_by none and "
+                "parts 1, which shots of one scan need"
             )
+        if self.parts_by == "none" and self.parts != 1:
+            raise SettingsError(f"parts_by is none, and parts {self.parts}; expected parts 1")
         if self.empty_queries == (self.counted == "shown"):
             raise SettingsError(
                 f"empty_queries is {str(self.empty_queries).lower()}, and counted {self.counted}; expected false with "
@@ -427,8 +481,8 @@ def _volumes(data: Any) -> VolumeData:
     """Return a data set of volumes. Raises SettingsError for any other."""
     if not isinstance(data, VolumeData):
         raise SettingsError(
-            f"{data.name} has photos, and the test is one of slices of scans; choose the data set chaost2, sabs or "
-            "cmr, or another protocol"
+            f"{data.name} has photos, and the test is one of slices of scans; choose a data set of scans (fsbench list "
+            "datasets names them), or another protocol"
         )
     return data
 

@@ -293,7 +293,9 @@ def test_cardiac_scans_are_prepared_from_the_users_files_with_a_slice_more(tmp_p
     command = ["data", "prepare", "cmr", "--root", str(tmp_path / "root")]
     assert main(command) != 0 and "no scan of cmr" in capsys.readouterr().err
     command += ["--from", str(draw_cmrseg(tmp_path / "from"))]
-    assert main(command) != 0 and "has 2 scans; expected 35" in capsys.readouterr().err
+    assert main(command) != 0
+    said = capsys.readouterr().err
+    assert f"folder {tmp_path / 'from/bSSFP'} has 2 scans, without 3, 4, 5" in said and "; expected 35, 1 to 35" in said
     assert main([*command, "--allow-unverified"]) == 0
     data = Cmr(str(tmp_path / "root"))
     assert data.scans == ("1", "2") and len(data.slices("1")) == 6  # 5 of 8 mm
@@ -312,6 +314,14 @@ def test_cardiac_scans_are_prepared_from_the_users_files_with_a_slice_more(tmp_p
     assert main(command) == 0 and "preparing scan" not in capsys.readouterr().out  # they are there
 
 
+def test_cardiac_scans_of_other_patients_or_without_labels_are_named(tmp_path, capsys):
+    command = ["data", "prepare", "cmr", "--root", str(tmp_path / "root"), "--from", str(tmp_path)]
+    folder = draw_cmrseg(tmp_path, [*range(2, 36), 41], slices=1, side=4) / "bSSFP"
+    assert main(command) != 0 and "has 35 scans, without 1, with 41; expected 35, 1 to 35" in capsys.readouterr().err
+    (folder / "label_2.nii.gz").unlink()
+    assert main(command) != 0 and f"{folder} has image_2.nii.gz and no label_2.nii.gz" in capsys.readouterr().err
+
+
 def test_a_folder_of_the_notebooks_has_codes_for_labels_and_no_list_of_slices(tmp_path, capsys):
     numbers = Cmr(str(draw_prepared(tmp_path / "numbers", Cmr, range(1, 9), slices=4)))
     folder = tmp_path / "codes/cmr_MR_normalized"
@@ -328,7 +338,7 @@ def test_a_folder_of_the_notebooks_has_codes_for_labels_and_no_list_of_slices(tm
         assert all(np.array_equal(data.label_map(f"3/{z}"), numbers.label_map(f"3/{z}")) for z in range(4))
     assert main(["data", "check", "cmr", "--root", str(folder)]) == 0
     assert "not trained on superpixels" in capsys.readouterr().out
-    with pytest.raises(DataError, match=f"no {CLASS_SLICES}"):
+    with pytest.raises(DataError, match=f"no {CLASS_SLICES}.*is to be named cmr_MR_normalized"):
         Cmr(str(draw_cmrseg(tmp_path / "raw") / "bSSFP"))
     write_image(sitk.GetImageFromArray(np.full((4, 64, 64), 300.0)), folder / "label_3.nii.gz")
     with pytest.raises(DataError, match=r"label_3\.nii\.gz holds the value 300"):

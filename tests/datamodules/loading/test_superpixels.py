@@ -102,7 +102,7 @@ def test_nothing_to_train_on_is_refused(volumes):
 
 def test_only_volumes_have_superpixels(blocks_folder):
     data = episodic(Folder(str(blocks_folder)), image_size=SIDE, training_items="superpixels", batch_size=1)
-    with pytest.raises(SettingsError, match="has no volumes with superpixels; choose a data set of volumes"):
+    with pytest.raises(SettingsError, match="has no volumes with superpixels; choose a data set of scans"):
         data.train_dataloader()
 
 

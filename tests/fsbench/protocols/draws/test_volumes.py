@@ -15,6 +15,7 @@ from fsbench.data.volumes import scan_of, slice_number
 from fsbench.datamodules.datasets.chaost2 import ChaosT2
 from fsbench.datamodules.datasets.cmr import Cmr
 from fsbench.datamodules.datasets.sabs import Sabs
+from fsbench.protocols.draws.superpixels import slices_with_test_classes
 from fsbench.protocols.draws.volumes import part_of, slice_queries, support_slices
 from fsbench.protocols.headers import header_faults
 from fsbench.protocols.reading import load_protocol
@@ -83,6 +84,21 @@ def test_every_shot_is_a_scan_more_and_other_scans_may_support(data):
     assert {scan_of(episode.query) for episode in first} == {"2", "3", "5", "8"}
     with pytest.raises(SettingsError, match="support_scans has 1 places and the test 2 shots"):
         manifest(data, shot=2, draw={"support_scans": (0,)})
+
+
+def test_a_note_says_which_scans_are_asked_twice_or_never():
+    said = {
+        ("alpnet", "cmr"): "every scan is asked once, as ALPNet does in the abdomen; no published program does so",
+        ("alpnet_all_slices", "cmr"): "every scan is asked once, as ALPNet does in the abdomen; no published program",
+        ("adnet", "sabs"): "in the last fold, the first scan is asked (as in fold 0) and the last one is the support",
+        ("adnet_ep1", "cmr"): "in the last fold, the first scan is asked (as in fold 0) and the last one is",
+        ("qnet", "chaost2"): "the scan at place 2, from 0, of each fold's list is never asked, and the scans that two",
+    }
+    for (name, dataset), words in said.items():
+        (note,) = load_protocol(name).draw._scan_notes(dataset)
+        assert note.startswith(words)
+        assert not load_protocol(name).words.notes
+    assert not load_protocol("alpnet").draw._scan_notes("sabs")
 
 
 # Tests of later programs
@@ -180,6 +196,10 @@ def test_a_whole_scan_may_be_the_support(data):
     test = manifest(data, draw={"shots": "whole scan"}, protocol="adnet")
     assert {one.supports for one in test.episodes} == {(tuple(f"8/{z}" for z in range(7)),)}
     assert test.header.shot == 1
+    protocol = load_protocol("adnet")
+    whole = replace(protocol, draw=replace(protocol.draw, shots="whole scan"))
+    assert not list(header_faults(test, whole))
+    assert "has a class with 7 supports" in " ".join(header_faults(test, protocol))
     with pytest.raises(SettingsError, match="all slices of one scan, found 2 shots"):
         manifest(data, shot=2, draw={"shots": "whole scan"}, protocol="adnet")
 
@@ -203,8 +223,10 @@ def test_values_of_a_draw_that_no_test_has_are_refused():
         ({"counted": "all"}, "counted is all, and parts_by range, which takes the query's truth"),
         ({"counted": "shown", "empty_queries": False, "margin": 1}, "margin is 1, and counted shown"),
         ({"parts_by": "shown"}, "parts_by is shown, and counted range: other slices have no part"),
-        ({"parts_by": "none"}, "expected parts_by none and parts 1 together"),
-        ({"shots": "slices"}, "expected parts_by none and parts 1 together"),
+        ({"parts_by": "none"}, "parts_by is none, and parts 3; expected parts 1"),
+        ({"shots": "slices"}, "shots is slices, parts_by range and parts 3; expected parts_by none and parts 1, which"),
+        ({"parts": 0}, "parts is 0, expected 1 or more"),
+        ({"parts": 0, "counted": "shown", "parts_by": "shown"}, "parts is 0, expected 1 or more"),
         ({"counted": "shown", "parts_by": "shown"}, "empty_queries is true, and counted shown"),
     ):
         with pytest.raises(SettingsError, match=words):
@@ -225,8 +247,53 @@ def test_each_test_says_what_it_uses_of_the_truth_of_a_query(data):
     wide = told("alpnet", margin=None)[0]
     assert "nobody tests so" in wide and "are adnet and alpnet_all_slices" in wide
     assert "nobody tests so" not in told("alpnet")[0] and told("alpnet")[1]
+    assert "in every slice of a scan, and nobody tests so. Which support a query gets follows" in wide
+    for values, decided in (
+        ({}, "the first to the last slice that shows it, as ALPNet counts it. Which support"),
+        ({"margin": 2}, "the first to the last slice that shows it, and 2 beside. Which support"),
+        ({"parts_by": "none", "parts": 1}, "that shows it, as ALPNet counts it; without the truth"),
+        ({"parts_by": "scan", "counted": "shown", "empty_queries": False}, "are asked and count; without the truth"),
+    ):
+        assert decided in told("alpnet", **values)[0]
     conditions = {name: load_protocol(name).conditions("chaost2") for name in ("alpnet", "adnet", "qnet")}
     assert len({one.episodes_per_fold for one in conditions.values()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "used"),
+    [
+        ({"counted": "range", "parts_by": "none", "parts": 1}, "which slices are asked"),
+        ({"counted": "range", "parts_by": "scan"}, "which slices are asked"),
+        ({"counted": "shown", "parts_by": "none", "parts": 1, "empty_queries": False}, "which slices are asked"),
+        ({"counted": "shown", "parts_by": "shown", "empty_queries": False}, "which slices are asked, and their parts"),
+        ({"counted": "shown", "parts_by": "range", "empty_queries": False}, "which slices are asked, and their parts"),
+        ({"counted": "all", "parts_by": "none", "parts": 1}, "not used"),
+        ({"counted": "all", "parts_by": "scan"}, "not used"),
+        ({"margin": None, "parts_by": "scan"}, "not used"),
+    ],
+)
+def test_what_is_used_of_the_truth_is_told_alike_in_each_place(values, used):
+    draw = replace(load_protocol("alpnet").draw, **values)
+    draw.check()
+    (choice,) = (one.words for one in draw.choices() if one.label == "truth of the query")
+    assert choice == used and draw.uses_truth == (used != "not used")
+    nothing = "Nothing of a query's truth is used" in draw.default_description
+    assert not (nothing and draw.uses_truth)
+    if values.get("parts_by") == "none" and draw.uses_truth:
+        assert "A scan has one part, and its truth tells which slices are asked;" in draw.default_description
+
+
+def test_setting_2_leaves_out_what_the_programs_leave_out(data):
+    names = [name for scan in data.scans for name in data.slices(scan)]
+    shown = {name: {number for number in (2, 3) if (data.label_map(name) == number).any()} for name in names}
+    expected = {True: {name for name in names if shown[name]}, False: {n for n in names if len(shown[n]) == 2}}
+    assert expected[True] > expected[False]
+    for name in ("alpnet", "alpnet_all_slices", "adnet", "adnet_ep1", "qnet"):
+        draw = load_protocol(name).draw
+        assert draw.filters_any == name.startswith("alpnet")
+        assert slices_with_test_classes(data, 0, names, not draw.filters_any) == expected[draw.filters_any]
+        (told,) = (one.words for one in draw.choices() if one.label == "setting 2 of training")
+        assert ("any class" in told) == draw.filters_any and ("all classes" in told) != draw.filters_any
 
 
 def test_a_slice_without_the_class_is_a_query_about_nothing_that_it_shows(data):
