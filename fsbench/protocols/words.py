@@ -52,3 +52,12 @@ def check_by_dataset(name: str, value: Any, least: int = 1) -> None:
     if OTHERS not in value:
         found = f"has {', '.join(value)}" if value else "is empty"
         raise SettingsError(f"{name} {found}, expected an entry '{OTHERS}', too")
+
+
+def number_of(number: int, one: str) -> str:
+    """Return a number of things in words.
+
+    >>> number_of(1, "image"), number_of(3, "image")
+    ('1 image', '3 images')
+    """
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"

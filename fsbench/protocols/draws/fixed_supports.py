@@ -20,7 +20,7 @@ from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import queries_apart
 from fsbench.protocols.provider import Provider
-from fsbench.protocols.words import OTHERS, Choice, value_on
+from fsbench.protocols.words import OTHERS, Choice, number_of, value_on
 from fsbench.scores.estimate import FEW_FREE
 from fsbench.scores.run_lengths import RUN_LENGTHS, SUPPORT_SETS, independent_sets
 
@@ -384,15 +384,6 @@ def overlap(sets: Sequence[Collection[str]]) -> dict[str, Any]:
         return {}
     disjoint = len(sets) * used.total() / sum(count**2 for count in used.values())
     return {"different": len(set(map(frozenset, sets))), "disjoint": round(disjoint, 2)}
-
-
-def number_of(number: int, one: str) -> str:
-    """Return a number of things in words.
-
-    >>> number_of(1, "image"), number_of(3, "image")
-    ('1 image', '3 images')
-    """
-    return f"{number} {one}" if number == 1 else f"{number} {one}s"
 
 
 def _claims(header: Header) -> list[str]:

@@ -12,9 +12,9 @@ from fsbench.base.paths import REPOSITORY
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.protocols.draws.fixed_supports import number_of
 from fsbench.protocols.kit.answers import Answers
 from fsbench.protocols.kit.kit import read_kit
+from fsbench.protocols.words import number_of
 from fsbench.records.record import find_records
 from fsbench.runner.config.tests import load_test
 from fsbench.runner.evaluation.evaluate import evaluate

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from fsbench.base.errors import SettingsError
+from fsbench.protocols.words import number_of
 from fsbench.records.grouping import all_runs, comparable, group_key, names_of_tests, variants_of_groups
 from fsbench.records.record import Record
 from fsbench.results.costs import PLOTTED
@@ -244,7 +245,10 @@ def _title(record: Record, axis: str) -> str:
     title, words = record.protocol.title(record.header), AXES[axis]
     if not words.of_episodes:
         return title
-    return title.replace(f"{words.number(record)}-{words.entry}", f"{words.symbol}-{words.entry}", 1)
+    number, symbol = int(words.number(record)), words.symbol
+    if axis == "shots":  # where supports are one set, the title counts images
+        title = title.replace(f"{number_of(number, 'labelled image')} ", f"{symbol} labelled images ", 1)
+    return title.replace(f"{number}-{words.entry}", f"{symbol}-{words.entry}", 1)
 
 
 def _scored(point: Point, test: str, sums: Sums) -> CurvePoint:
