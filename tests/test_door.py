@@ -27,7 +27,7 @@ EXCEPTIONS = {
     "fsbench/runner/regression/outcome.py": ["path.read_bytes"],
     "fsbench/runner/regression/run.py": ["yaml.safe_load", "(cases.FOLDER / 'cases.yaml').read_text"],
     "fsbench/data/published.py": ["path.open"],
-    "datamodules/datasets/isic.py": ["gzip.decompress"],
+    "datamodules/lists/text_file.py": ["gzip.decompress"],
     "fsbench/pages/board/repository.py": ["(FILES / name).read_text"],
     "fsbench/pages/report/pages.py": ["(folder / 'apart.svg').read_text"],  # drawn a line before, in a temporary folder
     "fsbench/pages/report/explorer/page.py": [

@@ -172,7 +172,8 @@ def test_draws_of_the_same_images_claim_nothing_about_other_supports(blocks_fold
 
 
 def test_every_draw_asks_the_same_first_queries_if_fewer_are_asked(one_fold, command, tmp_path):
-    out = bench(command, one_fold, tmp_path / "runs", "--episodes", 12)
+    bench(command, one_fold, tmp_path / "runs", "--episodes", 12)
+    _, out, _ = command("table", tmp_path / "runs", "--all")
     (record,) = find_records(tmp_path / "runs")
     assert record.header.protocol_entries["run_lengths"] == [2] * 5 and record.header.requested == 10
     assert [one.query for one in record.manifest.episodes] == ["image_024", "image_025"] * 5
