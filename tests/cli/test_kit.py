@@ -450,7 +450,7 @@ def test_all_protocols_count_files_as_functions(protocol, blocks_folder, tmp_pat
         data = rules.draw.data(ChaosT2(str(draw_prepared(tmp_path / "scans"))))
     else:
         data = rules.draw.data(Folder(str(blocks_folder)))
-    task = Task(0, episodes=6, drop_small=True)
+    task = rules.draw.with_own_ways(data, Task(0, episodes=6, drop_small=True))
     side = 48 if rules.view.counts_at_input_size else None
     test = Test(rules.manifest(data, task), data, rules, image_size=side)
     here = evaluate(noise, test, name="x", runs=tmp_path / "here", progress=False).record

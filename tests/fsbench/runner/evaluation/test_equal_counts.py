@@ -195,7 +195,7 @@ def takes(protocol: str, scenes: Path) -> bool:
     if load_protocol(protocol).draw.asks_base_classes:
         return False
     try:
-        load_test("folder", root=scenes, protocol=protocol, episodes=4, drop_small=True)
+        load_test("folder", root=scenes, protocol=protocol, episodes=6, drop_small=True)
     except FsbenchError:
         return False
     return True
@@ -208,7 +208,9 @@ def test_kinds_of_protocols_with_two_draws(protocol, small_demo, tmp_path):
         of_scans = load_protocol(protocol).draw.draws_slices  # whose doors are those of tests/cli/run/test_scans.py
         assert protocol in ON_REAL_SAMPLES or of_scans
         pytest.skip("is for other data sets")
-    options = ["--data.image_size=64", *DROPPING, "--data.test.draws=2"]
+    has_draws = load_protocol(protocol).draw.shares_supports  # and an episode of each, at least
+    draws = ["--data.test.episodes=10"] if has_draws else ["--data.test.draws=2"]
+    options = ["--data.image_size=64", *DROPPING, *draws]
     check_on_scenes("prototype", small_demo, tmp_path, f"--data.test.protocol={protocol}", *options)
 
 
