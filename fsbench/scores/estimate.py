@@ -35,14 +35,14 @@ ROUNDING = 1e-18
 
 
 class Scope(StrEnum):
-    """What a 95 % interval holds for: other queries, other supports, both, or nothing."""
+    """What may be replaced for a 95 % interval to hold: the query images, the supports, both of them, or nothing."""
 
     IMAGES = "images"
     """Other query images and other supports."""
     THESE_SUPPORTS = "these supports"
     """Other query images, and the same supports."""
     THESE_IMAGES = "these images"
-    """The same query images, and other supports."""
+    """Other supports, and the query images of this test."""
     IDENTICAL = "identical"
     """Two methods whose counts are the same on these episodes."""
     NONE = "none"

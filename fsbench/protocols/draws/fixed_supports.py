@@ -154,7 +154,7 @@ class OneSet(Draw):
     may_be_shorter: ClassVar[bool] = True
     all_episodes: ClassVar[str] = "all other images"
     unasked: ClassVar[str] = "leaves the mean over classes"
-    """What a class that no query shows does, in words; the protocol's counting says it."""
+    """What becomes of a class that no query shows, as the end of a note; it states what `counting.absent` does."""
 
     # Which episodes are there?
 

@@ -28,12 +28,13 @@ Counted = Literal["range", "shown", "all"]
 """Which slices of a query scan are asked and counted: those from the first to the last that shows the class, those that
 show it, or all."""
 PartsBy = Literal["range", "shown", "scan", "none"]
-"""What the parts of a query scan follow from: the range in which its truth shows the class, the number of slices that
-do, the number of all its slices, or nothing."""
+"""How a query scan is divided into parts: "range", the range of slices in which its truth shows the class; "shown", the
+slices whose truth shows it; "scan", all its slices, without the truth; "none", it is one part."""
 Setting2 = Literal["any label", "all labels"]
 """Which training slices setting 2 leaves out: those that show any class of the fold, or those that show all at once."""
 Shots = Literal["scans", "slices", "whole scan"]
-"""What the K shots of a query are: a slice each of K scans, K slices of one scan, or all slices of one scan."""
+"""Where the K supports of a query come from: "scans", a slice of each of K scans; "slices", K slices of one scan;
+"whole scan", all slices of one scan."""
 
 
 class SliceQuery(NamedTuple):
