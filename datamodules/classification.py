@@ -86,9 +86,6 @@ class ClassificationDataModule(DataModule):
         digests = [sha256(name.encode("utf-8", "surrogateescape")).digest() for name in self._listed]
         return sorted(range(len(digests)), key=digests.__getitem__)
 
-    def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
-        """Do nothing: in classification no training is excluded for having seen the test's classes."""
-
     @cached_property
     def class_places(self) -> tuple[tuple[int, ...], ...]:
         """Positions in `names` of the images of each class."""
@@ -119,7 +116,7 @@ class ClassificationDataModule(DataModule):
         """Yield (position, image) for the given positions in `names`, decoded by loader processes."""
         return self._loader(Photos(self, places), range(len(places)), 1)
 
-    def test_dataloader(self) -> DataLoader[ImageEpisode]:
+    def test_batches(self) -> DataLoader[ImageEpisode]:
         """Return a loader of the unfinished episodes, with images if the method needs them."""
         items = ImageEpisodes(self, self.unfinished_episodes())
         return self._loader(items, ContiguousDistributedSampler(len(items)), self.loading.eval_batch_size)

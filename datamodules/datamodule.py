@@ -1,24 +1,28 @@
 """The base class of data modules, as experiments and methods use them. No data set is known here by name."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader
 
 from fsbench.base.errors import SettingsError, check_at_least
+from fsbench.base.terminal import print_note
 from fsbench.core.adaptation import Adaptation
+from fsbench.core.method import Method
 from fsbench.core.needs import Needs
 from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import Task
 from fsbench.datamodules.loading.adaptation_images import AdaptationImages
 from fsbench.datamodules.loading.step_division import StepDivision
+from fsbench.datamodules.loading.withheld import Batches, Withheld, withhold
 from fsbench.datamodules.options import Loading, Training
-from fsbench.datamodules.plain_trainer import PlainTrainer
+from fsbench.datamodules.stages import Stages
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.test import Test
@@ -45,8 +49,6 @@ class DataModule(L.LightningDataModule, ABC):
     """Protocol of the test, which says how episodes are drawn, resized and scored."""
     training = Training()
     """Items of training and validation."""
-    counts_validation_elsewhere = False
-    """Whether the batches of a validation lack their truth, and somebody else counts what a method answers."""
 
     def __init__(self, dataset: Any, test: Task, image_size: int, loading: Loading, seed: int):
         super().__init__()
@@ -120,32 +122,68 @@ class DataModule(L.LightningDataModule, ABC):
         """Add to a checkpoint which classes the method was trained on; by default nothing."""
 
     def setup(self, stage: str) -> None:
-        """Make Lightning's own Trainer count predictions and log scores; fsbench's runs do not use this."""
+        """Make Lightning's Trainer do for a method what a run does; another module gets whole batches and no score."""
         trainer: Any = self.trainer
-        if trainer is not None:  # without one, its loaders alone are wanted
-            others = [one for one in trainer.callbacks if not isinstance(one, PlainTrainer)]
-            trainer.callbacks = [PlainTrainer(self), *others]
+        module = None if trainer is None else trainer.lightning_module
+        if module is not None and not isinstance(module, Method):
+            check_other_module(module, stage)
+        elif trainer is not None:  # without one, its loaders alone are wanted
+            own = [one for one in trainer.callbacks if isinstance(one, Stages) and one.data is self]
+            others = [one for one in trainer.callbacks if not isinstance(one, Stages)]
+            trainer.callbacks = [*(own or [Stages(self)]), *others]
 
-    def predict_dataloader(self) -> DataLoader[Any]:
+    @cached_property
+    def withheld(self) -> Withheld:
+        """Functions that keep the truth of a Trainer's evaluation from the method."""
+        return withhold()
+
+    def train_dataloader(self) -> Any:
+        """Return the loader of training episodes."""
+        return self.training_batches() if self.trainer is None else Batches(self.training_batches())
+
+    def val_dataloader(self) -> Any:
+        """Return the loader of the validation; a Trainer's method gets its batches without their truth."""
+        if not self.validates:
+            return []  # by which a Trainer validates nothing
+        return self._shown(self.validation_batches(), lambda: self.validated)
+
+    def test_dataloader(self) -> Any:
+        """Return the loader of the unfinished test episodes; a Trainer's method gets them without their truth."""
+        return self._shown(self.test_batches(), lambda: self.tested)
+
+    def predict_dataloader(self) -> Any:
         """Return the loader of the test, for `trainer.predict`."""
-        return self.test_dataloader()
+        return self._shown(self.test_batches(), lambda: self.tested, kept=False)
+
+    def _shown(self, loader: Any, test: Callable[[], Test], kept: bool = True) -> Any:
+        if self.trainer is None or not isinstance(self.trainer.lightning_module, Method):
+            return loader
+        return self.withheld.hide(loader, test(), kept)
 
     def unfinished_episodes(self) -> Sequence[Any]:
         """Return the test episodes that have no answer yet, in the manifest's order."""
         return [episode for episode in self.manifest.episodes if episode.number not in self.done]
 
-    @abstractmethod
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Return the loader of the unfinished test episodes."""
+    def training_batches(self) -> DataLoader[Any]:
+        """Return the loader of training items, each epoch with its own."""
+        raise self._untrained()
+
+    def validation_batches(self) -> DataLoader[Any]:
+        """Return the loader of this process's share of the validation, with its truth."""
+        raise self._untrained()
 
     @abstractmethod
+    def test_batches(self) -> DataLoader[Any]:
+        """Return the loader of this process's share of the unfinished test episodes, with their truth."""
+
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
-        """Raise SettingsError if a checkpoint was trained on classes that are novel in this test.
+        """Raise SettingsError if weights were trained on classes that are novel in this test.
 
         Args:
-            trained_on: {name: value} of the checkpoint's training: data set, fold, protocol and class names.
-            what: words for the checkpoint, for the message.
+            trained_on: {name: value} of the training: data set, fold, protocol and class names.
+            what: words for the weights, for the message.
         """
+        self.tested.check_unseen(trained_on, what)
 
     @property
     def trained_on(self) -> dict[str, Any] | None:
@@ -224,3 +262,17 @@ class DataModule(L.LightningDataModule, ABC):
         return SettingsError(
             f"nothing is trained on {self.dataset.name} before a test; choose a method that needs none"
         )
+
+
+def check_other_module(module: L.LightningModule, stage: str) -> None:
+    """Say what a module that is no method of the suite gets; SettingsError if it predicts without a step of its own."""
+    name = type(module).__name__
+    if stage == "predict" and type(module).predict_step is L.LightningModule.predict_step:
+        raise SettingsError(
+            f"{name} is no method of fsbench and has no predict_step of its own; expected a Segmenter or a Classifier, "
+            "or that step; wrap any other model in a function for fsbench.evaluate"
+        )
+    rank_zero_only(print_note)(
+        f"{name} is no method of fsbench: its steps get whole batches with their truth, and fsbench logs no score; "
+        "for one, subclass Segmenter, or wrap the model in a function for fsbench.evaluate"
+    )

@@ -318,28 +318,12 @@ class EpisodicDataModule(DataModule):
 
     @property
     def _novel_names(self) -> list[str]:
-        names = self.dataset.class_names
-        return [names[number - 1] for number in self.protocol.draw.novel_classes(self.manifest.header)]
+        return self.tested.novel_names
 
     def seen_test_classes(self, trained_on: dict[str, Any]) -> list[str]:
         if trained_on["dataset"] in (self.dataset.name, *self.dataset.same_classes_as):
             return []  # `check_unseen` refuses them
         return shared_classes(self._novel_names, trained_on["classes"])
-
-    def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
-        """Raise SettingsError if a checkpoint was trained on classes that are novel in this test.
-
-        Args:
-            trained_on: {name: value} of the checkpoint's training: data set, fold, protocol and class names.
-            what: words for the checkpoint, for the message.
-        """
-        header = self.manifest.header
-        seen = [name for name in self._novel_names if name in trained_on["classes"]]
-        if trained_on["dataset"] in (self.dataset.name, *self.dataset.same_classes_as) and seen:
-            raise SettingsError(
-                f"{what} was trained on fold {trained_on['fold']} of {trained_on['dataset']}, whose base classes "
-                f"include {', '.join(seen[:3])}: novel classes of fold {header.fold}; give the checkpoint of this fold"
-            )
 
     @property
     def test_options(self) -> dict[str, Any]:
@@ -364,7 +348,7 @@ class EpisodicDataModule(DataModule):
         """Whether supports tell all ways, which is more than their own in a test of several or of added ways."""
         return self.support_annotation == "all_ways" and (self.test.way > 1 or self.test.setting == "fully_augmented")
 
-    def train_dataloader(self) -> DataLoader[EpisodeBatch]:
+    def training_batches(self) -> DataLoader[EpisodeBatch]:
         config, pool = self._loading(self._training_view), self.training_pool
         augmentation = named_augmentation(self.training.augmentation, self.image_size)
         items: TrainingImages | SuperpixelEpisodes | TrainingEpisodes
@@ -418,9 +402,7 @@ class EpisodicDataModule(DataModule):
         """Return the factor of the loss of this process's micro-batch `batch_idx` of an epoch; 1 in complete steps."""
         return self._batches.loss_weight(batch_idx) if self._batches is not None else 1.0
 
-    def val_dataloader(self) -> DataLoader[EpisodeBatch] | list[Any]:
-        if not self.validates:
-            return []  # by which a Trainer validates nothing
+    def validation_batches(self) -> DataLoader[EpisodeBatch]:
         test, ordered = self.validated, self._validation_order()
         return self._evaluation_loader(test.data, test.protocol.draw, ordered, self._loading(test.protocol.view))
 
@@ -430,7 +412,7 @@ class EpisodicDataModule(DataModule):
             return with_classes(self.validation_manifest)
         return evaluation_order(self.validation_manifest.episodes)
 
-    def test_dataloader(self) -> DataLoader[EpisodeBatch]:
+    def test_batches(self) -> DataLoader[EpisodeBatch]:
         """Return a loader of the test episodes without an answer yet, ordered so that few images are encoded twice."""
         episodes = evaluation_order(self.unfinished_episodes())
         return self._evaluation_loader(self.dataset, self.protocol.draw, episodes, self.test_loading, once=True)

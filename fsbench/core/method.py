@@ -1,14 +1,14 @@
 """The base class of every method, of segmentation and of classification.
 
-It has the steps of a plain Trainer of Lightning, too: `fit`, `validate`, `test` and `predict` log the suite's scores,
-which its data module counts. A run of the suite keeps the truth of its evaluations from the method; a Trainer by hand
-gives it whole batches, which are parted here.
+It has the steps of Lightning's Trainer, too: `fit`, `validate`, `test` and `predict` log the suite's scores, which its
+data module counts. The truth of what it answers is kept from it, in a run of the suite and with a Trainer by hand.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
 from math import isqrt
-from typing import Any, ClassVar, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import lightning as L
 import torch
@@ -17,10 +17,14 @@ from torch import Tensor
 from fsbench.base.errors import SettingsError
 from fsbench.base.memory import check_memory, machine_memory
 from fsbench.core.needs import Needs
-from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
-from fsbench.core.shot_ensemble import NShotStrategy
-from fsbench.data.annotations import KnownOrNot, Supervision
+from fsbench.core.released_format import ADAPTED_TO, TRAINED_ON, WRITTEN_BY, ReleasedFormat
+from fsbench.core.shot_ensemble import ENSEMBLES, NShotStrategy
+from fsbench.core.trained_weights import TrainedWeights, check_training, checkpoint_words, fit_weights
+from fsbench.data.annotations import WEAK, KnownOrNot, Supervision
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
+
+FLOAT32 = ("32-true", "32")
+"""Precisions in which a frozen network computes in float32 all through."""
 
 
 class AuthorsShots(NamedTuple):
@@ -96,6 +100,7 @@ class Method(L.LightningModule):
     def __init__(self, backbone: BackboneConfig):
         super().__init__()
         self.backbone = self.backbone_type(backbone)
+        self.learned_from: dict[str, Any] = {}  # what the checkpoint of the weights says of its training
 
     def answer_batch(self, batch: Any) -> list[Any]:
         """Return one answer for each episode of a batch, which holds no ground truth and is on the method's device."""
@@ -162,13 +167,39 @@ class Method(L.LightningModule):
         """Return the number of all parameters, including the frozen backbone's, for episodes of `ways` classes."""
         return self.num_trainable_parameters(ways) + self.backbone.num_parameters
 
-    def check_data(self, data: Any) -> None:
-        """Check that the method can be tested on this data module.
+    def check_run(self, data: Any, trains: bool, precision: str = "32-true") -> None:
+        """Check what is asked of method, data and backbone together; every door calls it before the first image.
+
+        Args:
+            data: the data module of the test.
+            trains: whether the method is trained on it.
+            precision: the precision of the run, by Lightning's name.
 
         Raises:
-            SettingsError: the data module is of another task, requires labels of base classes, which the method does
-                not predict, or its images or batches need more memory than this machine has.
+            SettingsError: they do not go together, or weights were trained on classes of the test.
         """
+        self._check_task(data)
+        self._check_labels(data)
+        self._check_rounding(precision)
+        if self.nshot_strategy == "one_pass" and not self.sees_all_shots:
+            raise SettingsError(
+                f"nshot_strategy is one_pass, but {self.registry_name} takes one shot at a time; expected own or an "
+                f"ensemble: {', '.join(ENSEMBLES)}"
+            )
+        if self.nshot_strategy not in get_args(NShotStrategy):
+            raise SettingsError(
+                f"nshot_strategy is {self.nshot_strategy!r}; expected one of {', '.join(get_args(NShotStrategy))}"
+            )
+        self.check_shots(self.shots_at_a_time(data.test.shot), data.training.training_shot if trains else None)
+        if self.backbone.trained_on:
+            data.check_unseen(self.backbone.trained_on, f"the backbone {self.backbone.weights_id}")
+        check_training(self.learned_from, data, "the checkpoint of the weights")
+
+    def shots_at_a_time(self, shots: int) -> int:
+        """Return the number of shots of which the method makes one answer; an ensemble joins answers of one."""
+        return 1 if self.nshot_strategy in ENSEMBLES else shots
+
+    def _check_task(self, data: Any) -> None:
         if self.task != data.task:
             raise SettingsError(
                 f"{self.registry_name} is a method of {self.task}, and the data module one of {data.task}; expected "
@@ -186,6 +217,32 @@ class Method(L.LightningModule):
             f"{batch} episodes at once of {way} ways and {shot} shots, images of {data.image_size} pixels,",
             "choose a smaller --data.loading.eval_batch_size, --data.image_size or fewer shots",
         )
+
+    def _check_labels(self, data: Any) -> None:
+        annotation, option = data.support_annotation, self.needs.annotation_option
+        if annotation in WEAK and option:
+            raise SettingsError(
+                f"support_annotation is {annotation}, but {self.registry_name} makes the supports' annotations itself; "
+                f"leave support_annotation out and give the method's own option, such as {option} box"
+            )
+        if annotation in WEAK and "boxes" in self.needs.hints:
+            raise SettingsError(
+                f"support_annotation is {annotation}, but {self.registry_name} always gets a box of each support; "
+                "leave support_annotation out"
+            )
+
+    def _check_rounding(self, precision: str) -> None:
+        backbone = self.backbone
+        if backbone.precision != "fp32" and precision not in FLOAT32:
+            raise SettingsError(
+                f"backbone_precision is {backbone.precision}, which is for precision 32-true, but this is {precision}; "
+                "leave --backbone-precision at fp32, which is the run's own"
+            )
+        if backbone.cache_dtype != "float32" and (self.task != "segmentation" or precision not in FLOAT32):
+            raise SettingsError(
+                f"cache_dtype is {backbone.cache_dtype}, which is for segmentation with precision 32-true, but this is "
+                f"{self.task} with {precision}; leave model.backbone.cache_dtype at float32"
+            )
 
     def check_image_size(self, size: int) -> None:
         """Raise SettingsError if the method cannot take square images of `size` pixels.
@@ -237,12 +294,13 @@ class Method(L.LightningModule):
         return 1.0 if data is None else float(data.loss_weight(batch_idx))
 
     def _data_module(self) -> Any:
-        """Return the data module of the trainer; None if there is no trainer, or it has none."""
+        """Return the suite's data module of the trainer; None if there is no trainer, or it has none."""
         try:
             trainer = self.trainer
         except RuntimeError:  # Lightning's words for a method that no trainer has
             return None
-        return getattr(trainer, "datamodule", None)
+        data = getattr(trainer, "datamodule", None)
+        return data if hasattr(data, "check_unseen") else None  # a module of the user's own knows no test
 
     def checkpoint_settings(self) -> dict[str, Any]:
         """Return {name: value} of settings that weights depend on; checkpoints with other values are refused."""
@@ -305,13 +363,45 @@ class Method(L.LightningModule):
         if data is not None:  # Lightning calls this hook of the method alone
             data.on_save_checkpoint(checkpoint)
 
+    def check_weights(
+        self, content: Mapping[str, Any], data: Any = None, path: Path | None = None, image_size: int | None = None
+    ) -> TrainedWeights:
+        """Compare a checkpoint with the method and, where it is known, with the test; return the weights to load.
+
+        Args:
+            content: content of the checkpoint, fsbench's or the authors'; what it does not say is believed.
+            data: the data module of the test; None if it is not known yet. `check_run` then compares the rest.
+            path: the file, if it is known.
+            image_size: side of the images that the method gets, where there is no data module to tell.
+
+        Raises:
+            CheckpointError: the checkpoint belongs to another method, other settings or another backbone.
+            SettingsError: it was trained on classes of the test, or adapted to a test.
+        """
+        fitted = fit_weights(self, content, image_size if data is None else data.image_size, path)
+        if data is not None:
+            check_training(content, data, checkpoint_words(path))
+        return fitted
+
+    def take_weights(self, content: Mapping[str, Any], fitted: TrainedWeights, whose: str) -> None:
+        """Take the backbone's weights of an authors' checkpoint, and keep what a checkpoint says of its training.
+
+        Args:
+            content: content of the checkpoint.
+            fitted: its weights, from `check_weights`.
+            whose: a few words on the checkpoint, for the origin of the backbone's weights.
+        """
+        if fitted.backbone:
+            self.backbone.replace_weights(fitted.backbone, whose)
+        self.learned_from = {key: content[key] for key in (TRAINED_ON, ADAPTED_TO) if content.get(key)}
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Load the backbone's weights from an authors' checkpoint; Lightning then loads the method's own."""
-        state: dict[str, Tensor] = checkpoint["state_dict"]
-        learned, backbone = self.released_format.split(state) or (state, {})
-        checkpoint["state_dict"], _ = self.filter_state_dict(learned, "the checkpoint")
-        if backbone:
-            self.backbone.replace_weights(backbone, "in the checkpoint")
+        """Check a checkpoint as a run does, in every stage of a Trainer; Lightning then loads the learned weights."""
+        data = self._data_module()
+        path = None if data is None else self.trainer.ckpt_path
+        fitted = self.check_weights(checkpoint, data, None if path is None else Path(path))
+        checkpoint["state_dict"] = fitted.learned
+        self.take_weights(checkpoint, fitted, "in the checkpoint")
 
     # Steps of a Trainer -----------------------------------------------------------------------------------------------
 
@@ -319,43 +409,27 @@ class Method(L.LightningModule):
         return self.on_device(batch)
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, list[Any]]:
-        """Answer a validation batch, without gradients.
-
-        Returns:
-            {"answers": one answer per episode}, with {"truths": the ground truth of each episode} unless the data
-            module has validation episodes scored elsewhere.
-        """
-        data = self._data
-        if data.counts_validation_elsewhere:
-            return {"answers": self.answer_batch(batch)}
-        return self._parted(data.validated, batch)
+        """Answer a batch, which its data module gives without its truth; return {"answers": one per episode}."""
+        return {"answers": self._answer_in_stage(batch)}
 
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, list[Any]]:
-        """Answer a test batch; return {"answers": one per episode, "truths": the ground truth of each}."""
-        return self._parted(self._data.tested, batch)
+        """Answer a batch, which its data module gives without its truth; return {"answers": one per episode}."""
+        return {"answers": self._answer_in_stage(batch)}
 
-    def _parted(self, test: Any, batch: Any) -> dict[str, list[Any]]:
-        seen, truths = test.part(batch)
-        return {"answers": self.answer_batch(seen), "truths": truths}
-
-    def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
-        """Return a dict for each episode of a batch: its `episode` number and the entries of its answer.
-
-        The method does not see the ground truth. Segmentation answers have the fields of `SegmentationAnswer`,
-        classification answers have `labels`.
-        """
-        test = self._data.tested
-        seen, _ = test.part(batch)
-        answers = self.answer_batch(seen)  # as plain values: Lightning moves no frozen objects
-        plain = (dict(vars(answer)) if is_dataclass(answer) else {"labels": answer} for answer in answers)
-        return [{"episode": number, **answer} for number, answer in zip(test.numbers(seen), plain, strict=True)]
-
-    @property
-    def _data(self) -> Any:
-        data = self._data_module()
-        if data is None:
+    def _answer_in_stage(self, batch: Any) -> list[Any]:
+        if self._data_module() is None:
             raise SettingsError(
                 "the Trainer evaluates a method of fsbench without knowing its test; expected a data module: "
                 "trainer.test(method, datamodule=EpisodicDataModule(...))"
             )
-        return data
+        return self.answer_batch(batch)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
+        """Return a dict for each episode of a batch: its `episode` number and the entries of its answer.
+
+        Segmentation answers have the fields of `SegmentationAnswer`, classification answers have `labels`.
+        """
+        answers = self._answer_in_stage(batch)  # as plain values: Lightning moves no frozen objects
+        numbers = self._data_module().tested.numbers(batch)
+        plain = (dict(vars(answer)) if is_dataclass(answer) else {"labels": answer} for answer in answers)
+        return [{"episode": number, **answer} for number, answer in zip(numbers, plain, strict=True)]

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from fsbench.base.environment import check_environment
 from fsbench.base.errors import DataError, FsbenchError, SettingsError
 from fsbench.base.files import fingerprint, sha256_file
+from fsbench.base.generators import steady
 from fsbench.base.terminal import print_note
 from fsbench.base.version import __version__
+from fsbench.core.answering import asked
 from fsbench.core.global_state import kept_global_state
 from fsbench.core.image_features import digest
 from fsbench.core.prediction import array
@@ -107,6 +110,7 @@ class Predictor:
         only_present: bool = False,
         megapixels: float = 16.0,
     ):
+        check_environment()
         self.checkpoint = Path(checkpoint) if checkpoint else None
         composed = compose_run(method, dataset, self.checkpoint, backbone, None if weights is None else str(weights))
         self.settings: dict[str, Any] = composed.config.as_dict()
@@ -128,7 +132,7 @@ class Predictor:
         self.method.nshot_strategy = self.settings["run"]["nshot_strategy"]
         self.method.keeps_instances = True
         if self.checkpoint is not None:
-            load_checkpoint(self.method, self.checkpoint)
+            load_checkpoint(self.method, self.checkpoint, image_size=self.image_size)
         elif self.method.learns:
             raise SettingsError(
                 f"{self.name} has to be trained; give its checkpoint (--ckpt FILE), or take the training-free prototype"
@@ -144,6 +148,7 @@ class Predictor:
         self.negatives: list[Support] = []
         self.checks: dict[str, ClassCheck] = {}
         self._support_set: SupportSet | None = None
+        self._is_told = False
 
     def support(self, name: str, pairs: Iterable[tuple[Any, Any]]) -> "Predictor":
         """Add labelled images of one class, and return the predictor itself.
@@ -235,6 +240,11 @@ class Predictor:
         """Remove all supports and negatives."""
         self.method.backbone.cache.clear()
         return self._take([], [])
+
+    def _tell_once(self, sentence: str) -> None:
+        if not self._is_told:
+            print_note(sentence)
+        self._is_told = True
 
     def _take(self, supports: list[Support], negatives: list[Support]) -> "Predictor":
         self.supports, self.negatives = supports, negatives
@@ -350,7 +360,7 @@ class Predictor:
         panels: list[Panel] = []
         try:
             episode = self.episode(image)
-            with torch.inference_mode():
+            with asked(), steady(self.name, self._tell_once):
                 prediction = self.method.predict_shots(episode)
                 if steps and isinstance(self.method, HasQueryMaps):
                     panels = step_panels(self.method, episode, image.preview, palette()[1:])

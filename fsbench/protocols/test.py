@@ -291,6 +291,28 @@ class Test:
         }
         return {name: value for name, value in entries.items() if name == "fold" or value is not None}
 
+    @property
+    def novel_names(self) -> list[str]:
+        """Names of the classes that a training must not have seen."""
+        names = self.data.class_names
+        return [names[number - 1] for number in self.protocol.draw.novel_classes(self.manifest.header)]
+
+    def check_unseen(self, trained_on: Mapping[str, Any], what: str) -> None:
+        """Raise SettingsError if weights were trained on novel classes of this test; in classification all may be.
+
+        Args:
+            trained_on: {name: value} of the training: data set, fold, protocol and class names.
+            what: words for the weights, for the message.
+        """
+        if not self.protocol.has_masks or trained_on["dataset"] not in (self.data.name, *self.data.same_classes_as):
+            return
+        if seen := [name for name in self.novel_names if name in trained_on["classes"]]:
+            raise SettingsError(
+                f"{what} was trained on fold {trained_on['fold']} of {trained_on['dataset']}, whose base classes "
+                f"include {', '.join(seen[:3])}: novel classes of fold {self.manifest.header.fold}; give the "
+                "checkpoint of this fold"
+            )
+
     @cached_property
     def files_sha256(self) -> str:
         """Hash of the contents of all files that the episodes read; it changes if a file changes."""

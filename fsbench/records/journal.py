@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fsbench.base.files import read_text
 from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
 from fsbench.records.predictions import Prediction, encode, holds
 from fsbench.records.run import Keep
@@ -65,6 +66,20 @@ class Journal:
                 path.unlink(missing_ok=True)
         name = f"part-{os.getpid()}-{os.urandom(3).hex()}.jsonl"
         return JournalWriter(self.folder / name, self.identity)
+
+    def note(self, sentence: str) -> None:
+        """Keep a sentence about the answers for the record, once."""
+        if sentence not in self.notes():
+            with self._notes.open("a", encoding="utf-8") as file:
+                file.write(f"{sentence}\n")
+
+    def notes(self) -> list[str]:
+        """Return the sentences about the answers, of all processes."""
+        return list(dict.fromkeys(read_text(self._notes, "journal").splitlines())) if self._notes.is_file() else []
+
+    @property
+    def _notes(self) -> Path:
+        return self.folder / f"notes-{self.identity[:12]}.txt"
 
     def remove(self) -> None:
         """Remove the folder of a finished evaluation, if it exists."""

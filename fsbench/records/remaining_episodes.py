@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
+from fsbench.base.generators import steady
 from fsbench.base.progress import Sized
+from fsbench.base.terminal import print_note
 from fsbench.protocols.loop import Answerer, Counting, evaluate_batches
 from fsbench.records.journal import Journal
 from fsbench.records.run import Keep
@@ -60,14 +62,25 @@ class Share(Generic[Counted]):
     def taking(self) -> Iterator[Callable[[Any], None]]:
         """Within the block, yield a function that evaluates a batch and writes its results to the journal."""
         left = frozenset(self.numbers)
+        name, told = self.answering.name, set[str]()
         with self.answering.begin() as answer, closing(self.journal.open()) as writer:
+
+            def tell(sentence: str) -> None:
+                if sentence not in told:
+                    print_note(sentence)
+                    self.journal.note(sentence)
+                told.add(sentence)
+
+            def steadily(seen: Any) -> Sequence[Any]:
+                with steady(name, tell):
+                    return answer(seen)
 
             def add(results: list[Any]) -> None:
                 writer.add([result for result in results if result.episode in left], self.keep)
 
             def take(batch: Any) -> None:
                 with self.around():
-                    evaluate_batches([batch], self.answering.test, answer, add, self.answering.name)
+                    evaluate_batches([batch], self.answering.test, steadily, add, name)
 
             yield take
 

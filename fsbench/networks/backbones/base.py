@@ -104,8 +104,8 @@ class FrozenBackbone:
             name and sha256.
         passes: recent encodings that this network shares with other methods tested at the same time; None if nothing is
             shared.
-        builds_apart: whether building the network leaves torch's random generator unchanged. A resumed training needs
-            this, so that its next step draws the same random numbers as without the interruption.
+        builds_apart: whether building the network leaves torch's random generator unchanged. It does but in the first
+            step of a training, whose draws have always followed those of the network's first weights.
         trained_on: {name: value} of data set, fold and classes of the user's own training that made the weights; None
             for other weights.
 
@@ -119,7 +119,7 @@ class FrozenBackbone:
     trained_on: dict[str, Any] | None = None
     precision: NetworkPrecision = "fp32"
     passes: Passes | None = None
-    builds_apart: bool = False
+    builds_apart: bool = True
 
     def __init__(self, config: BackboneConfig):
         self.name = config.name
@@ -239,6 +239,10 @@ class FrozenBackbone:
                 self._model = self.in_its_precision(self._build(*size).to(pixels.device))
             self._size = size
         return self._model
+
+    def build_anew(self) -> None:
+        """Drop the built network, which is built again with the next image."""
+        self._model = None
 
     def check_unnarrowed(self) -> None:
         """Raise SettingsError if a reduced precision is set, which a method that tunes the network does not allow."""

@@ -172,7 +172,8 @@ class FrozenHubNetwork(FrozenBackbone):
     def network(self, pixels: Tensor) -> nn.Module:
         """Return the network on the device of `pixels`, in eval mode."""
         if self._model is None or next(self._model.parameters()).device != pixels.device:
-            self._model = self._build(0, 0).to(pixels.device)
+            with torch.random.fork_rng(devices=[], enabled=self.builds_apart):
+                self._model = self._build(0, 0).to(pixels.device)
         return self._model
 
     def check_image_size(self, size: int) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError, describe
+from fsbench.core.answering import answering
 from fsbench.core.classifier import FeatureClassifier
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
@@ -19,7 +20,6 @@ from fsbench.protocols.loop import evaluate_batches
 from fsbench.protocols.reading import DEFAULT_PROTOCOLS, load_protocol
 from fsbench.runner.config.parse import quiet
 from fsbench.runner.contract.episodes import SyntheticData, SyntheticImages, image_episode, segmentation_episode
-from fsbench.runner.engine.answering import answering
 
 SHOTS = (1, 5, 2, 3, 4)
 """Numbers of shots, the first of which that the method takes is that of most episodes."""

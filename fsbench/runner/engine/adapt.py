@@ -19,14 +19,13 @@ from torch import distributed
 from fsbench.base.errors import NumericsError, RunError
 from fsbench.base.files import make_folder, sha256_file
 from fsbench.core.adaptation import Adaptation
+from fsbench.core.answering import THREADS, answering
 from fsbench.core.episodic_scores import EpisodicScores
-from fsbench.core.released_format import WRITTEN_BY
+from fsbench.core.released_format import ADAPTED_TO, WRITTEN_BY
 from fsbench.networks.weights.files import read_checkpoint
 from fsbench.protocols.loop import evaluate_batches
 from fsbench.records.run_directory import RunDirectory
-from fsbench.runner.engine.answering import answering
-from fsbench.runner.engine.callbacks import THREADS
-from fsbench.runner.engine.checkpoint import ADAPTED, ADAPTED_TO, load_checkpoint, read_outcome, save_checkpoint
+from fsbench.runner.engine.checkpoint import ADAPTED, load_checkpoint, read_outcome, save_checkpoint
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.machine.determinism import unordered_kernels
 from fsbench.runner.engine.machine.meter import Meter

@@ -1,4 +1,4 @@
-"""Lightning callbacks of a run: seed each training step, sum validation results, keep checkpoints, tell progress."""
+"""Lightning callbacks of a run alone: keep checkpoints, tell progress."""
 
 import time
 from collections.abc import Callable
@@ -6,22 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
-import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from fsbench.base.errors import NumericsError
 from fsbench.base.progress import ProgressLines, duration
 from fsbench.base.terminal import print_progress
-from fsbench.core.episodic_scores import EpisodicScores
-from fsbench.datamodules.datamodule import DataModule
 from fsbench.runner.engine.checkpoint import TRAINING
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.origins import training_facts
-from fsbench.runner.engine.withheld_validation import Count
-
-THREADS = torch.get_num_threads()
-"""Number of threads that torch uses before Lightning divides the cores among the ranks of a machine."""
 
 
 class PlacelessCheckpoint(ModelCheckpoint):
@@ -46,53 +37,6 @@ def _with_paths(state: dict[str, Any], change: Callable[[str], str]) -> dict[str
     """Return the state of a ModelCheckpoint with other paths."""
     paths = {key: change(path) for key, path in state.items() if key.endswith("_path") and path}
     return state | paths | {"best_k_models": {change(path): score for path, score in state["best_k_models"].items()}}
-
-
-class PerStepSeed(Callback):
-    """Seed torch from (seed, epoch, step, rank) before every training step.
-
-    A resumed training therefore draws the same random numbers as one that was not stopped. The CPU generator uses 32
-    bits of a seed, so that among 100,000 steps about one pair draws the same numbers.
-
-    Args:
-        seed: the run's seed.
-    """
-
-    def __init__(self, seed: int):
-        self.seed = seed
-
-    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        words = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
-        torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]))
-
-
-class FiniteLoss(Callback):
-    """Callback that ends a training if the last loss of an epoch, or before a validation, is NaN or infinite.
-
-    Such a loss in between is tolerated, as half precision may cause one and skips the step.
-
-    Args:
-        name: the name of the method, for the message.
-    """
-
-    def __init__(self, name: str):
-        self.name = name
-        self.last: torch.Tensor | None = None
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
-    ) -> None:
-        self.last = outputs.get("loss") if isinstance(outputs, dict) else outputs  # a skipped step has none
-
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.on_train_epoch_end(trainer, pl_module)
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if isinstance(self.last, torch.Tensor) and not bool(self.last.isfinite().all()):
-            raise NumericsError(
-                f"{self.name}: the training loss is {float(self.last)} in epoch {trainer.current_epoch + 1}, expected "
-                "a finite number; lower the learning rate, or train with --trainer.precision 32-true"
-            )
 
 
 class ReadableCheckpoint(Callback):
@@ -131,51 +75,6 @@ class TrainingFacts(Callback):
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[TRAINING] = training_facts(self.experiment)
-
-
-class EpisodicValidation(Callback):
-    """Callback that logs val/mIoU, val/FB-IoU and val/accuracy over the validation episodes of all ranks.
-
-    Args:
-        data: the data module, which has the validation episodes and the protocol.
-        count: takes the outputs and the batch of a validation step and returns the pixel counts and decisions of each
-            episode.
-    """
-
-    def __init__(self, data: DataModule, count: Count):
-        self.data, self.count = data, count
-        self.scores: EpisodicScores | None = None
-
-    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.scores is None:
-            class_ids = self.data.validation_manifest.class_ids
-            self.scores = EpisodicScores(class_ids, self.data.validated.protocol.counting.void).to(pl_module.device)
-        self.scores.reset()
-
-    def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
-    ) -> None:
-        assert self.scores is not None
-        for result in self.count(outputs, batch):
-            self.scores.update(result)
-
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert self.scores is not None
-        for name, value in self.scores.compute().items():  # sums over all ranks first
-            pl_module.log(f"val/{name}", value, prog_bar=name == "mIoU", sync_dist=False)
-
-
-class ForgottenFeatures(Callback):
-    """Callback that drops cached features between training and validation if their data sets may differ.
-
-    Features are cached by image name, which is unique only within a data set.
-    """
-
-    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        pl_module.backbone.cache.clear()
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        pl_module.backbone.cache.clear()
 
 
 class TimeEstimate(Callback):

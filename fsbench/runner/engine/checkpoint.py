@@ -21,21 +21,19 @@ from fsbench.base.errors import CheckpointError, RecordError
 from fsbench.base.files import read_json, replacing, sha256_file
 from fsbench.core.method import Method
 from fsbench.core.released_format import TRAINED_ON, WRITTEN_BY, ReleasedFormat
+from fsbench.core.stated_variant import STATED
+from fsbench.datamodules.datamodule import DataModule
 from fsbench.networks.backbones.timm_networks import to_timm_names
-from fsbench.networks.weights.files import check_keys, fit_unwrapped, read_checkpoint, read_weights, state_digest
+from fsbench.networks.weights.files import read_checkpoint, read_weights, state_digest
 from fsbench.networks.weights.plain import plain_checkpoint
-from fsbench.records.run import AUTHORS, OTHER_RUN
-from fsbench.runner.engine.stated_variant import STATED, VARIANT, check_stated, describe_stated
+from fsbench.records.run import AUTHORS, ON_TRUST, OTHER_RUN, STATED_VARIANT
 
 TRAINING = "fsbench_training"
 """Key under which our checkpoints hold the facts of their training, see `fsbench.runner.engine.origins`."""
 
-ADAPTED_TO = "fsbench_adaptation"
-"""Key under which a checkpoint of an adaptation names the data set, the fold and the number of labelled images a class
-of the test that it learned from."""
-
-TRAINED_WITH = "trained_with"
-"""Key of `load_checkpoint`'s result: settings of the training that the method goes without."""
+TRAINED_WITH, VARIANT = "trained_with", "variant"
+"""Keys of `load_checkpoint`'s result: settings of the training that the method goes without, and whether those that an
+authors' checkpoint does not show are stated beside it (STATED_VARIANT, ON_TRUST, or None)."""
 
 TRAINED, ADAPTED = "checkpoints/finished.json", "checkpoints/adapted.json"
 """Files of a run's folder with the outcome of its training and of its adaptation, each beside its checkpoint."""
@@ -96,55 +94,31 @@ def read_outcome(finished: Path) -> dict[str, Any]:
     return outcome
 
 
-def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -> dict[str, Any]:
+def load_checkpoint(
+    method: Method, path: Path, data: DataModule | None = None, image_size: int | None = None
+) -> dict[str, Any]:
     """Load trained weights, fsbench's or the authors', into `method`, with the authors' backbone if included.
 
     Args:
         method: the method.
         path: the checkpoint file.
-        image_size: side of the images that the method gets, to compare with the side stated beside an authors'
-            checkpoint; None for no comparison.
+        data: the data module of the test; None for weights that a run made itself, or without a test.
+        image_size: side of the images that the method gets, where there is no data module to tell.
 
     Returns:
-        The file's content; under the key `TRAINED_WITH` the settings of its training that the method now lacks, and
-        under `VARIANT` whether the settings of an authors' checkpoint that its weights do not show are stated beside
-        it.
+        The file's content, with the entries `TRAINED_WITH` and `VARIANT`.
 
     Raises:
         CheckpointError: the file belongs to another method or another backbone; the message names the keys.
+        SettingsError: the weights were trained on classes of the test, or adapted to a test.
     """
     checkpoint = read_checkpoint(path)
-    written_by = checkpoint.get(WRITTEN_BY, {})
-    name = written_by.get("method")  # None in a converted file, which does not tell
-    whose = f"the checkpoint {path}" + (f" (of {name})" if name else "")
-
-    def fit(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-        learned, backbone = method.released_format.split(state) or (state, {})
-        learned, without = method.filter_state_dict(learned, whose)
-        check_keys(method.state_dict(), learned, whose)
-        return learned, backbone, without
-
-    learned, backbone, without = fit_unwrapped(checkpoint["state_dict"], fit, whose)
-    variant = None
-    if method.released_format.stated is not None and (backbone or isinstance(written_by.get(STATED), dict)):
-        stated = method.released_format.stated(path) if backbone else written_by[STATED]
-        variant = check_stated(method, stated, image_size, whose)
-    mine = method.describe()
-    expected = mine["settings"] | without
-    if name and (name, written_by.get("settings")) != (mine["method"], expected):
-        raise CheckpointError(
-            f"{whose} was trained with {written_by.get('settings')}; expected {mine['method']} with "
-            f"{mine['settings']}; give the checkpoint of the method that is evaluated"
-        )
-    if "backbone_sha256" in written_by and written_by["backbone_sha256"] != mine["backbone_sha256"]:
-        raise CheckpointError(
-            f"{whose} was trained on the backbone weights '{written_by.get('backbone')}', but those in use are "
-            f"'{mine['backbone']}'; give the same ones with --weights FILE"
-        )
-    method.load_state_dict(learned)
-    if backbone:
-        method.backbone.replace_weights(backbone, f"in the checkpoint {path.name} sha256 {sha256_file(path)}")
-    return checkpoint | {TRAINED_WITH: without, VARIANT: variant}
+    fitted = method.check_weights(checkpoint, data, path, image_size)
+    method.load_state_dict(fitted.learned)
+    origin = f"in the checkpoint {path.name} sha256 {sha256_file(path)}" if fitted.backbone else ""
+    method.take_weights(checkpoint, fitted, origin)
+    variant = None if fitted.is_stated is None else STATED_VARIANT if fitted.is_stated else ON_TRUST
+    return checkpoint | {TRAINED_WITH: fitted.without, VARIANT: variant}
 
 
 def checkpoint_weights_origin(method: Method, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,7 +175,7 @@ def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Ma
         stated_beside = forms[form_of].stated
         if stated_beside is not None:
             origin[STATED] = stated_beside(source)
-            direction += f"; its variant: {describe_stated(origin[STATED])}"
+            direction += f"; its variant: {_describe_stated(origin[STATED])}"
         converted = {"state_dict": learned, WRITTEN_BY: origin}
     else:
         raise CheckpointError(
@@ -212,6 +186,11 @@ def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Ma
         converted = {"pytorch-lightning_version": L.__version__} | converted
     save_checkpoint(converted, target)
     return direction
+
+
+def _describe_stated(stated: Mapping[str, Any]) -> str:
+    words = ", ".join(f"{key} {value}" for key, value in stated.items())
+    return f"{words} ({STATED_VARIANT})" if stated else f"{ON_TRUST}, as no config.yaml is beside it"
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from fsbench.base.errors import ContractError
 from fsbench.base.files import fingerprint
 from fsbench.base.progress import track
+from fsbench.core.answering import THREADS, answering
 from fsbench.core.method import Method
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.episodes.evaluation_order import evaluation_order
@@ -29,8 +30,7 @@ from fsbench.records.remaining_episodes import Answering, Share, evaluate_episod
 from fsbench.records.run import Cost, Keep, Provenance, RunFacts, Told, TrainingOutcome, Weights
 from fsbench.records.run_directory import RunDirectory
 from fsbench.records.writing import write_record
-from fsbench.runner.engine.answering import answering, fresh_copy
-from fsbench.runner.engine.callbacks import THREADS
+from fsbench.runner.engine.answering import fresh_copy
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.identity import feature_rounding
 from fsbench.runner.engine.machine.determinism import unordered_kernels
@@ -141,7 +141,7 @@ class Evaluation:
         except ContractError:
             journal.remove()  # answers that no test may have
             raise
-        facts = _facts(experiment, self.trainer, self.preparation, cost, kernels, len(self.asked))
+        facts = _facts(experiment, self.trainer, self.preparation, cost, kernels, len(self.asked), journal.notes())
         frame = to_frame(journal.rows(), experiment.data.manifest)
         told = [partial(listener, journal) for listener in self.listeners]
         meaning, test = experiment.method.attention_meaning, self.answered_by.test
@@ -272,7 +272,7 @@ def _answering(experiment: Experiment, trainer: L.Trainer) -> Answering[Test]:
 
     def batches(numbers: Sequence[int]) -> Any:
         _leave(experiment, numbers)
-        return data.test_dataloader()
+        return data.test_batches()
 
     @contextmanager
     def ready(get_method: Callable[[], Method]) -> Iterator[Answerer]:
@@ -326,7 +326,13 @@ def _cost(evaluation: Evaluation, share: Share[Test], seconds: float | None, pea
 
 
 def _facts(
-    experiment: Experiment, trainer: L.Trainer, preparation: Preparation, cost: Cost, kernels: set[str], asked: int
+    experiment: Experiment,
+    trainer: L.Trainer,
+    preparation: Preparation,
+    cost: Cost,
+    kernels: set[str],
+    asked: int,
+    notes: Sequence[str],
 ) -> RunFacts:
     """Return what is known of a run besides its counts.
 
@@ -334,6 +340,7 @@ def _facts(
         experiment, trainer, preparation: see `Evaluation`.
         cost, kernels: of the evaluation, see `Evaluation.end`.
         asked: number of episodes that were asked alone as well.
+        notes: what was noticed of the answers.
     """
     data, method = experiment.data, experiment.method
     device = trainer.strategy.root_device
@@ -358,7 +365,7 @@ def _facts(
         weights=Weights.model_validate(weights_origin(experiment)),
         told=_told(experiment),
         presence="predicted" if method.predicts_presence else data.protocol.counting.presence,
-        remarks=_remarks(experiment),
+        remarks=[*_remarks(experiment), *notes],
         cost=cost,
         **more,
         made=TrainingOutcome.model_validate(preparation.facts),

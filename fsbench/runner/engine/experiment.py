@@ -7,9 +7,8 @@ from typing import Any
 
 from fsbench.base.errors import RecordError, SettingsError, check_at_least
 from fsbench.core.method import Method
-from fsbench.core.shot_ensemble import ENSEMBLES
-from fsbench.data.annotations import WEAK, KnownOrNot
-from fsbench.data.episodes.manifest import CLASSIFICATION
+from fsbench.core.released_format import TRAINED_ON
+from fsbench.data.annotations import KnownOrNot
 from fsbench.datamodules.datamodule import DataModule
 from fsbench.datamodules.loading.step_division import StepDivision
 from fsbench.records.record import Record, read_record
@@ -17,20 +16,10 @@ from fsbench.records.run import OTHER_RUN, Identity, Variant, run_name
 from fsbench.records.run_directory import is_finished
 from fsbench.runner.config.limits import check_label, check_name, device_count
 from fsbench.runner.config.parse import ParsedRun, RunOptions
-from fsbench.runner.engine.checkpoint import (
-    ADAPTED_TO,
-    TRAINED_ON,
-    TRAINED_WITH,
-    checkpoint_weights_origin,
-    load_checkpoint,
-)
+from fsbench.runner.engine.checkpoint import TRAINED_WITH, VARIANT, checkpoint_weights_origin, load_checkpoint
 from fsbench.runner.engine.identity import run_identity
 from fsbench.runner.engine.micro_batches import check_accumulation
-from fsbench.runner.engine.stated_variant import VARIANT
 from fsbench.runner.engine.validation_plan import check_validation
-
-FLOAT32 = ("32-true", "32")
-"""Precisions in which a frozen network computes in float32 all through."""
 
 
 class Experiment:
@@ -74,8 +63,6 @@ class Experiment:
         check_name(self.options.name, "run.name")
         check_label(self.options.label)
         check_at_least(0, {"run.asked_alone": self.options.asked_alone})
-        self._check_task()
-        self.data.needs = self.method.needs
         devices = device_count(self.trainer_settings["devices"])
         if devices < 1:
             raise SettingsError(
@@ -84,10 +71,8 @@ class Experiment:
         self.processes = devices * int(self.trainer_settings["num_nodes"])
         self.method.nshot_strategy = self.options.nshot_strategy
         self.method.keeps_soft_masks = self.options.keep_predictions == "soft"
-        self._check_shots()
-        backbone = self.method.backbone
-        if backbone.trained_on:
-            self.data.check_unseen(backbone.trained_on, f"the backbone {backbone.weights_id}")
+        self.method.check_run(self.data, self.trains, str(self.trainer_settings["precision"]))
+        self.data.needs = self.method.needs
         self.division: StepDivision | None = None
         if self.trains:
             self.division = self.data.step_division(self.processes)
@@ -100,68 +85,17 @@ class Experiment:
         if self.checkpoint is not None:
             self._load_checkpoint(self.checkpoint)
 
-    def _check_task(self) -> None:
-        """Raise SettingsError unless method, data, kept features and the supports' annotation go together."""
-        self.method.check_data(self.data)
-        annotation, needs = self.data.support_annotation, self.method.needs
-        if annotation in WEAK and needs.annotation_option:
-            raise SettingsError(
-                f"support_annotation is {annotation}, but {self.options.name} makes the supports' annotations itself; "
-                f"leave support_annotation out and give the method's own option, such as {needs.annotation_option} box"
-            )
-        if annotation in WEAK and "boxes" in needs.hints:
-            raise SettingsError(
-                f"support_annotation is {annotation}, but {self.options.name} always gets a box of each support; "
-                "leave support_annotation out"
-            )
-        precision = str(self.trainer_settings["precision"])
-        backbone = self.method.backbone
-        if backbone.precision != "fp32" and precision not in FLOAT32:
-            raise SettingsError(
-                f"backbone_precision is {backbone.precision}, which is for precision 32-true, but this is {precision}; "
-                "leave --backbone-precision at fp32, which is the run's own"
-            )
-        dtype = backbone.cache_dtype
-        if dtype != "float32" and (self.data.task == CLASSIFICATION or precision not in FLOAT32):
-            raise SettingsError(
-                f"cache_dtype is {dtype}, which is for segmentation with precision 32-true, but this is "
-                f"{self.data.task} with {precision}; leave model.backbone.cache_dtype at float32"
-            )
-
-    def _check_shots(self) -> None:
-        """Raise SettingsError if the method cannot take the shots of test and training by `nshot_strategy`."""
-        strategy = self.options.nshot_strategy
-        if strategy == "one_pass" and not self.method.sees_all_shots:
-            raise SettingsError(
-                f"nshot_strategy is one_pass, but {self.options.name} takes one shot at a time; expected own or an "
-                f"ensemble: {', '.join(ENSEMBLES)}"
-            )
-        self.method.check_shots(self._shots_at_a_time, self.data.training.training_shot if self.trains else None)
-
-    @property
-    def _shots_at_a_time(self) -> int:
-        """Number of shots of which the method makes one answer; an ensemble joins answers of one."""
-        return 1 if self.options.nshot_strategy in ENSEMBLES else int(self.data.test.shot)
-
     @property
     def beyond_authors_rule(self) -> str:
         """Why the authors' rule for several shots does not cover the test's number of shots; "" if it does."""
-        return self.method.beyond_authors_rule(self._shots_at_a_time)
+        return self.method.beyond_authors_rule(self.method.shots_at_a_time(self.data.test.shot))
 
     def _load_checkpoint(self, path: Path) -> None:
-        """Load a checkpoint into the method; SettingsError if it was trained on classes of the test."""
-        content = load_checkpoint(self.method, path, self.data.image_size)
-        if adapted := content.get(ADAPTED_TO):
-            raise SettingsError(
-                f"the checkpoint {path} was adapted to {adapted['labelled_images']} labelled images a class of "
-                f"{adapted['dataset']}, which its rows could not say; give the best.ckpt of its training"
-            )
+        content = load_checkpoint(self.method, path, self.data)
         self.training_settings = content[TRAINED_WITH]
         self.checkpoint_variant = content[VARIANT]
         self.checkpoint_weights = checkpoint_weights_origin(self.method, content)
         self._checkpoint_data = content.get(TRAINED_ON)
-        if self._checkpoint_data:
-            self.data.check_unseen(self._checkpoint_data, f"the checkpoint {path}")
 
     @property
     def config_text(self) -> str:

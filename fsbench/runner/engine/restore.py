@@ -111,7 +111,7 @@ def _episodes(data: DataModule, chosen: Iterable[int]) -> Iterator[EpisodeBatch]
     """Yield the chosen episodes of a test with their truth, loaded in this process."""
     data.loading = replace(data.loading, workers=0)
     data.done = frozenset(episode.number for episode in data.manifest.episodes) - set(chosen)
-    batches: Iterable[EpisodeBatch] = data.test_dataloader()
+    batches: Iterable[EpisodeBatch] = data.test_batches()
     return (replace(one, next_shown={}) for batch in batches for one in batch.split())
 
 

@@ -30,7 +30,6 @@ from fsbench.runner.engine.machine.watchdog import Watchdog
 from fsbench.runner.engine.prediction_sheet import PredictionSheet
 from fsbench.runner.engine.train import prepare_method
 from fsbench.runner.engine.trainer import build_trainer
-from fsbench.runner.engine.withheld_validation import withhold_validation
 
 log = logging.getLogger("fsbench")
 
@@ -122,15 +121,14 @@ def _begun(experiment: Experiment, directory: RunDirectory) -> tuple[L.Trainer, 
     directory.write_text("config.yaml", experiment.config_text)  # what `fsbench explain` reads
     if reference := experiment.options.method_file:  # a run outlives the file of its method
         directory.write_bytes(SOURCE, unchanged_content(ClassFile.stated(reference)))
-    training_data, count_validation = withhold_validation(experiment.method.registry_name, experiment.data)
-    trainer, best = build_trainer(experiment, directory.path, count_validation)
+    trainer, best = build_trainer(experiment, directory.path)
     sheet = PredictionSheet(experiment.data)
 
     def log_scores(journal: Journal, record: Record) -> None:
         log_record(trainer.loggers, record, trainer.global_step or trained_steps(record.path))
 
     def prepare() -> Evaluation:
-        preparation = prepare_method(experiment, trainer, training_data, directory, best)
+        preparation = prepare_method(experiment, trainer, directory, best)
         listeners = (sheet.draw, log_scores)  # the sheet first: loggers send it
         return Evaluation(experiment, trainer, directory, preparation, listeners, sheet.shown)
 

@@ -19,7 +19,6 @@ from fsbench.runner.engine.machine.determinism import unordered_kernels
 from fsbench.runner.engine.machine.meter import Meter
 from fsbench.runner.engine.micro_batches import out_of_memory, step_division_facts
 from fsbench.runner.engine.validation_plan import ValidationPlan
-from fsbench.runner.engine.withheld_validation import WithheldData
 
 log = logging.getLogger("fsbench")
 
@@ -39,14 +38,13 @@ class Preparation:
 
 
 def prepare_method(
-    experiment: Experiment, trainer: L.Trainer, data: WithheldData, directory: RunDirectory, best: ModelCheckpoint
+    experiment: Experiment, trainer: L.Trainer, directory: RunDirectory, best: ModelCheckpoint
 ) -> Preparation:
     """Train or calibrate a run's method if the method needs it; then adapt it to the test if the method adapts.
 
     Args:
         experiment: the run.
         trainer: the run's trainer.
-        data: the run's data for the trainer, without the truth of validation episodes.
         directory: the run's folder, to which checkpoints are written.
         best: the trainer's callback that keeps the best checkpoint.
 
@@ -54,11 +52,11 @@ def prepare_method(
         Hash of the chosen checkpoint and facts for the run's record.
     """
     if experiment.method.needs.adaptation is not None:
-        trained = _train(experiment, trainer, data, directory, best) if experiment.trains else {}
+        trained = _train(experiment, trainer, directory, best) if experiment.trains else {}
         adapted = adapt(experiment, trainer, directory)
         return Preparation(adapted["checkpoint_sha256"], trained | {"adaptation": adapted})
     if experiment.trains:
-        facts = _train(experiment, trainer, data, directory, best)
+        facts = _train(experiment, trainer, directory, best)
         return Preparation(facts.pop("checkpoint_sha256"), facts)
     if experiment.method.needs.calibration:
         log.info("calibrating on base classes")
@@ -69,7 +67,7 @@ def prepare_method(
 
 
 def _train(
-    experiment: Experiment, trainer: L.Trainer, data: WithheldData, directory: RunDirectory, best: ModelCheckpoint
+    experiment: Experiment, trainer: L.Trainer, directory: RunDirectory, best: ModelCheckpoint
 ) -> dict[str, Any]:
     """Train unless that is done, and load the chosen checkpoint into the method.
 
@@ -78,16 +76,14 @@ def _train(
     """
     finished = directory.path / TRAINED
     if not finished.is_file():
-        directory.write_json(TRAINED, _fit(experiment, trainer, data, finished.with_name("last.ckpt"), best))
+        directory.write_json(TRAINED, _fit(experiment, trainer, finished.with_name("last.ckpt"), best))
         trainer.strategy.barrier("trained")
     facts = read_outcome(finished)
     load_checkpoint(experiment.method, finished.with_name(facts["checkpoint"]))
     return facts
 
 
-def _fit(
-    experiment: Experiment, trainer: L.Trainer, data: WithheldData, last: Path, best: ModelCheckpoint
-) -> dict[str, Any]:
+def _fit(experiment: Experiment, trainer: L.Trainer, last: Path, best: ModelCheckpoint) -> dict[str, Any]:
     """Train from the checkpoint `last`, or from the first epoch if there is none."""
     log.info("training %s", f"continues from {last}" if last.is_file() else "starts")
     division = experiment.division
@@ -95,10 +91,8 @@ def _fit(
     meter = Meter(trainer.strategy.root_device)
     with unordered_kernels() as kernels:
         resumed = last if last.is_file() else None
-        for network in experiment.method.backbone.networks:
-            network.builds_apart = resumed is not None
         try:
-            trainer.fit(experiment.method, datamodule=data, ckpt_path=resumed, weights_only=True)
+            trainer.fit(experiment.method, datamodule=experiment.data, ckpt_path=resumed, weights_only=True)
         except torch.OutOfMemoryError as error:
             raise RunError(out_of_memory(division, error)) from error
     checkpoint = Path(best.best_model_path)

@@ -11,13 +11,10 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.progress import shows_bar
+from fsbench.core.answering import THREADS
 from fsbench.core.global_state import allow_tf32
+from fsbench.datamodules.stages import Stages
 from fsbench.runner.engine.callbacks import (
-    THREADS,
-    EpisodicValidation,
-    FiniteLoss,
-    ForgottenFeatures,
-    PerStepSeed,
     PlacelessCheckpoint,
     ProgressInLines,
     ReadableCheckpoint,
@@ -30,16 +27,14 @@ from fsbench.runner.engine.loggers import wandb_logger
 from fsbench.runner.engine.machine.launch import plugins_in_job
 from fsbench.runner.engine.micro_batches import in_micro_batches
 from fsbench.runner.engine.validation_plan import CHOSEN_BY, EVERY_EPOCH, ValidationPlan, validation_schedule
-from fsbench.runner.engine.withheld_validation import Count
 
 
-def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L.Trainer, ModelCheckpoint]:
+def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, ModelCheckpoint]:
     """Build the Lightning trainer of a run.
 
     Args:
         experiment: the run.
         folder: folder to which the trainer writes.
-        count: takes outputs and batch of a validation step and returns each episode's counted result.
 
     Returns:
         The trainer, and its callback that keeps the checkpoint with the best validation mIoU, or the last one if
@@ -64,15 +59,13 @@ def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L
     checkpoints = _checkpoints(folder / "checkpoints", plan, experiment.data.validates)
     is_shown = arguments["enable_progress_bar"] is not False
     bar = is_shown and shows_bar()
-    callbacks = [*checkpoints, EpisodicValidation(experiment.data, count), PerStepSeed(experiment.data.seed)]
+    callbacks = [Stages(experiment.data), *checkpoints]
     loggers = [wandb_logger(experiment, folder), *_as_list(arguments["logger"])]
     if experiment.trains:
-        callbacks += [FiniteLoss(experiment.method.registry_name), plan, TrainingFacts(experiment)]
+        callbacks += [plan, TrainingFacts(experiment)]
         loggers = [CSVLogger(folder, "curves"), *loggers]
     if not experiment.data.validates:
         arguments = arguments | {"limit_val_batches": 0}
-    if experiment.data.trains_elsewhere:
-        callbacks.append(ForgottenFeatures())
     if is_shown:
         callbacks += [TimeEstimate(), TQDMProgressBar(leave=True) if bar else ProgressInLines()]
     callbacks += _as_list(arguments["callbacks"])

@@ -3,9 +3,10 @@
 import copy
 import math
 import random
+import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from inspect import signature
@@ -57,7 +58,7 @@ def evaluate(
             integers, 0 background and 1 to N the ways, or (mask, presence), or (mask, presence, score), with N bools
             (or 1 and 0) and N numbers from 0 to 1, one form for all episodes; in classification the way from 1 of each
             query.
-            A `torch.nn.Module` is such a function if its `forward` takes an episode.
+            A `torch.nn.Module` is such a function if its `forward` takes an episode; it answers in eval mode.
             A method of the suite as an object, such as a `Segmenter` of one's own.
             The name of a method (see `fsbench list`), which is built, trained if need be and run as by `fsbench bench`.
         test: the test, as `fsbench.load_test` returns it.
@@ -148,7 +149,8 @@ def evaluate(
             episodes_per_second=len(test) / seconds if seconds else None,
             peak_mib=None,
         )
-        record = record_answers(counted, chosen, journal, runs, given_card, cost, len(asked), went_on, label)
+        notes = journal.notes()
+        record = record_answers(counted, chosen, journal, runs, given_card, cost, len(asked), went_on, label, notes)
         journal.remove()
     return Result(record, test)
 
@@ -233,7 +235,8 @@ def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
             f"evaluate was given a {type(model).__name__}; expected a function of an episode, a method, or its name"
         )
     if test.image_size is None and test.protocol.view.counts_at_input_size:
-        first = read_output(_ask(model, test[0]), test[0])
+        with in_eval_mode(model):
+            first = read_output(_ask(model, test[0]), test[0])
         test = replace(test, image_size=first.label_map.shape[0])
 
     told_first: dict[str, int] = {}
@@ -250,8 +253,10 @@ def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
             )
         return read
 
-    def answerer(asked: Callable[[Any], Any]) -> AbstractContextManager[Answerer]:
-        return nullcontext(lambda seen: [answer(asked, episode) for episode in seen])
+    @contextmanager
+    def answerer(asked: Callable[[Any], Any]) -> Iterator[Answerer]:
+        with in_eval_mode(asked):
+            yield lambda seen: [answer(asked, episode) for episode in seen]
 
     def begin_fresh() -> AbstractContextManager[Answerer]:
         try:
@@ -260,6 +265,21 @@ def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
             return answerer(model)
 
     return Answering(name, test, lambda: answerer(model), begin_fresh, lambda numbers: [[n] for n in numbers])
+
+
+@contextmanager
+def in_eval_mode(model: Any) -> Iterator[None]:
+    """Within the block, a network answers in eval mode; each of its modules gets its own mode back afterwards."""
+    torch: Any = sys.modules.get("torch")  # a network is here only where torch is
+    modules = [*model.modules()] if torch is not None and isinstance(model, torch.nn.Module) else []
+    modes = [module.training for module in modules]
+    try:
+        if modules:
+            model.eval()
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
 
 
 def _ask(model: Any, episode: VisibleEpisode | VisibleImages) -> Any:

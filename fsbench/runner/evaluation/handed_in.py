@@ -1,6 +1,6 @@
 """The record of a test that somebody else answered: its answers were counted here, by the loop of every run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,7 @@ def record_answers(
     asked_alone: int | None = None,
     went_on: WentOn | None = None,
     label: str | None = None,
+    notes: Sequence[str] = (),
 ) -> Record:
     """Write the record of predictions for a whole test; if the same predictions already have a record, return it.
 
@@ -86,6 +87,7 @@ def record_answers(
             predictions were made by another program.
         went_on: how an interrupted evaluation was resumed; None if it was not interrupted.
         label: the label of the run; "" removes an earlier one, None keeps it.
+        notes: what was noticed of the answers.
 
     Raises:
         SettingsError: the folder cannot be written.
@@ -102,7 +104,8 @@ def record_answers(
         answers_sha256=digest,
         **test.identity,
     )
-    more: dict[str, Any] = {"remarks": test.remarks} if test.remarks else {}
+    remarks = [*test.remarks, *notes]
+    more: dict[str, Any] = {"remarks": remarks} if remarks else {}
     more |= {} if went_on is None else {"went_on": went_on}
     facts = RunFacts(
         id=run_name("-".join([name, *test.words, identity.digits])),

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, get_args
 
@@ -11,19 +11,23 @@ import torch
 from torch.utils.data import DataLoader
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.core.global_state import kept_global_state
+from fsbench.core.answering import THREADS, answering
+from fsbench.core.global_state import allow_tf32, kept_global_state
 from fsbench.core.method import Method
 from fsbench.core.segmenter import Segmenter
+from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
 from fsbench.datamodules.loading.episodes import ManifestEpisodes
 from fsbench.datamodules.loading.items import LoadingConfig
 from fsbench.datamodules.loading.loader import Loader
 from fsbench.datamodules.loading.way_classes import WayClasses
+from fsbench.datamodules.options import Loading
 from fsbench.protocols.loop import Answerer
+from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.test import Test
 from fsbench.protocols.view import InputResize, own_rule
 from fsbench.records.remaining_episodes import Answering
-from fsbench.runner.engine.answering import answering, choose_device, fresh_copy
+from fsbench.runner.engine.answering import choose_device, fresh_copy
 
 OPTIONS = ("image_size", "workers", "device", "input_resize")
 
@@ -61,7 +65,8 @@ def answer_by_method(
             f"evaluate was given no image_size, the side of the images that {method.registry_name} sees; give it, e.g. "
             f"evaluate(method, test, image_size=400)"
         )
-    _check(method, test, side)
+    _check(method, test)
+    method.check_run(LoneTest(test, side), trains=False)
     resized = options.get("input_resize", "protocol")
     if resized not in get_args(InputResize):
         raise SettingsError(f"input_resize is {resized!r}; expected one of {', '.join(get_args(InputResize))}")
@@ -84,11 +89,45 @@ def answer_by_method(
     return answered_by, parameters, follows_from if resized == "protocol" else [*follows_from, resized]
 
 
+@dataclass(frozen=True)
+class LoneTest:
+    """A test as methods check it (`Method.check_run`), of which no data module trains and loads.
+
+    Attributes:
+        tested: the test.
+        image_size: side of the images that the method sees.
+    """
+
+    tested: Test
+    image_size: int
+    loading: Loading = Loading()
+    support_annotation: SupportAnnotation = "mask"
+
+    @property
+    def task(self) -> str:
+        return self.tested.protocol.task
+
+    @property
+    def protocol(self) -> Protocol:
+        return self.tested.protocol
+
+    @property
+    def test(self) -> Any:
+        """Ways and shots of the test."""
+        return self.tested.manifest.header
+
+    def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
+        self.tested.check_unseen(trained_on, what)
+
+
 @contextmanager
 def _ready(method: Method) -> Iterator[Answerer]:
-    """Make a method ready to answer; random numbers, from which loaders draw, are the caller's again afterwards."""
-    with kept_global_state(), answering(method) as answer:
-        yield answer
+    """Make a method ready to answer as a run would; what it sets in this process is the caller's again afterwards."""
+    with kept_global_state():
+        allow_tf32(False, False)
+        torch.set_num_threads(THREADS)
+        with answering(method) as answer:
+            yield answer
 
 
 def _weights_sha256(method: Segmenter) -> str:
@@ -100,22 +139,15 @@ def _weights_sha256(method: Segmenter) -> str:
     return content.hexdigest()
 
 
-def _check(method: Segmenter, test: Test, side: int) -> None:
-    """Raise SettingsError unless the method can answer the test."""
+def _check(method: Segmenter, test: Test) -> None:
+    """Raise SettingsError unless a test alone is enough for the method."""
     if not test.protocol.has_masks:
         raise SettingsError(f"{method.registry_name} segments, and the test is one of {test.protocol.task}")
-    if test.protocol.draw.asks_base_classes and not method.segments_base_classes:
-        raise SettingsError(
-            f"the protocol {test.protocol.name} asks for base classes as well, but {method.registry_name} labels "
-            "only classes that it has supports of; choose another protocol or method"
-        )
     if method.needs.calibration or method.needs.adaptation is not None:
         raise SettingsError(
             f"{method.registry_name} {method.needs.before_test}, for which a test has no images; evaluate it by its "
             "name, or choose another setting"
         )
-    method.check_image_size(side)
-    method.check_shots(test.manifest.header.shot, None)
 
 
 def _batches(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fsbench.base.environment import check_environment
 from fsbench.base.progress import track
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.kit.reader import HandedInAnswer, read_answers
@@ -60,6 +61,7 @@ def score(
         >>> round(result.scores["mIoU"], 2)
         13.05
     """
+    check_environment()
     check_name(name, "name")
     check_test(test)
     given_card = read_given_card(card, name)

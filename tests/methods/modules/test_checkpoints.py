@@ -167,33 +167,33 @@ def test_what_the_authors_state_beside_a_checkpoint(tmp_path, capsys, stated, si
     method = CST(vit())
     if message not in (None, "trust"):
         with pytest.raises(CheckpointError, match=message) as error:
-            load_checkpoint(method, tmp_path / "best.ckpt", size)
+            load_checkpoint(method, tmp_path / "best.ckpt", image_size=size)
         assert "\n" not in str(error.value) and len(str(error.value)) < 600
     else:
         expected = "taken on trust" if message else "stated beside the checkpoint"
-        assert load_checkpoint(method, tmp_path / "best.ckpt", size)["variant"] == expected
+        assert load_checkpoint(method, tmp_path / "best.ckpt", image_size=size)["variant"] == expected
     assert "code ran" not in capsys.readouterr().out
 
 
 def test_a_converted_checkpoint_keeps_what_was_stated_beside_it(tmp_path):
     official_checkpoint(tmp_path / "best.ckpt", cst_learner(6, 12))
-    assert load_checkpoint(CST(vit()), tmp_path / "best.ckpt", 700)["variant"] == "taken on trust"
+    assert load_checkpoint(CST(vit()), tmp_path / "best.ckpt", image_size=700)["variant"] == "taken on trust"
     (tmp_path / "config.yaml").write_text(STATED)
     (tmp_path / "ours").mkdir()
     assert converted(tmp_path / "best.ckpt", tmp_path / "ours" / "x.ckpt", None) == (
         "authors' to ours; its variant: method CST*, support_side 12, image_size 700 (stated beside the checkpoint)"
     )
     same = CST(BackboneConfig("tiny", "random:7"))
-    assert load_checkpoint(same, tmp_path / "ours" / "x.ckpt", 700)["variant"] == "stated beside the checkpoint"
+    assert load_checkpoint(same, tmp_path / "ours" / "x.ckpt", image_size=700)["variant"] == "stated beside the checkpoint"
     large = CST(BackboneConfig("tiny", "random:7"), support_side=18)
     with pytest.raises(CheckpointError, match=r"support_side 12.*expected 18.*--model\.support_side 12"):
-        load_checkpoint(large, tmp_path / "ours" / "x.ckpt", 700)
+        load_checkpoint(large, tmp_path / "ours" / "x.ckpt", image_size=700)
     (tmp_path / "config.yaml").unlink()
     trained = CST(BackboneConfig("tiny", "random:7"))
     torch.save({"state_dict": trained.state_dict()}, tmp_path / "bare.ckpt")
     told = checkpoint_weights_origin(trained, read_checkpoint(tmp_path / "bare.ckpt"))
     assert told == {"origin": "another run", "training": None, "trained_on": None}
-    assert load_checkpoint(trained, tmp_path / "bare.ckpt", 700)["variant"] is None
+    assert load_checkpoint(trained, tmp_path / "bare.ckpt", image_size=700)["variant"] is None
 
 
 @pytest.mark.parametrize("state", [{}, {"head.w": torch.zeros(1)}, {"backbone.cls_token": torch.zeros(1)}])

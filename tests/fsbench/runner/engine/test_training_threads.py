@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fsbench.base.errors import SettingsError
-from fsbench.runner.engine.callbacks import THREADS
+from fsbench.core.answering import THREADS
 from fsbench.runner.engine.trainer import build_trainer
 from fsbench.runner.engine.withheld_validation import withhold_validation
 from tests.fsbench.runner.engine.test_training_steps import experiment

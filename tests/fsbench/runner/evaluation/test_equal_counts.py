@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fsbench.base.errors import FsbenchError
+from fsbench.core.answering import answering
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.protocols.kit.answers import Answers
 from fsbench.protocols.reading import load_protocol, protocol_names
@@ -19,7 +20,6 @@ from fsbench.records.record import Record
 from fsbench.runner.config.registry import names_by_task
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.config.tests import load_test
-from fsbench.runner.engine.answering import answering
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
 from fsbench.runner.evaluation.evaluate import evaluate

@@ -1,0 +1,90 @@
+"""The batches of an evaluation as Lightning, a method and all its hooks get them: without their truth.
+
+The truth of the batches under way is kept by functions that are made here together: one that iterates over batches, and
+one that gives the truth of answers to whoever counts them. So a method cannot take it by mistake, from a batch, the
+outputs or a loader's batches. It can be had on purpose, as everything in one process can: a method is trusted code
+(docs/guarantees.md).
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from fsbench.base.errors import SettingsError
+from fsbench.protocols.test import Test
+
+Pass = Generator[Any, None, None]
+
+
+class Batches:
+    """Batches for a Trainer, which leaves such a loader as it is: data modules divide the episodes themselves.
+
+    Args:
+        loader: the loader.
+        start: begins a pass over the loader; by default the loader's own.
+
+    Attributes:
+        batch_sampler: the loader's, which Lightning tells the number of the epoch.
+    """
+
+    def __init__(self, loader: Any, start: Callable[[Any], Iterator[Any]] = iter):
+        self._loader, self._start = loader, start
+        self._length = len(loader)
+        self.batch_sampler = loader.batch_sampler
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._start(self._loader)
+
+    def end(self) -> None:
+        """Let go of the loader, which ends its processes when nothing refers to it any more."""
+        self._loader = ()
+
+
+class Withheld(NamedTuple):
+    """Functions that hide the truth of batches, give it to whoever counts answers, and end the loaders' processes."""
+
+    hide: Callable[[Any, Test, bool], Batches]
+    take: Callable[[Sequence[int], str], list[Any]]
+    end: Callable[[], None]
+
+
+def withhold() -> Withheld:
+    """Return the three functions; truths that are not `kept` for counting, as in a prediction, are dropped at once."""
+    truths: dict[int, Any] = {}
+    made: list[Batches] = []
+    passes: list[Pass] = []
+
+    def hide(loader: Any, test: Test, kept: bool) -> Batches:
+        def visible(batches: Any) -> Pass:
+            for batch in batches:
+                seen, parted = test.part(batch)
+                if kept:
+                    truths.update(zip(test.numbers(seen), parted, strict=True))
+                yield seen
+
+        def start(batches: Any) -> Iterator[Any]:
+            passes.append(visible(batches))
+            return passes[-1]
+
+        made.append(Batches(loader, start))
+        return made[-1]
+
+    def take(numbers: Sequence[int], name: str) -> list[Any]:
+        unknown = [number for number in numbers if number not in truths]
+        if unknown:
+            raise SettingsError(
+                f"{name}: a batch says that it is of episode {unknown[0]}, which it is not; leave the numbers of its "
+                "episodes as they are"
+            )
+        return [truths.pop(number) for number in numbers]
+
+    def end() -> None:
+        while passes:
+            passes.pop().close()
+        while made:
+            made.pop().end()
+        truths.clear()
+
+    return Withheld(hide, take, end)

@@ -1,0 +1,282 @@
+"""What each stage of Lightning's Trainer does for a method of the suite, in a run and by hand."""
+
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import distributed
+
+from fsbench.base.environment import check_environment
+from fsbench.base.errors import NumericsError, SettingsError
+from fsbench.base.generators import steady
+from fsbench.core.answering import apart_from_program
+from fsbench.core.episodic_scores import EpisodicScores
+from fsbench.core.method import Method
+from fsbench.protocols.loop import count_answers
+from fsbench.protocols.test import Test
+from fsbench.records.counts import official_rows, to_frame
+
+if TYPE_CHECKING:
+    from fsbench.datamodules.datamodule import DataModule
+
+
+class Stages(L.Callback):
+    """Callback by which Lightning's Trainer fits, validates, tests and predicts as a run of the suite does.
+
+    It checks method and data together, seeds each step, sums micro-batches, refuses a loss that is not finite, prepares
+    the method for its episodes, counts its answers and logs the scores of all ranks. A run puts it in its Trainer, and
+    a data module in everybody's.
+
+    Args:
+        data: the data module of the Trainer.
+    """
+
+    def __init__(self, data: "DataModule"):
+        self.data = data
+        self.rows: list[dict[str, Any]] = []
+        self._loss: Any = None
+        self._around = ExitStack()
+        self._begun = ExitStack()
+        self._answer = ExitStack()
+
+    # All stages -------------------------------------------------------------------------------------------------------
+
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        check_environment()
+        if stage != "fit" and trainer.barebones:
+            raise SettingsError(f"Trainer(barebones=True) logs nothing, so {stage} has no score; leave barebones out")
+        pl_module.check_run(self.data, stage == "fit", str(trainer.precision))
+        self.data.needs = pl_module.needs
+        _check_processes(self.data, stage, trainer)
+        if stage == "fit":
+            self._check_fit(trainer, pl_module)
+        self._around.enter_context(apart_from_program())
+
+    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        self._end()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        for entered in (self._answer, self._begun, self._around):
+            entered.close()
+        self.data.withheld.end()
+
+    def _begin(self, method: Method) -> None:
+        """Prepare a method for episodes, as a run does."""
+        method.begin_test(self.data)
+        self._begun.callback(method.end_test)
+
+    def _prepare(self, method: Method) -> None:
+        """Calibrate a method that asks for it, and prepare it for its episodes."""
+        if method.needs.adaptation is not None:
+            raise SettingsError(
+                f"{method.registry_name} {method.needs.before_test}, which a Trainer by hand does not do; test it by "
+                "its name (fsbench bench), or take settings that do not"
+            )
+        if method.needs.calibration:
+            method.calibrate(episode.to(method.device) for episode in self.data.calibration_episodes())
+        self._begin(method)
+
+    def _asks(self, method: Method) -> None:
+        self._answer.enter_context(steady(method.registry_name, rank_zero_warn))
+
+    def _counted(self, test: Test, method: Method, outputs: Any, batch: Any) -> list[Any]:
+        """Count the answers to a batch, and return the results."""
+        self._answer.close()
+        answers = outputs.get("answers") if isinstance(outputs, dict) else None
+        truths = self.data.withheld.take(test.numbers(batch), method.registry_name)
+        return count_answers(test, answers, truths, method.registry_name)
+
+    # Training ---------------------------------------------------------------------------------------------------------
+
+    def _check_fit(self, trainer: L.Trainer, method: Method) -> None:
+        """Check a training, and let Lightning sum the micro-batches of a step."""
+        if trainer.overfit_batches:
+            raise SettingsError(
+                f"Trainer(overfit_batches={trainer.overfit_batches}) repeats batches, and an epoch here draws its own; "
+                "leave it out, and train on few with limit_train_batches"
+            )
+        parts = self.data.step_division(trainer.world_size).accumulation
+        if parts > 1 and method.automatic_optimization:
+            if trainer.accumulate_grad_batches not in (1, parts):
+                raise SettingsError(
+                    f"Trainer(accumulate_grad_batches={trainer.accumulate_grad_batches}) sums other micro-batches than "
+                    f"the {parts} of a step (batch_size, micro_batch); leave it out"
+                )
+            trainer.accumulate_grad_batches = parts
+        for callback in _choosing(trainer):
+            if getattr(callback, "mode", "max") == "min":
+                rank_zero_warn(
+                    f"{type(callback).__name__}(monitor='{callback.monitor}') has mode 'min', which keeps the worst; "
+                    "give mode='max'"
+                )
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Raise SettingsError if a checkpoint is to be chosen by a validation that never comes."""
+        steps, epochs = trainer.max_steps, trainer.max_epochs
+        every = trainer.check_val_every_n_epoch or 1
+        parts = trainer.accumulate_grad_batches
+        needed = (every - 1) * -(-int(trainer.num_training_batches) // parts) + -(
+            -int(trainer.val_check_batch) // parts
+        )
+        never = (
+            "limit_val_batches is 0" if not trainer.limit_val_batches
+            else f"check_val_every_n_epoch is {every}, and max_epochs {epochs}" if -1 < (epochs or -1) < every
+            else f"max_steps is {steps}, and the first validation comes after {needed}" if -1 < steps < needed
+            else ""
+        )  # fmt: skip
+        if never and _choosing(trainer):
+            raise SettingsError(f"{never}: no validation would choose a checkpoint; expected one")
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Seed torch from (seed, epoch, step, rank), so that a resumed training draws what it would have drawn.
+
+        The CPU generator uses 32 bits of a seed: among 100,000 steps about one pair draws the same numbers.
+        """
+        is_first = trainer.ckpt_path is None and trainer.current_epoch == batch_idx == 0
+        for network in pl_module.backbone.networks:
+            network.builds_apart = not is_first
+            if is_first:  # an earlier validation may have built it
+                network.build_anew()
+        words = [self.data.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]))
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, *batch: Any) -> None:
+        for network in pl_module.backbone.networks:
+            network.builds_apart = True
+        self._loss = outputs.get("loss") if isinstance(outputs, dict) else outputs  # a skipped step has none
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Raise NumericsError if the last loss is NaN or infinite; half precision skips such a step in between."""
+        if isinstance(self._loss, torch.Tensor) and not bool(self._loss.isfinite().all()):
+            raise NumericsError(
+                f"{pl_module.registry_name}: the training loss is {float(self._loss)} in epoch "
+                f"{trainer.current_epoch + 1}, expected a finite number; lower the learning rate, or train with "
+                "--trainer.precision 32-true"
+            )
+
+    # Validation -------------------------------------------------------------------------------------------------------
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._prepare(pl_module)
+        else:
+            self.on_train_epoch_end(trainer, pl_module)
+            self._begin(pl_module)
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        manifest, counting = self.data.validation_manifest, self.data.validated.protocol.counting
+        scores = EpisodicScores(manifest.class_ids, counting.void, len(manifest.episodes))
+        self.scores = scores.to(pl_module.device)
+
+    def on_validation_batch_start(self, trainer: L.Trainer, pl_module: Any, *batch: Any) -> None:
+        self._asks(pl_module)
+
+    def on_validation_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, *more: Any) -> None:
+        for result in self._counted(self.data.validated, pl_module, outputs, batch):
+            self.scores.update(result)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        scores = self.scores.compute()  # sums over all ranks first
+        _tell_limits(int(scores.pop("episodes")), len(self.data.validation_manifest.episodes), "validated")
+        log_scores(pl_module, "val", scores)
+        _wait_for_all()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self._begun.close()
+
+    # Test -------------------------------------------------------------------------------------------------------------
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.rows = []
+        self._prepare(pl_module)
+
+    def on_test_batch_start(self, trainer: L.Trainer, pl_module: Any, *batch: Any) -> None:
+        self._asks(pl_module)
+
+    def on_test_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, *more: Any) -> None:
+        for result in self._counted(self.data.tested, pl_module, outputs, batch):
+            self.rows += result.rows()
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        data, rows = self.data, self.rows
+        if distributed.is_available() and distributed.is_initialized():
+            gathered: list[Any] = [None] * distributed.get_world_size()
+            distributed.all_gather_object(gathered, rows)
+            _wait_for_all()
+            rows = [row for of_rank in gathered for row in of_rank]
+        tested, every = {row["episode"] for row in rows}, data.manifest.episodes
+        manifest = replace(data.manifest, episodes=tuple(episode for episode in every if episode.number in tested))
+        _tell_limits(len(manifest.episodes), len(every), "tested")
+        frame = official_rows(to_frame(rows, manifest))
+        header = data.manifest.header
+        if len(manifest.episodes) < len(every):  # a class that no episode has asked about does not count as 0
+            asked = frozenset(frame["class_id"].to_list())
+            header = header.model_copy(update={"class_ids": [one for one in header.class_ids if one in asked]})
+        log_scores(pl_module, "test", data.protocol.statistics(frame, header).scores())
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.rows = []
+        self._begun.close()
+
+    # Prediction -------------------------------------------------------------------------------------------------------
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self._prepare(pl_module)
+
+    def on_predict_batch_start(self, trainer: L.Trainer, pl_module: Any, *batch: Any) -> None:
+        self._asks(pl_module)
+
+    def on_predict_batch_end(self, trainer: L.Trainer, pl_module: Any, *batch: Any) -> None:
+        self._answer.close()
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self._begun.close()
+
+
+def log_scores(method: Method, stage: str, scores: dict[str, float]) -> None:
+    """Log scores {name: value}, which are equal on all ranks, as `<stage>/<name>`."""
+    kind = torch.float32 if method.device.type == "mps" else torch.float64
+    for name, value in scores.items():
+        whole = torch.tensor(value, dtype=kind, device=method.device)
+        method.log(f"{stage}/{name}", whole, prog_bar=name == "mIoU", sync_dist=False)
+
+
+def _choosing(trainer: L.Trainer) -> list[Any]:
+    """Return the callbacks that choose by a score of the validation, all of which are best at their highest."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return [one for one in callbacks if str(getattr(one, "monitor", "")).startswith("val/")]
+
+
+def _tell_limits(counted: int, there: int, done: str) -> None:
+    if counted < there:
+        rank_zero_warn(
+            f"{counted} of {there} episodes were {done}, as this Trainer limits its batches; the scores are of them "
+            "alone"
+        )
+
+
+def _check_processes(data: "DataModule", stage: str, trainer: L.Trainer) -> None:
+    """Raise SettingsError where a process would have no episode, whose evaluation Lightning skips without a word."""
+    processes = trainer.world_size
+    validates = stage in ("fit", "validate") and data.validates and bool(trainer.limit_val_batches)
+    manifest = data.validation_manifest if validates else data.manifest if stage == "test" else None
+    if manifest is not None and len(manifest.episodes) < processes:
+        raise SettingsError(
+            f"the {'validation' if validates else 'test'} has {len(manifest.episodes)} episodes, fewer than the "
+            f"{processes} processes of this Trainer; give it devices={len(manifest.episodes)} or fewer"
+        )
+
+
+def _wait_for_all() -> None:
+    """Wait until every process has what was gathered: one that ends before closes the connections of the others."""
+    if distributed.is_available() and distributed.is_initialized():
+        with suppress(RuntimeError):  # of a process that had waited, and has ended
+            distributed.barrier()
