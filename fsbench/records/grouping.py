@@ -31,7 +31,7 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
 
     Raises:
         RecordError: two runs claim to be different folds but test the same classes or episodes (`check_folds`), or
-            claim to be different trainings but have equal weights or counts (`check_trainings`).
+            claim to be different trainings but have equal weights (`check_trainings`).
     """
     families: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Record]]] = {}
     for record in records:
@@ -72,28 +72,34 @@ def check_folds(group: Iterable[Record]) -> None:
 
 
 def check_trainings(group: Iterable[Record]) -> None:
-    """Raise RecordError if two runs with different training seeds are one training: equal weights or equal counts.
+    """Raise RecordError if two runs with different training seeds are one training: their checkpoints are equal.
 
-    Methods that are not trained are not checked. Neither are classification runs, whose classifiers may use the seed
-    after training (statistics specification §13.3).
+    Equal counts alone are no proof (`fsbench.records.description.warnings` tells them): two trainings may well predict
+    nothing.
+    """
+    for first, other in (pair for runs in trainings_of_folds(group) for pair in combinations(runs, 2)):
+        seeds = first.run.identity.seed, other.run.identity.seed
+        if seeds[0] != seeds[1] and {weights_sha256(first)} & {weights_sha256(other)} - {None}:
+            error = RecordError(
+                f"seeds {seeds[0]} and {seeds[1]} of {first.run.identity.method.name} are one training: their weights "
+                f"are the same ({first.path}, {other.path}); train again with another seed, or leave one of them out"
+            )
+            error.folder = other.path
+            raise error
+
+
+def trainings_of_folds(group: Iterable[Record]) -> list[list[Record]]:
+    """List for each fold the runs of a method that differ only in the training seed.
+
+    Methods that are not trained are left out. So are classification runs, whose classifiers may use the seed after
+    training (statistics specification §13.3).
     """
     of_fold: dict[tuple[str, int, str], list[Record]] = {}
     for record in group:
         if record.protocol.has_masks and not is_untrained(record):
             own = str(sorted(run_settings(record).items()))
             of_fold.setdefault((own, fold_of(record), record.manifest_sha256), []).append(record)
-    for first, other in (pair for runs in of_fold.values() for pair in combinations(runs, 2)):
-        seeds = first.run.identity.seed, other.run.identity.seed
-        same = {weights_sha256(first)} & {weights_sha256(other)} - {None}
-        equal = first.run.counts_sha256 == other.run.counts_sha256
-        if seeds[0] != seeds[1] and (same or equal):
-            what = "their weights are the same" if same else "their pixel counts are equal in all episodes"
-            error = RecordError(
-                f"seeds {seeds[0]} and {seeds[1]} of {first.run.identity.method.name} are one training: {what} "
-                f"({first.path}, {other.path}); train again with another seed, or leave one of them out"
-            )
-            error.folder = other.path
-            raise error
+    return [*of_fold.values()]
 
 
 def is_untrained(record: Record) -> bool:
