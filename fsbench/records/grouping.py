@@ -12,6 +12,7 @@ from fsbench.data.episodes.task import Task
 from fsbench.records.class_files import METHOD, STATED_BY, file_words, last_finished
 from fsbench.records.record import Record
 from fsbench.records.run import UNTRAINED
+from fsbench.records.setting_words import differing_settings, label_settings, setting_words
 from fsbench.scores.trivial import is_trivial
 
 COPY = "all_files_sha256", "painting"
@@ -311,9 +312,11 @@ def variants_of_groups(
 
     def words(record: Record) -> list[str]:
         """Return the settings of a run that its label names."""
-        own, method = run_settings(record), record.run.identity.method.name
+        own, method = label_settings(run_settings(record)), record.run.identity.method.name
         return [
-            _words(key, own[key], files.get((method, key, str(own[key])))) for key in sorted(own) if key in told[method]
+            files.get((method, key, str(own[key]))) or setting_words(key, own[key], told[method])
+            for key in sorted(own)
+            if key in told[method]
         ]
 
     tests: dict[tuple[Any, ...], dict[int, set[str]]] = {}  # test without its protocol -> fold -> words for the weights
@@ -328,18 +331,16 @@ def _distinguishing_settings(groups: Sequence[list[Record]], across: Collection[
     told: dict[str, set[str]] = {}
     every: dict[tuple[str, str], list[dict[str, Any]]] = {}  # method and data set -> what of them is never left out
     for group in groups:
-        values: dict[tuple[str, str], Any] = {}
+        of_group: dict[str, list[dict[str, Any]]] = {}
         for record in group:
-            settings, method = run_settings(record), record.run.identity.method.name
-            for key, value in settings.items():
-                if values.setdefault((method, key), value) != value:
-                    told.setdefault(method, set()).add(key)
+            settings, method = label_settings(run_settings(record)), record.run.identity.method.name
+            of_group.setdefault(method, []).append(settings)
             own = {k: v for k, v in settings.items() if k in across or k.startswith(("method.", "backbone."))}
             every.setdefault((method, str(record.header.dataset)), []).append(own)
+        for method, of_runs in of_group.items():
+            told.setdefault(method, set()).update(differing_settings(of_runs))
     for (method, _), of_runs in every.items():
-        keys = {key for own in of_runs for key in own}
-        differing = (key for key in keys if any(own.get(key) != of_runs[0].get(key) for own in of_runs))
-        told.setdefault(method, set()).update(differing)
+        told[method] |= differing_settings(of_runs)
     return told
 
 
@@ -371,7 +372,7 @@ def _label_runs(
                 labelled[label] = members
                 continue
             for record in members:
-                ends = record.run.id[-10:], record.run.id  # the digits are equal where settings are
+                ends = *_distinguishing_hash(record, equal), record.run.id[-10:], record.run.id
                 alone = [_label(method, [*words(record), weights(record), record.run.label, end]) for end in ends]
                 labelled[next((label for label in alone if label not in labelled), alone[-1])] = [record]
     return labelled
@@ -390,12 +391,22 @@ def _newest_first(
 
 
 def _is_one_a_training(records: Sequence[Record]) -> bool:
-    return len({(fold_of(record), record.run.identity.seed) for record in records}) == len(records)
+    return len(set(map(_place, records))) == len(records)
 
 
-def _words(key: str, value: Any, of_file: str | None) -> str:
-    """Return a setting in words; `of_file` are those for the content of a file."""
-    return of_file or f"{key.split('.')[-1]} {value}"
+def _place(record: Record) -> tuple[int, int | None]:
+    return fold_of(record), record.run.identity.seed
+
+
+def _distinguishing_hash(record: Record, others: Iterable[Record]) -> list[str]:
+    """Return words for the first hash in a run's identity that no other run of its fold and seed has; [] if none."""
+    own = record.flat_identity
+    beside = [one.flat_identity for one in others if one is not record and _place(one) == _place(record)]
+    return [
+        f"{key.rpartition('.')[2].removesuffix('_sha256').replace('_', ' ')} {value[:10]}"
+        for key, value in own.items()
+        if key.endswith("_sha256") and beside and all(value != other.get(key) for other in beside)
+    ][:1]
 
 
 def _label(method: str, words: Iterable[str]) -> str:
