@@ -278,9 +278,10 @@ def variants(records: list[Record]) -> dict[str, list[Record]]:
     A label is the method's name, followed by the settings that differ if the method was run with several.
 
     Several runs of one fold and seed that differ in no setting (two checkpoints, say) are not grouped, since it is not
-    known which folds belong together: each gets a label of its own with the hash that ends its folder's name. If a
-    method is in a user's own file, which has changed between runs, labels say "as it is now" or the date of the runs,
-    the newest first.
+    known which folds belong together: each gets a label of its own with its number of validation episodes, with a hash
+    of its identity, or with the hash that ends its folder's name, whichever is the first to differ. If a method is in a
+    user's own file, which has changed between runs, labels say "as it is now" or the date of the runs, the newest
+    first.
 
     Returns:
         {label: runs that differ only in fold and seed}.
@@ -372,7 +373,7 @@ def _label_runs(
                 labelled[label] = members
                 continue
             for record in members:
-                ends = *_distinguishing_hash(record, equal), record.run.id[-10:], record.run.id
+                ends = *_words_beyond_settings(record, equal), record.run.id[-10:], record.run.id
                 alone = [_label(method, [*words(record), weights(record), record.run.label, end]) for end in ends]
                 labelled[next((label for label in alone if label not in labelled), alone[-1])] = [record]
     return labelled
@@ -398,14 +399,19 @@ def _place(record: Record) -> tuple[int, int | None]:
     return fold_of(record), record.run.identity.seed
 
 
-def _distinguishing_hash(record: Record, others: Iterable[Record]) -> list[str]:
-    """Return words for the first hash in a run's identity that no other run of its fold and seed has; [] if none."""
-    own = record.flat_identity
-    beside = [one.flat_identity for one in others if one is not record and _place(one) == _place(record)]
+def _words_beyond_settings(record: Record, others: Iterable[Record]) -> list[str]:
+    """Return words that tell a run from the others of its fold and seed with the same settings; [] if there are none.
+
+    They are its number of validation episodes, or else the first hash in its identity that no other run has.
+    """
+    beside = [one for one in others if one is not record and _place(one) == _place(record)]
+    episodes = [one.run.weights.training and one.run.weights.training.episodes for one in (record, *beside)]
+    if beside and episodes[0] is not None and episodes[0] not in episodes[1:]:
+        return [f"validation_episodes {episodes[0]}"]
     return [
         f"{key.rpartition('.')[2].removesuffix('_sha256').replace('_', ' ')} {value[:10]}"
-        for key, value in own.items()
-        if key.endswith("_sha256") and beside and all(value != other.get(key) for other in beside)
+        for key, value in record.flat_identity.items()
+        if key.endswith("_sha256") and beside and all(value != one.flat_identity.get(key) for one in beside)
     ][:1]
 
 

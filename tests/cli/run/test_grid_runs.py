@@ -52,6 +52,26 @@ def test_a_grid_runs_what_is_missing_and_goes_past_failures(warm, grid, tmp_path
 
 
 @pytest.mark.slow(30)
+def test_a_grid_shows_the_validation_on_base_classes_and_sorts_by_it(warm, grid, tmp_path):
+    rates = [f"--model.learning_rate={rate}" for rate in ("1e-6", "1e-2")]
+    small = ["--data.training.validation=base", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1"]
+    file = grid("rates", methods=["emat"], extra=small, variants=[[rate] for rate in rates])
+    assert warm("grid", file, grid("none"), "--runs", "runs", "--run").returncode == 0
+    found = {}
+    for record in find_records(tmp_path / "runs"):
+        rate = record.run.identity.as_json()["method"].get("learning_rate")
+        found[rate and f"--model.learning_rate={rate}"] = record.run.made.validation_mIoU
+    listed = warm("grid", file, grid("none"), "--runs", "runs", "--metrics", "val/mIoU", "--format", "json").stdout
+    scores = [(one["value"], one["variant"]["extra"][-1]) for one in json.loads(listed)["scores"]]
+    assert [value for value, _ in scores] == [*sorted(filter(None, found.values()), reverse=True), None]
+    assert {rate.replace("1e-6", "1e-06").replace("1e-2", "0.01") for value, rate in scores if value} <= found.keys()
+    shown = warm("grid", file, grid("none"), "--runs", "runs", COLUMNS="120").stdout
+    assert shown.splitlines()[3].split()[-4:] == ["mIoU", "FB-IoU", "accuracy", "val/mIoU"]
+    (untrained,) = (line for line in shown.splitlines() if line.startswith("prototype "))
+    assert untrained.endswith(" –") and "val/mIoU" not in warm("grid", grid("none"), "--runs", "runs").stdout
+
+
+@pytest.mark.slow(30)
 def test_submitit_runs_cells_in_jobs_of_their_own(warm, grid, tmp_path):
     good, bad = grid("good"), grid("bad", methods=["emat"], extra=["--trainer.limit_train_batches=0"])
     done = warm("grid", good, bad, "--runs", "runs", "--run", "--executor", "submitit-local", "--array", "2",

@@ -4,8 +4,8 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.results.sheets.fitting import fit
-from fsbench.results.sheets.names import shorten
 from fsbench.results.sheets.legend import INTERVAL_NOTE
+from fsbench.results.sheets.names import shorten
 from fsbench.results.sheets.text import table_lines
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.breakdowns import short_table, to_sheet

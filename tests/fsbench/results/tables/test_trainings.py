@@ -191,3 +191,23 @@ def test_runs_of_an_untrained_method_that_differ_by_rounding_are_one(tmp_path):
         rewrite(record, {"training": None})
     block = block_of(runs)
     assert block.reaches == {"prototype": Reach.UNTRAINED} and len(block.costs["prototype", "0"]) == 1
+
+
+def test_rows_that_differ_in_the_training_alone_are_named_in_every_table(tmp_path, capsys):
+    """Whole names at 120 columns, and whole words of them at 80; no label has a hash."""
+    sgd = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "momentum": 0.0}}
+    differing = ({}, {"optimizer": sgd}, {"gradient_clip_val": 0.5}, {"limit_val_batches": 0.0, "max_epochs": 1})
+    for number, own in enumerate(differing):
+        (record,) = write_study(tmp_path / str(number), {"lin": 0.5 + number / 10}, 1, classes=4, episodes=40)
+        rewrite(record, {"training": TRAINED | own})
+    names = {
+        "lin (max_epochs 8)", "lin (max_epochs 8, optimizer SGD, lr 0.1)", "lin (gradient_clip_val 0.5, max_epochs 8)",
+        "lin (limit_val_batches 0.0, max_epochs 1)",
+    }  # fmt: skip
+    assert {method for method, _ in block_of(tmp_path).lines} == names
+    for width, shown in (("120", names), ("80", {name.split(" (")[1].split(",")[0].rstrip(")") for name in names})):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("COLUMNS", width)
+            assert main(["table", str(tmp_path), "--all"]) == 0
+        out = capsys.readouterr().out
+        assert all(name in out for name in shown)
