@@ -11,7 +11,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import make_folder, parse_json
 from fsbench.base.progress import track
 from fsbench.base.terminal import one_line, print_block, print_line, print_next, text_width
-from fsbench.cli.options import add_format, add_metrics, add_runs_folder, data_roots, pairs
+from fsbench.cli.options import add_format, add_runs_folder, data_roots, pairs
 from fsbench.protocols.reading import metric_names
 from fsbench.results.sheets.formats import write_sheets
 from fsbench.runner.config.limits import whole
@@ -21,9 +21,10 @@ from fsbench.runner.grid.plan import LOOKING_UP, PlannedRun, plan
 from fsbench.runner.grid.plan_sheet import as_json, missing_lines, refusal_lines, to_sheet
 from fsbench.runner.grid.run import Failure, last_lines, run_missing
 from fsbench.runner.grid.spec import read_grid
-from fsbench.runner.grid.summary import remarks, summaries
+from fsbench.runner.grid.summary import VALIDATION, remarks, summaries
 from fsbench.runner.grid.words import run_label, run_variant
 
+METRICS = "mIoU,FB-IoU,accuracy"
 EXECUTORS = ("local", "slurm", "submitit-local")
 
 
@@ -36,7 +37,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recheck", action="store_true", help="work out again which run is which, instead of trusting earlier notes"
     )
-    add_metrics(parser, default="mIoU,FB-IoU,accuracy")
+    parser.add_argument(
+        "--metrics",
+        help=f"scores to show, with commas (see: fsbench list); {VALIDATION} is the validation's, and sorts if first "
+        f"(default: {METRICS} and {VALIDATION})",
+    )
     add_format(parser, ("text", "markdown", "latex", "json"))
     parser.set_defaults(function=_grid)
 
@@ -72,7 +77,7 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
             "'run' is not a grid; expected files or names of grids; to run what is missing, add --run: "
             f"fsbench grid {' '.join(word for word in options.files if word != 'run') or 'shots'} --run"
         )
-    metrics = metric_names(options.metrics)
+    metrics = _metric_names(METRICS if options.metrics is None else options.metrics)
     executor = choose_executor(options)
     roots = data_roots(options)
     runs = read_grid(options.files, roots, fast=options.fast, runs=str(options.runs))
@@ -85,7 +90,8 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
         print_failures(failures)
         planned = plan(runs, options.runs)
         failed = bool(failures) or any(item.obstacle for item in planned)
-    shown = planned, summaries(planned, metrics), remarks(planned, runs)
+    validated = options.metrics is None and any(one.value is not None for one in summaries(planned, [VALIDATION]))
+    shown = planned, summaries(planned, [*metrics, *[VALIDATION] * validated]), remarks(planned, runs)
     if options.format == "json":
         print_block(as_json(*shown))
         return 1 if failed else 0
@@ -93,6 +99,12 @@ def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     if options.format == "text":
         print_next(_next_commands(options, planned))
     return 1 if failed else 0
+
+
+def _metric_names(text: str) -> list[str]:
+    """Return the names of scores in a text with commas. Raises SettingsError if one is unknown, or there is none."""
+    words = [word.strip() for word in text.split(",") if word.strip()] or [text]
+    return list(dict.fromkeys(word for one in words for word in ([one] if one == VALIDATION else metric_names(one))))
 
 
 def _next_commands(options: argparse.Namespace, planned: Sequence[PlannedRun]) -> list[str]:

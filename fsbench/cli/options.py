@@ -27,10 +27,10 @@ def add_runs_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help=bench_help("runs"))
 
 
-def add_metrics(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+def add_metrics(parser: argparse.ArgumentParser) -> None:
     """Add the option that chooses scores."""
     parser.add_argument(
-        "--metrics", default=default,
+        "--metrics",
         help="scores to show, with commas (see: fsbench list); FILE.py:Class is a score of your own (its code is run)",
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ from typing import Any
 from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.data.episodes.manifest import Header
 from fsbench.data.published import published_names
+from fsbench.records.grouping import fold_of, trainings_of_folds, variants
 from fsbench.records.record import Record
 from fsbench.records.run import ON_TRUST, Run
 
@@ -29,6 +30,7 @@ def warnings(records: Sequence[Record]) -> list[str]:
     return [
         *([_undefined(undefined)] if undefined else []),
         *_by_methods(records, _run_warnings),
+        *_equal_trainings(records),
         *header_warnings(records[0].header),
         *shorter(records),
         *records[0].protocol.rule_warnings(records[0].header),
@@ -88,6 +90,24 @@ def _by_methods(records: Sequence[Record], remarks: Callable[[Run], Iterable[str
         for remark in remarks(run):
             methods.setdefault(remark, {})[run.identity.method.name] = None
     return [f"{', '.join(names)}: {remark}" for remark, names in methods.items()]
+
+
+def _equal_trainings(records: Sequence[Record]) -> list[str]:
+    """Say which trainings of a method have equal counts in all episodes, and whether they predict anything."""
+    folds: dict[str, list[str]] = {}
+    for label, members in variants(list(records)).items():
+        for trainings in trainings_of_folds(members):
+            by_counts: dict[str, list[Record]] = {}
+            for record in trainings:
+                by_counts.setdefault(record.run.counts_sha256, []).append(record)
+            for alike in (runs for runs in by_counts.values() if len(runs) > 1):
+                *seeds, last = sorted(str(record.run.identity.seed) for record in alike)
+                who = f"all {len(alike)} trainings" if alike == trainings else f"seeds {', '.join(seeds)} and {last}"
+                predicted = alike[0].episodes.select("pred", "pred_void").sum_horizontal().sum()
+                words = "answer all episodes alike" if predicted else "predict no object at all"
+                of_folds = folds.setdefault(f"{label}: {who} {words}", [])
+                of_folds += [str(fold_of(alike[0]))] * (alike[0].header.folds > 1)
+    return [f"{line}, fold {', '.join(numbers)}" if numbers else line for line, numbers in folds.items()]
 
 
 def _remarks(run: Run) -> list[str]:

@@ -12,6 +12,7 @@ from fsbench.data.episodes.task import Task
 from fsbench.records.class_files import METHOD, STATED_BY, file_words, last_finished
 from fsbench.records.record import Record
 from fsbench.records.run import UNTRAINED
+from fsbench.records.setting_words import differing_settings, label_settings, setting_words
 from fsbench.scores.trivial import is_trivial
 
 COPY = "all_files_sha256", "painting"
@@ -31,7 +32,7 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
 
     Raises:
         RecordError: two runs claim to be different folds but test the same classes or episodes (`check_folds`), or
-            claim to be different trainings but have equal weights or counts (`check_trainings`).
+            claim to be different trainings but have equal weights (`check_trainings`).
     """
     families: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Record]]] = {}
     for record in records:
@@ -72,28 +73,34 @@ def check_folds(group: Iterable[Record]) -> None:
 
 
 def check_trainings(group: Iterable[Record]) -> None:
-    """Raise RecordError if two runs with different training seeds are one training: equal weights or equal counts.
+    """Raise RecordError if two runs with different training seeds are one training: their checkpoints are equal.
 
-    Methods that are not trained are not checked. Neither are classification runs, whose classifiers may use the seed
-    after training (statistics specification §13.3).
+    Equal counts alone are no proof (`fsbench.records.description.warnings` tells them): two trainings may well predict
+    nothing.
+    """
+    for first, other in (pair for runs in trainings_of_folds(group) for pair in combinations(runs, 2)):
+        seeds = first.run.identity.seed, other.run.identity.seed
+        if seeds[0] != seeds[1] and {weights_sha256(first)} & {weights_sha256(other)} - {None}:
+            error = RecordError(
+                f"seeds {seeds[0]} and {seeds[1]} of {first.run.identity.method.name} are one training: their weights "
+                f"are the same ({first.path}, {other.path}); train again with another seed, or leave one of them out"
+            )
+            error.folder = other.path
+            raise error
+
+
+def trainings_of_folds(group: Iterable[Record]) -> list[list[Record]]:
+    """List for each fold the runs of a method that differ only in the training seed.
+
+    Methods that are not trained are left out. So are classification runs, whose classifiers may use the seed after
+    training (statistics specification §13.3).
     """
     of_fold: dict[tuple[str, int, str], list[Record]] = {}
     for record in group:
         if record.protocol.has_masks and not is_untrained(record):
             own = str(sorted(run_settings(record).items()))
             of_fold.setdefault((own, fold_of(record), record.manifest_sha256), []).append(record)
-    for first, other in (pair for runs in of_fold.values() for pair in combinations(runs, 2)):
-        seeds = first.run.identity.seed, other.run.identity.seed
-        same = {weights_sha256(first)} & {weights_sha256(other)} - {None}
-        equal = first.run.counts_sha256 == other.run.counts_sha256
-        if seeds[0] != seeds[1] and (same or equal):
-            what = "their weights are the same" if same else "their pixel counts are equal in all episodes"
-            error = RecordError(
-                f"seeds {seeds[0]} and {seeds[1]} of {first.run.identity.method.name} are one training: {what} "
-                f"({first.path}, {other.path}); train again with another seed, or leave one of them out"
-            )
-            error.folder = other.path
-            raise error
+    return [*of_fold.values()]
 
 
 def is_untrained(record: Record) -> bool:
@@ -271,9 +278,10 @@ def variants(records: list[Record]) -> dict[str, list[Record]]:
     A label is the method's name, followed by the settings that differ if the method was run with several.
 
     Several runs of one fold and seed that differ in no setting (two checkpoints, say) are not grouped, since it is not
-    known which folds belong together: each gets a label of its own with the hash that ends its folder's name. If a
-    method is in a user's own file, which has changed between runs, labels say "as it is now" or the date of the runs,
-    the newest first.
+    known which folds belong together: each gets a label of its own with its number of validation episodes, with a hash
+    of its identity, or with the hash that ends its folder's name, whichever is the first to differ. If a method is in a
+    user's own file, which has changed between runs, labels say "as it is now" or the date of the runs, the newest
+    first.
 
     Returns:
         {label: runs that differ only in fold and seed}.
@@ -305,9 +313,11 @@ def variants_of_groups(
 
     def words(record: Record) -> list[str]:
         """Return the settings of a run that its label names."""
-        own, method = run_settings(record), record.run.identity.method.name
+        own, method = label_settings(run_settings(record)), record.run.identity.method.name
         return [
-            _words(key, own[key], files.get((method, key, str(own[key])))) for key in sorted(own) if key in told[method]
+            files.get((method, key, str(own[key]))) or setting_words(key, own[key], told[method])
+            for key in sorted(own)
+            if key in told[method]
         ]
 
     tests: dict[tuple[Any, ...], dict[int, set[str]]] = {}  # test without its protocol -> fold -> words for the weights
@@ -322,18 +332,16 @@ def _distinguishing_settings(groups: Sequence[list[Record]], across: Collection[
     told: dict[str, set[str]] = {}
     every: dict[tuple[str, str], list[dict[str, Any]]] = {}  # method and data set -> what of them is never left out
     for group in groups:
-        values: dict[tuple[str, str], Any] = {}
+        of_group: dict[str, list[dict[str, Any]]] = {}
         for record in group:
-            settings, method = run_settings(record), record.run.identity.method.name
-            for key, value in settings.items():
-                if values.setdefault((method, key), value) != value:
-                    told.setdefault(method, set()).add(key)
+            settings, method = label_settings(run_settings(record)), record.run.identity.method.name
+            of_group.setdefault(method, []).append(settings)
             own = {k: v for k, v in settings.items() if k in across or k.startswith(("method.", "backbone."))}
             every.setdefault((method, str(record.header.dataset)), []).append(own)
+        for method, of_runs in of_group.items():
+            told.setdefault(method, set()).update(differing_settings(of_runs))
     for (method, _), of_runs in every.items():
-        keys = {key for own in of_runs for key in own}
-        differing = (key for key in keys if any(own.get(key) != of_runs[0].get(key) for own in of_runs))
-        told.setdefault(method, set()).update(differing)
+        told[method] |= differing_settings(of_runs)
     return told
 
 
@@ -365,7 +373,7 @@ def _label_runs(
                 labelled[label] = members
                 continue
             for record in members:
-                ends = record.run.id[-10:], record.run.id  # the digits are equal where settings are
+                ends = *_words_beyond_settings(record, equal), record.run.id[-10:], record.run.id
                 alone = [_label(method, [*words(record), weights(record), record.run.label, end]) for end in ends]
                 labelled[next((label for label in alone if label not in labelled), alone[-1])] = [record]
     return labelled
@@ -384,12 +392,27 @@ def _newest_first(
 
 
 def _is_one_a_training(records: Sequence[Record]) -> bool:
-    return len({(fold_of(record), record.run.identity.seed) for record in records}) == len(records)
+    return len(set(map(_place, records))) == len(records)
 
 
-def _words(key: str, value: Any, of_file: str | None) -> str:
-    """Return a setting in words; `of_file` are those for the content of a file."""
-    return of_file or f"{key.split('.')[-1]} {value}"
+def _place(record: Record) -> tuple[int, int | None]:
+    return fold_of(record), record.run.identity.seed
+
+
+def _words_beyond_settings(record: Record, others: Iterable[Record]) -> list[str]:
+    """Return words that tell a run from the others of its fold and seed with the same settings; [] if there are none.
+
+    They are its number of validation episodes, or else the first hash in its identity that no other run has.
+    """
+    beside = [one for one in others if one is not record and _place(one) == _place(record)]
+    episodes = [one.run.weights.training and one.run.weights.training.episodes for one in (record, *beside)]
+    if beside and episodes[0] is not None and episodes[0] not in episodes[1:]:
+        return [f"validation_episodes {episodes[0]}"]
+    return [
+        f"{key.rpartition('.')[2].removesuffix('_sha256').replace('_', ' ')} {value[:10]}"
+        for key, value in record.flat_identity.items()
+        if key.endswith("_sha256") and beside and all(value != one.flat_identity.get(key) for one in beside)
+    ][:1]
 
 
 def _label(method: str, words: Iterable[str]) -> str:

@@ -1,15 +1,15 @@
 """Lay out plans as sheets or JSON: of a request all its runs; of a grid what is to do, and the scores of variants."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fsbench.base.progress import duration
 from fsbench.results.table import Cell, Column, Form, Line, Sheet, Table
 from fsbench.runner.config.needs import distinct
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.plan import PlannedRun
-from fsbench.runner.grid.summary import Summary
-from fsbench.runner.grid.words import option_words, run_label, run_values, run_variant
+from fsbench.runner.grid.summary import VALIDATION, Summary
+from fsbench.runner.grid.words import common_options, option_words, run_label, run_values, run_variant
 
 COST = (
     "time and memory: median of earlier runs of the method, on the machine that ran them. ?: no full run here yet, so "
@@ -18,6 +18,10 @@ COST = (
 STATE_WORDS = {"lacks files": "lacking files", "waits": "waiting for a training", "repeated": "to be repeated"}
 """States of runs in other words, for any number of them."""
 SCORES = "scores: mean over folds and seeds (fsbench table shows intervals); sd: standard deviation over seeds"
+CHOICE = f"{VALIDATION}: validation of the trainings, on other classes than the test's. Choose settings by it"
+
+Task = Mapping[str, Callable[[RunConfig], str | int | None]]
+"""Heading of a column on tasks and options -> the cell of a run."""
 
 
 def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks: Sequence[str] = ()) -> Sheet:
@@ -25,13 +29,14 @@ def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks:
 
     The sentences `remarks` stand below the tables.
     """
-    options = ["options"] * (len({option_words(item.config) for item in planned}) > 1)
-    todo, scores = _to_do(planned, [*TASK, *options]), _scores(results, [*TASK, *options])
+    task = _task([item.config for item in planned])
+    todo, scores = _to_do(planned, task), _scores(results, task)
     notes = [
         *refusal_lines(planned),
         *missing_lines(planned),
         *[COST] * any(item.state not in ("done", "refused") for item in planned),
         SCORES,
+        *[CHOICE] * any(one.metric == VALIDATION for one in results),
         *absent_scores(results),
         *remarks,
     ]
@@ -88,14 +93,14 @@ STATE = (
 """Columns of a run: which, and where it stands, with what it will take."""
 
 
-def _to_do(planned: Sequence[PlannedRun], task: Sequence[str]) -> Table:
+def _to_do(planned: Sequence[PlannedRun], task: Task) -> Table:
     lines = []
     for item in planned:
         if item.state == "done":
             continue
         run = item.config
         known = [Cell(), Cell(), Cell("see below")] if item.refused else _cost(item)
-        which = [run.name, run.dataset, run.fold, *_task(run, task), run.seed, item.state]
+        which = [run.name, run.dataset, run.fold, *(cell(run) for cell in task.values()), run.seed, item.state]
         lines.append(Line([*map(Cell, which), *known]))
     return Table([*RUN, FOLD, *_task_columns(task), Column("seed", Form.COUNT), *STATE], lines, "to do")
 
@@ -126,25 +131,35 @@ def missing_lines(planned: Iterable[PlannedRun]) -> list[str]:
     return [f"missing: {thing}" for thing in distinct(thing for item in planned for thing in item.lacks)]
 
 
-TASK = ("way", "shot", "setting", "protocol")
+def _task(runs: Sequence[RunConfig]) -> Task:
+    """Return the columns of tasks and options in which a run has a value; options that all runs have are left out."""
+    common = common_options(runs)
+    cells: Task = {
+        "way": lambda run: run.way,
+        "shot": lambda run: run.shot,
+        "setting": lambda run: run.setting,
+        "protocol": lambda run: run.protocol or run.own_protocol,
+        "options": lambda run: option_words(run, common),
+    }
+    return {name: cell for name, cell in cells.items() if any(cell(run) not in (None, "–") for run in runs)}
 
 
-def _task(run: RunConfig, names: Sequence[str]) -> list[str | int | None]:
-    values = vars(run) | {"options": option_words(run), "protocol": run.protocol or run.own_protocol}
-    return [values[name] for name in names]
+def _task_columns(task: Task) -> list[Column]:
+    return [Column(name, Form.COUNT if name in ("way", "shot") else Form.WORDS) for name in task]
 
 
-def _task_columns(names: Sequence[str]) -> list[Column]:
-    return [Column(name, Form.COUNT if name in ("way", "shot") else Form.WORDS) for name in names]
-
-
-def _scores(results: Sequence[Summary], task: Sequence[str]) -> Table:
-    metrics = dict.fromkeys(item.metric for item in results)
+def _scores(results: Sequence[Summary], task: Task) -> Table:
+    metrics = list(dict.fromkeys(item.metric for item in results))
+    kept = {*metrics[:1], VALIDATION}
     columns = [*RUN, *_task_columns(task), Column("folds", Form.FIGURES), Column("seeds", Form.FIGURES)]
     columns += [
         column
         for metric in metrics
-        for column in (Column(metric, Form.SCORE, metric=metric), Column("sd", Form.SCORE, metric=metric, rank=1))
+        for own in [metric.removeprefix("val/")]
+        for column in (
+            Column(metric, Form.SCORE, metric=own, rank=0 if metric in kept else 2),
+            Column("sd", Form.SCORE, metric=own, rank=1),
+        )
     ]
     lines = []
     by_variant: dict[tuple[str, ...], list[Summary]] = {}
@@ -155,7 +170,8 @@ def _scores(results: Sequence[Summary], task: Sequence[str]) -> Table:
         run = first.variant
         folds, seeds = f"{first.folds} of {first.of or '?'}", f"{first.done} of {first.wanted}"
         scores = [Cell(value) for item in items for value in (item.value, item.deviation)]
-        lines.append(Line([*map(Cell, (run.name, run.dataset, *_task(run, task), folds, seeds)), *scores]))
+        which = [run.name, run.dataset, *(cell(run) for cell in task.values()), folds, seeds]
+        lines.append(Line([*map(Cell, which), *scores]))
     return Table(columns, lines, "scores")
 
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import hypot, isnan, nan
+from math import hypot, inf, isnan, nan
 from statistics import mean, stdev
 
 from fsbench.records.description import all_notes
+from fsbench.records.record import Record
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.grid.plan import PlannedRun
-from fsbench.runner.grid.words import option_words, run_variant, task_words
+from fsbench.runner.grid.words import common_options, option_words, run_variant, task_words
+
+VALIDATION = "val/mIoU"
+"""Score of the trainings' validation, on other classes than the test's: by it settings may be chosen."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,10 @@ def by_variant(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
 
 
 def summaries(planned: Sequence[PlannedRun], metrics: Sequence[str]) -> list[Summary]:
-    """Return each variant's mean scores over finished folds and seeds; its runs differ only in fold and seed."""
+    """Return each variant's mean scores over finished folds and seeds; its runs differ only in fold and seed.
+
+    If `VALIDATION` is the first score, the variants of each test are sorted by it, the best first.
+    """
     results = []
     for items in by_variant(planned):
         wanted = {item.config.seed for item in items}
@@ -68,7 +75,7 @@ def summaries(planned: Sequence[PlannedRun], metrics: Sequence[str]) -> list[Sum
         records = {(item.config.seed, item.config.fold): item.record for item in items if item.record is not None}
         of = max((record.header.folds for record in records.values()), default=None)
         for metric in metrics:
-            found = {key: record.run.scores.get(metric, nan) for key, record in records.items()}
+            found = {key: _score(record, metric) for key, record in records.items()}
             scores = {key: score for key, score in found.items() if not isnan(score)}
             folds_by_seed: dict[int | None, set[int]] = {}
             for seed, fold in scores:
@@ -83,7 +90,27 @@ def summaries(planned: Sequence[PlannedRun], metrics: Sequence[str]) -> list[Sum
                     items[0].config, len(folds), of, asked, len(wanted), len(seeds), metric, seeds, value, deviation
                 )
             )
-    return results
+    return _sorted_by_validation(results) if metrics[0] == VALIDATION else results
+
+
+def _score(record: Record, metric: str) -> float:
+    """Return a score of a run; NaN if it has none, or if its validation was on the test's own classes."""
+    if metric != VALIDATION:
+        return record.run.scores.get(metric, nan)
+    score, training = record.run.made.validation_mIoU, record.run.identity.training or {}
+    return nan if score is None or training.get("validation") == "novel" else score
+
+
+def _sorted_by_validation(results: Sequence[Summary]) -> list[Summary]:
+    """Sort the variants of each test by their validation, those without one last."""
+    scores = {run_variant(one.variant): one.value for one in results if one.metric == VALIDATION}
+    tests = list(dict.fromkeys((one.variant.dataset, task_words(one.variant)) for one in results))
+
+    def place(one: Summary) -> tuple[int, float]:
+        score = scores[run_variant(one.variant)]
+        return tests.index((one.variant.dataset, task_words(one.variant))), inf if score is None else -score
+
+    return sorted(results, key=place)
 
 
 def remarks(planned: Sequence[PlannedRun], requested: Sequence[RunConfig] = ()) -> list[str]:
@@ -94,12 +121,12 @@ def remarks(planned: Sequence[PlannedRun], requested: Sequence[RunConfig] = ()) 
         requested: all requested runs, also those dropped because only an unused seed differs.
     """
     by_note: dict[str, list[str]] = {}
-    with_runs = 0
+    with_runs, common = 0, common_options(item.config for item in planned)
     for items in by_variant(planned):
         records = [item.record for item in items if item.record is not None]
         with_runs += bool(records)
         run = items[0].config
-        words = (run.name, run.dataset, task_words(run), option_words(run).strip("–"))
+        words = (run.name, run.dataset, task_words(run), option_words(run, common).strip("–"))
         for note in all_notes(records) if records else ():
             by_note.setdefault(note, []).append(" ".join(word for word in words if word))
     notes = [note if len(names) == with_runs else f"{', '.join(names)}: {note}" for note, names in by_note.items()]

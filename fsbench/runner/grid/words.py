@@ -1,5 +1,6 @@
 """A run in words: its label, its task, its other options, and what it has in common with those of other folds."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -20,13 +21,23 @@ def task_words(run: RunConfig) -> str:
     return " ".join([*words, *(word for word in (run.setting, protocol) if word)])
 
 
-def option_words(run: RunConfig) -> str:
-    """Return words for a run's options besides method, data, fold and task; "–" if there are none."""
+def option_words(run: RunConfig, common: Collection[str] = ()) -> str:
+    """Return words for a run's options besides method, data, fold and task, without `common`; "–" if there are none."""
+    return ", ".join(word for word in _options(run) if word not in common) or "–"
+
+
+def common_options(runs: Iterable[RunConfig]) -> set[str]:
+    """Return the options, in words, that all runs have."""
+    every = [set(_options(run)) for run in runs]
+    return set.intersection(*every) if every else set()
+
+
+def _options(run: RunConfig) -> list[str]:
     words = [f"checkpoint {run.checkpoint}"] if run.checkpoint else []
     words += _of_test(run)
     words += [f"{run.image_size} px"] if run.image_size else []
     words += ["trial"] * run.fast + [f"{run.devices} devices"] * (run.devices is not None)
-    return ", ".join([*words, *run.extra]) or "–"
+    return [*words, *run.extra]
 
 
 def _of_test(run: RunConfig) -> list[str]:

@@ -39,7 +39,7 @@ def test_a_grid_runs_what_is_missing_and_goes_past_failures(warm, grid, tmp_path
     assert "training ended without a validation" in done.stderr and done.stderr.count(": done") == 2
     assert "2 of 3 runs done, 1 stopped" in done.stdout and "a trial, not a result: 9 episodes" in done.stdout
     (scores,) = (line.split() for line in done.stdout.splitlines() if "1 of 1" in line)
-    assert re.search(r"2 of 4 1 of 1( \d+\.\d\d){3}$", " ".join(scores)), scores
+    assert re.search(r"2 of 4 1 of 1 \d+\.\d\d( (\d+\.\d\d|–))*$", " ".join(scores)), scores
     assert "the grid has only folds 0, 1; the mean is of these folds" in done.stdout
     assert "prototype: one seed, since nothing is trained" in done.stdout
     records = find_records(tmp_path / "runs")
@@ -49,6 +49,23 @@ def test_a_grid_runs_what_is_missing_and_goes_past_failures(warm, grid, tmp_path
     assert again.returncode == 0 and again.stderr.count(": done") == 0 and "2 of 2 runs done" in again.stdout
     assert again.stdout.splitlines()[-2:] == ["  fsbench table runs --all", "  fsbench report runs"]
     assert [(r.path / "run.json").stat().st_mtime_ns for r in records] == before
+
+
+@pytest.mark.slow(30)
+def test_a_grid_shows_the_validation_on_base_classes_and_sorts_by_it(warm, grid, tmp_path):
+    rates = [f"--model.learning_rate={rate}" for rate in ("1e-6", "1e-2")]
+    small = ["--data.training.validation=base", "--trainer.max_epochs=1", "--trainer.limit_train_batches=4"]
+    file = grid("rates", methods=["emat"], extra=small, variants=[[rate] for rate in rates])
+    assert warm("grid", file, grid("none"), "--runs", "runs", "--run").returncode == 0
+    listed = warm("grid", file, grid("none"), "--runs", "runs", "--metrics", "val/mIoU", "--format", "json").stdout
+    validations = [record.run.made.validation_mIoU for record in find_records(tmp_path / "runs")]
+    scored = sorted((score for score in validations if score is not None), reverse=True)
+    assert [one["value"] for one in json.loads(listed)["scores"]] == [*scored, None] and len(scored) == 2
+    shown = warm("grid", file, grid("none"), "--runs", "runs", COLUMNS="120").stdout
+    (head,) = (line.split() for line in shown.splitlines() if line.startswith("method "))
+    assert [word for word in head if "mIoU" in word] == ["mIoU", "val/mIoU"]
+    (untrained,) = (line for line in shown.splitlines() if line.startswith("prototype "))
+    assert untrained.endswith(" –") and "val/mIoU" not in warm("grid", grid("none"), "--runs", "runs").stdout
 
 
 @pytest.mark.slow(30)

@@ -9,7 +9,7 @@ import pytest
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.grouping import comparable, variants
 from fsbench.records.record import Record
-from tests.fsbench.runs import some_header, some_run
+from tests.fsbench.runs import changed, some_header, some_run
 
 
 def record(identity: dict[str, Any], **header: Any) -> Record:
@@ -111,3 +111,81 @@ def test_the_newest_version_comes_first_and_a_label_stands_in_place_of_its_time(
     same = [of_file(tmp_path, content, label="same") for content in ("before", "after")]
     hashes = [record.flat_identity["method.file_sha256"][:12] for record in same]
     assert variants(same).keys() == {f"knn ({digits}, same)" for digits in hashes}
+
+
+def trained(training: dict[str, Any], number: int = 0, **entries: Any) -> Record:
+    """Return a run with these settings of its training."""
+    identity = {"manifest_sha256": "0", "training": {"max_epochs": 1} | training} | entries.pop("identity", {})
+    made = Record(Path("run"), some_run(identity, id=f"run-{number:010d}", **entries))
+    made.__dict__["header"] = some_header(class_ids=[1])
+    return made
+
+
+def made_of(class_path: str, **arguments: Any) -> dict[str, Any]:
+    return {"class_path": class_path, "init_args": arguments}
+
+
+SGD = {"optimizer": made_of("torch.optim.SGD", lr=0.1, momentum=0.0, nesterov=False)}
+STEPS = {"lr_scheduler": made_of("torch.optim.lr_scheduler.StepLR", step_size=2, gamma=0.1)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "labels"),
+    [
+        ([{}, {"gradient_clip_val": 0.5}], ["m", "m (gradient_clip_val 0.5)"]),
+        ([{"max_steps": steps} for steps in (-1, 5)], ["m (max_steps -1)", "m (max_steps 5)"]),
+        ([{}, SGD], ["m", "m (optimizer SGD, lr 0.1)"]),
+        (
+            [SGD, {"optimizer": made_of("torch.optim.SGD", lr=0.1, momentum=0.9, nesterov=False)}],
+            ["m (momentum 0.0)", "m (momentum 0.9)"],
+        ),
+        (
+            [SGD, {"optimizer": made_of("torch.optim.Adam", lr=0.1, eps=1e-8)}],
+            ["m (optimizer SGD, lr 0.1)", "m (optimizer Adam, lr 0.1)"],
+        ),
+        ([SGD, SGD | STEPS], ["m", "m (lr_scheduler StepLR, step_size 2)"]),
+        (
+            [
+                SGD | {"lr_scheduler": made_of("x.Step", lr=1)},
+                {"optimizer": made_of("torch.optim.SGD", lr=0.2), "lr_scheduler": made_of("x.Step", lr=2)},
+            ],
+            ["m (lr_scheduler lr 1, optimizer lr 0.1)", "m (lr_scheduler lr 2, optimizer lr 0.2)"],
+        ),
+        (
+            [{}, {"callbacks": [made_of("x.Swa", swa_lrs=0.01), made_of("x.Timer", duration=9)]}],
+            ["m", "m (swa_lrs 0.01, duration 9, callbacks Swa + Timer)"],
+        ),
+        (
+            [{"callbacks": [made_of("x.Swa", swa_lrs=rate)]} for rate in (0.01, 0.02)],
+            ["m (swa_lrs 0.01)", "m (swa_lrs 0.02)"],
+        ),
+        ([{}, {"division": {"processes": 2}}], ["m", "m (processes 2)"]),
+    ],
+)  # fmt: skip
+def test_labels_name_the_settings_of_the_training_that_differ(settings, labels):
+    runs = [trained(own, number) for number, own in enumerate(settings)]
+    assert variants(runs) == {label: [run] for label, run in zip(labels, runs, strict=True)}
+
+
+def test_labels_name_other_entries_of_the_identity_that_one_run_lacks():
+    weak = trained({}, identity={"support_annotation": "box", "tf32": True})
+    assert variants([trained({}), weak]).keys() == {"m", "m (support_annotation box, tf32 True)"}
+
+
+def test_settings_of_a_training_are_not_held_against_a_checkpoint_without_them():
+    other = changed(trained({}), {"training": {"checkpoint_sha256": "ab" * 32}})
+    assert variants([trained({"gradient_clip_val": 0.5}), other]).keys() == {
+        "m (weights from training)", "m (weights from checkpoint)",
+    }  # fmt: skip
+
+
+def test_what_no_setting_tells_is_told_by_numbers_or_by_the_hash_that_differs():
+    def validated(sha256, episodes=None):
+        run = trained({"validation_sha256": sha256 * 64}, number=int(sha256, 16))
+        weights = run.run.weights.as_json()
+        return changed(run, weights=weights | {"training": weights["training"] | {"episodes": episodes}})
+
+    counted, hashed = [validated("a", 20), validated("b", 10)], [validated("a"), validated("b")]
+    assert variants(counted).keys() == {"m (validation_episodes 20)", "m (validation_episodes 10)"}
+    assert variants(hashed).keys() == {f"m (validation {digit * 10})" for digit in "ab"}
+    assert variants([trained({}, 1), trained({}, 2)]).keys() == {"m (0000000001)", "m (0000000002)"}

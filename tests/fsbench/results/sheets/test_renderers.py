@@ -127,7 +127,7 @@ def test_names_are_whole_where_there_is_room_and_whole_below_where_only_a_number
     table = narrow[: narrow.index("* ")].splitlines()
     assert max(map(len, table)) <= 60
     apart = write_sheets("text", [sheet(*map(LONG.format, (1, 2)))], 60)
-    assert "seed 1)†" in apart and "seed 2)†" in apart and "* 1: " not in apart
+    assert "seed 1†" in apart and "seed 2†" in apart and "* 1: " not in apart
 
 
 def test_two_columns_of_names_share_the_room() -> None:

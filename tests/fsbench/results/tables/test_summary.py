@@ -5,6 +5,7 @@ import pytest
 from fsbench.cli.main import main
 from fsbench.results.sheets.fitting import fit
 from fsbench.results.sheets.legend import INTERVAL_NOTE
+from fsbench.results.sheets.names import shorten
 from fsbench.results.sheets.text import table_lines
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.breakdowns import short_table, to_sheet
@@ -41,7 +42,7 @@ def test_it_fits(classes, width):
     assert head[:6] == ["method", "mIoU", *(f"{classes}{power}" for power in "⁰¹²³")]
     assert ("interval" in head) == (width == 100) and ("accuracy" in head) == (width > 64) and "mean" in head
     assert "prototype" in lines[2] and "50.00  50.10  50.20  50.30  50.15" in lines[2].replace("   ", "  ")
-    assert "…" in lines[3] and lines[3].startswith("emat (")
+    assert "…" in lines[3] and lines[3].startswith("emat …")
 
 
 def test_what_is_left_out_is_said_and_other_formats_leave_nothing_out():
@@ -62,13 +63,25 @@ def test_where_the_folds_go_what_fits_comes_back():
 
 
 def test_short_names_stay_different():
-    names = [f"emat (learning_rate 0.{n}01, image_size 473 and what is the same)" for n in range(4)]
+    names = [f"emat (learning rate of 0.{n}01 and whatever is the same in all of them)" for n in range(4)]
     fitted = fit(to_sheet(block(["hsnet", *names])), 90)
     grid = grid_of(fitted.sheet.tables[0])
     assert [note for note in fitted.names if note[:3] == "3: "] == [f"3: {names[1]}"] and grid[1][0] == "hsnet"
     assert len({line[0] for line in grid[1:-1]}) == 5 and all("…" in line[0] for line in grid[2:-1])
     assert grid[-1][0] == "(best without a model)"
     assert all(len(line) <= 90 for line in table_lines(fitted.sheet.tables[0]))
+
+
+def test_short_names_keep_the_settings_that_tell_them_apart():
+    """They are whole settings where one has room, else its last words; no letter of a word is cut."""
+    clipped = [f"lin (gradient_clip_val 0.{n}, max_epochs 1, image_size 473)" for n in range(3)]
+    several = [*shorten(["hsnet", "lin (image_size 473)", *clipped], (28,)).values()]
+    assert several[1:] == ["lin (image_size 473)", *(f"lin …gradient_clip_val 0.{n}" for n in range(3))]
+    one = [*shorten(["lin", "lin (max_epochs 1)", *clipped], (22,)).values()]
+    assert one == ["lin", "lin (max_epochs 1)", *(f"…gradient_clip_val 0.{n}" for n in range(3))]
+    assert [*shorten(["lin", *clipped], (14,)).values()] == ["lin", *(f"…clip_val 0.{n}" for n in range(3))]
+    rates = ["sgd (betas [0.9, 0.99], lr 1)", "sgd (betas [0.8, 0.99], lr 1)"]
+    assert [*shorten(rates, (20,)).values()] == ["…betas [0.9, 0.99]", "…betas [0.8, 0.99]"]
 
 
 def test_one_fold_and_no_folds():

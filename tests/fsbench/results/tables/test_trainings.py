@@ -1,8 +1,10 @@
 """Means over trainings through `fsbench table` and `fsbench compare`: one row a method (statistics spec §13.6)."""
 
+import json
 from math import sqrt
 from statistics import mean, stdev
 
+import polars as pl
 import pytest
 
 from fsbench.base.errors import RecordError
@@ -14,7 +16,7 @@ from fsbench.results.tables.table import build_blocks
 from fsbench.runs import load_runs
 from fsbench.scores.trainings import Reach
 from tests.fsbench.pages.report.studies import write_study
-from tests.fsbench.runs import rewrite
+from tests.fsbench.runs import changed, rewrite, written
 
 TRAINED = {"max_epochs": 8}
 
@@ -95,13 +97,51 @@ def test_folds_may_have_other_numbers_of_trainings(tmp_path):
     assert (cells["error"], cells["df"]) == (found.these.error, found.these.df)
 
 
-def test_two_seeds_of_one_training_are_refused_and_left_out(tmp_path):
-    runs = write_trainings(tmp_path, {"emat": (0.6, 0.6), "hsnet": (0.5,)})
-    records, refused = load_runs(runs).records, []
-    with pytest.raises(RecordError, match="seeds 0 and 1 of emat are one training: their pixel counts are equal"):
+def test_two_seeds_of_equal_weights_are_one_training_and_the_second_is_left_out(tmp_path):
+    runs, refused = write_trainings(tmp_path, {"emat": (0.6, 0.7), "hsnet": (0.5,)}), []
+    records = [
+        changed(record, checkpoint_sha256="ab" * 32 if record.run.identity.method.name == "emat" else "cd" * 32)
+        for record in load_runs(runs).records
+    ]
+    with pytest.raises(RecordError, match="seeds 0 and 1 of emat are one training: their weights are the same"):
         build_blocks(records)
     (block,) = leave_out_damaged(records, refused, build_blocks)
     assert block.reaches["emat"] is Reach.THESE and "seeds 0 and 1 of emat are one training" in refused[0]
+
+
+def empty(record):
+    """Rewrite a run as one that predicts no object."""
+    nothing = {name: pl.lit(0, record.every_episode.schema[name]) for name in ("tp", "pred", "pred_void")}
+    no = {"decided": pl.lit(False), "score": pl.lit(0.0, record.every_episode.schema["score"])}
+    frame = record.every_episode.with_columns(**nothing, **no)
+    entries = record.run.as_json() | {"scores": {}}
+    for name in ("counts_sha256", "columns_sha256", "truth_sha256"):
+        entries.pop(name)
+    return written(record.path, frame, **entries)
+
+
+def test_trainings_with_equal_counts_and_other_weights_stay_and_are_told(tmp_path, capsys):
+    """Three trainings of hsnet predict nothing on fold 1; seeds 0 and 2 of emat answer alike."""
+    runs = write_trainings(tmp_path, {"emat": (0.6, 0.7, 0.6), "hsnet": (0.5, 0.6, 0.7)}, folds=2)
+    for record in load_runs(runs).records:
+        own = record.run.identity
+        if (own.method.name, own.fold) == ("hsnet", 1):
+            empty(record)
+    for number, record in enumerate(load_runs(runs).records):
+        rewrite(record, checkpoint_sha256=f"{number:064x}")
+    assert main(["table", str(runs), "--metrics", "mIoU", "--format", "json"]) == 0
+    (block,) = json.loads(capsys.readouterr().out)
+    rows = {(row["method"], row["fold"]): row["trainings"]["mIoU"] for row in block["rows"] if row["trainings"]}
+    assert rows["hsnet", "1"]["trainings"] == "3" and rows["hsnet", "1"]["mean"] == 0
+    assert rows["hsnet", "1"]["sd_trainings"] == 0 and rows["hsnet", "mean"]["sd_trainings"] > 0
+    assert rows["emat", "0"]["trainings"] == "3" and rows["emat", "0"]["sd_trainings"] > 0
+    assert "hsnet: all 3 trainings predict no object at all, fold 1" in block["warnings"]
+    assert "emat: seeds 0 and 2 answer all episodes alike, fold 0, 1" in block["warnings"]
+    assert main(["compare", str(runs)]) == 0
+    assert "hsnet: all 3 trainings predict no object at all, fold 1" in capsys.readouterr().out
+    assert main(["report", str(runs), "--out", str(tmp_path / "report"), "--no-photos"]) == 0
+    pages = [page.read_text() for page in (tmp_path / "report").rglob("*.html")]
+    assert any("all 3 trainings predict no object at all" in page for page in pages)
 
 
 def test_differences_hold_for_other_trainings_where_both_have_several(runs, capsys):
@@ -151,3 +191,23 @@ def test_runs_of_an_untrained_method_that_differ_by_rounding_are_one(tmp_path):
         rewrite(record, {"training": None})
     block = block_of(runs)
     assert block.reaches == {"prototype": Reach.UNTRAINED} and len(block.costs["prototype", "0"]) == 1
+
+
+def test_rows_that_differ_in_the_training_alone_are_named_in_every_table(tmp_path, capsys):
+    """Whole names at 120 columns, and whole words of them at 80; no label has a hash."""
+    sgd = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "momentum": 0.0}}
+    differing = ({}, {"optimizer": sgd}, {"gradient_clip_val": 0.5}, {"limit_val_batches": 0.0, "max_epochs": 1})
+    for number, own in enumerate(differing):
+        (record,) = write_study(tmp_path / str(number), {"lin": 0.5 + number / 10}, 1, classes=4, episodes=40)
+        rewrite(record, {"training": TRAINED | own})
+    names = {
+        "lin (max_epochs 8)", "lin (max_epochs 8, optimizer SGD, lr 0.1)", "lin (gradient_clip_val 0.5, max_epochs 8)",
+        "lin (limit_val_batches 0.0, max_epochs 1)",
+    }  # fmt: skip
+    assert {method for method, _ in block_of(tmp_path).lines} == names
+    for width, shown in (("120", names), ("80", {name.split(" (")[1].split(",")[0].rstrip(")") for name in names})):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("COLUMNS", width)
+            assert main(["table", str(tmp_path), "--all"]) == 0
+        out = capsys.readouterr().out
+        assert all(name in out for name in shown)

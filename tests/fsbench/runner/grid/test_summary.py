@@ -1,17 +1,20 @@
 """Scores of grids over all folds and seeds, and remarks on those that are no results."""
 
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
 
+from fsbench.records.record import Record
 from fsbench.results.sheets.data import table_records
 from fsbench.results.sheets.text import table_lines
 from fsbench.runner.grid.plan import PlannedRun
 from fsbench.runner.grid.plan_sheet import absent_scores, to_sheet
 from fsbench.runner.grid.spec import read_grid
-from fsbench.runner.grid.summary import remarks, summaries
+from fsbench.runner.grid.summary import VALIDATION, remarks, summaries
 from tests.fsbench.runner.grid.cells import cell_of, cells_with, finished
+from tests.fsbench.runs import some_header, some_run
 
 
 def test_scores_are_means_over_the_folds_and_seeds_that_are_done():
@@ -66,6 +69,39 @@ def test_runs_of_other_weights_never_fill_up_a_score(write):
     cells, scores = (table_records(table) for table in to_sheet(planned, found).tables)
     assert [row["options"] for row in cells] == ["–", "checkpoint x/{fold}", "checkpoint y/{fold}"]
     assert len({tuple(row.values()) for row in scores}) == 3
+
+
+def validated(score, validation="base", rate="1e-3", seed=0):
+    """A planned run that is done: the mIoU of its validation, and the classes of these episodes."""
+    training = {"max_epochs": 2, "validation": validation}
+    made = {} if score is None else {"validation_mIoU": score}
+    record = Record(Path("x"), some_run({"training": training}, scores={"mIoU": 50.0}, made=made))
+    record.__dict__["header"] = some_header(folds=1)
+    return PlannedRun(cell_of("emat", "demo", 0, 1, 1, None, seed, extra=(f"--model.lr={rate}",)), Path("x"), record)
+
+
+def test_variants_are_sorted_by_their_validation_on_other_classes_than_the_tests():
+    """The mean over seeds counts, not the best of them; a validation on novel classes is none."""
+    planned = [
+        *(validated(score, rate="1e-1", seed=seed) for seed, score in enumerate((10.0, 60.0))),
+        *(validated(score, rate="1e-2", seed=seed) for seed, score in enumerate((40.0, 44.0))),
+        validated(90.0, "novel", rate="1e-3"),
+        validated(None, "none", rate="1e-4"),
+    ]
+    results = summaries(planned, [VALIDATION, "mIoU"])
+    sheet = to_sheet(planned, results)
+    assert [(row["options"], row[VALIDATION]) for row in table_records(sheet.tables[-1])] == [
+        ("--model.lr=1e-2", 42.0), ("--model.lr=1e-1", 35.0), ("--model.lr=1e-3", None), ("--model.lr=1e-4", None),
+    ]  # fmt: skip
+    assert "–: emat on demo has no val/mIoU" in sheet.notes
+    in_order = [one.variant.extra[0] for one in summaries(planned, ["mIoU", VALIDATION]) if one.metric == "mIoU"]
+    assert in_order == [f"--model.lr=1e-{number}" for number in (1, 2, 3, 4)]
+
+
+def test_tests_are_not_sorted_together():
+    other = replace(validated(70.0), config=cell_of("emat", "folder", 0, 1, 1, None, 0))
+    found = summaries([validated(20.0, rate="1e-1"), other, validated(30.0, rate="1e-2")], [VALIDATION])
+    assert [(one.variant.dataset, one.value) for one in found] == [("demo", 30.0), ("demo", 20.0), ("folder", 70.0)]
 
 
 def test_a_score_that_no_run_has_says_so():

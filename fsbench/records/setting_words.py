@@ -1,0 +1,77 @@
+"""Settings of runs in the words of a label: those that differ, under short names, and classes by their last word."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+CLASS, ARGUMENTS = ".class_path", ".init_args"
+"""Ends of keys in LightningCLI's form: a class, and what it is made with."""
+SOURCE = "weights from"
+"""Setting that says whether weights were trained or come from a checkpoint."""
+
+
+def label_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a run as labels name them: arguments follow their class, and so do those of listed classes.
+
+    >>> label_settings({"optimizer.class_path": "torch.optim.SGD", "optimizer.init_args.lr": 0.1})
+    {'optimizer.class_path': 'torch.optim.SGD', 'optimizer.lr': 0.1}
+    >>> label_settings({"callbacks": [{"class_path": "lightning.Timer", "init_args": {"duration": 9}}]})
+    {'callbacks.class_path': ['lightning.Timer'], 'callbacks.Timer.duration': 9}
+    """
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        plain = key.replace(ARGUMENTS, "")
+        if isinstance(value, list) and value and all(isinstance(one, dict) and CLASS[1:] in one for one in value):
+            found[f"{plain}{CLASS}"] = [str(one[CLASS[1:]]) for one in value]
+            for one in value:
+                arguments = one.get(ARGUMENTS[1:]) or {}
+                found |= {f"{plain}.{_last(one[CLASS[1:]])}.{name}": argument for name, argument in arguments.items()}
+        else:
+            found[plain] = value
+    return found
+
+
+def differing_settings(of_runs: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the keys of settings (`label_settings`) that differ among runs of one method.
+
+    A setting that a run lacks differs, too, but not the arguments of a class that it does not use, nor settings of a
+    part, such as training, that the run does not have. Where classes differ, the first argument of each is included.
+    """
+    distinct = [*{str(own): own for own in of_runs}.values()]
+    parts = [{key.partition(".")[0] for key in own if "." in key} for own in distinct]
+    told: dict[str, None] = {}
+    for owner in distinct:
+        for key, value in owner.items():
+            part, dot, _ = key.partition(".")
+            is_argument = f"{key.rpartition('.')[0]}{CLASS}" in owner and not key.endswith(CLASS)
+            for other, its_parts in zip(distinct, parts, strict=True):
+                is_alike = owner.get(SOURCE) == other.get(SOURCE) and (not dot or part in its_parts)
+                if other[key] != value if key in other else is_alike and not is_argument:
+                    told[key] = None
+                    break
+    firsts = {_first_argument(own, key) for own in distinct for key in told if key.endswith(CLASS)}
+    return {*told, *firsts} - {""}
+
+
+def _first_argument(own: Mapping[str, Any], class_key: str) -> str:
+    """Return the key of the first argument of a class, such as an optimizer's rate; "" if there is none."""
+    place = f"{class_key.removesuffix(CLASS)}."
+    return next((key for key in own if key.startswith(place) and key != class_key), "")
+
+
+def setting_words(key: str, value: Any, told: Collection[str]) -> str:
+    """Return a setting in words, such as "max_epochs 20"; `told` are the keys of the settings that stand beside it.
+
+    >>> setting_words("training.optimizer.class_path", "torch.optim.SGD", ())
+    'optimizer SGD'
+    >>> setting_words("training.optimizer.gamma", 0.9, ("training.optimizer.gamma", "training.lr_scheduler.gamma"))
+    'optimizer gamma 0.9'
+    """
+    if key.endswith(CLASS):
+        key, value = key.removesuffix(CLASS), " + ".join(map(_last, [value] if isinstance(value, str) else value))
+    *places, name = key.split(".")
+    alike = [one for one in told if one.removesuffix(CLASS).split(".")[-1] == name]
+    return " ".join([*(places[-1:] if len(alike) > 1 else ()), name, str(value)])
+
+
+def _last(class_path: str) -> str:
+    return str(class_path).rpartition(".")[2]
