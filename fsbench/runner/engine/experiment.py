@@ -17,6 +17,7 @@ from fsbench.records.run import OTHER_RUN, Identity, Variant, run_name
 from fsbench.records.run_directory import is_finished
 from fsbench.runner.config.limits import check_label, check_name, device_count
 from fsbench.runner.config.parse import ParsedRun, RunOptions
+from fsbench.runner.config.trainer_settings import check_optimiser
 from fsbench.runner.engine.checkpoint import (
     ADAPTED_TO,
     TRAINED_ON,
@@ -89,9 +90,11 @@ class Experiment:
         if backbone.trained_on:
             self.data.check_unseen(backbone.trained_on, f"the backbone {backbone.weights_id}")
         self.division: StepDivision | None = None
+        check_optimiser(self.settings, parsed.arguments, self.method.learns, self.trains)
         if self.trains:
             self.division = self.data.step_division(self.processes)
-            check_accumulation(self.trainer_settings, self.division.accumulation)
+            callbacks = self.trainer_arguments["callbacks"]
+            check_accumulation(self.trainer_settings, self.division.accumulation, callbacks)
             check_validation(self.options, self.trainer_settings, self.data.validates)
         self.training_settings: dict[str, Any] = {}
         self.checkpoint_variant: Variant | None = None
