@@ -54,7 +54,7 @@ def check_obeyed(settings: Mapping[str, Any]) -> None:
             raise SettingsError(f"trainer.{name} is {value}, but {advice}")
 
 
-def check_optimiser(settings: Mapping[str, Any], arguments: Sequence[str], learns: bool, trains: bool) -> None:
+def check_optimiser(settings: Mapping[str, Any], arguments: Sequence[str], learns: bool) -> None:
     """Raise SettingsError for an optimiser or a schedule that nothing would use.
 
     A configuration may state the optimiser of its training where a checkpoint is evaluated.
@@ -63,11 +63,11 @@ def check_optimiser(settings: Mapping[str, Any], arguments: Sequence[str], learn
         settings: nested settings of a run.
         arguments: those of the settings that the command itself gives, each `--key=value`.
         learns: whether the method is trainable.
-        trains: whether the run trains it.
     """
     given = {name: settings[name]["class_path"] for name in ("optimizer", "lr_scheduler") if settings.get(name)}
     for name, kind in given.items():
-        if not learns or (not trains and any(one.startswith(f"--{name}") for one in arguments)):
+        is_asked = any(one.startswith(f"--{name}") for one in arguments)
+        if not learns or (settings["run"]["checkpoint"] and is_asked):
             why = "a checkpoint is given, so that nothing is trained" if learns else "the method does not learn"
             raise SettingsError(f"{name} is {kind}, but {why}; leave --{name} out")
     if given.keys() == {"lr_scheduler"}:

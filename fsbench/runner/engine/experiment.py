@@ -17,7 +17,6 @@ from fsbench.records.run import OTHER_RUN, Identity, Variant, run_name
 from fsbench.records.run_directory import is_finished
 from fsbench.runner.config.limits import check_label, check_name, device_count
 from fsbench.runner.config.parse import ParsedRun, RunOptions
-from fsbench.runner.config.trainer_settings import check_optimiser
 from fsbench.runner.engine.checkpoint import (
     ADAPTED_TO,
     TRAINED_ON,
@@ -90,7 +89,6 @@ class Experiment:
         if backbone.trained_on:
             self.data.check_unseen(backbone.trained_on, f"the backbone {backbone.weights_id}")
         self.division: StepDivision | None = None
-        check_optimiser(self.settings, parsed.arguments, self.method.learns, self.trains)
         if self.trains:
             self.division = self.data.step_division(self.processes)
             callbacks = self.trainer_arguments["callbacks"]
