@@ -111,11 +111,11 @@ def _imports(content: bytes, package: str) -> frozenset[str]:
             names = [place, *(f"{place}{dot}{one.name}" for one in node.names)]
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            names = [node.args[0].value] if called in ("import_module", "__import__") else []
+            names = [str(node.args[0].value)] if called in ("import_module", "__import__") else []
         for name in names:
             try:
                 full = importlib.util.resolve_name(name, package)
-            except (ImportError, TypeError, AttributeError):  # beyond the package, or no name: it fails when it is run
+            except ImportError:  # beyond the package: it fails when it is run
                 continue
             parts = full.split(".")
             found |= {".".join(parts[: end + 1]) for end in range(len(parts))}

@@ -268,7 +268,7 @@ def _check_averaged(name: str, content: dict[str, Any], path: Path) -> None:
     others = {
         place: entry
         for place, entry in _states_within(content)
-        if entry is not state and 2 * len(names & _without_shared_beginning(entry)) > len(names)
+        if place != name and 2 * len(names & _without_shared_beginning(entry)) > len(names)
     }
     if others.pop(PLAIN_BESIDE_AVERAGED, None) is not None:
         log.info("%s: takes the averaged weights (%s), not those of %s", path, name, PLAIN_BESIDE_AVERAGED)
