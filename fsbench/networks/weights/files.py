@@ -4,7 +4,7 @@ import hashlib
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, TypeVar
@@ -17,10 +17,13 @@ from fsbench.base.errors import CheckpointError
 from fsbench.base.files import is_file, open_file, sha256_file
 from fsbench.base.files.archives import CompressedEntriesError, check_stored
 from fsbench.networks.weights.plain import TYPES, restored_checkpoint
-from fsbench.networks.weights.table import WeightFile
+from fsbench.networks.weights.table import WeightFile, container_problem
 
 T = TypeVar("T")
 log = logging.getLogger("fsbench")
+
+OURS = "fsbench"
+"""Beginning of the names of entries that only our checkpoints have."""
 
 WRAPPERS = ("module", "_orig_mod", "model", "net", "network")
 """Names under which a module, or a training program, often holds a network."""
@@ -124,11 +127,16 @@ def state_digest(state: dict[str, Tensor]) -> str:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a Lightning checkpoint of tensors and plain values, or a bare state_dict, without unpickling other objects.
 
+    A .safetensors file is a bare state_dict.
+
     Raises:
-        CheckpointError: the file cannot be read, or holds objects other than tensors and plain values.
+        CheckpointError: the file cannot be read, holds objects other than tensors and plain values, or two sets of
+            weights without saying which is meant.
     """
     if not is_file(path):
-        raise CheckpointError(f"no checkpoint at {path}; expected a .ckpt file with a state_dict")
+        raise CheckpointError(f"no checkpoint at {path}; expected a file with a state_dict (.ckpt, .pth, .safetensors)")
+    if _is_safetensors(path):
+        return {"state_dict": _read_safetensors(path, f"the checkpoint {path}")}
     checkpoint = _load(path, f"the checkpoint {path}")
     if isinstance(checkpoint, dict) and isinstance(checkpoint.get("state_dict"), dict):
         try:
@@ -139,6 +147,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 "fsbench writes it; take a copy that nothing has changed"
             ) from error
         _check_dense(restored["state_dict"], path)
+        if not any(str(name).startswith(OURS) for name in restored):  # whose weights are those of state_dict
+            _check_averaged("state_dict", restored, path)
         return restored
     return {"state_dict": _state_dict(checkpoint, path)}
 
@@ -149,20 +159,34 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file cannot be read, or holds anything but tensors.
     """
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file  # needed for this kind of file only
-
-        try:
-            open_file(path, "weights").close()  # it opens by name
-            return load_file(path)
-        except Exception as error:
-            raise _unreadable(str(path), error) from error
+    if _is_safetensors(path):
+        return _read_safetensors(path, str(path))
     loaded = _load(path, str(path))
-    if isinstance(loaded, dict) and isinstance(loaded.get("model"), dict):
-        loaded = loaded["model"]  # of Swin's and iBOT's authors, who may have a state_dict in it
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
+    for name in ("model", "state_dict"):  # of Swin's and iBOT's authors, who may have a state_dict in their model
+        if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):
+            _check_averaged(name, loaded, path)
+            loaded = loaded[name]
     return _state_dict(loaded, path)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Return whether a file is one of safetensors, by its beginning; by its name if it is nothing else."""
+    with open_file(path, "weights") as file:
+        start = file.read(9)
+    return start[8:] == b"{" or (path.suffix.lower() == ".safetensors" and not start.startswith(b"PK"))
+
+
+def _read_safetensors(path: Path, what: str) -> dict[str, Tensor]:
+    """Return the tensors of a .safetensors file; `what` it is called in the message of a CheckpointError."""
+    from safetensors.torch import load_file  # needed for this kind of file only
+
+    try:
+        return load_file(path)
+    except Exception as error:
+        problem = container_problem(path, safetensors=True) or type(error).__name__
+        raise CheckpointError(
+            f"cannot read {what} ({problem}); fetch or copy it again, or save it anew with safetensors.torch.save_file"
+        ) from error
 
 
 def _load(path: Path, what: str) -> Any:
@@ -208,20 +232,66 @@ def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
     inside = loaded if isinstance(loaded, dict) else {}
     states = {str(name): entry for name, entry in inside.items() if _is_state_dict(entry) and entry}
     if len(states) == 1 or "model" in states:
-        state = dict(states.get("model") or next(iter(states.values())))
-        _check_dense(state, path)
-        return state
+        name = "model" if "model" in states else next(iter(states))
+        _check_averaged(name, inside, path)
+        _check_dense(states[name], path)
+        return dict(states[name])
     if not states:
         held = ", ".join(f"{name} ({type(entry).__name__})" for name, entry in list(inside.items())[:8])
         raise CheckpointError(
             f"{path} has no state_dict; it holds {held or type(loaded).__name__}; expected a state_dict of tensors, or "
             "one such entry"
         )
+    raise _several(states, path)
+
+
+def _several(states: Mapping[str, dict[Any, Any]], path: Path) -> CheckpointError:
+    """Return the error for a file with several sets of weights, by the names of their entries."""
     held = ", ".join(f"{name} ({len(entry)} tensors)" for name, entry in states.items())
-    raise CheckpointError(
+    return CheckpointError(
         f"{path} has several state_dicts: {held}; expected one; write the one that is meant to a file of its own: "
         f'torch.save(torch.load(FILE, weights_only=True)["{next(iter(states))}"], NEW_FILE)'
     )
+
+
+PLAIN_BESIDE_AVERAGED = "current_model_state"
+"""Entry in which Lightning's WeightAveraging keeps the plain weights, where `state_dict` has the averaged ones."""
+
+
+def _check_averaged(name: str, content: dict[str, Any], path: Path) -> None:
+    """Raise CheckpointError where a file holds the weights of its entry `name` a second time, such as their average.
+
+    Of the two that Lightning's WeightAveraging writes, `state_dict` is meant, which the log says.
+    """
+    state = content[name]
+    names = _without_shared_beginning(state)
+    others = {
+        place: entry
+        for place, entry in _states_within(content)
+        if place != name and 2 * len(names & _without_shared_beginning(entry)) > len(names)
+    }
+    if others.pop(PLAIN_BESIDE_AVERAGED, None) is not None:
+        log.info("%s: takes the averaged weights (%s), not those of %s", path, name, PLAIN_BESIDE_AVERAGED)
+    if others:
+        raise _several({name: state, **others}, path)
+
+
+def _states_within(content: dict[Any, Any], place: str = "") -> Iterator[tuple[str, dict[Any, Any]]]:
+    """Yield (keys joined by dots, entry) of all dicts of tensors in a file's dicts."""
+    for key, entry in content.items():
+        if isinstance(entry, dict) and entry:
+            if _is_state_dict(entry):
+                yield f"{place}{key}", entry
+            else:
+                yield from _states_within(entry, f"{place}{key}.")
+
+
+def _without_shared_beginning(state: Mapping[Any, Any]) -> set[str]:
+    """Return the names of weights without the parts, such as `module.`, with which all of them begin."""
+    names = {str(name) for name in state}
+    while all("." in name for name in names) and len({name.partition(".")[0] for name in names}) == 1:
+        names = {name.partition(".")[2] for name in names}
+    return names
 
 
 def _check_dense(state: dict[str, Any], path: Path) -> None:

@@ -118,7 +118,7 @@ class WeightFile:
             return Digest("sha256", self.checksum).problem(path)
         if self.md5:
             return Digest("md5", self.md5).problem(path)
-        return _container_problem(path, safetensors=self.file.endswith(".safetensors"))
+        return container_problem(path, safetensors=self.file.endswith(".safetensors"))
 
 
 @dataclass(frozen=True)
@@ -326,7 +326,7 @@ def _installed_file(package: str, name: str) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def _container_problem(path: Path, safetensors: bool) -> str:
+def container_problem(path: Path, safetensors: bool) -> str:
     """Return in words why `path` is no whole weight file by its own sums and sizes; empty if nothing shows it."""
     with open_file(path, "weights") as file:
         start = file.read(64)

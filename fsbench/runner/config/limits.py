@@ -16,6 +16,7 @@ from fsbench.base.errors import RecordError, SettingsError
 from fsbench.base.files import is_no_plain_file
 from fsbench.base.precision import Precision
 from fsbench.records.run import LONGEST_LABEL, is_label
+from fsbench.runner.config.trainer_settings import check_obeyed
 
 MOST = 2**32 - 1
 """Largest seed that numpy takes, and more than any count here can use."""
@@ -146,7 +147,7 @@ _LEAST = {
 
 
 def check_trainer(settings: Mapping[str, Any]) -> None:
-    """Raise SettingsError for trainer settings that are too small, too many processes, or an unknown precision.
+    """Raise SettingsError for trainer settings that are too small or not obeyed, and for an unknown precision.
 
     Args:
         settings: {name: value} of the arguments of Lightning's Trainer that are set.
@@ -155,6 +156,7 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
         value = settings.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool) and not value >= least:
             raise SettingsError(f"trainer.{name} is {value}, expected {least} or more")
+    check_obeyed(settings)
     precision = settings.get("precision")
     if precision is not None and precision not in get_args(Precision):
         raise SettingsError(

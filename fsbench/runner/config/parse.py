@@ -42,6 +42,7 @@ from fsbench.runner.config.merge import (
 )
 from fsbench.runner.config.registry import TaskName
 from fsbench.runner.config.shared_parts import SharedParts, dataset_key
+from fsbench.runner.config.trainer_settings import check_optimiser
 
 T = TypeVar("T")
 
@@ -228,8 +229,11 @@ class ParsedRun(LightningCLI):
             FsbenchError: raised by the constructor of the method, backbone or data.
             SettingsError: a constructor does not accept a value.
         """
+        settings = self.config.as_dict()
+        learns = bool(getattr(_import_class(settings["model"]["class_path"]), "learns", True))
         with self._plain_errors():
-            check_trainer(self.config.as_dict()["trainer"])
+            check_trainer(settings["trainer"])
+            check_optimiser(settings, self.arguments, learns)
             super()._set_seed()
             super().instantiate_classes()
         return self

@@ -76,7 +76,8 @@ class Experiment:
         self.division: StepDivision | None = None
         if self.trains:
             self.division = self.data.step_division(self.processes)
-            check_accumulation(self.trainer_settings, self.division.accumulation)
+            callbacks = self.trainer_arguments["callbacks"]
+            check_accumulation(self.trainer_settings, self.division.accumulation, callbacks)
             check_validation(self.options, self.trainer_settings, self.data.validates)
         self.training_settings: dict[str, Any] = {}
         self.checkpoint_variant: Variant | None = None

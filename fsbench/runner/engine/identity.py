@@ -4,29 +4,40 @@ Nothing here builds a network: weights are named by their files' hashes, and the
 list of base classes and of the contents of images and label files.
 """
 
+import inspect
 import json
+from collections.abc import Iterable, Iterator, Mapping
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from fsbench.base.class_file import SHA256
+import lightning as L
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fsbench.base.class_file import PACKAGE, SHA256
 from fsbench.base.files import fingerprint, sha256_file
+from fsbench.base.json_values import json_value
+from fsbench.base.own_modules import OwnModule, own_modules
+from fsbench.base.plugins import PROTOCOLS_GROUP, plug_ins
 from fsbench.core.adaptation import Adaptation
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.datamodules.datamodule import DataModule
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.run import Identity
+from fsbench.runner.config.registry import plug_in_of
+from fsbench.runner.config.trainer_settings import OBEYED
 from fsbench.runner.engine.checkpoint import TRAINED_WITH
-from fsbench.runner.engine.validation_plan import validation_options
+from fsbench.runner.engine.micro_batches import STEPS, whole
+from fsbench.runner.engine.validation_plan import UNSET, may_end_early, validation_options
 
 if TYPE_CHECKING:
     from fsbench.runner.engine.experiment import Experiment
 
-INDIFFERENT_TRAINER = {
-    "accelerator", "strategy", "devices", "num_nodes", "logger", "default_root_dir", "profiler",
-    "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps", "model_registry",
-    "num_sanity_val_steps", "use_distributed_sampler", "enable_autolog_hparams",
+CONSTANT = {
+    "accumulate_grad_batches", "barebones", "detect_anomaly", "fast_dev_run", "inference_mode", "overfit_batches",
 }  # fmt: skip
-"""Settings of the trainer that change no result."""
+"""Settings of the trainer that change no result, and of which identities state Lightning's defaults."""
 
 INDIFFERENT_DATASET = {"root", "lists", "allow_unverified_lists"}
 """Settings of a data set that say where files are; the manifest's hash covers what is in the lists."""
@@ -42,6 +53,7 @@ def run_identity(experiment: "Experiment") -> Identity:
             "weights": method.backbone.weights_id,
             **method.backbone.identity_settings,
             **feature_rounding(method),
+            **_stated(_backbone_modules(experiment)),
         },
         "dataset": {"name": data.dataset.name, **_dataset_settings(experiment)},
         "image_size": data.image_size,
@@ -53,7 +65,15 @@ def run_identity(experiment: "Experiment") -> Identity:
         **({} if (adapts := method.needs.adaptation) is None else {"adaptation": adaptation_identity(data, adapts)}),
         **data.test_options,
     }
-    return Identity.model_validate(json.loads(json.dumps(identity)))
+    identity |= _stated(_protocol_modules(experiment))
+    return Identity.model_validate(json.loads(json.dumps(json_value(identity))))
+
+
+def own_modules_of(experiment: "Experiment") -> dict[str, OwnModule]:
+    """Return the user's own modules that make a run what it is, by their names, without the files of its classes."""
+    places = [*_method_modules(experiment), *_backbone_modules(experiment), *_data_modules(experiment)]
+    places += [*_protocol_modules(experiment), *(_training_modules(experiment) if experiment.trains else [])]
+    return _own(places)
 
 
 def shared_walk(experiment: "Experiment") -> str | None:
@@ -88,7 +108,7 @@ def _method_settings(experiment: "Experiment") -> dict[str, Any]:
         settings["file_sha256"] = options.method_file.rpartition(SHA256)[2]
     if options.nshot_strategy in ENSEMBLES:
         settings["nshot_strategy"] = options.nshot_strategy
-    return settings
+    return settings | _stated(_method_modules(experiment))
 
 
 def _dataset_settings(experiment: "Experiment") -> dict[str, Any]:
@@ -97,7 +117,71 @@ def _dataset_settings(experiment: "Experiment") -> dict[str, Any]:
     settings = {key: value for key, value in arguments.items() if key not in INDIFFERENT_DATASET}
     if reference := experiment.options.dataset_file:
         settings["file_sha256"] = reference.rpartition(SHA256)[2]
-    return settings
+    return settings | _stated(_data_modules(experiment))
+
+
+def _method_modules(experiment: "Experiment") -> list[str]:
+    return _modules_of_classes(experiment.settings["model"])
+
+
+def _data_modules(experiment: "Experiment") -> list[str]:
+    return _modules_of_classes(experiment.settings["data"])
+
+
+def _training_modules(experiment: "Experiment") -> list[str]:
+    """Return the modules of the classes that a training uses besides method and data, such as an optimiser's."""
+    trainer = {name: value for name, value in experiment.trainer_settings.items() if name in OBEYED}
+    chosen = [trainer, *(experiment.settings.get(name) for name in ("optimizer", "lr_scheduler"))]
+    return [module for settings in chosen for module in _modules_of_classes(settings)]
+
+
+def _backbone_modules(experiment: "Experiment") -> list[str]:
+    plug_in = plug_in_of("backbones", experiment.method.backbone.name)
+    return [] if plug_in is None else [plug_in.value.partition(":")[0]]
+
+
+def _protocol_modules(experiment: "Experiment") -> list[str]:
+    """Return the modules of the protocol's parts: of their classes, and of what packages' words in them stand for."""
+    protocols = [experiment.data.protocol]
+    training = experiment.settings["data"]["init_args"].get("training") or {}
+    if experiment.trains and (other := training.get("training_protocol")) is not None:
+        protocols.append(load_protocol(other))
+    parts = [part for one in protocols for part in (one.draw, one.view, one.counting, *one.own_metrics)]
+    words = set(_texts([json_value(part) for part in parts])) if plug_ins(PROTOCOLS_GROUP) else set()
+    named = [one.value.partition(":")[0] for one in plug_ins(PROTOCOLS_GROUP) if one.name in words]
+    return [*named, *(type(part).__module__ for part in parts)]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all texts in a value of JSON."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from _texts(entry)
+
+
+def _modules_of_classes(settings: Any) -> list[str]:
+    """Return the names of the modules of all classes that settings name."""
+    if isinstance(settings, Mapping):
+        class_path = settings.get("class_path")
+        own = [resolve_name(class_path).__module__] if isinstance(class_path, str) else []
+        return own + [module for value in settings.values() for module in _modules_of_classes(value)]
+    if isinstance(settings, list | tuple):
+        return [module for value in settings for module in _modules_of_classes(value)]
+    return []
+
+
+def _own(modules: Iterable[str]) -> dict[str, OwnModule]:
+    """Return the user's own modules among `modules` and their imports, without files of classes (`file_sha256`)."""
+    found = {name: own for module in modules for name, own in own_modules(module).items()}
+    return {name: own for name, own in sorted(found.items()) if not name.startswith(f"{PACKAGE}.")}
+
+
+def _stated(modules: Iterable[str]) -> dict[str, Any]:
+    """Return the entry of an identity with the first digits of the hashes of the user's own modules, if there are."""
+    digits = {name: own.sha256[:12] for name, own in _own(modules).items()}
+    return {"own_modules": digits} if digits else {}
 
 
 def _training(experiment: "Experiment") -> dict[str, Any] | None:
@@ -111,15 +195,13 @@ def _training(experiment: "Experiment") -> dict[str, Any] | None:
         return None
     if not method.learns:
         return _base_classes(data)
-    indifferent = INDIFFERENT_TRAINER | {"precision"}
-    trainer = {k: v for k, v in experiment.trainer_settings.items() if k not in indifferent and v is not None}
     settings = experiment.settings
     optimisation = {key: settings[key] for key in ("optimizer", "lr_scheduler") if settings.get(key)}
     assert experiment.division is not None
     division = experiment.division.as_dict()
     batch_size = division.pop("batch_size")
     return {
-        **trainer,
+        **_trainer(experiment),
         **optimisation,  # given instead of the method's own
         "batch_size": batch_size,
         **({} if method.step_is_a_mean else {"division": division}),  # where it changes more than rounding
@@ -129,7 +211,29 @@ def _training(experiment: "Experiment") -> dict[str, Any] | None:
         **(_validation_hashes(data) if data.validates else {}),
         **data.training_options,
         **_base_classes(data),
+        **_stated(_training_modules(experiment)),
     }
+
+
+def _trainer(experiment: "Experiment") -> dict[str, Any]:
+    """Return the settings of the trainer that can change what is learned; one without effect has its default."""
+    given, method = experiment.trainer_settings, experiment.method
+    defaults = {name: one.default for name, one in inspect.signature(L.Trainer).parameters.items()}
+    without_effect = set(CONSTANT)
+    if experiment.processes == 1 or not any(isinstance(module, _BatchNorm) for module in method.modules()):
+        without_effect.add("sync_batchnorm")
+    if not may_end_early(experiment.options, given, method):
+        without_effect |= {"min_epochs", "min_steps"}
+    without_effect |= {name for name, unset in UNSET.items() if given[name] in unset}
+    if given["limit_train_batches"] == 1.0 and whole(given["limit_train_batches"]) is None:
+        without_effect.add("limit_train_batches")
+    if not given["gradient_clip_val"] and method.automatic_optimization:
+        without_effect |= {"gradient_clip_val", "gradient_clip_algorithm"}
+    names = (OBEYED | CONSTANT) - {"precision"}
+    stated = {name: value for name, value in given.items() if name in names}
+    stated |= {name: steps for name in STEPS if (steps := whole(given[name])) is not None}
+    stated |= {name: defaults[name] for name in without_effect & stated.keys()}
+    return {name: value for name, value in stated.items() if value is not None}
 
 
 def adaptation_identity(data: DataModule, adaptation: Adaptation) -> dict[str, str]:

@@ -8,30 +8,31 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import Method
 from fsbench.datamodules.loading.step_division import StepDivision
+from fsbench.runner.config.trainer_settings import REFUSED, assigns
 
 STEPS = ("limit_train_batches", "val_check_interval")
 """Settings of the trainer that count optimiser steps if they are whole numbers, and else parts of an epoch."""
 
 
-def check_accumulation(trainer: dict[str, Any], accumulation: int) -> None:
+def check_accumulation(trainer: dict[str, Any], accumulation: int, callbacks: Any = None) -> None:
     """Raise SettingsError if trainer settings contradict the division of a step into micro-batches.
 
     Args:
         trainer: {name: plain value} of the arguments of Lightning's Trainer.
         accumulation: number of micro-batches per process and optimiser step.
+        callbacks: the callbacks that the settings name: several, one or None.
     """
-    if trainer["accumulate_grad_batches"] != 1:
+    for callback in callbacks if isinstance(callbacks, list | tuple) else [callbacks]:
+        if assigns(type(callback), "accumulate_grad_batches"):
+            raise SettingsError(
+                f"trainer.callbacks has {type(callback).__name__}, which sets accumulate_grad_batches, but "
+                f"{REFUSED['accumulate_grad_batches'][1]}"
+            )
+    parts = [name for name in STEPS if whole(trainer[name]) is None and trainer[name] not in (None, 1.0)]
+    if accumulation > 1 and parts:
         raise SettingsError(
-            f"trainer.accumulate_grad_batches is {trainer['accumulate_grad_batches']}, but "
-            "data.training.batch_size says how many episodes a step has; give MICRO_BATCH "
-            "(--data.training.micro_batch), the episodes that a process takes at once: the suite accumulates the rest"
-        )
-    parts = [name for name in STEPS if _whole(trainer[name]) is None and trainer[name] not in (None, 1.0)]
-    if accumulation > 1 and (parts or trainer["overfit_batches"]):
-        name = parts[0] if parts else "overfit_batches"
-        raise SettingsError(
-            f"trainer.{name} is {trainer[name]}, which may end within a step of {accumulation} micro-batches; expected "
-            "a number of steps (limit_train_batches, val_check_interval), or no MICRO_BATCH"
+            f"trainer.{parts[0]} is {trainer[parts[0]]}, which may end within a step of {accumulation} micro-batches; "
+            "expected a number of steps (limit_train_batches, val_check_interval), or no MICRO_BATCH"
         )
 
 
@@ -43,12 +44,12 @@ def in_micro_batches(trainer: dict[str, Any], accumulation: int, automatic: bool
         accumulation: number of micro-batches per process and optimiser step.
         automatic: whether Lightning accumulates gradients; a method with several optimisers does it itself.
     """
-    counts = {name: _whole(trainer[name]) for name in STEPS}
+    counts = {name: whole(trainer[name]) for name in STEPS}
     limits = {name: steps * accumulation for name, steps in counts.items() if steps is not None}
     return limits | ({"accumulate_grad_batches": accumulation} if automatic else {})
 
 
-def _whole(value: Any) -> int | None:
+def whole(value: Any) -> int | None:
     """Return a number of steps as Lightning reads it, also one that was parsed as 4.0; None for parts of an epoch."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -65,7 +66,8 @@ def step_division_facts(division: StepDivision, method: Method, synchronised: bo
             `normalised_over` is the number of items over which it normalises.
     """
     step: dict[str, Any] = division.as_dict()
-    if any(isinstance(m, _BatchNorm) and m.weight.requires_grad for m in method.modules()):
+    norms = [module.weight for module in method.modules() if isinstance(module, _BatchNorm)]
+    if any(weight is None or weight.requires_grad for weight in norms):
         step["normalised_over"] = division.micro_batch * (division.processes if synchronised else 1)
     return step
 

@@ -8,6 +8,7 @@ from fsbench.base.plugins import package_commit
 from fsbench.records.run import LAST, TRAINED_HERE, UNTRAINED
 from fsbench.runner.config.registry import plug_in_of, plug_in_of_class
 from fsbench.runner.engine.experiment import Experiment
+from fsbench.runner.engine.identity import own_modules_of
 from fsbench.runner.engine.validation_plan import CHOSEN_BY
 
 
@@ -41,7 +42,8 @@ def plug_in_origins(experiment: Experiment) -> list[dict[str, str | None]]:
     """Return an entry for each part of a run (method, data set, backbone, protocol) that comes from outside fsbench.
 
     Each entry has `part` and `name`. For a package it also has `package`, `version` and `commit` (None if unknown); for
-    a user's file `file`, `sha256` and, for a method, `kept`, the name of the file's copy in the run's folder.
+    a user's file `file`, `sha256` and, for a method, `kept`, the name of the file's copy in the run's folder. The
+    user's own modules that these parts import have `file` and `sha256`, too, and the part "module".
     """
     options, data = experiment.options, experiment.data
     method_class = experiment.settings["model"]["class_path"]
@@ -70,4 +72,6 @@ def plug_in_origins(experiment: Experiment) -> list[dict[str, str | None]]:
                 "commit": package_commit(plug_in.package),
             }
             origins.append({"part": part, "name": name, **package})
+    for name, own in own_modules_of(experiment).items():
+        origins.append({"part": "module", "name": name, "file": own.file.name, "sha256": own.sha256})
     return origins

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import Callback
 
 from fsbench.base.errors import SettingsError
 from fsbench.runner.config.parse import RunOptions
+from fsbench.runner.config.trainer_settings import assigns
 from fsbench.runner.engine.validation_schedule import BestScore, ValidationSchedule
 
 log = logging.getLogger("fsbench")
@@ -17,6 +18,8 @@ CHOSEN_BY = "val/mIoU"
 """Score by which the best checkpoint is chosen and a training ends early, the highest."""
 LEAST = {"first_validation": 0, "middle_validation": 0, "validation_every": 1, "patience": 1}
 """Options of validation and early end, and their smallest values."""
+UNSET = {"limit_val_batches": (None, 0, 1.0), "val_check_interval": (None, 1.0), "check_val_every_n_epoch": (1,)}
+"""Settings of the trainer on validation, and their values that ask for nothing where nothing is validated."""
 
 
 def validation_schedule(options: RunOptions) -> ValidationSchedule:
@@ -38,11 +41,14 @@ def check_validation(options: RunOptions, trainer: dict[str, Any], validates: bo
         trainer: {name: plain value} of the arguments of Lightning's Trainer.
         validates: whether validation scores choose the checkpoint.
     """
-    if not validates and (given := validation_options(options)):
-        raise SettingsError(
-            f"run.{next(iter(given))} says when to validate, and data.training.validation none validates nothing; give "
-            "one of them"
-        )
+    if not validates:
+        given = [f"run.{name}" for name in validation_options(options)]
+        given += [f"trainer.{name}" for name, unset in UNSET.items() if trainer[name] not in unset]
+        if given:
+            raise SettingsError(
+                f"{given[0]} says when or how to validate, and data.training.validation none validates nothing; give "
+                "one of them"
+            )
     for name, lowest in LEAST.items():
         value = getattr(options, name)
         if value is not None and value < lowest:
@@ -55,14 +61,27 @@ def check_validation(options: RunOptions, trainer: dict[str, Any], validates: bo
             f"max_epochs is {epochs}, and the first epoch with a validation is number {options.first_validation} "
             "(counted from 0), so no checkpoint would be chosen; give --run.first_validation 0 or more epochs"
         )
-    for name, usual in (("val_check_interval", (None, 1.0)), ("check_val_every_n_epoch", (1,))):
-        if validation_schedule(options) == EVERY_EPOCH or trainer[name] in usual:
+    for name in ("val_check_interval", "check_val_every_n_epoch"):
+        if validation_schedule(options) == EVERY_EPOCH or trainer[name] in UNSET[name]:
             continue
         raise SettingsError(
             f"{name} is {trainer[name]}, but the run's options say when it validates (run.first_validation "
             f"{options.first_validation}, run.middle_validation {options.middle_validation}, run.validation_every "
             f"{options.validation_every}); give one of them"
         )
+
+
+def may_end_early(options: RunOptions, trainer: dict[str, Any], method: L.LightningModule) -> bool:
+    """Return whether a training may end before its last epoch, so that the trainer's least number of epochs counts.
+
+    Args:
+        options: the options of the run.
+        trainer: {name: plain value} of the arguments of Lightning's Trainer.
+        method: the method that is trained.
+    """
+    own_callbacks = type(method).configure_callbacks is not L.LightningModule.configure_callbacks
+    asked = options.patience is not None or trainer["max_time"] or trainer["callbacks"]
+    return bool(asked) or own_callbacks or assigns(type(method), "should_stop")
 
 
 class ValidationPlan(Callback):

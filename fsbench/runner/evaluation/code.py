@@ -1,8 +1,6 @@
 """The code of a function that answers a test: an evaluation that goes on compares it with that of before."""
 
-import site
 import sys
-import sysconfig
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -10,9 +8,8 @@ from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, Modul
 from typing import Any
 
 from fsbench.base.files import fingerprint
+from fsbench.base.own_modules import is_own
 
-INSTALLED = (*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")), site.getusersitepackages())
-"""Folders of code that nobody edits between two starts."""
 NO_CODE = ("__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__", "__annotations__")
 """Entries of a class that run nothing."""
 
@@ -42,20 +39,18 @@ def code_sha256(model: Any) -> str:
 def _inside(value: Any) -> Iterator[Any]:
     """Yield what code leads to from an object that is no plain value; of a user's own modules, as a notebook is one."""
     module: str = getattr(value, "__module__", None) or "__main__"
-    file = getattr(sys.modules.get(module), "__file__", None)
-    is_installed = file is None or file.startswith(INSTALLED) or module.partition(".")[0] == "fsbench"
-    is_own = module == "__main__" or not is_installed
+    is_users = module == "__main__" or is_own(module, getattr(sys.modules.get(module), "__file__", None))
     if isinstance(value, type | FunctionType | BuiltinFunctionType):
         yield value.__qualname__  # all that is compared of what is installed
     if isinstance(value, CodeType):
         yield from (value.co_code.hex(), value.co_names, value.co_consts)
     elif isinstance(value, type):
-        for name, part in vars(value).items() if is_own else ():
+        for name, part in vars(value).items() if is_users else ():
             if name not in NO_CODE:
                 yield from (name, getattr(part, "fget", None) or getattr(part, "__func__", part))
         yield value.__bases__
     elif isinstance(value, FunctionType):
-        if is_own:
+        if is_users:
             yield from (value.__code__, value.__defaults__, *(value.__kwdefaults__ or {}).values())
             for cell in value.__closure__ or ():
                 with suppress(ValueError):  # not set yet

@@ -62,3 +62,25 @@ def test_a_class_of_a_package_runs_and_its_package_is_in_the_record(fsbench, sma
     assert record["identity"]["method"] == {"name": "constant", "type": "constant", "value": 1}
     package = {"package": "fsb-mine", "version": "1.2", "commit": "0123abc"}
     assert record["provenance"]["plug_ins"] == [{"part": "method", "name": "fsb_mine.mine.Constant", **package}]
+
+
+def test_a_changed_module_beside_a_methods_file_makes_another_run(fsbench, bench_arguments, tmp_path):
+    """A plan finds the run of the code as it is, and none of the code as it was."""
+    (tmp_path / "mine.py").write_text(
+        METHOD.replace("self.value)", "zhelp.VALUE)").replace("import torch\n", "import torch, zhelp\n")
+    )
+    words = bench_arguments("./mine.py:Constant", "runs")
+    records = []
+    for value in (1, 0):
+        (tmp_path / "zhelp.py").write_text(f"VALUE = {value}\n")
+        for more in ((), ("--dry-run",)):
+            done = fsbench(*words, *more, PYTHONPATH=f"{REPOSITORY}:{tmp_path}", PYTHONDONTWRITEBYTECODE="1")
+            assert done.returncode == 0, done.stderr
+        files = sorted((tmp_path / "runs").glob("*/run.json"), key=lambda file: file.stat().st_mtime)
+        assert files[-1].parent.name in done.stdout + done.stderr
+        records.append(json.loads(files[-1].read_text()))
+    assert len(files) == 2 and records[0]["scores"]["mIoU"] != records[1]["scores"]["mIoU"]
+    stated = [record["provenance"]["plug_ins"][-1] for record in records]
+    assert [one["name"] for one in stated] == ["zhelp"] * 2 and stated[0]["sha256"] != stated[1]["sha256"]
+    for record, one in zip(records, stated, strict=True):
+        assert record["identity"]["method"]["own_modules"] == {"zhelp": one["sha256"][:12]}

@@ -1,0 +1,184 @@
+"""The identity of a run says what was computed: the code that is the user's own, and only settings with an effect."""
+
+import hashlib
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fsbench.base import class_file, own_modules
+from fsbench.base.errors import SettingsError
+from fsbench.runner.config.run_config import RunConfig
+from fsbench.runner.engine.experiment import Experiment
+from fsbench.runner.engine.origins import plug_in_origins
+from tests.cli.commands import images_of
+from tests.plugged import METHOD, install, installed
+
+LEARNS = METHOD.replace("    learns = False\n", "    step_is_a_mean = True\n").replace(
+    "        self.value = value\n",
+    "        self.value = value\n        self.weight = torch.nn.Parameter(torch.zeros(1))\n",
+)
+NORMALISES = LEARNS.replace("torch.nn.Parameter(torch.zeros(1))", "torch.nn.BatchNorm2d(3)")
+STOPS = f"{LEARNS}\n    def on_train_epoch_end(self) -> None:\n        self.trainer.should_stop = True\n"
+ADAM = {"optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.1}}}
+
+
+@pytest.fixture
+def small_data(blocks_folder) -> list[str]:
+    """Arguments of a small data set."""
+    return ["--data.test.episodes=3", *images_of(blocks_folder)]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, small_data):
+    """experiment(*words, source, **options) -> the run of ./mine.py:Constant, in a folder on sys.path."""
+    monkeypatch.setenv("FSBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(class_file, "_named", {})
+    monkeypatch.setattr(own_modules, "_imported", {})
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def make(*words: str, source: str = LEARNS, method: str = "./mine.py:Constant", **options) -> Experiment:
+        (tmp_path / "mine.py").write_text(source)
+        return Experiment(RunConfig(method, "demo", extra=(*small_data, *words), **options).parse())
+
+    yield make
+    for name in [name for name in sys.modules if name.startswith((f"{class_file.PACKAGE}.", "zhelp", "fsb_edit"))]:
+        del sys.modules[name]
+
+
+def forget_helper() -> None:
+    """As another process would begin."""
+    for name in [name for name in sys.modules if name.startswith(("zhelp", "fsb_edit", f"{class_file.PACKAGE}."))]:
+        del sys.modules[name]
+    own_modules._imported.clear()
+
+
+def test_the_modules_that_a_methods_file_imports_are_part_of_it(here, tmp_path):
+    source = f"import zhelp\n{METHOD}"
+    ids = []
+    for text in ("value = 1\n", "value = 2\n", "value = 1\n"):
+        forget_helper()
+        (tmp_path / "zhelp.py").write_text(text)
+        run = here(source=source)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        assert run.identity.method.as_json()["own_modules"] == {"zhelp": digest[:12]}
+        method, module = plug_in_origins(run)
+        assert method["part"] == "method" and method["file"] == "mine.py"
+        assert module == {"part": "module", "name": "zhelp", "file": "zhelp.py", "sha256": digest}
+        ids.append(run.folder)
+    assert ids[0] == ids[2] != ids[1]
+    assert str(tmp_path) not in json.dumps(run.identity.as_json())
+
+
+def test_a_module_that_changes_beneath_a_process_is_told(here, tmp_path):
+    (tmp_path / "zhelp.py").write_text("value = 1\n")
+    _ = here(source=f"import zhelp\n{METHOD}").identity
+    (tmp_path / "zhelp.py").write_text("value = 2\n")
+    with pytest.raises(SettingsError, match=r"zhelp\.py has changed since this process imported it"):
+        _ = here(source=f"import zhelp\n{METHOD}").identity
+
+
+def test_an_editable_packages_code_is_part_of_it_and_an_installed_ones_is_not(here, tmp_path):
+    """Its code lies where it is edited, and what pip notes of it in another folder."""
+    groups = {"fsbench.methods": {"constant": "fsb_edit.mine:Constant"}}
+    places = {"edited": tmp_path / "checkout", "placed": tmp_path / "site"}
+    folders = {}
+    for name, place in places.items():
+        forget_helper()
+        site = install(tmp_path / "site" / name, "fsb-edit", groups, {})
+        code = site if name == "placed" else place
+        (code / "fsb_edit").mkdir(parents=True)
+        (code / "fsb_edit" / "mine.py").write_text(METHOD)
+        with installed(site), installed(code):
+            own = here(method="constant").identity.method.as_json().get("own_modules")
+        folders[name] = own
+    digest = hashlib.sha256(METHOD.encode()).hexdigest()[:12]
+    assert folders == {"edited": {"fsb_edit.mine": digest}, "placed": None}
+
+
+def test_an_optimiser_and_a_callback_of_ones_own_are_part_of_the_training(here, tmp_path):
+    (tmp_path / "zhelp.py").write_text(
+        "import torch, lightning\nclass Mine(torch.optim.SGD):\n    pass\nclass Note(lightning.Callback):\n    pass\n"
+    )
+    plain = here().identity
+    assert "own_modules" not in plain.training | plain.method.as_json() | plain.dataset | plain.as_json()
+    words = ("--optimizer=zhelp.Mine", "--optimizer.lr=0.1"), ("--trainer.callbacks+=zhelp.Note",)
+    for given in words:
+        assert list(here(*given).identity.training["own_modules"]) == ["zhelp"]
+
+
+SAME = [
+    ("--trainer.min_epochs=1",), ("--trainer.min_steps=2",), ("--trainer.benchmark=true",),
+    ("--trainer.sync_batchnorm=true",), ("--trainer.inference_mode=false",), ("--trainer.detect_anomaly=true",),
+    ("--trainer.limit_train_batches=1.0",), ("--trainer.limit_val_batches=1.0",),
+    ("--trainer.gradient_clip_val=0",), ("--trainer.limit_test_batches=1.0",), ("--trainer.num_sanity_val_steps=0",),
+    ("--trainer.fast_dev_run=0",), ("--trainer.overfit_batches=0",), ("--trainer.use_distributed_sampler=false",),
+]  # fmt: skip
+
+
+def test_a_setting_without_effect_is_no_other_run(here):
+    usual = here().identity.as_json()
+    for words in SAME:
+        assert here(*words).identity.as_json() == usual, words
+    assert here("--trainer.limit_train_batches=4").folder == here("--trainer.limit_train_batches=4.0").folder
+
+
+@pytest.mark.parametrize(
+    ("words", "source", "entry"),
+    [
+        (("--run.patience=3", "--trainer.min_epochs=2"), LEARNS, ("min_epochs", 2)),
+        (("--trainer.min_steps=2",), STOPS, ("min_steps", 2)),
+        (("--trainer.max_time=00:01:00:00", "--trainer.min_epochs=2"), LEARNS, ("min_epochs", 2)),
+        (("--trainer.sync_batchnorm=true", "--trainer.devices=5"), NORMALISES, ("sync_batchnorm", True)),
+        (("--trainer.sync_batchnorm=true", "--trainer.devices=5"), LEARNS, ("sync_batchnorm", False)),
+        (("--trainer.sync_batchnorm=true",), NORMALISES, ("sync_batchnorm", False)),
+        (("--trainer.gradient_clip_val=0.5",), LEARNS, ("gradient_clip_val", 0.5)),
+        (("--trainer.deterministic=true",), LEARNS, ("deterministic", True)),
+    ],
+)
+def test_a_setting_stands_in_the_identity_where_it_has_an_effect(here, words, source, entry):
+    assert here(*words, source=source).identity.training[entry[0]] == entry[1]
+
+
+def test_settings_that_are_no_plain_values_stand_in_it_by_type_and_value(here):
+    callback = "--trainer.callbacks+=lightning.pytorch.callbacks.ModelCheckpoint"
+    runs = [here(callback, f"--trainer.callbacks.train_time_interval=0:0{n}:00") for n in (3, 4, 3)]
+    assert runs[0].folder == runs[2].folder != runs[1].folder
+    stated = runs[0].identity.training["callbacks"][0]["init_args"]["train_time_interval"]
+    assert stated == {"type": "datetime.timedelta", "value": "datetime.timedelta(seconds=180)"}
+
+
+@pytest.mark.parametrize(
+    ("words", "source", "expected"),
+    [
+        (("--lr_scheduler=torch.optim.lr_scheduler.StepLR", "--lr_scheduler.step_size=1"), LEARNS, "give --optimizer"),
+        (("--optimizer=torch.optim.Adam",), METHOD, "optimizer is torch.optim.Adam, but the method does not learn"),
+        (("--data.training.validation=none", "--trainer.limit_val_batches=3"), LEARNS, "trainer.limit_val_batches"),
+        (("--data.training.validation=none", "--trainer.check_val_every_n_epoch=2"), LEARNS, "check_val_every_n_epoch"),
+        (
+            ("--trainer.callbacks+=lightning.pytorch.callbacks.GradientAccumulationScheduler",
+             "--trainer.callbacks.scheduling={0: 3}"),
+            LEARNS, "trainer.callbacks has GradientAccumulationScheduler, which sets accumulate_grad_batches",
+        ),
+    ],
+)  # fmt: skip
+def test_a_setting_that_nothing_reads_is_refused(here, words, source, expected):
+    with pytest.raises(SettingsError) as error:
+        here(*words, source=source)
+    assert expected in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_optimiser_beside_a_checkpoint_is_refused_if_the_command_gives_it(here, small_data, tmp_path):
+    """A configuration states that of its training, and is taken."""
+    torch.save({"state_dict": {"weight": torch.zeros(1)}}, tmp_path / "x.ckpt")
+    (tmp_path / "mine.py").write_text(LEARNS)
+    run = RunConfig("./mine.py:Constant", "demo", extra=tuple(small_data), checkpoint=str(tmp_path / "x.ckpt"))
+    (tmp_path / "adam.yaml").write_text(json.dumps(ADAM))
+    given = replace(run, extra=(*run.extra, "--optimizer=torch.optim.Adam"))
+    stated = replace(run, extra=(*run.extra, "--config=adam.yaml"))
+    with pytest.raises(SettingsError, match=r"optimizer is torch\.optim.Adam, but a checkpoint is given"):
+        Experiment(given.parse())
+    assert Experiment(stated.parse()).identity == Experiment(run.parse()).identity
