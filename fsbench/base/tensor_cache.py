@@ -208,7 +208,7 @@ class FeatureCache:
 
 def digest(values: Tensor) -> str:
     """Return the sha256 (hexadecimal) of the bytes of a tensor."""
-    return hashlib.sha256(values.detach().cpu().contiguous().numpy()).hexdigest()
+    return hashlib.sha256(values.detach().cpu().contiguous().numpy().data).hexdigest()
 
 
 def _alone(tensor: Tensor) -> Tensor:

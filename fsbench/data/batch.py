@@ -229,7 +229,7 @@ class EpisodeBatch:
 
     def _photos(self) -> dict[int, Tensor]:
         """Return {row: photo} of the images that the hints have at their original size."""
-        photos = {}
+        photos: dict[int, Tensor] = {}
         for b, hints in enumerate(self.hints or ()):
             if hints.query is not None and hints.supports is not None:
                 rows = [int(self.query[b]), *self.support[b][self.valid[b]].tolist()]  # padding has no photo
@@ -326,7 +326,7 @@ def _map(item: Any, move: Any) -> Any:
     if isinstance(item, list):
         return [_map(value, move) for value in item]
     if isinstance(item, Truth | EpisodeBatch | WayClass | Opening):
-        moved = type(item)(**{f.name: _map(getattr(item, f.name), move) for f in fields(item)})
+        moved: Any = type(item)(**{f.name: _map(getattr(item, f.name), move) for f in fields(item)})
         if isinstance(item, EpisodeBatch):
             moved.keyed = ImageKeys(moved.images, item.image_keys)
         return moved
