@@ -21,7 +21,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import Way
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
-from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.base import BackboneConfig, autocast_dtype
 from fsbench.networks.backbones.timm_networks import FrozenViT
 from fsbench.networks.ops.average_linkage import average_linkage
 
@@ -470,7 +470,7 @@ class INSID3(Segmenter):
         side = self.context.side
         return self.backbone.cache.get(
             "position projector",
-            f"{side} {self.svd_components} {self.basis_coordinates}",
+            (side, self.svd_components, self.basis_coordinates, str(self.device), autocast_dtype(self.device)),
             lambda: position_projector(
                 self.backbone.patch_map(black_image(side, self.device), coordinate_factors=self.basis_factors),
                 self.svd_components,

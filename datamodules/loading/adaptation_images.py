@@ -129,7 +129,7 @@ class AdaptationImages:
         mask = torch.from_numpy(np.asarray(resize_labels(label, config.size, config.size)))
         return EpisodeBatch(
             images=torch.cat([loaded.images, resize_image(image, config.size)[None]]),
-            image_names=[*loaded.image_names, f"{chosen} of {episode.number} changed"],
+            image_names=[*loaded.image_names, chosen],
             query=torch.tensor([len(loaded.images)]),
             support=loaded.support,
             support_labels=loaded.support_labels,

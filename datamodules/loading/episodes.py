@@ -59,13 +59,13 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
         batch = self._load(self.episodes[i])
         if self.classes is not None:
             batch = replace(batch, way_classes=[self.classes.told(self.episodes[i], self._load)])
-        next_shown = self.next_shown.get(i, {})
+        next_shown, keys = self.next_shown.get(i, {}), dict(zip(batch.image_names, batch.image_keys, strict=True))
         worker = get_worker_info()
         loads_all = worker is None or worker.num_workers == 1
         for name, place in next_shown.items():
             if loads_all or place is None:
                 self.files.cache.expect(name, place)
-        return replace(batch, next_shown=next_shown)
+        return replace(batch, next_shown={keys[name]: place for name, place in next_shown.items()})
 
     def _load(self, episode: Episode) -> EpisodeBatch:
         return load_item(self.draw, self.data, episode, self.config, self.files)

@@ -70,7 +70,7 @@ class SuperpixelEpisodes(Dataset[EpisodeBatch]):
         labels = torch.from_numpy(query[1])
         return EpisodeBatch(
             images=torch.from_numpy(np.stack([query[0], support[0]]))[:, None].repeat(1, 3, 1, 1),
-            image_names=[f"{name} {(self.seed, epoch, i)} {role}" for role in ("query", "support")],
+            image_names=[name, name],
             query=torch.zeros(1, dtype=torch.int64),
             support=torch.ones(1, 1, 1, dtype=torch.int64),
             support_labels=torch.from_numpy(support[1])[None, None, None],

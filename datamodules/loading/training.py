@@ -23,8 +23,6 @@ def augmented_episode(
 ) -> EpisodeBatch:
     """Load a 1-way training episode as a batch of size 1, changing each image at random on its own, the query first.
 
-    Changed images never recur, so each gets a unique name.
-
     Args:
         data: the data set.
         episode: names of its images and number of its class.
@@ -47,7 +45,7 @@ def augmented_episode(
     shots = len(episode.supports[0])
     return EpisodeBatch(
         images=images,
-        image_names=[f"{name} {seed} {i}" for i, name in enumerate(names)],
+        image_names=names,
         query=torch.zeros(1, dtype=torch.int64),
         support=torch.arange(1, shots + 1)[None, None],
         support_labels=torch.stack(labels[1:])[None, None],

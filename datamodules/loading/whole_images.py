@@ -52,7 +52,7 @@ class TrainingImages(Dataset[EpisodeBatch]):
         else:
             augmented, labels = self.augmentation(pixels, labels, random.Random(repr((self.seed, epoch, i))))
             image = torch.from_numpy(augmented)
-        return whole_image(f"{self.names[i]} {(self.seed, epoch, i)}", image, image_truth(i, labels, self.classes))
+        return whole_image(self.names[i], image, image_truth(i, labels, self.classes))
 
 
 def image_truth(number: int, labels: np.ndarray, classes: Sequence[int]) -> EpisodeTruth:

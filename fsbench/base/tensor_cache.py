@@ -1,5 +1,6 @@
 """A bounded memory of frozen features, for images that come again in other episodes."""
 
+import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
@@ -29,8 +30,8 @@ class Kept(NamedTuple):
 class FeatureCache:
     """Cache of tensors, or containers of tensors, by kind and key, of at most `max_bytes`; `bytes` is the present size.
 
-    A key is the name of an image, or a tuple that begins with it where an image has several entries of a kind. What is
-    expected of the image holds for all of its entries.
+    A key names what the tensors follow from: the image by its contents, or a tuple that begins with the image, where
+    more is needed. What is expected of the image holds for all of its entries.
 
     Cached tensors are handed out without copying, and must not be written to. A tensor that is a view of a larger one
     is copied before it is kept, since it would keep the memory of the whole tensor.
@@ -60,7 +61,7 @@ class FeatureCache:
 
         Args:
             kind: kind of the tensors, such as "features".
-            key: name of the image, or a tuple that begins with it.
+            key: key of the image, or a tuple that begins with it.
             compute: function that computes the tensors.
             is_derived: whether `compute` itself gets tensors from the cache, from which these follow. They keep their
                 type, whatever the cache's `dtype`, and count as a hit if they are found; else only the tensors that
@@ -78,7 +79,7 @@ class FeatureCache:
             self.hits += 1
             entries.move_to_end(key)
             value, seal = entries[key]
-            seal.check("a method", f"the {kind} kept of {image}")
+            seal.check("a method", f"the kept {kind}")
             if self._handed is not None:
                 self._handed[kind, key] = seal
             return cast(F, value if is_derived else self._widen(value))
@@ -87,7 +88,7 @@ class FeatureCache:
         value = value if is_derived else self._narrow(value)
         if _nbytes(value) <= self.max_bytes:
             kept = Kept(value, Seal(value, PLACES))
-            self._kinds.setdefault(kind, OrderedDict())[key] = kept  # looked up again: computing may clear the cache
+            self._kinds.setdefault(kind, OrderedDict())[key] = kept  # looked up again: computing may keep others
             if self._handed is not None:
                 self._handed[kind, key] = kept.seal
             self.bytes += _nbytes(value)
@@ -108,8 +109,8 @@ class FeatureCache:
         outer, self._handed = self._handed, {}
         try:
             yield
-            for (kind, key), seal in self._handed.items():
-                seal.check(call, f"the {kind} kept of {_image(key)}")
+            for (kind, _), seal in self._handed.items():
+                seal.check(call, f"the kept {kind}")
         finally:
             self._handed = outer
 
@@ -134,7 +135,7 @@ class FeatureCache:
         """State when tensors of an image will be used next, so that a full cache drops those that are used last.
 
         Args:
-            image: name of the image.
+            image: key of the image.
             place: a number that is larger the later the use is; None for never, which drops the tensors.
         """
         if place is None:
@@ -205,13 +206,18 @@ class FeatureCache:
         self.bytes = 0
 
 
+def digest(values: Tensor) -> str:
+    """Return the sha256 (hexadecimal) of the bytes of a tensor."""
+    return hashlib.sha256(values.detach().cpu().contiguous().numpy().data).hexdigest()
+
+
 def _alone(tensor: Tensor) -> Tensor:
     """Return the tensor, copied where the memory it lies in is larger than it is."""
     return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
 
 
 def _image(key: Hashable) -> Hashable:
-    """Return the name of the image with which a key begins."""
+    """Return the image with which a key begins."""
     return key[0] if isinstance(key, tuple) else key
 
 

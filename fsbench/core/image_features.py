@@ -5,17 +5,18 @@ In training on a GPU, which one image cannot fill, several are encoded together.
 Shapes: B images, S image side.
 """
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from fsbench.base.tensor_cache import digest
 from fsbench.core.images_together import ImagesTogether
 from fsbench.core.method import Method
 from fsbench.data.batch import EpisodeBatch
+from fsbench.networks.backbones.base import autocast_dtype
 from fsbench.networks.backbones.timm_networks import frozen_tokens
 
 Features = Any
@@ -114,10 +115,18 @@ class ImageFeatures(Method):
             return self.as_features(together([flat(one) for one in self.backbone.encode_together(torch.stack(images))]))
         found = []
         for row, mask, image in zip(rows.tolist(), masks, images, strict=True):
-            key = batch.image_names[row], digest(mask)
+            key = *self.feature_key(batch, row), digest(mask)
             with torch.inference_mode(False), torch.no_grad():  # as below
                 found.append(self.backbone.cache.get("objects", key, partial(self._flat_features, image)))
         return self.as_features(together(found))
+
+    def feature_key(self, batch: EpisodeBatch, row: int) -> tuple[Hashable, ...]:
+        """Return the key under which the features of an image are kept: contents, device and precision of computing.
+
+        The weights are no part of it: whoever changes them clears the cache.
+        """
+        device = batch.images.device
+        return batch.image_keys[row], str(device), autocast_dtype(device)
 
     def _flat_features(self, image: Tensor) -> Any:
         return flat(self.encode_image(image))
@@ -125,19 +134,19 @@ class ImageFeatures(Method):
     def _kept(self, batch: EpisodeBatch, row: int, support: bool) -> Any:
         if self.sees_pixels:
             return self._image(batch, row)
-        name, kept = batch.image_names[row], self.backbone.cache.get
+        key, kept = self.feature_key(batch, row), self.backbone.cache.get
 
         def as_query() -> Any:
             encoded, image = self.encode(batch, row), self._image(batch, row)
-            kept("support", name, lambda: flat(self.as_support(encoded)))  # which costs little now
+            kept("support", key, lambda: flat(self.as_support(encoded)))  # which costs little now
             return flat(self.as_query(encoded, image))
 
         with torch.inference_mode(False), torch.no_grad():  # what an evaluation keeps may be trained with
             if not self._tells_roles:
-                return kept(self.kept_as, name, lambda: flat(self.encode(batch, row)))
+                return kept(self.kept_as, key, lambda: flat(self.encode(batch, row)))
             if support:
-                return kept("support", name, lambda: flat(self.as_support(self.encode(batch, row))))
-            return kept("query", name, as_query)
+                return kept("support", key, lambda: flat(self.as_support(self.encode(batch, row))))
+            return kept("query", key, as_query)
 
     @property
     def _tells_roles(self) -> bool:
@@ -171,11 +180,6 @@ class ImageFeatures(Method):
         A method whose own `encode_image` returns the backbone's features in training sets this to True.
         """
         return type(self).encode_image is ImageFeatures.encode_image
-
-
-def digest(values: Tensor) -> str:
-    """Return the sha256 (hexadecimal) of the bytes of a tensor."""
-    return hashlib.sha256(values.cpu().numpy().tobytes()).hexdigest()
 
 
 def flat(features: Any) -> Any:

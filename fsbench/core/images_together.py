@@ -1,5 +1,6 @@
 """Images of a training batch that go through the frozen backbone together."""
 
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -20,27 +21,30 @@ class ImagesTogether:
     Args:
         backbone: the frozen network, with its cache.
         batch: the batch, whose images are requested by row number.
+        feature_key: function from a row number to the key under which the cache has the image's features.
 
     Attributes:
-        names: names of the images that were encoded in a pass. The features of these images may differ by rounding from
+        images: keys of the images that were encoded in a pass. The features of these images may differ by rounding from
             those of an image encoded alone.
     """
 
-    def __init__(self, backbone: FrozenBackbone, batch: EpisodeBatch):
+    def __init__(self, backbone: FrozenBackbone, batch: EpisodeBatch, feature_key: Callable[[int], Hashable]):
         self.backbone = backbone
         self.batch = batch
+        self.feature_key = feature_key
         self._encoded: dict[int, Any] = {}
         self._begun: set[int] = set()
-        self.names: set[str] = set()
+        self.images: set[str] = set()
 
     def encode(self, row: int) -> Any:
         """Return the frozen features of the image in row `row`; up to rounding, those of the image encoded alone."""
         if row not in self._encoded:
-            names, cache = self.batch.image_names, self.backbone.cache
-            left = [other for other in range(len(names)) if other not in self._begun and not cache.knows(names[other])]
-            rows = [row, *(other for other in left if other != row)][:TOGETHER]
+            keys, knows = self.batch.image_keys, self.backbone.cache.knows
+            new = [other for other in range(len(keys)) if other not in self._begun]
+            left = [other for other in new if other != row and not knows(self.feature_key(other))]
+            rows = [row, *left][:TOGETHER]
             self._begun.update(rows)
-            self.names.update(names[other] for other in rows)
+            self.images.update(keys[other] for other in rows)
             pixels = torch.stack([self.batch.pixels(other) for other in rows])
             self._encoded.update(zip(rows, self.backbone.encode_together(pixels), strict=True))
         return self._encoded.pop(row)

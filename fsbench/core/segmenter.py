@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.base.handed_out import PLACES, WHOLE, Seal, unchanged
-from fsbench.core.image_features import Features, ImageFeatures, digest
+from fsbench.base.tensor_cache import digest
+from fsbench.core.image_features import Features, ImageFeatures
 from fsbench.core.images_together import ImagesTogether
 from fsbench.core.outputs import Competition, Context, Output, Target
 from fsbench.core.prediction import Prediction
@@ -73,7 +74,7 @@ class Segmenter(ImageFeatures):
 
     def __init__(self, backbone: BackboneConfig):
         super().__init__(backbone)
-        self._encoded_together: set[str] = set()  # names of images of which the cache may have such features
+        self._encoded_together: set[str] = set()  # keys of images of which the cache may have such features
         self.register_load_state_dict_post_hook(_forget_states)
 
     # What a method says ---------------------------------------------------------------------------------------------
@@ -207,8 +208,7 @@ class Segmenter(ImageFeatures):
 
     def _kept_state(self, way: EpisodeBatch, rows: Tensor, mask: Tensor) -> State:
         """Return the state of a support, which is kept in the backbone's cache."""
-        name, device = way.image_names[int(rows)], str(mask.device)
-        key = (name, digest(mask), device, self.context.shots)  # as features, by names that are unique in the cache
+        key = (*self.feature_key(way, int(rows)), digest(mask), self.context.shots)
         with torch.inference_mode(False), torch.no_grad():  # what is kept may be exported
             return self.backbone.cache.get("states", key, partial(self._state, way, rows, mask), is_derived=True)
 
@@ -315,7 +315,10 @@ class Segmenter(ImageFeatures):
 
     def losses_of_step(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """Return {name: loss} of a training step; on a GPU, images of the batch are encoded together."""
-        together = self._together = ImagesTogether(self.backbone, batch) if self.encodes_together else None
+        together = None
+        if self.encodes_together:
+            together = ImagesTogether(self.backbone, batch, partial(self.feature_key, batch))
+        self._together = together
         try:
             with (
                 nullcontext() if batch.recurs else self.backbone.cache.closed(),
@@ -325,7 +328,7 @@ class Segmenter(ImageFeatures):
         finally:
             self._together = None
             if together is not None and batch.recurs:
-                self._encoded_together |= together.names
+                self._encoded_together |= together.images
 
     def batch_loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """Return {name: loss} of a batch of 1-way episodes; one call of `segment` gets all queries."""
@@ -391,8 +394,8 @@ class Segmenter(ImageFeatures):
             episodes = [*batch.split()]
         asks_all = batch.unsupported_are_base
         answers = self.answers(episodes) if asks_all else [self._supported_answer(episode) for episode in episodes]
-        for name, place in batch.next_shown.items():
-            self.backbone.cache.expect(name, place)
+        for image, place in batch.next_shown.items():
+            self.backbone.cache.expect(image, place)
         return answers
 
     def _supported_answer(self, episode: EpisodeBatch) -> SegmentationAnswer:
@@ -426,9 +429,9 @@ class Segmenter(ImageFeatures):
             SettingsError: the strategy is an ensemble, and the method gives no logits.
             ContractError: the method wrote to the episode's tensors or to cached features.
         """
-        for name in self._encoded_together.intersection(episode.image_names):  # no figure may depend on a batch
-            self.backbone.cache.forget(name)
-            self._encoded_together.remove(name)
+        for image in self._encoded_together.intersection(episode.image_keys):  # no figure may depend on a batch
+            self.backbone.cache.forget(image)
+            self._encoded_together.remove(image)
         name = type(self).__name__
         with (
             self.backbone.cache.unchanged(name),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fsbench.base.errors import TruthError
+from fsbench.base.tensor_cache import digest
 from fsbench.data.truth import EpisodeTruth
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -120,13 +121,38 @@ class WayClass:
     opening: Opening | None = None
 
 
+@dataclass(frozen=True)
+class ImageKeys:
+    """Keys of images by their contents.
+
+    Attributes:
+        images: (M, 3, S, S), the very tensor whose images the keys name; they say nothing about another tensor.
+        keys: M keys, see `image_key`.
+    """
+
+    images: Tensor
+    keys: list[str]
+
+
+def image_key(image: Tensor, photo: Tensor | None = None) -> str:
+    """Return a text that is the same for equal images alone: checksum, shape and type of an image, and of its photo.
+
+    Args:
+        image: (3, S, S).
+        photo: (3, H, W), the image at its original size, where the method gets that, too.
+    """
+    seen = [image] if photo is None else [image, photo]
+    return " ".join(f"{digest(one)} {tuple(one.shape)} {one.dtype}" for one in seen)
+
+
 @dataclass
 class EpisodeBatch:
     """A batch of B episodes with N ways and K shots; each distinct image is stored once, and episodes refer to its row.
 
     Attributes:
         images: (M, 3, S, S) uint8 RGB; `pixels` normalises them on the device.
-        image_names: M names, unique in the data set.
+        image_names: M names, unique in the data set unless images are changed at random. Two data sets may give one
+            name to two images; `image_keys` tells them apart.
         query: (B,) int64 rows of `images`.
         support: (B, N, K) int64 rows of `images`.
         support_labels: (B, N, K, S, S) uint8: 1 the way's class, 0 anything else, 255 void.
@@ -137,7 +163,7 @@ class EpisodeBatch:
         truth: the ground truth; hidden while a method predicts, None if there is none, as for a user's own images.
         recurs: whether the same images may come again in another batch; False for randomly changed training images,
             whose features need not be cached.
-        next_shown: in an evaluation, {image name: position of the next episode that shows the image}, None if no later
+        next_shown: in an evaluation, {image key: position of the next episode that shows the image}, None if no later
             episode shows it, so that a cache can drop the image.
         support_ways: (B, N, K, S, S) uint8 label maps of all ways in every support: 0 background, 1..N ways, 255 void;
             None unless the test has several ways and `data.test.support_annotation: all_ways`.
@@ -150,6 +176,7 @@ class EpisodeBatch:
             None if no pixel is known to be padding.
         way_classes: identity of the class of each way of each episode; None if the method does not ask for it, or there
             is no test.
+        keyed: the keys that the images have; None until they are asked for.
     """
 
     images: Tensor
@@ -169,6 +196,7 @@ class EpisodeBatch:
     hints: list[Hints] | None = None
     counted_pixels: Tensor | None = None
     way_classes: list[list[WayClass]] | None = None
+    keyed: ImageKeys | None = None
 
     def __len__(self) -> int:
         return len(self.query)
@@ -182,17 +210,32 @@ class EpisodeBatch:
         """Return image `row` as (3, S, S) float32, normalised with the ImageNet statistics."""
         return normalise(self.images[row])
 
+    @property
+    def image_keys(self) -> list[str]:
+        """M keys of the images' contents, by which features are kept; made once, where a batch is loaded."""
+        if self.keyed is None or self.keyed.images is not self.images:
+            photos = self._photos()
+            keys = [image_key(image, photos.get(row)) for row, image in enumerate(self.images)]
+            self.keyed = ImageKeys(self.images, keys)
+        return self.keyed.keys
+
     def photo(self, row: int) -> Tensor:
-        """Return image `row` of a single episode, (3, H, W) uint8, at its original size if the hints have photos.
+        """Return image `row`, (3, H, W) uint8, at its original size if the hints have photos.
 
         Without photos the image is returned as the batch holds it, (3, S, S).
         """
-        hints = self.hints[0] if self.hints else Hints()
-        if hints.query is None or hints.supports is None:
-            return self.images[row]
-        rows = [int(self.query[0]), *self.support[0][self.valid[0]].tolist()]  # padding has no photo
-        photos = [hints.query, *(photo for way in hints.supports for photo in way)]
-        return photos[rows.index(row)].to(self.images.device)
+        photos = self._photos()
+        return photos[row].to(self.images.device) if photos else self.images[row]
+
+    def _photos(self) -> dict[int, Tensor]:
+        """Return {row: photo} of the images that the hints have at their original size."""
+        photos: dict[int, Tensor] = {}
+        for b, hints in enumerate(self.hints or ()):
+            if hints.query is not None and hints.supports is not None:
+                rows = [int(self.query[b]), *self.support[b][self.valid[b]].tolist()]  # padding has no photo
+                shown = [hints.query, *(photo for way in hints.supports for photo in way)]
+                photos.update(zip(rows, shown, strict=True))
+        return photos
 
     def known_truth(self) -> Truth:
         """Return the ground truth of the batch.
@@ -283,29 +326,36 @@ def _map(item: Any, move: Any) -> Any:
     if isinstance(item, list):
         return [_map(value, move) for value in item]
     if isinstance(item, Truth | EpisodeBatch | WayClass | Opening):
-        return type(item)(**{f.name: _map(getattr(item, f.name), move) for f in fields(item)})
+        moved: Any = type(item)(**{f.name: _map(getattr(item, f.name), move) for f in fields(item)})
+        if isinstance(item, EpisodeBatch):
+            moved.keyed = ImageKeys(moved.images, item.image_keys)
+        return moved
     return item
 
 
 def collate(items: Sequence[EpisodeBatch]) -> EpisodeBatch:
     """Join batches into one: each distinct image is stored once, and supports are padded to the most ways and shots."""
+    keys = [item.image_keys for item in items]  # in the process that loads
     if len(items) == 1:
         return items[0]  # a copy of its images would take as long as decoding one
     rows: dict[str, int] = {}
-    images: list[Tensor] = []
-    for item in items:
-        for name, image in zip(item.image_names, item.images, strict=True):
-            if name not in rows:
-                rows[name] = len(images)
-                images.append(image)
+    names: list[str] = []
+    pixels: list[Tensor] = []
+    for item, own in zip(items, keys, strict=True):
+        for key, name, image in zip(own, item.image_names, item.images, strict=True):
+            if key not in rows:
+                rows[key] = len(pixels)
+                names.append(name)
+                pixels.append(image)
+    images = torch.stack(pixels)
     shape = [max(sizes) for sizes in zip(*(item.valid.shape[1:] for item in items), strict=True)]
-    new_row = [torch.tensor([rows[name] for name in item.image_names]) for item in items]
+    new_row = [torch.tensor([rows[key] for key in own]) for own in keys]
     truths = [item.known_truth() for item in items]
     shown = [item.support_ways for item in items if item.support_ways is not None]
     counted = [item.counted_pixels for item in items if item.counted_pixels is not None]
     return EpisodeBatch(
-        images=torch.stack(images),
-        image_names=list(rows),
+        images=images,
+        image_names=names,
         query=torch.cat([new[item.query] for item, new in zip(items, new_row, strict=True)]),
         support=torch.cat([_pad(new[item.support], shape) for item, new in zip(items, new_row, strict=True)]),
         support_labels=torch.cat([_pad(item.support_labels, shape) for item in items]),
@@ -319,7 +369,7 @@ def collate(items: Sequence[EpisodeBatch]) -> EpisodeBatch:
             [base_map for truth in truths for base_map in truth.base_maps],
         ),
         recurs=all(item.recurs for item in items),
-        next_shown={name: place for item in items for name, place in item.next_shown.items()},  # the last one's
+        next_shown={key: place for item in items for key, place in item.next_shown.items()},  # the last one's
         support_ways=torch.cat([_pad(maps, shape) for maps in shown]) if len(shown) == len(items) else None,
         ways=None
         if all(item.ways is None for item in items)
@@ -332,6 +382,7 @@ def collate(items: Sequence[EpisodeBatch]) -> EpisodeBatch:
         way_classes=None
         if any(item.way_classes is None for item in items)
         else [classes for item in items for classes in item.way_classes or ()],
+        keyed=ImageKeys(images, list(rows)),
     )
 
 

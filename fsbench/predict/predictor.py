@@ -18,14 +18,14 @@ from fsbench.base.environment import check_environment
 from fsbench.base.errors import DataError, FsbenchError, SettingsError
 from fsbench.base.files import fingerprint, sha256_file
 from fsbench.base.generators import steady
+from fsbench.base.tensor_cache import digest
 from fsbench.base.terminal import print_note
 from fsbench.base.version import __version__
 from fsbench.core.answering import asked
 from fsbench.core.global_state import kept_global_state
-from fsbench.core.image_features import digest
 from fsbench.core.prediction import array
 from fsbench.core.query_maps import HasQueryMaps
-from fsbench.data.batch import EpisodeBatch, Hints, normalise
+from fsbench.data.batch import EpisodeBatch, Hints, ImageKeys, image_key, normalise
 from fsbench.data.image_io import read_upright
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.transforms import own_pixels
@@ -56,9 +56,6 @@ from fsbench.scores.answers import presence_from_mask
 
 if TYPE_CHECKING:
     from fsbench.predict.export import Agreement, Format
-
-QUERY = "query"
-"""Name of the query among the episode's images; the features of the supports stay cached."""
 
 
 class Predictor:
@@ -224,7 +221,6 @@ class Predictor:
             supports: Labelled images, as `read_supports` returns them.
             negatives: Images without the classes, as `read_negatives` returns them.
         """
-        self.method.backbone.cache.clear()
         names: dict[tuple[tuple[int, ...], str], str] = {}
 
         def named(support: Support) -> Support:
@@ -358,14 +354,15 @@ class Predictor:
         """
         image = self._load(image) if isinstance(image, np.ndarray) else image
         panels: list[Panel] = []
+        episode = self.episode(image)
         try:
-            episode = self.episode(image)
             with asked(), steady(self.name, self._tell_once):
                 prediction = self.method.predict_shots(episode)
                 if steps and isinstance(self.method, HasQueryMaps):
                     panels = step_panels(self.method, episode, image.preview, palette()[1:])
-        finally:  # whatever happens, the next photo has features of its own
-            self.method.backbone.cache.forget(QUERY)
+        finally:  # whatever happens, the photo takes no room
+            if episode.image_keys[0] not in self.support_set.image_keys:
+                self.method.backbone.cache.forget(episode.image_keys[0])
         answer = prediction.answer(f"{self.name} on {image.name}", soft=False)
         number_of_classes = len(self.classes)
         label_map = own = np.where(answer.label_map > number_of_classes, 0, answer.label_map).astype(np.uint8)
@@ -475,9 +472,10 @@ class Predictor:
         inside = own_pixels(image.size, self.image_size, self.resize)
         scale = (self.max_pixels / (image.size[0] * image.size[1])) ** 0.5
         size = image.size if scale >= 1 else tuple(max(1, int(side * scale)) for side in image.size)
+        images = torch.cat([image.pixels[None].to(self.device), support.images])
         return EpisodeBatch(
-            images=torch.cat([image.pixels[None].to(self.device), support.images]),
-            image_names=[QUERY, *(f"support {name}" for name in support.image_names)],
+            images=images,
+            image_names=[image.name, *support.image_names],
             query=torch.zeros(1, dtype=torch.int64, device=self.device),
             support=support.rows + 1,
             support_labels=support.labels,
@@ -487,6 +485,7 @@ class Predictor:
             truth=None,
             hints=[Hints(class_names=(*support.classes, *support.regions))],
             counted_pixels=None if inside is None else inside.to(self.device),
+            keyed=ImageKeys(images, [image_key(image.pixels), *support.image_keys]),
         )
 
     @property

@@ -17,6 +17,7 @@ from fsbench.base.errors import DataError, SettingsError, did_you_mean, near_pat
 from fsbench.base.files import is_file, is_folder, read_bytes, read_json, sha256_file
 from fsbench.base.files.names import composed, existing_form, other_case
 from fsbench.data.annotation_rules import LeftOut, visible_classes
+from fsbench.data.batch import image_key
 from fsbench.data.class_names import check_names
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import VOID
@@ -92,6 +93,7 @@ class SupportSet:
         regions: R names of what the marked regions of negatives show.
         images: (M, 3, S, S) the M different images, resized.
         image_names: M names of the images.
+        image_keys: M keys of their contents, as of an `EpisodeBatch`.
         rows: (1, N + R, K) int64, for each way and shot the index into `images`.
         labels: (1, N + R, K, S, S) uint8, for each way and shot its mask: 1 the way, 0 other, 255 void.
         shots: for each of the N classes its number of supports before repetition.
@@ -101,6 +103,7 @@ class SupportSet:
     regions: tuple[str, ...]
     images: Tensor
     image_names: tuple[str, ...]
+    image_keys: tuple[str, ...]
     rows: Tensor
     labels: Tensor
     shots: tuple[int, ...]
@@ -167,6 +170,7 @@ def stack_supports(
         regions=tuple(name for name, _ in regions),
         images=torch.stack(images),
         image_names=tuple(rows),
+        image_keys=tuple(map(image_key, images)),
         rows=torch.tensor([[[row for row, _ in way] for way in repeated]]),
         labels=torch.from_numpy(np.array([[[mask for _, mask in way] for way in repeated]])),
         shots=tuple(map(len, shots.values())),

@@ -220,7 +220,7 @@ class ABCDFSS(Segmenter):
         if self.adapt_to == "every_episode" or opening is None:
             return self.fitted(query, supports, self.turn, self.turn)
         first, number = opening.episode, int(opening.episode.episodes[0])
-        key = number, opening.way, tuple(first.image_names), *first.images.shape
+        key = number, opening.way, *(self.feature_key(first, row) for row in range(len(first.images)))
         if key not in self._of_class:
             asked = self.context
             query, (own,) = self.ask(first)

@@ -5,13 +5,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fsbench.data.batch import EpisodeBatch, Truth
+from fsbench.data.batch import EpisodeBatch, Truth, image_key
 
 
 class NormalisedBatch(EpisodeBatch):
     """Episodes whose images `normalised` (M, 3, S, S) are what a network sees."""
 
     normalised: Tensor
+
+    @property
+    def image_keys(self) -> list[str]:
+        return [image_key(image) for image in self.normalised]
 
     def pixels(self, row: int) -> Tensor:
         return self.normalised[row]
@@ -22,7 +26,6 @@ def training_batch(
     supports: Tensor,
     labels: Tensor,
     target: Tensor,
-    name: str = "",
     classes: Tensor | None = None,
     base_maps: Sequence[Tensor] = (),
 ) -> NormalisedBatch:
@@ -33,7 +36,6 @@ def training_batch(
         supports: (b, K, 3, S, S).
         labels: of the supports (b, K, S, S).
         target: of the queries (b, S, S).
-        name: of the batch, which tells its images from those of others.
         classes: (b,) numbers of the classes.
         base_maps: b maps (S, S) of base classes.
     """
@@ -42,7 +44,7 @@ def training_batch(
     numbers = ones if classes is None else classes[:, None]
     batch = NormalisedBatch(
         images=torch.zeros(len(rows), *query.shape[1:], dtype=torch.uint8),
-        image_names=[f"{name} {row}" for row in rows.tolist()],
+        image_names=[f"{row}" for row in rows.tolist()],
         query=rows[:b],
         support=rows[b:].view(b, 1, shots),
         support_labels=labels[:, None].to(torch.uint8),

@@ -78,8 +78,8 @@ def test_objects_of_two_classes_in_one_image_are_kept_apart(blocks_folder):
     others = replace(found, support_labels=1 - found.support_labels.clamp(max=1))
     first, other, again = (next(next(method.ask(one)[1])).features.f2 for one in (found, others, found))
     assert not torch.allclose(first, other) and torch.equal(first, again)
-    for name in found.image_names:
-        method.backbone.cache.forget(name)
+    for image in found.image_keys:
+        method.backbone.cache.forget(image)
     assert method.backbone.cache.bytes == 0
 
 

@@ -37,9 +37,8 @@ def item(number: int, shots: int = 1):
     given = episode(number, shots=shots)
     truth = given.known_truth()
     maps = [F.interpolate(one[None, None].float(), (128, 128))[0, 0].to(torch.uint8) for one in truth.label_maps]
-    names = [f"{name} of {number}" for name in given.image_names]  # those of a data set are unique
     size = torch.tensor([[128, 128]])
-    return replace(given, image_names=names, truth=replace(truth, label_maps=maps), query_sizes=size)
+    return replace(given, truth=replace(truth, label_maps=maps), query_sizes=size)
 
 
 def answer(method: IFA, given) -> Tensor:

@@ -175,7 +175,7 @@ def test_a_step_keeps_no_graph_of_frozen_stages_and_its_gradient_is_that_of_the_
     found, batch = disturbed(method(dropout=0.0, training_prompt="multi")), an_episode(training=True)
     found.train()
     found.batch_loss(batch)["loss"].backward()
-    kept = found.backbone.cache.get("features", batch.image_names[0], lambda: pytest.fail("nothing was kept"))
+    kept = found.backbone.cache.get("features", found.feature_key(batch, 0), lambda: pytest.fail("nothing was kept"))
     assert not any(feature.requires_grad or feature.is_inference() for feature in kept)
     given = {name: parameter.grad.clone() for name, parameter in found.named_parameters()}
     assert {name for name, value in found.network.named_parameters() if value.grad is not None} == set()

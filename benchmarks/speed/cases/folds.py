@@ -148,9 +148,11 @@ class Evaluation:
             self.method.backbone.cache.clear()
         results = []
         for episode, uses in zip(_block(self.ordered, turn), _block(self.uses, turn), strict=True):
-            results.append(self.evaluate(self.load(episode)))
+            batch = self.load(episode)
+            keys = dict(zip(batch.image_names, batch.image_keys, strict=True))
+            results.append(self.evaluate(batch))
             for name, place in uses.items():
-                self.method.backbone.cache.expect(name, place)
+                self.method.backbone.cache.expect(keys[name], place)
         return results
 
     def check(self) -> float:

@@ -209,9 +209,9 @@ class FrozenBackbone:
             pixels: the image (3, H, W).
             encode: function that computes the encoding, in the precision of the calling context.
         """
-        device = pixels.device.type
-        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-        return encode() if self.passes is None else self.passes.get((kind, precision), pixels, encode)
+        if self.passes is None:
+            return encode()
+        return self.passes.get((kind, autocast_dtype(pixels.device)), pixels, encode)
 
     @property
     def networks(self) -> "list[FrozenBackbone]":
@@ -232,8 +232,6 @@ class FrozenBackbone:
     def network(self, pixels: Tensor) -> nn.Module:
         """Return the network for images of the size and device of `pixels` (3, H, W), in eval mode."""
         size = (pixels.shape[1], pixels.shape[2])
-        if self._size != size:
-            self.cache.clear()
         if self._model is None or self._size != size:
             with torch.random.fork_rng(devices=[], enabled=self.builds_apart):
                 self._model = self.in_its_precision(self._build(*size).to(pixels.device))
@@ -382,6 +380,11 @@ def share_passes(backbones: Sequence[FrozenBackbone]) -> None:
             key = (type(network), repr(sorted(settings.items())), repr(sorted(identity.items())))
             network.passes = shared.setdefault(key, Passes(bound))
         backbone.cache.max_bytes = bound // len(backbones)
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """Return the type in which autocast computes on a device at the moment; None if it is off."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
 
 
 def in_float32(features: Any) -> Any:

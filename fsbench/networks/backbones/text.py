@@ -199,4 +199,4 @@ class ViTAndText(WithSecondNetwork, FrozenViT):
 
     def encode_text(self, text: str, device: torch.device) -> Tensor:
         """Return the embedding (W,) of a text, from a cache if the text was encoded before."""
-        return self.cache.get("text", text, lambda: self.text.pooled(text, device))
+        return self.cache.get("text", (text, str(device)), lambda: self.text.pooled(text, device))

@@ -144,9 +144,9 @@ class SyntheticData(SegmentationData):
         )
 
 
-def training_batch(seed: int, shots: int, size: int) -> EpisodeBatch:
-    """Draw a synthetic training batch of two 1-way episodes with truth (S, S), S = `size`."""
-    return collate([segmentation_episode(i, seed, 1, shots, size, training=True) for i in range(2)])
+def training_batch(seed: int, shots: int, size: int, episodes: int = 2) -> EpisodeBatch:
+    """Draw a synthetic training batch of 1-way episodes with truth (S, S), S = `size`."""
+    return collate([segmentation_episode(i, seed, 1, shots, size, training=True) for i in range(episodes)])
 
 
 def telling_episodes(episode: int, seed: int, ways: int, shots: int, size: int) -> list[EpisodeBatch]:

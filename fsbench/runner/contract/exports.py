@@ -37,13 +37,12 @@ def check_export(subject: Subject) -> str:
     images = [own, own[: subject.size // 2], own[:, : subject.size // 3].repeat(2, 1, 1)]
     other = total = 0
     with torch.no_grad():
-        for number, image in enumerate(images):
+        for image in images:
             small = TENSOR_RESIZES[RULE](image, subject.size).to(torch.uint8)
             size = (image.shape[0], image.shape[1])
             asked = replace(
                 episode,
                 images=episode.images.index_copy(0, episode.query[:1], small[None]),
-                image_names=[f"export {number} {name}" for name in episode.image_names],  # nothing kept is theirs
                 query_sizes=torch.tensor([size]),
             )
             expected = method.predict_shots(asked)

@@ -63,10 +63,8 @@ def _distance(method: Method, subject: Subject, number: int, device: str, dtype:
     ways = 5 if subject.shots == 1 and subject.takes_ways(5) is None else subject.ways
     episode = subject.episode(60 + number, ways)
     full = _values(method, copied(episode).to(device))
-    method.backbone.cache.clear()
     with torch.autocast(device, dtype):
         half = _values(method, copied(episode).to(device))
-    method.backbone.cache.clear()
     if not bool(half.isfinite().all()):
         return float("inf")
     if full.is_floating_point():

@@ -26,7 +26,12 @@ from fsbench.runner.contract.independence import (
 )
 from fsbench.runner.contract.resources import check_half_precision, check_memory
 from fsbench.runner.contract.subject import NotApplicableError, Subject, ViolationError
-from fsbench.runner.contract.training import check_checkpoint, check_gradients, check_overfit
+from fsbench.runner.contract.training import (
+    check_checkpoint,
+    check_gradients,
+    check_overfit,
+    check_step_is_a_mean,
+)
 
 if TYPE_CHECKING:
     from fsbench.runner.config.parse import ParsedRun
@@ -48,6 +53,7 @@ CHECKS: Mapping[str, Callable[[Subject], str]] = {
     "checkpoint": check_checkpoint,
     "export": check_export,
     "gradients": check_gradients,
+    "step-is-a-mean": check_step_is_a_mean,
     "overfit": check_overfit,
     "memory": check_memory,
 }

@@ -16,6 +16,8 @@ from fsbench.base.errors import CheckpointError, describe
 from fsbench.core.method import Method
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.core.seeded_block import seed_torch
+from fsbench.data.batch import EpisodeBatch, collate
+from fsbench.data.dataset import VOID
 from fsbench.networks.weights.files import read_checkpoint
 from fsbench.runner.contract.episodes import training_batch
 from fsbench.runner.contract.subject import NOISE, NotApplicableError, Subject, ViolationError, answer, require_same
@@ -27,6 +29,10 @@ STEPS = 100
 """Steps within which it does."""
 RATE = 2e-3
 """Rate of AdamW."""
+EPISODES = 3
+"""Episodes of the batch whose gradient is compared with those of its parts."""
+ROUNDING = 1e-3
+"""Norm of a difference between gradients, as a share of their norm, that rounding makes."""
 
 
 def check_gradients(subject: Subject) -> str:
@@ -35,7 +41,7 @@ def check_gradients(subject: Subject) -> str:
     Returns a sentence on what was measured. Raises ViolationError if a parameter breaks this rule.
     """
     method = _build_for_training(subject)
-    _loss(method, subject).backward()
+    _loss(method, _batch(subject)).backward()
     named = dict(method.named_parameters())
     missing = [name for name, p in named.items() if p.requires_grad and p.grad is None]
     wild = [name for name, p in named.items() if p.grad is not None and not bool(p.grad.isfinite().all())]
@@ -62,6 +68,42 @@ def check_gradients(subject: Subject) -> str:
     )
 
 
+def check_step_is_a_mean(subject: Subject) -> str:
+    """Check that a batch's gradient is the mean of its parts' gradients, weighted by episodes, if the method says so.
+
+    A run then leaves the division of a step out of its identity. One part is a single episode, one has `EPISODES` - 1,
+    and the first query has void pixels, so that a mean over the pixels of a batch is told from one over its episodes.
+
+    Returns a sentence on what was measured. Raises ViolationError if the gradients differ by more than rounding.
+    """
+    method = _build_for_training(subject)
+    if not method.step_is_a_mean:
+        raise NotApplicableError("the method does not say step_is_a_mean = True")
+    batch = training_batch(subject.seed, subject.training_shots, subject.size, EPISODES)
+    batch.known_truth().label_maps[0][: subject.size // 3] = VOID
+    episodes = [*batch.split()]
+    whole = _gradient(method, batch, subject.seed)
+    parts = [_gradient(method, collate(part), subject.seed) * len(part) for part in (episodes[:1], episodes[1:])]
+    distance = float((whole - sum(parts) / EPISODES).norm() / whole.norm().clamp(min=torch.finfo(whole.dtype).tiny))
+    words = f"{distance:.1g} of a batch's gradient that the mean over its {EPISODES} episodes does not give"
+    if not distance <= ROUNDING:
+        raise ViolationError(
+            words,
+            f"at most {ROUNDING:g}, the size of rounding",
+            "say step_is_a_mean = False, as dropout, batch normalisation and means over the pixels of a batch need it",
+        )
+    return f"{words} (at most {ROUNDING:g})"
+
+
+def _gradient(method: Method, batch: EpisodeBatch, seed: int) -> Tensor:
+    """Return the gradient of a training step in all trainable parameters, as one vector."""
+    method.zero_grad()
+    with seed_torch(seed):
+        _loss(method, batch).backward()
+    trained = [p for p in method.parameters() if p.requires_grad]
+    return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten().double() for p in trained])
+
+
 def check_overfit(subject: Subject) -> str:
     """Check that the loss on one batch falls to `FACTOR` times its first value within `STEPS` steps of AdamW.
 
@@ -72,7 +114,7 @@ def check_overfit(subject: Subject) -> str:
     first = value = math.nan
     for step in range(STEPS + 1):
         with seed_torch(step):
-            loss = _loss(method, subject)
+            loss = _loss(method, _batch(subject))
         value = float(loss.detach())
         first = value if step == 0 else first
         if first <= 0:
@@ -100,8 +142,12 @@ def _build_for_training(subject: Subject, noise: float = NOISE) -> Method:
     return subject.fresh(noise=noise).train()
 
 
-def _loss(method: Method, subject: Subject) -> Tensor:
-    losses = method.batch_loss(training_batch(subject.seed, subject.training_shots, subject.size))  # type: ignore[operator]
+def _batch(subject: Subject) -> EpisodeBatch:
+    return training_batch(subject.seed, subject.training_shots, subject.size)
+
+
+def _loss(method: Method, batch: EpisodeBatch) -> Tensor:
+    losses = method.batch_loss(batch)  # type: ignore[operator]
     if "loss" not in losses or losses["loss"].ndim:
         shapes = {name: tuple(value.shape) for name, value in losses.items()}
         raise ViolationError(f"losses {shapes}", "an entry 'loss' of shape ()", "sum or average the loss")
@@ -169,7 +215,7 @@ def check_checkpoint(subject: Subject) -> str:
 
 def _fit(method: Method, subject: Subject, path: Path | None = None) -> L.Trainer:
     """Train for two steps, or load what such a training wrote to `path`; the method is in eval mode afterwards."""
-    batches: Any = [training_batch(subject.seed, subject.training_shots, subject.size)] * 2
+    batches: Any = [_batch(subject)] * 2
     trainer = L.Trainer(
         accelerator="cpu", devices=1, max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, plugins=[AtomicCheckpointIO(), LightningEnvironment()],

@@ -261,8 +261,6 @@ class _Part:
 def _leave(experiment: Experiment, numbers: Sequence[int]) -> None:
     """Prepare a run for the episodes that are left."""
     data = experiment.data
-    if data.trains_elsewhere:  # features are kept by names of images, unique in one data set alone
-        experiment.method.backbone.cache.clear()
     data.done = frozenset(episode.number for episode in data.manifest.episodes).difference(numbers)
 
 

@@ -73,7 +73,6 @@ def answer_by_method(
     resized = own_rule(resized, test.data)
     if "device" in options:
         method.to(choose_device(options["device"]))
-    method.backbone.cache.clear()  # of other images by the same names, or at another size
     counted = replace(test, image_size=side) if test.protocol.view.counts_at_input_size else test
     answered_by = Answering(
         name,

@@ -145,10 +145,10 @@ def test_augmented_episodes_have_pictures_of_their_own(blocks_folder):
     data = module(blocks_folder, augmentation="pascal", training_shot=2)
     batch = batch_of(data)
     assert batch.images.shape[1:] == (3, 33, 33) and batch.images.dtype == torch.float32
-    assert batch.support.shape == (4, 1, 2) and len(batch.images) == 12 == len(set(batch.image_names))
+    assert batch.support.shape == (4, 1, 2) and len(batch.images) == 12 == len(set(batch.image_keys))
     assert not batch.recurs and batch_of(module(blocks_folder)).recurs  # nothing is kept of them
     again, later = batch_of(data), batch_of(data, epoch=1)
-    assert torch.equal(batch.images, again.images) and not set(batch.image_names) & set(later.image_names)
+    assert torch.equal(batch.images, again.images) and not set(batch.image_keys) & set(later.image_keys)
     assert data.training_options == {"augmentation": "pascal", "training_shot": 2}
 
 

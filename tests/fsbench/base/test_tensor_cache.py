@@ -55,7 +55,7 @@ def test_a_cache_that_is_cleared_while_computing_keeps_the_result_and_the_bound(
     cache = FeatureCache(max_bytes=100)
 
     def compute():
-        cache.clear()  # as when the backbone is rebuilt for another image size
+        cache.clear()  # as a method may whose weights change
         return torch.zeros(20)
 
     first = cache.get("query", "a", compute)

@@ -1,5 +1,8 @@
 """Batches of episodes: distinct images once, ragged support sets padded and taken apart again."""
 
+import pickle
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,6 +14,7 @@ from fsbench.data.batch import (
     Truth,
     _normal_values,
     collate,
+    image_key,
     normalise,
 )
 
@@ -42,6 +46,48 @@ def test_images_that_episodes_share_are_there_once():
     assert batch.support.tolist() == [[[1, 0]], [[0, 2]]]  # padded with row 0
     assert batch.valid.tolist() == [[[True, False]], [[True, True]]]
     assert batch.images[:, 0, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_a_key_names_the_contents_of_an_image():
+    image = torch.arange(48, dtype=torch.uint8).view(3, 4, 4)
+    others = [image.flip(0), image.view(3, 2, 8), image.view(torch.int8), image.float()]
+    keys = {image_key(one) for one in (image, *others)}
+    assert len(keys) == 5 and image_key(image.clone()) in keys
+    assert image_key(image, others[0]) != image_key(image, others[1]) != image_key(image)
+
+
+def test_images_are_joined_by_their_contents_whatever_their_names():
+    one, other = episode(0, ["i1", "i2"], 1, 1), replace(episode(1, ["i2", "i3"], 1, 1), image_names=["i1", "i2"])
+    batch = collate([one, other])
+    assert batch.image_names == ["i1", "i2", "i2"] and batch.image_keys == [image_key(image) for image in batch.images]
+    assert batch.images[:, 0, 0, 0].tolist() == [1, 2, 3]
+    assert (batch.query.tolist(), batch.support.flatten().tolist()) == ([0, 1], [1, 2])
+
+
+def test_keys_are_made_once_and_anew_for_other_images(monkeypatch):
+    batch, made = collate([episode(0, ["i1", "i2"], 1, 1), episode(1, ["i2", "i3"], 1, 1)]), []
+    monkeypatch.setattr("fsbench.data.batch.image_key", lambda *images: made.append(0) or image_key(*images))
+    keys = batch.image_keys
+    moved = pickle.loads(pickle.dumps(batch)).to("cpu", copy=True)  # as from a process that loads
+    for same in (*moved.without_truth().split(), moved.way(0)):
+        assert same.image_keys == keys and not made
+    assert replace(moved, images=batch.images + 1).image_keys == [image_key(image) for image in batch.images + 1]
+    moved.images = batch.images.flip(0)
+    assert moved.image_keys == keys[::-1]
+
+
+def test_equal_images_of_other_photos_have_other_keys():
+    """The same image of S pixels, of photos of two sizes; a third of another one."""
+    photos = [torch.full((3, side, side), value, dtype=torch.uint8) for side, value in ((8, 1), (9, 1), (8, 1))]
+    items = []
+    for number, photo in enumerate(photos):
+        items.append(episode(number, ["i1", "i2"], 1, 1))
+        items[-1].hints = [Hints(photo, [[photo]])]
+    keys = [item.image_keys for item in items]
+    assert keys[0] == keys[2] and not set(keys[0]) & set(keys[1])
+    batch = collate(items)
+    assert len(batch.images) == 4 and batch.query.tolist() == [0, 2, 0]
+    assert [tuple(batch.photo(row).shape) for row in batch.query.tolist()] == [(3, 8, 8), (3, 9, 9), (3, 8, 8)]
 
 
 def test_split_gives_back_what_was_collated():

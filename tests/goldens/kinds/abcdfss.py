@@ -168,6 +168,10 @@ class KeyedEpisode(EpisodeBatch):
 
     pictures: Tensor
 
+    @property
+    def image_keys(self) -> list[str]:
+        return self.image_names
+
     def pixels(self, row: int) -> Tensor:
         return self.pictures[row]
 

@@ -264,7 +264,7 @@ def batch(case: Case, step: int) -> NormalisedBatch:
     base[base == classes + 1] = 255
     own = torch.tensor([(3 * step + 5 * i + 1) % classes for i in range(b)])
     images = values(0, b, 3, size, size), values(1, b, c["shot"], 3, size, size)
-    return training_batch(*images, t[f"in.supp_mask_{step}"], t[f"in.query_mask_{step}"], f"{step}", own, list(base))
+    return training_batch(*images, t[f"in.supp_mask_{step}"], t[f"in.query_mask_{step}"], own, list(base))
 
 
 def layout(case: Case, data_set: str) -> Parts:

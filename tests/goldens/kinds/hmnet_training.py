@@ -164,7 +164,7 @@ def _batch(case: Case, step: int, process: int) -> EpisodeBatch:
     mean, std = (255 * torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
     query, supports, truths, labels = _made(case, step, process)
     images = ((x.double() - mean) / std for x in (query, supports))
-    return training_batch(*images, labels, truths, f"{step} {process}", own)
+    return training_batch(*images, labels, truths, own)
 
 
 def _made(case: Case, step: int, process: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

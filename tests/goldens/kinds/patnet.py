@@ -189,7 +189,7 @@ def train_step(
     n.record_outputs(seen, logits=method.hpn_learner)
     for step in range(steps):
         query, support, truth, masks = keyed_batch(f"{salt}{step}/", side, batch, shot, dtype)
-        loss = method.batch_loss(training_batch(query, support, masks, truth, f"{step}"))["loss"]
+        loss = method.batch_loss(training_batch(query, support, masks, truth))["loss"]
         losses.append(loss.detach())
         found = n.optimizer_step(optimizer, loss, method)
         full = method.resize(seen["logits"], (side, side))

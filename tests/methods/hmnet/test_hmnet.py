@@ -60,10 +60,9 @@ def test_a_kept_state_is_that_which_is_computed_anew(blocks_folder, build, ways,
 def test_the_supports_of_a_second_query_are_not_read_again(blocks_folder, shots):
     found, method = episode(data(blocks_folder, 64, shot=shots)), on_vit()
     cache, row = method.backbone.cache, int(found.query[0])
-    names = [name if place != row else "another" for place, name in enumerate(found.image_names)]
     images = found.images.clone()
     images[row] = images[row].flip(-1)
-    second = replace(found, images=images, image_names=names)
+    second = replace(found, images=images)
     first = logits(method, found)
     cache.forget_counts()
     other = logits(method, second)

@@ -8,12 +8,14 @@ from multiprocessing import parent_process
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shots import add
+from fsbench.data.dataset import VOID
 from fsbench.data.truth import EpisodeTruth
 from fsbench.networks.backbones.base import BackboneConfig
 
@@ -22,6 +24,7 @@ class Sound(Segmenter):
     """Foreground where the query's brightness, scaled and shifted, is that of the support's foreground."""
 
     sees_pixels = True
+    step_is_a_mean = True
 
     def __init__(self):
         super().__init__(BackboneConfig("demo", "random"))
@@ -301,6 +304,28 @@ class DeadParameter(Sound):
 class LearnsNothing(Sound):
     def batch_loss(self, batch):
         return {"loss": 1 + 0 * super().batch_loss(batch)["loss"]}
+
+
+class AveragesPixels(Sound):
+    """Its loss is the mean over the pixels of a batch that are not void."""
+
+    def loss(self, output, target):
+        labels = (target.labels == 1).long().masked_fill(target.labels == VOID, VOID)
+        return {"loss": F.cross_entropy(self.resize(output.logits, labels.shape[1:]), labels, ignore_index=VOID)}
+
+
+class DropsPixels(Sound):
+    def query(self, image):
+        return F.dropout(image, 0.1, self.training)
+
+
+class NormalisesBatches(Sound):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def query(self, image):
+        return self.norm(image)
 
 
 class Leaks(Sound):

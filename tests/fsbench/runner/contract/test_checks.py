@@ -28,6 +28,7 @@ BROKEN = {
     "another-process": (broken.KnowsItsProcess, "other answers in another process"),
     "checkpoint": (broken.Unsaved, "other answers after loading"),
     "gradients": (broken.DeadParameter, "no gradient for unused.weight, unused.bias"),
+    "step-is-a-mean": (broken.AveragesPixels, r"0\.\d+ of a batch's gradient .* say step_is_a_mean = False"),
     "overfit": (broken.LearnsNothing, "loss 1 before and 1 after 100 steps"),
     "memory": (broken.Leaks, "live tensors"),
     "export": (broken.ExportedOtherwise, r"labels of a graph that are not the method's"),
@@ -119,6 +120,8 @@ def test_each_fault_has_one_check(name, method):
         ("inputs", broken.WritesInJoin, r"join\(\) of WritesInJoin changed its argument supports in place"),
         ("inputs", broken.WritesByData, r"query\(\) of WritesByData changed its argument image in place"),
         ("inputs", broken.WritesByNumpy, r"support\(\) of WritesByNumpy changed its argument image in place"),
+        ("step-is-a-mean", broken.DropsPixels, "of a batch's gradient that the mean over its 3 episodes"),
+        ("step-is-a-mean", broken.NormalisesBatches, "of a batch's gradient that the mean over its 3 episodes"),
         ("side-effects", broken.ReseedsNumpy, "numpy's random generator changed by an answer"),
         ("side-effects", broken.ReseedsPython, "Python's random generator changed by an answer"),
         ("side-effects", broken.StaysInTraining, "found StaysInTraining in training mode after an answer"),
@@ -164,6 +167,14 @@ def test_a_method_of_few_ways_is_checked_with_those(name, method, most):
         assert outcome.status == "does not apply" and "neither 3 ways nor 2: found 2 ways" in outcome.text
     else:
         assert outcome.status == "ok", outcome
+
+
+def test_a_method_that_does_not_say_that_its_steps_are_means_need_not_have_them():
+    class SaysNothing(broken.AveragesPixels):
+        step_is_a_mean = False
+
+    outcome = run_check("step-is-a-mean", Subject(SaysNothing, 32))
+    assert outcome.status == "does not apply" and "does not say step_is_a_mean" in outcome.text
 
 
 def test_no_share_of_a_loss_below_zero_is_a_goal():
