@@ -16,6 +16,7 @@ from fsbench.base.errors import NumericsError, SettingsError
 from fsbench.base.generators import steady
 from fsbench.core.answering import apart_from_program
 from fsbench.core.episodic_scores import EpisodicScores
+from fsbench.core.global_state import allow_tf32, tf32_allowed
 from fsbench.core.method import Method
 from fsbench.protocols.loop import count_answers
 from fsbench.protocols.test import Test
@@ -34,10 +35,11 @@ class Stages(L.Callback):
 
     Args:
         data: the data module of the Trainer.
+        tf32: whether CUDA may use TF32 for matrix products, and for convolutions.
     """
 
-    def __init__(self, data: "DataModule"):
-        self.data = data
+    def __init__(self, data: "DataModule", tf32: tuple[bool, bool] = (False, False)):
+        self.data, self.tf32 = data, tf32
         self.rows: list[dict[str, Any]] = []
         self._loss: Any = None
         self._around = ExitStack()
@@ -56,6 +58,8 @@ class Stages(L.Callback):
         if stage == "fit":
             self._check_fit(trainer, pl_module)
         self._around.enter_context(apart_from_program())
+        self._around.callback(allow_tf32, *tf32_allowed())
+        allow_tf32(*self.tf32)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         self._end()
