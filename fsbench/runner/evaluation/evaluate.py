@@ -160,18 +160,10 @@ def _evaluate_rest(
 ) -> tuple[float | None, WentOn | None]:
     """Evaluate the episodes that an interrupted evaluation has left, all where there was none.
 
-    Args:
-        answered_by: the test, and who answers it.
-        journal: the journal of the results; nothing of it stays where they are none, or none that a test may have.
-        model: what answers.
-        asked: episodes that are asked alone as well, in this order.
-        progress: show how far it is.
+    Nothing of the journal stays where no answers are in it, or such as no test may have.
 
     Returns:
         The seconds, or what stood from before where it went on; the other is None.
-
-    Raises:
-        SettingsError, NumericsError, ContractError: see `evaluate`.
     """
     test, name = answered_by.test, answered_by.name
     least: Keep = "masks" if test.protocol.has_masks else "none"
