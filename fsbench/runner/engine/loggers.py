@@ -31,6 +31,8 @@ from fsbench.runner.engine.experiment import Experiment
 MODES = ("online", "offline", "off")
 OFFLINE = ("offline", "dryrun")
 """Values of W&B's own variable, WANDB_MODE, with which nothing is sent."""
+LOGGED = Path("wandb", "logged-in.txt")
+"""File in a run's folder that names the projects of W&B to which the finished run was logged, one a line."""
 
 
 def wandb_mode() -> str:
@@ -68,10 +70,10 @@ def wandb_logger(experiment: Experiment, work: Path) -> WandbLogger | None:
     if mode == "off":
         return None
     words = experiment.data.test_words
-    swept = "WANDB_SWEEP_ID" in os.environ
+    swept = _is_swept()
     offline = mode == "offline" or os.environ.get("WANDB_MODE") in OFFLINE
-    name, project = experiment.folder.name, os.environ.get("WANDB_PROJECT", "fsbench")
-    identifier = None if swept else fingerprint(name)[:16]
+    name, project = experiment.folder.name, _project()
+    identifier = None if swept else _wandb_id(experiment.folder)
     run = _start(
         name=name,
         project=project,
@@ -84,10 +86,51 @@ def wandb_logger(experiment: Experiment, work: Path) -> WandbLogger | None:
         tags=[experiment.options.name, *words, experiment.method.backbone.name],
         config=experiment.identity.as_json() | {"folder": name, "trainer": experiment.trainer_settings},
     )
-    if run is not None and offline:  # W&B writes in blocks, and a process that was killed has not written its last ones
+    # Offline W&B writes in blocks, and a process that was killed has not written its last ones
+    if run is not None and (offline or not run.resumed):
         for values in earlier_curves(work, trained_steps(work)):
             run.log(values)
     return WandbLogger(name, work, id=identifier, project=project, experiment=run)
+
+
+@rank_zero_only
+def lacks_finished_run(folder: Path) -> bool:
+    """Return whether W&B is to have the finished run in `folder` and does not have it; say so if it does.
+
+    An agent of a sweep waits for the score of each of its trials, so that it always lacks the run.
+    """
+    if wandb_mode() == "off":
+        return False
+    file, identifier = folder / LOGGED, _wandb_id(folder)
+    if _is_swept() or not file.is_file() or _project() not in read_text(file, "list").splitlines():
+        return True
+    offline = _sync_command(file.parent, identifier)
+    print_progress(f"W&B: logged before, as run {identifier} of project {_project()}{offline}")
+    return False
+
+
+def log_finished_run(experiment: Experiment, record: Record) -> None:
+    """Log the curves and the record of a run that was finished before to W&B, unless it has them or logging is off."""
+    if lacks_finished_run(record.path) and (logger := wandb_logger(experiment, record.path)):
+        log_record([logger], record, trained_steps(record.path))
+
+
+def _is_swept() -> bool:
+    return "WANDB_SWEEP_ID" in os.environ
+
+
+def _project() -> str:
+    return os.environ.get("WANDB_PROJECT", "fsbench")
+
+
+def _wandb_id(folder: Path) -> str:
+    return fingerprint(folder.name)[:16]
+
+
+def _sync_command(folder: Path, identifier: str) -> str:
+    """Return words on how to send what W&B's folder of a run holds offline; "" if it holds nothing."""
+    starts = sorted(folder.glob(f"offline-run-*-{identifier}"))  # by their times
+    return f"; send it with: wandb sync {shlex.join(map(str, starts))}" if starts else ""
 
 
 def earlier_curves(folder: Path, steps: int) -> Iterator[Mapping[str, float]]:
@@ -180,9 +223,11 @@ def _log_wandb(logger: WandbLogger, record: Record, rows: Sequence[ResultRow], i
     run.log(panels)
     folder = Path(run.dir).parent
     run.finish()
+    (record.path / LOGGED).parent.mkdir(exist_ok=True)
+    with (record.path / LOGGED).open("a") as file:
+        file.write(f"{_project()}\n")
     if run.offline:
-        starts = shlex.join(map(str, sorted(folder.parent.glob(f"offline-run-*-{run.id}"))))  # by their times
-        print_progress(f"W&B: this run is offline in {folder}; send it with: wandb sync {starts}")
+        print_progress(f"W&B: this run is offline in {folder}{_sync_command(folder.parent, run.id)}")
 
 
 def _table(wandb: Any, kind: str, rows: Sequence[ResultRow]) -> Any:

@@ -24,7 +24,7 @@ from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.checkpoint import trained_steps
 from fsbench.runner.engine.evaluate import Evaluation, evaluate, evaluate_together
 from fsbench.runner.engine.experiment import Experiment
-from fsbench.runner.engine.loggers import log_record
+from fsbench.runner.engine.loggers import log_finished_run, log_record
 from fsbench.runner.engine.machine.check import check_machine
 from fsbench.runner.engine.machine.process_group import leaving_process_group
 from fsbench.runner.engine.machine.watchdog import Watchdog
@@ -90,6 +90,7 @@ def run_experiment(experiment: Experiment) -> Record | None:
         KeyboardInterrupt: the run was interrupted.
     """
     if experiment.is_done and (done := experiment.record()):
+        log_finished_run(experiment, done)
         return label_run(done, experiment.options.label)
     check_machine(experiment.trainer_settings)
     rank = int(getattr(rank_zero_only, "rank", 0))  # which is known before there is a trainer

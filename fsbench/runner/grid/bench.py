@@ -115,6 +115,9 @@ def _make(item: PlannedRun, label: str, again: bool = True) -> Record | int:
 
     Where another process was a moment faster, and its run came to nothing, it is made `again`, once.
     """
+    # with Lightning, which planning has imported
+    from fsbench.runner.engine.loggers import lacks_finished_run
+
     folder, record = item.folder, item.record
     assert folder is not None  # since nothing that the run needs is missing
     if record is None and is_held(folder):
@@ -124,8 +127,10 @@ def _make(item: PlannedRun, label: str, again: bool = True) -> Record | int:
         record = finished_record(folder)
     if record is not None and not item.config.force:
         print_progress(f"{label}: done before, in {folder}")
-        return label_run(record, item.config.label)
-    print_progress(f"{label}: {_how(item)} in {folder}")
+        if not lacks_finished_run(folder):
+            return label_run(record, item.config.label)
+    else:
+        print_progress(f"{label}: {_how(item)} in {folder}")
     status = _wait_for(start_process(Job(item.config, None, item.settings)))
     if status == 0:
         return finished_record(folder) or status

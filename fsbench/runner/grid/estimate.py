@@ -86,8 +86,13 @@ def _trained_like(record: Record, run: RunConfig) -> bool:
     training = record.run.identity.training or {}
     if "checkpoint_sha256" in training:
         return False
-    is_trial = isinstance(training.get("limit_train_batches"), int)  # a number of batches; a share is a float
-    return record.run.made.training_seconds is None or is_trial == run.fast
+    if record.run.made.training_seconds is None:
+        return True
+    limit = training.get("limit_train_batches")
+    is_trial = isinstance(limit, int)  # a number of batches; a share is a float
+    if is_trial and not run.fast:
+        return bool(limit == setting(run.values, "trainer.limit_train_batches"))  # epochs may be as short in full runs
+    return is_trial == run.fast
 
 
 def _predicted_episodes(run: RunConfig, header: Header) -> int:

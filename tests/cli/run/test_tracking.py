@@ -158,6 +158,32 @@ def test_an_offline_run_that_was_killed_in_its_test_is_whole(spawn, warm, bench_
     assert {step for name, step in whole if name == "test/mIoU"} == {6}
 
 
+@pytest.mark.slow(30)
+def test_a_run_done_before_is_logged_once(warm, bench_arguments, tmp_path):
+    """Curves and scores are those of a run that was logged from its start."""
+
+    def told(runs: str, **environment: str) -> list[str]:
+        arguments = bench_arguments("hsnet", tmp_path / runs, "--trainer.log_every_n_steps=1")
+        done = warm(*arguments, **environment)
+        assert done.returncode == 0 and "hsnet" in done.stdout, done.stderr
+        return [line for line in done.stderr.splitlines() if "W&B" in line]
+
+    def logged(runs: str) -> list[Path]:
+        return sorted((tmp_path / runs).glob("*/wandb/offline-run-*"))
+
+    assert told("runs") == [] and not logged("runs")
+    (line,) = told("runs", WANDB="offline")
+    (folder,) = logged("runs")
+    assert line.endswith(f"wandb sync {folder}")
+    told("whole", WANDB="offline")
+    assert offline_values(folder) == pytest.approx(offline_values(*logged("whole")))
+    (line,) = told("runs", WANDB="offline")
+    assert "logged before" in line and line.endswith(f"wandb sync {folder}")
+    assert logged("runs") == [folder]
+    told("runs", WANDB="offline", WANDB_PROJECT="another")
+    assert len(logged("runs")) == 2
+
+
 @pytest.mark.parametrize(
     ("wandb", "mode", "expected"),
     [

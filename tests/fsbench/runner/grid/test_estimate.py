@@ -46,6 +46,7 @@ def test_trials_tell_how_fast_a_cell_is_tested_but_not_how_long_it_is_trained(ma
         return cost and (cost.training, cost.evaluation)
 
     assert of("emat") is None and of("emat", fast=True) == (40, 20 / 4)
+    assert of("emat", extra=("--trainer.limit_train_batches=4",)) == (40, 1000 / 4)  # the same epochs
     assert of("emat", checkpoint="c") == of("prototype") == (0, 1000 / 4)
     assert of("prototype", extra=("--data.test.episodes=9",)) == (0, 9 / 4)
     coco = estimates.estimate(cell_of("prototype", "coco", 0, 1, 1, None, 0, protocol="pfenet"))
