@@ -16,6 +16,7 @@ from fsbench.base.errors import NumericsError, SettingsError
 from fsbench.base.generators import steady
 from fsbench.core.answering import apart_from_program
 from fsbench.core.episodic_scores import EpisodicScores
+from fsbench.core.global_state import allow_tf32, tf32_allowed
 from fsbench.core.method import Method
 from fsbench.protocols.loop import count_answers
 from fsbench.protocols.test import Test
@@ -34,10 +35,11 @@ class Stages(L.Callback):
 
     Args:
         data: the data module of the Trainer.
+        tf32: whether CUDA may use TF32 for matrix products, and for convolutions.
     """
 
-    def __init__(self, data: "DataModule"):
-        self.data = data
+    def __init__(self, data: "DataModule", tf32: tuple[bool, bool] = (False, False)):
+        self.data, self.tf32 = data, tf32
         self.rows: list[dict[str, Any]] = []
         self._loss: Any = None
         self._around = ExitStack()
@@ -46,16 +48,18 @@ class Stages(L.Callback):
 
     # All stages -------------------------------------------------------------------------------------------------------
 
-    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: Any) -> None:
         check_environment()
         if stage != "fit" and trainer.barebones:
-            raise SettingsError(f"Trainer(barebones=True) logs nothing, so {stage} has no score; leave barebones out")
+            raise SettingsError(f"Trainer(barebones=True) logs nothing: no score of {stage.value}; leave barebones out")
         pl_module.check_run(self.data, stage == "fit", str(trainer.precision))
         self.data.needs = pl_module.needs
         _check_processes(self.data, stage, trainer)
         if stage == "fit":
             self._check_fit(trainer, pl_module)
         self._around.enter_context(apart_from_program())
+        self._around.callback(allow_tf32, *tf32_allowed())
+        allow_tf32(*self.tf32)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         self._end()
@@ -83,9 +87,6 @@ class Stages(L.Callback):
         if method.needs.calibration:
             method.calibrate(episode.to(method.device) for episode in self.data.calibration_episodes())
         self._begin(method)
-
-    def _asks(self, method: Method) -> None:
-        self._answer.enter_context(steady(method.registry_name, rank_zero_warn))
 
     def _counted(self, test: Test, method: Method, outputs: Any, batch: Any) -> list[Any]:
         """Count the answers to a batch, and return the results."""
@@ -177,7 +178,9 @@ class Stages(L.Callback):
         self.scores = scores.to(pl_module.device)
 
     def on_validation_batch_start(self, trainer: L.Trainer, pl_module: Any, *batch: Any) -> None:
-        self._asks(pl_module)
+        self._answer.enter_context(steady(pl_module.registry_name, rank_zero_warn))
+
+    on_test_batch_start = on_predict_batch_start = on_validation_batch_start
 
     def on_validation_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, *more: Any) -> None:
         for result in self._counted(self.data.validated, pl_module, outputs, batch):
@@ -190,16 +193,16 @@ class Stages(L.Callback):
         _wait_for_all()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.rows = []
         self._begun.close()
+
+    on_test_end = on_predict_end = on_validation_end
 
     # Test -------------------------------------------------------------------------------------------------------------
 
     def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.rows = []
         self._prepare(pl_module)
-
-    def on_test_batch_start(self, trainer: L.Trainer, pl_module: Any, *batch: Any) -> None:
-        self._asks(pl_module)
 
     def on_test_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, *more: Any) -> None:
         for result in self._counted(self.data.tested, pl_module, outputs, batch):
@@ -222,23 +225,13 @@ class Stages(L.Callback):
             header = header.model_copy(update={"class_ids": [one for one in header.class_ids if one in asked]})
         log_scores(pl_module, "test", data.protocol.statistics(frame, header).scores())
 
-    def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        self.rows = []
-        self._begun.close()
-
     # Prediction -------------------------------------------------------------------------------------------------------
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._prepare(pl_module)
 
-    def on_predict_batch_start(self, trainer: L.Trainer, pl_module: Any, *batch: Any) -> None:
-        self._asks(pl_module)
-
     def on_predict_batch_end(self, trainer: L.Trainer, pl_module: Any, *batch: Any) -> None:
         self._answer.close()
-
-    def on_predict_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        self._begun.close()
 
 
 def log_scores(method: Method, stage: str, scores: dict[str, float]) -> None:

@@ -27,6 +27,6 @@ def steady(name: str, tell: Callable[[str], None]) -> Iterator[None]:
     yield
     if generator_states() != before:
         tell(
-            f"{name} draws random numbers that do not follow from the episode, so its scores are those of one draw; "
-            "expected dropout off in a test, and other draws from a generator seeded by the episode's number"
+            f"{name} draws random numbers that do not follow from the episode, so another start scores differently; "
+            "turn dropout off in a test, and seed a generator by the episode's number"
         )

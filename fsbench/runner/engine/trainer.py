@@ -45,7 +45,8 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
         SettingsError: Weights & Biases cannot be reached, or the number of threads is invalid.
     """
     options, division, arguments = experiment.options, experiment.division, experiment.trainer_arguments
-    allow_tf32(options.tf32 in (True, "matmul"), options.tf32 in (True, "convolutions"))
+    tf32 = options.tf32 in (True, "matmul"), options.tf32 in (True, "convolutions")
+    allow_tf32(*tf32)
     threads = options.training_threads
     if threads is not None and threads < 1:
         raise SettingsError(f"run.training_threads is {threads}, expected a number of threads above 0")
@@ -59,7 +60,7 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
     checkpoints = _checkpoints(folder / "checkpoints", plan, experiment.data.validates)
     is_shown = arguments["enable_progress_bar"] is not False
     bar = is_shown and shows_bar()
-    callbacks = [Stages(experiment.data), *checkpoints]
+    callbacks = [Stages(experiment.data, tf32), *checkpoints]
     loggers = [wandb_logger(experiment, folder), *_as_list(arguments["logger"])]
     if experiment.trains:
         callbacks += [plan, TrainingFacts(experiment)]

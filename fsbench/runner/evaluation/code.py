@@ -12,6 +12,8 @@ from fsbench.base.own_modules import is_own
 
 NO_CODE = ("__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__", "__annotations__")
 """Entries of a class that run nothing."""
+PLAIN = (type(None), bool, int, float, complex, str, bytes, frozenset)
+"""Types of values that are part of code."""
 
 
 def code_sha256(model: Any) -> str:
@@ -21,19 +23,46 @@ def code_sha256(model: Any) -> str:
     weights and lists, nor the code of installed packages, of which only names enter.
     """
     parts: list[str] = []
+    for value in _reached(model):
+        if isinstance(value, frozenset):
+            parts += sorted(map(repr, value))
+        elif isinstance(value, PLAIN):
+            parts.append(repr(value))
+    return fingerprint(parts)
+
+
+def training_networks(model: Any) -> list[str]:
+    """Return the class names of networks that a function's code leads to and that answer in training mode.
+
+    Those without dropout and without running statistics answer alike in both modes, and are left out.
+    """
+    torch: Any = sys.modules.get("torch")  # without it there are none
+    if torch is None or isinstance(model, torch.nn.Module):
+        return []
+    held = [part for value in _reached(model) for part in (value, *getattr(value, "__dict__", {}).values())]
+    return sorted({type(one).__name__ for one in held if isinstance(one, torch.nn.Module) and _is_trained_mode(one)})
+
+
+def _is_trained_mode(network: Any) -> bool:
+    return any(
+        one.training and ("Drop" in type(one).__name__ or getattr(one, "running_mean", None) is not None)
+        for one in network.modules()
+    )
+
+
+def _reached(model: Any) -> Iterator[Any]:
+    """Yield what the code of an object leads to, each object once and plain values as often as they stand in it."""
     left, seen = [model], dict[int, Any]()  # objects, which stay: another would get the number of one that is gone
     while left:
         value = left.pop()
-        if value is None or isinstance(value, bool | int | float | complex | str | bytes):
-            parts.append(repr(value))
+        if isinstance(value, PLAIN):
+            yield value
         elif isinstance(value, tuple):
             left += reversed(value)
-        elif isinstance(value, frozenset):
-            parts += sorted(map(repr, value))
         elif id(value) not in seen and not isinstance(value, ModuleType):
             seen[id(value)] = value
+            yield value
             left += reversed([*_inside(value)])
-    return fingerprint(parts)
 
 
 def _inside(value: Any) -> Iterator[Any]:

@@ -29,7 +29,7 @@ from fsbench.records.journal import Journal
 from fsbench.records.remaining_episodes import Answering, Share, evaluate_episodes
 from fsbench.records.run import Cost, Keep, WentOn
 from fsbench.runner.config.limits import check_label, check_name
-from fsbench.runner.evaluation.code import code_sha256
+from fsbench.runner.evaluation.code import code_sha256, training_networks
 from fsbench.runner.evaluation.handed_in import read_given_card, record_answers
 from fsbench.runner.evaluation.result import Result
 from fsbench.scores.answers import SegmentationAnswer
@@ -141,7 +141,7 @@ def evaluate(
         if not resume and work.exists():
             journal.remove()
         asked = episodes_to_ask(answered_by.in_order(test.manifest.episodes), asked_alone)
-        seconds, went_on = _evaluate_rest(answered_by, journal, code_sha256(model), asked, progress)
+        seconds, went_on = _evaluate_rest(answered_by, journal, model, asked, progress)
         cost = Cost(
             trainable_parameters=parameters[0],
             total_parameters=parameters[1],
@@ -156,22 +156,14 @@ def evaluate(
 
 
 def _evaluate_rest(
-    answered_by: Answering[Test], journal: Journal, code: str, asked: Sequence[int], progress: bool
+    answered_by: Answering[Test], journal: Journal, model: Any, asked: Sequence[int], progress: bool
 ) -> tuple[float | None, WentOn | None]:
     """Evaluate the episodes that an interrupted evaluation has left, all where there was none.
 
-    Args:
-        answered_by: the test, and who answers it.
-        journal: the journal of the results; nothing of it stays where they are none, or none that a test may have.
-        code: hash of the code that answers.
-        asked: episodes that are asked alone as well, in this order.
-        progress: show how far it is.
+    Nothing of the journal stays where no answers are in it, or such as no test may have.
 
     Returns:
         The seconds, or what stood from before where it went on; the other is None.
-
-    Raises:
-        SettingsError, NumericsError, ContractError: see `evaluate`.
     """
     test, name = answered_by.test, answered_by.name
     least: Keep = "masks" if test.protocol.has_masks else "none"
@@ -180,8 +172,13 @@ def _evaluate_rest(
     alone = ask_alone(answered_by, asked)
     began = time.perf_counter()
     try:
+        code = code_sha256(model)
         went_on = _check_alike(answered_by, journal, sorted(done), code) if done else None
         write_text(make_folder(journal.folder) / CODE, code)
+        if networks := training_networks(model):
+            sentence = f"{name} answers by {', '.join(networks)} in training mode; call eval() on it before the test"
+            print_note(sentence)
+            journal.note(sentence)
         show = partial(track, description=name, unit="episode") if progress else iter
         evaluate_episodes([Share(answered_by, left, journal, lambda _: least)], show)
         check_asked_alone(alone, journal, asked, name)

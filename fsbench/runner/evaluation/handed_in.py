@@ -78,15 +78,10 @@ def record_answers(
 
     Args:
         test: the test; with the side of its images set if the protocol counts pixels at that size.
-        name: the name of the method or function, for tables.
+        name, runs, label: see `fsbench.evaluate`.
         counted: the counts and predictions of all episodes.
-        runs: folder of all runs.
         card: text of the method's card, which is kept beside the record, if one was given.
-        cost: time and memory of the predictions.
-        asked_alone: number of episodes that were also predicted one by one to check independence; None if the
-            predictions were made by another program.
-        went_on: how an interrupted evaluation was resumed; None if it was not interrupted.
-        label: the label of the run; "" removes an earlier one, None keeps it.
+        cost, asked_alone, went_on: as records state them; None where another program predicted.
         notes: what was noticed of the answers.
 
     Raises:

@@ -3,8 +3,9 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import torch
@@ -15,15 +16,13 @@ from fsbench.core.answering import THREADS, answering
 from fsbench.core.global_state import allow_tf32, kept_global_state
 from fsbench.core.method import Method
 from fsbench.core.segmenter import Segmenter
-from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
 from fsbench.datamodules.loading.episodes import ManifestEpisodes
 from fsbench.datamodules.loading.items import LoadingConfig
 from fsbench.datamodules.loading.loader import Loader
 from fsbench.datamodules.loading.way_classes import WayClasses
-from fsbench.datamodules.options import Loading
+from fsbench.datamodules.options import Loading, Training
 from fsbench.protocols.loop import Answerer
-from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.test import Test
 from fsbench.protocols.view import InputResize, own_rule
 from fsbench.records.remaining_episodes import Answering
@@ -41,13 +40,11 @@ def answer_by_method(
         method: a `Segmenter`, with its weights loaded.
         test: the test.
         name: the name of the method in tables.
-        **options: `image_size`, side of the images that the method sees, needed unless the test states it; `workers`,
-            number of loading processes; `device`, "cpu" or "cuda" (default: the method's); `input_resize`, how images
-            are resized to that side (default: the protocol's rule).
+        **options: those of `OPTIONS`, see `fsbench.evaluate`.
 
     Returns:
-        (the test with the method, ready to predict it; (number of trainable parameters, number of all parameters), None
-        if unknown; list of further values on which predictions depend).
+        The test with the method, ready to predict it; the numbers of trainable and of all parameters; further values on
+        which predictions depend.
 
     Raises:
         SettingsError: the method cannot predict this test, or an option is unknown.
@@ -66,7 +63,7 @@ def answer_by_method(
             f"evaluate(method, test, image_size=400)"
         )
     _check(method, test)
-    method.check_run(LoneTest(test, side), trains=False)
+    method.check_run(_lone(test, side), trains=False)
     resized = options.get("input_resize", "protocol")
     if resized not in get_args(InputResize):
         raise SettingsError(f"input_resize is {resized!r}; expected one of {', '.join(get_args(InputResize))}")
@@ -88,35 +85,12 @@ def answer_by_method(
     return answered_by, parameters, follows_from if resized == "protocol" else [*follows_from, resized]
 
 
-@dataclass(frozen=True)
-class LoneTest:
-    """A test as methods check it (`Method.check_run`), of which no data module trains and loads.
-
-    Attributes:
-        tested: the test.
-        image_size: side of the images that the method sees.
-    """
-
-    tested: Test
-    image_size: int
-    loading: Loading = Loading()
-    support_annotation: SupportAnnotation = "mask"
-
-    @property
-    def task(self) -> str:
-        return self.tested.protocol.task
-
-    @property
-    def protocol(self) -> Protocol:
-        return self.tested.protocol
-
-    @property
-    def test(self) -> Any:
-        """Ways and shots of the test."""
-        return self.tested.manifest.header
-
-    def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
-        self.tested.check_unseen(trained_on, what)
+def _lone(test: Test, side: int) -> Any:
+    """Return a test as methods check it (`Method.check_run`): without a data module, which would train and load."""
+    about = {"task": test.protocol.task, "protocol": test.protocol, "test": test.manifest.header, "image_size": side}
+    return SimpleNamespace(
+        **about, loading=Loading(), support_annotation="mask", training=Training(), check_unseen=test.check_unseen
+    )
 
 
 @contextmanager
