@@ -92,7 +92,7 @@ class Stages(L.Callback):
         """Count the answers to a batch, and return the results."""
         self._answer.close()
         answers = outputs.get("answers") if isinstance(outputs, dict) else None
-        truths = self.data.withheld.take(test.numbers(batch), method.registry_name)
+        truths = self.data.withheld.take(test, test.numbers(batch), method.registry_name)
         return count_answers(test, answers, truths, method.registry_name)
 
     # Training ---------------------------------------------------------------------------------------------------------

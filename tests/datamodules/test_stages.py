@@ -140,6 +140,20 @@ def test_a_limited_validation_scores_what_it_validated(blocks_folder):
     assert found == pytest.approx([expected[3], expected[2], expected[3]]) and found[0] > 0
 
 
+def test_a_look_at_the_test_leaves_a_validation_as_it_is(blocks_folder):
+    """The two have episodes of equal numbers."""
+
+    class Looks(L.Callback):
+        def on_validation_batch_start(self, trainer, *given):
+            list(trainer.datamodule.test_dataloader())
+
+    plain, looked_at = (
+        trainer(callbacks=more).validate(prototype(), datamodule=blocks(blocks_folder), verbose=False)
+        for more in ([], [Looks()])
+    )
+    assert plain == looked_at
+
+
 @pytest.mark.slow(2)
 def test_a_method_that_calibrates_does_so_before_the_test(blocks_folder, tmp_path):
     method = Prototype(BackboneConfig("demo", "random:0"), selection="base")
