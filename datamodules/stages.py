@@ -92,16 +92,16 @@ class Stages(L.Callback):
         """Count the answers to a batch, and return the results."""
         self._answer.close()
         answers = outputs.get("answers") if isinstance(outputs, dict) else None
-        truths = self.data.withheld.take(test.numbers(batch), method.registry_name)
+        truths = self.data.withheld.take(test, test.numbers(batch), method.registry_name)
         return count_answers(test, answers, truths, method.registry_name)
 
     # Training ---------------------------------------------------------------------------------------------------------
 
     def _check_fit(self, trainer: L.Trainer, method: Method) -> None:
         """Check a training, and let Lightning sum the micro-batches of a step."""
-        if trainer.overfit_batches:
+        if repeated := getattr(trainer, "overfit_batches", 0):
             raise SettingsError(
-                f"Trainer(overfit_batches={trainer.overfit_batches}) repeats batches, and an epoch here draws its own; "
+                f"Trainer(overfit_batches={repeated}) repeats batches, and an epoch here draws its own; "
                 "leave it out, and train on few with limit_train_batches"
             )
         parts = self.data.step_division(trainer.world_size).accumulation
@@ -125,7 +125,7 @@ class Stages(L.Callback):
         every = trainer.check_val_every_n_epoch or 1
         parts = trainer.accumulate_grad_batches
         needed = (every - 1) * -(-int(trainer.num_training_batches) // parts) + -(
-            -int(trainer.val_check_batch) // parts
+            -int(trainer.val_check_batch or 0) // parts
         )
         never = (
             "limit_val_batches is 0" if not trainer.limit_val_batches

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from fsbench.base.errors import SettingsError
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.test import Test
 
 Pass = Generator[Any, None, None]
@@ -46,13 +47,13 @@ class Withheld(NamedTuple):
     """Functions that hide the truth of batches, give it to whoever counts answers, and end the loaders' processes."""
 
     hide: Callable[[Any, Test, bool], Batches]
-    take: Callable[[Sequence[int], str], list[Any]]
+    take: Callable[[Test, Sequence[int], str], list[Any]]
     end: Callable[[], None]
 
 
 def withhold() -> Withheld:
     """Return the three functions; truths that are not `kept` for counting, as in a prediction, are dropped at once."""
-    truths: dict[int, Any] = {}
+    truths: dict[tuple[Manifest, int], Any] = {}
     made: list[Batches] = []
     passes: list[Pass] = []
 
@@ -61,7 +62,8 @@ def withhold() -> Withheld:
             for batch in batches:
                 seen, parted = test.part(batch)
                 if kept:
-                    truths.update(zip(test.numbers(seen), parted, strict=True))
+                    asked = [(test.manifest, number) for number in test.numbers(seen)]
+                    truths.update(zip(asked, parted, strict=True))
                 yield seen
 
         def start(batches: Any) -> Iterator[Any]:
@@ -71,14 +73,15 @@ def withhold() -> Withheld:
         made.append(Batches(loader, start))
         return made[-1]
 
-    def take(numbers: Sequence[int], name: str) -> list[Any]:
-        unknown = [number for number in numbers if number not in truths]
+    def take(test: Test, numbers: Sequence[int], name: str) -> list[Any]:
+        asked = [(test.manifest, number) for number in numbers]
+        unknown = [key for key in asked if key not in truths]
         if unknown:
             raise SettingsError(
-                f"{name}: a batch says that it is of episode {unknown[0]}, which it is not; leave the numbers of its "
-                "episodes as they are"
+                f"{name}: a batch says that it is of episode {unknown[0][1]}, which it is not; leave the numbers of "
+                "its episodes as they are"
             )
-        return [truths.pop(number) for number in numbers]
+        return [truths.pop(key) for key in asked]
 
     def end() -> None:
         while passes:

@@ -12,7 +12,8 @@ import numpy as np
 def generator_states() -> tuple[Any, ...]:
     """Return the states of the generators of Python, numpy and, where it is in use, torch, in a form to compare."""
     torch: Any = sys.modules.get("torch")  # what nobody has imported draws nothing
-    kind, keys, *places = np.random.get_state(legacy=True)
+    of_numpy: Any = np.random.get_state(legacy=True)
+    kind, keys, *places = of_numpy
     states: tuple[Any, ...] = (random.getstate(), kind, keys.tobytes(), *places)
     if torch is not None:
         gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []

@@ -1,20 +1,19 @@
 """Weak annotations in place of the test supports' masks (`--data.test.support_annotation`)."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.needs import Needs
+from fsbench.core.segmenter import Segmenter
 from fsbench.data.support_annotation import AnnotationStreams, discs, draw_annotation, draw_label
 from fsbench.data.transforms import RESIZES
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading.items import LoadingConfig, load_episode
+from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.protocols.view import View
-from fsbench.runner.engine.experiment import Experiment
 from tests.data_modules import episodic
 from tests.datamodules.builders import save_coco
 from tests.datamodules.datasets.test_coco import box
@@ -135,18 +134,10 @@ def test_annotations_that_cannot_be_are_refused(blocks_folder):
         (Needs(hints=frozenset({"photos", "boxes"})), "always gets a box of each support"),
     ],
 )
-def test_methods_are_not_told_of_their_supports_in_two_ways(needs, message):
-    parts = SimpleNamespace(
-        data=SimpleNamespace(support_annotation="scribble"),
-        method=SimpleNamespace(
-            needs=needs,
-            check_data=lambda data: None,
-            backbone=SimpleNamespace(precision="fp32", cache_dtype="float32"),
-        ),
-        trainer_settings={"precision": "32-true"},
-        options=SimpleNamespace(name="m"),
-    )
-    with pytest.raises(SettingsError, match=f"support_annotation is scribble, but m {message}"):
-        Experiment._check_task(parts)
-    parts.data.support_annotation = "all_ways"
-    Experiment._check_task(parts)
+def test_methods_are_not_told_of_their_supports_in_two_ways(blocks_folder, needs, message):
+    method = Segmenter(BackboneConfig("demo", "random:0"))
+    method.needs = needs
+    with pytest.raises(SettingsError, match=f"support_annotation is scribble, but segmenter {message}"):
+        method.check_run(module(blocks_folder, "scribble", image_size=32), trains=False)
+    for kind in ("mask", "all_ways"):  # both show the truth of a support
+        method.check_run(module(blocks_folder, kind, image_size=32), trains=False)

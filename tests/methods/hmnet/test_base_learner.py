@@ -19,8 +19,6 @@ from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.protocols.whole_images import WHOLE_IMAGES
 from fsbench.runner.engine.answering import evaluate_batch
-from fsbench.runner.engine.callbacks import EpisodicValidation
-from fsbench.runner.engine.withheld_validation import withhold_validation
 from tests.methods.hmnet.small import SMALL
 from tests.methods.small import data, episode, fit
 
@@ -41,8 +39,7 @@ def test_the_chain_from_the_base_learner_to_hmnet(blocks_folder, tmp_path):
     torch.manual_seed(0)
     learner = BaseLearner(BackboneConfig("dilated_vgg16", "random"), classes=3)
     module = data(blocks_folder, training_items="images", validation="images")
-    visible, count = withhold_validation("base", module)
-    fit(learner, visible, 1, [ModelCheckpoint(tmp_path, "base"), EpisodicValidation(module, count)])
+    fit(learner, module, 1, [ModelCheckpoint(tmp_path, "base")])
     frozen = FrozenPSPNet(BackboneConfig("pspnet_vgg16", str(tmp_path / "base.ckpt")))
     assert frozen.classes == 3 and frozen.trained_on["classes"] == ["yellow", "cyan", "magenta"]
     pixels = torch.randn(3, 33, 33)
@@ -95,14 +92,10 @@ def test_validation_is_the_base_miou_of_all_images(blocks_folder, monkeypatch):
         return torch.cat([small.mean(1, keepdim=True) * 0 + 0.3, small], 1)
 
     monkeypatch.setattr(learner.model, "segment", by_colour)
-    visible, count = withhold_validation("base", module)
-    trainer = L.Trainer(
-        logger=False, callbacks=[EpisodicValidation(module, count)], enable_progress_bar=False, accelerator="cpu",
-        enable_checkpointing=False, use_distributed_sampler=False,
-    )  # fmt: skip
-    found = trainer.validate(learner, visible, verbose=False)[0]["val/mIoU"]
+    trainer = L.Trainer(logger=False, enable_progress_bar=False, accelerator="cpu", enable_checkpointing=False)
+    found = trainer.validate(learner, module, verbose=False)[0]["val/mIoU"]
     inside, either = np.zeros(3), np.zeros(3)
-    items = module.val_dataloader().dataset
+    items = module.validation_batches().dataset
     assert len(items) == 24
     for i in range(24):
         truth = items[i].truth.label_maps[0]
@@ -150,7 +143,7 @@ def test_rates_and_statistics_of_a_training(blocks_folder):
 def test_an_image_alone_has_no_statistics(blocks_folder):
     """Nor has an odd last one, which is left out as the authors' loader does: 24 images, 23 in a step."""
     odd = images(blocks_folder, batch_size=23)
-    assert [len(places) for places in odd.train_dataloader().batch_sampler] == [23, 1]
+    assert [len(places) for places in odd.training_batches().batch_sampler] == [23, 1]
     learner = learner_of_three()
     learner.loss = lambda batch: {"loss": sum(p.sum() for p in learner.model.cls.parameters()) * 0}
     with pytest.raises(SettingsError, match="BatchNorm has no statistics of a single image, and one was left"):

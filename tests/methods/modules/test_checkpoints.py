@@ -144,7 +144,7 @@ TRAIN: {LR: 1e-3, GPUS: [0, 1, 2]}
             "support_side 18, as its config.yaml states; expected 12, with which the method is built; give "
             "--model.support_side 18",
         ),
-        (STATED, 400, "image_size 700, as its config.yaml states; expected 400.*give --data.image_size 700"),
+        (STATED, 400, "image_size 700, as its config.yaml states; expected 400.*give --image-size 700"),
         (STATED.replace("CST\\*", "EMAT").replace("CST*", "EMAT"), 700, "is of EMAT.*expected cst; give the METHOD"),
         (STATED.replace("145", "146"), 700, "SUPPORT_DIM is 146, expected a square and 1, as 401 or 145"),
         (STATED.replace("145", "many"), 700, "SUPPORT_DIM is 'many', expected a whole number above 0"),
@@ -184,7 +184,8 @@ def test_a_converted_checkpoint_keeps_what_was_stated_beside_it(tmp_path):
         "authors' to ours; its variant: method CST*, support_side 12, image_size 700 (stated beside the checkpoint)"
     )
     same = CST(BackboneConfig("tiny", "random:7"))
-    assert load_checkpoint(same, tmp_path / "ours" / "x.ckpt", image_size=700)["variant"] == "stated beside the checkpoint"
+    loaded = load_checkpoint(same, tmp_path / "ours" / "x.ckpt", image_size=700)
+    assert loaded["variant"] == "stated beside the checkpoint"
     large = CST(BackboneConfig("tiny", "random:7"), support_side=18)
     with pytest.raises(CheckpointError, match=r"support_side 12.*expected 18.*--model\.support_side 12"):
         load_checkpoint(large, tmp_path / "ours" / "x.ckpt", image_size=700)

@@ -2,11 +2,9 @@
 
 from types import SimpleNamespace
 
-import lightning as L
 import torch
 
-from fsbench.base.tensor_cache import FeatureCache
-from fsbench.runner.engine.callbacks import ForgottenFeatures, ProgressInLines, TimeEstimate
+from fsbench.runner.engine.callbacks import ProgressInLines, TimeEstimate
 
 
 def test_a_line_of_progress_names_the_last_validation_in_percent(capsys, monkeypatch):
@@ -23,19 +21,6 @@ def test_a_line_of_progress_names_the_last_validation_in_percent(capsys, monkeyp
     first, second = "".join(capsys.readouterr()).splitlines()
     assert "mIoU" not in first
     assert second.endswith("training: epoch 2 of 4, batch 3 of 9; last validation: mIoU 43.21")
-
-
-def test_features_of_one_data_set_are_not_taken_for_those_of_another():
-    """An image of the test may have the name of one of the training on another data set."""
-    cache = FeatureCache(2**20, "float32")
-    method = SimpleNamespace(backbone=SimpleNamespace(cache=cache))
-    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[ForgottenFeatures()])
-    (callback,) = [one for one in trainer.callbacks if isinstance(one, ForgottenFeatures)]
-    assert cache.get("tokens", "0001", lambda: torch.zeros(2)).tolist() == [0, 0]
-    for number, begin in enumerate((callback.on_validation_start, callback.on_validation_end), start=1):
-        assert cache.get("tokens", "0001", lambda: torch.full((2,), -1.0))[0] == number - 1
-        begin(trainer, method)
-        assert cache.get("tokens", "0001", lambda number=number: torch.full((2,), float(number)))[0] == number
 
 
 def test_a_training_says_after_its_second_step_how_long_it_takes(monkeypatch, capsys):

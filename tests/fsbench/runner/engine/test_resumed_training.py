@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from fsbench.datamodules.datasets.demo.dataset import drawn_dataset
+from fsbench.datamodules.stages import Stages
 from fsbench.records.run import LAST
 from fsbench.runner.config.run_config import RunConfig
-from fsbench.runner.engine.callbacks import PerStepSeed
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run
 from tests.drawn_volumes import draw_prepared
@@ -37,14 +37,14 @@ def files(run):
 
 def stop_at(monkeypatch, epoch, step):
     """Let the next training end, as by Ctrl-C, before a step."""
-    start = PerStepSeed.on_train_batch_start
+    start = Stages.on_train_batch_start
 
     def stop(self, trainer, module, batch, batch_idx):
         if (trainer.current_epoch, batch_idx) == (epoch, step):
             raise KeyboardInterrupt
         start(self, trainer, module, batch, batch_idx)
 
-    monkeypatch.setattr(PerStepSeed, "on_train_batch_start", stop)
+    monkeypatch.setattr(Stages, "on_train_batch_start", stop)
 
 
 @pytest.mark.slow(30)

@@ -14,7 +14,6 @@ from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.micro_batches import out_of_memory, step_division_facts
 from fsbench.runner.engine.trainer import build_trainer
-from fsbench.runner.engine.withheld_validation import withhold_validation
 from tests.fsbench.runner.engine.runs import folder_run
 from tests.new_process import in_new_process
 
@@ -46,10 +45,9 @@ def experiment(blocks_folder, folder, *more, method="emat", words=(), **request)
 def weights_after_steps(blocks_folder, folder, *more, **request):
     """Return the weights after each of the first five steps of a training, one of which is an epoch's last."""
     run = experiment(blocks_folder, folder, *SGD, "--trainer.max_steps=5", *more, **request)
-    visible, count = withhold_validation("method", run.data)
-    trainer, _ = build_trainer(run, folder, count)
+    trainer, _ = build_trainer(run, folder)
     trainer.callbacks.append(Weights(folder))
-    trainer.fit(run.method, visible)
+    trainer.fit(run.method, datamodule=run.data)
     shutil.rmtree(folder / "checkpoints")
     return [torch.load(folder / f"{step}.pt", weights_only=True) for step in range(1, 6)]
 
@@ -90,9 +88,8 @@ def test_micro_batches_give_the_weights_of_the_whole_step(blocks_folder, tmp_pat
             blocks_folder, tmp_path / name, "--trainer.limit_train_batches=2", "--trainer.max_epochs=1",
             *SGD, **more,
         )  # fmt: skip
-        visible, count = withhold_validation("method", run.data)
-        trainer, _ = build_trainer(run, tmp_path / name, count)
-        trainer.fit(run.method, visible)
+        trainer, _ = build_trainer(run, tmp_path / name)
+        trainer.fit(run.method, datamodule=run.data)
         assert trainer.global_step == 2
         torch.save(run.method.state_dict(), tmp_path / f"{name}.pt")
     assert_equal_steps(*([torch.load(tmp_path / f"{name}.pt", weights_only=True)] for name in ("parts", "whole")))

@@ -6,7 +6,6 @@ import torch
 from fsbench.base.errors import SettingsError
 from fsbench.core.answering import THREADS
 from fsbench.runner.engine.trainer import build_trainer
-from fsbench.runner.engine.withheld_validation import withhold_validation
 from tests.fsbench.runner.engine.test_training_steps import experiment
 
 
@@ -16,7 +15,7 @@ def test_a_training_takes_the_threads_of_its_settings(blocks_folder, tmp_path):
 
     def threads(*more):
         run = experiment(blocks_folder, tmp_path, *more)
-        build_trainer(run, tmp_path, withhold_validation("method", run.data)[1])
+        build_trainer(run, tmp_path)
         return torch.get_num_threads()
 
     try:

@@ -14,7 +14,6 @@ from fsbench.runner.engine.origins import training_facts
 from fsbench.runner.engine.trainer import build_trainer
 from fsbench.runner.engine.validation_plan import CHOSEN_BY, ValidationPlan, validation_schedule
 from fsbench.runner.engine.validation_schedule import ValidationSchedule
-from fsbench.runner.engine.withheld_validation import withhold_validation
 from tests.fsbench.runner.engine.test_training_steps import experiment
 from tests.goldens.kinds.training_schedule import hmnet_schedule
 
@@ -117,16 +116,15 @@ def test_a_training_goes_on_after_epochs_without_a_validation(blocks_folder, tmp
         (folder := tmp_path / name).mkdir()
         for attempt in range(2 if name == "parts" else 1):
             run = experiment(blocks_folder, folder, *options, micro_batch=3)
-            visible, count = withhold_validation("method", run.data)
-            trainer, best = build_trainer(run, folder, count)
+            trainer, best = build_trainer(run, folder)
             last = folder / "checkpoints" / "last.ckpt"
             if name == "parts" and attempt == 0:
                 trainer.callbacks.insert(0, Kill())
                 with pytest.raises(Killed):
-                    trainer.fit(run.method, visible)
+                    trainer.fit(run.method, datamodule=run.data)
                 assert last.is_file() and not (folder / "checkpoints" / "best.ckpt").exists()
                 continue
-            trainer.fit(run.method, visible, ckpt_path=last if attempt else None, weights_only=True)
+            trainer.fit(run.method, datamodule=run.data, ckpt_path=last if attempt else None, weights_only=True)
         plan = next(c for c in trainer.callbacks if isinstance(c, ValidationPlan))
         chosen = torch.load(best.best_model_path, weights_only=True)["state_dict"]
         found.append((run.method.state_dict(), chosen, plan.state_dict(), float(best.best_model_score)))
@@ -158,7 +156,7 @@ def test_experiments_are_built_with_the_plan_and_its_identity_has_only_what_is_n
     run: Experiment = experiment(blocks_folder, tmp_path, "--run.first_validation=1", "--run.patience=2")
     assert run.identity.training == usual | {"first_validation": 1, "patience": 2}
     assert RunOptions().patience is None  # no early end unless it is asked for
-    trainer, best = build_trainer(run, tmp_path, withhold_validation("method", run.data)[1])
+    trainer, best = build_trainer(run, tmp_path)
     plan = next(c for c in trainer.callbacks if isinstance(c, ValidationPlan))
     assert plan.schedule == ValidationSchedule(1) and plan.score.patience == 2 and best.monitor == CHOSEN_BY
 
@@ -199,7 +197,7 @@ def test_tf32_of_convolutions_and_of_products_are_apart(
     blocks_folder, tmp_path, other_tf32, given, products, convolutions
 ):
     run = experiment(blocks_folder, tmp_path, f"--run.tf32={given}")
-    build_trainer(run, tmp_path, withhold_validation("method", run.data)[1])
+    build_trainer(run, tmp_path)
     assert torch.backends.cuda.matmul.allow_tf32 is products
     assert torch.backends.cudnn.allow_tf32 is convolutions
     assert run.identity.tf32 == {"false": False, "true": True}.get(given, given)

@@ -1,7 +1,9 @@
 """A method and its hooks see an evaluation without its truth."""
 
+import sys
 from multiprocessing import active_children
 
+import lightning as L
 import pytest
 import torch
 
@@ -10,7 +12,6 @@ from fsbench.data.batch import Truth
 from fsbench.data.truth import EpisodeTruth
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.run import run_experiment
-from fsbench.runner.engine.withheld_validation import withhold_validation
 from fsbench.scores.answers import SegmentationResult
 from tests.fsbench.runner.engine.runs import folder_run
 
@@ -70,12 +71,15 @@ class Mine(Segmenter):
         return batch
 
     def on_validation_batch_start(self, batch, batch_idx, dataloader_idx=0):
-        self.look("on_validation_batch_start", batch)
+        self.look("on_batch_start", batch)
         if self.fault == "hook":
             self.seen = batch.truth.label_maps
 
     def on_validation_batch_end(self, outputs, batch, batch_idx, dataloader_idx=0):
-        self.look("on_validation_batch_end", (outputs, batch))
+        self.look("on_batch_end", (outputs, batch))
+
+    on_test_batch_start = on_predict_batch_start = on_validation_batch_start
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
     def answer_batch(self, batch):
         SEEN.append(("answer_batch", batch))
@@ -88,9 +92,10 @@ class Mine(Segmenter):
         if trainer.training:
             return
         SEEN.append((hook, given))
-        if hook == "on_validation_batch_start":
-            own = trainer.datamodule.val_dataloader()
-            SEEN.append((hook, [next(iter(own)), trainer.val_dataloaders, trainer.callbacks]))
+        if hook == "on_batch_start":
+            stage = "predict" if trainer.predicting else "test" if trainer.testing else "val"
+            own = getattr(trainer.datamodule, f"{stage}_dataloader")()
+            SEEN.append((hook, [next(iter(own)), getattr(trainer, f"{stage}_dataloaders"), trainer.callbacks]))
 '''
 
 
@@ -103,6 +108,12 @@ def experiment(blocks_folder, tmp_path, fault="", workers=0):
     ]  # fmt: skip
     name, runs = f"{tmp_path / 'mine.py'}:Mine", tmp_path / "runs"
     return Experiment(folder_run(name, blocks_folder, runs, *extra, backbone="demo", weights="random:0").parse())
+
+
+def by_hand(*callbacks):
+    return L.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, callbacks=[*callbacks]
+    )  # fmt: skip
 
 
 def parts(value, depth=5):
@@ -120,22 +131,26 @@ def parts(value, depth=5):
         yield from parts(one, depth - 1)
 
 
-def test_no_hook_of_a_method_is_given_the_truth(blocks_folder, tmp_path):
+@pytest.mark.parametrize("stage", ["run", "validate", "test", "predict"])
+def test_no_hook_of_a_method_is_given_the_truth(blocks_folder, tmp_path, stage):
+    """In a run, whose training validates, and in each stage of a Trainer by hand."""
     mine = experiment(blocks_folder, tmp_path)
-    seen = vars(__import__("sys").modules[type(mine.method).__module__])["SEEN"]
-    record = run_experiment(mine)
-    hooks = {hook for hook, _ in seen}
-    assert hooks == {
-        "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
-        "on_validation_batch_start", "on_validation_batch_end", "answer_batch", "forward",
+    seen = vars(sys.modules[type(mine.method).__module__])["SEEN"]
+    if stage == "run":
+        frame = run_experiment(mine).episodes
+        counts = frame.filter(frame["slot"] > 0)
+        assert counts["gt"].sum() > 0 == counts["tp"].sum()  # the engine knows it: everything was background
+    else:
+        getattr(by_hand(), stage)(mine.method, datamodule=mine.data)
+    assert {hook for hook, _ in seen} == {
+        "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer", "on_batch_start",
+        "on_batch_end", "answer_batch", "forward",
     }  # fmt: skip
     for hook, given in seen:
         found = [one for one in parts(given) if isinstance(one, (Truth, EpisodeTruth, SegmentationResult))]
         assert not found, (hook, found[0])
-    truth = mine.data.test_dataloader().dataset[0].known_truth()
+    truth = mine.data.test_batches().dataset[0].known_truth()
     assert [one for one in parts([truth]) if isinstance(one, Truth)]  # what would be found
-    counts = record.episodes.filter(record.episodes["slot"] > 0)
-    assert counts["gt"].sum() > 0 == counts["tp"].sum()  # the engine knows it: everything was background
 
 
 def test_a_hook_that_asks_for_the_truth_ends_the_run_in_one_line(blocks_folder, tmp_path):
@@ -162,10 +177,18 @@ def test_an_answer_that_cannot_be_counted_is_refused_with_its_place(blocks_folde
     assert not list((tmp_path / "runs").glob("*/run.json"))
 
 
-def test_no_process_of_a_loader_outlives_its_evaluation(blocks_folder, tmp_path):
-    data, _ = withhold_validation("method", experiment(blocks_folder, tmp_path, workers=1).data)
-    before = set(active_children())
-    next(iter(data.val_dataloader()))
-    assert len(set(active_children()) - before) == 1
-    data.teardown("test")
-    assert set(active_children()) == before
+@pytest.mark.slow(2)
+def test_no_process_of_a_loader_outlives_its_stage(blocks_folder, tmp_path):
+    mine = experiment(blocks_folder, tmp_path, workers=1)
+    before, during = set(active_children()), []
+
+    class Look(L.Callback):
+        def on_validation_batch_start(self, *given):
+            during.append(len(set(active_children()) - before))
+
+        on_test_batch_start = on_predict_batch_start = on_validation_batch_start
+
+    for stage in ("validate", "test", "predict"):
+        getattr(by_hand(Look()), stage)(mine.method, datamodule=mine.data)
+        assert during[0] == 1 and set(active_children()) == before, stage
+        during.clear()

@@ -34,11 +34,11 @@ def trainer(**options):
     return L.Trainer(**{"enable_checkpointing": False, **quiet, **options})
 
 
-def blocks(folder, **test):
+def blocks(folder, validation_episodes=4):
     return EpisodicDataModule(
         Folder(str(folder)),
-        EpisodicTest(way=2, episodes=8, **test),
-        Training(validation="base", validation_episodes=4, batch_size=4),
+        EpisodicTest(way=2, episodes=8),
+        Training(validation="base", validation_episodes=validation_episodes, batch_size=4),
         Loading(workers=0),
         image_size=32,
     )
@@ -84,15 +84,74 @@ def test_a_method_that_is_told_more_is_told_it_in_a_test_by_hand(blocks_folder, 
     assert found == {f"test/{name}": value for name, value in record.run.scores.items()} and found["test/mIoU"] > 0
 
 
+def over_asked(scores, name, manifest, count):
+    """Change a mean over all classes, of which those of no episode count as 0, to one over those that are asked for."""
+    asked = {number for episode in manifest.episodes[:count] for number in episode.classes}
+    return scores[name] * len(manifest.class_ids) / len(asked)
+
+
 @pytest.mark.parametrize(("limit", "count"), [({"limit_test_batches": 3}, 3), ({"fast_dev_run": True}, 1)])
 def test_a_limited_test_scores_what_it_tested(blocks_folder, limit, count):
-    """The scores are those of a test of the first episodes alone, and a line says how many they are."""
+    """The scores are those of the first episodes, of the classes that they ask for, and a line says how many."""
+    data = blocks(blocks_folder)
     with pytest.warns(UserWarning, match=f"{count} of 8 episodes were tested"):
-        (found,) = trainer(**limit).test(prototype(), datamodule=blocks(blocks_folder), verbose=False)
+        (found,) = trainer(**limit).test(prototype(), datamodule=data, verbose=False)
     test = EpisodicTest(way=2, episodes=count)
     alone = EpisodicDataModule(Folder(str(blocks_folder)), test, loading=Loading(workers=0), image_size=32)
     (expected,) = trainer().test(prototype(), datamodule=alone, verbose=False)
-    assert found == pytest.approx(expected, nan_ok=True) and "test/mIoU" in found
+    for name in ("test/mIoU", "test/pixel-accuracy"):
+        expected[name] = over_asked(expected, name, data.manifest, count)
+    assert found == pytest.approx(expected, nan_ok=True) and found["test/mIoU"] > 0
+
+
+class Untaught(Prototype):
+    """Its training changes nothing of what it answers."""
+
+    def __init__(self):
+        super().__init__(BackboneConfig("demo", "random:0"))
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def training_step(self, batch, batch_idx):
+        return self.unused.sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+@pytest.mark.slow(2)
+def test_a_limited_validation_scores_what_it_validated(blocks_folder):
+    """By `validate`, by the sanity steps of a fit, and by its validation."""
+    found = []
+
+    class Scores(L.Callback):
+        def on_validation_end(self, trainer, method):
+            found.append(float(trainer.callback_metrics["val/mIoU"]))
+
+    data, some = blocks(blocks_folder), {"limit_val_batches": 3, "callbacks": [Scores()]}
+    with pytest.warns(UserWarning, match="3 of 4 episodes were validated"):
+        trainer(**some).validate(Untaught(), datamodule=data, verbose=False)
+    with pytest.warns(UserWarning, match="2 of 4 episodes were validated"):
+        trainer(max_epochs=1, limit_train_batches=1, num_sanity_val_steps=2, **some).fit(Untaught(), datamodule=data)
+    expected = {}
+    for count in (2, 3):
+        alone = blocks(blocks_folder, validation_episodes=count)
+        (scores,) = trainer().validate(Untaught(), datamodule=alone, verbose=False)
+        expected[count] = over_asked(scores, "val/mIoU", data.validation_manifest, count)
+    assert found == pytest.approx([expected[3], expected[2], expected[3]]) and found[0] > 0
+
+
+def test_a_look_at_the_test_leaves_a_validation_as_it_is(blocks_folder):
+    """The two have episodes of equal numbers."""
+
+    class Looks(L.Callback):
+        def on_validation_batch_start(self, trainer, *given):
+            list(trainer.datamodule.test_dataloader())
+
+    plain, looked_at = (
+        trainer(callbacks=more).validate(prototype(), datamodule=blocks(blocks_folder), verbose=False)
+        for more in ([], [Looks()])
+    )
+    assert plain == looked_at
 
 
 @pytest.mark.slow(2)
