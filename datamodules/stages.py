@@ -36,10 +36,12 @@ class Stages(L.Callback):
     Args:
         data: the data module of the Trainer.
         tf32: whether CUDA may use TF32 for matrix products, and for convolutions.
+        sums_alone: whether nothing else may sum the gradients of batches, as a run's record says that nothing does.
     """
 
-    def __init__(self, data: "DataModule", tf32: tuple[bool, bool] = (False, False)):
-        self.data, self.tf32 = data, tf32
+    def __init__(self, data: "DataModule", tf32: tuple[bool, bool] = (False, False), sums_alone: bool = False):
+        self.data, self.tf32, self.sums_alone = data, tf32, sums_alone
+        self._parts = 1
         self.rows: list[dict[str, Any]] = []
         self._loss: Any = None
         self._around = ExitStack()
@@ -111,7 +113,7 @@ class Stages(L.Callback):
                     f"Trainer(accumulate_grad_batches={trainer.accumulate_grad_batches}) sums other micro-batches than "
                     f"the {parts} of a step (batch_size, micro_batch); leave it out"
                 )
-            trainer.accumulate_grad_batches = parts
+            trainer.accumulate_grad_batches = self._parts = parts
         for callback in _choosing(trainer):
             if getattr(callback, "mode", "max") == "min":
                 rank_zero_warn(
@@ -141,6 +143,11 @@ class Stages(L.Callback):
 
         The CPU generator uses 32 bits of a seed: among 100,000 steps about one pair draws the same numbers.
         """
+        if self.sums_alone and trainer.accumulate_grad_batches != self._parts:
+            raise SettingsError(
+                f"a callback has set accumulate_grad_batches to {trainer.accumulate_grad_batches}, and a step of it "
+                f"has {self._parts} micro-batches; leave it out, and give --data.training.batch_size"
+            )
         is_first = trainer.ckpt_path is None and trainer.current_epoch == batch_idx == 0
         for network in pl_module.backbone.networks:
             network.builds_apart = not is_first

@@ -375,6 +375,7 @@ class ALPNet(Segmenter):
     released_format = ALPNetReleasedFormat(has_backbone=False)
     attention_meaning = "cosine with the supports' foreground prototypes, weighted by its own softmax; below 0 is 0"
     raw_images = True  # slices come normalised
+    ends_early = True
 
     def __init__(
         self,

@@ -77,6 +77,8 @@ class Method(L.LightningModule):
     """Where the authors' rule for K shots ends; None where it serves every number. Runs beyond it say so."""
     trains_one_shot: bool = False
     """True for methods whose training looks at one support of an episode, whatever K is tested."""
+    ends_early: bool = False
+    """True for methods that may end a training before its last epoch (`trainer.should_stop`)."""
     segments_base_classes: bool = False
     """True for methods that also label classes without a support, which their network was trained on."""
     predicts_presence: bool = False

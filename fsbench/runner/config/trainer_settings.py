@@ -1,8 +1,6 @@
 """What a run makes of the arguments of Lightning's Trainer: it obeys them, or they change no result, or it refuses."""
 
-import dis
 from collections.abc import Mapping, Sequence
-from types import FunctionType
 from typing import Any
 
 from fsbench.base.errors import SettingsError
@@ -75,13 +73,3 @@ def check_optimiser(settings: Mapping[str, Any], arguments: Sequence[str], learn
             f"lr_scheduler is {given['lr_scheduler']}, but a schedule is used with an optimizer beside it alone; give "
             "--optimizer as well, or leave --lr_scheduler out"
         )
-
-
-def assigns(kind: type, attribute: str) -> bool:
-    """Return whether functions of a class or of its bases assign an attribute, such as `trainer.should_stop`."""
-    functions = (value for base in kind.__mro__ for value in vars(base).values() if isinstance(value, FunctionType))
-    return any(
-        step.opname == "STORE_ATTR" and step.argval == attribute
-        for function in functions
-        for step in dis.get_instructions(function)
-    )

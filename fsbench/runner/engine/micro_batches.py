@@ -3,12 +3,13 @@
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import Method
 from fsbench.datamodules.loading.step_division import StepDivision
-from fsbench.runner.config.trainer_settings import REFUSED, assigns
+from fsbench.runner.config.trainer_settings import REFUSED
 
 STEPS = ("limit_train_batches", "val_check_interval")
 """Settings of the trainer that count optimiser steps if they are whole numbers, and else parts of an epoch."""
@@ -23,7 +24,7 @@ def check_accumulation(trainer: dict[str, Any], accumulation: int, callbacks: An
         callbacks: the callbacks that the settings name: several, one or None.
     """
     for callback in callbacks if isinstance(callbacks, list | tuple) else [callbacks]:
-        if assigns(type(callback), "accumulate_grad_batches"):
+        if isinstance(callback, GradientAccumulationScheduler):  # another that sets it is refused where it does
             raise SettingsError(
                 f"trainer.callbacks has {type(callback).__name__}, which sets accumulate_grad_batches, but "
                 f"{REFUSED['accumulate_grad_batches'][1]}"

@@ -60,7 +60,7 @@ def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, Mode
     checkpoints = _checkpoints(folder / "checkpoints", plan, experiment.data.validates)
     is_shown = arguments["enable_progress_bar"] is not False
     bar = is_shown and shows_bar()
-    callbacks = [Stages(experiment.data, tf32), *checkpoints]
+    callbacks = [Stages(experiment.data, tf32, sums_alone=True), *checkpoints]
     loggers = [wandb_logger(experiment, folder), *_as_list(arguments["logger"])]
     if experiment.trains:
         callbacks += [plan, TrainingFacts(experiment)]

@@ -7,8 +7,8 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from fsbench.base.errors import SettingsError
+from fsbench.core.method import Method
 from fsbench.runner.config.parse import RunOptions
-from fsbench.runner.config.trainer_settings import assigns
 from fsbench.runner.engine.validation_schedule import BestScore, ValidationSchedule
 
 log = logging.getLogger("fsbench")
@@ -71,7 +71,7 @@ def check_validation(options: RunOptions, trainer: dict[str, Any], validates: bo
         )
 
 
-def may_end_early(options: RunOptions, trainer: dict[str, Any], method: L.LightningModule) -> bool:
+def may_end_early(options: RunOptions, trainer: dict[str, Any], method: Method) -> bool:
     """Return whether a training may end before its last epoch, so that the trainer's least number of epochs counts.
 
     Args:
@@ -81,7 +81,7 @@ def may_end_early(options: RunOptions, trainer: dict[str, Any], method: L.Lightn
     """
     own_callbacks = type(method).configure_callbacks is not L.LightningModule.configure_callbacks
     asked = options.patience is not None or trainer["max_time"] or trainer["callbacks"]
-    return bool(asked) or own_callbacks or assigns(type(method), "should_stop")
+    return bool(asked) or own_callbacks or method.ends_early
 
 
 class ValidationPlan(Callback):

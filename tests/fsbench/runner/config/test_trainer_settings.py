@@ -4,18 +4,11 @@ import inspect
 
 import lightning as L
 import pytest
-import torch
-from lightning.pytorch.callbacks import (
-    EarlyStopping,
-    GradientAccumulationScheduler,
-    LearningRateMonitor,
-    TQDMProgressBar,
-)
 
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
 from fsbench.runner.config.limits import check_trainer
-from fsbench.runner.config.trainer_settings import INDIFFERENT, OBEYED, REFUSED, assigns
+from fsbench.runner.config.trainer_settings import INDIFFERENT, OBEYED, REFUSED
 
 
 def test_each_argument_of_the_trainer_has_one_place():
@@ -48,23 +41,6 @@ def test_what_a_run_does_not_obey_is_refused(capsys, monkeypatch, tmp_path, name
 )
 def test_what_asks_for_nothing_else_than_a_run_does_is_taken(settings):
     check_trainer(settings)
-
-
-def test_which_code_sets_an_attribute():
-    class Quietly(L.Callback):
-        def on_train_epoch_start(self, trainer, pl_module):
-            trainer.accumulate_grad_batches = 2
-
-    class Reads(L.Callback):
-        def on_train_epoch_start(self, trainer, pl_module):
-            print(trainer.accumulate_grad_batches)
-
-    setting = [
-        kind for kind in (GradientAccumulationScheduler, Quietly, Reads, LearningRateMonitor, TQDMProgressBar)
-        if assigns(kind, "accumulate_grad_batches")
-    ]  # fmt: skip
-    assert setting == [GradientAccumulationScheduler, Quietly]
-    assert assigns(EarlyStopping, "should_stop") and not assigns(torch.nn.Linear, "should_stop")
 
 
 def test_an_error_that_is_told_of_a_value_says_it():

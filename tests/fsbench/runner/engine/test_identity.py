@@ -21,7 +21,7 @@ LEARNS = METHOD.replace("    learns = False\n", "    step_is_a_mean = True\n").r
     "        self.value = value\n        self.weight = torch.nn.Parameter(torch.zeros(1))\n",
 )
 NORMALISES = LEARNS.replace("torch.nn.Parameter(torch.zeros(1))", "torch.nn.BatchNorm2d(3)")
-STOPS = f"{LEARNS}\n    def on_train_epoch_end(self) -> None:\n        self.trainer.should_stop = True\n"
+STOPS = f"{LEARNS}\n    ends_early = True\n"
 ADAM = {"optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.1}}}
 
 
