@@ -184,7 +184,9 @@ class Stages(L.Callback):
         scores = EpisodicScores(manifest.class_ids, counting.void, len(manifest.episodes))
         self.scores = scores.to(pl_module.device)
 
-    def on_validation_batch_start(self, trainer: L.Trainer, pl_module: Any, *batch: Any) -> None:
+    def on_validation_batch_start(
+        self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
         self._answer.enter_context(steady(pl_module.registry_name, rank_zero_warn))
 
     on_test_batch_start = on_predict_batch_start = on_validation_batch_start

@@ -15,7 +15,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, describe
+from fsbench.base.files import read_bytes
 
 INSTALLED = (*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")), site.getusersitepackages())
 """Folders of code that nobody edits between two starts."""
@@ -70,7 +71,10 @@ def own_modules(start: str) -> dict[str, OwnModule]:
         file = _file(name)
         if file is None or not is_own(name, file):
             continue
-        content = Path(file).read_bytes()
+        try:
+            content = read_bytes(file, "archive")
+        except OSError as error:
+            raise SettingsError(f"cannot read the module {name} ({describe(error)}); expected its code") from None
         found[name] = OwnModule(Path(file), _checked_sha256(name, Path(file), content))
         package = name if Path(file).stem == "__init__" else name.rpartition(".")[0]
         left += _imports(content, package) if file.endswith(".py") else ()
