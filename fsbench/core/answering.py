@@ -1,29 +1,16 @@
 """A method as the one who answers: without training mode, gradients and the settings of a program around it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 
+from fsbench.core.global_state import apart_from_program
 from fsbench.core.method import Method
 
 THREADS = torch.get_num_threads()
 """Number of threads that torch uses before Lightning divides the cores among the ranks of a machine."""
-
-
-@contextmanager
-def apart_from_program() -> Iterator[None]:
-    """Within the block, put off an autocast and a default type that the program around it has set.
-
-    What a run sets itself, such as the precision of Lightning's Trainer, is entered within the block.
-    """
-    with ExitStack() as stack:
-        for device in ("cpu", "cuda", "mps"):
-            stack.enter_context(torch.autocast(device, enabled=False))
-        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
-        torch.set_default_dtype(torch.float32)
-        yield
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import os
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -38,11 +38,25 @@ def tf32_allowed() -> list[bool]:
 
 
 @contextmanager
+def apart_from_program() -> Iterator[None]:
+    """Within the block, put off an autocast and a default type that the program around it has set.
+
+    What a run sets itself, such as the precision of Lightning's Trainer, is entered within the block.
+    """
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda", "mps"):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(torch.float32)
+        yield
+
+
+@contextmanager
 def kept_global_state() -> Iterator[dict[str, Any]]:
     """Restore this process's global settings of torch, numpy and Python after the block; also usable as a decorator.
 
     The settings are those in the table `SWITCHES` (TF32, threads, random generators, environment and more), and
-    Python's filters of warnings.
+    Python's filters of warnings. Within the block, types that the program around it has set are put off.
 
     Yields:
         {name of a setting in `SWITCHES`: its value before the block}.
@@ -51,7 +65,7 @@ def kept_global_state() -> Iterator[dict[str, Any]]:
     for name, (get, _) in SWITCHES.items():
         with suppress(RuntimeError):  # of torch, where its two interfaces differ: the newer one's switches follow
             before[name] = get()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), apart_from_program():
         try:
             yield before
         finally:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.core.answering import THREADS, answering
-from fsbench.core.global_state import allow_tf32, kept_global_state
+from fsbench.core.global_state import allow_tf32, apart_from_program, kept_global_state
 from fsbench.core.method import Method
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
@@ -31,6 +31,7 @@ from fsbench.runner.engine.answering import choose_device, fresh_copy
 OPTIONS = ("image_size", "workers", "device", "input_resize")
 
 
+@apart_from_program()
 def answer_by_method(
     method: Any, test: Test, name: str, **options: Any
 ) -> tuple[Answering[Test], tuple[int | None, int | None], list[Any]]:
