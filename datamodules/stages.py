@@ -14,9 +14,8 @@ from torch import distributed
 from fsbench.base.environment import check_environment
 from fsbench.base.errors import NumericsError, SettingsError
 from fsbench.base.generators import steady
-from fsbench.core.answering import apart_from_program
 from fsbench.core.episodic_scores import EpisodicScores
-from fsbench.core.global_state import allow_tf32, tf32_allowed
+from fsbench.core.global_state import allow_tf32, apart_from_program, tf32_allowed
 from fsbench.core.method import Method
 from fsbench.protocols.loop import count_answers
 from fsbench.protocols.test import Test

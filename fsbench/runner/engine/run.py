@@ -13,7 +13,6 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from fsbench.base.class_file import SOURCE, ClassFile, unchanged_content
 from fsbench.base.errors import SettingsError
-from fsbench.core.answering import apart_from_program
 from fsbench.core.global_state import kept_global_state
 from fsbench.records.journal import Journal
 from fsbench.records.record import Record
@@ -50,7 +49,6 @@ def run(config: RunConfig) -> Record | None:
 
 
 @kept_global_state()
-@apart_from_program()
 def run_together(runs: Iterable[ParsedRun]) -> None:
     """Complete several runs of one test together in one process; none of them may need training.
 
@@ -78,7 +76,6 @@ def run_parsed(parsed: ParsedRun) -> Record | None:
         return run_experiment(Experiment(parsed))
 
 
-@apart_from_program()
 def run_experiment(experiment: Experiment) -> Record | None:
     """Train and evaluate whatever a run still lacks, and write its record; every rank must call this.
 
