@@ -49,7 +49,7 @@ class Stages(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         check_environment()
         if stage != "fit" and trainer.barebones:
-            raise SettingsError(f"Trainer(barebones=True) logs nothing, so {stage} has no score; leave barebones out")
+            raise SettingsError("Trainer(barebones=True) logs nothing, so there is no score; leave barebones out")
         pl_module.check_run(self.data, stage == "fit", str(trainer.precision))
         self.data.needs = pl_module.needs
         _check_processes(self.data, stage, trainer)
