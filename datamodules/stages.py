@@ -13,7 +13,6 @@ from torch import distributed
 
 from fsbench.base.environment import check_environment
 from fsbench.base.errors import NumericsError, SettingsError
-from fsbench.base.generators import steady
 from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.core.global_state import allow_tf32, apart_from_program, tf32_allowed
 from fsbench.core.method import Method
@@ -45,14 +44,13 @@ class Stages(L.Callback):
         self._loss: Any = None
         self._around = ExitStack()
         self._begun = ExitStack()
-        self._answer = ExitStack()
 
     # All stages -------------------------------------------------------------------------------------------------------
 
-    def setup(self, trainer: L.Trainer, pl_module: Any, stage: Any) -> None:
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         check_environment()
         if stage != "fit" and trainer.barebones:
-            raise SettingsError(f"Trainer(barebones=True) logs nothing: no score of {stage.value}; leave barebones out")
+            raise SettingsError("Trainer(barebones=True) logs nothing, so there is no score; leave barebones out")
         pl_module.check_run(self.data, stage == "fit", str(trainer.precision))
         self.data.needs = pl_module.needs
         _check_processes(self.data, stage, trainer)
@@ -69,8 +67,8 @@ class Stages(L.Callback):
         self._end()
 
     def _end(self) -> None:
-        for entered in (self._answer, self._begun, self._around):
-            entered.close()
+        self._begun.close()
+        self._around.close()
         self.data.withheld.end()
 
     def _begin(self, method: Method) -> None:
@@ -91,7 +89,6 @@ class Stages(L.Callback):
 
     def _counted(self, test: Test, method: Method, outputs: Any, batch: Any) -> list[Any]:
         """Count the answers to a batch, and return the results."""
-        self._answer.close()
         answers = outputs.get("answers") if isinstance(outputs, dict) else None
         truths = self.data.withheld.take(test, test.numbers(batch), method.registry_name)
         return count_answers(test, answers, truths, method.registry_name)
@@ -183,13 +180,6 @@ class Stages(L.Callback):
         scores = EpisodicScores(manifest.class_ids, counting.void, len(manifest.episodes))
         self.scores = scores.to(pl_module.device)
 
-    def on_validation_batch_start(
-        self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        self._answer.enter_context(steady(pl_module.registry_name, rank_zero_warn))
-
-    on_test_batch_start = on_predict_batch_start = on_validation_batch_start
-
     def on_validation_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, *more: Any) -> None:
         for result in self._counted(self.data.validated, pl_module, outputs, batch):
             self.scores.update(result)
@@ -237,9 +227,6 @@ class Stages(L.Callback):
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._prepare(pl_module)
-
-    def on_predict_batch_end(self, trainer: L.Trainer, pl_module: Any, *batch: Any) -> None:
-        self._answer.close()
 
 
 def log_scores(method: Method, stage: str, scores: dict[str, float]) -> None:

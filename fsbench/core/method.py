@@ -12,9 +12,11 @@ from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
+from fsbench.base.generators import steady
 from fsbench.base.memory import check_memory, machine_memory
 from fsbench.core.needs import Needs
 from fsbench.core.released_format import ADAPTED_TO, TRAINED_ON, WRITTEN_BY, ReleasedFormat
@@ -424,7 +426,8 @@ class Method(L.LightningModule):
                 "the Trainer evaluates a method of fsbench without knowing its test; expected a data module: "
                 "trainer.test(method, datamodule=EpisodicDataModule(...))"
             )
-        return self.answer_batch(batch)
+        with steady(self.registry_name, rank_zero_warn):
+            return self.answer_batch(batch)
 
     def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
         """Return a dict for each episode of a batch: its `episode` number and the entries of its answer.
