@@ -1,7 +1,7 @@
-"""Train and test methods by Lightning's own Trainer: `python -m tests.datamodules.by_hand FILE FOLDER`.
+"""Train and test a method by Lightning's own Trainer: `python -m tests.datamodules.by_hand FILE FOLDER`.
 
-FILE is what `tests.cli.many_cells` takes. Rank 0 writes what was found to the folder, a file for each cell. Lightning
-starts the other ranks with the first cell; they run this program as well.
+FILE is what `tests.cli.many_cells` takes, with one cell. Rank 0 writes what was found to the folder. Lightning starts
+the other ranks; they run this program as well.
 """
 
 import json
@@ -26,23 +26,22 @@ def weights(method: Method) -> dict[str, list[float]]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    folder = Path(arguments[1])
-    for number, settings in enumerate(read_settings(Path(arguments[0]).read_text())):
-        parsed = parse_judged(settings)
-        method, data = parsed.model, parsed.datamodule
-        given = parsed.config_init["trainer"]
-        batches = int(given["limit_train_batches"]) * data.step_division(int(given["devices"])).accumulation
-        best = ModelCheckpoint(folder / str(number), "best", monitor="val/mIoU", mode="max")
-        trainer = L.Trainer(
-            **{name: given[name] for name in TAKEN}, limit_train_batches=batches, callbacks=[best], logger=False,
-            enable_progress_bar=False, enable_model_summary=False,
-        )  # fmt: skip
-        trainer.fit(method, datamodule=data)
-        found = {"weights": weights(method), "validation": float(best.best_model_score or 0)}
-        (tested,) = trainer.test(method, datamodule=data, ckpt_path="best", verbose=False)
-        found["test"] = {name.removeprefix("test/"): value for name, value in tested.items()}
-        if trainer.is_global_zero:
-            (folder / f"{number}.json").write_text(json.dumps(found))
+    file, folder = map(Path, arguments)
+    parsed = parse_judged(read_settings(file.read_text())[0])
+    method, data = parsed.model, parsed.datamodule
+    given = parsed.config_init["trainer"]
+    batches = int(given["limit_train_batches"]) * data.step_division(int(given["devices"])).accumulation
+    best = ModelCheckpoint(folder / "by-hand", "best", monitor="val/mIoU", mode="max")
+    trainer = L.Trainer(
+        **{name: given[name] for name in TAKEN}, limit_train_batches=batches, callbacks=[best], logger=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(method, datamodule=data)
+    found = {"weights": weights(method), "validation": float(best.best_model_score or 0)}
+    (tested,) = trainer.test(method, datamodule=data, ckpt_path="best", verbose=False)
+    found["test"] = {name.removeprefix("test/"): value for name, value in tested.items()}
+    if trainer.is_global_zero:
+        (folder / "found.json").write_text(json.dumps(found))
     return 0
 
 
