@@ -191,7 +191,6 @@ class Stages(L.Callback):
         _wait_for_all()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        self.rows = []
         self._begun.close()
 
     on_test_end = on_predict_end = on_validation_end
