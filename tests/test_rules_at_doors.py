@@ -1325,7 +1325,7 @@ RULES = [
     Rule(
         "every process has an episode, and each episode one process",
         run="its own loop: tests/cli/run/test_exactness.py",
-        trainer="processes: tests/datamodules/test_plain_lightning.py, test_stages_equal_runs.py",
+        trainer="processes: tests/datamodules/test_stages.py, test_stages_equal_runs.py",
         method="has one process",
         function="has one process",
         score="has one process",
