@@ -40,6 +40,11 @@ REFUSED: Mapping[str, tuple[tuple[Any, ...], str]] = {
 """Arguments that a run does not obey: their values that ask for nothing else than what it does, and what to do."""
 
 
+def is_one_of(value: Any, values: Sequence[Any]) -> bool:
+    """Return whether a setting has one of some values, of the same type: 1 is one batch, and 1.0 all of them."""
+    return (type(value), value) in [(type(one), one) for one in values]
+
+
 def check_obeyed(settings: Mapping[str, Any]) -> None:
     """Raise SettingsError for an argument of Lightning's Trainer that a run would not obey.
 
@@ -48,7 +53,7 @@ def check_obeyed(settings: Mapping[str, Any]) -> None:
     """
     for name, (harmless, advice) in REFUSED.items():
         value = settings.get(name, harmless[0])
-        if (type(value), value) not in [(type(one), one) for one in harmless]:  # 1 is one batch, and 1.0 all of them
+        if not is_one_of(value, harmless):
             raise SettingsError(f"trainer.{name} is {value}, but {advice}")
 
 

@@ -26,7 +26,7 @@ from fsbench.datamodules.datamodule import DataModule
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.run import Identity
 from fsbench.runner.config.registry import plug_in_of
-from fsbench.runner.config.trainer_settings import OBEYED
+from fsbench.runner.config.trainer_settings import OBEYED, is_one_of
 from fsbench.runner.engine.checkpoint import TRAINED_WITH
 from fsbench.runner.engine.micro_batches import STEPS, whole
 from fsbench.runner.engine.validation_plan import UNSET, may_end_early, validation_options
@@ -224,7 +224,9 @@ def _trainer(experiment: "Experiment") -> dict[str, Any]:
         without_effect.add("sync_batchnorm")
     if not may_end_early(experiment.options, given, method):
         without_effect |= {"min_epochs", "min_steps"}
-    without_effect |= {name for name, unset in UNSET.items() if given[name] in unset}
+    without_effect |= {name for name, unset in UNSET.items() if is_one_of(given[name], unset)}
+    if experiment.data.validates and not given["limit_val_batches"]:
+        without_effect.discard("limit_val_batches")
     if given["limit_train_batches"] == 1.0 and whole(given["limit_train_batches"]) is None:
         without_effect.add("limit_train_batches")
     if not given["gradient_clip_val"] and method.automatic_optimization:

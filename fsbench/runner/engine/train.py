@@ -18,7 +18,7 @@ from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.machine.determinism import unordered_kernels
 from fsbench.runner.engine.machine.meter import Meter
 from fsbench.runner.engine.micro_batches import out_of_memory, step_division_facts
-from fsbench.runner.engine.validation_plan import ValidationPlan
+from fsbench.runner.engine.validation_plan import ValidationPlan, may_end_early
 
 log = logging.getLogger("fsbench")
 
@@ -95,6 +95,17 @@ def _fit(experiment: Experiment, trainer: L.Trainer, last: Path, best: ModelChec
             trainer.fit(experiment.method, datamodule=experiment.data, ckpt_path=resumed, weights_only=True)
         except torch.OutOfMemoryError as error:
             raise RunError(out_of_memory(division, error)) from error
+    settings, method = experiment.trainer_settings, experiment.method
+    stopped = trainer.should_stop and trainer.current_epoch != trainer.max_epochs
+    if (
+        stopped
+        and not may_end_early(experiment.options, settings, method)
+        and (settings["min_epochs"] or settings["min_steps"])
+    ):
+        raise SettingsError(
+            f"{type(method).__name__} has ended its training (trainer.should_stop), which it does not say; set "
+            "ends_early = True in its class, so that min_epochs and min_steps count"
+        )
     checkpoint = Path(best.best_model_path)
     if not checkpoint.is_file():
         raise SettingsError(

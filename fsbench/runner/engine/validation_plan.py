@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import Method
 from fsbench.runner.config.parse import RunOptions
+from fsbench.runner.config.trainer_settings import is_one_of
 from fsbench.runner.engine.validation_schedule import BestScore, ValidationSchedule
 
 log = logging.getLogger("fsbench")
@@ -18,7 +19,7 @@ CHOSEN_BY = "val/mIoU"
 """Score by which the best checkpoint is chosen and a training ends early, the highest."""
 LEAST = {"first_validation": 0, "middle_validation": 0, "validation_every": 1, "patience": 1}
 """Options of validation and early end, and their smallest values."""
-UNSET = {"limit_val_batches": (None, 0, 1.0), "val_check_interval": (None, 1.0), "check_val_every_n_epoch": (1,)}
+UNSET = {"limit_val_batches": (None, 1.0, 0, 0.0), "val_check_interval": (None, 1.0), "check_val_every_n_epoch": (1,)}
 """Settings of the trainer on validation, and their values that ask for nothing where nothing is validated."""
 
 
@@ -43,7 +44,7 @@ def check_validation(options: RunOptions, trainer: dict[str, Any], validates: bo
     """
     if not validates:
         given = [f"run.{name}" for name in validation_options(options)]
-        given += [f"trainer.{name}" for name, unset in UNSET.items() if trainer[name] not in unset]
+        given += [f"trainer.{name}" for name, unset in UNSET.items() if not is_one_of(trainer[name], unset)]
         if given:
             raise SettingsError(
                 f"{given[0]} says when or how to validate, and data.training.validation none validates nothing; give "
@@ -62,7 +63,7 @@ def check_validation(options: RunOptions, trainer: dict[str, Any], validates: bo
             "(counted from 0), so no checkpoint would be chosen; give --run.first_validation 0 or more epochs"
         )
     for name in ("val_check_interval", "check_val_every_n_epoch"):
-        if validation_schedule(options) == EVERY_EPOCH or trainer[name] in UNSET[name]:
+        if validation_schedule(options) == EVERY_EPOCH or is_one_of(trainer[name], UNSET[name]):
             continue
         raise SettingsError(
             f"{name} is {trainer[name]}, but the run's options say when it validates (run.first_validation "
