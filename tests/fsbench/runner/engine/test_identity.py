@@ -136,6 +136,8 @@ def test_a_setting_without_effect_is_no_other_run(here):
         (("--trainer.sync_batchnorm=true", "--trainer.devices=5"), LEARNS, ("sync_batchnorm", False)),
         (("--trainer.sync_batchnorm=true",), NORMALISES, ("sync_batchnorm", False)),
         (("--trainer.gradient_clip_val=0.5",), LEARNS, ("gradient_clip_val", 0.5)),
+        (("--trainer.limit_val_batches=1",), LEARNS, ("limit_val_batches", 1)),  # one batch; 1.0 is all of them
+        (("--trainer.val_check_interval=1",), LEARNS, ("val_check_interval", 1)),
         (("--trainer.deterministic=true",), LEARNS, ("deterministic", True)),
     ],
 )
