@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader
 
@@ -20,7 +21,7 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import Task
 from fsbench.datamodules.loading.adaptation_images import AdaptationImages
 from fsbench.datamodules.loading.step_division import StepDivision
-from fsbench.datamodules.loading.withheld import Batches, Withheld, withhold
+from fsbench.datamodules.loading.withheld import Batches
 from fsbench.datamodules.options import Loading, Training
 from fsbench.datamodules.stages import Stages
 from fsbench.protocols.draws.pools import Pool
@@ -124,22 +125,24 @@ class DataModule(L.LightningDataModule, ABC):
     def setup(self, stage: str) -> None:
         """Make Lightning's Trainer do for a method what a run does; another module gets whole batches and no score."""
         trainer: Any = self.trainer
-        module = None if trainer is None else trainer.lightning_module
-        if module is not None and not isinstance(module, Method):
-            check_other_module(module, stage)
-        elif trainer is not None:  # without one, its loaders alone are wanted
-            own = [one for one in trainer.callbacks if isinstance(one, Stages) and one.data is self]
-            others = [one for one in trainer.callbacks if not isinstance(one, Stages)]
-            trainer.callbacks = [*(own or [Stages(self)]), *others]
+        if trainer is None:  # its loaders alone are wanted
+            return
+        if not isinstance(trainer.lightning_module, Method):
+            check_other_module(trainer.lightning_module, stage)
+        elif not any(isinstance(one, Stages) for one in trainer.callbacks):
+            trainer.callbacks = [Stages(self, stays=False), *trainer.callbacks]
 
-    @cached_property
-    def withheld(self) -> Withheld:
-        """Functions that keep the truth of a Trainer's evaluation from the method."""
-        return withhold()
+    @property
+    def _stages(self) -> Stages | None:
+        """The callback of the Trainer that runs a method now; None where loaders are wanted by themselves."""
+        trainer: Any = self.trainer
+        if trainer is None or trainer.state.status != TrainerStatus.RUNNING:
+            return None
+        return next((one for one in trainer.callbacks if isinstance(one, Stages)), None)
 
     def train_dataloader(self) -> Any:
         """Return the loader of training episodes."""
-        return self.training_batches() if self.trainer is None else Batches(self.training_batches())
+        return self.training_batches() if self._stages is None else Batches(self.training_batches())
 
     def val_dataloader(self) -> Any:
         """Return the loader of the validation; a Trainer's method gets its batches without their truth."""
@@ -156,9 +159,8 @@ class DataModule(L.LightningDataModule, ABC):
         return self._shown(self.test_batches(), lambda: self.tested, kept=False)
 
     def _shown(self, loader: Any, test: Callable[[], Test], kept: bool = True) -> Any:
-        if self.trainer is None or not isinstance(self.trainer.lightning_module, Method):
-            return loader
-        return self.withheld.hide(loader, test(), kept)
+        stages = self._stages
+        return loader if stages is None else stages.withheld.hide(loader, test(), kept)
 
     def unfinished_episodes(self) -> Sequence[Any]:
         """Return the test episodes that have no answer yet, in the manifest's order."""

@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
@@ -14,11 +15,16 @@ from torch import distributed
 from fsbench.base.environment import check_environment
 from fsbench.base.errors import NumericsError, SettingsError
 from fsbench.core.episodic_scores import EpisodicScores
-from fsbench.core.global_state import allow_tf32, apart_from_program, tf32_allowed
+from fsbench.core.global_state import apart_from_program, with_tf32
 from fsbench.core.method import Method
+from fsbench.core.released_format import TRAINED_ON
+from fsbench.datamodules.loading.withheld import Withheld, withhold
 from fsbench.protocols.loop import count_answers
 from fsbench.protocols.test import Test
 from fsbench.records.counts import official_rows, to_frame
+
+SCORES = ("val/mIoU", "val/FB-IoU", "val/accuracy")
+"""Scores of a validation, each in percent."""
 
 if TYPE_CHECKING:
     from fsbench.datamodules.datamodule import DataModule
@@ -35,15 +41,27 @@ class Stages(L.Callback):
         data: the data module of the Trainer.
         tf32: whether CUDA may use TF32 for matrix products, and for convolutions.
         sums_alone: whether nothing else may sum the gradients of batches, as a run's record says that nothing does.
+        stays: whether the Trainer keeps the callback after a stage, and so for other data modules and modules.
     """
 
-    def __init__(self, data: "DataModule", tf32: tuple[bool, bool] = (False, False), sums_alone: bool = False):
-        self.data, self.tf32, self.sums_alone = data, tf32, sums_alone
-        self._parts = 1
+    def __init__(
+        self,
+        data: "DataModule",
+        tf32: tuple[bool, bool] = (False, False),
+        sums_alone: bool = False,
+        stays: bool = True,
+    ):
+        self.data, self.tf32, self.sums_alone, self.stays = data, tf32, sums_alone, stays
         self.rows: list[dict[str, Any]] = []
+        self._parts = 0
         self._loss: Any = None
         self._around = ExitStack()
         self._begun = ExitStack()
+
+    @cached_property
+    def withheld(self) -> Withheld:
+        """Functions that keep the truth of this Trainer's evaluations from the method."""
+        return withhold()
 
     # All stages -------------------------------------------------------------------------------------------------------
 
@@ -54,22 +72,21 @@ class Stages(L.Callback):
         pl_module.check_run(self.data, stage == "fit", str(trainer.precision))
         self.data.needs = pl_module.needs
         _check_processes(self.data, stage, trainer)
+        self._loss, self._parts = None, 0
         if stage == "fit":
             self._check_fit(trainer, pl_module)
         self._around.enter_context(apart_from_program())
-        self._around.callback(allow_tf32, *tf32_allowed())
-        allow_tf32(*self.tf32)
+        self._around.enter_context(with_tf32(*self.tf32))
 
-    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        self._end()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
-        self._end()
-
-    def _end(self) -> None:
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._begun.close()
         self._around.close()
-        self.data.withheld.end()
+        self.withheld.end()
+        if not self.stays:
+            trainer.callbacks = [one for one in trainer.callbacks if one is not self]
+
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self.teardown(trainer, pl_module, "")
 
     def _begin(self, method: Method) -> None:
         """Prepare a method for episodes, as a run does."""
@@ -90,7 +107,7 @@ class Stages(L.Callback):
     def _counted(self, test: Test, method: Method, outputs: Any, batch: Any) -> list[Any]:
         """Count the answers to a batch, and return the results."""
         answers = outputs.get("answers") if isinstance(outputs, dict) else None
-        truths = self.data.withheld.take(test, test.numbers(batch), method.registry_name)
+        truths = self.withheld.take(test, test.numbers(batch), method.registry_name)
         return count_answers(test, answers, truths, method.registry_name)
 
     # Training ---------------------------------------------------------------------------------------------------------
@@ -102,14 +119,25 @@ class Stages(L.Callback):
                 f"Trainer(overfit_batches={repeated}) repeats batches, and an epoch here draws its own; "
                 "leave it out, and train on few with limit_train_batches"
             )
-        parts = self.data.step_division(trainer.world_size).accumulation
+        parts, summed = self.data.step_division(trainer.world_size).accumulation, trainer.accumulate_grad_batches
         if parts > 1 and method.automatic_optimization:
-            if trainer.accumulate_grad_batches not in (1, parts):
+            if summed not in (1, parts):
                 raise SettingsError(
-                    f"Trainer(accumulate_grad_batches={trainer.accumulate_grad_batches}) sums other micro-batches than "
-                    f"the {parts} of a step (batch_size, micro_batch); leave it out"
+                    f"Trainer(accumulate_grad_batches={summed}) sums other micro-batches than the {parts} of a step "
+                    "(batch_size, micro_batch); leave it out"
                 )
-            trainer.accumulate_grad_batches = self._parts = parts
+            limit = trainer.limit_train_batches
+            if (limit % parts if isinstance(limit, int) else limit != 1.0) and not getattr(trainer, "fast_dev_run", 0):
+                raise SettingsError(
+                    f"Trainer(limit_train_batches={limit}) ends within a step of {parts} micro-batches; expected a "
+                    f"multiple of {parts}"
+                )
+            self._around.callback(setattr, trainer, "accumulate_grad_batches", summed)
+            trainer.accumulate_grad_batches = parts
+        if self.sums_alone or parts > 1:
+            self._parts = trainer.accumulate_grad_batches
+        for network in method.backbone.networks:
+            self._around.callback(setattr, network, "builds_apart", True)
         for callback in _choosing(trainer):
             if getattr(callback, "mode", "max") == "min":
                 rank_zero_warn(
@@ -118,7 +146,8 @@ class Stages(L.Callback):
                 )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Raise SettingsError if a checkpoint is to be chosen by a validation that never comes."""
+        """Note what the weights learn from; raise SettingsError if a validation that never comes is to choose some."""
+        pl_module.learned_from = [*pl_module.learned_from, {TRAINED_ON: self.data.trained_on}]
         steps, epochs = trainer.max_steps, trainer.max_epochs
         every = trainer.check_val_every_n_epoch or 1
         parts = trainer.accumulate_grad_batches
@@ -139,16 +168,18 @@ class Stages(L.Callback):
 
         The CPU generator uses 32 bits of a seed: among 100,000 steps about one pair draws the same numbers.
         """
-        if self.sums_alone and trainer.accumulate_grad_batches != self._parts:
+        if self._parts and trainer.accumulate_grad_batches != self._parts:
             raise SettingsError(
-                f"a callback has set accumulate_grad_batches to {trainer.accumulate_grad_batches}, and a step of it "
-                f"has {self._parts} micro-batches; leave it out, and give --data.training.batch_size"
+                f"a callback has set accumulate_grad_batches to {trainer.accumulate_grad_batches}, and a step has "
+                f"{self._parts} micro-batches; leave the callback out, and give data.training.batch_size"
             )
+        torch.clear_autocast_cache()  # copies of weights before the last step, if an autocast is around the training
         is_first = trainer.ckpt_path is None and trainer.current_epoch == batch_idx == 0
         for network in pl_module.backbone.networks:
             network.builds_apart = not is_first
             if is_first:  # an earlier validation may have built it
                 network.build_anew()
+                network.cache.clear()
         words = [self.data.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]))
 
@@ -239,7 +270,7 @@ def log_scores(method: Method, stage: str, scores: dict[str, float]) -> None:
 def _choosing(trainer: L.Trainer) -> list[Any]:
     """Return the callbacks that choose by a score of the validation, all of which are best at their highest."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    return [one for one in callbacks if str(getattr(one, "monitor", "")).startswith("val/")]
+    return [one for one in callbacks if getattr(one, "monitor", None) in SCORES]
 
 
 def _tell_limits(counted: int, there: int, done: str) -> None:

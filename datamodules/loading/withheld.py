@@ -27,19 +27,27 @@ class Batches:
         batch_sampler: the loader's, which Lightning tells the number of the epoch.
     """
 
-    def __init__(self, loader: Any, start: Callable[[Any], Iterator[Any]] = iter):
+    def __init__(self, loader: Any, start: Callable[[Any], Pass] | None = None):
         self._loader, self._start = loader, start
         self._length = len(loader)
+        self._pass: Pass | None = None
         self.batch_sampler = loader.batch_sampler
 
     def __len__(self) -> int:
         return self._length
 
     def __iter__(self) -> Iterator[Any]:
-        return self._start(self._loader)
+        if self._start is None:
+            return iter(self._loader)
+        if self._pass is not None:
+            self._pass.close()
+        self._pass = self._start(self._loader)
+        return self._pass
 
     def end(self) -> None:
         """Let go of the loader, which ends its processes when nothing refers to it any more."""
+        if self._pass is not None:
+            self._pass.close()
         self._loader = ()
 
 
@@ -54,8 +62,7 @@ class Withheld(NamedTuple):
 def withhold() -> Withheld:
     """Return the three functions; truths that are not `kept` for counting, as in a prediction, are dropped at once."""
     truths: dict[tuple[Manifest, int], Any] = {}
-    made: list[Batches] = []
-    passes: list[Pass] = []
+    made: dict[Manifest, Batches] = {}
 
     def hide(loader: Any, test: Test, kept: bool) -> Batches:
         def visible(batches: Any) -> Pass:
@@ -66,12 +73,10 @@ def withhold() -> Withheld:
                     truths.update(zip(asked, parted, strict=True))
                 yield seen
 
-        def start(batches: Any) -> Iterator[Any]:
-            passes.append(visible(batches))
-            return passes[-1]
-
-        made.append(Batches(loader, start))
-        return made[-1]
+        if test.manifest in made:  # a Trainer that loads anew
+            made[test.manifest].end()
+        made[test.manifest] = Batches(loader, visible)
+        return made[test.manifest]
 
     def take(test: Test, numbers: Sequence[int], name: str) -> list[Any]:
         asked = [(test.manifest, number) for number in numbers]
@@ -84,10 +89,8 @@ def withhold() -> Withheld:
         return [truths.pop(key) for key in asked]
 
     def end() -> None:
-        while passes:
-            passes.pop().close()
         while made:
-            made.pop().end()
+            made.popitem()[1].end()
         truths.clear()
 
     return Withheld(hide, take, end)

@@ -21,6 +21,18 @@ def asked(precision: Callable[[], AbstractContextManager[Any]] = nullcontext) ->
 
 
 @contextmanager
+def in_eval_mode(network: torch.nn.Module) -> Iterator[None]:
+    """Within the block, a network is in eval mode; each of its modules gets its own mode back afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
 def answering(
     method: Method, data: Any = None, precision: Callable[[], AbstractContextManager[Any]] = nullcontext
 ) -> Iterator[Callable[[Any], Sequence[Any]]]:
@@ -41,11 +53,9 @@ def answering(
         with asked(precision):
             return method.answer_batch(here)
 
-    was_training = method.training
-    method.eval()
-    method.begin_test(data)
-    try:
-        yield answer
-    finally:
-        method.end_test()
-        method.train(was_training)
+    with in_eval_mode(method):
+        method.begin_test(data)
+        try:
+            yield answer
+        finally:
+            method.end_test()

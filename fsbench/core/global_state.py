@@ -4,7 +4,7 @@ import logging
 import os
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -44,11 +44,38 @@ def apart_from_program() -> Iterator[None]:
     What a run sets itself, such as the precision of Lightning's Trainer, is entered within the block.
     """
     with ExitStack() as stack:
+        torch.clear_autocast_cache()  # which torch itself does at the end of the outermost autocast alone
         for device in ("cpu", "cuda", "mps"):
-            stack.enter_context(torch.autocast(device, enabled=False))
+            stack.callback(torch.set_autocast_enabled, device, torch.is_autocast_enabled(device))
+            torch.set_autocast_enabled(device, False)
         stack.callback(torch.set_default_dtype, torch.get_default_dtype())
         torch.set_default_dtype(torch.float32)
         yield
+
+
+@contextmanager
+def with_tf32(matmul: bool, convolutions: bool) -> Iterator[None]:
+    """Within the block, CUDA uses TF32 as `allow_tf32` sets it; all switches for it are given back afterwards."""
+    before = _values(name for name in SWITCHES if "TF32" in name or "tf32" in name or "precision" in name)
+    allow_tf32(matmul, convolutions)
+    try:
+        yield
+    finally:
+        _give_back(before)
+
+
+def _values(names: Iterable[str]) -> dict[str, Any]:
+    """Return the values of switches by their names."""
+    values = {}
+    for name in names:
+        with suppress(RuntimeError):  # of torch, where its two interfaces differ: the newer one's switches follow
+            values[name] = SWITCHES[name][0]()
+    return values
+
+
+def _give_back(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        SWITCHES[name][1](value)
 
 
 @contextmanager
@@ -61,16 +88,12 @@ def kept_global_state() -> Iterator[dict[str, Any]]:
     Yields:
         {name of a setting in `SWITCHES`: its value before the block}.
     """
-    before = {}
-    for name, (get, _) in SWITCHES.items():
-        with suppress(RuntimeError):  # of torch, where its two interfaces differ: the newer one's switches follow
-            before[name] = get()
+    before = _values(SWITCHES)
     with warnings.catch_warnings(), apart_from_program():
         try:
             yield before
         finally:
-            for name, value in before.items():
-                SWITCHES[name][1](value)
+            _give_back(before)
 
 
 def _attribute(owner: Any, name: str) -> Switch:

@@ -104,7 +104,7 @@ class Method(L.LightningModule):
     def __init__(self, backbone: BackboneConfig):
         super().__init__()
         self.backbone = self.backbone_type(backbone)
-        self.learned_from: dict[str, Any] = {}  # what the checkpoint of the weights says of its training
+        self.learned_from: list[dict[str, Any]] = []  # what is known of the trainings of the weights
 
     def answer_batch(self, batch: Any) -> list[Any]:
         """Return one answer for each episode of a batch, which holds no ground truth and is on the method's device."""
@@ -197,7 +197,8 @@ class Method(L.LightningModule):
         self.check_shots(self.shots_at_a_time(data.test.shot), data.training.training_shot if trains else None)
         if self.backbone.trained_on:
             data.check_unseen(self.backbone.trained_on, f"the backbone {self.backbone.weights_id}")
-        check_training(self.learned_from, data, "the checkpoint of the weights")
+        for training in self.learned_from:
+            check_training(training, data, f"{self.registry_name} with these weights")
 
     def shots_at_a_time(self, shots: int) -> int:
         """Return the number of shots of which the method makes one answer; an ensemble joins answers of one."""
@@ -397,7 +398,7 @@ class Method(L.LightningModule):
         """
         if fitted.backbone:
             self.backbone.replace_weights(fitted.backbone, whose)
-        self.learned_from = {key: content[key] for key in (TRAINED_ON, ADAPTED_TO) if content.get(key)}
+        self.learned_from = [{key: content[key] for key in (TRAINED_ON, ADAPTED_TO) if content.get(key)}]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check a checkpoint as a run does, in every stage of a Trainer; Lightning then loads the learned weights."""

@@ -6,7 +6,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from inspect import signature
@@ -232,7 +232,7 @@ def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
             f"evaluate was given a {type(model).__name__}; expected a function of an episode, a method, or its name"
         )
     if test.image_size is None and test.protocol.view.counts_at_input_size:
-        with in_eval_mode(model):
+        with _answering_mode(model):
             first = read_output(_ask(model, test[0]), test[0])
         test = replace(test, image_size=first.label_map.shape[0])
 
@@ -252,7 +252,7 @@ def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
 
     @contextmanager
     def answerer(asked: Callable[[Any], Any]) -> Iterator[Answerer]:
-        with in_eval_mode(asked):
+        with _answering_mode(asked):
             yield lambda seen: [answer(asked, episode) for episode in seen]
 
     def begin_fresh() -> AbstractContextManager[Answerer]:
@@ -264,19 +264,14 @@ def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
     return Answering(name, test, lambda: answerer(model), begin_fresh, lambda numbers: [[n] for n in numbers])
 
 
-@contextmanager
-def in_eval_mode(model: Any) -> Iterator[None]:
-    """Within the block, a network answers in eval mode; each of its modules gets its own mode back afterwards."""
+def _answering_mode(model: Any) -> AbstractContextManager[None]:
+    """Return the context in which a network is in eval mode; for a function, none."""
     torch: Any = sys.modules.get("torch")  # a network is here only where torch is
-    modules = [*model.modules()] if torch is not None and isinstance(model, torch.nn.Module) else []
-    modes = [module.training for module in modules]
-    try:
-        if modules:
-            model.eval()
-        yield
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
+    if torch is None or not isinstance(model, torch.nn.Module):
+        return nullcontext()
+    from fsbench.core.answering import in_eval_mode
+
+    return in_eval_mode(model)
 
 
 def _ask(model: Any, episode: VisibleEpisode | VisibleImages) -> Any:
