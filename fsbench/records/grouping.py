@@ -12,7 +12,7 @@ from fsbench.data.episodes.task import Task
 from fsbench.records.class_files import METHOD, STATED_BY, file_words, last_finished
 from fsbench.records.record import Record
 from fsbench.records.run import UNTRAINED
-from fsbench.records.setting_words import differing_settings, label_settings, setting_words
+from fsbench.records.setting_words import class_paths, differing_settings, label_settings, setting_words
 from fsbench.scores.trivial import is_trivial
 
 COPY = "all_files_sha256", "painting"
@@ -311,11 +311,16 @@ def variants_of_groups(
     every = [record for group in groups for record in group]
     files = file_words(record for record in every if told[record.run.identity.method.name] & STATED_BY.keys())
 
+    classes: dict[str, set[str]] = {}
+    for record in every:
+        used = class_paths(label_settings(run_settings(record)))
+        classes.setdefault(record.run.identity.method.name, set()).update(used)
+
     def words(record: Record) -> list[str]:
         """Return the settings of a run that its label names."""
         own, method = label_settings(run_settings(record)), record.run.identity.method.name
         return [
-            files.get((method, key, str(own[key]))) or setting_words(key, own[key], told[method])
+            files.get((method, key, str(own[key]))) or setting_words(key, own[key], told[method], classes[method])
             for key in sorted(own)
             if key in told[method]
         ]

@@ -5,12 +5,16 @@ from typing import Any
 
 CLASS, ARGUMENTS = ".class_path", ".init_args"
 """Ends of keys in LightningCLI's form: a class, and what it is made with."""
+OWN_MODULES = "own_modules"
+"""Part of the settings that only runs have whose protocol is in modules of the user's."""
 SOURCE = "weights from"
 """Setting that says whether weights were trained or come from a checkpoint."""
 
 
 def label_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of a run as labels name them: arguments follow their class, and so do those of listed classes.
+
+    Of listed classes with one last word, the second and later ones get a number.
 
     >>> label_settings({"optimizer.class_path": "torch.optim.SGD", "optimizer.init_args.lr": 0.1})
     {'optimizer.class_path': 'torch.optim.SGD', 'optimizer.lr': 0.1}
@@ -21,10 +25,14 @@ def label_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in settings.items():
         plain = key.replace(ARGUMENTS, "")
         if isinstance(value, list) and value and all(isinstance(one, dict) and CLASS[1:] in one for one in value):
-            found[f"{plain}{CLASS}"] = [str(one[CLASS[1:]]) for one in value]
-            for one in value:
+            paths = [str(one[CLASS[1:]]) for one in value]
+            found[f"{plain}{CLASS}"] = paths
+            names = [_last(path) for path in paths]
+            for place, (one, name) in enumerate(zip(value, names, strict=True)):
+                number = names[:place].count(name) + 1
+                owner = f"{plain}.{name}" if number == 1 else f"{plain}.{name} {number}"
                 arguments = one.get(ARGUMENTS[1:]) or {}
-                found |= {f"{plain}.{_last(one[CLASS[1:]])}.{name}": argument for name, argument in arguments.items()}
+                found |= {f"{owner}.{argument}": given for argument, given in arguments.items()}
         else:
             found[plain] = value
     return found
@@ -34,10 +42,11 @@ def differing_settings(of_runs: Sequence[Mapping[str, Any]]) -> set[str]:
     """Return the keys of settings (`label_settings`) that differ among runs of one method.
 
     A setting that a run lacks differs, too, but not the arguments of a class that it does not use, nor settings of a
-    part, such as training, that the run does not have. Where classes differ, the first argument of each is included.
+    part, such as training, that the run does not have; of parts `OWN_MODULES` alone differs then. Where classes differ,
+    the first argument of each is included.
     """
     distinct = [*{str(own): own for own in of_runs}.values()]
-    parts = [{key.partition(".")[0] for key in own if "." in key} for own in distinct]
+    parts = [{OWN_MODULES, *(key.partition(".")[0] for key in own if "." in key)} for own in distinct]
     told: dict[str, None] = {}
     for owner in distinct:
         for key, value in owner.items():
@@ -58,8 +67,19 @@ def _first_argument(own: Mapping[str, Any], class_key: str) -> str:
     return next((key for key in own if key.startswith(place) and key != class_key), "")
 
 
-def setting_words(key: str, value: Any, told: Collection[str]) -> str:
-    """Return a setting in words, such as "max_epochs 20"; `told` are the keys of the settings that stand beside it.
+def class_paths(settings: Mapping[str, Any]) -> set[str]:
+    """Return the full names of all classes in settings of a run (`label_settings`)."""
+    return {path for key, value in settings.items() if key.endswith(CLASS) for path in _paths(value)}
+
+
+def setting_words(key: str, value: Any, told: Collection[str], classes: Collection[str] = ()) -> str:
+    """Return a setting in words, such as "max_epochs 20".
+
+    Args:
+        key: its key.
+        value: its value.
+        told: keys of the settings that stand beside it.
+        classes: full names of all classes that runs of the method use; those with one last word are named in full.
 
     >>> setting_words("training.optimizer.class_path", "torch.optim.SGD", ())
     'optimizer SGD'
@@ -67,11 +87,17 @@ def setting_words(key: str, value: Any, told: Collection[str]) -> str:
     'optimizer gamma 0.9'
     """
     if key.endswith(CLASS):
-        key, value = key.removesuffix(CLASS), " + ".join(map(_last, [value] if isinstance(value, str) else value))
+        words = [_last(path) for path in classes]
+        names = [path if words.count(_last(path)) > 1 else _last(path) for path in _paths(value)]
+        key, value = key.removesuffix(CLASS), " + ".join(names)
     *places, name = key.split(".")
     alike = [one for one in told if one.removesuffix(CLASS).split(".")[-1] == name]
     return " ".join([*(places[-1:] if len(alike) > 1 else ()), name, str(value)])
 
 
+def _paths(value: Any) -> list[str]:
+    return [str(one) for one in (value if isinstance(value, list) else [value])]
+
+
 def _last(class_path: str) -> str:
-    return str(class_path).rpartition(".")[2]
+    return class_path.rpartition(".")[2]

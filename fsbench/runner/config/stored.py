@@ -21,6 +21,7 @@ from fsbench.runner.config.datasets import build_dataset, takes_as_they_are
 from fsbench.runner.config.merge import full_key, merge_settings, nested, value_at
 from fsbench.runner.config.registry import plug_in_classes
 from fsbench.runner.config.shared_parts import SharedParts, dataset_key
+from fsbench.runner.config.trainer_settings import REFUSED
 
 if TYPE_CHECKING:
     from fsbench.runner.config.parse import ParsedRun
@@ -37,8 +38,8 @@ NEEDED = ("seed_everything", "trainer", "model", "data", "task", "run", "ckpt_pa
 BUILT = ("trainer", "run", "model", "backbone", "data", "dataset", "source", "validation_source")
 """Keys whose values are mappings; a text there is a class or a file to the parser."""
 
-NOT_NEEDED = ("callbacks", "logger", "plugins", "profiler", "strategy", "accelerator")
-"""Settings of the trainer that name classes; who opens a run trains nothing."""
+NOT_NEEDED = {"callbacks", "logger", "plugins", "profiler", "strategy", "accelerator"} | REFUSED.keys()
+"""Settings of the trainer that name classes or that a new run would refuse; who opens a run trains nothing."""
 
 STAND_IN: Mapping[str, str] = MappingProxyType({"class_path": "lightning.LightningModule"})
 """Stands for the method where the data of a run are opened alone; it is never built."""

@@ -32,7 +32,7 @@ MODES = ("online", "offline", "off")
 OFFLINE = ("offline", "dryrun")
 """Values of W&B's own variable, WANDB_MODE, with which nothing is sent."""
 LOGGED = Path("wandb", "logged-in.txt")
-"""File in a run's folder that names the projects of W&B to which the finished run was logged, one a line."""
+"""File in a run's folder that names the projects of W&B that have the finished run, one `_destination` a line."""
 
 
 def wandb_mode() -> str:
@@ -102,10 +102,11 @@ def lacks_finished_run(folder: Path) -> bool:
     if wandb_mode() == "off":
         return False
     file, identifier = folder / LOGGED, _wandb_id(folder)
-    if _is_swept() or not file.is_file() or _project() not in read_text(file, "list").splitlines():
+    if _is_swept() or not file.is_file() or _destination() not in read_text(file, "list").splitlines():
         return True
     offline = _sync_command(file.parent, identifier)
-    print_progress(f"W&B: logged before, as run {identifier} of project {_project()}{offline}")
+    again = f"; to log it again, delete {file}"
+    print_progress(f"W&B: logged before, as run {identifier} of project {_destination()}{again}{offline}")
     return False
 
 
@@ -121,6 +122,11 @@ def _is_swept() -> bool:
 
 def _project() -> str:
     return os.environ.get("WANDB_PROJECT", "fsbench")
+
+
+def _destination() -> str:
+    """Return the project, behind the entity (a user or a team) where the environment names one."""
+    return "/".join(filter(None, (os.environ.get("WANDB_ENTITY"), _project())))
 
 
 def _wandb_id(folder: Path) -> str:
@@ -225,7 +231,7 @@ def _log_wandb(logger: WandbLogger, record: Record, rows: Sequence[ResultRow], i
     run.finish()
     (record.path / LOGGED).parent.mkdir(exist_ok=True)
     with (record.path / LOGGED).open("a") as file:
-        file.write(f"{_project()}\n")
+        file.write(f"{_destination()}\n")
     if run.offline:
         print_progress(f"W&B: this run is offline in {folder}{_sync_command(folder.parent, run.id)}")
 

@@ -127,10 +127,10 @@ def _make(item: PlannedRun, label: str, again: bool = True) -> Record | int:
         record = finished_record(folder)
     if record is not None and not item.config.force:
         print_progress(f"{label}: done before, in {folder}")
-        if not lacks_finished_run(folder):
-            return label_run(record, item.config.label)
-    else:
-        print_progress(f"{label}: {_how(item)} in {folder}")
+        if lacks_finished_run(folder) and _wait_for(start_process(Job(item.config, None, item.settings))) != 0:
+            print_progress(f"{label}: W&B could not log it, as is told above; the run is done all the same")
+        return label_run(record, item.config.label)
+    print_progress(f"{label}: {_how(item)} in {folder}")
     status = _wait_for(start_process(Job(item.config, None, item.settings)))
     if status == 0:
         return finished_record(folder) or status

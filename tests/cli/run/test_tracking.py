@@ -11,7 +11,7 @@ import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.records.record import find_records
-from fsbench.runner.engine.loggers import wandb_mode
+from fsbench.runner.engine.loggers import LOGGED, lacks_finished_run, wandb_mode
 from tests.cli.conftest import environment_of_test
 from tests.cli.processes import in_journal, the_record, wait_for
 
@@ -182,6 +182,31 @@ def test_a_run_done_before_is_logged_once(warm, bench_arguments, tmp_path):
     assert logged("runs") == [folder]
     told("runs", WANDB="offline", WANDB_PROJECT="another")
     assert len(logged("runs")) == 2
+
+
+@pytest.mark.slow(15)
+def test_a_run_done_before_stays_in_the_table_where_it_cannot_be_logged(warm, bench_arguments, tmp_path):
+    arguments = bench_arguments("prototype", tmp_path / "runs")
+    before = warm(*arguments)
+    (the_record(tmp_path / "runs").path / LOGGED.parent).touch()  # no folder can be made there
+    after = warm(*arguments, WANDB="offline")
+    assert after.returncode == before.returncode == 0 and after.stdout == before.stdout, after.stderr
+    assert sum("W&B could not log it" in line for line in after.stderr.splitlines()) == 1
+
+
+def test_a_run_is_logged_once_for_each_project_of_each_entity(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("WANDB", "offline")
+    for name in ("WANDB_MODE", "WANDB_ENTITY", "WANDB_PROJECT", "WANDB_SWEEP_ID"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / LOGGED).parent.mkdir()
+    (tmp_path / LOGGED).write_text("fsbench\nme/fsbench\n")
+    assert not lacks_finished_run(tmp_path)
+    monkeypatch.setenv("WANDB_ENTITY", "me")
+    assert not lacks_finished_run(tmp_path)
+    said = capsys.readouterr().err
+    assert "project me/fsbench" in said and f"delete {tmp_path / LOGGED}" in said
+    monkeypatch.setenv("WANDB_ENTITY", "others")
+    assert lacks_finished_run(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,14 @@ STEPS = {"lr_scheduler": made_of("torch.optim.lr_scheduler.StepLR", step_size=2,
             [SGD, {"optimizer": made_of("torch.optim.Adam", lr=0.1, eps=1e-8)}],
             ["m (optimizer SGD, lr 0.1)", "m (optimizer Adam, lr 0.1)"],
         ),
+        (
+            [{"optimizer": made_of(f"{place}.AdamW", lr=0.1)} for place in ("torch.optim", "timm.optim")],
+            ["m (optimizer torch.optim.AdamW, lr 0.1)", "m (optimizer timm.optim.AdamW, lr 0.1)"],
+        ),
+        (
+            [{"callbacks": [made_of("x.Timer", duration=first), made_of("x.Timer", duration=3)]} for first in (1, 2)],
+            ["m (duration 1)", "m (duration 2)"],
+        ),
         ([SGD, SGD | STEPS], ["m", "m (lr_scheduler StepLR, step_size 2)"]),
         (
             [
@@ -170,6 +178,8 @@ def test_labels_name_the_settings_of_the_training_that_differ(settings, labels):
 def test_labels_name_other_entries_of_the_identity_that_one_run_lacks():
     weak = trained({}, identity={"support_annotation": "box", "tf32": True})
     assert variants([trained({}), weak]).keys() == {"m", "m (support_annotation box, tf32 True)"}
+    own = trained({}, identity={"own_modules": {"parts": "0123456789ab"}})
+    assert variants([trained({}), own]).keys() == {"m", "m (parts 0123456789ab)"}
 
 
 def test_settings_of_a_training_are_not_held_against_a_checkpoint_without_them():

@@ -153,6 +153,14 @@ def test_what_the_trainer_named_is_left_out(stored, tmp_path, trap):
     assert not trap.exists()
 
 
+def test_what_a_new_run_would_refuse_of_the_trainer_is_left_out(stored, tmp_path, blocks_folder):
+    stored["trainer"] |= {"num_sanity_val_steps": 2, "limit_test_batches": 0.5, "default_root_dir": "x"}
+    stored["trainer"] |= {"enable_model_summary": True}
+    stored["data"]["init_args"]["dataset"] = {"class_path": FOLDER, "init_args": {"root": str(blocks_folder)}}
+    run = parse_stored(write(tmp_path, stored))
+    assert run.config.trainer.limit_test_batches is None and run.datamodule.dataset.name == "blocks"
+
+
 @pytest.mark.parametrize("text", ["", "[1]", "model: 3", "a: {b", "trainer: 3"])
 def test_what_is_no_configuration_is_said(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)
