@@ -5,16 +5,18 @@ An editable package (`pip install -e`) is among them, since its code lies where 
 
 import ast
 import importlib.util
+import os
 import site
 import sys
 import sysconfig
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from hashlib import sha256
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
 
+from fsbench.base.class_file import PACKAGE
 from fsbench.base.errors import SettingsError, describe
 from fsbench.base.files import read_bytes
 
@@ -22,6 +24,15 @@ INSTALLED = (*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platl
 """Folders of code that nobody edits between two starts."""
 SITES = {"site-packages", "dist-packages"}
 """Names of such folders elsewhere."""
+BY_NAME = {"import_module", "__import__"}
+"""Functions that import the module that their first argument names."""
+COMPUTED = {
+    *BY_NAME, "exec", "exec_module", "iter_modules", "load_module", "module_from_spec", "resolve_name", "run_module",
+    "run_path", "SourceFileLoader", "spec_from_file_location", "walk_packages",
+}  # fmt: skip
+"""Functions and classes that load or list modules which the code around them need not name."""
+LARGEST = 2**21
+"""Bytes of the largest file that is taken for code without being imported by its name."""
 
 
 @dataclass(frozen=True)
@@ -49,35 +60,45 @@ def is_own(module: str, file: str | None) -> bool:
     for one in (path, path.resolve()):
         if SITES & {*one.parts} or any(one.is_relative_to(folder) for folder in INSTALLED):
             return False
-    depth = module.count(".") + (path.stem == "__init__")
-    return not _holds_packages(path.parents[min(depth, len(path.parents) - 1)])
+    return not _holds_packages(path.parents[min(_depth(module, path), len(path.parents) - 1)])
 
 
-def own_modules(start: str) -> dict[str, OwnModule]:
-    """Return a user's own modules that the module `start` imports, by their names, and itself if it is one.
+def own_modules(*starts: str) -> dict[str, OwnModule]:
+    """Return a user's own modules among `starts` and among what these import, by their names.
 
-    The modules that these import are among them, wherever in their code. Nothing is imported here.
+    The packages that they lie in are among them, and the modules that these import, wherever in their code. Where code
+    computes what it loads, all modules of its package are, or those beside a file in no package, as "<name>.py".
+    Nothing is imported here.
+
+    Args:
+        starts: full names of modules, or of what is in them.
 
     Raises:
         SettingsError: a module cannot be read, or has changed since this process imported it.
     """
     found: dict[str, OwnModule] = {}
-    left, seen = [start], set[str]()
+    left: list[tuple[str, Path | None]] = [(name, None) for start in starts for name in _with_packages(start)]
+    seen = set[str | Path]()
     while left:
-        name = left.pop()
-        if name in seen:
+        name, file = left.pop()
+        if (file or name) in seen:
             continue
-        seen.add(name)
-        file = _file(name)
-        if file is None or not is_own(name, file):
+        seen.add(file or name)
+        file = file or _own_file(name)
+        if file is None or (name in found and found[name].file == file):
             continue
+        seen.add(file)
         try:
             content = read_bytes(file, "archive")
         except OSError as error:
             raise SettingsError(f"cannot read the module {name} ({describe(error)}); expected its code") from None
-        found[name] = OwnModule(Path(file), _checked_sha256(name, Path(file), content))
-        package = name if Path(file).stem == "__init__" else name.rpartition(".")[0]
-        left += _imports(content, package) if file.endswith(".py") else ()
+        if name in found:  # a file of this name in another folder
+            name = f"{file.parent.name}/{name}"
+        found[name] = OwnModule(file, _checked_sha256(name, file, content))
+        if file.suffix == ".py":
+            package = name if file.stem == "__init__" else name.rpartition(".")[0]
+            names, computes = _imports(content, package)
+            left = [*(_around(name, file) if computes else ()), *left, *((one, None) for one in sorted(names))]
     return dict(sorted(found.items()))
 
 
@@ -98,14 +119,18 @@ def _checked_sha256(name: str, file: Path, content: bytes) -> str:
 
 
 @lru_cache(maxsize=1000)
-def _imports(content: bytes, package: str) -> frozenset[str]:
-    """Return the names of modules that code of `package` may import, with the packages that they lie in."""
+def _imports(content: bytes, package: str) -> tuple[frozenset[str], bool]:
+    """Return the names of modules that code of `package` may import, and whether it loads others that it computes."""
     try:
-        tree = ast.parse(content)
+        nodes = [*ast.walk(ast.parse(content))]
     except (SyntaxError, ValueError):  # it says so where it is imported
-        return frozenset()
-    found = set[str]()
-    for node in ast.walk(tree):
+        return frozenset(), False
+    meant = {word: word for word in COMPUTED}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            meant |= {one.asname: one.name for one in node.names if one.asname and one.name in COMPUTED}
+    found, understood, computes = set[str](), set[ast.expr](), False
+    for node in nodes:  # a call goes before the function that is called
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [one.name for one in node.names]
@@ -113,39 +138,83 @@ def _imports(content: bytes, package: str) -> frozenset[str]:
             place = "." * node.level + (node.module or "")
             dot = "" if place.endswith(".") else "."
             names = [place, *(f"{place}{dot}{one.name}" for one in node.names)]
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            names = [str(node.args[0].value)] if called in ("import_module", "__import__") else []
+        elif isinstance(node, ast.Call) and meant.get(_word(node.func)) in BY_NAME:
+            match [*node.args, *(one.value for one in node.keywords)]:
+                case [ast.Constant(value=str(name)), *more]:
+                    names = [name]
+                    if not more or [_word(one) for one in more] == ["__package__"]:
+                        understood.add(node.func)
+        elif isinstance(node, ast.Name | ast.Attribute) and _word(node) in meant:
+            computes |= node not in understood
         for name in names:
-            try:
-                full = importlib.util.resolve_name(name, package)
-            except ImportError:  # beyond the package: it fails when it is run
-                continue
-            parts = full.split(".")
-            found |= {".".join(parts[: end + 1]) for end in range(len(parts))}
-    return frozenset(found)
+            with suppress(ImportError):  # beyond the package: it fails when it is run
+                found.update(_with_packages(importlib.util.resolve_name(name, package)))
+    return frozenset(found), computes
 
 
-def _file(name: str) -> str | None:
-    """Return the file of a module, imported or not; None if it has none or cannot be found."""
+def _word(node: ast.expr) -> str:
+    """Return the last word of a dotted name; "" for other expressions."""
+    word: str = getattr(node, "attr", getattr(node, "id", ""))
+    return word
+
+
+def _with_packages(name: str) -> list[str]:
+    """Return a name after those of the packages that it lies in."""
+    parts = name.split(".")
+    return [".".join(parts[: end + 1]) for end in range(len(parts))]
+
+
+def _depth(module: str, file: Path) -> int:
+    """Return how many folders of packages a module's file lies in; a class's file is in none."""
+    return 0 if module.startswith(f"{PACKAGE}.") else module.count(".") + (file.stem == "__init__")
+
+
+def _around(module: str, file: Path) -> list[tuple[str, Path]]:
+    """Return (name, file) of all modules of the package of a module, or of those beside it if it is in none."""
+    depth = 0 if module.endswith(file.name) else _depth(module, file)
+    folder = file.parents[max(depth - 1, 0)]
+    files = sorted(folder.rglob("*.py") if depth else folder.glob("*.py"))
+    files = [one for one in files if one.is_file() and os.access(one, os.R_OK) and one.stat().st_size <= LARGEST]
+    if not depth:
+        return [(one.name, one) for one in files]
+    named = [(".".join(one.relative_to(folder.parent).with_suffix("").parts), one) for one in files]
+    named = [(name.removesuffix(".__init__"), one) for name, one in named]
+    return [(name, one) for name, one in named if is_own(name, str(one))]
+
+
+def _own_file(name: str) -> Path | None:
+    """Return the file of a user's own module, imported or not; None for others, and for what is no module."""
     module = sys.modules.get(name)
     if module is not None:
-        return getattr(module, "__file__", None)
-    spec = _find(name)
-    return spec.origin if spec is not None and spec.has_location else None
+        file = getattr(module, "__file__", None)
+    else:
+        spec = _find(name)
+        file = spec.origin if spec is not None and spec.has_location else None
+    return Path(file) if file is not None and is_own(name, file) else None
 
 
 def _find(name: str) -> ModuleSpec | None:
     """Find a module as an import would, without importing the packages that it lies in."""
-    parent = name.rpartition(".")[0]
-    places = None
-    if parent:
-        loaded: ModuleType | None = sys.modules.get(parent)
-        above = None if loaded is not None else _find(parent)
-        places = getattr(loaded, "__path__", None) if above is None else above.submodule_search_locations
-        if places is None:
-            return None
-    return next((spec for finder in sys.meta_path if (spec := finder.find_spec(name, places)) is not None), None)
+    package = name.rpartition(".")[0]
+    places = _places(package) if package else None
+    for finder in sys.meta_path:
+        with suppress(Exception):  # Python's own fails at a namespace in a package that is not imported
+            if (spec := finder.find_spec(name, places)) is not None:
+                return spec
+    return None
+
+
+def _places(package: str) -> list[str]:
+    """Return the folders that the modules of a package lie in, imported or not."""
+    loaded = sys.modules.get(package)
+    spec = None if loaded is not None else _find(package)
+    if loaded is not None:
+        return [*getattr(loaded, "__dict__", {}).get("__path__", ())]  # a module's __getattr__ is the user's code
+    if spec is not None:
+        return [*(spec.submodule_search_locations or ())]
+    above, _, name = package.rpartition(".")
+    folders = [Path(place, name) for place in (_places(above) if above else ())]
+    return [str(folder) for folder in folders if folder.is_dir()]
 
 
 @cache

@@ -32,7 +32,7 @@ from fsbench.records.run_directory import RunDirectory
 from fsbench.records.writing import write_record
 from fsbench.runner.engine.answering import fresh_copy
 from fsbench.runner.engine.experiment import Experiment
-from fsbench.runner.engine.identity import feature_rounding
+from fsbench.runner.engine.identity import changed_modules, feature_rounding
 from fsbench.runner.engine.machine.determinism import unordered_kernels
 from fsbench.runner.engine.machine.meter import Meter
 from fsbench.runner.engine.machine.process_group import in_each_process
@@ -389,4 +389,5 @@ def _remarks(experiment: Experiment) -> list[str]:
         for dataset, names in experiment.seen_elsewhere.items()
     ]
     trained = data.training_list_notes if drew_from_lists else ()
-    return [*experiment.method.record_notes(data), *data.tested.remarks, *trained, *seen]
+    changed = [f"the file of the module {name} changed during the run" for name in changed_modules(experiment)]
+    return [*experiment.method.record_notes(data), *data.tested.remarks, *trained, *seen, *changed]

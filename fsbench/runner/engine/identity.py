@@ -7,6 +7,7 @@ list of base classes and of the contents of images and label files.
 import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,9 @@ CONSTANT = {
     "accumulate_grad_batches", "barebones", "detect_anomaly", "fast_dev_run", "inference_mode", "overfit_batches",
 }  # fmt: skip
 """Settings of the trainer that change no result, and of which identities state Lightning's defaults."""
+
+DIGITS = 12
+"""Of the hash of each of the user's own modules."""
 
 INDIFFERENT_DATASET = {"root", "lists", "allow_unverified_lists"}
 """Settings of a data set that say where files are; the manifest's hash covers what is in the lists."""
@@ -74,6 +78,12 @@ def own_modules_of(experiment: "Experiment") -> dict[str, OwnModule]:
     places = [*_method_modules(experiment), *_backbone_modules(experiment), *_data_modules(experiment)]
     places += [*_protocol_modules(experiment), *(_training_modules(experiment) if experiment.trains else [])]
     return _own(places)
+
+
+def changed_modules(experiment: "Experiment") -> list[str]:
+    """Return the names of the user's own modules whose files are other ones than a run's identity states."""
+    stated = {*_texts(experiment.identity.as_json())}
+    return [name for name, own in own_modules_of(experiment).items() if own.sha256[:DIGITS] not in stated]
 
 
 def shared_walk(experiment: "Experiment") -> str | None:
@@ -162,25 +172,27 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _modules_of_classes(settings: Any) -> list[str]:
-    """Return the names of the modules of all classes that settings name."""
+    """Return the names of the modules of all classes, functions and other objects that settings name or hold."""
     if isinstance(settings, Mapping):
         class_path = settings.get("class_path")
-        own = [resolve_name(class_path).__module__] if isinstance(class_path, str) else []
+        own = [class_path, resolve_name(class_path).__module__] if isinstance(class_path, str) else []
         return own + [module for value in settings.values() for module in _modules_of_classes(value)]
     if isinstance(settings, list | tuple):
         return [module for value in settings for module in _modules_of_classes(value)]
-    return []
+    if isinstance(settings, partial):
+        return _modules_of_classes([settings.func, settings.args, settings.keywords])
+    module = getattr(settings, "__module__", None)
+    return [module] if isinstance(module, str) else []
 
 
 def _own(modules: Iterable[str]) -> dict[str, OwnModule]:
     """Return the user's own modules among `modules` and their imports, without files of classes (`file_sha256`)."""
-    found = {name: own for module in modules for name, own in own_modules(module).items()}
-    return {name: own for name, own in sorted(found.items()) if not name.startswith(f"{PACKAGE}.")}
+    return {name: own for name, own in own_modules(*modules).items() if not name.startswith(f"{PACKAGE}.")}
 
 
 def _stated(modules: Iterable[str]) -> dict[str, Any]:
     """Return the entry of an identity with the first digits of the hashes of the user's own modules, if there are."""
-    digits = {name: own.sha256[:12] for name, own in _own(modules).items()}
+    digits = {name: own.sha256[:DIGITS] for name, own in _own(modules).items()}
     return {"own_modules": digits} if digits else {}
 
 

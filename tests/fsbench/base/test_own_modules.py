@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from fsbench.base import own_modules as module
+from fsbench.base.class_file import PACKAGE
 from fsbench.base.errors import SettingsError
 from fsbench.base.own_modules import is_own, own_modules
 
@@ -23,10 +24,11 @@ def folder(tmp_path, monkeypatch):
 
 
 def write(folder, **files):
-    """Write modules; `a__b` is the module b of the package a."""
+    """Write modules; `a__b` is the module b of the package a, `a__init` its file."""
     for name, text in files.items():
-        file = folder.joinpath(*name.split("__")).with_suffix(".py")
-        file.parent.mkdir(exist_ok=True)
+        parts = ["__init__" if part == "init" else part for part in name.split("__")]
+        file = folder.joinpath(*parts).with_suffix(".py")
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
 
 
@@ -52,6 +54,77 @@ def test_all_that_code_imports_is_found_wherever_it_imports_it(folder, is_import
     assert found["zlazy"].sha256 == hashlib.sha256(b"value = 1").hexdigest()
     assert found["zpack"].file == folder / "zpack" / "__init__.py"
     assert is_imported == ("zhelper" in sys.modules) and not {"zlazy", "zpack", "znamed"} & sys.modules.keys()
+
+
+def test_a_folder_without_init_in_a_package_that_is_not_imported(folder):
+    write(
+        folder,
+        zstart="def later():\n    from zpack.sub.deep import mod\n    import znone.cloud.storage, zpack.nothing.there",
+        zpack__init="",
+        zpack__sub__deep__mod="",
+        znone__cloud__storage="",
+    )
+    assert list(own_modules("zstart")) == ["znone.cloud.storage", "zpack", "zpack.sub.deep.mod", "zstart"]
+    assert not {"zpack", "znone"} & sys.modules.keys()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from importlib import import_module as load\nload(name)",
+        "import importlib as lib\nfound = map(lib.import_module, names)",
+        "__import__('zother' + name)",
+        "import importlib.util\nimportlib.util.spec_from_file_location('other', Path(__file__).with_name('zother.py'))",
+        "import importlib.machinery as m\nm.SourceFileLoader('zother', path).load_module()",
+        "import runpy\nrunpy.run_path('zother.py')",
+        "import pkgutil\nfor one in pkgutil.iter_modules(__path__): pass",
+        "from pkgutil import walk_packages\nwalk_packages(__path__)",
+    ],
+)
+def test_code_that_computes_what_it_loads_may_load_all_that_is_around_it(folder, text):
+    write(folder, zstart=text, zother="import zpack.part", zpack__init="", zpack__part=text, zpack__sub__mod="")
+    write(folder, zhuge=" " * (module.LARGEST + 1), zpack__sub__init="")
+    (folder / "znot.py").mkdir()
+    found = own_modules("zpack")
+    assert list(found) == ["zpack"]  # which computes nothing
+    package = ["zpack", "zpack.part", "zpack.sub", "zpack.sub.mod"]
+    assert list(own_modules("zpack.part")) == package
+    assert list(own_modules("zstart")) == ["zother.py", *package, "zstart"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from importlib import import_module as load\nload('zpack.part')",
+        "from importlib import import_module\nimport_module(name='zpack.part')",
+        "__import__('zpack.part')",
+    ],
+)
+def test_a_name_in_plain_text_is_not_computed(folder, text):
+    write(folder, zstart=text, zother="", zpack__init="", zpack__part="", zpack__other="")
+    assert list(own_modules("zstart")) == ["zpack", "zpack.part", "zstart"]
+
+
+def test_files_of_one_name_in_two_folders_are_both_found(folder):
+    paths = [folder / "one", folder / "two"]
+    for path in paths:
+        write(path, **{f"z{path.name}": "__import__(name)"}, zsame=f"value = '{path.name}'")
+    sys.path += map(str, paths)  # `folder` brings it back
+    found = own_modules("zone", "ztwo")
+    assert [one.file.parent.name for name, one in found.items() if name.endswith("zsame.py")] == ["one", "two"]
+
+
+def test_the_package_of_what_a_search_starts_from_is_part_of_it(folder):
+    write(folder, zpack__init="", zpack__sub__init="import zother", zpack__sub__mod="", zother="")
+    assert list(own_modules("zpack.sub.mod.Mine")) == ["zother", "zpack", "zpack.sub", "zpack.sub.mod"]
+
+
+def test_a_classs_file_is_in_no_package(folder):
+    """What pip has installed into the folder above its own says nothing about it."""
+    (folder / "zplaced-1.dist-info").mkdir()
+    write(folder, inner__mine="")
+    file = str(folder / "inner" / "mine.py")
+    assert is_own(f"{PACKAGE}.m_0123", file) and not is_own("inner.mine", file)
 
 
 def test_what_is_installed_is_no_module_of_the_users(folder):

@@ -1,9 +1,11 @@
 """The identity of a run says what was computed: the code that is the user's own, and only settings with an effect."""
 
 import hashlib
+import importlib
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from fsbench.base import class_file, own_modules
 from fsbench.base.errors import SettingsError
 from fsbench.runner.config.run_config import RunConfig
 from fsbench.runner.engine.experiment import Experiment
+from fsbench.runner.engine.identity import _modules_of_classes, _own, changed_modules
 from fsbench.runner.engine.origins import plug_in_origins
 from tests.cli.commands import images_of
 from tests.plugged import METHOD, install, installed
@@ -79,6 +82,30 @@ def test_a_module_that_changes_beneath_a_process_is_told(here, tmp_path):
     (tmp_path / "zhelp.py").write_text("value = 2\n")
     with pytest.raises(SettingsError, match=r"zhelp\.py has changed since this process imported it"):
         _ = here(source=f"import zhelp\n{METHOD}").identity
+
+
+def test_a_module_that_no_import_names_is_part_of_it_and_told_if_it_changes(here, tmp_path):
+    load = "from importlib.util import spec_from_file_location\nfrom pathlib import Path\n"
+    load += "spec = spec_from_file_location('zhelp', Path(__file__).with_name('zhelp.py'))\n"
+    (tmp_path / "zhelp.py").write_text("value = 1\n")
+    run = here(source=load + METHOD)
+    before = run.identity.method.as_json()["own_modules"]
+    assert list(before) == ["zhelp.py"] and changed_modules(run) == []
+    (tmp_path / "zhelp.py").write_text("value = 2\n")
+    assert changed_modules(run) == ["zhelp.py"]
+    assert here(source=load + METHOD).identity.method.as_json()["own_modules"] != before
+
+
+def test_functions_and_classes_as_settings_and_the_module_that_a_class_path_names_are_followed(here, tmp_path):
+    (tmp_path / "zhelp").mkdir()
+    (tmp_path / "zhelp" / "__init__.py").write_text("from zhelp.make import make\nMine = make()\n")
+    (tmp_path / "zhelp" / "make.py").write_text("def make():\n    return type('Mine', (), {'__module__': __name__})\n")
+    made = importlib.import_module("zhelp")
+    for one in (made.make, made.Mine, made.Mine(), partial(map, made.make)):
+        assert "zhelp.make" in _modules_of_classes({"init_args": {"loss": [one]}})
+    assert "zhelp" in {name.rpartition(".")[0] for name in _modules_of_classes({"class_path": "zhelp.Mine"})}
+    assert list(_own(_modules_of_classes({"class_path": "zhelp.Mine"}))) == ["zhelp", "zhelp.make"]
+    assert _own(_modules_of_classes({"a": [1, "text", None, torch.relu], "class_path": "torch.optim.SGD"})) == {}
 
 
 def test_an_editable_packages_code_is_part_of_it_and_an_installed_ones_is_not(here, tmp_path):
