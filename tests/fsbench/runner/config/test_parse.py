@@ -134,7 +134,7 @@ def test_another_class_has_its_own_defaults(word):
     """Adam decays no weights, and AdamW does; the rate is stated by the configuration."""
     run = RunConfig("emat", "demo", extra=(f"--optimizer={word}",))
     decays = [one.parse(build=False).config.optimizer.init_args for one in (RunConfig("emat", "demo"), run)]
-    assert [one.weight_decay for one in decays] == [0.0, 0.01] and decays[0].lr == decays[1].lr == 3e-3
+    assert [one.weight_decay for one in decays] == [0.0, 0.01] and decays[0].lr == decays[1].lr == 1.5e-3
 
 
 @pytest.mark.parametrize(
