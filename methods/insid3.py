@@ -470,7 +470,7 @@ class INSID3(Segmenter):
         side = self.context.side
         return self.backbone.cache.get(
             "position projector",
-            (side, self.svd_components, self.basis_coordinates, str(self.device), autocast_dtype(self.device)),
+            (side, self.svd_components, repr(self.basis_coordinates), str(self.device), autocast_dtype(self.device)),
             lambda: position_projector(
                 self.backbone.patch_map(black_image(side, self.device), coordinate_factors=self.basis_factors),
                 self.svd_components,

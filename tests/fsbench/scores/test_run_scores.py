@@ -144,7 +144,8 @@ def test_every_score_equals_the_plain_one(episodes, void):
         assert found[name] == pytest.approx(value, abs=1e-6 if name in ("ROM", "RUM") else 1e-9), name
     for result in counted:
         summed.update(result)
-    assert summed.compute() == pytest.approx({name: expected[name] for name in ("mIoU", "FB-IoU", "accuracy")})
+    scores = {name: expected[name] for name in ("mIoU", "FB-IoU", "accuracy")}
+    assert summed.compute() == pytest.approx({**scores, "episodes": len(counted)})
 
 
 def test_region_measures_are_left_out_where_they_were_not_made():
