@@ -217,7 +217,7 @@ class Stages(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         scores = self.scores.compute()  # sums over all ranks first
-        _tell_limits(int(scores.pop("episodes")), len(self.data.validation_manifest.episodes), "validated")
+        _tell_limits(self.scores.counted, len(self.data.validation_manifest.episodes), "validated")
         log_scores(pl_module, "val", scores)
         _wait_for_all()
 

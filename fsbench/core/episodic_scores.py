@@ -33,6 +33,7 @@ class EpisodicScores(Metric):
         self.class_ids = list(class_ids)
         self.void = void
         self.episodes = episodes or 0
+        self.counted = 0
         self.add_state("slots", torch.zeros(max(class_ids) + 1, len(COUNTS), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("asked", torch.zeros(max(class_ids) + 1, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("exact", torch.zeros(2, dtype=torch.int64), dist_reduce_fx="sum")
@@ -50,9 +51,10 @@ class EpisodicScores(Metric):
         self.exact += torch.tensor([exact, 1], device=self.exact.device)
 
     def compute(self) -> dict[str, float]:
-        """Return mIoU, FB-IoU and accuracy in percent, and the number of episodes that they are of."""
+        """Return mIoU, FB-IoU and accuracy in percent; `counted` is then the number of episodes that they are of."""
         slots, asked = self.slots.cpu().numpy(), self.asked.tolist()
         right, total = self.exact.tolist()
+        self.counted = total
         classes = [one for one in self.class_ids if asked[one]] if total < self.episodes else self.class_ids
         intersection, union = intersection_union(slots[classes], self.void)
         background = background_intersection_union(slots[0], self.void)
@@ -60,5 +62,4 @@ class EpisodicScores(Metric):
             "mIoU": float(mean_iou(intersection, union)),
             "FB-IoU": float(fb_iou(intersection, union, background)),
             "accuracy": 100 * right / max(total, 1),
-            "episodes": total,
         }
