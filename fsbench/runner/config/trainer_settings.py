@@ -69,7 +69,7 @@ def check_optimiser(settings: Mapping[str, Any], arguments: Sequence[str], learn
     """
     given = {name: settings[name]["class_path"] for name in ("optimizer", "lr_scheduler") if settings.get(name)}
     for name, kind in given.items():
-        is_asked = any(one.startswith(f"--{name}") for one in arguments)
+        is_asked = any(one.startswith(f"--{name}=") for one in arguments)
         if not learns or (settings["run"]["checkpoint"] and is_asked):
             why = "a checkpoint is given, so that nothing is trained" if learns else "the method does not learn"
             raise SettingsError(f"{name} is {kind}, but {why}; leave --{name} out")
