@@ -1,5 +1,7 @@
 """A data option of one's own is a field of a dataclass in one file: the command line and records know it."""
 
+from hashlib import sha256
+
 import pytest
 
 from fsbench.runner.config.run_config import RunConfig
@@ -44,8 +46,10 @@ def test_a_field_is_a_key_and_part_of_a_run_s_identity(command, monkeypatch, sma
         Experiment(run(*more).parse())
         for more in ([], ["--data=rainy.Rainy"], ["--data=rainy.Rainy", "--data.test.rain=0.5"])
     )
-    assert default.identity == plain.identity  # a default leaves the identity as it is
-    assert rainy.identity.as_json() == plain.identity.as_json() | {"rain": 0.5}
+    code = {"own_modules": {"rainy": sha256(CODE.encode()).hexdigest()[:12]}}
+    dataset = plain.identity.as_json()["dataset"] | code
+    assert default.identity.as_json() == plain.identity.as_json() | {"dataset": dataset}  # a default is not named
+    assert rainy.identity.as_json() == default.identity.as_json() | {"rain": 0.5}
     assert "rain: 0.5" in rainy.config_text
     for wrong, said in (
         ("--data.test.rian=0.5", "did you mean --data.test.rain?"),
