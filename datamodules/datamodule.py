@@ -119,9 +119,6 @@ class DataModule(L.LightningDataModule, ABC):
         """{name: value} of test settings that differ from their defaults, for the run's identity."""
         return self.test.differing
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add to a checkpoint which classes the method was trained on; by default nothing."""
-
     def setup(self, stage: str) -> None:
         """Make Lightning's Trainer do for a method what a run does; another module gets whole batches and no score."""
         trainer: Any = self.trainer
@@ -138,7 +135,12 @@ class DataModule(L.LightningDataModule, ABC):
         trainer: Any = self.trainer
         if trainer is None or trainer.state.status != TrainerStatus.RUNNING:
             return None
-        return next((one for one in trainer.callbacks if isinstance(one, Stages)), None)
+        stages = next((one for one in trainer.callbacks if isinstance(one, Stages)), None)
+        if stages is None and isinstance(trainer.lightning_module, Method):
+            raise SettingsError(
+                f"{type(self).__name__}.setup leaves out what a Trainer does for a method; call super().setup(stage)"
+            )
+        return stages
 
     def train_dataloader(self) -> Any:
         """Return the loader of training episodes."""

@@ -15,7 +15,6 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint
 from fsbench.base.terminal import print_note
 from fsbench.core.adaptation import Adaptation
-from fsbench.core.released_format import TRAINED_ON
 from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.class_names import shared_classes
@@ -127,7 +126,6 @@ class EpisodicDataModule(DataModule):
         self.trains_elsewhere = source is not None
         self.input_resize = own_rule(input_resize, dataset)
         self._batches: TrainingBatches | None = None
-        self._next_epoch = 0
 
     def _check_labels(self) -> None:
         """Raise SettingsError for labels of supports that the protocol or the data set cannot give."""
@@ -303,9 +301,6 @@ class EpisodicDataModule(DataModule):
         pool = self.training_pool
         return sorted({*pool.images, *(name for images in pool.images_of.values() for name in images)})
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[TRAINED_ON] = self.trained_on
-
     @property
     def trained_on(self) -> dict[str, Any]:
         names = self.source.class_names
@@ -384,19 +379,7 @@ class EpisodicDataModule(DataModule):
             self.training.drop_last,
             shuffled=self.training.episode_streams == "independent" and self.training.epoch_seeds == "fresh",
         )
-        # the loader's processes draw their first batches before Lightning says which epoch they are of
-        self._batches.set_epoch(self._next_epoch)
-        self._next_epoch = 0
         return self._loader(items, batch_sampler=self._batches)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps: the number of the epoch at which a training from it continues."""
-        progress: Any = None if self.trainer is None else self.trainer.fit_loop.epoch_progress
-        return {} if progress is None else {"next_epoch": progress.current.processed}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Set the epoch at which the next training starts, as a checkpoint states it."""
-        self._next_epoch = int(state_dict["next_epoch"])
 
     def loss_weight(self, batch_idx: int) -> float:
         """Return the factor of the loss of this process's micro-batch `batch_idx` of an epoch; 1 in complete steps."""

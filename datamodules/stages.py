@@ -1,5 +1,6 @@
 """What each stage of Lightning's Trainer does for a method of the suite, in a run and by hand."""
 
+import random
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import cached_property
@@ -16,8 +17,9 @@ from fsbench.base.environment import check_environment
 from fsbench.base.errors import NumericsError, SettingsError
 from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.core.global_state import apart_from_program, with_tf32
-from fsbench.core.method import Method
+from fsbench.core.method import Method, loaders_alone
 from fsbench.core.released_format import TRAINED_ON
+from fsbench.datamodules.loading.loader import Loader
 from fsbench.datamodules.loading.withheld import Withheld, withhold
 from fsbench.protocols.loop import count_answers
 from fsbench.protocols.test import Test
@@ -38,7 +40,7 @@ class Stages(L.Callback):
     a data module in everybody's.
 
     Args:
-        data: the data module of the Trainer.
+        data: the data module of the Trainer, whose next one takes its place.
         tf32: whether CUDA may use TF32 for matrix products, and for convolutions.
         sums_alone: whether nothing else may sum the gradients of batches, as a run's record says that nothing does.
         stays: whether the Trainer keeps the callback after a stage, and so for other data modules and modules.
@@ -67,6 +69,9 @@ class Stages(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         check_environment()
+        if not isinstance(pl_module, Method):
+            raise SettingsError(f"Stages is for methods of fsbench; leave it out with {type(pl_module).__name__}")
+        self.data = getattr(trainer, "datamodule", None) or self.data
         if stage != "fit" and trainer.barebones:
             raise SettingsError("Trainer(barebones=True) logs nothing, so there is no score; leave barebones out")
         pl_module.check_run(self.data, stage == "fit", str(trainer.precision))
@@ -88,12 +93,13 @@ class Stages(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         self.teardown(trainer, pl_module, "")
 
-    def _begin(self, method: Method) -> None:
+    def _begin(self, method: Method, loader: Any) -> None:
         """Prepare a method for episodes, as a run does."""
+        _check_loader(loader)
         method.begin_test(self.data)
         self._begun.callback(method.end_test)
 
-    def _prepare(self, method: Method) -> None:
+    def _prepare(self, method: Method, loader: Any) -> None:
         """Calibrate a method that asks for it, and prepare it for its episodes."""
         if method.needs.adaptation is not None:
             raise SettingsError(
@@ -102,7 +108,7 @@ class Stages(L.Callback):
             )
         if method.needs.calibration:
             method.calibrate(episode.to(method.device) for episode in self.data.calibration_episodes())
-        self._begin(method)
+        self._begin(method, loader)
 
     def _counted(self, test: Test, method: Method, outputs: Any, batch: Any) -> list[Any]:
         """Count the answers to a batch, and return the results."""
@@ -138,35 +144,40 @@ class Stages(L.Callback):
             self._parts = trainer.accumulate_grad_batches
         for network in method.backbone.networks:
             self._around.callback(setattr, network, "builds_apart", True)
-        for callback in _choosing(trainer):
-            if getattr(callback, "mode", "max") == "min":
-                rank_zero_warn(
-                    f"{type(callback).__name__}(monitor='{callback.monitor}') has mode 'min', which keeps the worst; "
-                    "give mode='max'"
-                )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Note what the weights learn from; raise SettingsError if a validation that never comes is to choose some."""
-        pl_module.learned_from = [*pl_module.learned_from, {TRAINED_ON: self.data.trained_on}]
+        _check_loader(trainer.train_dataloader)
+        learned = {TRAINED_ON: self.data.trained_on}
+        pl_module.learned_from = [*(one for one in pl_module.learned_from if one != learned), learned]
+        choosing = _choosing(trainer)
+        for chooser, name in choosing:
+            if getattr(chooser, "mode", "max") == "min":
+                rank_zero_warn(
+                    f"{type(chooser).__name__}(monitor='{name}') has mode 'min', which takes the worst for the best; "
+                    "give mode='max'"
+                )
         steps, epochs = trainer.max_steps, trainer.max_epochs
         every = trainer.check_val_every_n_epoch or 1
         parts = trainer.accumulate_grad_batches
-        needed = (every - 1) * -(-int(trainer.num_training_batches) // parts) + -(
-            -int(trainer.val_check_batch or 0) // parts
-        )
+        batches, first = int(trainer.num_training_batches), int(trainer.val_check_batch or 0)
+        needed = (every - 1) * -(-batches // parts) + -(-first // parts)
         never = (
             "limit_val_batches is 0" if not trainer.limit_val_batches
+            else "training.validation is none" if not self.data.validates
             else f"check_val_every_n_epoch is {every}, and max_epochs {epochs}" if -1 < (epochs or -1) < every
+            else f"val_check_interval is {first}, and the training has {(epochs or 0) * batches} batches"
+            if trainer.check_val_every_n_epoch is None and -1 < (epochs or -1) * batches < first
             else f"max_steps is {steps}, and the first validation comes after {needed}" if -1 < steps < needed
             else ""
         )  # fmt: skip
-        if never and _choosing(trainer):
+        if never and choosing:
             raise SettingsError(f"{never}: no validation would choose a checkpoint; expected one")
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Seed torch from (seed, epoch, step, rank), so that a resumed training draws what it would have drawn.
+        """Seed generators from (seed, epoch, step, rank), so that a resumed training draws what it would have drawn.
 
-        The CPU generator uses 32 bits of a seed: among 100,000 steps about one pair draws the same numbers.
+        torch's CPU generator uses 32 bits of a seed: among 100,000 steps about one pair draws the same numbers.
         """
         if self._parts and trainer.accumulate_grad_batches != self._parts:
             raise SettingsError(
@@ -181,7 +192,10 @@ class Stages(L.Callback):
                 network.build_anew()
                 network.cache.clear()
         words = [self.data.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
-        torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]))
+        seeds = np.random.SeedSequence(words)
+        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
+        np.random.seed(seeds.generate_state(1)[0])
+        random.seed(int(seeds.generate_state(1)[0]))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, *batch: Any) -> None:
         for network in pl_module.backbone.networks:
@@ -201,10 +215,10 @@ class Stages(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         if trainer.state.fn == TrainerFn.VALIDATING:
-            self._prepare(pl_module)
+            self._prepare(pl_module, trainer.val_dataloaders)
         else:
             self.on_train_epoch_end(trainer, pl_module)
-            self._begin(pl_module)
+            self._begin(pl_module, trainer.val_dataloaders)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         manifest, counting = self.data.validation_manifest, self.data.validated.protocol.counting
@@ -230,7 +244,7 @@ class Stages(L.Callback):
 
     def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.rows = []
-        self._prepare(pl_module)
+        self._prepare(pl_module, trainer.test_dataloaders)
 
     def on_test_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, *more: Any) -> None:
         for result in self._counted(self.data.tested, pl_module, outputs, batch):
@@ -256,7 +270,7 @@ class Stages(L.Callback):
     # Prediction -------------------------------------------------------------------------------------------------------
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        self._prepare(pl_module)
+        self._prepare(pl_module, trainer.predict_dataloaders)
 
 
 def log_scores(method: Method, stage: str, scores: dict[str, float]) -> None:
@@ -267,10 +281,17 @@ def log_scores(method: Method, stage: str, scores: dict[str, float]) -> None:
         method.log(f"{stage}/{name}", whole, prog_bar=name == "mIoU", sync_dist=False)
 
 
-def _choosing(trainer: L.Trainer) -> list[Any]:
-    """Return the callbacks that choose by a score of the validation, all of which are best at their highest."""
+def _check_loader(loader: Any) -> None:
+    if isinstance(loader, Loader):  # given beside the data module of the Trainer's last call
+        raise loaders_alone()
+
+
+def _choosing(trainer: L.Trainer) -> list[tuple[Any, str]]:
+    """Return callbacks and schedules that choose by a score of the validation, best at its highest, and its name."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    return [one for one in callbacks if getattr(one, "monitor", None) in SCORES]
+    choosing = [(one, getattr(one, "monitor", None)) for one in callbacks]
+    choosing += [(one.scheduler, one.monitor) for one in trainer.lr_scheduler_configs]
+    return [(one, name) for one, name in choosing if name in SCORES]
 
 
 def _tell_limits(counted: int, there: int, done: str) -> None:

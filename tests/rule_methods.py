@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -86,6 +87,26 @@ class OneShot(Ready):
 class NotFinite(Ready):
     def segment(self, query: Tensor, support: tuple[Tensor, Tensor]) -> Tensor:
         return super().segment(query, support) * torch.nan
+
+
+class AnotherGenerator(Lin):
+    """Draws from numpy in its loss, and is otherwise `Lin`."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) * np.random.rand()
+
+
+class ForgetsSuper(Lin):
+    """Has hooks of its own for checkpoints, which do not call those of its base class."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["own"] = 1
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.own = checkpoint.get("own")
+
+
+ForgetsSuper.registry_name = "lin"
 
 
 class NotFiniteLoss(Lin):

@@ -495,9 +495,89 @@ def strategy(place: Place, name: str, strategy: str) -> Any:
     return method
 
 
-def states_of_training(place: Place) -> None:
+def states_of_training(place: Place, method: Any = "Lin") -> None:
     """Every checkpoint states the classes of its training."""
-    assert torch.load(place.checkpoint(), weights_only=True)[TRAINED_ON] == place.data().trained_on
+    place.fit(method).save_checkpoint(path := place.new.with_suffix(".ckpt"))
+    assert torch.load(path, weights_only=True)[TRAINED_ON] == place.data().trained_on
+
+
+def states_what_was_learned(place: Place) -> None:
+    """A checkpoint that is saved in a test names no class, and one of a second training those of both."""
+    novel, path = place.data(fold=1), place.new.with_suffix(".ckpt")
+    tester = place.trainer()
+    tester.validate(place.method("Lin"), datamodule=place.data(), verbose=False)
+    tester.save_checkpoint(path)
+    assert TRAINED_ON not in torch.load(path, weights_only=True)
+    method = loaded(place)
+    novel.dataset.name = "another"  # so that nothing of its training is novel here
+    place.fit(method, novel).save_checkpoint(path)
+    assert torch.load(path, weights_only=True)[TRAINED_ON]["dataset"] == "another"
+    refused(
+        SettingsError,
+        "novel",
+        *stages(*EVALUATED, make=lambda p: "Lin", data=lambda p: p.data(fold=1), ckpt=lambda p: path),
+    )(place)  # type: ignore[operator]
+
+
+def without_super(place: Place) -> None:
+    """Hooks of a subclass take nothing away from those of the suite."""
+    states_of_training(place, place.method("ForgetsSuper"))
+    unseen: Any = stages(
+        *EVALUATED, "fit", make=lambda p: "ForgetsSuper", ckpt=lambda p: p.checkpoint(**{TRAINED_ON: p.novel})
+    )
+    refused(SettingsError, "novel", *unseen)(place)  # type: ignore[operator]
+    data = place.data()
+    data.setup = lambda stage: None
+    refused(SettingsError, "super().setup", *stages(*EVALUATED, "fit", make=lambda p: "Lin", data=lambda p: data))(
+        place
+    )  # type: ignore[operator]
+
+
+def loaders_alone(place: Place) -> None:
+    """Loaders without their data module are refused, also where the Trainer has had another one before."""
+    for before in (False, True):
+        for stage, kind in (("fit", "train"), ("validate", "val"), ("test", "test"), ("predict", "predict")):
+            trainer, method, data = place.trainer(), place.method("Lin"), place.data(fold=1)
+            if before:
+                trainer.test(method, datamodule=place.data(), verbose=False)
+            given = getattr(data, f"{kind}_dataloader")()
+            with pytest.raises(SettingsError, match="expected a data module"):
+                getattr(trainer, stage)(method, given)
+
+
+class Episodes(L.Callback):
+    """Keeps the numbers of a training's episodes."""
+
+    def __init__(self) -> None:
+        self.all: list[list[int]] = []
+
+    def on_train_batch_start(self, trainer: Any, method: Any, batch: Any, batch_idx: int) -> None:
+        self.all.append(batch.episodes.tolist())
+
+
+def epochs(place: Place) -> None:
+    """Each epoch has its episodes, whatever a data module was used for before and how often its loader is made."""
+    checkpoint = place.fit(max_epochs=1)
+    checkpoint.save_checkpoint(path := place.new.with_suffix(".ckpt"))
+    found = []
+    for tested, options in ((False, {}), (True, {}), (False, {"reload_dataloaders_every_n_epochs": 1})):
+        data = place.data(loading={"workers": 1})
+        if tested:
+            place.stage("test", "Lin", data, path)
+        place.fit("Lin", data, callbacks=[seen := Episodes()], **options)
+        found.append(seen.all)
+    assert found[0] == found[1] == found[2] and found[0][:2] != found[0][2:]
+
+
+def with_schedule(place: Place) -> Any:
+    """A method whose rate falls where a score of the validation does not fall."""
+    method = place.method("Lin")
+    optimizer = torch.optim.SGD(method.parameters(), 0.1)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    method.configure_optimizers = lambda: {
+        "optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "monitor": "val/mIoU"}
+    }  # fmt: skip
+    return method
 
 
 def same_names(place: Place) -> Any:
@@ -652,9 +732,10 @@ def stated(place: Place) -> Path:
     return place.checkpoint(**{WRITTEN_BY: {"form_of": "stated", "stated": {"image_size": 64}}})
 
 
-def resumed(place: Place) -> None:
+def resumed(place: Place, name: str = "Lin") -> None:
     def method() -> Any:
-        return place.method("Lin", dropout=0.5)
+        np.random.seed(place._number)
+        return place.method(name, dropout=0.5)
 
     half = place.new.with_suffix(".ckpt")
     straight = fitted(place.fit(method()))
@@ -932,7 +1013,42 @@ RULES = [
             lambda p: torch.load(p.trained.path / "checkpoints/last.ckpt", weights_only=True)[TRAINED_ON],
             lambda p: p.data().trained_on,
         ),
-        trainer=states_of_training,
+        trainer=lambda p: [call(p) for call in (states_of_training, states_what_was_learned)] and None,
+        **OF_TRAINING,
+        check=OWN_EPISODES,
+    ),
+    Rule(
+        "a subclass that does not call its base class leaves no rule out",
+        run=refused(
+            SettingsError,
+            "novel",
+            lambda p: p.experiment("ForgetsSuper", checkpoint=str(p.checkpoint(**{TRAINED_ON: p.novel}))),
+        ),
+        trainer=without_super,
+        method=refused(
+            SettingsError,
+            "novel",
+            lambda p: p.evaluate(
+                rule_methods.ForgetsSuper.load_from_checkpoint(
+                    p.checkpoint(**{TRAINED_ON: p.novel}), backbone=p.backbone()
+                )
+            ),
+        ),
+        **OF_METHODS,
+        predictor=SEES_TESTS,
+        check=lambda p: _check_ok(p.check("ForgetsSuper", "checkpoint")),
+    ),
+    Rule(
+        "loaders come with their data module",
+        run="has no loaders of others",
+        trainer=loaders_alone,
+        **OF_TRAINING,
+        check=OWN_EPISODES,
+    ),
+    Rule(
+        "each epoch has its own episodes",
+        run="tests/fsbench/runner/engine/test_resumed_training.py",
+        trainer=slow(6, epochs),
         **OF_TRAINING,
         check=OWN_EPISODES,
     ),
@@ -966,7 +1082,7 @@ RULES = [
     Rule(
         "a resumed training, and one after sanity steps, draws what it would have drawn",
         run="a test of the run's resumption: tests/fsbench/runner/engine/test_resumed_training.py",
-        trainer=slow(4, resumed),
+        trainer=slow(8, lambda p: [resumed(p, name) for name in ("Lin", "AnotherGenerator")] and None),
         **OF_TRAINING,
         check=OWN_EPISODES,
     ),
@@ -1040,9 +1156,11 @@ RULES = [
                 for given in (
                     {"limit_val_batches": 0},
                     {"check_val_every_n_epoch": 3},
+                    {"check_val_every_n_epoch": None, "val_check_interval": 5},
                     {"max_steps": 1},
                 )
             ),
+            lambda p: p.fit("Lin", p.data({"validation": "none"}), callbacks=[chosen()], enable_checkpointing=True),
         ),
         **OF_TRAINING,
         check=OWN_EPISODES,
@@ -1054,6 +1172,7 @@ RULES = [
             "mode 'min'",
             lambda p: p.fit(callbacks=[chosen(mode="min", dirpath=p.new)], enable_checkpointing=True),
             lambda p: p.fit(callbacks=[L.pytorch.callbacks.EarlyStopping("val/mIoU")]),
+            lambda p: p.fit(with_schedule(p)),
         ),
         **OF_TRAINING,
         check=OWN_EPISODES,

@@ -16,18 +16,23 @@ from fsbench.protocols.test import Test
 Pass = Generator[Any, None, None]
 
 
+def unchanged(loader: Any) -> Pass:
+    yield from loader
+
+
 class Batches:
     """Batches for a Trainer, which leaves such a loader as it is: data modules divide the episodes themselves.
 
     Args:
         loader: the loader.
-        start: begins a pass over the loader; by default the loader's own.
+        start: makes a pass over the loader; by default one that changes no batch. It begins with the first batch, when
+            the loader knows its epoch, since worker processes draw ahead.
 
     Attributes:
         batch_sampler: the loader's, which Lightning tells the number of the epoch.
     """
 
-    def __init__(self, loader: Any, start: Callable[[Any], Pass] | None = None):
+    def __init__(self, loader: Any, start: Callable[[Any], Pass] = unchanged):
         self._loader, self._start = loader, start
         self._length = len(loader)
         self._pass: Pass | None = None
@@ -37,8 +42,6 @@ class Batches:
         return self._length
 
     def __iter__(self) -> Iterator[Any]:
-        if self._start is None:
-            return iter(self._loader)
         if self._pass is not None:
             self._pass.close()
         self._pass = self._start(self._loader)

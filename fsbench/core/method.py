@@ -4,14 +4,16 @@ It has the steps of Lightning's Trainer, too: `fit`, `validate`, `test` and `pre
 data module counts. The truth of what it answers is kept from it, in a run of the suite and with a Trainer by hand.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import is_dataclass
+from functools import wraps
 from math import isqrt
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
@@ -19,11 +21,12 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.generators import steady
 from fsbench.base.memory import check_memory, machine_memory
 from fsbench.core.needs import Needs
-from fsbench.core.released_format import ADAPTED_TO, TRAINED_ON, WRITTEN_BY, ReleasedFormat
+from fsbench.core.released_format import ADAPTED_TO, TRAINED_BEFORE, TRAINED_ON, WRITTEN_BY, ReleasedFormat
 from fsbench.core.shot_ensemble import ENSEMBLES, NShotStrategy
 from fsbench.core.trained_weights import TrainedWeights, check_training, checkpoint_words, fit_weights
 from fsbench.data.annotations import WEAK, KnownOrNot, Supervision
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.networks.weights.files import PLAIN_BESIDE_AVERAGED
 
 FLOAT32 = ("32-true", "32")
 """Precisions in which a frozen network computes in float32 all through."""
@@ -100,11 +103,15 @@ class Method(L.LightningModule):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.registry_name = cls.__name__.lower()
+        for hook in (Method.on_save_checkpoint, Method.on_load_checkpoint):
+            own = getattr(cls, hook.__name__)
+            if own is not hook:
+                setattr(cls, hook.__name__, _with_suite(own, hook))
 
     def __init__(self, backbone: BackboneConfig):
         super().__init__()
         self.backbone = self.backbone_type(backbone)
-        self.learned_from: list[dict[str, Any]] = []  # what is known of the trainings of the weights
+        self.learned_from: list[dict[str, Any]] = []  # what is known of the trainings of the weights, the last one last
 
     def answer_batch(self, batch: Any) -> list[Any]:
         """Return one answer for each episode of a batch, which holds no ground truth and is on the method's device."""
@@ -363,10 +370,13 @@ class Method(L.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.is_suite_asked = True
         checkpoint[WRITTEN_BY] = self.describe()
-        data = self._data_module()
-        if data is not None:  # Lightning calls this hook of the method alone
-            data.on_save_checkpoint(checkpoint)
+        trained_on = [one[TRAINED_ON] for one in self.learned_from if one.get(TRAINED_ON)]
+        if trained_on:
+            checkpoint[TRAINED_ON] = trained_on[-1]
+        if trained_on[1:]:
+            checkpoint[TRAINED_BEFORE] = trained_on[:-1]
 
     def check_weights(
         self, content: Mapping[str, Any], data: Any = None, path: Path | None = None, image_size: int | None = None
@@ -398,12 +408,16 @@ class Method(L.LightningModule):
         """
         if fitted.backbone:
             self.backbone.replace_weights(fitted.backbone, whose)
-        self.learned_from = [{key: content[key] for key in (TRAINED_ON, ADAPTED_TO) if content.get(key)}]
+        before = [{TRAINED_ON: one} for one in content.get(TRAINED_BEFORE, ())]
+        self.learned_from = [*before, {key: content[key] for key in (TRAINED_ON, ADAPTED_TO) if content.get(key)}]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check a checkpoint as a run does, in every stage of a Trainer; Lightning then loads the learned weights."""
+        self.is_suite_asked = True
         data = self._data_module()
         path = None if data is None else self.trainer.ckpt_path
+        if data is not None and self.trainer.state.fn != TrainerFn.FITTING:
+            checkpoint.pop(PLAIN_BESIDE_AVERAGED, None)  # a callback that averages would take these for a test, too
         fitted = self.check_weights(checkpoint, data, None if path is None else Path(path))
         checkpoint["state_dict"] = fitted.learned
         self.take_weights(checkpoint, fitted, "in the checkpoint")
@@ -411,6 +425,13 @@ class Method(L.LightningModule):
     # Steps of a Trainer -----------------------------------------------------------------------------------------------
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        if self.trainer.datamodule is None:  # type: ignore[attr-defined]
+            raise loaders_alone()
+        if self.trainer.training and self._data_module() is None:
+            rank_zero_warn(
+                f"{self.registry_name} is trained by a data module that is none of fsbench: its steps are not seeded, "
+                "and its checkpoints do not say which classes they have seen"
+            )
         return self.on_device(batch)
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, list[Any]]:
@@ -423,10 +444,7 @@ class Method(L.LightningModule):
 
     def _answer_in_stage(self, batch: Any) -> list[Any]:
         if self._data_module() is None:
-            raise SettingsError(
-                "the Trainer evaluates a method of fsbench without knowing its test; expected a data module: "
-                "trainer.test(method, datamodule=EpisodicDataModule(...))"
-            )
+            raise loaders_alone()
         with steady(self.registry_name, rank_zero_warn):
             return self.answer_batch(batch)
 
@@ -439,3 +457,23 @@ class Method(L.LightningModule):
         numbers = self._data_module().tested.numbers(batch)
         plain = (dict(vars(answer)) if is_dataclass(answer) else {"labels": answer} for answer in answers)
         return [{"episode": number, **answer} for number, answer in zip(numbers, plain, strict=True)]
+
+
+def loaders_alone() -> SettingsError:
+    return SettingsError(
+        "the Trainer runs a method of fsbench on loaders without knowing its test; expected a data module: "
+        "trainer.test(method, datamodule=EpisodicDataModule(...))"
+    )
+
+
+def _with_suite(own: Callable[[Any, dict[str, Any]], Any], suite: Callable[[Any, dict[str, Any]], None]) -> Any:
+    """Return a subclass's own hook of checkpoints, which calls the suite's where it does not do so itself."""
+
+    @wraps(own)
+    def hook(method: Method, checkpoint: dict[str, Any]) -> None:
+        method.is_suite_asked = False
+        own(method, checkpoint)
+        if not method.is_suite_asked:
+            suite(method, checkpoint)
+
+    return hook

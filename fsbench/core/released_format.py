@@ -13,6 +13,9 @@ WRITTEN_BY = "fsbench"
 TRAINED_ON = "fsbench_data"
 """Key under which our checkpoints name the data set, the fold, the protocol and the classes they were trained on."""
 
+TRAINED_BEFORE = "fsbench_data_before"
+"""Key under which they list the same of earlier trainings, if the weights learned from other data before."""
+
 ADAPTED_TO = "fsbench_adaptation"
 """Key under which a checkpoint of an adaptation names the data set, the fold and the number of labelled images a class
 of the test that it learned from."""

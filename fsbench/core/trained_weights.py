@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor
 
 from fsbench.base.errors import CheckpointError, SettingsError
-from fsbench.core.released_format import ADAPTED_TO, TRAINED_ON, WRITTEN_BY
+from fsbench.core.released_format import ADAPTED_TO, TRAINED_BEFORE, TRAINED_ON, WRITTEN_BY
 from fsbench.core.stated_variant import STATED, check_stated
 from fsbench.networks.weights.files import check_keys, fit_unwrapped
 
@@ -88,8 +88,9 @@ def check_training(content: Mapping[str, Any], data: Any, whose: str) -> None:
             f"{whose} was adapted to {adapted['labelled_images']} labelled images a class of {adapted['dataset']}, "
             "which its rows could not say; give the best.ckpt of its training"
         )
-    if trained_on := content.get(TRAINED_ON):
-        data.check_unseen(trained_on, whose)
+    for trained_on in (content.get(TRAINED_ON), *content.get(TRAINED_BEFORE, ())):
+        if trained_on:
+            data.check_unseen(trained_on, whose)
 
 
 def checkpoint_words(path: Path | None) -> str:

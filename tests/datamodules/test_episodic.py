@@ -295,9 +295,7 @@ def test_a_training_by_another_protocols_lists_leaves_the_test_as_it_is(dataset)
     assert other.training_pool.pairs == pool.pairs != usual.training_pool.pairs
     assert len(other.train_dataloader().dataset) == len(pool.images)
     assert other.training_options == {"training_protocol": "pfenet"}  # whose lists are filtered by themselves
-    content: dict = {}
-    other.on_save_checkpoint(content)
-    assert content["fsbench_data"]["protocol"] == "pfenet"
+    assert other.trained_on["protocol"] == "pfenet"
     same = module(dataset, protocol="pfenet", training_protocol="pfenet", **few)
     assert same.training_options == {}  # the test's own, so the same run as without
     with pytest.raises(SettingsError, match="training_items images takes every training image"):

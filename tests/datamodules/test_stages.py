@@ -9,12 +9,13 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from fsbench.base.errors import SettingsError
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.options import EpisodicTest, Loading, Training
+from fsbench.datamodules.stages import Stages
 from fsbench.methods.emat import EMAT
 from fsbench.methods.prototype import Prototype
 from fsbench.methods.sam3_exemplars import SAM3Exemplars
@@ -138,6 +139,34 @@ def test_a_limited_validation_scores_what_it_validated(blocks_folder):
         (scores,) = trainer().validate(Untaught(), datamodule=alone, verbose=False)
         expected[count] = over_asked(scores, "val/mIoU", data.validation_manifest, count)
     assert found == pytest.approx([expected[3], expected[2], expected[3]]) and found[0] > 0
+
+
+@pytest.mark.slow(2)
+def test_averaged_weights_are_tested_with_the_callback_that_averages_them(blocks_folder, tmp_path):
+    best = ModelCheckpoint(tmp_path, "best", monitor="val/mIoU", mode="max")
+    method, data = EMAT(BackboneConfig("demo", "random:0"), support_side=4), blocks(blocks_folder)
+    averaging = EMAWeightAveraging(decay=0.5)
+    fitting = trainer(max_epochs=1, limit_train_batches=2, enable_checkpointing=True, callbacks=[averaging, best])
+    fitting.fit(method, datamodule=data)
+    written = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    name = next(iter(dict(method.named_parameters())))
+    assert not torch.equal(written["state_dict"][name], written["current_model_state"][name])
+    for stage in (fitting.test, fitting.validate, fitting.predict):
+        stage(method, datamodule=data, ckpt_path="best")
+        assert torch.equal(method.state_dict()[name], written["state_dict"][name])
+
+
+def test_a_callback_with_tf32_follows_the_data_modules_of_its_trainer(blocks_folder):
+    first, second = (
+        blocks(blocks_folder),
+        EpisodicDataModule(
+            Folder(str(blocks_folder)), EpisodicTest(fold=1, episodes=4), loading=Loading(workers=0), image_size=32
+        ),
+    )
+    testing = trainer(callbacks=[Stages(first, tf32=(True, True))])
+    testing.test(prototype(), datamodule=first, verbose=False)
+    (alone,) = trainer().test(prototype(), datamodule=second, verbose=False)
+    assert testing.test(prototype(), datamodule=second, verbose=False) == [alone]
 
 
 def test_a_look_at_the_test_leaves_a_validation_as_it_is(blocks_folder):

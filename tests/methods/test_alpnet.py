@@ -111,6 +111,12 @@ def test_a_training_takes_several_shots(small):
     assert torch.isclose(losses["loss"], losses["query"] + losses["alignment"])
 
 
+class Given(L.LightningDataModule):
+    def __init__(self, items):
+        super().__init__()
+        self.train_dataloader = lambda: items
+
+
 class Steps(L.Callback):
     """Keeps the state after each step: weights, statistics and the rate."""
 
@@ -132,7 +138,7 @@ def test_a_step_without_background_leaves_weights_and_rate_and_is_said(small, ca
         enable_model_summary=False, callbacks=[steps],
     )  # fmt: skip
     with caplog.at_level(logging.INFO, "fsbench"):
-        trainer.fit(method, items)
+        trainer.fit(method, datamodule=Given(items))
     assert [line for line in caplog.messages if "skipped" in line] == [
         "step 2 is skipped: no window of background to compare with"
     ]

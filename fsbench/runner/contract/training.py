@@ -213,15 +213,23 @@ def check_checkpoint(subject: Subject) -> str:
     return f"{len(read['state_dict'])} tensors written and loaded; equal bits of 2 episodes; equal describe(){note}"
 
 
+class _Batches(L.LightningDataModule):
+    def __init__(self, batches: Any):
+        super().__init__()
+        self.batches = batches
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.batches, batch_size=None)
+
+
 def _fit(method: Method, subject: Subject, path: Path | None = None) -> L.Trainer:
     """Train for two steps, or load what such a training wrote to `path`; the method is in eval mode afterwards."""
-    batches: Any = [_batch(subject)] * 2
     trainer = L.Trainer(
         accelerator="cpu", devices=1, max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, plugins=[AtomicCheckpointIO(), LightningEnvironment()],
     )  # fmt: skip
     with seed_torch(subject.seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that nothing is validated
-        trainer.fit(method.train(), DataLoader(batches, batch_size=None), ckpt_path=path)
+        trainer.fit(method.train(), datamodule=_Batches([_batch(subject)] * 2), ckpt_path=path)
     method.eval()
     return trainer

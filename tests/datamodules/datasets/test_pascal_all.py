@@ -8,7 +8,6 @@ import torch
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.adaptation import Adaptation
-from fsbench.core.released_format import TRAINED_ON
 from fsbench.datamodules.datasets.fss1000 import Fss1000
 from fsbench.datamodules.datasets.isic import Isic
 from fsbench.datamodules.datasets.pascal import Pascal, PascalAll
@@ -58,13 +57,12 @@ def test_another_data_set_is_trained_on(isic, pascal):
     batch = next(iter(data.val_dataloader()))
     assert batch.image_names[0].startswith("20")
     data.train_dataloader()
-    checkpoint: dict = {}
-    data.on_save_checkpoint(checkpoint)
-    assert checkpoint[TRAINED_ON]["dataset"] == "pascal_all" and len(checkpoint[TRAINED_ON]["classes"]) == 20
-    data.check_unseen(checkpoint[TRAINED_ON], "the checkpoint")  # lesions were not among them
+    trained_on = data.trained_on
+    assert trained_on["dataset"] == "pascal_all" and len(trained_on["classes"]) == 20
+    data.check_unseen(trained_on, "the checkpoint")  # lesions were not among them
     own = episodic(Pascal(str(pascal)), "hsnet", episodes=5, workers=0)
     with pytest.raises(SettingsError, match="the checkpoint was trained on fold 0 of pascal_all"):
-        own.check_unseen(checkpoint[TRAINED_ON], "the checkpoint")
+        own.check_unseen(trained_on, "the checkpoint")
 
 
 def test_the_checkpoint_may_be_chosen_on_the_held_out_classes_of_a_third_data_set(isic, pascal, tmp_path):
