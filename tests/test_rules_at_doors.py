@@ -912,6 +912,17 @@ RULES = [
         check=OWN_EPISODES,
     ),
     Rule(
+        "weights and images stay in float32",
+        run=refused(SettingsError, "bf16-true", lambda p: p.experiment("Ready", "--trainer.precision=bf16-true")),
+        trainer=refused(
+            SettingsError, "bf16-true", *stages(*EVALUATED, "fit", make=lambda p: "Lin", precision="bf16-true")
+        ),
+        method="has no precision of its own; that of a program is put off",
+        **OF_METHODS,
+        predictor="has no precision of its own; that of a program is put off",
+        check=OWN_EPISODES,
+    ),
+    Rule(
         "a checkpoint has the keys and shapes of the method",
         run=refused(
             CheckpointError, "head", lambda p: p.experiment("Lin", checkpoint=str(p.checkpoint(state_dict={})))

@@ -20,6 +20,7 @@ from torch import Tensor
 from fsbench.base.errors import SettingsError
 from fsbench.base.generators import steady
 from fsbench.base.memory import check_memory, machine_memory
+from fsbench.base.precision import check_precision
 from fsbench.core.needs import Needs
 from fsbench.core.released_format import ADAPTED_TO, TRAINED_BEFORE, TRAINED_ON, WRITTEN_BY, ReleasedFormat
 from fsbench.core.shot_ensemble import ENSEMBLES, NShotStrategy
@@ -244,6 +245,7 @@ class Method(L.LightningModule):
             )
 
     def _check_rounding(self, precision: str) -> None:
+        check_precision(precision)
         backbone = self.backbone
         if backbone.precision != "fp32" and precision not in FLOAT32:
             raise SettingsError(

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.base.files import is_no_plain_file
-from fsbench.base.precision import Precision
+from fsbench.base.precision import check_precision
 from fsbench.records.run import LONGEST_LABEL, is_label
 from fsbench.runner.config.trainer_settings import check_obeyed
 
@@ -157,12 +157,8 @@ def check_trainer(settings: Mapping[str, Any]) -> None:
         if isinstance(value, int | float) and not isinstance(value, bool) and not value >= least:
             raise SettingsError(f"trainer.{name} is {value}, expected {least} or more")
     check_obeyed(settings)
-    precision = settings.get("precision")
-    if precision is not None and precision not in get_args(Precision):
-        raise SettingsError(
-            f"trainer.precision is {precision}, expected 32-true, 16-mixed or bf16-mixed: weights and images stay in "
-            "float32"
-        )
+    if settings.get("precision") is not None:
+        check_precision(settings["precision"])
     processes = device_count(settings.get("devices")) * int(settings.get("num_nodes", 1))
     if processes > MOST_PROCESSES:
         raise SettingsError(f"{processes} processes are asked for, expected at most {MOST_PROCESSES}")

@@ -71,7 +71,7 @@ class Experiment:
         self.processes = devices * int(self.trainer_settings["num_nodes"])
         self.method.nshot_strategy = self.options.nshot_strategy
         self.method.keeps_soft_masks = self.options.keep_predictions == "soft"
-        self.method.check_run(self.data, self.trains, str(self.trainer_settings["precision"]))
+        self.method.check_run(self.data, self.trains, str(self.trainer_settings["precision"] or "32-true"))
         self.data.needs = self.method.needs
         self.division: StepDivision | None = None
         if self.trains:
