@@ -245,7 +245,8 @@ class Method(L.LightningModule):
             )
 
     def _check_rounding(self, precision: str) -> None:
-        check_precision(precision)
+        if precision not in FLOAT32:
+            check_precision(precision)
         backbone = self.backbone
         if backbone.precision != "fp32" and precision not in FLOAT32:
             raise SettingsError(
