@@ -59,6 +59,7 @@ class Stages(L.Callback):
         self._loss: Any = None
         self._around = ExitStack()
         self._begun = ExitStack()
+        self._restoring = ExitStack()
 
     @cached_property
     def withheld(self) -> Withheld:
@@ -84,6 +85,7 @@ class Stages(L.Callback):
         self._around.enter_context(with_tf32(*self.tf32))
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self._restoring.close()
         self._begun.close()
         self._around.close()
         self.withheld.end()
@@ -145,8 +147,16 @@ class Stages(L.Callback):
         for network in method.backbone.networks:
             self._around.callback(setattr, network, "builds_apart", True)
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Hide `max_steps` until a training is restored, since with it Lightning counts the last epoch once more."""
+        if trainer.ckpt_path is not None:
+            loop = trainer.fit_loop.epoch_loop
+            self._restoring.callback(setattr, loop, "max_steps", loop.max_steps)
+            loop.max_steps = -1
+
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Note what the weights learn from; raise SettingsError if a validation that never comes is to choose some."""
+        self._restoring.close()
         _check_loader(trainer.train_dataloader)
         learned = {TRAINED_ON: self.data.trained_on}
         pl_module.learned_from = [*(one for one in pl_module.learned_from if one != learned), learned]

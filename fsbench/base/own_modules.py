@@ -6,9 +6,12 @@ An editable package (`pip install -e`) is among them, since its code lies where 
 import ast
 import importlib.util
 import os
+import re
 import site
+import stat
 import sys
 import sysconfig
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -18,7 +21,7 @@ from pathlib import Path
 
 from fsbench.base.class_file import PACKAGE
 from fsbench.base.errors import SettingsError, describe
-from fsbench.base.files import read_bytes
+from fsbench.base.files import read_bytes, sha256_file
 
 INSTALLED = (*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")), site.getusersitepackages())
 """Folders of code that nobody edits between two starts."""
@@ -33,6 +36,13 @@ COMPUTED = {
 """Functions and classes that load or list modules which the code around them need not name."""
 LARGEST = 2**21
 """Bytes of the largest file that is taken for code without being imported by its name."""
+LONGEST_NAME = 200
+"""Letters of the longest text that is taken for the name of a file."""
+WRITING = {
+    "FileHandler", "imwrite", "save", "save_file", "savefig", "savetxt", "savez", "savez_compressed", "to_csv",
+    "write_bytes", "write_text",
+}  # fmt: skip
+"""Functions and classes that write the file that they are given; `open` does with some modes."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,70 @@ def own_modules(*starts: str) -> dict[str, OwnModule]:
             names, computes = _imports(content, package)
             left = [*(_around(name, file) if computes else ()), *left, *((one, None) for one in sorted(names))]
     return dict(sorted(found.items()))
+
+
+def files_named_by(modules: Iterable[OwnModule]) -> dict[str, OwnModule]:
+    """Return the files that texts in the code of modules name, such as a table beside it, by the files' names.
+
+    Places are the folders of all these modules, the one above the module, the working folder, and folders in these that
+    texts name. A text ".yaml" is the file with the module's name and this ending. Files that the code writes are left
+    out.
+    """
+    sources = [one.file for one in modules if one.file.suffix == ".py"]
+    around, named = {one.parent for one in sources}, set[Path]()
+    for source in sources:
+        texts = _texts(read_bytes(source, "archive"))
+        places = {*around, *source.parents[:2], Path.cwd()}
+        for _ in range(2):
+            places |= {one for one in _joined(places, texts) if _is(stat.S_ISDIR, one)}
+        named |= _joined(places, texts)
+        named |= {source.with_suffix(text) for text in texts if re.fullmatch(r"\.\w+", text)}
+    found: dict[str, OwnModule] = {}
+    for file in sorted({one.resolve() for one in named if _is(stat.S_ISREG, one) and os.access(one, os.R_OK)}):
+        name = file.name if file.name not in found else f"{file.parent.name}/{file.name}"
+        found[name] = OwnModule(file, sha256_file(file))
+    return found
+
+
+def _joined(places: Iterable[Path], texts: Iterable[str]) -> set[Path]:
+    """Return the paths that texts name in folders, without those that begin with a name that a folder lacks."""
+    begun = [(text, Path(text).parts[0]) for text in texts]
+    found = set[Path]()
+    for place in places:
+        names = {"/", ".."}
+        with suppress(OSError):
+            names |= {one.name for one in place.iterdir()}
+        found |= {place / text for text, first in begun if first in names}
+    return found
+
+
+def _is(kind: Callable[[int], bool], path: Path) -> bool:
+    with suppress(OSError):  # also where this user may not look
+        return kind(path.stat().st_mode)
+    return False
+
+
+@lru_cache(maxsize=1000)
+def _texts(content: bytes) -> frozenset[str]:
+    """Return the texts in some code that may name a file or a folder which the code does not write."""
+    try:
+        nodes = [*ast.walk(ast.parse(content))]
+    except (SyntaxError, ValueError):
+        return frozenset()
+    writing = [node for node in nodes if isinstance(node, ast.Call) and _writes(node)]
+    return _constants(nodes).difference(*(_constants(ast.walk(call)) for call in writing))
+
+
+def _writes(call: ast.Call) -> bool:
+    given = _constants([*call.args, *(one.value for one in call.keywords)])
+    is_for_writing = any(re.fullmatch(r"[rbt]*[wax+][bt+]*", one) for one in given)
+    return _word(call.func) in WRITING or (_word(call.func) == "open" and is_for_writing)
+
+
+def _constants(nodes: Iterable[ast.AST]) -> frozenset[str]:
+    values = [node.value for node in nodes if isinstance(node, ast.Constant)]
+    texts = (one for one in values if isinstance(one, str) and one.isprintable() and one.strip("./ "))
+    return frozenset(one for one in texts if len(one) <= LONGEST_NAME)
 
 
 def _checked_sha256(name: str, file: Path, content: bytes) -> str:

@@ -6,6 +6,8 @@ from fsbench.base.errors import SettingsError
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "32", "16", "bf16", 32, 16]
 """Precision of a run: Lightning's three names, whose weights and images stay in float32, and its short ones of them."""
+FULL_NAMES = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
+"""Lightning's names of a precision by its short ones."""
 NetworkPrecision = Literal["fp32", "bf16", "fp16"]
 """Precision in which a frozen network computes; `fp32` is that of the run."""
 CacheDtype = Literal["float32", "bfloat16", "float16"]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fsbench.base.precision import FULL_NAMES
 from fsbench.protocols.draws.classes import OFFICIAL_CLASS_SIZE
 from fsbench.protocols.reading import ATLAS, load_protocol, load_segmentation
 from fsbench.records.description import printed
@@ -29,8 +30,6 @@ OFFICIAL_QUERIES = 15
 _OFFICIAL_SCORE = "val/mIoU"
 """Score by which the papers that train choose a checkpoint."""
 _TF32 = {None: None, False: "off", True: "on", "convolutions": "in convolutions", "matmul": "in matrix products"}
-_PRECISIONS = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed", "64": "64-true"}
-"""Short names that the trainer takes, too."""
 
 
 def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
@@ -158,7 +157,7 @@ def program_remarks(published: PublishedScore) -> list[str]:
 
 
 def _precision(value: Any) -> str | None:
-    return None if value is None else _PRECISIONS.get(str(value), str(value))
+    return None if value is None else FULL_NAMES.get(str(value), str(value))
 
 
 def _method(method: Mapping[str, Any], published: PublishedScore, paper: PaperSettings) -> list[str]:

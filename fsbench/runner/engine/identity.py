@@ -6,8 +6,11 @@ list of base classes and of the contents of images and label files.
 
 import inspect
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +20,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fsbench.base.class_file import PACKAGE, SHA256
 from fsbench.base.files import fingerprint, sha256_file
 from fsbench.base.json_values import json_value
-from fsbench.base.own_modules import OwnModule, own_modules
+from fsbench.base.own_modules import OwnModule, files_named_by, own_modules
 from fsbench.base.plugins import PROTOCOLS_GROUP, plug_ins
+from fsbench.base.precision import FULL_NAMES
 from fsbench.core.adaptation import Adaptation
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
@@ -63,7 +67,7 @@ def run_identity(experiment: "Experiment") -> Identity:
         "image_size": data.image_size,
         **data.tested.identity,
         "seed": experiment.settings["seed_everything"],
-        "precision": experiment.trainer_settings["precision"],
+        "precision": FULL_NAMES.get(str(precision := experiment.trainer_settings["precision"]), precision),
         "tf32": options.tf32,
         "training": _training(experiment),
         **({} if (adapts := method.needs.adaptation) is None else {"adaptation": adaptation_identity(data, adapts)}),
@@ -75,9 +79,9 @@ def run_identity(experiment: "Experiment") -> Identity:
 
 def own_modules_of(experiment: "Experiment") -> dict[str, OwnModule]:
     """Return the user's own modules that make a run what it is, by their names, without the files of its classes."""
-    places = [*_method_modules(experiment), *_backbone_modules(experiment), *_data_modules(experiment)]
-    places += [*_protocol_modules(experiment), *(_training_modules(experiment) if experiment.trains else [])]
-    return _own(places)
+    places = [*_method_modules(experiment), *_backbone_modules(experiment), *_protocol_modules(experiment)]
+    places += _training_modules(experiment) if experiment.trains else []
+    return _own(_data_modules(experiment), with_files=False) | _own(places)
 
 
 def changed_modules(experiment: "Experiment") -> list[str]:
@@ -118,7 +122,31 @@ def _method_settings(experiment: "Experiment") -> dict[str, Any]:
         settings["file_sha256"] = options.method_file.rpartition(SHA256)[2]
     if options.nshot_strategy in ENSEMBLES:
         settings["nshot_strategy"] = options.nshot_strategy
-    return settings | _stated(_method_modules(experiment))
+    return _plainly(settings) | _stated(_method_modules(experiment))
+
+
+def _plainly(value: Any) -> Any:
+    """Return a setting with files by name and content in place of their paths, and with one name for each class."""
+    if isinstance(value, Mapping):
+        named = {key: _plainly(entry) for key, entry in value.items()}
+        return named | ({"class_path": _class_name(path)} if isinstance(path := value.get("class_path"), str) else {})
+    if isinstance(value, list | tuple):
+        return [_plainly(entry) for entry in value]
+    if isinstance(value, str | os.PathLike) and Path(value).suffix and os.path.isfile(value):  # noqa: PTH113 - any text
+        return f"{Path(value).name}{SHA256}{sha256_file(Path(value))[:DIGITS]}"
+    return value
+
+
+def _class_name(class_path: str) -> str:
+    """Return the shortest full name of a class: `torch.optim.adam.Adam` has another, without `adam`."""
+    found = resolve_name(class_path)
+    *places, name = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}".split(".")
+    for end in range(1, len(places) + 1):
+        shorter = ".".join([*places[:end], name])
+        with suppress(ImportError, AttributeError, ValueError):
+            if resolve_name(shorter) is found:
+                return shorter
+    return class_path
 
 
 def _dataset_settings(experiment: "Experiment") -> dict[str, Any]:
@@ -127,7 +155,7 @@ def _dataset_settings(experiment: "Experiment") -> dict[str, Any]:
     settings = {key: value for key, value in arguments.items() if key not in INDIFFERENT_DATASET}
     if reference := experiment.options.dataset_file:
         settings["file_sha256"] = reference.rpartition(SHA256)[2]
-    return settings | _stated(_data_modules(experiment))
+    return settings | _stated(_data_modules(experiment), with_files=False)  # hashes name what data are read
 
 
 def _method_modules(experiment: "Experiment") -> list[str]:
@@ -185,14 +213,19 @@ def _modules_of_classes(settings: Any) -> list[str]:
     return [module] if isinstance(module, str) else []
 
 
-def _own(modules: Iterable[str]) -> dict[str, OwnModule]:
-    """Return the user's own modules among `modules` and their imports, without files of classes (`file_sha256`)."""
-    return {name: own for name, own in own_modules(*modules).items() if not name.startswith(f"{PACKAGE}.")}
+def _own(modules: Iterable[str], with_files: bool = True) -> dict[str, OwnModule]:
+    """Return the user's own modules among `modules` and their imports, without files of classes (`file_sha256`).
+
+    The files that their code names are among them unless `with_files` is false.
+    """
+    found = own_modules(*modules)
+    named = files_named_by(found.values()) if with_files else {}
+    return named | {name: own for name, own in found.items() if not name.startswith(f"{PACKAGE}.")}
 
 
-def _stated(modules: Iterable[str]) -> dict[str, Any]:
+def _stated(modules: Iterable[str], with_files: bool = True) -> dict[str, Any]:
     """Return the entry of an identity with the first digits of the hashes of the user's own modules, if there are."""
-    digits = {name: own.sha256[:DIGITS] for name, own in _own(modules).items()}
+    digits = {name: own.sha256[:DIGITS] for name, own in _own(modules, with_files).items()}
     return {"own_modules": digits} if digits else {}
 
 
@@ -208,7 +241,7 @@ def _training(experiment: "Experiment") -> dict[str, Any] | None:
     if not method.learns:
         return _base_classes(data)
     settings = experiment.settings
-    optimisation = {key: settings[key] for key in ("optimizer", "lr_scheduler") if settings.get(key)}
+    optimisation = {key: _plainly(settings[key]) for key in ("optimizer", "lr_scheduler") if settings.get(key)}
     assert experiment.division is not None
     division = experiment.division.as_dict()
     batch_size = division.pop("batch_size")
@@ -245,8 +278,15 @@ def _trainer(experiment: "Experiment") -> dict[str, Any]:
         without_effect |= {"gradient_clip_val", "gradient_clip_algorithm"}
     names = (OBEYED | CONSTANT) - {"precision"}
     stated = {name: value for name, value in given.items() if name in names}
-    stated |= {name: steps for name in STEPS if (steps := whole(given[name])) is not None}
+    stated |= {name: steps for name in (*STEPS, "limit_val_batches") if (steps := whole(given[name])) is not None}
     stated |= {name: defaults[name] for name in without_effect & stated.keys()}
+    if stated["gradient_clip_val"]:
+        stated["gradient_clip_val"] = float(stated["gradient_clip_val"])
+    if stated["gradient_clip_algorithm"] == "norm":  # Lightning's default
+        stated["gradient_clip_algorithm"] = None
+    for name in ("callbacks", "plugins"):
+        value = stated[name] or None
+        stated[name] = _plainly([value] if isinstance(value, str | Mapping) else value)
     return {name: value for name, value in stated.items() if value is not None}
 
 

@@ -9,7 +9,7 @@ import pytest
 from fsbench.base import own_modules as module
 from fsbench.base.class_file import PACKAGE
 from fsbench.base.errors import SettingsError
-from fsbench.base.own_modules import is_own, own_modules
+from fsbench.base.own_modules import files_named_by, is_own, own_modules
 
 
 @pytest.fixture
@@ -103,6 +103,32 @@ def test_code_that_computes_what_it_loads_may_load_all_that_is_around_it(folder,
 def test_a_name_in_plain_text_is_not_computed(folder, text):
     write(folder, zstart=text, zother="", zpack__init="", zpack__part="", zpack__other="")
     assert list(own_modules("zstart")) == ["zpack", "zpack.part", "zstart"]
+
+
+def test_files_that_code_names_are_found_unless_it_writes_them(folder, monkeypatch):
+    write(
+        folder,
+        zpack__start="read(HERE / 'w' / 'deep' / 'w.npy', 'beside.txt', root / 'above.txt', 'of_sub.txt', '.yaml')\n"
+        "open('log.txt', mode='a')\n(HERE / 'made.txt').write_text(read('also.txt'))\nnp.save('made.npy', x)\n"
+        "open('zpack')\nread('..', '/', '', 'x' * 300, 'absent.txt')\nimport zpack.sub.mod",
+        zpack__sub__mod="first = open('beside.txt', 'rb').read()",
+    )
+    named = ["zpack/w/deep/w.npy", "zpack/beside.txt", "above.txt", "zpack/sub/of_sub.txt", "zpack/start.yaml"]
+    for name in (*named, "zpack/log.txt", "zpack/made.txt", "zpack/made.npy", "zpack/other.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    found = files_named_by(own_modules("zpack.start").values())
+    assert {name: one.file.relative_to(folder).as_posix() for name, one in found.items()} == {
+        name.rpartition("/")[2]: name for name in named
+    }
+    assert found["above.txt"].sha256 == hashlib.sha256(b"above.txt").hexdigest()
+    (folder / "zpack" / "beside.txt").rename(folder / "beside.txt")
+    assert "beside.txt" in files_named_by(own_modules("zpack.start").values())
+    (folder / "cwd").mkdir()
+    (folder / "beside.txt").rename(folder / "cwd" / "beside.txt")
+    assert "beside.txt" not in files_named_by(own_modules("zpack.start").values())
+    monkeypatch.chdir(folder / "cwd")
+    assert "beside.txt" in files_named_by(own_modules("zpack.start").values())
 
 
 def test_files_of_one_name_in_two_folders_are_both_found(folder):

@@ -96,6 +96,18 @@ def test_a_module_that_no_import_names_is_part_of_it_and_told_if_it_changes(here
     assert here(source=load + METHOD).identity.method.as_json()["own_modules"] != before
 
 
+def test_a_file_that_the_code_reads_is_part_of_it_and_one_that_it_writes_is_not(here, tmp_path):
+    source = "from pathlib import Path\nREAD = Path(__file__).with_suffix('.json')\nopen('log.txt', 'a').close()\n"
+    runs = []
+    for text in ("1", "2", "1"):
+        forget_helper()
+        (tmp_path / "mine.json").write_text(text)
+        runs.append(here(source=source + METHOD))
+        assert list(runs[-1].identity.method.as_json()["own_modules"]) == ["mine.json"]
+    assert (tmp_path / "log.txt").is_file() and runs[0].folder == runs[2].folder != runs[1].folder
+    assert changed_modules(runs[0]) == [] and changed_modules(runs[1]) == ["mine.json"]
+
+
 def test_functions_and_classes_as_settings_and_the_module_that_a_class_path_names_are_followed(here, tmp_path):
     (tmp_path / "zhelp").mkdir()
     (tmp_path / "zhelp" / "__init__.py").write_text("from zhelp.make import make\nMine = make()\n")
@@ -150,7 +162,39 @@ def test_a_setting_without_effect_is_no_other_run(here):
     usual = here().identity.as_json()
     for words in SAME:
         assert here(*words).identity.as_json() == usual, words
-    assert here("--trainer.limit_train_batches=4").folder == here("--trainer.limit_train_batches=4.0").folder
+
+
+OTHERWISE = [
+    (("--trainer.limit_train_batches=4",), ("--trainer.limit_train_batches=4.0",)),
+    (("--trainer.limit_val_batches=4",), ("--trainer.limit_val_batches=4.0",)),
+    (("--trainer.precision=bf16",), ("--trainer.precision=bf16-mixed",)),
+    (
+        ("--trainer.gradient_clip_val=1", "--trainer.gradient_clip_algorithm=norm"),
+        ("--trainer.gradient_clip_val=1.0",),
+    ),
+    (("--optimizer=torch.optim.adam.Adam", "--optimizer.lr=1"), ("--optimizer=Adam", "--optimizer.lr=1.0")),
+    (
+        ("--trainer.callbacks=lightning.pytorch.callbacks.Timer",),
+        ("--trainer.callbacks+=lightning.pytorch.callbacks.timer.Timer",),
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "others"), OTHERWISE)
+def test_a_setting_that_is_given_otherwise_is_no_other_run(here, words, others):
+    assert here().folder != here(*words).folder == here(*others).folder
+
+
+def test_a_file_that_a_setting_names_stands_in_it_by_name_and_content(here, tmp_path):
+    source = METHOD.replace("value: int", "table: str = 'none', value: int")
+    assert source != METHOD
+    (tmp_path / "table.txt").write_text("1")
+    paths = "table.txt", tmp_path / "table.txt"
+    stated = [here(f"--model.table={path}", source=source).identity.method.as_json()["table"] for path in paths]
+    (tmp_path / "table.txt").write_text("2")
+    stated.append(here("--model.table=table.txt", source=source).identity.method.as_json()["table"])
+    digests = [hashlib.sha256(text).hexdigest()[:12] for text in (b"1", b"1", b"2")]
+    assert stated == [f"table.txt#sha256={digest}" for digest in digests]
 
 
 @pytest.mark.parametrize(

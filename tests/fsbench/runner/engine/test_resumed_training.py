@@ -49,7 +49,8 @@ def stop_at(monkeypatch, epoch, step):
 
 @pytest.mark.slow(30)
 @pytest.mark.parametrize(
-    ("method", "schedule"), [("emat", ()), ("emat", ("--run.first_validation=1",)), ("pfenet", ())]
+    ("method", "schedule"),
+    [("emat", ()), ("emat", ("--run.first_validation=1",)), ("emat", ("--trainer.max_steps=8",)), ("pfenet", ())],
 )
 def test_the_processes_of_a_loader_begin_with_the_epoch_that_comes_next(
     images, tmp_path, monkeypatch, method, schedule
