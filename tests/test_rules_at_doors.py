@@ -346,6 +346,11 @@ def presence_of_some(episode: Any) -> Any:
     return mask if episode.number else (mask, np.ones(episode.way, bool))
 
 
+def without_autocast(episode: Any) -> Any:
+    assert not torch.is_autocast_enabled("cpu")
+    return everywhere(episode)
+
+
 def draws(episode: Any) -> Any:
     return np.full(episode.size, np.random.randint(2), np.uint8)
 
@@ -1222,6 +1227,16 @@ RULES = [
         check=fails("determinism", "", "Draws"),
     ),
     Rule(
+        "a layer in training mode is told, wherever it is kept",
+        run=told("BatchNorm1d in training mode", lambda p: p.run("Hides")),
+        trainer=told("BatchNorm1d in training mode", *stages(*EVALUATED, make=lambda p: "Hides")),
+        method=told("BatchNorm1d in training mode", lambda p: p.evaluate("Hides")),
+        function=told("BatchNorm2d, Dropout2d in training mode", lambda p: p.ask(rule_methods.hidden())),
+        score="answers were made elsewhere",
+        predictor=told("BatchNorm1d in training mode", lambda p: p.predict("Hides")),
+        check=fails("side-effects", "BatchNorm1d in training mode", "Hides"),
+    ),
+    Rule(
         "no draw is told where none is made",
         run=told("draws random", lambda p: p.run(), stays=False),
         trainer=told("draws random", *stages(*EVALUATED), stays=False),
@@ -1236,7 +1251,7 @@ RULES = [
         run=equal(within_program(lambda p: scores(p.named())), lambda p: p.scores),
         trainer=lambda p: [equal(within_program(one), one)(p) for one in stages("validate", "test")] and None,
         method=equal(within_program(lambda p: scores(p.evaluate())), lambda p: scores(p.evaluate())),
-        function="a function's arithmetic is its own",
+        function=holds(within_program(lambda p: p.ask(without_autocast))),
         score=equal(within_program(lambda p: scores(p.score(everywhere))), lambda p: scores(p.score(everywhere))),
         predictor=equal(within_program(lambda p: p.predict()), lambda p: p.predict()),
         check="is a command",

@@ -145,7 +145,7 @@ class Predictor:
         self.negatives: list[Support] = []
         self.checks: dict[str, ClassCheck] = {}
         self._support_set: SupportSet | None = None
-        self._is_told = False
+        self._told = set[str]()
 
     def support(self, name: str, pairs: Iterable[tuple[Any, Any]]) -> "Predictor":
         """Add labelled images of one class, and return the predictor itself.
@@ -238,9 +238,9 @@ class Predictor:
         return self._take([], [])
 
     def _tell_once(self, sentence: str) -> None:
-        if not self._is_told:
+        if sentence not in self._told:
             print_note(sentence)
-        self._is_told = True
+        self._told.add(sentence)
 
     def _take(self, supports: list[Support], negatives: list[Support]) -> "Predictor":
         self.supports, self.negatives = supports, negatives
