@@ -604,6 +604,19 @@ def micro_batches(place: Place) -> None:
     assert parts.global_step == 4 and np.allclose(fitted(parts), whole, atol=1e-5)
 
 
+def other_code_of_a_predictor(place: Place) -> None:
+    """A folder of predictions goes on with the same code alone."""
+    found = []
+    for number in range(2):
+        file = place.new.with_suffix(".py")
+        file.write_text(f"from tests.rule_methods import Ready\n\n\nclass Mine(Ready):\n    part = {number}\n")
+        usual = {"weights": "random:0", "backbone": "demo", "image_size": SIDE, "device": "cpu", "dataset": "demo"}
+        predictor = fsbench.Predictor(f"{file}:Mine", **usual)
+        photo = np.zeros((SIDE, SIDE, 3), np.uint8)
+        found.append(predictor.support("one", [(photo, photo[..., 0] == 0)]).identity["code"])
+    assert found[0] != found[1]
+
+
 def other_code(place: Place) -> None:
     """A module beside the method's file that changes in between is no code of this process any more.
 
@@ -1354,7 +1367,7 @@ RULES = [
         method=lambda p: _code(p.method("Ready"), p.method("Draws")),
         function=lambda p: _code(everywhere, draws),
         score="answers were made elsewhere",
-        predictor="has no record",
+        predictor=other_code_of_a_predictor,
         check="has no record",
     ),
     Rule(

@@ -379,6 +379,10 @@ def _array(values: Any, number: int) -> np.ndarray:
     """Return numbers as an array, those of a tensor of any device included."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
+    if np.ma.is_masked(values):
+        raise SettingsError(
+            f"episode {number}: the answer is a masked array; expected values in all places, as mask.filled(0) has them"
+        )
     try:
         return np.asarray(values)
     except (TypeError, ValueError) as error:  # ragged lists; bfloat16, which numpy does not have
