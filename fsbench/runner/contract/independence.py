@@ -69,9 +69,11 @@ def check_side_effects(subject: Subject) -> str:
 
     Returns a sentence on what was measured. Raises ViolationError if one of them changes.
     """
-    method, advice = subject.method, "set back what is switched, and draw from generators of one's own (seeded_block)"
-    batch = join(method, [subject.episode()])
-    run_test(method, [batch])  # the first answer may import what sets variables
+    advice = "set back what is switched, and draw from generators of one's own (seeded_block)"
+    with kept_global_state():  # the first answers may import what sets variables
+        method = subject.method
+        batch = join(method, [subject.episode()])
+        run_test(method, [batch])
     with kept_global_state():
         for seed in (torch.default_generator.manual_seed, np.random.seed, random.seed):
             seed(AWAY + subject.seed)
