@@ -108,7 +108,7 @@ def _gradient(method: Method, batch: EpisodeBatch, seed: int) -> Tensor:
     method.zero_grad()
     with seed_torch(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that nothing is logged without a Trainer
-        output = method.training_step(batch, 0)
+        output: Any = method.training_step(batch, 0)
     (output["loss"] if isinstance(output, Mapping) else output).backward()
     trained = [p for p in method.parameters() if p.requires_grad]
     return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten().double() for p in trained])
