@@ -1,6 +1,6 @@
 """Small methods that each break one rule of `tests/test_rules_at_doors.py`; the command line takes them as a file."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -193,6 +193,18 @@ class Trains(Ready):
         return super().support(image, mask)
 
 
+class Hides(Ready):
+    """Computes with a layer that is no part of it, so that eval() does not reach it."""
+
+    def __init__(self, backbone: BackboneConfig):
+        super().__init__(backbone)
+        self.hidden = [nn.BatchNorm1d(self.backbone.width)]
+
+    def query(self, image: Tensor) -> Tensor:
+        self.hidden[0](image[:, -1, 1:].flatten(0, 1))
+        return super().query(image)
+
+
 def network() -> nn.Module:
     """Return a network that answers an episode, in training mode, with dropout and statistics of batches."""
     torch.manual_seed(0)
@@ -208,6 +220,12 @@ def network() -> nn.Module:
             return (self.layers(image)[0].mean(0) > 0.1).numpy().astype("uint8")
 
     return Net()
+
+
+def hidden() -> Callable[[Any], Any]:
+    """Return a function that answers by a network in training mode, which it keeps in a list in a dict."""
+    kept = {"networks": [network()]}
+    return lambda episode: kept["networks"][0](episode)
 
 
 def layers(module: nn.Module) -> Iterator[bytes]:

@@ -346,6 +346,11 @@ def presence_of_some(episode: Any) -> Any:
     return mask if episode.number else (mask, np.ones(episode.way, bool))
 
 
+def without_autocast(episode: Any) -> Any:
+    assert not torch.is_autocast_enabled("cpu")
+    return everywhere(episode)
+
+
 def draws(episode: Any) -> Any:
     return np.full(episode.size, np.random.randint(2), np.uint8)
 
@@ -677,6 +682,19 @@ def micro_batches(place: Place) -> None:
     whole = fitted(place.fit())
     parts = place.fit(data=place.data({"micro_batch": 2}), limit_train_batches=4)
     assert parts.global_step == 4 and np.allclose(fitted(parts), whole, atol=1e-5)
+
+
+def other_code_of_a_predictor(place: Place) -> None:
+    """A folder of predictions goes on with the same code alone."""
+    found = []
+    for number in range(2):
+        file = place.new.with_suffix(".py")
+        file.write_text(f"from tests.rule_methods import Ready\n\n\nclass Mine(Ready):\n    part = {number}\n")
+        usual = {"weights": "random:0", "backbone": "demo", "image_size": SIDE, "device": "cpu", "dataset": "demo"}
+        predictor = fsbench.Predictor(f"{file}:Mine", **usual)
+        photo = np.zeros((SIDE, SIDE, 3), np.uint8)
+        found.append(predictor.support("one", [(photo, photo[..., 0] == 0)]).identity["code"])
+    assert found[0] != found[1]
 
 
 def other_code(place: Place) -> None:
@@ -1352,6 +1370,16 @@ RULES = [
         check=fails("determinism", "", "Draws"),
     ),
     Rule(
+        "a layer in training mode is told, wherever it is kept",
+        run=told("BatchNorm1d in training mode", lambda p: p.run("Hides")),
+        trainer=told("BatchNorm1d in training mode", *stages(*EVALUATED, make=lambda p: "Hides")),
+        method=told("BatchNorm1d in training mode", lambda p: p.evaluate("Hides")),
+        function=told("BatchNorm2d, Dropout2d in training mode", lambda p: p.ask(rule_methods.hidden())),
+        score="answers were made elsewhere",
+        predictor=told("BatchNorm1d in training mode", lambda p: p.predict("Hides")),
+        check=fails("side-effects", "BatchNorm1d in training mode", "Hides"),
+    ),
+    Rule(
         "no draw is told where none is made",
         run=told("draws random", lambda p: p.run(), stays=False),
         trainer=told("draws random", *stages(*EVALUATED), stays=False),
@@ -1366,7 +1394,7 @@ RULES = [
         run=equal(within_program(lambda p: scores(p.named())), lambda p: p.scores),
         trainer=lambda p: [equal(within_program(one), one)(p) for one in stages("validate", "test")] and None,
         method=equal(within_program(lambda p: scores(p.evaluate())), lambda p: scores(p.evaluate())),
-        function="a function's arithmetic is its own",
+        function=holds(within_program(lambda p: p.ask(without_autocast))),
         score=equal(within_program(lambda p: scores(p.score(everywhere))), lambda p: scores(p.score(everywhere))),
         predictor=equal(within_program(lambda p: p.predict()), lambda p: p.predict()),
         check="is a command",
@@ -1469,7 +1497,7 @@ RULES = [
         method=lambda p: _code(p.method("Ready"), p.method("Draws")),
         function=lambda p: _code(everywhere, draws),
         score="answers were made elsewhere",
-        predictor="has no record",
+        predictor=other_code_of_a_predictor,
         check="has no record",
     ),
     Rule(

@@ -23,7 +23,7 @@ from fsbench.predict.result import ClassPresence, Entry, ImageResult, Instance, 
 from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
 
 JOURNAL = "journal.jsonl"
-HASHED = ("support", "checkpoint")
+HASHED = ("support", "checkpoint", "code")
 """Keys of an identity whose values are hashes, which tell a reader nothing."""
 DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 """Errors that end the work instead of concerning one image."""

@@ -18,6 +18,7 @@ from fsbench.base.environment import check_environment
 from fsbench.base.errors import DataError, FsbenchError, SettingsError
 from fsbench.base.files import fingerprint, sha256_file
 from fsbench.base.generators import steady
+from fsbench.base.own_modules import own_modules
 from fsbench.base.tensor_cache import digest
 from fsbench.base.terminal import print_note
 from fsbench.base.version import __version__
@@ -26,6 +27,7 @@ from fsbench.core.global_state import kept_global_state
 from fsbench.core.prediction import array
 from fsbench.core.query_maps import HasQueryMaps
 from fsbench.data.batch import EpisodeBatch, Hints, ImageKeys, image_key, normalise
+from fsbench.data.dataset import VOID
 from fsbench.data.image_io import read_upright
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.transforms import own_pixels
@@ -145,7 +147,7 @@ class Predictor:
         self.negatives: list[Support] = []
         self.checks: dict[str, ClassCheck] = {}
         self._support_set: SupportSet | None = None
-        self._is_told = False
+        self._told = set[str]()
 
     def support(self, name: str, pairs: Iterable[tuple[Any, Any]]) -> "Predictor":
         """Add labelled images of one class, and return the predictor itself.
@@ -153,10 +155,11 @@ class Predictor:
         Args:
             name: Name of the class.
             pairs: (image, mask) pairs. An image is a file or an array (H, W, 3) uint8. A mask is a PNG file, in black
-                and white or with one number for the object, or an array (H, W) that is not 0 on the object.
+                and white or with one number for the object, or an array (H, W) that is not 0 on the object; beside 1
+                alone, 255 is void.
 
         Raises:
-            DataError: a file is unusable, or image and mask differ in size.
+            DataError: a file or an array is unusable, or image and mask differ in size.
         """
         return self.add(self._read_pairs(name, pairs))
 
@@ -178,8 +181,8 @@ class Predictor:
             if isinstance(given, tuple):
                 added += self._read_pairs(NO_CLASS, [given], len(added))
             elif isinstance(given, np.ndarray):
-                unmarked = np.zeros(given.shape[:2], np.uint8)
-                added.append(Support(self._next_name(len(added)), given, unmarked, {}))
+                pixels = _rgb(given).copy()
+                added.append(Support(self._next_name(len(added)), pixels, np.zeros(pixels.shape[:2], np.uint8), {}))
             else:
                 negatives, notes = read_negatives([str(given)])
                 added += negatives
@@ -202,10 +205,10 @@ class Predictor:
                 continue
             is_file = not isinstance(image, np.ndarray)
             image_name = str(image) if is_file else self._next_name(pending + len(added))
-            pixels, labels = (
-                read_upright(Path(image))[0] if is_file else image,
-                (np.asarray(mask) != 0).astype(np.uint8),
-            )
+            pixels = read_upright(Path(image))[0] if is_file else _rgb(image).copy()
+            labels = (np.asarray(mask) != 0).astype(np.uint8)
+            if {*np.unique(mask).tolist()} - {0} == {1, VOID}:  # as of an episode's support
+                labels[np.asarray(mask) == VOID] = VOID
             if labels.shape != pixels.shape[:2]:
                 raise DataError(
                     f"a support photo has the shape {pixels.shape} and its mask {labels.shape}; expected a mask of the "
@@ -238,9 +241,9 @@ class Predictor:
         return self._take([], [])
 
     def _tell_once(self, sentence: str) -> None:
-        if not self._is_told:
+        if sentence not in self._told:
             print_note(sentence)
-        self._is_told = True
+        self._told.add(sentence)
 
     def _take(self, supports: list[Support], negatives: list[Support]) -> "Predictor":
         self.supports, self.negatives = supports, negatives
@@ -459,7 +462,7 @@ class Predictor:
         return write_checked(graph, out, format, about, whole.predict, margin, compared)
 
     def _load(self, pixels: np.ndarray) -> LoadedImage:
-        return load_image(pixels, self.image_size, self.resize)
+        return load_image(_rgb(pixels), self.image_size, self.resize)
 
     @property
     def shows_steps(self) -> bool:
@@ -492,11 +495,13 @@ class Predictor:
     def identity(self) -> dict[str, Any]:
         """Everything, except the device, on which a prediction depends, as {name: value} that can be written as JSON.
 
-        Names include "method", "checkpoint", "weights", "image_size", "classes" and "support" (a fingerprint of the
-        supports).
+        Names include "method", "checkpoint", "weights", "image_size", "classes", "support" (a fingerprint of the
+        supports) and, for a method of one's own, "code" (one of its file and of one's own modules that it imports).
         """
         support, unmeasured = self.support_set, {} if self.checks else {"no_check": True}
         arguments = {key: value for key, value in self.settings["model"]["init_args"].items() if key != "backbone"}
+        own_code = own_modules(*(type(part).__module__ for part in (self.method, *self.method.backbone.networks)))
+        code = {"code": fingerprint(sorted(own.sha256 for own in own_code.values()))} if own_code else {}
         return {
             "method": {
                 "name": self.name,
@@ -509,6 +514,7 @@ class Predictor:
             },
             "checkpoint": self.checkpoint and sha256_file(self.checkpoint),
             "weights": self.method.backbone.weights_id,
+            **code,
             "image_size": self.image_size,
             "only_present": self.only_present,
             "megapixels": self.max_pixels / 1e6,
@@ -523,6 +529,13 @@ class Predictor:
                 ]
             ),
         }
+
+
+def _rgb(pixels: np.ndarray) -> np.ndarray:
+    """Return an image as it is; DataError for another form."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise DataError(f"an image is {pixels.dtype} of shape {pixels.shape}; expected uint8 of shape (H, W, 3), RGB")
+    return pixels
 
 
 def _pixels_digest(pixels: np.ndarray) -> str:

@@ -82,6 +82,7 @@ class VisibleEpisode:
             it from training.
         answer_size: function from the query's (height, width) to the (height, width) of the mask to predict; it returns
             None if the mask has the size of the method's input.
+        test: sha256 of the list of episodes that it is of.
 
     Examples:
         >>> import fsbench
@@ -100,6 +101,7 @@ class VisibleEpisode:
     supports: tuple[tuple[VisibleSupport, ...], ...]
     answer_size: Callable[[tuple[int, int]], tuple[int, int] | None] = field(repr=False)
     _query: Callable[[], np.ndarray] = field(repr=False)
+    test: str = field(default="", repr=False)
 
     @cached_property
     def query(self) -> np.ndarray:
@@ -164,12 +166,14 @@ class VisibleImages:
         classes: class numbers of the N ways; label n of an answer, from 1, is `classes[n - 1]`.
         supports: for each way (class) its K labelled images.
         queries: images to classify, shuffled so that their order gives away no classes.
+        test: sha256 of the list of episodes that it is of.
     """
 
     number: int
     classes: tuple[int, ...]
     supports: tuple[tuple[Photo, ...], ...]
     queries: tuple[Photo, ...]
+    test: str = field(default="", repr=False)
 
     def _repr_html_(self) -> str:
         """Return the first query images and the supports, for notebooks."""
@@ -406,6 +410,7 @@ class Test:
             supports=supports,
             answer_size=partial(self.protocol.view.answer_size, image_size=self.image_size),
             _query=self._pixels(episode.query),
+            test=self.manifest.sha256,
         )
 
     def _support(self, name: str, number: int) -> VisibleSupport:
@@ -442,6 +447,7 @@ class Test:
             tuple(number + 1 for number in episode.classes),
             tuple(tuple(map(self._photo, way)) for way in supports),
             tuple(map(self._photo, queries)),
+            self.manifest.sha256,
         )
 
     def _photo(self, name: str) -> Photo:

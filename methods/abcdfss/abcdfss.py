@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.needs import Needs
@@ -49,6 +49,13 @@ class Labelled(NamedTuple):
 
     image: Image
     mask: Tensor
+
+
+def forget_statistics(network: nn.Module) -> None:
+    """Let batch normalisation take the statistics of what it gets, in eval mode too."""
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean = part.running_var = None
 
 
 class ABCDFSS(Segmenter):
@@ -245,7 +252,9 @@ class ABCDFSS(Segmenter):
                 head.to(level.masks.device)
                 fit(head, level, self.epochs, self.learning_rate, self.temperature)
                 head.requires_grad_(False)
-                head.train(self.statistics == "batch")
+                head.eval()
+                if self.statistics == "batch":
+                    forget_statistics(head)
         return heads
 
     def first_heads(self, turns: int, sets: int, shots: int) -> list[AdaptedHead]:

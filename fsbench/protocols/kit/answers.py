@@ -361,8 +361,10 @@ def check_mask(mask: Any, number: int) -> np.ndarray:
     """
     for name in ("detach", "cpu"):  # of torch's tensors
         mask = getattr(mask, name)() if hasattr(mask, name) else mask
-    mask = np.asarray(mask)
     who = "the mask of episode %d" % number
+    if np.ma.is_masked(mask):
+        raise AnswersError("%s is a masked array; expected labels in all pixels, as mask.filled(0) gives them" % who)
+    mask = np.asarray(mask)
     if mask.ndim != 2 or not mask.size:
         raise AnswersError("%s has the shape %s; expected (h, w)" % (who, mask.shape))
     if mask.dtype.kind not in "biuf" or not np.array_equal(mask, np.rint(mask)):  # NaN is refused, too

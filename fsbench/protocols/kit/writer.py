@@ -43,6 +43,7 @@ class Answers(answers.Answers):
             super().__init__(path, known, asked)
         except answers.AnswersError as error:
             raise RecordError(str(error)) from None
+        self._test = known if isinstance(known, str) and not Path(known).is_dir() else None
 
     def add(self, number: Any, mask: Any = None, presence: Any = None, score: Any = None, labels: Any = None) -> None:
         """Store the prediction ("answer") of an episode.
@@ -57,9 +58,15 @@ class Answers(answers.Answers):
             labels: in classification, instead of a mask, the way from 1 to N of each query image.
 
         Raises:
-            RecordError: the test does not have the episode, it already has an answer, or the mask, presence, score or
-                labels have a form that cannot be scored.
+            RecordError: the test does not have the episode, or it is of another test; it already has an answer; or the
+                mask, presence, score or labels have a form that cannot be scored.
         """
+        own = getattr(number, "test", None)
+        if own and self._test not in (None, own):
+            raise RecordError(
+                f"episode {number.number} is of the test {own[:16]}, and {self.path} answers {self._test[:16]}; give "
+                "each test a file of its own"
+            )
         try:
             super().add(number, mask, presence, score, labels)
         except answers.AnswersError as error:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fsbench.base.errors import TruthError, describe
+from fsbench.base.generators import steady
 from fsbench.base.handed_out import unchanged, whole_contents
 from fsbench.core.global_state import kept_global_state
 from fsbench.core.method import Method
@@ -68,15 +69,18 @@ def check_side_effects(subject: Subject) -> str:
 
     Returns a sentence on what was measured. Raises ViolationError if one of them changes.
     """
-    method, advice = subject.method, "set back what is switched, and draw from generators of one's own (seeded_block)"
-    batch = join(method, [subject.episode()])
-    run_test(method, [batch])  # the first answer may import what sets variables
+    advice = "set back what is switched, and draw from generators of one's own (seeded_block)"
+    with kept_global_state():  # the first answers may import what sets variables
+        method = subject.method
+        batch = join(method, [subject.episode()])
+        run_test(method, [batch])
     with kept_global_state():
         for seed in (torch.default_generator.manual_seed, np.random.seed, random.seed):
             seed(AWAY + subject.seed)
-        training: list[str] = []
+        training, told = list[str](), list[str]()
         with kept_global_state() as before:
-            run_test(method, [batch], lambda: training.extend(_in_training(method)))
+            with steady(type(method).__name__, told.append):
+                run_test(method, [batch], lambda: training.extend(_in_training(method)))
             with kept_global_state() as after:
                 pass
     changed = [name for name, value in before.items() if not _are_equal(value, after.get(name))]
@@ -84,6 +88,8 @@ def check_side_effects(subject: Subject) -> str:
         raise ViolationError(f"{' and '.join(changed)} changed by an answer", "the same before and after it", advice)
     if training:
         raise ViolationError(f"{training[0]} in training mode after an answer", "eval mode", advice)
+    if told:
+        raise ViolationError(told[0], "eval mode", advice)
     return f"{len(before)} generators and switches are as before an answer, and all modules in eval mode"
 
 

@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal
 
 from fsbench.base.errors import ContractError, FsbenchError, SettingsError, describe, known_names, user_message
+from fsbench.core.global_state import kept_global_state
 from fsbench.core.method import Method
 from fsbench.runner.config.merge import setting
 from fsbench.runner.config.registry import TaskName, choose_method, task_of
@@ -160,7 +161,8 @@ def run_check(name: str, subject: Subject) -> Outcome:
         words = f"the check {subject.broken} fails, and so this one tells nothing; mend that"
         return Outcome(name, "does not apply", words)
     try:
-        return Outcome(name, "ok", CHECKS[name](subject))
+        with kept_global_state():  # a check would not see what an answer of an earlier one has switched
+            return Outcome(name, "ok", CHECKS[name](subject))
     except NotApplicableError as reason:
         return Outcome(name, "does not apply", str(reason))
     except Exception as error:

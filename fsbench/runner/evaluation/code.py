@@ -31,25 +31,6 @@ def code_sha256(model: Any) -> str:
     return fingerprint(parts)
 
 
-def training_networks(model: Any) -> list[str]:
-    """Return the class names of networks that a function's code leads to and that answer in training mode.
-
-    Those without dropout and without running statistics answer alike in both modes, and are left out.
-    """
-    torch: Any = sys.modules.get("torch")  # without it there are none
-    if torch is None or isinstance(model, torch.nn.Module):
-        return []
-    held = [part for value in _reached(model) for part in (value, *getattr(value, "__dict__", {}).values())]
-    return sorted({type(one).__name__ for one in held if isinstance(one, torch.nn.Module) and _is_trained_mode(one)})
-
-
-def _is_trained_mode(network: Any) -> bool:
-    return any(
-        one.training and ("Drop" in type(one).__name__ or getattr(one, "running_mean", None) is not None)
-        for one in network.modules()
-    )
-
-
 def _reached(model: Any) -> Iterator[Any]:
     """Yield what the code of an object leads to, each object once and plain values as often as they stand in it."""
     left, seen = [model], dict[int, Any]()  # objects, which stay: another would get the number of one that is gone

@@ -29,7 +29,7 @@ from fsbench.records.journal import Journal
 from fsbench.records.remaining_episodes import Answering, Share, evaluate_episodes
 from fsbench.records.run import Cost, Keep, WentOn
 from fsbench.runner.config.limits import check_label, check_name
-from fsbench.runner.evaluation.code import code_sha256, training_networks
+from fsbench.runner.evaluation.code import code_sha256
 from fsbench.runner.evaluation.handed_in import read_given_card, record_answers
 from fsbench.runner.evaluation.result import Result
 from fsbench.scores.answers import SegmentationAnswer
@@ -58,7 +58,8 @@ def evaluate(
             integers, 0 background and 1 to N the ways, or (mask, presence), or (mask, presence, score), with N bools
             (or 1 and 0) and N numbers from 0 to 1, one form for all episodes; in classification the way from 1 of each
             query.
-            A `torch.nn.Module` is such a function if its `forward` takes an episode; it answers in eval mode.
+            A `torch.nn.Module` is such a function if its `forward` takes an episode; it answers in eval mode. An
+            autocast around the call is put off, one within the function is the function's.
             A method of the suite as an object, such as a `Segmenter` of one's own.
             The name of a method (see `fsbench list`), which is built, trained if need be and run as by `fsbench bench`.
         test: the test, as `fsbench.load_test` returns it.
@@ -175,10 +176,6 @@ def _evaluate_rest(
         code = code_sha256(model)
         went_on = _check_alike(answered_by, journal, sorted(done), code) if done else None
         write_text(make_folder(journal.folder) / CODE, code)
-        if networks := training_networks(model):
-            sentence = f"{name} answers by {', '.join(networks)} in training mode; call eval() on it before the test"
-            print_note(sentence)
-            journal.note(sentence)
         show = partial(track, description=name, unit="episode") if progress else iter
         evaluate_episodes([Share(answered_by, left, journal, lambda _: least)], show)
         check_asked_alone(alone, journal, asked, name)
@@ -264,14 +261,18 @@ def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
     return Answering(name, test, lambda: answerer(model), begin_fresh, lambda numbers: [[n] for n in numbers])
 
 
-def _answering_mode(model: Any) -> AbstractContextManager[None]:
-    """Return the context in which a network is in eval mode; for a function, none."""
-    torch: Any = sys.modules.get("torch")  # a network is here only where torch is
-    if torch is None or not isinstance(model, torch.nn.Module):
-        return nullcontext()
+@contextmanager
+def _answering_mode(model: Any) -> Iterator[None]:
+    """Within the block, a network is in eval mode, and an autocast that is open around the call is put off."""
+    torch: Any = sys.modules.get("torch")  # both are here only where torch is
+    if torch is None:
+        yield
+        return
     from fsbench.core.answering import in_eval_mode
+    from fsbench.core.global_state import without_autocast
 
-    return in_eval_mode(model)
+    with without_autocast(), in_eval_mode(model) if isinstance(model, torch.nn.Module) else nullcontext():
+        yield
 
 
 def _ask(model: Any, episode: VisibleEpisode | VisibleImages) -> Any:
@@ -378,6 +379,10 @@ def _array(values: Any, number: int) -> np.ndarray:
     """Return numbers as an array, those of a tensor of any device included."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
+    if np.ma.is_masked(values):
+        raise SettingsError(
+            f"episode {number}: the answer is a masked array; expected values in all places, as mask.filled(0) has them"
+        )
     try:
         return np.asarray(values)
     except (TypeError, ValueError) as error:  # ragged lists; bfloat16, which numpy does not have

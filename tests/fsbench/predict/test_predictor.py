@@ -10,6 +10,7 @@ from PIL import Image
 
 import fsbench
 from fsbench.base.errors import CheckpointError, DataError, SettingsError
+from fsbench.data.dataset import VOID
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels
 from fsbench.datamodules.datasets.folder import Folder
@@ -122,6 +123,17 @@ def test_supports_of_equal_names_are_told_apart(demo):
     other = np.where(mask[..., None] == 1, np.uint8([30, 40, 220]), photo)
     found = [demo.clear().support("block", [(one, mask)]).predict(query).label_map for one in (photo, other, photo)]
     assert np.array_equal(found[0], found[2]) and not np.array_equal(found[0], found[1])
+
+
+def test_arrays_are_the_callers_again_and_255_beside_1_is_void(demo):
+    photo, mask = scene(96, 128)
+    expected = demo.support("block", [(photo, mask > 0)]).predict(photo).label_map
+    buffer, void = photo.copy(), (mask > 0).astype(np.uint8)
+    void[0, void[0] == 0] = VOID
+    demo.clear().support("block", [(buffer, void)])
+    buffer[:] = 0
+    np.testing.assert_array_equal(demo.predict(photo).label_map, expected)
+    assert demo.supports[0].labels.tolist() == void.tolist()
 
 
 def test_arrays_may_be_views_and_read_only(demo):
@@ -250,6 +262,11 @@ def test_what_does_not_fit_is_said_in_one_line(demo, emat, tmp_path, monkeypatch
         fsbench.Predictor("emat_seg", dataset="demo", checkpoint=emat)
     with pytest.raises(DataError, match=r"has the shape \(8, 9, 3\) and its mask \(9, 9\)"):
         demo.support("x", [(np.zeros((8, 9, 3), np.uint8), np.ones((9, 9)))])
+    ones = np.ones((8, 9))
+    for pixels in (np.zeros((8, 9)), np.zeros((8, 9, 3)), np.zeros((8, 9, 4), np.uint8)):
+        for call in (demo.predict, lambda one: demo.support("x", [(one, ones)]), lambda one: demo.negative([one])):
+            with pytest.raises(DataError, match=rf"{pixels.dtype} of shape \(8, 9"):
+                call(pixels)
 
 
 def test_a_broken_photo_is_told(demo, tmp_path):

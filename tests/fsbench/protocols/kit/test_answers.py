@@ -71,6 +71,7 @@ def test_tensors_and_episodes_are_taken(tmp_path):
         (dict(mask=np.full((2, 2), -1)), "values -1 to -1"),
         (dict(mask=np.full((2, 2), 255)), "values 255 to 255"),
         (dict(mask=255 * np.eye(2)), "marks a way with 255; write its number, from 1 to N"),
+        (dict(mask=np.ma.masked_equal(np.eye(2), 0)), "a masked array"),
         (dict(mask="cat"), "shape"),
         (dict(mask=None), "shape"),
         (dict(mask=np.eye(2, dtype=int), score=[0.5]), "without presence"),

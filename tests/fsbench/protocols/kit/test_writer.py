@@ -32,6 +32,15 @@ def test_answers_are_checked_against_the_test(test, tmp_path):
     assert fsbench.Answers(tmp_path / "a.fsa", test).done == {0}
 
 
+def test_an_episode_of_another_test_is_refused(test, blocks_folder, tmp_path):
+    other = fsbench.load_test("folder", root=blocks_folder, episodes=3, way=2, shot=2)
+    for number, known in enumerate((test, test.manifest.sha256)):
+        with fsbench.Answers(tmp_path / f"{number}.fsa", known) as answers:
+            with pytest.raises(RecordError, match=other.manifest.sha256[:16]):
+                answers.add(other[0], np.ones(other[0].size, np.uint8))
+            assert not answers.done
+
+
 def test_files_that_do_not_fit(test, tmp_path):
     fsbench.Answers(tmp_path / "a.fsa", "ab" * 32).close()
     with pytest.raises(RecordError, match="answers the test abab"):

@@ -188,6 +188,12 @@ class ReseedsPython(Sound):
         return super().segment(query, support)
 
 
+class SetsThreads(Sound):
+    def segment(self, query, support):
+        torch.set_num_threads(3)
+        return super().segment(query, support)
+
+
 class StaysInTraining(Sound):
     def segment(self, query, support):
         found = super().segment(query, support)
@@ -326,6 +332,22 @@ class NormalisesBatches(Sound):
 
     def query(self, image):
         return self.norm(image)
+
+
+class SumsInStep(Sound):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * len(batch)
+
+
+class DrawsOnce(Sound):
+    def losses(self, query, supports, target):
+        return {"loss": super().losses(query, supports, target)["loss"] * (1 + torch.rand(()))}
+
+
+class MeansOverShown(Sound):
+    def losses(self, query, supports, target):
+        loss = super().losses(query, supports, target)["loss"]
+        return {"loss": loss * len(target.present) / target.present.sum().clamp(min=1)}
 
 
 class Leaks(Sound):

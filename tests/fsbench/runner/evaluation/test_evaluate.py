@@ -241,6 +241,7 @@ def test_a_change_of_one_answer_in_eight_is_seen(tmp_path, monkeypatch):
         (lambda e: (middle(e), [True, True], [float("nan"), 0]), "expected 0 to 1"),
         (lambda e: (middle(e), None, [1, 0]), "episode 0: it has a score without presence; expected both"),
         (lambda e: (middle(e), None, None, None), "with 3 more, expected a mask"),
+        (lambda e: np.ma.masked_equal(middle(e), 0), "episode 0: the answer is a masked array"),
         (lambda e: None, "the answer is object"),
         (
             torch.nn.Linear(2, 2),
@@ -364,7 +365,8 @@ def test_a_size_of_answers_is_that_of_the_first_where_the_input_decides(blocks_f
 def test_no_part_of_an_episode_is_its_truth(test):
     episode = test[0]
     names = {name for name in dir(episode) if not name.startswith("_")}
-    assert names == {"number", "query_name", "classes", "supports", "answer_size", "query_file", "query", "size", "way"}
+    images = {"query_name", "query_file", "query", "supports"}
+    assert names == {"number", "classes", "answer_size", "size", "way", "test", *images}
     assert {name for name in dir(episode.supports[0][0]) if not name.startswith("_")} == {
         "name", "number", "box", "file", "image", "mask",
     }  # fmt: skip
