@@ -3,7 +3,7 @@
 import random
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,50 +21,32 @@ def generator_states() -> tuple[Any, ...]:
     return states
 
 
-def _kind(layer: Any) -> str:
-    return str(getattr(layer, "original_name", type(layer).__name__))  # of a scripted layer the name of its class
-
-
-@contextmanager
-def _layers_used() -> Iterator[list[Any]]:
-    """Yield a list that gets the layers that compute within the block and depend on their mode, wherever they are kept.
-
-    These are dropout and layers with running statistics.
-    """
-    torch: Any = sys.modules.get("torch")
-    if torch is None:
-        yield []
-        return
-    used = list[Any]()
-
-    def look(module: Any, inputs: Any) -> None:
-        scripted = isinstance(module, torch.jit.ScriptModule)  # whose layers call no hook
-        used.extend(
-            layer
-            for layer in (module.modules() if scripted else (module,))
-            if "Drop" in _kind(layer) or getattr(layer, "running_mean", None) is not None
-        )
-
-    handle = torch.nn.modules.module.register_module_forward_pre_hook(look)
-    try:
-        yield used
-    finally:
-        handle.remove()
-
-
 @contextmanager
 def steady(name: str, tell: Callable[[str], None]) -> Iterator[None]:
     """Call `tell` with sentences about the method `name` if the block's answers do not follow from episodes alone.
 
-    A layer that is in training mode only while the block fits it is none that answers so.
+    Dropout and layers with running statistics are seen wherever they are kept. One that is in training mode only while
+    the block fits it is none that answers so.
     """
+    torch: Any = sys.modules.get("torch")
+    used: list[tuple[str, Any]] = []
+
+    def look(module: Any, inputs: Any) -> None:
+        scripted = isinstance(module, torch.jit.ScriptModule)  # whose layers call no hook, and state their class
+        for layer in module.modules() if scripted else (module,):
+            kind = str(getattr(layer, "original_name", type(layer).__name__))
+            if "Drop" in kind or getattr(layer, "running_mean", None) is not None:
+                used.append((kind, layer))
+
     before = generator_states()
-    with _layers_used() as used:
+    with ExitStack() as stack:
+        if torch is not None:
+            stack.callback(torch.nn.modules.module.register_module_forward_pre_hook(look).remove)
         yield
     if generator_states() != before:
         tell(
             f"{name} draws random numbers that do not follow from the episode, so another start scores differently; "
             "turn dropout off in a test, and seed a generator by the episode's number"
         )
-    if kinds := sorted({_kind(layer) for layer in used if layer.training}):
+    if kinds := sorted({kind for kind, layer in used if layer.training}):
         tell(f"{name} answers by {', '.join(kinds)} in training mode; call eval() on its network before the test")

@@ -38,25 +38,19 @@ def tf32_allowed() -> list[bool]:
 
 
 @contextmanager
-def without_autocast() -> Iterator[None]:
-    """Within the block, put off an autocast that the program around it has opened."""
+def apart_from_program(keeps_type: bool = False) -> Iterator[None]:
+    """Within the block, put off an autocast that the program around it has set, and a default type unless it is kept.
+
+    What a run sets itself, such as the precision of Lightning's Trainer, is entered within the block.
+    """
     with ExitStack() as stack:
         torch.clear_autocast_cache()  # which torch itself does at the end of the outermost autocast alone
         for device in ("cpu", "cuda", "mps"):
             stack.callback(torch.set_autocast_enabled, device, torch.is_autocast_enabled(device))
             torch.set_autocast_enabled(device, False)
-        yield
-
-
-@contextmanager
-def apart_from_program() -> Iterator[None]:
-    """Within the block, put off an autocast and a default type that the program around it has set.
-
-    What a run sets itself, such as the precision of Lightning's Trainer, is entered within the block.
-    """
-    with without_autocast(), ExitStack() as stack:
-        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
-        torch.set_default_dtype(torch.float32)
+        if not keeps_type:
+            stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+            torch.set_default_dtype(torch.float32)
         yield
 
 

@@ -71,16 +71,12 @@ class Share(Generic[Counted]):
                     self.journal.note(sentence)
                 told.add(sentence)
 
-            def steadily(seen: Any) -> Sequence[Any]:
-                with steady(name, tell):
-                    return answer(seen)
-
             def add(results: list[Any]) -> None:
                 writer.add([result for result in results if result.episode in left], self.keep)
 
             def take(batch: Any) -> None:
                 with self.around():
-                    evaluate_batches([batch], self.answering.test, steadily, add, name)
+                    evaluate_batches([batch], self.answering.test, steady(name, tell)(answer), add, name)
 
             yield take
 

@@ -269,9 +269,10 @@ def _answering_mode(model: Any) -> Iterator[None]:
         yield
         return
     from fsbench.core.answering import in_eval_mode
-    from fsbench.core.global_state import without_autocast
+    from fsbench.core.global_state import apart_from_program
 
-    with without_autocast(), in_eval_mode(model) if isinstance(model, torch.nn.Module) else nullcontext():
+    is_network = isinstance(model, torch.nn.Module)
+    with apart_from_program(keeps_type=True), in_eval_mode(model) if is_network else nullcontext():
         yield
 
 
