@@ -16,7 +16,7 @@ from fsbench.protocols.test import Test
 Pass = Generator[Any, None, None]
 
 
-def unchanged(loader: Any) -> Pass:
+def _unchanged(loader: Any) -> Pass:
     yield from loader
 
 
@@ -32,7 +32,7 @@ class Batches:
         batch_sampler: the loader's, which Lightning tells the number of the epoch.
     """
 
-    def __init__(self, loader: Any, start: Callable[[Any], Pass] = unchanged):
+    def __init__(self, loader: Any, start: Callable[[Any], Pass] = _unchanged):
         self._loader, self._start = loader, start
         self._length = len(loader)
         self._pass: Pass | None = None

@@ -39,8 +39,8 @@ LARGEST = 2**21
 LONGEST_NAME = 200
 """Letters of the longest text that is taken for the name of a file."""
 WRITING = {
-    "FileHandler", "imwrite", "save", "save_file", "savefig", "savetxt", "savez", "savez_compressed", "to_csv",
-    "write_bytes", "write_text",
+    "FileHandler", "basicConfig", "imwrite", "save", "save_file", "savefig", "savetxt", "savez",
+    "savez_compressed", "to_csv", "write_bytes", "write_text",
 }  # fmt: skip
 """Functions and classes that write the file that they are given; `open` does with some modes."""
 
@@ -160,8 +160,10 @@ def _texts(content: bytes) -> frozenset[str]:
         nodes = [*ast.walk(ast.parse(content))]
     except (SyntaxError, ValueError):
         return frozenset()
-    writing = [node for node in nodes if isinstance(node, ast.Call) and _writes(node)]
-    return _constants(nodes).difference(*(_constants(ast.walk(call)) for call in writing))
+    writing: list[ast.AST] = [node for node in nodes if isinstance(node, ast.Call) and _writes(node)]
+    named = {node.id for call in writing for node in ast.walk(call) if isinstance(node, ast.Name)}
+    writing += [node for node in nodes if isinstance(node, ast.Assign) and named.intersection(map(_word, node.targets))]
+    return _constants(nodes).difference(*(_constants(ast.walk(one)) for one in writing))
 
 
 def _writes(call: ast.Call) -> bool:

@@ -110,11 +110,13 @@ def test_files_that_code_names_are_found_unless_it_writes_them(folder, monkeypat
         folder,
         zpack__start="read(HERE / 'w' / 'deep' / 'w.npy', 'beside.txt', root / 'above.txt', 'of_sub.txt', '.yaml')\n"
         "open('log.txt', mode='a')\n(HERE / 'made.txt').write_text(read('also.txt'))\nnp.save('made.npy', x)\n"
+        "OUT = HERE / 'kept.txt'\nopen(OUT, 'ab')\nlogging.basicConfig(filename='basic.log')\n"
         "open('zpack')\nread('..', '/', '', 'x' * 300, 'absent.txt')\nimport zpack.sub.mod",
         zpack__sub__mod="first = open('beside.txt', 'rb').read()",
     )
     named = ["zpack/w/deep/w.npy", "zpack/beside.txt", "above.txt", "zpack/sub/of_sub.txt", "zpack/start.yaml"]
-    for name in (*named, "zpack/log.txt", "zpack/made.txt", "zpack/made.npy", "zpack/other.txt"):
+    others = ("log.txt", "made.txt", "made.npy", "other.txt", "kept.txt", "basic.log")
+    for name in (*named, *(f"zpack/{other}" for other in others)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     found = files_named_by(own_modules("zpack.start").values())
