@@ -62,7 +62,7 @@ def coco_with_split(root: Path) -> Path:
         annotations = [
             {
                 "id": 10 * n + number, "image_id": n, "category_id": number, "iscrowd": 0, "area": 41 * 51,
-                "bbox": [*corners(n, number)[0], 40, 50], "segmentation": [sum(corners(n, number), [])],
+                "bbox": [*corners(n, number)[0], 40, 50], "segmentation": [np.ravel(corners(n, number)).tolist()],
             }
             for n in photos
             for number in range(1, len(CLASSES) + 1)
