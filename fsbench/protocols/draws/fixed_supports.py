@@ -106,15 +106,9 @@ class OwnSets(Provider):
         """
         return self.data.candidates("trn")
 
-    def group_of(self, name: str) -> str:
-        """Return what an image shows, such as a patient or a scene; by default each image shows another."""
-        return name
-
     def apart(self, queries: Sequence[str], draws: Sequence[Mapping[int, Sequence[str]]]) -> list[str]:
         """Return the queries that show nothing that a support of any draw shows."""
-        supports = {name for draw in draws for name in chain.from_iterable(draw.values())}
-        seen = set(map(self.group_of, supports))
-        return [name for name in queries_apart(self.data, queries, supports) if self.group_of(name) not in seen]
+        return queries_apart(self.data, queries, {name for draw in draws for name in chain(*draw.values())})
 
 
 NAMED = "named_supports"
