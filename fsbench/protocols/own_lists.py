@@ -12,6 +12,7 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.list_substitutes import print_once
 from fsbench.protocols.protocol import Protocol
 
+
 def marked_if_own(manifest: Manifest, protocol: Protocol, data: Any, source: object) -> Manifest:
     """Return a manifest, marked as a user's own list unless the protocol draws the same episodes from the local data.
 
