@@ -23,13 +23,9 @@ class Aircraft(LabelledImages):
                 ("images/*.jpg", "images_family_trainval.txt"),
             ),
         ),
-        instructions="""\
-`fsbench data prepare aircraft --root <root>` fetches and arranges everything. By hand, from the page
-https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/ fetch
-  fgvc-aircraft-2013b.tar.gz    %(fgvc-aircraft-2013b.tar.gz)s
-and unpack it; <root> is its folder data with
-  images/   10000 photos        images_family_trainval.txt
-""",
+        dataset="aircraft",
+        page="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
+        holds=("images/<photo>.jpg", "images_family_trainval.txt"),
     )
 
     def derive(self) -> list[tuple[str, Sequence[str]]]:

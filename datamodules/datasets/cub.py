@@ -23,13 +23,9 @@ class Cub(LabelledImages):
                 ("images/*/*.jpg",),
             ),
         ),
-        instructions="""\
-`fsbench data prepare cub --root <root>` fetches and arranges everything. By hand, from the page
-https://data.caltech.edu/records/65de6-vp158 fetch
-  CUB_200_2011.tgz              %(CUB_200_2011.tgz)s
-and unpack it; <root> is its folder CUB_200_2011 with
-  images/                       200 folders, 11788 photos
-""",
+        dataset="cub",
+        page="https://data.caltech.edu/records/65de6-vp158",
+        holds=("images/<200 classes>/<photo>.jpg",),
     )
 
     def derive(self) -> list[tuple[str, Sequence[str]]]:

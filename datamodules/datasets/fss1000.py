@@ -94,20 +94,12 @@ class Fss1000(BinaryMasks):
     query_sampling: QuerySampling = "sequential"
     list_order = "class"
     source = Source(
-        lists="""\
-The lists are kept in the authors' repositories; `fsbench data prepare fss1000` fetches them:
-  https://github.com/juhongm999/hsnet   folder data/splits, commit 6b1bc12b3ff9f3950f49c55ab6f089e8d9e0d191 (trn, val)
-Give the folder data/splits of a checkout, or a folder with several such folders; files are looked for as
-  <folder>/fss/test.txt   <folder>/fss/trn.txt   <folder>/fss/val.txt
-Without lists the suite derives its own from the annotations and the record says so.
-""",
-        instructions="""\
-The archive is on Google Drive, which only a browser gets it from: follow the link on the page
-https://github.com/HKUSTCV/FSS-1000, put the file (fewshot_data.zip) into DIR, and run
-  fsbench data prepare fss1000 --root <root> --from DIR
-Its authors publish no checksum; the command verifies the structure: 1000 class folders with 1.jpg … 10.jpg, 1.png …
-10.png. <root> may also be the unpacked folder itself.
-""",
+        dataset="fss1000",
+        page="https://github.com/HKUSTCV/FSS-1000",
+        by_hand=(ARCHIVE,),
+        terms="a browser gets it from the Google Drive that the page links to",
+        holds=("<1000 classes>/<1 to 10>.jpg", "<1000 classes>/<1 to 10>.png"),
+        lists="fss1000",
     )
 
     def __init__(

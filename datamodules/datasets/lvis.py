@@ -12,7 +12,7 @@ from fsbench.data.dataset import PairList
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import Classes, Task
 from fsbench.data.list_substitutes import substitute_list
-from fsbench.data.source import Source
+from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.kinds.coco_views import PHOTOS_2017, CocoViews
 from fsbench.datamodules.kinds.view_episodes import ViewEpisodes
@@ -88,21 +88,14 @@ class Lvis(CocoViews):
     logged_episodes = (2300,) * 10
     source = Source(
         archives=PHOTOS_2017,
-        instructions="""\
-The annotations are a file of Matcher's authors; follow the links to their data on the page
-https://github.com/aim-uofa/Matcher and put it at <root>/lvis_val.pkl. The photos are COCO's of 2017, from the page
-https://cocodataset.org/#download
-  val2017.zip                    %(val2017.zip)s   5000 photos
-  train2017.zip                  %(train2017.zip)s   118287 photos
-unpacked in <root>/coco. <root> then holds
-  lvis_val.pkl   coco/val2017/   coco/train2017/, of both the photos that the file names
---protocol presence needs <root>/lvis_v1_val.json, LVIS's own annotations of its validation part, which alone say which
-categories a photo lacks, and does without lvis_val.pkl. From the page https://www.lvisdataset.org/dataset:
-  lvis_v1_val.json.zip           https://dl.fbaipublicfiles.com/LVIS/lvis_v1_val.json.zip
-`fsbench data prepare lvis --root <root> --from <folder>` takes it packed or unpacked. The training part
-(lvis_v1_train.json) is in no test.
-No checksum of the files is published; `fsbench data check lvis --root <root>` compares class counts.
-""",
+        dataset="lvis",
+        page="https://github.com/aim-uofa/Matcher",
+        by_hand=(
+            ByHand("the authors' list", (FILE,)),
+            ByHand("LVIS's own annotations", (f"{OWN_FILE}.zip",), "https://www.lvisdataset.org/dataset"),
+        ),
+        holds=(FILE, OWN_FILE, "coco/val2017/", "coco/train2017/"),
+        notes=(f"--protocol presence needs {OWN_FILE}, and does without {FILE}; all other tests need {FILE} alone",),
     )
 
     def __init__(self, root: str):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from fsbench.base.errors import DataError
 from fsbench.base.files import sha256_file
 from fsbench.data.disk_cache import load_json, save_json
-from fsbench.data.source import Source
+from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.kinds.coco_views import PHOTOS_2017, CocoViews
 from fsbench.datamodules.kinds.view_episodes import ViewEpisodes
 from fsbench.datamodules.kinds.views import SEPARATOR, AnnotatedMask
@@ -49,17 +49,10 @@ class PacoPart(CocoViews):
     logged_episodes = (2500,) * 4
     source = Source(
         archives=PHOTOS_2017,
-        instructions="""\
-The annotations are files of Matcher's authors; follow the links to their data on the page
-https://github.com/aim-uofa/Matcher and put them into <root>/paco. The photos are COCO's of 2017, from the page
-https://cocodataset.org/#download
-  val2017.zip                    %(val2017.zip)s   5000 photos
-  train2017.zip                  %(train2017.zip)s   118287 photos
-unpacked in <root>/coco. <root> then holds
-  paco/paco_part_train.pkl   paco/paco_part_val.pkl   coco/val2017/   coco/train2017/
-`fsbench data prepare paco_part --root <root>` gets the photos and unpacks them beside the annotations.
-No checksum of the files is published; `fsbench data check paco_part --root <root>` compares class counts.
-""",
+        dataset="paco_part",
+        page="https://github.com/aim-uofa/Matcher",
+        by_hand=tuple(ByHand("the authors' annotations", (Path(file).name,)) for file in FILES.values()),
+        holds=(*FILES.values(), "coco/val2017/", "coco/train2017/"),
     )
 
     def __init__(self, root: str):

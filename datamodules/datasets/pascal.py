@@ -73,6 +73,7 @@ _VOC = Archive(
 _SBD = Archive(
     "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
     "82b4d87ceb2ed10f6038a1cba92111cb",
+    page="http://home.bharathh.info/pubs/codes/SBD/download.html",
 )
 _INNER = ("VOC2012", "VOCdevkit/VOC2012")
 _PARTS = ("JPEGImages", "SegmentationClassAug")
@@ -104,31 +105,15 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
     query_sampling: QuerySampling = "sequential"
     min_pixels = MIN_PIXELS
     source = Source(
-        lists="""\
-The lists are kept in the authors' repositories; `fsbench data prepare pascal` fetches them:
-  https://github.com/juhongm999/hsnet   folder data/splits, commit 6b1bc12b3ff9f3950f49c55ab6f089e8d9e0d191 (trn, val)
-  https://github.com/visinf/emat        folder data/splits, commit 7db92ea (size splits, under custom/)
-  https://github.com/Sam1224/HMNet      commit 556916cc2036f32d68d8e0b810eb9ebcbee6ae1a (PFENet-like; by hand)
-Give the folder data/splits of a checkout, or a folder with several such folders; files are looked for as
-  <folder>/pascal/val/fold0.txt   <folder>/pascal/custom/0-5/fold0.txt   <folder>/pascal/fss_list/val/data_list_0.txt
-Without lists the suite derives its own from the annotations and the record says so.
-""",
         archives=(_VOC, _SBD),
-        instructions="""\
-`fsbench data prepare pascal --root <root>` fetches and arranges everything. By hand, from the page
-http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ fetch
-  VOCtrainval_11-May-2012.tar   %(VOCtrainval_11-May-2012.tar)s
-and unpack it; <root> is its folder VOCdevkit/VOC2012 with
-  JPEGImages/                          17125 photos
-  ImageSets/Segmentation/val.txt       1449 names
-  SegmentationClass/                   2913 label maps
-From the page http://home.bharathh.info/pubs/codes/SBD/download.html fetch
-  benchmark.tgz                 %(benchmark.tgz)s
-and make the folder
-  SegmentationClassAug/                12031 label maps: those of SegmentationClass, and for all other images
-                                       GTcls.Segmentation of SBD's cls/<name>.mat as <name>.png (class numbers)
-With both archives in DIR, `fsbench data prepare pascal --root <root> --from DIR` checks them and does the rest.
-""",
+        dataset="pascal",
+        page="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
+        holds=(
+            "VOC2012/JPEGImages/<photo>.jpg",
+            "VOC2012/ImageSets/Segmentation/val.txt",
+            "VOC2012/SegmentationClassAug/<photo>.png",
+        ),
+        lists="pascal",
     )
 
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):

@@ -9,7 +9,7 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import read_json
 from fsbench.data.dataset import PairList
 from fsbench.data.episodes.task import Classes
-from fsbench.data.source import Archive, Source
+from fsbench.data.source import Archive, ByHand, Source
 from fsbench.datamodules.kinds.find_folder import find_folder
 from fsbench.datamodules.kinds.view_episodes import ViewEpisodes
 from fsbench.datamodules.kinds.views import SEPARATOR, AnnotatedMask, ViewData, listed_views, view_photo
@@ -60,16 +60,16 @@ class PascalPart(ViewData):
             Archive(
                 "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar",
                 None,  # none is published
+                page="http://host.robots.ox.ac.uk/pascal/VOC/voc2010/",
             ),
         ),
-        instructions="""\
-The annotations are files of Matcher's authors; follow the links to their data on the page
-https://github.com/aim-uofa/Matcher. The photos are those of VOC 2010, from the page
-http://host.robots.ox.ac.uk/pascal/VOC/voc2010/ (VOCtrainval_03-May-2010.tar). <root> is the folder VOC2010 with
-  all_obj_part_to_image.json   Annotations_Part_json_merged_part_classes/<id>.json   JPEGImages/<id>.jpg
-`fsbench data prepare pascal_part --root <root>` gets the photos and unpacks them beside the annotations.
-No checksum of the files is published; `fsbench data check pascal_part --root <root>` compares class counts.
-""",
+        dataset="pascal_part",
+        page="https://github.com/aim-uofa/Matcher",
+        by_hand=(
+            ByHand("the authors' list", (LIST,), place="<root>"),
+            ByHand("the authors' annotations", (ANNOTATIONS,), place="<root>"),
+        ),
+        holds=(f"VOC2010/{LIST}", f"VOC2010/{ANNOTATIONS}/<id>.json", f"VOC2010/{PHOTOS}/<id>.jpg"),
     )
 
     def __init__(self, root: str):

@@ -29,14 +29,9 @@ class Pets(LabelledImages):
                 ("images/*.jpg",),
             ),
         ),
-        instructions="""\
-`fsbench data prepare pets --root <root>` fetches and arranges everything. By hand, from the page
-https://www.robots.ox.ac.uk/~vgg/data/pets/ fetch
-  images.tar.gz                 %(images.tar.gz)s
-  annotations.tar.gz            %(annotations.tar.gz)s
-and unpack both in <root>, which then holds
-  images/   7390 photos         annotations/list.txt
-""",
+        dataset="pets",
+        page="https://www.robots.ox.ac.uk/~vgg/data/pets/",
+        holds=("images/<photo>.jpg", "annotations/list.txt"),
     )
 
     def derive(self) -> list[tuple[str, Sequence[str]]]:

@@ -107,9 +107,10 @@ class Source:
         if self.dataset:
             lines.append(f"  {self.command}")
         checksums = {one.name: f"md5 {one.md5}" if one.md5 else "no checksum is published" for one in self.archives}
+        start = "which takes from the folder of --from, or fetches"
         for page, names in self._by_page((one.page, one.name) for one in self.archives).items():
-            lines.append(f"which fetches from {page}, or takes from the folder of --from,")
-            lines += [f"  {name}   {checksums[name]}" for name in names]
+            lines += [f"{start} from {page}", *(f"  {name}   {checksums[name]}" for name in names)]
+            start = "and"
         if self.extra:
             lines.append(f"it takes the packages of: pip install 'fsbench[{self.extra}]'")
         if self.holds:

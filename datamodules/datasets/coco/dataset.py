@@ -107,26 +107,16 @@ class Coco(OfficialData):
     checked_splits: ClassVar[tuple[str, ...]] = ("val", *SIZE_BINS, "pfenet-val")
     """Splits whose lists `fsbench data check` compares, beside those of training."""
     source = Source(
-        lists="""\
-The lists are kept in the authors' repositories; `fsbench data prepare coco` fetches them:
-  https://github.com/juhongm999/hsnet   folder data/splits, commit 6b1bc12b3ff9f3950f49c55ab6f089e8d9e0d191 (trn, val)
-  https://github.com/visinf/emat        folder data/splits, commit 7db92ea (size splits, under custom/)
-  https://github.com/Sam1224/HMNet      commit 556916cc2036f32d68d8e0b810eb9ebcbee6ae1a (PFENet-like; by hand)
-Give the folder data/splits of a checkout, or a folder with several such folders; files are looked for as
-  <folder>/coco/val/fold0.pkl   <folder>/coco/custom/0-5/fold0.pkl
-Without lists the suite derives its own from the annotations and the record says so.
-""",
         archives=(_TRAIN, _VAL, _ANNOTATIONS),
-        instructions="""\
-`fsbench data prepare coco --root <root>` fetches and arranges everything. By hand, from the page
-https://cocodataset.org/#download fetch
-  train2014.zip                  %(train2014.zip)s   82783 photos
-  val2014.zip                    %(val2014.zip)s   40504 photos
-  annotations_trainval2014.zip   %(annotations_trainval2014.zip)s
-and unpack all three in <root>, which then holds
-  train2014/   val2014/   annotations/instances_train2014.json   annotations/instances_val2014.json
-Check the archives with md5sum.
-""",
+        dataset="coco",
+        page="https://cocodataset.org/#download",
+        holds=(
+            "train2014/",
+            "val2014/",
+            "annotations/instances_train2014.json",
+            "annotations/instances_val2014.json",
+        ),
+        lists="coco",
     )
 
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
@@ -377,23 +367,12 @@ class CocoAll(JoinedFolds, Coco):
     list_folder = "hsnet/coco/val/"
     checked_splits = ("val",)
     source = Source(
-        lists="""\
-The lists are kept in the authors' repositories; `fsbench data prepare coco_all` fetches them:
-  https://github.com/juhongm999/hsnet   folder data/splits, commit 6b1bc12b3ff9f3950f49c55ab6f089e8d9e0d191 (trn, val)
-Give the folder data/splits of a checkout, or a folder with several such folders; files are looked for as
-  <folder>/coco/val/fold0.pkl
-Without lists the suite derives its own from the annotations and the record says so.
-""",
         archives=(_VAL, _ANNOTATIONS),
-        instructions="""\
-`fsbench data prepare coco_all --root <root>` fetches and arranges everything; the folder of coco holds it, too. By
-hand, from the page https://cocodataset.org/#download fetch
-  val2014.zip                    %(val2014.zip)s   40504 photos
-  annotations_trainval2014.zip   %(annotations_trainval2014.zip)s
-and unpack both in <root>, which then holds
-  val2014/   annotations/instances_val2014.json
-Check the archives with md5sum.
-""",
+        dataset="coco_all",
+        page="https://cocodataset.org/#download",
+        holds=("val2014/", "annotations/instances_val2014.json"),
+        notes=("the folder of coco holds it, too",),
+        lists="coco",
     )
     same_classes_as: ClassVar[tuple[str, ...]] = (Coco.name,)
 
