@@ -84,11 +84,6 @@ class Isaid(MaskFolder, FoldwiseTrainingLists):
             raise self.source.missing(f"{root} has no {' and no '.join(absent)}; expected {' and '.join(needed)}")
         super().__init__(self.root, self.root, range(1, len(CLASS_NAMES) + 1))
 
-    def test_classes(self, fold: int) -> list[int]:
-        self.check_fold(fold)
-        first = 5 * fold + 1
-        return list(range(first, first + 5))
-
     @cached_property
     def parts(self) -> tuple[Part, ...]:
         """Names of the parts that have a folder: "val", and "trn" if it was made."""
@@ -188,12 +183,6 @@ class Isaid512(Isaid):
         if division == "stride":
             self.name = "isaid512_stride"
         super().__init__(root, lists=[])
-
-    def test_classes(self, fold: int) -> list[int]:
-        if self.division == "blocks":
-            return super().test_classes(fold)
-        self.check_fold(fold)
-        return list(range(fold + 1, len(CLASS_NAMES) + 1, self.folds))
 
 
 EachPairOnce.register(Isaid)(EachPairOnce)

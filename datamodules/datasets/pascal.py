@@ -122,11 +122,6 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
         images, labels = (self.root / part for part in _PARTS)
         super().__init__(images, labels, range(1, len(CLASS_NAMES) + 1))
 
-    def test_classes(self, fold: int) -> list[int]:
-        self.check_fold(fold)
-        first = self.classes_of_fold * fold + 1
-        return list(range(first, first + self.classes_of_fold))
-
     def candidates(self, part: Part) -> Sequence[str]:
         """Return the image names of a part: VOC's segmentation val for "val"; for training `train_aug.txt`.
 

@@ -130,10 +130,6 @@ class Coco(OfficialData):
         if all(self._absent_parts(folder) for folder in self.image_folders):
             self.require_parts("val2014")
 
-    def test_classes(self, fold: int) -> list[int]:
-        self.check_fold(fold)
-        return list(range(fold + 1, len(CLASS_NAMES) + 1, self.folds))
-
     def candidates(self, part: Part) -> Sequence[str]:
         """Return the names of all annotated images of a part ("trn" or "val"), ascending."""
         folder = IMAGE_FOLDER[part]
