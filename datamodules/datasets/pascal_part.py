@@ -81,13 +81,11 @@ class PascalPart(ViewData):
     def _super_classes(self) -> dict[int, list[tuple[str, str, list[str], list[str]]]]:
         """Fold -> (object, part, training ids, validation ids) of all parts in the order of the list."""
         path = self.root / LIST
-        content = _read(path, _LIST_FORM)
-        if not isinstance(content, Mapping):
-            raise self.other_version(path, f"it holds {type(content).__name__}", _LIST_FORM)
-        unknown = sorted(set(content) - {*SUPER_CLASSES})
-        if unknown or not content:
-            raise self.other_version(LIST, f"it has the super-class {unknown[:1]}", _LIST_FORM)
-        try:
+        with self.reading(path, _LIST_FORM):
+            content = read_json(path, "annotations")
+            unknown = sorted(content.keys() - {*SUPER_CLASSES})
+            if unknown or not content:
+                raise ValueError(f"it has the super-class {unknown[:1]}")
             return {
                 SUPER_CLASSES.index(name): [
                     (kind, part, [str(i) for i in ids["train"]], [str(i) for i in ids["val"]])
@@ -96,8 +94,6 @@ class PascalPart(ViewData):
                 ]
                 for name, entry in content.items()
             }
-        except (KeyError, TypeError, AttributeError) as error:
-            raise self.other_version(LIST, f"an entry lacks {error}", _LIST_FORM) from error
 
     @cached_property
     def classes(self) -> tuple[Part, ...]:
@@ -168,13 +164,9 @@ class PascalPart(ViewData):
 
     def crop(self, name: str) -> tuple[slice, slice]:
         """Return the (rows, columns) of the photo that the object's box covers, its values in the order of the file."""
-        box = self._view(name)[0].get("bndbox")
-        try:
-            left, top, right, bottom = (int(value) for value in box.values())  # type: ignore[union-attr]
-        except (AttributeError, TypeError, ValueError, OverflowError) as error:  # the last of infinity
-            found = f"object {name} has the box {str(box)[:60]}"
-            raise self.other_version(self.label_file(name), found, _FORM) from error
-        return slice(top, bottom), slice(left, right)
+        with self.reading(self.label_file(name), _FORM):
+            left, top, right, bottom = (int(value) for value in self._view(name)[0]["bndbox"].values())
+            return slice(top, bottom), slice(left, right)
 
     def masks(self, name: str) -> Sequence[AnnotatedMask]:
         item, wanted = self._view(name)
@@ -261,27 +253,15 @@ def _meet(box: tuple[slice, slice], other: tuple[slice, slice]) -> bool:
     return all(max(a.start, b.start) < min(a.stop, b.stop) for a, b in zip(box, other, strict=True))
 
 
-def _read(path: Path, form: str) -> Any:
-    try:
-        return read_json(path, "annotations")
-    except FileNotFoundError:
-        raise PascalPart.source.missing(f"{path} does not exist; expected the annotations of a listed image") from None
-    except (OSError, ValueError) as error:
-        raise PascalPart.source.missing(f"{path} cannot be read ({error}); expected {form}") from error
-
-
 @lru_cache(maxsize=20_000)
 def _read_objects(path: Path) -> list[dict[str, Any]]:
     """Return the objects of an annotation file, checked."""
-    content = _read(path, _FORM)
-    objects = content.get("object") if isinstance(content, Mapping) else None
-    for entry in objects if isinstance(objects, list) else [None]:
-        item = entry if isinstance(entry, Mapping) else {}
-        parts = item.get("parts")
-        sound = isinstance(parts, list) and all(
-            isinstance(part, Mapping) and isinstance(part.get("mask"), list) and isinstance(part.get("name"), str)
-            for part in parts
-        )
-        if not sound or not isinstance(item.get("name"), str):
-            raise PascalPart.other_version(path, "an object has no name or parts", _FORM)
-    return list(objects or ())
+    with PascalPart.reading(path, _FORM):
+        objects = list(read_json(path, "annotations")["object"])
+        for item in objects:
+            named = [item["name"], *(part["name"] for part in item["parts"])]
+            if not all(isinstance(name, str) for name in named):
+                raise ValueError("an object or a part has no name")
+            if not all(isinstance(part["mask"], list) for part in item["parts"]):
+                raise ValueError("a part has no list of masks")
+        return objects
