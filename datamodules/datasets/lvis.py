@@ -16,6 +16,7 @@ from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.kinds.coco_views import PHOTOS_2017, CocoViews
+from fsbench.datamodules.kinds.find_folder import require_folder
 from fsbench.datamodules.kinds.view_episodes import ViewEpisodes
 from fsbench.datamodules.kinds.views import SEPARATOR, AnnotatedMask, listed_views, view_photo
 from fsbench.datamodules.lists.plain_pickle import read_annotation_pickle
@@ -105,7 +106,7 @@ class Lvis(CocoViews):
         expected = (
             f"{FILE} and the photos coco/{{train,val}}2017, or for --protocol presence alone {OWN_FILE} and these"
         )
-        self.require_parts((self.file, "coco"), expected)
+        require_folder(self.source, self.root, (), (self.file, "coco"), expected)
 
     def require_list(self) -> None:
         """Raise DataError if the authors' list of annotations is absent; published tests draw in its order."""

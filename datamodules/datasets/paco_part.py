@@ -13,6 +13,7 @@ from fsbench.base.files import sha256_file
 from fsbench.data.disk_cache import load_json, save_json
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.kinds.coco_views import PHOTOS_2017, CocoViews
+from fsbench.datamodules.kinds.find_folder import require_folder
 from fsbench.datamodules.kinds.view_episodes import ViewEpisodes
 from fsbench.datamodules.kinds.views import SEPARATOR, AnnotatedMask
 from fsbench.datamodules.lists.plain_pickle import read_annotation_pickle
@@ -60,7 +61,7 @@ class PacoPart(CocoViews):
     def __init__(self, root: str):
         super().__init__(root)
         expected = f"{' and '.join(FILES.values())}, and the photos coco/{{train,val}}2017"
-        self.require_parts((*FILES.values(), "coco"), expected)
+        require_folder(self.source, self.root, (), (*FILES.values(), "coco"), expected)
 
     @cached_property
     def category_ids(self) -> list[int]:

@@ -27,7 +27,7 @@ from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_label_maps, report_absent
 from fsbench.datamodules.check.report import Report
-from fsbench.datamodules.kinds.find_folder import find_folder
+from fsbench.datamodules.kinds.find_folder import find_folder, require_folder
 from fsbench.datamodules.kinds.mask_folder import MaskFolder, read_names
 from fsbench.datamodules.kinds.official import FoldwiseTrainingLists, JoinedFolds, OfficialData, OfficialImageLists
 from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, default_lists, joined_lists
@@ -117,7 +117,7 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
     )
 
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
-        self.root = _voc_folder(Path(root).expanduser())
+        self.root = require_folder(self.source, Path(root).expanduser(), _INNER, _PARTS)
         self.use_lists(lists, allow_unverified_lists, Path(root).expanduser(), self.root)
         images, labels = (self.root / part for part in _PARTS)
         super().__init__(images, labels, range(1, len(CLASS_NAMES) + 1))
@@ -349,18 +349,6 @@ class PascalBoxes(BoxTest):
 
 
 KnownAbsence.register(Pascal)(CompleteLabelMaps)  # difficult objects of VOC are void
-
-
-def _voc_folder(root: Path) -> Path:
-    found = find_folder(root, _INNER, _PARTS)
-    if found is not None:
-        return found
-    expected = f"expected VOC2012 with {' and '.join(_PARTS)}"
-    if not root.is_dir():
-        raise Pascal.source.missing(f"the PASCAL VOC folder {root} does not exist; {expected}")
-    inner = next((root / folder for folder in _INNER if (root / folder).is_dir()), root)
-    absent = [part for part in _PARTS if not (inner / part).is_dir()]
-    raise Pascal.source.missing(f"{inner} has no {' and no '.join(absent)}; {expected}")
 
 
 # Which classes of an image the lists keep: at least three set samples on a 32-pixel grid (fss-protocol §3.1). The rule

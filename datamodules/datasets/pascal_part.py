@@ -10,7 +10,7 @@ from fsbench.base.files import read_json
 from fsbench.data.dataset import PairList
 from fsbench.data.episodes.task import Classes
 from fsbench.data.source import Archive, ByHand, Source
-from fsbench.datamodules.kinds.find_folder import find_folder
+from fsbench.datamodules.kinds.find_folder import find_folder, require_folder
 from fsbench.datamodules.kinds.view_episodes import ViewEpisodes
 from fsbench.datamodules.kinds.views import SEPARATOR, AnnotatedMask, ViewData, listed_views, view_photo
 from fsbench.datamodules.prepare.by_hand import take_file
@@ -74,8 +74,7 @@ class PascalPart(ViewData):
 
     def __init__(self, root: str):
         super().__init__(root)
-        self.root = _voc_folder(self.root)
-        self.require_parts((LIST, ANNOTATIONS, PHOTOS), f"{LIST}, {ANNOTATIONS} and {PHOTOS}")
+        self.root = require_folder(self.source, self.root, ("VOC2010",), (LIST, ANNOTATIONS, PHOTOS))
 
     @cached_property
     def _super_classes(self) -> dict[int, list[tuple[str, str, list[str], list[str]]]]:
@@ -191,7 +190,7 @@ class PascalPart(ViewData):
         Raises:
             DataError: the annotations are absent, or the archive is not available.
         """
-        root, voc = _voc_folder(job.root), cls.source.archives[0]
+        root, voc = find_folder(job.root / "VOC2010", (), ()) or job.root, cls.source.archives[0]
         take_file(job, LIST, cls.source, root)
         if not has_content(root / ANNOTATIONS):
             raise cls.source.missing(f"{root} has no {ANNOTATIONS}; expected the authors' folder of annotations")
@@ -241,11 +240,6 @@ class PascalPartAbsence(KnownAbsence):
     def is_whole(self, name: str, number: int) -> bool:
         """Return whether the part has pixels inside the object's box."""
         return not self.data.is_empty(name) and bool(self.data.label_map(name).any())
-
-
-def _voc_folder(root: Path) -> Path:
-    """Return the folder VOC2010 in `root`, or `root` itself."""
-    return find_folder(root / "VOC2010", (), ()) or root
 
 
 def _meet(box: tuple[slice, slice], other: tuple[slice, slice]) -> bool:

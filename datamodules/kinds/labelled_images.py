@@ -16,7 +16,7 @@ from fsbench.datamodules.kinds.class_folders import (
     require_images,
     spoken,
 )
-from fsbench.datamodules.kinds.find_folder import find_folder
+from fsbench.datamodules.kinds.find_folder import find_folder, require_folder
 from fsbench.datamodules.lists.image_list import read_list
 from fsbench.datamodules.prepare.folders import unpack_wanted_files
 from fsbench.datamodules.prepare.job import Job
@@ -56,7 +56,13 @@ class LabelledImages(ClassificationData):
     """Whether the file numbers the classes, which are then named after their photos, without the last `_` and after."""
 
     def __init__(self, root: str, lists: str | list[str] | None = None):
-        self.root = self._find(Path(root).expanduser())
+        self.root = require_folder(
+            self.source,
+            Path(root).expanduser(),
+            self.inner,
+            self.parts,
+            "" if self.parts else "a folder for each class",
+        )
         self.folder = self.root / self.photos
         files = [lists] if isinstance(lists, str) else lists or []
         if len(files) > 1:
@@ -86,14 +92,6 @@ class LabelledImages(ClassificationData):
     def _spoken_class(self, folder: str) -> str:
         found = re.fullmatch(self.class_in_folder, folder)
         return spoken(found[1] if found else folder)
-
-    def _find(self, root: Path) -> Path:
-        folder = find_folder(root, self.inner, self.parts)
-        if folder is not None:
-            return folder
-        expected = " and ".join(self.parts) or "a folder for each class"
-        problem = f"{root} has no {expected}" if root.is_dir() else f"{root} does not exist"
-        raise self.source.missing(f"{problem}; expected the {self.name} folder with {expected}")
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:

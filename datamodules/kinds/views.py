@@ -148,12 +148,6 @@ class ViewData(OneClassImages):
         sides = zip(box, photo_size(self.image_path(name)), strict=True)
         return any(not range(*part.indices(length)) for part, length in sides)
 
-    def require_parts(self, parts: Iterable[str], expected: str) -> None:
-        """Raise DataError, saying what to fetch, if one of the files and folders `parts` is not in the root."""
-        absent = [part for part in parts if not (self.root / part).exists()]
-        if absent:
-            raise self.source.missing(f"{self.root} has no {' and no '.join(absent)}; expected {expected}")
-
     @classmethod
     @contextmanager
     def reading(cls, file: Path, form: str) -> Iterator[None]:
