@@ -7,7 +7,7 @@ from pathlib import Path
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import is_file, is_folder
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".heic", ".heif")
 """Ends of the names of pictures."""
 SCANS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".dcm")
 """Ends of the names of scans."""
