@@ -146,10 +146,11 @@ def test_predictions_are_corrected_in_labelme_and_read_again(photos, tmp_path, c
     polygon = {"label": "cat", "points": [[5, 5], [15, 5], [15, 20], [5, 20]], "shape_type": "polygon", "flags": {}}
     corrected["shapes"] = [polygon | {"group_id": None}]
     (out / "labelme/b.json").write_text(json.dumps(corrected))
+    (out / "labelme/sub/d.json").unlink()
     capsys.readouterr()
     again = ("--support", out / "labelme", "--query", photos, "--save", "labelme")
     said = predict(*again, "--out", tmp_path / "better")
-    assert "1 of 4 photos predicted; 3 photos keep your own masks" in said  # sub/ is another folder
+    assert "1 of 4 photos predicted; 3 photos keep your own masks" in said
     assert "1 of the LabelMe files of --support are predictions" in capsys.readouterr().err
     better = labels_of(tmp_path / "better", "b.png")
     assert (better == numbers_of(tmp_path / "better")["cat"]).sum() == better.astype(bool).sum() == 11 * 16
