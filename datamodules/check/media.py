@@ -30,8 +30,7 @@ def whole_photo(path: Path, decode: bool = False) -> PictureHeader:
         DataError: the file is absent, damaged or cut off, or of a format that fsbench refuses.
     """
     header = picture_header(path)
-    is_whole = header.format == "PNG" or (header.format in ("JPEG", "MPO") and _has_end(path))
-    if decode or not is_whole:
+    if decode or header.format not in ("JPEG", "MPO") or not _has_end(path):
         read_image(path)
     return header
 

@@ -66,7 +66,7 @@ class MaskFolder(SegmentationData):
 
     def label_map(self, name: str) -> np.ndarray:
         photo = self.image_path(name) if self.turns_images else None
-        return read_label_map(self.label_file(name), self._colours, self.class_numbers, photo=photo)
+        return read_label_map(self.label_file(name), self._colours, photo=photo)
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
         for table in self._tables.values():

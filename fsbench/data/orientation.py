@@ -7,7 +7,7 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.data.file_rules import refusal
-from fsbench.data.picture_file import PictureHeader, is_turned, picture_header
+from fsbench.data.picture_file import LABEL_MAP, PictureHeader, is_turned, picture_header
 
 
 def apply_orientation(stored: np.ndarray, orientation: int) -> np.ndarray:
@@ -32,7 +32,7 @@ def fits_both_ways(image: Path, label_file: Path | None = None) -> bool:
         header = picture_header(image)
         if not is_turned(header.orientation) or header.shown_shape != header.stored_shape:
             return False
-        return label_file is None or not is_turned(picture_header(label_file, "label map").orientation)
+        return label_file is None or not is_turned(picture_header(label_file, LABEL_MAP).orientation)
     except DataError:  # whoever decodes it says what is wrong
         return False
 
@@ -64,8 +64,8 @@ def fit_labels(
         turned = apply_orientation(labels, own.turn)
         untold = not is_turned(header.orientation) and own.stored_shape != upright
         if turned.shape != upright or not (untold or own.orientation == header.orientation):
-            subject = f"label map {label_file}"
-            raise refusal("turned_labels", subject, own=own.orientation, image=image, entry=header.orientation)
+            own_image = f"its image ({image}: entry {header.orientation})"
+            raise refusal("turned_labels", f"label map {label_file}", own=own.orientation, image=own_image)
         return turned
     if labels.shape != upright and labels.shape == header.stored_shape:
         return apply_orientation(labels, header.orientation)

@@ -26,7 +26,7 @@ from fsbench.data.image_io import HALF, is_transparent, read_label_file, read_ma
 from fsbench.data.label_maps import way_labels
 from fsbench.data.orientation import apply_orientation, fit_labels, fits_both_ways
 from fsbench.data.palettes import SeenColours
-from fsbench.data.picture_file import picture_header
+from fsbench.data.picture_file import MASK, picture_header
 from fsbench.data.transforms import RESIZES
 from fsbench.predict.embedded import embedded_file, embedded_picture, labels_on_photo
 from fsbench.predict.images import find_images
@@ -432,10 +432,10 @@ def _is_mask(file: Path, photo: Path) -> bool:
     neither the smallest nor the largest one, it is a photo all the same.
     """
     try:
-        own, header = picture_header(file, "mask"), picture_header(photo)
+        own, header = picture_header(file, MASK), picture_header(photo)
         if own.mode in ("RGB", "RGBA") or own.shown_shape not in (header.shown_shape, header.stored_shape):
             return False
-        numbers = read_label_file(file, "mask").visible
+        numbers = read_label_file(file, MASK).visible
     except DataError:  # whoever reads them says what is wrong
         return True
     between = numbers[(numbers > 0) & (numbers < own.top)]
@@ -501,7 +501,7 @@ def _mask_classes(
     Raises DataError where it marks nothing, or nothing that has a name.
     """
     # a named mask has a number of its own
-    labels, smoothed = read_mask(file, None if name else colours, by_number, is_one_class=bool(name), photo=image)
+    labels, smoothed = read_mask(file, None if name else colours, is_one_class=bool(name), photo=image)
     if smoothed and len(set(np.unique(labels).tolist()) - {0, VOID, *by_number}) > len(by_number):
         if not name:
             raise DataError(
