@@ -1,7 +1,7 @@
 """Photos and label maps from picture files; whatever cannot be decoded, or read exactly, is named in the error.
 
-This is the one place where photos, and the label maps of data sets, supports and answers are read. Which files are read
-is `fsbench.data.picture_file`'s, how photos lie is `fsbench.data.orientation`'s.
+This is the one place where photos, and the label maps of data sets, supports and answers are read. Each function raises
+DataError for a file that is absent, damaged or not of the form that `fsbench.data.picture_file` has for it.
 """
 
 from collections.abc import Mapping
@@ -51,13 +51,7 @@ HALF = 128
 
 
 def read_image(path: Path) -> Image.Image:
-    """Read an image file as 8-bit RGB as it is stored, without turning it by its EXIF entry.
-
-    Transparent pixels are blended with white.
-
-    Raises:
-        DataError: the file is absent, damaged or not a photo.
-    """
+    """Read an image file as 8-bit RGB as it is stored, not turned by EXIF, and over white where it is transparent."""
     with open_picture(path) as (image, header):
         return _over_white(image, header, path)
 
@@ -75,11 +69,7 @@ def _over_white(image: Image.Image, header: PictureHeader, name: object) -> Imag
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    """Read an image file as (H, W, 3) uint8 RGB as it is stored; JPEGs by simplejpeg where it gives PIL's pixels.
-
-    Raises:
-        DataError: the file is absent, damaged or not a photo.
-    """
+    """Read an image file as (H, W, 3) uint8 RGB as it is stored; JPEGs by simplejpeg where it gives PIL's pixels."""
     if path.suffix.lower() in (".jpg", ".jpeg") and _jpeg_decoders_agree():
         with suppress(OSError, ValueError):  # PIL finds out what it is, or says what is wrong
             return _decode_jpeg(read_bytes(path, "image"))
@@ -87,15 +77,7 @@ def read_pixels(path: Path) -> np.ndarray:
 
 
 def read_photo(source: Path | bytes, name: str = "") -> tuple[np.ndarray, PictureHeader]:
-    """Return the pixels (H, W, 3) uint8 RGB of somebody's own photo, as stored, and its header.
-
-    Args:
-        source: path or content of the file.
-        name: name for messages if `source` is the content.
-
-    Raises:
-        DataError: the photo cannot be decoded, or is not of the form `OWN_PHOTO`.
-    """
+    """Return the pixels (H, W, 3) uint8 RGB, as stored, and the header of somebody's own photo: a file or its content."""
     if isinstance(source, Path) and (header := picture_header(source, OWN_PHOTO)).format in ("JPEG", "MPO"):
         return read_pixels(source), header
     with open_picture(source, OWN_PHOTO, name=name) as (image, header):
@@ -103,11 +85,7 @@ def read_photo(source: Path | bytes, name: str = "") -> tuple[np.ndarray, Pictur
 
 
 def is_transparent(path: Path, header: PictureHeader) -> bool:
-    """Return whether a photo with this header has transparent pixels.
-
-    Raises:
-        DataError: the file cannot be decoded.
-    """
+    """Return whether a photo with this header has transparent pixels."""
     if not header.has_alpha:
         return False
     with open_picture(path) as (image, _):
@@ -145,33 +123,18 @@ def _jpeg_decoders_agree() -> bool:
 
 
 def read_upright(path: Path) -> tuple[np.ndarray, int]:
-    """Decode somebody's own photo as a viewer shows it.
-
-    Returns:
-        Pixels (H, W, 3) uint8, and the EXIF orientation that was applied.
-
-    Raises:
-        DataError: the file cannot be decoded, or is not of the form `OWN_PHOTO`; the message names it.
-    """
+    """Return the pixels (H, W, 3) uint8 of somebody's own photo as a viewer shows it, and the EXIF turn applied."""
     pixels, header = read_photo(path)
     return apply_orientation(pixels, header.turn), header.turn
 
 
 def image_orientation(data: AnyData, name: str) -> int:
-    """Return the EXIF orientation by which image `name` is turned when read; 1 if the data set takes it as stored.
-
-    Raises:
-        DataError: the file is not an image.
-    """
+    """Return the EXIF orientation by which image `name` is turned when read; 1 if the data set takes it as stored."""
     return picture_header(Path(data.image_path(name))).turn if data.turns_images else 1
 
 
 def image_pixels(data: AnyData, name: str) -> np.ndarray:
-    """Read image `name` as (H, W, 3) uint8 RGB, cropped or turned by EXIF if the data set does so.
-
-    Raises:
-        DataError: the file cannot be decoded.
-    """
+    """Read image `name` as (H, W, 3) uint8 RGB, cropped or turned by EXIF if the data set does so."""
     if not data.images_are_files and isinstance(data, SegmentationData):
         return data.pixels(name)
     path = Path(data.image_path(name))
@@ -183,11 +146,7 @@ def image_pixels(data: AnyData, name: str) -> np.ndarray:
 
 
 def image_intensities(data: SegmentationData, name: str) -> np.ndarray:
-    """Return the normalised measured values (H, W) float32 of image `name`; of a data set of photos (H, W, 3) uint8.
-
-    Raises:
-        DataError: the file cannot be decoded.
-    """
+    """Return the normalised measured values (H, W) float32 of image `name`; of a data set of photos (H, W, 3) uint8."""
     measured = data.intensities(name)
     return image_pixels(data, name) if measured is None else measured
 
@@ -231,13 +190,7 @@ class LabelFile:
     def numbers(self, seen: SeenColours | None = None, *, is_one_class: bool = False) -> np.ndarray:
         """Return the class numbers (H, W) uint8 that the file stores as palette indices, grey values or VOC colours.
 
-        Args:
-            seen: {colour: palette index and file} of other label maps of the data set, which must agree with this file;
-                this file's colours are added.
-            is_one_class: the file is a mask of a single class, whose number is known from elsewhere.
-
-        Raises:
-            DataError: a pixel is half transparent or above 255, or colours and stored numbers contradict each other.
+        The arguments are those of `read_label_map`.
         """
         self.check_opacity()
         if self.header.format == "BMP":
@@ -274,53 +227,14 @@ class LabelFile:
         if self.palette is not None:
             pixels = self.palette[pixels.clip(max=len(self.palette) - 1)]
         elif pixels.ndim == 2:
-            pixels = np.stack([(pixels * (255 if pixels.dtype == bool else 1)).clip(0, 255).astype(np.uint8)] * 3, -1)
+            is_white = pixels if pixels.dtype == bool else np.isin(pixels, (VOID, 65535))
+            shades = np.where(is_white, 255, pixels.clip(0, 254)).astype(np.uint8)
+            pixels = np.stack([shades] * 3, -1)
         return pixels if self.opacity is None else pixels * (self.opacity >= HALF)[..., None]
-
-    @property
-    def is_grey(self) -> bool:
-        """Whether all that is stored is grey: numbers, or colours of equal channels."""
-        return self.stored.ndim == 2 or bool((self.stored == self.stored[..., :1]).all())
-
-    @property
-    def is_painted(self) -> bool:
-        """Whether the file holds colours that are not VOC's, or soft edges of a colour."""
-        if self.is_grey:
-            return False
-        has_edges = self.opacity is not None and bool(((self.opacity > 0) & (self.opacity < 255)).any())
-        return has_edges or not colours_in(self.visible).keys() <= voc_numbers().keys()
-
-    def white(self) -> np.ndarray | None:
-        """Return where white is seen (H, W) bool, if nothing is seen but white on black or nothing; else None.
-
-        White on nothing may have soft edges: it counts where it is at least half opaque.
-        """
-        if not self.is_grey:
-            return None
-        shades = self.stored if self.stored.ndim == 2 else self.stored[..., 0]
-        if self.palette is not None:
-            entries = np.where((self.palette == self.palette[:, :1]).all(1), self.palette[:, 0], 1)
-            shades = entries[shades.clip(max=len(entries) - 1)]
-        found = set(np.unique(shades if self.opacity is None else shades[self.opacity > 0]).tolist())
-        if found - {0} not in ({255}, {65535}):
-            return None
-        if self.opacity is not None and 0 not in found:
-            return self.opacity >= HALF
-        self.check_opacity()
-        return (shades > 0) & (True if self.opacity is None else self.opacity > 0)
 
 
 def read_label_file(path: Path | bytes, form: Form = LABEL_MAP, name: str = "") -> LabelFile:
-    """Decode the file of a label map or mask, without interpreting its numbers.
-
-    Args:
-        path: the file, or the content of one.
-        form: the form that the file must have.
-        name: name for messages if `path` is the content.
-
-    Raises:
-        DataError: the file cannot be decoded, or is of a form that stores no exact numbers, such as JPEG.
-    """
+    """Decode the file of a label map or mask, or its content, without interpreting its numbers."""
     with open_picture(path, form, name=name) as (image, header):
         if form is SHADES:
             stored = np.asarray(image.convert("RGB"))
@@ -356,23 +270,14 @@ def read_label_map(
         seen: {colour: palette index and file} of other label maps of the data set, which must agree with this file;
             this file's colours are added.
         is_one_class: the file is a mask of a single class, whose number is known from elsewhere.
-        photo: the photo of a user's own label map, which is then turned to the photo's upright form; None to read it as
-            stored.
-
-    Raises:
-        DataError: the file cannot be decoded, is not of the form `LABEL_MAP`, or its colours contradict its numbers.
+        photo: the photo to whose upright form a user's own label map is turned; None to read it as stored.
     """
     file = read_label_file(path)
     return fitted(file, file.numbers(seen, is_one_class=is_one_class), photo)
 
 
 def fitted(file: LabelFile, labels: np.ndarray, photo: Path | None) -> np.ndarray:
-    """Turn labels (H, W) read from `file` to the upright form of `photo`; return them unchanged if `photo` is None.
-
-    Raises:
-        DataError: the label map has the size of neither the upright nor the stored photo, or an EXIF entry that
-            contradicts the photo's.
-    """
+    """Turn labels (H, W) read from `file` to the upright form of `photo`; return them unchanged if `photo` is None."""
     if photo is not None:
         try:
             header = picture_header(photo)
@@ -387,15 +292,7 @@ def fitted(file: LabelFile, labels: np.ndarray, photo: Path | None) -> np.ndarra
 def read_shades(path: Path, from_1: bool = False) -> np.ndarray:
     """Read the colours (H, W, 3) uint8 of a published mask whose bright pixels mark the object; it may be lossy.
 
-    Transparent pixels are black.
-
-    Args:
-        path: the file.
-        from_1: whether every pixel that is not black marks the object, so that a mask of 0 and 1 is in order.
-
-    Raises:
-        DataError: the file cannot be decoded, has half-transparent pixels, or holds only 0 and 1, which both look
-            black.
+    Transparent pixels are black. A mask of 0 and 1 is refused, unless every pixel that is not black counts (`from_1`).
     """
     file = read_label_file(path, SHADES)
     file.check_opacity()
@@ -413,36 +310,30 @@ def read_mask(
     name: str = "",
     colours: Mapping[Colour, int] = MappingProxyType({}),
 ) -> tuple[np.ndarray, bool]:
-    """Read a mask file as people save it: in black and white, painted in colours, or as class numbers.
+    """Read a mask file, or its content, as people save it: in black and white, painted, or as class numbers.
 
     White on black or on nothing, in any mode, is class 1, and so is a single colour on black, white or nothing. Other
-    files are label maps: palette index or grey value is the class number, and RGB follows VOC's colours.
+    files are read as `read_label_map` does.
 
     Args:
-        path: the file, or its content.
-        seen: {colour: palette index and file} of other label maps of the data set, which must agree with this file;
-            this file's colours are added.
-        is_one_class: the file is a mask of a single class, whose number is known from elsewhere.
-        photo: the photo to whose upright form the mask is turned; None to read the mask as stored.
+        path, seen, is_one_class, photo: as in `read_label_map`.
         name: name for messages if `path` is the content.
         colours: {colour: class number} of what is painted; a colour that has the same name is taken, too.
 
     Returns:
         A label map (H, W) uint8 (0 background, 255 void, else class numbers), and whether it looks like black and white
         with smoothed edges rather than class numbers.
-
-    Raises:
-        DataError: the file cannot be decoded, its colours contradict its numbers, or it is painted in several colours
-            that are not named.
     """
     file = read_label_file(path, MASK, name)
-    if not colours and (white := file.white()) is not None:
-        return fitted(file, white.astype(np.uint8), photo), False
-    if colours or file.is_painted:
-        subject = f"mask {file.path}"
-        return fitted(file, painted_labels(file.painting, colours, subject), photo), False
+    painting = file.painting
+    found = colours_in(painting)
+    is_grey = all(len(set(colour)) == 1 for colour in found)
+    if not colours and is_grey and found.keys() - {(0, 0, 0)} == {(255, 255, 255)}:
+        return fitted(file, (painting[..., 0] > 0).astype(np.uint8), photo), False
+    if colours or not (is_grey or file.palette is not None or found.keys() <= voc_numbers().keys()):
+        return fitted(file, painted_labels(painting, colours, f"mask {file.path}"), photo), False
     labels = file.numbers(seen, is_one_class=is_one_class)
     between = labels[(labels > 0) & (labels < 255)]
     levels = len(np.unique(between))
     smoothed = levels > 32 or (levels >= 3 and len(between) < np.count_nonzero(labels == 255))
-    return fitted(file, labels, photo), file.palette is None and file.is_grey and bool(smoothed)
+    return fitted(file, labels, photo), file.palette is None and is_grey and bool(smoothed)

@@ -23,10 +23,7 @@ def apply_orientation(stored: np.ndarray, orientation: int) -> np.ndarray:
 def fits_both_ways(image: Path, label_file: Path | None = None) -> bool:
     """Return whether a label map's size fits its image both as it is stored and turned by its EXIF entry.
 
-    Args:
-        image: the image's file.
-        label_file: the label map's file; if it has an EXIF entry of its own, that decides, and False is returned. None
-            if the label map has no file.
+    An EXIF entry of the label map's own file decides, and False is returned.
     """
     try:
         header = picture_header(image)
@@ -51,10 +48,8 @@ def fit_labels(
 
     Args:
         labels: the label map (h, w).
-        image: the image's name or file, for messages.
-        header: the header of the image's file.
-        label_file: the label map's file, for messages.
-        own: the header of the label map's file; None if it has no file.
+        image, label_file: names or files, for messages.
+        header, own: the headers of both files; `own` is None if the label map has no file.
 
     Raises:
         DataError: the label map has the size of neither form, or an EXIF entry that does not fit the image.

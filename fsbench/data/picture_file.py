@@ -45,11 +45,9 @@ class Form:
     """Form of picture files, one for each use that is made of them.
 
     Attributes:
-        word: the word for such a file in messages.
+        word, expected, way_out: kind of the file in messages, what is read, and what to do with {file} if it is not.
         formats: PIL's names of the file formats.
         is_exact: whether numbers count, which may have more than 8 bits; lossy compression is then not allowed.
-        expected: what is read, for messages and the manual.
-        way_out: what to do with another file, with {file} to fill in.
     """
 
     word: str
@@ -143,18 +141,11 @@ def one_line(error: BaseException) -> str:
 def open_picture(
     source: Path | bytes, form: Form = PHOTO, decode: bool = True, name: str = ""
 ) -> Iterator[tuple[Image.Image, PictureHeader]]:
-    """Yield (PIL image, header) of a picture file; errors, also within the block, become DataErrors.
-
-    Truncated files are refused, even if PIL was set to accept them.
-
-    Args:
-        source: path or content of the file.
-        form: the form that the file must have.
-        decode: whether the pixels are decoded before the block; if not, only the header is checked.
-        name: name for messages if `source` is the content.
+    """Yield (PIL image, header) of a picture file or its content, decoded or with its header alone.
 
     Raises:
-        DataError: the file cannot be read, or is not of the form; the message names it.
+        DataError: the file cannot be read, also within the block, or is not of the form; the message names it, or a
+            content by `name`.
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # other packages switch this on, and lost rows would be read as grey
     subject, kind = f"{form.word} {name or source!s}", "image" if form.word == "image" else "label map"
@@ -183,11 +174,7 @@ def open_picture(
 
 
 def picture_header(path: Path, form: Form = PHOTO) -> PictureHeader:
-    """Return the header of a picture file without decoding it.
-
-    Raises:
-        DataError: the file cannot be read, or is not of the form.
-    """
+    """Return the header of a picture file without decoding it; DataError if it is not of the form."""
     with open_picture(path, form, decode=False) as (_, header):
         return header
 
