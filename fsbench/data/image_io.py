@@ -77,7 +77,7 @@ def read_pixels(path: Path) -> np.ndarray:
 
 
 def read_photo(source: Path | bytes, name: str = "") -> tuple[np.ndarray, PictureHeader]:
-    """Return the pixels (H, W, 3) uint8 RGB, as stored, and the header of somebody's own photo: a file or its content."""
+    """Return pixels (H, W, 3) uint8 RGB, as stored, and header of somebody's own photo: a file or its content."""
     if isinstance(source, Path) and (header := picture_header(source, OWN_PHOTO)).format in ("JPEG", "MPO"):
         return read_pixels(source), header
     with open_picture(source, OWN_PHOTO, name=name) as (image, header):
