@@ -92,7 +92,7 @@ def read_coco(content: dict[str, Any], file: Path) -> tuple[list[tuple[Outlines,
     word = part_word((file.stem, *file.parent.parts[-1:]))
     notes = left_out.notes(file)
     if unused := [str(name) for key, name in categories.items() if key not in used]:
-        notes.append(f"{file}: {len(unused)} categories have no object and are no classes: {first(unused)}")
+        notes.append(f"{file}: categories without an object are no classes: {first(unused)}")
     return [(outlines, own or word) for outlines, own in found], [*names], notes
 
 

@@ -164,7 +164,7 @@ def names_path(stated: str, photo: Path) -> bool:
     """Return whether a photo lies in the folders that an annotation file names; true where it names none."""
     plain = composed(unquote(stated.replace("\\", "/")))
     parts = [part for part in PurePosixPath(plain).parts if part not in ("..", ".")]
-    return [composed(part) for part in photo.parts[-len(parts) :]] == parts
+    return not parts or [composed(part) for part in photo.parts[-len(parts) :]] == parts
 
 
 def photo_of_its_name(file: Path, root: Path | None) -> Path | None:
