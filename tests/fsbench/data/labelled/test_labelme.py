@@ -13,6 +13,7 @@ from PIL import Image
 from fsbench.base.errors import DataError
 from fsbench.data.labelled.labelme import read_labelme
 
+
 def paint_labelme(given: dict, file: Path = Path("a.json")) -> tuple[np.ndarray, dict[int, str], list[str]]:
     labels, classes, notes = read_labelme(given, file).paint()
     return labels, dict(classes), list(notes)
