@@ -28,7 +28,8 @@ def read(path: str) -> np.ndarray:
     is_odd = 2 in tags.get(339, ()) or (tags.get(277, bands) != bands and image.mode != "RGB")  # signed, or more bands
     is_odd = is_odd or (322 in tags and int(__version__.split(".")[0]) < 13)  # tiles, in which damage is not safe
     if is_odd or bits > 8 or image.mode not in MODES or (pages != 1 and image.format != "MPO"):
-        found = f"{pages} page{'s' * (pages > 1)} in {image.mode} of {bits} bits{' in another order' * is_odd}"
+        kind = " (signed, in tiles, or of further channels)" if is_odd else ""
+        found = f"{pages} page{'s' * (pages > 1)} in {image.mode} of {bits} bits{kind}"
         raise ValueError(f"photo has {found}; expected one of 8 bits a channel in grey, RGB, palette or CMYK")
     image.load()
     pixels = image.convert("RGB")
