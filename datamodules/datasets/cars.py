@@ -31,13 +31,10 @@ class Cars(LabelledImages):
                 ("cars_train/*.jpg",),
             ),
         ),
-        instructions="""\
-The publisher's page is gone. Put copies of his archives into DIR,
-  car_devkit.tgz                %(car_devkit.tgz)s
-  cars_train.tgz                %(cars_train.tgz)s
-and run `fsbench data prepare cars --root <root> --from DIR`. <root> then holds
-  cars_train/   8144 photos     devkit/cars_train_annos.mat   devkit/cars_meta.mat
-""",
+        dataset="cars",
+        page="https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
+        terms="gone: get copies and give them with --from DIR",
+        holds=("cars_train/<photo>.jpg", "devkit/cars_train_annos.mat", "devkit/cars_meta.mat"),
     )
 
     def derive(self) -> list[tuple[str, Sequence[str]]]:

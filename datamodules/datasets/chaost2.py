@@ -44,15 +44,15 @@ class ChaosT2(Volumes):
                 "df21053002a1cc86df918a87da3b2c19",  # as programs of others state it for version 1.03, 890771694 bytes
             ),
         ),
-        instructions="""\
-`fsbench data prepare chaost2 --root <root>` fetches the training sets of CHAOS (https://zenodo.org/records/3431873,
-licence CC BY-NC-SA 4.0 there), or takes them from a folder with --from DIR, and prepares the T2-SPIR scans as
-SSL-ALPNet's authors do; this takes the packages of `pip install 'fsbench[medical]'`:
-  CHAOS_Train_Sets.zip   %(CHAOS_Train_Sets.zip)s
-<root> then holds
-  chaos_MR_T2_normalized/image_<id>.nii.gz   label_<id>.nii.gz   superpix-MIDDLE_<id>.nii.gz   classmap_1.json
-A folder that the authors' notebooks made serves as well.
-""",
+        dataset="chaost2",
+        page="https://zenodo.org/records/3431873",
+        terms="licence CC BY-NC-SA 4.0",
+        extra="medical",
+        holds=(
+            "chaos_MR_T2_normalized/{image,label,superpix-MIDDLE}_<id>.nii.gz",
+            "chaos_MR_T2_normalized/classmap_1.json",
+        ),
+        notes=("a folder that the notebooks of SSL-ALPNet's authors made serves as well",),
     )
 
     @classmethod

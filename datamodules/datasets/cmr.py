@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from fsbench.base.errors import DataError
-from fsbench.data.source import Source
+from fsbench.data.source import ByHand, Source
 from fsbench.data.volume_io import read_image, read_labels
 from fsbench.datamodules.kinds.volumes import Volumes
 from fsbench.datamodules.prepare.job import Job
@@ -51,17 +51,18 @@ class Cmr(Volumes):
     label_codes: ClassVar[Mapping[int, int]] = CODES
     label_maps_are = "resampled from those of MS-CMRSeg, a class a number"
     source = Source(
-        instructions="""\
-The cardiac MR scans of the challenge MS-CMRSeg (MICCAI 2019) are handed out by its organisers. Put the bSSFP scans of
-the 35 patients with labels into DIR, named bSSFP/image_<patient>.nii.gz and bSSFP/label_<patient>.nii.gz, patients
-from 1 to 35, and run
-  fsbench data prepare cmr --root <root> --from DIR
-which prepares the scans as the later papers do, and takes the packages of `pip install 'fsbench[medical]'`; nobody
-publishes a checksum. <root> then holds
-  cmr_MR_normalized/image_<id>.nii.gz   label_<id>.nii.gz   superpix-MIDDLE_<id>.nii.gz   classmap_1.json
-A folder that their notebooks made serves as well: its labels may be 200, 500 and 600, and without classmap_1.json its
-name must be cmr_MR_normalized.
-"""
+        dataset="cmr",
+        page="the organisers of the challenge MS-CMRSeg of MICCAI 2019",
+        by_hand=(
+            ByHand("the scans", ("bSSFP/image_<1 to 35>.nii.gz",)),
+            ByHand("their labels", ("bSSFP/label_<1 to 35>.nii.gz",)),
+        ),
+        extra="medical",
+        holds=("cmr_MR_normalized/{image,label,superpix-MIDDLE}_<id>.nii.gz", "cmr_MR_normalized/classmap_1.json"),
+        notes=(
+            "a folder that the notebooks of later papers made serves as well, with labels 200, 500 and 600; without "
+            "classmap_1.json its name must be cmr_MR_normalized",
+        ),
     )
 
     @classmethod

@@ -1,9 +1,6 @@
 """CUB-200-2011, a data set for classification (fort.md §2)."""
 
-from collections.abc import Sequence
-
 from fsbench.data.source import Archive, Source
-from fsbench.datamodules.kinds.class_folders import below_folders, class_folders, require_images, spoken
 from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
@@ -15,6 +12,7 @@ class Cub(LabelledImages):
     inner = ("CUB_200_2011",)
     photos = "images"
     official = (200, 11_788)
+    class_in_folder = r"(?:.*\.)?(.*)"
     source = Source(
         archives=(
             Archive(
@@ -23,16 +21,7 @@ class Cub(LabelledImages):
                 ("images/*/*.jpg",),
             ),
         ),
-        instructions="""\
-`fsbench data prepare cub --root <root>` fetches and arranges everything. By hand, from the page
-https://data.caltech.edu/records/65de6-vp158 fetch
-  CUB_200_2011.tgz              %(CUB_200_2011.tgz)s
-and unpack it; <root> is its folder CUB_200_2011 with
-  images/                       200 folders, 11788 photos
-""",
+        dataset="cub",
+        page="https://data.caltech.edu/records/65de6-vp158",
+        holds=("images/<200 classes>/<photo>.jpg",),
     )
-
-    def derive(self) -> list[tuple[str, Sequence[str]]]:
-        folders = class_folders(self.folder)
-        require_images(folders, self.folder)
-        return below_folders(folders, lambda name: spoken(name.rpartition(".")[2]))

@@ -16,6 +16,7 @@ from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.check.media import check_files
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.kinds.binary_masks import BinaryMasks
+from fsbench.datamodules.kinds.find_folder import find_folder, require_folder
 from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, UNVERIFIED, default_lists, list_folders, missing_list
 from fsbench.datamodules.lists.text_file import read_list
 from fsbench.datamodules.prepare.folders import make_folder
@@ -25,6 +26,8 @@ from fsbench.protocols.draws.image_lists import ImageLists
 from fsbench.protocols.draws.pair_lists import pair_list
 
 INNER_FOLDERS = ("FSS-1000", "fewshot_data", "fewshot_data/fewshot_data")
+PHOTOS = "*/[0-9]*.jpg"
+"""Pattern of the photos in the folder of the classes."""
 CLASSES, IMAGES_PER_CLASS = 1000, 10
 PARTS = ("trn", "val", "test")
 SIZES = {"trn": 520, "val": 240, "test": 240}
@@ -94,20 +97,12 @@ class Fss1000(BinaryMasks):
     query_sampling: QuerySampling = "sequential"
     list_order = "class"
     source = Source(
-        lists="""\
-The lists are kept in the authors' repositories; `fsbench data prepare fss1000` fetches them:
-  https://github.com/juhongm999/hsnet   folder data/splits, commit 6b1bc12b3ff9f3950f49c55ab6f089e8d9e0d191 (trn, val)
-Give the folder data/splits of a checkout, or a folder with several such folders; files are looked for as
-  <folder>/fss/test.txt   <folder>/fss/trn.txt   <folder>/fss/val.txt
-Without lists the suite derives its own from the annotations and the record says so.
-""",
-        instructions="""\
-The archive is on Google Drive, which only a browser gets it from: follow the link on the page
-https://github.com/HKUSTCV/FSS-1000, put the file (fewshot_data.zip) into DIR, and run
-  fsbench data prepare fss1000 --root <root> --from DIR
-Its authors publish no checksum; the command verifies the structure: 1000 class folders with 1.jpg … 10.jpg, 1.png …
-10.png. <root> may also be the unpacked folder itself.
-""",
+        dataset="fss1000",
+        page="https://github.com/HKUSTCV/FSS-1000",
+        by_hand=(ARCHIVE,),
+        terms="a browser gets it from the Google Drive that the page links to",
+        holds=("<1000 classes>/<1 to 10>.jpg", "<1000 classes>/<1 to 10>.png"),
+        lists="fss1000",
     )
 
     def __init__(
@@ -232,7 +227,7 @@ Its authors publish no checksum; the command verifies the structure: 1000 class 
             job.require_complete(archive, is_complete, bool(classes), found, expected_words)
 
         remarks = provide_lists(job, cls.name)
-        if _class_folder(job.root) is None:
+        if find_folder(job.root, INNER_FOLDERS, (PHOTOS,)) is None:
             remarks += make_folder(job, cls.source, ARCHIVE, job.root / "FSS-1000", _image, check_structure)
         return remarks
 
@@ -318,18 +313,8 @@ def class_folder(root: Path) -> Path:
     Raises:
         DataError: no such folder exists.
     """
-    source = Fss1000.source
-    if not root.is_dir():
-        raise source.missing(f"the FSS-1000 folder {root} does not exist; expected a folder for each class in it")
-    folder = _class_folder(root)
-    if folder is None:
-        raise source.missing(f"{root} has no class folders; expected <class>/1.jpg and <class>/1.png, …")
-    return folder
-
-
-def _class_folder(root: Path) -> Path | None:
-    folders = (root, *(root / inner for inner in INNER_FOLDERS))
-    return next((folder for folder in folders if any(folder.glob("*/[0-9]*.jpg"))), None)
+    expected = "a folder for each class, <class>/1.jpg and <class>/1.png, …"
+    return require_folder(Fss1000.source, root, INNER_FOLDERS, (PHOTOS,), expected)
 
 
 def class_files(root: Path) -> dict[str, frozenset[int]]:

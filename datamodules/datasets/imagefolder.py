@@ -24,10 +24,7 @@ class ImageFolder(LabelledImages):
     turns_images = True
     source = Source(
         kind="own",
-        instructions="""\
-Give a folder that holds a folder for each class with its images in it:
-  <root>/<class>/<image>        .jpg, .jpeg, .png, .webp, .bmp, .gif, .tif, .tiff, .ppm
-""",
+        holds=("<class>/<image>, as .jpg, .jpeg, .png, .webp, .bmp, .gif, .tif, .tiff or .ppm",),
     )
 
     def __init__(

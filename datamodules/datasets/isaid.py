@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 
 from fsbench.base.errors import DataError, SettingsError, known_names
 from fsbench.data.dataset import Part, QuerySampling
-from fsbench.data.source import Source
+from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_label_maps
 from fsbench.datamodules.check.report import Report
-from fsbench.datamodules.kinds.find_folder import find_folder
+from fsbench.datamodules.kinds.find_folder import require_folder
 from fsbench.datamodules.kinds.mask_folder import MaskFolder
 from fsbench.datamodules.kinds.official import FoldwiseTrainingLists
 from fsbench.datamodules.lists.official import default_lists
@@ -59,39 +59,27 @@ class Isaid(MaskFolder, FoldwiseTrainingLists):
     inner_folders: ClassVar[tuple[str, ...]] = ("iSAID_patches", "remote_sensing/iSAID_patches")
     """Folders below `root` that the authors' may be."""
     source = Source(
-        lists="""\
-The lists are files of GF-SAM's authors (https://github.com/ANDYZAQ/GF-SAM, commit f227d1d, folder
-matcher/data/splits); `fsbench data prepare isaid` fetches them. Give that folder, or one with several such folders;
-files are looked for as <folder>/isaid/val/fold0.txt. Without lists the suite derives its own from the label maps, in
-another order, which makes other episodes, and the record says so.
-""",
-        instructions="""\
-The 256 x 256 patches and the lists fold0.txt, fold1.txt, fold2.txt are files of GF-SAM's authors; follow the links to
-their data on the page https://github.com/ANDYZAQ/GF-SAM. <root> then holds
-  val/images/<name>.png   val/semantic_png/<name>_instance_color_RGB.png   lists/isaid/val/fold0.txt, …
-and for training the same in train/ and lists/isaid/trn.
-DATASET=isaid512 takes R2Net's 512 x 512 patches: img_dir/val/<name>.png, ann_dir/val/<name>_instance_color_RGB.png,
-cut as https://github.com/chunbolang/R2Net says.
-`fsbench data prepare isaid --root <root>` fetches the lists.
-The lists' md5 are 96e4ffcf8b63d9bf0b8c5810bc770995, faff4209dfe56dc8a17ddaa6c48abf2c and
-8b87d6ef6165a14c080fa7ef0c13b1e7 (lines joined by LF, with a final LF); the suite checks them.
-""",
+        dataset="isaid",
+        page="https://github.com/ANDYZAQ/GF-SAM",
+        by_hand=(
+            ByHand("the patches of 256 x 256 pixels", ("val/images",), place="<root>"),
+            ByHand("their label maps", ("val/semantic_png",), place="<root>"),
+        ),
+        holds=("val/images/<name>.png", f"val/semantic_png/<name>{LABEL_SUFFIX}", "lists/isaid/val/fold0.txt"),
+        notes=(
+            "for training the same in train/; isaid512 takes R2Net's patches, cut as "
+            "https://github.com/chunbolang/R2Net says:",
+            f"  img_dir/val/<name>.png   ann_dir/val/<name>{LABEL_SUFFIX}",
+        ),
+        lists="isaid",
     )
 
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
         given = Path(root).expanduser()
         needed = self.folders["val"]
-        self.root = find_folder(given, self.inner_folders, needed) or given
+        self.root = require_folder(self.source, given, self.inner_folders, needed)
         self.use_lists(lists, allow_unverified_lists, given, self.root)
-        absent = [part for part in needed if not (self.root / part).is_dir()]
-        if absent:
-            raise self.source.missing(f"{root} has no {' and no '.join(absent)}; expected {' and '.join(needed)}")
         super().__init__(self.root, self.root, range(1, len(CLASS_NAMES) + 1))
-
-    def test_classes(self, fold: int) -> list[int]:
-        self.check_fold(fold)
-        first = 5 * fold + 1
-        return list(range(first, first + 5))
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -192,12 +180,6 @@ class Isaid512(Isaid):
         if division == "stride":
             self.name = "isaid512_stride"
         super().__init__(root, lists=[])
-
-    def test_classes(self, fold: int) -> list[int]:
-        if self.division == "blocks":
-            return super().test_classes(fold)
-        self.check_fold(fold)
-        return list(range(fold + 1, len(CLASS_NAMES) + 1, self.folds))
 
 
 EachPairOnce.register(Isaid)(EachPairOnce)

@@ -1,9 +1,6 @@
 """Places365-Standard, a data set for classification (fort.md §2)."""
 
-from collections.abc import Sequence
-
 from fsbench.data.source import Archive, Source
-from fsbench.datamodules.kinds.class_folders import below_folders, class_folders, require_images, spoken
 from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
@@ -25,16 +22,8 @@ class Places(LabelledImages):
                 most=200,  # of each folder, by name; there are 1.8 million
             ),
         ),
-        instructions="""\
-`fsbench data prepare places --root <root>` fetches and arranges everything (more than 20 GB to fetch, 73000 photos are
-kept). By hand, from the page http://places2.csail.mit.edu/download-private.html fetch
-  places365standard_easyformat.tar   no checksum is published
-and unpack it; <root> is its folder places365_standard with
-  train/                        365 folders with 3068 to 5000 photos each
-""",
+        dataset="places",
+        page="http://places2.csail.mit.edu/download-private.html",
+        terms="more than 20 GB, of which 73,000 photos are kept",
+        holds=("train/<365 classes>/<photo>.jpg",),
     )
-
-    def derive(self) -> list[tuple[str, Sequence[str]]]:
-        folders = class_folders(self.folder)
-        require_images(folders, self.folder)
-        return below_folders(folders, spoken, self.most)

@@ -35,15 +35,10 @@ class Plantae(LabelledImages):
                 ("Plantae/*/*.jpg",),
             ),
         ),
-        instructions="""\
-`fsbench data prepare plantae --root <root>` fetches and arranges everything (120 GB to fetch). By hand, from the page
-https://github.com/visipedia/inat_comp/tree/master/2018 fetch
-  train_val2018.tar.gz          %(train_val2018.tar.gz)s
-  categories.json.tar.gz        no checksum is published
-and unpack both; <root> is the folder with
-  Plantae/                      a folder of photos for each category
-  categories.json
-""",
+        dataset="plantae",
+        page="https://github.com/visipedia/inat_comp/tree/master/2018",
+        terms="120 GB",
+        holds=("Plantae/<category>/<photo>.jpg", "categories.json"),
     )
 
     def derive(self) -> list[tuple[str, Sequence[str]]]:

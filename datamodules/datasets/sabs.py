@@ -36,15 +36,13 @@ class Sabs(Volumes):
     inner: ClassVar[tuple[str, ...]] = ("sabs_CT_normalized", "SABS/sabs_CT_normalized")
     label_maps_are = "resampled from those of BTCV, a class a number"
     source = Source(
-        instructions="""\
-The training part of the abdominal CT scans of BTCV is handed out to registered users: join the challenge on
-https://www.synapse.org/#!Synapse:syn3193805, read its terms, get RawData.zip, put it into DIR, and run
-  fsbench data prepare sabs --root <root> --from DIR
-which prepares the scans as SSL-ALPNet's authors do, and takes the packages of `pip install 'fsbench[medical]'`; nobody
-publishes a checksum. <root> then holds
-  sabs_CT_normalized/image_<id>.nii.gz   label_<id>.nii.gz   superpix-MIDDLE_<id>.nii.gz   classmap_1.json
-with the scans numbered 0 to 29. A folder that the authors' notebooks made serves as well.
-"""
+        dataset="sabs",
+        page="https://www.synapse.org/#!Synapse:syn3193805",
+        by_hand=(ARCHIVE,),
+        terms="for registered users who join the challenge, under its terms",
+        extra="medical",
+        holds=("sabs_CT_normalized/{image,label,superpix-MIDDLE}_<id>.nii.gz", "sabs_CT_normalized/classmap_1.json"),
+        notes=("a folder that the notebooks of SSL-ALPNet's authors made serves as well",),
     )
 
     @classmethod

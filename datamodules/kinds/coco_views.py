@@ -18,8 +18,16 @@ FOLDERS = ("val2017", "train2017")
 SELECTION = ".{}-is-a-selection"
 """File beside a folder of photos that holds the listed ones alone."""
 PHOTOS_2017 = (
-    Archive("http://images.cocodataset.org/zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80"),
-    Archive("http://images.cocodataset.org/zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2"),
+    Archive(
+        "http://images.cocodataset.org/zips/val2017.zip",
+        "442b8da7639aecaf257c1dceb8ba8c80",
+        page="https://cocodataset.org/#download",
+    ),
+    Archive(
+        "http://images.cocodataset.org/zips/train2017.zip",
+        "cced6f7f71b7629ddf16f17bbcfab6b2",
+        page="https://cocodataset.org/#download",
+    ),
 )
 """Archives of these folders."""
 

@@ -1,11 +1,35 @@
 """Find the publisher's folder in the one that the user gives."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from fsbench.data.source import Source
+
+
+def require_folder(source: Source, root: Path, inner: Sequence[str], parts: Sequence[str], expected: str = "") -> Path:
+    """Return what `find_folder` returns.
+
+    Args:
+        source: where the data set comes from.
+        root, inner, parts: as for `find_folder`.
+        expected: what the folder should have, in words; "" for the parts.
+
+    Raises:
+        DataError: there is no such folder; the message says what is absent, and how to get it.
+    """
+    found = find_folder(root, inner, parts)
+    if found is not None:
+        return found
+    expected = f"expected {expected or ' and '.join(parts)}"
+    if not root.is_dir():
+        raise source.missing(f"the folder {root} does not exist; {expected}")
+    nearest = next((root / folder for folder in inner if (root / folder).is_dir()), root)
+    absent = [part for part in parts if not any(nearest.glob(part))]
+    raise source.missing(f"{nearest} has no {' and no '.join(absent)}; {expected}")
 
 
 def find_folder(root: Path, inner: Iterable[str], parts: Iterable[str]) -> Path | None:
-    """Return `root`, or the first folder of `inner` below it, that has all `parts`; None if none has."""
+    """Return `root`, or the first folder of `inner` below it, that has all `parts` (patterns); None if none has."""
     needed = tuple(parts)
     folders = (root, *(root / folder for folder in inner))
-    return next((f for f in folders if f.is_dir() and all((f / part).exists() for part in needed)), None)
+    return next((f for f in folders if f.is_dir() and all(any(f.glob(part)) for part in needed)), None)

@@ -7,13 +7,12 @@ of a data set are in its `official.csv` (`fsbench.data.published`); its `source`
 
 import re
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import read_bytes
 from fsbench.data.dataset import Pair, PairList, pairs_sha256
-from fsbench.data.published import CHECKSUMS, checksums
+from fsbench.data.published import checksums
 from fsbench.data.source import Source
 from fsbench.datamodules.lists.plain_pickle import parse_plain_pickle
 from fsbench.datamodules.lists.text_file import read_list
@@ -30,16 +29,7 @@ LIST_FILES = ("*/test.txt", "*/*/fold*", "*/*/data_list_*", "*/*/*/fold*", "*/*/
 
 def missing_list(problem: str, dataset: str) -> DataError:
     """Return the error about a missing official list of a data set, with where to get it."""
-    return _source(dataset).missing_lists(problem)
-
-
-def _source(dataset: str) -> Source:
-    """Return the source of the data set whose lists are in `CHECKSUMS`; an empty one of any other."""
-    if not (CHECKSUMS / f"{dataset}.list_files.csv").is_file():
-        return Source()
-    classes = vars(import_module(f"fsbench.datamodules.datasets.{dataset}")).values()
-    source: Source = next(kind.source for kind in classes if getattr(kind, "name", None) == dataset)
-    return source
+    return Source(dataset=dataset, lists=dataset).missing_lists(problem)
 
 
 def default_lists(lists: Sequence[str] | None, *roots: Path) -> list[str]:

@@ -1,47 +1,17 @@
 """Provide the released list files: download them at a fixed commit or copy them, and verify their checksums."""
 
-import csv
 import shutil
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from fsbench.base.download import Digest, download
 from fsbench.base.errors import DataError
-from fsbench.base.files import read_text, replacing, sha256_file
-from fsbench.data.published import CHECKSUMS
+from fsbench.base.files import replacing, sha256_file
+from fsbench.data.published import ListFile, list_files
 from fsbench.datamodules.prepare.job import ELSEWHERE, Job
 
 REPOSITORIES = "https://raw.githubusercontent.com"
 OPTIONAL = ("emat-size", "hmnet")
 """Groups of lists that may be absent: the suite derives the size splits, and PFENet's lists up to COCO's order."""
-
-
-@dataclass(frozen=True)
-class ListFile:
-    """An image list that authors released: its path, address and checksum.
-
-    Attributes:
-        file: path of the list below the folder of lists: `<group>/<dataset>/…`, where the group names the release.
-        source: address of the list relative to `REPOSITORIES`; "" if no address is known.
-        sha256: checksum of the list's content.
-    """
-
-    file: str
-    source: str
-    sha256: str
-
-    @property
-    def group(self) -> str:
-        """First folder of the list's path, which names the release, such as "hsnet"."""
-        return self.file.partition("/")[0]
-
-
-@cache
-def list_files(dataset: str) -> tuple[ListFile, ...]:
-    """Return the authors' list files of a data set, in order, from its `<dataset>.list_files.csv`."""
-    text = read_text(CHECKSUMS / f"{dataset}.list_files.csv", "list")
-    return tuple(ListFile(**row) for row in csv.DictReader(text.splitlines()))
 
 
 def provide_lists(job: Job, dataset: str, folder: str = "") -> list[str]:
@@ -115,9 +85,8 @@ def _copy(folder: Path, target: Path, wanted: list[ListFile]) -> list[str]:
 
 def _places(folder: Path, row: ListFile) -> list[Path]:
     """Return where a user may have the file: in a folder of all lists, or in data/splits of the authors' checkout."""
-    inner = row.file.partition("/")[2]
     custom = row.source.rpartition("data/splits/")[2]
-    return [folder / row.file, folder / inner, *([folder / row.group / custom, folder / custom] if custom else [])]
+    return [folder / row.file, folder / row.inner, *([folder / row.group / custom, folder / custom] if custom else [])]
 
 
 def _is_intact(path: Path, sha256: str) -> bool:

@@ -15,6 +15,8 @@ from fsbench.base.plugins import named_files, named_objects
 
 CHECKSUMS = Path(__file__).parents[1] / "datamodules/datasets"
 """Folder of the data sets: beside `<name>.py` with the class is `<name>.official.csv` where lists are official."""
+BROWSED = {"hmnet": "https://github.com/Sam1224/HMNet, commit 556916cc2036f32d68d8e0b810eb9ebcbee6ae1a, by hand"}
+"""Released lists without an address, whose authors link to them: the page and its commit."""
 OWN = ("demo", "demo-cls", "folder", "imagefolder")
 """Data sets of the suite that nobody published."""
 
@@ -45,6 +47,49 @@ def checksums(dataset: str) -> dict[tuple[str, int], Checksum]:
             )
             for row in csv.DictReader(file)
         }
+
+
+@dataclass(frozen=True)
+class ListFile:
+    """An image list that authors released: its path, address and checksum.
+
+    Attributes:
+        file: path of the list below the folder of lists: `<group>/<dataset>/…`, where the group names the release.
+        source: its address below `raw.githubusercontent.com`: owner, repository, commit, path; "" if none is known.
+        sha256: checksum of the list's content.
+    """
+
+    file: str
+    source: str
+    sha256: str
+
+    @property
+    def group(self) -> str:
+        """First folder of the list's path, which names the release, such as "hsnet"."""
+        return self.file.partition("/")[0]
+
+    @property
+    def inner(self) -> str:
+        """Path of the list within its release."""
+        return self.file.partition("/")[2]
+
+    @property
+    def release(self) -> str:
+        """Page and commit of the authors' repository, where a browser finds the list."""
+        if not self.source:
+            return BROWSED[self.group]
+        owner, name, commit, *_ = self.source.split("/")
+        return f"https://github.com/{owner}/{name}, commit {commit}"
+
+
+@cache
+def list_files(dataset: str) -> tuple[ListFile, ...]:
+    """Return the authors' list files of a data set, in order, from its `<dataset>.list_files.csv`; () without one."""
+    path = CHECKSUMS / f"{dataset}.list_files.csv"
+    if not path.is_file():
+        return ()
+    with path.open(newline="") as file:
+        return tuple(ListFile(**row) for row in csv.DictReader(file))
 
 
 @dataclass(frozen=True)

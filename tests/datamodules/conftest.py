@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fsbench.datamodules.prepare.list_files import list_files
+from fsbench.data.published import list_files
 from tests.web import Web, serve
 
 

@@ -20,6 +20,7 @@ from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_files
 from fsbench.datamodules.check.report import Report, some
+from fsbench.datamodules.kinds.find_folder import require_folder
 from fsbench.datamodules.kinds.official import JoinedFolds, OfficialData
 from fsbench.datamodules.kinds.views import view_photo
 from fsbench.datamodules.lists.official import default_lists, joined_origin, read_official
@@ -107,26 +108,16 @@ class Coco(OfficialData):
     checked_splits: ClassVar[tuple[str, ...]] = ("val", *SIZE_BINS, "pfenet-val")
     """Splits whose lists `fsbench data check` compares, beside those of training."""
     source = Source(
-        lists="""\
-The lists are kept in the authors' repositories; `fsbench data prepare coco` fetches them:
-  https://github.com/juhongm999/hsnet   folder data/splits, commit 6b1bc12b3ff9f3950f49c55ab6f089e8d9e0d191 (trn, val)
-  https://github.com/visinf/emat        folder data/splits, commit 7db92ea (size splits, under custom/)
-  https://github.com/Sam1224/HMNet      commit 556916cc2036f32d68d8e0b810eb9ebcbee6ae1a (PFENet-like; by hand)
-Give the folder data/splits of a checkout, or a folder with several such folders; files are looked for as
-  <folder>/coco/val/fold0.pkl   <folder>/coco/custom/0-5/fold0.pkl
-Without lists the suite derives its own from the annotations and the record says so.
-""",
         archives=(_TRAIN, _VAL, _ANNOTATIONS),
-        instructions="""\
-`fsbench data prepare coco --root <root>` fetches and arranges everything. By hand, from the page
-https://cocodataset.org/#download fetch
-  train2014.zip                  %(train2014.zip)s   82783 photos
-  val2014.zip                    %(val2014.zip)s   40504 photos
-  annotations_trainval2014.zip   %(annotations_trainval2014.zip)s
-and unpack all three in <root>, which then holds
-  train2014/   val2014/   annotations/instances_train2014.json   annotations/instances_val2014.json
-Check the archives with md5sum.
-""",
+        dataset="coco",
+        page="https://cocodataset.org/#download",
+        holds=(
+            "train2014/",
+            "val2014/",
+            "annotations/instances_train2014.json",
+            "annotations/instances_val2014.json",
+        ),
+        lists="coco",
     )
 
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
@@ -134,15 +125,9 @@ Check the archives with md5sum.
         self.use_lists(lists, allow_unverified_lists, self.root)
         self._instances: dict[str, CocoInstances] = {}
         self._tables: dict[str, PixelTable] = {}
-        if not self.root.is_dir():
-            expected = f"{', '.join(self.image_folders)} and annotations in it"
-            raise self.source.missing(f"the COCO folder {root} does not exist; expected {expected}")
+        require_folder(self.source, self.root, (), (), f"{', '.join(self.image_folders)} and annotations")
         if all(self._absent_parts(folder) for folder in self.image_folders):
             self.require_parts("val2014")
-
-    def test_classes(self, fold: int) -> list[int]:
-        self.check_fold(fold)
-        return list(range(fold + 1, len(CLASS_NAMES) + 1, self.folds))
 
     def candidates(self, part: Part) -> Sequence[str]:
         """Return the names of all annotated images of a part ("trn" or "val"), ascending."""
@@ -245,20 +230,13 @@ Check the archives with md5sum.
         return self._instances[folder]
 
     def annotation_file(self, folder: str) -> Path:
-        return self.root / "annotations" / f"instances_{folder}.json"
+        return self.root / _parts(folder)[0]
 
     def _absent_parts(self, folder: str) -> list[str]:
-        file = self.annotation_file(folder)
-        absent = [] if file.is_file() else [f"annotations/{file.name}"]
-        return absent + ([] if (self.root / folder).is_dir() else [f"{folder}/"])
+        return [part for part in _parts(folder) if not (self.root / part).exists()]
 
     def require_parts(self, folder: str) -> None:
-        absent = self._absent_parts(folder)
-        if absent:
-            raise self.source.missing(
-                f"{self.root} has no {' and no '.join(absent)}; expected {folder}/ with the photos and "
-                f"annotations/instances_{folder}.json"
-            )
+        require_folder(self.source, self.root, (), _parts(folder))
 
     def require_images(self, folder: str, names: set[str]) -> None:
         absent = sorted(names - self._image_names[folder])
@@ -377,23 +355,12 @@ class CocoAll(JoinedFolds, Coco):
     list_folder = "hsnet/coco/val/"
     checked_splits = ("val",)
     source = Source(
-        lists="""\
-The lists are kept in the authors' repositories; `fsbench data prepare coco_all` fetches them:
-  https://github.com/juhongm999/hsnet   folder data/splits, commit 6b1bc12b3ff9f3950f49c55ab6f089e8d9e0d191 (trn, val)
-Give the folder data/splits of a checkout, or a folder with several such folders; files are looked for as
-  <folder>/coco/val/fold0.pkl
-Without lists the suite derives its own from the annotations and the record says so.
-""",
         archives=(_VAL, _ANNOTATIONS),
-        instructions="""\
-`fsbench data prepare coco_all --root <root>` fetches and arranges everything; the folder of coco holds it, too. By
-hand, from the page https://cocodataset.org/#download fetch
-  val2014.zip                    %(val2014.zip)s   40504 photos
-  annotations_trainval2014.zip   %(annotations_trainval2014.zip)s
-and unpack both in <root>, which then holds
-  val2014/   annotations/instances_val2014.json
-Check the archives with md5sum.
-""",
+        dataset="coco_all",
+        page="https://cocodataset.org/#download",
+        holds=("val2014/", "annotations/instances_val2014.json"),
+        notes=("the folder of coco holds it, too",),
+        lists="coco",
     )
     same_classes_as: ClassVar[tuple[str, ...]] = (Coco.name,)
 
@@ -431,6 +398,11 @@ Check the archives with md5sum.
     def parted(self) -> Coco:
         """COCO-20i: the same data set with its four folds."""
         return Coco(str(self.root), self.lists, self.allow_unverified_lists)
+
+
+def _parts(folder: str) -> tuple[str, str]:
+    """Return the annotation file of a folder of photos, and that folder."""
+    return f"annotations/instances_{folder}.json", f"{folder}/"
 
 
 def _render(root: Path, folder: str) -> None:

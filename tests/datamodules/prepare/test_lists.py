@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fsbench.data import published
+from fsbench.data.published import list_files
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.datamodules.prepare import list_files as list_module
-from fsbench.datamodules.prepare.list_files import list_files
 from tests.datamodules.prepare.archives import prepare
 from tests.web import Web
 
@@ -33,7 +33,7 @@ def few_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     writer.writeheader()
     writer.writerows(rows)
     (tmp_path / "pascal.list_files.csv").write_text(text.getvalue())
-    monkeypatch.setattr(list_module, "CHECKSUMS", tmp_path)
+    monkeypatch.setattr(published, "CHECKSUMS", tmp_path)
     list_files.cache_clear()
     return source
 

@@ -45,11 +45,11 @@ def test_a_strange_orientation_is_none():
 
 
 def test_folders_are_searched_through(tmp_path):
-    for name in ("b.JPG", "sub/a.png", "sub/deep/c.webp", ".hidden.jpg", ".git/d.jpg", "out/overlays/b.jpg"):
+    for name in ("b.JPG", "sub/a.png", "sub/deep/c.tif", ".hidden.jpg", ".git/d.jpg", "out/overlays/b.jpg"):
         save(tmp_path / name, format="png")
     (tmp_path / "sub" / "notes.txt").write_text("")
     images = find_images([tmp_path], out=tmp_path / "out")
-    assert [image.name for image in images] == ["b.JPG", "sub/a.png", "sub/deep/c.webp"]
+    assert [image.name for image in images] == ["b.JPG", "sub/a.png", "sub/deep/c.tif"]
     assert images[1].path == tmp_path / "sub" / "a.png"
     single = find_images([tmp_path / "b.JPG", tmp_path / "sub" / "a.png"])
     assert [image.name for image in single] == ["a.png", "b.JPG"]
