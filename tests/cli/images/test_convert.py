@@ -11,6 +11,7 @@ import tifffile
 from PIL import Image
 
 from fsbench.data.image_io import read_label_map, read_upright
+from fsbench.data.volume_io import own_locale
 from tests.nifti import nifti, save_nifti
 from tests.png_file import png_file
 
@@ -281,7 +282,8 @@ def write_series(folder: Path, series: int, value: int, slices: int, prefix: str
         }.items():  # fmt: skip
             image.SetMetaData(key, text)
         writer.SetFileName(str(folder / f"{prefix}{slices - z:03}{suffix}"))
-        writer.Execute(image)
+        with own_locale():
+            writer.Execute(image)
 
 
 @pytest.mark.parametrize("suffix", [".dcm", "", ".IMA"])
@@ -322,7 +324,8 @@ def test_slices_of_a_volume_are_pictures(convert, name):
 
 def test_colours_of_a_slice_stay_and_a_scan_of_several_times_is_left_out(convert):
     sitk = pytest.importorskip("SimpleITK")
-    sitk.WriteImage(sitk.GetImageFromArray(RGB[None], isVector=True), "ultrasound.dcm")
+    with own_locale():
+        sitk.WriteImage(sitk.GetImageFromArray(RGB[None], isVector=True), "ultrasound.dcm")
     save_nifti(Path("times.nii.gz"), nifti(np.zeros((2, 3, 4, 5), "<i2")))
     status, made, said = convert("ultrasound.dcm", "times.nii.gz")
     assert status == 1 and "times.nii.gz has 2 volumes" in said
