@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageOps, ImageSequence, __version__
+from PIL import Image, ImageOps, ImageSequence, TiffImagePlugin, __version__
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 STACK = re.compile(r'ImageJ=.*?\simages=(?!1\s)|.*"truncated": true', re.DOTALL)
@@ -20,8 +20,8 @@ def read(path: str) -> np.ndarray:
     image, exif = Image.open(path, formats=("PNG", "JPEG", "TIFF", "BMP")), Image.Exif()
     image.info.pop("xmp", None)  # EXIF alone turns a photo
     tags, bands, pages = dict(getattr(image, "tag_v2", {})), len(image.getbands()), getattr(image, "n_frames", 1)
-    if image.format == "TIFF":  # smaller copies of a picture are no pages, and a single page may be a stack
-        pages = sum(not frame.tag_v2.get(254, 0) & 5 for frame in ImageSequence.Iterator(image))
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # smaller copies of a picture are no pages, and a single page may be a stack
+        pages = sum(not image.tag_v2.get(254, 0) & 5 for _ in ImageSequence.Iterator(image))
         pages += bool(STACK.match(str(tags.get(270, "")))) + (tags.get(254, 0) & 1) + (tags.get(32997, 1) > 1)
         image.seek(0)
     bits = 16 if ";16" in str(image.tile) else max(tags.get(258, (8,)))
