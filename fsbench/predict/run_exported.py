@@ -20,7 +20,7 @@ def read(path: str) -> np.ndarray:
     image, exif = Image.open(path, formats=("PNG", "JPEG", "TIFF", "BMP")), Image.Exif()
     image.info.pop("xmp", None)  # EXIF alone turns a photo
     tags, bands, pages = dict(getattr(image, "tag_v2", {})), len(image.getbands()), getattr(image, "n_frames", 1)
-    if isinstance(image, TiffImagePlugin.TiffImageFile):  # smaller copies of a picture are no pages, and a single page may be a stack
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # a smaller copy is no page; a page may be a stack
         pages = sum(not image.tag_v2.get(254, 0) & 5 for _ in ImageSequence.Iterator(image))
         pages += bool(STACK.match(str(tags.get(270, "")))) + (tags.get(254, 0) & 1) + (tags.get(32997, 1) > 1)
         image.seek(0)
