@@ -1,7 +1,9 @@
 """`fsbench data convert`: PNGs that fsbench reads, of pictures and scans as other programs write them."""
 
+import sys
 import zlib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -74,6 +76,18 @@ def test_values_of_more_than_8_bits_become_grey_levels_by_percentiles(convert, n
     assert status == 0 and list(made) == [f"{Path(name).stem}.png"] and f"out/{Path(name).stem}.png" in said
     np.testing.assert_allclose(shades(made[f"{Path(name).stem}.png"]), by_percentiles(values), atol=1)
     assert [path.name for path in Path("out").iterdir()] == list(made), "no half of a file stays"
+
+
+def test_packages_that_are_missing_are_named(convert, monkeypatch):
+    Image.fromarray(DEEP).save("lzw.tif", compression="tiff_lzw")
+    status, made, said = convert("lzw.tif")
+    if find_spec("imagecodecs"):
+        np.testing.assert_allclose(shades(made["lzw.png"]), by_percentiles(DEEP), atol=1)
+    else:
+        assert status == 1 and "pip install 'fsbench[photos]'" in said
+    monkeypatch.setitem(sys.modules, "tifffile", None)  # which cannot be imported then
+    status, _, said = convert("lzw.tif")
+    assert status != 0 and "needs tifffile" in said and "pip install 'fsbench[photos]'" in said
 
 
 @pytest.mark.parametrize("name", ["colours.png", "colours.tif", "colours.ppm", "planes.tif"])
