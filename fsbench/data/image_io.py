@@ -203,6 +203,7 @@ class LabelFile:
             if found.keys() <= voc_numbers().keys():
                 return numbered(values, voc_numbers())
             if any(len(set(colour)) > 1 for colour in found):
+                found.pop((0, 0, 0), None)
                 raise self.refusal(f"shows {colour_table(found)}", "save class numbers as a grey PNG")
             values = values[..., 0]  # grey in three channels
         if values.dtype not in (bool, np.uint8) and (values.min(initial=0) < 0 or values.max(initial=0) > 255):
