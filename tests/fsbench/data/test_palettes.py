@@ -119,7 +119,7 @@ def test_own_palettes_are_taken_by_their_numbers(tmp_path: Path, colours: list, 
 
 def test_a_transparent_entry_is_background(tmp_path: Path) -> None:
     save_palette(tmp_path / "a.png", np.array([[1, 0, 1]], np.uint8), np.array([RED, GREEN]), transparency=1)
-    with pytest.raises(DataError, match=r"number 1 have the colour .0, 0, 0., which stands for 0"):
+    with pytest.raises(DataError, match=r"calls its number 1 transparent"):
         read_label_map(tmp_path / "a.png")
     save_palette(tmp_path / "a.png", np.array([[1, 0, 1]], np.uint8), np.array([WHITE, WHITE]), transparency=0)
     np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), [[1, 0, 1]])
@@ -148,7 +148,7 @@ def test_own_colours_mean_one_number_in_all_files_of_a_data_set(tmp_path: Path) 
 @pytest.mark.parametrize("form", ["bmp", "tiff"])
 def test_other_formats_have_palettes_too(tmp_path: Path, form: str) -> None:
     save_palette(tmp_path / f"a.{form}", np.array([[0, 1, 1]], np.uint8), np.array([MAROON, BLACK]))
-    with pytest.raises(DataError, match="contradicts itself|is a BMP of class numbers"):
+    with pytest.raises(DataError, match=r"contradicts itself|is a BMP of class numbers"):
         read_label_map(tmp_path / f"a.{form}")
 
 
