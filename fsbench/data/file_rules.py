@@ -50,9 +50,6 @@ RULES: dict[str, str] = {
     "volume_not_finite": "has {number} voxels that are no finite numbers; expected a number in each voxel; make it "
         "again, with a value in their place",
     "volume_value": "holds the value {value:g}{place}; expected whole numbers, {meaning}; prepare the data again",
-    "volume_by_slope": "holds the value {value:g}, stored with the slope {slope:g} of its header; expected whole "
-        "numbers; round them and save them as integers without a slope, in nibabel "
-        "Nifti1Image(np.rint(values).astype(np.uint8), affine)",
     "volume_twice": "has two files for one scan, {first} and {second}; expected one; move the other out of the folder",
     # folders and data sets of one's own
     "label_maps_of_void": "hold 0 and 255 alone, and 255 is void: save {what}",

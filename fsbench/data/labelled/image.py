@@ -14,6 +14,9 @@ from fsbench.data.image_io import HALF, read_mask
 from fsbench.data.orientation import fits_both_ways
 from fsbench.data.palettes import Colour, SeenColours
 
+NO_CLASS = "something else"
+"""Name of a marked region that is none of the classes, unless the user names it."""
+
 
 class Drawn(NamedTuple):
     """What is drawn on a photo, fitted to the photo's upright form.
@@ -78,7 +81,7 @@ class MaskFile:
             notes.append(f"the edges of mask {self.file} are smoothed; what is at least half white ({HALF}) is taken")
         numbers = [number for number in np.unique(labels).tolist() if number not in (0, VOID)]
         if isinstance(self.names, str):
-            if len(numbers) > 1:
+            if len(numbers) > 1 and self.names != NO_CLASS:
                 raise DataError(
                     f"mask {self.file} has the numbers {', '.join(map(str, numbers[:8]))}, but one class was named "
                     f"({self.names}); name them with --classes {numbers[0]}={self.names},{numbers[1]}=… and leave out "
