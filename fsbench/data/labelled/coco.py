@@ -71,8 +71,10 @@ def read_coco(content: dict[str, Any], file: Path) -> tuple[list[tuple[Outlines,
     found = []
     for image, entry in zip(images, content["images"], strict=True):
         folders = PurePosixPath(image.file_name.replace("\\", "/")).parts[:-1]
-        frame = {"is_per_cent": is_per_cent, "may_be_upright": True}
-        outlines = Outlines(file, tuple(regions[image.id]), sizes[image.id], names, image.file_name, **frame)
+        own = tuple(regions[image.id])
+        outlines = Outlines(
+            file, own, sizes[image.id], names, image.file_name, is_per_cent=is_per_cent, may_be_upright=True
+        )
         found.append((outlines, part_word((str(entry.get("split") or ""), *reversed(folders)))))
     notes = left_out_notes(file, left_out)
     if unused := [name for key, name in categories.items() if key not in used]:
@@ -87,7 +89,7 @@ def _object(entry: dict[str, Any]) -> _Object:
     require(entry, ("image_id", "id", "category_id", *["segmentation"] * (not has_other)))
     image, number, category = (whole(entry, key) for key in ("image_id", "id", "category_id"))
     rle = shape if isinstance(shape, dict) and not is_empty_rle(shape) else None
-    polygons = [] if isinstance(shape, dict) or has_other else shape
+    polygons: Any = [] if isinstance(shape, dict) or has_other else shape
     outlines, problems = [], []
     if rle is None and not polygons:
         problems.append("a box alone" if entry.get("bbox") and not isinstance(shape, dict) else EMPTY)

@@ -134,7 +134,7 @@ def test_the_photos_own_bytes_are_the_photo_and_its_mask_is_fitted_as_ever():
     ("picture", "reason"),
     [
         (b"no picture", "image imageData cannot be decoded .*"),
-        (coded(drawn(5))[:-100], r"image imageData cannot be decoded \(image file is truncated\)"),
+        (coded(drawn(5))[:-100], r"image imageData cannot be decoded \(its end \(IEND\) is missing\)"),
         (coded(drawn(5)[:-1]), "image imageData is 96x71 pixels and its label map a.json 96x72"),
         ("a", ".*"),
         ("\u00e9", ".*"),
