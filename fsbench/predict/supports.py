@@ -342,8 +342,6 @@ def _nothing_marked(image: LabelledImage, labels: np.ndarray, notes: Sequence[st
 
 def _alone(found: Found) -> list[Path]:
     """Return photos without labels that lie beside masks, not in a folder of their own."""
-    photos = [image for image in found.images if isinstance(image.photo, Path)]
-    mixed = {image.photo.parent for image in photos if isinstance(image.labels, MaskFile)} & {
-        image.labels.file.parent for image in photos if image.labels
-    }
-    return [image.photo for image in photos if image.labels is None and image.photo.parent in mixed]
+    photos = [(image.photo, image.labels) for image in found.images if isinstance(image.photo, Path)]
+    mixed = {photo.parent for photo, own in photos if isinstance(own, MaskFile) and own.file.parent == photo.parent}
+    return [photo for photo, own in photos if own is None and photo.parent in mixed]
