@@ -71,7 +71,7 @@ holds
         return self._file(name, "masks")
 
     def label_map(self, name: str) -> np.ndarray:
-        return read_label_map(self.label_file(name), classes=[1])
+        return read_label_map(self.label_file(name))
 
     @classmethod
     def is_prepared(cls, root: Path) -> bool:

@@ -81,7 +81,7 @@ Nobody publishes a checksum. <root> then holds
         Raises:
             DataError: a channel is absent or damaged, or has another size than the others.
         """
-        planes = [read_shades(self._channel(name, one), "image", from_1=True)[..., 0] for one in CHANNELS]
+        planes = [read_shades(self._channel(name, one), from_1=True)[..., 0] for one in CHANNELS]
         if any(plane.shape != planes[0].shape for plane in planes):
             raise DataError(f"{self.image_path(name)} and its other channels differ in size; unpack the archive again")
         return np.stack(planes, -1)

@@ -15,7 +15,7 @@ from fsbench.data.labelled.image import LabelledImage, MaskFile
 from fsbench.data.labelled.outlines import Outlines
 from fsbench.data.labelled.photos import SUFFIXES, Listing, Picture, list_folder, part_word
 from fsbench.data.palettes import SeenColours
-from fsbench.data.picture_file import picture_header
+from fsbench.data.picture_file import MASK, picture_header
 
 MOST_NUMBERS = 32
 """Most different numbers of a mask, unless its edges are smoothed; a photo has more shades."""
@@ -105,7 +105,7 @@ def _annotated(listing: Listing, names: ClassNames, photos: Path | None, keeps_u
     for image in found.images:
         if image.labels and files.setdefault(image.photo, image.labels.file) != image.labels.file:
             raise DataError(
-                f"{files[image.photo]} and {image.labels.file} both label the photo {image.photo}; expected one file "
+                f"{files[image.photo]} and {image.labels.file} both label the photo {image.name}; expected one file "
                 "for a photo; move the other out of the folder"
             )
     return found
@@ -173,10 +173,10 @@ def _is_mask(file: Path, photo: Path) -> bool:
     neither the smallest nor the largest one, it is a photo all the same.
     """
     try:
-        own, header = picture_header(file, "mask"), picture_header(photo)
+        own, header = picture_header(file, MASK), picture_header(photo)
         if own.mode in ("RGB", "RGBA") or own.shown_shape not in (header.shown_shape, header.stored_shape):
             return False
-        numbers = read_label_file(file, "mask").visible
+        numbers = read_label_file(file, MASK).visible
     except DataError:  # whoever reads them says what is wrong
         return True
     between = numbers[(numbers > 0) & (numbers < own.top)]
@@ -202,8 +202,8 @@ def _read_lists(listing: Listing, found: Found) -> None:
         unknown: list[str] = []
         for line in filter(None, map(str.strip, lines)):
             path = Path(composed(line.split()[0] if len(line.split()) == 2 else line))
-            name = path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
-            own = places.get(name.as_posix()) or places.get(name.name) or []
+            path = path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
+            own = places.get(path.as_posix()) or places.get(path.name) or []
             unknown += [line] * (not own)
             for place in own:
                 found.words[place] = part_word([file.stem])

@@ -10,7 +10,7 @@ import numpy as np
 from fsbench.base.errors import DataError
 from fsbench.data.dataset import VOID
 from fsbench.data.file_rules import remark
-from fsbench.data.image_io import HALF, fitted, read_label_file, read_mask
+from fsbench.data.image_io import HALF, read_mask
 from fsbench.data.orientation import fits_both_ways
 from fsbench.data.palettes import Colour, SeenColours
 
@@ -51,7 +51,7 @@ class MaskFile:
         file: the picture.
         names: {number: class name} of a label map, other numbers being ignored; the name of a mask's one class; None
             for a label map whose numbers n are called "class n".
-        colours: {colour: class name} of a mask painted in colours, others being ignored.
+        colours: {colour: class name} of a mask painted in colours, each of which is named.
         seen: colours of the palettes of the label maps that were read before, which must agree.
     """
 
@@ -62,16 +62,16 @@ class MaskFile:
 
     def read(self, photo: Path | bytes) -> Drawn:
         beside = photo if isinstance(photo, Path) else None
-        is_one, known = isinstance(self.names, str), self.names if isinstance(self.names, Mapping) else {}
-        notes = []
-        if beside and fits_both_ways(beside, self.file):
-            notes.append(remark("fits_both_ways", beside))
-        if self.colours and (painted := self._painted(beside)) is not None:
-            shown = set(np.unique(painted).tolist())
-            return Drawn(painted, {n: name for n, name in enumerate(self.colours.values(), 1) if n in shown}, (*notes,))
-        labels, smoothed = read_mask(self.file, None if is_one else self.seen, known, is_one_class=is_one, photo=beside)
+        own = self.names if isinstance(self.names, str) else ""
+        known = {**self.names} if isinstance(self.names, Mapping) else {}
+        free = (number for number in range(1, VOID) if number not in known)
+        colours = {colour: next(free) for colour in self.colours}
+        labels, smoothed = read_mask(
+            self.file, None if own else self.seen, is_one_class=bool(own), photo=beside, colours=colours
+        )
+        notes = [remark("fits_both_ways", beside)] if beside and fits_both_ways(beside, self.file) else []
         if smoothed and len(set(np.unique(labels).tolist()) - {0, VOID, *known}) > len(known):
-            if not is_one:
+            if not own:
                 raise DataError(
                     f"mask {self.file} has {len(np.unique(labels))} grey levels, as smoothed edges have; name its one "
                     "class (name=photo:mask), or its numbers with --classes"
@@ -79,28 +79,14 @@ class MaskFile:
             labels = (labels >= HALF).astype(np.uint8)
             notes.append(f"the edges of mask {self.file} are smoothed; what is at least half white ({HALF}) is taken")
         numbers = [number for number in np.unique(labels).tolist() if number not in (0, VOID)]
-        if isinstance(self.names, str):
-            if len(numbers) > 1 and self.names != NO_CLASS:
-                raise DataError(
-                    f"mask {self.file} has the numbers {', '.join(map(str, numbers[:8]))}, but one class was named "
-                    f"({self.names}); name them with --classes {numbers[0]}={self.names},{numbers[1]}=… and leave out "
-                    f"'{self.names}='"
-                )
-            names = dict.fromkeys(numbers, self.names)
-        else:
-            names = {number: f"class {number}" for number in numbers} if self.names is None else {**self.names}
+        if own and len(numbers) > 1 and own != NO_CLASS:
+            raise DataError(
+                f"mask {self.file} has the numbers {', '.join(map(str, numbers[:8]))}, but one class was named "
+                f"({own}); name them with --classes {numbers[0]}={own},{numbers[1]}=… and leave out '{own}='"
+            )
+        known |= {colours[colour]: name for colour, name in self.colours.items()}
+        names = known if known else {number: own or f"class {number}" for number in numbers}
         return Drawn(labels, {number: names[number] for number in numbers if number in names}, tuple(notes))
-
-    def _painted(self, photo: Path | None) -> np.ndarray | None:
-        """Return the label map (H, W) of a mask painted in named colours; None for one that shows none of them."""
-        file = read_label_file(self.file, "mask")
-        pixels = file.visible if file.palette is None else file.palette[file.visible]
-        if pixels.ndim == 2:
-            return None
-        labels = np.zeros(pixels.shape[:2], np.uint8)
-        for number, colour in enumerate(self.colours, 1):
-            labels[(pixels == colour).all(-1)] = number
-        return fitted(file, labels, photo) if labels.any() else None
 
 
 @dataclass(frozen=True)
