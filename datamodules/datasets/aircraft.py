@@ -1,9 +1,6 @@
 """FGVC-Aircraft, a data set for classification (fort.md §2)."""
 
-from collections.abc import Sequence
-
 from fsbench.data.source import Archive, Source
-from fsbench.datamodules.kinds.class_folders import by_class, rows, spoken
 from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
@@ -15,6 +12,7 @@ class Aircraft(LabelledImages):
     inner = ("data", "fgvc-aircraft-2013b/data")
     photos = "images"
     official = (70, 6_667)
+    listing = ("images_family_trainval.txt", "<image> <family>")
     source = Source(
         archives=(
             Archive(
@@ -27,9 +25,3 @@ class Aircraft(LabelledImages):
         page="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
         holds=("images/<photo>.jpg", "images_family_trainval.txt"),
     )
-
-    def derive(self) -> list[tuple[str, Sequence[str]]]:
-        source = self.root / self.parts[1]
-        lines = rows(source, 2, "<image> <family>")
-        classes = by_class({f"{image}.jpg": family.strip() for image, family in lines}, self.folder, source)
-        return [(spoken(family), images) for family, images in classes.items()]

@@ -1,9 +1,6 @@
 """CUB-200-2011, a data set for classification (fort.md §2)."""
 
-from collections.abc import Sequence
-
 from fsbench.data.source import Archive, Source
-from fsbench.datamodules.kinds.class_folders import below_folders, class_folders, require_images, spoken
 from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
@@ -15,6 +12,7 @@ class Cub(LabelledImages):
     inner = ("CUB_200_2011",)
     photos = "images"
     official = (200, 11_788)
+    class_in_folder = r"(?:.*\.)?(.*)"
     source = Source(
         archives=(
             Archive(
@@ -27,8 +25,3 @@ class Cub(LabelledImages):
         page="https://data.caltech.edu/records/65de6-vp158",
         holds=("images/<200 classes>/<photo>.jpg",),
     )
-
-    def derive(self) -> list[tuple[str, Sequence[str]]]:
-        folders = class_folders(self.folder)
-        require_images(folders, self.folder)
-        return below_folders(folders, lambda name: spoken(name.rpartition(".")[2]))

@@ -16,6 +16,7 @@ from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.check.media import check_files
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.kinds.binary_masks import BinaryMasks
+from fsbench.datamodules.kinds.find_folder import find_folder, require_folder
 from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, UNVERIFIED, default_lists, list_folders, missing_list
 from fsbench.datamodules.lists.text_file import read_list
 from fsbench.datamodules.prepare.folders import make_folder
@@ -25,6 +26,8 @@ from fsbench.protocols.draws.image_lists import ImageLists
 from fsbench.protocols.draws.pair_lists import pair_list
 
 INNER_FOLDERS = ("FSS-1000", "fewshot_data", "fewshot_data/fewshot_data")
+PHOTOS = "*/[0-9]*.jpg"
+"""Pattern of the photos in the folder of the classes."""
 CLASSES, IMAGES_PER_CLASS = 1000, 10
 PARTS = ("trn", "val", "test")
 SIZES = {"trn": 520, "val": 240, "test": 240}
@@ -224,7 +227,7 @@ class Fss1000(BinaryMasks):
             job.require_complete(archive, is_complete, bool(classes), found, expected_words)
 
         remarks = provide_lists(job, cls.name)
-        if _class_folder(job.root) is None:
+        if find_folder(job.root, INNER_FOLDERS, (PHOTOS,)) is None:
             remarks += make_folder(job, cls.source, ARCHIVE, job.root / "FSS-1000", _image, check_structure)
         return remarks
 
@@ -310,18 +313,8 @@ def class_folder(root: Path) -> Path:
     Raises:
         DataError: no such folder exists.
     """
-    source = Fss1000.source
-    if not root.is_dir():
-        raise source.missing(f"the FSS-1000 folder {root} does not exist; expected a folder for each class in it")
-    folder = _class_folder(root)
-    if folder is None:
-        raise source.missing(f"{root} has no class folders; expected <class>/1.jpg and <class>/1.png, …")
-    return folder
-
-
-def _class_folder(root: Path) -> Path | None:
-    folders = (root, *(root / inner for inner in INNER_FOLDERS))
-    return next((folder for folder in folders if any(folder.glob("*/[0-9]*.jpg"))), None)
+    expected = "a folder for each class, <class>/1.jpg and <class>/1.png, …"
+    return require_folder(Fss1000.source, root, INNER_FOLDERS, (PHOTOS,), expected)
 
 
 def class_files(root: Path) -> dict[str, frozenset[int]]:

@@ -11,7 +11,7 @@ from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_label_maps
 from fsbench.datamodules.check.report import Report
-from fsbench.datamodules.kinds.find_folder import find_folder
+from fsbench.datamodules.kinds.find_folder import require_folder
 from fsbench.datamodules.kinds.mask_folder import MaskFolder
 from fsbench.datamodules.kinds.official import FoldwiseTrainingLists
 from fsbench.datamodules.lists.official import default_lists
@@ -77,17 +77,9 @@ class Isaid(MaskFolder, FoldwiseTrainingLists):
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
         given = Path(root).expanduser()
         needed = self.folders["val"]
-        self.root = find_folder(given, self.inner_folders, needed) or given
+        self.root = require_folder(self.source, given, self.inner_folders, needed)
         self.use_lists(lists, allow_unverified_lists, given, self.root)
-        absent = [part for part in needed if not (self.root / part).is_dir()]
-        if absent:
-            raise self.source.missing(f"{root} has no {' and no '.join(absent)}; expected {' and '.join(needed)}")
         super().__init__(self.root, self.root, range(1, len(CLASS_NAMES) + 1))
-
-    def test_classes(self, fold: int) -> list[int]:
-        self.check_fold(fold)
-        first = 5 * fold + 1
-        return list(range(first, first + 5))
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -188,12 +180,6 @@ class Isaid512(Isaid):
         if division == "stride":
             self.name = "isaid512_stride"
         super().__init__(root, lists=[])
-
-    def test_classes(self, fold: int) -> list[int]:
-        if self.division == "blocks":
-            return super().test_classes(fold)
-        self.check_fold(fold)
-        return list(range(fold + 1, len(CLASS_NAMES) + 1, self.folds))
 
 
 EachPairOnce.register(Isaid)(EachPairOnce)

@@ -2,6 +2,7 @@
 
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -15,6 +16,7 @@ from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.kinds.coco_views import PHOTOS_2017, CocoViews
+from fsbench.datamodules.kinds.find_folder import require_folder
 from fsbench.datamodules.kinds.view_episodes import ViewEpisodes
 from fsbench.datamodules.kinds.views import SEPARATOR, AnnotatedMask, listed_views, view_photo
 from fsbench.datamodules.lists.plain_pickle import read_annotation_pickle
@@ -104,7 +106,7 @@ class Lvis(CocoViews):
         expected = (
             f"{FILE} and the photos coco/{{train,val}}2017, or for --protocol presence alone {OWN_FILE} and these"
         )
-        self.require_parts((self.file, "coco"), expected)
+        require_folder(self.source, self.root, (), (self.file, "coco"), expected)
 
     def require_list(self) -> None:
         """Raise DataError if the authors' list of annotations is absent; published tests draw in its order."""
@@ -125,15 +127,15 @@ class Lvis(CocoViews):
             substitute_list(self, "val", FILE, f"the categories of {OWN_FILE}, by ascending id")
             return self._own.categories
         content = read_annotation_pickle(self.root / FILE, _FORM)
-        if not isinstance(content, Mapping) or not content:
-            raise self._other_form(f"it holds {type(content).__name__}")
-        for key, images in content.items():
-            named = isinstance(images, Mapping) and all(isinstance(name, str) for name in images)
-            if type(key) is not int or not named:
-                raise self._other_form(f"its entry {reprlib.repr(key)} is no category with images")
-            first: Any = next(iter(images.values()), {"annotations": []})
-            if not isinstance(first, Mapping) or not isinstance(first.get("annotations"), list):
-                raise self._other_form(f"category {key} has images without annotations")
+        with self._reading():
+            if not isinstance(content, Mapping) or not content:
+                raise ValueError(f"it holds {type(content).__name__}")
+            for key, images in content.items():
+                named = isinstance(images, Mapping) and all(isinstance(name, str) for name in images)
+                if type(key) is not int or not named:
+                    raise ValueError(f"its entry {reprlib.repr(key)} is no category with images")
+                if images and not isinstance(next(iter(images.values()))["annotations"], list):
+                    raise ValueError(f"category {key} has images without annotations")
         return dict(content)
 
     @cached_property
@@ -198,14 +200,12 @@ class Lvis(CocoViews):
         return self.numbers[self._category(name)]
 
     def masks(self, name: str) -> Sequence[AnnotatedMask]:
-        try:
+        with self._reading():
             image = self.categories[self._category(name)][view_photo(name)]
             return [
                 AnnotatedMask(f"annotation {annotation.get('id', place)}", annotation["segmentation"])
                 for place, annotation in enumerate(image["annotations"])
             ]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise self._other_form(f"it has no annotations of {name}") from error
 
     def _category(self, name: str) -> int:
         key = name.rpartition(SEPARATOR)[2]
@@ -213,8 +213,8 @@ class Lvis(CocoViews):
             raise DataError(f"{name} is no image of {self.root / self.file}; expected <photo>{SEPARATOR}<category id>")
         return int(key)
 
-    def _other_form(self, found: str) -> DataError:
-        return self.other_version(self.root / self.file, found, _FORM)
+    def _reading(self) -> AbstractContextManager[None]:
+        return self.reading(self.root / self.file, _FORM)
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
@@ -379,7 +379,7 @@ def read_own_file(path: Path, objects: bool) -> OwnFile:
     Raises:
         DataError: the file is absent, or has another form than LVIS's annotations.
     """
-    try:
+    with Lvis.reading(path, _OWN_FORM):
         content = read_json(path, "annotations", object_hook=_short_object if objects else _without_object)
         verified = {_photo(image): _verified(image) for image in content["images"]}
         if not objects:
@@ -393,14 +393,6 @@ def read_own_file(path: Path, objects: bool) -> OwnFile:
         if not any(categories.values()):
             raise ValueError("it has no objects")
         return OwnFile(verified, names, categories)
-    except FileNotFoundError:
-        raise Lvis.source.missing(
-            f"{path} does not exist; expected {_OWN_FORM}, without which no absence is known"
-        ) from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); expected {_OWN_FORM}; check the file") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Lvis.source.missing(f"{path} is of another version ({error}); expected {_OWN_FORM}") from error
 
 
 def _photo(image: Mapping[str, Any]) -> str:

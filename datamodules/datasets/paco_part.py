@@ -2,7 +2,9 @@
 
 import reprlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +13,7 @@ from fsbench.base.files import sha256_file
 from fsbench.data.disk_cache import load_json, save_json
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.kinds.coco_views import PHOTOS_2017, CocoViews
+from fsbench.datamodules.kinds.find_folder import require_folder
 from fsbench.datamodules.kinds.view_episodes import ViewEpisodes
 from fsbench.datamodules.kinds.views import SEPARATOR, AnnotatedMask
 from fsbench.datamodules.lists.plain_pickle import read_annotation_pickle
@@ -58,7 +61,7 @@ class PacoPart(CocoViews):
     def __init__(self, root: str):
         super().__init__(root)
         expected = f"{' and '.join(FILES.values())}, and the photos coco/{{train,val}}2017"
-        self.require_parts((*FILES.values(), "coco"), expected)
+        require_folder(self.source, self.root, (), (*FILES.values(), "coco"), expected)
 
     @cached_property
     def category_ids(self) -> list[int]:
@@ -69,8 +72,9 @@ class PacoPart(CocoViews):
         if isinstance(kept, list) and len(kept) == CATEGORIES and all(type(key) is int for key in kept):
             return kept
         keys = [int(key) for key in self._read("train")["cid2img"]]
-        if len(keys) != CATEGORIES:
-            raise self._other_form("train", f"it has {len(keys)} categories instead of {CATEGORIES}")
+        with self._reading("train"):
+            if len(keys) != CATEGORIES:
+                raise ValueError(f"it has {len(keys)} categories instead of {CATEGORIES}")
         save_json(_KEPT, sha256, keys)
         return keys
 
@@ -80,12 +84,6 @@ class PacoPart(CocoViews):
         return tuple(f"category {key}" for key in self.category_ids)
 
     @cached_property
-    def _annotations(self) -> Mapping[Hashable, list[dict[str, Any]]]:
-        """Image id -> its annotations."""
-        annotations: Mapping[Hashable, list[dict[str, Any]]] = self._val["img2anno"]
-        return annotations
-
-    @cached_property
     def _val(self) -> dict[str, Any]:
         return self._read("val")
 
@@ -93,12 +91,10 @@ class PacoPart(CocoViews):
     def _images(self) -> dict[int, dict[Hashable, str]]:
         """Category id -> {image id: photo}, the first entry of each image alone."""
         images: dict[int, dict[Hashable, str]] = {}
-        for key, entries in self._val["cid2img"].items():
-            own = images.setdefault(key, {})
-            for entry in entries:
-                if not isinstance(entry, Mapping) or not all(isinstance(path, str) for path in entry.values()):
-                    raise self._other_form("val", f"category {key} has the entry {reprlib.repr(entry)}")
-                for image, path in entry.items():
+        with self._reading("val"):
+            for key, entries in self._val["cid2img"].items():
+                own = images.setdefault(key, {})
+                for image, path in (item for entry in entries for item in entry.items()):
                     own.setdefault(image, "/".join(Path(path).parts[-2:]))
         return images
 
@@ -134,19 +130,18 @@ class PacoPart(CocoViews):
         """
         key = self.category_ids[number - 1]
         views = [f"{photo}{SEPARATOR}{key}{SEPARATOR}{item}" for item in self._objects(self._image_ids[photo], key)]
-        if not views:
-            raise self._other_form("val", f"it lists {photo} for category {key}, of which that has no annotation")
+        with self._reading("val"):
+            if not views:
+                raise ValueError(f"it lists {photo} for category {key}, of which that has no annotation")
         return views
 
     def _objects(self, image: Hashable, key: int) -> dict[str, list[dict[str, Any]]]:
         """Return the annotations of a category in an image by object, objects in order of appearance."""
         objects: dict[str, list[dict[str, Any]]] = {}
-        try:
-            for annotation in self._annotations.get(image, ()):
+        with self._reading("val"):
+            for annotation in self._val["img2anno"].get(image, ()):
                 if annotation["category_id"] == key:
                     objects.setdefault(str(annotation["obj_ann_id"]), []).append(annotation)
-        except (KeyError, TypeError) as error:
-            raise self._other_form("val", f"image {image} has annotations without {error}") from error
         return objects
 
     @property
@@ -161,11 +156,11 @@ class PacoPart(CocoViews):
 
     def crop(self, name: str) -> tuple[slice, slice]:
         box = self._view(name)[0].get("obj_bbox")
-        try:
-            x, y, width, height = map(float, box)  # type: ignore[arg-type]
+        with self._reading("val"):
+            if not isinstance(box, Sequence) or len(box) != 4 or not all(map(isfinite, box)):
+                raise ValueError(f"{name} has the object's box {reprlib.repr(box)}")
+            x, y, width, height = map(float, box)
             return slice(int(y), int(y + height)), slice(int(x), int(x + width))
-        except (TypeError, ValueError, OverflowError) as error:  # the last of infinity
-            raise self._other_form("val", f"{name} has the object's box {reprlib.repr(box)}") from error
 
     def masks(self, name: str) -> Sequence[AnnotatedMask]:
         item = name.rpartition(SEPARATOR)[2]
@@ -189,17 +184,17 @@ class PacoPart(CocoViews):
 
     def _read(self, part: str) -> dict[str, Any]:
         content = read_annotation_pickle(self.root / FILES[part], _FORM)
-        for key, kind in (("cid2img", list), ("img2anno", list)):
-            found = content.get(key) if isinstance(content, Mapping) else None
-            if not isinstance(found, Mapping) or not all(isinstance(entries, kind) for entries in found.values()):
-                raise self._other_form(part, f"it has no usable {key}")
-        unnamed = [key for key in content["cid2img"] if not isinstance(key, int)]
-        if unnamed:
-            raise self._other_form(part, f"its category {reprlib.repr(unnamed[0])} is no number")
-        return dict(content)
+        with self._reading(part):
+            for key in ("cid2img", "img2anno"):
+                if not all(isinstance(entries, list) for entries in content[key].values()):
+                    raise ValueError(f"it has no usable {key}")
+            unnamed = [key for key in content["cid2img"] if not isinstance(key, int)]
+            if unnamed:
+                raise ValueError(f"its category {reprlib.repr(unnamed[0])} is no number")
+            return dict(content)
 
-    def _other_form(self, part: str, found: str) -> DataError:
-        return self.other_version(self.root / FILES[part], found, _FORM)
+    def _reading(self, part: str) -> AbstractContextManager[None]:
+        return self.reading(self.root / FILES[part], _FORM)
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:

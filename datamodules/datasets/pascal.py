@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, cached_property, partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -27,12 +27,13 @@ from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_label_maps, report_absent
 from fsbench.datamodules.check.report import Report
-from fsbench.datamodules.kinds.find_folder import find_folder
+from fsbench.datamodules.kinds.find_folder import find_folder, require_folder
 from fsbench.datamodules.kinds.mask_folder import MaskFolder, read_names
 from fsbench.datamodules.kinds.official import FoldwiseTrainingLists, JoinedFolds, OfficialData, OfficialImageLists
 from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, default_lists, joined_lists
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from fsbench.datamodules.lists.pixel_counts import count_labels
+from fsbench.datamodules.prepare.folders import provide_files, wanted_file
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.label_images import write_label_map
 from fsbench.datamodules.prepare.list_files import provide_lists
@@ -68,19 +69,18 @@ PAIRS_OF_CLASSES = {
 """Split -> number of pairs of class 1, 2, … in the official lists (fscs-protocol §2.1)."""
 
 _VOC = Archive(
-    "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar", "6cd6e144f989b92b3379bac3b3de84fd"
+    "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+    "6cd6e144f989b92b3379bac3b3de84fd",
+    ("JPEGImages/*", "SegmentationClass/*", "ImageSets/Segmentation/*"),
 )
 _SBD = Archive(
     "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
     "82b4d87ceb2ed10f6038a1cba92111cb",
+    ("dataset/cls/*.mat", "dataset/train.txt"),
     page="http://home.bharathh.info/pubs/codes/SBD/download.html",
 )
 _INNER = ("VOC2012", "VOCdevkit/VOC2012")
 _PARTS = ("JPEGImages", "SegmentationClassAug")
-_VOC_PARTS = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
-"""Folders of the VOC archive that are unpacked."""
-_VOC_UNPACKED = ".voc.making"
-"""Folder in VOC2012, so on the disk of its parts even where that is a link, with what the archive holds of it."""
 _SBD_UNPACKED = ".sbd.making"
 """Folder in the root with what SBD's archive holds."""
 
@@ -117,15 +117,10 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
     )
 
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
-        self.root = _voc_folder(Path(root).expanduser())
+        self.root = require_folder(self.source, Path(root).expanduser(), _INNER, _PARTS)
         self.use_lists(lists, allow_unverified_lists, Path(root).expanduser(), self.root)
         images, labels = (self.root / part for part in _PARTS)
         super().__init__(images, labels, range(1, len(CLASS_NAMES) + 1))
-
-    def test_classes(self, fold: int) -> list[int]:
-        self.check_fold(fold)
-        first = self.classes_of_fold * fold + 1
-        return list(range(first, first + self.classes_of_fold))
 
     def candidates(self, part: Part) -> Sequence[str]:
         """Return the image names of a part: VOC's segmentation val for "val"; for training `train_aug.txt`.
@@ -174,13 +169,11 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
         remarks = provide_lists(job, Pascal.name)
         voc = find_folder(job.root, _INNER, ["JPEGImages"]) or job.root / "VOC2012"
         with disk_errors(voc):
-            if not all(has_content(voc / part) for part in _VOC_PARTS):
-                _unpack_voc(job, voc)
+            provide_files(job, _VOC, voc)
             if not has_content(voc / "SegmentationClassAug"):
                 _merge_sbd(job, voc)
-        for unpacked in (voc / _VOC_UNPACKED, job.root / _SBD_UNPACKED):  # here, as a killed process may have left one
-            with suppress(OSError):  # a folder for reading only keeps what it has
-                discard(unpacked)
+            with suppress(OSError):  # here, as a killed process may have left it; a folder for reading only keeps it
+                discard(job.root / _SBD_UNPACKED)
         return remarks
 
     @classmethod
@@ -358,18 +351,6 @@ class PascalBoxes(BoxTest):
 KnownAbsence.register(Pascal)(CompleteLabelMaps)  # difficult objects of VOC are void
 
 
-def _voc_folder(root: Path) -> Path:
-    found = find_folder(root, _INNER, _PARTS)
-    if found is not None:
-        return found
-    expected = f"expected VOC2012 with {' and '.join(_PARTS)}"
-    if not root.is_dir():
-        raise Pascal.source.missing(f"the PASCAL VOC folder {root} does not exist; {expected}")
-    inner = next((root / folder for folder in _INNER if (root / folder).is_dir()), root)
-    absent = [part for part in _PARTS if not (inner / part).is_dir()]
-    raise Pascal.source.missing(f"{inner} has no {' and no '.join(absent)}; {expected}")
-
-
 # Which classes of an image the lists keep: at least three set samples on a 32-pixel grid (fss-protocol §3.1). The rule
 # goes back to the program that made the lists: it shrank each class mask 32 times by nearest neighbour. Sample
 # positions were exact ties, decided by rounding noise of a numerically estimated map. That noise depends on the split
@@ -432,29 +413,11 @@ def _count(split: Literal["trn", "val"], labels: np.ndarray) -> np.ndarray:
     return np.column_stack([rows, set_samples(labels, split)[rows[:, 0]]]).astype(np.int32)
 
 
-def _unpack_voc(job: Job, voc: Path) -> None:
-    """Unpack the wanted folders of the VOC archive to the folder `voc`."""
-    making = voc / _VOC_UNPACKED
-    unpack(job.obtain(_VOC), making, _voc_part)
-    for part in _VOC_PARTS:
-        if not (making / part).is_dir():
-            raise DataError(f"archive {_VOC.name} has no VOC2012/{part}; expected that of VOC 2012; fetch it again")
-    for part in _VOC_PARTS:
-        if not has_content(voc / part):
-            publish(making / part, voc / part)
-
-
-def _voc_part(name: PurePosixPath) -> str | None:
-    """Return the path below VOC2012 of a file in the VOC archive; None for what is not wanted."""
-    inner = "/".join(name.parts[name.parts.index("VOC2012") + 1 :]) if "VOC2012" in name.parts else ""
-    return inner if any(inner.startswith(f"{part}/") for part in _VOC_PARTS) else None
-
-
 def _merge_sbd(job: Job, voc: Path) -> None:
     """Make SegmentationClassAug: VOC's label maps unchanged, SBD's for every image without one of VOC."""
     raw, making = job.root / _SBD_UNPACKED, voc / ".SegmentationClassAug.making"
-    unpack(job.obtain(_SBD), raw, _sbd_part)
-    annotations = {path.stem: path for path in sorted((raw / "cls").glob("*.mat"))}
+    unpack(job.obtain(_SBD), raw, partial(wanted_file, _SBD.files))
+    annotations = {path.stem: path for path in sorted((raw / "dataset/cls").glob("*.mat"))}
     own = {path.stem: path for path in sorted((voc / "SegmentationClass").glob("*.png"))}
     if not annotations or not own:
         empty = _SBD.name if not annotations else voc / "SegmentationClass"
@@ -464,18 +427,9 @@ def _merge_sbd(job: Job, voc: Path) -> None:
         with replacing(making / f"{name}.png", durable=False) as temporary:
             shutil.copyfile(path, temporary)
     convert_sbd({name: path for name, path in annotations.items() if name not in own}, making)
-    if (raw / "train.txt").is_file():  # PFENet-like training lists follow it
-        shutil.copyfile(raw / "train.txt", voc / "ImageSets/Segmentation" / SBD_TRAIN)
+    if (raw / "dataset/train.txt").is_file():  # PFENet-like training lists follow it
+        shutil.copyfile(raw / "dataset/train.txt", voc / "ImageSets/Segmentation" / SBD_TRAIN)
     publish(making, voc / "SegmentationClassAug")
-
-
-def _sbd_part(name: PurePosixPath) -> str | None:
-    """Return the path below dataset/ of an annotation or the training list of SBD; None for what is not wanted."""
-    if "dataset" not in name.parts or name.name.startswith("._"):
-        return None
-    inner = name.parts[name.parts.index("dataset") + 1 :]
-    wanted = inner == ("train.txt",) or (len(inner) == 2 and inner[0] == "cls" and name.suffix == ".mat")
-    return "/".join(inner) if wanted else None
 
 
 def read_sbd(path: Path) -> np.ndarray:

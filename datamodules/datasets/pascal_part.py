@@ -10,7 +10,7 @@ from fsbench.base.files import read_json
 from fsbench.data.dataset import PairList
 from fsbench.data.episodes.task import Classes
 from fsbench.data.source import Archive, ByHand, Source
-from fsbench.datamodules.kinds.find_folder import find_folder
+from fsbench.datamodules.kinds.find_folder import find_folder, require_folder
 from fsbench.datamodules.kinds.view_episodes import ViewEpisodes
 from fsbench.datamodules.kinds.views import SEPARATOR, AnnotatedMask, ViewData, listed_views, view_photo
 from fsbench.datamodules.prepare.by_hand import take_file
@@ -74,20 +74,17 @@ class PascalPart(ViewData):
 
     def __init__(self, root: str):
         super().__init__(root)
-        self.root = _voc_folder(self.root)
-        self.require_parts((LIST, ANNOTATIONS, PHOTOS), f"{LIST}, {ANNOTATIONS} and {PHOTOS}")
+        self.root = require_folder(self.source, self.root, ("VOC2010",), (LIST, ANNOTATIONS, PHOTOS))
 
     @cached_property
     def _super_classes(self) -> dict[int, list[tuple[str, str, list[str], list[str]]]]:
         """Fold -> (object, part, training ids, validation ids) of all parts in the order of the list."""
         path = self.root / LIST
-        content = _read(path, _LIST_FORM)
-        if not isinstance(content, Mapping):
-            raise self.other_version(path, f"it holds {type(content).__name__}", _LIST_FORM)
-        unknown = sorted(set(content) - {*SUPER_CLASSES})
-        if unknown or not content:
-            raise self.other_version(LIST, f"it has the super-class {unknown[:1]}", _LIST_FORM)
-        try:
+        with self.reading(path, _LIST_FORM):
+            content = read_json(path, "annotations")
+            unknown = sorted(content.keys() - {*SUPER_CLASSES})
+            if unknown or not content:
+                raise ValueError(f"it has the super-class {unknown[:1]}")
             return {
                 SUPER_CLASSES.index(name): [
                     (kind, part, [str(i) for i in ids["train"]], [str(i) for i in ids["val"]])
@@ -96,8 +93,6 @@ class PascalPart(ViewData):
                 ]
                 for name, entry in content.items()
             }
-        except (KeyError, TypeError, AttributeError) as error:
-            raise self.other_version(LIST, f"an entry lacks {error}", _LIST_FORM) from error
 
     @cached_property
     def classes(self) -> tuple[Part, ...]:
@@ -168,13 +163,9 @@ class PascalPart(ViewData):
 
     def crop(self, name: str) -> tuple[slice, slice]:
         """Return the (rows, columns) of the photo that the object's box covers, its values in the order of the file."""
-        box = self._view(name)[0].get("bndbox")
-        try:
-            left, top, right, bottom = (int(value) for value in box.values())  # type: ignore[union-attr]
-        except (AttributeError, TypeError, ValueError, OverflowError) as error:  # the last of infinity
-            found = f"object {name} has the box {str(box)[:60]}"
-            raise self.other_version(self.label_file(name), found, _FORM) from error
-        return slice(top, bottom), slice(left, right)
+        with self.reading(self.label_file(name), _FORM):
+            left, top, right, bottom = (int(value) for value in self._view(name)[0]["bndbox"].values())
+            return slice(top, bottom), slice(left, right)
 
     def masks(self, name: str) -> Sequence[AnnotatedMask]:
         item, wanted = self._view(name)
@@ -199,7 +190,7 @@ class PascalPart(ViewData):
         Raises:
             DataError: the annotations are absent, or the archive is not available.
         """
-        root, voc = _voc_folder(job.root), cls.source.archives[0]
+        root, voc = find_folder(job.root / "VOC2010", (), ()) or job.root, cls.source.archives[0]
         take_file(job, LIST, cls.source, root)
         if not has_content(root / ANNOTATIONS):
             raise cls.source.missing(f"{root} has no {ANNOTATIONS}; expected the authors' folder of annotations")
@@ -251,37 +242,20 @@ class PascalPartAbsence(KnownAbsence):
         return not self.data.is_empty(name) and bool(self.data.label_map(name).any())
 
 
-def _voc_folder(root: Path) -> Path:
-    """Return the folder VOC2010 in `root`, or `root` itself."""
-    return find_folder(root / "VOC2010", (), ()) or root
-
-
 def _meet(box: tuple[slice, slice], other: tuple[slice, slice]) -> bool:
     """Return whether two boxes share a pixel."""
     return all(max(a.start, b.start) < min(a.stop, b.stop) for a, b in zip(box, other, strict=True))
 
 
-def _read(path: Path, form: str) -> Any:
-    try:
-        return read_json(path, "annotations")
-    except FileNotFoundError:
-        raise PascalPart.source.missing(f"{path} does not exist; expected the annotations of a listed image") from None
-    except (OSError, ValueError) as error:
-        raise PascalPart.source.missing(f"{path} cannot be read ({error}); expected {form}") from error
-
-
 @lru_cache(maxsize=20_000)
 def _read_objects(path: Path) -> list[dict[str, Any]]:
     """Return the objects of an annotation file, checked."""
-    content = _read(path, _FORM)
-    objects = content.get("object") if isinstance(content, Mapping) else None
-    for entry in objects if isinstance(objects, list) else [None]:
-        item = entry if isinstance(entry, Mapping) else {}
-        parts = item.get("parts")
-        sound = isinstance(parts, list) and all(
-            isinstance(part, Mapping) and isinstance(part.get("mask"), list) and isinstance(part.get("name"), str)
-            for part in parts
-        )
-        if not sound or not isinstance(item.get("name"), str):
-            raise PascalPart.other_version(path, "an object has no name or parts", _FORM)
-    return list(objects or ())
+    with PascalPart.reading(path, _FORM):
+        objects = list(read_json(path, "annotations")["object"])
+        for item in objects:
+            named = [item["name"], *(part["name"] for part in item["parts"])]
+            if not all(isinstance(name, str) for name in named):
+                raise ValueError("an object or a part has no name")
+            if not all(isinstance(part["mask"], list) for part in item["parts"]):
+                raise ValueError("a part has no list of masks")
+        return objects

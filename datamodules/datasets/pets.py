@@ -1,10 +1,6 @@
 """Oxford-IIIT Pet, a data set for classification (fort.md §2)."""
 
-from collections.abc import Sequence
-
-from fsbench.base.errors import DataError
 from fsbench.data.source import Archive, Source
-from fsbench.datamodules.kinds.class_folders import by_class, rows, spoken
 from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
@@ -16,6 +12,8 @@ class Pets(LabelledImages):
     inner = ("oxford-iiit-pet",)
     photos = "images"
     official = (37, 7_349)
+    listing = ("annotations/list.txt", "<image> <class> <species> <breed>")
+    numbered = True
     source = Source(
         archives=(
             Archive(
@@ -33,12 +31,3 @@ class Pets(LabelledImages):
         page="https://www.robots.ox.ac.uk/~vgg/data/pets/",
         holds=("images/<photo>.jpg", "annotations/list.txt"),
     )
-
-    def derive(self) -> list[tuple[str, Sequence[str]]]:
-        source = self.root / self.parts[1]
-        lines = rows(source, 4, "<image> <class> <species> <breed>")
-        if not all(line[1].isdigit() for line in lines):
-            raise DataError(f"{source} has a class that is no number; expected numbers from 1; fetch it again")
-        labels = {f"{image}.jpg": f"{int(number):03d}" for image, number, *_ in lines}
-        classes = by_class(labels, self.folder, source)
-        return [(spoken(images[0].rpartition("_")[0]), images) for images in classes.values()]

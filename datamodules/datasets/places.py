@@ -1,9 +1,6 @@
 """Places365-Standard, a data set for classification (fort.md §2)."""
 
-from collections.abc import Sequence
-
 from fsbench.data.source import Archive, Source
-from fsbench.datamodules.kinds.class_folders import below_folders, class_folders, require_images, spoken
 from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
@@ -30,8 +27,3 @@ class Places(LabelledImages):
         terms="more than 20 GB, of which 73,000 photos are kept",
         holds=("train/<365 classes>/<photo>.jpg",),
     )
-
-    def derive(self) -> list[tuple[str, Sequence[str]]]:
-        folders = class_folders(self.folder)
-        require_images(folders, self.folder)
-        return below_folders(folders, spoken, self.most)

@@ -103,6 +103,26 @@ def rows(source: Path, columns: int, form: str) -> list[list[str]]:
     return lines
 
 
+def listed_classes(source: Path, form: str, folder: Path, numbered: bool) -> list[tuple[str, Sequence[str]]]:
+    """Return (class name, image names) of each class of a text file with a photo and its class in each line.
+
+    Args:
+        source: the file.
+        form: form of its lines: the photo without suffix, its class, and further words.
+        folder: folder of the photos.
+        numbered: whether classes are numbers, by which they are ordered; a class is then named after its first photo.
+
+    Raises:
+        DataError: the file has another form, or names a photo that is not there.
+    """
+    lines = rows(source, form.count("<"), form)
+    if numbered and not all(line[1].isdigit() for line in lines):
+        raise DataError(f"{source} has a class that is no number; expected numbers from 1; fetch it again")
+    labels = {f"{line[0]}.jpg": f"{int(line[1]):03d}" if numbered else line[1].strip() for line in lines}
+    classes = by_class(labels, folder, source)
+    return [(spoken(images[0].rpartition("_")[0] if numbered else label), images) for label, images in classes.items()]
+
+
 def by_class(labels: Mapping[str, str], folder: Path, source: Path) -> dict[str, list[str]]:
     """Turn {image name: class name} into {class name: its images}, both sorted.
 

@@ -1,7 +1,31 @@
 """Find the publisher's folder in the one that the user gives."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from fsbench.data.source import Source
+
+
+def require_folder(source: Source, root: Path, inner: Sequence[str], parts: Sequence[str], expected: str = "") -> Path:
+    """Return what `find_folder` returns.
+
+    Args:
+        source: where the data set comes from.
+        root, inner, parts: as for `find_folder`.
+        expected: what the folder should have, in words; "" for the parts.
+
+    Raises:
+        DataError: there is no such folder; the message says what is absent, and how to get it.
+    """
+    found = find_folder(root, inner, parts)
+    if found is not None:
+        return found
+    expected = f"expected {expected or ' and '.join(parts)}"
+    if not root.is_dir():
+        raise source.missing(f"the folder {root} does not exist; {expected}")
+    nearest = next((root / folder for folder in inner if (root / folder).is_dir()), root)
+    absent = [part for part in parts if not any(nearest.glob(part))]
+    raise source.missing(f"{nearest} has no {' and no '.join(absent)}; {expected}")
 
 
 def find_folder(root: Path, inner: Iterable[str], parts: Iterable[str]) -> Path | None:

@@ -1,6 +1,6 @@
 """Base class of classification data sets: images below one folder, listed by a rule or by a file."""
 
-from abc import abstractmethod
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +9,14 @@ from fsbench.data.copies import copy_remarks
 from fsbench.data.dataset import ClassificationData
 from fsbench.datamodules.check.media import check_files
 from fsbench.datamodules.check.report import Report
-from fsbench.datamodules.kinds.find_folder import find_folder
+from fsbench.datamodules.kinds.class_folders import (
+    below_folders,
+    class_folders,
+    listed_classes,
+    require_images,
+    spoken,
+)
+from fsbench.datamodules.kinds.find_folder import find_folder, require_folder
 from fsbench.datamodules.lists.image_list import read_list
 from fsbench.datamodules.prepare.folders import unpack_wanted_files
 from fsbench.datamodules.prepare.job import Job
@@ -19,7 +26,8 @@ from fsbench.datamodules.prepare.making import has_content
 class LabelledImages(ClassificationData):
     """Classification data set of photos below one folder; an image's name is its path relative to this folder.
 
-    A subclass says in which folder the photos are and how the list follows from the files (fort.md §2).
+    A subclass declares in which folder the photos are and how their classes follow from the files (fort.md §2): from
+    the folders that they are in, or from a text file.
 
     Args:
         root: the folder as its publisher distributes it, or a folder that holds this one.
@@ -37,9 +45,24 @@ class LabelledImages(ClassificationData):
     """Folder of the photos below the publisher's."""
     official: tuple[int, int | None] | None = None
     """Classes and images of the complete list."""
+    class_in_folder = "(.*)"
+    """Pattern of a class folder's name; its group is the class's name."""
+    most: int | None = None
+    """Number of photos taken of each class folder, the first by name; None takes all."""
+    listing: tuple[str, str] | None = None
+    """Text file below the publisher's folder that names the photos' classes, and the form of its lines; None for class
+    folders."""
+    numbered = False
+    """Whether the file numbers the classes, which are then named after their photos, without the last `_` and after."""
 
     def __init__(self, root: str, lists: str | list[str] | None = None):
-        self.root = self._find(Path(root).expanduser())
+        self.root = require_folder(
+            self.source,
+            Path(root).expanduser(),
+            self.inner,
+            self.parts,
+            "" if self.parts else "a folder for each class",
+        )
         self.folder = self.root / self.photos
         files = [lists] if isinstance(lists, str) else lists or []
         if len(files) > 1:
@@ -57,17 +80,18 @@ class LabelledImages(ClassificationData):
     def image_path(self, name: str) -> Path:
         return self.folder / name
 
-    @abstractmethod
     def derive(self) -> list[tuple[str, Sequence[str]]]:
         """Return (class name, image names) of each class, by the data set's own rule."""
+        if self.listing is not None:
+            file, form = self.listing
+            return listed_classes(self.root / file, form, self.folder, self.numbered)
+        folders = class_folders(self.folder)
+        require_images(folders, self.folder)
+        return below_folders(folders, self._spoken_class, self.most)
 
-    def _find(self, root: Path) -> Path:
-        folder = find_folder(root, self.inner, self.parts)
-        if folder is not None:
-            return folder
-        expected = " and ".join(self.parts) or "a folder for each class"
-        problem = f"{root} has no {expected}" if root.is_dir() else f"{root} does not exist"
-        raise self.source.missing(f"{problem}; expected the {self.name} folder with {expected}")
+    def _spoken_class(self, folder: str) -> str:
+        found = re.fullmatch(self.class_in_folder, folder)
+        return spoken(found[1] if found else folder)
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:

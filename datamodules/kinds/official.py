@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fsbench.base.errors import DataError
 from fsbench.data.dataset import Pair, PairList, Part, SegmentationData
+from fsbench.data.published import PUBLISHED
 from fsbench.datamodules.check.lists import split_list
 from fsbench.datamodules.lists.official import (
     checksums,
@@ -33,6 +34,10 @@ class OfficialData(SegmentationData):
     lists: list[str]
     derives_lists: bool
     allow_unverified_lists: bool
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return PUBLISHED[self.name].test_classes(fold)
 
     def use_lists(self, lists: list[str] | None, allow_unverified_lists: bool, *roots: Path) -> None:
         """Use the official lists in the folders `lists`; for None, those in the folder `lists` of one of `roots`."""
@@ -116,10 +121,6 @@ class JoinedFolds(OfficialData):
     @abstractmethod
     def parted(self) -> OfficialData:
         """The data set with several folds that this one joins."""
-
-    def test_classes(self, fold: int) -> list[int]:
-        self.check_fold(fold)
-        return list(range(1, len(self.class_names) + 1))
 
     def has_published_list(self, split: str, fold: int) -> bool:
         return not self.derives_lists and (split, fold) in checksums(self.parted.name)

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -147,22 +148,28 @@ class ViewData(OneClassImages):
         sides = zip(box, photo_size(self.image_path(name)), strict=True)
         return any(not range(*part.indices(length)) for part, length in sides)
 
-    def require_parts(self, parts: Iterable[str], expected: str) -> None:
-        """Raise DataError, saying what to fetch, if one of the files and folders `parts` is not in the root."""
-        absent = [part for part in parts if not (self.root / part).exists()]
-        if absent:
-            raise self.source.missing(f"{self.root} has no {' and no '.join(absent)}; expected {expected}")
-
     @classmethod
-    def other_version(cls, file: object, found: str, expected: str) -> DataError:
-        """Return the error for an annotation file that has another form than the authors' programs read.
+    @contextmanager
+    def reading(cls, file: Path, form: str) -> Iterator[None]:
+        """Within the block, which reads an annotation file, turn what another form raises into one error.
 
         Args:
             file: the file.
-            found: what the file holds, in words.
-            expected: what the file should hold, in words.
+            form: what the file should hold, in words.
+
+        Raises:
+            DataError: the file is absent, or has another form than the authors' programs read.
         """
-        return cls.source.missing(f"{file} is of another version: {found}; expected {expected}")
+        try:
+            yield
+        except FileNotFoundError:
+            raise cls.source.missing(f"{file} does not exist; expected {form}") from None
+        except OSError as error:
+            raise DataError(f"{file} cannot be read ({error.strerror}); expected {form}; check the file") from error
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            lacks = f"it lacks {error}" if isinstance(error, KeyError) else "its entries are of another kind"
+            found = str(error) if isinstance(error, ValueError) else lacks
+            raise cls.source.missing(f"{file} is of another version: {found}; expected {form}") from error
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:

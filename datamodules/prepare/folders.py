@@ -1,7 +1,9 @@
 """Make folders of a data set from its archives."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from fsbench.base.errors import DataError, SettingsError
@@ -73,32 +75,42 @@ def unpack_wanted_files(job: Job, name: str, source: Source) -> list[str]:
         raise SettingsError(f"{name} has no released lists; leave --lists out, and give a list file to the run")
     for archive in source.archives:
         with disk_errors(job.root):
-            _provide(job, archive)
+            provide_files(job, archive, job.root)
     return [unpublished(archive.name) for archive in source.archives if archive.digest is None]
 
 
-def _provide(job: Job, archive: Archive) -> None:
-    """Unpack the files of one archive to the root, unless its files are present."""
-    parts = [PurePosixPath(pattern).parts[0] for pattern in archive.files]
-    if all(has_content(job.root / part) for part in parts):
-        return
-    file = job.obtain(archive)
-    making = job.root / f".{archive.name}.making"
-    place: Place = partial(_wanted, archive.files)
-    if archive.most is not None:
-        place = _first_of_folders(file, making, place, archive.most)
-    unpack(file, making, place)
-    for part in parts:
-        if not (making / part).exists():
-            raise DataError(
-                f"archive {file} has no {' and no '.join(archive.files)}; expected the publisher's; fetch it again"
-            )
-    for part in parts:
-        publish(making / part, job.root / part)
-    discard(making)
+def provide_files(job: Job, archive: Archive, folder: Path) -> None:
+    """Unpack the needed files of one archive to `folder`, unless they are there; what is there stays.
+
+    Raises:
+        DataError: the archive is not available, or lacks files.
+    """
+    parts = list(dict.fromkeys(map(_part, archive.files)))
+    making = folder / f".{archive.name}.making"  # on the disk of the files, even where the folder is a link
+    if not all(has_content(folder / part) for part in parts):
+        file = job.obtain(archive)
+        place: Place = partial(wanted_file, archive.files)
+        if archive.most is not None:
+            place = _first_of_folders(file, making, place, archive.most)
+        unpack(file, making, place)
+        for part in parts:
+            if not (making / part).exists():
+                raise DataError(
+                    f"archive {file} has no {' and no '.join(archive.files)}; expected the publisher's; fetch it again"
+                )
+        for part in parts:
+            if not has_content(folder / part):
+                publish(making / part, folder / part)
+    with suppress(OSError):  # a folder for reading only keeps what a killed process left
+        discard(making)
 
 
-def _wanted(patterns: tuple[str, ...], name: PurePosixPath) -> str | None:
+def _part(pattern: str) -> str:
+    """Return the folder or file that the files of a pattern make: its path before the first wildcard."""
+    return "/".join(takewhile(lambda part: "*" not in part, PurePosixPath(pattern).parts))
+
+
+def wanted_file(patterns: tuple[str, ...], name: PurePosixPath) -> str | None:
     """Return the end of `name` that matches one of the patterns; None if none does."""
     for pattern in patterns:
         if name.match(pattern) and not name.name.startswith("._"):  # what other systems' tar leaves behind

@@ -20,6 +20,7 @@ from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_files
 from fsbench.datamodules.check.report import Report, some
+from fsbench.datamodules.kinds.find_folder import require_folder
 from fsbench.datamodules.kinds.official import JoinedFolds, OfficialData
 from fsbench.datamodules.kinds.views import view_photo
 from fsbench.datamodules.lists.official import default_lists, joined_origin, read_official
@@ -124,15 +125,9 @@ class Coco(OfficialData):
         self.use_lists(lists, allow_unverified_lists, self.root)
         self._instances: dict[str, CocoInstances] = {}
         self._tables: dict[str, PixelTable] = {}
-        if not self.root.is_dir():
-            expected = f"{', '.join(self.image_folders)} and annotations in it"
-            raise self.source.missing(f"the COCO folder {root} does not exist; expected {expected}")
+        require_folder(self.source, self.root, (), (), f"{', '.join(self.image_folders)} and annotations")
         if all(self._absent_parts(folder) for folder in self.image_folders):
             self.require_parts("val2014")
-
-    def test_classes(self, fold: int) -> list[int]:
-        self.check_fold(fold)
-        return list(range(fold + 1, len(CLASS_NAMES) + 1, self.folds))
 
     def candidates(self, part: Part) -> Sequence[str]:
         """Return the names of all annotated images of a part ("trn" or "val"), ascending."""
@@ -235,20 +230,13 @@ class Coco(OfficialData):
         return self._instances[folder]
 
     def annotation_file(self, folder: str) -> Path:
-        return self.root / "annotations" / f"instances_{folder}.json"
+        return self.root / _parts(folder)[0]
 
     def _absent_parts(self, folder: str) -> list[str]:
-        file = self.annotation_file(folder)
-        absent = [] if file.is_file() else [f"annotations/{file.name}"]
-        return absent + ([] if (self.root / folder).is_dir() else [f"{folder}/"])
+        return [part for part in _parts(folder) if not (self.root / part).exists()]
 
     def require_parts(self, folder: str) -> None:
-        absent = self._absent_parts(folder)
-        if absent:
-            raise self.source.missing(
-                f"{self.root} has no {' and no '.join(absent)}; expected {folder}/ with the photos and "
-                f"annotations/instances_{folder}.json"
-            )
+        require_folder(self.source, self.root, (), _parts(folder))
 
     def require_images(self, folder: str, names: set[str]) -> None:
         absent = sorted(names - self._image_names[folder])
@@ -410,6 +398,11 @@ class CocoAll(JoinedFolds, Coco):
     def parted(self) -> Coco:
         """COCO-20i: the same data set with its four folds."""
         return Coco(str(self.root), self.lists, self.allow_unverified_lists)
+
+
+def _parts(folder: str) -> tuple[str, str]:
+    """Return the annotation file of a folder of photos, and that folder."""
+    return f"annotations/instances_{folder}.json", f"{folder}/"
 
 
 def _render(root: Path, folder: str) -> None:

@@ -171,7 +171,7 @@ def test_a_file_of_another_version_is_one_line(change, reason, tmp_path):
     with pytest.raises(DataError) as refused:
         Lvis(str(tmp_path)).class_names  # noqa: B018
     first, *_ = str(refused.value).splitlines()
-    assert f"lvis_v1_val.json is of another version ({reason}); expected LVIS's own file" in first
+    assert "lvis_v1_val.json is of another version" in first and f"{reason}; expected LVIS's own file" in first
 
 
 def test_segic_draws_from_the_file_with_a_stream_for_each_of_its_processes(tmp_path):
