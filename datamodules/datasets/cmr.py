@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from fsbench.base.errors import DataError
 from fsbench.data.source import ByHand, Source
-from fsbench.data.volume_io import read_image
+from fsbench.data.volume_io import read_image, read_labels
 from fsbench.datamodules.kinds.volumes import Volumes
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.volumes import (
@@ -101,5 +101,5 @@ def read_scan(file: Path) -> tuple["sitk.Image", "sitk.Image"]:
     Raises:
         DataError: the scan or its labels are absent or cannot be read.
     """
-    labels = read_image(_labels_of(file))
+    labels = read_labels(_labels_of(file))
     return read_image(file), with_geometry(numbered(as_array(labels), CODES), labels)

@@ -1,32 +1,48 @@
-"""Any data set of images and label PNGs in the VOC layout, described by a `folds.yaml` beside them."""
+"""Labelled images of one's own, in whatever form they lie; a `folds.yaml` beside them may say more."""
 
-import os
+import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
-from re import Pattern
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+import numpy as np
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import StringConstraints as Constraints
 from pydantic_core import PydanticCustomError
 
 from fsbench.base.errors import DataError
-from fsbench.base.files import load_yaml
+from fsbench.base.files import load_yaml, replacing
+from fsbench.base.files.cache import entry_path, mark_used
 from fsbench.base.files.images import MASK_PIXELS
-from fsbench.base.files.names import composed, existing_form, other_case, two_alike
+from fsbench.base.files.names import composed, existing_form, two_alike
 from fsbench.base.files.validation import PREDICATE, first_problem
 from fsbench.data.copies import copy_remarks, trained_remarks
 from fsbench.data.dataset import VOID, Part, QuerySampling
-from fsbench.data.file_rules import refusal, remark
+from fsbench.data.file_rules import remark
+from fsbench.data.labelled.image import Drawn, LabelledImage, MaskFile
+from fsbench.data.labelled.plausible import Plausibility
+from fsbench.data.labelled.table import LabelledTable, read_table
 from fsbench.data.list_substitutes import print_once
 from fsbench.data.orientation import fits_both_ways
+from fsbench.data.palettes import SeenColours
 from fsbench.data.published import own_name_fault
 from fsbench.data.source import Source
-from fsbench.datamodules.check.media import check_label_maps, report_absent
+from fsbench.datamodules.check.media import check_label_maps
 from fsbench.datamodules.check.report import Report, some
-from fsbench.datamodules.kinds.mask_folder import IMAGE_SUFFIXES, MaskFolder, name_in, ranges, read_names
+from fsbench.datamodules.kinds.mask_folder import (
+    IMAGE_SUFFIXES,
+    CountedLabels,
+    name_in,
+    named_files,
+    ranges,
+    read_names,
+    read_numbers,
+    require_present,
+)
 from fsbench.datamodules.lists.pixel_counts import PixelTable
 from fsbench.protocols.conditions import ATLAS_NAMES
 from fsbench.protocols.draws.fixed_supports import OwnSets
@@ -43,288 +59,8 @@ images: JPEGImages
 masks: SegmentationClassAug
 train: ImageSets/Segmentation/train.txt
 val: ImageSets/Segmentation/val.txt"""
-
-
-class Folder(MaskFolder):
-    """A folder of images and label PNGs with a `folds.yaml`.
-
-    `folds.yaml` names classes, folds and list files. An image is listed for each class of which it has `min_pixels`
-    pixels or more. The test list is sorted by (name, class), the training list by (class, name), as PASCAL's official
-    lists are; lists for PFENet-like programs keep the order of the list files.
-
-    Args:
-        root: folder that holds `folds.yaml`; the paths in it are relative to this folder.
-    """
-
-    turns_images = True
-    source = Source(kind="own")
-
-    def __init__(self, root: str):
-        self.root = Path(root).expanduser()
-        file = self.root / DESCRIPTION
-        description = read_description(file)
-        self.name = description.name
-        # numbers that the description leaves out have no name and belong to no fold
-        highest = max(description.classes)
-        self.class_names = tuple(description.classes.get(number, "") for number in range(1, highest + 1))
-        self._novel_classes = description.folds
-        self.folds = len(description.folds)
-        self.min_pixels = description.min_pixels
-        self.query_sampling = description.query_sampling
-        self.augment_threshold = description.augment_threshold
-        self.named_supports = description.supports
-        self._group_of = description.groups
-        self.names_training = "train" in description.model_fields_set
-        entries = (description.train, description.val, description.images, description.masks)
-        train, val, images, masks = (existing_form(self.root / entry) or self.root / entry for entry in entries)
-        self.list_files: dict[Part, Path] = {"trn": train, "val": val}
-        super().__init__(images, masks, description.classes)
-        for folder in (self.image_folder, self.label_folder):
-            if not folder.is_dir():
-                raise DataError(
-                    f"{folder} does not exist; expected the folder that {file} names; correct the path there or put "
-                    "the files in place"
-                )
-
-    def count_pixels(self, part: Part, names: Sequence[str]) -> None:
-        super().count_pixels(part, names)
-        turned = [name for name in names if fits_both_ways(self.image_path(name), self.label_file(name))]
-        if turned and os.environ.get("LOCAL_RANK", "0") == "0":
-            print_once(
-                f"{self.name}: {len(turned)} images are turned by their EXIF entry ({some(turned, 3)}); their label "
-                "maps, which fit both ways, are taken as drawn on the turned images"
-            )
-
-    @property
-    def present_lists(self) -> dict[Part, Path]:
-        """{part: list file} of the test, and of training if there is such a file."""
-        return {part: path for part, path in self.list_files.items() if part == "val" or path.exists()}
-
-    def group_of(self, name: str) -> str:
-        """Return the patient, scene or object that an image shows, as `folds.yaml` states it; by default its name."""
-        if isinstance(self._group_of, dict):
-            return self._group_of.get(composed(name), name)
-        found = self._group_of.search(name)
-        if found is None or not found[1]:
-            raise DataError(
-                f"groups of {self.root / DESCRIPTION} is {self._group_of.pattern!r}, which the image {name} does not "
-                "fit; expected a pattern that all names fit, such as ^(patient[0-9]+)_"
-            )
-        return found[1]
-
-    def check_groups(self) -> None:
-        """Check that the groups of `folds.yaml` are of listed images, and that a pattern fits the name of each.
-
-        Raises:
-            DataError: a group has a name that is in no list, or a pattern does not fit a listed name.
-        """
-        listed = [name for part in self.present_lists for name in self.candidates(part)]
-        known = set(map(composed, listed))
-        if isinstance(self._group_of, dict) and (unknown := [name for name in self._group_of if name not in known]):
-            raise DataError(
-                f"groups of {self.root / DESCRIPTION} has {some(unknown, 3)} in no list of images; expected names of "
-                "the lists; correct the name, or remove it"
-            )
-        for name in listed:
-            self.group_of(name)
-
-    def test_classes(self, fold: int) -> list[int]:
-        self.check_fold(fold)
-        return self._novel_classes[fold]
-
-    def train_classes(self, fold: int) -> list[int]:
-        return sorted(self.class_numbers.difference(self.test_classes(fold)))
-
-    def candidates(self, part: Part) -> Sequence[str]:
-        """Return the image names in the list file of a part ("trn" or "val")."""
-        names = read_names(self.list_files[part])
-        self.require_files(names, self.list_files[part])
-        return names
-
-    def check_classes(self, fold: int | None, names: Sequence[str] | None = None) -> None:
-        """Check that the numbers in label maps fit the classes of folds.yaml.
-
-        Args:
-            fold: the fold whose classes must each be shown by some label map; None if no class must.
-            names: the images to check; None for all images that tests may use.
-
-        Raises:
-            DataError: label maps hold only 0 and 255, seem to be numbered from 0, or show no pixel of a class of the
-                fold.
-        """
-        classes = [] if fold is None else self.test_classes(fold)
-        tested = set(self.count_table(sorted(self.candidates("val") if names is None else names)).labels)
-        last = max(self.class_numbers)
-        if tested.issuperset({last, *classes}):  # training images need not be counted
-            return
-        tables = self._counted_maps(names)
-        found = Counter(label for table in tables for label in table.labels)
-        if VOID in tested <= {0, VOID}:
-            which = "all label maps" + ("" if found.keys() <= {0, VOID} else f" of {self.list_files['val'].name}")
-            what = "the class as 1" if self.class_numbers == {1} else "each class as its number in folds.yaml"
-            raise refusal("label_maps_of_void", which, what=what)
-        some_lack_0 = found[0] < sum(len(table.names) for table in tables)
-        if found.keys() - {VOID} == {number - 1 for number in self.class_numbers} and some_lack_0:
-            raise DataError(self._absence("label_maps_from_0", [last], tables))
-        if absent := [number for number in classes if number not in found]:
-            raise DataError(self._absence("class_in_no_label_map", absent, tables))
-
-    def _counted_maps(self, names: Sequence[str] | None = None) -> list[PixelTable]:
-        """Return the pixels in the label maps of `names`, or in those of tests and then, if they are there, training.
-
-        Raises DataError where label maps of tests are absent, or some hold a number that is no class.
-        """
-        if names is not None:
-            return [self.count_table(sorted(names))]
-        tables = [self.count_table(sorted(self.candidates("val")))]
-        trained: Sequence[str] = ()
-        with suppress(DataError):  # the folder may be for tests alone
-            trained = self.candidates("trn")
-        return [*tables, self.count_table(sorted(trained))] if trained else tables
-
-    def _absence(self, rule: str, absent: Sequence[int], tables: Sequence[PixelTable]) -> str:
-        """Return the sentence of a rule about classes that are in none of the label maps."""
-        parts: tuple[Part, ...] = ("val", "trn")
-        lists = [self.list_files[part].name for part in parts[: len(tables)]]
-        numbers = ranges({label for table in tables for label in table.labels} - {0})
-        subject = " and ".join(f"{self.name_of(number)} ({number})" for number in absent)
-        verb = "is" if len(absent) == 1 else "are"
-        return remark(rule, subject, verb=verb, lists=" or ".join(reversed(lists)), numbers=numbers or "0 alone")
-
-    @classmethod
-    def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on images, label maps and lists in `root`; `lists` is not used."""
-        report.complete = "usable"
-        data = report.attempt("folds.yaml", lambda: cls(str(root)))
-        files = report.attempt("images", lambda: data._image_files) if data else None
-        if data is None or files is None:
-            return
-        report.ok("folds.yaml", f"{data.name}: {len(data.class_numbers)} classes, {data.folds} folds")
-        trains = any(data.train_classes(fold) for fold in range(data.folds))
-        if "trn" not in data.present_lists and not trains:
-            file = data.list_files["trn"].name
-            if data.names_training:
-                report.note(file, "absent; tests with a fixed support set need it, or no entry train in folds.yaml")
-            else:
-                report.note(file, "absent, so that one list serves tests with a fixed support set")
-        for split, path in (data.list_files if trains else data.present_lists).items():
-            names = report.attempt(f"{path.name}", lambda path=path: read_names(path))  # type: ignore[misc]
-            if names is None:
-                continue
-            report.ok(path.name, f"{len(names)} names")
-            images, labels = data.without_image(names), data.without_label_map(names)
-            remark = other_case(data.image_path(images[0]), IMAGE_SUFFIXES) if images else ""
-            report_absent(report, path.name, images, f"images in {data.image_folder}{remark}")
-            remark = other_case(data.label_file(labels[0])) if labels else ""
-            report_absent(report, path.name, labels, f"label maps in {data.label_folder}{remark}")
-            both = [name for name in names if name not in {*images, *labels}]
-            check_label_maps(report, f"{split} images", data, both)
-        if not report.usable:
-            return
-        report.attempt("groups", data.check_groups)
-        _check_numbers(report, data)
-        _check_copies(report, data)
-        if not report.usable:
-            return
-        if not trains:
-            report.complete = "usable for tests: all classes are novel, so there is nothing to train on"
-        for split in data.present_lists:
-            for fold in range(data.folds):
-                subject = f"list {split} fold {fold}"
-                if split == "trn" and not data.train_classes(fold):
-                    report.ok(
-                        subject, "no class to train on; for methods without training, and for trained checkpoints"
-                    )
-                    continue
-                pairs = report.attempt(subject, lambda split=split, fold=fold: pair_list(data, split, fold).pairs)  # type: ignore[misc]
-                if pairs:
-                    counts = Counter(data.class_names[number - 1] for _, number in pairs)
-                    report.ok(subject, f"{len(pairs)} pairs: {', '.join(f'{name} {n}' for name, n in counts.items())}")
-
-
-def _check_numbers(report: Report, data: Folder) -> None:
-    """Report on the numbers in label maps against the classes of folds.yaml."""
-    for split in data.present_lists:
-        report.attempt(f"{split} label maps", lambda split=split: data.count_table(sorted(data.candidates(split))))  # type: ignore[misc]
-    if not report.usable:
-        return
-    problems: dict[str, None] = {}
-    for fold in range(data.folds):
-        try:
-            data.check_classes(fold)
-        except DataError as error:
-            problems[str(error)] = None
-    for problem in problems:
-        report.problem("label maps", problem)
-    tables = data._counted_maps()
-    shown = {label for table in tables for label in table.labels}
-    novel = {number for fold in range(data.folds) for number in data.test_classes(fold)}
-    absent = sorted(data.class_numbers - shown - novel)
-    void = [name for table in tables for name in table.names if VOID in table.class_pixels(name)[0].keys() <= {0, VOID}]
-    if void and not problems:
-        verb = "label map holds" if len(void) == 1 else "label maps hold"
-        report.note("label maps", remark("label_map_of_void", len(void), verb=verb, names=some(void, 3)))
-    if absent and not problems:
-        report.note("label maps", data._absence("class_of_no_fold_in_no_label_map", absent, tables))
-
-
-def _check_copies(report: Report, data: Folder) -> None:
-    """Report on images that are there under several names, or both for training and for tests."""
-    listed = {path.name: set(data.candidates(part)) for part, path in data.present_lists.items()}
-
-    def shown(name: str) -> str:
-        return f"{name} ({', '.join(file for file, names in listed.items() if name in names)})"
-
-    test, train = listed[data.list_files["val"].name], set(data.candidates("trn") if len(listed) > 1 else ())
-    for found in copy_remarks(data, sorted(train | test), shown) + trained_remarks(data, test, train):
-        report.note("images", found)
-
-
-@AugmentedSettings.register(Folder)
-class FolderAugmentedSettings(AugmentedSettings):
-    """Smallest object that the augmented settings of the protocol fscs add, as the folder's `folds.yaml` states it."""
-
-    data: Folder
-
-    @property
-    def threshold(self) -> float:
-        return self.data.augment_threshold
-
-
-KnownAbsence.register(Folder)(CompleteLabelMaps)
-
-
-@OwnSets.register(Folder)
-class FolderSets(OwnSets):
-    """The support sets and groups of images that the folder's `folds.yaml` states."""
-
-    data: Folder
-
-    def named(self) -> tuple[tuple[str, ...], ...]:
-        sets = self.data.named_supports
-        listed = [*self.data.candidates("val"), *(self.training() or ())] if sets else []
-        form = {composed(name): name for name in listed}  # lists may have names in another form of Unicode
-        return tuple(tuple(form.get(name, name) for name in own) for own in sets)
-
-    def training(self) -> Sequence[str] | None:
-        is_there = "trn" in self.data.present_lists
-        return self.data.candidates("trn") if is_there or self.data.names_training else None
-
-    def group_of(self, name: str) -> str:
-        return self.data.group_of(name)
-
-    def apart(self, queries: Sequence[str], draws: Sequence[Mapping[int, Sequence[str]]]) -> list[str]:
-        self.data.check_groups()
-        return super().apart(queries, draws)
-
-
-_EXPECTED = "a whole file is, for example:"
-"""End of a message's first line; the example follows."""
-_OLD_SAMPLING = {"listed": "sequential", "drawn": "class_first"}
-
-
-def _example_lines() -> list[str]:
-    return [f"  {line}" for line in EXAMPLE.splitlines()]
+LOOKED_AT = 50
+"""Label maps of which is said what is not plausible, evenly spaced over the list."""
 
 
 def _wrong(expected: str) -> PydanticCustomError:
@@ -332,108 +68,50 @@ def _wrong(expected: str) -> PydanticCustomError:
     return PydanticCustomError(PREDICATE, "{expected}", {"expected": expected})
 
 
-def _number_names(classes: Any) -> dict[int, str]:
-    """Turn a list of names into {number: name} from 1 and check numbers and names."""
-    numbered = dict(enumerate(classes, start=1)) if isinstance(classes, list) else classes
-    if not isinstance(numbered, dict) or not numbered:
-        raise _wrong(f"is {classes!r}; expected a list of names or {{number: name}}")
-    for number, name in numbered.items():
-        if type(number) is not int or not 0 < number < VOID:
-            raise _wrong(f"has the number {number!r}; expected whole numbers 1 to 254")
-        if not isinstance(name, str):  # YAML reads a bare on, off, yes, no or 1 as something else
-            raise _wrong(f"has the name {name!r}; expected text; put it in quotes")
-        if not name.strip():
-            raise _wrong(f"has an empty name for number {number}; expected text")
-    numbered = {number: composed(name) for number, name in numbered.items()}
-    if len(set(numbered.values())) < len(numbered):
-        raise _wrong("has the same name twice; expected different names")
-    if alike := two_alike(numbered.values()):
-        raise _wrong("has the names {!r} and {!r}, which differ by case or spaces alone; expected one".format(*alike))
-    return numbered
-
-
-def _check_folds(folds: Any) -> Any:
-    if not isinstance(folds, list) or not folds or not all(isinstance(fold, list) and fold for fold in folds):
-        raise _wrong(f"is {folds!r}; expected one list of novel classes per fold")
-    return folds
-
-
-def _check_text(text: Any) -> str:
-    if not isinstance(text, str) or not text.strip():
-        raise _wrong(f"is {text!r}; expected text that is not empty; put it in quotes")
-    return text
-
-
-def _check_name(name: Any) -> str:
-    if fault := own_name_fault(_check_text(name), tuple(ATLAS_NAMES.values())):
+def _own_name(name: str) -> str:
+    if fault := own_name_fault(name, tuple(ATLAS_NAMES.values())):
         raise _wrong(f"is {name[:100]!r}, which {fault}; expected a name of its own, such as shapes")
-    return str(name)
+    return name
 
 
-def _check_pixels(pixels: Any) -> int:
-    if type(pixels) is not int or not 0 <= pixels <= MASK_PIXELS:
-        raise _wrong(f"is {pixels!r}; expected a whole number, 0 to {MASK_PIXELS}")
-    return pixels
+def _different(classes: dict[int, str]) -> dict[int, str]:
+    if len(set(classes.values())) < len(classes):
+        raise _wrong("has the same name twice; expected different names")
+    if alike := two_alike(classes.values()):
+        raise _wrong("has the names {!r} and {!r}, which differ by case or spaces alone; expected one".format(*alike))
+    return classes
 
 
-def _check_share(share: Any) -> float:
-    if type(share) not in (int, float) or not 0 <= share <= 1:
-        raise _wrong(f"is {share!r}; expected a share from 0 to 1, like 0.07")
-    return float(share)
-
-
-def _new_sampling(sampling: Any) -> Any:
-    return _OLD_SAMPLING.get(sampling, sampling) if isinstance(sampling, str) else sampling
-
-
-Place = Annotated[str, BeforeValidator(lambda text: _check_text(text).replace("\\", "/"))]
-"""A path below the description's folder, with either separator."""
-
-
-def _named_sets(sets: Any) -> Any:
-    """Turn a list of image names, or a list of such lists, into tuples of names without suffixes."""
-    entries = [sets] if isinstance(sets, list) and sets and isinstance(sets[0], str) else sets
-    if not isinstance(entries, list) or not entries:
-        raise _wrong(f"is {sets!r}; expected a list of image names, or a list of such lists")
-    named = tuple(_names(entry) for entry in entries)
-    if len(lengths := {len(own) for own in named}) > 1:
-        raise _wrong(f"has sets of {' and '.join(map(str, sorted(lengths)))} images; expected equally many in each")
-    if twice := next((own for own in named if sum(set(own) == set(other) for other in named) > 1), None):
-        raise _wrong(f"has the set {', '.join(twice)} twice; expected different sets")
-    return named
-
-
-def _names(entry: Any) -> tuple[str, ...]:
-    if not isinstance(entry, list) or not entry or not all(isinstance(name, str) and name.strip() for name in entry):
-        raise _wrong(f"has {entry!r}; expected a list of image names, in quotes if they are numbers")
-    names = tuple(composed(name_in(name.strip())) for name in entry)
+def _once(names: list[str]) -> list[str]:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise _wrong(f"has {twice} twice in one list; expected each image once")
     return names
 
 
-def _groups(groups: Any) -> dict[str, str] | Pattern[str]:
-    """Turn lists of image names, {group: names}, or a pattern with one group into what tells an image's group."""
-    if isinstance(groups, str):
-        try:
-            pattern = re.compile(groups)
-        except re.error as error:
-            raise _wrong(
-                f"is {groups!r}, which is no pattern ({error}); expected one such as ^(patient[0-9]+)_"
-            ) from error
-        if pattern.groups != 1:
-            raise _wrong(f"is {groups!r}; expected a pattern with one pair of brackets, such as ^(patient[0-9]+)_")
-        return pattern
-    listed = {str(number): own for number, own in enumerate(groups)} if isinstance(groups, list) else groups
-    if not isinstance(listed, dict):
-        raise _wrong(f"is {groups!r}; expected lists of image names, {{group: names}}, or a pattern")
-    found: dict[str, str] = {}
-    for group, own in listed.items():
-        for name in _names(own):
-            if name in found:
-                raise _wrong(f"has {name} in two groups; expected each image in one")
-            found[name] = f"group {group}"
-    return found
+def _pattern(text: str) -> re.Pattern[str]:
+    with suppress(re.error):
+        if (pattern := re.compile(text)).groups == 1:
+            return pattern
+    raise _wrong(f"is {text!r}; expected a pattern with one pair of brackets, such as ^(patient[0-9]+)_")
+
+
+def _by_number(entries: Any) -> Any:
+    """Turn a list into {number from 1: entry}."""
+    return dict(enumerate(entries, start=1)) if isinstance(entries, list) else entries
+
+
+def _in_lists(names: Any) -> Any:
+    """Turn a list of names into a list of such lists."""
+    return [names] if isinstance(names, list) and names and isinstance(names[0], str) else names
+
+
+Text = Annotated[str, Constraints(strip_whitespace=True, min_length=1), AfterValidator(composed)]
+Place = Annotated[Text, AfterValidator(lambda path: path.replace("\\", "/"))]
+"""A path below the description's folder, with either separator."""
+ImageName = Annotated[Text, AfterValidator(name_in)]
+ImageNames = Annotated[list[ImageName], Field(min_length=1), AfterValidator(_once)]
+Number = Annotated[int, Field(gt=0, lt=VOID)]
+Groups = Annotated[dict[int | str, ImageNames], BeforeValidator(_by_number)]
 
 
 class FolderDescription(BaseModel):
@@ -447,70 +125,401 @@ class FolderDescription(BaseModel):
         train, val: files with the names of the training and of the test images.
         min_pixels: an image is listed for a class of which it has this many pixels or more.
         query_sampling: "sequential" goes through all (image, class) pairs, "class_first" draws a class and then an
-            image of it. The old spelling is `query_rule: listed` or `drawn`.
+            image of it.
         augment_threshold: share of an image that a further class must cover in the augmented settings.
         supports: support sets for a test with a fixed support set (fixed-supports.md §9), which replace drawn ones; the
-            file has a list of image names, or a list of such lists.
-        groups: {image: the patient, scene or object that it shows}, or a pattern that finds it in a name. A test with a
-            fixed support set asks for no image whose group a support belongs to. The file may also have lists of names.
+            file may have one list of image names.
+        groups: {patient, scene or object: images that show it}, lists of such images, or a pattern that finds it in a
+            name. No query has an image of its group as a support.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: Annotated[str, BeforeValidator(_check_name)]
-    classes: Annotated[dict[int, str], BeforeValidator(_number_names)]
-    folds: Annotated[list[list[Any]], BeforeValidator(_check_folds)]
+    name: Annotated[str, AfterValidator(_own_name)]
+    classes: Annotated[dict[Number, Text], Field(min_length=1), BeforeValidator(_by_number), AfterValidator(_different)]
+    folds: Annotated[list[Annotated[list[int | Text], Field(min_length=1)]], Field(min_length=1)]
     images: Place = "JPEGImages"
     masks: Place = "SegmentationClassAug"
     train: Place = "ImageSets/Segmentation/train.txt"
     val: Place = "ImageSets/Segmentation/val.txt"
-    min_pixels: Annotated[int, BeforeValidator(_check_pixels)] = 1
-    query_sampling: Annotated[QuerySampling, BeforeValidator(_new_sampling)] = Field(
-        default="sequential", validation_alias=AliasChoices("query_sampling", "query_rule")
-    )
-    augment_threshold: Annotated[float, BeforeValidator(_check_share)] = 0.07
-    supports: Annotated[tuple[tuple[str, ...], ...], BeforeValidator(_named_sets)] = ()
-    groups: Annotated[dict[str, str] | Pattern[str], BeforeValidator(_groups)] = Field(default_factory=dict)
+    min_pixels: int = Field(default=1, ge=0, le=MASK_PIXELS)
+    query_sampling: QuerySampling = "sequential"
+    augment_threshold: float = Field(default=0.07, ge=0, le=1)
+    supports: Annotated[list[ImageNames], Field(min_length=1), BeforeValidator(_in_lists)] = []
+    groups: Groups | Annotated[str, AfterValidator(_pattern)] = {}
 
     @model_validator(mode="after")
-    def _number_folds(self) -> "FolderDescription":
-        """Replace the names in `folds` by class numbers, ascending."""
-        number_of = {name: number for number, name in self.classes.items()}
-        for place, fold in enumerate(self.folds):
-            fold = [composed(entry) if isinstance(entry, str) else entry for entry in fold]
-            for entry in fold:
-                if type(entry) not in (int, str) or (entry not in self.classes and entry not in number_of):
-                    raise _wrong(f"folds has {entry!r}; expected names or numbers of its classes")
-            self.folds[place] = sorted(entry if entry in self.classes else number_of[entry] for entry in fold)
-        flat = [number for fold in self.folds for number in fold]
-        if len(set(flat)) < len(flat):
+    def _check(self) -> "FolderDescription":
+        """Replace the names in `folds` by class numbers, ascending, and compare entries with each other."""
+        number_of: dict[int | str, int] = {name: number for number, name in self.classes.items()}
+        number_of |= {number: number for number in self.classes}
+        if unknown := [entry for fold in self.folds for entry in fold if entry not in number_of]:
+            raise _wrong(f"folds has {unknown[0]!r}; expected names or numbers of its classes")
+        self.folds = [sorted(number_of[entry] for entry in fold) for fold in self.folds]
+        if max(Counter(number for fold in self.folds for number in fold).values()) > 1:
             raise _wrong("folds has a class twice; expected each class in one fold at most")
+        if len(lengths := {len(own) for own in self.supports}) > 1:
+            raise _wrong(
+                f"supports has sets of {' and '.join(map(str, sorted(lengths)))} images; expected equally many"
+            )
+        if twice := [own for own in self.supports if sum(set(own) == set(other) for other in self.supports) > 1]:
+            raise _wrong(f"supports has the set {', '.join(twice[0])} twice; expected different sets")
+        if isinstance(self.groups, dict) and self.groups:
+            name, times = Counter(name for own in self.groups.values() for name in own).most_common(1)[0]
+            if times > 1:
+                raise _wrong(f"groups has {name} in two groups; expected each image in one")
         return self
+
+    def group_of(self, names: Sequence[str]) -> dict[str, str]:
+        """Return {image: what it shows} of those `names` of which `groups` says it."""
+        if isinstance(self.groups, re.Pattern):
+            found = {name: self.groups.search(name) for name in names}
+            return {name: one[1] for name, one in found.items() if one and one[1]}
+        stated = {name: f"group {group}" for group, own in self.groups.items() for name in own}
+        return {name: stated[name] for name in names if name in stated}
 
 
 def read_description(path: Path) -> FolderDescription:
     """Read a `folds.yaml`.
 
     Raises:
-        DataError: the file is absent, not YAML, or an entry is missing, unknown or wrong; names file, key, what was
-            found and what was expected.
+        DataError: the file is not YAML, or an entry is missing, unknown or wrong; names file, key, what was found and
+            what was expected.
     """
+    example = ["a whole file is, for example:", *(f"  {line}" for line in EXAMPLE.splitlines())]
     try:
         entries = load_yaml(path)
-    except FileNotFoundError:
-        raise DataError(
-            f"{path} does not exist; put a file there that describes the folder; {_EXPECTED}", *_example_lines()
-        ) from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not YAML ({error}); {_EXPECTED}", *_example_lines()) from error
+        raise DataError(f"{path} is not YAML ({error}); {example[0]}", *example[1:]) from error
     if not isinstance(entries, dict):
-        raise DataError(f"{path} holds {type(entries).__name__}; {_EXPECTED}", *_example_lines())
-    if {"query_rule", "query_sampling"} <= entries.keys():
-        raise DataError(
-            f"{path} has query_rule, the old spelling, beside query_sampling; expected one; remove query_rule"
-        )
+        raise DataError(f"{path} holds {type(entries).__name__}; {example[0]}", *example[1:])
     try:
         return FolderDescription(**{str(key): value for key, value in entries.items()})
     except ValidationError as error:
         problem = first_problem(error, entries, list(FolderDescription.model_fields))
-        raise DataError(f"{path}: {problem}; {_EXPECTED}", *_example_lines()) from error
+        raise DataError(f"{path}: {problem}; {example[0]}", *example[1:]) from error
+
+
+class NumberedMask(MaskFile):
+    """A label map that holds nothing but the numbers of the classes, 0 and 255."""
+
+    def read(self, photo: Path | bytes) -> Drawn:
+        assert isinstance(self.names, dict) and isinstance(photo, Path)
+        return Drawn(read_numbers(self.file, self.seen, self.names, photo), self.names)
+
+
+def described_table(root: Path, description: FolderDescription) -> LabelledTable:
+    """Return the labelled images of a folder with a `folds.yaml`.
+
+    Raises:
+        DataError: a folder does not exist, or two of its files have one name.
+    """
+    folders = [existing_form(root / place) or root / place for place in (description.images, description.masks)]
+    if absent := [folder for folder in folders if not folder.is_dir()]:
+        raise DataError(
+            f"{absent[0]} does not exist; expected the folder that {root / DESCRIPTION} names; correct the path there "
+            "or put the files in place"
+        )
+    photos, masks = named_files(folders[0], IMAGE_SUFFIXES), named_files(folders[1], [".png"])
+    seen: SeenColours = {}
+    labels = {name: NumberedMask(file, description.classes, seen) for name, file in masks.items()}
+    names = [description.classes.get(number, "") for number in range(1, max(description.classes) + 1)]
+    group = description.group_of([*photos])
+    images = [LabelledImage(name, file, labels.get(name), None, group.get(name)) for name, file in photos.items()]
+    return LabelledTable(tuple(images), tuple(names))
+
+
+def own_name(root: Path) -> str:
+    """Return the name of a data set without `folds.yaml`: that of its folder, made safe, and not a published one's."""
+    folder = (root if root.is_dir() else root.parent).absolute()
+    name = re.sub(r"[^\w.-]+", " ", composed(folder.name)).strip(" .-_") or "photos"
+    return f"own {name}" if own_name_fault(name, tuple(ATLAS_NAMES.values())) else name
+
+
+class Folder(CountedLabels):
+    """A data set of one's own: labelled images, with or without a `folds.yaml`.
+
+    An image is listed for each class of which it has `min_pixels` pixels or more. The test list is sorted by (name,
+    class), the training list by (class, name), as PASCAL's official lists are; lists for PFENet-like programs keep the
+    order of the list files.
+
+    Args:
+        root: folder that holds `folds.yaml`, whose paths are relative to it; or a folder or file of labelled images
+            (`fsbench.data.labelled`). Then one fold has all classes, and there is one list, or two if images have
+            parts.
+    """
+
+    turns_images = True
+    source = Source(kind="own")
+
+    def __init__(self, root: str):
+        self.root = Path(root).expanduser()
+        file = self.root / DESCRIPTION
+        self.is_described = file.is_file()
+        if self.is_described:
+            described = read_description(file)
+            self.table = described_table(self.root, described)
+        else:
+            self.table = read_table(self.root)
+            classes = {number: name for number, name in enumerate(self.table.class_names, start=1) if name}
+            described = FolderDescription.model_construct(name=own_name(self.root), classes=classes, folds=[[*classes]])
+        self.description = described
+        self.name, self.class_names = described.name, self.table.class_names
+        self.class_numbers, self.folds = frozenset(described.classes), len(described.folds)
+        self.min_pixels, self.query_sampling = described.min_pixels, described.query_sampling
+        self._rows = {image.name: image for image in self.table.images}
+
+    @cached_property
+    def lists(self) -> dict[Part, Path]:
+        """{part: list file, or where the images lie} of the test, and of training if there is a list of it."""
+        if not self.is_described:
+            parts = {image.part for image in self.table.images if image.labels}
+            return dict.fromkeys(("val", "trn") if parts >= {"val", "trn"} else ("val",), self.root)
+        files: dict[Part, str] = {"val": self.description.val, "trn": self.description.train}
+        paths = {part: existing_form(self.root / file) or self.root / file for part, file in files.items()}
+        named = "train" in self.description.model_fields_set
+        return {part: path for part, path in paths.items() if part == "val" or named or path.exists()}
+
+    def list_name(self, part: Part) -> str:
+        """Return words for the list of a part."""
+        if self.is_described:
+            return self.lists[part].name
+        return "the images" if len(self.lists) == 1 else "the training images" if part == "trn" else "the test images"
+
+    def candidates(self, part: Part) -> Sequence[str]:
+        """Return the names of the labelled images of a part ("trn" or "val"), in the order of its list."""
+        if part not in self.lists:
+            raise DataError(f"{self.name} has one list of images; expected one for training; leave training out")
+        if not self.is_described:
+            one = len(self.lists) == 1
+            return [row.name for row in self.table.images if row.labels and (one or (row.part or "trn") == part)]
+        source, places = self.lists[part], (self.description.images, self.description.masks)
+        names = [composed(name) for name in read_names(source)]
+        labelled = {row.name for row in self.table.images if row.labels}
+        require_present(names, self._rows, source, "image", self.root / places[0], IMAGE_SUFFIXES)
+        require_present(names, labelled, source, "label map", self.root / places[1], [".png"])
+        return names
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return [*self.description.folds[fold]]
+
+    def train_classes(self, fold: int) -> list[int]:
+        return sorted(self.class_numbers.difference(self.test_classes(fold)))
+
+    def image_path(self, name: str) -> Path:
+        row = self._rows.get(composed(name))
+        if row is None:
+            return self.root / f"{name}.jpg"  # which does not exist
+        return row.photo if isinstance(row.photo, Path) else _unpacked(row.photo)
+
+    def label_file(self, name: str) -> Path:
+        row = self._rows.get(composed(name))
+        return row.labels.file if row and row.labels else self.root / f"{name}.png"
+
+    def label_map(self, name: str) -> np.ndarray:
+        if composed(name) not in self._rows:
+            raise DataError(f"{self.name} has no image {name}; expected one of its {len(self._rows)} images")
+        return self.table.label_map(composed(name))
+
+    def count_pixels(self, part: Part, names: Sequence[str]) -> None:
+        super().count_pixels(part, names)
+        masks = {name: row.labels.file for name in names if isinstance((row := self._rows[name]).labels, MaskFile)}
+        if turned := [name for name in names if fits_both_ways(self.image_path(name), masks.get(name))]:
+            print_once(
+                f"{self.name}: {len(turned)} images are turned by their EXIF entry ({some(turned, 3)}); their labels, "
+                "which fit both ways, are taken as drawn on the turned images"
+            )
+
+    def group_of(self, name: str) -> str:
+        row = self._rows.get(composed(name))
+        return row.group if row and row.group else name
+
+    def check_groups(self) -> None:
+        """Check that the groups of `folds.yaml` are of listed images, and that a pattern fits the name of each.
+
+        Raises:
+            DataError: a group has a name that is in no list, or a pattern does not fit a listed name.
+        """
+        groups = self.description.groups
+        listed = {name for part in self.lists for name in self.candidates(part)} if groups else set()
+        if isinstance(groups, re.Pattern):
+            wrong = sorted(name for name in listed if self._rows[name].group is None)
+            problem = f"is {groups.pattern!r}, which the image {wrong[0]} does not fit" if wrong else ""
+        else:
+            wrong = sorted({name for own in groups.values() for name in own} - listed)
+            problem = f"has {some(wrong, 3)} in no list of images" if wrong else ""
+        if wrong:
+            raise DataError(
+                f"groups of {self.root / DESCRIPTION} {problem}; expected names of the lists, or a pattern that all "
+                "names fit, such as ^(patient[0-9]+)_"
+            )
+
+    def check_classes(self, fold: int | None, names: Sequence[str] | None = None) -> None:
+        """Check that the numbers in label maps fit the classes, and say what is not plausible of them.
+
+        Args:
+            fold: the fold whose classes must each be shown by some label map; None if no class must.
+            names: the images to check; None for all images that tests may use.
+
+        Raises:
+            DataError: label maps hold only 0 and 255, seem to be numbered from 0, or show no pixel of a class of the
+                fold; or groups do not fit the lists.
+        """
+        self.check_groups()
+        for note in self.implausible(self.candidates("val") if names is None else names):
+            print_once(f"{self.name}: {note}")
+        wanted = [] if fold is None else self.test_classes(fold)
+        tables = [self.count_table(sorted(self.candidates("val") if names is None else names))]
+        if not {max(self.class_numbers), *wanted} <= set(tables[0].labels):  # else training images need not be counted
+            tables += self._trained_table() if names is None else []
+            for fault in self.faults(tables, wanted):
+                raise DataError(fault)
+
+    def implausible(self, names: Sequence[str]) -> list[str]:
+        """Return notes on what is not plausible of up to `LOOKED_AT` label maps, evenly spaced over `names`."""
+        found = Plausibility()
+        for place in np.linspace(0, len(names) - 1, min(len(names), LOOKED_AT)).astype(int):
+            found.add(names[place], self.label_map(names[place]))
+        return found.notes()
+
+    def _trained_table(self) -> list[PixelTable]:
+        with suppress(DataError):  # the folder may be for tests alone
+            return [self.count_table(sorted(self.candidates("trn")))]
+        return []
+
+    def faults(self, tables: Sequence[PixelTable], wanted: Sequence[int]) -> Iterator[str]:
+        """Yield what contradicts the classes, of which those in `wanted` must be shown; the first table is the tests'."""
+        tested, shown = set(tables[0].labels), Counter(label for table in tables for label in table.labels)
+        if VOID in tested and tested <= {0, VOID}:
+            which = "all label maps" + ("" if shown.keys() <= {0, VOID} else f" of {self.list_name('val')}")
+            what = "the class as 1" if self.class_numbers == {1} else f"each class as its number in {DESCRIPTION}"
+            yield remark("label_maps_of_void", which, what=what)
+        elif shown.keys() - {VOID} == {number - 1 for number in self.class_numbers} and shown[0] < sum(
+            len(table.names) for table in tables
+        ):
+            yield self.absence("label_maps_from_0", [max(self.class_numbers)], tables)
+        elif absent := [number for number in wanted if number not in shown]:
+            yield self.absence("class_in_no_label_map", absent, tables)
+
+    def absence(self, rule: str, absent: Sequence[int], tables: Sequence[PixelTable]) -> str:
+        """Return the sentence of a rule about classes that are in none of the label maps."""
+        parts: tuple[Part, ...] = ("trn", "val")
+        lists = " or ".join(map(self.list_name, parts[-len(tables) :]))
+        numbers = ranges({label for table in tables for label in table.labels} - {0})
+        subject = " and ".join(f"{self.name_of(number)} ({number})" for number in absent)
+        verb = "is" if len(absent) == 1 else "are"
+        return remark(rule, subject, verb=verb, lists=lists, numbers=numbers or "0 alone")
+
+    @classmethod
+    def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
+        """Report on images, labels and lists in `root`; `lists` is not used."""
+        report.complete = "usable"
+        data = report.attempt("images", lambda: cls(str(root)))
+        if data is None:
+            return
+        for note in data.table.notes:
+            report.note("images", note)
+        folds = f", {data.folds} folds" if data.is_described else ""
+        report.ok("classes", f"{data.name}: {len(data.class_numbers)} classes{folds}")
+        report.attempt("groups", data.check_groups)
+        trains = any(data.train_classes(fold) for fold in range(data.folds))
+        listed: dict[Part, Sequence[str]] = {}
+        for part, file in data.lists.items():
+            if data.is_described and part == "trn" and not trains and not file.exists():
+                report.note(file.name, f"absent; leave the entry train of {DESCRIPTION} out, or put the list there")
+                continue
+            names = report.attempt(data.list_name(part), lambda part=part: data.candidates(part))  # type: ignore[misc]
+            if names is not None:
+                listed[part] = names
+                report.ok(data.list_name(part), f"{len(names)} names")
+                check_label_maps(report, f"{part} images", data, names)
+        if "trn" not in data.lists:
+            (report.problem if trains else report.note)(
+                "train list",
+                "absent, so that one list serves tests with a fixed support set, and nothing is trained on",
+            )
+        if report.usable:
+            _check_labels(report, data, listed)
+            _check_copies(report, data, listed)
+        if not report.usable:
+            return
+        if not trains:
+            report.complete = "usable for tests: all classes are novel, so there is nothing to train on"
+        for part in listed:
+            for fold in range(data.folds if part == "val" or trains else 0):
+                subject = f"list {part} fold {fold}"
+                pairs = report.attempt(subject, lambda part=part, fold=fold: pair_list(data, part, fold).pairs)  # type: ignore[misc]
+                counts = Counter(data.name_of(number) for _, number in pairs or ())
+                report.ok(subject, f"{counts.total()} pairs: {', '.join(f'{name} {n}' for name, n in counts.items())}")
+
+
+def _check_labels(report: Report, data: Folder, listed: Mapping[Part, Sequence[str]]) -> None:
+    """Report on what label maps show, against the classes and by itself."""
+    tables = [data.count_table(sorted(names)) for names in listed.values()]
+    folds = [data.test_classes(fold) for fold in range(data.folds)]
+    problems = dict.fromkeys(fault for wanted in folds for fault in data.faults(tables, wanted))
+    for problem in problems:
+        report.problem("label maps", problem)
+    for names in listed.values():
+        for note in data.implausible(names):
+            report.note("label maps", note)
+    void = [name for table in tables for name in table.names if VOID in table.class_pixels(name)[0].keys() <= {0, VOID}]
+    if void and not problems:
+        verb = "label map holds" if len(void) == 1 else "label maps hold"
+        report.note("label maps", remark("label_map_of_void", len(void), verb=verb, names=some(void, 3)))
+    shown = {label for table in tables for label in table.labels}
+    absent = sorted(data.class_numbers - shown - {number for wanted in folds for number in wanted})
+    if absent and not problems:
+        report.note("label maps", data.absence("class_of_no_fold_in_no_label_map", absent, tables))
+
+
+def _check_copies(report: Report, data: Folder, listed: Mapping[Part, Sequence[str]]) -> None:
+    """Report on images that are there under several names, or both for training and for tests."""
+
+    def shown(name: str) -> str:
+        return f"{name} ({', '.join(data.list_name(part) for part in ('val', 'trn') if name in listed.get(part, ()))})"
+
+    test, train = listed["val"], listed.get("trn", ())
+    for found in copy_remarks(data, sorted({*test, *train}), shown if train else str) + trained_remarks(
+        data, test, train
+    ):
+        report.note("images", found)
+
+
+def _unpacked(picture: bytes) -> Path:
+    """Return a file in the cache folder with the picture that an annotation file holds itself."""
+    path = entry_path("pictures", hashlib.sha256(picture).hexdigest()).with_suffix(".picture")
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, durable=False) as temporary:
+            temporary.write_bytes(picture)
+    mark_used(path)
+    return path
+
+
+@AugmentedSettings.register(Folder)
+class FolderAugmentedSettings(AugmentedSettings):
+    """Smallest object that the augmented settings of the protocol fscs add, as `folds.yaml` states it."""
+
+    data: Folder
+
+    @property
+    def threshold(self) -> float:
+        return self.data.description.augment_threshold
+
+
+KnownAbsence.register(Folder)(CompleteLabelMaps)
+
+
+@OwnSets.register(Folder)
+class FolderSets(OwnSets):
+    """The support sets that `folds.yaml` names, and the training list if there is one."""
+
+    data: Folder
+
+    def named(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(map(tuple, self.data.description.supports))
+
+    def training(self) -> Sequence[str] | None:
+        return self.data.candidates("trn") if "trn" in self.data.lists else None

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
 
 from fsbench.data.source import ByHand, Source
-from fsbench.data.volume_io import read_image
+from fsbench.data.volume_io import read_image, read_labels
 from fsbench.datamodules.kinds.volumes import Volumes
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.volumes import CT_THRESHOLD, RawScan, prepare_ct
@@ -71,4 +71,4 @@ def read_scan(file: Path) -> tuple["sitk.Image", "sitk.Image"]:
     Raises:
         DataError: the scan or its labels are absent or cannot be read.
     """
-    return read_image(file), read_image(file.with_name(file.name.replace("img", "label", 1)))
+    return read_image(file), read_labels(file.with_name(file.name.replace("img", "label", 1)))

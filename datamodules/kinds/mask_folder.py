@@ -1,7 +1,7 @@
 """Photos in one folder and label PNGs of the same names in another: the layout of PASCAL VOC and of many others."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -14,94 +14,28 @@ from fsbench.data.dataset import VOID, Part, SegmentationData
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import read_label_map
 from fsbench.data.palettes import SeenColours
+from fsbench.datamodules.check.report import some
 from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.datamodules.lists.text_file import read_list
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-class MaskFolder(SegmentationData):
-    """Data set with an image and a label map for each name; subclasses decide which (image, class) pairs are listed."""
-
-    def __init__(self, image_folder: Path, label_folder: Path, class_numbers: Collection[int]):
-        self.image_folder = image_folder
-        self.label_folder = label_folder
-        self.class_numbers = frozenset(class_numbers)
-        self._tables: dict[tuple[str, str], PixelTable] = {}
-        self._colours: SeenColours = {}
+class CountedLabels(SegmentationData):
+    """Data set whose label maps are counted once, for all images of a list; subclasses have image and label files."""
 
     @cached_property
-    def _image_files(self) -> dict[str, str]:
-        """Image name -> file name; listed once, because a look-up of three suffixes per image is slow on a network."""
-        files: dict[str, str] = {}
-        for path in sorted(self.image_folder.iterdir()):
-            if path.suffix.lower() in IMAGE_SUFFIXES:
-                stem = composed(path.stem)
-                if stem in files:
-                    raise DataError(
-                        f"{self.image_folder} has two images named {stem}: {files[stem]} and {path.name}; "
-                        "expected one image for a label map; remove one or rename it with its label map"
-                    )
-                files[stem] = path.name
-        return files
-
-    def image_path(self, name: str) -> Path:
-        return self.image_folder / self._image_files.get(composed(name), f"{name}.jpg")
-
-    def label_file(self, name: str) -> Path:
-        path = self.label_folder / f"{name}.png"
-        return path if name.isascii() else self._accented_label_files.get(composed(name), path)
-
-    @cached_property
-    def _accented_label_files(self) -> dict[str, Path]:
-        """Name -> label map, of the names that have more than one form in Unicode."""
-        files: dict[str, Path] = {}
-        for path in (self.label_folder / f"{name}.png" for name in self.label_names() if not name.isascii()):
-            if files.setdefault(composed(path.stem), path) != path:
-                raise DataError(
-                    f"{self.label_folder} has two label maps named {path.stem}, whose accents are written in two ways; "
-                    "expected one label map for an image; remove one"
-                )
-        return files
-
-    def label_map(self, name: str) -> np.ndarray:
-        photo = self.image_path(name) if self.turns_images else None
-        return read_label_map(self.label_file(name), self._colours, self.class_numbers, photo=photo)
+    def _tables(self) -> dict[tuple[str, str], PixelTable]:
+        return {}
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
-        for table in self._tables.values():
-            if name in table:
-                return table.class_pixels(name)
-        return super().class_pixels(name)
+        table = next((table for table in self._tables.values() if name in table), None)
+        return super().class_pixels(name) if table is None else table.class_pixels(name)
 
     def count_pixels(self, part: Part, names: Sequence[str]) -> None:
         """Add the pixel counts of `names` to the data set's table, unless it has them."""
         if not all(any(name in table for table in self._tables.values()) for name in names):
             self.count_table(sorted(names))
-
-    def label_names(self) -> list[str]:
-        """Names of all label maps in the folder, ascending."""
-        return sorted(path.stem for path in self.label_folder.iterdir() if path.suffix == ".png")
-
-    def without_image(self, names: Iterable[str]) -> list[str]:
-        """Return the names that have no image, ascending."""
-        return sorted({name for name in names if composed(name) not in self._image_files})
-
-    def without_label_map(self, names: Iterable[str]) -> list[str]:
-        """Return the names that have no label map, ascending."""
-        there = set(map(composed, self.label_names()))
-        return sorted({name for name in names if composed(name) not in there})
-
-    def require_files(self, names: Sequence[str], source: str | Path) -> None:
-        """Raise DataError if an image of the list `source` lacks its photo or its label map."""
-        absent = self.without_image(names)
-        if absent:
-            remark = other_case(self.image_path(absent[0]), IMAGE_SUFFIXES)
-            raise DataError(_absent(absent, names, source, "image (.jpg, .jpeg or .png)", self.image_folder, remark))
-        absent = self.without_label_map(names)
-        if absent:
-            remark = other_case(self.label_file(absent[0]))
-            raise DataError(_absent(absent, names, source, "label map (.png)", self.label_folder, remark))
 
     def count_table(self, names: Sequence[str], rule: str = "pixels", count: Callable | None = None) -> PixelTable:
         """Return the pixel counts of `names`, from the disk cache or by counting label maps.
@@ -113,7 +47,7 @@ class MaskFolder(SegmentationData):
                 each label.
 
         Raises:
-            DataError: a label map holds a number that is neither a class, 0 nor 255.
+            DataError: a label map cannot be read.
         """
         key = (rule, hashlib.sha256("\n".join(names).encode()).hexdigest())
         if key not in self._tables:
@@ -122,23 +56,77 @@ class MaskFolder(SegmentationData):
                 names,
                 lambda name: count_map(self.label_map(name)),
                 fingerprint=f"{rule} {fingerprint(content_digests([*map(self.label_file, names)]))}",
-                description=f"Counting class pixels in {self.label_folder.name}",
+                description=f"Counting class pixels of {self.name}",
             )
-            self._require_known_labels(table)
             self._tables[key] = table
         return self._tables[key]
 
-    def _require_known_labels(self, table: PixelTable) -> None:
-        unknown = np.flatnonzero(~np.isin(table.rows[:, 0], [0, VOID, *self.class_numbers]))
-        if len(unknown):
-            image = np.searchsorted(table.starts, unknown[0], side="right") - 1
-            several = int(np.count_nonzero(unknown < table.starts[image + 1]))
-            smeared = f" and {several - 1} more that are none, as smoothed or lossy edges have" * (several > 2)
+
+class MaskFolder(CountedLabels):
+    """Data set with an image and a label map for each name; subclasses decide which (image, class) pairs are listed."""
+
+    def __init__(self, image_folder: Path, label_folder: Path, class_numbers: Collection[int]):
+        self.class_numbers = frozenset(class_numbers)
+        self.image_folder = image_folder
+        self.label_folder = label_folder
+        self._colours: SeenColours = {}
+
+    @cached_property
+    def _image_files(self) -> dict[str, str]:
+        """Image name -> file name; listed once, because a look-up of three suffixes per image is slow on a network."""
+        return {name: path.name for name, path in named_files(self.image_folder, IMAGE_SUFFIXES).items()}
+
+    def image_path(self, name: str) -> Path:
+        return self.image_folder / self._image_files.get(name, f"{name}.jpg")
+
+    def label_file(self, name: str) -> Path:
+        return self.label_folder / f"{name}.png"
+
+    def label_map(self, name: str) -> np.ndarray:
+        return read_numbers(self.label_file(name), self._colours, self.class_numbers)
+
+    def label_names(self) -> list[str]:
+        """Names of all label maps in the folder, ascending."""
+        return sorted(path.stem for path in self.label_folder.iterdir() if path.suffix == ".png")
+
+    def require_files(self, names: Sequence[str], source: str | Path) -> None:
+        """Raise DataError if an image of the list `source` lacks its photo or its label map."""
+        require_present(names, self._image_files, source, "image", self.image_folder, IMAGE_SUFFIXES)
+        require_present(names, set(self.label_names()), source, "label map", self.label_folder, [".png"])
+
+
+def named_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """Return {name: file} of the files in a folder with one of the suffixes, accents in Unicode's composed form.
+
+    Raises:
+        DataError: two files have the same name.
+    """
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        name = composed(path.stem)
+        if path.suffix.lower() in suffixes and files.setdefault(name, path) != path:
             raise DataError(
-                f"label map {self.label_file(table.names[image])} holds the class number {table.rows[unknown[0], 0]}"
-                f"{smeared}; expected 0, 255 or one of {ranges(self.class_numbers)}; correct the label map or "
-                "the list of classes"
+                f"{folder} has two files named {name}: {files[name].name} and {path.name}; expected one for an image; "
+                "remove one or rename it with its label map"
             )
+    return files
+
+
+def read_numbers(path: Path, seen: SeenColours, classes: Collection[int], photo: Path | None = None) -> np.ndarray:
+    """Read a label map (H, W) uint8 that holds numbers of classes, 0 and 255; arguments are `read_label_map`'s.
+
+    Raises:
+        DataError: it cannot be read, or holds another number.
+    """
+    labels = read_label_map(path, seen, classes, photo=photo)
+    numbers = np.flatnonzero(np.bincount(labels.ravel(), minlength=VOID + 1))
+    if unknown := sorted(set(numbers.tolist()) - {0, VOID, *classes}):
+        more = f" and {len(unknown) - 1} more that are none, as smoothed or lossy edges have" * (len(unknown) > 2)
+        raise DataError(
+            f"label map {path} holds the class number {unknown[0]}{more}; expected 0, 255 or one of {ranges(classes)}; "
+            "correct the label map or the list of classes"
+        )
+    return labels
 
 
 def read_names(path: Path) -> list[str]:
@@ -168,14 +156,26 @@ def name_in(line: str) -> str:
     return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
 
 
-def _absent(
-    names: Sequence[str], listed: Sequence[str], source: str | Path, kind: str, folder: Path, remark: str
-) -> str:
-    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    return (
-        f"{len(names)} of {len(set(listed))} names in {source} have no {kind} in {folder}: {shown}{remark}; expected "
-        "a file for each; complete the folder or take the names out of the list"
-    )
+def require_present(
+    listed: Sequence[str], present: Container[str], source: str | Path, kind: str, folder: Path, suffixes: Sequence[str]
+) -> None:
+    """Raise DataError if a listed name is not among those `present`.
+
+    Args:
+        listed: names of images.
+        present: names of the images that have a file of the kind.
+        source: the list, or words for it, for the message.
+        kind: words for the files.
+        folder: where the files are expected.
+        suffixes: endings that their names may have.
+    """
+    absent = sorted({name for name in listed if name not in present})
+    if absent:
+        like = other_case(folder / f"{absent[0]}{suffixes[0]}", suffixes)
+        raise DataError(
+            f"{len(absent)} of {len(set(listed))} names in {source} have no {kind} ({', '.join(suffixes)}) in {folder}: "
+            f"{some(absent, 3)}{like}; expected a file for each; complete the folder or take the names out of the list"
+        )
 
 
 def ranges(numbers: Iterable[int]) -> str:

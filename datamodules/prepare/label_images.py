@@ -24,6 +24,20 @@ def write_label_map(path: Path, labels: np.ndarray) -> None:
         image.save(temporary, format="PNG")
 
 
+def write_mask(path: Path, mask: np.ndarray) -> None:
+    """Write a mask (H, W) bool in black and white, as OpenCV encodes a PNG."""
+    import cv2  # which an installation that makes no runs lacks
+
+    write_bytes(path, cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; its folder is made if it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, durable=False) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_label_maps(
     folder: Path, names: Iterable[str], label_map: Callable[[str], np.ndarray], description: str
 ) -> None:

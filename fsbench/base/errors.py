@@ -30,6 +30,7 @@ EXTRAS = {
     "demo": ("gradio",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "medical": ("SimpleITK", "skimage", "pandas"),
+    "photos": ("tifffile",),
 }  # fmt: skip
 """Packages by the extra that brings them, as in `pip install 'fsbench[run]'`."""
 

@@ -1,15 +1,18 @@
-"""Subcommand `fsbench data`: prepare a data set, check one, write its list, or freeze episodes of it."""
+"""Subcommand `fsbench data`: prepare or check a data set, write its list, convert pictures, or freeze episodes."""
 
 import argparse
+from math import inf, nan
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal
 
 from fsbench.base.download import RetryPolicy
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import FsbenchError, SettingsError, say_left_out
+from fsbench.base.files import is_file, is_folder
 from fsbench.base.terminal import print_block, print_line
 from fsbench.cli.manifest import add_manifest_options
 from fsbench.cli.options import add_download_options
+from fsbench.data.conversion import PERCENTILES, Shades, convert
 from fsbench.datamodules.check.report import Checked, Report
 from fsbench.datamodules.lists.image_list import write_list
 from fsbench.datamodules.prepare.job import Job, Prepared, read_note
@@ -56,6 +59,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--lists", metavar="FILE", help="list file in the authors' format, to use instead of the derived list"
     )
     listing.set_defaults(function=_lists)
+
+    conversion = actions.add_parser("convert", help="make 8-bit PNGs of pictures and scans that fsbench does not read")
+    conversion.add_argument("paths", nargs="+", type=Path, metavar="FILE|FOLDER")
+    conversion.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="folder of the PNGs; none is replaced"
+    )
+    values = conversion.add_mutually_exclusive_group()
+    values.add_argument(
+        "--percentiles", metavar="LOW,HIGH",
+        help="percentiles of a file's values that become black and white; default of more than 8 bits: "
+        f"{PERCENTILES[0]},{PERCENTILES[1]}",
+    )  # fmt: skip
+    values.add_argument(
+        "--window", metavar="LOW,HIGH", help="values that become black and white, e.g. --window=-125,275 of CT"
+    )
+    values.add_argument("--labels", action="store_true", help="the files are label maps, whose numbers stay")
+    conversion.set_defaults(function=_convert)
 
     add_manifest_options(actions.add_parser("manifest", help="write, show, verify or compare episode lists"))
 
@@ -108,6 +128,37 @@ def _lists(options: argparse.Namespace, extra: list[str]) -> int:
     images = sum(map(len, data.images))
     print_line(f"{options.out}: {len(data.images)} classes, {images} images, {data.origin}, sha256 {data.sha256}")
     return 0
+
+
+def _convert(options: argparse.Namespace, extra: list[str]) -> int:
+    """Write pictures and scans as PNGs; 1 if some could not be converted."""
+    window = _two_numbers("--window", options.window)
+    percentiles = _two_numbers("--percentiles", options.percentiles)
+    if percentiles and not 0 <= percentiles[0] < percentiles[1] <= 100:
+        raise SettingsError(f"--percentiles is {options.percentiles}, expected numbers from 0 to 100")
+    for path in options.paths:
+        if not (is_file(path) or is_folder(path)):
+            raise SettingsError(f"{path} does not exist; expected a picture, a scan, or a folder of such")
+    refused = []
+    for result in convert(options.paths, options.out, Shades(window, percentiles, options.labels)):
+        if isinstance(result, FsbenchError):
+            refused.append(str(result))
+        else:
+            print_line(result)
+    return say_left_out(refused)
+
+
+def _two_numbers(name: str, text: str | None) -> tuple[float, float] | None:
+    """Return the numbers of an option LOW,HIGH; None where it is not given."""
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        low = high = nan
+    if not -inf < low < high < inf:
+        raise SettingsError(f"{name} is '{text}', expected two numbers, the smaller one first, such as 0.1,99.9")
+    return low, high
 
 
 def _class_with(dataset: str, step: Literal["prepare", "check"]) -> Any:

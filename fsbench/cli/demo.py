@@ -30,7 +30,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_weights_options(parser)
     parser.add_argument("--port", type=whole(1, 65535), default=7860, help="where the page is served (default: 7860)")
     parser.set_defaults(
-        function=_demo, dataset=None, image_size=None, device="auto", only_present=False, megapixels=16.0
+        function=_demo,
+        dataset=None,
+        image_size=None,
+        device="auto",
+        only_present=False,
+        megapixels=16.0,
+        tiles=False,
     )
 
 

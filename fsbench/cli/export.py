@@ -54,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_network_options(parser)
     parser.add_argument("--force", action="store_true", help="replace existing files")
-    parser.set_defaults(function=_export, megapixels=16.0)
+    parser.set_defaults(function=_export, megapixels=16.0, tiles=False)
 
 
 def _export(options: argparse.Namespace, extra: list[str]) -> int:

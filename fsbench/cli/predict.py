@@ -1,7 +1,7 @@
 """`fsbench predict`: segment a user's images by example."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +21,12 @@ examples:
   fsbench predict --support scene.jpg:labels.png --classes 1=cat,2=dog --query photos/ --out masks/
   fsbench predict --support labelme/cat1.json --support coco.json --query photos/ --out masks/
   fsbench predict --support labelme/ --negative without/ --negative plush.jpg:plush.png --query photos/ --out masks/
+  fsbench predict --support labelme/ --query photos/ --out masks/ --save labelme      # to be corrected in LabelMe
   fsbench predict --method emat --ckpt best.ckpt --support cat=cat1.jpg:cat1.png --query photos/ --out masks/
 
 a mask is a PNG as large as its photo: black and white, or with class numbers (grey or palette, 255 is void).
---out gets labels/<photo>.png, overlays/<photo>.jpg, annotations.json (COCO's format) and scores.csv.
+--out gets labels/<photo>.png, overlays/<photo>.jpg, annotations.json (COCO's format) and scores.csv; with
+--save labelme, also labelme/<photo>.json. A photo that is labelled keeps your own mask.
 The same command goes on where it was stopped. Exit status: 1 when a photo was broken and left out, 2 for bad input."""
 
 
@@ -56,6 +58,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--megapixels", type=real(0.001, 1000), default=16.0,
         help="compute the masks of larger photos at this size, then enlarge them (default: 16)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tiles", action="store_true",
+        help="predict photos of more than twice the image size in overlapping parts, which finds small objects but "
+        "takes longer",
+    )  # fmt: skip
+    parser.add_argument(
+        "--save", choices=["labelme"],
+        help="also write LabelMe files, as labelme/<photo>.json; files there that fsbench did not write stay",
     )  # fmt: skip
     parser.add_argument(
         "--threads",
@@ -144,6 +155,7 @@ def make_predictor(options: argparse.Namespace) -> "Predictor":
         device=options.device,
         only_present=options.only_present,
         megapixels=options.megapixels,
+        tiles=options.tiles,
     )
 
 
@@ -155,16 +167,28 @@ def predictor_with_supports(options: argparse.Namespace, named: Sequence[str], r
         named: the labelled photos, as `--support` names them.
         root: folder of the photos that annotation files (JSON) name.
     """
+    from fsbench.predict.labelme_files import kind_as_written
     from fsbench.predict.supports import read_negatives, read_supports
 
     supports, notes = read_supports(named, options.classes, root)
     negatives, more = read_negatives(options.negative, root)
     for note in (*notes, *more):  # which tell why there may be no support
         print_note(note)
+    if guessed := sum(kind_as_written(file) == "predicted" for file in _annotation_files(named)):
+        print_note(
+            f"{guessed} of the LabelMe files of --support are predictions that nobody changed, and count as your own "
+            "masks here; name the files that you checked instead"
+        )
     predictor = make_predictor(options).add(supports, negatives)
     if predictor.support_set.note:
         print_note(predictor.support_set.note)
     return predictor
+
+
+def _annotation_files(named: Sequence[str]) -> Iterator[Path]:
+    """Yield the JSON files among labelled photos, as `--support` names them."""
+    for path in map(Path, named):
+        yield from sorted(path.glob("*.json")) if path.is_dir() else [path] if path.suffix.lower() == ".json" else []
 
 
 def print_checks(predictor: "Predictor") -> None:
@@ -193,6 +217,8 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     predictor = predictor_with_supports(options, options.support, options.support_root)
     if options.steps and not predictor.shows_steps:
         raise SettingsError(f"--steps was given, but {predictor.name} has no steps to show; leave --steps out")
+    if options.steps and options.tiles:
+        raise SettingsError("--steps draws how a whole photo is predicted, and --tiles looks at parts; leave one out")
     shots = ", ".join(f"{n} for {name}" for name, n in zip(predictor.classes, predictor.support_set.shots, strict=True))
     weights = shorten_hashes(predictor.method.backbone.weights_id)
     print_line(f"{predictor.name} on {weights}, {predictor.image_size} pixels, {predictor.device}")
@@ -206,18 +232,27 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
         force=options.force,
         threads=options.threads,
         steps=options.steps,
+        labelme=options.save == "labelme",
         report=(lambda line: None) if options.quiet else print_line,
     )
     total = summary.predicted + summary.resumed
     resumed = f" ({summary.resumed} of them by an earlier call)" if summary.resumed else ""
-    print_line(f"{total} of {len(images)} photos predicted{resumed}")
-    print_line("what the method found (nobody has checked it):")
+    keep = "1 photo keeps your own mask" if summary.labelled == 1 else f"{summary.labelled} photos keep your own masks"
+    print_line(f"{total} of {len(images)} photos predicted{resumed}{f'; {keep}' if summary.labelled else ''}")
+    if total:
+        print_line("what the method found (nobody has checked it):")
     unchecked = {name: ClassCheck(name, problem="--no-check") for name in predictor.classes}
-    for name, check in (predictor.checks or unchecked).items():
+    for name, check in (predictor.checks or unchecked).items() if total else ():
         found, number = ("present", summary.present) if check.tells else ("a mask", summary.marked)
         share = f"all {total}" if number[name] == total > 1 else f"{number[name]} of {total}"
         print_line(f"  {name}: {found} in {share} photos. {check.presence}.")
+    if summary.kept:
+        print_note(
+            f"LabelMe files that are not as fsbench wrote them stay as they are: {summary.kept[0]}"
+            + (f" and {len(summary.kept) - 1} more" if len(summary.kept) > 1 else "")
+        )
     folders = "labels/, overlays/, steps/" if options.steps else "labels/, overlays/"
+    folders += ", labelme/" if options.save else ""
     print_line(f"{options.out}: {folders}, annotations.json, scores.csv")
     refused += summary.broken
     for message in refused:

@@ -5,7 +5,6 @@ Objects become small arrays while the file is parsed, so that the floats of a 33
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,19 +12,8 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import read_json
-from fsbench.data.annotation_rules import (
-    EMPTY,
-    OUTSIDE,
-    LeftOut,
-    check_near,
-    check_stated_size,
-    contradiction,
-    outline_problem,
-    polygon_area,
-)
+from fsbench.data.annotation_rules import check_near, check_stated_size
 from fsbench.data.coco_instances import CocoInstances
-from fsbench.data.file_rules import refusal
-from fsbench.data.rle import is_empty_rle, rle_extent
 
 _FAR = 1 << 15
 """Vertices this far out are damage; nearer ones fit into int16."""
@@ -175,10 +163,6 @@ class _Object(NamedTuple):
     category_id: int
     polygons: list[np.ndarray]
     rle: dict[str, Any] | None
-    problems: tuple[str, ...] = ()
-    """Why parts of the object mark no pixel; like what follows, it is only looked at in people's own files."""
-    bbox: Any = None
-    area: Any = None
 
 
 class _Crowd(NamedTuple):
@@ -188,132 +172,46 @@ class _Crowd(NamedTuple):
     category_id: int
 
 
-def read_instances(
-    path: Path, sha256: str, class_names: Sequence[str], left_out: LeftOut | None = None
-) -> CocoInstances:
-    """Read a COCO annotation file whose categories, ascending by id, are `class_names`.
+def read_instances(path: Path, sha256: str, class_names: Sequence[str]) -> CocoInstances:
+    """Read an official COCO annotation file whose categories, ascending by id, are `class_names`.
 
     Args:
         path: the annotation file.
         sha256: the file's checksum, which is kept in the result.
         class_names: names of class 1, 2, … in ascending category id.
-        left_out: a counter for a user's own file: objects that mark no pixel, such as mere boxes, are left out and
-            counted in it, and crowd regions are treated as objects. None for COCO's own file, of which every outline is
-            painted and no crowd.
 
     Raises:
         DataError: not a complete JSON file, not instance annotations, or entries that do not fit together.
     """
     with annotation_errors(path, "a complete instances file of COCO's form; put a sound copy there"):
-        read = partial(_annotation, is_own=left_out is not None)
         images, annotations, categories = content_lists(
-            read_json(path, "annotations", object_hook=compacting(read)), read
+            read_json(path, "annotations", object_hook=compacting(_annotation)), _annotation
         )
         crowds = [entry for entry in annotations if isinstance(entry, _Crowd)]
         objects = [entry for entry in annotations if isinstance(entry, _Object)]
-        number_of = _class_numbers(categories, class_names)
-        if left_out is not None:
-            names = {key: class_names[number - 1] for key, number in number_of.items()}
-            objects = _with_pixels(objects, images, names, left_out, path)
-        return _arrays(path, sha256, sorted(images), objects, crowds, number_of)
+        return _arrays(path, sha256, sorted(images), objects, crowds, _class_numbers(categories, class_names))
 
 
-def _annotation(entry: dict[str, Any], is_own: bool) -> _Object | _Crowd:
+def _annotation(entry: dict[str, Any]) -> _Object | _Crowd:
     """Return what is needed of an annotation. Raises ValueError where it lacks something or has an unusable value."""
-    without_pixels = _kind_without_pixels(entry) if is_own else ""
-    require(entry, ("image_id", "id", "category_id", *["segmentation"] * (not without_pixels)))
-    if entry.get("iscrowd", 0) and not is_own:
-        return _Crowd(whole(entry, "image_id"), whole(entry, "category_id"))
-    shape = [] if without_pixels else entry["segmentation"]
-    empty = 0
-    if is_own and isinstance(shape, list):
-        empty = shape.count([])
-        shape = [polygon for polygon in shape if polygon != []]
-    polygons = [] if isinstance(shape, dict) else [_vertices(polygon, entry["id"]) for polygon in shape]
-    rle = shape if isinstance(shape, dict) else None
-    image, number, category = (whole(entry, key) for key in ("image_id", "id", "category_id"))
-    found = _Object(image, number, category, polygons, rle)
-    if not is_own:
-        return found
-    told = [outline_problem(np.asarray(polygon, np.float64).reshape(-1, 2)) for polygon in shape] if polygons else []
-    return found._replace(
-        polygons=[polygon for polygon, problem in zip(polygons, told, strict=True) if not problem],
-        problems=(without_pixels,) if without_pixels else (*[EMPTY] * empty, *filter(None, told)),
-        bbox=entry.get("bbox"),
-        area=entry.get("area"),
-    )
-
-
-def _kind_without_pixels(entry: dict[str, Any]) -> str:
-    """Return what an annotation is that has no outline and no mask, or "" if it has one or is nothing known."""
-    shape = entry.get("segmentation")
+    require(entry, ("image_id", "id", "category_id", "segmentation"))
+    image, category = whole(entry, "image_id"), whole(entry, "category_id")
+    if entry.get("iscrowd", 0):
+        return _Crowd(image, category)
+    shape, number = entry["segmentation"], whole(entry, "id")
     if isinstance(shape, dict):
-        return "an empty mask" if is_empty_rle(shape) else ""
-    if shape is not None and (not isinstance(shape, list) or any(polygon != [] for polygon in shape)):
-        return ""
-    for key, kind in (("keypoints", "keypoints alone"), ("bbox", "a box alone")):
-        if entry.get(key):
-            return kind
-    return "" if shape is None else EMPTY
+        return _Object(image, number, category, [], shape)
+    polygons = [polygon_corners(polygon, number).astype(np.int16) for polygon in shape]
+    return _Object(image, number, category, polygons, None)
 
 
-def _with_pixels(
-    objects: list[_Object], images: list[AnnotatedImage], class_names: dict[int, str], left_out: LeftOut, path: Path
-) -> list[_Object]:
-    """Return the objects that mark pixels, without their parts that do not; the others are counted in `left_out`.
-
-    Raises DataError for an object whose own box or area contradicts its outline.
-    """
-    size_of = {image.id: image[2:] for image in images}
-    kept = []
-    for entry in objects:
-        size, name = size_of.get(entry.image_id), class_names.get(entry.category_id)
-        told = [outline_problem(polygon, size) == OUTSIDE for polygon in entry.polygons]
-        inside = [polygon for polygon, is_outside in zip(entry.polygons, told, strict=True) if not is_outside]
-        problems = [*entry.problems, *[OUTSIDE] * sum(told)]
-        if inside or entry.rle is not None or name is None or size is None:  # which is refused later
-            kept.append(entry._replace(polygons=inside))
-            problems = [f"a part of one: {problem}" for problem in problems]
-        if name is not None:
-            for problem in dict.fromkeys(problems):
-                left_out.add(name, problem)
-        if name is not None and size is not None:
-            left_out.add_outside(name, inside, size)
-            _check_stated(entry._replace(polygons=inside), size, f"annotation {entry.id} of {path}, {name},")
-    return kept
-
-
-def _check_stated(entry: _Object, size: tuple[int, int], subject: str) -> None:
-    """Raise DataError where the box or the area that an object states contradicts its outline."""
-    if entry.rle is not None:
-        try:
-            box, area = rle_extent(entry.rle, *size)
-        except (ValueError, TypeError):
-            return  # painting it says what is wrong
-        boxes, least = box[None], float(area)
-    elif entry.polygons:
-        outer = np.concatenate(entry.polygons)
-        boxes = np.array([[*part.min(0), *part.max(0)] for part in (outer, *entry.polygons)], np.float64)
-        cut = boxes[:1].clip(0, [*size[::-1]] * 2)
-        # parts may overlap or be holes, and an area may be that inside the image
-        least = max(map(polygon_area, entry.polygons)) if (cut == boxes[:1]).all() else 0.0
-        boxes = np.concatenate([boxes, cut])
-    else:
-        return
-    if contradicted := contradiction(boxes, least, entry.bbox, entry.area):
-        left, top, right, bottom = boxes[0].astype(int).tolist()
-        raise refusal(
-            "outline_contradicted", subject, stated=contradicted, left=left, top=top, right=right, bottom=bottom
-        )
-
-
-def _vertices(polygon: Any, annotation: int) -> np.ndarray:
-    """[x, y, x, y, …] -> (n, 2) int16, truncated toward zero."""
+def polygon_corners(polygon: Any, annotation: int) -> np.ndarray:
+    """Return the corners (n, 2) of a polygon [x, y, x, y, …]; ValueError, which names the annotation, if it is none."""
     numbers = np.asarray(polygon)
     sound = numbers.dtype.kind in "iuf" and numbers.ndim == 1 and numbers.size and numbers.size % 2 == 0
     if not (sound and (np.abs(numbers) < _FAR).all()):
         raise ValueError(f"annotation {annotation} has a polygon that is not a list of x, y in pixels")
-    return numbers.astype(np.int16).reshape(-1, 2)
+    return numbers.reshape(-1, 2)
 
 
 def _class_numbers(categories: dict[int, str], class_names: Sequence[str]) -> dict[int, int]:

@@ -218,6 +218,10 @@ class SegmentationData(ABC):
         """Files besides an image's own that its pixels depend on, such as scans that normalise all images."""
         return ()
 
+    def group_of(self, name: str) -> str:
+        """Return the patient, scene or object that an image shows; by default each image shows another, its name."""
+        return name
+
     def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
         """Return the value that each of `classes` (class numbers) has in the label map of image `name`.
 
@@ -329,6 +333,10 @@ class ClassificationData(ABC):
     @abstractmethod
     def image_path(self, name: str) -> Path:
         """Return the path of the file of image `name`."""
+
+    def group_of(self, name: str) -> str:
+        """Return the patient, scene or object that an image shows; by default each image shows another, its name."""
+        return name
 
     @cached_property
     def sha256(self) -> str:

@@ -371,10 +371,19 @@ SCANS: dict[str, FileRule] = {
     ),
     "volume_value": FileRule(
         "labels in a file of floating point",
-        "read where all are whole numbers of classes, else refused",
+        "read where all are whole numbers of classes, to a thousandth or half the header's slope, else refused",
         "holds the value {value:g}{place}",
         "whole numbers, {meaning}",
         "prepare the data again",
+    ),
+    "volume_by_slope": FileRule(
+        "labels saved as integers with a slope, as nibabel saves a float array with an integer header, of which some "
+        "are no whole numbers within half the slope",
+        "refused",
+        "holds the value {value:g}, stored with the slope {slope:g} of its header",
+        "whole numbers",
+        "round them and save them as integers without a slope, in nibabel "
+        "Nifti1Image(np.rint(values).astype(np.uint8), affine)",
     ),
     "volume_twice": FileRule(
         "two files for one scan, such as image_1.nii and image_1.nii.gz, or image_1.nii.gz and image_01.nii.gz",

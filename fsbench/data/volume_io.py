@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 KEPT_BYTES = 2**30
 """Most bytes of volumes that a process keeps: an episode of five shots of CT reads twelve, of about 0.6 GiB."""
+NEAR = 1e-3
+"""Most by which a label is off a whole number, as after computing in floating point."""
+LARGEST_SLOPE = 0.1
+"""Largest factor of a header by half of which a label may be off instead."""
 _kept: "OrderedDict[tuple[Path, State, Geometry | None], np.ndarray]" = OrderedDict()
 """Volumes by file, its state and the grid they were brought onto, the one asked for longest ago first."""
 _STORED = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
@@ -48,6 +52,38 @@ def read_image(path: Path) -> "sitk.Image":
             raise _unreadable(path, error) from error
     _check_finite(path, sitk.GetArrayViewFromImage(image))  # a scale may be too large for the type
     return image
+
+
+def read_labels(path: Path) -> "sitk.Image":
+    """Read a volume of labels as `read_image`, with the whole numbers that rounded values stand for.
+
+    A program that computes in floating point and saves integers stores whole numbers divided by a slope, so that what
+    is read is off by up to half the slope. Other values stay as they are.
+
+    Raises:
+        DataError: as `read_image`, or values stored by a slope are no whole numbers.
+    """
+    # spared until it is needed
+    import SimpleITK as sitk
+
+    image = read_image(path)
+    values = sitk.GetArrayViewFromImage(image)
+    if values.dtype.kind != "f":
+        return image
+    whole = np.rint(values)
+    if np.array_equal(whole, values):
+        return image
+    slope = abs(float(image.GetMetaData("scl_slope"))) if image.HasMetaDataKey("scl_slope") else 0.0
+    near = max(NEAR, 0.51 * slope) if slope <= LARGEST_SLOPE else NEAR
+    if (off := np.abs(values - whole) > near).any():
+        if slope in (0, 1):
+            return image  # whoever knows the classes says what is wrong
+        raise refusal("volume_by_slope", f"the volume {path}", value=values[off][0], slope=slope)
+    labels = sitk.GetImageFromArray(whole)
+    labels.CopyInformation(image)
+    for key in image.GetMetaDataKeys():
+        labels.SetMetaData(key, image.GetMetaData(key))
+    return labels
 
 
 def _reader(path: Path) -> "sitk.ImageFileReader":
@@ -161,23 +197,25 @@ def read_volume(path: Path, image: Path | None = None) -> np.ndarray:
     key = path, file_state(path), grid
     values = _kept.pop(key, None)
     if values is None:
-        values = load_volume(path, grid)
+        values = _array(read_image(path) if image is None else read_labels(path))
+        values = values if grid is None else on_grid(values, volume_geometry(path), grid)
+        values.flags.writeable = False
     _kept[key] = values  # behind all others
     while len(_kept) > 1 and sum(kept.nbytes for kept in list(_kept.values())) > KEPT_BYTES:
         _kept.popitem(last=False)
     return values
 
 
-def load_volume(path: Path, grid: Geometry | None = None) -> np.ndarray:
-    """Read a volume (Z, H, W), resampled to `grid` if one is given; read-only, and not kept in memory."""
+def load_volume(path: Path) -> np.ndarray:
+    """Read a volume (Z, H, W), which is not kept in memory."""
+    return _array(read_image(path))
+
+
+def _array(image: "sitk.Image") -> np.ndarray:
     # spared until it is needed
     import SimpleITK as sitk
 
-    values = sitk.GetArrayFromImage(read_image(path))
-    if grid is not None:
-        values = on_grid(values, volume_geometry(path), grid)
-    values.flags.writeable = False
-    return values
+    return np.asarray(sitk.GetArrayFromImage(image))
 
 
 def value_range(path: Path) -> tuple[float, float]:

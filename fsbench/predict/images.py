@@ -1,10 +1,11 @@
 """The images to segment: found in folders, and decoded ahead of their prediction."""
 
+import hashlib
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -14,6 +15,7 @@ import torch
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import is_file, is_folder
+from fsbench.base.terminal import print_note
 from fsbench.data.image_io import read_upright
 from fsbench.data.transforms import RESIZES
 from fsbench.data.warping import resize_by_opencv
@@ -21,6 +23,11 @@ from fsbench.predict.scans import SUFFIXES, check_no_scan, check_no_scans
 
 PREVIEW = 1600
 """Longest side of an overlay in pixels."""
+OTHER_PICTURES = (
+    *(".gif", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".psd", ".avif", ".jp2", ".jxl", ".jfif", ".tga", ".svg"),
+    *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),
+)
+"""Ends of the names of pictures that are not read."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -42,18 +49,22 @@ class LoadedImage:
         pixels: (3, S, S) tensor, uint8 or float32 by the rule for resizing: the image at the method's input side S.
         size: Height and width before resizing.
         preview: (h, w, 3) uint8, the image for display, at most `PREVIEW` pixels wide and high.
+        whole: (H, W, 3) uint8, the image before resizing, if it is predicted in tiles; None otherwise.
+        digest: `pixels_digest` of the image before resizing; "" unless a labelled image has its size.
     """
 
     name: str
     pixels: torch.Tensor
     size: tuple[int, int]
     preview: np.ndarray
+    whole: np.ndarray | None = None
+    digest: str = ""
 
 
 def find_images(queries: Sequence[Path], out: Path | None = None, refused: list[str] | None = None) -> list[QueryImage]:
     """Find the images in folders (searched recursively) and among single files, sorted by name.
 
-    Hidden files and folders are skipped.
+    Hidden files and folders are skipped. A note counts the pictures in folders that fsbench does not read.
 
     Args:
         queries: Folders, or image files.
@@ -66,6 +77,7 @@ def find_images(queries: Sequence[Path], out: Path | None = None, refused: list[
         DataError: no image is found, or a folder cannot be read.
     """
     paths: dict[str, Path] = {}
+    others: Counter[str] = Counter()
     for query in queries:
         if not (is_file(query) or is_folder(query)):
             raise SettingsError(f"{query} does not exist; expected a folder of photos, or a photo")
@@ -76,10 +88,13 @@ def find_images(queries: Sequence[Path], out: Path | None = None, refused: list[
                 f"--out {out} is or holds the folder {folder} of --query, so that results would be taken for photos; "
                 "choose another folder, e.g. a new one below it"
             )
-        for name, path in [(query.name, query)] if is_file(query) else _images_below(query, out, refused):
+        for name, path in [(query.name, query)] if is_file(query) else _images_below(query, out, refused, others):
             if name in paths:
                 raise SettingsError(f"{paths[name]} and {path} would have the same name; give the folder above both")
             paths[name] = path
+    if others:
+        found = ", ".join(f"{number} {suffix}" for suffix, number in sorted(others.items()))
+        print_note(f"left out of the photos: {found}, which fsbench does not read; save them as PNG")
     if not paths:
         check_no_scans(queries, ())
         raise DataError(
@@ -88,8 +103,11 @@ def find_images(queries: Sequence[Path], out: Path | None = None, refused: list[
     return [QueryImage(name, paths[name]) for name in sorted(paths)]
 
 
-def _images_below(folder: Path, skip: Path | None, refused: list[str] | None) -> Iterator[tuple[str, Path]]:
-    """Yield (name relative to `folder`, path) of every visible image outside `skip`."""
+def _images_below(
+    folder: Path, skip: Path | None, refused: list[str] | None, others: Counter[str]
+) -> Iterator[tuple[str, Path]]:
+    """Yield (name relative to `folder`, path) of every visible image outside `skip`; count pictures that are not read
+    in `others`, by suffix."""
 
     def on_error(error: OSError) -> None:
         unreadable = DataError(f"folder {error.filename} cannot be read ({error.strerror}); check its permissions")
@@ -102,12 +120,21 @@ def _images_below(folder: Path, skip: Path | None, refused: list[str] | None) ->
         visible = [name for name in folders if not name.startswith(".")]
         folders[:] = [name for name in visible if Path(parent, name).resolve() != skipped]
         for file in files:
+            path = Path(parent, file)
             if not file.startswith(".") and file.lower().endswith(SUFFIXES):
-                path = Path(parent, file)
                 yield path.relative_to(folder).as_posix(), path
+            elif not file.startswith(".") and path.suffix.lower() in OTHER_PICTURES:
+                others[path.suffix.lower()] += 1
 
 
-def load_image(pixels: np.ndarray, side: int, resize: str, name: str = "photo") -> LoadedImage:
+def pixels_digest(pixels: np.ndarray) -> str:
+    """Return the sha256 (hexadecimal) of an array's values in C order, whatever its strides; it may be read-only."""
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
+
+
+def load_image(
+    pixels: np.ndarray, side: int, resize: str, name: str = "photo", tile_side: int | None = None
+) -> LoadedImage:
     """Resize decoded pixels (H, W, 3) uint8 to a square image for a method.
 
     Args:
@@ -115,20 +142,29 @@ def load_image(pixels: np.ndarray, side: int, resize: str, name: str = "photo") 
         side: Side of the square in pixels.
         resize: Name of the rule for resizing, a key of `RESIZES`.
         name: Name that the loaded image gets.
+        tile_side: Side of the tiles in which larger images are predicted, in pixels; None for no tiles.
     """
     height, width = pixels.shape[:2]
     preview, longest = pixels, max(height, width)
     if longest > PREVIEW:
         size = (max(1, height * PREVIEW // longest), max(1, width * PREVIEW // longest))
         preview = resize_by_opencv(pixels, *size, cv2.INTER_AREA)
-    return LoadedImage(name, RESIZES[resize][0](pixels, side), (height, width), preview)
+    whole = pixels if tile_side is not None and longest > tile_side else None
+    return LoadedImage(name, RESIZES[resize][0](pixels, side), (height, width), preview, whole)
 
 
-def read_image_file(image: QueryImage, side: int, resize: str) -> LoadedImage | DataError:
-    """Decode an image file and resize it to a square of `side` pixels; return a DataError if it cannot be read."""
+def read_image_file(
+    image: QueryImage, side: int, resize: str, tile_side: int | None, labelled: Collection[tuple[int, ...]]
+) -> LoadedImage | DataError:
+    """Decode an image file and resize it (see `load_image`); return a DataError if it cannot be read.
+
+    `labelled` are the sizes (H, W) of labelled images: the loaded image has a digest if it has one of them.
+    """
     try:
         image.name.encode()
-        return load_image(read_upright(image.path)[0], side, resize, image.name)
+        pixels = read_upright(image.path)[0]
+        digest = pixels_digest(pixels) if pixels.shape[:2] in labelled else ""
+        return replace(load_image(pixels, side, resize, image.name, tile_side), digest=digest)
     except DataError as error:
         return error
     except UnicodeEncodeError:

@@ -113,7 +113,7 @@ def segment_images(
     except FsbenchError as error:
         raise gr.Error(str(error)) from error
     if not shown:
-        raise gr.Error("None of the images to segment can be read; upload JPEG, PNG, BMP, WebP or TIFF files.")
+        raise gr.Error("None of the images to segment can be read; upload JPEG, PNG, BMP or TIFF files.")
     words = f"On your examples, each left out once: {check.masks}. {check.presence}."
     return words, shown, shutil.make_archive(str(folder / "masks"), "zip", folder / "labels")
 

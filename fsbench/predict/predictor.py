@@ -1,7 +1,6 @@
 """`fsbench.Predictor`: a method with its support, which segments any number of images."""
 
 import copy
-import hashlib
 import json
 import math
 import sys
@@ -24,14 +23,22 @@ from fsbench.base.terminal import print_note
 from fsbench.base.version import __version__
 from fsbench.core.answering import asked
 from fsbench.core.global_state import kept_global_state
-from fsbench.core.prediction import array
+from fsbench.core.prediction import Instances, array
 from fsbench.core.query_maps import HasQueryMaps
 from fsbench.data.batch import EpisodeBatch, Hints, ImageKeys, image_key, normalise
 from fsbench.data.dataset import VOID
 from fsbench.data.image_io import read_upright
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.transforms import own_pixels
-from fsbench.predict.images import LoadedImage, QueryImage, find_images, load_image, prefetch_map, read_image_file
+from fsbench.predict.images import (
+    LoadedImage,
+    QueryImage,
+    find_images,
+    load_image,
+    pixels_digest,
+    prefetch_map,
+    read_image_file,
+)
 from fsbench.predict.leave_one_out import ClassCheck, leave_one_out
 from fsbench.predict.result import ClassPresence, ImageResult, image_instances, palette
 from fsbench.predict.supports import (
@@ -43,6 +50,7 @@ from fsbench.predict.supports import (
     read_supports,
     stack_supports,
 )
+from fsbench.predict.tiles import Tile, label_by_tiles, objects_at_tile_size
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import input_rule, own_rule
 from fsbench.results.pictures.sheet import Panel
@@ -54,7 +62,7 @@ from fsbench.runner.config.run_config import NO_DATASET, RunConfig
 from fsbench.runner.config.stored import parse_stored
 from fsbench.runner.engine.answering import choose_device
 from fsbench.runner.engine.checkpoint import load_checkpoint
-from fsbench.scores.answers import presence_from_mask
+from fsbench.scores.answers import SegmentationAnswer, presence_from_mask
 
 if TYPE_CHECKING:
     from fsbench.predict.export import Agreement, Format
@@ -79,6 +87,9 @@ class Predictor:
             on its presence score if `leave_one_out` found one, otherwise by the method's own decision.
         megapixels: Largest size of a computed mask, in millions of pixels; masks of larger images are computed at this
             size and enlarged.
+        tiles: Whether images whose longer side is more than twice `image_size` are predicted in overlapping square
+            tiles of that side, so that small objects are found; single objects are then not told apart. Of labelled
+            images of that size, the part around the marked object is shown to the method.
 
     Raises:
         SettingsError: settings do not fit together.
@@ -108,6 +119,7 @@ class Predictor:
         device: str = "auto",
         only_present: bool = False,
         megapixels: float = 16.0,
+        tiles: bool = False,
     ):
         check_environment()
         self.checkpoint = Path(checkpoint) if checkpoint else None
@@ -127,6 +139,7 @@ class Predictor:
         if not 0 < megapixels < math.inf:
             raise SettingsError(f"megapixels is {megapixels}, expected a number above 0")
         self.max_pixels = int(megapixels * 1e6)
+        self.tiles = tiles
         self.method = composed.build_method()
         self.method.nshot_strategy = self.settings["run"]["nshot_strategy"]
         self.method.keeps_instances = True
@@ -147,6 +160,7 @@ class Predictor:
         self.negatives: list[Support] = []
         self.checks: dict[str, ClassCheck] = {}
         self._support_set: SupportSet | None = None
+        self._labelled: dict[str, list[Support]] | None = None
         self._told = set[str]()
 
     def support(self, name: str, pairs: Iterable[tuple[Any, Any]]) -> "Predictor":
@@ -228,7 +242,7 @@ class Predictor:
 
         def named(support: Support) -> Support:
             """Give a photo that is here already, under whatever name, the name that it has."""
-            key = support.pixels.shape, _pixels_digest(support.pixels)
+            key = support.pixels.shape, pixels_digest(support.pixels)
             return replace(support, image_name=names.setdefault(key, support.image_name))
 
         return self._take(
@@ -248,7 +262,7 @@ class Predictor:
     def _take(self, supports: list[Support], negatives: list[Support]) -> "Predictor":
         self.supports, self.negatives = supports, negatives
         self.checks = {}
-        self._support_set = None
+        self._support_set = self._labelled = None
         return self
 
     def leave_one_out(self) -> dict[str, ClassCheck]:
@@ -302,11 +316,22 @@ class Predictor:
     def support_set(self) -> SupportSet:
         """All supports, resized and grouped by class, as tensors on the device."""
         if self._support_set is None:
-            stacked = stack_supports(self.supports, self.image_size, self.resize, self.negatives)
+            supports, negatives = self.supports, self.negatives
+            if self.tiles:
+                supports, negatives = (
+                    [part for one in given for part in objects_at_tile_size(one, self.tile_side)]
+                    for given in (supports, negatives)
+                )
+            stacked = stack_supports(supports, self.image_size, self.resize, negatives)
             self.method.check_shots(stacked.rows.shape[2], None)
             images, rows, labels = (tensor.to(self.device) for tensor in (stacked.images, stacked.rows, stacked.labels))
             self._support_set = replace(stacked, images=images, rows=rows, labels=labels)
         return self._support_set
+
+    @property
+    def tile_side(self) -> int:
+        """Side of tiles in pixels; larger images are predicted in tiles, if the predictor makes tiles."""
+        return 2 * self.image_size
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -346,7 +371,42 @@ class Predictor:
 
     def load_images(self, images: Iterable[QueryImage], threads: int) -> Iterator[LoadedImage | DataError]:
         """Decode images in threads ahead of prediction, in order; an unreadable image yields a DataError."""
-        return prefetch_map(partial(read_image_file, side=self.image_size, resize=self.resize), images, threads)
+        read = partial(
+            read_image_file,
+            side=self.image_size,
+            resize=self.resize,
+            tile_side=self.tile_side if self.tiles else None,
+            labelled={one.pixels.shape[:2] for one in (*self.supports, *self.negatives)},
+        )
+        return prefetch_map(read, images, threads)
+
+    def own_labels(self, image: LoadedImage) -> ImageResult | None:
+        """Return an image's labels if it is one of the labelled images, whatever its name; None for any other image.
+
+        These are the masks of its supports together, later ones over earlier ones. A negative without marked regions
+        shows none of the classes.
+
+        Args:
+            image: The image, as `load_images` decodes it.
+        """
+        if self._labelled is None:
+            self._labelled = {}
+            for one in (*self.supports, *(one for one in self.negatives if not one.classes)):
+                self._labelled.setdefault(pixels_digest(one.pixels), []).append(one)
+        labelled = [one for one in self._labelled.get(image.digest, []) if one.labels.shape == image.size]
+        if not labelled:
+            return None
+        label_map = np.zeros(image.size, np.uint8)
+        for one in labelled:
+            label_map[(one.labels == VOID) & (label_map == 0)] = VOID
+            for number, name in one.classes.items():
+                label_map[one.labels == number] = self.classes.index(name) + 1
+        pixels = [int(np.count_nonzero(label_map == number)) for number in range(1, len(self.classes) + 1)]
+        classes = tuple(
+            ClassPresence(number, name, marked > 0, float(marked > 0), marked)
+            for number, (name, marked) in enumerate(zip(self.classes, pixels, strict=True), 1)
+        )
+        return ImageResult(image.name, label_map, classes, image.preview, labelled=True)
 
     def predict(self, image: LoadedImage | np.ndarray, steps: bool = False) -> ImageResult:
         """Segment one image.
@@ -357,22 +417,16 @@ class Predictor:
         """
         image = self._load(image) if isinstance(image, np.ndarray) else image
         panels: list[Panel] = []
-        episode = self.episode(image)
-        try:
-            with asked(), steady(self.name, self._tell_once):
-                prediction = self.method.predict_shots(episode)
-                if steps and isinstance(self.method, HasQueryMaps):
-                    panels = step_panels(self.method, episode, image.preview, palette()[1:])
-        finally:  # whatever happens, the photo takes no room
-            if episode.image_keys[0] not in self.support_set.image_keys:
-                self.method.backbone.cache.forget(episode.image_keys[0])
-        answer = prediction.answer(f"{self.name} on {image.name}", soft=False)
-        number_of_classes = len(self.classes)
-        label_map = own = np.where(answer.label_map > number_of_classes, 0, answer.label_map).astype(np.uint8)
-        if answer.present is None or answer.score is None:
-            decided, scores = presence_from_mask(label_map, number_of_classes)
+        instances: Instances | None = None
+        if image.whole is None:
+            answer, instances = self._ask(image, panels if steps else None)
         else:
-            decided, scores = answer.present[:number_of_classes], answer.score[:number_of_classes]
+            answer = self._ask_by_tiles(image.name, image.whole)
+        label_map = own = answer.label_map
+        if answer.present is None or answer.score is None:
+            decided, scores = presence_from_mask(label_map, len(self.classes))
+        else:
+            decided, scores = answer.present, answer.score
         present = [
             bool(own_decision) if threshold is None else score > threshold
             for own_decision, score, threshold in zip(decided, scores.tolist(), self.thresholds, strict=True)
@@ -391,8 +445,48 @@ class Predictor:
                 zip(self.classes, present, scores.tolist(), self.thresholds, strict=True), 1
             )
         )
-        objects = () if prediction.instances is None else image_instances(prediction.instances, own, label_map)
+        objects = () if instances is None else image_instances(instances, own, label_map)
         return ImageResult(image.name, label_map, classes, image.preview, objects, tuple(panels))
+
+    def _ask(
+        self, image: LoadedImage, panels: list[Panel] | None = None
+    ) -> tuple[SegmentationAnswer, Instances | None]:
+        """Return the method's answer about the classes, without negatives' regions, and the single objects it found.
+
+        The pictures of its intermediate steps are appended to `panels`, if given.
+        """
+        episode = self.episode(image)
+        try:
+            with asked(), steady(self.name, self._tell_once):
+                prediction = self.method.predict_shots(episode)
+                if panels is not None and isinstance(self.method, HasQueryMaps):
+                    panels += step_panels(self.method, episode, image.preview, palette()[1:])
+        finally:  # whatever happens, the photo takes no room
+            if episode.image_keys[0] not in self.support_set.image_keys:
+                self.method.backbone.cache.forget(episode.image_keys[0])
+        answer = prediction.answer(f"{self.name} on {image.name}", soft=False)
+        classes = len(self.classes)
+        own = replace(
+            answer,
+            label_map=np.where(answer.label_map > classes, 0, answer.label_map).astype(np.uint8),
+            present=None if answer.present is None else answer.present[:classes],
+            score=None if answer.score is None else answer.score[:classes],
+        )
+        return own, prediction.instances
+
+    def _ask_by_tiles(self, name: str, pixels: np.ndarray) -> SegmentationAnswer:
+        """Return the answers about an image's tiles as one: a class is present if it is in one of the tiles."""
+        present, scores = [], []
+
+        def label(tile: Tile) -> np.ndarray:
+            loaded = load_image(pixels[tile], self.image_size, self.resize, name)
+            answer, _ = self._ask(loaded)
+            present.append(answer.present)
+            scores.append(answer.score)
+            return resize_labels(answer.label_map, *loaded.size)
+
+        label_map = label_by_tiles((pixels.shape[0], pixels.shape[1]), self.tile_side, len(self.classes), label)
+        return SegmentationAnswer(label_map, _largest(present), _largest(scores))
 
     def export(
         self,
@@ -431,6 +525,8 @@ class Predictor:
 
         out = Path(out)
         check_target(out, format, force)
+        if self.tiles:
+            raise SettingsError("the predictor makes tiles of large images, which a file does not; leave out tiles")
         support = self.support_set
         check_exportable(self.method, support.rows.shape[2], self.resize)
         if not self.checks:
@@ -462,7 +558,7 @@ class Predictor:
         return write_checked(graph, out, format, about, whole.predict, margin, compared)
 
     def _load(self, pixels: np.ndarray) -> LoadedImage:
-        return load_image(_rgb(pixels), self.image_size, self.resize)
+        return load_image(_rgb(pixels), self.image_size, self.resize, tile_side=self.tile_side if self.tiles else None)
 
     @property
     def shows_steps(self) -> bool:
@@ -518,6 +614,7 @@ class Predictor:
             "image_size": self.image_size,
             "only_present": self.only_present,
             "megapixels": self.max_pixels / 1e6,
+            "tiles": self.tiles,
             "classes": list(support.classes),
             **unmeasured,
             "support": fingerprint(
@@ -525,7 +622,8 @@ class Predictor:
                     support.rows.tolist(),
                     digest(support.images),
                     digest(support.labels),
-                    *(_pixels_digest(one.pixels) for one in self.negatives),
+                    *(pixels_digest(one.pixels) for one in self.negatives),
+                    *(pixels_digest(part) for one in self.supports for part in (one.pixels, one.labels)),
                 ]
             ),
         }
@@ -538,9 +636,10 @@ def _rgb(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _pixels_digest(pixels: np.ndarray) -> str:
-    """Return the sha256 (hexadecimal) of an array's values in C order, whatever its strides; it may be read-only."""
-    return hashlib.sha256(pixels.tobytes()).hexdigest()
+def _largest(values: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Return the largest of arrays, number by number; None if one is None."""
+    there = [value for value in values if value is not None]
+    return np.max(there, axis=0) if len(there) == len(values) else None
 
 
 def compose_run(

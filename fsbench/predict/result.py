@@ -3,7 +3,7 @@
 Shapes: (H, W) the image, upright; (h, w) its preview.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -138,6 +138,7 @@ class Entry(BaseModel):
         width: Width of the image in pixels.
         classes: Prediction about each class of the supports.
         instances: Single objects of the classes; empty if the method does not separate objects.
+        labelled: Whether these are the user's own labels, not a prediction.
         stamp: Size, modification time, status-change time and inode of the image's file when it was segmented; other
             numbers mean that the file has changed since.
     """
@@ -147,6 +148,7 @@ class Entry(BaseModel):
     width: Annotated[int, Field(ge=1)]
     classes: list[ClassPresence]
     instances: list[Instance] = []
+    labelled: bool = False
     stamp: list[int] = []
 
 
@@ -156,11 +158,12 @@ class ImageResult:
 
     Attributes:
         image_name: Path of the image below the query folder; "photo" for an image given as an array.
-        label_map: (H, W) uint8, 0 background, 1..N the classes.
+        label_map: (H, W) uint8, 0 background, 1..N the classes; the user's own labels may have 255, void.
         classes: Prediction about each of the N classes.
         preview: (h, w, 3) uint8, the image, made smaller if it is large.
         instances: Single objects of the classes; empty for methods that do not separate objects.
         steps: Pictures of the method's intermediate steps; empty unless the prediction was made with `steps=True`.
+        labelled: Whether these are the user's own labels, not a prediction.
     """
 
     image_name: str
@@ -169,9 +172,22 @@ class ImageResult:
     preview: np.ndarray
     instances: tuple[Instance, ...] = ()
     steps: tuple[Panel, ...] = ()
+    labelled: bool = False
 
     def __str__(self) -> str:
-        return f"{self.image_name}: {', '.join(f'{each}{self._objects(each)}' for each in self.classes)}"
+        own = " (your own mask)" if self.labelled else ""
+        return f"{self.image_name}: {', '.join(f'{each}{self._objects(each)}' for each in self.classes)}{own}"
+
+    def renumbered(self, numbers: Mapping[str, int]) -> "ImageResult":
+        """Return the result with the classes numbered by `numbers`, {class name: number}."""
+        place = {each.number: numbers[each.name] for each in self.classes}
+        table = np.array([place.get(number, number) for number in range(256)], np.uint8)
+        return replace(
+            self,
+            label_map=table[self.label_map],
+            classes=tuple(sorted((replace(each, number=place[each.number]) for each in self.classes), key=_number)),
+            instances=tuple(sorted((replace(one, number=place[one.number]) for one in self.instances), key=_number)),
+        )
 
     def _objects(self, presence: ClassPresence) -> str:
         """Return the number of a class's objects in words, where it has several."""
@@ -233,7 +249,14 @@ class ImageResult:
             replace(each, runs=RunLengths.encode(self.label_map == each.number)) if each.pixels else each
             for each in self.classes
         ]
-        return Entry(photo=self.image_name, height=height, width=width, classes=classes, instances=list(self.instances))
+        return Entry(
+            photo=self.image_name, height=height, width=width, classes=classes, instances=list(self.instances),
+            labelled=self.labelled,
+        )  # fmt: skip
+
+
+def _number(one: ClassPresence | Instance) -> int:
+    return one.number
 
 
 def output_files(out: Path, image_name: str) -> tuple[Path, Path, Path]:

@@ -1,20 +1,16 @@
 """Users' own lists: manifests whose episodes are not those that their protocol draws."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 from fsbench.base.errors import FsbenchError, user_message
-from fsbench.data.copies import copied_images
+from fsbench.data.copies import copied_images, named_ways
 from fsbench.data.dataset import ClassificationData
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.list_substitutes import print_once
 from fsbench.protocols.protocol import Protocol
-
-Way = tuple[Sequence[str], Sequence[str]]
-"""Names of the supports of a way of an episode, and of the queries that are asked with them."""
 
 
 def marked_if_own(manifest: Manifest, protocol: Protocol, data: Any, source: object) -> Manifest:
@@ -47,20 +43,11 @@ def _copied_queries(manifest: Manifest, data: Any) -> int:
     photo = {name: place for place, group in enumerate(copies) for name in group}
 
     def has_copy(episode: Episode | ClassificationEpisode) -> bool:
-        ways = _ways(episode, data)
+        ways = named_ways(episode, data)
         asked = {photo[name]: name for _, queries in ways for name in queries if name in photo}
         return any(asked.get(photo.get(name, -1), name) != name for supports, _ in ways for name in supports)
 
     return sum(map(has_copy, manifest.episodes)) if photo else 0
-
-
-def _ways(episode: Episode | ClassificationEpisode, data: Any) -> list[Way]:
-    """Return the ways of an episode with the names of their images."""
-    if isinstance(episode, Episode):
-        return [(supports, (episode.query,)) for supports in episode.supports]
-    images = [data.images[number] for number in episode.classes]
-    places = zip(images, episode.support, episode.query, strict=True)
-    return [([own[place] for place in shown], [own[place] for place in asked]) for own, shown, asked in places]
 
 
 def _difference(manifest: Manifest, protocol: Protocol, data: Any) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from fsbench.base.errors import FsbenchError, SettingsError
 from fsbench.base.files import fingerprint
 from fsbench.data.connected import Box
-from fsbench.data.copies import copy_remarks
+from fsbench.data.copies import copy_remarks, group_remarks
 from fsbench.data.dataset import ClassificationData
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.manifest import Manifest
@@ -326,10 +326,11 @@ class Test:
 
     @cached_property
     def remarks(self) -> list[str]:
-        """Notes on the data for readers of scores: copies of images, and lists of folds that cannot be made here."""
+        """Notes on the data for readers of scores: copies of images, groups, and lists of folds that cannot be made."""
+        grouped = group_remarks(self.data, self.manifest.episodes)
         if isinstance(self.data, ClassificationData):
-            return copy_remarks(self.data, chain.from_iterable(self.data.images))
-        remarks = copy_remarks(self.data, self.manifest.image_names)
+            return copy_remarks(self.data, chain.from_iterable(self.data.images)) + grouped
+        remarks = copy_remarks(self.data, self.manifest.image_names) + grouped
         if self._tested_images is None and self.manifest.header.folds > 1:
             remarks.append(remark("lists_of_folds_lacking", "lists of images of all folds"))
         return remarks

@@ -42,7 +42,7 @@ EXTRAS = {
     "plots": "plots of report, compare and explain",
     "promptable": "methods on SAM and SegGPT",
     "lora": "methods that tune low-rank adapters",
-    "photos": "weights for photos, HEIC",
+    "photos": "weights for photos, HEIC, TIFFs of microscopes",
     "fast": "faster reading, the same pixels",
     "slurm": "grid --executor slurm",
     "wandb": "Weights & Biases",

@@ -7,13 +7,12 @@ list can be reproduced. These follow from (seed, the episode's number) alone and
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.data.copies import photo_files
+from fsbench.data.copies import SubjectOf, likeness
 from fsbench.data.dataset import ClassificationData
 from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.manifest import CLASSIFICATION, Header, Manifest
@@ -109,17 +108,22 @@ class ImagesOfClasses(Draw):
         return replace(episode, support=tuple(way[:shot] for way in episode.support))
 
     def support_redraw(self, data: ClassificationData, task: ClassificationTask, official: Manifest) -> SupportRedraw:
-        photos = _photos(data)
+        alike = likeness(data, chain.from_iterable(data.images))
+        subjects, photos = _shown(data, alike.subject_of), _shown(data, alike.photo_of)
 
         def redraw(episode: ClassificationEpisode, rng: np.random.Generator) -> ClassificationEpisode:
-            support, asked = [], _shown_photos(photos, episode.classes, episode.query)
-            for number, own in zip(episode.classes, (photos[number] for number in episode.classes), strict=True):
-                others = [place for place, photo in enumerate(own) if photo not in asked]
+            support = []
+            for number in episode.classes:
+                for shown in (subjects, photos):
+                    asked = _at(shown, episode.classes, episode.query)
+                    others = [place for place, one in enumerate(shown[number]) if one not in asked]
+                    if len(others) >= task.shot:
+                        break
                 if not others:
                     raise DataError(
-                        f"class '{data.class_names[number]}' has {len(own)} images, all of them queries of episode "
-                        f"{episode.number} or copies of some; expected one more for other supports; lower the queries, "
-                        "add images, or leave draws and copies out"
+                        f"class '{data.class_names[number]}' has {len(photos[number])} images, all of them queries of "
+                        f"episode {episode.number} or copies of some; expected one more for other supports; lower the "
+                        "queries, add images, or leave draws and copies out"
                     )
                 support.append(draw_distinct(rng, others, task.shot))
             return replace(episode, support=tuple(support))
@@ -127,13 +131,15 @@ class ImagesOfClasses(Draw):
         return redraw
 
     def without_copies(self, data: ClassificationData, task: ClassificationTask, official: Manifest) -> Manifest:
-        """Return the manifest with supports replaced that are byte-equal copies of a query of the same episode."""
-        photos = _photos(data) if data.source.kind == "own" else ()
-        if len(set(chain.from_iterable(photos))) == sum(map(len, photos)):
+        """Return the manifest with supports replaced that show what a query of the same episode shows."""
+        if data.source.kind != "own":
+            return official
+        shown = _shown(data, likeness(data, chain.from_iterable(data.images)).subject_of)
+        if len(set(chain.from_iterable(shown))) == sum(map(len, shown)):
             return official
         redraw, episodes = self.support_redraw(data, task, official), list[Any](official.episodes)
         for place, episode in enumerate(episodes):
-            if _has_copy(photos, episode):
+            if _joined(shown, episode):
                 episodes[place] = redraw(episode, np.random.default_rng([task.seed, episode.number, 0]))
         return replace(official, episodes=tuple(episodes))
 
@@ -163,26 +169,25 @@ class ImagesOfClasses(Draw):
         ]
 
 
-Photos = Sequence[Sequence[Path]]
-"""By class the photo of each of its images, see `fsbench.data.copies.photo_files`."""
+Shown = Sequence[Sequence[str]]
+"""By class what each of its images shows: a photo, or a subject; see `fsbench.data.copies.Likeness`."""
 
 
-def _photos(data: ClassificationData) -> Photos:
-    photo_of = photo_files(data, chain.from_iterable(data.images))
-    return [[photo_of(name) for name in images] for images in data.images]
+def _shown(data: ClassificationData, same: SubjectOf) -> Shown:
+    return [[same(name) for name in images] for images in data.images]
 
 
-def _shown_photos(photos: Photos, classes: Sequence[int], places: Sequence[Sequence[int]]) -> set[Path]:
-    """Return the photos at some places of each of the classes."""
-    return {photos[number][place] for number, own in zip(classes, places, strict=True) for place in own}
+def _at(shown: Shown, classes: Sequence[int], places: Sequence[Sequence[int]]) -> set[str]:
+    """Return what the images at some places of each of the classes show."""
+    return {shown[number][place] for number, own in zip(classes, places, strict=True) for place in own}
 
 
-def _has_copy(photos: Photos, episode: ClassificationEpisode) -> bool:
-    """Return whether a support is a copy of a query; the query itself may be one in a class that is repeated."""
+def _joined(shown: Shown, episode: ClassificationEpisode) -> bool:
+    """Return whether a support shows what a query shows; the query itself may be one in a class that is repeated."""
     repeated = zip(episode.support, episode.query, strict=True)
     supports = [[place for place in own if place not in asked] for own, asked in repeated]
-    asked = _shown_photos(photos, episode.classes, episode.query)
-    return not asked.isdisjoint(_shown_photos(photos, episode.classes, supports))
+    asked = _at(shown, episode.classes, episode.query)
+    return not asked.isdisjoint(_at(shown, episode.classes, supports))
 
 
 def classification_episodes(

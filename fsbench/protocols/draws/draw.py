@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.connected import BoxOf
-from fsbench.data.copies import photo_files
+from fsbench.data.copies import likeness
 from fsbench.data.dataset import DERIVED, SegmentationData
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.settings import SETTINGS, unknown_setting
@@ -298,11 +298,11 @@ class Draw(ABC):
             official: manifest of the official episodes.
         """
         candidates = self.support_candidates(data, task, official)
-        photo_of = photo_files(data, {*official.image_names, *chain.from_iterable(candidates.values())})
-        return redraw_of_names(photo_of, candidates, self.supports_repeat)
+        alike = likeness(data, {*official.image_names, *chain.from_iterable(candidates.values())})
+        return redraw_of_names(alike, candidates, self.supports_repeat)
 
     def without_copies(self, data: Any, task: Any, official: Manifest) -> Manifest:
-        """Return the manifest with supports replaced that are byte-equal copies of their query.
+        """Return the manifest with supports replaced that are copies of their query, or of its group.
 
         Episodes of published data sets are returned unchanged.
 

@@ -89,7 +89,7 @@ def asked(
 
 
 class OwnSets(Provider):
-    """The support sets that a data set names itself, and which of its images belong together."""
+    """The support sets that a data set names itself, and the images that may be supports."""
 
     data: SegmentationData
 
@@ -105,16 +105,6 @@ class OwnSets(Provider):
             DataError: the list is absent or damaged.
         """
         return self.data.candidates("trn")
-
-    def group_of(self, name: str) -> str:
-        """Return what an image shows, such as a patient or a scene; by default each image shows another."""
-        return name
-
-    def apart(self, queries: Sequence[str], draws: Sequence[Mapping[int, Sequence[str]]]) -> list[str]:
-        """Return the queries that show nothing that a support of any draw shows."""
-        supports = {name for draw in draws for name in chain.from_iterable(draw.values())}
-        seen = set(map(self.group_of, supports))
-        return [name for name in queries_apart(self.data, queries, supports) if self.group_of(name) not in seen]
 
 
 NAMED = "named_supports"
@@ -206,7 +196,7 @@ class OneSet(Draw):
             SettingsError: there are fewer episodes than draws.
             DataError: a class has too few images, or a named support is unknown or shows no class.
         """
-        classes, sets = self.classes(data, task), OwnSets.of(data)
+        classes = self.classes(data, task)
         pool, queries = self.lists(data)
         shown, named = _shown(data, _part(queries), pool, classes), self.named(data)
         if queries is not None:  # any labelled image may be named
@@ -214,9 +204,9 @@ class OneSet(Draw):
             shown = shown | _shown(data, "val", also, classes)
         draws = self.support_sets(data, task, shown)
         if queries is None and not named:  # each draw costs queries
-            while len(draws) > 1 and not _enough(sets.apart(asked(draws, pool, None), draws), pool):
+            while len(draws) > 1 and not _enough(_apart(data, asked(draws, pool, None), draws), pool):
                 draws.pop()
-        every = sets.apart(self.asked(draws, pool, queries), draws)
+        every = _apart(data, self.asked(draws, pool, queries), draws)
         if not every:
             raise DataError(
                 f"{data.name}: the {len(pool)} images are supports, or belong to one, and none is left to be asked; "
@@ -384,6 +374,11 @@ def overlap(sets: Sequence[Collection[str]]) -> dict[str, Any]:
         return {}
     disjoint = len(sets) * used.total() / sum(count**2 for count in used.values())
     return {"different": len(set(map(frozenset, sets))), "disjoint": round(disjoint, 2)}
+
+
+def _apart(data: SegmentationData, queries: Sequence[str], draws: Sequence[Mapping[int, Sequence[str]]]) -> list[str]:
+    """Return the queries that show nothing that a support of any draw shows."""
+    return queries_apart(data, queries, {name for draw in draws for name in chain(*draw.values())})
 
 
 def _claims(header: Header) -> list[str]:

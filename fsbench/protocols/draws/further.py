@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.data.copies import photo_files
+from fsbench.data.copies import Likeness, likeness
 from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
@@ -24,9 +23,6 @@ Item = TypeVar("Item")
 
 SupportRedraw = Callable[[Any, np.random.Generator], Any]
 """Gives an episode other supports of its classes, drawn by a generator of its own."""
-
-PhotoOf = Callable[[str], Path]
-"""Gives the photo of an image, see `fsbench.data.copies.photo_files`."""
 
 
 def further_draws(official: Manifest, draws: int, redraw: SupportRedraw) -> tuple[Any, ...]:
@@ -61,11 +57,13 @@ def with_draws(official: Manifest, draws: int, further: tuple[Any, ...]) -> Mani
     return Manifest(entries, official.episodes + further)
 
 
-def redraw_of_names(photo_of: PhotoOf, candidates: Mapping[int, Sequence[str]], supports_repeat: bool) -> SupportRedraw:
-    """Return a function that redraws the supports of an episode, as many as it has, none of the query's photo.
+def redraw_of_names(alike: Likeness, candidates: Mapping[int, Sequence[str]], supports_repeat: bool) -> SupportRedraw:
+    """Return a function that redraws the supports of an episode, as many as it has, none of the query's subject.
+
+    Where a class has too few images of other subjects, none is the query's photo.
 
     Args:
-        photo_of: function from an image name to the file of its photo.
+        alike: tells which images show the same.
         candidates: {class number: images to draw from}.
         supports_repeat: whether an image may be drawn twice for one episode.
 
@@ -76,17 +74,21 @@ def redraw_of_names(photo_of: PhotoOf, candidates: Mapping[int, Sequence[str]], 
     distinct = {number: list(dict.fromkeys(names)) for number, names in candidates.items()}
 
     def redraw(episode: Episode, rng: np.random.Generator) -> Episode:
-        photo = photo_of(episode.query)
         supports = []
         for number, official in zip(episode.classes, episode.supports, strict=True):
             images, shot = distinct[number], len(official)
-            usable = (images[place] for place in rng.permutation(len(images)))
-            drawn = list(islice((name for name in usable if photo_of(name) != photo), shot))
-            if len(drawn) < (1 if supports_repeat else shot):
+            least, order = 1 if supports_repeat else shot, rng.permutation(len(images))
+            for same in (alike.subject_of, alike.photo_of):
+                query = same(episode.query)
+                usable = (images[place] for place in order)
+                drawn = list(islice((name for name in usable if same(name) != query), shot))
+                if len(drawn) >= least:
+                    break
+            else:
                 raise TooFewImages(number, len(drawn), shot)
             if supports_repeat and shot > 1:
                 usable = (images[place] for place in _endless_places(rng, len(images)))
-                drawn = list(islice((name for name in usable if photo_of(name) != photo), shot))
+                drawn = list(islice((name for name in usable if same(name) != query), shot))
             supports.append(tuple(drawn))
         return replace(episode, supports=tuple(supports))
 
@@ -94,32 +96,32 @@ def redraw_of_names(photo_of: PhotoOf, candidates: Mapping[int, Sequence[str]], 
 
 
 def redraw_copies(
-    data: SegmentationData, names: Iterable[str], redraw: Callable[[PhotoOf], SupportRedraw]
+    data: SegmentationData, names: Iterable[str], redraw: Callable[[Likeness], SupportRedraw]
 ) -> Callable[..., Episode]:
-    """Return a function that redraws an episode's supports if one of them is a byte-equal copy of its query.
+    """Return a function that redraws an episode's supports if one is a copy of its query, or of the query's group.
 
-    The function's arguments are an episode and numbers that seed a generator. Only users' own data have copies;
-    episodes of published data sets are returned unchanged.
+    The function's arguments are an episode and numbers that seed a generator. Only users' own data have copies and
+    groups; episodes of published data sets are returned unchanged.
 
     Args:
         data: the data set.
         names: images of the episodes.
-        redraw: called once, when the first episode needs other supports, with a function from image names to photo
-            files; returns a function (episode, numpy generator) -> the episode with other supports.
+        redraw: called once, when the first episode needs other supports, with what tells which images show the same;
+            returns a function (episode, numpy generator) -> the episode with other supports.
 
     Raises (when an episode is drawn):
         DataError: a class has too few images that are no copies of the query.
     """
     if data.source.kind != "own":
         return lambda episode, *seed: episode
-    photo_of, made = photo_files(data, names), cache(redraw)
+    alike, made = likeness(data, names), cache(redraw)
 
     def apart(episode: Episode, *seed: int) -> Episode:
         others = {name for way in episode.supports for name in way if name != episode.query}
-        if photo_of(episode.query) not in map(photo_of, others):
+        if alike.subject_of(episode.query) not in map(alike.subject_of, others):
             return episode
         try:
-            changed: Episode = made(photo_of)(episode, np.random.default_rng(seed))
+            changed: Episode = made(alike)(episode, np.random.default_rng(seed))
         except TooFewImages as error:
             raise DataError(
                 f"{data.name}: without the copies of the query {episode.query}, {data.name_of(error.number)} has too "
@@ -131,7 +133,7 @@ def redraw_copies(
 
 
 def redraw_copies_in(data: SegmentationData, pool: Pool, supports_repeat: bool = False) -> Callable[..., Episode]:
-    """Return a function that redraws an episode's supports from `pool` if one of them is a copy of its query.
+    """Return a function that redraws an episode's supports from `pool` if one of them shows its query's subject.
 
     Args:
         data: the data set.
@@ -139,20 +141,20 @@ def redraw_copies_in(data: SegmentationData, pool: Pool, supports_repeat: bool =
         supports_repeat: whether an image may be drawn twice for one episode.
     """
     names = {*pool.images, *chain.from_iterable(pool.images_of.values())}
-    return redraw_copies(data, names, lambda photo_of: redraw_of_names(photo_of, pool.images_of, supports_repeat))
+    return redraw_copies(data, names, lambda alike: redraw_of_names(alike, pool.images_of, supports_repeat))
 
 
 def queries_apart(data: SegmentationData, queries: Sequence[str], supports: Iterable[str]) -> list[str]:
-    """Return the queries that are neither supports of the run nor byte-equal copies of them.
+    """Return the queries that are neither supports of the run, nor copies of them, nor of a support's group.
 
     On published data sets all queries are returned.
     """
     if data.source.kind != "own":
         return list(queries)
     supports = set(supports)
-    photo_of = photo_files(data, {*queries, *supports})
-    shown = set(map(photo_of, supports))
-    return [name for name in queries if photo_of(name) not in shown]
+    subject_of = likeness(data, {*queries, *supports}).subject_of
+    shown = set(map(subject_of, supports))
+    return [name for name in queries if subject_of(name) not in shown]
 
 
 def _endless_places(rng: np.random.Generator, number: int) -> Iterator[int]:

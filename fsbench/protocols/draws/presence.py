@@ -15,13 +15,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.data.copies import photo_files
+from fsbench.data.copies import Likeness, likeness
 from fsbench.data.dataset import VOID, PairList, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.task import Classes, Task
 from fsbench.protocols.draws.draw import Draw
-from fsbench.protocols.draws.further import PhotoOf, SupportRedraw
+from fsbench.protocols.draws.further import SupportRedraw
 from fsbench.protocols.draws.pair_draw import PairDraw
 from fsbench.protocols.draws.pools import LEAVE_OUT, Pool, lower_shots
 from fsbench.protocols.provider import Provider
@@ -101,7 +101,7 @@ class PresencePool:
         known: tells which images surely lack a class.
         images_of: {class number: images that are listed for it}.
         class_ids: numbers of the classes, about which episodes are in turn.
-        photo_of: function from an image name to the file of its photo.
+        alike: tells which images show the same.
         excluded: files of images that must not be drawn.
     """
 
@@ -109,16 +109,16 @@ class PresencePool:
     known: KnownAbsence
     images_of: Mapping[int, Sequence[str]]
     class_ids: Sequence[int]
-    photo_of: PhotoOf
+    alike: Likeness
     excluded: frozenset[Path] = frozenset()
 
     def unusable(self, shot: int) -> dict[int, str]:
         """Return {class number: reason in words} for classes of which no episodes with `shot` supports can be drawn."""
         reasons = {}
         for number in self.class_ids:
-            photos: set[Path] = set()
+            photos: set[str] = set()
             for name in filter(self._shows(number), self.images_of.get(number, ())):
-                photos.add(self.photo_of(name))
+                photos.add(self.alike.photo_of(name))
                 if len(photos) > shot:
                     break
             if len(photos) <= shot:
@@ -149,26 +149,26 @@ class PresencePool:
     def supports(
         self, number: int, query: str, rng: np.random.RandomState | np.random.Generator, shot: int
     ) -> tuple[str, ...]:
-        """Draw `shot` images that show class `number`, all of different photos, none of them the photo of `query`.
+        """Draw `shot` images that show class `number`, all of different photos, none of the query's subject if possible.
 
         Raises:
             DataError: there are fewer than `shot` such images.
         """
-        taken = {self.photo_of(query)}
-        supports: list[str] = []
-        for name in _shuffled(rng, self.images_of[number]):
-            if len(supports) == shot:
-                break
-            photo = self.photo_of(name)
-            if photo not in taken and self._shows(number)(name):
-                taken.add(photo)
-                supports.append(name)
-        if len(supports) < shot:
-            raise DataError(
-                f"{self.data.name}: {self.data.name_of(number)} has {len(supports)} supports for the query {query}, "
-                f"expected {shot} of other images; {lower_shots(shot)}or add images"
-            )
-        return tuple(supports)
+        images = self.images_of[number]
+        order, supports = rng.permutation(len(images)), list[str]()
+        for same in (self.alike.subject_of, self.alike.photo_of):
+            taken, supports = {self.alike.photo_of(query)}, []
+            for name in filter(self._shows(number), (images[place] for place in order)):
+                photo = self.alike.photo_of(name)
+                if photo not in taken and same(name) != same(query):
+                    taken.add(photo)
+                    supports.append(name)
+                if len(supports) == shot:
+                    return tuple(supports)
+        raise DataError(
+            f"{self.data.name}: {self.data.name_of(number)} has {len(supports)} supports for the query {query}, "
+            f"expected {shot} of other images; {lower_shots(shot)}or add images"
+        )
 
     def _shown_class(self, name: str) -> int:
         """Return a class that image `name` shows, one of those that are listed where it shows such."""
@@ -404,8 +404,8 @@ class Presence(PairDraw):
 def _presence_pool(
     data: SegmentationData, images_of: Mapping[int, Sequence[str]], class_ids: Sequence[int]
 ) -> PresencePool:
-    photo_of = photo_files(data, chain.from_iterable(images_of.values()))
-    return PresencePool(data, _known(data), images_of, class_ids, photo_of)
+    alike = likeness(data, chain.from_iterable(images_of.values()))
+    return PresencePool(data, _known(data), images_of, class_ids, alike)
 
 
 def _known(data: SegmentationData) -> KnownAbsence:

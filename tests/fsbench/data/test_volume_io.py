@@ -7,7 +7,8 @@ import SimpleITK as sitk
 import fsbench
 from fsbench.base.errors import DataError
 from fsbench.data import volume_io
-from fsbench.data.volume_io import read_volume, volume_rule, write_image
+from fsbench.data.volume_geometry import Geometry
+from fsbench.data.volume_io import load_volume, read_labels, read_volume, volume_geometry, volume_rule, write_image
 from fsbench.datamodules.datasets.sabs import Sabs
 from tests.drawn_volumes import draw_prepared
 from tests.nifti import COMPLEX, RGB, nifti, save_nifti
@@ -138,3 +139,42 @@ def test_labels_that_lie_in_two_ways_on_their_image_by_their_header_are_refused(
     assert volume_rule(files["mirrored"], files["mirrored"]) is None  # by either
     alone = save_nifti(tmp_path / "alone.nii.gz", nifti(VALUES, sform=MIRRORED))
     assert (read_volume(alone, image) == VALUES[:, :, ::-1]).all() and (read_volume(alone) == VALUES).all()
+
+
+def scaled(file, values: np.ndarray, kind: str):
+    """Write values as nibabel writes floats into a header of integers: stored times a slope, plus a summand."""
+    least, most = np.iinfo(kind).min, np.iinfo(kind).max
+    slope = np.float32((values.max() - values.min()) / (most - least))
+    shift = np.float32(values.min() - least * slope)
+    stored = np.round((values - shift) / slope).clip(least, most).astype(kind)
+    return save_nifti(file, nifti(stored, scale=(float(slope), float(shift))))
+
+
+@pytest.mark.parametrize("numbers", [(0, 1, 2, 3, 6, 11), (0, 200, 500, 600), (1, 2, 13)])
+def test_labels_that_were_stored_by_a_slope_are_the_whole_numbers_that_were_meant(tmp_path, numbers):
+    values = np.resize(numbers, (3, 4, 5)).astype(np.float64)
+    file = scaled(tmp_path / "label_1.nii.gz", values, "<i2")
+    assert not np.array_equal(load_volume(file), values)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_labels(file)), values)
+    image = save_nifti(tmp_path / "image_1.nii.gz", nifti(values.astype("<i2")))
+    np.testing.assert_array_equal(read_volume(file, image), values)
+
+
+def test_the_geometry_of_labels_stays_when_they_become_whole(tmp_path):
+    values = np.resize([0, 1.0003], (3, 4, 5)).astype("<f4")
+    sform = np.array([[2, 0, 0, 5], [0, 3, 0, 6], [0, 0, 4, 7]], float)
+    file = save_nifti(tmp_path / "a.nii", nifti(values, sform=sform))
+    labels = read_labels(file)
+    assert set(sitk.GetArrayFromImage(labels).ravel().tolist()) == {0, 1}
+    assert Geometry.of(labels) == volume_geometry(file)
+
+
+def test_labels_that_a_slope_leaves_no_whole_numbers_are_refused_by_its_name(tmp_path):
+    values = np.resize([0, 200, 500, 600], (3, 4, 5)).astype(np.float64)
+    file = scaled(tmp_path / "label_1.nii", values, "|u1")  # of which 500 is read as 498.8
+    with pytest.raises(DataError, match=r"label_1\.nii holds the value 498\.824, stored with the slope 2\.35294"):
+        read_labels(file)
+    values = np.resize([0, 1.5], (3, 4, 5)).astype("<f4")
+    np.testing.assert_array_equal(  # without a slope, whoever knows the classes says what is wrong
+        sitk.GetArrayFromImage(read_labels(save_nifti(tmp_path / "b.nii", nifti(values)))), values
+    )

@@ -67,7 +67,7 @@ def test_each_object_is_an_annotation_with_its_own_score(tmp_path):
     assert Image.open(tmp_path / "steps/a.jpg.png").size[0] > 600  # the prediction and the step beside each other
     again = PredictionJournal(tmp_path, {})
     assert again.entries == journal.entries
-    write_coco(tmp_path / "annotations.json", list(again.entries.values()), ["cat", "dog", "cow"], "x")
+    write_coco(tmp_path / "annotations.json", list(again.entries.values()), {"cow": 3, "cat": 1, "dog": 2}, "x")
     coco = COCO(str(tmp_path / "annotations.json"))
     shown = coco.loadAnns(coco.getAnnIds())
     assert [(one["category_id"], round(one["score"], 2)) for one in shown] == [(1, 0.9), (1, 0.4), (2, 0.7)]
@@ -81,10 +81,10 @@ def test_scores_are_written_where_they_tell_photos_apart_and_names_are_no_formul
     write_scores(tmp_path / "scores.csv", [entry])
     rows = [tuple(row.values()) for row in csv.DictReader((tmp_path / "scores.csv").open())]
     assert rows == [
-        ("'=1+1.jpg", "'@cat", "not present", "0.250000", "1", "0.250000"),
-        ("'=1+1.jpg", "dog", "", "", "1", "0.250000"),
+        ("'=1+1.jpg", "'@cat", "not present", "0.250000", "1", "0.250000", ""),
+        ("'=1+1.jpg", "dog", "", "", "1", "0.250000", ""),
     ]
-    write_coco(tmp_path / "coco.json", [entry], ["@cat", "dog"], "x")
+    write_coco(tmp_path / "coco.json", [entry], {"@cat": 1, "dog": 2}, "x")
     first, second = COCO(str(tmp_path / "coco.json")).dataset["annotations"]
     assert first["present"] is False and first["score"] == 0.25 and not {"present", "score"} & second.keys()
 

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import fsbench
 from fsbench.base.errors import DataError
 from fsbench.cli.main import main
-from fsbench.data.copies import copied_images, copy_remarks, photo_files
+from fsbench.data.copies import copied_images, copy_remarks, likeness
 from fsbench.data.episodes.episode import Episode
+from fsbench.data.image_io import image_pixels
 from fsbench.data.source import Source
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
@@ -27,6 +29,7 @@ from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.draws.pools import Pool, ordinary_pool
 from fsbench.protocols.view import View
 from tests.datamodules.builders import blocks, save_names
+from tests.turned import save_turned
 
 EQUAL = (
     "3 images are there under several names, with equal label maps: i00 = i00a = i00b, i01 = i01a = i01b, "
@@ -173,25 +176,76 @@ def test_a_class_of_copies_alone_is_refused(root: Path) -> None:
         fsbench.load_test("folder", root=root, protocol="pfenet", episodes=60)
 
 
-def test_images_that_are_no_copies_are_not_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Equal bytes are of equal size: other sizes need no checksum."""
-    read: list[Path] = []
-    monkeypatch.setattr("fsbench.data.copies.content_digests", lambda files: read.extend(files) or [*map(str, files)])
-    (root / "JPEGImages/i19.png").write_bytes((root / "JPEGImages/i19.png").read_bytes() + b"\0")
-    names = ["i00", "i00a", "i19"]
-    sizes = {name: (root / f"JPEGImages/{name}.png").stat().st_size for name in names}
-    assert sizes["i00"] == sizes["i00a"] != sizes["i19"]
-    assert copied_images(Folder(str(root)), names) == []
-    assert [path.stem for path in read] == ["i00", "i00a"]
+def test_images_that_are_no_copies_are_not_decoded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images of other sizes are not read, and of equal files one is decoded, once."""
+    decoded: list[str] = []
+
+    def read(data: Any, name: str) -> np.ndarray:
+        decoded.append(name)
+        return image_pixels(data, name)
+
+    monkeypatch.setattr("fsbench.data.copies.image_pixels", read)
+    save(root, "i19", np.zeros((60, 81, 3), np.uint8), np.zeros((60, 81), np.uint8))
+    for _ in range(2):
+        assert copied_images(Folder(str(root)), ["i00", "i00a", "i01", "i19"]) == [["i00", "i00a"]]
+        assert sorted(decoded) == ["i00", "i01"]
+
+
+def test_equal_pixels_in_other_files_are_copies(root: Path) -> None:
+    """A JPEG with a comment, one that lies turned, and a PNG made of the JPEG."""
+    photo = Image.open(root / "JPEGImages/i00.png")
+    photo.save(root / "JPEGImages/j0.jpg", quality=90)
+    content = (root / "JPEGImages/j0.jpg").read_bytes()
+    (root / "JPEGImages/j1.jpg").write_bytes(content[:2] + b"\xff\xfe\x00\x08edited" + content[2:])
+    seen = np.asarray(Image.open(root / "JPEGImages/j0.jpg"))
+    Image.fromarray(seen).save(root / "JPEGImages/j2.png")
+    save_turned(root / "JPEGImages/j3.png", seen, 6)
+    for name in ("j0", "j1", "j2", "j3"):
+        shutil.copy(root / "SegmentationClassAug/i00.png", root / f"SegmentationClassAug/{name}.png")
+    names = ["i00", "j0", "j1", "j2", "j3"]
+    assert copied_images(Folder(str(root)), names) == [["j0", "j1", "j2", "j3"]]
+    assert copy_remarks(Folder(str(root)), names) == [
+        "1 image is there under several names, with equal label maps: j0 = j1 = j2 = j3"
+    ]
 
 
 def test_copies_are_one_photo_of_own_data_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = Folder(str(root))
-    photo_of = photo_files(data, ["i00", "i01", "i00b"])
-    assert [photo_of(name).stem for name in ("i00", "i00b", "i01", "i07")] == ["i00", "i00", "i01", "i07"]
+    photo_of = likeness(data, ["i00", "i01", "i00b"]).photo_of
+    assert [photo_of(name) for name in ("i00", "i00b", "i01", "i07")] == ["i00", "i00", "i01", "i07"]
     monkeypatch.setattr(Folder, "source", Source())
-    assert photo_files(data, ["i00", "i00b"])("i00b").stem == "i00b"
+    assert likeness(data, ["i00", "i00b"]).photo_of("i00b") == "i00b"
     assert copy_remarks(data, ["i00", "i00b"]) == []
+
+
+def grouped(root: Path, patients: int) -> dict[str, str]:
+    """Write groups into folds.yaml, of images in turn; return the group of each image."""
+    names = [f"i{number:02d}" for number in range(20)]
+    of = {name: f"patient {place // 4 % patients}" for place, name in enumerate(names)}
+    groups = {patient: [name for name in names if of[name] == patient] for patient in set(of.values())}
+    with (root / "folds.yaml").open("a") as file:
+        file.write(yaml.safe_dump({"groups": groups}))
+    save_names(root, train=names, val=names)
+    return of
+
+
+@pytest.mark.parametrize(("protocol", "options"), DRAWS)
+def test_no_query_has_an_image_of_its_group_as_a_support(root: Path, protocol: str, options: dict) -> None:
+    of = grouped(root, 5)
+    test = fsbench.load_test("folder", root=root, protocol=protocol, episodes=40, **options)
+    joined = [one for one in test.manifest.episodes for way in one.supports for name in way if of[name] == of[one.query]]
+    assert not joined or (protocol == "fscs" and options.get("shot") == 5), joined
+    assert bool(joined) == any("of a query's group" in remark for remark in test.remarks)
+
+
+def test_groups_that_cannot_be_kept_apart_are_noted(root: Path) -> None:
+    of = grouped(root, 1)
+    test = fsbench.load_test("folder", root=root, protocol="pfenet", episodes=40)
+    number = len(test.manifest.episodes)
+    assert set(of.values()) == {"patient 0"}
+    assert [remark for remark in test.remarks if "group" in remark] == [
+        f"in {number} of {number} episodes a support is of a query's group, as classes have too few images of others"
+    ]
 
 
 def test_copies_are_looked_for_once_in_a_pool(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

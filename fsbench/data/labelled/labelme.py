@@ -1,7 +1,9 @@
-"""Read LabelMe annotation files, which X-AnyLabeling and ISAT write as well: paint their shapes as a label map."""
+"""Read LabelMe's files, which X-AnyLabeling and ISAT write as well: one file a photo, with named shapes."""
 
 import base64
 import math
+import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,10 @@ from PIL import Image, ImageDraw
 
 from fsbench.base.errors import DataError
 from fsbench.base.files.names import composed
-from fsbench.data.annotation_rules import (
-    OUTSIDE,
-    LeftOut,
-    check_near,
-    check_stated_size,
-    outline_problem,
-    visible_classes,
-)
+from fsbench.data.annotation_rules import RESERVED, check_near, check_stated_size, outline_problem
+from fsbench.data.file_rules import refusal
 from fsbench.data.image_io import read_mask
-from fsbench.data.painting import fill_outline
+from fsbench.data.labelled.outlines import LeftOut, Outlines, Region
 from fsbench.data.picture_file import UNDECODABLE, one_line
 
 EXPECTED = "expected the JSON file that LabelMe writes: shapes, imagePath, imageHeight, imageWidth"
@@ -29,84 +25,72 @@ _KINDS = ("polygon", "rectangle", "circle", "mask", *_FOUR_CORNERS)
 """Shapes that are read; no program is known to write ellipses, and a cuboid is no region of the image."""
 
 
-def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict[int, str], list[str]]:
-    """Paint the shapes of a LabelMe file into a label map.
-
-    Later shapes are painted over earlier ones. Outlines are filled including their boundary, with coordinates truncated
-    toward zero; a circle is the disc that LabelMe's own programs draw. The label `_background_` paints background (a
-    hole) and `__ignore__` void, as LabelMe's own `labelme2voc` does.
+def read_labelme(content: dict[str, Any], file: Path, with_picture: bool = True) -> Outlines:
+    """Read the shapes of a LabelMe file; a circle is the disc that LabelMe's own programs draw.
 
     Args:
-        content: The parsed JSON.
-        path: The file, for messages.
-
-    Returns:
-        The label map (H, W) uint8 (0 background, 255 void, else a class number); {number: class name} in order of
-        appearance; and notes on reserved labels, on shapes that are left out because they mark no pixel or cannot be
-        read, and on corners outside the image.
+        content: the parsed JSON.
+        file: the file, for messages.
+        with_picture: whether the picture in the file (imageData) is read, too.
 
     Raises:
         DataError: `content` does not have the form of a LabelMe file.
     """
-    numbers: dict[str, int] = {}
     left_out = LeftOut()
+    regions: list[Region] = []
     try:
-        size = content["imageHeight"], content["imageWidth"]
-        labels = np.zeros(check_stated_size(str(content.get("imagePath")), *size), dtype=np.uint8)
+        stated = str(content.get("imagePath") or "")
+        size = check_stated_size(stated, content["imageHeight"], content["imageWidth"])
         if not isinstance(content["shapes"], list):
             raise ValueError("its shapes are no list")
         for shape in content["shapes"]:
             label = shape.get("label") if isinstance(shape, dict) else None
             name = composed(label if isinstance(label, str) else str(label)[:40])
             try:
-                points, region = _region(shape, labels.shape)
+                regions.append(_region(name, shape, size))
             except ValueError as error:
                 left_out.add(name, one_line(error))
-                continue
             except UNDECODABLE:
                 left_out.add(name, "a shape that cannot be read")
-                continue
-            left_out.add_outside(name, [points], labels.shape)
-            number = numbers.setdefault(name, len(numbers) + 1)
-            if number > 254:
-                raise ValueError("more than 254 labels")
-            if region.dtype == bool:
-                labels[region] = number
-            else:
-                fill_outline(labels, region, number)
+        names = tuple(dict.fromkeys(region.name for region in regions if region.name not in RESERVED))
+        if len(names) > 254:
+            raise ValueError("more than 254 labels")
     except UNDECODABLE as error:
-        raise DataError(f"{path} cannot be used ({type(error).__name__}: {one_line(error)}); {EXPECTED}") from error
-    labels, classes, reserved = visible_classes(labels, {number: name for name, number in numbers.items()}, left_out)
-    return labels, classes, [*([f"{path}: {reserved}"] if reserved else []), *left_out.notes(path)]
+        raise DataError(f"{file} cannot be used ({type(error).__name__}: {one_line(error)}); {EXPECTED}") from error
+    picture = _picture(content, file) if with_picture else b""
+    return Outlines(file, tuple(regions), size, names, stated, picture, tuple(left_out.notes(file)))
 
 
-def _region(shape: dict[str, Any], size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points (n, 2) of a shape, as x and y, and what it marks of an image of `size` (H, W).
+def _picture(content: dict[str, Any], file: Path) -> bytes:
+    text = content.get("imageData") or ""
+    try:
+        return base64.b64decode(re.sub(r"^data:[\w/+.-]*;base64,", "", text))
+    except (TypeError, ValueError) as error:
+        raise refusal("labelme_picture_unusable", file, file=file, reason=one_line(error)) from error
 
-    That is an outline to be filled, (n, 2), or a mask (H, W) bool. Raises one of `UNDECODABLE` for a shape that
-    marks nothing or cannot be read; a ValueError says why.
+
+def _region(name: str, shape: dict[str, Any], size: tuple[int, int]) -> Region:
+    """Return a shape on an image of `size` (H, W).
+
+    Raises one of `UNDECODABLE` for a shape that marks nothing or cannot be read; a ValueError says why.
     """
     kind = str(shape.get("shape_type") or "polygon")[:40]
     if kind not in _KINDS:
         raise ValueError(f'fsbench does not read the shape "{kind}"')
-    if not isinstance(shape["label"], str) or not shape["label"].strip():
+    if not isinstance(shape["label"], str) or not name.strip():
         raise ValueError("a label that is no name")
     points = _points(shape["points"], size)
     if kind == "mask":
-        region = _mask(shape["mask"], points, size)
-    else:
-        corners = _corners(kind, points)
-        if corners is None:
-            raise ValueError(f'the shape "{kind}" with {len(points)} points')
-        if problem := outline_problem(corners, size):
-            raise ValueError(problem)
-        region = _disc(corners, size) if kind == "circle" else corners
-    if region.dtype == bool and not region.any():
-        raise ValueError(OUTSIDE)
-    return points, region
+        return Region(name, mask=partial(_placed, *_small_mask(shape["mask"], points)))
+    corners = _corners(kind, points)
+    if corners is None:
+        raise ValueError(f'the shape "{kind}" with {len(points)} points')
+    if problem := outline_problem(corners):
+        raise ValueError(problem)
+    return Region(name, mask=partial(_disc, corners)) if kind == "circle" else Region(name, (corners,))
 
 
-def _points(corners: Any, size: tuple[int, ...]) -> np.ndarray:
+def _points(corners: Any, size: tuple[int, int]) -> np.ndarray:
     """Return corners (n, 2), as x and y, of a shape on an image of `size` (H, W). Raises ValueError for corners that
     are not two numbers each, or farther outside than twice the image's longer side."""
     if not all(isinstance(corner, list) and len(corner) == 2 for corner in corners):
@@ -133,17 +117,17 @@ def _corners(kind: str, points: np.ndarray) -> np.ndarray | None:
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
 
-def _disc(corners: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+def _disc(corners: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return the disc (H, W) bool in a box, by the drawing function that LabelMe and X-AnyLabeling call for circles."""
-    disc = Image.new("L", (size[1], size[0]))
+    disc = Image.new("L", (width, height))
     ImageDraw.Draw(disc).ellipse([*corners[0], *corners[2]], fill=1, outline=1)
     return np.asarray(disc) == 1
 
 
-def _mask(encoded: str, points: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Return the pixels (H, W) bool of a mask, a small base64 PNG whose upper left corner is the first of `points`.
+def _small_mask(encoded: str, points: np.ndarray) -> tuple[np.ndarray, int, int]:
+    """Return a mask (h, w) bool, a small base64 PNG, and the column and row of its upper left corner.
 
-    LabelMe rounds that corner where it was moved by parts of a pixel.
+    That is the first of `points`; LabelMe rounds it where it was moved by parts of a pixel.
     """
     try:
         small = read_mask(base64.b64decode(encoded), name="of a shape")[0] > 0
@@ -152,11 +136,16 @@ def _mask(encoded: str, points: np.ndarray, size: tuple[int, ...]) -> np.ndarray
         raise ValueError(f"a mask that cannot be read: {reason}") from error
     if not small.any():
         raise ValueError("an empty mask")
-    (left, top), (right, bottom) = points.min(0).round().astype(int), points.max(0).round().astype(int)
+    (left, top), (right, bottom) = points.min(0).round().astype(int).tolist(), points.max(0).round().astype(int)
     if len(points) > 1 and np.abs(np.subtract((bottom - top + 1, right - left + 1), small.shape)).max() > 1:
         raise ValueError("a mask of another size than its box")
-    small = small[max(-top, 0) :, max(-left, 0) :]  # without what lies above and left of the image
-    mask = np.zeros(size, dtype=bool)
+    return small, left, top
+
+
+def _placed(small: np.ndarray, left: int, top: int, height: int, width: int) -> np.ndarray:
+    """Return a small mask at its place in an image (H, W), without what lies outside."""
+    small = small[max(-top, 0) :, max(-left, 0) :]
+    mask = np.zeros((height, width), dtype=bool)
     window = mask[max(top, 0) :, max(left, 0) :][: small.shape[0], : small.shape[1]]
     window[:] = small[: window.shape[0], : window.shape[1]]
     return mask

@@ -1,0 +1,114 @@
+"""Labelled images from annotation files: LabelMe's, one a photo, and COCO's, one for many."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fsbench.base.errors import DataError
+from fsbench.base.files import read_json
+from fsbench.data.annotation_rules import RESERVED
+from fsbench.data.file_rules import remark
+from fsbench.data.labelled.coco import read_coco
+from fsbench.data.labelled.image import LabelledImage
+from fsbench.data.labelled.labelme import read_labelme
+from fsbench.data.labelled.photos import Listing, find_photo, part_word, photo_of_its_name
+
+
+@dataclass
+class Found:
+    """Labelled images as they are found, not yet a table.
+
+    Attributes:
+        images: the images; names may be there twice.
+        words: {place in `images`: "train", "val" or "test"} where something says it.
+        classes: names of classes in the order of their ids, where files have ids.
+        notes: sentences for the user.
+    """
+
+    images: list[LabelledImage] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, image: LabelledImage, word: str = "") -> None:
+        """Add an image, and the word for its part of the data set, "" for none."""
+        self.images.append(image)
+        self.words.append(word)
+
+    def extend(self, other: "Found") -> None:
+        """Add all of what was found elsewhere."""
+        self.images += other.images
+        self.words += other.words
+        self.classes += [name for name in other.classes if name not in self.classes]
+        self.notes += other.notes
+
+
+def read_annotations(path: Path) -> dict[str, Any]:
+    """Return the parsed content of a JSON file of LabelMe or COCO. Raises DataError for any other file."""
+    try:
+        content = read_json(path, "annotations")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no JSON file ({error}); expected LabelMe's or COCO's") from error
+    if not isinstance(content, dict) or not ("shapes" in content or "annotations" in content):
+        raise DataError(f"{path} has neither shapes nor annotations; expected LabelMe's or COCO's JSON")
+    return content
+
+
+def read_annotation_file(
+    file: Path,
+    root: Path | None = None,
+    listing: Listing | None = None,
+    chosen: Collection[str] = (),
+    keeps_unmarked: bool = True,
+    content: dict[str, Any] | None = None,
+) -> Found:
+    """Read the labelled images of a JSON file of LabelMe or COCO.
+
+    Args:
+        file: the file.
+        root: folder of the photos, instead of the file's.
+        listing: pictures of the data set's folder, among which photos are looked for, too.
+        chosen: the classes that are wanted; () for all. Photos that show none of them need not be here.
+        keeps_unmarked: whether images without any object are wanted.
+        content: what `read_annotations` returns of the file, if it was read.
+
+    Raises:
+        DataError: the file is of another form, or a photo is not found.
+    """
+    content = content or read_annotations(file)
+    found = Found()
+    if "shapes" in content:
+        drawn = [(read_labelme(content, file), "")]
+    else:
+        drawn, found.classes, found.notes = read_coco(content, file)
+    stated: dict[Path, str] = {}
+    absent: list[str] = []
+    for outlines, word in drawn:
+        names = {region.name for region in outlines.regions} - RESERVED.keys()
+        is_wanted = bool(names & set(chosen or names))
+        is_labelme = "shapes" in content
+        if not (is_wanted or keeps_unmarked or is_labelme):
+            continue
+        try:
+            photo = find_photo(outlines.stated, file, root, listing, word)
+        except DataError:
+            if outlines.picture:
+                found.add(LabelledImage(file.stem, outlines.picture, outlines))
+                found.notes.append(remark("labelme_picture_alone", file, photo=outlines.stated))
+            elif is_wanted:
+                raise
+            elif not is_labelme:
+                absent.append(outlines.stated)
+            continue
+        if stated.setdefault(photo, outlines.stated) != outlines.stated:
+            raise DataError(
+                f"{file} has the images {stated[photo]} and {outlines.stated}, for which there is {photo} alone; "
+                "expected a photo for each; put them at the stated paths or give --support-root"
+            )
+        if is_labelme and not outlines.picture and photo.stem != file.stem and (own := photo_of_its_name(file, root)):
+            found.notes.append(remark("labelme_other_name", file, photo=photo, own=own, file=file))
+        found.add(LabelledImage(photo.stem, photo, outlines), word or part_word(reversed(photo.parts[:-1])))
+    if absent:
+        found.notes.append(f"{file}: {len(absent)} images without objects are left out, as their photos are not here")
+    return found

@@ -1,0 +1,121 @@
+"""The value `LabelledImage`, and what is drawn on its photo: a label map, a mask, outlines or run lengths."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from fsbench.base.errors import DataError
+from fsbench.data.dataset import VOID
+from fsbench.data.file_rules import remark
+from fsbench.data.image_io import HALF, fitted, read_label_file, read_mask
+from fsbench.data.orientation import fits_both_ways
+from fsbench.data.palettes import Colour, SeenColours
+
+
+class Drawn(NamedTuple):
+    """What is drawn on a photo, fitted to the photo's upright form.
+
+    Attributes:
+        labels: (H, W) uint8: 0 background, 255 void, else a number.
+        classes: {number in `labels`: class name}; numbers without an entry are ignored.
+        notes: sentences for the user about what was left out or taken in one of several ways.
+    """
+
+    labels: np.ndarray
+    classes: Mapping[int, str]
+    notes: tuple[str, ...] = ()
+
+
+class Labels(Protocol):
+    """Labels of a photo in whatever form; `file` is where they come from, for messages and checksums."""
+
+    @property
+    def file(self) -> Path: ...
+
+    def read(self, photo: Path | bytes) -> Drawn:
+        """Return what is drawn on the photo. Raises DataError if it cannot be read, or does not fit the photo."""
+        ...
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A label map, or the mask of one class.
+
+    Attributes:
+        file: the picture.
+        names: {number: class name} of a label map, other numbers being ignored; the name of a mask's one class; None
+            for a label map whose numbers n are called "class n".
+        colours: {colour: class name} of a mask painted in colours, others being ignored.
+        seen: colours of the palettes of the label maps that were read before, which must agree.
+    """
+
+    file: Path
+    names: Mapping[int, str] | str | None = None
+    colours: Mapping[Colour, str] = field(default_factory=dict)
+    seen: SeenColours = field(default_factory=dict, compare=False, repr=False)
+
+    def read(self, photo: Path | bytes) -> Drawn:
+        beside = photo if isinstance(photo, Path) else None
+        is_one, known = isinstance(self.names, str), self.names if isinstance(self.names, Mapping) else {}
+        notes = []
+        if beside and fits_both_ways(beside, self.file):
+            notes.append(remark("fits_both_ways", beside))
+        if self.colours and (painted := self._painted(beside)) is not None:
+            shown = set(np.unique(painted).tolist())
+            return Drawn(painted, {n: name for n, name in enumerate(self.colours.values(), 1) if n in shown}, (*notes,))
+        labels, smoothed = read_mask(self.file, None if is_one else self.seen, known, is_one_class=is_one, photo=beside)
+        if smoothed and len(set(np.unique(labels).tolist()) - {0, VOID, *known}) > len(known):
+            if not is_one:
+                raise DataError(
+                    f"mask {self.file} has {len(np.unique(labels))} grey levels, as smoothed edges have; name its one "
+                    "class (name=photo:mask), or its numbers with --classes"
+                )
+            labels = (labels >= HALF).astype(np.uint8)
+            notes.append(f"the edges of mask {self.file} are smoothed; what is at least half white ({HALF}) is taken")
+        numbers = [number for number in np.unique(labels).tolist() if number not in (0, VOID)]
+        if isinstance(self.names, str):
+            if len(numbers) > 1:
+                raise DataError(
+                    f"mask {self.file} has the numbers {', '.join(map(str, numbers[:8]))}, but one class was named "
+                    f"({self.names}); name them with --classes {numbers[0]}={self.names},{numbers[1]}=… and leave out "
+                    f"'{self.names}='"
+                )
+            names = dict.fromkeys(numbers, self.names)
+        else:
+            names = {number: f"class {number}" for number in numbers} if self.names is None else {**self.names}
+        return Drawn(labels, {number: names[number] for number in numbers if number in names}, tuple(notes))
+
+    def _painted(self, photo: Path | None) -> np.ndarray | None:
+        """Return the label map (H, W) of a mask painted in named colours; None for one that shows none of them."""
+        file = read_label_file(self.file, "mask")
+        pixels = file.visible if file.palette is None else file.palette[file.visible]
+        if pixels.ndim == 2:
+            return None
+        labels = np.zeros(pixels.shape[:2], np.uint8)
+        for number, colour in enumerate(self.colours, 1):
+            labels[(pixels == colour).all(-1)] = number
+        return fitted(file, labels, photo) if labels.any() else None
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """A photo, what is drawn on it, and what else is known of it.
+
+    Attributes:
+        name: unique in its table: the photo's path below the folder, without suffix.
+        photo: the photo's file; bytes of the picture that a LabelMe file holds itself.
+        labels: what is drawn on the photo; None if it is not labelled.
+        part: "trn" training, "val" test; None if nothing says it.
+        group: the patient, scene or object that the photo shows.
+        classes: {class name: whether the photo shows it}; False for a negative.
+    """
+
+    name: str
+    photo: Path | bytes
+    labels: Labels | None = None
+    part: Literal["trn", "val"] | None = None
+    group: str | None = None
+    classes: Mapping[str, bool] = field(default_factory=dict)

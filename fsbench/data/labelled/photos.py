@@ -1,0 +1,178 @@
+"""The pictures of a folder, and what the names of folders say of them: photo, mask, part of the data set."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from fsbench.base.errors import DataError
+from fsbench.base.files import is_file
+from fsbench.base.files.names import composed, existing_form, other_case
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif")
+"""Ends of the names of pictures."""
+UNREAD = (".gif", ".ppm", ".pgm", ".pbm", ".jp2", ".npy", ".mat", ".xml", ".svg", ".avif", ".tga")
+"""Ends of the names of pictures and labels that are not read, and of which a note says so."""
+TABLES = (".csv", ".tsv", ".parquet")
+PHOTO_WORDS = ("photos", "photo", "images", "image", "imgs", "img", "jpegimages", "pictures")
+MASK_WORDS = (
+    "masks", "mask", "labels", "label", "annotations", "annotation", "segmentationclass", "segmentationclassaug",
+    "segmentations", "segmentation", "gt", "ground", "truth", "groundtruth",
+)  # fmt: skip
+"""Words of which the names of sister folders are made, one of photos and one of masks: "train_masks", "JPEGImages"."""
+PARTS = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Words for the parts of a data set."""
+
+
+def part_word(texts: Iterable[str]) -> str:
+    """Return "train", "val" or "test" of the first text with a word for it, "" if none has one.
+
+    >>> part_word(["instances_val2017.json"])
+    'val'
+    """
+    words = (word for text in texts for word in re.split(r"[^a-z]+", text.lower()))
+    return next((PARTS[word] for word in words if word in PARTS), "")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a folder.
+
+    Attributes:
+        path: the file.
+        folders: the folders below the data set's, without those that say "photos" or "masks".
+        kinds: what the names of its folders say: "photo", "mask".
+    """
+
+    path: Path
+    folders: tuple[str, ...]
+    kinds: frozenset[str]
+
+    @property
+    def key(self) -> str:
+        """Name in a data set: of images/train/a.jpg and of masks/train/a.png it is train/a."""
+        return composed("/".join((*self.folders, self.path.stem)))
+
+
+@dataclass
+class Listing:
+    """The visible files of a folder and the folders in it, sorted."""
+
+    root: Path
+    pictures: list[Picture] = field(default_factory=list)
+    annotations: list[Path] = field(default_factory=list)
+    lists: list[Path] = field(default_factory=list)
+    unread: list[Path] = field(default_factory=list)
+    results: list[Path] = field(default_factory=list)
+
+    def named(self, name: str) -> list[Path]:
+        """Return the photos of a file name."""
+        if not self._named:
+            for picture in (one for one in self.pictures if "mask" not in one.kinds):
+                self._named.setdefault(composed(picture.path.name), []).append(picture.path)
+        return self._named.get(composed(name), [])
+
+    _named: dict[str, list[Path]] = field(default_factory=dict)
+
+
+def list_folder(root: Path) -> Listing:
+    """List the files of a folder; results of `fsbench predict` in folders below it are left out."""
+    found = Listing(root)
+    for parent, folders, files in os.walk(root):
+        folder = Path(parent)
+        if folder != root and {"annotations.json", "scores.csv"} <= {*files}:
+            found.results.append(folder)
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        kept, kinds = _read_folders(folder.relative_to(root).parts)
+        for file in (folder / name for name in sorted(files) if not name.startswith(".")):
+            suffix = file.suffix.lower()
+            if suffix in SUFFIXES:
+                found.pictures.append(Picture(file, kept, kinds))
+            elif suffix == ".json":
+                found.annotations.append(file)
+            elif suffix == ".txt" and part_word([file.stem]):
+                found.lists.append(file)
+            elif suffix in UNREAD or "mask" in kinds:
+                found.unread.append(file)
+    return found
+
+
+def _read_folders(names: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the folders without words for photos and masks, with one word for a part, and what these words were."""
+    kept: list[str] = []
+    kinds: set[str] = set()
+    for name in names:
+        words = [word for word in re.split(r"[\W\d_]+", name.lower()) if word]
+        if words and all(word in (*PHOTO_WORDS, *MASK_WORDS, *PARTS) for word in words):
+            kinds |= {"mask" for word in words if word in MASK_WORDS}
+            kinds |= {"photo" for word in words if word in PHOTO_WORDS}
+            kept += [PARTS[word] for word in words if word in PARTS]
+        else:
+            kept.append(name)
+    return tuple(kept), frozenset(kinds)
+
+
+def find_photo(stated: str, file: Path, root: Path | None, listing: Listing | None = None, word: str = "") -> Path:
+    """Find the photo named in an annotation file: at its path, among listed pictures, or by its name in a folder.
+
+    Backslashes count as separators, "%20" may stand for a space, and accents may be in another Unicode form.
+
+    Args:
+        stated: path of the photo as the annotation file states it.
+        file: the annotation file.
+        root: folder of the photos, instead of the annotation file's folder and `photos/` in it.
+        listing: pictures of the data set's folder.
+        word: the part of the data set, which decides between several pictures of one name.
+
+    Raises:
+        DataError: the photo is not found, or several are.
+    """
+    folders = photo_folders(file, root)
+    plain = PurePosixPath(stated.replace("\\", "/"))
+    spaced = PurePosixPath(unquote(str(plain)))
+    for path in (PurePosixPath(stated), plain, spaced):
+        for folder in folders:
+            found = existing_form(folder / path)
+            if found is not None and is_file(found):
+                return found
+    near = [path for name in {plain.name, spaced.name} for path in (listing.named(name) if listing else ())]
+    several = [path for path in near if names_path(str(plain), path)] or near
+    several = [path for path in several if part_word(reversed(path.parts[:-1])) == word] or several
+    beside = [one for folder in folders for name in (plain.name, spaced.name) if (one := existing_form(folder / name))]
+    if len(several) > 1 and not beside:
+        raise DataError(
+            f"{file} is about the photo {plain}, of whose name there are {len(several)}: {several[0]}, {several[1]}; "
+            "expected one; name its folder in the file, too"
+        )
+    if several[:1] + beside:
+        return (several[:1] if len(several) == 1 else beside)[0]
+    raise DataError(
+        f"{file} is about the photo {plain}, which is not in {folders[0]}{other_case(folders[0] / plain)}; put it "
+        "there or give --support-root"
+    )
+
+
+def names_path(stated: str, photo: Path) -> bool:
+    """Return whether a photo lies in the folders that an annotation file names; true where it names none."""
+    plain = composed(unquote(stated.replace("\\", "/")))
+    parts = [part for part in PurePosixPath(plain).parts if part not in ("..", ".")]
+    return [composed(part) for part in photo.parts[-len(parts) :]] == parts
+
+
+def photo_of_its_name(file: Path, root: Path | None) -> Path | None:
+    """Return a photo that has the name of an annotation file but for the suffix, where its photos are looked for."""
+    paths = (path for folder in photo_folders(file, root) for path in sorted(folder.glob("*")))
+    return next((path for path in paths if path.stem == file.stem and path.suffix.lower() in SUFFIXES), None)
+
+
+def photo_folders(file: Path, root: Path | None) -> list[Path]:
+    """Return the folders in which photos of an annotation file are looked for."""
+    return [root] if root else [file.parent, file.parent / "photos"]

@@ -1,0 +1,150 @@
+"""Tables of labelled images: a data set of one's own."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from fsbench.base.errors import DataError
+from fsbench.base.files import is_folder
+from fsbench.data.class_names import check_names
+from fsbench.data.dataset import VOID
+from fsbench.data.labelled.classes import ClassNames, parse_classes
+from fsbench.data.labelled.files import Found, read_annotation_file
+from fsbench.data.labelled.folders import read_folder
+from fsbench.data.labelled.image import LabelledImage, MaskFile
+from fsbench.data.labelled.outlines import Outlines
+from fsbench.data.labelled.photos import TABLES
+from fsbench.data.labelled.tabular import read_rows
+
+
+@dataclass(frozen=True)
+class LabelledTable:
+    """Labelled images, the names of their classes, and notes for the user on how they were read.
+
+    Attributes:
+        images: the images, by name.
+        class_names: names of class 1, 2, …; "" where a number has no name.
+        notes: one sentence each.
+    """
+
+    images: tuple[LabelledImage, ...]
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def _by_name(self) -> dict[str, LabelledImage]:
+        return {image.name: image for image in self.images}
+
+    def __getitem__(self, name: str) -> LabelledImage:
+        return self._by_name[name]
+
+    def label_map(self, name: str) -> np.ndarray:
+        """Return the label map (H, W) uint8 of an image, upright, in the table's class numbers.
+
+        Raises:
+            DataError: the image is not labelled, or its labels cannot be read.
+        """
+        image = self[name]
+        if image.labels is None:
+            raise DataError(f"the image {name} is not labelled; expected a mask or an annotation file of it")
+        labels, classes, _ = image.labels.read(image.photo)
+        numbers = np.zeros(256, np.uint8)
+        numbers[VOID] = VOID
+        for number, class_name in classes.items():
+            if class_name in self.class_names:  # else it was not chosen
+                numbers[number] = self.class_names.index(class_name) + 1
+        return numbers[labels]
+
+
+def read_table(root: Path, classes: str = "", photos: Path | None = None) -> LabelledTable:
+    """Read the labelled images of a folder or file, in whatever form they lie there.
+
+    Class numbers are those of numbered label maps; those of COCO's files ascend with the ids of categories that have
+    objects; all others ascend with the names.
+
+    Args:
+        root: a folder, an annotation file or a CSV or Parquet table.
+        classes: "1=cat,2=dog" names the numbers of label maps; "cat,dog" chooses among classes that have names.
+        photos: folder of the photos that annotation files name, instead of the folder of the file.
+
+    Raises:
+        DataError: there is no labelled image, or a file cannot be read.
+        SettingsError: nothing shows a class that `classes` names.
+    """
+    names = parse_classes(classes)
+    found = read_images(root, names, photos)
+    if not found.images:
+        raise DataError(f"{root} has no photo; expected {FORMS}", *found.notes)
+    parts: list[Literal["trn", "val"] | None] = [_PARTS[word] for word in found.words]
+    if "test" in found.words and "val" in found.words:
+        parts = ["trn" if word == "val" else part for word, part in zip(found.words, parts, strict=True)]
+        found.notes.append(f"{root}: there are val and test; test is the test, and images of val belong to training")
+    twice = Counter(image.name for image in found.images)
+    images = [
+        replace(
+            image,
+            name=Path(image.photo).name if twice[image.name] > 1 and isinstance(image.photo, Path) else image.name,
+            part=part,
+        )
+        for image, part in zip(found.images, parts, strict=True)
+    ]
+    if len({image.name for image in images}) < len(images):
+        name = next(name for name, number in Counter(image.name for image in images).items() if number > 1)
+        raise DataError(f"{root} has two images named {name}; expected one name for an image; rename one")
+    ordered = tuple(sorted(images, key=lambda image: image.name))
+    class_names = _class_names(ordered, found.classes, names)
+    names.check(class_names)
+    return LabelledTable(ordered, class_names, tuple(found.notes))
+
+
+FORMS = (
+    "photos with PNG masks beside them or in a sister folder (photos/, masks/), files of LabelMe or COCO, a folder for "
+    "each class, or a CSV or Parquet table"
+)
+_PARTS: dict[str, Literal["trn", "val"] | None] = {"": None, "train": "trn", "val": "val", "test": "val"}
+
+
+def read_images(
+    path: Path, names: ClassNames, photos: Path | None = None, keeps_unmarked: bool = True, sure: bool = True
+) -> Found:
+    """Return the labelled images of a folder or file, in whatever form; see `read_folder` for the arguments.
+
+    Raises:
+        DataError: it is of no known form, or a file cannot be read.
+    """
+    if is_folder(path):
+        return read_folder(path, names, photos, keeps_unmarked, sure)
+    if path.suffix.lower() == ".json":
+        return read_annotation_file(path, photos, None, names.chosen, keeps_unmarked)
+    if path.suffix.lower() in TABLES:
+        return read_rows(path, names)
+    raise DataError(f"{path} is no folder and no table of labelled images; expected {FORMS}")
+
+
+def _class_names(images: Sequence[LabelledImage], coco: Sequence[str], names: ClassNames) -> tuple[str, ...]:
+    """Return the names of class 1, 2, …; label maps without names of their numbers are read for these."""
+    numbers: dict[int, str] = {}
+    named = set(names.colours.values())
+    for image in images:
+        labels = image.labels
+        named |= image.classes.keys()
+        if isinstance(labels, MaskFile) and isinstance(labels.names, str):
+            named.add(labels.names)
+        elif isinstance(labels, MaskFile):
+            known = labels.names if labels.names is not None else labels.read(image.photo).classes
+            numbers |= {number: name for number, name in known.items() if name not in named}
+        elif isinstance(labels, Outlines):
+            named |= {*labels.names}
+    free = iter(number for number in range(1, 1 + len(numbers) + len(named) + VOID) if number not in numbers)
+    for name in (*coco, *sorted(named - {*coco})):
+        if name not in numbers.values() and (not names.chosen or name in names.chosen):
+            numbers[next(free)] = name
+    check_names([*numbers.values()], "the labelled images")
+    if max(numbers, default=0) >= VOID:
+        raise DataError(f"there are {len(numbers)} classes; expected at most 254; leave some out")
+    return tuple(numbers.get(number, "") for number in range(1, max(numbers, default=0) + 1))
