@@ -21,7 +21,7 @@ def find_archive(job: Job, archive: ByHand, source: Source) -> Path:
     Args:
         job: folders and options of the preparation.
         archive: the archive, with the file names that it may have.
-        source: has the instructions for getting the archive, for the error message.
+        source: says how to get the archive, for the error message.
 
     Raises:
         DataError: the archive is in none of these folders; the message says how to fetch it.
