@@ -17,13 +17,9 @@ from fsbench.data.dataset import PairList
 from fsbench.data.image_io import read_pixels
 from fsbench.data.transforms import resize_image
 from fsbench.datamodules.datasets.deepglobe import DeepGlobe, crops
-from fsbench.datamodules.datasets.deepglobe import mask_name as deepglobe_mask
 from fsbench.datamodules.datasets.isic import CLASS_LIST, Isic, lesion_classes
-from fsbench.datamodules.datasets.isic import mask_name as isic_mask
 from fsbench.datamodules.datasets.lung import Lung
-from fsbench.datamodules.datasets.lung import image_name as lung_image
 from fsbench.datamodules.datasets.suim import Suim
-from fsbench.datamodules.datasets.suim import image_name as suim_image
 from fsbench.datamodules.kinds.binary_masks import ListedMasks
 from fsbench.methods.blind import Blind, centre_mask, otsu_threshold, saliency, saliency_mask
 from fsbench.networks.backbones.base import BackboneConfig
@@ -44,7 +40,9 @@ PROTOCOLS = {
 
 
 def _make(folder: Path, dataset: str, layout: str) -> ListedMasks:
-    """Return the data set that a layout's program has in `folder`."""
+    """Return the data set that a layout's program has in `folder`, whose marks are made where they are not there."""
+    for mark in {"deepglobe": DeepGlobe, "isic": Isic, "lung": Lung, "suim": Suim}[dataset].declaration.marks:
+        (folder / mark).mkdir(parents=True, exist_ok=True)
     if dataset == "deepglobe":
         return DeepGlobe(str(folder), "ifa" if layout == "ifa" else "patnet")
     if dataset == "isic":
@@ -88,15 +86,16 @@ def episodes(case: Case, layout: str, dataset: str, shot: int, seed: int) -> Res
 
 def names(case: Case) -> Parts:
     for item in case.data["items"]:
-        listed, layout = item["listed"], item["layout"]
-        image, mask = {
-            "deepglobe": lambda name, own: (name, deepglobe_mask(name, own)),
-            "isic": lambda name, own: (name, isic_mask(name)),
-            "lung": lambda name, own: (lung_image(name, own), name),
-            "suim": lambda name, own: (suim_image(name), name),
-            "fss": lambda name, own: (name, f"{name.removesuffix('.jpg')}.png"),
-        }[item["dataset"]](listed, layout)
-        yield {f"{layout} {item['dataset']} {listed}": Same([image, mask], [item["image"], item["mask"]])}
+        listed, layout, dataset = item["listed"], item["layout"], item["dataset"]
+        found = [listed, f"{listed.removesuffix('.jpg')}.png"]
+        if dataset != "fss":
+            with tempfile.TemporaryDirectory() as root:
+                place, _, file = listed.rpartition("/")
+                _draw_folder(Path(root), {place: [file]}, set())
+                data = _make(Path(root), dataset, layout)
+                files = (data.image_path(listed), data.label_file(listed))
+                found = [str(path.relative_to(root)) for path in files]
+        yield {f"{layout} {dataset} {listed}": Same(found, [item["image"], item["mask"]])}
 
 
 def frame(case: Case, dataset: str, size: int, rows: list[int]) -> Results:
@@ -114,14 +113,13 @@ def frame(case: Case, dataset: str, size: int, rows: list[int]) -> Results:
 
 def _framed(folder: Path, dataset: str) -> tuple[ListedMasks, str]:
     """Return a data set of one listed file, which is still to be written, and the file's name."""
-    files = {
-        "deepglobe": {f"{number}/test/origin": ["1_sat_00.jpg"] for number in range(1, 7)},
-        "isic": {f"ISIC2018_Task1-2_Training_Input/{number}": ["x.jpg"] for number in (1, 2, 3)},
-        "lung": {"masks": ["CHNCXR_0001_0_mask.png"]},
-        "suim": {f"masks/{own}": ["1.png"] for own in ("FV", "HD", "PF", "RI", "RO", "SR", "WR")},
+    place, name = {
+        "deepglobe": ("1/test/origin", "1_sat_00.jpg"),
+        "isic": ("ISIC2018_Task1-2_Training_Input/1", "x.jpg"),
+        "lung": ("masks", "CHNCXR_0001_0_mask.png"),
+        "suim": ("masks/FV", "1.png"),
     }[dataset]
-    _draw_folder(folder, files, set())
-    place, (name,) = next(iter(files.items()))
+    _draw_folder(folder, {place: [name]}, set())
     return _make(folder, dataset, "patnet"), f"{place}/{name}"
 
 

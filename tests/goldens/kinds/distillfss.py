@@ -21,13 +21,10 @@ from fsbench.data.episodes.task import Task
 from fsbench.data.image_io import image_pixels
 from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
+from fsbench.datamodules.datasets.distillfss import Kvasir, Nucleus, Pothole, WeedMap
 from fsbench.datamodules.datasets.industrial import Industrial
-from fsbench.datamodules.datasets.isic_listed import IsicListed
-from fsbench.datamodules.datasets.kvasir import Kvasir
+from fsbench.datamodules.datasets.isic import IsicListed
 from fsbench.datamodules.datasets.lungcancer import LungCancer
-from fsbench.datamodules.datasets.nucleus import Nucleus
-from fsbench.datamodules.datasets.pothole import Pothole
-from fsbench.datamodules.datasets.weedmap import WeedMap
 from fsbench.datamodules.kinds.two_lists import TwoLists
 from fsbench.datamodules.prepare.job import Job
 from fsbench.protocols.draws.fixed_supports import EvenlySpaced
