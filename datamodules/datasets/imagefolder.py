@@ -26,8 +26,8 @@ class ImageFolder(LabelledImages):
     turns_images = True
     source = Source(
         kind="own",
-        holds=("<class>/<image>.jpg",),
-        notes=("or give a CSV or Parquet file with the columns photo and classes, a line for each image",),
+        holds=("<class>/<image>, as .jpg, .jpeg, .png, .bmp, .tif or .tiff",),
+        notes=("or give a table .csv with a line for each image, in the columns photo and classes",),
     )
 
     def __init__(
