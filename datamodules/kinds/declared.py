@@ -123,8 +123,7 @@ def unpack_archive(job: Job, own: Declaration, place: Place | None = None, check
     """Unpack the user's archive into the data set's folder; return remarks for the user.
 
     Args:
-        job: folders and options of the preparation.
-        own: the data set.
+        job, own: options of the preparation, and the data set.
         place: as for `unpack`; None for the declaration's.
         check: further check of the unpacked folder, or what adds files to it.
 
@@ -148,8 +147,7 @@ def remake_archives(
     """Write the data set's folder from what the user's archives have; return remarks for the user.
 
     Args:
-        job: folders and options of the preparation.
-        own: the data set.
+        job, own: options of the preparation, and the data set.
         write: writes the folder.
         place: as for `unpack`; None to leave the archives as they are.
         archives: the archives; () for all of the source.
@@ -163,8 +161,9 @@ def remake_archives(
         unpacked.mkdir(exist_ok=True)
         for other in {path.name for path in unpacked.iterdir() if path.is_dir()} - {file.name for file in found}:
             discard(unpacked / other)  # of an earlier try
-        for file in found if place else ():
-            unpack(file, unpacked / file.name, place)
+        if place is not None:
+            for file in found:
+                unpack(file, unpacked / file.name, place)
         with making_place(target) as making:
             remarks = write(job, found, unpacked, making)
             publish(making, target)
