@@ -51,6 +51,7 @@ class Lung(ListedMasks):
             page="https://www.kaggle.com/datasets/nikhilpandey360/chest-xray-masks-and-labels",
             terms="for signed-in users; images of the U.S. National Library of Medicine, for research",
             by_hand=(ByHand("the chest X-rays", tuple(f"{name}.zip" for name in ARCHIVES)),),
+            holds=("LungSegmentation/CXR_png/<id>.png", "LungSegmentation/masks/<id>_mask.png"),
         ),
     )
 
