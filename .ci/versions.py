@@ -68,7 +68,7 @@ TESTS = (
     "tests/fsbench/data/test_volume_io.py",
     "tests/fsbench/data/test_warping.py",
     "tests/fsbench/networks/ops/test_average_linkage.py",
-    "tests/fsbench/predict/test_labelme.py",
+    "tests/fsbench/data/labelled/test_labelme.py",
     "tests/fsbench/protocols/test_notebook_view.py",
     "tests/fsbench/records/test_predictions.py",
     "tests/methods/classifiers/test_fine_tuning.py",

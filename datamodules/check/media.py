@@ -10,7 +10,7 @@ from fsbench.base.files import open_file
 from fsbench.data.dataset import SegmentationData
 from fsbench.data.image_io import is_transparent, read_image
 from fsbench.data.orientation import exif_remark, unequal_sizes
-from fsbench.data.picture_file import PictureHeader, is_turned, picture_header
+from fsbench.data.picture_file import OWN_PHOTO, PHOTO, Form, PictureHeader, is_turned, picture_header
 from fsbench.datamodules.check.report import Report, some
 
 _TAIL = 1 << 12
@@ -19,19 +19,19 @@ _DECODED = 40
 """Number of JPEG files that are decoded as a sample."""
 
 
-def whole_photo(path: Path, decode: bool = False) -> PictureHeader:
+def whole_photo(path: Path, decode: bool = False, form: Form = PHOTO) -> PictureHeader:
     """Return a photo's header after checking that its file is complete: a JPEG by its end, other formats by decoding.
 
     Args:
         path: the file.
         decode: decode JPEGs as well, instead of looking only at their end.
+        form: the form that the file must have.
 
     Raises:
         DataError: the file is absent, damaged or cut off, or of a format that fsbench refuses.
     """
-    header = picture_header(path)
-    is_whole = header.format == "PNG" or (header.format in ("JPEG", "MPO") and _has_end(path))
-    if decode or not is_whole:
+    header = picture_header(path, form)
+    if decode or header.format not in ("JPEG", "MPO") or not _has_end(path):
         read_image(path)
     return header
 
@@ -71,7 +71,7 @@ def check_files(
         """Return what is wrong with the files of `name`, None if nothing is; note what is done to its image."""
         path = image(name)
         try:
-            header = whole_photo(path, name in sample)
+            header = whole_photo(path, name in sample, OWN_PHOTO if turns_images else PHOTO)
             shape = header.shown_shape if turns_images else (header.height, header.width)
             label_shape, label_file = labels(name) if labels else (shape, None)
             if label_shape != shape:

@@ -33,20 +33,13 @@ ARCHIVES = ("deepglobe-land-cover-classification-dataset", "archive", "land-trai
 
 
 class Crop(NamedTuple):
-    """A crop of a satellite scene.
-
-    Attributes:
-        row, column: position of the crop in the grid of crops, from 0.
-        place: slices of the scene's rows and columns.
-        is_kept: whether the crop's mask has two colours or more, each on more than a small share of the pixels.
-        masks: {class number: pixels (h, w) bool} of the classes that the crop shows.
-    """
+    """A crop of a satellite scene: where it is in the grid of crops and in the scene, and what it shows."""
 
     row: int
     column: int
     place: tuple[slice, slice]
-    is_kept: bool
-    masks: dict[int, np.ndarray]
+    is_kept: bool  # its mask has two colours or more, each on more than a small share of the pixels
+    masks: dict[int, np.ndarray]  # class number -> pixels (h, w) bool
 
 
 def crops(labels: np.ndarray) -> Iterator[Crop]:
@@ -76,11 +69,7 @@ def _place(name: PurePosixPath) -> str | None:
 
 
 def _cut(job: Job, archives: Sequence[Path], unpacked: Path, making: Path, with_all: bool) -> list[str]:
-    """Cut the scenes into crops; return a remark with the number of those that are kept.
-
-    Raises:
-        DataError: a mask lacks its image, scenes are absent, or one cannot be decoded.
-    """
+    """Cut the scenes into crops; return a remark with the number of those that are kept."""
     (archive,) = archives
     masks = {path.name.removesuffix("_mask.png"): path for path in unpacked.rglob("*_mask.png")}
     images = {path.name.removesuffix("_sat.jpg"): path for path in unpacked.rglob("*_sat.jpg")}

@@ -125,7 +125,7 @@ class WeedMap(TwoLists):
         Raises:
             DataError: a channel is absent or damaged, or has another size than the others.
         """
-        planes = [read_shades(file, "image", from_1=True)[..., 0] for file in self._channels(name)]
+        planes = [read_shades(file, from_1=True)[..., 0] for file in self._channels(name)]
         if any(plane.shape != planes[0].shape for plane in planes):
             raise DataError(f"{self.image_path(name)} and its other channels differ in size; unpack the archive again")
         return np.stack(planes, -1)

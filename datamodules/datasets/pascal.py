@@ -1,11 +1,7 @@
 """PASCAL-5i and PASCAL-10i: VOC 2012 with the SBD label maps, 20 classes in four folds or two."""
 
-import os
 import random
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -13,8 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from fsbench.base.errors import DataError
-from fsbench.base.files import fingerprint, is_file, replacing
-from fsbench.base.files.arrays import read_matlab
+from fsbench.base.files import fingerprint, is_file
 from fsbench.data.dataset import VOID, Pair, PairList, Part, QuerySampling
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.settings import SIZE_BINS
@@ -22,7 +17,7 @@ from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import read_label_map
 from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.orientation import check_sizes
-from fsbench.data.picture_file import one_line
+from fsbench.data.published import class_names, class_pairs, read_table
 from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_label_maps, report_absent
@@ -33,39 +28,26 @@ from fsbench.datamodules.kinds.official import FoldwiseTrainingLists, JoinedFold
 from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, default_lists, joined_lists
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from fsbench.datamodules.lists.pixel_counts import count_labels
-from fsbench.datamodules.prepare.folders import provide_files, wanted_file
+from fsbench.datamodules.prepare.folders import provide_files
 from fsbench.datamodules.prepare.job import Job
-from fsbench.datamodules.prepare.label_images import write_label_map
 from fsbench.datamodules.prepare.list_files import provide_lists
-from fsbench.datamodules.prepare.making import discard, disk_errors, has_content, publish
-from fsbench.datamodules.prepare.unpack import unpack
+from fsbench.datamodules.prepare.making import disk_errors
+from fsbench.datamodules.prepare.sbd import SBD_TRAIN, merge_sbd
 from fsbench.protocols.draws.boxes import Box, BoxTest, largest_object_box
 from fsbench.protocols.draws.gfss import ValidationImages, lines_sha256
 from fsbench.protocols.draws.image_lists import ImageLists, ReleasedImages
 from fsbench.protocols.draws.presence import CompleteLabelMaps, KnownAbsence
 
-CLASS_NAMES = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
-    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
+CLASS_NAMES = class_names("pascal")
 TRAIN_IMAGES = 10582
 """Images of the list train_aug.txt: all that have a label map, without those of the test."""
 ORDER_SHA256 = "25cdf9026986ab18d9c235d458f2b39bc44a29b801f3371624a22011bcee980c"
 """Checksum of val.txt of gfss's authors."""
-SBD_TRAIN = "sbd_train.txt"
-"""In `ImageSets/Segmentation`: train.txt of SBD, put there by `fsbench data prepare`."""
 OBJECTS = "SegmentationObject"
 """Folder of VOC's object maps, beside the label maps; without it boxes follow from label maps, which records say."""
 _LABELS, _VAL, _TRAIN = 12031, 1449, 1464
 """Label maps, validation names and training names of the official data."""
-PAIRS_OF_CLASSES = {
-    "val": (
-        80, 57, 86, 58, 65, 69, 96, 115, 102, 69, 74, 125, 76, 72, 378, 58, 49, 90, 82, 67,
-    ),
-    "trn": (
-        528, 428, 583, 371, 376, 367, 848, 987, 988, 235, 504, 1122, 430, 440, 3387, 358, 277, 487, 488, 476,
-    ),
-}  # fmt: skip
+PAIRS_OF_CLASSES = class_pairs("pascal")
 """Split -> number of pairs of class 1, 2, … in the official lists (fscs-protocol §2.1)."""
 
 _VOC = Archive(
@@ -81,8 +63,6 @@ _SBD = Archive(
 )
 _INNER = ("VOC2012", "VOCdevkit/VOC2012")
 _PARTS = ("JPEGImages", "SegmentationClassAug")
-_SBD_UNPACKED = ".sbd.making"
-"""Folder in the root with what SBD's archive holds."""
 
 
 class Pascal(MaskFolder, FoldwiseTrainingLists):
@@ -170,10 +150,7 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
         voc = find_folder(job.root, _INNER, ["JPEGImages"]) or job.root / "VOC2012"
         with disk_errors(voc):
             provide_files(job, _VOC, voc)
-            if not has_content(voc / "SegmentationClassAug"):
-                _merge_sbd(job, voc)
-            with suppress(OSError):  # here, as a killed process may have left it; a folder for reading only keeps it
-                discard(job.root / _SBD_UNPACKED)
+            merge_sbd(job, _SBD, voc)
         return remarks
 
     @classmethod
@@ -359,32 +336,17 @@ MIN_SAMPLES = 3
 STEP = 32
 
 _UNIT = 2.0**-49
-# Each entry: rows x columns, then a b t (columns) and a' b' t' (rows) in units of 2^-49.
-_NOISE = {
-    "trn": """
-        8x13 0 6 -48 -8 0 32; 8x17 0 2 0 -2 0 16; 9x11 -10 5.5 -8 -6 0 32; 9x12 -4 3.004 -24 4 -2.5 0;
-        9x13 0 -2.9 0 4 0 -16; 9x17 -2 2.57 -16 4 -0.43 -16; 10x16 0 8.7 -64 -4 2 48; 10x17 4 -1.6 -48 12 -2.8 -32;
-        11x14 0 0.87 -16 -4 2 16; 11x15 -2 1 32 0 -1.4 -16; 11x17 -6 14.7 -48 -8 2 80; 12x17 -4 5.9 0 -4 0 48;
-        13x16 -10 3.7 16 -6 0 48; 13x17 -6 3.5 0 0 -2 -32; 14x17 -2 -3 -16 4 -0.2 0; 15x10 4 3 -96 0 2.6 -32;
-        15x11 -2 5.6 -80 0 -1.99 0; 15x12 0 -3.67 16 4 -6.1 0; 15x15 -4 3 -32 -2 1 -32; 15x17 0 -1.9 16 4 0 -32;
-        16x17 -8 1.5 -16 -8 2.66 32; 17x10 -2 -4.7 80 4 -5 -32; 17x11 4 0.7 -40 0 1 -32; 17x12 4 0.37 -8 4 2.25 -32;
-        17x13 4 8.4 -128 0 -2 -32; 17x17 4 -3.9 16 4 0.5 -32""",
-    "val": """
-        10x17 -2 6.1 -16 -2 1 16; 11x17 4 1 -64 0 1 0; 12x17 -4 4.3 16 4 -0.8 -32; 13x17 0 -3.46 16 -4 0 32;
-        17x7 12 -7 100 -2 -9 0; 17x12 4 -3.46 16 4 -1.9 -32; 17x13 4 6.93 -96 4 -4.76 -32""",
-}
+_NOISE = ("a", "b", "t", "a2", "b2", "t2")
+"""Columns of `pascal.samples.csv`: of the positions of columns, then of rows, in units of 2^-49."""
 
 
 @cache
 def noise_table() -> dict[tuple[str, int, int], tuple[float, ...]]:
     """Return the numbers {(split, rows, columns): (a, b, t, a', b', t')} that decide where pixels are sampled."""
-    table = {}
-    for split, entries in _NOISE.items():
-        for entry in entries.split(";"):
-            grid, *values = entry.split()
-            rows, columns = map(int, grid.split("x"))
-            table[split, rows, columns] = tuple(map(float, values))
-    return table
+    rows = read_table("pascal.samples")
+    return {
+        (row["split"], int(row["rows"]), int(row["columns"])): tuple(float(row[key]) for key in _NOISE) for row in rows
+    }
 
 
 @cache
@@ -411,71 +373,3 @@ def _count(split: Literal["trn", "val"], labels: np.ndarray) -> np.ndarray:
     """Return (label, pixels, grid samples) rows (n, 3) int32 of a label map."""
     rows = count_labels(labels)
     return np.column_stack([rows, set_samples(labels, split)[rows[:, 0]]]).astype(np.int32)
-
-
-def _merge_sbd(job: Job, voc: Path) -> None:
-    """Make SegmentationClassAug: VOC's label maps unchanged, SBD's for every image without one of VOC."""
-    raw, making = job.root / _SBD_UNPACKED, voc / ".SegmentationClassAug.making"
-    unpack(job.obtain(_SBD), raw, partial(wanted_file, _SBD.files))
-    annotations = {path.stem: path for path in sorted((raw / "dataset/cls").glob("*.mat"))}
-    own = {path.stem: path for path in sorted((voc / "SegmentationClass").glob("*.png"))}
-    if not annotations or not own:
-        empty = _SBD.name if not annotations else voc / "SegmentationClass"
-        raise DataError(f"{empty} has no annotations; expected those of the published archive; fetch it again")
-    making.mkdir(exist_ok=True)
-    for name, path in own.items():
-        with replacing(making / f"{name}.png", durable=False) as temporary:
-            shutil.copyfile(path, temporary)
-    convert_sbd({name: path for name, path in annotations.items() if name not in own}, making)
-    if (raw / "dataset/train.txt").is_file():  # PFENet-like training lists follow it
-        shutil.copyfile(raw / "dataset/train.txt", voc / "ImageSets/Segmentation" / SBD_TRAIN)
-    publish(making, voc / "SegmentationClassAug")
-
-
-def read_sbd(path: Path) -> np.ndarray:
-    """Read the label map `GTcls.Segmentation` from a `.mat` file of SBD.
-
-    Returns:
-        Label map (H, W) uint8: 0 background, classes 1 to 20; SBD has no void.
-
-    Raises:
-        DataError: the file cannot be read or holds anything else.
-    """
-    try:
-        labels = np.asarray(read_matlab(path)["GTcls"][0, 0]["Segmentation"])
-    except Exception as error:  # a damaged file can raise nearly anything
-        raise DataError(
-            f"annotation {path} cannot be read ({one_line(error)}); expected GTcls.Segmentation in a .mat file; "
-            "fetch the SBD archive again"
-        ) from error
-    if (
-        labels.ndim != 2
-        or labels.size == 0
-        or labels.dtype.kind not in "ui"
-        or labels.min() < 0
-        or labels.max() > len(CLASS_NAMES)
-    ):
-        raise DataError(
-            f"annotation {path} holds a {labels.dtype} array of shape {labels.shape}; expected a label map with the "
-            f"numbers 0 to {len(CLASS_NAMES)}; fetch the SBD archive again"
-        )
-    return labels.astype(np.uint8)
-
-
-def convert_sbd(annotations: Mapping[str, Path], folder: Path) -> None:
-    """Write `<folder>/<name>.png`, a label map like those of VOC, for every annotation of SBD that has none yet.
-
-    Args:
-        annotations: {image name: `.mat` file}.
-        folder: where label PNGs are written; existing ones are kept.
-    """
-    from tqdm import tqdm  # spares commands that draw no progress its import
-
-    present = {path.stem for path in folder.iterdir() if path.suffix == ".png"}
-    wanted = sorted(annotations.keys() - present)
-
-    def write(name: str) -> None:
-        write_label_map(folder / f"{name}.png", read_sbd(annotations[name]))
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        list(tqdm(pool.map(write, wanted), total=len(wanted), desc="Converting SBD", unit="image", disable=None))

@@ -53,7 +53,7 @@ MASKS: Mapping[str, Callable[[Path], np.ndarray]] = {
     "grey from 128": lambda path: grey(path) >= 128,
     "any colour": lambda path: grey(path, from_1=True) > 0,
     "red above 245": lambda path: read_shades(path)[..., 0] > 245,
-    "number 1": lambda path: read_label_map(path, classes=[1]),
+    "number 1": lambda path: read_label_map(path),
     "crop 10000, weed 2": _crops_and_weeds,
 }
 """Rule -> function that reads a mask's file: (H, W), 1 or True where it shows the class."""

@@ -118,7 +118,7 @@ def read_numbers(path: Path, seen: SeenColours, classes: Collection[int], photo:
     Raises:
         DataError: it cannot be read, or holds another number.
     """
-    labels = read_label_map(path, seen, classes, photo=photo)
+    labels = read_label_map(path, seen, photo=photo)
     numbers = np.flatnonzero(np.bincount(labels.ravel(), minlength=VOID + 1))
     if unknown := sorted(set(numbers.tolist()) - {0, VOID, *classes}):
         more = f" and {len(unknown) - 1} more that are none, as smoothed or lossy edges have" * (len(unknown) > 2)

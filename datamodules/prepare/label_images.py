@@ -1,5 +1,8 @@
 """Write label maps as the PNG files that other programs read."""
 
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -29,3 +32,23 @@ def write_bytes(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, durable=False) as temporary:
         temporary.write_bytes(content)
+
+
+def write_label_maps(
+    folder: Path, names: Iterable[str], label_map: Callable[[str], np.ndarray], description: str
+) -> None:
+    """Write `<folder>/<name>.png` for every name that has none yet.
+
+    Args:
+        folder: where label PNGs are written; existing ones are kept.
+        names: names of the images.
+        label_map: function from a name to the label map (H, W) uint8; runs in threads.
+        description: shown beside the progress bar.
+    """
+    from tqdm import tqdm  # spares commands that draw no progress its import
+
+    present = {path.stem for path in folder.glob("*.png")}
+    wanted = sorted(set(names) - present)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        written = pool.map(lambda name: write_label_map(folder / f"{name}.png", label_map(name)), wanted)
+        list(tqdm(written, total=len(wanted), desc=description, unit="image", disable=None))

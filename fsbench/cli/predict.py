@@ -188,7 +188,7 @@ def predictor_with_supports(options: argparse.Namespace, named: Sequence[str], r
 def _annotation_files(named: Sequence[str]) -> Iterator[Path]:
     """Yield the JSON files among labelled photos, as `--support` names them."""
     for path in map(Path, named):
-        yield from sorted(path.glob("*.json")) if path.is_dir() else [path] if path.suffix.lower() == ".json" else []
+        yield from sorted(path.rglob("*.json")) if path.is_dir() else [path] if path.suffix.lower() == ".json" else []
 
 
 def print_checks(predictor: "Predictor") -> None:

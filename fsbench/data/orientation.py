@@ -7,7 +7,7 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.data.file_rules import refusal
-from fsbench.data.picture_file import PictureHeader, is_turned, picture_header
+from fsbench.data.picture_file import LABEL_MAP, PictureHeader, is_turned, picture_header
 
 
 def apply_orientation(stored: np.ndarray, orientation: int) -> np.ndarray:
@@ -23,16 +23,13 @@ def apply_orientation(stored: np.ndarray, orientation: int) -> np.ndarray:
 def fits_both_ways(image: Path, label_file: Path | None = None) -> bool:
     """Return whether a label map's size fits its image both as it is stored and turned by its EXIF entry.
 
-    Args:
-        image: the image's file.
-        label_file: the label map's file; if it has an EXIF entry of its own, that decides, and False is returned. None
-            if the label map has no file.
+    An EXIF entry of the label map's own file decides, and False is returned.
     """
     try:
         header = picture_header(image)
         if not is_turned(header.orientation) or header.shown_shape != header.stored_shape:
             return False
-        return label_file is None or not is_turned(picture_header(label_file, "label map").orientation)
+        return label_file is None or not is_turned(picture_header(label_file, LABEL_MAP).orientation)
     except DataError:  # whoever decodes it says what is wrong
         return False
 
@@ -51,10 +48,8 @@ def fit_labels(
 
     Args:
         labels: the label map (h, w).
-        image: the image's name or file, for messages.
-        header: the header of the image's file.
-        label_file: the label map's file, for messages.
-        own: the header of the label map's file; None if it has no file.
+        image, label_file: names or files, for messages.
+        header, own: the headers of both files; `own` is None if the label map has no file.
 
     Raises:
         DataError: the label map has the size of neither form, or an EXIF entry that does not fit the image.
@@ -64,8 +59,8 @@ def fit_labels(
         turned = apply_orientation(labels, own.turn)
         untold = not is_turned(header.orientation) and own.stored_shape != upright
         if turned.shape != upright or not (untold or own.orientation == header.orientation):
-            subject = f"label map {label_file}"
-            raise refusal("turned_labels", subject, own=own.orientation, image=image, entry=header.orientation)
+            own_image = f"its image ({image}: entry {header.orientation})"
+            raise refusal("turned_labels", f"label map {label_file}", own=own.orientation, image=own_image)
         return turned
     if labels.shape != upright and labels.shape == header.stored_shape:
         return apply_orientation(labels, header.orientation)

@@ -37,16 +37,16 @@ def checksums(dataset: str) -> dict[tuple[str, int], Checksum]:
 
     The dict is empty for a data set without official lists. PASCAL's "trn" lists hold their own fold's classes.
     """
-    path = CHECKSUMS / f"{dataset}.official.csv"
-    if dataset not in PUBLISHED or not path.is_file():  # the name may be a stranger's
+    if (
+        dataset not in PUBLISHED or not (CHECKSUMS / f"{dataset}.official.csv").is_file()
+    ):  # the name may be a stranger's
         return {}
-    with path.open(newline="") as file:
-        return {
-            (row["split"], int(row["fold"])): Checksum(
-                int(row["pairs"]), int(row["images"]), row["sha256_sorted"], row["sha256_ordered"]
-            )
-            for row in csv.DictReader(file)
-        }
+    return {
+        (row["split"], int(row["fold"])): Checksum(
+            int(row["pairs"]), int(row["images"]), row["sha256_sorted"], row["sha256_ordered"]
+        )
+        for row in read_table(f"{dataset}.official")
+    }
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,26 @@ class ListFile:
 @cache
 def list_files(dataset: str) -> tuple[ListFile, ...]:
     """Return the authors' list files of a data set, in order, from its `<dataset>.list_files.csv`; () without one."""
-    path = CHECKSUMS / f"{dataset}.list_files.csv"
-    if not path.is_file():
+    if not (CHECKSUMS / f"{dataset}.list_files.csv").is_file():
         return ()
-    with path.open(newline="") as file:
-        return tuple(ListFile(**row) for row in csv.DictReader(file))
+    return tuple(ListFile(**row) for row in read_table(f"{dataset}.list_files"))
+
+
+def read_table(name: str) -> list[dict[str, str]]:
+    """Return the rows of a table `<name>.csv` beside the data sets."""
+    with (CHECKSUMS / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def class_names(dataset: str) -> tuple[str, ...]:
+    """Return the names of a data set's classes by their numbers, from its `<dataset>.classes.csv`."""
+    return tuple(row["name"] for row in read_table(f"{dataset}.classes"))
+
+
+def class_pairs(dataset: str) -> dict[str, tuple[int, ...]]:
+    """Return {split: number of pairs of class 1, 2, … in the official lists of all folds}, from the same table."""
+    rows = read_table(f"{dataset}.classes")
+    return {split: tuple(int(row[split]) for row in rows) for split in ("trn", "val")}
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,11 @@ def read_labels(path: Path) -> "sitk.Image":
     if (off := np.abs(values - whole) > near).any():
         if slope in (0, 1):
             return image  # whoever knows the classes says what is wrong
-        raise refusal("volume_by_slope", f"the volume {path}", value=values[off][0], slope=slope)
+        raise DataError(
+            f"the volume {path} holds the value {values[off][0]:g}, stored with the slope {slope:g} of its header; "
+            "expected whole numbers; round them and save them as integers without a slope, in nibabel "
+            "Nifti1Image(np.rint(values).astype(np.uint8), affine)"
+        )
     labels = sitk.GetImageFromArray(whole)
     labels.CopyInformation(image)
     for key in image.GetMetaDataKeys():

@@ -249,7 +249,8 @@ class PredictionJournal:
         if entry is None or entry.stamp != list(file_state(image.path)):
             return False
         labels, overlay, sheet = output_files(self.out, image.name)
-        return all(path.is_file() for path in ((labels, overlay, sheet) if steps else (labels, overlay)))
+        needed = (labels, overlay, sheet) if steps and not entry.labelled else (labels, overlay)
+        return all(path.is_file() for path in needed)
 
     def remove(self, image_name: str) -> None:
         """Remove an image's result files and its entry in the journal."""

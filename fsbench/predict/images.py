@@ -24,10 +24,11 @@ from fsbench.predict.scans import SUFFIXES, check_no_scan, check_no_scans
 PREVIEW = 1600
 """Longest side of an overlay in pixels."""
 OTHER_PICTURES = (
+    *(".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".dcm"),
     *(".gif", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".psd", ".avif", ".jp2", ".jxl", ".jfif", ".tga", ".svg"),
     *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),
 )
-"""Ends of the names of pictures that are not read."""
+"""Ends of the names of pictures and scans that are not read."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -94,7 +95,7 @@ def find_images(queries: Sequence[Path], out: Path | None = None, refused: list[
             paths[name] = path
     if others:
         found = ", ".join(f"{number} {suffix}" for suffix, number in sorted(others.items()))
-        print_note(f"left out of the photos: {found}, which fsbench does not read; save them as PNG")
+        print_note(f"left out of the photos: {found}, which are not read; fsbench data convert makes PNGs of them")
     if not paths:
         check_no_scans(queries, ())
         raise DataError(
@@ -123,8 +124,8 @@ def _images_below(
             path = Path(parent, file)
             if not file.startswith(".") and file.lower().endswith(SUFFIXES):
                 yield path.relative_to(folder).as_posix(), path
-            elif not file.startswith(".") and path.suffix.lower() in OTHER_PICTURES:
-                others[path.suffix.lower()] += 1
+            elif not file.startswith(".") and file.lower().endswith(OTHER_PICTURES):
+                others[next(suffix for suffix in OTHER_PICTURES if file.lower().endswith(suffix))] += 1
 
 
 def pixels_digest(pixels: np.ndarray) -> str:

@@ -4,7 +4,7 @@ Shapes: (H, W) an image, M distinct images, N classes, K shots, S image side.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from fsbench.data.image_io import is_transparent, read_photo, read_upright
 from fsbench.data.label_maps import way_labels
 from fsbench.data.labelled.classes import ClassNames, first, parse_classes
 from fsbench.data.labelled.files import Found, read_annotations
-from fsbench.data.labelled.image import Drawn, LabelledImage, MaskFile
+from fsbench.data.labelled.image import NO_CLASS, Drawn, LabelledImage, MaskFile
 from fsbench.data.labelled.labelme import read_labelme
 from fsbench.data.labelled.photos import SUFFIXES, TABLES
 from fsbench.data.labelled.plausible import Plausibility
@@ -33,10 +33,12 @@ from fsbench.data.transforms import RESIZES
 from fsbench.predict.scans import check_no_scan
 
 FORMS = "[name=]photo:mask.png, photo:labelme.json, labelme.json, coco.json, table.csv or a folder of these"
+IN_FOLDERS = (
+    "JSON files of LabelMe or COCO in it, or photos/ and masks/, where a photo and its mask have one name, or photos "
+    "with such masks beside them"
+)
 MOST_ASKED = 10
 """Photos with a class, and photos without it, that are asked for a check at most: the first ones."""
-NO_CLASS = "something else"
-"""Name of a marked region that is none of the classes, unless the user names it."""
 MAX_CLASSES = 254
 
 SupportSpec = tuple[str, Path | None, Path]
@@ -185,7 +187,9 @@ def read_supports(
         labelled = [image for image in found.images if image.labels is not None]
         if is_folder(spec[2]):
             if not labelled:
-                raise DataError(f"the folder {spec[2]} has no support; expected {FORMS}", *found.notes)
+                raise SettingsError(
+                    "; ".join([f"the folder {spec[2]} has no support", f"expected {IN_FOLDERS}", *found.notes])
+                )
             if alone := _alone(found):
                 notes.append(f"left out, as no mask or photo has the same name: {first(alone)}")
         empty: list[Path] = []
@@ -247,12 +251,11 @@ def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list
             if image.labels is None and isinstance(image.photo, Path):
                 photos.append(image.photo)
                 continue
+            if isinstance(image.labels, MaskFile) and image.labels.names is None:
+                image = replace(image, labels=replace(image.labels, names=NO_CLASS))
             drawn = _drawn(image)
-            if isinstance(image.labels, MaskFile):
-                if not drawn.classes:
-                    raise _nothing_marked(image, drawn, ClassNames())
-                if not isinstance(image.labels.names, str):
-                    drawn = drawn._replace(classes=dict.fromkeys(drawn.classes, NO_CLASS))
+            if isinstance(image.labels, MaskFile) and not drawn.classes:
+                raise _nothing_marked(image, drawn, ClassNames())
             support, more = _support(image, drawn)
             regions.append(support)
             notes += [*drawn.notes, *more]
@@ -303,7 +306,7 @@ def _found(
         content = read_annotations(file)
         if "shapes" not in content:
             raise DataError(f"{file} is COCO's file, which names its photos; expected {FORMS}; leave out '{photo}:'")
-        return Found([LabelledImage(photo.stem, photo, read_labelme(content, file, with_picture=False))])
+        return Found([LabelledImage(photo.stem, photo, read_labelme(content, file, is_photo_named=True))])
     labels = MaskFile(file, composed(name) or names.numbers or None, {} if name else names.colours, seen)
     return Found([LabelledImage(photo.stem, photo, labels)])
 
@@ -316,7 +319,7 @@ def _drawn(image: LabelledImage) -> Drawn:
 def _support(image: LabelledImage, drawn: Drawn) -> tuple[Support, list[str]]:
     """Return a labelled image with its pixels, and notes on these."""
     source = image.photo
-    pixels, header = read_photo(source, "imageData")
+    pixels, header = read_photo(source, "imageData" if isinstance(source, bytes) else "")
     pixels = apply_orientation(pixels, header.turn)
     support = Support(_name(image), pixels, drawn.labels, dict(drawn.classes))
     is_laid_over = isinstance(source, Path) and is_transparent(source, header)

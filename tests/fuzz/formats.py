@@ -34,10 +34,10 @@ from fsbench.data.image_io import read_label_map, read_mask, read_pixels, read_u
 from fsbench.data.rle import encode_ways
 from fsbench.data.volume_io import read_volume
 from fsbench.datamodules.datasets.folder import read_description
-from fsbench.datamodules.datasets.pascal import read_sbd
 from fsbench.datamodules.kinds.class_folders import rows
 from fsbench.datamodules.kinds.mask_folder import read_names
 from fsbench.datamodules.lists.image_list import read_list
+from fsbench.datamodules.prepare.sbd import read_sbd
 from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.networks.weights.files import check_keys, read_weights
 from fsbench.predict.folder import PredictionJournal, write_coco, write_scores

@@ -1,8 +1,6 @@
 """COCO-20i: COCO 2014, 80 classes in four interleaved folds, label maps painted from the annotations."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +14,7 @@ from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import Pair, PairList, Part, QuerySampling
 from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.data.painting import PAINTING
+from fsbench.data.published import class_names, class_pairs
 from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_files
@@ -28,41 +27,18 @@ from fsbench.datamodules.lists.pfenet import MIN_PIXELS
 from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.datamodules.prepare.folders import make_photos
 from fsbench.datamodules.prepare.job import Job
-from fsbench.datamodules.prepare.label_images import write_label_map
+from fsbench.datamodules.prepare.label_images import write_label_maps
 from fsbench.datamodules.prepare.list_files import provide_lists
 from fsbench.datamodules.prepare.making import has_content, making_place, publish_into, remove_leftover
 from fsbench.datamodules.prepare.unpack import unpack
 
-_NAMES = (
-    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,"
-    "bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,"
-    "skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,"
-    "cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,"
-    "potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,"
-    "refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
-)
-CLASS_NAMES = tuple(_NAMES.split(","))
+CLASS_NAMES = class_names("coco")
 """In ascending category id."""
 IMAGE_FOLDER = {"trn": "train2014", "val": "val2014"}
 """Folder of each part's images."""
 _IMAGES = {"train2014": 82783, "val2014": 40504}
 """Images of each part of the official data."""
-PAIRS_OF_CLASSES = {
-    "val": (
-        19217, 748, 2754, 1073, 727, 1213, 1257, 1565, 816, 572, 411, 385, 172, 1379, 713, 1291, 1203, 925, 456,
-        616, 699, 335, 655, 839, 805, 1135, 998, 154, 709, 270, 434, 272, 142, 404, 173, 159, 655, 804, 687,
-        1351, 516, 1733, 419, 470, 312, 1577, 551, 298, 577, 380, 521, 397, 331, 916, 423, 790, 3648, 1375,
-        1198, 1272, 3722, 1116, 1416, 1070, 200, 302, 619, 446, 389, 925, 38, 1097, 773, 1159, 803, 676, 170,
-        644, 37, 94,
-    ),
-    "trn": (
-        40118, 1524, 5651, 2115, 2047, 2498, 2427, 3327, 1599, 1248, 862, 805, 325, 2724, 1393, 2437, 2424,
-        1904, 1005, 1288, 1491, 655, 1297, 1770, 1698, 2186, 2104, 324, 1356, 527, 949, 628, 309, 920, 459, 377,
-        1492, 1445, 1425, 2813, 1120, 3642, 865, 1031, 641, 3229, 1276, 785, 1167, 826, 1031, 809, 630, 1817,
-        821, 1697, 7449, 2980, 2321, 2514, 7894, 2211, 2872, 2126, 397, 597, 1184, 734, 863, 1875, 88, 2306,
-        1626, 2419, 1354, 1399, 369, 1337, 53, 190,
-    ),
-}  # fmt: skip
+PAIRS_OF_CLASSES = class_pairs("coco")
 """Split -> number of pairs of class 1, 2, … in the official lists (fscs-protocol §2.1)."""
 RENDERED = "rendered-from.txt"
 """File beside rendered label maps with the sha256 of the annotation file they show, and the rule that painted them."""
@@ -414,8 +390,6 @@ def _render(root: Path, folder: str) -> None:
     Raises:
         DataError: the folder has label maps that were not rendered by this function.
     """
-    from tqdm import tqdm  # spares commands that draw no progress its import
-
     data = Coco(str(root), lists=[])
     target = root / "annotations" / folder
     target.mkdir(exist_ok=True)
@@ -433,14 +407,7 @@ def _render(root: Path, folder: str) -> None:
         for path in target.glob("*.png"):  # of another annotation file or rule
             path.unlink()
         write_text(part, f"{origin}\n")
-    present = {path.stem for path in target.glob("*.png")}
-    wanted = [path.stem for path in sorted((root / folder).glob("*.jpg")) if path.stem not in present]
-
-    def render(name: str) -> None:
-        write_label_map(target / f"{name}.png", data.label_map(f"{folder}/{name}.jpg"))
-
-    for name in wanted[:1]:
-        render(name)  # reads the annotations, which the threads then share
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        list(tqdm(pool.map(render, wanted), total=len(wanted), desc=f"Painting {folder}", unit="image", disable=None))
+    names = [path.stem for path in (root / folder).glob("*.jpg")]
+    data.candidates("trn" if folder == IMAGE_FOLDER["trn"] else "val")  # reads the annotations, which threads share
+    write_label_maps(target, names, lambda name: data.label_map(f"{folder}/{name}.jpg"), f"Painting {folder}")
     part.replace(marker)

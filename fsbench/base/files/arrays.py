@@ -97,7 +97,7 @@ def read_parquet(
             if texts:
                 read = _read_texts(table.select(texts), rows, most)
                 check_values(read)
-                frame = frame.hstack(read)
+                frame = frame.hstack(read) if frame.width else read
             return frame.select(pl.col(*types).gather(pl.int_range(rows)))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise ValueError(type(error).__name__) from error

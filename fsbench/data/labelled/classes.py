@@ -45,8 +45,8 @@ def parse_classes(text: str) -> ClassNames:
             colours[colour] = name
     if len({*numbers.values(), *colours.values()}) < len(words):
         raise SettingsError(
-            f"--classes is '{text}', expected numbers from 1 to 254, or colours, and names, each once, e.g. "
-            "1=cat,2=dog or red=cat,blue=dog"
+            f"--classes is '{text}', expected numbers from 1 to 254 and names, each once, e.g. 1=cat,2=dog, "
+            "or colours and names (red=cat,#0000ff=dog)"
         )
     return ClassNames(numbers, colours)
 

@@ -36,7 +36,7 @@ def read_coco(content: dict[str, Any], file: Path) -> tuple[list[tuple[Outlines,
 
     Args:
         content: the parsed JSON.
-        file: the file, for messages and its name, which may have a split.
+        file: the file, for messages.
 
     Returns:
         What is drawn on each image, with the word for its split or ""; names of the classes with objects, in ascending
@@ -89,11 +89,10 @@ def read_coco(content: dict[str, Any], file: Path) -> tuple[list[tuple[Outlines,
         )
         for image, split in zip(images, splits, strict=True)
     ]  # fmt: skip
-    word = part_word((file.stem, *file.parent.parts[-1:]))
     notes = left_out.notes(file)
     if unused := [str(name) for key, name in categories.items() if key not in used]:
-        notes.append(f"{file}: {len(unused)} categories have no object and are no classes: {first(unused)}")
-    return [(outlines, own or word) for outlines, own in found], [*names], notes
+        notes.append(f"{file}: categories without an object are no classes: {first(unused)}")
+    return found, [*names], notes
 
 
 def _object(entry: dict[str, Any]) -> _Object:

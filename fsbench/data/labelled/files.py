@@ -78,20 +78,21 @@ def read_annotation_file(
     """
     content = content or read_annotations(file)
     found = Found()
-    if "shapes" in content:
+    is_labelme = "shapes" in content
+    if is_labelme:
         drawn = [(read_labelme(content, file), "")]
     else:
         drawn, found.classes, found.notes = read_coco(content, file)
+    of_file = part_word([file.stem] * (not is_labelme) + _folders(file, listing))
     stated: dict[Path, str] = {}
     absent: list[str] = []
     for outlines, word in drawn:
         names = {region.name for region in outlines.regions} - RESERVED.keys()
         is_wanted = bool(names & set(chosen or names))
-        is_labelme = "shapes" in content
         if not (is_wanted or keeps_unmarked or is_labelme):
             continue
         try:
-            photo = find_photo(outlines.stated, file, root, listing, word)
+            photo = find_photo(outlines.stated, file, root, listing, word or of_file)
         except DataError:
             if outlines.picture:
                 found.add(LabelledImage(file.stem, outlines.picture, outlines))
@@ -108,7 +109,14 @@ def read_annotation_file(
             )
         if is_labelme and not outlines.picture and photo.stem != file.stem and (own := photo_of_its_name(file, root)):
             found.notes.append(remark("labelme_other_name", file, photo=photo, own=own, file=file))
-        found.add(LabelledImage(photo.stem, photo, outlines), word or part_word(reversed(photo.parts[:-1])))
+        word = word or part_word(_folders(photo, listing)) or of_file
+        found.add(LabelledImage(photo.stem, photo, outlines), word)
     if absent:
         found.notes.append(f"{file}: {len(absent)} images without objects are left out, as their photos are not here")
     return found
+
+
+def _folders(file: Path, listing: Listing | None) -> list[str]:
+    """Return the folders of a file below that of the data set, the nearest first."""
+    is_inside = listing is not None and file.is_relative_to(listing.root)
+    return [*reversed(file.relative_to(listing.root).parts[:-1])] if listing and is_inside else []

@@ -15,7 +15,7 @@ from fsbench.data.labelled.image import LabelledImage, MaskFile
 from fsbench.data.labelled.outlines import Outlines
 from fsbench.data.labelled.photos import SUFFIXES, Listing, Picture, list_folder, part_word
 from fsbench.data.palettes import SeenColours
-from fsbench.data.picture_file import picture_header
+from fsbench.data.picture_file import MASK, picture_header
 
 MOST_NUMBERS = 32
 """Most different numbers of a mask, unless its edges are smoothed; a photo has more shades."""
@@ -173,10 +173,10 @@ def _is_mask(file: Path, photo: Path) -> bool:
     neither the smallest nor the largest one, it is a photo all the same.
     """
     try:
-        own, header = picture_header(file, "mask"), picture_header(photo)
+        own, header = picture_header(file, MASK), picture_header(photo)
         if own.mode in ("RGB", "RGBA") or own.shown_shape not in (header.shown_shape, header.stored_shape):
             return False
-        numbers = read_label_file(file, "mask").visible
+        numbers = read_label_file(file, MASK).visible
     except DataError:  # whoever reads them says what is wrong
         return True
     between = numbers[(numbers > 0) & (numbers < own.top)]

@@ -10,9 +10,12 @@ import numpy as np
 from fsbench.base.errors import DataError
 from fsbench.data.dataset import VOID
 from fsbench.data.file_rules import remark
-from fsbench.data.image_io import HALF, fitted, read_label_file, read_mask
+from fsbench.data.image_io import HALF, read_mask
 from fsbench.data.orientation import fits_both_ways
 from fsbench.data.palettes import Colour, SeenColours
+
+NO_CLASS = "something else"
+"""Name of a marked region that is none of the classes, unless the user names it."""
 
 
 class Drawn(NamedTuple):
@@ -48,7 +51,7 @@ class MaskFile:
         file: the picture.
         names: {number: class name} of a label map, other numbers being ignored; the name of a mask's one class; None
             for a label map whose numbers n are called "class n".
-        colours: {colour: class name} of a mask painted in colours, others being ignored.
+        colours: {colour: class name} of a mask painted in colours, each of which is named.
         seen: colours of the palettes of the label maps that were read before, which must agree.
     """
 
@@ -63,10 +66,11 @@ class MaskFile:
         notes = []
         if beside and fits_both_ways(beside, self.file):
             notes.append(remark("fits_both_ways", beside))
-        if self.colours and (painted := self._painted(beside)) is not None:
+        if self.colours:
+            painted, _ = read_mask(self.file, photo=beside, colours={c: n for n, c in enumerate(self.colours, 1)})
             shown = set(np.unique(painted).tolist())
             return Drawn(painted, {n: name for n, name in enumerate(self.colours.values(), 1) if n in shown}, (*notes,))
-        labels, smoothed = read_mask(self.file, None if is_one else self.seen, known, is_one_class=is_one, photo=beside)
+        labels, smoothed = read_mask(self.file, None if is_one else self.seen, is_one_class=is_one, photo=beside)
         if smoothed and len(set(np.unique(labels).tolist()) - {0, VOID, *known}) > len(known):
             if not is_one:
                 raise DataError(
@@ -77,7 +81,7 @@ class MaskFile:
             notes.append(f"the edges of mask {self.file} are smoothed; what is at least half white ({HALF}) is taken")
         numbers = [number for number in np.unique(labels).tolist() if number not in (0, VOID)]
         if isinstance(self.names, str):
-            if len(numbers) > 1:
+            if len(numbers) > 1 and self.names != NO_CLASS:
                 raise DataError(
                     f"mask {self.file} has the numbers {', '.join(map(str, numbers[:8]))}, but one class was named "
                     f"({self.names}); name them with --classes {numbers[0]}={self.names},{numbers[1]}=… and leave out "
@@ -87,17 +91,6 @@ class MaskFile:
         else:
             names = {number: f"class {number}" for number in numbers} if self.names is None else {**self.names}
         return Drawn(labels, {number: names[number] for number in numbers if number in names}, tuple(notes))
-
-    def _painted(self, photo: Path | None) -> np.ndarray | None:
-        """Return the label map (H, W) of a mask painted in named colours; None for one that shows none of them."""
-        file = read_label_file(self.file, "mask")
-        pixels = file.visible if file.palette is None else file.palette[file.visible]
-        if pixels.ndim == 2:
-            return None
-        labels = np.zeros(pixels.shape[:2], np.uint8)
-        for number, colour in enumerate(self.colours, 1):
-            labels[(pixels == colour).all(-1)] = number
-        return fitted(file, labels, photo) if labels.any() else None
 
 
 @dataclass(frozen=True)

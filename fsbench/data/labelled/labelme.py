@@ -25,13 +25,13 @@ _KINDS = ("polygon", "rectangle", "circle", "mask", *_FOUR_CORNERS)
 """Shapes that are read; no program is known to write ellipses, and a cuboid is no region of the image."""
 
 
-def read_labelme(content: dict[str, Any], file: Path, with_picture: bool = True) -> Outlines:
+def read_labelme(content: dict[str, Any], file: Path, is_photo_named: bool = False) -> Outlines:
     """Read the shapes of a LabelMe file; a circle is the disc that LabelMe's own programs draw.
 
     Args:
         content: the parsed JSON.
         file: the file, for messages.
-        with_picture: whether the picture in the file (imageData) is read, too.
+        is_photo_named: whether the user names the photo, so that what the file says of it does not count.
 
     Raises:
         DataError: `content` does not have the form of a LabelMe file.
@@ -57,8 +57,10 @@ def read_labelme(content: dict[str, Any], file: Path, with_picture: bool = True)
             raise ValueError("more than 254 labels")
     except UNDECODABLE as error:
         raise DataError(f"{file} cannot be used ({type(error).__name__}: {one_line(error)}); {EXPECTED}") from error
-    picture = _picture(content, file) if with_picture else b""
-    return Outlines(file, tuple(regions), size, names, stated, picture, tuple(left_out.notes(file)))
+    notes = tuple(left_out.notes(file))
+    if is_photo_named:
+        return Outlines(file, tuple(regions), size, names, notes=notes)
+    return Outlines(file, tuple(regions), size, names, stated, _picture(content, file), notes)
 
 
 def _picture(content: dict[str, Any], file: Path) -> bytes:

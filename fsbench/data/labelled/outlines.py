@@ -17,13 +17,13 @@ from fsbench.data.image_io import read_photo
 from fsbench.data.labelled.image import Drawn
 from fsbench.data.orientation import apply_orientation, fit_labels
 from fsbench.data.painting import fill_outline
-from fsbench.data.picture_file import PictureHeader, is_turned, open_picture
+from fsbench.data.picture_file import PictureHeader, is_turned, picture_header
 
 _NEAR_BORDER = 2
 """Pixels that a corner may lie outside of its image, as rounding and unsteady hands leave it."""
 _SIDE = 16
 """Side in pixels of the squares whose mean colours are compared; JPEG keeps colours of squares of this size."""
-_MOST_DIFFERENCE = 20
+_MOST_DIFFERENCE = 12
 """Largest difference of such means, of 256, of one picture compressed twice."""
 
 
@@ -107,17 +107,16 @@ class Outlines:
         return Drawn(labels, classes, (*notes, *self.notes, *left_out.notes(self.file)))
 
     def read(self, photo: Path | bytes) -> Drawn:
-        name = "imageData" if isinstance(photo, bytes) else ""
-        with open_picture(photo, decode=False, name=name) as (_, header):
-            pass
-        if self.picture and isinstance(photo, Path) and self.picture != read_bytes(photo, "image"):
+        if isinstance(photo, bytes):
+            return self._on_picture()[1]
+        if self.picture and self.picture != read_bytes(photo, "image"):
             return self._on_other_copy(photo)
+        header = picture_header(photo)
         scaled, size, notes = self._frame(header)
         labels, classes, more = scaled.paint(size)
         if is_turned(header.orientation) and header.shown_shape == header.stored_shape:
             notes = [remark("fits_both_ways", photo)]
-        shown = photo if isinstance(photo, Path) else name
-        return Drawn(fit_labels(labels, shown, header, self.file), classes, (*more, *notes))
+        return Drawn(fit_labels(labels, photo, header, self.file), classes, (*more, *notes))
 
     def _frame(self, header: PictureHeader) -> tuple["Outlines", tuple[int, int], list[str]]:
         """Return outlines, and the height and width in which they are drawn, where the stated size is the stored one.
@@ -148,21 +147,25 @@ class Outlines:
     def _with(self, regions: tuple[Region, ...]) -> "Outlines":
         return Outlines(self.file, regions, self.size, self.names, self.stated)
 
-    def _on_other_copy(self, photo: Path) -> Drawn:
-        """Fit the labels to a photo that is another file than the picture, but shows the same."""
+    def _on_picture(self) -> tuple[np.ndarray, Drawn]:
+        """Return the picture in the annotation file (H, W, 3) uint8, upright, and what is drawn on it."""
         try:
-            picture, header = read_photo(self.picture, "imageData")
+            pixels, header = read_photo(self.picture, "imageData")
             labels, classes, notes = self.paint()
             labels = fit_labels(labels, "imageData", header, self.file)
         except DataError as error:
             reason = str(error).partition(";")[0]
             raise refusal("labelme_picture_unusable", self.file, file=self.file, reason=reason) from error
-        picture = apply_orientation(picture, header.turn)
+        return apply_orientation(pixels, header.turn), Drawn(labels, classes, notes)
+
+    def _on_other_copy(self, photo: Path) -> Drawn:
+        """Fit the labels to a photo that is another file than the picture, but shows the same."""
+        picture, drawn = self._on_picture()
         pixels, header = read_photo(photo)
         pixels = apply_orientation(pixels, header.turn)
         for turn in (1, header.orientation):
             if _is_same(apply_orientation(picture, turn), pixels):
-                return Drawn(apply_orientation(labels, turn), classes, notes)
+                return drawn._replace(labels=apply_orientation(drawn.labels, turn))
         raise refusal("labelme_picture_differs", self.file, file=self.file, photo=photo)
 
 

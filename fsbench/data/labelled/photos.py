@@ -142,10 +142,10 @@ def find_photo(stated: str, file: Path, root: Path | None, listing: Listing | No
         for folder in folders:
             found = existing_form(folder / path)
             if found is not None and is_file(found):
-                return found
+                return Path(os.path.normpath(found)) if ".." in found.parts else found
     near = [path for name in {plain.name, spaced.name} for path in (listing.named(name) if listing else ())]
     several = [path for path in near if names_path(str(plain), path)] or near
-    several = [path for path in several if part_word(reversed(path.parts[:-1])) == word] or several
+    several = [path for path in several if part_word(reversed(path.parent.parts)) == word] or several
     beside = [one for folder in folders for name in (plain.name, spaced.name) if (one := existing_form(folder / name))]
     if len(several) > 1 and not beside:
         raise DataError(
@@ -164,7 +164,7 @@ def names_path(stated: str, photo: Path) -> bool:
     """Return whether a photo lies in the folders that an annotation file names; true where it names none."""
     plain = composed(unquote(stated.replace("\\", "/")))
     parts = [part for part in PurePosixPath(plain).parts if part not in ("..", ".")]
-    return [composed(part) for part in photo.parts[-len(parts) :]] == parts
+    return not parts or [composed(part) for part in photo.parts[-len(parts) :]] == parts
 
 
 def photo_of_its_name(file: Path, root: Path | None) -> Path | None:

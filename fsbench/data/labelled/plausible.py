@@ -8,7 +8,6 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.base.files.images import open_image
-from fsbench.data.annotation_rules import RESERVED
 from fsbench.data.dataset import VOID
 from fsbench.data.labelled.image import LabelledImage, MaskFile
 from fsbench.data.labelled.outlines import LeftOut, Outlines
@@ -121,7 +120,7 @@ def _covered(_: np.ndarray, image: LabelledImage | None) -> str:
             if region.name == name:
                 region.paint(own, 1, LeftOut())
         covered = np.count_nonzero((own == 1) & (final != number) & (final != VOID) & (final != 0))
-        if covered > _MOST_COVERED * max(1, np.count_nonzero(own)) and name not in RESERVED:
+        if _MOST_COVERED * np.count_nonzero(own) < covered and (final == number).any():
             found.append(f"{100 * covered // np.count_nonzero(own)} % of {name}")
     return ", ".join(found)
 
@@ -179,26 +178,26 @@ CHECKS = (
     Check(
         "interpolated",
         _between,
-        "label maps as after smooth resizing: in {number} of them ({images}) a class ({found}) lies nowhere but "
+        "label maps as after smooth resizing ({number}: {images}): a class ({found}) lies nowhere but "
         "between a smaller and a larger number; resize label maps by the nearest pixel",
     ),
     Check(
         "void for background",
         _mostly_void,
-        "255 is void, and covers {found} of the label map where 0, the background, is hardly anywhere: {number} images "
-        "({images}); if 255 is the background, save it as 0",
+        "255 is void, and covers {found} of the label map where 0, the background, is hardly anywhere "
+        "({number}: {images}); if 255 is the background, save it as 0",
         of_most=True,
     ),
     Check(
         "covered",
         _covered,
-        "later objects cover earlier ones of other classes, in {number} images ({images}): {found}; order the objects "
+        "later objects cover earlier ones of other classes ({number}: {images}): {found}; order the objects "
         "so that what lies in front comes last",
     ),
     Check(
         "photos by bare name",
         _elsewhere,
-        "{number} photos were found by their names alone, while their files name other folders ({found}); check that "
+        "photos were found by their names alone, while their files name other folders ({number}: {found}); check that "
         "they are those that were labelled",
     ),
     Check(

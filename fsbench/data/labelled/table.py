@@ -84,6 +84,8 @@ def read_table(root: Path, classes: str = "", photos: Path | None = None) -> Lab
     if "test" in found.words and "val" in found.words:
         parts = ["trn" if word == "val" else part for word, part in zip(found.words, parts, strict=True)]
         found.notes.append(f"{root}: there are val and test; test is the test, and images of val belong to training")
+    if "val" not in parts:  # one part is no division
+        parts = [None] * len(parts)
     twice = Counter(image.name for image in found.images)
     images = [
         replace(

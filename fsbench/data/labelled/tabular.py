@@ -115,4 +115,4 @@ def _outlines(file: Path, photo: Path) -> Labels:
     content = read_annotations(file)
     if "shapes" not in content:
         raise DataError(f"{file} is COCO's file of many photos; expected LabelMe's of {photo.name}; read it by itself")
-    return read_labelme(content, file, with_picture=False)
+    return read_labelme(content, file, is_photo_named=True)

@@ -6,8 +6,10 @@ supports; all of them ask the same queries.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
+from math import comb
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -21,7 +23,8 @@ from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import queries_apart
 from fsbench.protocols.provider import Provider
 from fsbench.protocols.words import OTHERS, Choice, number_of, value_on
-from fsbench.scores.estimate import FEW_FREE
+from fsbench.scores.clusters import FEW_SETS
+from fsbench.scores.estimate import FEW_FREE, FEW_QUERIES
 from fsbench.scores.run_lengths import RUN_LENGTHS, SUPPORT_SETS, independent_sets
 
 Per = Literal["class", "set"]
@@ -107,6 +110,9 @@ class OwnSets(Provider):
         return self.data.candidates("trn")
 
 
+FITTING_SHOT = "fitting_shot"
+"""Entry of a manifest's header, if images or draws are too few for an interval: the K nearest to the test's that gives
+one with the same images, 0 if none does."""
 NAMED = "named_supports"
 """Entry of a manifest's header: whether the data set names the supports, rather than the seed."""
 UNSHOWN = "unshown_classes"
@@ -240,10 +246,23 @@ class OneSet(Draw):
             SUPPORT_SETS: overlap([set(chain.from_iterable(own.values())) for own in draws]),
         }
         first |= {name: value for name, value in further.items() if value}
+        if not named and self.runs > FEW_FREE and not _has_interval(every, draws):
+            first[FITTING_SHOT] = self._fitting_shot(data, task, shown)
         dropped = sorted(set(data.test_classes(task.fold)) - set(classes))
         return OfficialEpisodes(
             tuple(episodes), classes, len(episodes), official, DERIVED, dropped=dropped, first=first
         )
+
+    def _fitting_shot(self, data: SegmentationData, task: Task, shown: Mapping[str, Collection[int]]) -> int:
+        """Return the K, below the test's if possible, that gives an interval with the same images; 0 if none does."""
+        pool, queries = self.lists(data)
+        for shot in (*range(task.shot - 1, 0, -1), *range(task.shot + 1, len(pool) // self.runs + 1)):
+            with suppress(DataError):  # a class has too few images
+                draws = self.support_sets(data, replace(task, shot=shot), shown)
+                every = _apart(data, self.asked(draws, pool, queries), draws)
+                if _has_interval(every, draws) and (queries is not None or _enough(every, pool)):
+                    return shot
+        return 0
 
     def support_sets(
         self, data: SegmentationData, task: Task, shown: Mapping[str, Collection[int]]
@@ -336,10 +355,10 @@ class OneSet(Draw):
             notes.append(f"no support shows {name} {where}; methods of this suite predict nothing as it there")
         for unasked in stated.get(UNASKED, ()):
             notes.append(f"no query shows {header.class_names[str(unasked)]}, which {self.unasked}")
+        notes += _claims(header, self.per)
         if draws < self.runs and not stated.get(NAMED):
             number = number_of(draws, "draw")
             notes.append(f"{number} of supports instead of {self.runs}, which would leave too few images to ask")
-        notes += _claims(header)
         if draws * asked < header.official_episodes:
             notes.append(f"each draw asks the same first {asked} of {header.official_episodes // draws} images")
         if listed := stated.get(ONE_LIST):
@@ -381,24 +400,58 @@ def _apart(data: SegmentationData, queries: Sequence[str], draws: Sequence[Mappi
     return queries_apart(data, queries, {name for draw in draws for name in chain(*draw.values())})
 
 
-def _claims(header: Header) -> list[str]:
-    """Say what the draws do not tell of other supports: there are few, or they share images."""
-    draws = len(header.protocol_entries[RUN_LENGTHS])
-    different, sets = independent_sets(header), header.protocol_entries.get(SUPPORT_SETS)
+def _has_interval(queries: Sequence[str], draws: Sequence[Mapping[int, Sequence[str]]]) -> bool:
+    """Return whether a score has an interval that holds for other images and other supports."""
+    sets = [set(chain(*draw.values())) for draw in draws]
+    shared = overlap(sets)
+    different = shared["different"] * (shared["disjoint"] >= FEW_SETS) if shared else len(sets)
+    return len(queries) >= FEW_QUERIES and different > FEW_FREE
+
+
+def least_images(classes: int) -> tuple[int, int]:
+    """Return how many images in one list give an interval, and the K with which they do; K images of each class.
+
+    Five draws leave half of the images to be asked, and ten, and are hardly ever equal.
+
+    >>> least_images(1), least_images(2)
+    ((21, 2), (30, 1))
+    """
+    draws = FEW_FREE + 1
+    found = []
+    for shot in range(1, 4):
+        images = draws * shot * classes + max(FEW_QUERIES, draws * shot * classes)
+        while comb(images // classes, shot) ** classes < 200:  # 10 pairs of draws, equal in 5 % of the tests
+            images += 1
+        found.append((images, shot))
+    return min(found)
+
+
+def _claims(header: Header, per: Per) -> list[str]:
+    """Say what the draws do not tell of other supports: there are few, or they share images; and what would."""
+    stated = header.protocol_entries
+    draws, asked = len(stated[RUN_LENGTHS]), max(stated[RUN_LENGTHS])
+    different, sets = independent_sets(header), stated.get(SUPPORT_SETS)
     shared = (
         "" if sets is None else f"; {draws} draws share images, and are worth {sets['disjoint']:.1f} that share none"
     )
+    way_out = ""
+    if shot := stated.get(FITTING_SHOT):
+        way_out = f"; with these images --shot {shot} has one"
+    elif shot is not None and ONE_LIST in stated:
+        images, fewest = least_images(header.way if per == "class" else 1)
+        way_out = f"; these images are too few for any K: about {images} with --shot {fewest} have one"
+    few = [f"an interval needs {FEW_QUERIES} images that are asked, found {asked}{way_out}"] * (asked < FEW_QUERIES)
     if different > FEW_FREE:
         more = "so that they spread less than supports from elsewhere"
-        return [f"{shared.removeprefix('; ')}, {more}"] if shared else []
+        return few + ([f"{shared.removeprefix('; ')}, {more}"] if shared else [])
     if sets is not None and sets["different"] < draws:
         found = f"{draws} draws have {number_of(sets['different'], 'different set')} of supports, which"
     else:
         found = "one set of supports" if draws == 1 else f"{draws} sets of supports"
     verb = "is" if draws == 1 or (sets and sets["different"] == 1) else "are"
-    return [
+    return few or [
         f"{found} {verb} too few for an interval that holds for other supports, too; {FEW_FREE + 1} are needed"
-        f"{shared if different == 1 and draws > 1 else ''}"
+        f"{shared if different == 1 and draws > 1 else ''}{way_out}"
     ]
 
 

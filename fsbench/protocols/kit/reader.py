@@ -20,7 +20,7 @@ from fsbench.base.files.opening import is_folder
 from fsbench.base.statements import Statement
 from fsbench.data.image_io import read_label_map
 from fsbench.data.palettes import SeenColours
-from fsbench.data.picture_file import stated_size
+from fsbench.data.picture_file import LABEL_MAP, picture_header
 from fsbench.protocols.kit.answers import (
     TOLD_WORDS,
     AnswersError,
@@ -152,10 +152,11 @@ def _read_picture(file: Path, number: int, asked: Asked, colours: SeenColours) -
     """Return the mask of a PNG as a line of a file has it; `colours` are those of the pictures before."""
     ways = asked[number]["ways"]
     try:
-        stored = {"number": number, "size": list(stated_size(file, "label map"))}
+        header = picture_header(file, LABEL_MAP)
+        stored = {"number": number, "size": [header.height, header.width]}
         check_asked(stored | {"presence": None, "score": None}, asked, 0)  # the size, before anything is decoded
         # of several ways a number is another class in another episode, whose colour a program may have taken
-        labels = read_label_map(file, colours if ways == 1 else None, range(1, ways + 1))
+        labels = read_label_map(file, colours if ways == 1 else None)
     except DataError as error:
         raise AnswersError(str(error)) from None
     if labels.max() > ways:

@@ -12,10 +12,7 @@ from fsbench.scores.scores import DEFAULT
 
 INTERVAL_NOTE = "[low, high]: 95 % interval for other images of these classes"
 """Begin of the note on intervals."""
-CONDITIONAL_NOTE = (
-    f"{CONDITIONAL}: holds for the few supports of this test only; other supports may reverse it (--draws 5, where a "
-    "test takes it, tests five choices of supports)"
-)
+CONDITIONAL_NOTE = f"{CONDITIONAL}: holds for the few supports of this test only; other supports may reverse it"
 FEW_NOTE = "(n images): too few images for an interval"
 FEW_CLASSES_NOTE = "(n classes): too few classes for an interval; all supports of a class count as one here"
 

@@ -97,7 +97,7 @@ def tested(root: Path, runs: Path) -> list[int]:
     words = ["bench", "--method", "prototype", "--backbone", "demo", "--image-size", "128", "--dataset", "folder"]
     assert main([*words, "--data-root", str(root), "--shot", "2", "--no-trivial", "--runs", str(runs)]) == 0
     frame = pl.concat([pl.read_parquet(file) for file in runs.rglob("episodes.parquet")])
-    return [int(frame[column].explode().sum()) for column in ("tp", "pred", "gt")]
+    return [int(frame[column].list.sum().sum()) for column in ("tp", "pred", "gt")]
 
 
 @pytest.mark.slow(60)

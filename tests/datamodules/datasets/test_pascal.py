@@ -26,8 +26,9 @@ from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.data.image_io import read_label_map
 from fsbench.data.palettes import voc_colors
 from fsbench.data.published import checksums
-from fsbench.datamodules.datasets.pascal import CLASS_NAMES, Pascal, noise_table, read_sbd, set_samples
+from fsbench.datamodules.datasets.pascal import CLASS_NAMES, Pascal, noise_table, set_samples
 from fsbench.datamodules.kinds.mask_folder import read_names
+from fsbench.datamodules.prepare.sbd import read_sbd
 from fsbench.protocols.draws.image_lists import image_list
 from fsbench.protocols.draws.pair_lists import pair_list
 from tests.datamodules.builders import blocks, save_labels, save_names, save_pairs, save_photo
@@ -275,7 +276,7 @@ def test_stopped_conversion_is_taken_up(voc_archives: Path, tmp_path: Path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fsbench.datamodules.datasets.pascal.convert_sbd", stop)
+        patch.setattr("fsbench.datamodules.prepare.sbd.write_label_maps", stop)
         assert prepare(*arguments) == 130
     assert not (root / "VOC2012/SegmentationClassAug").exists()
     assert prepare(*arguments) == 0

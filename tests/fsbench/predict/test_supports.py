@@ -379,7 +379,7 @@ def test_annotations_without_an_outline_are_left_out_and_counted(folder, changes
     assert note == f"c.json: objects, or parts of one, that mark no pixel are left out: 1 of dog ({reason})"
     content["annotations"] = content["annotations"][2:]
     (folder / "c.json").write_text(json.dumps(content))
-    assert read_supports(["c.json"]) == ([], [note])
+    assert read_supports(["c.json"]) == ([], [note, "c.json: categories without an object are no classes: cat"])
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_corners_outside_the_image_are_counted_and_said(folder, tool, corners, t
     (folder / "c.json").write_text(json.dumps(drawn(tool, ("cat", corners), ("dog", BOX))))
     support, notes = only("c.json")
     assert set(support.classes.values()) == {"cat", "dog"}
-    assert notes == (
+    assert [note for note in notes if "outside" in note] == (
         [f"c.json: 1 of cat: {told} outside the image of 30x20, as after the photo was made smaller"] if told else []
     )
 
@@ -434,7 +434,7 @@ def test_corners_outside_are_summed_by_class(folder):
     far, near = [[20, 5], [40, 5], [40, 15]], [[20, 5], [35, 5], [20, 15]]
     (folder / "c.json").write_text(json.dumps(drawn("coco", ("cat", far), ("dog", far), ("cat", near), ("dog", BOX))))
     notes = only("c.json")[1]
-    assert [note.partition(" lie")[0] for note in notes] == [
+    assert [note.partition(" lie")[0] for note in notes if "outside" in note] == [
         "c.json: 2 of cat: 3 of 6 corners", "c.json: 1 of dog: 2 of 3 corners"
     ]  # fmt: skip
 
@@ -474,17 +474,14 @@ def test_what_programs_state_of_an_object_is_no_contradiction(folder, corners, v
 CONTRADICTED = [
     (SQUARE, {"bbox": [20, 12, 6, 6], "area": 100}, r"bbox \[20, 12, 6, 6\]"),
     ([[2, 2], [4, 2], [4, 4], [2, 4]], {"bbox": [0, 0, 30, 20]}, r"bbox \[0, 0, 30, 20\]"),
-    (SQUARE, {"bbox": [4, 4, 10, 10], "area": 900}, "area 900"),
-    (SQUARE, {"area": 12.5}, "area 12.5"),
     ([[20, 10], [80, 10], [80, 59], [20, 59]], {"bbox": [5, 2.5, 15, 12]}, r"bbox \[5, 2.5, 15, 12\]"),
     (RUNS, {"bbox": [2, 2, 5, 5]}, r"bbox \[2, 2, 5, 5\]"),
-    (RUNS, {"area": 4}, "area 4"),
 ]
 
 
 @pytest.mark.parametrize(("corners", "values", "told"), CONTRADICTED)
 def test_an_object_that_contradicts_itself_is_refused_by_its_id(folder, corners, values, told):
-    """The box or the area is of another object, or the outline of another size of the image."""
+    """The box is of another object, or the outline of another size of the image."""
     (folder / "c.json").write_text(json.dumps(stated(corners, id=77, **values)))
     with pytest.raises(DataError, match=rf"^annotation 77 of c\.json, cat, has the {told}, which its outline or mask"):
         read_supports(["c.json"])
@@ -643,9 +640,8 @@ MALFORMED_COCO = [
     (f"{SEGMENTATION}.counts", [700, -100], "its runs do not fill 600 pixels"),
     (f"{SEGMENTATION}.counts", [400.5, 199.5], "its runs are no whole numbers"),
     (f"{SEGMENTATION}.counts", "\u20ac", "its runs hold the character"),
-    ("categories", ..., "has no categories with id and name"),
-    ("categories.0.name", None, "has no categories with id and name"),
-    ("categories", [{"id": n, "name": str(n)} for n in range(255)], "has 255 categories, expected at most 254"),
+    ("categories", ..., "it has no list of categories"),
+    ("categories.0.name", None, "a category has no name"),
     ("images.0.file_name", "gone.png", "photo gone.png, which is not in .; put it there or give --support-root"),
     ("images.0.file_name", "m.json", "cannot be decoded"),
 ]
@@ -721,7 +717,7 @@ def test_pngs_of_a_photos_name_are_its_masks_or_photos_by_what_they_hold(folder,
         Image.fromarray(PHOTO).save(f"{place}/{Path(name).stem}.jpg")
         picture.save(f"{place}/{name}")
     grey.save(f"{place}/colours.jpeg")
-    read, (softened, note) = read_negatives(["neg"])
+    read, (note, softened) = read_negatives(["neg"])
     assert "smoothed" in softened
     names = sorted([*(f"{Path(name).stem}.jpg" for name in pngs), *pngs, "colours.jpeg"])
     assert [one.image_name for one in read if not one.classes] == [f"{place}/{name}" for name in names]

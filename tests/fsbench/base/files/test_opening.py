@@ -21,8 +21,8 @@ from fsbench.base.files.arrays import read_parquet
 from fsbench.base.files.opening import LIMITS, gunzip, parse_json
 from fsbench.base.files.yaml_files import parse_yaml
 from fsbench.data.image_io import read_image, read_label_map
+from fsbench.data.labelled.labelme import read_labelme
 from fsbench.datamodules.prepare.unpack import unpack
-from fsbench.predict.labelme import paint_labelme
 from tests.png_file import png_file
 
 
@@ -157,9 +157,8 @@ def test_sizes_of_images_are_looked_at_before_they_are_decoded(tmp_path, side, r
 def test_the_picture_in_a_labelme_file_is_bounded(tmp_path):
     mask = base64.b64encode(png(13_000, 13_000)).decode()
     shape = {"label": "a", "shape_type": "mask", "points": [[0, 0], [9, 9]], "mask": mask}
-    labels, classes, (note,) = paint_labelme(
-        {"shapes": [shape], "imageHeight": 9, "imageWidth": 9}, tmp_path / "x.json"
-    )
+    content = {"shapes": [shape], "imageHeight": 9, "imageWidth": 9}
+    labels, classes, (note,) = read_labelme(content, tmp_path / "x.json").paint()
     assert "1 of a (a mask that cannot be read: cannot be decoded (it has 13000x13000 pixels)" in note
     assert not labels.any() and not classes
 

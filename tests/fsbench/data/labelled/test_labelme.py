@@ -11,7 +11,13 @@ import pytest
 from PIL import Image
 
 from fsbench.base.errors import DataError
-from fsbench.predict.labelme import paint_labelme
+from fsbench.data.labelled.labelme import read_labelme
+
+
+def paint_labelme(given: dict, file: Path = Path("a.json")) -> tuple[np.ndarray, dict[int, str], list[str]]:
+    labels, classes, notes = read_labelme(given, file).paint()
+    return labels, dict(classes), list(notes)
+
 
 SQUARE = [[10, 10], [20, 10], [20, 20], [10, 20]]
 
@@ -27,9 +33,10 @@ def left_out(shape) -> str:
     given["shapes"] += [shape, {"label": "after", "points": (np.array(SQUARE) + 15).tolist()}]
     labels, names, (note,) = paint_labelme(given, Path("a.json"))
     expected = np.zeros((50, 40), np.uint8)
-    expected[10:21, 10:21], expected[25:36, 25:36] = 1, 2
+    (before, after), shown = names, list(names.values())
+    expected[10:21, 10:21], expected[25:36, 25:36] = before, after
     np.testing.assert_array_equal(labels, expected)
-    assert names == {1: "before", 2: "after"}
+    assert shown == ["before", "after"]
     return note.removeprefix("a.json: objects, or parts of one, that mark no pixel are left out: 1 of ")
 
 
