@@ -25,7 +25,7 @@ from fsbench.data.dataset import VOID, Part, QuerySampling
 from fsbench.data.file_rules import remark
 from fsbench.data.labelled.image import Drawn, LabelledImage, MaskFile
 from fsbench.data.labelled.plausible import Plausibility
-from fsbench.data.labelled.table import LabelledTable, read_table
+from fsbench.data.labelled.table import FORMS, LabelledTable, read_table
 from fsbench.data.list_substitutes import print_once
 from fsbench.data.orientation import fits_both_ways
 from fsbench.data.palettes import SeenColours
@@ -222,7 +222,7 @@ def described_table(root: Path, description: FolderDescription) -> LabelledTable
         )
     photos, masks = named_files(folders[0], IMAGE_SUFFIXES), named_files(folders[1], [".png"])
     seen: SeenColours = {}
-    labels = {name: NumberedMask(file, description.classes, seen) for name, file in masks.items()}
+    labels = {name: NumberedMask(file, description.classes, seen=seen) for name, file in masks.items()}
     names = [description.classes.get(number, "") for number in range(1, max(description.classes) + 1)]
     group = description.group_of([*photos])
     images = [LabelledImage(name, file, labels.get(name), None, group.get(name)) for name, file in photos.items()]
@@ -262,6 +262,8 @@ class Folder(CountedLabels):
         else:
             self.table = read_table(self.root)
             classes = {number: name for number, name in enumerate(self.table.class_names, start=1) if name}
+            if not classes or not any(image.labels for image in self.table.images):
+                raise DataError(f"{self.root} has no labelled image; expected {FORMS}", *self.table.notes)
             described = FolderDescription.model_construct(name=own_name(self.root), classes=classes, folds=[[*classes]])
         self.description = described
         self.name, self.class_names = described.name, self.table.class_names
@@ -279,6 +281,20 @@ class Folder(CountedLabels):
         paths = {part: existing_form(self.root / file) or self.root / file for part, file in files.items()}
         named = "train" in self.description.model_fields_set
         return {part: path for part, path in paths.items() if part == "val" or named or path.exists()}
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on how the images were read, and on those that no list has."""
+        notes, rows = [*self.table.notes], self.table.images
+        if not self.is_described and (bare := [row.name for row in rows if not row.labels]):
+            notes.append(f"{len(bare)} images are left out, as they have no labels: {some(bare, 3)}")
+        if (
+            not self.is_described
+            and "trn" in self.lists
+            and (apart := [r.name for r in rows if r.labels and not r.part])
+        ):
+            notes.append(f"{len(apart)} images of no part are taken for training: {some(apart, 3)}")
+        return notes
 
     def list_name(self, part: Part) -> str:
         """Return words for the list of a part."""
@@ -367,7 +383,7 @@ class Folder(CountedLabels):
                 fold; or groups do not fit the lists.
         """
         self.check_groups()
-        for note in self.implausible(self.candidates("val") if names is None else names):
+        for note in [*self.notes, *self.implausible(self.candidates("val") if names is None else names)]:
             print_once(f"{self.name}: {note}")
         wanted = [] if fold is None else self.test_classes(fold)
         tables = [self.count_table(sorted(self.candidates("val") if names is None else names))]
@@ -380,7 +396,7 @@ class Folder(CountedLabels):
         """Return notes on what is not plausible of up to `LOOKED_AT` label maps, evenly spaced over `names`."""
         found = Plausibility()
         for place in np.linspace(0, len(names) - 1, min(len(names), LOOKED_AT)).astype(int):
-            found.add(names[place], self.label_map(names[place]))
+            found.add(names[place], self.label_map(names[place]), self._rows[composed(names[place])])
         return found.notes()
 
     def _trained_table(self) -> list[PixelTable]:
@@ -389,7 +405,7 @@ class Folder(CountedLabels):
         return []
 
     def faults(self, tables: Sequence[PixelTable], wanted: Sequence[int]) -> Iterator[str]:
-        """Yield what contradicts the classes, of which those in `wanted` must be shown; the first table is the tests'."""
+        """Yield what contradicts the classes; those in `wanted` must be shown. The first table is of the test."""
         tested, shown = set(tables[0].labels), Counter(label for table in tables for label in table.labels)
         if VOID in tested and tested <= {0, VOID}:
             which = "all label maps" + ("" if shown.keys() <= {0, VOID} else f" of {self.list_name('val')}")
@@ -418,7 +434,7 @@ class Folder(CountedLabels):
         data = report.attempt("images", lambda: cls(str(root)))
         if data is None:
             return
-        for note in data.table.notes:
+        for note in data.notes:
             report.note("images", note)
         folds = f", {data.folds} folds" if data.is_described else ""
         report.ok("classes", f"{data.name}: {len(data.class_numbers)} classes{folds}")
@@ -461,9 +477,8 @@ def _check_labels(report: Report, data: Folder, listed: Mapping[Part, Sequence[s
     problems = dict.fromkeys(fault for wanted in folds for fault in data.faults(tables, wanted))
     for problem in problems:
         report.problem("label maps", problem)
-    for names in listed.values():
-        for note in data.implausible(names):
-            report.note("label maps", note)
+    for note in data.implausible(sorted({name for names in listed.values() for name in names})):
+        report.note("label maps", note)
     void = [name for table in tables for name in table.names if VOID in table.class_pixels(name)[0].keys() <= {0, VOID}]
     if void and not problems:
         verb = "label map holds" if len(void) == 1 else "label maps hold"

@@ -63,13 +63,8 @@ class Splits:
 
     def numbers(self, part: str) -> range:
         """Return the class numbers of a part: ranks from 1, training before validation before test."""
-        first = 1
-        for name in PARTS:
-            last = first + len(getattr(self, name))
-            if name == part:
-                return range(first, last)
-            first = last
-        raise KeyError(part)
+        before = sum(len(getattr(self, name)) for name in PARTS[: PARTS.index(part)])
+        return range(before + 1, before + 1 + len(getattr(self, part)))
 
 
 class Fss1000(BinaryMasks):

@@ -1,22 +1,24 @@
-"""Anybody's images for classification: a folder for each class."""
+"""Anybody's images for classification: a folder for each class, or a table."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from fsbench.base.errors import DataError
 from fsbench.base.files.names import two_alike
+from fsbench.data.labelled.table import read_table
 from fsbench.data.source import Source
 from fsbench.datamodules.kinds.class_folders import below_folders, class_folders, require_images
 from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
 class ImageFolder(LabelledImages):
-    """A user's photos for classification: one folder per class, sorted by name.
+    """A user's photos for classification: one folder per class, sorted by name, or a CSV or Parquet table.
 
     Args:
-        root: folder of the class folders.
+        root: folder of the class folders; or a table with the columns photo and classes, and perhaps group.
         lists: path of a file that lists classes and images, used instead of all photos in the folders; or a list with
             one such path.
-        classes: names of the only class folders to take; None takes all.
+        classes: names of the only classes to take; None takes all.
         max_images: number of images taken of each class, the first by name; None takes all.
     """
 
@@ -24,7 +26,11 @@ class ImageFolder(LabelledImages):
     turns_images = True
     source = Source(
         kind="own",
-        holds=("<class>/<image>, as .jpg, .jpeg, .png, .webp, .bmp, .gif, .tif, .tiff or .ppm",),
+        instructions="""\
+Give a folder that holds a folder for each class with its images in it:
+  <root>/<class>/<image>        .jpg, .jpeg, .png, .bmp, .tif, .tiff
+or a table <root>.csv with a line for each image, its path and its class, in the columns photo and classes
+""",
     )
 
     def __init__(
@@ -34,12 +40,17 @@ class ImageFolder(LabelledImages):
         classes: list[str] | None = None,
         max_images: int | None = None,
     ):
+        self.file = Path(root).expanduser()
         self.classes = classes
         self.max_images = max_images
-        super().__init__(root, lists)
+        self._groups: dict[str, str] = {}
+        super().__init__(str(self.file.parent) if self.file.is_file() else root, lists)
+
+    def group_of(self, name: str) -> str:
+        return self._groups.get(name, name)
 
     def derive(self) -> list[tuple[str, Sequence[str]]]:
-        folders = class_folders(self.folder)
+        folders = self._rows_by_class() if self.file.is_file() else class_folders(self.folder)
         if alike := two_alike(folders):
             raise DataError(
                 f"{self.folder} has the class folders {alike[0]} and {alike[1]}, whose names differ by case, spaces or "
@@ -51,4 +62,20 @@ class ImageFolder(LabelledImages):
                 raise DataError(f"{self.folder} has no class folder {absent[0]}, which classes asks for; correct it")
             folders = {name: folders[name] for name in sorted(set(self.classes))}
         require_images(folders, self.folder)
+        if self.file.is_file():
+            return [(name, images[: self.max_images]) for name, images in folders.items()]
         return below_folders(folders, lambda name: name, self.max_images)
+
+    def _rows_by_class(self) -> dict[str, tuple[str, ...]]:
+        """Return {class: paths of its images, relative to the table} and remember the images' groups."""
+        found: dict[str, tuple[str, ...]] = {}
+        for row in read_table(self.file).images:
+            shown = [name for name, is_shown in row.classes.items() if is_shown]
+            if len(shown) != 1 or isinstance(row.photo, bytes):
+                raise DataError(f"{self.file} gives {row.name} {len(shown)} classes; expected one class for an image")
+            name = (
+                row.photo.relative_to(self.root).as_posix() if row.photo.is_relative_to(self.root) else str(row.photo)
+            )
+            found[shown[0]] = (*found.get(shown[0], ()), name)
+            self._groups |= {name: row.group} if row.group else {}
+        return dict(sorted(found.items()))

@@ -20,10 +20,8 @@ from fsbench.datamodules.kinds.find_folder import require_folder
 from fsbench.datamodules.kinds.view_episodes import ViewEpisodes
 from fsbench.datamodules.kinds.views import SEPARATOR, AnnotatedMask, listed_views, view_photo
 from fsbench.datamodules.lists.plain_pickle import read_annotation_pickle
-from fsbench.datamodules.prepare.by_hand import archive_at_hand, take_file
+from fsbench.datamodules.prepare.by_hand import bring_file
 from fsbench.datamodules.prepare.job import Job
-from fsbench.datamodules.prepare.making import making_place, publish
-from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.incontext import EpisodeRun, OwnEpisodes, every_tenth
 from fsbench.protocols.draws.pools import Pool
@@ -223,24 +221,16 @@ class Lvis(CocoViews):
         Raises:
             DataError: neither annotation file is available, or photos are not.
         """
-        has_own = _take_own_file(job, cls.source)
-        has_list = any(is_file(folder / FILE) for folder in _folders(job))
-        if not has_list and not has_own:
-            where = " or ".join(str(folder) for folder in _folders(job))
+        there = [file for file in (FILE, OWN_FILE) if bring_file(job, file)]
+        if not there:
             raise cls.source.missing(
-                f"no {FILE} in {where}; expected the authors' file, or for --protocol presence alone LVIS's own "
-                f"{OWN_FILE} or its .zip"
+                f"no {FILE} and no {OWN_FILE} in {job.root} or the folder of --from; expected one of them"
             )
-        if has_list:
-            take_file(job, FILE, cls.source)
-        remarks = [f"{file}: no checksum is published" for file in (FILE, OWN_FILE) if is_file(job.root / file)]
-        if not has_own:
-            remarks.append(
-                f"{OWN_FILE} is not there: --protocol presence needs it, in {job.root} or in the folder of --from"
-            )
-        if not has_list:
-            remarks.append(f"{FILE} is not there: all tests but --protocol presence need it")
-        return [*remarks, *cls.provide_photos(job, FILE if has_list else OWN_FILE)]
+        remarks = [f"{file}: no checksum is published" for file in there]
+        for file, needs in ((OWN_FILE, "--protocol presence needs"), (FILE, "all tests but --protocol presence need")):
+            if file not in there:
+                remarks.append(f"{file} is not there: {needs} it, in {job.root} or in the folder of --from")
+        return [*remarks, *cls.provide_photos(job, there[0])]
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
@@ -415,26 +405,3 @@ def _short_object(entry: dict[str, Any]) -> dict[str, Any]:
 def _without_object(entry: dict[str, Any]) -> Any:
     """Drop an annotated object while the file is parsed."""
     return None if "segmentation" in entry else entry
-
-
-def _folders(job: Job) -> list[Path]:
-    return [job.root] if job.source is None else [job.root, job.source]
-
-
-def _take_own_file(job: Job, source: Source) -> bool:
-    """Put LVIS's own file into the root, as it is or from its archive; returns whether it is there."""
-    target = job.root / OWN_FILE
-    if is_file(target):
-        return True
-    if any(is_file(folder / OWN_FILE) for folder in _folders(job)):
-        take_file(job, OWN_FILE, source)
-        return True
-    archive = archive_at_hand(job, [f"{OWN_FILE}.zip"])
-    if archive is None:
-        return False
-    with making_place(target) as making:
-        if not unpack(archive, making, lambda name: name.name if name.name == OWN_FILE else None):
-            raise DataError(f"archive {archive} has no {OWN_FILE}; expected LVIS's annotations of its validation part")
-        job.note(archive, None, verified=False)
-        publish(making / OWN_FILE, target)
-    return True

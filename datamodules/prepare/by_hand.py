@@ -4,9 +4,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from fsbench.base.errors import DataError
 from fsbench.base.files import is_file, replacing
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.making import making_place, publish
+from fsbench.datamodules.prepare.unpack import unpack
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """Ends of names of archives, which are read whatever they are packed with."""
@@ -18,7 +21,7 @@ def find_archive(job: Job, archive: ByHand, source: Source) -> Path:
     Args:
         job: folders and options of the preparation.
         archive: the archive, with the file names that it may have.
-        source: has the instructions for getting the archive, for the error message.
+        source: says how to get the archive, for the error message.
 
     Raises:
         DataError: the archive is in none of these folders; the message says how to fetch it.
@@ -49,22 +52,44 @@ def archive_at_hand(job: Job, names: Sequence[str]) -> Path | None:
 
 
 def take_file(job: Job, file: str, source: Source, root: Path | None = None) -> None:
-    """Copy the authors' `file` from the folder of `--from` into `root` (default: the job's), unless it is there.
+    """Do what `bring_file` does.
 
     Raises:
-        DataError: the file is in neither place; the message says what to fetch from where.
+        DataError: the file is in none of the places; the message says what to fetch from where.
+    """
+    if not bring_file(job, file, root):
+        where = f" or {job.source}" if job.source else ""
+        raise source.missing(f"no {file} in {root or job.root}{where}; expected the authors' file")
+
+
+def bring_file(job: Job, file: str, root: Path | None = None) -> bool:
+    """Put the authors' `file` into `root` (default: the job's), as it is in the folder of `--from`, or out of its .zip.
+
+    Returns:
+        Whether the file is in `root`.
+
+    Raises:
+        DataError: the .zip does not hold the file, or is damaged.
     """
     target = (root or job.root) / file
     if is_file(target):
-        return
+        return True
     places = [job.source / file, job.source / target.name] if job.source else []
     found = next((path for path in places if is_file(path)), None)
-    if found is None:
-        where = f" or {job.source}" if job.source else ""
-        raise source.missing(f"no {file} in {target.parents[file.count('/')]}{where}; expected the authors' file")
-    target.parent.resolve().mkdir(parents=True, exist_ok=True)
-    with replacing(target) as temporary:
-        shutil.copyfile(found, temporary)
+    if found is not None:
+        target.parent.resolve().mkdir(parents=True, exist_ok=True)
+        with replacing(target) as temporary:
+            shutil.copyfile(found, temporary)
+        return True
+    archive = archive_at_hand(job, [f"{target.name}.zip"])
+    if archive is None:
+        return False
+    with making_place(target) as making:
+        if not unpack(archive, making, lambda name: name.name if name.name == target.name else None):
+            raise DataError(f"archive {archive} has no {target.name}; expected it there; fetch it again")
+        job.note(archive, None, verified=False)
+        publish(making / target.name, target)
+    return True
 
 
 def _places(job: Job) -> list[Path]:

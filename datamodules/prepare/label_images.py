@@ -8,8 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fsbench.base.files import replacing
+from fsbench.base.errors import DataError
+from fsbench.base.files import is_file, read_text, replacing, write_text
 from fsbench.data.palettes import voc_colors
+
+RENDERED = "rendered-from.txt"
+"""File beside rendered label maps with what they follow from, such as a checksum and the rule that painted them."""
 
 
 def write_label_map(path: Path, labels: np.ndarray) -> None:
@@ -52,3 +56,35 @@ def write_label_maps(
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         written = pool.map(lambda name: write_label_map(folder / f"{name}.png", label_map(name)), wanted)
         list(tqdm(written, total=len(wanted), desc=description, unit="image", disable=None))
+
+
+def render(
+    folder: Path, origin: str, names: Iterable[str], label_map: Callable[[str], np.ndarray], description: str
+) -> None:
+    """Write the label maps of `names` into `folder`, unless those of the same `origin` are there.
+
+    Written files of the same origin are kept, so that an interrupted call goes on where it stopped.
+
+    Args:
+        folder: where label PNGs are written, created if absent.
+        origin: text that changes with what the label maps follow from; it stays in the file `RENDERED` beside them.
+        names, label_map, description: as for `write_label_maps`.
+
+    Raises:
+        DataError: the folder has label maps that were not rendered by this function.
+    """
+    folder.mkdir(exist_ok=True)
+    marker, part = folder / RENDERED, folder / f"{RENDERED}.part"
+    if is_file(marker) and read_text(marker, "list").strip() == origin:
+        return
+    if not is_file(part) and not is_file(marker) and any(folder.glob("*.png")):
+        raise DataError(
+            f"{folder} has label maps of another program; expected none, or those of an earlier --render; move them "
+            "elsewhere, or leave --render out"
+        )
+    if not is_file(part) or read_text(part, "list").strip() != origin:
+        for path in folder.glob("*.png"):  # of another origin
+            path.unlink()
+        write_text(part, f"{origin}\n")
+    write_label_maps(folder, names, label_map, description)
+    part.replace(marker)

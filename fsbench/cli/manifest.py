@@ -16,7 +16,7 @@ from fsbench.data.episodes.manifest import description, differences, read_manife
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.own_lists import marked_if_own
 from fsbench.protocols.reading import load_segmentation, read_checked_manifest, segmentation_of
-from fsbench.runner.config.datasets import choose_dataset, open_dataset
+from fsbench.runner.config.datasets import choose_dataset, open_dataset, usual_protocol
 from fsbench.runner.config.limits import check_replaced, whole
 from fsbench.runner.config.registry import check_known, task_of
 from fsbench.runner.config.run_config import DEFAULT_PROTOCOL
@@ -72,7 +72,8 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
     if not options.out.name.endswith((".jsonl", ".jsonl.gz")):
         raise SettingsError(f"--out is {options.out}, expected a name that ends in .jsonl or .jsonl.gz")
     check_replaced(options.out, "--out", "manifest", read_manifest)
-    protocol = load_segmentation(options.protocol or DEFAULT_PROTOCOL)
+    usual = usual_protocol(options.dataset, given_root(options)) or DEFAULT_PROTOCOL
+    protocol = load_segmentation(options.protocol or usual)
     task = Task(**given_task(options)).about(options.classes)
     data = protocol.draw.data(_open(options.dataset, options), task.fold, task.shot)
     manifest = protocol.manifest(data, protocol.draw.with_own_ways(data, task))

@@ -101,7 +101,7 @@ def is_scan(path: Path) -> bool:
 def is_dicom(path: Path) -> bool:
     """Return whether a file is DICOM, by its name or content; files with names of pictures are not looked into."""
     try:
-        if PICTURE.search(path.name):
+        if PICTURE.search(path.name) or path.name.upper() == "DICOMDIR":  # a list of files
             return False
         with open_file(path, "volume") as file:
             return path.suffix.lower() == ".dcm" or file.read(132)[128:] == b"DICM"

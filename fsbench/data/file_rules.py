@@ -18,11 +18,7 @@ RULES: dict[str, str] = {
     "labelme_picture_alone": "finds no photo {photo}; the picture that it holds itself (imageData) is taken",
     "labelme_picture_unusable": "holds a picture (imageData) that cannot be used ({reason}); expected an image file of "
         "the stated size as base64, or null; name the photo that is meant (photo:{file})",
-    "labelme_other_name": "names the photo {photo}, which is taken, while {own} has its own name; if files were "
-        "renamed, give {own}:{file}",
     "objects_left_out": "objects, or parts of one, that mark no pixel are left out: {objects}",
-    "corners_outside": "{outside} of {corners} corners lie up to {most} pixels outside the image of {width}x{height}, "
-        "as after the photo was made smaller",
     "outline_contradicted": "has the {stated}, which its outline or mask from {left}, {top} to {right}, {bottom} "
         "contradicts; expected those of one object; correct the outline, as after the photo was made smaller, or "
         "leave out the value that is wrong",

@@ -203,6 +203,7 @@ class LabelFile:
             if found.keys() <= voc_numbers().keys():
                 return numbered(values, voc_numbers())
             if any(len(set(colour)) > 1 for colour in found):
+                found.pop((0, 0, 0), None)
                 raise self.refusal(f"shows {colour_table(found)}", "save class numbers as a grey PNG")
             values = values[..., 0]  # grey in three channels
         if values.dtype not in (bool, np.uint8) and (values.min(initial=0) < 0 or values.max(initial=0) > 255):
@@ -210,15 +211,15 @@ class LabelFile:
         return values.astype(np.uint8)
 
     def check_opacity(self) -> None:
-        """Raise DataError if a pixel is half transparent, or a grey file calls a class number transparent."""
+        """Raise DataError if a pixel is half transparent, or a file without alpha calls a class transparent."""
         if self.opacity is None:
             return
         if half := np.count_nonzero((self.opacity > 0) & (self.opacity < 255)):
             raise self.refusal(f"has {half} half-transparent pixels", "save it without soft edges")
-        if self.header.mode in ("1", "L", "I", "I;16", "I;16B"):
-            number = int(self.stored[self.opacity == 0][0])
-            if number not in (0, VOID):
-                raise self.refusal(f"calls its number {number} transparent (nodata)", "save void as 255")
+        if self.stored.ndim == 2 and self.header.mode not in ("LA", "PA"):
+            numbers = set(np.unique(self.stored[self.opacity == 0]).tolist()) - {0, VOID}
+            if numbers:
+                raise self.refusal(f"calls its number {int(min(numbers))} transparent (nodata)", "save void as 255")
 
     @property
     def painting(self) -> np.ndarray:

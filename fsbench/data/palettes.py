@@ -103,8 +103,10 @@ def painted_labels(pixels: np.ndarray, colours: Mapping[Colour, int], subject: s
     found = colours_in(pixels)
     numbers = {_nearest(colour, found): number for colour, number in colours.items()}
     background = [colour for colour in (_BLACK, _WHITE) if colour in found and colour not in numbers]
+    if len(background) == 2 and not numbers.keys() & found.keys():
+        background = [_BLACK]
     objects = {colour: count for colour, count in found.items() if colour not in background}
-    if not colours and len(background) < 2:
+    if not colours:
         numbers = dict.fromkeys(list(objects)[:1], 1)
     labels = numbered(pixels, numbers)
     has_more = not objects.keys() <= numbers.keys()

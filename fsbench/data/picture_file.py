@@ -243,8 +243,9 @@ def _orientation(image: Image.Image, exif: bytes) -> int:
 def _problem(image: Image.Image, header: PictureHeader, form: Form) -> str:
     """Return in words why a file is not of a form; "" if it is."""
     tags, bands = _tags(image), len(image.getbands())
-    if header.format not in form.formats or (header.is_lossy and form.is_exact):
-        return f"is a {_NAMES.get(header.format, header.format)}{' with lossy compression' * header.is_lossy}"
+    is_smeared = header.is_lossy and form.is_exact
+    if header.format not in form.formats or is_smeared:
+        return f"is a {_NAMES.get(header.format, header.format)}{' with lossy compression' * is_smeared}"
     if (pages := _pages(image)) > 1:
         return f"has {pages} pages"
     modes = _NUMBERS if form.is_exact else _SHADES

@@ -70,7 +70,6 @@ class Source:
         holds: paths that the root then holds.
         notes: further lines, which say what a user would otherwise do in another way.
         lists: name of the data set whose authors' lists are taken, as in `<name>.list_files.csv`; "" for none.
-        instructions: in place of all this, a text for the user; `%(<archive>)s` stands for an archive's checksum.
     """
 
     kind: Literal["published", "drawn", "own"] = "published"
@@ -83,7 +82,6 @@ class Source:
     holds: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     lists: str = ""
-    instructions: str = ""
 
     @property
     def command(self) -> str:
@@ -94,8 +92,6 @@ class Source:
     @property
     def guide(self) -> list[str]:
         """Lines that say how to get the data: what from which page, the command, and what the root then holds."""
-        if self.instructions:
-            return (self.instructions % {archive.name: f"md5 {archive.md5}" for archive in self.archives}).splitlines()
         lines = []
         to_get = self._by_page((one.page, one.names[0]) for one in self.by_hand)
         if to_get:

@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -217,20 +218,19 @@ class PredictionJournal:
             if force:
                 for name in list(self.entries):
                     self.remove(name)
-                self.lines.path.unlink()
             elif written != identity:
                 raise SettingsError(
                     f"{out} has predictions that were made with other settings ({_difference(written, identity)}); "
                     "choose another --out, or --force to remove them"
                 )
-        for name in sorted({*classes} - self.numbers.keys()):
+        for name in sorted({*classes} - self.numbers.keys(), key=_with_numbers):
             self.numbers[name] = max(self.numbers.values(), default=0) + 1
         if len(self.numbers) > MAX_CLASSES:
             raise SettingsError(
                 f"{out} has results of {len(self.numbers)} classes, with those of this command; expected at most "
                 f"{MAX_CLASSES}; choose another --out"
             )
-        if not self.lines.path.is_file():
+        if force or not self.lines.path.is_file():
             self.lines.create(checked_line({"identity": identity, "numbers": self.numbers}))
 
     def add(self, entry: Entry) -> None:
@@ -269,6 +269,11 @@ def _entry(value: Any) -> Entry | None:
         return None
     name = PurePath(entry.photo)
     return None if not name.parts or name.is_absolute() or ".." in name.parts or "\0" in entry.photo else entry
+
+
+def _with_numbers(name: str) -> list[str | int]:
+    """Return a key that sorts "class 9" before "class 10"."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", name))]
 
 
 def _class_numbers(value: Any) -> dict[str, int]:

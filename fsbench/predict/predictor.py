@@ -235,7 +235,7 @@ class Predictor:
         """Add labelled images, and images without the classes (negatives); return the predictor itself.
 
         Args:
-            supports: Labelled images, as `read_supports` returns them.
+            supports: Labelled images, as `read_supports` returns them; one that shows no class is a negative.
             negatives: Images without the classes, as `read_negatives` returns them.
         """
         names: dict[tuple[tuple[int, ...], str], str] = {}
@@ -245,8 +245,11 @@ class Predictor:
             key = support.pixels.shape, pixels_digest(support.pixels)
             return replace(support, image_name=names.setdefault(key, support.image_name))
 
+        marked = [one for one in supports if one.classes]
+        unmarked = [one for one in supports if not one.classes]
         return self._take(
-            [named(one) for one in (*self.supports, *supports)], [named(one) for one in (*self.negatives, *negatives)]
+            [named(one) for one in (*self.supports, *marked)],
+            [named(one) for one in (*self.negatives, *negatives, *unmarked)],
         )
 
     def clear(self) -> "Predictor":
@@ -357,7 +360,8 @@ class Predictor:
     ) -> Iterator[ImageResult]:
         """Segment the images of folders and single images, one by one, sorted by name.
 
-        An image that cannot be read raises DataError; with `refused`, its message is appended there instead.
+        Labelled images are predicted, too (see `own_labels`). An image that cannot be read raises DataError; with
+        `refused`, its message is appended there instead.
         """
         paths = [query] if isinstance(query, str | Path) else query
         images = find_images([Path(path) for path in paths], refused=refused)

@@ -7,8 +7,14 @@ from contextlib import suppress
 
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageOps, ImageSequence, __version__
+from PIL import Image, ImageOps, ImageSequence, TiffImagePlugin, __version__
 
+FORMATS = ["PNG", "JPEG", "TIFF", "BMP"]
+with suppress(ImportError):  # HEIC, where pillow-heif is installed
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener(thumbnails=False)
+    FORMATS.append("HEIF")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 STACK = re.compile(r'ImageJ=.*?\simages=(?!1\s)|.*"truncated": true', re.DOTALL)
 session = onnxruntime.InferenceSession(__file__.removesuffix("py") + "onnx", providers=["CPUExecutionProvider"])
@@ -17,11 +23,11 @@ about = session.get_modelmeta().custom_metadata_map
 
 def read(path: str) -> np.ndarray:
     """Return the pixels (H, W, 3) of a photo as it is seen, over white; ValueError where `fsbench predict` has one."""
-    image, exif = Image.open(path, formats=("PNG", "JPEG", "TIFF", "BMP")), Image.Exif()
+    image, exif = Image.open(path, formats=FORMATS), Image.Exif()
     image.info.pop("xmp", None)  # EXIF alone turns a photo
     tags, bands, pages = dict(getattr(image, "tag_v2", {})), len(image.getbands()), getattr(image, "n_frames", 1)
-    if image.format == "TIFF":  # smaller copies of a picture are no pages, and a single page may be a stack
-        pages = sum(not frame.tag_v2.get(254, 0) & 5 for frame in ImageSequence.Iterator(image))
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # a smaller copy is no page; a page may be a stack
+        pages = sum(not image.tag_v2.get(254, 0) & 5 for _ in ImageSequence.Iterator(image))
         pages += bool(STACK.match(str(tags.get(270, "")))) + (tags.get(254, 0) & 1) + (tags.get(32997, 1) > 1)
         image.seek(0)
     bits = 16 if ";16" in str(image.tile) else max(tags.get(258, (8,)))

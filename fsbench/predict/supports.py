@@ -3,7 +3,7 @@
 Shapes: (H, W) an image, M distinct images, N classes, K shots, S image side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from fsbench.data.batch import image_key
 from fsbench.data.class_names import check_names
 from fsbench.data.dataset import VOID
 from fsbench.data.file_rules import remark
-from fsbench.data.image_io import is_transparent, read_photo, read_upright
+from fsbench.data.image_io import is_transparent, read_photo
 from fsbench.data.label_maps import way_labels
 from fsbench.data.labelled.classes import ClassNames, first, parse_classes
 from fsbench.data.labelled.files import Found, read_annotations
-from fsbench.data.labelled.image import NO_CLASS, Drawn, LabelledImage, MaskFile
+from fsbench.data.labelled.image import NO_CLASS, LabelledImage, MaskFile
 from fsbench.data.labelled.labelme import read_labelme
 from fsbench.data.labelled.photos import SUFFIXES, TABLES
 from fsbench.data.labelled.plausible import Plausibility
@@ -176,39 +176,32 @@ def read_supports(
         SettingsError: a text names no existing files, or no support shows a class that `classes` names.
         DataError: a file cannot be read or is invalid.
     """
-    names, seen = parse_classes(classes), SeenColours()
+    names, seen, plausibility = parse_classes(classes), SeenColours(), Plausibility()
     supports: list[Support] = []
     notes: list[str] = []
-    plausibility = Plausibility()
     for one in given:
         spec = one if isinstance(one, tuple) else parse_support(one)
         found = _found(spec, names, seen, root)
+        labelled = [image for image in found.images if image.labels]
+        if is_folder(spec[2]) and not labelled:
+            told = [f"the folder {spec[2]} has no support", f"expected {IN_FOLDERS}", *found.notes]
+            raise SettingsError("; ".join(told))
         notes += found.notes
-        labelled = [image for image in found.images if image.labels is not None]
-        if is_folder(spec[2]):
-            if not labelled:
-                raise SettingsError(
-                    "; ".join([f"the folder {spec[2]} has no support", f"expected {IN_FOLDERS}", *found.notes])
-                )
-            if alone := _alone(found):
-                notes.append(f"left out, as no mask or photo has the same name: {first(alone)}")
         empty: list[Path] = []
         for image in labelled:
-            drawn = _drawn(image)
-            classes_taken = {n: name for n, name in drawn.classes.items() if not names.chosen or name in names.chosen}
-            if not drawn.classes and not is_folder(spec[2]):
-                raise _nothing_marked(image, drawn, names)
-            if not drawn.classes and image.labels:
-                empty.append(image.labels.file)
-            if not drawn.classes or classes_taken:
-                notes += [note for note in drawn.notes if note not in notes]
-            if classes_taken:
-                support, more = _support(image, drawn._replace(classes=classes_taken))
+            support, more = _support(image, names.chosen)
+            if not support.classes and (is_folder(spec[2]) or len(labelled) > 1 or names.chosen):
+                empty.append(_file(image))
+            elif not support.classes:
+                raise _nothing_marked(image, support.labels, more)
+            else:
                 supports.append(support)
-                notes += more
+                notes += [note for note in more if note not in notes]
                 plausibility.add(support.image_name, support.labels, image)
-        if empty:
+        if empty and not names.chosen:
             notes.append(f"left out, as nothing that has a name is marked: {first(empty)}")
+        if alone := _alone(found):
+            notes.append(f"left out, as no mask or photo has the same name: {first(alone)}")
     shown = {name for support in supports for name in support.classes.values()}
     check_names(shown, "the supports")
     names.check(shown)
@@ -230,9 +223,10 @@ def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list
         SettingsError: a text names no existing files.
         DataError: a file cannot be read or is invalid.
     """
-    photos: list[Support | Path] = []
+    photos: list[Path] = []
     regions: list[Support] = []
     notes: list[str] = []
+    plausibility = Plausibility()
     for text in given:
         path = Path(text).expanduser()
         check_no_scan(path)
@@ -244,8 +238,7 @@ def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list
                 f"negative {text}: there is no such file or folder{near_path(path)}; expected a photo, a folder of "
                 f"photos, or {FORMS}"
             )
-        spec = parse_support(text)
-        found = _found(spec, ClassNames(), SeenColours(), root, is_negative=True)
+        found = _found(parse_support(text), ClassNames(), SeenColours(), root, is_negative=True)
         notes += [f"negatives: {note}" for note in found.notes]
         for image in found.images:
             if image.labels is None and isinstance(image.photo, Path):
@@ -253,15 +246,14 @@ def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list
                 continue
             if isinstance(image.labels, MaskFile) and image.labels.names is None:
                 image = replace(image, labels=replace(image.labels, names=NO_CLASS))
-            drawn = _drawn(image)
-            if isinstance(image.labels, MaskFile) and not drawn.classes:
-                raise _nothing_marked(image, drawn, ClassNames())
-            support, more = _support(image, drawn)
+            support, more = _support(image)
             regions.append(support)
-            notes += [*drawn.notes, *more]
+            notes += more
+            plausibility.add(support.image_name, support.labels, image)
     if len(photos) > MOST_ASKED:
         notes.append(f"negatives: the first {MOST_ASKED} of {len(photos)} photos without the classes are asked")
-    return [*(_unmarked(photo) for photo in photos[:MOST_ASKED]), *regions], notes
+    unmarked = [_support(LabelledImage(str(photo), photo))[0] for photo in photos[:MOST_ASKED]]
+    return [*unmarked, *regions], notes + plausibility.notes()
 
 
 def parse_support(text: str) -> SupportSpec:
@@ -311,54 +303,45 @@ def _found(
     return Found([LabelledImage(photo.stem, photo, labels)])
 
 
-def _drawn(image: LabelledImage) -> Drawn:
-    assert image.labels is not None
-    return image.labels.read(image.photo)
+def _support(image: LabelledImage, chosen: Collection[str] = ()) -> tuple[Support, list[str]]:
+    """Read a photo and what is drawn on it, of `chosen` classes alone if there are any; return notes, too.
 
-
-def _support(image: LabelledImage, drawn: Drawn) -> tuple[Support, list[str]]:
-    """Return a labelled image with its pixels, and notes on these."""
-    source = image.photo
-    pixels, header = read_photo(source, "imageData" if isinstance(source, bytes) else "")
+    A photo on which nothing is marked need not be there.
+    """
+    photo = image.photo
+    drawn = image.labels.read(photo) if image.labels else None
+    labels, classes, notes = drawn or (np.zeros((0, 0), np.uint8), {}, ())
+    taken = {number: name for number, name in classes.items() if not chosen or name in chosen}
+    if chosen and not taken:
+        return Support(image.name, np.zeros((0, 0, 3), np.uint8), labels, {}), []
+    pixels, header = read_photo(photo, "imageData" if isinstance(photo, bytes) else "")
     pixels = apply_orientation(pixels, header.turn)
-    support = Support(_name(image), pixels, drawn.labels, dict(drawn.classes))
-    is_laid_over = isinstance(source, Path) and is_transparent(source, header)
-    return support, [remark("transparent_photo", source)] * is_laid_over
+    told = [*notes]
+    if image.labels is None:
+        labels = np.zeros(pixels.shape[:2], np.uint8)
+    elif isinstance(photo, Path) and is_transparent(photo, header):
+        told.append(remark("transparent_photo", photo))
+    return Support(str(photo if isinstance(photo, Path) else _file(image)), pixels, labels, taken), told
 
 
-def _name(image: LabelledImage) -> str:
-    return str(image.labels.file if isinstance(image.photo, bytes) and image.labels else image.photo)
-
-
-def _unmarked(photo: Path) -> Support:
-    pixels = read_upright(photo)[0]
-    return Support(str(photo), pixels, np.zeros(pixels.shape[:2], np.uint8), {})
-
-
-def _nothing_marked(image: LabelledImage, drawn: Drawn, names: ClassNames) -> DataError:
+def _file(image: LabelledImage) -> Path:
     assert image.labels is not None
-    file = image.labels.file
+    return image.labels.file
+
+
+def _nothing_marked(image: LabelledImage, labels: np.ndarray, notes: Sequence[str]) -> DataError:
+    file, numbers = _file(image), sorted({*np.unique(labels).tolist()} - {0, VOID})
     if not isinstance(image.labels, MaskFile):
         expected = "expected at least one polygon, rectangle, circle or mask"
-        return DataError("; ".join([f"{file} has no shape with an area", expected, *drawn.notes]))
-    numbers = sorted({*np.unique(drawn.labels).tolist()} - {0, VOID})
+        return DataError("; ".join([f"{file} has no shape with an area", expected, *notes]))
     if numbers:
         return DataError(f"mask {file} has the numbers {first(numbers)}, none of which --classes names; name one")
-    void = " but void (255)" if (drawn.labels == VOID).any() else ""
+    void = " but void (255)" if (labels == VOID).any() else ""
     return DataError(f"mask {file} marks nothing{void}; expected white, or class numbers from 1, where the object is")
 
 
 def _alone(found: Found) -> list[Path]:
-    """Return photos without labels that lie beside masks or annotation files, not in a folder of their own."""
-    labelled = [
-        image.photo.parent
-        for image in found.images
-        if isinstance(image.labels, MaskFile)
-        and isinstance(image.photo, Path)
-        and image.photo.parent == image.labels.file.parent
-    ]
-    return [
-        image.photo
-        for image in found.images
-        if image.labels is None and isinstance(image.photo, Path) and image.photo.parent in labelled
-    ]
+    """Return photos without labels that lie beside masks, not in a folder of their own."""
+    photos = [(image.photo, image.labels) for image in found.images if isinstance(image.photo, Path)]
+    mixed = {photo.parent for photo, own in photos if isinstance(own, MaskFile) and own.file.parent == photo.parent}
+    return [photo for photo, own in photos if own is None and photo.parent in mixed]

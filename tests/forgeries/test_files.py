@@ -20,7 +20,6 @@ from fsbench.base.errors import CheckpointError, DataError, RecordError
 from fsbench.cli.main import main
 from fsbench.data.episodes.manifest import read_manifest
 from fsbench.data.image_io import read_label_map, read_mask, read_photo, read_pixels, read_shades
-from fsbench.data.picture_file import picture_header
 from fsbench.datamodules.check.media import whole_photo
 from fsbench.networks.weights.files import check_keys, read_checkpoint, read_weights
 from fsbench.records.record import Record
@@ -93,42 +92,25 @@ def tiff(change: Callable[[tifffile.TiffPage, bytearray], None], **options: obje
     return bytes(content)
 
 
-def repeat_a_strip(page: tifffile.TiffPage, content: bytearray) -> None:
-    place = page.tags["StripOffsets"].valueoffset
-    content[place + 4 : place + 8] = content[place : place + 4]
-
-
 def raise_height(page: tifffile.TiffPage, content: bytearray) -> None:
     struct.pack_into("<H", content, page.tags["ImageLength"].valueoffset, 60)
-
-
-def gif(height: int) -> bytes:
-    content = saved("GIF")
-    return content[:8] + struct.pack("<H", height) + content[10:]
 
 
 NOISE = np.random.RandomState(0).randint(0, 255, (96, 64, 3)).astype(np.uint8)
 PHOTO, RESTARTS = saved("JPEG", NOISE), saved("JPEG", NOISE, restart_marker_rows=1)
 PICTURES: dict[str, tuple[str, bytes, str]] = {
-    "a stream of 20 rows": ("a.png", png((b"IDAT", EARLY)), "its stream holds 660 of 1584 bytes"),
-    "two streams": ("a.png", png((b"IDAT", EARLY), (b"IDAT", STREAM)), "its stream holds 660 of 1584 bytes"),
-    "a stream of twice the rows": ("a.png", png((b"IDAT", zlib.compress(2 * ROWS))), "its stream holds"),
-    "a stream without its sum": ("a.png", png((b"IDAT", STREAM[:-4])), "bytes and does not end"),
+    "a stream of 20 rows": ("a.png", png((b"IDAT", EARLY)), "fewer rows than its header states"),
+    "a stream of 20 rows of zeros": ("a.png", png((b"IDAT", zlib.compress(bytes(20 * 33)))), "fewer rows than its"),
+    "a stream that lacks the last row": ("a.png", png((b"IDAT", zlib.compress(ROWS[:-33]))), "fewer rows than its"),
+    "two streams": ("a.png", png((b"IDAT", EARLY), (b"IDAT", STREAM)), "fewer rows than its header states"),
+    "a stream that is cut": ("a.png", png((b"IDAT", STREAM[:-40])), "not enough image data"),
     "an interlaced stream that is cut": (
-        "a.png", png_file(32, 48, (b"IDAT", EARLY), interlaced=1), "cannot be decoded .image file is truncated"),
+        "a.png", png_file(32, 48, (b"IDAT", EARLY), interlaced=1), "not enough image data"),
     "no end": ("a.png", png((b"IDAT", STREAM))[:-12], r"its end \(IEND\) is missing"),
     "half an end": ("a.png", png((b"IDAT", STREAM))[:-4], r"its end \(IEND\) is missing"),
-    "two headers": ("a.png", png((b"IHDR", HEADER), (b"IDAT", STREAM)), "it has IHDR twice"),
-    "a header behind": ("a.png", png((b"IDAT", STREAM), (b"IHDR", HEADER)), "it has IHDR twice"),
     "pixels before the header": (
         "a.png", png_of((b"IDAT", STREAM), (b"IHDR", HEADER), (b"IEND", b"")), r"cannot be decoded \("),
-    "two transparencies": (
-        "a.png", png((b"tRNS", b"\0\1"), (b"tRNS", b"\0\2"), (b"IDAT", STREAM)), "it has tRNS twice"),
-    "two files": ("a.png", 2 * png((b"IDAT", STREAM)), "a second PNG follows it"),
-    "a small frame": ("a.gif", gif(60), "it holds 1536 of 1920 pixels"),
     "strips too few": ("a.tif", tiff(raise_height), "it holds 1536 of 1920 pixels"),
-    "a strip twice": ("a.tif", tiff(repeat_a_strip), "its 6 parts lie at 5 places"),
-    "a compressed strip twice": ("a.tif", tiff(repeat_a_strip, compression="zlib"), "its 6 parts lie at 5 places"),
     "an early end": ("a.jpg", PHOTO[: len(PHOTO) // 2] + b"\xff\xd9", "Corrupt JPEG data: premature end"),
     "a part lost between two restarts": (
         "a.jpg", RESTARTS[: RESTARTS.index(b"\xff\xd0")] + RESTARTS[RESTARTS.index(b"\xff\xd1") :],
@@ -137,7 +119,7 @@ PICTURES: dict[str, tuple[str, bytes, str]] = {
 }  # fmt: skip
 """A statement of a picture file that its content contradicts -> its name, its content, and what readers say."""
 PHOTO_READERS = (read_pixels, read_photo, lambda path: read_photo(path.read_bytes(), path.name))
-LABEL_READERS = (read_label_map, read_mask, picture_header)
+LABEL_READERS = (read_label_map, read_mask)
 
 
 @pytest.mark.parametrize(("name", "content", "told"), PICTURES.values(), ids=PICTURES)
@@ -188,7 +170,7 @@ def test_the_check_of_a_folder_names_label_maps_that_are_not_whole(
     mask.write_bytes(mask.read_bytes()[:-12])
     assert main(["data", "check", "folder", "--root", str(tmp_path)]) == 1
     out, err = capsys.readouterr()
-    assert "image_024.png is not whole (its end (IEND) is missing)" in out + err and "Traceback" not in out + err
+    assert "image_024.png cannot be decoded (its end (IEND) is missing)" in out + err and "Traceback" not in out + err
 
 
 # Weights

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.base.files import is_file, read_text, sha256_file, write_text
+from fsbench.base.files import sha256_file
 from fsbench.data.coco_instances import CocoInstances, cached_instances
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import Pair, PairList, Part, QuerySampling
@@ -27,7 +27,7 @@ from fsbench.datamodules.lists.pfenet import MIN_PIXELS
 from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.datamodules.prepare.folders import make_photos
 from fsbench.datamodules.prepare.job import Job
-from fsbench.datamodules.prepare.label_images import write_label_maps
+from fsbench.datamodules.prepare.label_images import render
 from fsbench.datamodules.prepare.list_files import provide_lists
 from fsbench.datamodules.prepare.making import has_content, making_place, publish_into, remove_leftover
 from fsbench.datamodules.prepare.unpack import unpack
@@ -40,8 +40,6 @@ _IMAGES = {"train2014": 82783, "val2014": 40504}
 """Images of each part of the official data."""
 PAIRS_OF_CLASSES = class_pairs("coco")
 """Split -> number of pairs of class 1, 2, … in the official lists (fscs-protocol §2.1)."""
-RENDERED = "rendered-from.txt"
-"""File beside rendered label maps with the sha256 of the annotation file they show, and the rule that painted them."""
 _TRAIN = Archive("http://images.cocodataset.org/zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88")
 _VAL = Archive("http://images.cocodataset.org/zips/val2014.zip", "a3d79f5ed8d289b7a7554ce06a5782b3")
 _ANNOTATIONS = Archive(
@@ -254,9 +252,21 @@ class Coco(OfficialData):
         for name in ("annotations", *folders):
             remove_leftover(job.root / name)
         if job.render:
+            data = Coco(str(job.root), lists=[])
             for folder in folders:
-                _render(job.root, folder)
+                data._render(folder)
         return remarks
+
+    def _render(self, folder: str) -> None:
+        """Write `annotations/<folder>/<image>.png`: class numbers 1 to 80 by the painting rule (fscs-protocol §2.2).
+
+        For other programs, which read such files; the suite paints label maps itself, three times as fast as decoding.
+        """
+        origin = f"{sha256_file(self.annotation_file(folder))}\n{self.painting}"
+        names = [path.stem for path in (self.root / folder).glob("*.jpg")]
+        self._annotations(folder)  # which the threads share
+        target = self.root / "annotations" / folder
+        render(target, origin, names, lambda name: self.label_map(f"{folder}/{name}.jpg"), f"Painting {folder}")
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
@@ -379,35 +389,3 @@ class CocoAll(JoinedFolds, Coco):
 def _parts(folder: str) -> tuple[str, str]:
     """Return the annotation file of a folder of photos, and that folder."""
     return f"annotations/instances_{folder}.json", f"{folder}/"
-
-
-def _render(root: Path, folder: str) -> None:
-    """Write `annotations/<folder>/<image>.png`: class numbers 1 to 80 by the painting rule (fscs-protocol §2.2).
-
-    For other programs, which read such files; the suite paints label maps itself, three times as fast as decoding.
-    Rendered files of the same annotations are kept, so that an interrupted call goes on where it stopped.
-
-    Raises:
-        DataError: the folder has label maps that were not rendered by this function.
-    """
-    data = Coco(str(root), lists=[])
-    target = root / "annotations" / folder
-    target.mkdir(exist_ok=True)
-    origin = f"{sha256_file(root / 'annotations' / f'instances_{folder}.json')}\n{data.painting}"
-    marker = target / RENDERED
-    if is_file(marker) and read_text(marker, "list").strip() == origin:
-        return
-    part = target / f"{RENDERED}.part"
-    if not is_file(part) and not is_file(marker) and any(target.glob("*.png")):
-        raise DataError(
-            f"{target} has label maps of another program; expected none, or those of an earlier --render; move them "
-            "elsewhere, or leave --render out"
-        )
-    if not is_file(part) or read_text(part, "list").strip() != origin:
-        for path in target.glob("*.png"):  # of another annotation file or rule
-            path.unlink()
-        write_text(part, f"{origin}\n")
-    names = [path.stem for path in (root / folder).glob("*.jpg")]
-    data.candidates("trn" if folder == IMAGE_FOLDER["trn"] else "val")  # reads the annotations, which threads share
-    write_label_maps(target, names, lambda name: data.label_map(f"{folder}/{name}.jpg"), f"Painting {folder}")
-    part.replace(marker)

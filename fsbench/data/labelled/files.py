@@ -12,7 +12,7 @@ from fsbench.data.file_rules import remark
 from fsbench.data.labelled.coco import read_coco
 from fsbench.data.labelled.image import LabelledImage
 from fsbench.data.labelled.labelme import read_labelme
-from fsbench.data.labelled.photos import Listing, find_photo, part_word, photo_of_its_name
+from fsbench.data.labelled.photos import Listing, find_photo, part_word
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Found:
 
     Attributes:
         images: the images; names may be there twice.
-        words: {place in `images`: "train", "val" or "test"} where something says it.
+        words: for each image "train", "val", "test" or "".
         classes: names of classes in the order of their ids, where files have ids.
         notes: sentences for the user.
     """
@@ -32,12 +32,10 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
     def add(self, image: LabelledImage, word: str = "") -> None:
-        """Add an image, and the word for its part of the data set, "" for none."""
         self.images.append(image)
         self.words.append(word)
 
     def extend(self, other: "Found") -> None:
-        """Add all of what was found elsewhere."""
         self.images += other.images
         self.words += other.words
         self.classes += [name for name in other.classes if name not in self.classes]
@@ -76,8 +74,7 @@ def read_annotation_file(
     Raises:
         DataError: the file is of another form, or a photo is not found.
     """
-    content = content or read_annotations(file)
-    found = Found()
+    content, found = content or read_annotations(file), Found()
     is_labelme = "shapes" in content
     if is_labelme:
         drawn = [(read_labelme(content, file), "")]
@@ -85,10 +82,10 @@ def read_annotation_file(
         drawn, found.classes, found.notes = read_coco(content, file)
     of_file = part_word([file.stem] * (not is_labelme) + _folders(file, listing))
     stated: dict[Path, str] = {}
-    absent: list[str] = []
+    absent = 0
     for outlines, word in drawn:
         names = {region.name for region in outlines.regions} - RESERVED.keys()
-        is_wanted = bool(names & set(chosen or names))
+        is_wanted = not names.isdisjoint(chosen or names)
         if not (is_wanted or keeps_unmarked or is_labelme):
             continue
         try:
@@ -99,24 +96,22 @@ def read_annotation_file(
                 found.notes.append(remark("labelme_picture_alone", file, photo=outlines.stated))
             elif is_wanted:
                 raise
-            elif not is_labelme:
-                absent.append(outlines.stated)
+            absent += 1
             continue
         if stated.setdefault(photo, outlines.stated) != outlines.stated:
             raise DataError(
                 f"{file} has the images {stated[photo]} and {outlines.stated}, for which there is {photo} alone; "
                 "expected a photo for each; put them at the stated paths or give --support-root"
             )
-        if is_labelme and not outlines.picture and photo.stem != file.stem and (own := photo_of_its_name(file, root)):
-            found.notes.append(remark("labelme_other_name", file, photo=photo, own=own, file=file))
         word = word or part_word(_folders(photo, listing)) or of_file
         found.add(LabelledImage(photo.stem, photo, outlines), word)
-    if absent:
-        found.notes.append(f"{file}: {len(absent)} images without objects are left out, as their photos are not here")
+    if absent and not is_labelme:
+        found.notes.append(f"{file}: {absent} images without objects are left out, as their photos are not here")
     return found
 
 
 def _folders(file: Path, listing: Listing | None) -> list[str]:
     """Return the folders of a file below that of the data set, the nearest first."""
-    is_inside = listing is not None and file.is_relative_to(listing.root)
-    return [*reversed(file.relative_to(listing.root).parts[:-1])] if listing and is_inside else []
+    if listing is None or not file.is_relative_to(listing.root):
+        return []
+    return [*reversed(file.relative_to(listing.root).parts[:-1])]

@@ -105,7 +105,7 @@ def _annotated(listing: Listing, names: ClassNames, photos: Path | None, keeps_u
     for image in found.images:
         if image.labels and files.setdefault(image.photo, image.labels.file) != image.labels.file:
             raise DataError(
-                f"{files[image.photo]} and {image.labels.file} both label the photo {image.photo}; expected one file "
+                f"{files[image.photo]} and {image.labels.file} both label the photo {image.name}; expected one file "
                 "for a photo; move the other out of the folder"
             )
     return found
@@ -202,8 +202,8 @@ def _read_lists(listing: Listing, found: Found) -> None:
         unknown: list[str] = []
         for line in filter(None, map(str.strip, lines)):
             path = Path(composed(line.split()[0] if len(line.split()) == 2 else line))
-            name = path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
-            own = places.get(name.as_posix()) or places.get(name.name) or []
+            path = path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
+            own = places.get(path.as_posix()) or places.get(path.name) or []
             unknown += [line] * (not own)
             for place in own:
                 found.words[place] = part_word([file.stem])

@@ -62,17 +62,16 @@ class MaskFile:
 
     def read(self, photo: Path | bytes) -> Drawn:
         beside = photo if isinstance(photo, Path) else None
-        is_one, known = isinstance(self.names, str), self.names if isinstance(self.names, Mapping) else {}
-        notes = []
-        if beside and fits_both_ways(beside, self.file):
-            notes.append(remark("fits_both_ways", beside))
-        if self.colours:
-            painted, _ = read_mask(self.file, photo=beside, colours={c: n for n, c in enumerate(self.colours, 1)})
-            shown = set(np.unique(painted).tolist())
-            return Drawn(painted, {n: name for n, name in enumerate(self.colours.values(), 1) if n in shown}, (*notes,))
-        labels, smoothed = read_mask(self.file, None if is_one else self.seen, is_one_class=is_one, photo=beside)
+        own = self.names if isinstance(self.names, str) else ""
+        known = {**self.names} if isinstance(self.names, Mapping) else {}
+        free = (number for number in range(1, VOID) if number not in known)
+        colours = {colour: next(free) for colour in self.colours}
+        labels, smoothed = read_mask(
+            self.file, None if own else self.seen, is_one_class=bool(own), photo=beside, colours=colours
+        )
+        notes = [remark("fits_both_ways", beside)] if beside and fits_both_ways(beside, self.file) else []
         if smoothed and len(set(np.unique(labels).tolist()) - {0, VOID, *known}) > len(known):
-            if not is_one:
+            if not own:
                 raise DataError(
                     f"mask {self.file} has {len(np.unique(labels))} grey levels, as smoothed edges have; name its one "
                     "class (name=photo:mask), or its numbers with --classes"
@@ -80,16 +79,13 @@ class MaskFile:
             labels = (labels >= HALF).astype(np.uint8)
             notes.append(f"the edges of mask {self.file} are smoothed; what is at least half white ({HALF}) is taken")
         numbers = [number for number in np.unique(labels).tolist() if number not in (0, VOID)]
-        if isinstance(self.names, str):
-            if len(numbers) > 1 and self.names != NO_CLASS:
-                raise DataError(
-                    f"mask {self.file} has the numbers {', '.join(map(str, numbers[:8]))}, but one class was named "
-                    f"({self.names}); name them with --classes {numbers[0]}={self.names},{numbers[1]}=… and leave out "
-                    f"'{self.names}='"
-                )
-            names = dict.fromkeys(numbers, self.names)
-        else:
-            names = {number: f"class {number}" for number in numbers} if self.names is None else {**self.names}
+        if own and len(numbers) > 1 and own != NO_CLASS:
+            raise DataError(
+                f"mask {self.file} has the numbers {', '.join(map(str, numbers[:8]))}, but one class was named "
+                f"({own}); name them with --classes {numbers[0]}={own},{numbers[1]}=… and leave out '{own}='"
+            )
+        known |= {colours[colour]: name for colour, name in self.colours.items()}
+        names = known if known else {number: own or f"class {number}" for number in numbers}
         return Drawn(labels, {number: names[number] for number in numbers if number in names}, tuple(notes))
 
 

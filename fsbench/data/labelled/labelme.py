@@ -15,7 +15,7 @@ from fsbench.base.files.names import composed
 from fsbench.data.annotation_rules import RESERVED, check_near, check_stated_size, outline_problem
 from fsbench.data.file_rules import refusal
 from fsbench.data.image_io import read_mask
-from fsbench.data.labelled.outlines import LeftOut, Outlines, Region
+from fsbench.data.labelled.outlines import LeftOut, Outlines, Region, left_out_notes
 from fsbench.data.picture_file import UNDECODABLE, one_line
 
 EXPECTED = "expected the JSON file that LabelMe writes: shapes, imagePath, imageHeight, imageWidth"
@@ -36,8 +36,7 @@ def read_labelme(content: dict[str, Any], file: Path, is_photo_named: bool = Fal
     Raises:
         DataError: `content` does not have the form of a LabelMe file.
     """
-    left_out = LeftOut()
-    regions: list[Region] = []
+    left_out, regions = LeftOut(), list[Region]()
     try:
         stated = str(content.get("imagePath") or "")
         size = check_stated_size(stated, content["imageHeight"], content["imageWidth"])
@@ -49,64 +48,50 @@ def read_labelme(content: dict[str, Any], file: Path, is_photo_named: bool = Fal
             try:
                 regions.append(_region(name, shape, size))
             except ValueError as error:
-                left_out.add(name, one_line(error))
+                left_out[name, one_line(error)] += 1
             except UNDECODABLE:
-                left_out.add(name, "a shape that cannot be read")
+                left_out[name, "a shape that cannot be read"] += 1
         names = tuple(dict.fromkeys(region.name for region in regions if region.name not in RESERVED))
         if len(names) > 254:
             raise ValueError("more than 254 labels")
     except UNDECODABLE as error:
         raise DataError(f"{file} cannot be used ({type(error).__name__}: {one_line(error)}); {EXPECTED}") from error
-    notes = tuple(left_out.notes(file))
+    notes = tuple(left_out_notes(file, left_out))
     if is_photo_named:
         return Outlines(file, tuple(regions), size, names, notes=notes)
     return Outlines(file, tuple(regions), size, names, stated, _picture(content, file), notes)
 
 
 def _picture(content: dict[str, Any], file: Path) -> bytes:
-    text = content.get("imageData") or ""
     try:
-        return base64.b64decode(re.sub(r"^data:[\w/+.-]*;base64,", "", text))
+        return base64.b64decode(re.sub(r"^data:[\w/+.-]*;base64,", "", content.get("imageData") or ""))
     except (TypeError, ValueError) as error:
         raise refusal("labelme_picture_unusable", file, file=file, reason=one_line(error)) from error
 
 
 def _region(name: str, shape: dict[str, Any], size: tuple[int, int]) -> Region:
-    """Return a shape on an image of `size` (H, W).
-
-    Raises one of `UNDECODABLE` for a shape that marks nothing or cannot be read; a ValueError says why.
-    """
+    """Return a shape; one of `UNDECODABLE` if it marks nothing or cannot be read, of which a ValueError says why."""
     kind = str(shape.get("shape_type") or "polygon")[:40]
     if kind not in _KINDS:
         raise ValueError(f'fsbench does not read the shape "{kind}"')
     if not isinstance(shape["label"], str) or not name.strip():
         raise ValueError("a label that is no name")
-    points = _points(shape["points"], size)
+    if not all(isinstance(corner, list) and len(corner) == 2 for corner in shape["points"]):
+        raise ValueError("points that are not all of two numbers, x and y")
+    if not all(type(value) in (int, float) for corner in shape["points"] for value in corner):
+        raise ValueError("points that are not all numbers")
+    points = np.asarray(shape["points"], dtype=np.float64).reshape(-1, 2)
+    check_near(points, np.array(size))
     if kind == "mask":
         return Region(name, mask=partial(_placed, *_small_mask(shape["mask"], points)))
     corners = _corners(kind, points)
-    if corners is None:
-        raise ValueError(f'the shape "{kind}" with {len(points)} points')
     if problem := outline_problem(corners):
         raise ValueError(problem)
     return Region(name, mask=partial(_disc, corners)) if kind == "circle" else Region(name, (corners,))
 
 
-def _points(corners: Any, size: tuple[int, int]) -> np.ndarray:
-    """Return corners (n, 2), as x and y, of a shape on an image of `size` (H, W). Raises ValueError for corners that
-    are not two numbers each, or farther outside than twice the image's longer side."""
-    if not all(isinstance(corner, list) and len(corner) == 2 for corner in corners):
-        raise ValueError("points that are not all of two numbers, x and y")
-    if not all(type(value) in (int, float) for corner in corners for value in corner):
-        raise ValueError("points that are not all numbers")
-    points = np.asarray(corners, dtype=np.float64).reshape(-1, 2)
-    check_near(points, np.array(size))
-    return points
-
-
-def _corners(kind: str, points: np.ndarray) -> np.ndarray | None:
-    """Return the corners (n, 2), as x and y, of a shape, or of the box around a circle; None for a wrong number of
-    points."""
+def _corners(kind: str, points: np.ndarray) -> np.ndarray:
+    """Return the corners (n, 2), as x and y, of a shape, or of the box around a circle."""
     if kind == "polygon" or (kind in (*_FOUR_CORNERS, "rectangle") and len(points) == 4):
         return points
     if kind == "rectangle" and len(points) >= 2:
@@ -115,7 +100,7 @@ def _corners(kind: str, points: np.ndarray) -> np.ndarray | None:
         radius = math.dist(*points)
         (left, top), (right, bottom) = points[0] - radius, points[0] + radius
     else:
-        return None
+        raise ValueError(f'the shape "{kind}" with {len(points)} points')
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
 
@@ -127,10 +112,7 @@ def _disc(corners: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _small_mask(encoded: str, points: np.ndarray) -> tuple[np.ndarray, int, int]:
-    """Return a mask (h, w) bool, a small base64 PNG, and the column and row of its upper left corner.
-
-    That is the first of `points`; LabelMe rounds it where it was moved by parts of a pixel.
-    """
+    """Return a mask (h, w) bool, a small base64 PNG, and column and row of its upper left corner, which is rounded."""
     try:
         small = read_mask(base64.b64decode(encoded), name="of a shape")[0] > 0
     except (DataError, *UNDECODABLE) as error:

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -71,14 +72,16 @@ class Listing:
     unread: list[Path] = field(default_factory=list)
     results: list[Path] = field(default_factory=list)
 
+    @cached_property
+    def _named(self) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for picture in (one for one in self.pictures if "mask" not in one.kinds):
+            found.setdefault(composed(picture.path.name), []).append(picture.path)
+        return found
+
     def named(self, name: str) -> list[Path]:
         """Return the photos of a file name."""
-        if not self._named:
-            for picture in (one for one in self.pictures if "mask" not in one.kinds):
-                self._named.setdefault(composed(picture.path.name), []).append(picture.path)
         return self._named.get(composed(name), [])
-
-    _named: dict[str, list[Path]] = field(default_factory=dict)
 
 
 def list_folder(root: Path) -> Listing:
@@ -135,25 +138,27 @@ def find_photo(stated: str, file: Path, root: Path | None, listing: Listing | No
     Raises:
         DataError: the photo is not found, or several are.
     """
-    folders = photo_folders(file, root)
+    folders = [root] if root else [file.parent, file.parent / "photos"]
     plain = PurePosixPath(stated.replace("\\", "/"))
-    spaced = PurePosixPath(unquote(str(plain)))
-    for path in (PurePosixPath(stated), plain, spaced):
-        for folder in folders:
-            found = existing_form(folder / path)
+    paths = (PurePosixPath(stated), plain, PurePosixPath(unquote(str(plain))))
+    for path in paths:
+        for found in (existing_form(folder / path) for folder in folders):
             if found is not None and is_file(found):
                 return Path(os.path.normpath(found)) if ".." in found.parts else found
-    near = [path for name in {plain.name, spaced.name} for path in (listing.named(name) if listing else ())]
-    several = [path for path in near if names_path(str(plain), path)] or near
-    several = [path for path in several if part_word(reversed(path.parent.parts)) == word] or several
-    beside = [one for folder in folders for name in (plain.name, spaced.name) if (one := existing_form(folder / name))]
-    if len(several) > 1 and not beside:
+    listed = [path for name in {path.name for path in paths} for path in (listing.named(name) if listing else ())]
+    for choice in (
+        [path for path in listed if names_path(stated, path)],
+        [path for path in listed if word and part_word(reversed(path.parent.parts)) == word],
+        [one for folder in folders for path in paths if (one := existing_form(folder / path.name)) and is_file(one)],
+        listed,
+    ):
+        if len(choice) == 1 or (choice and choice[0].parent in folders):
+            return choice[0]
+    if listed:
         raise DataError(
-            f"{file} is about the photo {plain}, of whose name there are {len(several)}: {several[0]}, {several[1]}; "
+            f"{file} is about the photo {plain}, of whose name there are {len(listed)}: {listed[0]}, {listed[1]}; "
             "expected one; name its folder in the file, too"
         )
-    if several[:1] + beside:
-        return (several[:1] if len(several) == 1 else beside)[0]
     raise DataError(
         f"{file} is about the photo {plain}, which is not in {folders[0]}{other_case(folders[0] / plain)}; put it "
         "there or give --support-root"
@@ -162,17 +167,6 @@ def find_photo(stated: str, file: Path, root: Path | None, listing: Listing | No
 
 def names_path(stated: str, photo: Path) -> bool:
     """Return whether a photo lies in the folders that an annotation file names; true where it names none."""
-    plain = composed(unquote(stated.replace("\\", "/")))
-    parts = [part for part in PurePosixPath(plain).parts if part not in ("..", ".")]
+    plain = PurePosixPath(composed(unquote(stated.replace("\\", "/"))))
+    parts = [part for part in plain.parts if part not in ("..", ".")]
     return not parts or [composed(part) for part in photo.parts[-len(parts) :]] == parts
-
-
-def photo_of_its_name(file: Path, root: Path | None) -> Path | None:
-    """Return a photo that has the name of an annotation file but for the suffix, where its photos are looked for."""
-    paths = (path for folder in photo_folders(file, root) for path in sorted(folder.glob("*")))
-    return next((path for path in paths if path.stem == file.stem and path.suffix.lower() in SUFFIXES), None)
-
-
-def photo_folders(file: Path, root: Path | None) -> list[Path]:
-    """Return the folders in which photos of an annotation file are looked for."""
-    return [root] if root else [file.parent, file.parent / "photos"]

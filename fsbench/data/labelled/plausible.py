@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fsbench.base.errors import DataError
+from fsbench.base.files import is_file
 from fsbench.base.files.images import open_image
 from fsbench.data.dataset import VOID
 from fsbench.data.labelled.image import LabelledImage, MaskFile
 from fsbench.data.labelled.outlines import LeftOut, Outlines
-from fsbench.data.labelled.photos import names_path
+from fsbench.data.labelled.photos import SUFFIXES, names_path
 from fsbench.data.picture_file import UNDECODABLE
 
 _MOST_COVERED = 0.1
@@ -113,7 +114,7 @@ def _covered(_: np.ndarray, image: LabelledImage | None) -> str:
     if image is None or not isinstance(image.labels, Outlines) or len({one.name for one in image.labels.regions}) < 2:
         return ""
     size, found = image.labels.size, []
-    final, _, _ = image.labels.paint()
+    final = image.labels.paint().labels
     for number, name in enumerate(image.labels.names, 1):
         own = np.zeros(size, np.uint8)
         for region in image.labels.regions:
@@ -130,6 +131,17 @@ def _elsewhere(_: np.ndarray, image: LabelledImage | None) -> str:
     if image is None or not isinstance(image.labels, Outlines) or not isinstance(image.photo, Path):
         return ""
     return "" if names_path(image.labels.stated, image.photo.absolute()) else f"{image.labels.stated}: {image.photo}"
+
+
+def _other_name(_: np.ndarray, image: LabelledImage | None) -> str:
+    """Return a photo that has the name of a file without a picture of its own, while the file names another one."""
+    if image is None or not isinstance(image.labels, Outlines) or not isinstance(image.photo, Path):
+        return ""
+    file, photo = image.labels.file, image.photo
+    if image.labels.picture or not image.labels.stated or file.stem == photo.stem:
+        return ""
+    own = (photo.with_name(file.stem + suffix) for suffix in SUFFIXES)
+    return next((f"{file} names {photo}, while there is {one}" for one in own if is_file(one)), "")
 
 
 def _other_place(_: np.ndarray, image: LabelledImage | None) -> str:
@@ -158,8 +170,8 @@ def _place(file: Path) -> tuple[np.ndarray, tuple[int, ...]] | None:
     try:
         with open_image(file, "label map") as picture:
             tags = dict(getattr(picture, "tag_v2", {}))
-        keys = np.array(tags.get(_GEO_KEYS, ()), dtype=int)
-        keys = {int(key): int(value) for key, _, _, value in keys[4 : len(keys) // 4 * 4].reshape(-1, 4)}
+        entries = np.array(tags.get(_GEO_KEYS, ()), dtype=int)
+        keys = {int(key): int(value) for key, _, _, value in entries[4 : len(entries) // 4 * 4].reshape(-1, 4)}
         if _MATRIX in tags:
             matrix = np.array(tags[_MATRIX], float).reshape(4, 4)[np.ix_([0, 1, 3], [0, 1, 3])]
         elif _SCALE in tags and _TIE in tags:
@@ -167,11 +179,11 @@ def _place(file: Path) -> tuple[np.ndarray, tuple[int, ...]] | None:
             matrix = np.array([[wide, 0, x - wide * column], [0, -high, y + high * row], [0, 0, 1.0]])
         else:
             return None
-        if keys.get(_POINT) == 2:
-            matrix = matrix @ np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
-        return (matrix, tuple(keys.get(key, 0) for key in _SYSTEMS)) if np.linalg.det(matrix) else None
-    except UNDECODABLE:
+    except UNDECODABLE:  # whoever reads it says what is wrong
         return None
+    if keys.get(_POINT) == 2:
+        matrix = matrix @ np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
+    return (matrix, tuple(keys.get(key, 0) for key in _SYSTEMS)) if np.linalg.det(matrix) else None
 
 
 CHECKS = (
@@ -199,6 +211,12 @@ CHECKS = (
         _elsewhere,
         "photos were found by their names alone, while their files name other folders ({number}: {found}); check that "
         "they are those that were labelled",
+    ),
+    Check(
+        "renamed files",
+        _other_name,
+        "the photo that a file names is not that of its own name ({number}: {found}); if files were renamed, give each "
+        "photo with its file (photo:file.json)",
     ),
     Check(
         "GeoTIFF of another place",

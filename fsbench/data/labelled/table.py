@@ -1,7 +1,7 @@
 """Tables of labelled images: a data set of one's own."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -87,21 +87,25 @@ def read_table(root: Path, classes: str = "", photos: Path | None = None) -> Lab
     if "val" not in parts:  # one part is no division
         parts = [None] * len(parts)
     twice = Counter(image.name for image in found.images)
+    base = root if is_folder(root) else root.parent
     images = [
-        replace(
-            image,
-            name=Path(image.photo).name if twice[image.name] > 1 and isinstance(image.photo, Path) else image.name,
-            part=part,
-        )
+        replace(image, name=_longer(image, base) if twice[image.name] > 1 else image.name, part=part)
         for image, part in zip(found.images, parts, strict=True)
     ]
-    if len({image.name for image in images}) < len(images):
-        name = next(name for name, number in Counter(image.name for image in images).items() if number > 1)
+    name, number = Counter(image.name for image in images).most_common(1)[0]
+    if number > 1:
         raise DataError(f"{root} has two images named {name}; expected one name for an image; rename one")
     ordered = tuple(sorted(images, key=lambda image: image.name))
     class_names = _class_names(ordered, found.classes, names)
     names.check(class_names)
     return LabelledTable(ordered, class_names, tuple(found.notes))
+
+
+def _longer(image: LabelledImage, base: Path) -> str:
+    """Return an image's name with the folders below the data set's, and the suffix."""
+    if not isinstance(image.photo, Path):
+        return image.name
+    return (image.photo.relative_to(base) if image.photo.is_relative_to(base) else image.photo).as_posix()
 
 
 FORMS = (
@@ -135,17 +139,18 @@ def _class_names(images: Sequence[LabelledImage], coco: Sequence[str], names: Cl
     for image in images:
         labels = image.labels
         named |= image.classes.keys()
-        if isinstance(labels, MaskFile) and isinstance(labels.names, str):
+        if isinstance(labels, Outlines):
+            named |= {*labels.names}
+        elif isinstance(labels, MaskFile) and isinstance(labels.names, str):
             named.add(labels.names)
         elif isinstance(labels, MaskFile):
-            known = labels.names if labels.names is not None else labels.read(image.photo).classes
+            known = labels.names if isinstance(labels.names, Mapping) else labels.read(image.photo).classes
             numbers |= {number: name for number, name in known.items() if name not in named}
-        elif isinstance(labels, Outlines):
-            named |= {*labels.names}
-    free = iter(number for number in range(1, 1 + len(numbers) + len(named) + VOID) if number not in numbers)
-    for name in (*coco, *sorted(named - {*coco})):
-        if name not in numbers.values() and (not names.chosen or name in names.chosen):
-            numbers[next(free)] = name
+    free = iter(number for number in range(1, 2 * VOID + len(named)) if number not in numbers)
+    numbers |= {next(free): name for name in (*coco, *sorted(named - {*coco})) if name not in numbers.values()}
+    if names.chosen:
+        kept = (name for _, name in sorted(numbers.items()) if name in names.chosen)
+        numbers = dict(enumerate(kept, start=1))
     check_names([*numbers.values()], "the labelled images")
     if max(numbers, default=0) >= VOID:
         raise DataError(f"there are {len(numbers)} classes; expected at most 254; leave some out")

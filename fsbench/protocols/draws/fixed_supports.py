@@ -436,10 +436,10 @@ def _claims(header: Header, per: Per) -> list[str]:
     )
     way_out = ""
     if shot := stated.get(FITTING_SHOT):
-        way_out = f"; with these images --shot {shot} has one"
+        way_out = f"; with these images --shot {shot} gives one"
     elif shot is not None and ONE_LIST in stated:
         images, fewest = least_images(header.way if per == "class" else 1)
-        way_out = f"; these images are too few for any K: about {images} with --shot {fewest} have one"
+        way_out = f"; no K gives one with these images, about {images} images with --shot {fewest} do"
     few = [f"an interval needs {FEW_QUERIES} images that are asked, found {asked}{way_out}"] * (asked < FEW_QUERIES)
     if different > FEW_FREE:
         more = "so that they spread less than supports from elsewhere"

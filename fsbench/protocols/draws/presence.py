@@ -149,7 +149,7 @@ class PresencePool:
     def supports(
         self, number: int, query: str, rng: np.random.RandomState | np.random.Generator, shot: int
     ) -> tuple[str, ...]:
-        """Draw `shot` images that show class `number`, all of different photos, none of the query's subject if possible.
+        """Draw `shot` images of different photos that show class `number`, if possible none of the query's subject.
 
         Raises:
             DataError: there are fewer than `shot` such images.

@@ -120,6 +120,16 @@ def root_of(name: str | None, given: str) -> str:
     return folder
 
 
+def usual_protocol(name: str, root: str | Path | None) -> str | None:
+    """Return the protocol of tests of a folder of one's own without `folds.yaml`; None for other data sets.
+
+    All its classes are in one fold, so that there is nothing to train on.
+    """
+    if name != "folder" or root is None:
+        return None
+    return None if (Path(root).expanduser() / "folds.yaml").is_file() else "fixed_supports"
+
+
 def usual_root(name: str) -> Path | None:
     """Return the folder in which a data set's configuration expects the data; None if the configuration names none.
 

@@ -50,7 +50,8 @@ def missing_dataset(name: str, root: str | None) -> list[Missing]:
         return []
     source, folder = dataset_source(name), Path(root).expanduser()
     try:
-        is_there = source.kind == "drawn" or (folder.is_dir() and any(folder.iterdir()))
+        is_file = source.kind == "own" and folder.is_file()  # a table of one's own images
+        is_there = source.kind == "drawn" or is_file or (folder.is_dir() and any(folder.iterdir()))
     except OSError:  # it is there, and its reader says what is wrong with it
         is_there = True
     if is_there:

@@ -18,7 +18,7 @@ from fsbench.data.episodes.task import ClassificationTask, Task
 from fsbench.networks.weights.table import fetch_command
 from fsbench.protocols.reading import DEFAULT_PROTOCOLS, is_protocol_file, load_protocol, read_checked_manifest
 from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, needed_weights
-from fsbench.runner.config.datasets import root_of
+from fsbench.runner.config.datasets import root_of, usual_protocol
 from fsbench.runner.config.merge import (
     full_key,
     merge_files,
@@ -233,8 +233,13 @@ class RunConfig(TaskOptions):
 
         A protocol may be named by an option, a manifest or a further argument. None for classification, too.
         """
-        asked = any(full_key(one.removeprefix("--").partition("=")[0]) == PROTOCOL for one in self.arguments)
-        return None if self.protocol or self.manifest or asked else setting(self.file_values, "data.test.protocol")
+        asked = self.protocol or self.manifest or self._names_protocol
+        return None if asked else setting(self.file_values, "data.test.protocol")
+
+    @property
+    def _names_protocol(self) -> bool:
+        """Whether a further argument names the protocol."""
+        return any(full_key(one.removeprefix("--").partition("=")[0]) == PROTOCOL for one in self.arguments)
 
     @property
     def backbone_note(self) -> str:
@@ -283,10 +288,13 @@ class RunConfig(TaskOptions):
         if checkpoint and Path(checkpoint).is_dir():
             checkpoint = str(Path(checkpoint) / f"fold-{self.fold}" / "best.ckpt")
         several = self.devices is not None and self.devices > 1
+        root = self.data_root and root_of(self.dataset, self.data_root)
+        if not (self.protocol or self.manifest or self._names_protocol):
+            stated["data.test.protocol"] = usual_protocol(self.dataset, root)
         stated |= {
             **{option.key: value for option, value in given.items() if option.key},
             **self._protocol_parts(),
-            "data.dataset.root": self.data_root and root_of(self.dataset, self.data_root),
+            "data.dataset.root": root,
             "run.name": self.choice.name,
             "run.checkpoint": checkpoint,
             "trainer.strategy": "ddp" if several else None,

@@ -13,7 +13,7 @@ from fsbench.data.episodes.task import ClassificationTask, Task, takes_task
 from fsbench.protocols.own_lists import marked_if_own
 from fsbench.protocols.reading import DEFAULT_PROTOCOLS, load_protocol, protocol_of, read_checked_manifest
 from fsbench.protocols.test import Test
-from fsbench.runner.config.datasets import choose_dataset, open_dataset
+from fsbench.runner.config.datasets import choose_dataset, open_dataset, usual_protocol
 from fsbench.runner.config.registry import check_known, read_config, task_of
 from fsbench.runner.config.run_config import asked_options
 
@@ -36,7 +36,8 @@ def load_test(
         root: folder of the data, instead of `data/<name>`.
         lists: folders with official list files.
         protocol: name of a published test (see `fsbench list protocols`), FILE.yaml of your own test, or the content of
-            such a file; by default "fscs", or "fort" for classification.
+            such a file; by default "fscs", "fort" for classification, or "fixed_supports" for a folder of your own without
+            folds.yaml.
         manifest: a file that lists episodes, which fixes everything but `root`, `lists` and `image_size`. If its
             episodes are not those that its protocol draws, they are a list of your own, and all tables with its scores
             say so.
@@ -78,7 +79,7 @@ def load_test(
         )
     check_known("data", "data set", dataset)
     task_name = task_of("data", dataset)
-    rules = load_protocol(protocol or DEFAULT_PROTOCOLS[task_name])
+    rules = load_protocol(protocol or usual_protocol(dataset, root) or DEFAULT_PROTOCOLS[task_name])
     if rules.task != task_name:
         raise SettingsError(
             f"{dataset} is a data set of {task_name}, and the protocol {rules.name} one of {rules.task}; expected both "

@@ -1,7 +1,9 @@
 """`fsbench data convert`: PNGs that fsbench reads, of pictures and scans as other programs write them."""
 
+import sys
 import zlib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -11,6 +13,7 @@ import tifffile
 from PIL import Image
 
 from fsbench.data.image_io import read_label_map, read_upright
+from fsbench.data.volume_io import own_locale
 from tests.nifti import nifti, save_nifti
 from tests.png_file import png_file
 
@@ -73,6 +76,18 @@ def test_values_of_more_than_8_bits_become_grey_levels_by_percentiles(convert, n
     assert status == 0 and list(made) == [f"{Path(name).stem}.png"] and f"out/{Path(name).stem}.png" in said
     np.testing.assert_allclose(shades(made[f"{Path(name).stem}.png"]), by_percentiles(values), atol=1)
     assert [path.name for path in Path("out").iterdir()] == list(made), "no half of a file stays"
+
+
+def test_packages_that_are_missing_are_named(convert, monkeypatch):
+    Image.fromarray(DEEP).save("lzw.tif", compression="tiff_lzw")
+    status, made, said = convert("lzw.tif")
+    if find_spec("imagecodecs"):
+        np.testing.assert_allclose(shades(made["lzw.png"]), by_percentiles(DEEP), atol=1)
+    else:
+        assert status == 1 and "pip install 'fsbench[photos]'" in said
+    monkeypatch.setitem(sys.modules, "tifffile", None)  # which cannot be imported then
+    status, _, said = convert("lzw.tif")
+    assert status != 0 and "needs tifffile" in said and "pip install 'fsbench[photos]'" in said
 
 
 @pytest.mark.parametrize("name", ["colours.png", "colours.tif", "colours.ppm", "planes.tif"])
@@ -281,7 +296,8 @@ def write_series(folder: Path, series: int, value: int, slices: int, prefix: str
         }.items():  # fmt: skip
             image.SetMetaData(key, text)
         writer.SetFileName(str(folder / f"{prefix}{slices - z:03}{suffix}"))
-        writer.Execute(image)
+        with own_locale():
+            writer.Execute(image)
 
 
 @pytest.mark.parametrize("suffix", [".dcm", "", ".IMA"])
@@ -322,7 +338,8 @@ def test_slices_of_a_volume_are_pictures(convert, name):
 
 def test_colours_of_a_slice_stay_and_a_scan_of_several_times_is_left_out(convert):
     sitk = pytest.importorskip("SimpleITK")
-    sitk.WriteImage(sitk.GetImageFromArray(RGB[None], isVector=True), "ultrasound.dcm")
+    with own_locale():
+        sitk.WriteImage(sitk.GetImageFromArray(RGB[None], isVector=True), "ultrasound.dcm")
     save_nifti(Path("times.nii.gz"), nifti(np.zeros((2, 3, 4, 5), "<i2")))
     status, made, said = convert("ultrasound.dcm", "times.nii.gz")
     assert status == 1 and "times.nii.gz has 2 volumes" in said

@@ -13,6 +13,7 @@ from PIL import Image
 
 from fsbench.cli.main import main
 from fsbench.data.dataset import VOID
+from fsbench.predict.folder import PredictionJournal
 from fsbench.predict.supports import read_supports
 
 COLOURS = {"cat": (220, 40, 30), "ape": (30, 40, 220)}
@@ -112,6 +113,9 @@ def test_classes_keep_their_numbers(photos, tmp_path):
         return found
 
     assert numbers("fresh", "cat:a", "ape:a") == numbers("other", "ape:a", "cat:a") == {"ape": 1, "cat": 2}
+    (tmp_path / "many").mkdir()
+    journal = PredictionJournal(tmp_path / "many", {}, ["class 10", "class 9", "b", "a"])
+    assert journal.numbers == {"a": 1, "b": 2, "class 9": 3, "class 10": 4}
     assert numbers("out", "cat:a") == {"cat": 1}
     assert numbers("out", "ape:a", "cat:b") == {"cat": 1, "ape": 2}
     assert numbers("out", "ape:a") == {"ape": 2}

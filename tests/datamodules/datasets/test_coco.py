@@ -23,8 +23,9 @@ from fsbench.data.episodes.task import Task
 from fsbench.data.image_io import read_label_map
 from fsbench.data.segmentations import union_mask
 from fsbench.datamodules.datasets.coco import CocoAll
-from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, MIN_PIXELS, RENDERED, Coco
+from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, MIN_PIXELS, Coco
 from fsbench.datamodules.lists.official import read_official
+from fsbench.datamodules.prepare.label_images import RENDERED
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.reading import load_protocol
 from tests.data_modules import episodic

@@ -164,7 +164,7 @@ def test_accents_may_be_written_otherwise(
     assert problems() == [] and miou(root, tmp_path / "runs") == 100
     copy = root / f"SegmentationClassAug/{listed}i07.png"
     copy.write_bytes((root / f"SegmentationClassAug/{on_disk}i07.png").read_bytes())
-    with pytest.raises(DataError, match=r"has two label maps named .*i07, whose accents are written in two ways"):
+    with pytest.raises(DataError, match=r"has two files named .*i07: "):
         Folder(str(root)).label_map(f"{listed}i07")
 
 
@@ -187,8 +187,7 @@ def test_another_case_is_said(root: Path, problems: Callable) -> None:
         Folder(str(root)).candidates("val")
     change_lists(root, str.lower)
     (root / "SegmentationClassAug/i07.png").rename(root / "SegmentationClassAug/i07.PNG")
-    with pytest.raises(DataError, match=r"label map .* i07 \(there is i07\.PNG: upper and lower case are told apart"):
-        Folder(str(root)).candidates("val")
+    assert problems() == []
 
 
 @pytest.mark.parametrize(
@@ -230,7 +229,7 @@ def test_images_are_turned_as_people_see_them(
     for name, seen in plain.items():
         for found, expected in zip(read_labelled(Folder(str(root)), name), seen, strict=True):
             np.testing.assert_array_equal(found, expected)
-    noted = "6 images are turned by their EXIF entry (i06, i07, i08, …); their label maps, which fit both ways, are"
+    noted = "6 images are turned by their EXIF entry (i06, i07, i08, …); their labels, which fit both ways, are"
     assert (noted in capsys.readouterr().err) == (2 <= orientation <= 4)
     assert main(["data", "check", "folder", "--root", str(root)]) == 0
     checked = "6 are turned by their EXIF entry, as people see them: i06, i07, i08, i09, i10, …; a label map that fits"

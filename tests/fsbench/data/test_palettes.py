@@ -1,13 +1,15 @@
 """A label map whose palette says other class numbers than it stores is refused; somebody's own palette is not."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from fsbench.base.errors import DataError
-from fsbench.data.image_io import read_label_map
-from fsbench.data.palettes import SeenColours, voc_colors
+from fsbench.data.image_io import read_label_map, read_mask
+from fsbench.data.palettes import SeenColours, colour_named, voc_colors
 from fsbench.predict.result import ImageResult
 from tests.recompressed import recompress, save_palette
 
@@ -117,7 +119,7 @@ def test_own_palettes_are_taken_by_their_numbers(tmp_path: Path, colours: list, 
 
 def test_a_transparent_entry_is_background(tmp_path: Path) -> None:
     save_palette(tmp_path / "a.png", np.array([[1, 0, 1]], np.uint8), np.array([RED, GREEN]), transparency=1)
-    with pytest.raises(DataError, match=r"number 1 have the colour .0, 0, 0., which stands for 0"):
+    with pytest.raises(DataError, match=r"calls its number 1 transparent"):
         read_label_map(tmp_path / "a.png")
     save_palette(tmp_path / "a.png", np.array([[1, 0, 1]], np.uint8), np.array([WHITE, WHITE]), transparency=0)
     np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), [[1, 0, 1]])
@@ -143,8 +145,89 @@ def test_own_colours_mean_one_number_in_all_files_of_a_data_set(tmp_path: Path) 
         read_label_map(second, seen)
 
 
-@pytest.mark.parametrize("form", ["gif", "bmp", "tiff"])
+@pytest.mark.parametrize("form", ["bmp", "tiff"])
 def test_other_formats_have_palettes_too(tmp_path: Path, form: str) -> None:
     save_palette(tmp_path / f"a.{form}", np.array([[0, 1, 1]], np.uint8), np.array([MAROON, BLACK]))
-    with pytest.raises(DataError, match="contradicts itself"):
+    with pytest.raises(DataError, match=r"contradicts itself|is a BMP of class numbers"):
         read_label_map(tmp_path / f"a.{form}")
+
+
+RAMP = np.repeat(np.arange(256)[:, None], 3, 1)
+MASK = np.zeros((20, 30), np.uint8)
+MASK[5:12, 6:21] = 1
+WHITES: dict[str, Callable[[Path], object]] = {
+    "a ramp of grey": lambda path: save_palette(path, MASK * 255, RAMP),
+    "white at 0, black at 1": lambda path: save_palette(path, 1 - MASK, np.array([WHITE, BLACK])),
+    "white in the middle": lambda path: save_palette(path, MASK * 7, np.array([BLACK] * 7 + [WHITE, RED])),
+    "white at 7, black at 3": lambda path: save_palette(
+        path, 3 + 4 * MASK, np.array([RED] * 3 + [BLACK] * 4 + [WHITE])
+    ),
+    "white on a transparent entry": lambda path: save_palette(path, 1 - MASK, np.array([WHITE, RED]), transparency=1),
+    "one bit": lambda path: Image.fromarray(MASK > 0).save(path),
+    "16 bits": lambda path: Image.fromarray(MASK.astype(np.uint16) * 65535).save(path),
+    "colours": lambda path: Image.fromarray(np.dstack([MASK * 255] * 3)).save(path),
+    "grey and opaque": lambda path: Image.fromarray(MASK * 255).convert("LA").save(path),
+}
+
+
+@pytest.mark.parametrize("save", WHITES.values(), ids=WHITES)
+def test_white_is_what_is_seen(tmp_path: Path, save: Callable) -> None:
+    save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png")[0], MASK)
+
+
+def test_white_that_is_transparent_is_not_seen(tmp_path: Path) -> None:
+    Image.fromarray(MASK * 255).save(tmp_path / "a.png", transparency=255)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png")[0], MASK * 255)  # void
+
+
+def test_white_behind_one_colour_is_no_class(tmp_path: Path) -> None:
+    save_palette(tmp_path / "a.png", 1 - MASK, np.array([RED, WHITE]))
+    with pytest.raises(DataError, match="contradicts itself"):
+        read_mask(tmp_path / "a.png")
+
+
+def painted(*colours: tuple[int, ...], ground: tuple[int, ...] = BLACK) -> np.ndarray:
+    """Stripes of 10 columns, of which the first is the ground."""
+    return np.repeat(np.array([[ground, *colours]], np.uint8), 10, 1).repeat(12, 0)
+
+
+@pytest.mark.parametrize("ground", [BLACK, WHITE, (10, 20, 30, 0)], ids=["black", "white", "nothing"])
+def test_one_painted_colour_is_a_mask(tmp_path: Path, ground: tuple[int, ...]) -> None:
+    colour = (*RED, 255)[: len(ground)]
+    Image.fromarray(painted(colour, ground=ground)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png")[0], painted((1,), ground=(0,))[..., 0])
+
+
+def test_soft_edges_of_a_painted_colour_are_cut_at_one_half(tmp_path: Path) -> None:
+    big = Image.new("RGB", (400, 300), WHITE)
+    ImageDraw.Draw(big).ellipse((80, 60, 300, 240), fill=RED)
+    small = np.asarray(big.resize((100, 75), Image.Resampling.BOX))
+    Image.fromarray(small).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png")[0], small[..., 1] <= 127)
+
+
+@pytest.mark.parametrize("second", [GREEN, (0, 0, 255), (128, 0, 0), (200, 200, 0)])
+def test_several_painted_colours_are_told_in_words(tmp_path: Path, second: tuple[int, ...]) -> None:
+    Image.fromarray(painted(RED, RED, second)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"red 240 pixels|#ff0000 240 pixels") as error:
+        read_mask(tmp_path / "a.png")
+    assert "=cat" in str(error.value) and "VOC" not in str(error.value) and "120 pixels" in str(error.value)
+
+
+def test_named_colours_have_their_numbers(tmp_path: Path) -> None:
+    Image.fromarray(painted(RED, GREEN, WHITE, ground=BLACK)).save(tmp_path / "a.png")
+    named = {text: colour_named(text) for text in ("red", "green", "white")}
+    numbers = {colour: n for n, colour in enumerate(named.values(), 1) if colour}
+    labels, _ = read_mask(tmp_path / "a.png", colours=numbers)
+    np.testing.assert_array_equal(labels[0, ::10], [0, 1, 2, 3])
+    with pytest.raises(DataError, match="green 120 pixels"):
+        read_mask(tmp_path / "a.png", colours={RED: 1})
+    assert [colour_named(text) for text in ("#0a0b0c", "cat")] == [(10, 11, 12), None]
+
+
+def test_a_mask_without_the_named_colours_is_refused(tmp_path: Path) -> None:
+    for saved in (painted(WHITE), painted(GREEN)):
+        Image.fromarray(saved).save(tmp_path / "a.png")
+        with pytest.raises(DataError, match="120 pixels"):
+            read_mask(tmp_path / "a.png", colours={RED: 1})

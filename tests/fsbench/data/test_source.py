@@ -16,8 +16,6 @@ PUBLISHED = [name for name in names("data") if dataset_source(name).kind == "pub
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_published_data_set_says_what_to_fetch_and_can_be_prepared_and_checked(name: str) -> None:
     source = dataset_source(name)
-    if source.instructions:
-        pytest.skip("its source is a text")
     assert _offers(name, "prepare") and _offers(name, "check")
     guide = "\n".join(source.guide)
     assert "http" in guide or name == "cmr"  # whose organisers have no page

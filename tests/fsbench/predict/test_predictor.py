@@ -16,7 +16,7 @@ from fsbench.data.label_maps import resize_labels
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading.items import LoadingConfig, load_episode
 from fsbench.predict.result import decimal, palette
-from fsbench.predict.supports import read_supports
+from fsbench.predict.supports import Support, read_supports
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.reading import load_segmentation
 from fsbench.results.pictures.masks import paint_slots
@@ -293,3 +293,10 @@ def test_a_method_that_takes_class_names_is_told_those_of_the_supports(monkeypat
     )
     assert predictor.predict(photo).label_map.shape == (40, 60)
     assert asked == ["red cat", "dog"]
+
+
+def test_a_labelled_image_that_shows_no_class_is_a_negative(demo):
+    pixels, mask = scene(60, 80)
+    empty = Support("b", scene(50, 70)[0], np.zeros((50, 70), np.uint8), {})
+    demo.add([Support("a", pixels, mask, {1: "block"}), empty])
+    assert [one.image_name for one in demo.supports] == ["a"] and demo.negatives == [empty]

@@ -147,6 +147,13 @@ def test_both_read_the_same_pixels(script, tmp_path, name):
     np.testing.assert_array_equal(script.read(str(tmp_path / name)), read_upright(tmp_path / name)[0])
 
 
+def test_both_read_heic_where_its_package_is_installed(script, tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    PHOTO.copy().save(tmp_path / "a.heic", exif=turned(6))
+    np.testing.assert_array_equal(script.read(str(tmp_path / "a.heic")), read_upright(tmp_path / "a.heic")[0])
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_both_refuse(script, tmp_path, name):
     REFUSED[name](tmp_path / name)
