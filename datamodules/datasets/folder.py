@@ -88,8 +88,8 @@ def _once(names: list[str]) -> list[str]:
     return names
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    with suppress(re.error):
+def _pattern(text: Any) -> re.Pattern[str]:
+    with suppress(re.error, TypeError):
         if (pattern := re.compile(text)).groups == 1:
             return pattern
     raise _wrong(f"is {text!r}; expected a pattern with one pair of brackets, such as ^(patient[0-9]+)_")
@@ -111,6 +111,7 @@ Place = Annotated[Text, AfterValidator(lambda path: path.replace("\\", "/"))]
 ImageName = Annotated[Text, AfterValidator(name_in)]
 ImageNames = Annotated[list[ImageName], Field(min_length=1), AfterValidator(_once)]
 Number = Annotated[int, Field(gt=0, lt=VOID)]
+Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern)]
 Groups = Annotated[dict[int | str, ImageNames], BeforeValidator(_by_number)]
 
 
@@ -146,7 +147,7 @@ class FolderDescription(BaseModel):
     query_sampling: QuerySampling = "sequential"
     augment_threshold: float = Field(default=0.07, ge=0, le=1)
     supports: Annotated[list[ImageNames], Field(min_length=1), BeforeValidator(_in_lists)] = []
-    groups: Groups | Annotated[str, AfterValidator(_pattern)] = {}
+    groups: Groups | Pattern = {}
 
     @model_validator(mode="after")
     def _check(self) -> "FolderDescription":
@@ -286,13 +287,11 @@ class Folder(CountedLabels):
     def notes(self) -> list[str]:
         """Sentences on how the images were read, and on those that no list has."""
         notes, rows = [*self.table.notes], self.table.images
-        if not self.is_described and (bare := [row.name for row in rows if not row.labels]):
+        if self.is_described:
+            return notes
+        if bare := [row.name for row in rows if not row.labels]:
             notes.append(f"{len(bare)} images are left out, as they have no labels: {some(bare, 3)}")
-        if (
-            not self.is_described
-            and "trn" in self.lists
-            and (apart := [r.name for r in rows if r.labels and not r.part])
-        ):
+        if "trn" in self.lists and (apart := [row.name for row in rows if row.labels and not row.part]):
             notes.append(f"{len(apart)} images of no part are taken for training: {some(apart, 3)}")
         return notes
 
@@ -318,7 +317,7 @@ class Folder(CountedLabels):
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
-        return [*self.description.folds[fold]]
+        return [number for number in self.description.folds[fold] if isinstance(number, int)]
 
     def train_classes(self, fold: int) -> list[int]:
         return sorted(self.class_numbers.difference(self.test_classes(fold)))

@@ -26,11 +26,8 @@ class ImageFolder(LabelledImages):
     turns_images = True
     source = Source(
         kind="own",
-        instructions="""\
-Give a folder that holds a folder for each class with its images in it:
-  <root>/<class>/<image>        .jpg, .jpeg, .png, .bmp, .tif, .tiff
-or a table <root>.csv with a line for each image, its path and its class, in the columns photo and classes
-""",
+        holds=("<class>/<image>.jpg",),
+        notes=("or give a CSV or Parquet file with the columns photo and classes, a line for each image",),
     )
 
     def __init__(

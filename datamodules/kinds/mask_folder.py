@@ -174,7 +174,8 @@ def require_present(
         like = other_case(folder / f"{absent[0]}{suffixes[0]}", suffixes)
         raise DataError(
             f"{len(absent)} of {len(set(listed))} names in {source} have no {kind} ({', '.join(suffixes)}) in "
-            f"{folder}: {some(absent, 3)}{like}; expected a file for each; complete the folder or take the names out of the list"
+            f"{folder}: {some(absent, 3)}{like}; expected a file for each; complete the folder or shorten "
+            "the list"
         )
 
 

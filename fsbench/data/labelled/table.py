@@ -19,7 +19,7 @@ from fsbench.data.labelled.folders import read_folder
 from fsbench.data.labelled.image import LabelledImage, MaskFile
 from fsbench.data.labelled.outlines import Outlines
 from fsbench.data.labelled.photos import TABLES
-from fsbench.data.labelled.tabular import read_rows
+from fsbench.data.labelled.tabular import names_photos, read_rows
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,12 @@ def read_images(
         DataError: it is of no known form, or a file cannot be read.
     """
     if is_folder(path):
-        return read_folder(path, names, photos, keeps_unmarked, sure)
+        tables = [file for file in sorted(path.glob("[!.]*")) if file.suffix.lower() in TABLES and names_photos(file)]
+        if len(tables) != 1:
+            return read_folder(path, names, photos, keeps_unmarked, sure)
+        found = read_rows(tables[0], names)
+        found.notes.append(f"the table {tables[0]} is read; what else lies in the folder is left out")
+        return found
     if path.suffix.lower() == ".json":
         return read_annotation_file(path, photos, None, names.chosen, keeps_unmarked)
     if path.suffix.lower() in TABLES:

@@ -62,6 +62,14 @@ def read_rows(file: Path, names: ClassNames) -> Found:
     return found
 
 
+def names_photos(file: Path) -> bool:
+    """Return whether a file is a table with a column "photo"."""
+    try:
+        return "photo" in _read(file).columns
+    except DataError:
+        return False
+
+
 def _read(file: Path) -> "pl.DataFrame":
     """Return a table of texts."""
     import polars as pl  # spared until it is needed

@@ -36,8 +36,8 @@ def load_test(
         root: folder of the data, instead of `data/<name>`.
         lists: folders with official list files.
         protocol: name of a published test (see `fsbench list protocols`), FILE.yaml of your own test, or the content of
-            such a file; by default "fscs", "fort" for classification, or "fixed_supports" for a folder of your own without
-            folds.yaml.
+            such a file; by default "fscs", "fort" for classification, or "fixed_supports" for a folder of your own
+            without a folds.yaml.
         manifest: a file that lists episodes, which fixes everything but `root`, `lists` and `image_size`. If its
             episodes are not those that its protocol draws, they are a list of your own, and all tables with its scores
             say so.

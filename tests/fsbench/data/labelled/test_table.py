@@ -274,6 +274,8 @@ def test_a_table_names_negatives_and_masks_of_one_class(tmp_path):
     paint(tmp_path / "a.png", (label_map(0) == 1) * np.uint8(255))
     (tmp_path / "t.csv").write_text("photo,labels,classes,seen by\na.jpg,a.png,cup,me\nb.jpg,,not cup;-saucer,me\n")
     table = read_table(tmp_path / "t.csv")
+    in_folder = read_table(tmp_path)
+    assert in_folder.images == table.images and len(in_folder.notes) == len(table.notes) + 1
     assert table.class_names == ("cup", "saucer") and "seen by" in table.notes[0]
     assert table["b"].labels is None and table["b"].classes == {"cup": False, "saucer": False}
     np.testing.assert_array_equal(table.label_map("a"), label_map(0) == 1)
