@@ -13,7 +13,7 @@ from fsbench.base.errors import DataError
 from fsbench.data.image_io import read_image, read_shades
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.check.report import Report
-from fsbench.datamodules.kinds.binary_masks import ListedMasks, file_stem
+from fsbench.datamodules.kinds.binary_masks import ListedMasks
 from fsbench.datamodules.kinds.declaration import Declaration
 from fsbench.datamodules.kinds.declared import remake_archives
 from fsbench.datamodules.prepare.job import Job
@@ -27,27 +27,19 @@ SIDE = 6
 """Crops of a side of a scene."""
 PIXELS, RAREST = 408**2, 0.048
 """Pixels that shares are taken of, whatever a crop has, and the share that the rarest colour must exceed."""
-SCENES = 803
-"""Scenes of the complete training part."""
-CROPS = 5666
-"""Crops that PATNet's paper counts."""
+SCENES, CROPS = 803, 5666
+"""Scenes of the complete training part, and the crops of them that PATNet's paper counts."""
+ARCHIVES = ("deepglobe-land-cover-classification-dataset", "archive", "land-train", "land_train")
 
 
 class Crop(NamedTuple):
-    """A crop of a satellite scene.
-
-    Attributes:
-        row, column: position of the crop in the grid of crops, from 0.
-        place: slices of the scene's rows and columns.
-        is_kept: whether the crop's mask has two colours or more, each on more than a small share of the pixels.
-        masks: {class number: pixels (h, w) bool} of the classes that the crop shows.
-    """
+    """A crop of a satellite scene: where it is in the grid of crops and in the scene, and what it shows."""
 
     row: int
     column: int
     place: tuple[slice, slice]
-    is_kept: bool
-    masks: dict[int, np.ndarray]
+    is_kept: bool  # its mask has two colours or more, each on more than a small share of the pixels
+    masks: dict[int, np.ndarray]  # class number -> pixels (h, w) bool
 
 
 def crops(labels: np.ndarray) -> Iterator[Crop]:
@@ -77,11 +69,7 @@ def _place(name: PurePosixPath) -> str | None:
 
 
 def _cut(job: Job, archives: Sequence[Path], unpacked: Path, making: Path, with_all: bool) -> list[str]:
-    """Cut the scenes into crops; return a remark with the number of those that are kept.
-
-    Raises:
-        DataError: a mask lacks its image, scenes are absent, or one cannot be decoded.
-    """
+    """Cut the scenes into crops; return a remark with the number of those that are kept."""
     (archive,) = archives
     masks = {path.name.removesuffix("_mask.png"): path for path in unpacked.rglob("*_mask.png")}
     images = {path.name.removesuffix("_sat.jpg"): path for path in unpacked.rglob("*_sat.jpg")}
@@ -136,21 +124,12 @@ class DeepGlobe(ListedMasks):
         marks=tuple(f"{number}/test/origin" for number in COLOURS),
         kinds=tuple(map(str, COLOURS)),
         listed="{kind}/test/origin/{stem}.jpg{more}",
+        labels="{kind}/test/groundtruth/{stem}.png",
         make=partial(remake_archives, write=partial(_cut, with_all=False), place=_place),
         source=Source(
             page="https://www.kaggle.com/datasets/balraj98/deepglobe-land-cover-classification-dataset",
             terms="for signed-in users, for research; a copy of the challenge's, http://deepglobe.org",
-            by_hand=(
-                ByHand(
-                    "DeepGlobe Land Cover",
-                    (
-                        "deepglobe-land-cover-classification-dataset.zip",
-                        "archive.zip",
-                        "land-train.zip",
-                        "land_train.zip",
-                    ),
-                ),
-            ),
+            by_hand=(ByHand("DeepGlobe Land Cover", tuple(f"{name}.zip" for name in ARCHIVES)),),
             notes=("a folder that a program of the field has prepared serves as well",),
         ),
     )
@@ -160,9 +139,8 @@ class DeepGlobe(ListedMasks):
         self.layout = layout
 
     def label_file(self, name: str) -> Path:
-        folder, _, file = name.rpartition("/origin/")
-        stem = f"{file[:-11]}_mask_{file[-6:-4]}" if self.layout == "ifa" else file_stem(file)
-        return self.root / f"{folder}/groundtruth/{stem}.png"
+        mask = super().label_file(name)
+        return mask.with_name(mask.name.replace("_sat_", "_mask_")) if self.layout == "ifa" else mask
 
     @classmethod
     def detect(cls, root: Path) -> Self:
@@ -172,17 +150,12 @@ class DeepGlobe(ListedMasks):
     def report_lists(self, report: Report) -> None:
         super().report_lists(report)
         if self.name == "deepglobe":
-            stems = {file_stem(name) for name in self.every_name}
+            stems = {self.texts[name]["stem"] for name in self.every_name}
             report.count("crops", len(stems), CROPS, "crops, some in several classes")
 
 
 class DeepGlobeAll(DeepGlobe):
-    """DeepGlobe with all crops, also those that PATNet's authors drop (one colour, or a rare one); no paper uses it.
-
-    Args:
-        root: the folder of the data set.
-        layout: "patnet" or "ifa": how image and mask files are named, as for `DeepGlobe`.
-    """
+    """DeepGlobe with all crops, also those that PATNet's authors drop (one colour, or a rare one); no paper uses it."""
 
     declaration = replace(
         DeepGlobe.declaration,

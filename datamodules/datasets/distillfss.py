@@ -106,6 +106,7 @@ class WeedMap(TwoLists):
             page="https://github.com/pasqualedem/DistillFSS",
             terms="made from https://projects.asl.ethz.ch/datasets/weedmap; no licence is stated",
             by_hand=(ByHand("the tiles of WeedMap", ("0_rotations_processed_003_test.zip",)),),
+            notes=("the channels G and B are in folders beside R",),
         ),
     )
 

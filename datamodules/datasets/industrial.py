@@ -53,6 +53,7 @@ class Industrial(TwoLists):
             page="https://www.scidb.cn",
             terms="named in the README of https://github.com/pasqualedem/DistillFSS",
             by_hand=(ByHand("the industrial defects", ("data.zip",)), ByHand("their list", (LIST,))),
+            holds=(f"Industrial/{LIST}", "Industrial/data/<class>/<…>/<n>.{png,bmp}"),
         ),
     )
 

@@ -10,10 +10,7 @@ from fsbench.datamodules.kinds.declaration import Declaration
 from fsbench.datamodules.kinds.declared import unpack_archive
 from fsbench.datamodules.prepare.job import Job
 
-ARCHIVE = ByHand(
-    "the chest X-rays",
-    ("chest-xray-masks-and-labels.zip", "archive.zip", "LungSegmentation.zip", "Lung Segmentation.zip"),
-)
+ARCHIVES = ("chest-xray-masks-and-labels", "archive", "LungSegmentation", "Lung Segmentation")
 
 
 def _unpack(job: Job, own: Declaration) -> list[str]:
@@ -53,7 +50,8 @@ class Lung(ListedMasks):
         source=Source(
             page="https://www.kaggle.com/datasets/nikhilpandey360/chest-xray-masks-and-labels",
             terms="for signed-in users; images of the U.S. National Library of Medicine, for research",
-            by_hand=(ARCHIVE,),
+            by_hand=(ByHand("the chest X-rays", tuple(f"{name}.zip" for name in ARCHIVES)),),
+            holds=("LungSegmentation/CXR_png/<id>.png", "LungSegmentation/masks/<id>_mask.png"),
         ),
     )
 

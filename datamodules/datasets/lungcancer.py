@@ -27,20 +27,17 @@ def _write_slices(job: Job, tables: Sequence[Path], unpacked: Path, making: Path
 
     Grey values are those of the authors' program: from 0 to 255 between the least and the largest value of all training
     slices, cut to whole numbers of 8 bits.
-
-    Raises:
-        DataError: a table is damaged, or has an unusable slice.
     """
     rows = [read_columns(table, (SCAN, MASK), unpacked) for table in tables]
-    training = [row[SCAN] for row in rows[0]]
-    if not training:
+    if not rows[0]:
         raise DataError(f"{tables[0]} has no slices; expected some; fetch it again")
-    low, high = min(scan.min() for scan in training), max(scan.max() for scan in training)  # of the scans' own type
+    low, high = min(row[SCAN].min() for row in rows[0]), max(row[SCAN].max() for row in rows[0])  # of the scans' type
     for part, table, own in zip(PARTS, tables, rows, strict=True):
         for kind in ("images", "masks"):
             (making / part / kind).mkdir(parents=True, exist_ok=True)
         for number, row in enumerate(own):
-            _check(row[SCAN], row[MASK], f"row {number} of {table}")
+            if row[SCAN].ndim != 2 or row[SCAN].shape != row[MASK].shape or not np.isin(row[MASK], (0, 1)).all():
+                raise DataError(f"row {number} of {table} is no slice (H, W) with a mask of 0 and 1; fetch it again")
             Image.fromarray(grey_values(row[SCAN], low, high)).save(making / part / f"images/{number}.png")
             write_label_map(making / part / f"masks/{number}.png", row[MASK].astype(np.uint8))
     return []
@@ -83,11 +80,3 @@ def grey_values(scan: np.ndarray, low: Any, high: Any) -> np.ndarray:
     if high == low:
         return np.zeros(scan.shape, np.uint8)
     return ((scan - low) / (high - low) * 255).astype(np.int64).astype(np.uint8)
-
-
-def _check(scan: np.ndarray, mask: np.ndarray, where: str) -> None:
-    """Raise DataError unless a slice and its mask are of one size, and the mask has the numbers 0 and 1."""
-    if scan.ndim != 2 or scan.shape != mask.shape:
-        raise DataError(f"{where} has a slice of {scan.shape} and a mask of {mask.shape}; expected one size (H, W)")
-    if not np.isin(mask, (0, 1)).all():
-        raise DataError(f"{where} has a mask with other numbers than 0 and 1; fetch the table again")

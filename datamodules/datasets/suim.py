@@ -48,11 +48,7 @@ def _place(name: PurePosixPath) -> str | None:
 
 
 def _write(job: Job, archives: Sequence[Path], parts: Path, making: Path) -> list[str]:
-    """Copy the images of all parts, and write the masks of their classes.
-
-    Raises:
-        DataError: a mask lacks its image, two have one id, or the parts are incomplete.
-    """
+    """Copy the images of all parts, and write the masks of their classes."""
     images = {path.stem: path for path in parts.rglob("images/*.jpg")}
     masks: dict[str, Path] = {}
     for path in sorted(parts.rglob("masks/*.bmp")):

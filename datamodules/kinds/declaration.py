@@ -141,8 +141,8 @@ class Declaration:
         """Photos and masks in the user's folder, for people: `Kvasir-SEG/images/<id>.jpg`."""
 
         def shown(field: re.Match[str]) -> str:
-            choices = {"kind": self.kinds, "part": self.parts, "more": ("",)}.get(field[1], ())
-            return f"<{', '.join(choices) or field[1]}>".replace("<>", "")
+            choices = {"kind": self.kinds, "part": self.parts, "more": ("",)}.get(field[1]) or (f"<{field[1]}>",)
+            return choices[0] if len(choices) == 1 else f"<{', '.join(choices)}>"
 
         patterns = (pattern.replace("{path}", self.listed) for pattern in (self.photo, self.labels))
         return tuple(f"{self.inner[0]}/" + re.sub(FIELD, shown, pattern) for pattern in dict.fromkeys(patterns))

@@ -13,7 +13,7 @@ from fsbench.data.source import ByHand
 from fsbench.datamodules.check.media import check_label_maps
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.kinds.declaration import Declaration, Texts, files
-from fsbench.datamodules.kinds.find_folder import find_folder
+from fsbench.datamodules.kinds.find_folder import require_folder
 from fsbench.datamodules.prepare.by_hand import find_archive
 from fsbench.datamodules.prepare.folders import Check, make_folder
 from fsbench.datamodules.prepare.job import Job, unpublished
@@ -44,11 +44,8 @@ class Declared(SegmentationData):
             cls.classes_of_fold = len(own.class_names) or cls.classes_of_fold
 
     def __init__(self, root: str):
-        own, given = self.declaration, Path(root).expanduser()
-        self.root = find_folder(given, own.inner, own.marks[:1]) or given
-        absent = next((mark for mark in own.marks if not any(self.root.glob(mark))), None)
-        if absent is not None:
-            raise self.source.missing(f"{self.root} has no {absent}; expected {', '.join(own.marks)} in it")
+        own = self.declaration
+        self.root = require_folder(self.source, Path(root).expanduser(), own.inner, own.marks)
 
     @cached_property
     def texts(self) -> Mapping[str, Texts]:
@@ -120,13 +117,9 @@ class Declared(SegmentationData):
 
 
 def unpack_archive(job: Job, own: Declaration, place: Place | None = None, check: Check | None = None) -> list[str]:
-    """Unpack the user's archive into the data set's folder; return remarks for the user.
+    """Unpack the user's archive into the data set's folder, by the declaration's `place`; return remarks for the user.
 
-    Args:
-        job: folders and options of the preparation.
-        own: the data set.
-        place: as for `unpack`; None for the declaration's.
-        check: further check of the unpacked folder, or what adds files to it.
+    `check` is a further check of the unpacked folder, or adds files to it.
 
     Raises:
         DataError: the archive is not there, or lacks files.
@@ -147,12 +140,7 @@ def remake_archives(
 ) -> list[str]:
     """Write the data set's folder from what the user's archives have; return remarks for the user.
 
-    Args:
-        job: folders and options of the preparation.
-        own: the data set.
-        write: writes the folder.
-        place: as for `unpack`; None to leave the archives as they are.
-        archives: the archives; () for all of the source.
+    Archives are unpacked where `place` is given; they are all of the source, unless others are given.
 
     Raises:
         DataError: an archive is not there, is damaged, or has other files.
@@ -163,8 +151,9 @@ def remake_archives(
         unpacked.mkdir(exist_ok=True)
         for other in {path.name for path in unpacked.iterdir() if path.is_dir()} - {file.name for file in found}:
             discard(unpacked / other)  # of an earlier try
-        for file in found if place else ():
-            unpack(file, unpacked / file.name, place)
+        if place is not None:
+            for file in found:
+                unpack(file, unpacked / file.name, place)
         with making_place(target) as making:
             remarks = write(job, found, unpacked, making)
             publish(making, target)
