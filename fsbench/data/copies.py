@@ -35,7 +35,7 @@ class Likeness(NamedTuple):
     """Tells which images show the same.
 
     Attributes:
-        photo_of: gives copies of a photo the same name.
+        photo_of: gives copies of a photo, and crops of one file, the same name.
         subject_of: gives copies, and images of one group, the same name.
     """
 
@@ -54,13 +54,13 @@ _MOST_PIXELS = 10**10
 def likeness(data: AnyData, names: Iterable[str]) -> Likeness:
     """Return what tells which of `names` are copies of each other, and which are of one group.
 
-    In a published data set every image is a photo of its own, and there are no groups.
+    In a published data set every file is a photo of its own, and there are no groups.
     """
     names = list(names)
     first = {name: group[0] for group in copied_images(data, names) for name in group}
 
     def photo_of(name: str) -> str:
-        return first.get(name, name)
+        return str(data.image_path(first.get(name, name)))
 
     if data.source.kind != "own" or all(data.group_of(name) == name for name in names):
         return Likeness(photo_of, photo_of)

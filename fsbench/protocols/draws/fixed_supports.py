@@ -246,7 +246,7 @@ class OneSet(Draw):
             SUPPORT_SETS: overlap([set(chain.from_iterable(own.values())) for own in draws]),
         }
         first |= {name: value for name, value in further.items() if value}
-        if not named and self.runs > FEW_FREE and not _has_interval(every, draws):
+        if data.source.kind == "own" and not named and self.runs > FEW_FREE and not _has_interval(every, draws):
             first[FITTING_SHOT] = self._fitting_shot(data, task, shown)
         dropped = sorted(set(data.test_classes(task.fold)) - set(classes))
         return OfficialEpisodes(

@@ -92,12 +92,12 @@ def csv(root: Path) -> Path:
     return root / "table.csv"
 
 
-def tested(root: Path, runs: Path) -> list[int]:
+def counts_of_a_test(root: Path, runs: Path) -> list[int]:
     """Return tp, pred and gt of each class over all episodes of a test of the folder."""
     words = ["bench", "--method", "prototype", "--backbone", "demo", "--image-size", "128", "--dataset", "folder"]
     assert main([*words, "--data-root", str(root), "--shot", "2", "--no-trivial", "--runs", str(runs)]) == 0
     frame = pl.concat([pl.read_parquet(file) for file in runs.rglob("episodes.parquet")])
-    return [int(frame[column].list.sum().sum()) for column in ("tp", "pred", "gt")]
+    return [int(frame[column].sum()) for column in ("tp", "pred", "gt")]
 
 
 @pytest.mark.slow(60)
@@ -110,7 +110,7 @@ def test_three_commands_check_test_and_search_photos_of_every_form(
     before = {file: file.read_bytes() for file in (tmp_path / "mine").rglob("*") if file.is_file()}
     assert main(["data", "check", "folder", "--root", str(root)]) == 0
     assert "PROBLEM" not in capsys.readouterr().out
-    true, predicted, marked = tested(root, tmp_path / "runs")
+    true, predicted, marked = counts_of_a_test(root, tmp_path / "runs")
     assert 0 < true <= min(predicted, marked)
 
     draw_photos(tmp_path / "others", range(50, 53))

@@ -212,9 +212,10 @@ def test_equal_pixels_in_other_files_are_copies(root: Path) -> None:
 def test_copies_are_one_photo_of_own_data_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = Folder(str(root))
     photo_of = likeness(data, ["i00", "i01", "i00b"]).photo_of
-    assert [photo_of(name) for name in ("i00", "i00b", "i01", "i07")] == ["i00", "i00", "i01", "i07"]
+    files = [str(data.image_path(name)) for name in ("i00", "i00", "i01", "i07")]
+    assert [photo_of(name) for name in ("i00", "i00b", "i01", "i07")] == files
     monkeypatch.setattr(Folder, "source", Source())
-    assert likeness(data, ["i00", "i00b"]).photo_of("i00b") == "i00b"
+    assert likeness(data, ["i00", "i00b"]).photo_of("i00b") == str(data.image_path("i00b"))
     assert copy_remarks(data, ["i00", "i00b"]) == []
 
 
