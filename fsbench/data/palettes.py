@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from colorsys import rgb_to_hsv
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageColor, ImageFilter
@@ -62,7 +63,7 @@ def colour_word(colour: Colour) -> str:
 
 def colours_in(pixels: np.ndarray) -> dict[Colour, int]:
     """Return {colour: number of pixels} of an image (H, W, 3) uint8, the most frequent first."""
-    counts = Image.fromarray(np.ascontiguousarray(pixels)).getcolors(1 << 24) or []
+    counts: Any = Image.fromarray(np.ascontiguousarray(pixels)).getcolors(1 << 24)
     return {colour: count for count, colour in sorted(counts, reverse=True)}
 
 

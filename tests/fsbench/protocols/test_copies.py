@@ -233,7 +233,9 @@ def grouped(root: Path, patients: int) -> dict[str, str]:
 def test_no_query_has_an_image_of_its_group_as_a_support(root: Path, protocol: str, options: dict) -> None:
     of = grouped(root, 5)
     test = fsbench.load_test("folder", root=root, protocol=protocol, episodes=40, **options)
-    joined = [one for one in test.manifest.episodes for way in one.supports for name in way if of[name] == of[one.query]]
+    joined = [
+        one for one in test.manifest.episodes for way in one.supports for name in way if of[name] == of[one.query]
+    ]
     assert not joined or (protocol == "fscs" and options.get("shot") == 5), joined
     assert bool(joined) == any("of a query's group" in remark for remark in test.remarks)
 
