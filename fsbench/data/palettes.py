@@ -162,12 +162,10 @@ def check_palette(
     indices change.
 
     Args:
-        labels: (H, W) palette indices.
-        palette: (n, 3) uint8, transparent entries black.
+        labels, palette: (H, W) palette indices, and (n, 3) uint8, transparent entries black.
         path: the label map's file, for messages.
-        seen: {colour: palette index and file} of other label maps of the data set; this label map's colours are added.
-        is_one_class: the label map is a mask of a single class, whose number is known from elsewhere; only background
-            and void are then compared with their colours.
+        seen: colours of other label maps of the data set; this label map's colours are added.
+        is_one_class: the label map is a mask of a single class, of which only background and void are compared.
 
     Raises:
         DataError: a colour stands for another number in VOC's map or as grey, or had another index in an earlier file.

@@ -85,15 +85,12 @@ SHADES = replace(PHOTO, word="mask", expected="8 bits a channel, 128 and more wh
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """Properties of a picture file.
+    """Properties of a picture file, with PIL's names of its format and its channels ("L", "P", "RGB", …).
 
     Attributes:
-        format: PIL's name of the file format, such as "PNG".
-        mode: PIL's name of the channels: "L", "P", "RGB", …
         height, width: size in pixels, as PIL decodes the picture.
         top: the largest number that a sample can hold, such as 255 for 8 bits.
         has_alpha: whether the file has an alpha channel, or names colours that are transparent.
-        is_lossy: whether compression changed the numbers, as in a JPEG.
         orientation: the picture's EXIF orientation, 1 to 8; 1 if the file states none.
     """
 
