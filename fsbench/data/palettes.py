@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from colorsys import rgb_to_hsv
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageColor, ImageFilter
@@ -62,7 +63,7 @@ def colour_word(colour: Colour) -> str:
 
 def colours_in(pixels: np.ndarray) -> dict[Colour, int]:
     """Return {colour: number of pixels} of an image (H, W, 3) uint8, the most frequent first."""
-    counts = Image.fromarray(np.ascontiguousarray(pixels)).getcolors(1 << 24) or []
+    counts: Any = Image.fromarray(np.ascontiguousarray(pixels)).getcolors(1 << 24)
     return {colour: count for count, colour in sorted(counts, reverse=True)}
 
 
@@ -161,12 +162,10 @@ def check_palette(
     indices change.
 
     Args:
-        labels: (H, W) palette indices.
-        palette: (n, 3) uint8, transparent entries black.
+        labels, palette: (H, W) palette indices, and (n, 3) uint8, transparent entries black.
         path: the label map's file, for messages.
-        seen: {colour: palette index and file} of other label maps of the data set; this label map's colours are added.
-        is_one_class: the label map is a mask of a single class, whose number is known from elsewhere; only background
-            and void are then compared with their colours.
+        seen: colours of other label maps of the data set; this label map's colours are added.
+        is_one_class: the label map is a mask of a single class, of which only background and void are compared.
 
     Raises:
         DataError: a colour stands for another number in VOC's map or as grey, or had another index in an earlier file.

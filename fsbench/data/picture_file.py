@@ -85,15 +85,12 @@ SHADES = replace(PHOTO, word="mask", expected="8 bits a channel, 128 and more wh
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """Properties of a picture file.
+    """Properties of a picture file, with PIL's names of its format and its channels ("L", "P", "RGB", …).
 
     Attributes:
-        format: PIL's name of the file format, such as "PNG".
-        mode: PIL's name of the channels: "L", "P", "RGB", …
         height, width: size in pixels, as PIL decodes the picture.
         top: the largest number that a sample can hold, such as 255 for 8 bits.
         has_alpha: whether the file has an alpha channel, or names colours that are transparent.
-        is_lossy: whether compression changed the numbers, as in a JPEG.
         orientation: the picture's EXIF orientation, 1 to 8; 1 if the file states none.
     """
 
@@ -150,11 +147,11 @@ def open_picture(
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # other packages switch this on, and lost rows would be read as grey
     subject, kind = f"{form.word} {name or source!s}", "image" if form.word == "image" else "label map"
     try:
-        given = read_bytes(source, kind) if decode and isinstance(source, Path) else source
-        with open_image(given, kind) as image:
+        content = source if isinstance(source, bytes) else read_bytes(source, kind) if decode else b""
+        with open_image(content or source, kind) as image:
             rows, exif = b"", image.info.get("exif", b"")
             if image.format == "PNG":
-                rows, exif = _png_parts(given if isinstance(given, bytes) else read_bytes(given, kind))
+                rows, exif = _png_parts(content or read_bytes(str(source), kind))
             image.info.pop("xmp", None)  # by which PIL turns a TIFF without an EXIF entry
             header = _read_header(image, exif)
             if problem := _problem(image, header, form):
@@ -164,7 +161,7 @@ def open_picture(
             elif image.format == "PNG":
                 yield _whole_png(image, rows), header
             else:
-                _load_whole(image, given)
+                _load_whole(image, content)
                 yield image, header
     except FileNotFoundError:
         raise DataError(sentence(subject, "does not exist", "a file", "put it there, or correct the name")) from None
@@ -198,7 +195,7 @@ def stored_numbers(image: Image.Image, header: PictureHeader) -> np.ndarray:
     return shades // (255 // header.top) if image.mode == "L" and header.top < 255 else shades
 
 
-def _read_header(image: Image.Image, exif: bytes) -> PictureHeader:
+def _read_header(image: ImageFile.ImageFile, exif: bytes) -> PictureHeader:
     in_tiff = image.format == "TIFF" and image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
     return PictureHeader(
         format=str(image.format),
@@ -217,7 +214,7 @@ def _tags(image: Image.Image) -> Mapping[int, Any]:
     return getattr(image, "tag_v2", {})
 
 
-def _top(image: Image.Image) -> int:
+def _top(image: ImageFile.ImageFile) -> int:
     """Return the largest number of a sample, from what PIL says of the pixels before it decodes them."""
     if image.format == "TIFF":
         return int(2 ** max(_tags(image).get(_BITS, (1,))) - 1)
@@ -243,9 +240,10 @@ def _orientation(image: Image.Image, exif: bytes) -> int:
 def _problem(image: Image.Image, header: PictureHeader, form: Form) -> str:
     """Return in words why a file is not of a form; "" if it is."""
     tags, bands = _tags(image), len(image.getbands())
-    is_smeared = header.is_lossy and form.is_exact
-    if header.format not in form.formats or is_smeared:
-        return f"is a {_NAMES.get(header.format, header.format)}{' with lossy compression' * is_smeared}"
+    if header.format not in form.formats:
+        return f"is a {_NAMES.get(header.format, header.format)}"
+    if header.is_lossy and form.is_exact:
+        return f"is a {header.format} with lossy compression"
     if (pages := _pages(image)) > 1:
         return f"has {pages} pages"
     modes = _NUMBERS if form.is_exact else _SHADES
@@ -305,7 +303,7 @@ def _png_parts(content: bytes) -> tuple[bytes, bytes]:
     raise ValueError("its end (IEND) is missing")
 
 
-def _whole_png(image: Image.Image, rows: bytes) -> Image.Image:
+def _whole_png(image: ImageFile.ImageFile, rows: bytes) -> Image.Image:
     """Decode the compressed rows of a PNG; ValueError if there are fewer than its header states.
 
     PIL leaves lacking rows as they were. So the last pixels tell, decoded over a colour, and if they have it, over
@@ -327,12 +325,12 @@ def _whole_png(image: Image.Image, rows: bytes) -> Image.Image:
     return whole
 
 
-def _load_whole(image: Image.Image, content: bytes) -> None:
+def _load_whole(image: ImageFile.ImageFile, content: bytes) -> None:
     """Decode a picture; raise ValueError if its parts do not cover it, or a JPEG ends early.
 
     PIL takes rows that a JPEG lost for grey ones where an end was put behind them; simplejpeg, if installed, tells.
     """
-    boxes = {tile.extents for tile in getattr(image, "tile", ())}
+    boxes = {tile.extents for tile in image.tile if tile.extents}
     covered = sum((right - left) * (lower - upper) for left, upper, right, lower in boxes)
     if boxes and covered < image.width * image.height:
         raise ValueError(f"it holds {covered} of {image.width * image.height} pixels")

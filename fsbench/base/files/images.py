@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from fsbench.base.files.opening import open_file, standard_error_logged
 
@@ -29,7 +29,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints
 
 
 @contextmanager
-def open_image(source: Path | bytes, kind: str = "image") -> Iterator[Image.Image]:
+def open_image(source: Path | bytes, kind: str = "image") -> Iterator[ImageFile.ImageFile]:
     """Open an image file or its content without decoding pixels; it is closed at the end of the block.
 
     Args:
