@@ -299,7 +299,7 @@ def test_named_supports_and_groups_of_a_folder(blocks_folder, command, tmp_path)
         ("train: nolist.txt", "nolist.txt"),
         ("supports: [[image_000], [image_001, image_002]]", "sets of 1 and 2 images; expected equally many"),
         ("supports: [image_999]", "blocks names the support image_999, which is in no list of images"),
-        ("groups: '['", "groups is '['; expected a pattern"),
+        ("groups: '['", "groups is '['"),
         ("groups: [[image_000], [image_000]]", "has image_000 in two groups"),
         ("groups: '^imagination(.)'", "which the image image_0"),
     ],

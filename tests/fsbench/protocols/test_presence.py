@@ -180,7 +180,7 @@ def test_a_photo_of_lvis_lacks_what_its_annotators_made_sure_of(tmp_path):
     assert absent == {f"val2017/{number:012d}.jpg@5" for number in (5, 6)}
     assert manifest.header.calibration_ids == [] or manifest.header.calibration_images == "test images"
     (tmp_path / "lvis_v1_val.json").unlink()
-    with pytest.raises(DataError, match="lvis_v1_val.json does not exist; expected LVIS's own file"):
+    with pytest.raises(DataError, match=r"lvis_v1_val.json does not exist; expected LVIS's own file"):
         presence().manifest(Lvis(str(tmp_path)), TASK)
     with pytest.raises(DataError, match=r"says that val2017/000000000001.jpg lacks the category 70, of which"):
         presence().manifest(lvis(tmp_path / "other", contradicts=True), TASK)
