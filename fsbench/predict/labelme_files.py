@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from fsbench.base.files import is_file, read_bytes, replacing
+from fsbench.base.files import is_file, parse_json, read_bytes, replacing
 from fsbench.data.dataset import VOID
 from fsbench.data.painting import fill_outline
 
@@ -72,7 +72,7 @@ def kind_as_written(path: Path) -> str:
     if not text.startswith(f'{{"{MARK}":'.encode()):
         return ""
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         kind, digest = content.pop(MARK).split()
     except (ValueError, AttributeError, RecursionError):
         return ""

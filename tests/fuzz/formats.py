@@ -244,7 +244,7 @@ def _read_predicted(path: Path) -> None:
         journal = PredictionJournal(out, PREDICTED)
         for name in ("a.png", "c.png"):
             journal.has(QueryImage(name, out / name), steps=False)
-        write_coco(out / "annotations.json", list(journal.entries.values()), ["cat"], "x")
+        write_coco(out / "annotations.json", list(journal.entries.values()), {"cat": 1}, "x")
         write_scores(out / "scores.csv", list(journal.entries.values()))
         journal.lines.close()
         PredictionJournal(out, PREDICTED, force=True).lines.close()

@@ -6,7 +6,6 @@ supports; all of them ask the same queries.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 from math import comb
@@ -23,7 +22,6 @@ from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import queries_apart
 from fsbench.protocols.provider import Provider
 from fsbench.protocols.words import OTHERS, Choice, number_of, value_on
-from fsbench.scores.clusters import FEW_SETS
 from fsbench.scores.estimate import FEW_FREE, FEW_QUERIES
 from fsbench.scores.run_lengths import RUN_LENGTHS, SUPPORT_SETS, independent_sets
 
@@ -110,9 +108,6 @@ class OwnSets(Provider):
         return self.data.candidates("trn")
 
 
-FITTING_SHOT = "fitting_shot"
-"""Entry of a manifest's header, if images or draws are too few for an interval: the K nearest to the test's that gives
-one with the same images, 0 if none does."""
 NAMED = "named_supports"
 """Entry of a manifest's header: whether the data set names the supports, rather than the seed."""
 UNSHOWN = "unshown_classes"
@@ -246,23 +241,10 @@ class OneSet(Draw):
             SUPPORT_SETS: overlap([set(chain.from_iterable(own.values())) for own in draws]),
         }
         first |= {name: value for name, value in further.items() if value}
-        if data.source.kind == "own" and not named and self.runs > FEW_FREE and not _has_interval(every, draws):
-            first[FITTING_SHOT] = self._fitting_shot(data, task, shown)
         dropped = sorted(set(data.test_classes(task.fold)) - set(classes))
         return OfficialEpisodes(
             tuple(episodes), classes, len(episodes), official, DERIVED, dropped=dropped, first=first
         )
-
-    def _fitting_shot(self, data: SegmentationData, task: Task, shown: Mapping[str, Collection[int]]) -> int:
-        """Return the K, below the test's if possible, that gives an interval with the same images; 0 if none does."""
-        pool, queries = self.lists(data)
-        for shot in (*range(task.shot - 1, 0, -1), *range(task.shot + 1, len(pool) // self.runs + 1)):
-            with suppress(DataError):  # a class has too few images
-                draws = self.support_sets(data, replace(task, shot=shot), shown)
-                every = _apart(data, self.asked(draws, pool, queries), draws)
-                if _has_interval(every, draws) and (queries is not None or _enough(every, pool)):
-                    return shot
-        return 0
 
     def support_sets(
         self, data: SegmentationData, task: Task, shown: Mapping[str, Collection[int]]
@@ -400,30 +382,19 @@ def _apart(data: SegmentationData, queries: Sequence[str], draws: Sequence[Mappi
     return queries_apart(data, queries, {name for draw in draws for name in chain(*draw.values())})
 
 
-def _has_interval(queries: Sequence[str], draws: Sequence[Mapping[int, Sequence[str]]]) -> bool:
-    """Return whether a score has an interval that holds for other images and other supports."""
-    sets = [set(chain(*draw.values())) for draw in draws]
-    shared = overlap(sets)
-    different = shared["different"] * (shared["disjoint"] >= FEW_SETS) if shared else len(sets)
-    return len(queries) >= FEW_QUERIES and different > FEW_FREE
-
-
-def least_images(classes: int) -> tuple[int, int]:
-    """Return how many images in one list give an interval, and the K with which they do; K images of each class.
+def least_images(shot: int, classes: int) -> int:
+    """Return about how many images in one list give an interval with K = `shot` images of each class.
 
     Five draws leave half of the images to be asked, and ten, and are hardly ever equal.
 
-    >>> least_images(1), least_images(2)
-    ((21, 2), (30, 1))
+    >>> least_images(2, 1), least_images(1, 2)
+    (21, 30)
     """
     draws = FEW_FREE + 1
-    found = []
-    for shot in range(1, 4):
-        images = draws * shot * classes + max(FEW_QUERIES, draws * shot * classes)
-        while comb(images // classes, shot) ** classes < 200:  # 10 pairs of draws, equal in 5 % of the tests
-            images += 1
-        found.append((images, shot))
-    return min(found)
+    images = draws * shot * classes + max(FEW_QUERIES, draws * shot * classes)
+    while comb(images // classes, shot) ** classes < 200:  # 10 pairs of draws, equal in 5 % of the tests
+        images += 1
+    return images
 
 
 def _claims(header: Header, per: Per) -> list[str]:
@@ -435,11 +406,15 @@ def _claims(header: Header, per: Per) -> list[str]:
         "" if sets is None else f"; {draws} draws share images, and are worth {sets['disjoint']:.1f} that share none"
     )
     way_out = ""
-    if shot := stated.get(FITTING_SHOT):
-        way_out = f"; with these images --shot {shot} gives one"
-    elif shot is not None and ONE_LIST in stated:
-        images, fewest = least_images(header.way if per == "class" else 1)
-        way_out = f"; no K gives one with these images, about {images} images with --shot {fewest} do"
+    if ONE_LIST in stated and not stated.get(NAMED):
+        classes = header.way if per == "class" else 1
+        there = asked + draws * header.shot * classes
+        needed = {shot: least_images(shot, classes) for shot in (*range(header.shot - 1, 0, -1), *range(1, 4))}
+        if fitting := [shot for shot, images in needed.items() if images <= there and shot != header.shot]:
+            way_out = f"; with these images --shot {fitting[0]} may give one"
+        else:
+            images, shot = min((images, shot) for shot, images in needed.items())
+            way_out = f"; about {images} images with --shot {shot} give one"
     few = [f"an interval needs {FEW_QUERIES} images that are asked, found {asked}{way_out}"] * (asked < FEW_QUERIES)
     if different > FEW_FREE:
         more = "so that they spread less than supports from elsewhere"

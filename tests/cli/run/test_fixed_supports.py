@@ -312,7 +312,7 @@ GUIDE = REPOSITORY / "docs/guides/how-well-on-my-images.md"
 
 
 def run_guide(command, folder: Path, monkeypatch) -> list[str]:
-    """Type the commands of the guide beside a folder `my/folder`, with the demo's network and small images."""
+    """Type the commands of the guide beside a folder `my/photos`, with the demo's network and small images."""
     monkeypatch.chdir(folder)
     printed = []
     for one in commands(GUIDE):
@@ -329,7 +329,7 @@ def run_guide(command, folder: Path, monkeypatch) -> list[str]:
 @pytest.mark.slow(60)
 def test_the_guide_on_a_drawn_folder(one_fold, command, monkeypatch, tmp_path):
     (tmp_path / "my").mkdir()
-    (tmp_path / "my/folder").symlink_to(one_fold)
+    (tmp_path / "my/photos").symlink_to(one_fold)
     first, *_, curve, kit = run_guide(command, tmp_path, monkeypatch)
     assert "support luck" in first and "draws share images" in " ".join(first.split()), first
     assert (tmp_path / "kit").is_dir(), kit
@@ -339,7 +339,7 @@ def test_the_guide_on_a_drawn_folder(one_fold, command, monkeypatch, tmp_path):
 
 @pytest.mark.slow(90)
 def test_the_guide_on_real_photos(real_data, command, monkeypatch, tmp_path):
-    root = tmp_path / "my/folder"
+    root = tmp_path / "my/photos"
     root.mkdir(parents=True)
     for name in ("JPEGImages", "SegmentationClassAug"):
         (root / name).symlink_to(real_data / "voc-mini" / name)
