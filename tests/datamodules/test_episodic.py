@@ -363,7 +363,7 @@ def broken(blocks_folder, tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_corrupt_image_is_named(broken, workers):
-    for path in broken.image_folder.glob("*.jpg"):
+    for path in (broken.root / "JPEGImages").glob("*.jpg"):
         path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError) as error:
         list(module(broken, workers=workers).test_dataloader())
