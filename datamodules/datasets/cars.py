@@ -16,7 +16,6 @@ class Cars(LabelledImages):
     name = "cars"
     parts = ("cars_train", "devkit")
     inner = ("stanford_cars",)
-    photos = "cars_train"
     official = (196, 8_144)
     source = Source(
         archives=(
@@ -31,10 +30,8 @@ class Cars(LabelledImages):
                 ("cars_train/*.jpg",),
             ),
         ),
-        dataset="cars",
         page="https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
         terms="gone: get copies and give them with --from DIR",
-        holds=("cars_train/<photo>.jpg", "devkit/cars_train_annos.mat", "devkit/cars_meta.mat"),
     )
 
     def derive(self) -> list[tuple[str, Sequence[str]]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Self
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import read_json
@@ -61,7 +61,7 @@ class Industrial(TwoLists):
         super().__init__(root)
         self.run = run
         self._fold: int | None = None
-        self.class_names, self.texts = _read(read_json(self.root / LIST, "list"), self.root / LIST)
+        self.class_names, self.texts = _read(self.root / LIST)
 
     def test_classes(self, fold: int) -> list[int]:
         """Return every fourth class, from number `fold` + 1 on."""
@@ -85,37 +85,27 @@ class Industrial(TwoLists):
         return training, test
 
 
-def _read(content: Any, path: Path) -> tuple[tuple[str, ...], Mapping[str, Texts]]:
+def _read(path: Path) -> tuple[tuple[str, ...], Mapping[str, Texts]]:
     """Return the names of the classes, and {image name: its file, mask and class} in the order of the list.
 
     An image's name is that of the authors' program: `<class>_<n>`.
-
-    Raises:
-        DataError: the file has another form, a path leads out of its folder, or two images have one name.
     """
     try:
-        names, listed = content["clsName"], {name: parts["bad"] for name, parts in content["clsDic"].items()}
-        different = set(names)
-        files = [(kind, PurePosixPath(file)) for kind, own in listed.items() for file in own]
+        content = read_json(path, "list")
+        names = tuple(content["clsName"])
+        files = [(kind, PurePosixPath(file)) for kind, own in content["clsDic"].items() for file in own["bad"]]
     except (AttributeError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} has another form ({error!r}); expected clsName, a list of classes, and clsDic with the paths of "
             "each class as bad; fetch it again"
         ) from error
-    if not len(names) == len(different) == CLASSES or different != listed.keys():
+    found: dict[str, Texts] = {
+        f"{kind}_{file.stem}": {"path": str(file), "mask": str(file.with_suffix(".bmp")), "kind": kind}
+        for kind, file in files
+    }
+    if not len(names) == len({*names} & {*content["clsDic"]}) == CLASSES or len(found) < len(files):
         raise DataError(
-            f"{path} has {len(names)} names of classes, {len(different)} of them different; expected {CLASSES}, each "
-            "once and with its images; fetch it again"
+            f"{path} has {len(names)} names of classes, {len({*names})} of them different, and {len(files)} images, "
+            f"{len(found)} of them different; expected {CLASSES} classes with images, each once; fetch it again"
         )
-    found: dict[str, Texts] = {}
-    for kind, file in files:
-        if file.is_absolute() or ".." in file.parts:
-            raise DataError(f"{path} names {file}, which is not below its folder; fetch it again")
-        name = f"{kind}_{file.stem}"
-        if name in found:
-            raise DataError(
-                f"{path} has two images with the name {name} (class_number), {found[name]['path']} and {file}; "
-                "expected another for each; fetch it again"
-            )
-        found[name] = {"path": str(file), "mask": str(file.with_suffix(".bmp")), "kind": kind}
-    return tuple(names), found
+    return names, found

@@ -19,7 +19,6 @@ class Plantae(LabelledImages):
     name = "plantae"
     parts = ("Plantae", "categories.json")
     inner = ("train_val2018",)
-    photos = "Plantae"
     official = (200, None)
     largest, most = 200, 600
     source = Source(
@@ -35,10 +34,8 @@ class Plantae(LabelledImages):
                 ("Plantae/*/*.jpg",),
             ),
         ),
-        dataset="plantae",
         page="https://github.com/visipedia/inat_comp/tree/master/2018",
         terms="120 GB",
-        holds=("Plantae/<category>/<photo>.jpg", "categories.json"),
     )
 
     def derive(self) -> list[tuple[str, Sequence[str]]]:

@@ -103,11 +103,7 @@ class Declaration:
     same_classes_as: tuple[str, ...] = ()
 
     def find_images(self, root: Path) -> dict[str, Texts]:
-        """Return {image name: texts of its listed file} for the files in `root`, ascending by row and name.
-
-        Raises:
-            DataError: two images have one name.
-        """
+        """Return {image name: texts of its listed file} for the files in `root`, ascending by row and name."""
         *pieces, _ = self.listed.split("/")
         folders = [""]
         for piece in pieces:
@@ -115,19 +111,17 @@ class Declaration:
             folders = [f"{one}{name}/" for one in folders for name in visible_names(root / one) if form.fullmatch(name)]
         form = self._form(self.listed)
         paths = (one + name for one in folders for name in visible_names(root / one))
-        found = [match for path in paths if (match := form.fullmatch(path))]
-        if self.image == "{path}":
-            return {match["path"]: match for match in found}
         images: dict[str, Texts] = {}
-        for match in found:
+        for match in filter(None, map(form.fullmatch, paths)):
             other = images.setdefault(self.image.format_map(match), match)
             if other is not match:
                 raise DataError(f"{root / match['path']} and {other['path']} have one name; expected two; remove one")
+        if self.image == "{path}":
+            return images
         by_row = "{row}" in self.listed
         return dict(sorted(images.items(), key=lambda one: int(one[1]["row"]) if by_row else one[0]))
 
     def _form(self, pattern: str) -> re.Pattern[str]:
-        """Return the form of what a pattern stands for, with a group for each of its fields."""
         choices = {"kind": self.kinds, "part": self.parts}
 
         def group(field: re.Match[str]) -> str:
@@ -141,10 +135,11 @@ class Declaration:
         """Photos and masks in the user's folder, for people: `Kvasir-SEG/images/<id>.jpg`."""
 
         def shown(field: re.Match[str]) -> str:
-            choices = {"kind": self.kinds, "part": self.parts, "more": ("",)}.get(field[1]) or (f"<{field[1]}>",)
-            return choices[0] if len(choices) == 1 else f"<{', '.join(choices)}>"
+            choices = {"kind": self.kinds, "part": self.parts}.get(field[1])
+            return f"<{', '.join(choices or (field[1],))}>"
 
-        patterns = (pattern.replace("{path}", self.listed) for pattern in (self.photo, self.labels))
+        listed = self.listed.replace("{more}", "")
+        patterns = (pattern.replace("{path}", listed) for pattern in (self.photo, self.labels))
         return tuple(f"{self.inner[0]}/" + re.sub(FIELD, shown, pattern) for pattern in dict.fromkeys(patterns))
 
     def place(self, name: PurePosixPath) -> str | None:
@@ -162,11 +157,7 @@ class Declaration:
 
 
 def files(root: Path, pattern: str, texts: Texts) -> list[Path]:
-    """Return the files that a pattern stands for; those of a folder by name.
-
-    Raises:
-        DataError: the folder has none.
-    """
+    """Return the files that a pattern stands for; those of a folder by name."""
     path = pattern.format_map(texts)
     if not path.endswith("/*"):
         return [root / path]
