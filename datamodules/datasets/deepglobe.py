@@ -87,10 +87,7 @@ def _cut_scene(name: str, image: Path, mask: Path, making: Path, with_all: bool)
             f"image or mask of the scene {name} cannot be decoded; expected a JPEG and a PNG; fetch the archive again"
         ) from error
     if pixels.shape != labels.shape:
-        raise DataError(
-            f"scene {name} has an image of {pixels.shape[:2]} and a mask of {labels.shape[:2]} (height, width); "
-            "expected equal sizes; fetch the archive again"
-        )
+        raise DataError(f"image and mask of the scene {name} differ in size; fetch the archive again")
     kept = [crop for crop in crops(labels) if (crop.is_kept or with_all) and crop.masks]
     for crop in kept:
         stem = f"{name}_sat_{crop.row}{crop.column}"

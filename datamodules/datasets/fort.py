@@ -1,6 +1,13 @@
-"""Data sets for classification whose photos only have to be found (fort.md §2)."""
+"""Data sets for classification (fort.md §2)."""
 
+from collections.abc import Sequence
+
+from fsbench.base.errors import DataError
+from fsbench.base.files import read_json
+from fsbench.base.files.arrays import read_matlab
+from fsbench.data.picture_file import one_line
 from fsbench.data.source import Archive, Source
+from fsbench.datamodules.kinds.class_folders import below_folders, by_class, class_folders, require_images
 from fsbench.datamodules.kinds.labelled_images import LabelledImages
 
 
@@ -90,3 +97,92 @@ class Places(LabelledImages):
         page="http://places2.csail.mit.edu/download-private.html",
         terms="more than 20 GB, of which 73,000 photos are kept",
     )
+
+
+class Cars(LabelledImages):
+    """Stanford Cars: the training photos, with 196 car models as classes in the order of `cars_meta.mat`."""
+
+    name = "cars"
+    parts = ("cars_train", "devkit")
+    inner = ("stanford_cars",)
+    official = (196, 8_144)
+    source = Source(
+        archives=(
+            Archive(
+                "https://ai.stanford.edu/~jkrause/cars/car_devkit.tgz",
+                "c3b158d763b6e2245038c8ad08e45376",
+                ("devkit/*.mat",),
+            ),
+            Archive(
+                "https://ai.stanford.edu/~jkrause/car196/cars_train.tgz",
+                "065e5b463ae28d29e77c1b4b166cfe61",
+                ("cars_train/*.jpg",),
+            ),
+        ),
+        page="https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
+        terms="gone: get copies and give them with --from DIR",
+    )
+
+    def derive(self) -> list[tuple[str, Sequence[str]]]:
+        notes, meta = (self.root / "devkit" / file for file in ("cars_train_annos.mat", "cars_meta.mat"))
+        try:
+            entries = read_matlab(notes, squeeze_me=True)["annotations"]
+            names = [str(name) for name in read_matlab(meta, squeeze_me=True)["class_names"]]
+            number_of = {str(entry["fname"]): int(entry["class"]) for entry in entries.reshape(-1)}
+            labels = {file: f"{number:03d}" for file, number in number_of.items()}
+            classes = by_class(labels, self.folder, notes)
+            return [(names[int(number) - 1].lower(), images) for number, images in classes.items()]
+        except DataError:
+            raise
+        except Exception as error:  # a damaged file can raise nearly anything
+            raise DataError(
+                f"{notes} or {meta} cannot be read ({one_line(error)}); expected those of the publisher's "
+                "car_devkit.tgz; fetch it again"
+            ) from error
+
+
+class Plantae(LabelledImages):
+    """iNaturalist 2018, plants: the 200 class folders with most photos, and of each the first 600 photos.
+
+    The authors drew 600 at random without a seed. If folders have equally many photos, those whose names come last are
+    taken.
+    """
+
+    name = "plantae"
+    parts = ("Plantae", "categories.json")
+    inner = ("train_val2018",)
+    official = (200, None)
+    largest, most = 200, 600
+    source = Source(
+        archives=(
+            Archive(
+                "https://ml-inat-competition-datasets.s3.amazonaws.com/2018/categories.json.tar.gz",
+                None,  # none is published
+                ("categories.json",),
+            ),
+            Archive(
+                "https://ml-inat-competition-datasets.s3.amazonaws.com/2018/train_val2018.tar.gz",
+                "b1c6952ce38f31868cc50ea72d066cc3",
+                ("Plantae/*/*.jpg",),
+            ),
+        ),
+        page="https://github.com/visipedia/inat_comp/tree/master/2018",
+        terms="120 GB",
+    )
+
+    def derive(self) -> list[tuple[str, Sequence[str]]]:
+        source = self.root / "categories.json"
+        try:
+            name_of = {str(entry["id"]): str(entry["name"]).lower() for entry in read_json(source, "annotations")}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{source} cannot be read ({error}); expected a list of categories with id and name; fetch "
+                "categories.json.tar.gz again"
+            ) from error
+        every = class_folders(self.folder)
+        taken = sorted(every, key=lambda name: (len(every[name]), name))[-self.largest :]
+        folders = {name: every[name] for name in sorted(taken)}
+        require_images(folders, self.folder)
+        if unknown := folders.keys() - name_of:
+            raise DataError(f"{source} has no category {min(unknown)}, a folder of {self.folder}; fetch it again")
+        return below_folders(folders, name_of.__getitem__, self.most)

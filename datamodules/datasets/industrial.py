@@ -9,7 +9,7 @@ from fsbench.base.files import read_json
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.kinds.declaration import Declaration, Texts
 from fsbench.datamodules.kinds.declared import unpack_archive
-from fsbench.datamodules.kinds.two_lists import Run, TwoLists
+from fsbench.datamodules.kinds.two_lists import RandomFifth, Run
 from fsbench.datamodules.prepare.by_hand import take_file
 from fsbench.datamodules.prepare.job import Job
 
@@ -29,15 +29,8 @@ def _unpack(job: Job, own: Declaration) -> list[str]:
     return unpack_archive(job, own, place, lambda making, archive: take_file(job, LIST, own.source, making))
 
 
-class Industrial(TwoLists):
-    """Pictures of defective products, twenty classes in four folds; a fifth of all images is the test.
-
-    Args:
-        root: the folder of the data set.
-        run: Run of DistillFSS's program whose order the training images have, which decides which of them are supports.
-            The "first" run draws the images of the test and has the others as drawn; "later" runs have them in the
-            order of `data.json`.
-    """
+class Industrial(RandomFifth):
+    """Pictures of defective products, as in `data.json`, twenty classes in four folds; a fifth is the test."""
 
     folds = FOLDS
     classes_of_fold = CLASSES // FOLDS
@@ -58,8 +51,7 @@ class Industrial(TwoLists):
     )
 
     def __init__(self, root: str, run: Run = "later"):
-        super().__init__(root)
-        self.run = run
+        super().__init__(root, run)
         self._fold: int | None = None
         self.class_names, self.texts = _read(self.root / LIST)
 
@@ -77,12 +69,11 @@ class Industrial(TwoLists):
 
     def list_images(self) -> tuple[Sequence[str], Sequence[str]]:
         """Return both lists of all classes, or of a fold's classes after `in_fold`."""
-        numbers = range(1, CLASSES + 1) if self._fold is None else self.test_classes(self._fold)
-        kinds = {self.class_names[number - 1] for number in numbers}
-        training, test = (
-            [name for name in names if self.texts[name]["kind"] in kinds] for names in super().list_images()
-        )
-        return training, test
+        training, test = super().list_images()
+        if self._fold is None:
+            return training, test
+        own = set(self.test_classes(self._fold))
+        return [n for n in training if self.class_number(n) in own], [n for n in test if self.class_number(n) in own]
 
 
 def _read(path: Path) -> tuple[tuple[str, ...], Mapping[str, Texts]]:

@@ -34,7 +34,7 @@ FIELDS = {
     "row": r"0|[1-9][0-9]*",
     "suffix": rf"(?:[^/]*\.)?(?i:{'|'.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})",
 }
-"""Field -> the texts that it stands for; other fields stand for any text."""
+"""Field -> the texts that it stands for; other fields stand for any text that does not start with a dot."""
 
 
 def grey(path: Path, from_1: bool = False) -> np.ndarray:
@@ -104,15 +104,9 @@ class Declaration:
 
     def find_images(self, root: Path) -> dict[str, Texts]:
         """Return {image name: texts of its listed file} for the files in `root`, ascending by row and name."""
-        *pieces, _ = self.listed.split("/")
-        folders = [""]
-        for piece in pieces:
-            form = self._form(piece)
-            folders = [f"{one}{name}/" for one in folders for name in visible_names(root / one) if form.fullmatch(name)]
-        form = self._form(self.listed)
-        paths = (one + name for one in folders for name in visible_names(root / one))
+        paths = sorted(path.relative_to(root).as_posix() for path in root.glob(re.sub(FIELD, "*", self.listed)))
         images: dict[str, Texts] = {}
-        for match in filter(None, map(form.fullmatch, paths)):
+        for match in filter(None, map(self._form().fullmatch, paths)):
             other = images.setdefault(self.image.format_map(match), match)
             if other is not match:
                 raise DataError(f"{root / match['path']} and {other['path']} have one name; expected two; remove one")
@@ -121,22 +115,24 @@ class Declaration:
         by_row = "{row}" in self.listed
         return dict(sorted(images.items(), key=lambda one: int(one[1]["row"]) if by_row else one[0]))
 
-    def _form(self, pattern: str) -> re.Pattern[str]:
-        choices = {"kind": self.kinds, "part": self.parts}
+    def _form(self) -> re.Pattern[str]:
 
         def group(field: re.Match[str]) -> str:
-            known = "|".join(map(re.escape, choices.get(field[1], ())))
-            return f"(?P<{field[1]}>{known or FIELDS.get(field[1], '[^/]+')})"
+            known = "|".join(self._choices.get(field[1], ()))
+            return f"(?P<{field[1]}>{known or FIELDS.get(field[1], '[^/.][^/]*')})"
 
-        return re.compile(f"(?P<path>{re.sub(FIELD, group, re.escape(pattern))})")
+        return re.compile(f"(?P<path>{re.sub(FIELD, group, re.escape(self.listed))})")
+
+    @property
+    def _choices(self) -> dict[str, tuple[str, ...]]:
+        return {"kind": self.kinds, "part": self.parts}
 
     @property
     def holds(self) -> tuple[str, ...]:
         """Photos and masks in the user's folder, for people: `Kvasir-SEG/images/<id>.jpg`."""
 
         def shown(field: re.Match[str]) -> str:
-            choices = {"kind": self.kinds, "part": self.parts}.get(field[1])
-            return f"<{', '.join(choices or (field[1],))}>"
+            return f"<{', '.join(self._choices.get(field[1]) or (field[1],))}>"
 
         listed = self.listed.replace("{more}", "")
         patterns = (pattern.replace("{path}", listed) for pattern in (self.photo, self.labels))

@@ -85,7 +85,6 @@ class LabelledImages(ClassificationData):
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on the list and the images in `root`; `lists` may name a list file."""
         if cls.official is None:
             report.complete = "usable"
         data = report.attempt("list", lambda: cls(str(root), lists))

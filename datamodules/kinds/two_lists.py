@@ -90,3 +90,18 @@ class TwoLists(Declared, CountedOnce):
     def report_lists(self, report: Report) -> None:
         for part, names in zip(("training", "test"), self.images, strict=True):
             report.count("lists", len(names), self.declaration.counts.get(part), f"{part} images")
+
+
+class RandomFifth(TwoLists):
+    """Data set of which DistillFSS's program draws a fifth as the test.
+
+    Args:
+        root: the folder of the data set.
+        run: Run of DistillFSS's program whose order the training images have, which decides which of them are supports.
+            The "first" run draws the images of the test and has the others as drawn; "later" runs have them in the
+            order of the data set's list.
+    """
+
+    def __init__(self, root: str, run: Run = "later"):
+        super().__init__(root)
+        self.run = run

@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from fsbench.data.source import Source
-from fsbench.datamodules.datasets.cars import Cars
-from fsbench.datamodules.datasets.fort import Aircraft, Cub, Pets, Places
-from fsbench.datamodules.datasets.plantae import Plantae
+from fsbench.datamodules.datasets.fort import Aircraft, Cars, Cub, Pets, Places, Plantae
 from tests.datamodules.datasets.labelled_images import save, save_aircraft, save_cars, save_cub, save_pets, save_plantae
 from tests.datamodules.prepare.archives import packed, prepare, times
 
