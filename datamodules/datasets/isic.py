@@ -1,6 +1,7 @@
 """ISIC 2018 Task 1: skin lesions of three kinds (cd-fss-protocol §2.2)."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
@@ -116,13 +117,12 @@ class Isic(ListedMasks):
 
     @classmethod
     def detect(cls, root: Path) -> "Isic":
-        """Return the three kinds of lesions in `root`, numbered as each folder's first known image says."""
-        data, found = Isic(str(root)), dict[int, str]()
-        for texts in data.texts.values():
-            if texts["stem"] in lesion_classes():
-                found.setdefault(int(texts["kind"]) - 1, lesion_classes()[texts["stem"]])
-        fitting = (own for own, kinds in NUMBERINGS.items() if all(kinds[place] == found[place] for place in found))
-        return Isic(str(root), next(fitting, "ifa"))
+        """Return the three kinds of lesions in `root`, in the numbering that fits its images; IFA's if none does."""
+        for data in (Isic(str(root), numbering) for numbering in NUMBERINGS):
+            with suppress(DataError):  # of an image in the folder of another kind
+                if data.names:
+                    return data
+        return Isic(str(root))
 
     def report_lists(self, report: Report) -> None:
         super().report_lists(report)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -21,12 +20,8 @@ from fsbench.datamodules.prepare.making import has_content
 FIELD = r"\\?\{(\w+)\\?\}"
 """Form of a field in a pattern, escaped or not."""
 
-
-class Texts(Protocol):
-    """Texts that the fields of a pattern stand for in an image's listed file; "path" is that file's whole path."""
-
-    def __getitem__(self, field: str, /) -> str: ...
-
+Texts = Mapping[str, str] | re.Match[str]
+"""Texts that the fields of a pattern stand for in an image's listed file; "path" is that file's whole path."""
 
 FIELDS = {
     "stem": r"[^/.]+",
@@ -53,7 +48,7 @@ MASKS: Mapping[str, Callable[[Path], np.ndarray]] = {
     "grey from 128": lambda path: grey(path) >= 128,
     "any colour": lambda path: grey(path, from_1=True) > 0,
     "red above 245": lambda path: read_shades(path)[..., 0] > 245,
-    "number 1": lambda path: read_label_map(path),
+    "number 1": read_label_map,
     "crop 10000, weed 2": _crops_and_weeds,
 }
 """Rule -> function that reads a mask's file: (H, W), 1 or True where it shows the class."""

@@ -40,8 +40,7 @@ class LabelledImages(ClassificationData):
     most: int | None = None
     """Number of photos taken of each class folder, the first by name; None takes all."""
     listing: tuple[str, str] | None = None
-    """Text file below the publisher's folder that names the photos' classes, and the form of its lines; None for class
-    folders."""
+    """Text file that names the photos' classes, and the form of its lines; None for class folders."""
     numbered = False
     """Whether the file numbers the classes, which are then named after their photos, without the last `_` and after."""
 
