@@ -186,9 +186,8 @@ class IsicListed(TwoLists):
     def texts(self) -> Mapping[str, Texts]:
         """{id: file and class} in the order of the table, of images that are there with a mask."""
         table = self.root / TABLE
-        kinds = _read_table(table) if table.is_file() else dict(sorted(lesion_classes().items()))
-        if not table.is_file():
-            del kinds[ABSENT]
+        published = {name: kind for name, kind in sorted(lesion_classes().items()) if name != ABSENT}
+        kinds = _read_table(table) if table.is_file() else published
         masks = {name.removesuffix("_segmentation.png") for name in visible_names(self.root / MASKS)}
         folders = (IMAGES, f"{IMAGES}/1", f"{IMAGES}/2", f"{IMAGES}/3")
         paths = [f"{folder}/{name}" for folder in folders for name in visible_names(self.root / folder)]
@@ -203,12 +202,10 @@ class IsicListed(TwoLists):
         path = self.root / TEST
         if not path.is_file():
             return super().list_images()
-        test = [row["id"] for row in read_rows(path, "id")]
-        unknown = next((name for name in test if name not in self.texts), None)
-        if unknown is not None or len(set(test)) < len(test):
-            what = "an image twice" if unknown is None else f"{unknown}, which is no image with a mask and a class"
-            raise DataError(f"{path} names {what}; expected ids of images, each once; correct the list")
-        return [name for name in self.texts if name not in set(test)], test
+        test = dict.fromkeys(row["id"] for row in read_rows(path, "id"))
+        if unknown := test.keys() - self.texts.keys():
+            raise DataError(f"{path} names {min(unknown)}; expected ids of images with a mask and a class")
+        return [name for name in self.texts if name not in test], list(test)
 
 
 def _read_table(path: Path) -> dict[str, str]:
