@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple, Self
 
@@ -47,29 +48,23 @@ def crops(labels: np.ndarray) -> Iterator[Crop]:
 
     Black and impure colours count as well: a single odd pixel is a rare colour, and its crop is marked as not kept.
     """
-    height, width = labels.shape[:2]
     packed = labels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
     codes = {number: (red << 16) + (green << 8) + blue for number, (red, green, blue) in COLOURS.items()}
-    for row in range(SIDE):
-        for column in range(SIDE):
-            place = (
-                slice(row * height // SIDE, (row + 1) * height // SIDE),
-                slice(column * width // SIDE, (column + 1) * width // SIDE),
-            )
-            values, counts = np.unique(packed[place], return_counts=True)
-            is_kept = len(values) > 1 and counts.min() / PIXELS > RAREST
-            masks = {number: packed[place] == code for number, code in codes.items() if code in values}
-            yield Crop(row, column, place, bool(is_kept), masks)
+    rows, columns = ([slice(at * n // SIDE, (at + 1) * n // SIDE) for at in range(SIDE)] for n in packed.shape)
+    for (row, down), (column, across) in product(enumerate(rows), enumerate(columns)):
+        shown = packed[down, across]
+        values, counts = np.unique(shown, return_counts=True)
+        is_kept = len(values) > 1 and counts.min() / PIXELS > RAREST
+        masks = {number: shown == code for number, code in codes.items() if code in values}
+        yield Crop(row, column, (down, across), bool(is_kept), masks)
 
 
 def _place(name: PurePosixPath) -> str | None:
-    """Return the place of an image or mask of the training part; None for the rest of the archive."""
     wanted = "__MACOSX" not in name.parts and re.fullmatch(r"\d+_(sat\.jpg|mask\.png)", name.name)
     return name.name if wanted and not {"valid", "test"} & set(name.parts) else None
 
 
 def _cut(job: Job, archives: Sequence[Path], unpacked: Path, making: Path, with_all: bool) -> list[str]:
-    """Cut the scenes into crops; return a remark with the number of those that are kept."""
     (archive,) = archives
     masks = {path.name.removesuffix("_mask.png"): path for path in unpacked.rglob("*_mask.png")}
     images = {path.name.removesuffix("_sat.jpg"): path for path in unpacked.rglob("*_sat.jpg")}
@@ -83,7 +78,6 @@ def _cut(job: Job, archives: Sequence[Path], unpacked: Path, making: Path, with_
 
 
 def _cut_scene(name: str, image: Path, mask: Path, making: Path, with_all: bool) -> int:
-    """Write the crops of a scene into the folders of their classes; return the number of those that are kept."""
     import cv2  # which an installation that makes no runs lacks
 
     try:
@@ -93,10 +87,7 @@ def _cut_scene(name: str, image: Path, mask: Path, making: Path, with_all: bool)
             f"image or mask of the scene {name} cannot be decoded; expected a JPEG and a PNG; fetch the archive again"
         ) from error
     if pixels.shape != labels.shape:
-        raise DataError(
-            f"scene {name} has an image of {pixels.shape[:2]} and a mask of {labels.shape[:2]} (height, width); "
-            "expected equal sizes; fetch the archive again"
-        )
+        raise DataError(f"image and mask of the scene {name} differ in size; fetch the archive again")
     kept = [crop for crop in crops(labels) if (crop.is_kept or with_all) and crop.masks]
     for crop in kept:
         stem = f"{name}_sat_{crop.row}{crop.column}"

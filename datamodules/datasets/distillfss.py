@@ -9,7 +9,7 @@ from fsbench.base.errors import DataError
 from fsbench.data.image_io import read_shades
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.kinds.declaration import Declaration
-from fsbench.datamodules.kinds.two_lists import Run, TwoLists
+from fsbench.datamodules.kinds.two_lists import RandomFifth, TwoLists
 
 
 class Pothole(TwoLists):
@@ -32,15 +32,8 @@ class Pothole(TwoLists):
     )
 
 
-class Kvasir(TwoLists):
-    """Kvasir-SEG, polyps in pictures of the bowel; a fifth of its images is the test.
-
-    Args:
-        root: the folder of the data set.
-        run: Run of DistillFSS's program whose order the training images have, which decides which of them are supports.
-            The "first" run draws the images of the test and has the others as drawn; "later" runs have them in the
-            order of their names.
-    """
+class Kvasir(RandomFifth):
+    """Kvasir-SEG, polyps in pictures of the bowel, by name; a fifth of its images is the test."""
 
     declaration = Declaration(
         name="kvasir",
@@ -57,10 +50,6 @@ class Kvasir(TwoLists):
             by_hand=(ByHand("Kvasir-SEG", ("kvasir-seg.zip", "Kvasir-SEG.zip")),),
         ),
     )
-
-    def __init__(self, root: str, run: Run = "later"):
-        super().__init__(root)
-        self.run = run
 
 
 class Nucleus(TwoLists):

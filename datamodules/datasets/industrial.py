@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Self
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import read_json
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.kinds.declaration import Declaration, Texts
 from fsbench.datamodules.kinds.declared import unpack_archive
-from fsbench.datamodules.kinds.two_lists import Run, TwoLists
+from fsbench.datamodules.kinds.two_lists import RandomFifth, Run
 from fsbench.datamodules.prepare.by_hand import take_file
 from fsbench.datamodules.prepare.job import Job
 
@@ -29,15 +29,8 @@ def _unpack(job: Job, own: Declaration) -> list[str]:
     return unpack_archive(job, own, place, lambda making, archive: take_file(job, LIST, own.source, making))
 
 
-class Industrial(TwoLists):
-    """Pictures of defective products, twenty classes in four folds; a fifth of all images is the test.
-
-    Args:
-        root: the folder of the data set.
-        run: Run of DistillFSS's program whose order the training images have, which decides which of them are supports.
-            The "first" run draws the images of the test and has the others as drawn; "later" runs have them in the
-            order of `data.json`.
-    """
+class Industrial(RandomFifth):
+    """Pictures of defective products, as in `data.json`, twenty classes in four folds; a fifth is the test."""
 
     folds = FOLDS
     classes_of_fold = CLASSES // FOLDS
@@ -58,10 +51,9 @@ class Industrial(TwoLists):
     )
 
     def __init__(self, root: str, run: Run = "later"):
-        super().__init__(root)
-        self.run = run
+        super().__init__(root, run)
         self._fold: int | None = None
-        self.class_names, self.texts = _read(read_json(self.root / LIST, "list"), self.root / LIST)
+        self.class_names, self.texts = _read(self.root / LIST)
 
     def test_classes(self, fold: int) -> list[int]:
         """Return every fourth class, from number `fold` + 1 on."""
@@ -77,45 +69,34 @@ class Industrial(TwoLists):
 
     def list_images(self) -> tuple[Sequence[str], Sequence[str]]:
         """Return both lists of all classes, or of a fold's classes after `in_fold`."""
-        numbers = range(1, CLASSES + 1) if self._fold is None else self.test_classes(self._fold)
-        kinds = {self.class_names[number - 1] for number in numbers}
-        training, test = (
-            [name for name in names if self.texts[name]["kind"] in kinds] for names in super().list_images()
-        )
-        return training, test
+        training, test = super().list_images()
+        if self._fold is None:
+            return training, test
+        own = set(self.test_classes(self._fold))
+        return [n for n in training if self.class_number(n) in own], [n for n in test if self.class_number(n) in own]
 
 
-def _read(content: Any, path: Path) -> tuple[tuple[str, ...], Mapping[str, Texts]]:
+def _read(path: Path) -> tuple[tuple[str, ...], Mapping[str, Texts]]:
     """Return the names of the classes, and {image name: its file, mask and class} in the order of the list.
 
     An image's name is that of the authors' program: `<class>_<n>`.
-
-    Raises:
-        DataError: the file has another form, a path leads out of its folder, or two images have one name.
     """
     try:
-        names, listed = content["clsName"], {name: parts["bad"] for name, parts in content["clsDic"].items()}
-        different = set(names)
-        files = [(kind, PurePosixPath(file)) for kind, own in listed.items() for file in own]
+        content = read_json(path, "list")
+        names = tuple(content["clsName"])
+        files = [(kind, PurePosixPath(file)) for kind, own in content["clsDic"].items() for file in own["bad"]]
     except (AttributeError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} has another form ({error!r}); expected clsName, a list of classes, and clsDic with the paths of "
             "each class as bad; fetch it again"
         ) from error
-    if not len(names) == len(different) == CLASSES or different != listed.keys():
+    found: dict[str, Texts] = {
+        f"{kind}_{file.stem}": {"path": str(file), "mask": str(file.with_suffix(".bmp")), "kind": kind}
+        for kind, file in files
+    }
+    if not len(names) == len({*names} & {*content["clsDic"]}) == CLASSES or len(found) < len(files):
         raise DataError(
-            f"{path} has {len(names)} names of classes, {len(different)} of them different; expected {CLASSES}, each "
-            "once and with its images; fetch it again"
+            f"{path} has {len(names)} names of classes, {len({*names})} of them different, and {len(files)} images, "
+            f"{len(found)} of them different; expected {CLASSES} classes with images, each once; fetch it again"
         )
-    found: dict[str, Texts] = {}
-    for kind, file in files:
-        if file.is_absolute() or ".." in file.parts:
-            raise DataError(f"{path} names {file}, which is not below its folder; fetch it again")
-        name = f"{kind}_{file.stem}"
-        if name in found:
-            raise DataError(
-                f"{path} has two images with the name {name} (class_number), {found[name]['path']} and {file}; "
-                "expected another for each; fetch it again"
-            )
-        found[name] = {"path": str(file), "mask": str(file.with_suffix(".bmp")), "kind": kind}
-    return tuple(names), found
+    return names, found

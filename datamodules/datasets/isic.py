@@ -1,6 +1,7 @@
 """ISIC 2018 Task 1: skin lesions of three kinds (cd-fss-protocol §2.2)."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
@@ -46,17 +47,9 @@ def lesion_classes() -> Mapping[str, str]:
 
 
 def prepare_lesions(job: Job, own: Declaration) -> list[str]:
-    """Unpack ISIC's archives (from `--from`, or downloaded): photos into folders 1 to 3 as IFA's, masks into one.
-
-    Returns:
-        Remarks for the user, one sentence each.
-
-    Raises:
-        DataError: an archive is not available, or lacks listed images.
-    """
+    """Unpack ISIC's archives: photos into folders 1 to 3 as IFA's, masks into one; return remarks for the user."""
 
     def place(name: PurePosixPath) -> str | None:
-        """Return the place of a listed image or of its mask; None for the rest of the archives."""
         if name.name.endswith("_segmentation.png"):
             return name.name if name.stem.removesuffix("_segmentation") in lesion_classes() else None
         kind = lesion_classes().get(name.stem) if name.suffix == ".jpg" else None
@@ -100,7 +93,6 @@ class Isic(ListedMasks):
                 Archive(f"https://isic-challenge-data.s3.amazonaws.com/2018/{folder}.zip", None)
                 for folder in (IMAGES, MASKS)
             ),
-            holds=(f"{IMAGES}/<1 to 3>/<id>.jpg", f"{MASKS}/<id>_segmentation.png"),
             notes=("nevi are in folder 1, seborrheic keratoses in 2 and melanomas in 3, as IFA numbers them",),
         ),
     )
@@ -112,11 +104,6 @@ class Isic(ListedMasks):
             self.class_names = NUMBERINGS[numbering]
 
     def class_number(self, name: str) -> int:
-        """Return the class of an image, by its folder.
-
-        Raises:
-            DataError: the folder holds another kind of lesion than its number stands for.
-        """
         texts = self.texts[name]
         kind = NUMBERINGS[self.numbering][int(texts["kind"]) - 1]
         known = lesion_classes().get(texts["stem"], kind)
@@ -130,13 +117,12 @@ class Isic(ListedMasks):
 
     @classmethod
     def detect(cls, root: Path) -> "Isic":
-        """Return the three kinds of lesions in `root`, numbered as each folder's first known image says."""
-        data, found = Isic(str(root)), dict[int, str]()
-        for texts in data.texts.values():
-            if texts["stem"] in lesion_classes():
-                found.setdefault(int(texts["kind"]) - 1, lesion_classes()[texts["stem"]])
-        fitting = (own for own, kinds in NUMBERINGS.items() if all(kinds[place] == found[place] for place in found))
-        return Isic(str(root), next(fitting, "ifa"))
+        """Return the three kinds of lesions in `root`, in the numbering that fits its images; IFA's if none does."""
+        for data in (Isic(str(root), numbering) for numbering in NUMBERINGS):
+            with suppress(DataError):  # of an image in the folder of another kind
+                if data.names:
+                    return data
+        return Isic(str(root))
 
     def report_lists(self, report: Report) -> None:
         super().report_lists(report)
@@ -169,13 +155,9 @@ class IsicFolds(Isic):
         if split != "val":
             return None
         wanted = {row["id"] for row in read_rows(self.fold_list, "id") if int(row["fold"]) == fold + 1}
-        pairs = [
-            (name, number)
-            for number, names in self.names.items()
-            for name in sorted(names)
-            if self.texts[name]["stem"] in wanted
-        ]
-        return PairList(tuple(pairs), "official" if len(pairs) == len(wanted) else DERIVED)
+        here = (name for names in self.names.values() for name in sorted(names))
+        pairs = tuple((name, self.class_number(name)) for name in here if self.texts[name]["stem"] in wanted)
+        return PairList(pairs, "official" if len(pairs) == len(wanted) else DERIVED)
 
 
 class IsicListed(TwoLists):
@@ -193,7 +175,6 @@ class IsicListed(TwoLists):
         kinds=(),
         same_classes_as=("isic",),
         marks=(IMAGES, MASKS),
-        photo=f"{IMAGES}/{{path}}",
         counts={},
         source=replace(
             Isic.declaration.source,
@@ -203,17 +184,13 @@ class IsicListed(TwoLists):
 
     @cached_property
     def texts(self) -> Mapping[str, Texts]:
-        """{id: file and class} in the order of the table, of images that are there with a mask.
-
-        Raises:
-            DataError: the table has another form, or another kind of lesion.
-        """
-        table, images = self.root / TABLE, self.root / IMAGES
-        kinds = _read_table(table) if table.is_file() else dict(sorted(lesion_classes().items()))
-        if not table.is_file():
-            del kinds[ABSENT]
+        """{id: file and class} in the order of the table, of images that are there with a mask."""
+        table = self.root / TABLE
+        published = {name: kind for name, kind in sorted(lesion_classes().items()) if name != ABSENT}
+        kinds = _read_table(table) if table.is_file() else published
         masks = {name.removesuffix("_segmentation.png") for name in visible_names(self.root / MASKS)}
-        paths = [f"{one}{name}" for one in ("", "1/", "2/", "3/") for name in visible_names(images / one)]
+        folders = (IMAGES, f"{IMAGES}/1", f"{IMAGES}/2", f"{IMAGES}/3")
+        paths = [f"{folder}/{name}" for folder in folders for name in visible_names(self.root / folder)]
         files = {Path(path).stem: path for path in paths if path.endswith(".jpg")}
         found = {name: kind for name, kind in kinds.items() if name in files and name in masks}
         other = next((name for name, kind in found.items() if kind not in self.class_names), None)
@@ -225,12 +202,10 @@ class IsicListed(TwoLists):
         path = self.root / TEST
         if not path.is_file():
             return super().list_images()
-        test = [row["id"] for row in read_rows(path, "id")]
-        unknown = next((name for name in test if name not in self.texts), None)
-        if unknown is not None or len(set(test)) < len(test):
-            what = "an image twice" if unknown is None else f"{unknown}, which is no image with a mask and a class"
-            raise DataError(f"{path} names {what}; expected ids of images, each once; correct the list")
-        return [name for name in self.texts if name not in set(test)], test
+        test = dict.fromkeys(row["id"] for row in read_rows(path, "id"))
+        if unknown := test.keys() - self.texts.keys():
+            raise DataError(f"{path} names {min(unknown)}; expected ids of images with a mask and a class")
+        return [name for name in self.texts if name not in test], list(test)
 
 
 def _read_table(path: Path) -> dict[str, str]:

@@ -28,19 +28,16 @@ COLOURS = {
 }  # fmt: skip
 """Folder of a class -> its RGB code, a channel being 1 from 128 on; black is water, and no class (§2.5)."""
 WHOLE = ByHand("SUIM", ("SUIM.zip", "suim.zip", "archive.zip"))
-"""Archive with both parts."""
 TOTAL = 1635
 """Images of the complete data: 1525 for training, 110 for tests."""
 
 
 def _merge(job: Job, own: Declaration) -> list[str]:
-    """Merge the archives of both parts, or take the one of both."""
     is_parted = any(archive_at_hand(job, archive.names) for archive in own.source.by_hand)
     return remake_archives(job, own, _write, _place, () if is_parted else (WHOLE,))
 
 
 def _place(name: PurePosixPath) -> str | None:
-    """Return the place of an image, or of a mask that lies in the folder of masks itself; None for the rest."""
     if "__MACOSX" in name.parts or name.name.startswith("."):
         return None
     suffix = {"images": ".jpg", "masks": ".bmp"}.get(name.parent.name)
@@ -48,14 +45,10 @@ def _place(name: PurePosixPath) -> str | None:
 
 
 def _write(job: Job, archives: Sequence[Path], parts: Path, making: Path) -> list[str]:
-    """Copy the images of all parts, and write the masks of their classes."""
     images = {path.stem: path for path in parts.rglob("images/*.jpg")}
-    masks: dict[str, Path] = {}
-    for path in sorted(parts.rglob("masks/*.bmp")):
-        if path.stem in masks or path.stem not in images:
-            what = "stands in both parts" if path.stem in masks else "has no image"
-            raise DataError(f"the mask {path.stem}.bmp {what}; expected an image for each, once; fetch SUIM again")
-        masks[path.stem] = path
+    masks = {path.stem: path for path in sorted(parts.rglob("masks/*.bmp"))}
+    if lone := masks.keys() - images.keys():
+        raise DataError(f"the mask {min(lone)}.bmp has no image; fetch SUIM again")
     found = f"{len(masks)} images with a mask"
     job.require_complete(", ".join(map(str, archives)), len(masks) == TOTAL, len(masks) > 0, found, str(TOTAL))
     for folder in ("images", *(f"masks/{own}" for own in COLOURS)):
@@ -86,7 +79,7 @@ class Suim(ListedMasks):
         inner=("SUIM",),
         marks=tuple(f"masks/{folder}" for folder in CLASS_NAMES),
         kinds=tuple(CLASS_NAMES),
-        listed="masks/{kind}/{stem}{more}",
+        listed="masks/{kind}/{stem}.{type}",
         photo="images/{stem}.jpg",
         counts={"all": 3859},  # masks with foreground that ABCDFSS states
         make=_merge,

@@ -44,7 +44,6 @@ class BinaryMasks(OneClassImages, CountedOnce):
     label_maps_are = "masks of one class each: a pixel shows it where the mask, as grey, is 128 or more"
 
     def label_map(self, name: str) -> np.ndarray:
-        """Return the label map (H, W) uint8 of image `name`: 1 where the mask's grey value is 128 or more, else 0."""
         return MASKS["grey from 128"](self.label_file(name)).astype(np.uint8)
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
@@ -67,14 +66,12 @@ class ListedMasks(Declared, BinaryMasks):
     @cached_property
     def names(self) -> Mapping[int, tuple[str, ...]]:
         """{class number: names of its images, ascending}."""
-        found: dict[int, list[str]] = {number: [] for number in range(1, len(self.class_names) + 1)}
-        for name in self.texts:
-            found[self.class_number(name)].append(name)
-        return {number: tuple(names) for number, names in found.items()}
+        shown = {name: self.class_number(name) for name in self.texts}
+        numbers = range(1, len(self.class_names) + 1)
+        return {number: tuple(name for name in shown if shown[name] == number) for number in numbers}
 
     @property
     def every_name(self) -> Sequence[str]:
-        """Names of all images, class by class."""
         return [name for names in self.names.values() for name in names]
 
     def candidates(self, part: Part) -> Sequence[str]:
@@ -86,10 +83,9 @@ class ListedMasks(Declared, BinaryMasks):
         return self.every_name
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        absent = [path for name, _ in pairs for path in (self.image_path(name), self.label_file(name))
-                  if not path.is_file()]  # fmt: skip
-        if absent:
-            raise self.source.missing(f"{absent[0]} does not exist; expected an image and a mask for each listed file")
+        for path in (file(name) for name, _ in pairs for file in (self.image_path, self.label_file)):
+            if not path.is_file():
+                raise self.source.missing(f"{path} does not exist; expected an image and a mask for each listed file")
         return DERIVED
 
     def report_lists(self, report: Report) -> None:

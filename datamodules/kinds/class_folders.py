@@ -17,9 +17,6 @@ def class_folders(folder: Path) -> dict[str, tuple[str, ...]]:
     """Return {sub-folder: names of its image files}, sorted by name; hidden and other files are left out.
 
     The result is kept in the disk cache and reused as long as no folder changes.
-
-    Raises:
-        DataError: a folder cannot be read, or a name is not valid text.
     """
     folders = sorted((entry for entry in _entries(folder) if entry.is_dir()), key=lambda entry: entry.name)
     state = [str(folder.resolve()), [(entry.name, file_state(entry.path)) for entry in folders]]
@@ -27,20 +24,15 @@ def class_folders(folder: Path) -> dict[str, tuple[str, ...]]:
     cached = load_json("images", key)
     if cached is not None:
         return {name: tuple(files) for name, files in cached.items()}
-    listing = {
-        entry.name: tuple(
-            sorted(
-                f.name for f in _entries(Path(entry.path)) if f.name.lower().endswith(IMAGE_SUFFIXES) and f.is_file()
-            )
-        )
-        for entry in folders
-    }
+    listing = {}
+    for entry in folders:
+        files = (file for file in _entries(Path(entry.path)) if file.name.lower().endswith(IMAGE_SUFFIXES))
+        listing[entry.name] = tuple(sorted(file.name for file in files if file.is_file()))
     save_json("images", key, listing)
     return listing
 
 
 def _entries(folder: Path) -> list["os.DirEntry[str]"]:
-    """Return the entries of `folder` that are not hidden."""
     try:
         with os.scandir(folder) as entries:
             visible = [entry for entry in entries if not entry.name.startswith(".")]
@@ -58,7 +50,6 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
 
 
 def require_images(folders: Mapping[str, Collection[str]], folder: Path) -> None:
-    """Raise DataError if there are no class folders, or one has no images."""
     if not folders:
         raise DataError(f"{folder} has no class folders; expected a folder for each class with its images in it")
     empty = [name for name, files in folders.items() if not files]
@@ -72,27 +63,11 @@ def require_images(folders: Mapping[str, Collection[str]], folder: Path) -> None
 def below_folders(
     folders: Mapping[str, Sequence[str]], spoken_name: Callable[[str], str], most: int | None = None
 ) -> list[tuple[str, Sequence[str]]]:
-    """Return (class name, image paths) of each class folder, with the first `most` images of each.
-
-    Args:
-        folders: {folder: names of its image files}.
-        spoken_name: turns a folder's name into the class's name.
-        most: largest number of images of a class; None for all.
-    """
     return [(spoken_name(name), [f"{name}/{file}" for file in files[:most]]) for name, files in folders.items()]
 
 
 def rows(source: Path, columns: int, form: str) -> list[list[str]]:
-    """Split every line of a text file into `columns` words, the last one with the rest; skip comments.
-
-    Args:
-        source: the file.
-        columns: number of words.
-        form: the expected form of a line, for the message.
-
-    Raises:
-        DataError: a line has fewer words.
-    """
+    """Split every line of a text file into `columns` words, the last one with the rest; skip comments."""
     try:
         lines = [line.split(maxsplit=columns - 1) for line in read_text(source, "list").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -104,16 +79,9 @@ def rows(source: Path, columns: int, form: str) -> list[list[str]]:
 
 
 def listed_classes(source: Path, form: str, folder: Path, numbered: bool) -> list[tuple[str, Sequence[str]]]:
-    """Return (class name, image names) of each class of a text file with a photo and its class in each line.
+    """Return (class name, image names) of each class of a text file whose lines are of the form `form`.
 
-    Args:
-        source: the file.
-        form: form of its lines: the photo without suffix, its class, and further words.
-        folder: folder of the photos.
-        numbered: whether classes are numbers, by which they are ordered; a class is then named after its first photo.
-
-    Raises:
-        DataError: the file has another form, or names a photo that is not there.
+    If the classes are `numbered`, they are in the order of their numbers, and named after their first photos.
     """
     lines = rows(source, form.count("<"), form)
     if numbered and not all(line[1].isdigit() for line in lines):
@@ -124,16 +92,7 @@ def listed_classes(source: Path, form: str, folder: Path, numbered: bool) -> lis
 
 
 def by_class(labels: Mapping[str, str], folder: Path, source: Path) -> dict[str, list[str]]:
-    """Turn {image name: class name} into {class name: its images}, both sorted.
-
-    Args:
-        labels: {image name: class name}.
-        folder: folder in which the images must exist.
-        source: file that lists the images, for the error message.
-
-    Raises:
-        DataError: an image is not in `folder`.
-    """
+    """Turn {image name: class name} of the file `source` into {class name: its images in `folder`}, both sorted."""
     present = {entry.name for entry in _entries(folder)}
     require_present([name for name in labels if name not in present], len(labels), folder, source)
     classes: dict[str, list[str]] = {}

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -21,12 +20,8 @@ from fsbench.datamodules.prepare.making import has_content
 FIELD = r"\\?\{(\w+)\\?\}"
 """Form of a field in a pattern, escaped or not."""
 
-
-class Texts(Protocol):
-    """Texts that the fields of a pattern stand for in an image's listed file; "path" is that file's whole path."""
-
-    def __getitem__(self, field: str, /) -> str: ...
-
+Texts = Mapping[str, str] | re.Match[str]
+"""Texts that the fields of a pattern stand for in an image's listed file; "path" is that file's whole path."""
 
 FIELDS = {
     "stem": r"[^/.]+",
@@ -34,7 +29,7 @@ FIELDS = {
     "row": r"0|[1-9][0-9]*",
     "suffix": rf"(?:[^/]*\.)?(?i:{'|'.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})",
 }
-"""Field -> the texts that it stands for; other fields stand for any text."""
+"""Field -> the texts that it stands for; other fields stand for any text that does not start with a dot."""
 
 
 def grey(path: Path, from_1: bool = False) -> np.ndarray:
@@ -53,7 +48,7 @@ MASKS: Mapping[str, Callable[[Path], np.ndarray]] = {
     "grey from 128": lambda path: grey(path) >= 128,
     "any colour": lambda path: grey(path, from_1=True) > 0,
     "red above 245": lambda path: read_shades(path)[..., 0] > 245,
-    "number 1": lambda path: read_label_map(path),
+    "number 1": read_label_map,
     "crop 10000, weed 2": _crops_and_weeds,
 }
 """Rule -> function that reads a mask's file: (H, W), 1 or True where it shows the class."""
@@ -103,48 +98,39 @@ class Declaration:
     same_classes_as: tuple[str, ...] = ()
 
     def find_images(self, root: Path) -> dict[str, Texts]:
-        """Return {image name: texts of its listed file} for the files in `root`, ascending by row and name.
-
-        Raises:
-            DataError: two images have one name.
-        """
-        *pieces, _ = self.listed.split("/")
-        folders = [""]
-        for piece in pieces:
-            form = self._form(piece)
-            folders = [f"{one}{name}/" for one in folders for name in visible_names(root / one) if form.fullmatch(name)]
-        form = self._form(self.listed)
-        paths = (one + name for one in folders for name in visible_names(root / one))
-        found = [match for path in paths if (match := form.fullmatch(path))]
-        if self.image == "{path}":
-            return {match["path"]: match for match in found}
+        """Return {image name: texts of its listed file} for the files in `root`, ascending by row and name."""
+        paths = sorted(path.relative_to(root).as_posix() for path in root.glob(re.sub(FIELD, "*", self.listed)))
         images: dict[str, Texts] = {}
-        for match in found:
+        for match in filter(None, map(self._form().fullmatch, paths)):
             other = images.setdefault(self.image.format_map(match), match)
             if other is not match:
                 raise DataError(f"{root / match['path']} and {other['path']} have one name; expected two; remove one")
+        if self.image == "{path}":
+            return images
         by_row = "{row}" in self.listed
         return dict(sorted(images.items(), key=lambda one: int(one[1]["row"]) if by_row else one[0]))
 
-    def _form(self, pattern: str) -> re.Pattern[str]:
-        """Return the form of what a pattern stands for, with a group for each of its fields."""
-        choices = {"kind": self.kinds, "part": self.parts}
+    def _form(self) -> re.Pattern[str]:
 
         def group(field: re.Match[str]) -> str:
-            known = "|".join(map(re.escape, choices.get(field[1], ())))
-            return f"(?P<{field[1]}>{known or FIELDS.get(field[1], '[^/]+')})"
+            known = "|".join(self._choices.get(field[1], ()))
+            return f"(?P<{field[1]}>{known or FIELDS.get(field[1], '[^/.][^/]*')})"
 
-        return re.compile(f"(?P<path>{re.sub(FIELD, group, re.escape(pattern))})")
+        return re.compile(f"(?P<path>{re.sub(FIELD, group, re.escape(self.listed))})")
+
+    @property
+    def _choices(self) -> dict[str, tuple[str, ...]]:
+        return {"kind": self.kinds, "part": self.parts}
 
     @property
     def holds(self) -> tuple[str, ...]:
         """Photos and masks in the user's folder, for people: `Kvasir-SEG/images/<id>.jpg`."""
 
         def shown(field: re.Match[str]) -> str:
-            choices = {"kind": self.kinds, "part": self.parts, "more": ("",)}.get(field[1]) or (f"<{field[1]}>",)
-            return choices[0] if len(choices) == 1 else f"<{', '.join(choices)}>"
+            return f"<{', '.join(self._choices.get(field[1]) or (field[1],))}>"
 
-        patterns = (pattern.replace("{path}", self.listed) for pattern in (self.photo, self.labels))
+        listed = self.listed.replace("{more}", "")
+        patterns = (pattern.replace("{path}", listed) for pattern in (self.photo, self.labels))
         return tuple(f"{self.inner[0]}/" + re.sub(FIELD, shown, pattern) for pattern in dict.fromkeys(patterns))
 
     def place(self, name: PurePosixPath) -> str | None:
@@ -162,11 +148,7 @@ class Declaration:
 
 
 def files(root: Path, pattern: str, texts: Texts) -> list[Path]:
-    """Return the files that a pattern stands for; those of a folder by name.
-
-    Raises:
-        DataError: the folder has none.
-    """
+    """Return the files that a pattern stands for; those of a folder by name."""
     path = pattern.format_map(texts)
     if not path.endswith("/*"):
         return [root / path]

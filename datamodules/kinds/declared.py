@@ -62,15 +62,12 @@ class Declared(SegmentationData):
         return "{kind}" in (self.declaration.listed or "{kind}")
 
     def class_number(self, name: str) -> int:
-        """Return the class that image `name` shows, by its folder or list."""
         return (self.declaration.kinds or self.class_names).index(self.texts[name]["kind"]) + 1
 
     def listed_pairs(self, part: Part) -> Iterable[Pair]:
-        """Yield every image with its class; masks are read where neither a folder nor a list tells the class."""
-        names = self.candidates(part)
-        if self.knows_kinds:
-            return ((name, self.class_number(name)) for name in names)
-        return super().listed_pairs(part)
+        if not self.knows_kinds:
+            return super().listed_pairs(part)
+        return ((name, self.class_number(name)) for name in self.candidates(part))
 
     def image_path(self, name: str) -> Path:
         found = files(self.root, self.declaration.photo, self.texts[name])
@@ -92,22 +89,16 @@ class Declared(SegmentationData):
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Make the first of `inner` below the root from the user's archives; return remarks for the user.
-
-        Raises:
-            DataError: an archive is neither in the root nor in the folder of `--from`, or has other files.
-        """
         own = cls.declaration
         return [] if own.is_prepared(job.root) else (own.make or unpack_archive)(job, own)
 
     @classmethod
     def detect(cls, root: Path) -> "Declared":
-        """Return the data set in `root` for a check, with options chosen by the files that are there."""
+        """Return the data set in `root` for a check; subclasses choose options by the files that are there."""
         return cls(str(root))
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on folders, files and the numbers of images in `root`; `lists` is not used."""
         data = report.attempt("folder", lambda: cls.detect(root))
         names = report.attempt("lists", lambda: data.every_name) if data else None
         if data is not None and names is not None:
@@ -120,9 +111,6 @@ def unpack_archive(job: Job, own: Declaration, place: Place | None = None, check
     """Unpack the user's archive into the data set's folder, by the declaration's `place`; return remarks for the user.
 
     `check` is a further check of the unpacked folder, or adds files to it.
-
-    Raises:
-        DataError: the archive is not there, or lacks files.
     """
 
     def check_marks(making: Path, archive: Path) -> None:
@@ -141,9 +129,6 @@ def remake_archives(
     """Write the data set's folder from what the user's archives have; return remarks for the user.
 
     Archives are unpacked where `place` is given; they are all of the source, unless others are given.
-
-    Raises:
-        DataError: an archive is not there, is damaged, or has other files.
     """
     found = [find_archive(job, archive, own.source) for archive in archives or own.source.by_hand]
     target = job.root / own.inner[0]

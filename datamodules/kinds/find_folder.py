@@ -7,16 +7,7 @@ from fsbench.data.source import Source
 
 
 def require_folder(source: Source, root: Path, inner: Sequence[str], parts: Sequence[str], expected: str = "") -> Path:
-    """Return what `find_folder` returns.
-
-    Args:
-        source: where the data set comes from.
-        root, inner, parts: as for `find_folder`.
-        expected: what the folder should have, in words; "" for the parts.
-
-    Raises:
-        DataError: there is no such folder; the message says what is absent, and how to get it.
-    """
+    """Return the folder of `find_folder`; DataError if there is none, with what was `expected` ("" for the parts)."""
     found = find_folder(root, inner, parts)
     if found is not None:
         return found

@@ -25,12 +25,7 @@ Run = Literal["later", "first"]
 def random_fifth(names: Sequence[str], run: Run = "later") -> tuple[Sequence[str], Sequence[str]]:
     """Draw a fifth of a list as scikit-learn's `train_test_split(names, test_size=0.2, random_state=42)` does.
 
-    Args:
-        names: image names in the order of their list.
-        run: "first" leaves the other images in the order in which they are drawn, "later" in that of the list.
-
-    Returns:
-        The other images, and the images of the test in the order in which they are drawn.
+    Returns the other images, in the order of the list or, in the "first" run, as drawn, and the test's as drawn.
 
     >>> random_fifth("abcdefgh")
     (['a', 'c', 'd', 'e', 'g', 'h'], ['b', 'f'])
@@ -62,11 +57,6 @@ class TwoLists(Declared, CountedOnce):
 
     @cached_property
     def images(self) -> tuple[Sequence[str], Sequence[str]]:
-        """Names of the training images, and of the test images, in order.
-
-        Raises:
-            DataError: a list is empty, or cannot be made.
-        """
         lists = self.list_images()
         for part, names in zip(("training", "test"), lists, strict=True):
             if not names:
@@ -87,16 +77,10 @@ class TwoLists(Declared, CountedOnce):
 
     @property
     def further_files(self) -> Sequence[Path]:
-        """All masks of an image but its first, if an image has several."""
         several = self.every_name if self.declaration.labels.endswith("*") else ()
         return [mask for name in several for mask in self._masks(name)[1:]]
 
     def label_map(self, name: str) -> np.ndarray:
-        """Return the label map (H, W) uint8 of image `name`.
-
-        Raises:
-            DataError: a mask cannot be read, or several differ in size.
-        """
         masks = [MASKS[self.declaration.mask](mask) for mask in self._masks(name)]
         if any(mask.shape != masks[0].shape for mask in masks):
             raise DataError(f"{self.label_file(name).parent} has masks of several sizes; expected one; fetch it again")
@@ -106,3 +90,18 @@ class TwoLists(Declared, CountedOnce):
     def report_lists(self, report: Report) -> None:
         for part, names in zip(("training", "test"), self.images, strict=True):
             report.count("lists", len(names), self.declaration.counts.get(part), f"{part} images")
+
+
+class RandomFifth(TwoLists):
+    """Data set of which DistillFSS's program draws a fifth as the test.
+
+    Args:
+        root: the folder of the data set.
+        run: Run of DistillFSS's program whose order the training images have, which decides which of them are supports.
+            The "first" run draws the images of the test and has the others as drawn; "later" runs have them in the
+            order of the data set's list.
+    """
+
+    def __init__(self, root: str, run: Run = "later"):
+        super().__init__(root)
+        self.run = run

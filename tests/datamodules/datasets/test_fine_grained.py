@@ -12,14 +12,9 @@ from fsbench.base.errors import DataError
 from fsbench.base.paths import CONFIGS
 from fsbench.cli.main import main
 from fsbench.data.image_io import read_pixels
-from fsbench.datamodules.datasets.aircraft import Aircraft
-from fsbench.datamodules.datasets.cars import Cars
-from fsbench.datamodules.datasets.cub import Cub
 from fsbench.datamodules.datasets.demo import DemoImages
+from fsbench.datamodules.datasets.fort import Aircraft, Cars, Cub, Pets, Places, Plantae
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
-from fsbench.datamodules.datasets.pets import Pets
-from fsbench.datamodules.datasets.places import Places
-from fsbench.datamodules.datasets.plantae import Plantae
 from fsbench.datamodules.kinds import class_folders
 from fsbench.datamodules.kinds.labelled_images import LabelledImages
 from tests.datamodules.datasets.labelled_images import save, save_aircraft, save_cars, save_cub, save_pets, save_plantae

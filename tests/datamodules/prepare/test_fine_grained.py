@@ -6,12 +6,7 @@ from pathlib import Path
 import pytest
 
 from fsbench.data.source import Source
-from fsbench.datamodules.datasets.aircraft import Aircraft
-from fsbench.datamodules.datasets.cars import Cars
-from fsbench.datamodules.datasets.cub import Cub
-from fsbench.datamodules.datasets.pets import Pets
-from fsbench.datamodules.datasets.places import Places
-from fsbench.datamodules.datasets.plantae import Plantae
+from fsbench.datamodules.datasets.fort import Aircraft, Cars, Cub, Pets, Places, Plantae
 from tests.datamodules.datasets.labelled_images import save, save_aircraft, save_cars, save_cub, save_pets, save_plantae
 from tests.datamodules.prepare.archives import packed, prepare, times
 
